@@ -1,0 +1,1 @@
+"""Vendors' HTTP APIs, shared by the adapters that need them."""

@@ -1,0 +1,1 @@
+"""DNS providers that can hold a TXT record, one file each."""

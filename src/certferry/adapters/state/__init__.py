@@ -1,0 +1,1 @@
+"""What certferry remembers, in one SQL schema."""

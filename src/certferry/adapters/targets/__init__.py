@@ -1,0 +1,1 @@
+"""Places a certificate is deployed to, one file each."""

@@ -1,0 +1,1 @@
+"""From the operator's TOML and environment to frozen settings."""

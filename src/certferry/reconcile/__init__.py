@@ -1,0 +1,1 @@
+"""The order of things: observe, plan, apply, verify."""

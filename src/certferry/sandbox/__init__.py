@@ -1,0 +1,1 @@
+"""The whole world on loopback, for the demo and the tests."""

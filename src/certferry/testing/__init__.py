@@ -1,0 +1,1 @@
+"""For authors of providers and targets: in-memory twins and contract suites."""
