@@ -1,0 +1,132 @@
+"""Faults a stand-in commits on demand: late, broken, refused or lost answers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from fnmatch import fnmatchcase
+from http import HTTPStatus
+from typing import Self
+
+
+class FaultKind(Enum):
+    """What happens to the exchange."""
+
+    DELAY = "delay"
+    RESET_BEFORE = "reset before the work"
+    RESET_AFTER = "reset after the work"
+    ANSWER = "another answer"
+    TRUNCATE = "half an answer"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that goes wrong with one exchange; made by the constructors below.
+
+    `seconds` belongs to DELAY; `code`, `body`, `content_type` and `headers` belong to ANSWER.
+    """
+
+    kind: FaultKind
+    seconds: float = 0.0
+    code: int = 0
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def delay(cls, seconds: float) -> Self:
+        """The work is done and answered, but only after `seconds`."""
+        return cls(FaultKind.DELAY, seconds=seconds)
+
+    @classmethod
+    def reset_before(cls) -> Self:
+        """The connection is reset and the work is not done."""
+        return cls(FaultKind.RESET_BEFORE)
+
+    @classmethod
+    def reset_after(cls) -> Self:
+        """The work is done, then the connection is reset without an answer."""
+        return cls(FaultKind.RESET_AFTER)
+
+    @classmethod
+    def status(
+        cls,
+        code: int,
+        body: bytes = b"",
+        content_type: str = "application/json",
+        headers: Iterable[tuple[str, str]] = (),
+    ) -> Self:
+        """The work is not done; this is the answer instead."""
+        return cls(
+            FaultKind.ANSWER,
+            code=code,
+            body=body,
+            content_type=content_type,
+            headers=tuple(headers),
+        )
+
+    @classmethod
+    def html(cls, status: int = HTTPStatus.BAD_GATEWAY) -> Self:
+        """The work is not done; a gateway answers with a page in place of JSON."""
+        title = f"{status} {HTTPStatus(status).phrase}"
+        page = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>"
+        return cls.status(status, page.encode(), "text/html; charset=utf-8")
+
+    @classmethod
+    def too_many(cls, retry_after: int | str | None = None) -> Self:
+        """The work is not done: 429, with Retry-After (seconds or an HTTP date) when given."""
+        headers = () if retry_after is None else (("Retry-After", str(retry_after)),)
+        return cls.status(
+            HTTPStatus.TOO_MANY_REQUESTS, b'{"error":"too many requests"}', headers=headers
+        )
+
+    @classmethod
+    def truncated(cls) -> Self:
+        """The work is done; the answer declares its full length, stops half-way and closes."""
+        return cls(FaultKind.TRUNCATE)
+
+
+@dataclass
+class _Armed:
+    fault: Fault
+    pattern: str
+    left: int | None
+
+
+class Faults:
+    """The faults armed on one service, taken in the order in which they were added."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._armed: list[_Armed] = []
+
+    def add(self, fault: Fault, *, on: str = "*", times: int | None = 1) -> None:
+        """Arm `fault` for the next `times` exchanges (None: until cleared) that match `on`.
+
+        `on` is a shell pattern over "METHOD /path", for instance "PUT /domain/*/httpsconf".
+        """
+        with self._lock:
+            self._armed.append(_Armed(fault, on, times))
+
+    def clear(self) -> None:
+        """Disarm everything."""
+        with self._lock:
+            self._armed.clear()
+
+    def take(self, label: str) -> Fault | None:
+        """Use up and return the first fault armed for `label`, or None."""
+        with self._lock:
+            for armed in self._armed:
+                if fnmatchcase(label, armed.pattern):
+                    self._use(armed)
+                    return armed.fault
+            return None
+
+    def _use(self, armed: _Armed) -> None:
+        if armed.left is None:
+            return
+        armed.left -= 1
+        if armed.left <= 0:
+            self._armed.remove(armed)

@@ -1,0 +1,338 @@
+"""A small HTTP/1.1 service for stand-ins: raw requests in, a journal beside, faults on demand."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import socket
+import socketserver
+import struct
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+from certferry.sandbox.faults import Fault, FaultKind, Faults
+
+log = logging.getLogger(__name__)
+
+WRITING_METHODS = frozenset({"POST", "PUT", "DELETE"})
+STOP_DEADLINE = 5.0  # seconds that a handler in flight may take before stop() leaves it behind
+LINGER_ZERO = struct.pack("ii", 1, 0)  # closing then sends RST in place of FIN (socket(7))
+
+
+class Headers(Mapping[str, str]):
+    """Header fields as they came: spelling and order kept, looked up without regard to case."""
+
+    def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
+        self._fields = tuple(fields)
+        self._by_name = {name.lower(): value for name, value in self._fields}
+
+    def __getitem__(self, name: str) -> str:
+        return self._by_name[name.lower()]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._by_name
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(name for name, _ in self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request as it stood on the wire: `path` and `query` are neither decoded nor tidied.
+
+    The body and the headers are left out of the repr, since they carry keys and tokens.
+    """
+
+    method: str
+    path: str
+    query: str = ""
+    headers: Headers = field(default_factory=Headers, repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+    @property
+    def label(self) -> str:
+        """What fault and journal patterns are matched against: "METHOD /path"."""
+        return f"{self.method} {self.path}"
+
+
+@dataclass(frozen=True)
+class Response:
+    """An answer; Content-Length is added on the wire."""
+
+    status: int = HTTPStatus.OK
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def json(cls, obj: object, status: int = HTTPStatus.OK, **headers: str) -> Self:
+        """An answer in JSON. Header names are written with underscores: `Retry_After="3"`."""
+        body = json.dumps(obj, ensure_ascii=False, separators=(",", ":")).encode()
+        fields = tuple((name.replace("_", "-"), value) for name, value in headers.items())
+        return cls(status, body, headers=fields)
+
+    def with_header(self, name: str, value: str) -> Self:
+        """The same answer with one more header field."""
+        return replace(self, headers=(*self.headers, (name, value)))
+
+
+@dataclass(frozen=True)
+class Call:
+    """A journal entry. `status` is None while unanswered, and for ever if the answer was lost."""
+
+    at: datetime
+    request: Request
+    status: int | None = None
+
+
+class Journal:
+    """Every exchange of one service, in the order of arrival."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: list[Call] = []
+
+    def arrived(self, request: Request) -> int:
+        """Note a request; the number is its entry."""
+        with self._lock:
+            self._calls.append(Call(datetime.now(UTC), request))
+            return len(self._calls) - 1
+
+    def answered(self, entry: int, status: int) -> None:
+        """Complete an entry, before the answer leaves."""
+        with self._lock:
+            self._calls[entry] = replace(self._calls[entry], status=int(status))
+
+    def calls(self) -> list[Call]:
+        """A copy of the entries."""
+        with self._lock:
+            return list(self._calls)
+
+
+class HttpService:
+    """An HTTP service on loopback that runs `handler` in a thread per connection.
+
+    `handler` must be thread-safe. A journal entry is complete before the client can read the
+    answer. A handler that raises is answered for with 500 and logged.
+    """
+
+    def __init__(
+        self,
+        handler: Callable[[Request], Response],
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        self.faults = Faults()
+        self._handler = handler
+        self._address = (host, port)
+        self._journal = Journal()
+        self._server: _Server | None = None
+
+    def start(self) -> Self:
+        """Listen. Raises OSError when the port is taken."""
+        self._server = _Server(self._address, self._handler, self._journal, self.faults)
+        self._server.start()
+        return self
+
+    def stop(self) -> None:
+        """Stop listening and close every connection; a second call does nothing."""
+        if self._server is not None:
+            self._server.stop()
+            self._server = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def url(self) -> str:
+        """Base URL without a trailing slash. Raises RuntimeError while the service is stopped."""
+        if self._server is None:
+            raise RuntimeError("the service is not running")
+        host, port = self._server.bound
+        return f"http://{host}:{port}"
+
+    @property
+    def journal(self) -> list[Call]:
+        """Every exchange so far, in the order of arrival."""
+        return self._journal.calls()
+
+    def requests(self, pattern: str = "*") -> list[Request]:
+        """The requests so far whose "METHOD /path" matches the shell pattern."""
+        return [c.request for c in self.journal if fnmatchcase(c.request.label, pattern)]
+
+    def writes(self) -> list[Request]:
+        """The requests so far that ask for a change: POST, PUT and DELETE."""
+        return [c.request for c in self.journal if c.request.method in WRITING_METHODS]
+
+
+class _Exchange(BaseHTTPRequestHandler):
+    """One connection: reads requests, consults the faults, writes answers."""
+
+    server: _Server
+    protocol_version = "HTTP/1.1"
+    server_version = "certferry-sandbox"
+    sys_version = ""
+    disable_nagle_algorithm = True
+    wbufsize = -1  # head and body leave in one segment
+
+    def do_GET(self) -> None:
+        """Serve one request of any method."""
+        body = self._read_body()
+        if body is None:
+            return
+        # http.server collapses leading slashes in self.path; signatures cover what was sent.
+        path, _, query = self.requestline.split(" ")[1].partition("?")
+        request = Request(self.command, path, query, Headers(self.headers.items()), body)
+        entry = self.server.journal.arrived(request)
+        self._answer(request, entry, self.server.faults.take(request.label))
+
+    do_POST = do_PUT = do_DELETE = do_GET
+
+    def _read_body(self) -> bytes | None:
+        if "Transfer-Encoding" in self.headers:
+            self.close_connection = True
+            self.send_error(HTTPStatus.LENGTH_REQUIRED)
+            return None
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        if len(body) < length:
+            self.close_connection = True
+            return None
+        return body
+
+    def _answer(self, request: Request, entry: int, fault: Fault | None) -> None:
+        kind = fault.kind if fault else None
+        if kind is FaultKind.RESET_BEFORE:
+            self._reset()
+            return
+        response = self._work(request, fault)
+        if kind is FaultKind.RESET_AFTER:
+            self._reset()
+            return
+        self.server.journal.answered(entry, response.status)
+        self._send(response, truncated=kind is FaultKind.TRUNCATE)
+
+    def _work(self, request: Request, fault: Fault | None) -> Response:
+        if fault and fault.kind is FaultKind.ANSWER:
+            return Response(fault.code, fault.body, fault.content_type, fault.headers)
+        if fault and fault.kind is FaultKind.DELAY:
+            self.server.stopping.wait(fault.seconds)
+        try:
+            return self.server.handler(request)
+        except Exception as problem:  # the client sees 500, as of any service that breaks
+            log.exception("stand-in failed on %s", request.label)
+            return Response.json({"error": repr(problem)}, HTTPStatus.INTERNAL_SERVER_ERROR)
+
+    def _send(self, response: Response, *, truncated: bool) -> None:
+        # Qiniu answers 612, which http.HTTPStatus does not know and needs no phrase.
+        self.send_response(response.status, self.responses.get(response.status, ("",))[0])
+        self.send_header("Content-Type", response.content_type)
+        for name, value in response.headers:
+            self.send_header(name, value)
+        if truncated:
+            self.close_connection = True
+            self.send_header("Content-Length", str(max(len(response.body), 1)))
+            self.end_headers()
+            self.wfile.write(response.body[: len(response.body) // 2])
+        else:
+            self.send_header("Content-Length", str(len(response.body)))
+            self.end_headers()
+            self.wfile.write(response.body)
+
+    def _reset(self) -> None:
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
+        self.close_connection = True
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
+        """Say nothing: the journal is the log."""
+
+
+class _Server(ThreadingHTTPServer):
+    """The listening socket and the connections that came through it."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(
+        self,
+        address: tuple[str, int],
+        handler: Callable[[Request], Response],
+        journal: Journal,
+        faults: Faults,
+    ) -> None:
+        self.handler = handler
+        self.journal = journal
+        self.faults = faults
+        self.stopping = threading.Event()
+        self._open: set[socket.socket] = set()
+        self._changed = threading.Condition()
+        self._accepting = threading.Thread(target=self._accept_until_stopped, daemon=True)
+        super().__init__(address, _Exchange)
+
+    @property
+    def bound(self) -> tuple[str, int]:
+        host, port = self.server_address[:2]
+        return str(host), port
+
+    def server_bind(self) -> None:
+        # HTTPServer would ask the resolver for this host's name, which can take seconds.
+        socketserver.TCPServer.server_bind(self)
+
+    def start(self) -> None:
+        self._accepting.start()
+
+    def stop(self) -> None:
+        self.stopping.set()
+        # Accepting blocks without polling, so one connection wakes it up.
+        with socket.create_connection(self.bound):
+            self._accepting.join()
+        self.server_close()
+        with self._changed:
+            for connection in self._open:
+                _hang_up(connection)
+            self._changed.wait_for(lambda: not self._open, STOP_DEADLINE)
+
+    def _accept_until_stopped(self) -> None:
+        while not self.stopping.is_set():
+            self.handle_request()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._changed:
+            self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        if _will_reset(request):
+            self.close_request(request)  # shutting down first would send FIN
+        else:
+            super().shutdown_request(request)
+        with self._changed:
+            self._open.discard(request)
+            self._changed.notify_all()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a client that hangs up is the client's matter."""
+
+
+def _will_reset(connection: socket.socket) -> bool:
+    option = connection.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, len(LINGER_ZERO))
+    return option == LINGER_ZERO
+
+
+def _hang_up(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError):  # the client may have hung up first
+        connection.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,309 @@
+"""The HTTP service of the stand-ins: the wire as it was, a journal, faults, a clean end."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import http.client
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from certferry.sandbox.faults import Fault
+from certferry.sandbox.httpd import HttpService, Request, Response
+
+
+class Echo:
+    """A handler that answers with what it received and counts its work."""
+
+    def __init__(self) -> None:
+        self.worked: list[str] = []
+
+    def __call__(self, request: Request) -> Response:
+        """Answer one request."""
+        self.worked.append(request.label)
+        if request.path == "/broken":
+            raise ValueError("a defect of the stand-in")
+        return Response.json(
+            {
+                "path": request.path,
+                "query": request.query,
+                "host": request.headers["host"],
+                "body": request.body.decode(),
+            },
+            X_Seen="yes",
+        )
+
+
+@pytest.fixture
+def echo() -> Echo:
+    """The handler of the service under test."""
+    return Echo()
+
+
+@pytest.fixture
+def service(echo: Echo) -> Iterator[HttpService]:
+    """A running service."""
+    with HttpService(echo) as running:
+        yield running
+
+
+@pytest.fixture
+def client() -> Iterator[requests.Session]:
+    """A client that keeps connections alive."""
+    with requests.Session() as session:
+        session.trust_env = False
+        yield session
+
+
+def raw_get(service: HttpService, target: str) -> bytes:
+    """Send one GET exactly as written and return the body."""
+    connection = http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=5)
+    with contextlib.closing(connection):
+        connection.putrequest("GET", target, skip_accept_encoding=True)
+        connection.endheaders()
+        return connection.getresponse().read()
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        ("/domain/.example.com?marker=&limit=10", "/domain/.example.com", "marker=&limit=10"),
+        ("//a//b%2Fc/?x=%20&y=+", "//a//b%2Fc/", "x=%20&y=+"),
+        ("/a/../b?", "/a/../b", ""),
+    ],
+)
+def test_request_target_arrives_as_sent(
+    service: HttpService, target: str, path: str, query: str
+) -> None:
+    """Neither path nor query is decoded, collapsed or normalised: signatures cover them."""
+    raw_get(service, target)
+
+    assert [(path, query)] == [(r.path, r.query) for r in service.requests()]
+
+
+def test_host_and_body_arrive_as_sent(service: HttpService, client: requests.Session) -> None:
+    """The handler sees the wire's Host with its port, and the body's bytes."""
+    answer = client.put(service.url + "/x", data="证书".encode(), timeout=5)
+
+    assert urlsplit(service.url).netloc == answer.json()["host"]
+    assert "证书" == answer.json()["body"]
+    assert "yes" == answer.headers["X-Seen"]
+    assert "application/json" == answer.headers["Content-Type"]
+
+
+def test_headers_are_found_in_any_case(service: HttpService, client: requests.Session) -> None:
+    """Header names are compared without case and keep their spelling."""
+    client.get(service.url, headers={"X-Qiniu-Date": "now"}, timeout=5)
+
+    headers = service.requests()[0].headers
+    assert "now" == headers["x-qiniu-date"] == headers["X-QINIU-DATE"]
+    assert "X-Qiniu-Date" in list(headers)
+    assert "X-Absent" not in headers
+    assert None is headers.get("X-Absent")
+    assert len(list(headers)) == len(headers)
+
+
+def test_connection_is_kept_alive(service: HttpService) -> None:
+    """Two requests on one connection both get answers (HTTP/1.1)."""
+    connection = http.client.HTTPConnection(urlsplit(service.url).netloc, timeout=5)
+    with contextlib.closing(connection):
+        connection.request("GET", "/0")
+        connection.getresponse().read()
+        first = connection.sock
+        connection.request("GET", "/1")
+        connection.getresponse().read()
+        assert first is connection.sock
+
+    assert ["GET /0", "GET /1"] == [r.label for r in service.requests()]
+
+
+def test_journal_and_writes(service: HttpService, client: requests.Session) -> None:
+    """Every exchange is noted with time and status; writes are POST, PUT and DELETE."""
+    before = datetime.now(UTC)
+    client.get(service.url + "/a", timeout=5)
+    client.post(service.url + "/b", timeout=5)
+    client.put(service.url + "/c", timeout=5)
+    client.delete(service.url + "/d", timeout=5)
+
+    assert ["GET /a", "POST /b", "PUT /c", "DELETE /d"] == [
+        c.request.label for c in service.journal
+    ]
+    assert {200} == {c.status for c in service.journal}
+    assert all(before <= c.at <= datetime.now(UTC) for c in service.journal)
+    assert ["POST /b", "PUT /c", "DELETE /d"] == [r.label for r in service.writes()]
+    assert ["PUT /c"] == [r.label for r in service.requests("PUT *")]
+
+
+def test_journal_is_a_copy(service: HttpService) -> None:
+    """A caller's changes to the journal it got stay with the caller."""
+    raw_get(service, "/a")
+    service.journal.clear()
+
+    assert 1 == len(service.journal)
+
+
+def test_request_does_not_print_its_secrets() -> None:
+    """The repr shows neither body nor headers, which carry private keys and tokens."""
+    request = Request("POST", "/sslcert", body=b"PRIVATE KEY")
+
+    assert "PRIVATE" not in repr(request)
+    assert "/sslcert" in repr(request)
+
+
+def test_chunked_body_is_refused(service: HttpService, client: requests.Session) -> None:
+    """A body of undeclared length cannot be signed for, and gets 411."""
+    answer = client.post(service.url, data=iter([b"a", b"b"]), timeout=5)
+
+    assert 411 == answer.status_code
+
+
+def test_defect_in_the_handler_answers_500(
+    service: HttpService, client: requests.Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A stand-in that raises answers 500, says so in the log, and goes on."""
+    assert 500 == client.get(service.url + "/broken", timeout=5).status_code
+    assert "stand-in failed on GET /broken" in caplog.text
+    assert 200 == client.get(service.url, timeout=5).status_code
+
+
+def test_delay_answers_late(service: HttpService, client: requests.Session, echo: Echo) -> None:
+    """A delayed exchange is worked on and answered, not before the delay is over."""
+    service.faults.add(Fault.delay(0.05))
+    started = time.monotonic()
+    answer = client.get(service.url, timeout=5)
+
+    assert 0.05 <= time.monotonic() - started
+    assert 200 == answer.status_code
+    assert ["GET /"] == echo.worked
+
+
+def test_reset_before_does_no_work(
+    service: HttpService, client: requests.Session, echo: Echo
+) -> None:
+    """The connection is reset, the handler is not called, the journal has no status."""
+    service.faults.add(Fault.reset_before())
+    with pytest.raises(requests.ConnectionError, match="reset"):
+        client.post(service.url, timeout=5)
+
+    assert [] == echo.worked
+    assert [None] == [c.status for c in service.journal]
+
+
+def test_reset_after_has_done_the_work(
+    service: HttpService, client: requests.Session, echo: Echo
+) -> None:
+    """The handler has run when the connection is reset, the journal has no status."""
+    service.faults.add(Fault.reset_after())
+    with pytest.raises(requests.ConnectionError, match="reset"):
+        client.post(service.url, timeout=5)
+
+    assert ["POST /"] == echo.worked
+    assert [None] == [c.status for c in service.journal]
+
+
+def test_another_status_does_no_work(
+    service: HttpService, client: requests.Session, echo: Echo
+) -> None:
+    """The fault's answer stands in place of the handler's, numbers unknown to HTTP included."""
+    service.faults.add(Fault.status(612, b"{}", headers=[("X-Reqid", "r")]))
+    answer = client.get(service.url, timeout=5)
+
+    assert (612, "{}", "r") == (answer.status_code, answer.text, answer.headers["X-Reqid"])
+    assert [] == echo.worked
+    assert [612] == [c.status for c in service.journal]
+
+
+def test_html_in_place_of_json(service: HttpService, client: requests.Session) -> None:
+    """A gateway's page comes with its own content type."""
+    service.faults.add(Fault.html())
+    answer = client.get(service.url, timeout=5)
+
+    assert 502 == answer.status_code
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert answer.text.startswith("<html>")
+
+
+@pytest.mark.parametrize(("given", "header"), [(None, None), (7, "7"), ("later", "later")])
+def test_too_many_requests(
+    service: HttpService, client: requests.Session, given: int | str | None, header: str | None
+) -> None:
+    """429 carries Retry-After only when one is given."""
+    service.faults.add(Fault.too_many(given))
+    answer = client.get(service.url, timeout=5)
+
+    assert (429, header) == (answer.status_code, answer.headers.get("Retry-After"))
+
+
+def test_truncated_answer(service: HttpService, client: requests.Session, echo: Echo) -> None:
+    """The client can tell that the body is shorter than declared; the work was done."""
+    service.faults.add(Fault.truncated())
+    with pytest.raises(requests.exceptions.ChunkedEncodingError, match="IncompleteRead"):
+        client.get(service.url, timeout=5)
+
+    assert ["GET /"] == echo.worked
+
+
+def test_faults_are_taken_in_order_by_pattern(
+    service: HttpService, client: requests.Session
+) -> None:
+    """A fault waits for the request it was meant for, as often as asked, until cleared."""
+    service.faults.add(Fault.status(503), on="PUT /domain/*/httpsconf", times=2)
+    service.faults.add(Fault.status(500), on="GET *", times=None)
+    domain = service.url + "/domain/a.test/httpsconf"
+
+    assert 500 == client.get(domain, timeout=5).status_code
+    assert 200 == client.put(service.url + "/domain/a.test/sslize", timeout=5).status_code
+    assert [503, 503, 200] == [client.put(domain, timeout=5).status_code for _ in range(3)]
+    assert 500 == client.get(domain, timeout=5).status_code
+    service.faults.clear()
+    assert 200 == client.get(domain, timeout=5).status_code
+
+
+def test_stop_closes_idle_and_busy_connections_at_once() -> None:
+    """Neither a kept-alive connection nor a long delay holds the end up, and no socket is left."""
+    service = HttpService(lambda _: Response()).start()
+    idle = socket.create_connection(("127.0.0.1", urlsplit(service.url).port or 0))
+    service.faults.add(Fault.delay(60), on="GET /slow")
+    busy = threading.Thread(target=_get_quietly, args=(service.url + "/slow",))
+    busy.start()
+    _wait_until(lambda: bool(service.journal))
+
+    started = time.monotonic()
+    service.stop()
+    service.stop()
+    took = time.monotonic() - started
+
+    busy.join(5)
+    assert 2 > took
+    assert b"" == idle.recv(1)
+    idle.close()
+    with pytest.raises(RuntimeError, match="not running"):
+        _ = service.url
+    gc.collect()  # a leaked socket would warn here, and warnings are errors
+
+
+def test_port_is_free_again_after_stop() -> None:
+    """A stopped service can be started anew on the port it had."""
+    with HttpService(lambda _: Response()) as first:
+        port = urlsplit(first.url).port or 0
+    with HttpService(lambda _: Response(), port=port) as second:
+        assert f"http://127.0.0.1:{port}" == second.url
+
+
+def _get_quietly(url: str) -> None:
+    with contextlib.suppress(requests.RequestException):
+        requests.get(url, timeout=10)
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
