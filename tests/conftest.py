@@ -1,0 +1,68 @@
+"""What every test can rely on: a clean environment, and bounded property tests."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# No deadline: the machine is shared and tests run in parallel, so one slow example means nothing.
+settings.register_profile(
+    "ci", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("thorough", parent=settings.get_profile("ci"), max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+# What certferry, the vendors' own tools and the HTTP libraries would read from the environment.
+FOREIGN_PREFIXES = (
+    "ACME",
+    "CERTBOT_",
+    "CERTFERRY_",
+    "DP_",
+    "LC_",
+    "LEGO_",
+    "QINIU_",
+    "RENEWED_",
+    "REQUESTS_",
+    "SSL_CERT_",
+    "XDG_",
+)
+FOREIGN_NAMES = {
+    "ALL_PROXY",
+    "COLUMNS",
+    "CREDENTIALS_DIRECTORY",
+    "CURL_CA_BUNDLE",
+    "FORCE_COLOR",
+    "FTP_PROXY",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "LANGUAGE",
+    "LINES",
+    "NO_COLOR",
+    "NO_PROXY",
+    "PYTHONWARNINGS",
+}
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Give each test an empty home and an environment that says nothing; return the home."""
+    for name in list(os.environ):
+        if name.upper() in FOREIGN_NAMES or name.upper().startswith(FOREIGN_PREFIXES):
+            monkeypatch.delenv(name)
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("LANG", "C.UTF-8")
+    monkeypatch.setenv("TZ", "UTC")
+    for variable, folder in {
+        "XDG_CACHE_HOME": ".cache",
+        "XDG_CONFIG_HOME": ".config",
+        "XDG_DATA_HOME": ".local/share",
+        "XDG_STATE_HOME": ".local/state",
+    }.items():
+        monkeypatch.setenv(variable, str(home / folder))
+    return home

@@ -1,0 +1,130 @@
+"""A pytest plugin: fails the run when a room that must not break is not covered well enough.
+
+Loaded by `scripts/test` (`-p tests.house.coverage_gate`), after pytest-cov has combined what the
+workers and the processes started by tests have measured.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import coverage
+import pytest
+
+PACKAGE = "src/certferry"
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """The least share, in percent, of lines-and-branches and of branches alone in some files."""
+
+    name: str
+    patterns: tuple[str, ...]
+    percent: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a threshold's files reached. Without a single file there is nothing to be proud of."""
+
+    threshold: Threshold
+    files: int
+    overall: float
+    branches: float
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether there are files at all, and both shares reach the threshold."""
+        return self.files > 0 and min(self.overall, self.branches) >= self.threshold.percent
+
+
+THRESHOLDS = (
+    Threshold("core", ("core/*",), 95),
+    Threshold("reconcile", ("reconcile/*",), 95),
+    Threshold("adapters: acme", ("adapters/acme/*",), 95),
+    Threshold("adapters: dnspod", ("adapters/*/dnspod*",), 95),
+    Threshold("adapters: qiniu", ("adapters/*/qiniu*",), 95),
+    Threshold("everything", ("*",), 85),
+)
+
+
+def share(covered: int, total: int) -> float:
+    """Give a share in percent; of nothing, everything is covered."""
+    return 100 * covered / total if total else 100
+
+
+def measure(threshold: Threshold, files: dict[str, Any]) -> Measured:
+    """Add up the files of coverage's JSON report that a threshold speaks of."""
+    summaries = [
+        content["summary"]
+        for path, content in files.items()
+        if any(fnmatch(path, f"{PACKAGE}/{pattern}") for pattern in threshold.patterns)
+    ]
+
+    def total(*fields: str) -> int:
+        return sum(summary[field] for summary in summaries for field in fields)
+
+    return Measured(
+        threshold,
+        len(summaries),
+        share(
+            total("covered_lines", "covered_branches"),
+            total("num_statements", "num_branches"),
+        ),
+        share(total("covered_branches"), total("num_branches")),
+    )
+
+
+def read_report(data: coverage.Coverage) -> dict[str, Any]:
+    """Give the `files` part of coverage's JSON report; paths are relative to the checkout."""
+    with tempfile.TemporaryDirectory() as folder:
+        outfile = Path(folder) / "coverage.json"
+        data.json_report(outfile=str(outfile))
+        files: dict[str, Any] = json.loads(outfile.read_text())["files"]
+    return files
+
+
+def as_table(rows: Iterable[Measured]) -> Generator[str]:
+    """One line per threshold, for the terminal."""
+    for row in rows:
+        verdict = "ok" if row.is_enough else f"BELOW {row.threshold.percent:g} %"
+        yield (
+            f"{row.threshold.name:<18} {row.files:>3} files   lines and branches "
+            f"{row.overall:5.1f} %   branches {row.branches:5.1f} %   {verdict}"
+        )
+
+
+class CoverageGate:
+    """Measures when all tests have run, and counts as a failure what is below its threshold."""
+
+    rows: tuple[Measured, ...] = ()
+
+    # The outermost wrapper: pytest-cov's own, further in, has combined and saved by then.
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Measure after the last test."""
+        result = yield
+        data = coverage.Coverage()
+        data.load()
+        files = read_report(data)
+        self.rows = tuple(measure(threshold, files) for threshold in THRESHOLDS)
+        session.testsfailed += sum(not row.is_enough for row in self.rows)
+        return result
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Show what was measured, above pytest's last line."""
+        terminalreporter.section("coverage of the rooms")
+        for line in as_table(self.rows):
+            terminalreporter.write_line(line)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Stand at the gate once, in the process that gathers the workers' results."""
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(CoverageGate(), "coverage-gate")
