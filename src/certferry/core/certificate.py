@@ -1,0 +1,206 @@
+"""A certificate's facts, and a certificate with its chain and key, ready to be served."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.x509.oid import NameOID
+
+from certferry.core import identifiers
+from certferry.core.secret import Secret
+from certferry.errors import CertificateError
+from certferry.text import Text
+
+
+class KeyType(StrEnum):
+    """The kinds of certificate key an operator can ask for."""
+
+    EC256 = "ec256"
+    EC384 = "ec384"
+    RSA2048 = "rsa2048"
+    RSA3072 = "rsa3072"
+    RSA4096 = "rsa4096"
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """The facts of a leaf. Its identity is the fingerprint: SHA-256 over the DER, lower hex."""
+
+    fingerprint: str
+    names: tuple[str, ...]
+    common_name: str
+    serial: str
+    issuer: str
+    not_before: datetime
+    not_after: datetime
+    key_type: str
+
+    @property
+    def lifetime(self) -> timedelta:
+        """The whole time it is valid for."""
+        return self.not_after - self.not_before
+
+    def remaining(self, now: datetime) -> timedelta:
+        """The time it is still valid for; negative when it has expired."""
+        return self.not_after - now
+
+    def covers(self, domain: str) -> bool:
+        """Tell whether one of its names covers the domain."""
+        return identifiers.covered_by(self.names, domain)
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateBundle:
+    """A certificate with its chain and key.
+
+    `chain` holds the issuer certificates as PEM, the leaf's issuer first, without the root.
+    `key_matches` and `chain_complete` are facts for safety to judge, found when it was read.
+    """
+
+    certificate: Certificate
+    cert_pem: str
+    chain: tuple[str, ...]
+    privkey_pem: Secret
+    key_matches: bool
+    chain_complete: bool
+
+    @property
+    def chain_pem(self) -> str:
+        """The issuer certificates, as certbot's `chain.pem`."""
+        return "".join(self.chain)
+
+    @property
+    def fullchain_pem(self) -> str:
+        """Leaf and issuer certificates, as certbot's `fullchain.pem`."""
+        return self.cert_pem + self.chain_pem
+
+
+def read_certificate(leaf: x509.Certificate) -> Certificate:
+    """Read a leaf's facts. Raises `CertificateError` for a certificate without DNS names."""
+    return Certificate(
+        fingerprint=fingerprint(leaf.public_bytes(serialization.Encoding.DER)),
+        names=_names(leaf),
+        common_name=common_name(leaf.subject),
+        serial=f"{leaf.serial_number:x}",
+        issuer=common_name(leaf.issuer) or leaf.issuer.rfc4514_string(),
+        not_before=leaf.not_valid_before_utc,
+        not_after=leaf.not_valid_after_utc,
+        key_type=_key_type(leaf.public_key()),
+    )
+
+
+def fingerprint(leaf_der: bytes) -> str:
+    """Give SHA-256 over a DER certificate, lower-case hex."""
+    return hashlib.sha256(leaf_der).hexdigest()
+
+
+def parse_bundle(fullchain_pem: str, privkey_pem: Secret) -> CertificateBundle:
+    """Read a fullchain (leaf first) and its key.
+
+    A self-signed last certificate is left out; the key is turned into PKCS#8, the one form every
+    target takes. Raises `CertificateError` when either cannot be read or the key has a passphrase.
+    """
+    leaf, *issuers = _parse_chain(fullchain_pem)
+    issuers = [issuer for issuer in issuers if issuer.subject != issuer.issuer]
+    key = _parse_key(privkey_pem)
+    return CertificateBundle(
+        certificate=read_certificate(leaf),
+        cert_pem=_pem(leaf),
+        chain=tuple(map(_pem, issuers)),
+        privkey_pem=Secret(_pkcs8(key)),
+        key_matches=_public_der(key.public_key()) == _public_der(leaf.public_key()),
+        chain_complete=_is_complete([leaf, *issuers]),
+    )
+
+
+def common_name(subject: x509.Name) -> str:
+    """Give the (first) common name, or an empty string."""
+    found = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(found[0].value) if found else ""
+
+
+def _parse_chain(fullchain_pem: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(fullchain_pem.encode())
+    except ValueError as exc:
+        raise CertificateError(
+            Text("the certificate cannot be read: {problem}", problem=str(exc)),
+            hint=Text("a fullchain is PEM text: the leaf first, then its issuer certificates"),
+        ) from exc
+
+
+def _parse_key(privkey_pem: Secret) -> PrivateKeyTypes:
+    # The library's own message is not passed on: it could quote what it was given.
+    try:
+        return serialization.load_pem_private_key(privkey_pem.reveal().encode(), password=None)
+    except TypeError:
+        raise CertificateError(
+            Text("the private key is protected by a passphrase"),
+            hint=Text("write it without one: openssl pkey -in privkey.pem -out plain.pem"),
+        ) from None
+    except ValueError:
+        raise CertificateError(
+            Text("the private key cannot be read"),
+            hint=Text("a private key is PEM text that begins with BEGIN PRIVATE KEY"),
+        ) from None
+
+
+def _names(leaf: x509.Certificate) -> tuple[str, ...]:
+    try:
+        san = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        raise CertificateError(Text("the certificate has no subject alternative names")) from None
+    return tuple(name.lower() for name in san.get_values_for_type(x509.DNSName))
+
+
+def _key_type(public_key: object) -> str:
+    if isinstance(public_key, ec.EllipticCurvePublicKey):
+        return f"ec{public_key.curve.key_size}"
+    if isinstance(public_key, rsa.RSAPublicKey):
+        return f"rsa{public_key.key_size}"
+    return type(public_key).__name__.removesuffix("PublicKey").lower()
+
+
+def _is_complete(chain: list[x509.Certificate]) -> bool:
+    """Tell whether each is issued by the next, down to at least one issuer certificate.
+
+    Whether the last one leads to a trusted root is for the verifier at the edge to say.
+    """
+    pairs = list(itertools.pairwise(chain))
+    return bool(pairs) and all(_issued_by(child, issuer) for child, issuer in pairs)
+
+
+def _issued_by(child: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        child.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def _pem(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _pkcs8(key: PrivateKeyTypes) -> str:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()
+
+
+def _public_der(key: object) -> bytes:
+    der: bytes = key.public_bytes(  # type: ignore[attr-defined]  # every public key type has it
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return der

@@ -1,0 +1,97 @@
+"""DNS names as certificates and targets see them: A-labels, wildcards, coverage, challenge names.
+
+A wildcard is written `*.example.com` everywhere in certferry; targets that spell it otherwise
+translate at their own edge.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import idna
+
+from certferry.errors import ConfigError
+from certferry.text import Text
+
+WILDCARD = "*."
+MAX_NAME = 253  # RFC 1035 §2.3.4, in text form without the final dot
+_LABEL = re.compile(r"^(?!-)[a-z0-9-]{1,63}(?<!-)$")
+
+
+def normalise(name: str) -> str:
+    """Give the one spelling of a name: lower case, A-labels, no final dot, `*.` for a wildcard.
+
+    A leading dot, as some targets write wildcards, is read as `*.`. Raises `ConfigError` for
+    anything that is not a host name of two labels or more, a URL or an address among them.
+    """
+    stripped = name.strip().rstrip(".")
+    if stripped.startswith("."):
+        stripped = "*" + stripped
+    wildcard = stripped.startswith(WILDCARD)
+    base = _to_ascii(stripped.removeprefix(WILDCARD), name)
+    labels = base.split(".")
+    if len(labels) < 2 or len(base) > MAX_NAME or not all(map(_LABEL.match, labels)):  # noqa: PLR2004 - a public name has a suffix
+        raise _not_a_name(name)
+    if labels[-1].isdigit():
+        raise _not_a_name(name)
+    return WILDCARD + base if wildcard else base
+
+
+def _to_ascii(base: str, written: str) -> str:
+    lowered = base.lower()
+    if lowered.isascii():
+        return lowered
+    try:
+        return idna.encode(lowered, uts46=True).decode("ascii")
+    except idna.IDNAError:
+        raise _not_a_name(written) from None
+
+
+def _not_a_name(written: str) -> ConfigError:
+    return ConfigError(
+        Text("{name} is not a domain name", name=repr(written)),
+        hint=Text("write it like img.example.com or *.example.com, without https:// or a path"),
+    )
+
+
+def is_wildcard(name: str) -> bool:
+    """Tell whether the name stands for every name one label below it."""
+    return name.startswith(WILDCARD)
+
+
+def base_name(name: str) -> str:
+    """Give the name without `*.`."""
+    return name.removeprefix(WILDCARD)
+
+
+def covers(name: str, domain: str) -> bool:
+    """Tell whether a SAN covers a domain: itself, or one label below a wildcard (RFC 6125 §6.4.3).
+
+    A wildcard domain is covered by the same wildcard only.
+    """
+    if name == domain:
+        return True
+    if is_wildcard(domain) or not is_wildcard(name):
+        return False
+    _, _, parent = domain.partition(".")
+    return parent == base_name(name)
+
+
+def covered_by(names: Iterable[str], domain: str) -> bool:
+    """Tell whether any of the SANs covers the domain."""
+    return any(covers(name, domain) for name in names)
+
+
+def challenge_name(identifier: str) -> str:
+    """Give the name of the TXT record that proves an identifier (RFC 8555 §8.4).
+
+    Apex and wildcard share one, since the wildcard's `*.` is left out.
+    """
+    return f"_acme-challenge.{base_name(identifier)}"
+
+
+def suffixes(name: str) -> tuple[str, ...]:
+    """Give the name and each of its parents down to two labels, longest first."""
+    labels = name.split(".")
+    return tuple(".".join(labels[start:]) for start in range(len(labels) - 1))

@@ -1,0 +1,134 @@
+"""What was found when we looked: at the store, at the targets, at the edges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from certferry.core.desired import Kind
+from certferry.core.lineage import Version
+from certferry.errors import CertferryError
+from certferry.text import Text
+
+
+class DomainState(StrEnum):
+    """What a target lets us do with a domain now."""
+
+    READY = "ready"
+    PROCESSING = "processing"
+    FAILED = "failed"
+    UNAVAILABLE = "unavailable"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpsSettings:
+    """A domain's HTTPS settings as the target reports them; `None` where it does not say."""
+
+    force_https: bool | None = None
+    http2: bool | None = None
+    tls_versions: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What one address presents: the leaf's fingerprint, whether name and chain are valid.
+
+    An address that did not answer has no fingerprint, and `problem` says why.
+    """
+
+    address: str
+    fingerprint: str | None
+    valid: bool
+    problem: Text | None = None
+    not_after: datetime | None = None
+
+    @property
+    def answered(self) -> bool:
+        """Whether a handshake gave a certificate."""
+        return self.fingerprint is not None
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedDomain:
+    """A domain at its target. `bound` is the remote id in force, `None` without HTTPS.
+
+    `problem` says why the target cannot serve it (state `UNAVAILABLE`) or what its last change
+    failed of (state `FAILED`).
+    """
+
+    domain: str
+    kind: Kind
+    state: DomainState
+    bound: str | None = None
+    https: HttpsSettings = field(default_factory=HttpsSettings)
+    problem: CertferryError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteCertificate:
+    """A target's copy of a certificate of this lineage, proven ours by mark and fingerprint.
+
+    `in_use_until` is when it may be tried again after the target said that something of ours or
+    somebody else's still uses it.
+    """
+
+    remote_id: str
+    label: str
+    fingerprint: str
+    not_after: datetime
+    in_use_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRules:
+    """What a target demands of a certificate it takes in."""
+
+    min_remaining: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedTarget:
+    """One deployment's target as found; `failure` when it could not be looked at.
+
+    `served` holds a domain's addresses only where the bound certificate is the current one:
+    elsewhere there is nothing to verify yet.
+    """
+
+    rules: TargetRules = field(default_factory=TargetRules)
+    domains: tuple[ObservedDomain, ...] = ()
+    remotes: tuple[RemoteCertificate, ...] = ()
+    served: Mapping[str, tuple[Served, ...]] = field(default_factory=dict)
+    failure: CertferryError | None = None
+
+    def remote_of(self, fingerprint: str) -> RemoteCertificate | None:
+        """Give the target's copy of a certificate."""
+        return next((r for r in self.remotes if r.fingerprint == fingerprint), None)
+
+    def fingerprint_of(self, remote_id: str | None) -> str | None:
+        """Give the fingerprint of a bound certificate, `None` when it is not one of ours."""
+        return next((r.fingerprint for r in self.remotes if r.remote_id == remote_id), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Everything a decision about one lineage may look at. `versions` are newest first;
+    `targets` are in the order of the declared deployments.
+    """
+
+    versions: tuple[Version, ...] = ()
+    targets: tuple[ObservedTarget, ...] = ()
+
+    @property
+    def current(self) -> Version | None:
+        """The version in force."""
+        return self.versions[0] if self.versions else None
+
+
+def is_served(addresses: tuple[Served, ...], fingerprint: str) -> bool:
+    """Tell whether every address that answered, and at least one, presents the certificate
+    with a valid name and chain.
+    """
+    answered = [address for address in addresses if address.answered]
+    return bool(answered) and all(a.fingerprint == fingerprint and a.valid for a in answered)

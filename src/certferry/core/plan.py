@@ -1,0 +1,142 @@
+"""What must change for one lineage, as a value: at most one issue, then per served domain a
+rollout, then what is retired once every domain has been seen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from certferry.core.certificate import KeyType
+from certferry.core.desired import HttpsWish
+from certferry.core.reasons import Reason
+from certferry.errors import CertferryError
+from certferry.text import Text
+
+
+class Action(StrEnum):
+    """The kinds of step."""
+
+    ISSUE = "issue"
+    DEPLOY = "deploy"
+    VERIFY = "verify"
+    RETIRE = "retire"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One thing that a step changes, before and after, in words a person can compare."""
+
+    what: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """Order a certificate."""
+
+    names: tuple[str, ...]
+    key_type: KeyType
+    reason: Reason
+    action: Action = Action.ISSUE
+
+
+@dataclass(frozen=True, slots=True)
+class Deploy:
+    """Bind the current certificate to a domain, uploading it first where needed."""
+
+    target: str
+    domain: str
+    https: HttpsWish
+    reason: Reason
+    changes: tuple[Change, ...] = ()
+    action: Action = Action.DEPLOY
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Look until every address of the domain presents the current certificate."""
+
+    target: str
+    domain: str
+    reason: Reason
+    action: Action = Action.VERIFY
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Remove a remote certificate of ours that its successor has replaced."""
+
+    target: str
+    remote_id: str
+    label: str
+    reason: Reason
+    action: Action = Action.RETIRE
+
+
+Step = Issue | Deploy | Verify | Retire
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """The way of the certificate to one domain. A failure stops this rollout only."""
+
+    target: str
+    domain: str
+    steps: tuple[Deploy | Verify, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacle:
+    """Something found that keeps a wish from coming true: a target that cannot be read, a domain
+    that is frozen or unknown. `domain=None` concerns the whole deployment.
+    """
+
+    target: str
+    domain: str | None
+    error: CertferryError
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A step that safety refuses, why, and what to do instead."""
+
+    step: Step
+    reason: Reason
+    hint: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What must change for one lineage.
+
+    `unchanged` holds (target, domain) of what is as declared; `obstacles` and `refusals` what is
+    not and cannot be made so. Retirements of a target wait for all its rollouts.
+    """
+
+    lineage: str
+    names: tuple[str, ...]
+    issue: Issue | None = None
+    rollouts: tuple[Rollout, ...] = ()
+    retirements: tuple[Retire, ...] = ()
+    unchanged: tuple[tuple[str, str], ...] = ()
+    obstacles: tuple[Obstacle, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Every step, in the order it is carried out."""
+        issue: tuple[Step, ...] = () if self.issue is None else (self.issue,)
+        rolled_out = tuple(step for rollout in self.rollouts for step in rollout.steps)
+        return issue + rolled_out + self.retirements
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is to be done; obstacles and refusals may still stand."""
+        return not self.steps
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the world is as declared."""
+        return self.is_empty and not self.obstacles and not self.refusals

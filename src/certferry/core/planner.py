@@ -1,0 +1,231 @@
+"""Write down the difference between what is wanted and what was found. Pure: the same wish,
+world and moment give the same plan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from certferry.core import rules
+from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Retirement
+from certferry.core.lineage import Version
+from certferry.core.observed import (
+    DomainState,
+    HttpsSettings,
+    Observation,
+    ObservedDomain,
+    ObservedTarget,
+    RemoteCertificate,
+    is_served,
+)
+from certferry.core.plan import Change, Deploy, Issue, Obstacle, Plan, Retire, Rollout, Verify
+from certferry.core.reasons import Reason, ReasonCode
+from certferry.errors import TargetRejected
+from certferry.text import Text
+
+
+def make_plan(
+    desired: DesiredCertificate, observed: Observation, now: datetime, *, renew: bool = False
+) -> Plan:
+    """Plan one lineage. `renew` asks for a new certificate whatever the rules say."""
+    issue = _issue(desired, observed, now, renew=renew)
+    coming = None if issue else observed.current
+    parts = [
+        _plan_target(deployment, target, coming)
+        for deployment, target in zip(desired.deployments, observed.targets, strict=True)
+    ]
+    return Plan(
+        lineage=desired.lineage,
+        names=desired.names,
+        issue=issue,
+        rollouts=tuple(rollout for part in parts for rollout in part.rollouts),
+        retirements=_retirements(desired, observed, now, issuing=issue is not None),
+        unchanged=tuple(place for part in parts for place in part.unchanged),
+        obstacles=tuple(obstacle for part in parts for obstacle in part.obstacles),
+    )
+
+
+def _issue(
+    desired: DesiredCertificate, observed: Observation, now: datetime, *, renew: bool
+) -> Issue | None:
+    reason = rules.first_violated(desired, observed, now)
+    if reason is None and renew:
+        reason = Reason(ReasonCode.REQUESTED, Text("a new certificate was asked for"))
+    return None if reason is None else Issue(desired.names, desired.key_type, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class _TargetPlan:
+    rollouts: tuple[Rollout, ...] = ()
+    unchanged: tuple[tuple[str, str], ...] = ()
+    obstacles: tuple[Obstacle, ...] = ()
+
+
+def _plan_target(
+    deployment: DesiredDeployment, target: ObservedTarget, coming: Version | None
+) -> _TargetPlan:
+    """Plan one deployment. `coming=None` stands for the certificate that is about to be issued."""
+    if target.failure is not None:
+        return _TargetPlan(obstacles=(Obstacle(deployment.target, None, target.failure),))
+    if not target.domains:
+        return _TargetPlan(obstacles=(_nothing_to_serve(deployment),))
+    usable = [d for d in target.domains if d.state is not DomainState.UNAVAILABLE]
+    rollouts = [_rollout(deployment, target, domain, coming) for domain in usable]
+    return _TargetPlan(
+        rollouts=tuple(rollout for rollout in rollouts if rollout.steps),
+        unchanged=tuple((r.target, r.domain) for r in rollouts if not r.steps),
+        obstacles=tuple(
+            _unavailable(deployment, domain) for domain in target.domains if domain not in usable
+        ),
+    )
+
+
+def _rollout(
+    deployment: DesiredDeployment,
+    target: ObservedTarget,
+    domain: ObservedDomain,
+    coming: Version | None,
+) -> Rollout:
+    deploy = _deploy(deployment, target, domain, coming)
+    verify = Verify(deployment.target, domain.domain, _not_seen(domain))
+    if deploy is not None:
+        return Rollout(deployment.target, domain.domain, (deploy, verify))
+    if coming is not None and _is_verified(target, domain, coming):
+        return Rollout(deployment.target, domain.domain, ())
+    return Rollout(deployment.target, domain.domain, (verify,))
+
+
+def _is_verified(target: ObservedTarget, domain: ObservedDomain, version: Version) -> bool:
+    """Done means served, and the target at rest: a change under way may still end otherwise."""
+    addresses = target.served.get(domain.domain, ())
+    at_rest = domain.state is not DomainState.PROCESSING
+    return at_rest and is_served(addresses, version.certificate.fingerprint)
+
+
+def _deploy(
+    deployment: DesiredDeployment,
+    target: ObservedTarget,
+    domain: ObservedDomain,
+    coming: Version | None,
+) -> Deploy | None:
+    changes = _setting_changes(deployment.https, domain.https)
+    reason = _reason_to_deploy(target, domain, coming, changes)
+    if reason is None:
+        return None
+    if reason.code is not ReasonCode.SETTINGS_DRIFTED:
+        changes = (_certificate_change(target, domain, coming), *changes)
+    return Deploy(deployment.target, domain.domain, deployment.https, reason, changes)
+
+
+def _reason_to_deploy(
+    target: ObservedTarget,
+    domain: ObservedDomain,
+    coming: Version | None,
+    changes: tuple[Change, ...],
+) -> Reason | None:
+    if domain.bound is None:
+        return Reason(ReasonCode.HTTPS_OFF, Text("HTTPS is off"))
+    if coming is None:
+        return Reason(ReasonCode.NEW_CERTIFICATE, Text("a new certificate is being issued"))
+    bound = target.fingerprint_of(domain.bound)
+    if bound == coming.certificate.fingerprint:
+        return _drift(changes)
+    if domain.state is DomainState.FAILED and domain.problem is not None:
+        sentence = Text("the last change failed: {problem}", problem=domain.problem.message)
+        return Reason(ReasonCode.CHANGE_FAILED, sentence)
+    if bound is not None:
+        return Reason(ReasonCode.SERVES_PREVIOUS, Text("an earlier certificate is bound"))
+    sentence = Text("a certificate that is not ours is bound ({id})", id=domain.bound)
+    return Reason(ReasonCode.SERVES_FOREIGN, sentence)
+
+
+def _drift(changes: tuple[Change, ...]) -> Reason | None:
+    if not changes:
+        return None
+    return Reason(ReasonCode.SETTINGS_DRIFTED, Text("settings differ from the file"))
+
+
+def _setting_changes(wish: HttpsWish, found: HttpsSettings) -> tuple[Change, ...]:
+    wanted = (
+        ("force_https", wish.force_https, found.force_https),
+        ("http2", wish.http2, found.http2),
+        ("tls_versions", wish.tls_versions, found.tls_versions),
+    )
+    return tuple(
+        Change(name, _in_words(before), _in_words(after))
+        for name, after, before in wanted
+        if after is not None and after != before
+    )
+
+
+def _in_words(value: object) -> str:
+    if value is None:
+        return "—"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _certificate_change(
+    target: ObservedTarget, domain: ObservedDomain, coming: Version | None
+) -> Change:
+    bound = target.fingerprint_of(domain.bound)
+    before = bound[:16] if bound else (domain.bound or "—")
+    after = "…" if coming is None else coming.certificate.fingerprint[:16]
+    return Change("certificate", before, after)
+
+
+def _not_seen(domain: ObservedDomain) -> Reason:
+    if domain.state is DomainState.PROCESSING:
+        return Reason(ReasonCode.NOT_SEEN, Text("the target is carrying out a change"))
+    return Reason(ReasonCode.NOT_SEEN, Text("not yet seen at every address"))
+
+
+def _nothing_to_serve(deployment: DesiredDeployment) -> Obstacle:
+    error = TargetRejected(
+        Text("no domain of the account {target} is covered", target=deployment.target),
+        hint=Text("add the domain at the target first, or name it under `domains`"),
+    )
+    return Obstacle(deployment.target, None, error)
+
+
+def _unavailable(deployment: DesiredDeployment, domain: ObservedDomain) -> Obstacle:
+    error = domain.problem or TargetRejected(Text("{domain} is unavailable", domain=domain.domain))
+    return Obstacle(deployment.target, domain.domain, error)
+
+
+def _retirements(
+    desired: DesiredCertificate, observed: Observation, now: datetime, *, issuing: bool
+) -> tuple[Retire, ...]:
+    """List what of ours has had its time. The newest superseded certificate stays until it
+    expires, so that a rollback has something to go back to.
+    """
+    kept = _kept_fingerprints(observed.versions, now, issuing=issuing)
+    # By place, since one account may stand in several deployments.
+    retired = {
+        (deployment.target, remote.remote_id): _retire(deployment, remote)
+        for deployment, target in zip(desired.deployments, observed.targets, strict=True)
+        if deployment.retire is not Retirement.NEVER
+        for remote in target.remotes
+        if remote.fingerprint not in kept and not _is_said_to_be_used(remote, now)
+    }
+    return tuple(retired.values())
+
+
+def _kept_fingerprints(
+    versions: tuple[Version, ...], now: datetime, *, issuing: bool
+) -> frozenset[str]:
+    current, previous = (0, 0) if issuing else (1, 1)
+    in_force = versions[:current]
+    fallback = [v for v in versions[previous : previous + 1] if v.certificate.not_after > now]
+    return frozenset(v.certificate.fingerprint for v in (*in_force, *fallback))
+
+
+def _is_said_to_be_used(remote: RemoteCertificate, now: datetime) -> bool:
+    return remote.in_use_until is not None and now < remote.in_use_until
+
+
+def _retire(deployment: DesiredDeployment, remote: RemoteCertificate) -> Retire:
+    reason = Reason(ReasonCode.SUPERSEDED, Text("superseded"))
+    return Retire(deployment.target, remote.remote_id, remote.label, reason)

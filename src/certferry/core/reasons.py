@@ -1,0 +1,47 @@
+"""Why a step is planned or refused: every code, each with its sentence where it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from certferry.text import Text
+
+
+class ReasonCode(StrEnum):
+    """Stable words for programs; they appear in JSON."""
+
+    # why a certificate is issued
+    MISSING = "missing"
+    NAMES_CHANGED = "names_changed"
+    KEY_TYPE_CHANGED = "key_type_changed"
+    RENEWAL_DUE = "renewal_due"
+    UPLOAD_DEADLINE_PASSED = "upload_deadline_passed"
+    REQUESTED = "requested"
+    # why a domain is deployed to
+    NEW_CERTIFICATE = "new_certificate"
+    HTTPS_OFF = "https_off"
+    SERVES_PREVIOUS = "serves_previous"
+    SERVES_FOREIGN = "serves_foreign"
+    SETTINGS_DRIFTED = "settings_drifted"
+    CHANGE_FAILED = "change_failed"
+    # why it is looked at
+    NOT_SEEN = "not_seen"
+    # why a remote certificate goes
+    SUPERSEDED = "superseded"
+    # why safety refuses
+    NAME_NOT_COVERED = "name_not_covered"
+    KEY_MISMATCH = "key_mismatch"
+    CHAIN_INCOMPLETE = "chain_incomplete"
+    TOO_LITTLE_LIFE = "too_little_life"
+    DOMAIN_UNAVAILABLE = "domain_unavailable"
+    TARGET_UNREADABLE = "target_unreadable"
+    NO_DOMAIN = "no_domain"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A code for programs and a sentence for people."""
+
+    code: ReasonCode
+    message: Text

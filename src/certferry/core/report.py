@@ -1,0 +1,114 @@
+"""What was done: outcomes of steps, reports of lineages, and the events on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from certferry.core.plan import Action
+from certferry.core.waiting import Waiting
+from certferry.errors import CertferryError
+from certferry.text import Text
+
+
+class Outcome(StrEnum):
+    """How a step ended, or that it has not."""
+
+    DONE = "done"
+    UNCHANGED = "unchanged"
+    WAITING = "waiting"
+    FAILED = "failed"
+    REFUSED = "refused"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class StepOutcome:
+    """What became of one step. `target` and `domain` are empty for an issue."""
+
+    action: Action
+    outcome: Outcome
+    detail: Text
+    target: str | None = None
+    domain: str | None = None
+    error: CertferryError | None = None
+    hint: Text | None = None
+    waiting: Waiting | None = None
+
+    @property
+    def place(self) -> tuple[Action, str | None, str | None]:
+        """What identifies the step within its lineage."""
+        return (self.action, self.target, self.domain)
+
+
+@dataclass(frozen=True, slots=True)
+class LineageReport:
+    """What became of one lineage in one run. `fingerprint` is that of the version in force."""
+
+    lineage: str
+    fingerprint: str | None
+    outcomes: tuple[StepOutcome, ...]
+
+    def having(self, outcome: Outcome) -> tuple[StepOutcome, ...]:
+        """The steps that ended so."""
+        return tuple(step for step in self.outcomes if step.outcome is outcome)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the lineage is as declared."""
+        return all(o.outcome in {Outcome.DONE, Outcome.UNCHANGED} for o in self.outcomes)
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether there was nothing to do."""
+        return all(step.outcome is Outcome.UNCHANGED for step in self.outcomes)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReport:
+    """What became of a run."""
+
+    lineages: tuple[LineageReport, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every lineage is as declared."""
+        return all(lineage.ok for lineage in self.lineages)
+
+    def any(self, outcome: Outcome) -> bool:
+        """Whether any step ended so."""
+        return any(lineage.having(outcome) for lineage in self.lineages)
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What a lineage is busy with at this moment, told as it begins or changes."""
+
+    lineage: str
+    what: Text
+    since: datetime
+    deadline: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One thing that happened, for ever. `who` is the operator or host that ran certferry."""
+
+    at: datetime
+    lineage: str
+    event: str
+    who: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StepEnded:
+    """A step of a lineage has its outcome, `WAITING` included."""
+
+    lineage: str
+    outcome: StepOutcome
+
+
+Event = Activity | StepEnded

@@ -1,0 +1,155 @@
+"""Refuse what a target would refuse, or what would break a site, before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from certferry.core import identifiers
+from certferry.core.desired import DesiredCertificate
+from certferry.core.lineage import Version
+from certferry.core.observed import Observation, ObservedTarget
+from certferry.core.plan import Deploy, Plan, Refusal, Rollout
+from certferry.core.reasons import Reason, ReasonCode
+from certferry.text import Text
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One deployment before it is carried out. `version=None`: the certificate is yet to come."""
+
+    step: Deploy
+    desired: DesiredCertificate
+    target: ObservedTarget
+    version: Version | None
+    now: datetime
+
+
+_Check = Callable[[_Case], Refusal | None]
+
+
+def without_refused(
+    plan: Plan, desired: DesiredCertificate, observed: Observation, now: datetime
+) -> Plan:
+    """Take every refused deployment, and what follows from it, out of the plan and say why."""
+    version = None if plan.issue else observed.current
+    allowed: list[Rollout] = []
+    refusals: list[Refusal] = []
+    for rollout in plan.rollouts:
+        refusal = _refusal(rollout, desired, _target_of(rollout, desired, observed), version, now)
+        if refusal is None:
+            allowed.append(rollout)
+        else:
+            refusals.append(refusal)
+    return replace(plan, rollouts=tuple(allowed), refusals=tuple(refusals))
+
+
+def _target_of(
+    rollout: Rollout, desired: DesiredCertificate, observed: Observation
+) -> ObservedTarget:
+    """Find the rollout's target: one account may stand in several deployments."""
+    return next(
+        target
+        for deployment, target in zip(desired.deployments, observed.targets, strict=True)
+        if deployment.target == rollout.target
+        and any(domain.domain == rollout.domain for domain in target.domains)
+    )
+
+
+def _refusal(
+    rollout: Rollout,
+    desired: DesiredCertificate,
+    target: ObservedTarget,
+    version: Version | None,
+    now: datetime,
+) -> Refusal | None:
+    deploys = [step for step in rollout.steps if isinstance(step, Deploy)]
+    cases = [_Case(step, desired, target, version, now) for step in deploys]
+    found = (check(case) for case in cases for check in CHECKS)
+    return next((refusal for refusal in found if refusal is not None), None)
+
+
+def refuse_uncovered_name(case: _Case) -> Refusal | None:
+    """The certificate covers the domain."""
+    if identifiers.covered_by(case.desired.names, case.step.domain):
+        return None
+    reason = Reason(
+        ReasonCode.NAME_NOT_COVERED,
+        Text(
+            "{domain} is not covered by {names}",
+            domain=case.step.domain,
+            names=case.desired.names,
+        ),
+    )
+    hint = Text(
+        "add {domain} to the names of {lineage}, or take it out of `domains`",
+        domain=case.step.domain,
+        lineage=case.desired.lineage,
+    )
+    return Refusal(case.step, reason, hint)
+
+
+def refuse_foreign_key(case: _Case) -> Refusal | None:
+    """The private key belongs to the certificate."""
+    if case.version is None or case.version.key_matches:
+        return None
+    reason = Reason(
+        ReasonCode.KEY_MISMATCH, Text("the private key does not belong to the certificate")
+    )
+    hint = Text(
+        "run `certferry sync --renew {lineage}` for a new pair", lineage=case.desired.lineage
+    )
+    return Refusal(case.step, reason, hint)
+
+
+def refuse_incomplete_chain(case: _Case) -> Refusal | None:
+    """The issuer certificates are there, in order."""
+    if case.version is None or case.version.chain_complete:
+        return None
+    reason = Reason(
+        ReasonCode.CHAIN_INCOMPLETE,
+        Text("the chain is incomplete: the leaf is not followed by its issuer certificates"),
+    )
+    hint = Text(
+        "run `certferry sync --renew {lineage}` for a new certificate with its chain",
+        lineage=case.desired.lineage,
+    )
+    return Refusal(case.step, reason, hint)
+
+
+def refuse_too_little_life(case: _Case) -> Refusal | None:
+    """The target would accept an upload: long enough until the certificate ends.
+
+    A certificate that lies at the target already is only bound, and no rule is known for that.
+    """
+    wanted = case.target.rules.min_remaining
+    if case.version is None:
+        return None
+    certificate = case.version.certificate
+    uploaded = case.target.remote_of(certificate.fingerprint) is not None
+    if uploaded or certificate.remaining(case.now) >= wanted:
+        return None
+    reason = Reason(
+        ReasonCode.TOO_LITTLE_LIFE,
+        Text(
+            "{left} left, and {target} takes certificates with at least {wanted}",
+            left=certificate.remaining(case.now),
+            target=case.step.target,
+            wanted=wanted,
+        ),
+    )
+    hint = Text(
+        "use a profile or CA whose certificates live longer, or set `min_remaining_days` of the"
+        " account {target} if it takes shorter ones",
+        target=case.step.target,
+    )
+    return Refusal(case.step, reason, hint)
+
+
+CHECKS: tuple[_Check, ...] = (
+    refuse_uncovered_name,
+    refuse_foreign_key,
+    refuse_incomplete_chain,
+    refuse_too_little_life,
+)

@@ -1,0 +1,214 @@
+"""Everything that can go wrong, as one tree. Each error says what happened, what to do, and
+whether trying again can help.
+
+CertferryError                a message, a hint, a retry
+├── ConfigError               the operator edits a file or the environment
+├── CertificateError          a certificate or key that cannot be used
+├── PlanRefused               safety said no
+├── IssuanceError             no certificate was issued
+│   ├── RateLimited           the CA says when to come back
+│   ├── AuthorizationFailed   the CA did not accept the proof for a name
+│   ├── OrderFailed           the CA refused the order or the request
+│   └── CaUnavailable         the CA did not answer sensibly
+├── DnsError                  the challenge record could not be written or seen
+│   ├── ZoneNotFound          no zone of the account holds the name
+│   ├── DnsAccessDenied       the provider does not accept the credentials
+│   ├── DnsRejected           the provider refused the change
+│   ├── DnsUnavailable        the provider or a name server did not answer sensibly
+│   └── PropagationTimeout    not every authoritative server showed the value in time
+├── DeployError               a target does not have the certificate
+│   ├── TargetAccessDenied    the target does not accept the credentials
+│   ├── TargetRejected        the target refused the certificate or the domain
+│   ├── TargetBusy            the target is still carrying out an earlier change
+│   ├── TargetInUse           the target still uses what was to be removed
+│   └── TargetUnavailable     the target did not answer sensibly
+├── VerificationError         an edge does not serve the certificate
+├── StateError                what certferry remembers could not be read or written
+│   ├── LeaseHeld             another run is at work on the lineage
+│   ├── LeaseLost             another run took over
+│   ├── StateTooNew           written by a newer version
+│   └── StateUnavailable      disk full, no permission, locked for too long
+└── Interrupted               somebody stopped the run
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar, Self
+
+from certferry.text import Text, verbatim
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Whether trying the same again can help: never, later, or not before a moment."""
+
+    allowed: bool
+    after: datetime | None = None
+
+    NEVER: ClassVar[Retry]
+    LATER: ClassVar[Retry]
+
+    @classmethod
+    def at(cls, moment: datetime) -> Self:
+        """Not before this moment (aware)."""
+        return cls(allowed=True, after=moment)
+
+
+Retry.NEVER = Retry(allowed=False)
+Retry.LATER = Retry(allowed=True)
+
+
+class CertferryError(Exception):
+    """Anything certferry itself reports. `code` is stable and appears in JSON."""
+
+    code: ClassVar[str] = "error"
+    default_retry: ClassVar[Retry] = Retry.NEVER
+
+    def __init__(
+        self, message: Text | str, *, hint: Text | None = None, retry: Retry | None = None
+    ) -> None:
+        self.message = verbatim(message) if isinstance(message, str) else message
+        self.hint = hint
+        self.retry = self.default_retry if retry is None else retry
+        super().__init__(str(self.message))
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.code = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__.removesuffix("Error")).lower()
+
+
+class ConfigError(CertferryError):
+    """The operator edits a file or the environment. May carry several findings."""
+
+
+class CertificateError(CertferryError):
+    """A certificate or key that cannot be used."""
+
+
+class PlanRefused(CertferryError):
+    """Safety said no; nothing was sent."""
+
+
+class IssuanceError(CertferryError):
+    """No certificate was issued."""
+
+
+class RateLimited(IssuanceError):
+    """The CA says when to come back (RFC 8555 §6.6)."""
+
+    default_retry = Retry.LATER
+
+
+class AuthorizationFailed(IssuanceError):
+    """The CA did not accept the proof for a name; carries its problem document's words."""
+
+    default_retry = Retry.LATER
+
+
+class OrderFailed(IssuanceError):
+    """The CA refused the order, the request or the account."""
+
+
+class CaUnavailable(IssuanceError):
+    """The CA did not answer, or not sensibly."""
+
+    default_retry = Retry.LATER
+
+
+class DnsError(CertferryError):
+    """The challenge record could not be written or seen."""
+
+
+class ZoneNotFound(DnsError):
+    """No zone of the account holds the name."""
+
+
+class DnsAccessDenied(DnsError):
+    """The provider does not accept the credentials. Never tried again by itself."""
+
+
+class DnsRejected(DnsError):
+    """The provider refused the change."""
+
+
+class DnsUnavailable(DnsError):
+    """The provider or a name server did not answer, or not sensibly."""
+
+    default_retry = Retry.LATER
+
+
+class PropagationTimeout(DnsError):
+    """Not every authoritative server showed the value in time."""
+
+    default_retry = Retry.LATER
+
+
+class DeployError(CertferryError):
+    """A target does not have the certificate."""
+
+
+class TargetAccessDenied(DeployError):
+    """The target does not accept the credentials. Never tried again by itself."""
+
+
+class TargetRejected(DeployError):
+    """The target refused the certificate or the domain."""
+
+
+class TargetBusy(DeployError):
+    """The target is still carrying out an earlier change."""
+
+    default_retry = Retry.LATER
+
+
+class TargetInUse(DeployError):
+    """The target still uses what was to be removed."""
+
+    default_retry = Retry.LATER
+
+
+class TargetUnavailable(DeployError):
+    """The target did not answer, or not sensibly."""
+
+    default_retry = Retry.LATER
+
+
+class VerificationError(CertferryError):
+    """An edge does not serve the certificate."""
+
+    default_retry = Retry.LATER
+
+
+class StateError(CertferryError):
+    """What certferry remembers could not be read or written."""
+
+
+class LeaseHeld(StateError):
+    """Another run is at work on the lineage."""
+
+    default_retry = Retry.LATER
+
+
+class LeaseLost(StateError):
+    """Another run took over; what this one still wanted to write is refused."""
+
+    default_retry = Retry.LATER
+
+
+class StateTooNew(StateError):
+    """The state was written by a newer version of certferry."""
+
+
+class StateUnavailable(StateError):
+    """Disk full, no permission, or locked for too long."""
+
+    default_retry = Retry.LATER
+
+
+class Interrupted(CertferryError):
+    """Somebody stopped the run; what was begun is picked up by the next one."""
+
+    default_retry = Retry.LATER

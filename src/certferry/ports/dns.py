@@ -1,0 +1,26 @@
+"""The door to a DNS provider: put a TXT value, take it away."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class DnsProvider(Protocol):
+    """Writes challenge records into the zones of one account."""
+
+    def add_txt(self, name: str, value: str) -> str:
+        """Put a TXT value at a name and give a handle by which any process can remove it.
+
+        Must keep other values under the same name, since apex and wildcard share one (RFC 8555
+        §8.4); must be idempotent, also when an answer was lost. Raises `ZoneNotFound`,
+        `DnsAccessDenied`, `DnsRejected` or `DnsUnavailable`.
+        """
+        ...
+
+    def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
+        """Take away exactly this value, and tell whether it was there.
+
+        Without a handle it is looked for by name and value. A value that is gone already is fine.
+        Raises as `add_txt` does.
+        """
+        ...

@@ -1,0 +1,44 @@
+"""The door to a CA."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from certferry.core.certificate import CertificateBundle, KeyType
+from certferry.ports.dns import DnsProvider
+from certferry.ports.progress import Progress
+from certferry.ports.state import Lease
+
+
+@dataclass(frozen=True, slots=True)
+class IssueRequest:
+    """What to order. The first name becomes the common name; at most 100 names."""
+
+    lineage: str
+    names: tuple[str, ...]
+    key_type: KeyType
+
+
+class Issuer(Protocol):
+    """Orders certificates."""
+
+    def issue(
+        self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
+    ) -> CertificateBundle:
+        """Order a certificate, or finish the order that an earlier run of the lineage began.
+
+        Must keep what a later run needs to finish (account, order, key, challenge records) in the
+        state before the CA or the provider is asked; must leave no challenge record behind, also
+        after a failure or an interruption; must not close the order in the state: saving the
+        version does. Raises `IssuanceError` or `DnsError`.
+        """
+        ...
+
+    def sweep(self, lineage: str, dns: DnsProvider, now: datetime) -> None:
+        """Remove the challenge records that an interrupted run of the lineage left.
+
+        Raises `DnsError` when one may still be there.
+        """
+        ...

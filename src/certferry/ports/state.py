@@ -1,0 +1,215 @@
+"""The door to what certferry remembers.
+
+Every call is one transaction: it has happened whole when it returns, or not at all when it
+raises. All of them may be called from several threads and processes at once. Moments are aware.
+All raise `StateError` (`StateUnavailable`, `StateTooNew`) when the store cannot be used; calls
+that take a lease raise `LeaseLost` when it is no longer in force, and change nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from certferry.core.certificate import CertificateBundle
+from certferry.core.lineage import Version
+from certferry.core.report import HistoryEntry
+from certferry.core.secret import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to work on a lineage. `token` grows with every new holder (fencing)."""
+
+    lineage: str
+    holder: str
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class AcmeAccount:
+    """An account at one directory. `url` is `None` until the CA has answered the registration,
+    so that a run that was killed in between registers the same key again.
+    """
+
+    directory: str
+    key_pem: Secret
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AcmeOrder:
+    """An order under way. The key of its certificate is kept before the CA is asked to finalize,
+    so that whoever comes next can still use what the CA issued.
+    """
+
+    lineage: str
+    directory: str
+    url: str
+    names: tuple[str, ...]
+    key_pem: Secret
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ChallengeRecord:
+    """A TXT value of ours in DNS, written down before it is sent. `handle` is `None` until the
+    provider has answered.
+    """
+
+    lineage: str
+    name: str
+    value: str
+    created_at: datetime
+    handle: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A copy of a certificate that we put at a target."""
+
+    lineage: str
+    target: str
+    remote_id: str
+    label: str
+    fingerprint: str
+    uploaded_at: datetime
+    in_use_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutRecord:
+    """How far one certificate is with one domain: since when it is on its way, how often it was
+    tried, when it was first seen served by all.
+    """
+
+    lineage: str
+    target: str
+    domain: str
+    fingerprint: str
+    started_at: datetime
+    attempts: int = 0
+    last_error: str | None = None
+    verified_at: datetime | None = None
+
+
+class StateStore(Protocol):
+    """Remembers lineages, accounts, orders, challenge records, uploads, rollouts, history."""
+
+    # leases
+
+    def acquire(self, lineage: str, ttl: timedelta, now: datetime) -> Lease:
+        """Take the lease of a lineage. Raises `LeaseHeld` while another holder has it: until its
+        time is up, or its process on this very host has ended.
+        """
+        ...
+
+    def extend(self, lease: Lease, ttl: timedelta, now: datetime) -> None:
+        """Keep a lease for longer. Raises `LeaseLost`."""
+        ...
+
+    def release(self, lease: Lease) -> None:
+        """Give a lease back. A lost one is let go silently."""
+        ...
+
+    # lineages and versions
+
+    def lineages(self) -> tuple[str, ...]:
+        """Every lineage with at least one version, by name."""
+        ...
+
+    def versions(self, lineage: str) -> tuple[Version, ...]:
+        """The versions of a lineage, newest first, without keys."""
+        ...
+
+    def bundle(self, lineage: str, number: int) -> CertificateBundle:
+        """One version with its key. Raises `StateError` when there is none or the key file does
+        not fit.
+        """
+        ...
+
+    def save_version(self, lease: Lease, bundle: CertificateBundle, now: datetime) -> Version:
+        """Keep a new certificate and forget the order it came from, in one transaction.
+
+        The same fingerprint twice is the same version.
+        """
+        ...
+
+    # ACME
+
+    def account(self, directory: str) -> AcmeAccount | None:
+        """The account at a directory."""
+        ...
+
+    def save_account(self, account: AcmeAccount) -> AcmeAccount:
+        """Keep an account, and give the one that is in force: when two runs begin at once, the
+        first key wins.
+        """
+        ...
+
+    def forget_account(self, directory: str, key_pem: Secret) -> None:
+        """Forget an account that the server no longer knows, if it still has this key."""
+        ...
+
+    def order(self, lineage: str) -> AcmeOrder | None:
+        """The order under way for a lineage."""
+        ...
+
+    def save_order(self, lease: Lease, order: AcmeOrder) -> None:
+        """Keep the order under way, in place of an earlier one."""
+        ...
+
+    def drop_order(self, lease: Lease) -> None:
+        """Forget the order under way."""
+        ...
+
+    def challenge_records(self, lineage: str) -> tuple[ChallengeRecord, ...]:
+        """Our TXT values that may still be in DNS, oldest first."""
+        ...
+
+    def save_challenge_record(self, record: ChallengeRecord) -> None:
+        """Keep a TXT value, or its handle once it is known. Needs no lease: it must work also
+        when the lease is lost, or the record would be orphaned.
+        """
+        ...
+
+    def drop_challenge_record(self, record: ChallengeRecord) -> None:
+        """Forget a TXT value that is gone from DNS."""
+        ...
+
+    # targets
+
+    def uploads(self, lineage: str, target: str) -> tuple[Upload, ...]:
+        """Our copies at a target that have not been retired, newest first."""
+        ...
+
+    def save_upload(self, upload: Upload) -> None:
+        """Keep an upload, by target and remote id."""
+        ...
+
+    def drop_upload(self, target: str, remote_id: str) -> None:
+        """Forget an upload that was retired."""
+        ...
+
+    def rollouts(self, lineage: str) -> tuple[RolloutRecord, ...]:
+        """How far each certificate of the lineage is with each domain."""
+        ...
+
+    def save_rollout(self, rollout: RolloutRecord) -> None:
+        """Keep a rollout, by lineage, target and domain: a new certificate takes its place."""
+        ...
+
+    # history
+
+    def append_history(self, entry: HistoryEntry) -> None:
+        """Write down what happened. Never changed, never removed."""
+        ...
+
+    def history(self, lineage: str | None, limit: int) -> tuple[HistoryEntry, ...]:
+        """What happened, newest first, of one lineage or of all."""
+        ...
+
+    def close(self) -> None:
+        """Let go of every resource. The store is not used afterwards."""
+        ...

@@ -1,0 +1,62 @@
+"""The door to a place that serves certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from certferry.core.certificate import Certificate, CertificateBundle
+from certferry.core.desired import HttpsWish, Kind
+from certferry.core.observed import ObservedTarget
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What to observe for one deployment of a lineage.
+
+    `domains=None` means every domain that `names` cover. `known` are the lineage's certificates,
+    newest first: a copy at the target counts as ours only when it is one of these.
+    """
+
+    lineage: str
+    names: tuple[str, ...]
+    domains: tuple[str, ...] | None
+    kind: Kind
+    known: Sequence[Certificate]
+
+
+class DeployTarget(Protocol):
+    """Serves certificates under domains."""
+
+    def observe(self, look: Look) -> ObservedTarget:
+        """Find the domains, what each is bound to, and our copies. Changes nothing.
+
+        A domain that is not there or cannot be changed is reported as `UNAVAILABLE` with the
+        reason; `served` is left empty. Raises `DeployError` when the target cannot be read.
+        """
+        ...
+
+    def upload(self, lineage: str, bundle: CertificateBundle) -> str:
+        """Give the remote id of the certificate, uploading it only if it is not there yet.
+
+        Must be idempotent by fingerprint, also when an answer was lost; must remove nothing.
+        Raises `DeployError`.
+        """
+        ...
+
+    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> None:
+        """Ask the target to serve the certificate under the domain; returns when it is accepted.
+
+        Must keep the domain's other settings unless the wish names them; must be idempotent; must
+        not write while an earlier change is carried out (`TargetBusy`). Raises `DeployError`.
+        """
+        ...
+
+    def retire(self, remote_id: str, label: str) -> bool:
+        """Remove a copy that is ours, and tell whether it was there.
+
+        Must refuse what does not carry the label (`TargetRejected`) and what is bound
+        (`TargetInUse`). Raises `DeployError`.
+        """
+        ...

@@ -1,0 +1,87 @@
+"""Sentences with named places, kept apart from their values until somebody reads them.
+
+The core, the adapters and the errors speak in `Text`; the front desk chooses the language.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime, timedelta
+
+Translate = Callable[[str], str]
+"""Template in English → template in the reader's language, with the same named places."""
+
+
+class Text:
+    """One sentence: a template in English and the values of its named places.
+
+    Values may be strings, numbers, moments, durations, other texts, or sequences of these.
+    Two texts are equal when template and values are.
+    """
+
+    __slots__ = ("template", "values")
+
+    def __init__(self, template: str, /, **values: object) -> None:
+        self.template = template
+        self.values = values
+
+    def render(self, translate: Translate) -> str:
+        """Give the sentence in the reader's language."""
+        shown = {name: show(value, translate) for name, value in self.values.items()}
+        template = translate(self.template) if self.template else ""
+        return template.format_map(shown) if shown else template
+
+    def __str__(self) -> str:
+        return self.render(_as_is)
+
+    def __repr__(self) -> str:
+        return f"Text({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Text):
+            return NotImplemented
+        return (self.template, self.values) == (other.template, other.values)
+
+    def __hash__(self) -> int:
+        return hash((self.template, str(self)))
+
+
+def verbatim(words: str) -> Text:
+    """Wrap words that came from outside, such as a server's message: never translated."""
+    return Text("{words}", words=words)
+
+
+def show(value: object, translate: Translate) -> str:
+    """Write one value of a named place for a person: moments in UTC, durations in round units."""
+    if isinstance(value, Text):
+        return value.render(translate)
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    if isinstance(value, timedelta):
+        return _duration(value).render(translate)
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        return ", ".join(show(item, translate) for item in value)
+    return str(value)
+
+
+_UNITS = (
+    (timedelta(days=1), Text("1 day"), "{count} days"),
+    (timedelta(hours=1), Text("1 hour"), "{count} hours"),
+    (timedelta(minutes=1), Text("1 minute"), "{count} minutes"),
+    (timedelta(seconds=1), Text("1 second"), "{count} seconds"),
+)
+
+
+def _duration(value: timedelta) -> Text:
+    """Round down to the largest unit of which there are two; below that, to the next smaller."""
+    for unit, one, many in _UNITS:
+        count = value // unit
+        if count >= 2:  # noqa: PLR2004 - one unit alone is told in the next smaller one
+            return Text(many, count=count)
+        if count == 1 and value == unit:
+            return one
+    return Text("{count} seconds", count=max(value // timedelta(seconds=1), 0))
+
+
+def _as_is(template: str) -> str:
+    return template
