@@ -1,0 +1,72 @@
+"""The drawings in the documents equal what they draw."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import pytest
+
+from certferry import errors
+from tests.house.tree import PACKAGE, ROOT, relative
+
+BRANCH = re.compile(r"^(?P<stem>(?:│   |    )*)[├└]── (?P<name>[\w./]+)")
+
+
+def drawn(drawing: str) -> list[tuple[int, str]]:
+    """Give depth and name of each branch of a tree drawn with `├──` and `└──`."""
+    return [
+        (len(match["stem"]) // 4, match["name"])
+        for match in map(BRANCH.match, drawing.splitlines())
+        if match
+    ]
+
+
+def test_architecture_draws_the_rooms_that_exist() -> None:
+    """The tree in ARCHITECTURE.md names every room and every module beside them, and no other."""
+    actual = {
+        f"{path.relative_to(PACKAGE).as_posix()}/"
+        for folder in (PACKAGE, PACKAGE / "adapters")
+        for path in folder.iterdir()
+        if (path / "__init__.py").exists()
+    } | {path.name for path in PACKAGE.glob("*.py") if not path.name.startswith("__")}
+
+    parent = ""
+    named = set()
+    for depth, name in drawn((ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")):
+        if depth == 0:
+            parent = name
+        named.add(name if depth == 0 else parent + name)
+
+    assert named == actual
+
+
+def test_errors_draws_the_classes_that_exist() -> None:
+    """The tree in the docstring of `certferry.errors` is the tree of its classes."""
+    root = "CertferryError"
+    actual = {
+        (cls.__bases__[0].__name__, name)
+        for name, cls in vars(errors).items()
+        if inspect.isclass(cls)
+        and issubclass(cls, errors.CertferryError)
+        and cls is not errors.CertferryError
+    }
+
+    line = [root]
+    named = set()
+    for depth, name in drawn(inspect.getdoc(errors) or ""):
+        line[depth + 1 :] = [name]
+        named.add((line[depth], name))
+
+    assert named == actual
+
+
+@pytest.mark.parametrize("document", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md")))
+def test_a_document_links_only_to_files_that_exist(document: object) -> None:
+    """Every relative link of a document leads somewhere."""
+    path = ROOT / str(document)
+    links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", path.read_text(encoding="utf-8"))
+
+    missing = [link for link in links if not (path.parent / link).exists()]
+
+    assert [] == missing, relative(path)

@@ -1,0 +1,86 @@
+"""What is asked often costs little: `--version` and `--help` load no heavy library."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from certferry import __version__
+
+# Network, crypto, display, storage: everything a command may need and these two do not.
+HEAVY = {
+    "acme",
+    "asyncio",
+    "cryptography",
+    "dns",
+    "email",
+    "http",
+    "josepy",
+    "keyring",
+    "msgspec",
+    "OpenSSL",
+    "requests",
+    "rich",
+    "socket",
+    "sqlite3",
+    "ssl",
+    "trustme",
+    "urllib3",
+}
+
+PROBE = """
+import sys
+from certferry.__main__ import main
+try:
+    code = main()
+except SystemExit as end:
+    code = end.code or 0
+print(*sys.modules, file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def loaded_by(*arguments: str) -> tuple[str, set[str]]:
+    """Run certferry in a fresh interpreter; give its output and the modules it has loaded."""
+    # Measuring coverage in the child would load libraries of its own.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("COV")}
+    result = subprocess.run(
+        [sys.executable, "-c", PROBE, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return result.stdout, set(result.stderr.split())
+
+
+def test_version_loads_next_to_nothing() -> None:
+    """The version is answered before the command line itself is imported."""
+    output, modules = loaded_by("--version")
+
+    assert f"certferry {__version__}\n" == output
+    assert {"certferry", "certferry.__main__"} == {m for m in modules if m.startswith("certferry")}
+    assert set() == {module.partition(".")[0] for module in modules} & (HEAVY | {"click"})
+
+
+def test_help_loads_no_network_crypto_or_display_library() -> None:
+    """Help is answered from the front desk alone: no adapter, no heavy library."""
+    output, modules = loaded_by("--help")
+
+    assert "sync" in output
+    assert "click" in modules
+    assert set() == {module.partition(".")[0] for module in modules} & HEAVY
+    assert set() == {m for m in modules if m.startswith(("certferry.adapters", "certferry.wiring"))}
+
+
+@pytest.mark.parametrize("command", [["-m", "certferry"], ["-m", "certferry.__main__"]])
+def test_the_module_is_the_command(command: list[str]) -> None:
+    """`python -m certferry` is the same program as the command `certferry`."""
+    result = subprocess.run(
+        [sys.executable, *command, "--version"], capture_output=True, text=True, check=True
+    )
+
+    assert f"certferry {__version__}\n" == result.stdout

@@ -1,0 +1,36 @@
+"""Where the checkout's files are, for the tests about the code itself."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "src" / "certferry"
+
+FOLDERS = (".ci", "benchmarks", "docs", "scripts", "src", "tests")
+
+
+def modules(folder: Path = PACKAGE) -> list[Path]:
+    """Every Python file in a folder, in order."""
+    return sorted(folder.rglob("*.py"))
+
+
+def committed_files() -> Iterator[Path]:
+    """Every text file of the checkout: what people wrote, not what tools made."""
+    yield from (path for path in ROOT.iterdir() if path.suffix in {".md", ".toml"})
+    for folder in FOLDERS:
+        for path in (ROOT / folder).rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                yield path
+
+
+def relative(path: Path) -> str:
+    """Give a path as a person writes it."""
+    return path.relative_to(ROOT).as_posix()
+
+
+def parse(path: Path) -> ast.Module:
+    """Give a module's syntax tree."""
+    return ast.parse(path.read_text(encoding="utf-8"), relative(path))
