@@ -1,0 +1,195 @@
+"""DNS over UDP and TCP on several loopback addresses and one port, in one background thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+from typing import Any, Self, cast
+
+# A burst of lookups must wait in the kernel while other threads hold the interpreter.
+RECEIVE_BUFFER = 1 << 20
+ATTEMPTS_AT_A_COMMON_PORT = 50
+LENGTH_PREFIX = 2  # bytes before each message on TCP (RFC 1035 §4.2.2)
+
+
+class Transport(Enum):
+    """How a query came."""
+
+    UDP = "udp"
+    TCP = "tcp"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A message to send, after some seconds."""
+
+    wire: bytes
+    after: float = 0.0
+
+
+Handler = Callable[[bytes, Transport], Reply | None]
+"""A query as it came → the reply, or None to say nothing. Called in the background thread."""
+
+
+@dataclass(frozen=True)
+class _Running:
+    port: int
+    loop: asyncio.AbstractEventLoop
+    stopping: asyncio.Event
+    thread: threading.Thread
+
+
+class DnsDaemon:
+    """Listens on every address of `handlers`, UDP and TCP, all on the same port.
+
+    Port 0 finds one that is free on all of them.
+    """
+
+    def __init__(self, handlers: Mapping[str, Handler], *, port: int = 0) -> None:
+        self._handlers = dict(handlers)
+        self._wanted = port
+        self._running: _Running | None = None
+
+    @property
+    def port(self) -> int:
+        """The common port. Raises RuntimeError while the daemon is stopped."""
+        if self._running is None:
+            raise RuntimeError("the name servers are not running")
+        return self._running.port
+
+    def start(self) -> Self:
+        """Listen. Raises OSError when the wanted port is taken on one of the addresses."""
+        sockets = _bind_all(list(self._handlers), self._wanted)
+        loop, stopping = asyncio.new_event_loop(), asyncio.Event()
+
+        def run() -> None:
+            with asyncio.Runner(loop_factory=lambda: loop) as runner:
+                runner.run(_serve(sockets, self._handlers, stopping))
+
+        thread = threading.Thread(target=run, name="dns", daemon=True)
+        self._running = _Running(sockets[0].port, loop, stopping, thread)
+        thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Stop listening; a second call does nothing."""
+        if self._running is not None:
+            self._running.loop.call_soon_threadsafe(self._running.stopping.set)
+            self._running.thread.join()
+            self._running = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+@dataclass(frozen=True)
+class _Sockets:
+    """What one address listens on."""
+
+    address: str
+    port: int
+    udp: socket.socket
+    tcp: socket.socket
+
+    def close(self) -> None:
+        self.udp.close()
+        self.tcp.close()
+
+
+def _bind_all(addresses: list[str], wanted: int) -> list[_Sockets]:
+    attempts = 1 if wanted else ATTEMPTS_AT_A_COMMON_PORT
+    while True:
+        attempts -= 1
+        bound: list[_Sockets] = []
+        try:
+            for address in addresses:
+                bound.append(_bind(address, bound[0].port if bound else wanted))
+            return bound
+        except OSError as problem:
+            for sockets in bound:
+                sockets.close()
+            if problem.errno != errno.EADDRINUSE or not attempts:
+                raise
+
+
+def _bind(address: str, port: int) -> _Sockets:
+    udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        udp.bind((address, port))
+        port = udp.getsockname()[1]
+        # A stopped server's old connections must not keep a fixed port from being used again.
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        tcp.bind((address, port))
+        tcp.listen()
+    except OSError:
+        udp.close()
+        tcp.close()
+        raise
+    udp.settimeout(0)
+    tcp.settimeout(0)
+    return _Sockets(address, port, udp, tcp)
+
+
+async def _serve(
+    bound: list[_Sockets], handlers: Mapping[str, Handler], stopping: asyncio.Event
+) -> None:
+    loop = asyncio.get_running_loop()
+    async with contextlib.AsyncExitStack() as stack:
+        for sockets in bound:
+            handler = handlers[sockets.address]
+            transport, _ = await loop.create_datagram_endpoint(
+                partial(_Datagrams, handler), sock=sockets.udp
+            )
+            stack.callback(transport.close)
+            server = await asyncio.start_server(partial(_stream, handler), sock=sockets.tcp)
+            stack.callback(server.close)
+        await stopping.wait()
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    """One address's UDP side."""
+
+    _transport: asyncio.DatagramTransport
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
+        reply = self._handler(data, Transport.UDP)
+        if reply is None:
+            return
+        if reply.after:
+            loop = asyncio.get_running_loop()
+            loop.call_later(reply.after, self._transport.sendto, reply.wire, addr)
+        else:
+            self._transport.sendto(reply.wire, addr)
+
+
+async def _stream(
+    handler: Handler, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """One TCP connection, until the client hangs up."""
+    with contextlib.closing(writer), contextlib.suppress(EOFError, ConnectionError):
+        while True:
+            length = int.from_bytes(await reader.readexactly(LENGTH_PREFIX))
+            reply = handler(await reader.readexactly(length), Transport.TCP)
+            if reply is None:
+                continue
+            await asyncio.sleep(reply.after)
+            writer.write(len(reply.wire).to_bytes(LENGTH_PREFIX) + reply.wire)
+            await writer.drain()

@@ -1,0 +1,18 @@
+"""A clock that stands still until it is told to move."""
+
+from __future__ import annotations
+
+
+class ManualClock:
+    """Monotonic seconds under the test's control."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        """Give the seconds."""
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds

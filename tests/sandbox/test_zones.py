@@ -1,0 +1,189 @@
+"""The zones: what is in force for the provider, and what a server that lags still shows."""
+
+from __future__ import annotations
+
+import math
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.sandbox.zones import Zones
+from tests.sandbox.manual_clock import ManualClock
+
+CHALLENGE = "_acme-challenge.example.com"
+NAMESERVERS = ("ns1.dns.test", "ns2.dns.test")
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """The zones' clock."""
+    return ManualClock()
+
+
+@pytest.fixture
+def zones(clock: ManualClock) -> Zones:
+    """A store with example.com."""
+    store = Zones(clock)
+    store.add_zone("example.com", NAMESERVERS)
+    return store
+
+
+def shown(zones: Zones, lag: float, name: str = CHALLENGE) -> set[str]:
+    """What a server with this lag shows at a name."""
+    return {record.value for record in zones.served("example.com", name, zones.clock() - lag)}
+
+
+def test_created_record_reaches_each_server_after_its_lag(zones: Zones, clock: ManualClock) -> None:
+    """A record is visible on a server from creation plus that server's lag."""
+    zones.create(CHALLENGE, "TXT", "v")
+
+    assert ({"v"}, set()) == (shown(zones, 0), shown(zones, 5))
+    clock.advance(4.9)
+    assert set() == shown(zones, 5)
+    clock.advance(0.1)
+    assert {"v"} == shown(zones, 5)
+
+
+def test_removed_record_leaves_each_server_after_its_lag(zones: Zones, clock: ManualClock) -> None:
+    """A record disappears from a server at removal plus that server's lag, from the API at once."""
+    record = zones.create(CHALLENGE, "TXT", "v")
+    clock.advance(10)
+    zones.remove(record.id)
+
+    assert [] == zones.records(rtype="TXT")
+    assert (set(), {"v"}) == (shown(zones, 0), shown(zones, 5))
+    clock.advance(5)
+    assert set() == shown(zones, 5)
+
+
+def test_record_that_lived_shorter_than_the_lag_still_appears_late(
+    zones: Zones, clock: ManualClock
+) -> None:
+    """A server that lags replays the past in order; it does not skip what was short."""
+    record = zones.create(CHALLENGE, "TXT", "v")
+    clock.advance(1)
+    zones.remove(record.id)
+    clock.advance(4.5)
+
+    assert {"v"} == shown(zones, 5)
+
+
+def test_server_that_never_catches_up_shows_the_seeded_records_alone(
+    zones: Zones, clock: ManualClock
+) -> None:
+    """With an endless lag no change arrives, and what has always been there is there."""
+    zones.create(CHALLENGE, "TXT", "v")
+    clock.advance(1e9)
+
+    assert set() == shown(zones, math.inf)
+    assert {"ns1.dns.test.", "ns2.dns.test."} == shown(zones, math.inf, "example.com")
+
+
+def test_changed_record_keeps_its_id(zones: Zones, clock: ManualClock) -> None:
+    """A change replaces the value under the same id, and arrives late where servers lag."""
+    record = zones.create(CHALLENGE, "TXT", "old")
+    clock.advance(10)
+    changed = zones.change(record.id, CHALLENGE, "TXT", "new", ttl=60)
+
+    assert record.id == changed.id
+    assert ({"new"}, {"old"}) == (shown(zones, 0), shown(zones, 5))
+
+
+def test_disabled_record_is_listed_and_not_served(zones: Zones) -> None:
+    """The provider still has it; no server shows it."""
+    zones.create(CHALLENGE, "TXT", "v", enabled=False)
+
+    assert ["v"] == [record.value for record in zones.records(name=CHALLENGE)]
+    assert set() == shown(zones, 0)
+
+
+def test_ids_grow_and_are_not_given_again(zones: Zones) -> None:
+    """An id names one record for ever."""
+    first = zones.create(CHALLENGE, "TXT", "a")
+    zones.remove(first.id)
+    second = zones.create(CHALLENGE, "TXT", "a")
+
+    assert first.id < second.id
+    with pytest.raises(KeyError):
+        zones.remove(first.id)
+
+
+def test_name_belongs_to_its_innermost_zone(zones: Zones) -> None:
+    """A sub-zone takes its names from the zone above."""
+    zones.add_zone("dev.example.com", NAMESERVERS)
+
+    above = [zone.name for zone in zones.zones_above("a.DEV.example.com.")]
+    assert ["dev.example.com", "example.com"] == above
+    assert "dev.example.com" == zones.create("a.dev.example.com", "A", "192.0.2.1").zone
+    assert [] == zones.zones_above("example.org")
+
+
+@pytest.mark.parametrize(
+    ("name", "nameservers"), [("Example.com.", NAMESERVERS), ("example.org", ())]
+)
+def test_zone_twice_or_without_servers_is_refused(
+    zones: Zones, name: str, nameservers: tuple[str, ...]
+) -> None:
+    """A zone exists once and somebody serves it."""
+    with pytest.raises(ValueError, match=r"exists already|nobody serves"):
+        zones.add_zone(name, nameservers)
+
+
+def test_record_outside_every_zone_is_refused(zones: Zones) -> None:
+    """A name that no zone holds cannot have records."""
+    with pytest.raises(KeyError):
+        zones.create("example.org", "A", "192.0.2.1")
+
+
+def test_name_above_a_record_exists(zones: Zones) -> None:
+    """An empty non-terminal exists for as long as something below it is shown (RFC 8020)."""
+    zones.create("_acme-challenge.img.example.com", "TXT", "v")
+    now = zones.clock()
+
+    assert zones.exists("example.com", "img.example.com", now)
+    assert not zones.exists("example.com", "mg.example.com", now)
+    assert not zones.exists("example.com", "img.example.com", now - 5)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 10)), max_size=20), st.floats(0, 30))
+def test_lagging_server_shows_what_was_true_then(
+    steps: list[tuple[bool, float]], lag: float
+) -> None:
+    """A server with lag L shows at T exactly what a server without lag showed at T - L."""
+    clock = ManualClock()
+    zones = Zones(clock)
+    zones.add_zone("example.com", NAMESERVERS)
+    past: list[tuple[float, set[str], int]] = [(-math.inf, set(), 1)]
+    ids: list[int] = []
+    for number, (create, pause) in enumerate(steps):
+        if create or not ids:
+            ids.append(zones.create(CHALLENGE, "TXT", str(number)).id)
+        else:
+            zones.remove(ids.pop(0))
+        now = clock()
+        past.append((now, shown(zones, 0), zones.serial("example.com", now)))
+        clock.advance(pause)
+
+    then = clock() - lag
+    _, values, serial = [entry for entry in past if entry[0] <= then][-1]
+    assert values == shown(zones, lag)
+    assert serial == zones.serial("example.com", then)
+
+
+def test_many_threads_write_without_losing_a_record(zones: Zones) -> None:
+    """Every record is there once, each with its own id."""
+
+    def write(worker: int) -> None:
+        for number in range(50):
+            zones.create(CHALLENGE, "TXT", f"{worker}-{number}")
+
+    threads = [threading.Thread(target=write, args=(worker,)) for worker in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    records = zones.records(name=CHALLENGE)
+    assert 400 == len({record.id for record in records}) == len({r.value for r in records})
