@@ -75,3 +75,11 @@ def test_what_is_imported_is_declared() -> None:
     }
 
     assert set() == undeclared
+
+
+def test_what_is_declared_is_imported() -> None:
+    """No library is installed for nothing."""
+    distributions = packages_distributions()
+    used = {name.lower() for module in imported() for name in distributions.get(module, [module])}
+
+    assert set() == names(project()["dependencies"]) - used
