@@ -1,0 +1,271 @@
+"""Pebble, a small certificate authority that speaks ACME, as a process of this one.
+
+Keep at most 20 orders in flight: with 50 and more, Pebble 2.6 has been seen to lock up for good
+(its store and its authorizations take two locks in opposite order), and every request then hangs.
+Spread more load over several of them; each is ready in about half a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Self
+
+import requests
+
+from certferry.errors import CaUnavailable, ConfigError
+from certferry.text import Text
+
+HOST = "127.0.0.1"
+START_DEADLINE = 30.0  # seconds; half a second is usual
+STOP_DEADLINE = 10.0  # seconds until the whole process group is killed
+CALL_TIMEOUT = 10.0  # seconds
+POLL_INTERVAL = 0.02  # seconds
+ATTEMPTS_AT_FREE_PORTS = 5
+LOG_LINES = 20  # in an error
+
+# Pebble's standard input is a pipe that only this process holds open. When it closes, be it because
+# this process was killed, the watcher ends Pebble and removes its files. A parent-death signal
+# would not do: it fires as soon as the thread that started Pebble ends (prctl(2)).
+SUPERVISOR = """
+directory=$1; shift
+exec 3<&0
+"$@" </dev/null 3<&- & pebble=$!
+{ read -r _; rm -rf -- "$directory"; kill -KILL "$pebble"; } <&3 & watcher=$!
+wait "$pebble"; status=$?
+kill "$watcher" 2>/dev/null
+exit "$status"
+"""
+
+
+@dataclass(frozen=True)
+class _Process:
+    """A running Pebble: its supervisor, its files and its two ports."""
+
+    supervisor: subprocess.Popen[bytes]
+    directory: Path
+    port: int
+    management_port: int
+
+    @property
+    def log(self) -> str:
+        return (self.directory / "pebble.log").read_text(errors="replace")
+
+    def end(self) -> None:
+        """End Pebble for sure, and remove its files."""
+        try:
+            self.supervisor.communicate(timeout=STOP_DEADLINE)  # closes its standard input
+        except subprocess.TimeoutExpired:
+            os.killpg(self.supervisor.pid, signal.SIGKILL)
+            self.supervisor.communicate()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class Pebble:
+    """A certificate authority on loopback, for as long as the context lasts.
+
+    It proves names by asking `dns_server` ("address:port"). Roots are new at every start.
+    `nonce_reject` and `authz_reuse` are percentages: of good nonces that are refused, and of valid
+    authorizations that a new order takes over. `retry_after` is sent with orders and
+    authorizations in progress; zero sends none. `eab` maps key identifiers to base64url MAC keys,
+    and makes an external account binding required (RFC 8555 §7.3.4).
+    """
+
+    def __init__(
+        self,
+        dns_server: str,
+        *,
+        certificate_validity: timedelta | None = None,
+        nonce_reject: int = 5,
+        authz_reuse: int = 0,
+        strict: bool = True,
+        retry_after: timedelta = timedelta(0),
+        eab: Mapping[str, str] | None = None,
+    ) -> None:
+        self._dns_server = dns_server
+        self._strict = strict
+        self._settings = _settings(certificate_validity, retry_after, eab or {})
+        self._environment = {
+            "PEBBLE_VA_NOSLEEP": "1",
+            "PEBBLE_WFE_NONCEREJECT": str(nonce_reject),
+            "PEBBLE_AUTHZREUSE": str(authz_reuse),
+        }
+        self._session = requests.Session()
+        self._session.trust_env = False  # neither proxies nor another CA
+        self._process: _Process | None = None
+        self._last_log = ""
+
+    def start(self) -> Self:
+        """Start it and wait until the directory answers.
+
+        Raises ConfigError when a program or library is missing, and CaUnavailable when Pebble
+        does not come up.
+        """
+        _must_be_installed()
+        for attempt in range(1, ATTEMPTS_AT_FREE_PORTS + 1):
+            self._process = self._spawn()
+            if self._answers(self._process):
+                break
+            log = self._process.log
+            self.stop()
+            # Somebody else may take a port between the search for it and Pebble's start.
+            if "address already in use" not in log or attempt == ATTEMPTS_AT_FREE_PORTS:
+                raise CaUnavailable(
+                    Text("pebble did not start: {log}", log=_tail(log)),
+                    hint=Text("run `pebble -version` to see whether it works at all"),
+                )
+        return self
+
+    def stop(self) -> None:
+        """End it and remove its files; a second call does nothing."""
+        if self._process is None:
+            return
+        self._last_log = self._process.log
+        self._process.end()
+        self._process = None
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def directory_url(self) -> str:
+        """The ACME directory."""
+        return f"https://{HOST}:{self._running.port}/dir"
+
+    @property
+    def ca_bundle(self) -> Path:
+        """The PEM file of the CA behind the directory's own TLS certificate."""
+        return self._running.directory / "ca.pem"
+
+    @property
+    def log(self) -> str:
+        """What it wrote so far; after the end, all it wrote."""
+        return self._last_log if self._process is None else self._process.log
+
+    def root_pem(self) -> bytes:
+        """Give the root of the certificates it issues."""
+        answer = self._manage("roots/0")
+        answer.raise_for_status()
+        return answer.content
+
+    def certificate_status(self, serial_hex: str) -> str:
+        """Give "Valid" or "Revoked". Raises KeyError for a certificate it did not issue."""
+        answer = self._manage(f"cert-status-by-serial/{serial_hex}")
+        if answer.status_code == requests.codes.not_found:
+            raise KeyError(serial_hex)
+        answer.raise_for_status()
+        return str(answer.json()["Status"])
+
+    def _manage(self, path: str) -> requests.Response:
+        url = f"https://{HOST}:{self._running.management_port}/{path}"
+        return self._session.get(url, verify=str(self.ca_bundle), timeout=CALL_TIMEOUT)
+
+    @property
+    def _running(self) -> _Process:
+        if self._process is None:
+            raise RuntimeError("pebble is not running")
+        return self._process
+
+    def _spawn(self) -> _Process:
+        directory = Path(tempfile.mkdtemp(prefix="certferry-pebble-"))
+        port, management_port = _two_free_ports()
+        _write_files(directory, self._settings, port, management_port)
+        command = ["pebble", "-config", str(directory / "config.json")]
+        command += ["-dnsserver", self._dns_server, f"-strict={str(self._strict).lower()}"]
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("PEBBLE_")}
+        with (directory / "pebble.log").open("wb") as log:
+            supervisor = subprocess.Popen(
+                ["sh", "-c", SUPERVISOR, "sh", str(directory), *command],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                env=inherited | self._environment,
+                start_new_session=True,  # Ctrl-C is for the front desk, which ends us in order
+            )
+        return _Process(supervisor, directory, port, management_port)
+
+    def _answers(self, process: _Process) -> bool:
+        deadline = time.monotonic() + START_DEADLINE
+        while process.supervisor.poll() is None and time.monotonic() < deadline:
+            # The bundle is this start's own, so no other server on the port can be taken for ours.
+            with contextlib.suppress(requests.RequestException):
+                self._session.get(
+                    self.directory_url, verify=str(self.ca_bundle), timeout=CALL_TIMEOUT
+                ).raise_for_status()
+                return True
+            time.sleep(POLL_INTERVAL)
+        return False
+
+
+def _settings(
+    certificate_validity: timedelta | None, retry_after: timedelta, eab: Mapping[str, str]
+) -> dict[str, Any]:
+    seconds = int(retry_after.total_seconds())
+    settings: dict[str, Any] = {
+        "retryAfter": {"authz": seconds, "order": seconds},
+        "externalAccountBindingRequired": bool(eab),
+        "externalAccountMACKeys": dict(eab),
+    }
+    if certificate_validity is not None:
+        settings["certificateValidityPeriod"] = int(certificate_validity.total_seconds())
+    return settings
+
+
+def _write_files(
+    directory: Path, settings: Mapping[str, Any], port: int, management_port: int
+) -> None:
+    import trustme
+
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(directory / "ca.pem")
+    listener = authority.issue_cert(HOST, "localhost")
+    listener.private_key_and_cert_chain_pem.write_to_path(directory / "listener.pem")
+    config = {
+        "listenAddress": f"{HOST}:{port}",
+        "managementListenAddress": f"{HOST}:{management_port}",
+        "certificate": str(directory / "listener.pem"),
+        "privateKey": str(directory / "listener.pem"),
+        **settings,
+    }
+    (directory / "config.json").write_text(json.dumps({"pebble": config}))
+
+
+def _must_be_installed() -> None:
+    if shutil.which("pebble") is None:
+        raise ConfigError(
+            Text(
+                "the program `pebble` is not installed; it is the sandbox's certificate authority"
+            ),
+            hint=Text("install the package of that name: apt install pebble"),
+        )
+    try:
+        import trustme  # noqa: F401 - asked for here, so that nothing has been started yet
+    except ModuleNotFoundError as missing:
+        raise ConfigError(
+            Text("the library trustme is not installed; the sandbox makes certificates with it"),
+            hint=Text("install certferry with its sandbox: pip install 'certferry[sandbox]'"),
+        ) from missing
+
+
+def _two_free_ports() -> tuple[int, int]:
+    with socket.create_server((HOST, 0)) as one, socket.create_server((HOST, 0)) as other:
+        return one.getsockname()[1], other.getsockname()[1]
+
+
+def _tail(log: str) -> str:
+    return "\n".join(log.splitlines()[-LOG_LINES:]) or "it wrote nothing"
