@@ -1,0 +1,204 @@
+"""One HTTP exchange that ends in an answer or in a plain sentence, repeated where that is safe."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from http import HTTPStatus
+from http.cookiejar import DefaultCookiePolicy
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError, InvalidHeader
+from urllib3.util import Retry
+
+from certferry import __version__
+from certferry.adapters.clients.http_problems import Problem, Timeouts, explain
+from certferry.adapters.clients.pacing import Pacer
+from certferry.ports.progress import Pause
+from certferry.text import Text
+
+log = logging.getLogger(__name__)
+
+TIMEOUTS = Timeouts(connect=timedelta(seconds=5), read=timedelta(seconds=15))
+POOL_SIZE = 16  # connections kept per host: two for each lineage that is worked on by default
+
+FIRST_BACK_OFF = 0.2  # seconds
+LONGEST_BACK_OFF = 5.0  # seconds
+LONGEST_RETRY_AFTER = 30.0  # seconds; who asks for more is told "later" instead of waited for
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is sent, byte for byte. Headers and body stay out of its repr: they carry secrets."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back, whatever the status. Headers are found in any case."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+class HttpFailure(Exception):
+    """No usable answer came. `maybe_done`: the server may have carried the request out."""
+
+    def __init__(self, problem: Text, *, maybe_done: bool) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+        self.maybe_done = maybe_done
+
+
+def answers_too_many(answer: Answer) -> bool:
+    """Tell whether the server turned a request down, undone, because there were too many."""
+    return answer.status == HTTPStatus.TOO_MANY_REQUESTS
+
+
+class HttpClient:
+    """One service's connections. Safe to share between threads.
+
+    No redirect is followed and no cookie is kept: a signed request means exactly one address.
+    Proxies and certificate bundles named by the environment are used. `too_many` recognises a
+    rate limit where a service tells it otherwise than by status 429. `jitter` gives 0 to 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        pace: Pacer,
+        pause: Pause,
+        attempts: int = 4,
+        timeouts: Timeouts = TIMEOUTS,
+        too_many: Callable[[Answer], bool] = answers_too_many,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._pace = pace
+        self._pause = pause
+        self._attempts = attempts
+        self._timeouts = timeouts
+        self._too_many = too_many
+        self._jitter = jitter
+        self._session = _session()
+
+    def exchange(self, prepare: Callable[[], Request], *, repeatable: bool) -> Answer:
+        """Send what `prepare` gives, which is asked anew for each attempt, and give the answer.
+
+        A repeatable request is repeated after transport errors and statuses 5xx, any request
+        when surely nothing was done: no connection was made, or there were too many requests.
+        The last attempt's answer is given whatever its status. Raises `HttpFailure`, and what
+        `pause` raises.
+        """
+        maybe_done = False
+        for attempt in itertools.count(1):
+            self._pace.wait()
+            outcome = self._attempt(prepare())
+            if isinstance(outcome, Problem):
+                maybe_done = maybe_done or outcome.maybe_done
+            wait = self._wait_before_repeating(outcome, attempt, repeatable=repeatable)
+            if wait is None:
+                break
+            self._pause(wait)
+        if isinstance(outcome, Problem):
+            raise HttpFailure(outcome.sentence, maybe_done=maybe_done)
+        return outcome
+
+    def _attempt(self, request: Request) -> Answer | Problem:
+        host = request.url.partition("://")[2].partition("/")[0]
+        try:
+            response = self._session.request(
+                request.method,
+                request.url,
+                headers=request.headers,
+                data=request.body,
+                timeout=(
+                    self._timeouts.connect.total_seconds(),
+                    self._timeouts.read.total_seconds(),
+                ),
+                allow_redirects=False,
+            )
+        except (OSError, HTTPError, ValueError) as exc:
+            log.debug("%s %s: %s", request.method, host, type(exc).__name__)
+            return explain(exc, host, self._timeouts)
+        log.debug("%s %s: %s", request.method, host, response.status_code)
+        answer = Answer(response.status_code, response.headers, response.content)
+        if self._too_many(answer):
+            return answer
+        return _web_page(answer, host) or answer
+
+    def _wait_before_repeating(
+        self, outcome: Answer | Problem, attempt: int, *, repeatable: bool
+    ) -> float | None:
+        """Give the seconds to wait before the next attempt, `None` when there is to be none."""
+        if attempt >= self._attempts or not self._is_worth_repeating(
+            outcome, repeatable=repeatable
+        ):
+            return None
+        asked = seconds_asked_for(outcome) if isinstance(outcome, Answer) else None
+        if asked is not None:
+            return asked if asked <= LONGEST_RETRY_AFTER else None
+        longest = min(FIRST_BACK_OFF * 2.0 ** (attempt - 1), LONGEST_BACK_OFF)
+        return longest * (1 + self._jitter()) / 2
+
+    def _is_worth_repeating(self, outcome: Answer | Problem, *, repeatable: bool) -> bool:
+        if isinstance(outcome, Problem):
+            return outcome.passing and (repeatable or not outcome.maybe_done)
+        return self._too_many(outcome) or (repeatable and is_server_error(outcome))
+
+
+def is_server_error(answer: Answer) -> bool:
+    """Tell whether the server failed. Its outcome is unknown then, as with a lost answer.
+
+    Qiniu's 612 "no such domain" lies beyond the range and is an ordinary refusal.
+    """
+    return HTTPStatus.INTERNAL_SERVER_ERROR <= answer.status < 600  # noqa: PLR2004 - RFC 9110 §15
+
+
+def seconds_asked_for(answer: Answer) -> float | None:
+    """Give the seconds of Retry-After, written as a number or as a date (RFC 9110 §10.2.3)."""
+    written = answer.headers.get("Retry-After")
+    if written is None:
+        return None
+    try:
+        seconds: float = Retry().parse_retry_after(written)
+    except (InvalidHeader, ValueError, OverflowError):
+        return None
+    return seconds
+
+
+def _web_page(answer: Answer, host: str) -> Problem | None:
+    """See through a gateway, or a hotel's login page, that answers in the service's place."""
+    if "text/html" not in answer.headers.get("Content-Type", "").lower():
+        return None
+    refused = HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
+    return Problem(
+        Text("{host} answered with a web page (status {status})", host=host, status=answer.status),
+        maybe_done=not refused,
+        passing=not refused,
+    )
+
+
+def _session() -> requests.Session:
+    session = requests.Session()
+    session.headers.clear()
+    session.headers["User-Agent"] = f"certferry/{__version__}"
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.auth = _as_signed
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(pool_maxsize=POOL_SIZE, max_retries=0))
+    return session
+
+
+def _as_signed(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Leave the request alone: without this, a line in ~/.netrc would replace Authorization."""
+    return request

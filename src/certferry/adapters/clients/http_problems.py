@@ -1,0 +1,125 @@
+"""Why an HTTP request got no answer: one plain sentence for each way in which that happens.
+
+The libraries' own messages are not passed on: they quote addresses and headers, and with those
+perhaps a secret.
+"""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+import requests
+import urllib3.exceptions
+
+from certferry.text import Text
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An attempt without a usable answer. `maybe_done`: the server may have carried the request
+    out; `passing`: the next attempt may fare better.
+    """
+
+    sentence: Text
+    maybe_done: bool
+    passing: bool = True
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """How long to wait for a connection, and for each next byte of an answer."""
+
+    connect: timedelta
+    read: timedelta
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """What it means when one of these exceptions is among the causes."""
+
+    exceptions: tuple[type[BaseException], ...]
+    sentence: str
+    maybe_done: bool = True
+    passing: bool = True
+
+
+# The first that fits counts: a proxy that is not there is also a refused connection, and to
+# urllib3 a refused connection is a kind of timeout.
+_RULES = (
+    _Rule(
+        (ssl.SSLCertVerificationError,),
+        "the certificate of {host} is not trusted: {reason}",
+        maybe_done=False,
+        passing=False,
+    ),
+    _Rule((requests.exceptions.ProxyError,), "the proxy gave no way to {host}: {reason}"),
+    _Rule((ssl.SSLError,), "no secure connection to {host}: {reason}"),
+    _Rule(
+        (urllib3.exceptions.NameResolutionError,), "the name {host} is not found", maybe_done=False
+    ),
+    _Rule(
+        (urllib3.exceptions.NewConnectionError,),
+        "no connection to {host}: {reason}",
+        maybe_done=False,
+    ),
+    _Rule(
+        (urllib3.exceptions.ConnectTimeoutError,),
+        "{host} accepted no connection within {connect}",
+        maybe_done=False,
+    ),
+    _Rule((urllib3.exceptions.ReadTimeoutError,), "{host} did not answer within {read}"),
+    _Rule((requests.exceptions.ChunkedEncodingError,), "the answer of {host} ended early"),
+    _Rule((ConnectionError,), "{host} closed the connection without an answer"),
+    _Rule(
+        (http.client.HTTPException, requests.exceptions.ContentDecodingError),
+        "{host} answered with something that is not HTTP",
+    ),
+    _Rule(
+        (ValueError,), "the request to {host} cannot be written", maybe_done=False, passing=False
+    ),
+)
+_ANYTHING_ELSE = _Rule((BaseException,), "no answer of {host}: {reason}")
+
+
+def explain(exc: Exception, host: str, timeouts: Timeouts) -> Problem:
+    """Say what an exception of requests or urllib3 means."""
+    causes = tuple(_causes(exc))
+    rule = next((r for r in _RULES if _any_of(causes, r.exceptions)), _ANYTHING_ELSE)
+    unconnected = _any_of(causes, (urllib3.exceptions.NewConnectionError,))
+    return Problem(
+        Text(
+            rule.sentence,
+            host=host,
+            reason=_reason(causes),
+            connect=timeouts.connect,
+            read=timeouts.read,
+        ),
+        maybe_done=rule.maybe_done and not unconnected,
+        passing=rule.passing,
+    )
+
+
+def _causes(exc: BaseException | None) -> Iterator[BaseException]:
+    while exc is not None:
+        yield exc
+        exc = exc.__cause__ or exc.__context__
+
+
+def _any_of(causes: tuple[BaseException, ...], types: tuple[type[BaseException], ...]) -> bool:
+    return any(isinstance(cause, types) for cause in causes)
+
+
+def _reason(causes: tuple[BaseException, ...]) -> str:
+    """Give the system's or the TLS library's word for what lies at the bottom."""
+    for cause in reversed(causes):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return cause.verify_message
+        if isinstance(cause, ssl.SSLError):
+            return cause.reason or "TLS"
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror.lower()
+    return type(causes[-1]).__name__
