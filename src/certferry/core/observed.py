@@ -92,10 +92,13 @@ class TargetRules:
 class ObservedTarget:
     """One deployment's target as found; `failure` when it could not be looked at.
 
+    `label` is the account's, filled in by whoever asked.
+
     `served` holds a domain's addresses only where the bound certificate is the current one:
     elsewhere there is nothing to verify yet.
     """
 
+    label: str = ""
     rules: TargetRules = field(default_factory=TargetRules)
     domains: tuple[ObservedDomain, ...] = ()
     remotes: tuple[RemoteCertificate, ...] = ()
@@ -124,6 +127,16 @@ class Observation:
     def current(self) -> Version | None:
         """The version in force."""
         return self.versions[0] if self.versions else None
+
+    def locate(self, label: str, domain: str) -> tuple[ObservedTarget, ObservedDomain]:
+        """Find a domain at its target: one account may stand in several deployments."""
+        return next(
+            (target, found)
+            for target in self.targets
+            if target.label == label
+            for found in target.domains
+            if found.domain == domain
+        )
 
 
 def is_served(addresses: tuple[Served, ...], fingerprint: str) -> bool:

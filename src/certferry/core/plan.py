@@ -86,6 +86,11 @@ class Rollout:
     domain: str
     steps: tuple[Deploy | Verify, ...]
 
+    @property
+    def deploy(self) -> Deploy | None:
+        """Its deployment, where one is needed."""
+        return next((step for step in self.steps if isinstance(step, Deploy)), None)
+
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
@@ -100,9 +105,9 @@ class Obstacle:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A step that safety refuses, why, and what to do instead."""
+    """A deployment that safety refuses, why, and what to do instead."""
 
-    step: Step
+    step: Deploy
     reason: Reason
     hint: Text
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from certferry.core import rules
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Retirement
@@ -25,11 +26,22 @@ from certferry.errors import TargetRejected
 from certferry.text import Text
 
 
+class Issuing(StrEnum):
+    """Whether a certificate may be ordered: when a rule asks for it, in any case, or not now."""
+
+    IF_DUE = "if-due"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 def make_plan(
-    desired: DesiredCertificate, observed: Observation, now: datetime, *, renew: bool = False
+    desired: DesiredCertificate,
+    observed: Observation,
+    now: datetime,
+    issuing: Issuing = Issuing.IF_DUE,
 ) -> Plan:
-    """Plan one lineage. `renew` asks for a new certificate whatever the rules say."""
-    issue = _issue(desired, observed, now, renew=renew)
+    """Plan one lineage."""
+    issue = _issue(desired, observed, now, issuing)
     coming = None if issue else observed.current
     parts = [
         _plan_target(deployment, target, coming)
@@ -47,10 +59,12 @@ def make_plan(
 
 
 def _issue(
-    desired: DesiredCertificate, observed: Observation, now: datetime, *, renew: bool
+    desired: DesiredCertificate, observed: Observation, now: datetime, issuing: Issuing
 ) -> Issue | None:
+    if issuing is Issuing.NEVER:
+        return None
     reason = rules.first_violated(desired, observed, now)
-    if reason is None and renew:
+    if reason is None and issuing is Issuing.ALWAYS:
         reason = Reason(ReasonCode.REQUESTED, Text("a new certificate was asked for"))
     return None if reason is None else Issue(desired.names, desired.key_type, reason)
 
@@ -109,7 +123,7 @@ def _deploy(
     domain: ObservedDomain,
     coming: Version | None,
 ) -> Deploy | None:
-    changes = _setting_changes(deployment.https, domain.https)
+    changes = setting_changes(deployment.https, domain.https)
     reason = _reason_to_deploy(target, domain, coming, changes)
     if reason is None:
         return None
@@ -146,7 +160,8 @@ def _drift(changes: tuple[Change, ...]) -> Reason | None:
     return Reason(ReasonCode.SETTINGS_DRIFTED, Text("settings differ from the file"))
 
 
-def _setting_changes(wish: HttpsWish, found: HttpsSettings) -> tuple[Change, ...]:
+def setting_changes(wish: HttpsWish, found: HttpsSettings) -> tuple[Change, ...]:
+    """List where a domain's settings differ from what is asked for."""
     wanted = (
         ("force_https", wish.force_https, found.force_https),
         ("http2", wish.http2, found.http2),

@@ -24,23 +24,28 @@ class Outcome(StrEnum):
     SKIPPED = "skipped"
 
 
+Place = tuple[Action, str | None, str | None]
+"""An action, its target, and the domain or remote label it is about."""
+
+
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
-    """What became of one step. `target` and `domain` are empty for an issue."""
+    """What became of one step. An issue has no target, a retirement a label and no domain."""
 
     action: Action
     outcome: Outcome
     detail: Text
     target: str | None = None
     domain: str | None = None
+    label: str | None = None
     error: CertferryError | None = None
     hint: Text | None = None
     waiting: Waiting | None = None
 
     @property
-    def place(self) -> tuple[Action, str | None, str | None]:
+    def place(self) -> Place:
         """What identifies the step within its lineage."""
-        return (self.action, self.target, self.domain)
+        return (self.action, self.target, self.domain or self.label)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +73,10 @@ class LineageReport:
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What became of a run."""
+    """What became of a run; `complete` unless it was stopped."""
 
     lineages: tuple[LineageReport, ...]
+    complete: bool = True
 
     @property
     def ok(self) -> bool:

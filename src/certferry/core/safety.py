@@ -37,24 +37,13 @@ def without_refused(
     allowed: list[Rollout] = []
     refusals: list[Refusal] = []
     for rollout in plan.rollouts:
-        refusal = _refusal(rollout, desired, _target_of(rollout, desired, observed), version, now)
+        target, _ = observed.locate(rollout.target, rollout.domain)
+        refusal = _refusal(rollout, desired, target, version, now)
         if refusal is None:
             allowed.append(rollout)
         else:
             refusals.append(refusal)
     return replace(plan, rollouts=tuple(allowed), refusals=tuple(refusals))
-
-
-def _target_of(
-    rollout: Rollout, desired: DesiredCertificate, observed: Observation
-) -> ObservedTarget:
-    """Find the rollout's target: one account may stand in several deployments."""
-    return next(
-        target
-        for deployment, target in zip(desired.deployments, observed.targets, strict=True)
-        if deployment.target == rollout.target
-        and any(domain.domain == rollout.domain for domain in target.domains)
-    )
 
 
 def _refusal(
@@ -64,9 +53,10 @@ def _refusal(
     version: Version | None,
     now: datetime,
 ) -> Refusal | None:
-    deploys = [step for step in rollout.steps if isinstance(step, Deploy)]
-    cases = [_Case(step, desired, target, version, now) for step in deploys]
-    found = (check(case) for case in cases for check in CHECKS)
+    if rollout.deploy is None:
+        return None
+    case = _Case(rollout.deploy, desired, target, version, now)
+    found = (check(case) for check in CHECKS)
     return next((refusal for refusal in found if refusal is not None), None)
 
 

@@ -1,0 +1,108 @@
+"""What to do about one rollout now: carry out its deployment, wait, or give up."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from certferry.core.observed import DomainState, ObservedDomain, Served
+from certferry.core.plan import Deploy, Rollout
+from certferry.core.waiting import Waiting, wait_for
+from certferry.errors import CertferryError, DeployError, TargetBusy, VerificationError
+from certferry.text import Text
+
+Move = Deploy | Waiting | CertferryError
+
+
+def next_move(
+    rollout: Rollout,
+    domain: ObservedDomain,
+    served: tuple[Served, ...],
+    *,
+    fingerprint: str,
+    accepted: bool,
+    since: datetime,
+    now: datetime,
+    timeout: timedelta,
+) -> Move:
+    """Choose the move.
+
+    `fingerprint` is the certificate's that is to be served; `accepted` tells that the target took
+    the deployment in this run; `since` when the certificate set out for this domain, or was first
+    found missing there.
+    """
+    deadline = since + timeout
+    if domain.state is DomainState.PROCESSING:
+        return _until(deadline, _processing(domain, since), since, now)
+    if rollout.deploy is None:
+        return _until(deadline, _not_served(domain, served, fingerprint, since), since, now)
+    if not accepted:
+        return rollout.deploy
+    if domain.state is DomainState.FAILED:
+        return domain.problem or DeployError(Text("the target could not carry out the change"))
+    # Reads may lag behind writes (Qiniu fact sheet §5.1): it is not asked twice in one run.
+    return _until(deadline, _without_effect(domain, since), since, now)
+
+
+def _until(deadline: datetime, error: CertferryError, since: datetime, now: datetime) -> Move:
+    """Wait while there is time; afterwards it has failed."""
+    return error if now >= deadline else wait_for(error.message, since, now, deadline)
+
+
+def _processing(domain: ObservedDomain, since: datetime) -> TargetBusy:
+    return TargetBusy(
+        Text("{domain}: the target is carrying out a change", domain=domain.domain),
+        hint=Text(
+            "it has been at it since {since}; a change takes 8 to 15 minutes, sometimes hours. If"
+            " it stays like this, ask the target's support to push the domain's task",
+            since=since,
+        ),
+    )
+
+
+def _without_effect(domain: ObservedDomain, since: datetime) -> DeployError:
+    return DeployError(
+        Text("{domain}: the accepted change has not taken effect", domain=domain.domain),
+        hint=Text(
+            "it was accepted at {since}; run `certferry sync` again to ask once more", since=since
+        ),
+    )
+
+
+def _not_served(
+    domain: ObservedDomain, served: tuple[Served, ...], fingerprint: str, since: datetime
+) -> VerificationError:
+    answered = [address for address in served if address.answered]
+    others = [a for a in answered if a.fingerprint != fingerprint or not a.valid]
+    if not answered:
+        return _silent(domain, served)
+    return VerificationError(
+        Text(
+            "{domain}: {count} of {all} addresses do not serve it yet ({addresses})",
+            domain=domain.domain,
+            count=len(others),
+            all=len(answered),
+            addresses=[_in_words(address, fingerprint) for address in others],
+        ),
+        hint=Text(
+            "bound since {since}; nothing is retired until every address serves it. If it stays"
+            " like this, ask the CDN's support about these addresses",
+            since=since,
+        ),
+    )
+
+
+def _silent(domain: ObservedDomain, served: tuple[Served, ...]) -> VerificationError:
+    problems = [address.problem for address in served if address.problem is not None]
+    return VerificationError(
+        Text("{domain}: no address answers ({problems})", domain=domain.domain, problems=problems),
+        hint=Text(
+            "check that the domain's CNAME points at the CDN, and that the port and the resolvers"
+            " under [verify] are right"
+        ),
+    )
+
+
+def _in_words(address: Served, fingerprint: str) -> Text:
+    if address.fingerprint == fingerprint and address.problem is not None:
+        return Text("{address}: {problem}", address=address.address, problem=address.problem)
+    return Text("{address}", address=address.address)

@@ -1,0 +1,153 @@
+"""How a lineage and its domains stand, in the words of the contract."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from certferry.core import rules
+from certferry.core.desired import DesiredCertificate, DesiredDeployment, Kind
+from certferry.core.lineage import Version
+from certferry.core.observed import (
+    DomainState,
+    Observation,
+    ObservedDomain,
+    ObservedTarget,
+    Served,
+    is_served,
+)
+from certferry.core.planner import setting_changes
+from certferry.core.reasons import Reason
+from certferry.core.renewal import renew_at
+from certferry.text import Text
+
+
+class Standing(StrEnum):
+    """How one domain stands."""
+
+    VERIFIED = "verified"
+    PROPAGATING = "propagating"
+    PROCESSING = "processing"
+    BOUND = "bound"
+    PENDING = "pending"
+    DRIFTED = "drifted"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class DomainStatus:
+    """One domain at one target. `served` says of each address whether it presents the current
+    certificate with a valid name and chain.
+    """
+
+    target: str
+    kind: Kind
+    domain: str
+    standing: Standing
+    remote_id: str | None = None
+    upload_deadline: datetime | None = None
+    served: tuple[Served, ...] = ()
+    problem: Text | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LineageStatus:
+    """One lineage: its version in force, when it is renewed and why, its domains."""
+
+    lineage: str
+    names: tuple[str, ...]
+    version: Version | None
+    renew_at: datetime | None
+    reason: Reason | None
+    domains: tuple[DomainStatus, ...]
+
+
+def status_of(desired: DesiredCertificate, observed: Observation, now: datetime) -> LineageStatus:
+    """Judge what was observed. `reason` is why a certificate would be issued now, if it would."""
+    current = observed.current
+    return LineageStatus(
+        lineage=desired.lineage,
+        names=desired.names,
+        version=current,
+        renew_at=None if current is None else renew_at(current.certificate, current.window),
+        reason=rules.first_violated(desired, observed, now),
+        domains=tuple(
+            status
+            for deployment, target in zip(desired.deployments, observed.targets, strict=True)
+            for status in _domains(deployment, target, current)
+        ),
+    )
+
+
+def _domains(
+    deployment: DesiredDeployment, target: ObservedTarget, current: Version | None
+) -> tuple[DomainStatus, ...]:
+    if target.failure is not None:
+        named = deployment.domains or ("*",)
+        return tuple(
+            DomainStatus(
+                deployment.target,
+                deployment.kind,
+                name,
+                Standing.UNKNOWN,
+                problem=target.failure.message,
+            )
+            for name in named
+        )
+    return tuple(_domain(deployment, target, domain, current) for domain in target.domains)
+
+
+def _domain(
+    deployment: DesiredDeployment,
+    target: ObservedTarget,
+    domain: ObservedDomain,
+    current: Version | None,
+) -> DomainStatus:
+    deadline = None
+    if current is not None:
+        deadline = current.certificate.not_after - target.rules.min_remaining
+    return DomainStatus(
+        target=deployment.target,
+        kind=domain.kind,
+        domain=domain.domain,
+        standing=_standing(deployment, target, domain, current),
+        remote_id=domain.bound,
+        upload_deadline=deadline,
+        served=target.served.get(domain.domain, ()),
+        problem=None if domain.problem is None else domain.problem.message,
+    )
+
+
+def _standing(
+    deployment: DesiredDeployment,
+    target: ObservedTarget,
+    domain: ObservedDomain,
+    current: Version | None,
+) -> Standing:
+    if domain.state is DomainState.UNAVAILABLE:
+        return Standing.UNKNOWN
+    if domain.state is DomainState.PROCESSING:
+        return Standing.PROCESSING
+    if (
+        current is not None
+        and target.fingerprint_of(domain.bound) == current.certificate.fingerprint
+    ):
+        return _standing_when_bound(deployment, target, domain, current)
+    if domain.state is DomainState.FAILED:
+        return Standing.FAILED
+    foreign = domain.bound is not None and bound is None
+    return Standing.DRIFTED if foreign and current is not None else Standing.PENDING
+
+
+def _standing_when_bound(
+    deployment: DesiredDeployment, target: ObservedTarget, domain: ObservedDomain, current: Version
+) -> Standing:
+    addresses = target.served.get(domain.domain, ())
+    if setting_changes(deployment.https, domain.https):
+        return Standing.DRIFTED
+    if is_served(addresses, current.certificate.fingerprint):
+        return Standing.VERIFIED
+    answered = any(address.answered for address in addresses)
+    return Standing.PROPAGATING if answered else Standing.BOUND

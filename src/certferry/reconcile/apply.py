@@ -1,0 +1,208 @@
+"""Carry out the steps of a plan, one handler for each kind. A handler turns every failure into an
+outcome, so that one domain's failure stops neither the others nor the other certificates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from certferry.core.desired import DesiredCertificate
+from certferry.core.lineage import Version, mark
+from certferry.core.observed import Observation, ObservedTarget
+from certferry.core.plan import Action, Deploy, Issue, Retire
+from certferry.core.report import HistoryEntry, Outcome, StepOutcome
+from certferry.core.waiting import wait_for
+from certferry.errors import CertferryError, Interrupted, TargetBusy, TargetInUse
+from certferry.ports.issuer import IssueRequest
+from certferry.ports.state import Lease, RolloutRecord, Upload
+from certferry.reconcile.doors import Doors
+from certferry.text import Text
+
+IN_USE_PAUSE = timedelta(days=1)
+"""How long a certificate that the target says is still used is left alone."""
+
+_CARRYING_OUT = Text("the target is carrying out the change")
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """The outcome of a deployment, and whether the target took it."""
+
+    told: StepOutcome
+    accepted: bool
+
+
+class Applier:
+    """Carries out the steps of one lineage. Holds nothing but the doors and the wish."""
+
+    def __init__(self, desired: DesiredCertificate, doors: Doors) -> None:
+        self._desired = desired
+        self._doors = doors
+
+    # issue
+
+    def sweep(self) -> StepOutcome | None:
+        """Remove challenge records that an earlier run left; tell only if that failed."""
+        dns = self._doors.dns[self._desired.dns]
+        try:
+            self._doors.issuer.sweep(self._desired.lineage, dns, self._doors.now())
+        except Interrupted:
+            raise
+        except CertferryError as error:
+            return failed(StepOutcome(Action.ISSUE, Outcome.FAILED, error.message), error)
+        return None
+
+    def issue(self, step: Issue, lease: Lease) -> tuple[StepOutcome, Version | None]:
+        """Order a certificate and keep it at once, whatever happens next."""
+        doors, lineage = self._doors, self._desired.lineage
+        request = IssueRequest(lineage, step.names, step.key_type)
+        try:
+            bundle = doors.issuer.issue(
+                request, doors.dns[self._desired.dns], lease, doors.progress
+            )
+            version = doors.state.save_version(lease, bundle, doors.now())
+        except Interrupted:
+            raise
+        except CertferryError as error:
+            self.record("issue failed", problem=str(error.message))
+            return failed(StepOutcome(Action.ISSUE, Outcome.FAILED, error.message), error), None
+        certificate = version.certificate
+        self.record("issued", fingerprint=certificate.fingerprint, issuer=certificate.issuer)
+        detail = Text("valid until {moment}", moment=certificate.not_after)
+        return StepOutcome(Action.ISSUE, Outcome.DONE, detail), version
+
+    # deploy
+
+    def deploy(
+        self, step: Deploy, observed: Observation, version: Version, since: datetime
+    ) -> Deployed:
+        """Upload where needed, then ask the target to serve it.
+
+        `since` is when the certificate was first found missing at the domain.
+        """
+        now = self._doors.now()
+        pending = StepOutcome(
+            Action.DEPLOY, Outcome.WAITING, _CARRYING_OUT, step.target, step.domain
+        )
+        try:
+            remote_id = self._bind(step, observed, version)
+        except TargetBusy as error:
+            return Deployed(self._wait(pending, error.message, since, now), accepted=False)
+        except Interrupted:
+            raise
+        except CertferryError as error:
+            self.record("deploy failed", domain=step.domain, problem=str(error.message))
+            return Deployed(failed(pending, error), accepted=False)
+        self.record("deployed", domain=step.domain, remote_id=remote_id)
+        return Deployed(self._wait(pending, _CARRYING_OUT, now, now), accepted=True)
+
+    def _bind(self, step: Deploy, observed: Observation, version: Version) -> str:
+        target, domain = observed.locate(step.target, step.domain)
+        remote = target.remote_of(version.certificate.fingerprint)
+        remote_id = self._upload(step.target, version) if remote is None else remote.remote_id
+        self._set_out(step, version)
+        self._doors.targets[step.target].bind(step.domain, domain.kind, remote_id, step.https)
+        return remote_id
+
+    def _upload(self, target: str, version: Version) -> str:
+        bundle = self._doors.state.bundle(self._desired.lineage, version.number)
+        remote_id = self._doors.targets[target].upload(self._desired.lineage, bundle)
+        fingerprint = version.certificate.fingerprint
+        self._doors.state.save_upload(
+            Upload(
+                lineage=self._desired.lineage,
+                target=target,
+                remote_id=remote_id,
+                label=mark(self._desired.lineage, fingerprint),
+                fingerprint=fingerprint,
+                uploaded_at=self._doors.now(),
+            )
+        )
+        self.record("uploaded", target=target, remote_id=remote_id, fingerprint=fingerprint)
+        return remote_id
+
+    def _set_out(self, step: Deploy, version: Version) -> None:
+        """Write down since when the certificate is on its way, before the target is asked."""
+        fingerprint = version.certificate.fingerprint
+        earlier = self.rollout(step.target, step.domain, fingerprint)
+        self._doors.state.save_rollout(
+            RolloutRecord(
+                lineage=self._desired.lineage,
+                target=step.target,
+                domain=step.domain,
+                fingerprint=fingerprint,
+                started_at=self._doors.now(),
+                attempts=1 if earlier is None else earlier.attempts + 1,
+            )
+        )
+
+    def rollout(self, target: str, domain: str, fingerprint: str) -> RolloutRecord | None:
+        """Find how far this certificate is with this domain."""
+        return next(
+            (
+                record
+                for record in self._doors.state.rollouts(self._desired.lineage)
+                if (record.target, record.domain, record.fingerprint)
+                == (target, domain, fingerprint)
+            ),
+            None,
+        )
+
+    # retire
+
+    def retire(self, step: Retire, target: ObservedTarget) -> StepOutcome:
+        """Remove a superseded copy. One that the target says is used is kept, and that is fine."""
+        pending = StepOutcome(
+            Action.RETIRE, Outcome.DONE, Text("removed"), step.target, label=step.label
+        )
+        try:
+            was_there = self._doors.targets[step.target].retire(step.remote_id, step.label)
+        except TargetInUse as error:
+            self._keep(step, target)
+            return replace(pending, outcome=Outcome.UNCHANGED, detail=error.message)
+        except Interrupted:
+            raise
+        except CertferryError as error:
+            return failed(pending, error)
+        self._doors.state.drop_upload(step.target, step.remote_id)
+        self.record("retired", target=step.target, remote_id=step.remote_id)
+        return pending if was_there else replace(pending, detail=Text("it was gone already"))
+
+    def _keep(self, step: Retire, target: ObservedTarget) -> None:
+        remote = next(r for r in target.remotes if r.remote_id == step.remote_id)
+        self._doors.state.save_upload(
+            Upload(
+                lineage=self._desired.lineage,
+                target=step.target,
+                remote_id=step.remote_id,
+                label=step.label,
+                fingerprint=remote.fingerprint,
+                uploaded_at=self._doors.now(),
+                in_use_until=self._doors.now() + IN_USE_PAUSE,
+            )
+        )
+
+    # both
+
+    def _wait(self, pending: StepOutcome, why: Text, since: datetime, now: datetime) -> StepOutcome:
+        waiting = wait_for(why, since, now, since + self._doors.verify_timeout)
+        return replace(pending, detail=why, waiting=waiting)
+
+    def record(self, event: str, **facts: str) -> None:
+        """Write down what happened."""
+        doors = self._doors
+        entry = HistoryEntry(doors.now(), self._desired.lineage, event, doors.who, facts)
+        doors.state.append_history(entry)
+
+
+def failed(pending: StepOutcome, error: CertferryError) -> StepOutcome:
+    """End a step in failure."""
+    return replace(
+        pending,
+        outcome=Outcome.FAILED,
+        detail=error.message,
+        hint=error.hint,
+        error=error,
+        waiting=None,
+    )

@@ -1,0 +1,35 @@
+"""Everything the engine reaches the world through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from certferry.ports.dns import DnsProvider
+from certferry.ports.issuer import Issuer
+from certferry.ports.probe import Probe
+from certferry.ports.progress import Progress
+from certferry.ports.state import Lease, StateStore
+from certferry.ports.target import DeployTarget
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """The ports, joined by the wiring. Providers and targets are found by their account's label.
+
+    `lease` takes the lease of a lineage for a `with` block; `now` is the only clock; `who` goes
+    into the history; `verify_timeout` is how long a domain may take to serve what it is bound to.
+    """
+
+    issuer: Issuer
+    dns: Mapping[str, DnsProvider]
+    targets: Mapping[str, DeployTarget]
+    probe: Probe
+    state: StateStore
+    lease: Callable[[str], AbstractContextManager[Lease]]
+    now: Callable[[], datetime]
+    progress: Progress
+    who: str
+    verify_timeout: timedelta = timedelta(hours=1)

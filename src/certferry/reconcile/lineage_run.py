@@ -1,0 +1,142 @@
+"""One lineage in one run: visited again and again until nothing is left to do or to wait for.
+
+Each visit looks at the world anew and plans anew, so no step remembers being half done. What a
+run does remember is only what it has told, and which deployments the targets accepted.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from datetime import datetime
+
+from certferry.core.desired import DesiredCertificate
+from certferry.core.observed import Observation
+from certferry.core.plan import Action, Deploy, Plan
+from certferry.core.planner import Issuing, make_plan
+from certferry.core.report import LineageReport, Outcome, StepOutcome
+from certferry.core.safety import without_refused
+from certferry.core.waiting import Waiting, wait_for
+from certferry.errors import CertferryError, Interrupted, LeaseHeld
+from certferry.ports.state import Lease
+from certferry.reconcile.apply import Applier, failed
+from certferry.reconcile.doors import Doors
+from certferry.reconcile.observe import observe
+from certferry.reconcile.outcomes import Outcomes
+from certferry.reconcile.rollouts import Rollouts, may_retire
+from certferry.text import Text
+
+_log = logging.getLogger(__name__)
+
+
+def plan_lineage(
+    desired: DesiredCertificate, observed: Observation, now: datetime, issuing: Issuing
+) -> Plan:
+    """Plan one lineage and take out what safety refuses."""
+    plan = make_plan(desired, observed, now, issuing)
+    return without_refused(plan, desired, observed, now)
+
+
+class LineageRun:
+    """Brings one lineage to its desired state, visit by visit."""
+
+    def __init__(self, desired: DesiredCertificate, doors: Doors, *, renew: bool = False) -> None:
+        self.desired = desired
+        self._doors = doors
+        self._begun = doors.now()
+        self._issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
+        self._outcomes = Outcomes(desired.lineage, doors.progress)
+        self._applier = Applier(desired, doors)
+        self._rollouts = Rollouts(desired.lineage, doors, self._applier, self._outcomes)
+        self._fingerprint: str | None = None
+
+    def report(self) -> LineageReport:
+        """Tell what has become of the lineage so far."""
+        return LineageReport(self.desired.lineage, self._fingerprint, self._outcomes.all())
+
+    def visit(self) -> Waiting | None:
+        """Look, plan, act; give the wait before the next visit, or `None` when this was the last.
+
+        Raises `Interrupted` when the run is stopped; everything else becomes an outcome.
+        """
+        self._outcomes.trouble(None)
+        try:
+            self._visit()
+        except Interrupted as stopped:
+            self._outcomes.trouble(_trouble(Outcome.SKIPPED, stopped))
+            raise
+        except LeaseHeld as held:
+            waiting = wait_for(held.message, self._begun, self._doors.now())
+            self._outcomes.trouble(replace(_trouble(Outcome.WAITING, held), waiting=waiting))
+        except CertferryError as error:
+            self._outcomes.trouble(_trouble(Outcome.FAILED, error))
+        except Exception:  # noqa: BLE001 - logged whole; see below
+            # A mistake of ours in one lineage must not stop the others.
+            _log.exception("%s: unexpected error", self.desired.lineage)
+            detail = Text("unexpected error; run again with -v and report what it prints")
+            self._outcomes.trouble(StepOutcome(Action.ISSUE, Outcome.FAILED, detail))
+        return self._outcomes.next_look()
+
+    def _visit(self) -> None:
+        observed = self._observe()
+        plan = self._plan(observed)
+        if self._must_act(plan, observed):
+            with self._doors.lease(self.desired.lineage) as lease:
+                self._act(lease)
+        else:
+            self._rollouts.follow(plan, observed, may_act=False)
+
+    def _act(self, lease: Lease) -> None:
+        self._sweep()
+        # Looked at again: until the lease was ours, another run may have changed the world.
+        observed = self._observe()
+        observed = self._issue(self._plan(observed), observed, lease)
+        self._rollouts.follow(self._plan(observed), observed, may_act=True)
+
+    def _observe(self) -> Observation:
+        observed = observe(self.desired, self._doors)
+        if observed.current is not None:
+            self._fingerprint = observed.current.certificate.fingerprint
+        return observed
+
+    def _plan(self, observed: Observation) -> Plan:
+        return plan_lineage(self.desired, observed, self._doors.now(), self._issuing)
+
+    def _must_act(self, plan: Plan, observed: Observation) -> bool:
+        return (
+            plan.issue is not None
+            or any(
+                isinstance(self._rollouts.move(rollout, observed), Deploy)
+                for rollout in plan.rollouts
+            )
+            or any(may_retire(step, plan) for step in plan.retirements)
+            or self._has_leftovers()
+        )
+
+    def _has_leftovers(self) -> bool:
+        return bool(self._doors.state.challenge_records(self.desired.lineage))
+
+    def _sweep(self) -> None:
+        if self._has_leftovers():
+            outcome = self._applier.sweep()
+            if outcome is not None:
+                self._outcomes.note(outcome)
+
+    def _issue(self, plan: Plan, observed: Observation, lease: Lease) -> Observation:
+        """Issue if it is planned, and give the observation with the new certificate in it."""
+        if plan.issue is None:
+            return observed
+        # One attempt in a run: whatever the CA gave, more orders would not make it better.
+        self._issuing = Issuing.NEVER
+        outcome, version = self._applier.issue(plan.issue, lease)
+        self._outcomes.note(outcome)
+        if version is None:
+            return observed
+        self._fingerprint = version.certificate.fingerprint
+        return replace(observed, versions=(version, *observed.versions))
+
+
+def _trouble(outcome: Outcome, error: CertferryError) -> StepOutcome:
+    """Tell what stopped a visit as a whole."""
+    told = failed(StepOutcome(Action.ISSUE, outcome, error.message), error)
+    return replace(told, outcome=outcome)

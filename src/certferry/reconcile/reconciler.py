@@ -1,0 +1,52 @@
+"""The main job, from above: for each lineage, look at the world, compare it with the wish, carry
+out the difference, and look again until it is served. Start reading here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from certferry.core.desired import DesiredCertificate
+from certferry.core.plan import Plan
+from certferry.core.planner import Issuing
+from certferry.core.report import SyncReport
+from certferry.core.status import LineageStatus, status_of
+from certferry.reconcile.doors import Doors
+from certferry.reconcile.lineage_run import LineageRun, plan_lineage
+from certferry.reconcile.observe import observe
+from certferry.reconcile.schedule import WORKERS, Patience, Schedule
+
+
+class Reconciler:
+    """Plans, syncs and reports on declared certificates, through the doors it is given."""
+
+    def __init__(self, doors: Doors, *, stop: Callable[[], None], workers: int = WORKERS) -> None:
+        self._doors = doors
+        self._stop = stop
+        self._workers = workers
+
+    def plan(self, wishes: Sequence[DesiredCertificate], *, renew: bool = False) -> list[Plan]:
+        """Write down what `sync` would do. Changes nothing."""
+        issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
+        now = self._doors.now()
+        return [plan_lineage(wish, observe(wish, self._doors), now, issuing) for wish in wishes]
+
+    def sync(
+        self,
+        wishes: Sequence[DesiredCertificate],
+        patience: Patience,
+        *,
+        renew: bool = False,
+    ) -> SyncReport:
+        """Bring the world to the declared state, as far as patience allows."""
+        runs = [LineageRun(wish, self._doors, renew=renew) for wish in wishes]
+        schedule = Schedule(runs, patience, self._doors.now, stop=self._stop, workers=self._workers)
+        complete = schedule.carry_out()
+        return SyncReport(tuple(run.report() for run in runs), complete=complete)
+
+    def status(self, wishes: Sequence[DesiredCertificate]) -> list[LineageStatus]:
+        """Tell how each lineage and each of its domains stands. Changes nothing."""
+        now = self._doors.now()
+        return [
+            status_of(wish, observe(wish, self._doors, every_edge=True), now) for wish in wishes
+        ]

@@ -1,0 +1,182 @@
+"""Move every rollout of a lineage on: deploy, wait, verify, and retire what has had its time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from certferry.core.lineage import Version
+from certferry.core.moves import Move, next_move
+from certferry.core.observed import Observation
+from certferry.core.plan import Action, Deploy, Obstacle, Plan, Refusal, Retire, Rollout
+from certferry.core.report import Outcome, Place, StepOutcome
+from certferry.core.waiting import Waiting
+from certferry.errors import CertferryError
+from certferry.ports.state import RolloutRecord
+from certferry.reconcile.apply import Applier, failed
+from certferry.reconcile.doors import Doors
+from certferry.reconcile.outcomes import Outcomes
+from certferry.text import Text
+
+
+def may_retire(step: Retire, plan: Plan) -> bool:
+    """Tell whether nothing at the step's target stands between it and its successor being seen."""
+    open_places = (*plan.rollouts, *plan.obstacles, *(refusal.step for refusal in plan.refusals))
+    return all(getattr(place, "target", None) != step.target for place in open_places)
+
+
+class Rollouts:
+    """The rollouts of one lineage in one run."""
+
+    def __init__(self, lineage: str, doors: Doors, applier: Applier, outcomes: Outcomes) -> None:
+        self._lineage = lineage
+        self._doors = doors
+        self._applier = applier
+        self._outcomes = outcomes
+        self._accepted: set[Place] = set()
+        self._first_seen: dict[Place, datetime] = {}
+
+    def follow(self, plan: Plan, observed: Observation, *, may_act: bool) -> None:
+        """Take each rollout as far as it goes now, and tell how everything stands.
+
+        Without the lease (`may_act`) nothing is written to any target.
+        """
+        self._tell_obstacles(plan)
+        for rollout in plan.rollouts:
+            self._move_on(rollout, observed, may_act=may_act)
+        self._settle(plan, observed)
+        for step in plan.retirements:
+            self._retire(step, plan, observed, may_act=may_act)
+
+    def move(self, rollout: Rollout, observed: Observation) -> Move:
+        """Choose what to do about a rollout now; changes nothing."""
+        target, domain = observed.locate(rollout.target, rollout.domain)
+        place = _place(rollout)
+        fingerprint = _current_fingerprint(observed)
+        return next_move(
+            rollout,
+            domain,
+            target.served.get(rollout.domain, ()),
+            fingerprint=fingerprint,
+            accepted=place in self._accepted,
+            since=self._since(rollout, fingerprint),
+            now=self._doors.now(),
+            timeout=self._doors.verify_timeout,
+        )
+
+    def _since(self, rollout: Rollout, fingerprint: str) -> datetime:
+        place = _place(rollout)
+        record = self._applier.rollout(rollout.target, rollout.domain, fingerprint)
+        if record is not None and record.verified_at is None:
+            return record.started_at
+        return self._first_seen.setdefault(place, self._doors.now())
+
+    def _move_on(self, rollout: Rollout, observed: Observation, *, may_act: bool) -> None:
+        if observed.current is None:  # the issue failed, and there is nothing older
+            return
+        move = self.move(rollout, observed)
+        if isinstance(move, Deploy):
+            if may_act:
+                self._deploy(rollout, move, observed, observed.current)
+            return
+        if rollout.deploy is None:
+            self._outcomes.finish(Action.DEPLOY, rollout.target, rollout.domain, Text("bound"))
+            self._begin_looking(rollout, _current_fingerprint(observed))
+        self._outcomes.note(_as_outcome(rollout, move))
+
+    def _deploy(
+        self, rollout: Rollout, step: Deploy, observed: Observation, version: Version
+    ) -> None:
+        since = self._since(rollout, version.certificate.fingerprint)
+        deployed = self._applier.deploy(step, observed, version, since)
+        if deployed.accepted:
+            self._accepted.add(_place(rollout))
+        self._outcomes.note(deployed.told)
+
+    def _begin_looking(self, rollout: Rollout, fingerprint: str) -> None:
+        """Write down since when a certificate that is bound is not served."""
+        record = self._applier.rollout(rollout.target, rollout.domain, fingerprint)
+        if record is not None and record.verified_at is None:
+            return
+        self._doors.state.save_rollout(
+            RolloutRecord(
+                lineage=self._lineage,
+                target=rollout.target,
+                domain=rollout.domain,
+                fingerprint=fingerprint,
+                started_at=self._doors.now(),
+            )
+        )
+
+    def _settle(self, plan: Plan, observed: Observation) -> None:
+        """Tell what is as declared, and write down when it was first seen so."""
+        for target, domain in plan.unchanged:
+            self._outcomes.finish(Action.DEPLOY, target, domain, Text("bound"))
+            seen = Text("served by every address that answers")
+            self._outcomes.finish(Action.VERIFY, target, domain, seen)
+            if self._outcomes.of((Action.VERIFY, target, domain)) is None:
+                self._outcomes.note(
+                    StepOutcome(Action.VERIFY, Outcome.UNCHANGED, seen, target, domain)
+                )
+            self._mark_verified(target, domain, _current_fingerprint(observed))
+
+    def _mark_verified(self, target: str, domain: str, fingerprint: str) -> None:
+        record = self._applier.rollout(target, domain, fingerprint)
+        if record is None or record.verified_at is not None:
+            return
+        self._doors.state.save_rollout(replace(record, verified_at=self._doors.now()))
+        self._applier.record("verified", target=target, domain=domain, fingerprint=fingerprint)
+
+    def _tell_obstacles(self, plan: Plan) -> None:
+        for obstacle in plan.obstacles:
+            if obstacle.domain is not None:
+                self._outcomes.forget(Action.VERIFY, obstacle.target, obstacle.domain)
+            self._outcomes.note(_obstructed(obstacle))
+        for refusal in plan.refusals:
+            self._outcomes.note(_refused(refusal))
+
+    def _retire(self, step: Retire, plan: Plan, observed: Observation, *, may_act: bool) -> None:
+        if may_act and may_retire(step, plan):
+            target = next(
+                target
+                for target in observed.targets
+                if any(remote.remote_id == step.remote_id for remote in target.remotes)
+            )
+            self._outcomes.note(self._applier.retire(step, target))
+
+
+def _place(rollout: Rollout) -> Place:
+    return (Action.DEPLOY, rollout.target, rollout.domain)
+
+
+def _current_fingerprint(observed: Observation) -> str:
+    return "" if observed.current is None else observed.current.certificate.fingerprint
+
+
+def _as_outcome(rollout: Rollout, move: Waiting | CertferryError) -> StepOutcome:
+    action = Action.VERIFY if rollout.deploy is None else Action.DEPLOY
+    if isinstance(move, CertferryError):
+        pending = StepOutcome(action, Outcome.FAILED, move.message, rollout.target, rollout.domain)
+        return failed(pending, move)
+    return StepOutcome(
+        action, Outcome.WAITING, move.why, rollout.target, rollout.domain, waiting=move
+    )
+
+
+def _obstructed(obstacle: Obstacle) -> StepOutcome:
+    pending = StepOutcome(
+        Action.DEPLOY, Outcome.FAILED, obstacle.error.message, obstacle.target, obstacle.domain
+    )
+    return failed(pending, obstacle.error)
+
+
+def _refused(refusal: Refusal) -> StepOutcome:
+    step = refusal.step
+    return StepOutcome(
+        Action.DEPLOY,
+        Outcome.REFUSED,
+        refusal.reason.message,
+        step.target,
+        step.domain,
+        hint=refusal.hint,
+    )

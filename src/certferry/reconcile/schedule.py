@@ -1,0 +1,101 @@
+"""When each lineage is visited. One that waits is a row in a heap, and holds no thread."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import queue
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+
+from certferry.core.waiting import Waiting
+from certferry.errors import Interrupted
+from certferry.reconcile.lineage_run import LineageRun
+
+WORKERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a run comes back to what waits. `None`: until it has succeeded or failed."""
+
+    limit: timedelta | None = None
+
+    def allows(self, waiting: Waiting, begun: datetime) -> bool:
+        """Tell whether the next look still lies within the run."""
+        return self.limit is None or waiting.until <= begun + self.limit
+
+
+@dataclass(order=True, slots=True)
+class _Due:
+    at: datetime
+    number: int
+    run: LineageRun = field(compare=False)
+
+
+class Schedule:
+    """Visits lineages, at most `workers` at a time, until none waits any longer."""
+
+    def __init__(
+        self,
+        runs: Iterable[LineageRun],
+        patience: Patience,
+        now: Callable[[], datetime],
+        *,
+        stop: Callable[[], None],
+        workers: int = WORKERS,
+    ) -> None:
+        self._patience = patience
+        self._now = now
+        self._stop = stop
+        self._begun = now()
+        self._numbers = itertools.count()
+        self._heap = [_Due(self._begun, next(self._numbers), run) for run in runs]
+        self._finished: queue.SimpleQueue[tuple[LineageRun, Future[Waiting | None]]] = (
+            queue.SimpleQueue()
+        )
+        self._workers = workers
+        self._busy = 0
+
+    def carry_out(self) -> bool:
+        """Visit until nothing is left; tell whether it ran to its end, or was stopped.
+
+        On Ctrl-C the visits under way are asked to stop, and waited for: each leaves its
+        challenge records removed and its lease given back.
+        """
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="visit") as pool:
+            try:
+                while self._heap or self._busy:
+                    self._begin_due(pool)
+                    self._await_one()
+            except (KeyboardInterrupt, Interrupted):
+                self._stop()
+                return False
+        return True
+
+    def _begin_due(self, pool: ThreadPoolExecutor) -> None:
+        while self._busy < self._workers and self._heap and self._heap[0].at <= self._now():
+            run = heapq.heappop(self._heap).run
+            self._busy += 1
+            visit = pool.submit(run.visit)
+            visit.add_done_callback(partial(self._end, run))
+
+    def _end(self, run: LineageRun, visit: Future[Waiting | None]) -> None:
+        self._finished.put((run, visit))
+
+    def _await_one(self) -> None:
+        """Wait until a visit ends or the next one is due, whichever comes first."""
+        timeout = None
+        if self._heap and self._busy < self._workers:
+            timeout = max((self._heap[0].at - self._now()).total_seconds(), 0)
+        try:
+            run, visit = self._finished.get(timeout=timeout)
+        except queue.Empty:
+            return
+        self._busy -= 1
+        waiting = visit.result()
+        if waiting is not None and self._patience.allows(waiting, self._begun):
+            heapq.heappush(self._heap, _Due(waiting.until, next(self._numbers), run))
