@@ -130,10 +130,8 @@ def _standing(
         return Standing.UNKNOWN
     if domain.state is DomainState.PROCESSING:
         return Standing.PROCESSING
-    if (
-        current is not None
-        and target.fingerprint_of(domain.bound) == current.certificate.fingerprint
-    ):
+    bound = target.fingerprint_of(domain.bound)
+    if current is not None and bound == current.certificate.fingerprint:
         return _standing_when_bound(deployment, target, domain, current)
     if domain.state is DomainState.FAILED:
         return Standing.FAILED
