@@ -1,0 +1,181 @@
+"""Qiniu's signatures against published and computed vectors, and against the vendor's own SDK."""
+
+from __future__ import annotations
+
+import json
+import string
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import qiniu
+from hypothesis import given
+from hypothesis import strategies as st
+from qiniu.auth import QiniuMacAuth, QiniuMacRequestsAuth, RequestsAuth
+
+from certferry.adapters.clients.http import Request
+from certferry.adapters.clients.qiniu_signing import (
+    FORM,
+    Keys,
+    qbox_message,
+    qiniu_message,
+    sign_qbox,
+    sign_qiniu,
+    token,
+)
+from certferry.core.secret import Secret
+
+VECTORS = json.loads(
+    (Path(__file__).parents[2] / "data/qiniu-sign-vectors.json").read_text("utf-8")
+)
+COMPUTED: list[dict[str, Any]] = VECTORS["vectors"]
+PUBLISHED: list[dict[str, Any]] = VECTORS["published_vectors_verified"]
+
+KEYS = Keys(Secret("ak"), Secret("sk"))
+
+
+def _keys(vector: dict[str, Any]) -> Keys:
+    return Keys(Secret(vector["access_key"]), Secret(vector["secret_key"]))
+
+
+def test_there_are_sixty_four_vectors() -> None:
+    """A file that lost its vectors would prove nothing."""
+    assert 64 == len(COMPUTED) + len(PUBLISHED)
+
+
+@pytest.mark.parametrize("vector", COMPUTED, ids=lambda vector: vector["id"])
+def test_a_computed_vector(vector: dict[str, Any]) -> None:
+    """Message and Authorization are those of the vector, byte for byte."""
+    body = None if vector["body"] is None else vector["body"].encode()
+    headers = dict(vector["x_qiniu_headers"])
+    if vector["content_type"] is not None:
+        headers["Content-Type"] = vector["content_type"]
+
+    message = (
+        qbox_message(vector["url"], headers, body)
+        if vector["scheme"] == "QBox"
+        else qiniu_message(vector["method"], vector["url"], headers, body)
+    )
+
+    assert vector["string_to_sign"].encode() == message
+    assert vector["authorization"] == f"{vector['scheme']} {token(_keys(vector), message)}"
+
+
+@pytest.mark.parametrize("vector", PUBLISHED, ids=lambda vector: vector["source"])
+def test_a_published_vector(vector: dict[str, Any]) -> None:
+    """The token of a published message is the published one."""
+    assert vector["token"] == token(_keys(vector), vector["string_to_sign"].encode())
+
+
+# --- against the vendor's SDK ---------------------------------------------------------------
+
+words = st.text(string.ascii_lowercase + string.digits, min_size=1, max_size=8)
+hosts = st.one_of(words.map(lambda word: f"{word}.example.com"), st.just("127.0.0.1:18080"))
+segments = st.text(string.ascii_letters + string.digits + ".-_~", min_size=1, max_size=12)
+paths = st.lists(segments, max_size=4).map(lambda parts: "/" + "/".join(parts))
+queries = st.text(string.ascii_letters + string.digits + "=&%+-_", max_size=20)
+urls = st.builds(
+    lambda host, path, query: f"https://{host}{path}" + (f"?{query}" if query else ""),
+    hosts,
+    paths,
+    queries,
+)
+content_types = st.sampled_from(
+    ["", "application/json", FORM, "application/octet-stream", "text/plain"]
+)
+bodies = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+qiniu_headers = st.dictionaries(
+    words.map(lambda word: f"X-Qiniu-{word.capitalize()}"), words, max_size=3
+)
+methods = st.sampled_from(["GET", "POST", "PUT", "DELETE"])
+
+
+@given(url=urls, content_type=content_types, body=bodies)
+def test_qbox_is_what_the_sdk_signs(url: str, content_type: str, body: str) -> None:
+    """`qiniu.Auth.token_of_request` gives the same token for every request."""
+    headers = {"Content-Type": content_type} if content_type else {}
+
+    ours = token(KEYS, qbox_message(url, headers, body.encode()))
+
+    assert qiniu.Auth("ak", "sk").token_of_request(url, body, content_type) == ours
+
+
+@given(method=methods, url=urls, content_type=content_types, body=bodies, extra=qiniu_headers)
+def test_qiniu_is_what_the_sdk_signs(
+    method: str, url: str, content_type: str, body: str, extra: dict[str, str]
+) -> None:
+    """`QiniuMacAuth.token_of_request` gives the same token for every request."""
+    headers = {**extra, "X-Qiniu-": "too short", "x-qiniu-lower": "unseen"}
+    if content_type:
+        headers["Content-Type"] = content_type
+    sdk = QiniuMacAuth("ak", "sk")
+
+    ours = token(KEYS, qiniu_message(method, url, headers, body.encode()))
+
+    theirs = sdk.token_of_request(
+        method, None, url, sdk.qiniu_headers(headers), content_type or None, body
+    )
+    assert theirs == ours
+
+
+class Prepared:
+    """The parts of a prepared request that the SDK's hooks for `requests` look at."""
+
+    def __init__(self, request: Request) -> None:
+        self.method = request.method
+        self.url = request.url
+        self.headers = {k: v for k, v in request.headers.items() if k != "Authorization"}
+        self.body = request.body
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Request("GET", "https://api.qiniu.com/domain?marker=&limit=1000"),
+        Request("DELETE", "https://api.qiniu.com/sslcert/694d196ee691b4be3e838346"),
+        Request(
+            "PUT",
+            "https://api.qiniu.com/domain/.example.com/httpsconf",
+            {"Content-Type": "application/json"},
+            b'{"certId":"694d196ee691b4be3e838346"}',
+        ),
+    ],
+    ids=lambda request: request.method,
+)
+def test_a_signed_request_is_the_one_the_sdk_would_send(request_: Request) -> None:
+    """Not only the token: the headers that the SDK adds are the ones we add."""
+    now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    ours = sign_qiniu(request_, KEYS, now)
+
+    prepared = Prepared(ours)
+    theirs = QiniuMacRequestsAuth(QiniuMacAuth("ak", "sk", disable_qiniu_timestamp_signature=True))(
+        prepared
+    )
+
+    assert "20260102T030405Z" == ours.headers["X-Qiniu-Date"]
+    assert theirs.headers == ours.headers
+    plain = Prepared(sign_qbox(request_, KEYS))
+    assert (
+        RequestsAuth(qiniu.Auth("ak", "sk"))(plain).headers["Authorization"]
+        == (sign_qbox(request_, KEYS).headers["Authorization"])
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://api.qiniu.com:443/x", "api.qiniu.com"),
+        ("http://127.0.0.1:80/x", "127.0.0.1"),
+        ("http://127.0.0.1:443/x", "127.0.0.1:443"),
+        ("https://API.qiniu.com/x", "api.qiniu.com"),
+    ],
+)
+def test_the_host_is_signed_as_it_is_sent(url: str, host: str) -> None:
+    """A port that is the scheme's own is not in the Host header, and so not in the signature."""
+    assert f"Host: {host}\n".encode() in qiniu_message("GET", url, {}, None)
+
+
+def test_keys_do_not_print() -> None:
+    """Neither key is in a repr."""
+    assert "sk-of-mine" not in repr(Keys(Secret("ak-of-mine"), Secret("sk-of-mine")))
