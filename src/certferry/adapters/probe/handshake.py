@@ -1,0 +1,58 @@
+"""One TLS handshake: which chain does this address present for this name?"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+from cryptography import x509
+
+from certferry.text import Text
+
+TIMEOUT = 10.0
+"""Seconds for connecting, and again for the handshake."""
+
+
+class NoHandshake(Exception):
+    """The address gave no certificate; `problem` says why."""
+
+    def __init__(self, problem: Text) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+def served_chain(address: str, port: int, host: str) -> list[x509.Certificate]:
+    """Shake hands with SNI and give what is served, leaf first, unjudged. Raises `NoHandshake`."""
+    try:
+        with (
+            socket.create_connection((address, port), TIMEOUT) as connection,
+            _context().wrap_socket(connection, server_hostname=host) as session,
+        ):
+            return [x509.load_der_x509_certificate(der) for der in _chain(session)]
+    except TimeoutError as error:
+        raise NoHandshake(Text("no answer within {seconds} seconds", seconds=TIMEOUT)) from error
+    except ssl.SSLError as error:
+        problem = Text("the handshake failed ({alert})", alert=error.reason or str(error))
+        raise NoHandshake(problem) from error
+    except OSError as error:
+        raise NoHandshake(Text("{problem}", problem=error.strerror or str(error))) from error
+    except ValueError as error:
+        raise NoHandshake(Text("it presents no readable certificate")) from error
+
+
+def _context() -> ssl.SSLContext:
+    """A client that takes any certificate: it is judged afterwards, when it has been seen."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _chain(session: ssl.SSLSocket) -> list[bytes]:
+    """The chain as sent. Public from Python 3.13; before that on the wrapped object, which has
+    had it since 3.10.
+    """
+    if hasattr(session, "get_unverified_chain"):
+        return list(session.get_unverified_chain())
+    inner = session._sslobj  # type: ignore[attr-defined]  # noqa: SLF001 - the only way on 3.11 and 3.12
+    return [ssl.PEM_cert_to_DER_cert(item.public_bytes()) for item in inner.get_unverified_chain()]

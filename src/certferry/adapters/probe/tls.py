@@ -1,0 +1,81 @@
+"""Look at a domain from outside: every address, one handshake each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from certferry.adapters.probe.addresses import resolve
+from certferry.adapters.probe.handshake import NoHandshake, served_chain
+from certferry.adapters.probe.trust import Trust
+from certferry.core import identifiers
+from certferry.core.certificate import fingerprint
+from certferry.core.observed import Served
+from certferry.text import Text
+
+AT_ONCE = 8
+"""Handshakes of one domain under way at once."""
+
+
+class TlsProbe:
+    """Shakes hands with what the resolvers name. A wildcard is looked at under a label of ours.
+
+    Raises `ConfigError` when `ca_bundle` cannot be read; default is the system's trust.
+    """
+
+    def __init__(
+        self,
+        resolvers: Sequence[tuple[str, int]],
+        now: Callable[[], datetime],
+        *,
+        port: int = 443,
+        ca_bundle: Path | None = None,
+    ) -> None:
+        self._resolvers = resolvers
+        self._now = now
+        self._port = port
+        self._trust = Trust(ca_bundle)
+
+    def look(self, domain: str) -> tuple[Served, ...]:
+        """See `ports.probe.Probe.look`."""
+        host = _host(domain)
+        addresses = resolve(host, self._resolvers)
+        silent = tuple(
+            Served(address="", fingerprint=None, valid=False, problem=problem)
+            for problem in addresses.problems
+        )
+        if not addresses.found:
+            return silent or (_without_address(host),)
+        with ThreadPoolExecutor(min(AT_ONCE, len(addresses.found))) as pool:
+            seen = tuple(pool.map(lambda address: self._look_at(address, host), addresses.found))
+        return seen + silent
+
+    def _look_at(self, address: str, host: str) -> Served:
+        try:
+            chain = served_chain(address, self._port, host)
+        except NoHandshake as error:
+            return Served(address, None, valid=False, problem=error.problem)
+        problem = self._trust.problem(chain, host, self._now())
+        leaf = chain[0]
+        return Served(
+            address=address,
+            fingerprint=fingerprint(leaf.public_bytes(Encoding.DER)),
+            valid=problem is None,
+            problem=problem,
+            not_after=leaf.not_valid_after_utc,
+        )
+
+
+def _host(domain: str) -> str:
+    if identifiers.is_wildcard(domain):
+        return f"certferry-probe.{identifiers.base_name(domain)}"
+    return domain
+
+
+def _without_address(host: str) -> Served:
+    problem = Text("{domain} has no address", domain=host)
+    return Served(address="", fingerprint=None, valid=False, problem=problem)

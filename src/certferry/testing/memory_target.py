@@ -1,0 +1,249 @@
+"""A model CDN in memory: changes take their time, edges lag, some changes fail. It also sees what
+no real CDN would tell: whether something was removed that was still bound or served.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from certferry.core import identifiers
+from certferry.core.certificate import Certificate, CertificateBundle
+from certferry.core.desired import HttpsWish, Kind
+from certferry.core.lineage import carries_mark, mark
+from certferry.core.observed import (
+    DomainState,
+    HttpsSettings,
+    ObservedDomain,
+    ObservedTarget,
+    RemoteCertificate,
+    Served,
+    TargetRules,
+)
+from certferry.errors import DeployError, TargetBusy, TargetInUse, TargetRejected
+from certferry.ports.target import Look
+from certferry.text import Text
+
+
+@dataclass
+class _Change:
+    """A change under way: what will be bound when it is done, or the words it fails with."""
+
+    remote_id: str
+    https: HttpsSettings
+    done_at: datetime
+    failure: str | None = None
+
+
+@dataclass
+class _Domain:
+    state: DomainState = DomainState.READY
+    https: HttpsSettings = field(default_factory=HttpsSettings)
+    bindings: list[tuple[datetime, str]] = field(default_factory=list)
+    change: _Change | None = None
+    failure: str | None = None
+
+    @property
+    def bound(self) -> str | None:
+        return self.bindings[-1][1] if self.bindings else None
+
+
+@dataclass(frozen=True)
+class _Remote:
+    label: str
+    certificate: Certificate
+
+
+class MemoryCdn:
+    """A `DeployTarget` and, by `look`, a `Probe` of its own edges.
+
+    `processing` is how long a change takes, `lags` how much later each edge follows. `writes`
+    counts accepted changes, `uploads` accepted uploads. `broken` lists every removal of a
+    certificate that an edge still served: it must stay empty.
+    """
+
+    def __init__(
+        self,
+        now: Callable[[], datetime],
+        *,
+        processing: timedelta = timedelta(minutes=10),
+        lags: tuple[timedelta, ...] = (timedelta(0), timedelta(minutes=2)),
+        rules: TargetRules | None = None,
+    ) -> None:
+        self._now = now
+        self._processing = processing
+        self._lags = lags
+        self._rules = rules or TargetRules(min_remaining=timedelta(days=30))
+        self._domains: dict[str, _Domain] = {}
+        self._remotes: dict[str, _Remote] = {}
+        self._ever: dict[str, Certificate] = {}
+        self._numbers = itertools.count(1)
+        self._failing: dict[str, list[str]] = {}
+        self.uploads = 0
+        self.writes = 0
+        self.broken: list[str] = []
+
+    # the model world's levers
+
+    def add_domain(
+        self, name: str, *, foreign: bool = False, state: DomainState = DomainState.READY
+    ) -> None:
+        """Let a domain be there; `foreign` binds a certificate that is not ours."""
+        domain = _Domain(state=state)
+        if foreign:
+            domain.bindings.append((self._now(), f"foreign-{next(self._numbers)}"))
+        self._domains[name] = domain
+
+    def fail_next(self, name: str, words: str) -> None:
+        """Let the next change of the domain fail with these words."""
+        self._failing.setdefault(name, []).append(words)
+
+    @property
+    def remote_labels(self) -> list[str]:
+        """The labels of every uploaded certificate."""
+        return [remote.label for remote in self._remotes.values()]
+
+    def copies(self, fingerprint: str) -> int:
+        """Count the uploads of one certificate that are there."""
+        return sum(r.certificate.fingerprint == fingerprint for r in self._remotes.values())
+
+    # DeployTarget
+
+    def observe(self, look: Look) -> ObservedTarget:
+        """See `ports.target.DeployTarget.observe`."""
+        names = look.domains
+        if names is None:
+            names = tuple(n for n in self._domains if identifiers.covered_by(look.names, n))
+        return ObservedTarget(
+            rules=self._rules,
+            domains=tuple(self._observe_domain(name) for name in names),
+            remotes=tuple(
+                RemoteCertificate(remote_id, remote.label, known.fingerprint, known.not_after)
+                for remote_id, remote in self._remotes.items()
+                for known in look.known
+                if carries_mark(remote.label, look.lineage, known.fingerprint)
+            ),
+        )
+
+    def upload(self, lineage: str, bundle: CertificateBundle) -> str:
+        """See `ports.target.DeployTarget.upload`."""
+        label = mark(lineage, bundle.certificate.fingerprint)
+        for remote_id, remote in self._remotes.items():
+            if remote.label == label:
+                return remote_id
+        if bundle.certificate.remaining(self._now()) < self._rules.min_remaining:
+            raise TargetRejected(Text("validity too short"))
+        if not (bundle.key_matches and bundle.chain_complete):
+            raise TargetRejected(Text("key or chain is wrong"))
+        remote_id = f"remote-{next(self._numbers)}"
+        self._remotes[remote_id] = _Remote(label, bundle.certificate)
+        self._ever[remote_id] = bundle.certificate
+        self.uploads += 1
+        return remote_id
+
+    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> None:
+        """See `ports.target.DeployTarget.bind`."""
+        found = self._settled(domain)
+        if found.change is not None:
+            raise TargetBusy(Text("{domain} is processing", domain=domain))
+        if found.state is DomainState.UNAVAILABLE:
+            raise TargetRejected(Text("{domain} is frozen", domain=domain))
+        remote = self._remotes.get(remote_id)
+        if remote is None:
+            raise TargetRejected(Text("no such certificate"))
+        if not remote.certificate.covers(domain):
+            raise TargetRejected(Text("the certificate does not cover {domain}", domain=domain))
+        wanted = _merged(found.https, https)
+        if found.bound == remote_id and found.https == wanted:
+            return
+        failures = self._failing.get(domain)
+        found.change = _Change(
+            remote_id=remote_id,
+            https=wanted,
+            done_at=self._now() + self._processing,
+            failure=failures.pop(0) if failures else None,
+        )
+        found.failure = None
+        self.writes += 1
+
+    def retire(self, remote_id: str, label: str) -> bool:
+        """See `ports.target.DeployTarget.retire`."""
+        remote = self._remotes.get(remote_id)
+        if remote is None:
+            return False
+        if remote.label != label:
+            raise TargetRejected(Text("{label} is not ours", label=label))
+        if any(self._uses(name, remote_id) for name in self._domains):
+            raise TargetInUse(Text("{label} is in use", label=label))
+        if any(remote_id in self._edges(name) for name in self._domains):
+            self.broken.append(label)
+        del self._remotes[remote_id]
+        return True
+
+    # Probe
+
+    def look(self, domain: str) -> tuple[Served, ...]:
+        """See `ports.probe.Probe.look`: one address for each edge."""
+        return tuple(
+            self._served(f"192.0.2.{number}", remote_id)
+            for number, remote_id in enumerate(self._edges(domain), start=1)
+        )
+
+    # inside
+
+    def _observe_domain(self, name: str) -> ObservedDomain:
+        if name not in self._domains:
+            problem = TargetRejected(Text("{domain} is not a domain here", domain=name))
+            return ObservedDomain(name, Kind.CDN, DomainState.UNAVAILABLE, problem=problem)
+        found = self._settled(name)
+        state, problem_of = found.state, None
+        if found.change is not None:
+            state = DomainState.PROCESSING
+        elif found.failure is not None:
+            state, problem_of = DomainState.FAILED, DeployError(found.failure)
+        return ObservedDomain(name, Kind.CDN, state, found.bound, found.https, problem_of)
+
+    def _settled(self, name: str) -> _Domain:
+        """Bring a domain up to the present moment."""
+        domain = self._domains[name]
+        change = domain.change
+        if change is not None and change.done_at <= self._now():
+            domain.change = None
+            domain.failure = change.failure
+            if change.failure is None:
+                domain.bindings.append((change.done_at, change.remote_id))
+                domain.https = change.https
+        return domain
+
+    def _uses(self, name: str, remote_id: str) -> bool:
+        domain = self._settled(name)
+        coming = domain.change.remote_id if domain.change else None
+        return remote_id in (domain.bound, coming)
+
+    def _edges(self, name: str) -> list[str | None]:
+        """What each edge presents now, as remote ids."""
+        now = self._now()
+        bindings = self._settled(name).bindings
+        return [
+            next((remote_id for at, remote_id in reversed(bindings) if at + lag <= now), None)
+            for lag in self._lags
+        ]
+
+    def _served(self, address: str, remote_id: str | None) -> Served:
+        if remote_id is None:
+            return Served(address, None, valid=False, problem=Text("no certificate"))
+        certificate = self._ever.get(remote_id)
+        if certificate is None:
+            return Served(address, remote_id, valid=True)
+        return Served(address, certificate.fingerprint, valid=True, not_after=certificate.not_after)
+
+
+def _merged(found: HttpsSettings, wish: HttpsWish) -> HttpsSettings:
+    """Keep what is there unless the wish names it."""
+    return HttpsSettings(
+        found.force_https if wish.force_https is None else wish.force_https,
+        found.http2 if wish.http2 is None else wish.http2,
+        found.tls_versions if wish.tls_versions is None else wish.tls_versions,
+    )
