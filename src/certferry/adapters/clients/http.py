@@ -177,8 +177,12 @@ def seconds_asked_for(answer: Answer) -> float | None:
 
 
 def _web_page(answer: Answer, host: str) -> Problem | None:
-    """See through a gateway, or a hotel's login page, that answers in the service's place."""
-    if "text/html" not in answer.headers.get("Content-Type", "").lower():
+    """See through a gateway, or a hotel's login page, that answers in the service's place.
+
+    DNSPod declares its JSON as a web page (DNSPod fact sheet §1.1), so the body decides too.
+    """
+    declared = "text/html" in answer.headers.get("Content-Type", "").lower()
+    if not declared or answer.body.lstrip()[:1] == b"{":
         return None
     refused = HTTPStatus.BAD_REQUEST <= answer.status < HTTPStatus.INTERNAL_SERVER_ERROR
     return Problem(
