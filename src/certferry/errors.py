@@ -75,6 +75,16 @@ class CertferryError(Exception):
         self.retry = self.default_retry if retry is None else retry
         super().__init__(str(self.message))
 
+    def __eq__(self, other: object) -> bool:
+        """Errors are values too: plans and outcomes that carry them are compared."""
+        if not isinstance(other, CertferryError):
+            return NotImplemented
+        mine = (type(self), self.message, self.hint, self.retry)
+        return mine == (type(other), other.message, other.hint, other.retry)
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.message))
+
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         cls.code = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__.removesuffix("Error")).lower()

@@ -1,0 +1,162 @@
+"""Values of the core, for property tests."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import strategies as st
+
+from certferry.core.certificate import Certificate, KeyType
+from certferry.core.desired import (
+    DesiredCertificate,
+    DesiredDeployment,
+    HttpsWish,
+    Kind,
+    Retirement,
+)
+from certferry.core.lineage import Version, mark
+from certferry.core.observed import (
+    DomainState,
+    HttpsSettings,
+    Observation,
+    ObservedDomain,
+    ObservedTarget,
+    RemoteCertificate,
+    Served,
+    TargetRules,
+)
+from certferry.errors import TargetRejected
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+LINEAGE = "img"
+DOMAINS = ("img.example.com", "a.img.example.com", "cdn.example.com")
+
+labels = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=1, max_size=8)
+hostnames = (
+    st.lists(labels, min_size=2, max_size=4)
+    .map(".".join)
+    .filter(lambda name: not name.rsplit(".", 1)[-1].isdigit())
+)
+
+
+def certificate(
+    fingerprint: str = "ab" * 32,
+    names: tuple[str, ...] = ("img.example.com",),
+    not_before: datetime = NOW - timedelta(days=10),
+    lifetime: timedelta = timedelta(days=90),
+    key_type: str = "ec256",
+) -> Certificate:
+    """A leaf's facts."""
+    return Certificate(
+        fingerprint=fingerprint,
+        names=names,
+        common_name=names[0],
+        serial="1f",
+        issuer="Sandbox CA",
+        not_before=not_before,
+        not_after=not_before + lifetime,
+        key_type=key_type,
+    )
+
+
+def version(
+    number: int, of: Certificate, *, key_matches: bool = True, chain: bool = True
+) -> Version:
+    """A version as the store gives it."""
+    return Version(number, of, of.not_before, key_matches, chain)
+
+
+fingerprints = st.sampled_from(["aa" * 32, "bb" * 32, "cc" * 32])
+
+versions = st.lists(
+    st.builds(
+        certificate,
+        fingerprint=fingerprints,
+        names=st.sampled_from([("img.example.com",), ("img.example.com", "*.img.example.com")]),
+        not_before=st.integers(-100, 0).map(lambda days: NOW + timedelta(days=days)),
+        lifetime=st.sampled_from([timedelta(days=90), timedelta(days=45), timedelta(days=6)]),
+        key_type=st.sampled_from(["ec256", "rsa2048"]),
+    ),
+    max_size=3,
+    unique_by=lambda c: c.fingerprint,
+).map(lambda found: tuple(version(len(found) - i, c) for i, c in enumerate(found)))
+
+wishes = st.builds(
+    HttpsWish,
+    force_https=st.sampled_from([None, True, False]),
+    http2=st.sampled_from([None, True]),
+    tls_versions=st.sampled_from([None, ("TLSv1.2", "TLSv1.3")]),
+)
+
+settings_found = st.builds(
+    HttpsSettings,
+    force_https=st.booleans(),
+    http2=st.booleans(),
+    tls_versions=st.sampled_from([None, ("TLSv1.2",), ("TLSv1.2", "TLSv1.3")]),
+)
+
+
+@st.composite
+def observed_targets(draw: st.DrawFn, known: tuple[Version, ...]) -> ObservedTarget:
+    """A target in any state, with copies of any of the known versions."""
+    if draw(st.integers(0, 9)) == 0:
+        return ObservedTarget(label="qiniu", failure=TargetRejected("unreadable"))
+    remotes = tuple(
+        RemoteCertificate(
+            remote_id=f"id-{v.number}",
+            label=mark(LINEAGE, v.certificate.fingerprint),
+            fingerprint=v.certificate.fingerprint,
+            not_after=v.certificate.not_after,
+        )
+        for v in known
+        if draw(st.booleans())
+    )
+    bound = st.sampled_from([None, "foreign", *(remote.remote_id for remote in remotes)])
+    domains = tuple(
+        ObservedDomain(
+            domain=name,
+            kind=Kind.CDN,
+            state=draw(st.sampled_from(DomainState)),
+            bound=draw(bound),
+            https=draw(settings_found),
+            problem=TargetRejected("said so"),
+        )
+        for name in draw(st.lists(st.sampled_from(DOMAINS), unique=True))
+    )
+    served = {
+        domain.domain: (
+            Served(
+                "192.0.2.1", draw(st.one_of(st.none(), fingerprints)), valid=draw(st.booleans())
+            ),
+        )
+        for domain in domains
+        if draw(st.booleans())
+    }
+    return ObservedTarget("qiniu", TargetRules(timedelta(days=30)), domains, remotes, served)
+
+
+@st.composite
+def situations(draw: st.DrawFn) -> tuple[DesiredCertificate, Observation]:
+    """A wish and a world, of which anything may be true."""
+    known = draw(versions)
+    deployments = draw(
+        st.lists(
+            st.builds(
+                DesiredDeployment,
+                target=st.just("qiniu"),
+                domains=st.just(None),
+                https=wishes,
+                retire=st.sampled_from([Retirement.SUPERSEDED, Retirement.NEVER]),
+            ),
+            max_size=1,
+        )
+    )
+    desired = DesiredCertificate(
+        lineage=LINEAGE,
+        names=("img.example.com", "*.img.example.com"),
+        dns="dnspod",
+        key_type=draw(st.sampled_from([KeyType.EC256, KeyType.RSA2048])),
+        deployments=tuple(deployments),
+    )
+    targets = tuple(draw(observed_targets(known)) for _ in deployments)
+    return desired, Observation(known, targets)

@@ -1,0 +1,339 @@
+"""The plan: what is in it, and what never is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.core.desired import (
+    DesiredCertificate,
+    DesiredDeployment,
+    HttpsWish,
+    Kind,
+    Retirement,
+)
+from certferry.core.lineage import Version, mark
+from certferry.core.observed import (
+    DomainState,
+    HttpsSettings,
+    Observation,
+    ObservedDomain,
+    ObservedTarget,
+    RemoteCertificate,
+    Served,
+    TargetRules,
+)
+from certferry.core.plan import Action, Deploy, Verify
+from certferry.core.planner import Issuing, make_plan
+from certferry.core.reasons import ReasonCode
+from certferry.core.safety import without_refused
+from certferry.errors import DeployError, TargetRejected
+from tests.core.strategies import LINEAGE, NOW, certificate, situations, version
+
+Situation = tuple[DesiredCertificate, Observation]
+
+CURRENT = certificate("aa" * 32)
+PREVIOUS = certificate("bb" * 32, not_before=NOW - timedelta(days=70))
+OLDEST = certificate("cc" * 32, not_before=NOW - timedelta(days=80))
+
+
+def copy_of(number: int, fingerprint: str) -> RemoteCertificate:
+    """A target's copy of a version."""
+    return RemoteCertificate(
+        f"id-{number}", mark(LINEAGE, fingerprint), fingerprint, NOW + timedelta(days=50)
+    )
+
+
+def wish(**deployment: object) -> DesiredCertificate:
+    """One name, one deployment."""
+    return DesiredCertificate(
+        lineage=LINEAGE,
+        names=("img.example.com",),
+        dns="dnspod",
+        deployments=(replace(DesiredDeployment("qiniu"), **deployment),),  # type: ignore[arg-type]  # a test's shorthand
+    )
+
+
+def world(
+    *versions: Version,
+    bound: str | None = "id-3",
+    state: DomainState = DomainState.READY,
+    served: str | None = "aa" * 32,
+    https: HttpsSettings | None = None,
+    remotes: tuple[RemoteCertificate, ...] = (),
+) -> Observation:
+    """One target with one domain."""
+    domain = ObservedDomain(
+        "img.example.com",
+        Kind.CDN,
+        state,
+        bound,
+        https or HttpsSettings(),
+        DeployError("verify https crt fail"),
+    )
+    seen = (Served("192.0.2.1", served, valid=True),)
+    target = ObservedTarget(
+        "qiniu",
+        TargetRules(timedelta(days=30)),
+        (domain,),
+        remotes or tuple(copy_of(v.number, v.certificate.fingerprint) for v in versions),
+        {"img.example.com": seen},
+    )
+    return Observation(versions, (target,))
+
+
+@given(situations(), st.sampled_from(Issuing))
+def test_any_situation_plans_the_same_twice(situation: Situation, issuing: Issuing) -> None:
+    """A plan depends on wish, world and moment alone."""
+    desired, observed = situation
+
+    assert make_plan(desired, observed, NOW, issuing) == make_plan(desired, observed, NOW, issuing)
+
+
+@given(situations(), st.sampled_from(Issuing))
+def test_every_domain_is_told_of_once(situation: Situation, issuing: Issuing) -> None:
+    """Each domain of a readable target is rolled out to, unchanged, or an obstacle; never two."""
+    desired, observed = situation
+
+    plan = make_plan(desired, observed, NOW, issuing)
+
+    told = [rollout.domain for rollout in plan.rollouts]
+    told += [domain for _, domain in plan.unchanged]
+    told += [obstacle.domain for obstacle in plan.obstacles if obstacle.domain]
+    there = [domain.domain for target in observed.targets for domain in target.domains]
+    assert sorted(there) == sorted(told)
+
+
+@given(situations(), st.sampled_from(Issuing))
+def test_current_and_previous_are_never_retired(situation: Situation, issuing: Issuing) -> None:
+    """The certificate in force stays, and the one before it until it has expired."""
+    desired, observed = situation
+
+    plan = make_plan(desired, observed, NOW, issuing)
+
+    kept = {v.certificate.fingerprint for v in observed.versions[:1]}
+    kept |= {
+        v.certificate.fingerprint
+        for v in observed.versions[1:2]
+        if plan.issue is None and v.certificate.not_after > NOW
+    }
+    retired = {step.remote_id for step in plan.retirements}
+    remotes = [remote for target in observed.targets for remote in target.remotes]
+    expired = {
+        v.certificate.fingerprint for v in observed.versions if v.certificate.not_after <= NOW
+    }
+    guarded = {
+        r.remote_id for r in remotes if r.fingerprint in kept and r.fingerprint not in expired
+    }
+    assert not guarded & retired
+
+
+@given(situations())
+def test_only_our_copies_are_retired(situation: Situation) -> None:
+    """What is not proven ours never appears in a plan as something to remove."""
+    desired, observed = situation
+
+    plan = make_plan(desired, observed, NOW)
+
+    ours = {remote.remote_id for target in observed.targets for remote in target.remotes}
+    assert {step.remote_id for step in plan.retirements} <= ours
+
+
+@given(situations())
+def test_every_deploy_is_verified(situation: Situation) -> None:
+    """Wherever something is deployed, it is looked at afterwards."""
+    desired, observed = situation
+
+    plan = make_plan(desired, observed, NOW)
+
+    for rollout in plan.rollouts:
+        assert isinstance(rollout.steps[-1], Verify)
+
+
+@given(situations())
+def test_safety_only_takes_away(situation: Situation) -> None:
+    """What safety lets pass was planned, and what it refuses is told with a hint."""
+    desired, observed = situation
+    plan = make_plan(desired, observed, NOW)
+
+    safe = without_refused(plan, desired, observed, NOW)
+
+    assert set(safe.rollouts) <= set(plan.rollouts)
+    refused = {(refusal.step.target, refusal.step.domain) for refusal in safe.refusals}
+    gone = {(r.target, r.domain) for r in set(plan.rollouts) - set(safe.rollouts)}
+    assert gone == refused
+    assert all(str(refusal.hint) for refusal in safe.refusals)
+
+
+@given(situations())
+def test_nothing_unfit_passes_safety(situation: Situation) -> None:
+    """A deployment that passes is covered, and has the life the target asks for or lies there."""
+    desired, observed = situation
+    safe = without_refused(make_plan(desired, observed, NOW), desired, observed, NOW)
+
+    for rollout in safe.rollouts:
+        if rollout.deploy is None or safe.issue is not None or observed.current is None:
+            continue
+        current = observed.current.certificate
+        target, _ = observed.locate(rollout.target, rollout.domain)
+        uploaded = target.remote_of(current.fingerprint) is not None
+        assert uploaded or current.remaining(NOW) >= target.rules.min_remaining
+
+
+def test_nothing_there_yet_is_issued_and_rolled_out() -> None:
+    """The first plan issues, then deploys and verifies, and says why."""
+    plan = make_plan(wish(), world(bound=None), NOW)
+
+    assert [Action.ISSUE, Action.DEPLOY, Action.VERIFY] == [step.action for step in plan.steps]
+    assert plan.issue is not None
+    assert ReasonCode.MISSING == plan.issue.reason.code
+
+
+def test_served_certificate_leaves_an_empty_plan() -> None:
+    """Bound and served by every address: there is nothing to do."""
+    plan = make_plan(wish(), world(version(3, CURRENT)), NOW)
+
+    assert plan.is_settled
+    assert (("qiniu", "img.example.com"),) == plan.unchanged
+
+
+@pytest.mark.parametrize(
+    ("observed", "code"),
+    [
+        (world(version(3, CURRENT), bound=None), ReasonCode.HTTPS_OFF),
+        (world(version(3, CURRENT), bound="theirs"), ReasonCode.SERVES_FOREIGN),
+        (
+            world(version(3, CURRENT), version(2, PREVIOUS), bound="id-2"),
+            ReasonCode.SERVES_PREVIOUS,
+        ),
+        (
+            world(version(3, CURRENT), bound="theirs", state=DomainState.FAILED),
+            ReasonCode.CHANGE_FAILED,
+        ),
+    ],
+)
+def test_each_difference_has_its_reason_to_deploy(observed: Observation, code: ReasonCode) -> None:
+    """A domain that is not bound to the current certificate is deployed to, and told why."""
+    plan = make_plan(wish(), observed, NOW)
+
+    deploy = plan.rollouts[0].deploy
+    assert deploy is not None
+    assert code == deploy.reason.code
+    assert "certificate" == deploy.changes[0].what
+
+
+def test_drifted_settings_are_deployed_with_their_differences() -> None:
+    """A setting that the file names is planned when it differs; others are kept."""
+    observed = world(version(3, CURRENT), https=HttpsSettings(force_https=False, http2=True))
+
+    plan = make_plan(wish(https=HttpsWish(force_https=True)), observed, NOW)
+
+    deploy = plan.rollouts[0].deploy
+    assert isinstance(deploy, Deploy)
+    assert ReasonCode.SETTINGS_DRIFTED == deploy.reason.code
+    assert [("force_https", "false", "true")] == [
+        (change.what, change.before, change.after) for change in deploy.changes
+    ]
+
+
+def test_bound_but_not_served_is_looked_at() -> None:
+    """The target's word is not enough: what an address presents decides."""
+    plan = make_plan(wish(), world(version(3, CURRENT), served="bb" * 32), NOW)
+
+    assert [Action.VERIFY] == [step.action for step in plan.steps]
+
+
+def test_processing_domain_is_not_done_even_when_served() -> None:
+    """A change under way may still end otherwise, so the domain is looked at again."""
+    plan = make_plan(wish(), world(version(3, CURRENT), state=DomainState.PROCESSING), NOW)
+
+    assert [Action.VERIFY] == [step.action for step in plan.steps]
+
+
+def test_all_but_the_newest_superseded_go() -> None:
+    """The previous version stays for a rollback; older ones are retired."""
+    observed = world(version(3, CURRENT), version(2, PREVIOUS), version(1, OLDEST))
+
+    plan = make_plan(wish(), observed, NOW)
+
+    assert ["id-1"] == [step.remote_id for step in plan.retirements]
+
+
+def test_expired_previous_goes_too() -> None:
+    """A certificate that has expired is no fallback."""
+    expired = certificate("bb" * 32, not_before=NOW - timedelta(days=100))
+
+    plan = make_plan(wish(), world(version(3, CURRENT), version(2, expired)), NOW)
+
+    assert ["id-2"] == [step.remote_id for step in plan.retirements]
+
+
+def test_renewal_keeps_what_is_in_force_for_a_rollback() -> None:
+    """While a new certificate is issued, the current one is the fallback to come."""
+    observed = world(version(2, PREVIOUS), version(1, OLDEST), bound="id-2")
+
+    plan = make_plan(wish(), observed, NOW, Issuing.ALWAYS)
+
+    assert plan.issue is not None
+    assert ["id-1"] == [step.remote_id for step in plan.retirements]
+
+
+def test_retire_never_removes_nothing() -> None:
+    """`retire = never` keeps every copy."""
+    observed = world(version(3, CURRENT), version(2, PREVIOUS), version(1, OLDEST))
+
+    plan = make_plan(wish(retire=Retirement.NEVER), observed, NOW)
+
+    assert () == plan.retirements
+
+
+def test_copy_said_to_be_in_use_is_left_alone_for_its_time() -> None:
+    """After the target refused a removal it is asked again only later."""
+    busy = replace(copy_of(1, OLDEST.fingerprint), in_use_until=NOW + timedelta(hours=1))
+    observed = world(
+        version(3, CURRENT),
+        version(2, PREVIOUS),
+        version(1, OLDEST),
+        remotes=(copy_of(3, CURRENT.fingerprint), busy),
+    )
+
+    now_and_later = [make_plan(wish(), observed, NOW + timedelta(hours=h)) for h in (0, 2)]
+
+    assert [0, 1] == [len(plan.retirements) for plan in now_and_later]
+
+
+def test_two_deployments_of_one_account_retire_once() -> None:
+    """One account may stand in several deployments; its copies are removed once."""
+    observed = world(version(3, CURRENT), version(2, PREVIOUS), version(1, OLDEST))
+    twice = replace(wish(), deployments=wish().deployments * 2)
+
+    plan = make_plan(twice, replace(observed, targets=observed.targets * 2), NOW)
+
+    assert ["id-1"] == [step.remote_id for step in plan.retirements]
+
+
+def test_unreadable_target_and_empty_one_are_obstacles() -> None:
+    """What cannot be read, or serves nothing of ours, is told and stops nothing else."""
+    unreadable = ObservedTarget("qiniu", failure=TargetRejected("no"))
+    empty = ObservedTarget("qiniu")
+    for target in (unreadable, empty):
+        plan = make_plan(wish(), Observation((version(3, CURRENT),), (target,)), NOW)
+
+        assert plan.is_empty
+        assert not plan.is_settled
+        assert 1 == len(plan.obstacles)
+
+
+def test_never_issuing_deploys_what_there_is() -> None:
+    """When no order may be made, an older certificate is still better than none."""
+    due = certificate("aa" * 32, not_before=NOW - timedelta(days=65))
+    observed = world(version(3, due), bound=None, remotes=(copy_of(3, due.fingerprint),))
+
+    plan = make_plan(wish(), observed, NOW, Issuing.NEVER)
+
+    assert plan.issue is None
+    assert [Action.DEPLOY, Action.VERIFY] == [step.action for step in plan.steps]
