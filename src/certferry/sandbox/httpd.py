@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import socket
@@ -17,12 +16,12 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+from certferry.sandbox.connections import Connections
 from certferry.sandbox.faults import Fault, FaultKind, Faults
 
 log = logging.getLogger(__name__)
 
 WRITING_METHODS = frozenset({"POST", "PUT", "DELETE"})
-STOP_DEADLINE = 5.0  # seconds that a handler in flight may take before stop() leaves it behind
 LINGER_ZERO = struct.pack("ii", 1, 0)  # closing then sends RST in place of FIN (socket(7))
 
 
@@ -30,8 +29,8 @@ class Headers(Mapping[str, str]):
     """Header fields as they came: spelling and order kept, looked up without regard to case."""
 
     def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
-        self._fields = tuple(fields)
-        self._by_name = {name.lower(): value for name, value in self._fields}
+        self.fields = tuple(fields)
+        self._by_name = {name.lower(): value for name, value in self.fields}
 
     def __getitem__(self, name: str) -> str:
         return self._by_name[name.lower()]
@@ -40,10 +39,10 @@ class Headers(Mapping[str, str]):
         return isinstance(name, str) and name.lower() in self._by_name
 
     def __iter__(self) -> Iterator[str]:
-        return iter(name for name, _ in self._fields)
+        return iter(name for name, _ in self.fields)
 
     def __len__(self) -> int:
-        return len(self._fields)
+        return len(self.fields)
 
 
 @dataclass(frozen=True)
@@ -278,8 +277,7 @@ class _Server(ThreadingHTTPServer):
         self.journal = journal
         self.faults = faults
         self.stopping = threading.Event()
-        self._open: set[socket.socket] = set()
-        self._changed = threading.Condition()
+        self._connections = Connections()
         self._accepting = threading.Thread(target=self._accept_until_stopped, daemon=True)
         super().__init__(address, _Exchange)
 
@@ -301,18 +299,14 @@ class _Server(ThreadingHTTPServer):
         with socket.create_connection(self.bound):
             self._accepting.join()
         self.server_close()
-        with self._changed:
-            for connection in self._open:
-                _hang_up(connection)
-            self._changed.wait_for(lambda: not self._open, STOP_DEADLINE)
+        self._connections.end()
 
     def _accept_until_stopped(self) -> None:
         while not self.stopping.is_set():
             self.handle_request()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        with self._changed:
-            self._open.add(request)
+        self._connections.opened(request)
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
@@ -320,9 +314,7 @@ class _Server(ThreadingHTTPServer):
             self.close_request(request)  # shutting down first would send FIN
         else:
             super().shutdown_request(request)
-        with self._changed:
-            self._open.discard(request)
-            self._changed.notify_all()
+        self._connections.closed(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: a client that hangs up is the client's matter."""
@@ -331,8 +323,3 @@ class _Server(ThreadingHTTPServer):
 def _will_reset(connection: socket.socket) -> bool:
     option = connection.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, len(LINGER_ZERO))
     return option == LINGER_ZERO
-
-
-def _hang_up(connection: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # the client may have hung up first
-        connection.shutdown(socket.SHUT_RDWR)

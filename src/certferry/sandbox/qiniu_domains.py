@@ -1,0 +1,183 @@
+"""Qiniu's CDN and DCDN domains: `/domain` (Qiniu fact sheet §5)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from certferry.sandbox.httpd import Response
+from certferry.sandbox.qiniu_answers import Fields, Refused, success
+from certferry.sandbox.qiniu_certificates import StoredCertificate
+from certferry.sandbox.qiniu_domain import Change, Domain, HttpsConf
+from certferry.sandbox.qiniu_paging import Pager
+from certferry.sandbox.qiniu_signing import Visit
+from certferry.sandbox.qiniu_upload import covers
+
+CERTIFICATE_FAILURE = "verify https crt fail"  # Qiniu fact sheet §5.2, operatingStateDesc
+STATE_CODES = {"processing": 400030, "frozen": 500923, "offlined": 400320}  # §5.6
+TLS_VERSION = re.compile(r"TLSv1(\.[0-3])?")
+
+
+class Domains:
+    """The domains of all accounts, the calls on them, and how the calls behave.
+
+    Switches, to be turned at any time:
+    `processing_time`: how long an accepted change stays `processing`.
+    `omitted_flags`: whether a flag left out of a change is reset or kept; unknown (§5.3).
+    `refuse_unchanged`: answer 400910 to a change that changes nothing (§5.3).
+    `refuse_repeated_sslize`: answer 400013 to `sslize` of an HTTPS domain, as the console does;
+    the API has been seen to tolerate it (§5.4).
+    `absent_https`: how a domain without HTTPS shows it; all three have been seen (§5.2).
+    """
+
+    def __init__(
+        self,
+        find_certificate: Callable[[str, int], StoredCertificate],
+        processing_time: timedelta,
+        *,
+        refuse_repeated_sslize: bool,
+    ) -> None:
+        self.processing_time = processing_time
+        self.omitted_flags: Literal["reset", "kept"] = "reset"
+        self.refuse_unchanged = False
+        self.refuse_repeated_sslize = refuse_repeated_sslize
+        self.absent_https: Literal["empty", "null", "missing"] = "empty"
+        self.pager = Pager()
+        self._find_certificate = find_certificate
+        self._domains: dict[str, Domain] = {}
+        self._failures: dict[str, str] = {}
+
+    def add(self, domain: Domain) -> None:
+        """Take in a domain that is already there."""
+        self._domains[domain.name] = domain
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._domains
+
+    def find(self, name: str, now: datetime) -> Domain:
+        """The domain as it is now, whoever owns it. Raises LookupError."""
+        domain = self._domains[name]
+        domain.settle(now)
+        return domain
+
+    def next_number(self) -> int:
+        """The place in the list of a domain to be added."""
+        return len(self._domains) + 1
+
+    def fail_next(self, name: str, description: str) -> None:
+        """Make the next accepted change of a domain end in `failed`."""
+        self._failures[name] = description
+
+    def uses(self, cert_id: str, now: datetime) -> bool:
+        """Whether any domain is bound to a certificate, or about to be."""
+        return any(domain.uses(cert_id) for domain in self._settled(now))
+
+    def serving(self, host: str, now: datetime) -> Domain | None:
+        """The domain that answers for a host name: itself, or a wildcard domain above it.
+
+        A pan child is answered for by its parent (§5.6); a domain that is off answers for nobody.
+        """
+        labels = host.split(".")
+        above = ["." + ".".join(labels[depth:]) for depth in range(1, len(labels))]
+        for name in [host, *above]:
+            domain = self._domains.get(name)
+            if domain is not None and domain.type != "pan":
+                domain.settle(now)
+                return None if domain.state in ("frozen", "offlined") else domain
+        return None
+
+    def listing(self, visit: Visit) -> Response:
+        """`GET /domain` (§5.1)."""
+        own = [domain for domain in self._settled(visit.now) if domain.uid == visit.uid]
+        page, marker = self.pager.page(own, visit.query)
+        return Response.json({"marker": marker, "domains": [item.list_item() for item in page]})
+
+    def read(self, visit: Visit) -> Response:
+        """`GET /domain/<name>`: the object itself, without a code (§5.2)."""
+        domain = self._domains.get(visit.name)
+        if domain is None or domain.uid != visit.uid:
+            raise Refused(404001)
+        domain.settle(visit.now)
+        return Response.json(domain.to_wire() | self._https_to_wire(domain, visit.now))
+
+    def httpsconf(self, visit: Visit) -> Response:
+        """`PUT /domain/<name>/httpsconf` (§5.3)."""
+        domain = self._changeable(visit)
+        conf = self._wanted(visit, domain, "UpdateHttpsConfArgs")
+        if domain.https.certificate is None:
+            raise Refused(400302)
+        if self.refuse_unchanged and conf == domain.https:
+            raise Refused(400910)
+        return self._accept(domain, "modify_https_conf", conf, visit.now)
+
+    def sslize(self, visit: Visit) -> Response:
+        """`PUT /domain/<name>/sslize` (§5.4)."""
+        domain = self._changeable(visit)
+        conf = self._wanted(visit, domain, "SslizeArgs")
+        if self.refuse_repeated_sslize and domain.https.certificate is not None:
+            raise Refused(400013)
+        return self._accept(domain, "sslize", conf, visit.now)
+
+    def unsslize(self, visit: Visit) -> Response:
+        """`PUT /domain/<name>/unsslize` (§5.5)."""
+        domain = self._changeable(visit)
+        if domain.https.certificate is None:
+            raise Refused(400013)
+        return self._accept(domain, "unsslize", HttpsConf(), visit.now)
+
+    def _changeable(self, visit: Visit) -> Domain:
+        """The domain, if it can be changed now; checks in the order of §11, simulator model."""
+        domain = self._domains.get(visit.name)
+        if domain is None:
+            raise Refused(612)
+        domain.settle(visit.now)
+        if domain.uid != visit.uid:
+            raise Refused(403023)
+        if code := STATE_CODES.get(domain.state):
+            raise Refused(code)
+        if not domain.could_operate or domain.type == "pan":
+            raise Refused(400722)
+        return domain
+
+    def _wanted(self, visit: Visit, domain: Domain, struct: str) -> HttpsConf:
+        """The configuration that a body asks for, with a certificate that fits the domain."""
+        fields = visit.fields(struct)
+        flags = self._flags(domain, fields)
+        certificate = self._find_certificate(fields.string("certId"), visit.uid)
+        if not covers(certificate.names, domain.name):
+            raise Refused(400326)
+        return replace(flags, certificate=certificate)
+
+    def _flags(self, domain: Domain, fields: Fields) -> HttpsConf:
+        left_out = domain.https if self.omitted_flags == "kept" else HttpsConf()
+        force, http2 = fields.boolean("forceHttps"), fields.boolean("http2Enable")
+        versions = fields.strings("tlsVersions")
+        if not all(TLS_VERSION.fullmatch(version) for version in versions or ()):
+            raise Refused(400000, "invalid tlsVersions")
+        return HttpsConf(
+            force_https=left_out.force_https if force is None else force,
+            http2=left_out.http2 if http2 is None else http2,
+            tls_versions=left_out.tls_versions if versions is None else versions,
+        )
+
+    def _accept(self, domain: Domain, operation: str, conf: HttpsConf, now: datetime) -> Response:
+        failure = self._failures.pop(domain.name, "")
+        domain.accept(Change(operation, conf, now + self.processing_time, failure), now)
+        return success()
+
+    def _https_to_wire(self, domain: Domain, now: datetime) -> dict[str, Any]:
+        parent = self._domains.get(domain.parent)
+        if parent is not None:
+            parent.settle(now)
+            domain = parent
+        if domain.https.certificate is not None or self.absent_https == "empty":
+            return {"https": domain.https.to_wire()}
+        return {"https": None} if self.absent_https == "null" else {}
+
+    def _settled(self, now: datetime) -> list[Domain]:
+        for domain in self._domains.values():
+            domain.settle(now)
+        return list(self._domains.values())
