@@ -1,0 +1,54 @@
+"""Why a certificate is issued, one rule each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from certferry.core.certificate import KeyType
+from certferry.core.desired import DesiredCertificate
+from certferry.core.observed import Observation
+from certferry.core.reasons import ReasonCode
+from certferry.core.rules import first_violated
+from tests.core.strategies import NOW, certificate, version
+from tests.core.test_planner import CURRENT, wish, world
+
+DUE = certificate("aa" * 32, not_before=NOW - timedelta(days=61))
+
+
+@pytest.mark.parametrize(
+    ("desired", "observed", "code"),
+    [
+        (wish(), world(bound=None), ReasonCode.MISSING),
+        (
+            replace(wish(), names=("img.example.com", "b.example.com")),
+            world(version(3, CURRENT)),
+            ReasonCode.NAMES_CHANGED,
+        ),
+        (
+            replace(wish(), key_type=KeyType.RSA4096),
+            world(version(3, CURRENT)),
+            ReasonCode.KEY_TYPE_CHANGED,
+        ),
+        (wish(), world(version(3, DUE)), ReasonCode.RENEWAL_DUE),
+    ],
+)
+def test_each_violated_rule_gives_its_reason(
+    desired: DesiredCertificate, observed: Observation, code: ReasonCode
+) -> None:
+    """The reason has a code for programs and a sentence for people."""
+    reason = first_violated(desired, observed, NOW)
+
+    assert reason is not None
+    assert code == reason.code
+    assert str(reason.message)
+
+
+def test_order_of_names_is_no_reason() -> None:
+    """Names are compared as a set."""
+    leaf = certificate("aa" * 32, names=("b.example.com", "img.example.com"))
+    desired = replace(wish(), names=("img.example.com", "b.example.com"))
+
+    assert first_violated(desired, world(version(3, leaf)), NOW) is None

@@ -1,0 +1,86 @@
+"""How a domain stands, one situation each."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+
+from certferry.core.desired import DesiredCertificate, HttpsWish
+from certferry.core.observed import DomainState, HttpsSettings, Observation, ObservedTarget
+from certferry.core.planner import make_plan
+from certferry.core.status import Standing, status_of
+from certferry.errors import TargetRejected
+from tests.core.strategies import NOW, situations, version
+from tests.core.test_planner import CURRENT, PREVIOUS, wish, world
+
+THIS = version(3, CURRENT)
+
+
+@pytest.mark.parametrize(
+    ("observed", "standing"),
+    [
+        (world(THIS), Standing.VERIFIED),
+        (world(THIS, served="bb" * 32), Standing.PROPAGATING),
+        (world(THIS, served=None), Standing.BOUND),
+        (world(THIS, state=DomainState.PROCESSING), Standing.PROCESSING),
+        (world(THIS, bound=None), Standing.PENDING),
+        (world(THIS, version(2, PREVIOUS), bound="id-2"), Standing.PENDING),
+        (world(THIS, bound="theirs"), Standing.DRIFTED),
+        (world(bound="theirs"), Standing.PENDING),
+        (world(THIS, bound="theirs", state=DomainState.FAILED), Standing.FAILED),
+        (world(THIS, state=DomainState.UNAVAILABLE), Standing.UNKNOWN),
+    ],
+)
+def test_each_situation_has_its_word(observed: Observation, standing: Standing) -> None:
+    """One word tells how a domain stands."""
+    status = status_of(wish(), observed, NOW)
+
+    assert [standing] == [domain.standing for domain in status.domains]
+
+
+def test_drifted_settings_show() -> None:
+    """A domain that serves the certificate but not as asked is told to have drifted."""
+    desired = wish(https=HttpsWish(http2=True))
+
+    status = status_of(desired, world(THIS, https=HttpsSettings(http2=False)), NOW)
+
+    assert [Standing.DRIFTED] == [domain.standing for domain in status.domains]
+
+
+def test_upload_deadline_is_where_the_target_begins_to_refuse() -> None:
+    """The last moment to upload lies the target's floor before the end."""
+    status = status_of(wish(), world(THIS), NOW)
+
+    assert CURRENT.not_after - timedelta(days=30) == status.domains[0].upload_deadline
+
+
+def test_unreadable_target_leaves_named_domains_unknown() -> None:
+    """What cannot be read is told as unknown, with the reason."""
+    failure = TargetRejected("bad token")
+    observed = Observation((THIS,), (ObservedTarget("qiniu", failure=failure),))
+
+    for desired in (wish(), wish(domains=("img.example.com",))):
+        status = status_of(desired, observed, NOW)
+
+        assert [Standing.UNKNOWN] == [domain.standing for domain in status.domains]
+        assert failure.message == status.domains[0].problem
+
+
+@given(situations())
+def test_verified_exactly_where_the_plan_is_silent(
+    situation: tuple[DesiredCertificate, Observation],
+) -> None:
+    """Status and plan never contradict each other about a domain."""
+    desired, observed = situation
+    status = status_of(desired, observed, NOW)
+
+    if status.reason is None and not any(t.failure for t in observed.targets):
+        plan = make_plan(desired, observed, NOW)
+        verified = {
+            (domain.target, domain.domain)
+            for domain in status.domains
+            if domain.standing is Standing.VERIFIED
+        }
+        assert set(plan.unchanged) == verified
