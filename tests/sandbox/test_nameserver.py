@@ -538,6 +538,17 @@ def test_all_listen_on_one_port_and_leave_it_at_the_end(zones: Zones) -> None:
     second.stop()
 
 
+def test_port_taken_on_one_address_leaves_the_others_free(zones: Zones) -> None:
+    """All listen or none does."""
+    servers = [NameServer(zones, "ns1.dns.test", "127.0.53.1")]
+    with socket.create_server(("127.0.53.9", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(OSError, match="in use"):
+            DnsService(zones, servers, Resolver(zones, servers, "127.0.53.9"), port=port).start()
+    with socket.create_server(("127.0.53.1", port)):
+        pass
+
+
 def test_twenty_orders_at_once_lose_no_answer(service: DnsService, zones: Zones) -> None:
     """Bursts of lookups from many threads are all answered, whatever else the process does."""
     for number in range(20):

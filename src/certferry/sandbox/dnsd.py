@@ -85,12 +85,6 @@ class DnsDaemon:
             self._running.thread.join()
             self._running = None
 
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
 
 @dataclass(frozen=True)
 class _Sockets:

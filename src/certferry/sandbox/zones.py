@@ -34,6 +34,8 @@ class Zone:
 class Record:
     """One version of a record, in force from `since` until `until` (clock seconds).
 
+    `created` is when its first version was written.
+
     `name` is the full name in lower-case A-labels without final dot. `value` is the raw text of
     a TXT record, and for every other type what a zone file would say, with absolute names.
     """
@@ -45,6 +47,7 @@ class Record:
     value: str
     ttl: int
     enabled: bool = True
+    created: float = -math.inf
     since: float = -math.inf
     until: float = math.inf
 
@@ -122,7 +125,8 @@ class Zones:
         """
         with self._lock:
             record = self._new(name, rtype, value, ttl, zone)
-            return self._put(replace(record, enabled=enabled, since=self.clock()))
+            now = self.clock()
+            return self._put(replace(record, enabled=enabled, created=now, since=now))
 
     def _new(self, name: str, rtype: str, value: str, ttl: int, zone: str | None) -> Record:
         name = _tidy(name)
@@ -141,9 +145,8 @@ class Zones:
         """Write a record anew under its old id, in the same zone. Raises KeyError."""
         with self._lock:
             old = self.remove(record_id)
-            return self._put(
-                Record(old.id, old.zone, _tidy(name), rtype, value, ttl, enabled, old.until)
-            )
+            new = Record(old.id, old.zone, _tidy(name), rtype, value, ttl, enabled)
+            return self._put(replace(new, created=old.created, since=old.until))
 
     def remove(self, record_id: int) -> Record:
         """Remove a record; servers that lag go on showing it for their lag. Raises KeyError."""
@@ -176,11 +179,6 @@ class Zones:
                 and (name is None or record.name == _tidy(name))
                 and (rtype is None or record.rtype == rtype)
             ]
-
-    def record(self, record_id: int) -> Record:
-        """Give a record in force. Raises KeyError."""
-        with self._lock:
-            return self._current[record_id]
 
     def served(self, zone: str, name: str, at: float) -> list[Record]:
         """Give what a server that looks at this moment shows at exactly this name."""
