@@ -1,0 +1,77 @@
+"""Certificates for tests, made at run time: a leaf, its issuer, and the key that belongs to it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import cache
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from certferry.core.certificate import CertificateBundle, parse_bundle
+from certferry.core.secret import Secret
+
+LIFETIME = timedelta(days=90)
+
+
+def make_bundle(
+    *names: str, not_before: datetime, lifetime: timedelta = LIFETIME
+) -> CertificateBundle:
+    """Make a certificate for these names, with a new key, and its chain of one issuer."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    issuer_key, issuer_pem = _issuer()
+    leaf = (
+        x509.CertificateBuilder()
+        .subject_name(_named(names[0]))
+        .issuer_name(_named("Test Issuer"))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(not_before)
+        .not_valid_after(not_before + lifetime)
+        .add_extension(x509.SubjectAlternativeName(map(x509.DNSName, names)), critical=False)
+        .sign(issuer_key, hashes.SHA256())
+    )
+    return parse_bundle(_pem(leaf) + issuer_pem, _key_pem(key))
+
+
+def make_key() -> Secret:
+    """Make a private key, as PEM."""
+    return _key_pem(ec.generate_private_key(ec.SECP256R1()))
+
+
+@cache
+def _issuer() -> tuple[ec.EllipticCurvePrivateKey, str]:
+    """Give the issuer's key and certificate. It is no root: its own issuer is named differently."""
+    key, root_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    year_2000 = datetime(2000, 1, 1, tzinfo=UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(_named("Test Issuer"))
+        .issuer_name(_named("Test Root"))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(year_2000)
+        .not_valid_after(year_2000 + timedelta(days=36500))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(root_key, hashes.SHA256())
+    )
+    return key, _pem(certificate)
+
+
+def _named(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _pem(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> Secret:
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return Secret(pem.decode())

@@ -1,0 +1,127 @@
+"""The contract of what was put where, and of what happened: uploads, rollouts, history."""
+
+# ruff: noqa: S101, SIM300 - a contract asserts, and the expected value stands on the left
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from certferry.core.report import HistoryEntry
+from certferry.ports.state import RolloutRecord, StateStore, Upload
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+class TargetsContract:
+    """Uploads by target and remote id, rollouts by lineage, target and domain."""
+
+    def test_uploads_are_read_back_newest_first(self, store: StateStore, other: StateStore) -> None:
+        """Those of one lineage at one target."""
+        older, newer = upload("a", NOW), upload("b", NOW + HOUR)
+        for saved in (older, newer, upload("c", NOW, lineage="static"), upload("a", NOW, "files")):
+            store.save_upload(saved)
+
+        assert (newer, older) == other.uploads("img", "qiniu")
+        assert () == other.uploads("unknown", "qiniu")
+
+    def test_upload_is_kept_by_target_and_remote_id(self, store: StateStore) -> None:
+        """Saved again it is the same upload with new facts."""
+        saved = upload("a", NOW)
+        store.save_upload(saved)
+        in_use = replace(saved, in_use_until=NOW + HOUR)
+        store.save_upload(in_use)
+
+        assert (in_use,) == store.uploads("img", "qiniu")
+
+    def test_upload_is_dropped_at_its_target_only(
+        self, store: StateStore, other: StateStore
+    ) -> None:
+        """Another target may use the same remote id; dropping again is fine."""
+        store.save_upload(upload("a", NOW))
+        store.save_upload(upload("a", NOW, "files"))
+
+        other.drop_upload("qiniu", "a")
+        other.drop_upload("qiniu", "a")
+
+        assert () == store.uploads("img", "qiniu")
+        assert (upload("a", NOW, "files"),) == store.uploads("img", "files")
+
+    def test_rollouts_are_read_back(self, store: StateStore, other: StateStore) -> None:
+        """Those of one lineage, by target and domain."""
+        rollouts = [
+            rollout("files", "img.example.com"),
+            rollout("qiniu", "a.example.com"),
+            rollout("qiniu", "b.example.com"),
+        ]
+        store.save_rollout(replace(rollouts[0], lineage="static"))
+        for saved in reversed(rollouts):
+            store.save_rollout(saved)
+
+        assert tuple(rollouts) == other.rollouts("img")
+        assert () == other.rollouts("unknown")
+
+    def test_rollout_is_kept_by_lineage_target_and_domain(self, store: StateStore) -> None:
+        """Progress replaces what was known, and so does the next certificate."""
+        first = rollout("qiniu", "img.example.com")
+        for saved in (
+            first,
+            replace(first, attempts=3, last_error="证书被拒绝"),
+            replace(first, attempts=4, verified_at=NOW + HOUR),
+            replace(first, fingerprint="ff", started_at=NOW + 2 * HOUR),
+        ):
+            store.save_rollout(saved)
+            assert (saved,) == store.rollouts("img")
+
+
+class HistoryContract:
+    """What happened, newest first."""
+
+    def test_history_is_read_back_newest_first(self, store: StateStore, other: StateStore) -> None:
+        """Of one lineage or of all, at most as many as asked for."""
+        entries = [
+            event("img", "issued", 0),
+            event("static", "issued", 1),
+            event("img", "bound", 2),
+        ]
+        for entry in entries:
+            store.append_history(entry)
+
+        assert tuple(reversed(entries)) == other.history(None, limit=10)
+        assert (entries[2], entries[0]) == other.history("img", limit=10)
+        assert (entries[2], entries[1]) == other.history(None, limit=2)
+        assert () == other.history("unknown", limit=10)
+
+    def test_history_is_in_the_order_of_appending(self, store: StateStore) -> None:
+        """Two things at one moment, or a clock that went back, do not change the order."""
+        entries = [event("img", "issued", 1), event("img", "uploaded", 1), event("img", "bound", 0)]
+        for entry in entries:
+            store.append_history(entry)
+
+        assert tuple(reversed(entries)) == store.history("img", limit=10)
+
+    def test_history_keeps_what_was_said(self, store: StateStore) -> None:
+        """Facts are kept as they were at the time, in any language."""
+        facts = {"detail": "证书未变更"}
+        store.append_history(HistoryEntry(NOW, "img", "unchanged", "root@host", facts))
+        facts.clear()
+
+        assert [{"detail": "证书未变更"}] == [dict(e.facts) for e in store.history("img", limit=1)]
+
+
+def upload(
+    remote_id: str, uploaded_at: datetime, target: str = "qiniu", lineage: str = "img"
+) -> Upload:
+    """Make an upload."""
+    return Upload(lineage, target, remote_id, f"certferry-{lineage}-ab", "ab" * 32, uploaded_at)
+
+
+def rollout(target: str, domain: str) -> RolloutRecord:
+    """Make a rollout that has just begun."""
+    return RolloutRecord("img", target, domain, "ab" * 32, NOW)
+
+
+def event(lineage: str, what: str, hours: int) -> HistoryEntry:
+    """Make an entry with a fact."""
+    return HistoryEntry(NOW + hours * HOUR, lineage, what, "root@host", {"fingerprint": "ab"})

@@ -1,0 +1,120 @@
+"""The contract of lineages and versions: numbered, found again whole, each certificate once."""
+
+# ruff: noqa: S101, SIM300 - a contract asserts, and the expected value stands on the left
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from certferry.core.certificate import CertificateBundle, parse_bundle
+from certferry.core.lineage import Version
+from certferry.errors import StateError
+from certferry.ports.state import StateStore
+from certferry.testing.certificates import make_bundle, make_key
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+TTL = timedelta(minutes=10)
+
+
+class VersionsContract:
+    """`lineages`, `versions`, `bundle`, `save_version`."""
+
+    def test_new_state_knows_nothing(self, store: StateStore) -> None:
+        """What is not there is empty, not an error; a version that is asked for by number is."""
+        assert () == store.lineages()
+        assert () == store.versions("img")
+        with pytest.raises(StateError, match="img has no version 1"):
+            store.bundle("img", 1)
+
+    def test_saved_version_is_read_back_by_others(
+        self, store: StateStore, other: StateStore
+    ) -> None:
+        """Facts, chain and key come back as they were given."""
+        bundle = make_bundle("img.example.com", "*.img.example.com", not_before=NOW)
+
+        saved = save(store, "img", bundle)
+
+        assert Version(1, bundle.certificate, NOW) == saved
+        assert (saved,) == other.versions("img")
+        assert bundle == other.bundle("img", 1)
+
+    def test_moment_may_be_told_in_any_time_zone(self, store: StateStore) -> None:
+        """The same moment comes back, to the microsecond."""
+        bundle = make_bundle("img.example.com", not_before=NOW)
+        save(store, "img", bundle, NOW.astimezone(timezone(timedelta(hours=8))))
+
+        assert [NOW] == [version.saved_at for version in store.versions("img")]
+
+    def test_versions_are_numbered_in_their_lineage_newest_first(self, store: StateStore) -> None:
+        """Numbers grow by one, each lineage for itself."""
+        for lineage in ("img", "img", "static"):
+            save(store, lineage, make_bundle("img.example.com", not_before=NOW))
+
+        assert [2, 1] == [version.number for version in store.versions("img")]
+        assert [1] == [version.number for version in store.versions("static")]
+
+    def test_lineages_are_in_the_order_of_their_names(self, store: StateStore) -> None:
+        """Only lineages with a version count; an order or a lease makes none."""
+        store.acquire("leased", TTL, NOW)
+        for lineage in ("static", "img", "图片", "img"):
+            save(store, lineage, make_bundle("img.example.com", not_before=NOW))
+
+        assert ("img", "static", "图片") == store.lineages()
+
+    def test_same_certificate_twice_is_the_same_version(
+        self, store: StateStore, other: StateStore
+    ) -> None:
+        """A run that was killed after saving may save again."""
+        bundle = make_bundle("img.example.com", not_before=NOW)
+        first = save(store, "img", bundle)
+        save(store, "img", make_bundle("img.example.com", not_before=NOW))
+
+        assert first == save(other, "img", bundle, NOW + TTL)
+        assert [2, 1] == [version.number for version in store.versions("img")]
+
+    def test_same_certificate_may_belong_to_two_lineages(self, store: StateStore) -> None:
+        """Lineages share nothing."""
+        bundle = make_bundle("img.example.com", not_before=NOW)
+        save(store, "img", bundle)
+        save(store, "static", bundle)
+
+        assert bundle == store.bundle("img", 1) == store.bundle("static", 1)
+
+    def test_certificate_that_came_without_its_key_and_chain_is_completed(
+        self, store: StateStore
+    ) -> None:
+        """Saved again with both it is the same version, and can now be deployed."""
+        whole = make_bundle("img.example.com", not_before=NOW)
+        torn = parse_bundle(whole.cert_pem, make_key())
+
+        first = save(store, "img", torn)
+        assert (False, False) == (first.key_matches, first.chain_complete)
+        assert torn == store.bundle("img", 1)
+
+        second = save(store, "img", whole, NOW + TTL)
+        assert Version(1, whole.certificate, NOW) == second
+        assert (second,) == store.versions("img")
+        assert whole == store.bundle("img", 1)
+
+    def test_key_that_fits_is_not_replaced_by_one_that_does_not(self, store: StateStore) -> None:
+        """Saved again with a worse key or chain, the version stays as it was."""
+        whole = make_bundle("img.example.com", not_before=NOW)
+        save(store, "img", whole)
+        save(store, "img", parse_bundle(whole.fullchain_pem, make_key()))
+        save(store, "img", parse_bundle(whole.cert_pem, whole.privkey_pem))
+
+        assert whole == store.bundle("img", 1)
+        assert (Version(1, whole.certificate, NOW),) == store.versions("img")
+
+
+def save(
+    store: StateStore, lineage: str, bundle: CertificateBundle, now: datetime = NOW
+) -> Version:
+    """Save a version under a lease of its own."""
+    lease = store.acquire(lineage, TTL, now)
+    try:
+        return store.save_version(lease, bundle, now)
+    finally:
+        store.release(lease)

@@ -1,0 +1,295 @@
+"""A state in memory: the twin of the real ones, for tests that need thousands of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from certferry.core.certificate import CertificateBundle
+from certferry.core.lineage import Version
+from certferry.core.report import HistoryEntry
+from certferry.core.secret import Secret
+from certferry.errors import LeaseHeld, LeaseLost, Retry, StateError
+from certferry.ports.state import (
+    AcmeAccount,
+    AcmeOrder,
+    ChallengeRecord,
+    Lease,
+    RolloutRecord,
+    Upload,
+)
+from certferry.text import Text
+
+
+@dataclass(slots=True)
+class _Holding:
+    process: str
+    holder: str
+    since: datetime
+    until: datetime
+
+
+@dataclass(slots=True)
+class _Kept:
+    version: Version
+    bundle: CertificateBundle
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What every process that shares the state sees."""
+
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    tokens: dict[str, int] = field(default_factory=dict)
+    holdings: dict[str, _Holding] = field(default_factory=dict)
+    versions: dict[str, list[_Kept]] = field(default_factory=dict)
+    accounts: dict[str, AcmeAccount] = field(default_factory=dict)
+    orders: dict[str, AcmeOrder] = field(default_factory=dict)
+    records: dict[tuple[str, str, str], ChallengeRecord] = field(default_factory=dict)
+    uploads: dict[tuple[str, str], Upload] = field(default_factory=dict)
+    rollouts: dict[tuple[str, str, str], RolloutRecord] = field(default_factory=dict)
+    history: list[HistoryEntry] = field(default_factory=list)
+
+
+def _everybody_lives(process: str) -> bool:
+    del process
+    return True
+
+
+class MemoryState:
+    """A `StateStore` as one process sees it; `seen_by` gives what another process would see.
+
+    `is_alive` is asked for the process that holds a lease somebody else wants, so that a test
+    can end a process: its leases are then taken over at once.
+    """
+
+    def __init__(
+        self, is_alive: Callable[[str], bool] = _everybody_lives, process: str = "this process"
+    ) -> None:
+        self._is_alive = is_alive
+        self._process = process
+        self._memory = _Memory()
+
+    def seen_by(self, process: str) -> MemoryState:
+        """Give the same state as another process sees it."""
+        other = MemoryState(self._is_alive, process)
+        other._memory = self._memory
+        return other
+
+    # leases
+
+    def acquire(self, lineage: str, ttl: timedelta, now: datetime) -> Lease:
+        """Take the lease of a lineage. Raises `LeaseHeld`."""
+        with self._memory.lock:
+            held = self._memory.holdings.get(lineage)
+            if held is not None and held.until > now and self._is_alive(held.process):
+                raise _held(lineage, held)
+            token = self._memory.tokens.get(lineage, 0) + 1
+            holder = f"{self._process}/{lineage}/{token}"
+            self._memory.tokens[lineage] = token
+            self._memory.holdings[lineage] = _Holding(self._process, holder, now, now + ttl)
+            return Lease(lineage, holder, token)
+
+    def extend(self, lease: Lease, ttl: timedelta, now: datetime) -> None:
+        """Keep a lease for longer. Raises `LeaseLost`."""
+        with self._memory.lock:
+            self._must_be_in_force(lease).until = now + ttl
+
+    def release(self, lease: Lease) -> None:
+        """Give a lease back. A lost one is let go silently."""
+        with self._memory.lock:
+            if self._holding(lease) is not None:
+                del self._memory.holdings[lease.lineage]
+
+    def _must_be_in_force(self, lease: Lease) -> _Holding:
+        holding = self._holding(lease)
+        if holding is None:
+            raise LeaseLost(Text("{lineage}: another run has taken over", lineage=lease.lineage))
+        return holding
+
+    def _holding(self, lease: Lease) -> _Holding | None:
+        found = self._memory.holdings.get(lease.lineage)
+        return found if found is not None and found.holder == lease.holder else None
+
+    # lineages and versions
+
+    def lineages(self) -> tuple[str, ...]:
+        """Every lineage with at least one version, by name."""
+        with self._memory.lock:
+            return tuple(sorted(self._memory.versions))
+
+    def versions(self, lineage: str) -> tuple[Version, ...]:
+        """The versions of a lineage, newest first."""
+        with self._memory.lock:
+            return tuple(kept.version for kept in reversed(self._kept(lineage)))
+
+    def bundle(self, lineage: str, number: int) -> CertificateBundle:
+        """One version with its key. Raises `StateError` when there is none."""
+        with self._memory.lock:
+            for kept in self._kept(lineage):
+                if kept.version.number == number:
+                    return kept.bundle
+        raise StateError(Text("{lineage} has no version {number}", lineage=lineage, number=number))
+
+    def save_version(self, lease: Lease, bundle: CertificateBundle, now: datetime) -> Version:
+        """Keep a new certificate and forget the order it came from."""
+        with self._memory.lock:
+            self._must_be_in_force(lease)
+            self._memory.orders.pop(lease.lineage, None)
+            versions = self._memory.versions.setdefault(lease.lineage, [])
+            for known in versions:
+                if known.version.certificate.fingerprint == bundle.certificate.fingerprint:
+                    return _completed(known, bundle)
+            version = Version(
+                len(versions) + 1,
+                bundle.certificate,
+                now,
+                bundle.key_matches,
+                bundle.chain_complete,
+            )
+            versions.append(_Kept(version, bundle))
+            return version
+
+    def _kept(self, lineage: str) -> list[_Kept]:
+        return self._memory.versions.get(lineage, [])
+
+    # ACME
+
+    def account(self, directory: str) -> AcmeAccount | None:
+        """The account at a directory."""
+        with self._memory.lock:
+            return self._memory.accounts.get(directory)
+
+    def save_account(self, account: AcmeAccount) -> AcmeAccount:
+        """Keep an account, and give the one in force: the first key wins."""
+        with self._memory.lock:
+            in_force = self._memory.accounts.setdefault(account.directory, account)
+            if in_force.key_pem != account.key_pem or account.url is None:
+                return in_force
+            self._memory.accounts[account.directory] = account
+            return account
+
+    def forget_account(self, directory: str, key_pem: Secret) -> None:
+        """Forget an account, if it still has this key."""
+        with self._memory.lock:
+            in_force = self._memory.accounts.get(directory)
+            if in_force is not None and in_force.key_pem == key_pem:
+                del self._memory.accounts[directory]
+
+    def order(self, lineage: str) -> AcmeOrder | None:
+        """The order under way for a lineage."""
+        with self._memory.lock:
+            return self._memory.orders.get(lineage)
+
+    def save_order(self, lease: Lease, order: AcmeOrder) -> None:
+        """Keep the order under way, in place of an earlier one."""
+        with self._memory.lock:
+            self._must_be_in_force(lease)
+            self._memory.orders[order.lineage] = order
+
+    def drop_order(self, lease: Lease) -> None:
+        """Forget the order under way."""
+        with self._memory.lock:
+            self._must_be_in_force(lease)
+            self._memory.orders.pop(lease.lineage, None)
+
+    def challenge_records(self, lineage: str) -> tuple[ChallengeRecord, ...]:
+        """Our TXT values that may still be in DNS, oldest first."""
+        with self._memory.lock:
+            found = [r for r in self._memory.records.values() if r.lineage == lineage]
+        return tuple(sorted(found, key=lambda r: (r.created_at, r.name, r.value)))
+
+    def save_challenge_record(self, record: ChallengeRecord) -> None:
+        """Keep a TXT value, or its handle once it is known."""
+        with self._memory.lock:
+            known = self._memory.records.setdefault(_place_of(record), record)
+            if record.handle is not None:
+                self._memory.records[_place_of(record)] = replace(known, handle=record.handle)
+
+    def drop_challenge_record(self, record: ChallengeRecord) -> None:
+        """Forget a TXT value that is gone from DNS."""
+        with self._memory.lock:
+            self._memory.records.pop(_place_of(record), None)
+
+    # targets
+
+    def uploads(self, lineage: str, target: str) -> tuple[Upload, ...]:
+        """Our copies at a target that have not been retired, newest first."""
+        with self._memory.lock:
+            found = [
+                upload
+                for upload in self._memory.uploads.values()
+                if (upload.lineage, upload.target) == (lineage, target)
+            ]
+        return tuple(sorted(found, key=lambda u: (u.uploaded_at, u.remote_id), reverse=True))
+
+    def save_upload(self, upload: Upload) -> None:
+        """Keep an upload, by target and remote id."""
+        with self._memory.lock:
+            self._memory.uploads[upload.target, upload.remote_id] = upload
+
+    def drop_upload(self, target: str, remote_id: str) -> None:
+        """Forget an upload that was retired."""
+        with self._memory.lock:
+            self._memory.uploads.pop((target, remote_id), None)
+
+    def rollouts(self, lineage: str) -> tuple[RolloutRecord, ...]:
+        """How far each certificate of the lineage is with each domain, by target and domain."""
+        with self._memory.lock:
+            found = [r for r in self._memory.rollouts.values() if r.lineage == lineage]
+        return tuple(sorted(found, key=lambda r: (r.target, r.domain)))
+
+    def save_rollout(self, rollout: RolloutRecord) -> None:
+        """Keep a rollout, by lineage, target and domain: a new certificate takes its place."""
+        with self._memory.lock:
+            place = (rollout.lineage, rollout.target, rollout.domain)
+            self._memory.rollouts[place] = rollout
+
+    # history
+
+    def append_history(self, entry: HistoryEntry) -> None:
+        """Write down what happened. Never changed, never removed."""
+        with self._memory.lock:
+            self._memory.history.append(replace(entry, facts=dict(entry.facts)))
+
+    def history(self, lineage: str | None, limit: int) -> tuple[HistoryEntry, ...]:
+        """What happened, newest first, of one lineage or of all."""
+        with self._memory.lock:
+            found = [e for e in self._memory.history if lineage in {None, e.lineage}]
+        return tuple(found[: -limit - 1 : -1])
+
+    def close(self) -> None:
+        """Let go of nothing: what was kept stays for the other processes."""
+
+
+def _held(lineage: str, held: _Holding) -> LeaseHeld:
+    return LeaseHeld(
+        Text(
+            "{lineage}: {holder} has been at work since {since}, and may be until {until}",
+            lineage=lineage,
+            holder=held.process,
+            since=held.since,
+            until=held.until,
+        ),
+        hint=Text("try again when it has ended"),
+        retry=Retry.at(held.until),
+    )
+
+
+def _completed(known: _Kept, bundle: CertificateBundle) -> Version:
+    """Take over key and chain when those that were kept cannot be used."""
+    facts = (bundle.key_matches, bundle.chain_complete)
+    if facts > (known.version.key_matches, known.version.chain_complete):
+        known.bundle = bundle
+        known.version = replace(
+            known.version,
+            key_matches=bundle.key_matches,
+            chain_complete=bundle.chain_complete,
+        )
+    return known.version
+
+
+def _place_of(record: ChallengeRecord) -> tuple[str, str, str]:
+    return (record.lineage, record.name, record.value)

@@ -1,0 +1,52 @@
+"""The state's contract, kept by the twin and by SQLite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from certferry.adapters.state.sqlite import connect
+from certferry.ports.state import StateStore
+from certferry.testing.contracts.state import StateStoreContract
+from certferry.testing.memory_state import MemoryState
+
+
+class TestMemoryState(StateStoreContract):
+    """The twin, seen by two processes."""
+
+    @pytest.fixture
+    def memory(self) -> MemoryState:
+        """An empty memory."""
+        return MemoryState()
+
+    @pytest.fixture
+    def store(self, memory: MemoryState) -> StateStore:
+        """The memory as its owner sees it."""
+        return memory
+
+    @pytest.fixture
+    def other(self, memory: MemoryState) -> StateStore:
+        """The memory as another process sees it."""
+        return memory.seen_by("another process")
+
+
+class TestSqliteState(StateStoreContract):
+    """One file, opened twice."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Iterator[StateStore]:
+        """The first handle."""
+        yield from _opened(tmp_path)
+
+    @pytest.fixture
+    def other(self, tmp_path: Path) -> Iterator[StateStore]:
+        """The second handle, with connections of its own."""
+        yield from _opened(tmp_path)
+
+
+def _opened(folder: Path) -> Iterator[StateStore]:
+    store = connect(folder / "state.db", folder / "secret.key")
+    yield store
+    store.close()
