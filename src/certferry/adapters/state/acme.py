@@ -1,0 +1,153 @@
+"""What must survive a killed run at the CA: accounts, orders under way, challenge records."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from certferry.adapters.state.columns import from_moment, from_names, to_moment, to_names
+from certferry.adapters.state.database import Database
+from certferry.adapters.state.leases import must_be_in_force
+from certferry.adapters.state.sealing import Sealing
+from certferry.core.secret import Secret
+from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, Lease
+
+_ACCOUNT = "account"
+_ORDER = "order"
+
+
+class Accounts:
+    """One account at each directory; its key is sealed."""
+
+    def __init__(self, database: Database, sealing: Sealing) -> None:
+        self._database = database
+        self._sealing = sealing
+
+    def account(self, directory: str) -> AcmeAccount | None:
+        """The account at a directory."""
+        rows = self._database.rows(
+            "SELECT url, sealed_key_pem FROM acme_account WHERE directory = ?", directory
+        )
+        for url, sealed in rows:
+            return AcmeAccount(directory, self._sealing.unseal(sealed, _ACCOUNT, directory), url)
+        return None
+
+    def save_account(self, account: AcmeAccount) -> AcmeAccount:
+        """Keep an account, and give the one in force: the first key wins."""
+        with self._database.transaction() as connection:
+            in_force = self.account(account.directory)
+            if in_force is None:
+                self._insert(connection, account)
+                return account
+            if in_force.key_pem != account.key_pem or account.url is None:
+                return in_force
+            connection.execute(
+                "UPDATE acme_account SET url = ? WHERE directory = ?",
+                (account.url, account.directory),
+            )
+            return account
+
+    def forget_account(self, directory: str, key_pem: Secret) -> None:
+        """Forget an account, if it still has this key."""
+        with self._database.transaction() as connection:
+            in_force = self.account(directory)
+            if in_force is not None and in_force.key_pem == key_pem:
+                connection.execute("DELETE FROM acme_account WHERE directory = ?", (directory,))
+
+    def _insert(self, connection: sqlite3.Connection, account: AcmeAccount) -> None:
+        sealed = self._sealing.seal(connection, account.key_pem, _ACCOUNT, account.directory)
+        connection.execute(
+            "INSERT INTO acme_account (directory, url, sealed_key_pem) VALUES (?, ?, ?)",
+            (account.directory, account.url, sealed),
+        )
+
+
+class Orders:
+    """One order under way for each lineage; the key of its certificate is sealed."""
+
+    def __init__(self, database: Database, sealing: Sealing) -> None:
+        self._database = database
+        self._sealing = sealing
+
+    def order(self, lineage: str) -> AcmeOrder | None:
+        """The order under way for a lineage."""
+        rows = self._database.rows(
+            "SELECT directory, url, names, sealed_key_pem, created_at"
+            " FROM acme_order WHERE lineage = ?",
+            lineage,
+        )
+        for directory, url, names, sealed, created_at in rows:
+            key_pem = self._sealing.unseal(sealed, _ORDER, lineage, url)
+            return AcmeOrder(
+                lineage, directory, url, to_names(names), key_pem, to_moment(created_at)
+            )
+        return None
+
+    def save_order(self, lease: Lease, order: AcmeOrder) -> None:
+        """Keep the order under way, in place of an earlier one."""
+        with self._database.transaction() as connection:
+            must_be_in_force(connection, lease)
+            sealed = self._sealing.seal(connection, order.key_pem, _ORDER, order.lineage, order.url)
+            connection.execute("DELETE FROM acme_order WHERE lineage = ?", (order.lineage,))
+            connection.execute(
+                "INSERT INTO acme_order"
+                " (lineage, directory, url, names, sealed_key_pem, created_at)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    order.lineage,
+                    order.directory,
+                    order.url,
+                    from_names(order.names),
+                    sealed,
+                    from_moment(order.created_at),
+                ),
+            )
+
+    def drop_order(self, lease: Lease) -> None:
+        """Forget the order under way."""
+        with self._database.transaction() as connection:
+            must_be_in_force(connection, lease)
+            connection.execute("DELETE FROM acme_order WHERE lineage = ?", (lease.lineage,))
+
+
+class ChallengeRecords:
+    """Our TXT values in DNS, written down before they are sent."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def challenge_records(self, lineage: str) -> tuple[ChallengeRecord, ...]:
+        """Our TXT values that may still be in DNS, oldest first."""
+        rows = self._database.rows(
+            "SELECT name, value, created_at, handle FROM challenge_record WHERE lineage = ?"
+            " ORDER BY created_at, name, value",
+            lineage,
+        )
+        return tuple(
+            ChallengeRecord(lineage, name, value, to_moment(created_at), handle)
+            for name, value, created_at, handle in rows
+        )
+
+    def save_challenge_record(self, record: ChallengeRecord) -> None:
+        """Keep a TXT value, or its handle once it is known."""
+        with self._database.transaction() as connection:
+            # Written down again before it is sent again, a known handle is still the best we have.
+            connection.execute(
+                "INSERT INTO challenge_record (lineage, name, value, created_at, handle)"
+                " VALUES (?, ?, ?, ?, ?) ON CONFLICT (lineage, name, value) DO UPDATE"
+                " SET handle = COALESCE(excluded.handle, challenge_record.handle)",
+                (
+                    record.lineage,
+                    record.name,
+                    record.value,
+                    from_moment(record.created_at),
+                    record.handle,
+                ),
+            )
+
+    def drop_challenge_record(self, record: ChallengeRecord) -> None:
+        """Forget a TXT value that is gone from DNS."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "DELETE FROM challenge_record WHERE lineage = ? AND name = ? AND value = ?",
+                (record.lineage, record.name, record.value),
+            )

@@ -1,0 +1,47 @@
+"""How values are written in the columns of the schema."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+
+def from_moment(moment: datetime) -> str:
+    """Write a moment as RFC 3339 text in UTC with microseconds: sorted as text, sorted in time."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def to_moment(written: str) -> datetime:
+    """Read a moment."""
+    return datetime.fromisoformat(written)
+
+
+def from_optional_moment(moment: datetime | None) -> str | None:
+    """Write a moment that may be unknown."""
+    return None if moment is None else from_moment(moment)
+
+
+def to_optional_moment(written: str | None) -> datetime | None:
+    """Read a moment that may be unknown."""
+    return None if written is None else to_moment(written)
+
+
+def from_names(names: tuple[str, ...]) -> str:
+    """Write names, in their order."""
+    return json.dumps(names)
+
+
+def to_names(written: str) -> tuple[str, ...]:
+    """Read names."""
+    return tuple(json.loads(written))
+
+
+def from_facts(facts: Mapping[str, str]) -> str:
+    """Write the facts of a history entry; Chinese stays readable in the database."""
+    return json.dumps(dict(facts), ensure_ascii=False)
+
+
+def to_facts(written: str) -> dict[str, str]:
+    """Read facts."""
+    return dict(json.loads(written))

@@ -1,0 +1,108 @@
+"""One SQLite file: a connection for each thread, writes as whole transactions, our own errors."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from certferry.adapters.state.failures import in_our_words
+from certferry.errors import StateError
+from certferry.text import Text
+
+PATIENCE = timedelta(seconds=10)
+"""How long a write waits for another process's."""
+_PAUSE = 0.01
+
+Column = str | int | None
+Row = tuple[Any, ...]
+
+
+class Database:
+    """The file behind a state. It must exist; an empty one is a database without tables."""
+
+    def __init__(self, path: Path, patience: timedelta = PATIENCE) -> None:
+        self.path = path
+        self._patience = patience.total_seconds()
+        self._connections: dict[threading.Thread, sqlite3.Connection] = {}
+        self._guard = threading.Lock()
+        self._closed = False
+
+    def rows(self, query: str, *values: Column) -> list[Row]:
+        """Read. Takes no lock that a writer would have to wait for."""
+        with in_our_words(self.path):
+            return self.connection().execute(query, values).fetchall()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Write: all of it has happened when the block ends, nothing when it raises.
+
+        It begins as a writer (`IMMEDIATE`), so that what it reads is still true when it writes.
+        """
+        with in_our_words(self.path):
+            connection = self.connection()
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def connection(self) -> sqlite3.Connection:
+        """Give this thread's connection."""
+        found = self._connections.get(threading.current_thread())
+        return self._open() if found is None else found
+
+    def use_write_ahead_log(self) -> None:
+        """Let nobody who reads wait for a writer: a property of the file, set once for ever."""
+        deadline = time.monotonic() + self._patience
+        with in_our_words(self.path):
+            while not self._has_write_ahead_log():
+                # SQLite may say "busy" at once, without its own waiting, to one of two
+                # processes that open a new file at the same moment.
+                try:
+                    self.connection().execute("PRAGMA journal_mode = WAL").fetchone()
+                except sqlite3.OperationalError as exc:
+                    if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                        raise
+                    time.sleep(_PAUSE)
+
+    def _has_write_ahead_log(self) -> bool:
+        mode = self.connection().execute("PRAGMA journal_mode").fetchone()
+        return bool(mode == ("wal",))
+
+    def close(self) -> None:
+        """Close every thread's connection, those of threads that have ended too."""
+        with self._guard:
+            self._closed = True
+            for connection in self._connections.values():
+                connection.close()
+            self._connections.clear()
+
+    def _open(self) -> sqlite3.Connection:
+        with self._guard:
+            if self._closed:
+                raise StateError(Text("{path} has been closed", path=self.path))
+            self._close_those_of_ended_threads()
+            connection = sqlite3.connect(
+                self.path,
+                timeout=self._patience,
+                isolation_level=None,  # transactions are begun where `transaction` says so
+                check_same_thread=False,  # used by one thread, but closed by whoever closes all
+            )
+            self._connections[threading.current_thread()] = connection
+        # The log is on the disk when a write returns: a power failure loses no account and no key.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        return connection
+
+    def _close_those_of_ended_threads(self) -> None:
+        for thread in [thread for thread in self._connections if not thread.is_alive()]:
+            self._connections.pop(thread).close()

@@ -1,0 +1,81 @@
+"""What the database and the file system report, in certferry's words."""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from certferry.errors import StateError, StateUnavailable
+from certferry.text import Text
+
+_PRIMARY = 0xFF
+"""The low byte of an extended result code is the primary one (https://sqlite.org/rescode.html)."""
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def in_our_words(path: Path) -> Iterator[None]:
+    """Let no foreign error about this file pass."""
+    try:
+        yield
+    except sqlite3.Error as exc:
+        raise _of_database(exc, path) from exc
+    except OSError as exc:
+        raise _of_file(exc, path) from exc
+
+
+def _of_database(exc: sqlite3.Error, path: Path) -> StateError:
+    code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & _PRIMARY
+    match code:
+        case sqlite3.SQLITE_FULL:
+            return _full(path)
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return StateUnavailable(
+                Text("{path} has been locked by another process for too long", path=path),
+                hint=Text("see who has it open: fuser -v {path}", path=path),
+            )
+        case sqlite3.SQLITE_PERM | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN:
+            return _not_permitted(path, str(exc))
+        case sqlite3.SQLITE_IOERR:
+            return StateUnavailable(
+                Text("{path} cannot be read or written: {problem}", path=path, problem=str(exc)),
+                hint=Text(
+                    "free some space at {folder}, or check its disk if there is enough",
+                    folder=path.parent,
+                ),
+            )
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_FORMAT:
+            return damaged(path, str(exc))
+    return StateError(Text("{path}: {problem}", path=path, problem=str(exc)))
+
+
+def _of_file(exc: OSError, path: Path) -> StateError:
+    if exc.errno in _NO_SPACE:
+        return _full(path)
+    return _not_permitted(path, exc.strerror or str(exc))
+
+
+def _full(path: Path) -> StateUnavailable:
+    return StateUnavailable(
+        Text("{path} cannot be written: the disk is full", path=path),
+        hint=Text("free some space at {folder}", folder=path.parent),
+    )
+
+
+def _not_permitted(path: Path, problem: str) -> StateUnavailable:
+    return StateUnavailable(
+        Text("{path} cannot be opened: {problem}", path=path, problem=problem),
+        hint=Text("run certferry as the user who owns {folder}", folder=path.parent),
+    )
+
+
+def damaged(path: Path, problem: str) -> StateError:
+    """Give the error for a file that is no state, or no longer one."""
+    return StateError(
+        Text("{path} is not a state of certferry: {problem}", path=path, problem=problem),
+        hint=Text("check the path, or put {path} back from a backup", path=path),
+    )

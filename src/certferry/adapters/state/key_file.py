@@ -1,0 +1,68 @@
+"""The file with the key that seals secrets at rest."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from certferry.adapters.state.failures import in_our_words
+from certferry.adapters.state.private_files import OPEN_TO_OTHERS, make_directory, make_file
+from certferry.errors import StateError
+from certferry.text import Text
+
+KEY_BYTES = 32  # AES-256
+
+
+def make_key(path: Path) -> None:
+    """Make the file with a new key, unless there is one; only its owner can ever read it."""
+    with in_our_words(path):
+        make_directory(path.parent)
+        make_file(path, base64.b64encode(secrets.token_bytes(KEY_BYTES)) + b"\n")
+
+
+def read_key(path: Path) -> bytes:
+    """Give the key. Raises `StateError` when it is not there, not a key, or open to others."""
+    with in_our_words(path):
+        try:
+            with path.open("rb") as file:
+                mode = os.fstat(file.fileno()).st_mode
+                content = file.read()
+        except FileNotFoundError:
+            raise _missing(path) from None
+    if stat.S_IMODE(mode) & OPEN_TO_OTHERS:
+        raise _open_to_others(path)
+    return _decode(content, path)
+
+
+def _decode(content: bytes, path: Path) -> bytes:
+    try:
+        key = base64.b64decode(content.strip(), validate=True)
+    except binascii.Error:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise StateError(
+            Text("{path} does not hold a key", path=path),
+            hint=Text(
+                "it is one line: {count} bytes in base64; put it back from a backup",
+                count=KEY_BYTES,
+            ),
+        )
+    return key
+
+
+def _missing(path: Path) -> StateError:
+    return StateError(
+        Text("the key file {path} is missing, and the state is sealed with it", path=path),
+        hint=Text("put it back from a backup, or set `key_file` of [state] to where it is"),
+    )
+
+
+def _open_to_others(path: Path) -> StateError:
+    return StateError(
+        Text("the key file {path} can be read by others", path=path),
+        hint=Text("chmod 600 {path}", path=path),
+    )

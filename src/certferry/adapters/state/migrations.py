@@ -1,0 +1,100 @@
+"""Bring a database to the schema of this version, one numbered script after the other."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+from certferry.adapters.state.database import Database
+from certferry.adapters.state.failures import damaged
+from certferry.errors import StateTooNew
+from certferry.text import Text
+
+_LEDGER = "certferry_migration"
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """What leads from one schema to the next."""
+
+    number: int
+    name: str
+    script: str
+
+
+def read_migrations() -> tuple[Migration, ...]:
+    """Give the migrations this version knows: each its plain SQL, then what SQLite adds to it."""
+    scripts = {
+        file.name.removesuffix(".sql"): file.read_text(encoding="utf-8")
+        for file in (resources.files(__package__) / "schema").iterdir()
+    }
+    return tuple(
+        Migration(
+            int(name.partition("_")[0]), name, scripts[name] + scripts.get(f"{name}.sqlite", "")
+        )
+        for name in sorted(scripts)
+        if "." not in name
+    )
+
+
+def migrate(database: Database, migrations: Sequence[Migration]) -> None:
+    """Apply what is missing, all of it or nothing. A database that lacks nothing is only read.
+
+    Raises `StateTooNew` for one that a newer version has migrated, and `StateError` for one that
+    is somebody else's.
+    """
+    if not _missing(database, migrations):
+        return
+    with database.transaction() as connection:
+        # Asked again: another process may have been first.
+        for migration in _missing(database, migrations):
+            _apply(connection, migration)
+
+
+def _missing(database: Database, migrations: Sequence[Migration]) -> list[Migration]:
+    applied = _applied(database)
+    newest = max(migration.number for migration in migrations)
+    if max(applied, default=0) > newest:
+        raise StateTooNew(
+            Text(
+                "{path} was written by a newer certferry: schema {found}, known here: {known}",
+                path=database.path,
+                found=max(applied),
+                known=newest,
+            ),
+            hint=Text("install the newest certferry; nothing was changed"),
+        )
+    return [migration for migration in migrations if migration.number not in applied]
+
+
+def _applied(database: Database) -> set[int]:
+    tables = {name for (name,) in database.rows("SELECT name FROM sqlite_schema")}
+    if not tables:
+        return set()
+    if _LEDGER not in tables:
+        raise damaged(database.path, "it holds the tables of another program")
+    return {number for (number,) in database.rows(f"SELECT number FROM {_LEDGER}")}  # noqa: S608 - a constant
+
+
+def _apply(connection: sqlite3.Connection, migration: Migration) -> None:
+    connection.execute(
+        f"CREATE TABLE IF NOT EXISTS {_LEDGER} (number INTEGER PRIMARY KEY, name TEXT NOT NULL)"
+    )
+    for statement in _statements(migration.script):
+        connection.execute(statement)
+    connection.execute(
+        f"INSERT INTO {_LEDGER} (number, name) VALUES (?, ?)",  # noqa: S608 - a constant
+        (migration.number, migration.name),
+    )
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Take a script apart: `executescript` would commit before it begins."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

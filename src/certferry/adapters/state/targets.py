@@ -1,0 +1,118 @@
+"""What was put where: our copies at targets, and how far each domain is."""
+
+from __future__ import annotations
+
+from certferry.adapters.state.columns import (
+    from_moment,
+    from_optional_moment,
+    to_moment,
+    to_optional_moment,
+)
+from certferry.adapters.state.database import Database
+from certferry.ports.state import RolloutRecord, Upload
+
+
+class Uploads:
+    """Copies of certificates that we put at targets, by target and remote id."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def uploads(self, lineage: str, target: str) -> tuple[Upload, ...]:
+        """Our copies at a target that have not been retired, newest first."""
+        rows = self._database.rows(
+            "SELECT remote_id, label, fingerprint, uploaded_at, in_use_until FROM upload"
+            " WHERE lineage = ? AND target = ? ORDER BY uploaded_at DESC, remote_id DESC",
+            lineage,
+            target,
+        )
+        return tuple(
+            Upload(
+                lineage,
+                target,
+                remote_id,
+                label,
+                fingerprint,
+                to_moment(uploaded_at),
+                to_optional_moment(in_use_until),
+            )
+            for remote_id, label, fingerprint, uploaded_at, in_use_until in rows
+        )
+
+    def save_upload(self, upload: Upload) -> None:
+        """Keep an upload, by target and remote id."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT INTO upload"
+                " (target, remote_id, lineage, label, fingerprint, uploaded_at, in_use_until)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (target, remote_id) DO UPDATE"
+                " SET lineage = excluded.lineage, label = excluded.label,"
+                " fingerprint = excluded.fingerprint, uploaded_at = excluded.uploaded_at,"
+                " in_use_until = excluded.in_use_until",
+                (
+                    upload.target,
+                    upload.remote_id,
+                    upload.lineage,
+                    upload.label,
+                    upload.fingerprint,
+                    from_moment(upload.uploaded_at),
+                    from_optional_moment(upload.in_use_until),
+                ),
+            )
+
+    def drop_upload(self, target: str, remote_id: str) -> None:
+        """Forget an upload that was retired."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "DELETE FROM upload WHERE target = ? AND remote_id = ?", (target, remote_id)
+            )
+
+
+class Rollouts:
+    """How far each domain is with the certificate that is on its way to it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def rollouts(self, lineage: str) -> tuple[RolloutRecord, ...]:
+        """How far each certificate of the lineage is with each domain, by target and domain."""
+        rows = self._database.rows(
+            "SELECT target, domain, fingerprint, started_at, attempts, last_error, verified_at"
+            " FROM rollout WHERE lineage = ? ORDER BY target, domain",
+            lineage,
+        )
+        return tuple(
+            RolloutRecord(
+                lineage,
+                target,
+                domain,
+                fingerprint,
+                to_moment(started_at),
+                attempts,
+                last_error,
+                to_optional_moment(verified_at),
+            )
+            for target, domain, fingerprint, started_at, attempts, last_error, verified_at in rows
+        )
+
+    def save_rollout(self, rollout: RolloutRecord) -> None:
+        """Keep a rollout, by lineage, target and domain: a new certificate takes its place."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT INTO rollout (lineage, target, domain, fingerprint, started_at, attempts,"
+                " last_error, verified_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (lineage, target, domain) DO UPDATE"
+                " SET fingerprint = excluded.fingerprint, started_at = excluded.started_at,"
+                " attempts = excluded.attempts, last_error = excluded.last_error,"
+                " verified_at = excluded.verified_at",
+                (
+                    rollout.lineage,
+                    rollout.target,
+                    rollout.domain,
+                    rollout.fingerprint,
+                    from_moment(rollout.started_at),
+                    rollout.attempts,
+                    rollout.last_error,
+                    from_optional_moment(rollout.verified_at),
+                ),
+            )

@@ -1,0 +1,194 @@
+"""The lineages and their versions: the facts for every run, chain and sealed key for deploying."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+from datetime import datetime
+
+from certferry.adapters.state.columns import (
+    from_moment,
+    from_names,
+    to_moment,
+    to_names,
+)
+from certferry.adapters.state.database import Database, Row
+from certferry.adapters.state.failures import damaged
+from certferry.adapters.state.leases import must_be_in_force
+from certferry.adapters.state.sealing import Sealing
+from certferry.core.certificate import Certificate, CertificateBundle, parse_bundle
+from certferry.core.lineage import Version
+from certferry.core.renewal import RenewalWindow
+from certferry.errors import CertificateError, StateError
+from certferry.ports.state import Lease
+from certferry.text import Text
+
+_KIND = "version"
+
+_FACTS = (
+    "number, saved_at, key_matches, chain_complete, window_start, window_end,"
+    " fingerprint, names, common_name, serial, issuer, not_before, not_after, key_type"
+)
+
+
+class Versions:
+    """Two tables: `version` with the facts, `version_pem` with chain and sealed key."""
+
+    def __init__(self, database: Database, sealing: Sealing) -> None:
+        self._database = database
+        self._sealing = sealing
+
+    def lineages(self) -> tuple[str, ...]:
+        """Every lineage with at least one version, by name."""
+        rows = self._database.rows("SELECT DISTINCT lineage FROM version ORDER BY lineage")
+        return tuple(lineage for (lineage,) in rows)
+
+    def versions(self, lineage: str) -> tuple[Version, ...]:
+        """The versions of a lineage, newest first; no certificate is parsed, nothing unsealed."""
+        rows = self._database.rows(
+            f"SELECT {_FACTS} FROM version WHERE lineage = ? ORDER BY number DESC",  # noqa: S608 - constant columns
+            lineage,
+        )
+        return tuple(map(_version, rows))
+
+    def bundle(self, lineage: str, number: int) -> CertificateBundle:
+        """One version with its key. Raises `StateError`."""
+        rows = self._database.rows(
+            "SELECT version.fingerprint, fullchain_pem, sealed_privkey_pem"
+            " FROM version JOIN version_pem USING (lineage, number)"
+            " WHERE lineage = ? AND number = ?",
+            lineage,
+            number,
+        )
+        if not rows:
+            raise StateError(
+                Text("{lineage} has no version {number}", lineage=lineage, number=number)
+            )
+        ((fingerprint, fullchain_pem, sealed),) = rows
+        privkey_pem = self._sealing.unseal(sealed, _KIND, lineage, fingerprint)
+        try:
+            bundle = parse_bundle(fullchain_pem, privkey_pem)
+        except CertificateError as exc:
+            raise damaged(self._database.path, str(exc)) from exc
+        if bundle.certificate.fingerprint != fingerprint:
+            raise damaged(self._database.path, "a certificate stands in another's place")
+        return bundle
+
+    def save_version(self, lease: Lease, bundle: CertificateBundle, now: datetime) -> Version:
+        """Keep a new certificate and forget the order it came from."""
+        with self._database.transaction() as connection:
+            must_be_in_force(connection, lease)
+            connection.execute("DELETE FROM acme_order WHERE lineage = ?", (lease.lineage,))
+            known = _find(connection, lease.lineage, bundle.certificate.fingerprint)
+            if known is None:
+                return self._insert(connection, lease.lineage, bundle, now)
+            if not _is_better(bundle, known):
+                return known
+            return self._repair(connection, lease.lineage, bundle, known)
+
+    def _insert(
+        self, connection: sqlite3.Connection, lineage: str, bundle: CertificateBundle, now: datetime
+    ) -> Version:
+        ((newest,),) = connection.execute(
+            "SELECT COALESCE(MAX(number), 0) FROM version WHERE lineage = ?", (lineage,)
+        )
+        leaf = bundle.certificate
+        connection.execute(
+            f"INSERT INTO version (lineage, {_FACTS})"  # noqa: S608 - constant columns
+            " VALUES (?, ?, ?, ?, ?, NULL, NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                lineage,
+                newest + 1,
+                from_moment(now),
+                bundle.key_matches,
+                bundle.chain_complete,
+                leaf.fingerprint,
+                from_names(leaf.names),
+                leaf.common_name,
+                leaf.serial,
+                leaf.issuer,
+                from_moment(leaf.not_before),
+                from_moment(leaf.not_after),
+                leaf.key_type,
+            ),
+        )
+        self._keep_pem(connection, lineage, newest + 1, bundle)
+        return Version(newest + 1, leaf, now, bundle.key_matches, bundle.chain_complete)
+
+    def _repair(
+        self,
+        connection: sqlite3.Connection,
+        lineage: str,
+        bundle: CertificateBundle,
+        known: Version,
+    ) -> Version:
+        connection.execute(
+            "UPDATE version SET key_matches = ?, chain_complete = ?"
+            " WHERE lineage = ? AND number = ?",
+            (bundle.key_matches, bundle.chain_complete, lineage, known.number),
+        )
+        self._keep_pem(connection, lineage, known.number, bundle)
+        return replace(known, key_matches=bundle.key_matches, chain_complete=bundle.chain_complete)
+
+    def _keep_pem(
+        self, connection: sqlite3.Connection, lineage: str, number: int, bundle: CertificateBundle
+    ) -> None:
+        bound_to = (_KIND, lineage, bundle.certificate.fingerprint)
+        sealed = self._sealing.seal(connection, bundle.privkey_pem, *bound_to)
+        connection.execute(
+            "INSERT INTO version_pem (lineage, number, fullchain_pem, sealed_privkey_pem)"
+            " VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (lineage, number) DO UPDATE SET fullchain_pem = excluded.fullchain_pem,"
+            " sealed_privkey_pem = excluded.sealed_privkey_pem",
+            (lineage, number, bundle.fullchain_pem, sealed),
+        )
+
+
+def _find(connection: sqlite3.Connection, lineage: str, fingerprint: str) -> Version | None:
+    found = connection.execute(
+        f"SELECT {_FACTS} FROM version WHERE lineage = ? AND fingerprint = ?",  # noqa: S608 - constant columns
+        (lineage, fingerprint),
+    ).fetchone()
+    return None if found is None else _version(found)
+
+
+def _is_better(bundle: CertificateBundle, known: Version) -> bool:
+    """Tell whether a certificate that was kept without its key or chain now comes with it."""
+    now = (bundle.key_matches, bundle.chain_complete)
+    return now > (known.key_matches, known.chain_complete)
+
+
+def _version(row: Row) -> Version:
+    number, saved_at, key_matches, chain_complete, window_start, window_end, *leaf = row
+    return Version(
+        number,
+        _certificate(*leaf),
+        to_moment(saved_at),
+        bool(key_matches),
+        bool(chain_complete),
+        None
+        if window_start is None
+        else RenewalWindow(to_moment(window_start), to_moment(window_end)),
+    )
+
+
+def _certificate(
+    fingerprint: str,
+    names: str,
+    common_name: str,
+    serial: str,
+    issuer: str,
+    not_before: str,
+    not_after: str,
+    key_type: str,
+) -> Certificate:
+    return Certificate(
+        fingerprint,
+        to_names(names),
+        common_name,
+        serial,
+        issuer,
+        to_moment(not_before),
+        to_moment(not_after),
+        key_type,
+    )
