@@ -1,0 +1,216 @@
+"""The whole world on loopback: a CA, a DNS zone with name servers of different speed, DNSPod, and
+Qiniu with its edges. What certferry talks to in the demo and in the tests.
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Self
+
+from certferry.core.identifiers import base_name, is_wildcard
+from certferry.sandbox.authority import Authority, Issued
+from certferry.sandbox.dnspod import NAMESERVERS, DnspodService
+from certferry.sandbox.nameserver import DnsService, NameServer, Resolver
+from certferry.sandbox.pebble import Pebble
+from certferry.sandbox.qiniu import EDGE_LAGS, PROCESSING_TIME, QiniuService, utc_now
+from certferry.sandbox.zones import Zones
+
+ZONE = "example.com"
+CDN_ZONE = "qiniudns.com"
+RESOLVER_ADDRESS = "127.0.0.1"
+NAMESERVER_ADDRESSES = ("127.0.0.2", "127.0.0.3")
+OLD_LIFE_LEFT = timedelta(days=9)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How slow the world is, in seconds: the name servers behind the first, a CDN change, and
+    each edge behind the change. The defaults suit tests.
+    """
+
+    nameserver_lags: tuple[float, ...] = (0.0, 0.3)
+    processing: timedelta = PROCESSING_TIME
+    edge_lags: tuple[timedelta, ...] = tuple(EDGE_LAGS.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Keys of the sandbox's accounts, made up anew for every world."""
+
+    dnspod_id: str = field(default_factory=lambda: str(100_000 + secrets.randbelow(900_000)))
+    dnspod_token: str = field(default_factory=lambda: secrets.token_hex(16))
+    access_key: str = field(default_factory=lambda: secrets.token_urlsafe(30))
+    secret_key: str = field(default_factory=lambda: secrets.token_urlsafe(30))
+
+
+class World:
+    """Starts everything for the length of a `with` block.
+
+    `strict` is Qiniu's (see `qiniu_routes`); `certificate_validity` the CA's, five years if not
+    given. Raises what its parts raise when they cannot start.
+    """
+
+    def __init__(
+        self,
+        *,
+        pace: Pace | None = None,
+        strict: bool = True,
+        nonce_reject: int = 5,
+        certificate_validity: timedelta | None = None,
+    ) -> None:
+        pace = pace or Pace()
+        self.credentials = Credentials()
+        self.zones = Zones()
+        self.dns = _dns(self.zones, pace)
+        self.dnspod = DnspodService(self.zones)
+        self.qiniu = QiniuService(
+            strict=strict,
+            processing_time=pace.processing,
+            edge_lags=dict(zip(EDGE_LAGS, pace.edge_lags, strict=True)),
+        )
+        self.old_authority = Authority("Yesterday's CA")
+        self._pebble_options = (nonce_reject, certificate_validity)
+        self._running = ExitStack()
+
+    def start(self) -> Self:
+        """Start every part."""
+        nonce_reject, validity = self._pebble_options
+        with ExitStack() as started:
+            started.enter_context(self.dns)
+            started.enter_context(self.dnspod)
+            started.enter_context(self.qiniu)
+            self.pebble = started.enter_context(
+                Pebble(
+                    self.dns.resolver_endpoint,
+                    nonce_reject=nonce_reject,
+                    certificate_validity=validity,
+                )
+            )
+            self._furnish()
+            self._running = started.pop_all()
+        return self
+
+    def stop(self) -> None:
+        """Stop everything; a second call does nothing."""
+        self._running.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _furnish(self) -> None:
+        """Open the accounts, delegate the zone, and let Qiniu trust both CAs."""
+        keys = self.credentials
+        self.dnspod.add_account(keys.dnspod_id, keys.dnspod_token)
+        self.dnspod.add_domain(ZONE)
+        self.zones.add_zone(CDN_ZONE, NAMESERVERS)
+        self.qiniu.add_account(keys.access_key, keys.secret_key)
+        self.qiniu.trust(self.pebble.root_pem().decode())
+        self.qiniu.trust(self.old_authority.root_pem)
+
+    # what stands in the world
+
+    def add_http_domain(self, name: str) -> None:
+        """Put a domain without HTTPS on the CDN, with its DNS."""
+        self._point_at_edges(name)
+        self.qiniu.add_domain(_at_qiniu(name))
+
+    def add_https_domain(self, name: str, *, force_https: bool = True, http2: bool = True) -> str:
+        """Put a domain on the CDN that serves a certificate somebody uploaded by hand, which has
+        a few days left; give the certificate's fingerprint.
+        """
+        self._point_at_edges(name)
+        old = self.old_certificate(name)
+        certificate_id = self.qiniu.add_certificate(old, f"{name} by hand")
+        self.qiniu.add_domain(
+            _at_qiniu(name), https=certificate_id, force_https=force_https, http2=http2
+        )
+        return old.fingerprint
+
+    def old_certificate(self, name: str) -> Issued:
+        """Issue a certificate for a name that is near its end."""
+        end = utc_now() + OLD_LIFE_LEFT
+        return self.old_authority.issue([name], end - timedelta(days=90), end)
+
+    def _point_at_edges(self, name: str) -> None:
+        at_cdn = f"{base_name(name)}.{CDN_ZONE}"
+        self.zones.seed(name, "CNAME", f"{at_cdn}.")
+        for address in self.qiniu.edges.addresses:
+            self.zones.seed(at_cdn, "A", address)
+
+    # how to reach it
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The credentials under the names that the configuration refers to."""
+        keys = self.credentials
+        return {
+            "DP_Id": keys.dnspod_id,
+            "DP_Key": keys.dnspod_token,
+            "QINIU_ACCESS_KEY": keys.access_key,
+            "QINIU_SECRET_KEY": keys.secret_key,
+        }
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every value that must never appear in any output."""
+        keys = self.credentials
+        return (keys.dnspod_token, keys.secret_key)
+
+    def write_files(self, directory: Path) -> Path:
+        """Write a ready `certferry.toml` and the CA files it names; give its path."""
+        (directory / "directory-ca.pem").write_bytes(self.pebble.ca_bundle.read_bytes())
+        roots = self.pebble.root_pem().decode() + self.old_authority.root_pem
+        (directory / "edge-roots.pem").write_text(roots)
+        path = directory / "certferry.toml"
+        path.write_text(self._toml(directory))
+        path.chmod(0o600)
+        return path
+
+    def _toml(self, directory: Path) -> str:
+        return f"""\
+# A world on loopback, for as long as `certferry sandbox` runs.
+[state]
+url = "sqlite:///{directory / "state.db"}"
+
+[acme]
+directory = "{self.pebble.directory_url}"
+ca_bundle = "directory-ca.pem"           # who signed the directory's own TLS certificate
+email = "ops@example.com"
+
+[dns]
+resolvers = ["{self.dns.resolver_endpoint}"]
+port = {self.dns.port}                             # where its name servers answer instead of 53
+
+[verify]
+port = {self.qiniu.edges.port}
+ca_bundle = "edge-roots.pem"
+
+[accounts.qiniu]
+access_key = "env:QINIU_ACCESS_KEY"
+secret_key = "env:QINIU_SECRET_KEY"
+api = "{self.qiniu.api_url}"
+fusion = "{self.qiniu.fusion_url}"
+uc = "{self.qiniu.uc_url}"
+
+[accounts.dnspod]
+id = "env:DP_Id"
+token = "env:DP_Key"
+api = "{self.dnspod.url}"
+"""
+
+
+def _dns(zones: Zones, pace: Pace) -> DnsService:
+    places = zip(NAMESERVERS, NAMESERVER_ADDRESSES, pace.nameserver_lags, strict=True)
+    servers = [NameServer(zones, host, address, lag=lag) for host, address, lag in places]
+    return DnsService(zones, servers, Resolver(zones, servers, RESOLVER_ADDRESS))
+
+
+def _at_qiniu(name: str) -> str:
+    """Give a domain's name as Qiniu spells it: wildcards begin with a dot (fact sheet §5.2)."""
+    return f".{base_name(name)}" if is_wildcard(name) else name
