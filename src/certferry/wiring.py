@@ -1,0 +1,240 @@
+"""Join adapters to the doors: the only file that knows which adapters exist.
+
+What is heavy is loaded when it is first needed: a run that finds nothing to do never loads the
+ACME library.
+"""
+
+from __future__ import annotations
+
+import getpass
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Generic, TypeVar
+
+from certferry.config.bind import bind
+from certferry.config.findings import config_error, instead_of, joined
+from certferry.config.model import AccountTable, Settings
+from certferry.core.certificate import CertificateBundle
+from certferry.core.desired import DesiredCertificate
+from certferry.core.identifiers import base_name
+from certferry.errors import ConfigError, Interrupted
+from certferry.ports.dns import DnsProvider
+from certferry.ports.issuer import Issuer, IssueRequest
+from certferry.ports.probe import Probe
+from certferry.ports.progress import Progress
+from certferry.ports.state import Lease, StateStore
+from certferry.ports.target import DeployTarget
+from certferry.reconcile.doors import Doors
+from certferry.reconcile.leases import LeaseKeeper
+from certferry.reconcile.reconciler import Reconciler
+from certferry.text import Text
+
+DNS_PROVIDERS = {"dnspod": "certferry.adapters.dns.dnspod"}
+TARGETS = {"qiniu": "certferry.adapters.targets.qiniu"}
+
+T = TypeVar("T")
+
+
+@contextmanager
+def open_session(settings: Settings, *, progress: Progress) -> Iterator[Session]:
+    """Open what the settings name, and let go of it at the end of the `with` block."""
+    with ExitStack() as resources:
+        yield Session(settings, progress, resources)
+
+
+class Session:
+    """Everything a command works with. Each part is opened when it is first asked for; what is
+    wrong with the accounts is then told all at once, as one `ConfigError`.
+    """
+
+    def __init__(self, settings: Settings, progress: Progress, resources: ExitStack) -> None:
+        self._settings = settings
+        self._progress = progress
+        self._resources = resources
+        self._stop = threading.Event()
+
+    @property
+    def wishes(self) -> tuple[DesiredCertificate, ...]:
+        """What is declared."""
+        return self._settings.certificates
+
+    @cached_property
+    def state(self) -> StateStore:
+        """What certferry remembers."""
+        from certferry.adapters.state import sqlite
+
+        state = sqlite.connect(self._settings.state.path, self._settings.state.key_file)
+        self._resources.callback(state.close)
+        return state
+
+    @cached_property
+    def probe(self) -> Probe:
+        """The look from outside."""
+        from certferry.adapters.probe.tls import TlsProbe
+
+        verify = self._settings.verify
+        resolvers = [(server.host, server.port) for server in verify.resolvers]
+        return TlsProbe(resolvers, _now, port=verify.port, ca_bundle=verify.ca_bundle)
+
+    @cached_property
+    def reconciler(self) -> Reconciler:
+        """The engine, over every account that the certificates name."""
+        keeper = LeaseKeeper(self.state, _now)
+        self._resources.callback(keeper.close)
+        dns, targets = self._accounts()
+        doors = Doors(
+            issuer=_LateIssuer(self._issuer),
+            dns=_Late(dns),
+            targets=_Late(targets),
+            probe=self.probe,
+            state=self.state,
+            lease=keeper.lease,
+            now=_now,
+            progress=self._progress,
+            who=f"{getpass.getuser()}@{socket.gethostname()}",
+            verify_timeout=self._settings.verify.timeout,
+        )
+        return Reconciler(doors, stop=self._stop.set)
+
+    def pause(self, seconds: float) -> None:
+        """Wait, unless the run is stopped meanwhile: then `Interrupted` is raised."""
+        if self._stop.wait(seconds):
+            raise Interrupted(
+                Text("stopped"), hint=Text("the next run picks up where this one was")
+            )
+
+    def _issuer(self) -> Issuer:
+        from certferry.adapters.acme import issuer
+        from certferry.adapters.acme.account import ExternalAccount
+        from certferry.adapters.acme.propagation import Propagation
+
+        acme, dns = self._settings.acme, self._settings.dns
+        propagation = Propagation(
+            resolvers=[(server.host, server.port) for server in dns.resolvers],
+            port=dns.port,
+            timeout=dns.propagation_timeout,
+            pause=self.pause,
+            now=_now,
+        )
+        external = None
+        if acme.eab_kid is not None and acme.eab_hmac_key is not None:
+            key = self._settings.secrets.resolve(acme.eab_hmac_key)
+            external = ExternalAccount(acme.eab_kid, key)
+        return issuer.connect(
+            issuer.Settings(
+                directory=acme.directory,
+                email=acme.email,
+                ca_bundle=acme.ca_bundle,
+                profile=acme.profile,
+                external=external,
+            ),
+            state=self.state,
+            propagation=propagation,
+            pause=self.pause,
+            now=_now,
+        )
+
+    def _accounts(
+        self,
+    ) -> tuple[dict[str, Callable[[], DnsProvider]], dict[str, Callable[[], DeployTarget]]]:
+        """Prepare every account that a certificate names; nothing is sent yet."""
+        dns: dict[str, Callable[[], DnsProvider]] = {}
+        targets: dict[str, Callable[[], DeployTarget]] = {}
+        errors: list[ConfigError] = []
+        for label in dict.fromkeys(wish.dns for wish in self.wishes):
+            with _collected(errors):
+                dns[label] = self._provider(label, DNS_PROVIDERS, Text("DNS provider"))
+        for label in dict.fromkeys(d.target for wish in self.wishes for d in wish.deployments):
+            with _collected(errors):
+                targets[label] = self._provider(label, TARGETS, Text("target"))
+        if errors:
+            raise joined(errors)
+        return dns, targets
+
+    def _provider(self, label: str, known: Mapping[str, str], role: Text) -> Callable[[], Any]:
+        account = self._settings.accounts[label]
+        adapter = _adapter(account, known, role)
+        settings = bind(adapter.Settings, account, self._settings.secrets.resolve)
+        surroundings = {"pause": self.pause, "now": _now, "contact": self._contact()}
+        return lambda: adapter.connect(settings, **surroundings)
+
+    def _contact(self) -> str:
+        """Whom a vendor may write to: the operator, or by default the zone's (RFC 2142 §7)."""
+        email = self._settings.acme.email
+        return email or f"hostmaster@{base_name(self.wishes[0].names[0])}"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _adapter(account: AccountTable, known: Mapping[str, str], role: Text) -> ModuleType:
+    if account.type in known:
+        return import_module(known[account.type])
+    problem = Text(
+        "{type} is no {role}; {advice}",
+        type=account.type,
+        role=role,
+        advice=instead_of(account.type, list(known)),
+    )
+    raise config_error([account.place.finding("type", problem)])
+
+
+@contextmanager
+def _collected(errors: list[ConfigError]) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:
+        errors.append(error)
+
+
+class _Late(Mapping[str, T], Generic[T]):
+    """Accounts by label, each connected when it is first asked for."""
+
+    def __init__(self, connect: Mapping[str, Callable[[], T]]) -> None:
+        self._connect = connect
+        self._connected: dict[str, T] = {}
+        self._lock = threading.Lock()
+
+    def __getitem__(self, label: str) -> T:
+        with self._lock:
+            if label not in self._connected:
+                self._connected[label] = self._connect[label]()
+            return self._connected[label]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._connect)
+
+    def __len__(self) -> int:
+        return len(self._connect)
+
+
+class _LateIssuer:
+    """An issuer that is connected when a certificate is first needed."""
+
+    def __init__(self, connect: Callable[[], Issuer]) -> None:
+        self._connect = connect
+        self._issuer: Issuer | None = None
+        self._lock = threading.Lock()
+
+    def issue(
+        self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
+    ) -> CertificateBundle:
+        """See `ports.issuer.Issuer.issue`."""
+        return self._connected().issue(request, dns, lease, progress)
+
+    def sweep(self, lineage: str, dns: DnsProvider, now: datetime) -> None:
+        """See `ports.issuer.Issuer.sweep`."""
+        self._connected().sweep(lineage, dns, now)
+
+    def _connected(self) -> Issuer:
+        with self._lock:
+            if self._issuer is None:
+                self._issuer = self._connect()
+            return self._issuer
