@@ -19,6 +19,7 @@ from certferry.sandbox.dns_lookup import Found, Lookup, Seat, rrset, to_name, to
 from certferry.sandbox.zones import Record, Zone, Zones
 
 OUR_PAYLOAD = 1232  # EDNS buffer size agreed on DNS flag day 2020
+NS = dns.rdatatype.NS
 TYPES_REFUSED = frozenset({"ANY", "AXFR", "IXFR"})
 
 
@@ -114,6 +115,8 @@ def to_wire(response: dns.message.Message, limit: int) -> bytes:
     with contextlib.suppress(dns.exception.TooBig):
         return response.to_wire(max_size=limit)
     response.additional.clear()
+    if response.answer:
+        response.authority = [given for given in response.authority if given.rdtype != NS]
     with contextlib.suppress(dns.exception.TooBig):
         return response.to_wire(max_size=limit)
     # Clients disagree on what half an RRset means, so none is sent (RFC 2181 §9).
