@@ -1,0 +1,213 @@
+"""The requests of an ACME client, each made once and read into plain values (RFC 8555 §7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any, TypeVar
+
+import requests
+from acme import challenges, messages
+from acme.client import ClientV2
+from cryptography import x509
+from josepy.errors import Error as JoseError
+from josepy.jwk import JWKEC
+
+from certferry.adapters.acme.network import Network
+from certferry.adapters.acme.problems import Refused, not_acme
+from certferry.core.identifiers import WILDCARD
+
+PENDING, READY, PROCESSING, VALID, INVALID = "pending", "ready", "processing", "valid", "invalid"
+"""States of orders and authorizations (RFC 8555 §7.1.6)."""
+
+_RESOURCES = ("newNonce", "newAccount", "newOrder")
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """An order as the CA shows it. `retry_after` is the header as it stood."""
+
+    url: str
+    status: str
+    authorizations: tuple[str, ...]
+    finalize: str
+    certificate: str | None
+    expires: datetime | None
+    profile: str | None
+    problem: messages.Error | None
+    retry_after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """A DNS-01 challenge: the value to show in DNS, and the answer once it is shown."""
+
+    url: str
+    status: str
+    txt_value: str
+    answer: challenges.KeyAuthorizationChallengeResponse
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """The proof of one name. `challenge` is `None` when the CA offers no DNS-01 for it."""
+
+    url: str
+    name: str
+    status: str
+    challenge: Challenge | None
+    problem: messages.Error | None
+    retry_after: str | None
+
+
+class Client(ClientV2):
+    """The requests of one account, once it has signed in.
+
+    All raise `Refused`, what `Network` raises, and `CaUnavailable` for an answer without sense.
+    """
+
+    @classmethod
+    def at(cls, directory_url: str, network: Network) -> Client:
+        """Read the directory, as anew for each order: its addresses may change at any time."""
+        return cls(_read(_directory, network.get(directory_url)), network)
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """The profiles that the directory names; empty when it says nothing about them."""
+        return tuple(self.directory.meta.profiles or ())
+
+    def sign_in(self, key: JWKEC, account_url: str) -> None:
+        """Sign everything that follows for this account."""
+        self.net.key = key
+        self.net.account = messages.RegistrationResource(
+            body=messages.Registration(), uri=account_url
+        )
+
+    def register(
+        self, key: JWKEC, email: str | None, binding: tuple[str, str] | None = None
+    ) -> str:
+        """Make an account for the key, or find the one it has, and give its URL (§7.3).
+
+        Agrees to the terms of service. `binding` is the external account's key identifier and its
+        base64url HMAC key (§7.3.4).
+        """
+        return self._new_account(
+            key,
+            messages.NewRegistration.from_data(
+                email=email,
+                terms_of_service_agreed=True,
+                external_account_binding=self._bind(key, binding),
+            ),
+        )
+
+    def knows(self, key: JWKEC) -> bool:
+        """Ask whether the key has an account in force (§7.3.1)."""
+        try:
+            self._new_account(key, messages.NewRegistration(only_return_existing=True))
+        except Refused as refused:
+            if refused.kind in {"accountDoesNotExist", "unauthorized"}:
+                return False
+            raise
+        return True
+
+    def begin_order(self, names: Sequence[str], profile: str | None) -> Order:
+        """Order a certificate for the names (§7.4)."""
+        identifiers = [
+            messages.Identifier(typ=messages.IDENTIFIER_FQDN, value=name) for name in names
+        ]
+        wish = messages.NewOrder(identifiers=identifiers, profile=profile or "")
+        response = self._post(self.directory["newOrder"], wish)
+        return _read(partial(_order, _location(response), response), response)
+
+    def order(self, url: str) -> Order:
+        """Look at an order."""
+        response = self._post_as_get(url)
+        return _read(partial(_order, url, response), response)
+
+    def authorization(self, url: str) -> Authorization:
+        """Look at an authorization (§7.5)."""
+        response = self._post_as_get(url)
+        return _read(partial(self._authorization, url, response), response)
+
+    def answer(self, challenge: Challenge) -> None:
+        """Say that the value is shown (§7.5.1)."""
+        self._post(challenge.url, challenge.answer)
+
+    def finalize(self, order: Order, csr: x509.CertificateSigningRequest) -> Order:
+        """Send the CSR of an order that is ready (§7.4)."""
+        response = self._post(order.finalize, messages.CertificateRequest(csr=csr))
+        return _read(partial(_order, order.url, response), response)
+
+    def fullchain(self, url: str) -> str:
+        """Download a certificate and its issuers as PEM text (§7.4.2)."""
+        return self._post_as_get(url).text
+
+    def _new_account(self, key: JWKEC, registration: messages.NewRegistration) -> str:
+        self.net.key, self.net.account = key, None  # signed by the key itself (§6.2)
+        return _location(self._post(self.directory["newAccount"], registration))
+
+    def _bind(self, key: JWKEC, binding: tuple[str, str] | None) -> dict[str, Any] | None:
+        if binding is None:
+            return None
+        kid, hmac_key = binding
+        bind = messages.ExternalAccountBinding.from_data
+        return bind(key.public_key(), kid, hmac_key, self.directory)
+
+    def _authorization(
+        self, url: str, response: requests.Response, document: Mapping[str, Any]
+    ) -> Authorization:
+        body = messages.Authorization.from_json(document)
+        found = [c for c in body.challenges or () if isinstance(c.chall, challenges.DNS01)]
+        return Authorization(
+            url=url,
+            name=(WILDCARD if body.wildcard else "") + body.identifier.value,
+            status=body.status.name,
+            challenge=self._challenge(found[0]) if found else None,
+            problem=next((c.error for c in body.challenges or () if c.error), None),
+            retry_after=response.headers.get("Retry-After"),
+        )
+
+    def _challenge(self, body: messages.ChallengeBody) -> Challenge:
+        answer, txt_value = body.chall.response_and_validation(self.net.key)
+        return Challenge(body.uri, body.status.name, txt_value, answer)
+
+
+def _directory(document: dict[str, Any]) -> messages.Directory:
+    if not all(isinstance(document[name], str) for name in _RESOURCES):
+        raise TypeError(_RESOURCES)
+    return messages.Directory.from_json(document)
+
+
+def _order(url: str, response: requests.Response, document: Mapping[str, Any]) -> Order:
+    body = messages.Order.from_json(document)
+    return Order(
+        url=url,
+        status=body.status.name,
+        authorizations=tuple(body.authorizations or ()),
+        finalize=body.finalize,
+        certificate=body.certificate,
+        expires=body.expires,
+        profile=body.profile,
+        problem=body.error,
+        retry_after=response.headers.get("Retry-After"),
+    )
+
+
+def _location(response: requests.Response) -> str:
+    if "Location" not in response.headers:
+        raise not_acme("it names no Location")
+    return response.headers["Location"]
+
+
+def _read(parse: Callable[[Any], _T], response: requests.Response) -> _T:
+    """Read an answer. Whatever is not as RFC 8555 says makes the parts of a message fail in their
+    own ways, so all of these are one thing here.
+    """
+    try:
+        return parse(response.json())
+    except (JoseError, ValueError, TypeError, LookupError, AttributeError) as problem:
+        raise not_acme(f"{type(problem).__name__}: {problem}") from problem

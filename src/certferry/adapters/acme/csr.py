@@ -1,0 +1,83 @@
+"""Keys of accounts and certificates, and the requests that certificates are issued from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
+
+from certferry.core.certificate import KeyType
+from certferry.core.secret import Secret
+
+LONGEST_COMMON_NAME = 64  # characters (RFC 5280 appendix A.1, ub-common-name)
+PUBLIC_EXPONENT = 65537
+
+_CURVES: dict[KeyType, ec.EllipticCurve] = {
+    KeyType.EC256: ec.SECP256R1(),
+    KeyType.EC384: ec.SECP384R1(),
+}
+_SIZES = {KeyType.RSA2048: 2048, KeyType.RSA3072: 3072, KeyType.RSA4096: 4096}
+
+_Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+
+def new_key(key_type: KeyType) -> Secret:
+    """Make a private key, as PKCS#8 PEM without a passphrase."""
+    return Secret(
+        _generate(key_type)
+        .private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        .decode()
+    )
+
+
+def is_of_type(key_pem: Secret, key_type: KeyType) -> bool:
+    """Tell whether a private key is of the type; one that cannot be read is of none."""
+    try:
+        key = _load(key_pem)
+    except (ValueError, TypeError):
+        return False
+    if isinstance(key, rsa.RSAPrivateKey):
+        return _SIZES.get(key_type) == key.key_size
+    return key_type in _CURVES and _CURVES[key_type].name == key.curve.name
+
+
+def make_csr(names: Sequence[str], key_pem: Secret) -> x509.CertificateSigningRequest:
+    """Ask for the names, in their order, with the first as common name where it fits.
+
+    Some places refuse a certificate without a common name, though clients have ignored it for
+    years.
+    """
+    return (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(_subject(names[0]))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False
+        )
+        .sign(_load(key_pem), hashes.SHA256())
+    )
+
+
+def _generate(key_type: KeyType) -> _Key:
+    if key_type in _CURVES:
+        return ec.generate_private_key(_CURVES[key_type])
+    return rsa.generate_private_key(PUBLIC_EXPONENT, _SIZES[key_type])
+
+
+def _load(key_pem: Secret) -> _Key:
+    key = serialization.load_pem_private_key(key_pem.reveal().encode(), password=None)
+    if not isinstance(key, _Key):
+        raise TypeError(type(key))
+    return key
+
+
+def _subject(name: str) -> x509.Name:
+    if len(name) > LONGEST_COMMON_NAME:
+        return x509.Name([])
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])

@@ -1,0 +1,210 @@
+"""The DNS-01 solver (RFC 8555 §8.4): puts the values, waits until they are seen, answers, and
+takes away what it put, whatever happens.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from certferry.adapters.acme.client import PENDING, VALID, Authorization, Challenge, Client
+from certferry.adapters.acme.polling import Polling
+from certferry.adapters.acme.problems import FailedProof, Refused, refused_proofs
+from certferry.core.identifiers import challenge_name
+from certferry.errors import (
+    CertferryError,
+    DnsAccessDenied,
+    DnsRejected,
+    OrderFailed,
+    StateError,
+    ZoneNotFound,
+)
+from certferry.ports.dns import DnsProvider
+from certferry.ports.progress import Pause
+from certferry.ports.state import ChallengeRecord, StateStore
+from certferry.text import Text
+
+VALIDATION = timedelta(minutes=5)
+"""How long the CA may take to look the values up; seconds are usual."""
+
+Report = Callable[[Text, datetime, datetime | None], None]
+"""Told what is being waited for, since when, and until when at most."""
+
+
+class Propagation(Protocol):
+    """Asks the authoritative name servers."""
+
+    def follow(self, name: str) -> str:
+        """Give the name at which a TXT value for `name` must be put: the end of its CNAMEs."""
+        ...
+
+    def wait(self, wanted: Mapping[str, frozenset[str]], report: Report) -> None:
+        """Wait until every authoritative server shows the values. Raises `DnsError`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a solver works with, besides the CA."""
+
+    dns: DnsProvider
+    state: StateStore
+    propagation: Propagation
+    pause: Pause
+    now: Callable[[], datetime]
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class _Proof:
+    """A name to prove. `record_name` is where the value goes."""
+
+    authorization: Authorization
+    challenge: Challenge
+    record_name: str
+
+
+class Solver:
+    """Proves the names of one order of a lineage, once."""
+
+    def __init__(self, client: Client, lineage: str, around: Surroundings) -> None:
+        self._client = client
+        self._lineage = lineage
+        self._around = around
+        self._put: list[ChallengeRecord] = []
+
+    def prove(self, urls: Sequence[str]) -> None:
+        """Make the authorizations at these URLs valid. Those that are need no record.
+
+        Raises `AuthorizationFailed` and what the doors raise.
+        """
+        authorizations = [self._client.authorization(url) for url in urls]
+        _must_not_have_failed(authorizations)
+        pending = [one for one in authorizations if one.status == PENDING]
+        if not pending:
+            return
+        proofs = self._proofs(pending)
+        try:
+            self._put_all(proofs)
+            self._wait_until_seen(proofs)
+            for proof in proofs:
+                self._answer(proof)
+            self._wait_until_validated(proofs)
+        finally:
+            # Also when interrupted: a forgotten challenge record is ours for ever.
+            self._take_away()
+
+    def _proofs(self, authorizations: Sequence[Authorization]) -> list[_Proof]:
+        challenges = [(one, _challenge_of(one)) for one in authorizations]
+        names = dict.fromkeys(challenge_name(one.name) for one in authorizations)
+        places = {name: self._around.propagation.follow(name) for name in names}
+        return [
+            _Proof(one, challenge, places[challenge_name(one.name)])
+            for one, challenge in challenges
+        ]
+
+    # what is in DNS
+
+    def _put_all(self, proofs: Sequence[_Proof]) -> None:
+        self._report(Text("writing the challenge records"), None)
+        for proof in proofs:
+            self._put_one(proof.record_name, proof.challenge.txt_value)
+
+    def _put_one(self, name: str, value: str) -> None:
+        record = ChallengeRecord(self._lineage, name, value, self._around.now())
+        self._around.state.save_challenge_record(record)
+        self._put.append(record)
+        try:
+            handle = self._around.dns.add_txt(name, value)
+        except (ZoneNotFound, DnsAccessDenied, DnsRejected):
+            # Refused for sure, so there is nothing to look for; after any other failure there is.
+            self._forget(record)
+            raise
+        self._put[-1] = replace(record, handle=handle)
+        self._around.state.save_challenge_record(self._put[-1])
+
+    def _take_away(self) -> None:
+        for record in list(self._put):
+            try:
+                found = self._around.dns.remove_txt(record.name, record.value, record.handle)
+            except CertferryError as problem:
+                self._report_left_over(record, problem)
+            else:
+                # What was put without an answer may appear later: the next run sweeps it.
+                if found or record.handle is not None:
+                    self._forget(record)
+
+    def _forget(self, record: ChallengeRecord) -> None:
+        self._put.remove(record)
+        # A row too many costs one look; an error here would hide why the order failed.
+        with contextlib.suppress(StateError):
+            self._around.state.drop_challenge_record(record)
+
+    def _report_left_over(self, record: ChallengeRecord, problem: CertferryError) -> None:
+        what = Text(
+            "the challenge record at {name} is left to the next run: {problem}",
+            name=record.name,
+            problem=problem.message,
+        )
+        self._report(what, None)
+
+    # what is seen
+
+    def _wait_until_seen(self, proofs: Sequence[_Proof]) -> None:
+        wanted: dict[str, set[str]] = defaultdict(set)
+        for proof in proofs:
+            # Apex and wildcard share one name, which must show both values (RFC 8555 §8.4).
+            wanted[proof.record_name].add(proof.challenge.txt_value)
+        values = {name: frozenset(values) for name, values in wanted.items()}
+        self._around.propagation.wait(values, self._around.report)
+
+    # what the CA thinks
+
+    def _answer(self, proof: _Proof) -> None:
+        if proof.challenge.status != PENDING:
+            return  # an earlier run has answered it
+        try:
+            self._client.answer(proof.challenge)
+        except Refused:
+            # When the CA's reply was lost, the answer goes out twice, and the second is refused.
+            seen = self._client.authorization(proof.authorization.url)
+            if seen.challenge is not None and seen.challenge.status == PENDING:
+                raise
+
+    def _wait_until_validated(self, proofs: Sequence[_Proof]) -> None:
+        deadline = self._around.now() + VALIDATION
+        what = Text("waiting for the CA to validate the names")
+        self._report(what, deadline)
+        failed: list[Authorization] = []
+        for proof in proofs:
+            seen = self._client.authorization(proof.authorization.url)
+            polling = Polling(what, deadline, self._around.pause, self._around.now)
+            # One failure fails the order, so the others are looked at but not waited for.
+            while seen.status == PENDING and not failed:
+                polling.rest(seen.retry_after)
+                seen = self._client.authorization(proof.authorization.url)
+            if seen.status not in {PENDING, VALID}:
+                failed.append(seen)
+        _must_not_have_failed(failed)
+
+    def _report(self, what: Text, deadline: datetime | None) -> None:
+        self._around.report(what, self._around.now(), deadline)
+
+
+def _challenge_of(authorization: Authorization) -> Challenge:
+    if authorization.challenge is None:
+        raise OrderFailed(
+            Text("the CA offers no DNS-01 for {name}", name=authorization.name),
+            hint=Text("another CA may: see `directory` under [acme]"),
+        )
+    return authorization.challenge
+
+
+def _must_not_have_failed(authorizations: Sequence[Authorization]) -> None:
+    failed = [one for one in authorizations if one.status not in {PENDING, VALID}]
+    if failed:
+        raise refused_proofs([FailedProof(one.name, one.problem) for one in failed])

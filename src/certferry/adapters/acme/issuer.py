@@ -1,0 +1,137 @@
+"""Certificates from one ACME directory, proven by DNS-01."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from certferry.adapters.acme.account import Accounts, ExternalAccount
+from certferry.adapters.acme.client import Client
+from certferry.adapters.acme.dns01 import Propagation, Surroundings
+from certferry.adapters.acme.network import Network
+from certferry.adapters.acme.order import OrderDesk
+from certferry.adapters.acme.problems import Refused, in_our_words
+from certferry.adapters.acme.sweep import SETTLING, Sweep
+from certferry.core.certificate import CertificateBundle
+from certferry.core.report import Activity
+from certferry.errors import ConfigError
+from certferry.ports.dns import DnsProvider
+from certferry.ports.issuer import IssueRequest
+from certferry.ports.progress import Pause, Progress
+from certferry.ports.state import Lease, StateStore
+from certferry.text import Text
+
+MOST_ORDERS = 20
+"""In flight at one directory. Pebble 2.6 has frozen above that (libraries fact sheet §1.5), and a
+public CA limits requests.
+"""
+
+TURN_REST = 0.25  # seconds between looks whether one of them is finished
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an operator writes under `[acme]`.
+
+    `directory` is a URL; `ca_bundle` the PEM file of whoever signed its TLS certificate.
+    `settling` is how long a DNS provider may take to list a record that it was sent.
+    """
+
+    directory: str
+    email: str | None = None
+    ca_bundle: Path | None = None
+    profile: str | None = None
+    external: ExternalAccount | None = None
+    settling: timedelta = SETTLING
+
+
+def connect(
+    settings: Settings,
+    *,
+    state: StateStore,
+    propagation: Propagation,
+    pause: Pause,
+    now: Callable[[], datetime],
+) -> AcmeIssuer:
+    """Give the issuer for a directory; nothing is sent yet.
+
+    Raises `ConfigError` when the CA bundle is not a file.
+    """
+    if settings.ca_bundle is not None and not settings.ca_bundle.is_file():
+        raise ConfigError(
+            Text("there is no file {path}", path=settings.ca_bundle),
+            hint=Text("`ca_bundle` under [acme] is a PEM file with one or more CA certificates"),
+        )
+    return AcmeIssuer(settings, state, propagation, pause, now)
+
+
+class AcmeIssuer:
+    """Orders certificates at one directory, for several lineages at once."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        state: StateStore,
+        propagation: Propagation,
+        pause: Pause,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._settings = settings
+        self._state = state
+        self._propagation = propagation
+        self._pause = pause
+        self._now = now
+        self._turns = threading.BoundedSemaphore(MOST_ORDERS)
+        self._accounts = Accounts(
+            settings.directory, state, email=settings.email, external=settings.external
+        )
+
+    def issue(
+        self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
+    ) -> CertificateBundle:
+        """Order a certificate, or finish the order that an earlier run began (`Issuer.issue`)."""
+
+        def report(what: Text, since: datetime, deadline: datetime | None) -> None:
+            progress(Activity(request.lineage, what, since, deadline))
+
+        around = Surroundings(dns, self._state, self._propagation, self._pause, self._now, report)
+        with self._turn(), in_our_words(self._now), self._client() as client:
+            desk = OrderDesk(
+                self._settings.directory, self._settings.profile, client, request, lease, around
+            )
+            return self._with_account(client, desk)
+
+    def sweep(self, lineage: str, dns: DnsProvider, now: datetime) -> None:
+        """Remove what an interrupted run of the lineage left in DNS (`Issuer.sweep`)."""
+        Sweep(self._state, dns, self._pause, self._settings.settling).run(lineage, now)
+
+    def _with_account(self, client: Client, desk: OrderDesk) -> CertificateBundle:
+        """Fulfil the order, once more with a new account when the CA has forgotten ours."""
+        account = self._accounts.sign_in(client)
+        try:
+            return desk.fulfil()
+        except Refused as refused:
+            if not self._accounts.is_unknown(client, account, refused):
+                raise
+        self._accounts.forget(account)
+        self._accounts.sign_in(client)
+        return desk.fulfil()
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        while not self._turns.acquire(blocking=False):
+            self._pause(TURN_REST)
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    @contextlib.contextmanager
+    def _client(self) -> Iterator[Client]:
+        network = Network(ca_bundle=self._settings.ca_bundle, pause=self._pause, now=self._now)
+        with contextlib.closing(network):
+            yield Client.at(self._settings.directory, network)

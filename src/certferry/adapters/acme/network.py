@@ -1,0 +1,127 @@
+"""Signed requests to a CA: the library's network, with the patience that it lacks.
+
+It retries a refused nonce once, which is not enough for a busy CA, loses Retry-After when a request
+is refused, and knows one timeout only (libraries fact sheet §1.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, TypeVar
+
+import requests
+from acme.client import ClientNetwork
+from josepy.jwa import ES256
+
+from certferry import __version__
+from certferry.adapters.acme.problems import Refused, moment_of
+from certferry.ports.progress import Pause
+
+CONNECT_TIMEOUT = 10.0  # seconds
+READ_TIMEOUT = 45.0  # seconds, the library's default
+MOST_NONCES = 40  # even when every other good nonce is refused, this many in a row never are
+RESTS = (0.25, 1.0)  # seconds before each further attempt when no answer came, or a 5xx
+LONGEST_REST = 10.0  # seconds; for longer, the run does not hold its breath
+
+_TRANSIENT = {
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    HTTPStatus.GATEWAY_TIMEOUT,
+}
+
+_T = TypeVar("_T")
+
+
+class Network(ClientNetwork):
+    """The requests of one order, signed with ES256 once `key` and `account` are set.
+
+    Not for several threads at once. Raises `Refused` for every answer that is an error, and
+    `requests` exceptions when there was none.
+    """
+
+    def __init__(
+        self, *, ca_bundle: Path | None, pause: Pause, now: Callable[[], datetime]
+    ) -> None:
+        super().__init__(alg=ES256, user_agent=f"certferry/{__version__}")
+        if ca_bundle is not None:
+            self.verify_ssl = str(ca_bundle)  # type: ignore[assignment]  # requests takes a path
+        self._pause = pause
+        self._now = now
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.session.close()
+
+    def get(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """Fetch a resource."""
+        fetch = super().get
+        return self._patiently(lambda: fetch(*args, **kwargs))
+
+    def post(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send a signed request: anew with a fresh nonce when the last one was refused, and when
+        no answer came. The CA may thus get it twice, which it says when that matters.
+        """
+        return self._patiently(lambda: self._post_with_good_nonce(*args, **kwargs))
+
+    def _post_with_good_nonce(self, *args: Any, **kwargs: Any) -> requests.Response:
+        for _ in range(MOST_NONCES - 1):
+            try:
+                return self._post_once(*args, **kwargs)
+            except Refused as refused:
+                if refused.kind != "badNonce":
+                    raise
+        return self._post_once(*args, **kwargs)
+
+    def _patiently(self, ask: Callable[[], _T]) -> _T:
+        for rest in RESTS:
+            try:
+                return ask()
+            except (Refused, requests.RequestException) as failure:
+                seconds = self._rest_after(failure, rest)
+                if seconds is None:
+                    raise
+            self._pause(seconds)
+        return ask()
+
+    def _rest_after(self, failure: Exception, rest: float) -> float | None:
+        """Give the seconds until the next attempt, or None when there should be none."""
+        if not isinstance(failure, Refused):
+            return rest if _is_lost_connection(failure) else None
+        if failure.status not in _TRANSIENT:
+            return None
+        now = self._now()
+        moment = moment_of(failure.retry_after, now)
+        asked = 0.0 if moment is None else (moment - now).total_seconds()
+        return max(rest, asked) if asked <= LONGEST_REST else None
+
+    def _send_request(self, method: str, url: str, *args: Any, **kwargs: Any) -> requests.Response:
+        kwargs["timeout"] = (CONNECT_TIMEOUT, READ_TIMEOUT)
+        try:
+            response = super()._send_request(method, url, *args, **kwargs)
+        except requests.RequestException:
+            raise
+        except OSError as missing:  # so requests says that there is no such CA bundle
+            raise requests.RequestException(str(missing)) from missing
+        if not response.ok and self.REPLAY_NONCE_HEADER in response.headers:
+            self._add_nonce(response)  # a refusal brings the next nonce (RFC 8555 §6.5)
+        return response
+
+    @classmethod
+    def _check_response(
+        cls, response: requests.Response, content_type: str | None = None
+    ) -> requests.Response:
+        if not response.ok:
+            raise Refused.from_response(response)
+        return super()._check_response(response, content_type)
+
+
+def _is_lost_connection(failure: Exception) -> bool:
+    """Tell a connection that broke or was not to be had from one that will never be right."""
+    exceptions = requests.exceptions
+    hopeless = (exceptions.SSLError, exceptions.ProxyError, exceptions.Timeout)
+    broken = (exceptions.ConnectionError, exceptions.ChunkedEncodingError)
+    return isinstance(failure, broken) and not isinstance(failure, hopeless)

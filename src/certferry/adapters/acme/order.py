@@ -1,0 +1,174 @@
+"""An order from its first request to the chain, in whichever state a run finds it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from certferry.adapters.acme import csr
+from certferry.adapters.acme.client import INVALID, PENDING, READY, VALID, Client, Order
+from certferry.adapters.acme.dns01 import Solver, Surroundings
+from certferry.adapters.acme.polling import Polling
+from certferry.adapters.acme.problems import Refused, not_acme, refused_order
+from certferry.core.certificate import CertificateBundle, parse_bundle
+from certferry.errors import (
+    AuthorizationFailed,
+    CertificateError,
+    IssuanceError,
+    OrderFailed,
+    Retry,
+    StateError,
+)
+from certferry.ports.issuer import IssueRequest
+from certferry.ports.state import AcmeOrder, Lease
+from certferry.text import Text
+
+ISSUANCE = timedelta(minutes=5)
+"""How long the CA may take from the proof to the certificate; seconds are usual."""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderDesk:
+    """Where a lineage's order is carried out: at one directory, under one lease."""
+
+    directory: str
+    profile: str | None
+    client: Client
+    request: IssueRequest
+    lease: Lease
+    around: Surroundings
+
+    def fulfil(self) -> CertificateBundle:
+        """Finish the order that an earlier run began, or else a new one."""
+        kept, order = self._left_over() or self._begin()
+        with self._forgotten_when_hopeless():
+            return self._carry_out(kept, order)
+
+    # whose order it is
+
+    def _left_over(self) -> tuple[AcmeOrder, Order] | None:
+        """Give the order that an earlier run began, if it still leads to what is wanted now."""
+        kept = self.around.state.order(self.request.lineage)
+        if kept is None:
+            return None
+        order = self._look_again(kept) if self._is_as_requested(kept) else None
+        if order is None or not self._can_go_on(order):
+            self.around.state.drop_order(self.lease)
+            return None
+        self._report(Text("picking up the order of {moment}", moment=kept.created_at))
+        return kept, order
+
+    def _is_as_requested(self, kept: AcmeOrder) -> bool:
+        return (
+            kept.directory == self.directory
+            and set(kept.names) == set(self.request.names)
+            and csr.is_of_type(kept.key_pem, self.request.key_type)
+        )
+
+    def _look_again(self, kept: AcmeOrder) -> Order | None:
+        try:
+            return self.client.order(kept.url)
+        except Refused as refused:
+            if refused.is_final:
+                return None
+            raise
+
+    def _can_go_on(self, order: Order) -> bool:
+        is_over = order.expires is not None and order.expires <= self.around.now()
+        is_other = None not in {self.profile, order.profile} and order.profile != self.profile
+        return order.status != INVALID and not is_over and not is_other
+
+    def _begin(self) -> tuple[AcmeOrder, Order]:
+        self._report(Text("ordering a certificate"))
+        self._must_have_profile()
+        names = self.request.names
+        key_pem = csr.new_key(self.request.key_type)
+        order = self.client.begin_order(names, self.profile)
+        # With its key, before the CA can issue anything for it: whoever comes next can finish.
+        kept = AcmeOrder(
+            lineage=self.request.lineage,
+            directory=self.directory,
+            url=order.url,
+            names=names,
+            key_pem=key_pem,
+            created_at=self.around.now(),
+        )
+        self.around.state.save_order(self.lease, kept)
+        return kept, order
+
+    def _must_have_profile(self) -> None:
+        offered = self.client.profiles
+        if self.profile is not None and offered and self.profile not in offered:
+            raise OrderFailed(
+                Text("the CA has no profile {profile}", profile=repr(self.profile)),
+                hint=Text("set `profile` under [acme] to one of: {profiles}", profiles=offered),
+            )
+
+    # what is done with it
+
+    def _carry_out(self, kept: AcmeOrder, order: Order) -> CertificateBundle:
+        if order.status == PENDING:
+            Solver(self.client, self.request.lineage, self.around).prove(order.authorizations)
+            order = self.client.order(order.url)
+        fullchain_pem = self.client.fullchain(self._certificate_url(kept, order))
+        try:
+            return parse_bundle(fullchain_pem, kept.key_pem)
+        except CertificateError as problem:
+            raise not_acme(str(problem)) from problem
+
+    def _certificate_url(self, kept: AcmeOrder, order: Order) -> str:
+        what = Text("waiting for the CA to issue the certificate")
+        deadline = self.around.now() + ISSUANCE
+        self._report(what, deadline)
+        polling = Polling(what, deadline, self.around.pause, self.around.now)
+        while True:
+            if order.status == READY:
+                order = self._finalize(kept, order)
+            if order.status == INVALID:
+                raise self._failure(order)
+            if order.status == VALID and order.certificate is not None:
+                return order.certificate
+            polling.rest(order.retry_after)
+            order = self.client.order(order.url)
+
+    def _finalize(self, kept: AcmeOrder, order: Order) -> Order:
+        try:
+            return self.client.finalize(order, csr.make_csr(self.request.names, kept.key_pem))
+        except Refused as refused:
+            # Also said when the CA's first reply was lost: it has the CSR already (§7.4).
+            if refused.kind == "orderNotReady":
+                return self.client.order(order.url)
+            raise
+
+    def _failure(self, order: Order) -> IssuanceError:
+        self._forget()
+        if order.problem is None:
+            return OrderFailed(
+                Text("the CA gave the order up, and does not say why"), retry=Retry.LATER
+            )
+        return refused_order(order.problem)
+
+    # an order that is lost
+
+    @contextlib.contextmanager
+    def _forgotten_when_hopeless(self) -> Iterator[None]:
+        """Forget an order that will not succeed any more, so that the next run begins anew."""
+        try:
+            yield
+        except (AuthorizationFailed, OrderFailed):
+            self._forget()
+            raise
+        except Refused as refused:
+            if refused.is_final:
+                self._forget()
+            raise
+
+    def _forget(self) -> None:
+        # An order too many costs one look; an error here would hide why it failed.
+        with contextlib.suppress(StateError):
+            self.around.state.drop_order(self.lease)
+
+    def _report(self, what: Text, deadline: datetime | None = None) -> None:
+        self.around.report(what, self.around.now(), deadline)

@@ -1,0 +1,281 @@
+"""What a CA says when it refuses (problem documents, RFC 8555 §6.7), in our errors and words."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from typing import Self
+
+import requests
+from acme import errors, messages
+from josepy.errors import Error as JoseError
+
+from certferry.adapters.acme import advice
+from certferry.errors import (
+    AuthorizationFailed,
+    CaUnavailable,
+    IssuanceError,
+    OrderFailed,
+    RateLimited,
+    Retry,
+)
+from certferry.text import Text
+
+FOREIGN = (errors.Error, JoseError, requests.RequestException)
+"""Everything that the libraries behind this door raise by intention."""
+
+_ERRORS: dict[str, type[IssuanceError]] = {
+    "badNonce": CaUnavailable,
+    "caa": AuthorizationFailed,
+    "connection": AuthorizationFailed,
+    "dns": AuthorizationFailed,
+    "dnssec": AuthorizationFailed,
+    "incorrectResponse": AuthorizationFailed,
+    "orderNotReady": CaUnavailable,
+    "rateLimited": RateLimited,
+    "serverInternal": CaUnavailable,
+    "tls": AuthorizationFailed,
+    "unknownHost": AuthorizationFailed,
+}
+"""What is not about the order, the request or the account."""
+
+_PASSING = {"accountDoesNotExist", "alreadyReplaced"}
+"""What the next run does differently, so that it may well succeed."""
+
+
+class Refused(errors.ClientError):
+    """A request that the CA refused: its HTTP status, its problem document when it sent one, and
+    its Retry-After header as it stood.
+    """
+
+    def __init__(
+        self, status: int, problem: messages.Error | None, retry_after: str | None = None
+    ) -> None:
+        self.status = status
+        self.problem = problem
+        self.retry_after = retry_after
+        super().__init__(status, problem)
+
+    @classmethod
+    def from_response(cls, response: requests.Response) -> Self:
+        """Read a refusal; a body that is no problem document is left out."""
+        header = response.headers.get("Retry-After")
+        return cls(response.status_code, _read_problem(response), header)
+
+    @property
+    def kind(self) -> str:
+        """The problem's type without its prefix; empty when there is none."""
+        return "" if self.problem is None else kind_of(self.problem)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the same request will be refused again: not for want of time or capacity."""
+        return (
+            self.status < HTTPStatus.INTERNAL_SERVER_ERROR
+            and self.status != HTTPStatus.TOO_MANY_REQUESTS
+            and self.kind not in {"badNonce", "rateLimited", "serverInternal"}
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FailedProof:
+    """A name whose proof the CA did not accept, and why."""
+
+    name: str
+    problem: messages.Error | None
+
+
+@contextlib.contextmanager
+def in_our_words(now: Callable[[], datetime]) -> Iterator[None]:
+    """Let no foreign exception out of the block."""
+    try:
+        yield
+    except FOREIGN as foreign:
+        raise as_error(foreign, now()) from foreign
+
+
+def as_error(foreign: Exception, now: datetime) -> IssuanceError:
+    """Turn an exception of the libraries into one of ours."""
+    if isinstance(foreign, Refused):
+        return _refusal(foreign, now)
+    if isinstance(foreign, messages.Error):
+        return refused_order(foreign)
+    if isinstance(foreign, requests.exceptions.InvalidJSONError):
+        return not_acme(str(foreign))
+    if isinstance(foreign, requests.RequestException):
+        return _not_reached(foreign)
+    return not_acme(str(foreign) or type(foreign).__name__)
+
+
+def refused_order(problem: messages.Error, retry: Retry | None = None) -> IssuanceError:
+    """Give the error for a problem with an order or a request."""
+    kind = _decisive(problem)
+    error = _ERRORS.get(kind, OrderFailed)
+    return error(
+        Text(_MESSAGES[error], problem=in_words(problem)),
+        hint=_first(advice.FOR_REQUESTS, problem),
+        retry=Retry.LATER if retry is None and kind in _PASSING else retry,
+    )
+
+
+def refused_proofs(failed: Sequence[FailedProof]) -> AuthorizationFailed:
+    """Give the error for names whose proofs were not accepted (at least one)."""
+    sentences = [_refused_proof(proof) for proof in failed]
+    hints = [_first(advice.FOR_PROOFS, proof.problem) for proof in failed if proof.problem]
+    return AuthorizationFailed(_joined(sentences), hint=next(filter(None, hints), None))
+
+
+def not_acme(what: str) -> CaUnavailable:
+    """Give the error for an answer that makes no sense."""
+    return CaUnavailable(
+        Text("the CA's answer is not understood: {what}", what=what),
+        hint=Text("check that `directory` under [acme] is the address of an ACME directory"),
+    )
+
+
+def kind_of(problem: messages.Error) -> str:
+    """Give the problem's type without ACME's prefix, such as `rateLimited`."""
+    return str(problem.typ).removeprefix(messages.ERROR_PREFIX)
+
+
+def in_words(problem: messages.Error) -> Text:
+    """Say a problem with all its sub-problems, in the CA's own words (RFC 8555 §6.7.1)."""
+    said = Text(
+        "{detail} ({kind})",
+        detail=problem.detail or problem.title or problem.description or Text("no details"),
+        kind=kind_of(problem),
+    )
+    if problem.identifier is not None:
+        said = Text("{name}: {problem}", name=problem.identifier.value, problem=said)
+    return _joined([said, *map(in_words, problem.subproblems or ())])
+
+
+def moment_of(retry_after: str | None, now: datetime) -> datetime | None:
+    """Read a Retry-After header, seconds or an HTTP date (RFC 9110 §10.2.3), as a moment."""
+    if retry_after is None:
+        return None
+    try:
+        if retry_after.strip().isdecimal():
+            return now + timedelta(seconds=int(retry_after))
+        return parsedate_to_datetime(retry_after).replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+_MESSAGES: dict[type[IssuanceError], str] = {
+    AuthorizationFailed: "the CA does not accept the proof: {problem}",
+    CaUnavailable: "the CA could not do it: {problem}",
+    OrderFailed: "the CA refused: {problem}",
+    RateLimited: "the CA asks for patience: {problem}",
+}
+
+
+def _refusal(refused: Refused, now: datetime) -> IssuanceError:
+    moment = moment_of(refused.retry_after, now)
+    retry = None if moment is None else Retry.at(moment)
+    problem = refused.problem or _problem("HTTP", _status_line(refused.status))
+    if refused.status == HTTPStatus.TOO_MANY_REQUESTS or refused.kind == "rateLimited":
+        return _said(RateLimited, problem, retry)
+    if refused.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _said(CaUnavailable, problem, retry)
+    if refused.problem is None:
+        return not_acme(_status_line(refused.status))
+    return refused_order(refused.problem, retry)
+
+
+def _said(
+    error: type[IssuanceError], problem: messages.Error, retry: Retry | None
+) -> IssuanceError:
+    message = Text(_MESSAGES[error], problem=in_words(problem))
+    return error(message, hint=advice.FOR_ERRORS[error], retry=retry)
+
+
+def _not_reached(failure: requests.RequestException) -> CaUnavailable:
+    return CaUnavailable(
+        Text("the CA could not be reached: {cause}", cause=_innermost(failure)),
+        hint=advice.for_transport(failure),
+    )
+
+
+def _innermost(failure: BaseException) -> str:
+    """Say the cause at the bottom: those above it repeat it within their own machinery."""
+    causes = [failure, *_causes(failure)]
+    spoken = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
+    return spoken[-1] if spoken else str(causes[-1]) or type(causes[-1]).__name__
+
+
+def _causes(failure: BaseException) -> Iterator[BaseException]:
+    cause = failure.__cause__ or failure.__context__
+    # An answer of the CA at the bottom is what was being handled when this request was made.
+    while cause is not None and not isinstance(cause, errors.Error):
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def _refused_proof(proof: FailedProof) -> Text:
+    if proof.problem is None:
+        return Text("the CA does not accept the proof for {name}", name=proof.name)
+    return Text(
+        "the CA does not accept the proof for {name}: {problem}",
+        name=proof.name,
+        problem=in_words(proof.problem),
+    )
+
+
+def _decisive(problem: messages.Error) -> str:
+    """Give the type that decides: a compound problem's is that of its first part."""
+    if kind_of(problem) == "compound" and problem.subproblems:
+        return _decisive(problem.subproblems[0])
+    return kind_of(problem)
+
+
+def _first(hints: dict[str, Text], problem: messages.Error) -> Text | None:
+    """Give the hint for the problem, or for the first of its parts that has one."""
+    parts = [problem, *(problem.subproblems or ())]
+    return next((hints[kind_of(part)] for part in parts if kind_of(part) in hints), None)
+
+
+def _joined(sentences: Sequence[Text]) -> Text:
+    joined, *others = sentences
+    for sentence in others:
+        joined = Text("{before}; {next}", before=joined, next=sentence)
+    return joined
+
+
+def _read_problem(response: requests.Response) -> messages.Error | None:
+    """Read a problem document. One whose parts are unknown to us keeps its type and detail."""
+    try:
+        document = response.json()
+    except ValueError:
+        return None
+    if not isinstance(document, dict):
+        return None
+    try:
+        problem = messages.Error.from_json(document)
+    except (JoseError, TypeError, AttributeError):
+        problem = _problem(str(document.get("type")), str(document.get("detail")))
+    return _with_page(problem, document.get("instance"))
+
+
+def _with_page(problem: messages.Error, page: object) -> messages.Error:
+    """Add the page where the operator must act (RFC 8555 §7.3.3), which the library drops."""
+    if page is None:
+        return problem
+    detail = problem.detail or ""
+    changed: messages.Error = problem.update(detail=f"{detail} {page}".strip())
+    return changed
+
+
+def _problem(kind: str, detail: str) -> messages.Error:
+    problem: messages.Error = messages.Error.from_json({"type": kind, "detail": detail})
+    return problem
+
+
+def _status_line(status: int) -> str:
+    with contextlib.suppress(ValueError):
+        return f"{status} {HTTPStatus(status).phrase}"
+    return str(status)

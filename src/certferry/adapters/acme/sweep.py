@@ -1,0 +1,63 @@
+"""Removing the challenge records that an interrupted run left behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from certferry.errors import DnsError
+from certferry.ports.dns import DnsProvider
+from certferry.ports.progress import Pause
+from certferry.ports.state import ChallengeRecord, StateStore
+
+SETTLING = timedelta(seconds=60)
+"""After this time a provider finds every record that was ever sent to it. New records can be
+missing in its lists for up to 30 s (DNSPod fact sheet §1.7); the rest is for the request itself.
+"""
+
+FIRST_REST = 0.5  # seconds between looks for a record that may still turn up
+GROWTH = 1.5
+LONGEST_REST = 5.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """Removes what is left of a lineage in DNS, and in the state what is gone from DNS.
+
+    `settling` is how long a record may take to appear in the provider's own lists.
+    """
+
+    state: StateStore
+    dns: DnsProvider
+    pause: Pause
+    settling: timedelta = SETTLING
+
+    def run(self, lineage: str, now: datetime) -> None:
+        """Try every record. Raises the first `DnsError` at the end."""
+        failures: list[DnsError] = []
+        for record in self.state.challenge_records(lineage):
+            try:
+                self._remove(record, now)
+            except DnsError as failure:
+                failures.append(failure)
+        if failures:
+            raise failures[0]
+
+    def _remove(self, record: ChallengeRecord, now: datetime) -> None:
+        found = self.dns.remove_txt(record.name, record.value, record.handle)
+        # With a handle the provider has had the record, so it is gone. Without one, whoever sent
+        # it was interrupted before the answer, and it may still turn up.
+        if not found and record.handle is None:
+            self._look_until_settled(record, now)
+        self.state.drop_challenge_record(record)
+
+    def _look_until_settled(self, record: ChallengeRecord, now: datetime) -> None:
+        # Counted in rests rather than by the clock: it may have been set back in the meantime.
+        left = min(record.created_at + self.settling - now, self.settling).total_seconds()
+        rest = FIRST_REST
+        while left > 0:
+            self.pause(min(rest, left))
+            if self.dns.remove_txt(record.name, record.value, None):
+                return
+            left -= rest
+            rest = min(rest * GROWTH, LONGEST_REST)
