@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 
 import dns.exception
 import dns.resolver
 
 from certferry.text import Text
-
-TIMEOUT = 5.0
-"""Seconds a resolver may take for one question, retries included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,20 +23,33 @@ class Addresses:
     problems: tuple[Text, ...]
 
 
-def resolve(domain: str, resolvers: Sequence[tuple[str, int]]) -> Addresses:
-    """Ask every resolver (host, port) for A and AAAA; none given means the system's. CNAMEs are
-    followed by the resolver.
+def resolve(
+    domain: str, resolvers: Sequence[tuple[str, int]], answer_within: timedelta
+) -> Addresses:
+    """Ask every resolver (host, port) for A and AAAA, all at once; none given means the system's.
+
+    CNAMEs are followed by the resolver. `answer_within` is for one question, retries included.
     """
-    found: dict[str, None] = {}
-    problems: list[Text] = []
-    for resolver in _resolvers(resolvers):
-        for kind in ("A", "AAAA"):
-            answer, problem = _ask(resolver, domain, kind)
-            found.update(dict.fromkeys(answer))
-            if problem is not None:
-                problems.append(problem)
-                break
-    return Addresses(tuple(found), tuple(problems))
+    asked = _resolvers(resolvers)
+    for resolver in asked:
+        resolver.lifetime = answer_within.total_seconds()
+    with ThreadPoolExecutor(len(asked)) as pool:
+        answers = list(pool.map(lambda resolver: _ask_both(resolver, domain), asked))
+    return Addresses(
+        found=tuple(dict.fromkeys(address for found, _ in answers for address in found)),
+        problems=tuple(problem for _, problem in answers if problem is not None),
+    )
+
+
+def _ask_both(resolver: dns.resolver.Resolver, domain: str) -> tuple[list[str], Text | None]:
+    """Ask for A, then AAAA; after the first trouble the other is not asked for."""
+    found: list[str] = []
+    for kind in ("A", "AAAA"):
+        answer, problem = _ask(resolver, domain, kind)
+        found += answer
+        if problem is not None:
+            return found, problem
+    return found, None
 
 
 def _resolvers(addresses: Sequence[tuple[str, int]]) -> list[dns.resolver.Resolver]:
@@ -55,7 +67,7 @@ def _resolver(host: str, port: int) -> dns.resolver.Resolver:
 
 def _ask(resolver: dns.resolver.Resolver, domain: str, kind: str) -> tuple[list[str], Text | None]:
     try:
-        answer = resolver.resolve(domain, kind, lifetime=TIMEOUT, search=False)
+        answer = resolver.resolve(domain, kind, search=False)
     except dns.resolver.NoAnswer:
         return [], None
     except dns.resolver.NXDOMAIN:

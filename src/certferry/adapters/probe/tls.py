@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -20,11 +20,15 @@ from certferry.text import Text
 AT_ONCE = 8
 """Handshakes of one domain under way at once."""
 
+ANSWER_WITHIN = timedelta(seconds=5)
+"""How long a resolver may take for one question."""
+
 
 class TlsProbe:
     """Shakes hands with what the resolvers name. A wildcard is looked at under a label of ours.
 
     Raises `ConfigError` when `ca_bundle` cannot be read; default is the system's trust.
+    No resolvers means the system's.
     """
 
     def __init__(
@@ -34,16 +38,18 @@ class TlsProbe:
         *,
         port: int = 443,
         ca_bundle: Path | None = None,
+        answer_within: timedelta = ANSWER_WITHIN,
     ) -> None:
         self._resolvers = resolvers
         self._now = now
         self._port = port
+        self._answer_within = answer_within
         self._trust = Trust(ca_bundle)
 
     def look(self, domain: str) -> tuple[Served, ...]:
         """See `ports.probe.Probe.look`."""
         host = _host(domain)
-        addresses = resolve(host, self._resolvers)
+        addresses = resolve(host, self._resolvers, self._answer_within)
         silent = tuple(
             Served(address="", fingerprint=None, valid=False, problem=problem)
             for problem in addresses.problems

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import ssl
+import warnings
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 import certifi
 from cryptography import x509
+from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from certferry.errors import ConfigError
 from certferry.text import Text
+
+_BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
 class Trust:
@@ -46,13 +51,26 @@ def _system_bundle() -> Path:
 
 
 def _read(bundle: Path) -> list[x509.Certificate]:
+    """Read each certificate by itself: a system's bundle may hold one that the library, stricter
+    than the others were (RFC 5280 §4.1.2.2), does not take, and that must not cost the rest.
+    """
     try:
-        roots = x509.load_pem_x509_certificates(bundle.read_bytes())
+        blocks = _BLOCK.findall(bundle.read_bytes())
     except OSError as error:
         raise _unreadable(bundle, error.strerror or str(error)) from error
-    except ValueError as error:
-        raise _unreadable(bundle, str(error)) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        roots = [root for block in blocks if (root := _root(block)) is not None]
+    if not roots:
+        raise _unreadable(bundle, "no certificate in it")
     return roots
+
+
+def _root(block: bytes) -> x509.Certificate | None:
+    try:
+        return x509.load_pem_x509_certificate(block)
+    except ValueError:
+        return None
 
 
 def _unreadable(bundle: Path, problem: str) -> ConfigError:

@@ -1,0 +1,208 @@
+"""Looking at edges from outside: real name servers, real handshakes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from certferry.adapters.probe.tls import TlsProbe
+from certferry.adapters.probe.trust import Trust
+from certferry.core.observed import is_served
+from certferry.errors import ConfigError
+from certferry.sandbox.authority import Authority
+from certferry.sandbox.nameserver import DnsService, NameServer, Resolver
+from certferry.sandbox.qiniu import QiniuService
+from certferry.sandbox.zones import Zones
+
+DOMAIN = "img.example.com"
+NAMESERVER = "ns1.example.com"
+
+
+def now() -> datetime:
+    """The real clock: certificates are made for it."""
+    return datetime.now(UTC)
+
+
+class Edges:
+    """A CDN with two edges, the zone that points at them, and a CA."""
+
+    def __init__(self, qiniu: QiniuService, dns: DnsService, zones: Zones, directory: Path) -> None:
+        self.qiniu = qiniu
+        self.dns = dns
+        self.zones = zones
+        self.authority = Authority("Edge CA")
+        self.roots = directory / "roots.pem"
+        self.roots.write_text(self.authority.root_pem)
+
+    def serve(self, domain: str, *names: str, days: int = 60) -> str:
+        """Serve a certificate under a domain, and point the domain at the edges."""
+        issued = self.authority.issue(
+            names or (domain,), now() - timedelta(days=90 - days), now() + timedelta(days=days)
+        )
+        spelled = domain.removeprefix("*")
+        self.qiniu.add_domain(spelled, https=self.qiniu.add_certificate(issued, domain))
+        self.point(domain)
+        return issued.fingerprint
+
+    def point(self, domain: str) -> None:
+        """Give a domain the edges' addresses."""
+        for address in self.qiniu.edges.addresses:
+            self.zones.seed(domain, "A", address)
+
+    def probe(self, *resolvers: tuple[str, int]) -> TlsProbe:
+        """Look through the zone's resolver unless others are named."""
+        ours = (self.dns.resolver.address, self.dns.port)
+        port = self.qiniu.edges.port
+        return TlsProbe(
+            resolvers or (ours,),
+            now,
+            port=port,
+            ca_bundle=self.roots,
+            answer_within=timedelta(seconds=1),
+        )
+
+
+@pytest.fixture
+def edges(tmp_path: Path) -> Iterator[Edges]:
+    """Two edges that serve nothing yet."""
+    zones = Zones()
+    servers = [NameServer(zones, NAMESERVER, "127.0.0.2")]
+    zones.add_zone("example.com", [NAMESERVER])
+    resolver = Resolver(zones, servers, "127.0.0.1")
+    with QiniuService() as qiniu, DnsService(zones, servers, resolver) as dns:
+        qiniu.add_account("ak", "sk")
+        yield Edges(qiniu, dns, zones, tmp_path)
+
+
+def test_every_address_is_looked_at_once(edges: Edges) -> None:
+    """Each address of the domain gives what it presents: fingerprint, validity, end."""
+    fingerprint = edges.serve(DOMAIN)
+
+    seen = edges.probe().look(DOMAIN)
+
+    assert sorted(edges.qiniu.edges.addresses) == sorted(address.address for address in seen)
+    assert is_served(seen, fingerprint)
+    assert all(address.problem is None for address in seen)
+    assert all(address.not_after is not None for address in seen)
+
+
+def test_wildcard_domain_is_looked_at_under_a_label(edges: Edges) -> None:
+    """A wildcard domain is served under any label; ours stands for them."""
+    fingerprint = edges.serve("*.cdn.example.com")
+    edges.point("certferry-probe.cdn.example.com")
+
+    assert is_served(edges.probe().look("*.cdn.example.com"), fingerprint)
+
+
+def test_edge_that_is_down_is_told_and_does_not_count(edges: Edges) -> None:
+    """An address that does not answer is reported; those that do decide."""
+    fingerprint = edges.serve(DOMAIN)
+    edges.qiniu.edges[0].down = True
+
+    seen = edges.probe().look(DOMAIN)
+
+    silent = [address for address in seen if not address.answered]
+    assert [edges.qiniu.edges[0].address] == [address.address for address in silent]
+    assert silent[0].problem is not None
+    assert is_served(seen, fingerprint)
+
+
+def test_name_that_the_edge_does_not_serve_is_no_certificate(edges: Edges) -> None:
+    """An alert in the handshake is an address without a certificate, not an error of ours."""
+    edges.point("other.example.com")
+
+    seen = edges.probe().look("other.example.com")
+
+    assert 2 == len(seen)
+    assert not any(address.answered for address in seen)
+    assert "handshake" in str(seen[0].problem)
+
+
+def test_certificate_for_another_name_is_seen_and_not_valid(edges: Edges) -> None:
+    """The name is judged as a client would, and the fingerprint still told."""
+    fingerprint = edges.serve(DOMAIN, "other.example.com")
+
+    seen = edges.probe().look(DOMAIN)
+
+    assert {fingerprint} == {address.fingerprint for address in seen}
+    assert not any(address.valid for address in seen)
+    assert not is_served(seen, fingerprint)
+
+
+def test_expired_certificate_is_seen_and_not_valid(edges: Edges) -> None:
+    """An expired certificate is told as such, with its end."""
+    fingerprint = edges.serve(DOMAIN, days=-1)
+
+    seen = edges.probe().look(DOMAIN)
+
+    assert {fingerprint} == {address.fingerprint for address in seen}
+    assert not any(address.valid for address in seen)
+
+
+def test_leaf_without_its_issuer_is_not_valid(edges: Edges) -> None:
+    """A chain that a client could not complete is a fault even when the leaf is right."""
+    fingerprint = edges.serve(DOMAIN)
+    for edge in edges.qiniu.edges:
+        edge.wrong_chain = True
+
+    seen = edges.probe().look(DOMAIN)
+
+    assert {fingerprint} == {address.fingerprint for address in seen}
+    assert not is_served(seen, fingerprint)
+
+
+def test_untrusted_root_is_not_valid(edges: Edges) -> None:
+    """Trust is in the configured roots only."""
+    fingerprint = edges.serve(DOMAIN)
+    edges.roots.write_text(Authority("Somebody else").root_pem)
+
+    assert not is_served(edges.probe().look(DOMAIN), fingerprint)
+
+
+def test_missing_name_is_told(edges: Edges) -> None:
+    """A domain that does not exist, or has no address, is one entry that says so."""
+    edges.zones.seed("empty.example.com", "TXT", "no address here")
+
+    (missing,) = edges.probe().look("nowhere.example.com")
+    (empty,) = edges.probe().look("empty.example.com")
+
+    assert "does not exist" in str(missing.problem)
+    assert "no address" in str(empty.problem)
+    assert not missing.answered
+    assert not empty.answered
+
+
+def test_silent_resolver_is_named(edges: Edges) -> None:
+    """A resolver that does not answer is named; another one that does is enough."""
+    fingerprint = edges.serve(DOMAIN)
+    ours = (edges.dns.resolver.address, edges.dns.port)
+    closed = ("127.0.0.9", edges.dns.port)
+
+    seen = edges.probe(ours, closed).look(DOMAIN)
+
+    assert is_served(seen, fingerprint)
+    assert "127.0.0.9" in str([address.problem for address in seen])
+    (alone,) = edges.probe(closed).look(DOMAIN)
+    assert "does not answer" in str(alone.problem)
+
+
+def test_unreadable_bundle_is_a_matter_of_configuration(tmp_path: Path) -> None:
+    """A wrong `ca_bundle` is told before anything is looked at."""
+    nonsense = tmp_path / "nonsense.pem"
+    nonsense.write_text("no certificate")
+    for bundle in (nonsense, tmp_path / "missing.pem"):
+        with pytest.raises(ConfigError) as caught:
+            Trust(bundle)
+
+        assert str(bundle) in str(caught.value)
+
+
+def test_system_trust_is_the_default() -> None:
+    """Without a bundle the system's roots are trusted, and a private CA is not."""
+    authority = Authority("Private CA")
+    issued = authority.issue([DOMAIN], now() - timedelta(days=1), now() + timedelta(days=60))
+
+    assert Trust().problem([issued.leaf, authority.intermediate], DOMAIN, now()) is not None
