@@ -1,0 +1,123 @@
+"""Addresses in settings: name servers by IP address, services by URL."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from urllib.parse import SplitResult, urlsplit
+
+from certferry.config.findings import nearest
+from certferry.config.values import word
+from certferry.errors import ConfigError
+from certferry.text import Text
+
+DNS_PORT = 53  # RFC 1035 §4.2
+
+DIRECTORIES: Mapping[str, str] = MappingProxyType(
+    {
+        "letsencrypt": "https://acme-v02.api.letsencrypt.org/directory",
+        "letsencrypt-staging": "https://acme-staging-v02.api.letsencrypt.org/directory",
+        "zerossl": "https://acme.zerossl.com/v2/DV90",
+        "google": "https://dv.acme-v02.api.pki.goog/directory",
+    }
+)
+"""Directories by the names operators know them under, as their owners publish them (2026)."""
+
+_SERVER = re.compile(
+    r"\[(?P<v6>[^\]]+)\](?::(?P<v6_port>\d{1,5}))?|(?P<v4>[^:]+)(?::(?P<v4_port>\d{1,5}))?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAddress:
+    """A name server: its IP address and port."""
+
+    host: str
+    port: int = DNS_PORT
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+def server_address(value: object) -> ServerAddress:
+    """Take `address`, `address:port` or `[IPv6]:port`.
+
+    Only addresses: to find a name server by its name would need another name server.
+    """
+    written = word(value).strip()
+    parts = _SERVER.fullmatch(written)
+    host = (parts["v6"] or parts["v4"]) if parts else written
+    port = int((parts and (parts["v6_port"] or parts["v4_port"])) or DNS_PORT)
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        raise _not_a_server(written) from None
+    if not 1 <= port <= 65535:  # noqa: PLR2004 - RFC 768: ports have 16 bits
+        raise _not_a_server(written)
+    return ServerAddress(str(address), port)
+
+
+def https_url(value: object) -> str:
+    """Take an https address; plain http only where nobody can listen in, on loopback."""
+    written = word(value)
+    parts = _split(written)
+    if parts.username is not None or parts.password is not None:
+        raise ConfigError(Text("must not hold a user name or password"))
+    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+        raise ConfigError(
+            Text("must begin with https://; http:// is for addresses of this machine only")
+        )
+    return written
+
+
+def directory_url(value: object) -> str:
+    """Take the name of a well-known directory, or the URL of another (RFC 8555 §7.1.1)."""
+    written = word(value)
+    if written in DIRECTORIES:
+        return DIRECTORIES[written]
+    if "://" in written:
+        return https_url(written)
+    meant = nearest(written, DIRECTORIES)
+    raise ConfigError(
+        Text("must be an https URL or one of {names}", names=list(DIRECTORIES))
+        if meant is None
+        else Text(
+            "must be an https URL or one of {names}; did you mean {word}?",
+            names=list(DIRECTORIES),
+            word=meant,
+        )
+    )
+
+
+def _split(written: str) -> SplitResult:
+    try:
+        parts = urlsplit(written)
+        complete = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # an unclosed bracket, or a port that is no port
+        complete = False
+    if not complete or " " in written:
+        raise ConfigError(Text("must be a URL such as https://host/path"))
+    return parts
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _not_a_server(written: str) -> ConfigError:
+    return ConfigError(
+        Text(
+            "{server} is not the address of a name server; write 192.0.2.1, 192.0.2.1:5353 or"
+            " [2001:db8::1]:5353",
+            server=repr(written),
+        )
+    )

@@ -1,0 +1,128 @@
+"""From an account's table to the settings of the adapter it names.
+
+The adapter declares a frozen dataclass; its fields are the keys an operator writes. A field without
+a default is required. What may be written follows from the field's type:
+
+- `Secret`: a reference to a secret, or a literal in a file that nobody else can read
+- `Secret | str`: a reference to a secret, or a plain string
+- `str`: a string; where the default is an https address, an https address
+- `bool`, `int`, `float`: true or false, a whole number, a number
+- `timedelta`: a number, of days where the field's name ends in `_days`, otherwise of seconds
+- `tuple[str, ...]`: a list of strings
+- a `StrEnum`: one of its words
+- `X | None`: as `X`
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from enum import StrEnum
+from types import MappingProxyType, NoneType
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
+
+from certferry.config.addresses import https_url
+from certferry.config.check import secret_reference
+from certferry.config.findings import Finding, config_error
+from certferry.config.model import AccountTable
+from certferry.config.secrets import SecretReference
+from certferry.config.table import Table
+from certferry.config.values import (
+    Read,
+    days,
+    flag,
+    number,
+    one_of,
+    seconds,
+    whole_number,
+    word,
+    wrong_type,
+)
+from certferry.core.secret import Secret
+from certferry.text import Text
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
+
+Resolve = Callable[[SecretReference], Secret]
+"""Gives the secret that a reference leads to; raises `ConfigError`. See `secrets.Secrets`."""
+
+_READERS: Mapping[object, Read[Any]] = MappingProxyType(
+    {str: word, bool: flag, int: whole_number, float: number}
+)
+
+
+def bind(settings_class: type[T], account: AccountTable, resolve: Resolve) -> T:
+    """Make the adapter's settings. Raises `ConfigError` with everything that is wrong in the table.
+
+    Raises `TypeError` for a settings class with a field that no operator could write.
+    """
+    findings: list[Finding] = []
+    table = Table(account.values, account.place, findings)
+    types = get_type_hints(settings_class)
+    arguments: dict[str, object] = {}
+    for field in dataclasses.fields(settings_class):
+        if field.name in table:
+            read = _reader(field, types[field.name], table, resolve)
+            arguments[field.name] = table.take(field.name, read, None)
+        elif _is_required(field):
+            table.report(field.name, Text("missing"))
+        table.allow(field.name)
+    table.allow("type")
+    table.done()
+    if findings:
+        raise config_error(findings)
+    return settings_class(**arguments)
+
+
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _reader(
+    field: dataclasses.Field[Any], written_type: Any, table: Table, resolve: Resolve
+) -> Read[Any]:
+    kind = _without_none(written_type)
+    if kind is Secret:
+        refer = secret_reference(table)
+        return lambda value: resolve(refer(value))
+    if kind == Secret | str:
+        return lambda value: _secret_or_plain(value, resolve)
+    if kind is timedelta:
+        return days if field.name.endswith("_days") else seconds
+    if kind is str and str(field.default).startswith("https://"):
+        return https_url
+    if kind == tuple[str, ...]:
+        return _words
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return _one_of_enum(kind)
+    if kind in _READERS:
+        return _READERS[kind]
+    msg = f"no operator could write {field.name}: {written_type}"
+    raise TypeError(msg)
+
+
+def _without_none(written_type: Any) -> Any:
+    """Give `X` for `X | None`."""
+    kinds = [kind for kind in get_args(written_type) if kind is not NoneType]
+    return kinds[0] if len(kinds) == 1 and NoneType in get_args(written_type) else written_type
+
+
+def _secret_or_plain(value: object, resolve: Resolve) -> Secret | str:
+    reference = SecretReference(word(value))
+    secret = resolve(reference)
+    return reference.written if reference.is_literal else secret
+
+
+def _words(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise wrong_type(Text("a list"), value)
+    return tuple(map(word, value))
+
+
+def _one_of_enum(kind: type[StrEnum]) -> Read[StrEnum]:
+    read = one_of([member.value for member in kind])
+    return lambda value: kind(read(value))

@@ -1,0 +1,186 @@
+"""The tables of what is wanted: `[[certificates]]`, and `[[certificates.deploy]]` below each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from enum import StrEnum
+from typing import TypeVar
+
+from certferry.config.check import RESERVED, key_type
+from certferry.config.document import Place
+from certferry.config.findings import nearest
+from certferry.config.table import Table
+from certferry.config.values import Read, flag_or_keep, one_of, string, word
+from certferry.core import identifiers
+from certferry.core.certificate import KeyType
+from certferry.core.desired import (
+    DesiredCertificate,
+    DesiredDeployment,
+    HttpsWish,
+    Kind,
+    Retirement,
+)
+from certferry.errors import ConfigError
+from certferry.text import Text
+
+MOST_NAMES = 100
+"""Names in one certificate, as Let's Encrypt's page "Rate Limits" has it (2026)."""
+
+TLS_VERSIONS = ("TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+
+_LINEAGE = re.compile(r"[^\s/\\-][^\s/\\]*")
+_KINDS = (Kind.AUTO, Kind.CDN)
+_RETIREMENTS = (Retirement.SUPERSEDED, Retirement.NEVER)
+
+E = TypeVar("E", bound=StrEnum)
+
+
+def read_certificates(
+    root: Table, accounts: Collection[str], default_key: KeyType
+) -> tuple[tuple[DesiredCertificate, ...], dict[str, Place]]:
+    """Read every declared certificate, and where each lineage is declared."""
+    found: list[DesiredCertificate] = []
+    places: dict[str, Place] = {}
+    for table in root.tables("certificates"):
+        certificate = _certificate(table, accounts, default_key)
+        if certificate.lineage in places:
+            _report_twin(table, certificate.lineage, places[certificate.lineage])
+        places.setdefault(certificate.lineage, table.place)
+        found.append(certificate)
+    return tuple(found), places
+
+
+def _certificate(
+    table: Table, accounts: Collection[str], default_key: KeyType
+) -> DesiredCertificate:
+    """Read one certificate. Where something is wrong it has a hole, and loading fails."""
+    ferried = "fullchain" in table or "privkey" in table
+    lineage = table.take("name", _lineage, None)
+    names = _names(table, required=not ferried)
+    certificate = DesiredCertificate(
+        lineage=lineage or next(iter(names), str(table.place.keys)),
+        names=names,
+        dns=_dns(table, accounts, required=not ferried),
+        key_type=table.take("key_type", key_type, default_key),
+        deployments=tuple(_deployment(deploy, accounts) for deploy in table.tables("deploy")),
+    )
+    table.not_yet("fullchain", "privkey")
+    table.done()
+    return certificate
+
+
+def _names(table: Table, *, required: bool) -> tuple[str, ...]:
+    if required and "names" not in table:
+        table.report("names", Text("missing: the names that the certificate is for"))
+    names = tuple(dict.fromkeys(table.take_list("names", _name, ())))
+    if len(names) > MOST_NAMES:
+        table.report(
+            "names",
+            Text("{count} names; a certificate can have {most}", count=len(names), most=MOST_NAMES),
+        )
+    return names
+
+
+def _dns(table: Table, accounts: Collection[str], *, required: bool) -> str:
+    if required and "dns" not in table:
+        table.report("dns", Text("missing: the account that writes the challenge records"))
+    return table.take("dns", _account(accounts), "")
+
+
+def _deployment(table: Table, accounts: Collection[str]) -> DesiredDeployment:
+    if "to" not in table:
+        table.report("to", Text("missing: the account that serves the certificate"))
+    target = table.take("to", _target(accounts), "")
+    deployment = DesiredDeployment(
+        target=target,
+        domains=table.take_list("domains", _name, None, instead="auto"),
+        kind=table.take("kind", _supported(Kind, _KINDS), Kind.AUTO),
+        https=HttpsWish(
+            force_https=table.take("force_https", flag_or_keep, None),
+            http2=table.take("http2", flag_or_keep, None),
+            tls_versions=table.take_list(
+                "tls_versions", one_of(TLS_VERSIONS), None, instead="keep"
+            ),
+        ),
+        retire=table.take("retire", _supported(Retirement, _RETIREMENTS), Retirement.SUPERSEDED),
+    )
+    if not target:
+        table.allow("directory", "reload")  # what "files" will take
+    table.done()
+    return deployment
+
+
+def _report_twin(table: Table, lineage: str, first: Place) -> None:
+    table.report(
+        "name" if "name" in table else "names",
+        Text(
+            "{lineage} is declared already, at line {line}; give one of them another `name`",
+            lineage=lineage,
+            line=first.line,
+        ),
+    )
+
+
+def _lineage(value: object) -> str:
+    written = word(value)
+    if not _LINEAGE.fullmatch(written):
+        raise ConfigError(Text("must have no spaces or slashes, and not begin with a dash"))
+    return written
+
+
+def _name(value: object) -> str:
+    return identifiers.normalise(string(value))
+
+
+def _account(accounts: Collection[str]) -> Read[str]:
+    def read(value: object) -> str:
+        written = word(value)
+        if written not in accounts:
+            raise ConfigError(_no_account(written, accounts))
+        return written
+
+    return read
+
+
+def _target(accounts: Collection[str]) -> Read[str]:
+    def read(value: object) -> str:
+        if value in RESERVED:
+            raise ConfigError(_not_supported(str(value)))
+        return _account(accounts)(value)
+
+    return read
+
+
+def _supported(kind: type[E], supported: Collection[E]) -> Read[E]:
+    """Make a reader of one of the words; those of a later version are refused as such."""
+
+    def read(value: object) -> E:
+        found = kind(one_of([member.value for member in kind])(value))
+        if found not in supported:
+            raise ConfigError(_not_supported(found.value))
+        return found
+
+    return read
+
+
+def _not_supported(word: str) -> Text:
+    return Text('"{word}" is not supported by this version', word=word)
+
+
+def _no_account(written: str, accounts: Collection[str]) -> Text:
+    if not accounts:
+        return Text("there is no account {name}; none is declared", name=written)
+    meant = nearest(written, accounts)
+    if meant is None:
+        return Text(
+            "there is no account {name}; declared are {accounts}",
+            name=written,
+            accounts=sorted(accounts),
+        )
+    return Text(
+        "there is no account {name}; did you mean {meant}? declared are {accounts}",
+        name=written,
+        meant=meant,
+        accounts=sorted(accounts),
+    )

@@ -1,0 +1,165 @@
+"""The tables of the settings, one function each: known keys, right types, defaults."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from types import MappingProxyType
+
+from certferry.config.addresses import DIRECTORIES, DNS_PORT, directory_url, server_address
+from certferry.config.files import Paths
+from certferry.config.model import (
+    AccountTable,
+    AcmeSettings,
+    DnsSettings,
+    StateSettings,
+    VerifySettings,
+)
+from certferry.config.secrets import SecretReference
+from certferry.config.table import Table
+from certferry.config.values import Read, one_of, port, seconds, string, word
+from certferry.core.certificate import KeyType
+from certferry.errors import ConfigError
+from certferry.text import Text
+
+HTTPS_PORT = 443  # RFC 9110 §4.2.2
+PROPAGATION_TIMEOUT = timedelta(minutes=5)
+VERIFY_TIMEOUT = timedelta(hours=1)
+
+RESERVED = ("files", "command")
+"""Words a deployment can name in place of an account."""
+
+_SQLITE = "sqlite:///"
+
+
+def read_state(table: Table, paths: Paths, directory: Path) -> StateSettings:
+    """Read `[state]`; `directory` is where the database lies when nothing is said."""
+    path = table.take("url", _database(paths), directory / "state.db")
+    key_file = table.take("key_file", _path(paths), path.parent / "secret.key")
+    table.done()
+    return StateSettings(path, key_file)
+
+
+def read_acme(table: Table, paths: Paths) -> AcmeSettings:
+    """Read `[acme]`."""
+    settings = AcmeSettings(
+        directory=table.take("directory", directory_url, DIRECTORIES["letsencrypt"]),
+        key_type=table.take("key_type", key_type, KeyType.EC256),
+        email=table.take("email", _email, None),
+        ca_bundle=table.take("ca_bundle", _existing_file(paths), None),
+        profile=table.take("profile", word, None),
+        eab_kid=table.take("eab_kid", word, None),
+        eab_hmac_key=table.take("eab_hmac_key", secret_reference(table), None),
+    )
+    _both_or_none(table, "eab_kid", "eab_hmac_key")
+    table.not_yet("preferred_chain", "fallback")
+    table.done()
+    return settings
+
+
+def read_dns(table: Table) -> DnsSettings:
+    """Read `[dns]`."""
+    settings = DnsSettings(
+        resolvers=table.take_list("resolvers", server_address, (), empty=True),
+        propagation_timeout=table.take("propagation_timeout", seconds, PROPAGATION_TIMEOUT),
+        port=table.take("port", port, DNS_PORT),
+    )
+    table.done()
+    return settings
+
+
+def read_verify(table: Table, paths: Paths, dns: DnsSettings) -> VerifySettings:
+    """Read `[verify]`, whose resolvers are those of `[dns]` unless it has its own."""
+    settings = VerifySettings(
+        resolvers=table.take_list("resolvers", server_address, dns.resolvers, empty=True),
+        port=table.take("port", port, HTTPS_PORT),
+        ca_bundle=table.take("ca_bundle", _existing_file(paths), None),
+        timeout=table.take("timeout", seconds, VERIFY_TIMEOUT),
+    )
+    table.done()
+    return settings
+
+
+def read_accounts(accounts: Table) -> dict[str, AccountTable]:
+    """Read `[accounts.…]` as far as they are the same for every adapter."""
+    found: dict[str, AccountTable] = {}
+    for label, table, written in accounts.named_tables():
+        if label in RESERVED:
+            accounts.report(label, Text("this name is reserved; give the account another"))
+        values = {key: value for key, value in written.items() if key != "type"}
+        found[label] = AccountTable(
+            label=label,
+            type=table.take("type", word, label),
+            values=MappingProxyType(values),
+            place=table.place,
+        )
+    return found
+
+
+def key_type(value: object) -> KeyType:
+    """Take a kind of key."""
+    return KeyType(one_of([kind.value for kind in KeyType])(value))
+
+
+def secret_reference(table: Table) -> Read[SecretReference]:
+    """Make a reader of secrets in this table: a literal only where nobody else can read it."""
+
+    def read(value: object) -> SecretReference:
+        reference = SecretReference(string(value))
+        document = table.place.document
+        if reference.is_literal and document.readable_by_others:
+            raise ConfigError(
+                Text(
+                    "a secret stands in a file that other users can read; run: chmod 600 {path}",
+                    path=document.path,
+                )
+            )
+        return reference
+
+    return read
+
+
+def _both_or_none(table: Table, first: str, second: str) -> None:
+    for key, other in ((first, second), (second, first)):
+        if key not in table and other in table:
+            table.report(key, Text("missing: it goes together with {other}", other=other))
+
+
+def _email(value: object) -> str:
+    written = word(value)
+    name, at, host = written.rpartition("@")
+    if not (name and at and "." in host) or " " in written or ":" in written:
+        raise ConfigError(Text("must be an address such as ops@example.com"))
+    return written
+
+
+def _path(paths: Paths) -> Read[Path]:
+    return lambda value: paths.resolve(word(value))
+
+
+def _existing_file(paths: Paths) -> Read[Path]:
+    def read(value: object) -> Path:
+        path = paths.resolve(word(value))
+        if not path.is_file():
+            raise ConfigError(Text("there is no file {path}", path=path))
+        return path
+
+    return read
+
+
+def _database(paths: Paths) -> Read[Path]:
+    def read(value: object) -> Path:
+        # The URL is not shown: one of another kind may hold a password.
+        url = word(value)
+        if url.startswith(("postgresql:", "postgres:", "postgresql+")):
+            raise ConfigError(
+                Text("PostgreSQL is not supported by this version; write sqlite:///state.db")
+            )
+        written = url.removeprefix(_SQLITE)
+        if written in {url, "", ":memory:"}:
+            raise ConfigError(
+                Text("must be sqlite:/// and a path, such as sqlite:////var/lib/certferry/state.db")
+            )
+        return paths.resolve(written)
+
+    return read

@@ -1,0 +1,123 @@
+"""The configuration file as it was read, and the places in it that messages speak of."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from certferry.config.files import read_file
+from certferry.config.findings import Finding, config_error
+from certferry.config.lines import Keys, index_lines
+from certferry.errors import ConfigError
+from certferry.text import Text
+
+_TOML_PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A configuration: its values and its text. `path=None`: it was put together in memory."""
+
+    path: Path | None
+    values: Mapping[str, object] = field(repr=False)
+    text: str = field(default="", repr=False)
+    readable_by_others: bool = False
+
+    def line(self, keys: Keys) -> int | None:
+        """Give the line of a value, or of the nearest thing around it."""
+        while keys:
+            if keys in self._lines:
+                return self._lines[keys]
+            keys = keys[:-1]
+        return None
+
+    @cached_property
+    def _lines(self) -> dict[Keys, int]:
+        return index_lines(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One table of a document; makes findings about its keys."""
+
+    document: Document
+    keys: Keys = ()
+
+    def below(self, *keys: str | int) -> Place:
+        """Give the place of a table inside this one."""
+        return Place(self.document, (*self.keys, *keys))
+
+    def finding(self, key: str, problem: Text, *, item: int | None = None) -> Finding:
+        """Say what is wrong with a key, or with one item of the list under it."""
+        way: Keys = (*self.keys, key) if key else self.keys
+        return Finding(
+            path=self.document.path,
+            line=self.document.line(way if item is None else (*way, item)),
+            table=self.title,
+            key=key,
+            problem=problem,
+        )
+
+    @property
+    def line(self) -> int | None:
+        """Give the line of the table's header."""
+        return self.document.line(self.keys)
+
+    @property
+    def title(self) -> str:
+        """Give the table's name as the file spells it, `[accounts.qiniu]`."""
+        if not self.keys or self.document.path is None:
+            return ""
+        dotted = ".".join(_spelled(key) for key in self.keys if isinstance(key, str))
+        return f"[[{dotted}]]" if isinstance(self.keys[-1], int) else f"[{dotted}]"
+
+
+def read_document(path: Path) -> Document:
+    """Read a configuration file. Raises `ConfigError` with the line and column of a mistake."""
+    try:
+        content = read_file(path)
+    except ConfigError as exc:
+        raise config_error([Finding(path, None, "", "", exc.message)]) from exc
+    text = _decode(path, content.data)
+    return Document(path, _parse(path, text), text, content.readable_by_others)
+
+
+def _decode(path: Path, data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")  # some editors begin a file with a byte order mark
+    except UnicodeDecodeError as exc:
+        line = data.count(b"\n", 0, exc.start) + 1
+        raise config_error([Finding(path, line, "", "", Text("is not UTF-8 text"))]) from None
+
+
+def _parse(path: Path, text: str) -> dict[str, object]:
+    try:
+        return tomllib.loads(text)
+    except RecursionError:
+        problem = Text("is nested too deeply")
+        raise config_error([Finding(path, None, "", "", problem)]) from None
+    except ValueError as exc:  # TOMLDecodeError, and what a number of absurd length raises
+        raise config_error([_syntax_finding(path, text, str(exc))]) from None
+
+
+def _syntax_finding(path: Path, text: str, message: str) -> Finding:
+    """Take line and column out of the parser's message; it quotes single characters at most."""
+    found = _TOML_PLACE.search(message)
+    said = message[: found.start()] if found else message
+    if found is None or found[1] is None:
+        line, problem = text.count("\n") + 1, Text("is not TOML: {problem}", problem=said)
+    else:
+        line = int(found[1])
+        problem = Text("is not TOML at column {column}: {problem}", column=found[2], problem=said)
+    if said == "Invalid value":
+        problem = Text("{problem}; words stand in quotes", problem=problem)
+    return Finding(path, line, "", "", problem)
+
+
+def _spelled(key: str) -> str:
+    return key if _BARE_KEY.fullmatch(key) else f'"{key}"'

@@ -1,0 +1,113 @@
+"""Environment files: `KEY=value` lines as a shell would read them, but never executed.
+
+Quotes, comments, `export`, a byte order mark and Windows line ends are understood. Whatever a shell
+would replace or carry out (`$NAME`, `$(…)`, backquotes) is an error, not a guess. Within a file the
+last assignment counts, as in a shell; what the environment already has is not changed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from certferry.config.files import read_private_file
+from certferry.config.findings import Finding
+from certferry.errors import ConfigError
+from certferry.text import Text
+
+_ASSIGNMENT = re.compile(r"[ \t]*(?:export[ \t]+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)=(?P<value>.*)")
+_IGNORED = re.compile(r"[ \t]*(?:#.*)?")
+_SINGLE = re.compile(r"'([^']*)'")
+_DOUBLE = re.compile(r'"((?:[^"\\$`]|\\.)*)"')
+_PLAIN = re.compile(r"[^\s'\"\\$`~;&|<>()]+")
+_ESCAPE = re.compile(r'\\(["\\$`])')  # inside double quotes, other backslashes stand for themselves
+_END = re.compile(r"(?:[ \t]+#.*|[ \t]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class EnvFile:
+    """What a file sets, which never prints, and what is wrong with its lines."""
+
+    path: Path
+    values: Mapping[str, str] = field(repr=False)
+    findings: tuple[Finding, ...]
+
+
+def fill_in(environ: Mapping[str, str], files: Sequence[EnvFile]) -> dict[str, str]:
+    """Give the environment with what the files add to it.
+
+    A variable that is set, and not to nothing, stays; of several files the first one counts.
+    """
+    filled = dict(environ)
+    for file in files:
+        filled |= {name: value for name, value in file.values.items() if not filled.get(name)}
+    return filled
+
+
+def read_env_file(path: Path) -> EnvFile:
+    """Read a file. Raises `ConfigError` when that cannot or, for its permissions, must not be."""
+    try:
+        text = _decode(read_private_file(path))
+    except ConfigError as exc:
+        raise ConfigError(Text("{path} {problem}", path=path, problem=exc.message)) from exc
+    values: dict[str, str] = {}
+    findings: list[Finding] = []
+    for line, name, value in _assignments(text):
+        if isinstance(value, str):
+            values[name] = value
+        else:
+            findings.append(Finding(path, line, "", name, value))
+    return EnvFile(path, values, tuple(findings))
+
+
+def _decode(data: bytes) -> str:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise ConfigError(Text("is not UTF-8 text")) from None
+    if "\0" in text:
+        raise ConfigError(Text("is not text: it holds a null byte"))
+    return text
+
+
+def _assignments(text: str) -> Iterator[tuple[int, str, str | Text]]:
+    """Give line, name and value of every assignment, or what is wrong with the line."""
+    lines = text.replace("\r\n", "\n").split("\n")
+    for number, line in enumerate(lines, start=1):
+        if _IGNORED.fullmatch(line):
+            continue
+        parts = _ASSIGNMENT.fullmatch(line)
+        if parts is None:
+            # The line is not shown: it may be half a secret.
+            yield number, "", Text("is not KEY=value (no spaces around the equals sign)")
+        else:
+            yield number, parts["name"], _value(parts["value"])
+
+
+def _value(written: str) -> str | Text:
+    """Put the pieces of a value together, quoted or not, up to the end or a comment."""
+    value, at = "", 0
+    while True:
+        if single := _SINGLE.match(written, at):
+            value, at = value + single[1], single.end()
+        elif double := _DOUBLE.match(written, at):
+            value, at = value + _ESCAPE.sub(r"\1", double[1]), double.end()
+        elif plain := _PLAIN.match(written, at):
+            value, at = value + plain[0], plain.end()
+        elif _END.fullmatch(written, at):
+            return value
+        else:
+            return _problem(written[at:])
+
+
+def _problem(rest: str) -> Text:
+    """Say why reading stopped, by the character it stopped at."""
+    if rest[0] == "'" or (rest[0] == '"' and not re.search(r"(?<!\\)[$`]", rest)):
+        return Text("a quote is not closed on the same line")
+    if rest[0] in '"$`':
+        return Text("a shell would replace `$` and backquotes; put the value in single quotes")
+    if rest[0].isspace():
+        return Text("more follows after a space; put a value with spaces in quotes")
+    return Text("{character} outside quotes; put the value in single quotes", character=rest[0])

@@ -1,0 +1,81 @@
+"""What is wrong with the settings, one value per mistake, and the one error that tells them all."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from certferry.errors import ConfigError
+from certferry.text import Text
+
+REFERENCE = Text("every setting is described under “Configuration” in the README")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One mistake: where it stands and what it is.
+
+    `path` is as the operator gave it, `None` for the environment. `table` is written as in the
+    file, `[accounts.qiniu]` or `[[certificates]]`; empty for the keys above the first table.
+    """
+
+    path: Path | None
+    line: int | None
+    table: str
+    key: str
+    problem: Text
+
+    @property
+    def where(self) -> str:
+        """Give the place as `certferry.toml:12: [accounts.qiniu] access_key`."""
+        location = ":".join(str(part) for part in (self.path, self.line) if part is not None)
+        subject = " ".join(part for part in (self.table, self.key) if part)
+        return _on_one_line(": ".join(part for part in (location, subject) if part))
+
+    @property
+    def text(self) -> Text:
+        """Give the whole line, place first."""
+        if not self.where:
+            return self.problem
+        return Text("{where}: {problem}", where=self.where, problem=self.problem)
+
+
+def config_error(findings: Iterable[Finding], hint: Text = REFERENCE) -> ConfigError:
+    """Put all findings into one error, one line each, in the order of each file's lines."""
+    found = list(findings)
+    files = list(dict.fromkeys(finding.path for finding in found))
+    ordered = sorted(found, key=lambda finding: (files.index(finding.path), finding.line or 0))
+    return ConfigError(_lines([finding.text for finding in ordered]), hint=hint)
+
+
+def joined(errors: Sequence[ConfigError]) -> ConfigError:
+    """Put several errors into one, such as those of each account; the first one's hint stays."""
+    return ConfigError(_lines([error.message for error in errors]), hint=errors[0].hint)
+
+
+def nearest(word: str, words: Iterable[str]) -> str | None:
+    """Give the word that was probably meant, or `None` when nothing is like it."""
+    spelled = {other.lower(): other for other in words}
+    close = difflib.get_close_matches(word.lower().replace("-", "_"), spelled, n=1)
+    close = close or difflib.get_close_matches(word.lower(), spelled, n=1)
+    return spelled[close[0]] if close else None
+
+
+def instead_of(word: str, words: Sequence[str]) -> Text:
+    """Say which word was probably meant; when none is like it, which ones there are."""
+    meant = nearest(word, words)
+    if meant is not None:
+        return Text("did you mean {word}?", word=meant)
+    return Text("known are {words}", words=list(words)) if words else Text("there are none")
+
+
+def _lines(texts: Sequence[Text]) -> Text:
+    # The template is made of places and line ends alone, so there is nothing in it to translate.
+    template = "\n".join(f"{{line{number}}}" for number in range(len(texts)))
+    return Text(template, **{f"line{number}": text for number, text in enumerate(texts)})
+
+
+def _on_one_line(words: str) -> str:
+    return words if words.isprintable() else repr(words)

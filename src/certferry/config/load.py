@@ -1,0 +1,137 @@
+"""The settings: from a file, or from the environment alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from certferry.config.certificates import read_certificates
+from certferry.config.check import read_accounts, read_acme, read_dns, read_state, read_verify
+from certferry.config.document import Document, Place, read_document
+from certferry.config.env_files import EnvFile, fill_in, read_env_file
+from certferry.config.files import Paths
+from certferry.config.find import find_file, usual_places
+from certferry.config.findings import REFERENCE, Finding, config_error
+from certferry.config.model import Settings
+from certferry.config.secrets import Secrets
+from certferry.config.table import Table
+from certferry.config.values import Read, word
+from certferry.errors import ConfigError
+from certferry.text import Text
+
+WITHOUT_FILE = Text("without a configuration file, the keys are taken from the environment")
+
+
+@dataclass(frozen=True, slots=True)
+class _Variable:
+    """A key that the no-file mode takes from the environment, under the first name that is set."""
+
+    account: str
+    key: str
+    names: tuple[str, ...]
+    what: Text
+
+
+_VARIABLES = (
+    _Variable("dnspod", "id", ("DP_Id",), Text("the id of a DNSPod API token")),
+    _Variable("dnspod", "token", ("DP_Key",), Text("the DNSPod API token itself")),
+    _Variable(
+        "qiniu",
+        "access_key",
+        ("QINIU_ACCESS_KEY", "QINIU_AK"),
+        Text("the access key (AK) of the Qiniu account"),
+    ),
+    _Variable(
+        "qiniu",
+        "secret_key",
+        ("QINIU_SECRET_KEY", "QINIU_SK"),
+        Text("the secret key (SK) of the Qiniu account"),
+    ),
+)
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """Read the settings from a file: the given one, or the first of the usual places.
+
+    Raises `ConfigError` with everything that is wrong, one finding per line.
+    """
+    found = find_file(path, environ)
+    if found is None:
+        raise ConfigError(
+            Text("there is no configuration; looked for {places}", places=usual_places(environ)),
+            hint=Text("name the file with --config FILE, or write certferry.toml here"),
+        )
+    return _read(read_document(found), environ)
+
+
+def from_environment(names: Sequence[str], environ: Mapping[str, str]) -> Settings:
+    """Make settings without a file: one lineage of these names, proven at DNSPod, served by Qiniu.
+
+    Raises `ConfigError` that names every variable that is missing, and every wrong name.
+    """
+    accounts: dict[str, dict[str, str]] = {}
+    findings: list[Finding] = []
+    for variable in _VARIABLES:
+        name = next((name for name in variable.names if environ.get(name)), None)
+        if name is None:
+            findings.append(_not_set(variable))
+        accounts.setdefault(variable.account, {})[variable.key] = f"env:{name}"
+    certificate = {"names": list(names), "dns": "dnspod", "deploy": [{"to": "qiniu"}]}
+    values = {"accounts": accounts, "certificates": [certificate]}
+    return _read(Document(None, values), environ, findings)
+
+
+def default_directory(environ: Mapping[str, str], user: int) -> Path:
+    """Give the directory of what certferry remembers, for a user id.
+
+    `$XDG_DATA_HOME/certferry` where that is set; else the system's for root, and the user's own.
+    """
+    chosen = environ.get("XDG_DATA_HOME")
+    if chosen:
+        return Path(chosen) / "certferry"
+    if user == 0:
+        return Path("/var/lib/certferry")
+    return Paths.beside(None, environ).home / ".local" / "share" / "certferry"
+
+
+def _read(
+    document: Document, environ: Mapping[str, str], findings: Sequence[Finding] = ()
+) -> Settings:
+    """Check everything there is to check, and only then complain."""
+    collected = list(findings)
+    root = Table(document.values, Place(document), collected)
+    paths = Paths.beside(document.path, environ)
+    env_files = root.take_list("env_files", _env_file(paths), (), empty=True)
+    acme = read_acme(root.table("acme"), paths)
+    dns = read_dns(root.table("dns"))
+    accounts = read_accounts(root.table("accounts"))
+    certificates, places = read_certificates(root, accounts, acme.key_type)
+    settings = Settings(
+        path=document.path,
+        state=read_state(root.table("state"), paths, default_directory(environ, os.geteuid())),
+        acme=acme,
+        dns=dns,
+        verify=read_verify(root.table("verify"), paths, dns),
+        accounts=MappingProxyType(accounts),
+        certificates=certificates,
+        places=MappingProxyType(places),
+        secrets=Secrets(fill_in(environ, env_files), paths),
+    )
+    root.done()
+    collected += [finding for file in env_files for finding in file.findings]
+    if collected:
+        raise config_error(collected, REFERENCE if document.path else WITHOUT_FILE)
+    return settings
+
+
+def _env_file(paths: Paths) -> Read[EnvFile]:
+    return lambda value: read_env_file(paths.resolve(word(value)))
+
+
+def _not_set(variable: _Variable) -> Finding:
+    return Finding(
+        None, None, "", " / ".join(variable.names), Text("not set: {what}", what=variable.what)
+    )

@@ -1,0 +1,96 @@
+"""The settings as the rest of certferry sees them: frozen, complete, in its own words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from certferry.config.addresses import ServerAddress
+from certferry.config.document import Place
+from certferry.config.secrets import SecretReference, Secrets
+from certferry.core.certificate import KeyType
+from certferry.core.desired import DesiredCertificate
+
+
+@dataclass(frozen=True, slots=True)
+class StateSettings:
+    """Where the SQLite database lies, and the key that encrypts private keys in it."""
+
+    path: Path
+    key_file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class AcmeSettings:
+    """Which CA is asked, and as whom. `directory` is a URL.
+
+    `ca_bundle` holds who signed the directory's own TLS certificate; `None` is the system's trust.
+    """
+
+    directory: str
+    key_type: KeyType
+    email: str | None = None
+    ca_bundle: Path | None = None
+    profile: str | None = None
+    eab_kid: str | None = None
+    eab_hmac_key: SecretReference | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DnsSettings:
+    """Whom to ask about zones, and how long to wait until a challenge record is seen everywhere.
+
+    No resolvers means the system's. `port` is where authoritative servers answer: another than 53
+    only in tests and sandboxes.
+    """
+
+    resolvers: tuple[ServerAddress, ...]
+    propagation_timeout: timedelta
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class VerifySettings:
+    """How the edges are looked at. No resolvers means the system's.
+
+    After `timeout`, "not served" is a failure; it is never a reason to retire anything.
+    """
+
+    resolvers: tuple[ServerAddress, ...]
+    port: int
+    ca_bundle: Path | None
+    timeout: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class AccountTable:
+    """An account as written, for the wiring to bind to the settings of the adapter it names.
+
+    `values` has everything but `type`, secrets as their references or literals; it never prints.
+    """
+
+    label: str
+    type: str
+    values: Mapping[str, object] = field(repr=False)
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything the operator declared. `path=None`: it came from the environment alone.
+
+    `accounts` go by label. `places` tells where each lineage is declared, for messages about it;
+    `places[lineage].below("deploy", n)` is its n-th deployment. `secrets` resolves references.
+    """
+
+    path: Path | None
+    state: StateSettings
+    acme: AcmeSettings
+    dns: DnsSettings
+    verify: VerifySettings
+    accounts: Mapping[str, AccountTable]
+    certificates: tuple[DesiredCertificate, ...]
+    places: Mapping[str, Place]
+    secrets: Secrets

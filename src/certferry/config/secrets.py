@@ -1,0 +1,188 @@
+"""References to secrets (`env:NAME`, `file:PATH`, `command:…`, `keyring:SERVICE/USER`) and what
+they lead to. Anything else is the secret itself, a literal.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from certferry.config.files import Paths, read_private_file
+from certferry.config.findings import nearest
+from certferry.core.secret import Secret
+from certferry.errors import ConfigError
+from certferry.text import Text
+
+SCHEMES = ("env", "file", "command", "keyring")
+
+COMMAND_TIMEOUT = timedelta(seconds=30)
+"""Enough for a password store that asks a server; not for a person who is asked for a PIN."""
+
+_LONGEST_COMPLAINT = 300
+"""Characters of a command's stderr that are shown, from its end, where the reason usually is."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretReference:
+    """Where a secret is, as written. A literal is one too, so it never prints."""
+
+    written: str = field(repr=False)
+
+    @property
+    def is_literal(self) -> bool:
+        """Tell whether it is the secret itself."""
+        scheme, colon, _ = self.written.partition(":")
+        return not colon or scheme not in SCHEMES
+
+
+class Secrets:
+    """Follows references, with the environment and the paths they are relative to."""
+
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        paths: Paths,
+        *,
+        command_timeout: timedelta = COMMAND_TIMEOUT,
+    ) -> None:
+        self._environ = dict(environ)
+        self._paths = paths
+        self._command_timeout = command_timeout
+
+    def resolve(self, reference: SecretReference) -> Secret:
+        """Give the secret. Raises `ConfigError` that says what is missing, and never a value."""
+        value = self._value(reference)
+        if not value:
+            raise ConfigError(Text("the secret is empty"))
+        return Secret(value)
+
+    def _value(self, reference: SecretReference) -> str:
+        if reference.is_literal:
+            return _literal(reference.written)
+        scheme, _, rest = reference.written.partition(":")
+        if not rest.strip():
+            raise ConfigError(Text("`{scheme}:` leads nowhere", scheme=scheme))
+        match scheme:
+            case "env":
+                return self._from_environment(rest)
+            case "file":
+                return self._from_file(rest)
+            case "command":
+                return self._from_command(rest)
+            case _:
+                return _from_keyring(rest)
+
+    def _from_environment(self, name: str) -> str:
+        value = self._environ.get(name)
+        if not value:
+            raise ConfigError(Text("the environment variable {name} is not set", name=name))
+        return value
+
+    def _from_file(self, written: str) -> str:
+        path = self._paths.resolve(written)
+        try:
+            data = read_private_file(path)
+        except ConfigError as exc:
+            raise ConfigError(Text("{path} {problem}", path=path, problem=exc.message)) from exc
+        return _without_final_newline(_decode(data, str(path)))
+
+    def _from_command(self, written: str) -> str:
+        arguments = _split(written)
+        program = arguments[0]
+        # Only the program is ever named: its arguments, like its output, may hold a secret.
+        try:
+            result = subprocess.run(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=self._command_timeout.total_seconds(),
+                env=self._environ,
+                cwd=self._paths.directory,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise ConfigError(
+                Text(
+                    "the command {program} was still running after {time}",
+                    program=program,
+                    time=self._command_timeout,
+                )
+            ) from None
+        except (OSError, ValueError) as exc:
+            reason = exc.strerror if isinstance(exc, OSError) else type(exc).__name__
+            raise ConfigError(
+                Text(
+                    "the command {program} cannot be run: {problem}",
+                    program=program,
+                    problem=reason,
+                )
+            ) from None
+        if result.returncode != 0:
+            raise _failed(program, result.returncode, result.stderr)
+        return _without_final_newline(_decode(result.stdout, program))
+
+
+def _literal(written: str) -> str:
+    """Let a literal pass, unless it looks like a reference whose kind is misspelled."""
+    scheme, colon, _ = written.partition(":")
+    meant = nearest(scheme.strip(), SCHEMES) if colon else None
+    if meant is not None:
+        raise ConfigError(Text("is no kind of reference; did you mean {meant}:?", meant=meant))
+    return written
+
+
+def _split(written: str) -> list[str]:
+    try:
+        return shlex.split(written)
+    except ValueError as exc:
+        raise ConfigError(
+            Text("the command cannot be read: {problem}", problem=str(exc).lower())
+        ) from None
+
+
+def _from_keyring(written: str) -> str:
+    service, slash, user = written.rpartition("/")
+    if not (service and slash and user):
+        raise ConfigError(Text("write keyring:SERVICE/USER"))
+    try:
+        import keyring
+        import keyring.errors
+    except ImportError:
+        raise ConfigError(
+            Text("needs the extra `keyring`: pip install 'certferry[keyring]'")
+        ) from None
+    try:
+        value = keyring.get_password(service, user)
+    except keyring.errors.KeyringError as exc:
+        raise ConfigError(
+            Text("the key ring cannot be opened: {problem}", problem=str(exc) or type(exc).__name__)
+        ) from exc
+    if value is None:
+        raise ConfigError(
+            Text("the key ring has nothing for {user} at {service}", user=user, service=service)
+        )
+    return str(value)
+
+
+def _decode(data: bytes, source: str) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise ConfigError(Text("what {source} gives is not UTF-8 text", source=source)) from None
+
+
+def _without_final_newline(value: str) -> str:
+    return re.sub(r"\r?\n\Z", "", value)
+
+
+def _failed(program: str, code: int, stderr: bytes) -> ConfigError:
+    words = stderr.decode(errors="replace")
+    shown = " ".join("".join(c if c.isprintable() else " " for c in words).split())
+    said = Text("the command {program} failed with exit code {code}", program=program, code=code)
+    if not shown:
+        return ConfigError(said)
+    return ConfigError(Text("{failure}: {words}", failure=said, words=shown[-_LONGEST_COMPLAINT:]))

@@ -1,0 +1,135 @@
+"""One table of the settings, taken key by key; what is wrong is collected, and reading goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
+
+from certferry.config.document import Place
+from certferry.config.findings import Finding, instead_of
+from certferry.config.values import Read, wrong_type
+from certferry.errors import ConfigError
+from certferry.text import Text
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+NOT_YET = Text("not supported by this version")
+
+
+class Table:
+    """Takes each key once. `done` reports the keys that nobody has taken."""
+
+    def __init__(self, values: Mapping[str, object], place: Place, findings: list[Finding]) -> None:
+        self.place = place
+        self._values = values
+        self._findings = findings
+        self._known: list[str] = []
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._values
+
+    def take(self, key: str, read: Read[T], default: D) -> T | D:
+        """Give the key's value; the default when it is absent or wrong."""
+        self.allow(key)
+        if key not in self._values:
+            return default
+        try:
+            return read(self._values[key])
+        except ConfigError as exc:
+            self.report(key, with_hint(exc))
+            return default
+
+    def take_list(
+        self, key: str, read: Read[T], default: D, *, instead: str = "", empty: bool = False
+    ) -> tuple[T, ...] | D:
+        """Give a list's items, without the wrong ones; each of those is reported at its line.
+
+        The word `instead` may stand in place of a list and means the default; `empty` allows a
+        list of nothing.
+        """
+        written = self.take(key, _list_or(instead, empty=empty), None)
+        if written is None:
+            return default
+        found = []
+        for number, value in enumerate(written):
+            try:
+                found.append(read(value))
+            except ConfigError as exc:
+                self.report(key, with_hint(exc), item=number)
+        return tuple(found)
+
+    def table(self, key: str) -> Table:
+        """Give a table inside this one; an empty one when it is absent or is no table."""
+        return Table(self.take(key, _a_table, {}), self.place.below(key), self._findings)
+
+    def tables(self, key: str) -> Iterator[Table]:
+        """Give the tables under `[[key]]`, in order; what is not one is reported."""
+        items = self.take(key, _tables_under(key), [])
+        for number, values in enumerate(items):
+            yield Table(values, self.place.below(key, number), self._findings)
+
+    def named_tables(self) -> Iterator[tuple[str, Table, Mapping[str, object]]]:
+        """Give every key of this table that holds a table, with its values as they stand."""
+        for key in self._values:
+            values = self.take(key, _a_table, None)
+            if values is not None:
+                yield key, Table(values, self.place.below(key), self._findings), values
+
+    def allow(self, *keys: str) -> None:
+        """Count these keys as known."""
+        self._known += keys
+
+    def not_yet(self, *keys: str) -> None:
+        """Refuse keys that belong to a later version."""
+        for key in keys:
+            if key in self._values:
+                self.allow(key)
+                self.report(key, NOT_YET)
+
+    def report(self, key: str, problem: Text, *, item: int | None = None) -> None:
+        """Note what is wrong with a key, or with one item of its list."""
+        self._findings.append(self.place.finding(key, problem, item=item))
+
+    def done(self) -> None:
+        """Report every key that nobody has taken, with the nearest one that could be meant."""
+        known = list(dict.fromkeys(self._known))
+        for key in self._values:
+            if key not in known:
+                self.report(key, Text("unknown key; {meant}", meant=instead_of(key, known)))
+
+
+def with_hint(exc: ConfigError) -> Text:
+    """Give an error's message with its hint behind it, for one line in a list of findings."""
+    if exc.hint is None:
+        return exc.message
+    return Text("{problem}; {hint}", problem=exc.message, hint=exc.hint)
+
+
+def _list_or(instead: str, *, empty: bool) -> Read[list[object] | None]:
+    def read(value: object) -> list[object] | None:
+        if instead and value == instead:
+            return None
+        if not isinstance(value, list):
+            wanted = Text('"{word}" or a list', word=instead) if instead else Text("a list")
+            raise wrong_type(wanted, value)
+        if not value and not empty:
+            raise ConfigError(Text("is an empty list"))
+        return value
+
+    return read
+
+
+def _a_table(value: object) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise wrong_type(Text("a table"), value)
+    return value
+
+
+def _tables_under(key: str) -> Read[list[Mapping[str, object]]]:
+    def read(value: object) -> list[Mapping[str, object]]:
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            raise ConfigError(Text("must be tables, each under its own [[…{key}]]", key=key))
+        return value
+
+    return read
