@@ -240,7 +240,6 @@ def test_every_attempt_waits_for_its_turn(service: httpd.HttpService) -> None:
         Fault.reset_after(),
         Fault.truncated(),
         Fault.delay(1),
-        Fault.too_many(),
     ],
     ids=lambda fault: f"{fault.kind.value} {fault.code or ''} {fault.content_type}",
 )
@@ -314,6 +313,18 @@ def test_a_write_turned_down_for_the_rate_is_repeated(
     assert [3] == waits.seconds
 
 
+def test_a_rate_limit_without_a_time_is_backed_off_from(
+    client: HttpClient, service: httpd.HttpService, waits: Waits
+) -> None:
+    """Rates are counted by the second, so the pauses are of seconds."""
+    service.faults.add(Fault.too_many(), times=3)
+
+    answer = client.exchange(_post(f"{service.url}/x"), repeatable=False)
+
+    assert 200 == answer.status
+    assert [1.0, 2.0, 4.0] == waits.seconds
+
+
 def test_a_date_in_retry_after_is_obeyed(
     client: HttpClient, service: httpd.HttpService, waits: Waits
 ) -> None:
@@ -349,7 +360,7 @@ def test_nonsense_in_retry_after_is_backed_off_from(
 
     client.exchange(_get(service.url), repeatable=True)
 
-    assert [0.2] == waits.seconds
+    assert [1.0] == waits.seconds
 
 
 def test_a_rate_limit_may_be_told_in_another_way(service: httpd.HttpService, waits: Waits) -> None:

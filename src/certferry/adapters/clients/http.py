@@ -28,6 +28,7 @@ TIMEOUTS = Timeouts(connect=timedelta(seconds=5), read=timedelta(seconds=15))
 POOL_SIZE = 16  # connections kept per host: two for each lineage that is worked on by default
 
 FIRST_BACK_OFF = 0.2  # seconds
+FIRST_BACK_OFF_OF_TOO_MANY = 1.0  # seconds: rates are counted by the second
 LONGEST_BACK_OFF = 5.0  # seconds
 LONGEST_RETRY_AFTER = 30.0  # seconds; who asks for more is told "later" instead of waited for
 
@@ -144,10 +145,13 @@ class HttpClient:
             outcome, repeatable=repeatable
         ):
             return None
-        asked = seconds_asked_for(outcome) if isinstance(outcome, Answer) else None
-        if asked is not None:
-            return asked if asked <= LONGEST_RETRY_AFTER else None
-        longest = min(FIRST_BACK_OFF * 2.0 ** (attempt - 1), LONGEST_BACK_OFF)
+        first = FIRST_BACK_OFF
+        if isinstance(outcome, Answer):
+            asked = seconds_asked_for(outcome)
+            if asked is not None:
+                return asked if asked <= LONGEST_RETRY_AFTER else None
+            first = FIRST_BACK_OFF_OF_TOO_MANY if self._too_many(outcome) else first
+        longest = min(first * 2.0 ** (attempt - 1), LONGEST_BACK_OFF)
         return longest * (1 + self._jitter()) / 2
 
     def _is_worth_repeating(self, outcome: Answer | Problem, *, repeatable: bool) -> bool:

@@ -1,0 +1,179 @@
+"""A CDN domain of Qiniu in certferry's words, and the wish for one in Qiniu's
+(Qiniu fact sheet §5.2 to §5.6).
+"""
+
+from __future__ import annotations
+
+from certferry.adapters.clients.qiniu_records import DomainRecord, HttpsConf
+from certferry.core.desired import HttpsWish, Kind
+from certferry.core.identifiers import WILDCARD
+from certferry.core.observed import DomainState, HttpsSettings, ObservedDomain
+from certferry.errors import DeployError, TargetBusy, TargetRejected
+from certferry.text import Text
+
+NOT_SERVED_BY_ITSELF = frozenset({"pan", "test"})
+"""Types of domains that take no certificate: children of a wildcard domain, and trial domains."""
+
+_STATES = {
+    "success": DomainState.READY,
+    "processing": DomainState.PROCESSING,
+    "failed": DomainState.FAILED,
+}
+
+
+def name_at_qiniu(domain: str) -> str:
+    """Spell a domain for Qiniu, whose wildcards begin with the dot."""
+    return domain.removeprefix("*") if domain.startswith(WILDCARD) else domain
+
+
+def name_here(name: str) -> str:
+    """Spell a domain of Qiniu's as certferry does."""
+    lowered = name.lower()
+    return f"*{lowered}" if lowered.startswith(".") else lowered
+
+
+def observe(domain: str, record: DomainRecord) -> ObservedDomain:
+    """Say what Qiniu told about a domain."""
+    unusable = why_unusable(domain, record)
+    state = _STATES.get(record.operating_state or "", DomainState.UNAVAILABLE)
+    problem = _failed_change(record) if state is DomainState.FAILED else None
+    return ObservedDomain(
+        domain=domain,
+        kind=Kind.CDN,
+        state=state if unusable is None else DomainState.UNAVAILABLE,
+        bound=record.bound,
+        https=_settings(record),
+        problem=unusable or problem,
+    )
+
+
+def why_unusable(domain: str, record: DomainRecord) -> DeployError | None:
+    """Say why a domain cannot be changed whatever one waits for, `None` when it can."""
+    if record.type == "pan":
+        parent = name_here(record.pare_domain or "")
+        return TargetRejected(
+            Text("{domain} takes its certificate from {parent}", domain=domain, parent=parent),
+            hint=Text("name the wildcard domain under `domains` in its place"),
+        )
+    if record.type == "test":
+        return TargetRejected(
+            Text("{domain} is a trial domain of Qiniu's own", domain=domain),
+            hint=Text("name a domain of yours under `domains`"),
+        )
+    if record.operating_state == "frozen" or record.uid_is_freezed:
+        return TargetRejected(
+            Text("{domain} is frozen at Qiniu", domain=domain),
+            hint=Text(
+                "Qiniu's console says why (unpaid bill, ICP filing, content); lift that first"
+            ),
+        )
+    if record.operating_state == "offlined":
+        return TargetRejected(
+            Text("{domain} is offline at Qiniu", domain=domain),
+            hint=Text("bring it online in Qiniu's console, or take it out of `domains`"),
+        )
+    return _why_not_by_self(domain, record)
+
+
+def _why_not_by_self(domain: str, record: DomainRecord) -> DeployError | None:
+    # While a change is carried out, whether another would be allowed says nothing about later.
+    if record.operating_state == "processing":
+        return None
+    if record.could_operate_by_self is False:
+        return TargetRejected(
+            Text("{domain} cannot be changed by self-service at Qiniu", domain=domain),
+            hint=Text("ask Qiniu's support, with the name of the domain, to lift the restriction"),
+        )
+    if record.operating_state not in _STATES:
+        return TargetRejected(
+            Text(
+                "{domain} is {state} at Qiniu", domain=domain, state=record.operating_state or "—"
+            ),
+            hint=Text("look at the domain in Qiniu's console"),
+        )
+    return None
+
+
+def must_be_at_rest(domain: str, record: DomainRecord) -> None:
+    """Refuse to write to a domain that Qiniu works on or that cannot be changed.
+
+    Raises `TargetBusy`, `TargetRejected`.
+    """
+    unusable = why_unusable(domain, record)
+    if unusable is not None:
+        raise unusable
+    if record.operating_state == "processing":
+        raise TargetBusy(
+            Text(
+                "Qiniu is still carrying out an earlier change of {domain} ({operation})",
+                domain=domain,
+                operation=record.operation_type or "—",
+            ),
+            hint=Text(
+                "changes take 5 to 15 minutes, at times hours; a later run goes on from here"
+            ),
+        )
+
+
+def wanted_conf(record: DomainRecord, cert_id: str, wish: HttpsWish) -> HttpsConf:
+    """Give what to send: the certificate, what is wished, and everything else as it is (§5.3).
+
+    Where HTTPS is switched on for the first time, nobody is redirected unless that is wished.
+    """
+    found = _settings(record)
+    return HttpsConf(
+        cert_id=cert_id,
+        force_https=_first(wish.force_https, found.force_https),
+        http2_enable=_first(wish.http2, found.http2),
+        tls_versions=wish.tls_versions or found.tls_versions,
+    )
+
+
+def is_in_force(record: DomainRecord, conf: HttpsConf) -> bool:
+    """Tell whether a domain is already as it is to be."""
+    found = _settings(record)
+    versions = None if conf.tls_versions is None else tuple(sorted(conf.tls_versions))
+    return (
+        record.bound == conf.cert_id
+        and bool(found.force_https) == conf.force_https
+        and bool(found.http2) == conf.http2_enable
+        and found.tls_versions == versions
+    )
+
+
+def _first(wished: bool | None, found: bool | None) -> bool:  # noqa: FBT001 - two of a kind
+    return bool(found if wished is None else wished)
+
+
+def _settings(record: DomainRecord) -> HttpsSettings:
+    """Read the settings; those of a domain without HTTPS are not in force and say nothing."""
+    if record.https is None or record.bound is None:
+        return HttpsSettings()
+    return HttpsSettings(
+        force_https=record.https.force_https,
+        http2=record.https.http2_enable,
+        tls_versions=record.https.versions,
+    )
+
+
+def _failed_change(record: DomainRecord) -> DeployError:
+    description = record.operating_state_desc or "—"
+    return TargetRejected(
+        Text(
+            "Qiniu could not carry out {operation}: {description}",
+            operation=record.operation_type or "—",
+            description=description,
+        ),
+        hint=_ADVICE.get(description, _LOOK),
+    )
+
+
+_LOOK = Text("look at the domain in Qiniu's console, or ask its support")
+_ADVICE = {
+    "verify https crt fail": Text(
+        "Qiniu found the certificate wanting; issue a new one with `certferry sync --renew`"
+    ),
+    "domain have no icp": Text(
+        "domains served in mainland China need an ICP filing: file it, or set another area"
+    ),
+}

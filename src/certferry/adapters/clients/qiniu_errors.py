@@ -1,0 +1,229 @@
+"""A call to Qiniu that did not succeed, as an error with a sentence, advice and X-Reqid.
+
+A code that is in the table of meanings is told by it, everything else by its status
+(Qiniu fact sheet §3).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+
+from certferry.adapters.clients.http import (
+    Answer,
+    HttpFailure,
+    answers_too_many,
+    is_server_error,
+    seconds_asked_for,
+)
+from certferry.adapters.clients.qiniu_codes import MEANINGS, Meaning
+from certferry.adapters.clients.qiniu_records import decode
+from certferry.errors import (
+    DeployError,
+    Retry,
+    TargetAccessDenied,
+    TargetRejected,
+    TargetUnavailable,
+)
+from certferry.text import Text
+
+SUCCESS_CODES = frozenset({None, 0, 200})
+TOO_MANY = frozenset({400039, 403024})
+KEPT_WORDS = 200  # characters of what the server says; the rest is no help to anybody
+IAM_PREFIX = "IAM-"  # keys of sub-accounts (§2.4)
+
+
+class QiniuFailure(Exception):
+    """A call that did not succeed. `error` is for the door, `code` for whoever can do something
+    about it on this side; `maybe_done`: Qiniu may have carried it out all the same.
+    """
+
+    def __init__(
+        self, error: DeployError, *, code: int | None = None, maybe_done: bool = False
+    ) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.code = code
+        self.maybe_done = maybe_done
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What was asked for, in words, of which host, with what kind of key: for the sentences."""
+
+    what: Text
+    host: str
+    with_iam_key: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer's outcome, as far as all of Qiniu's answers have one in common (§3)."""
+
+    status: int
+    code: int | None
+    words: str
+    request_id: str
+
+    @property
+    def is_success(self) -> bool:
+        """2xx, and no code that says otherwise. Words alone say nothing."""
+        return (
+            HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
+            and self.code in SUCCESS_CODES
+        )
+
+
+class _Said(msgspec.Struct, frozen=True):
+    code: Any = None
+    error: Any = None
+
+
+_LATER = Text("nothing needs to be done: a later run tries again")
+_NETWORK = Text("a later run tries again; if it stays so, look at network, proxy and clock")
+_CHECK_KEYS = Text(
+    "compare both with one pair in Qiniu's console (个人中心 → 密钥管理), which must be enabled,"
+    " and this machine's clock with the true time"
+)
+_CHECK_IAM_KEYS = Text(
+    "the access key is a sub-account's (it begins with IAM-): allow that one CDN, SSL certificates"
+    " and Kodo in Qiniu's console, or use a pair of the main account"
+)
+
+
+def read_reply(answer: Answer) -> Reply:
+    """Find code and words in an answer's body, which may have neither."""
+    said = _said(answer.body)
+    return Reply(
+        status=answer.status,
+        code=said.code if isinstance(said.code, int) else None,
+        words=_short(said.error),
+        request_id=answer.headers.get("X-Reqid", ""),
+    )
+
+
+def too_many(answer: Answer) -> bool:
+    """Tell whether Qiniu turned the request down for its rate alone: by status, or by code (§9)."""
+    return answers_too_many(answer) or (
+        answer.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN}
+        and read_reply(answer).code in TOO_MANY
+    )
+
+
+def explain_failure(call: Call, failure: HttpFailure) -> QiniuFailure:
+    """Say that no answer came."""
+    message = Text(
+        "Qiniu could not be asked for {what}: {problem}", what=call.what, problem=failure.problem
+    )
+    error = TargetUnavailable(message, hint=_NETWORK)
+    return QiniuFailure(error, maybe_done=failure.maybe_done)
+
+
+def explain_nonsense(call: Call, answer: Answer, problem: str) -> QiniuFailure:
+    """Say that an answer of success cannot be read; what was asked for is probably done."""
+    message = Text(
+        "Qiniu's answer about {what} cannot be read: {problem}", what=call.what, problem=problem
+    )
+    hint = _with_request_id(_LATER, read_reply(answer))
+    return QiniuFailure(TargetUnavailable(message, hint=hint), maybe_done=True)
+
+
+def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
+    """Say what an answer means that is not a success."""
+    reply = read_reply(answer)
+    meaning = MEANINGS.get(reply.code or reply.status)
+    if meaning is not None:
+        return QiniuFailure(_as_meant(call, reply, meaning), code=reply.code or reply.status)
+    if too_many(answer):
+        return QiniuFailure(_too_many(call, reply, seconds_asked_for(answer), now), code=reply.code)
+    if reply.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return QiniuFailure(_denied(call, reply), code=reply.code)
+    if is_server_error(answer):
+        return QiniuFailure(_broken(call, reply), code=reply.code, maybe_done=True)
+    return QiniuFailure(_refused(call, reply), code=reply.code)
+
+
+def _as_meant(call: Call, reply: Reply, meaning: Meaning) -> DeployError:
+    return meaning.error(
+        Text(
+            "Qiniu refused {what}: {meaning} ({answer})",
+            what=call.what,
+            meaning=Text(meaning.words),
+            answer=_in_its_own_words(reply),
+        ),
+        hint=_with_request_id(Text(meaning.advice), reply),
+    )
+
+
+def _too_many(call: Call, reply: Reply, seconds: float | None, now: datetime) -> DeployError:
+    return TargetUnavailable(
+        Text(
+            "Qiniu takes no more requests for the moment, among them {what} ({answer})",
+            what=call.what,
+            answer=_in_its_own_words(reply),
+        ),
+        hint=_with_request_id(
+            Text("another program may be using the same account; a later run tries again"), reply
+        ),
+        retry=None if seconds is None else Retry.at(now + timedelta(seconds=seconds)),
+    )
+
+
+def _denied(call: Call, reply: Reply) -> DeployError:
+    return TargetAccessDenied(
+        Text(
+            "{host} does not accept access_key and secret_key for {what} ({answer})",
+            host=call.host,
+            what=call.what,
+            answer=_in_its_own_words(reply),
+        ),
+        hint=_with_request_id(_CHECK_IAM_KEYS if call.with_iam_key else _CHECK_KEYS, reply),
+    )
+
+
+def _broken(call: Call, reply: Reply) -> DeployError:
+    return TargetUnavailable(
+        Text(
+            "Qiniu failed over {what} ({answer})", what=call.what, answer=_in_its_own_words(reply)
+        ),
+        hint=_with_request_id(_LATER, reply),
+    )
+
+
+def _refused(call: Call, reply: Reply) -> DeployError:
+    return TargetRejected(
+        Text("Qiniu refused {what} ({answer})", what=call.what, answer=_in_its_own_words(reply)),
+        hint=_with_request_id(None, reply),
+    )
+
+
+def _in_its_own_words(reply: Reply) -> Text:
+    number = reply.code if reply.code is not None else reply.status
+    if reply.words:
+        return Text("{number} {words}", number=number, words=reply.words)
+    return Text("{number}", number=number)
+
+
+def _with_request_id(advice: Text | None, reply: Reply) -> Text | None:
+    """Add what Qiniu's support asks for first (§1.9)."""
+    if not reply.request_id:
+        return advice
+    asked = Text("Qiniu's support asks for X-Reqid {id}", id=reply.request_id)
+    return asked if advice is None else Text("{advice}; {asked}", advice=advice, asked=asked)
+
+
+def _said(body: bytes) -> _Said:
+    try:
+        return decode(body, _Said)
+    except ValueError:  # an array, or no JSON: an answer without a code
+        return _Said()
+
+
+def _short(words: object) -> str:
+    text = " ".join(words.split()) if isinstance(words, str) else ""
+    # A server that quotes what it was sent could quote a key.
+    return "" if "PRIVATE KEY" in text else text[:KEPT_WORDS]

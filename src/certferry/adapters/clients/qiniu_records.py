@@ -1,0 +1,130 @@
+"""What Qiniu sends and is sent: the fields that certferry uses (Qiniu fact sheet §4.3, §5.1, §5.2).
+
+Everything but what names a thing may be missing or null; a private key is never asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+def decode(body: bytes, into: type[T]) -> T:
+    """Read JSON. Raises `ValueError` that says what is wrong where, and quotes nothing."""
+    try:
+        return msgspec.json.decode(body, type=into)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
+        raise ValueError(str(problem)) from None
+
+
+class CertificateRecord(msgspec.Struct, frozen=True):
+    """An upload in the list; moments are unix seconds."""
+
+    certid: str
+    name: str | None = None
+    dnsnames: tuple[str, ...] | None = None
+    not_before: int | None = None
+    not_after: int | None = None
+    create_time: int | None = None
+
+
+class CertificatePage(msgspec.Struct, frozen=True):
+    """A page of the list of certificates."""
+
+    certs: tuple[CertificateRecord, ...] | None = None
+    marker: str | None = None
+
+
+class Uploaded(msgspec.Struct, frozen=True):
+    """The answer to an upload. The third spelling of one id, after `certid` and `certId`."""
+
+    cert_id: Annotated[str, msgspec.Meta(min_length=1)] = msgspec.field(name="certID")
+
+
+class HttpsRecord(msgspec.Struct, frozen=True, rename="camel"):
+    """A domain's `https`: an empty `cert_id` means that it has none."""
+
+    cert_id: str | None = None
+    force_https: bool | None = None
+    http2_enable: bool | None = None
+    # The documents say string, the server wants and gives an array (§5.3).
+    tls_versions: tuple[str, ...] | str | None = None
+
+    @property
+    def versions(self) -> tuple[str, ...] | None:
+        """TLS versions in rising order, `None` when the domain does not report them."""
+        found = self.tls_versions or ()
+        listed = re.split(r"[,;\s]+", found) if isinstance(found, str) else found
+        return tuple(sorted(version for version in listed if version)) or None
+
+
+class DomainItem(msgspec.Struct, frozen=True):
+    """A domain in the list, which tells neither certificate nor settings."""
+
+    name: str
+    type: str | None = None
+
+
+class DomainPage(msgspec.Struct, frozen=True):
+    """A page of the list of domains."""
+
+    domains: tuple[DomainItem, ...] | None = None
+    marker: str | None = None
+
+
+class DomainRecord(msgspec.Struct, frozen=True, rename="camel"):
+    """A CDN or DCDN domain."""
+
+    name: str
+    type: str | None = None
+    operating_state: str | None = None
+    operating_state_desc: str | None = None
+    operation_type: str | None = None
+    could_operate_by_self: bool | None = None
+    uid_is_freezed: bool | None = None
+    pare_domain: str | None = None
+    https: HttpsRecord | None = None
+
+    @property
+    def bound(self) -> str | None:
+        """The id of the certificate in force, `None` without HTTPS."""
+        return (self.https.cert_id or None) if self.https else None
+
+
+class HttpsConf(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """The body of `httpsconf` and `sslize`. The three are always sent: whether Qiniu keeps or
+    resets what is left out is not known (§5.3).
+    """
+
+    cert_id: str
+    force_https: bool
+    http2_enable: bool
+    tls_versions: tuple[str, ...] | None = None
+
+
+class Upload(msgspec.Struct, frozen=True):
+    """The body of an upload. It holds the private key, so it has no repr of its own."""
+
+    name: str
+    common_name: str
+    ca: str
+    pri: str
+
+    def __repr__(self) -> str:
+        return f"Upload({self.name!r})"
+
+
+class BucketDomain(msgspec.Struct, frozen=True):
+    """A domain of a Kodo bucket; `domaintype` 0 is a CDN domain, 1 a source domain, 2 both (§6)."""
+
+    domain: str
+    domaintype: int | None = None
+
+    @property
+    def is_source(self) -> bool:
+        """Whether Kodo itself serves it."""
+        return self.domaintype in {1, 2}

@@ -1,0 +1,327 @@
+"""CDN and DCDN domains at Qiniu.
+
+API: the Qiniu fact sheet, from https://developer.qiniu.com/fusion.
+Permissions: a key pair that may read and change CDN domains and SSL certificates. Reading Kodo
+buckets as well lets certferry say that a domain is a bucket's source domain.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import count
+from typing import TypeVar
+
+from certferry.adapters.clients.qiniu import Hosts, QiniuClient
+from certferry.adapters.clients.qiniu_account import QiniuAccount
+from certferry.adapters.clients.qiniu_codes import (
+    NO_SUCH_CERTIFICATE,
+    NO_SUCH_DOMAIN,
+    UNCHANGED,
+)
+from certferry.adapters.clients.qiniu_domains import (
+    NOT_SERVED_BY_ITSELF,
+    is_in_force,
+    must_be_at_rest,
+    name_at_qiniu,
+    name_here,
+    observe,
+    wanted_conf,
+)
+from certferry.adapters.clients.qiniu_errors import QiniuFailure
+from certferry.adapters.clients.qiniu_records import (
+    CertificateRecord,
+    DomainRecord,
+    HttpsConf,
+    Upload,
+)
+from certferry.adapters.clients.qiniu_signing import Keys
+from certferry.core.certificate import Certificate, CertificateBundle
+from certferry.core.desired import HttpsWish, Kind
+from certferry.core.identifiers import covered_by
+from certferry.core.lineage import MARK, carries_mark, mark
+from certferry.core.observed import (
+    DomainState,
+    ObservedDomain,
+    ObservedTarget,
+    RemoteCertificate,
+    TargetRules,
+)
+from certferry.core.secret import Secret
+from certferry.errors import DeployError, TargetRejected
+from certferry.ports.progress import Pause
+from certferry.ports.target import DeployTarget, Look
+from certferry.text import Text
+
+MIN_REMAINING_DAYS = 30  # what users report; Qiniu gives no number (Qiniu fact sheet §4.1)
+
+LOST_ANSWERS = 3  # attempts at a write whose answer does not come
+PAUSE_AFTER_LOSS = 0.5  # seconds before looking; longer after each further loss
+
+_A_MARK = re.compile(rf"{MARK}-[a-z0-9.-]*-[0-9a-f]{{20}}")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """An account at Qiniu. The addresses are others only in tests and for mirrors."""
+
+    access_key: Secret
+    secret_key: Secret
+    api: str = "https://api.qiniu.com"
+    fusion: str = "https://fusion.qiniuapi.com"
+    uc: str = "https://uc.qiniuapi.com"
+    min_remaining_days: int = MIN_REMAINING_DAYS
+
+
+def connect(settings: Settings, *, pause: Pause, now: Callable[[], datetime]) -> DeployTarget:
+    """Give the target for an account: one for all deployments to it, since it holds their pace."""
+    hosts = Hosts(*(url.rstrip("/") for url in (settings.api, settings.fusion, settings.uc)))
+    keys = Keys(settings.access_key, settings.secret_key)
+    client = QiniuClient(keys, hosts, pause=pause, now=now)
+    return Qiniu(client, timedelta(days=settings.min_remaining_days), pause=pause)
+
+
+class Qiniu:
+    """The CDN and DCDN domains of one account. Safe to share between threads.
+
+    Writes whose answer is lost are looked for before they are made again.
+    """
+
+    def __init__(
+        self,
+        client: QiniuClient,
+        min_remaining: timedelta,
+        *,
+        pause: Pause,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._rules = TargetRules(min_remaining)
+        self._pause = pause
+        self._account = QiniuAccount(client, clock)
+        self._uploading = threading.Lock()
+
+    def observe(self, look: Look) -> ObservedTarget:
+        """Read the domains, and find our copies by mark, names and dates."""
+        _must_be_served_here(look.kind)
+        with _door():
+            found = self._covered(look) if look.domains is None else self._named(look.domains)
+            return ObservedTarget(
+                rules=self._rules, domains=tuple(found), remotes=tuple(self._remotes(look))
+            )
+
+    def upload(self, lineage: str, bundle: CertificateBundle) -> str:
+        """Adopt the copy that is there, or upload one. One upload at a time for the account."""
+        certificate = bundle.certificate
+        upload = Upload(
+            name=mark(lineage, certificate.fingerprint),
+            common_name=certificate.common_name or certificate.names[0],
+            ca=bundle.fullchain_pem,
+            pri=bundle.privkey_pem.reveal(),
+        )
+        with _door(), self._uploading:
+            return self._find_upload(lineage, certificate) or self._until_settled(
+                lambda: self._upload(upload, certificate),
+                lambda: self._find_upload(lineage, certificate, anew=True),
+            )
+
+    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> None:
+        """Switch HTTPS on, or change it, unless the domain is as wished already."""
+        _must_be_served_here(kind)
+        with _door():
+            record = self._read(domain)
+            must_be_at_rest(domain, record)
+            conf = wanted_conf(record, remote_id, https)
+            if not is_in_force(record, conf):
+                self._until_settled(
+                    lambda: self._change(record, conf), lambda: self._is_taken(record, conf)
+                )
+
+    def retire(self, remote_id: str, label: str) -> bool:
+        """Remove a copy whose name is the label, which must be a mark of ours."""
+        with _door():
+            record = self._certificate(remote_id)
+            if record is None:
+                return False
+            if not _A_MARK.fullmatch(label) or record.name != label:
+                raise _not_ours(remote_id, label)
+            return self._until_settled(
+                lambda: self._remove(remote_id), lambda: self._is_gone(remote_id)
+            )
+
+    # --- domains
+
+    def _covered(self, look: Look) -> Iterator[ObservedDomain]:
+        for item in self._account.domains():
+            domain = name_here(item.name)
+            if item.type in NOT_SERVED_BY_ITSELF or not covered_by(look.names, domain):
+                continue
+            try:
+                record = self._client.read_domain(item.name)
+            except QiniuFailure as failure:
+                # Removed a moment ago, and nobody asked for it by name.
+                if failure.code not in NO_SUCH_DOMAIN:
+                    raise
+            else:
+                yield observe(domain, record)
+
+    def _named(self, domains: tuple[str, ...]) -> Iterator[ObservedDomain]:
+        for domain in domains:
+            try:
+                record = self._read(domain)
+            except TargetRejected as error:
+                yield ObservedDomain(domain, Kind.CDN, DomainState.UNAVAILABLE, problem=error)
+            else:
+                yield observe(domain, record)
+
+    def _read(self, domain: str) -> DomainRecord:
+        """Read a domain; one that is not a CDN domain is said to be what it is."""
+        name = name_at_qiniu(domain)
+        try:
+            return self._client.read_domain(name)
+        except QiniuFailure as failure:
+            bucket = self._account.bucket_of(name) if failure.code in NO_SUCH_DOMAIN else None
+            raise failure.error if bucket is None else _is_source(domain, bucket) from None
+
+    def _change(self, record: DomainRecord, conf: HttpsConf) -> bool:
+        """Write, choosing the call by what the domain has: neither stands in for the other."""
+        write = self._client.sslize if record.bound is None else self._client.httpsconf
+        try:
+            write(record.name, conf)
+        except QiniuFailure as failure:
+            if failure.code != UNCHANGED:
+                raise
+        return True
+
+    def _is_taken(self, before: DomainRecord, conf: HttpsConf) -> bool | None:
+        """Whether a change went through: the domain was at rest before, so work means ours."""
+        now = self._client.read_domain(before.name)
+        return now.operating_state == "processing" or is_in_force(now, conf) or None
+
+    # --- certificates
+
+    def _remotes(self, look: Look) -> Iterator[RemoteCertificate]:
+        for record in self._in_order():
+            for certificate in look.known:
+                if _is_copy(record, look.lineage, certificate):
+                    yield RemoteCertificate(
+                        record.certid,
+                        mark(look.lineage, certificate.fingerprint),
+                        certificate.fingerprint,
+                        certificate.not_after,
+                    )
+
+    def _find_upload(
+        self, lineage: str, certificate: Certificate, *, anew: bool = False
+    ) -> str | None:
+        copies = (r for r in self._in_order(anew=anew) if _is_copy(r, lineage, certificate))
+        return next((record.certid for record in copies), None)
+
+    def _in_order(self, *, anew: bool = False) -> list[CertificateRecord]:
+        """List oldest first, so that everybody adopts the same one of two equal uploads."""
+        found = self._account.certificates(anew=anew).values()
+        return sorted(found, key=lambda record: (record.create_time or 0, record.certid))
+
+    def _upload(self, upload: Upload, certificate: Certificate) -> str:
+        cert_id = self._client.upload_certificate(upload)
+        self._account.note_uploaded(
+            CertificateRecord(
+                certid=cert_id,
+                name=upload.name,
+                dnsnames=certificate.names,
+                not_before=int(certificate.not_before.timestamp()),
+                not_after=int(certificate.not_after.timestamp()),
+            )
+        )
+        return cert_id
+
+    def _certificate(self, remote_id: str) -> CertificateRecord | None:
+        listed = self._account.certificates().get(remote_id)
+        return listed or self._account.certificates(anew=True).get(remote_id)
+
+    def _remove(self, remote_id: str) -> bool:
+        try:
+            self._client.delete_certificate(remote_id)
+        except QiniuFailure as failure:
+            if failure.code != NO_SUCH_CERTIFICATE:
+                raise
+            return False
+        self._account.note_removed(remote_id)
+        return True
+
+    def _is_gone(self, remote_id: str) -> bool | None:
+        return remote_id not in self._account.certificates(anew=True) or None
+
+    def _until_settled(self, write: Callable[[], T], look: Callable[[], T | None]) -> T:
+        """Write; when the answer is lost, look whether it was done before doing it again."""
+        for attempt in count(1):
+            try:
+                return write()
+            except QiniuFailure as failure:
+                if not failure.maybe_done:
+                    raise
+                lost = failure
+            self._pause(PAUSE_AFTER_LOSS * attempt)
+            found = look()
+            if found is not None:
+                return found
+            if attempt == LOST_ANSWERS:
+                break
+        raise lost
+
+
+@contextmanager
+def _door() -> Iterator[None]:
+    """Let nothing of the client's pass but the error it made for the door."""
+    try:
+        yield
+    except QiniuFailure as failure:
+        raise failure.error from None
+
+
+def _must_be_served_here(kind: Kind) -> None:
+    if kind not in (Kind.AUTO, Kind.CDN):
+        raise TargetRejected(
+            Text('certferry does not deploy to domains of kind "{kind}" yet', kind=kind.value),
+            hint=Text('set kind = "cdn" for a CDN or DCDN domain, or leave it out'),
+        )
+
+
+def _is_copy(record: CertificateRecord, lineage: str, certificate: Certificate) -> bool:
+    """Tell an upload of ours by its mark; what else the list says of it must agree."""
+    names = {name.lower() for name in record.dnsnames or certificate.names}
+    return (
+        carries_mark(record.name or "", lineage, certificate.fingerprint)
+        and names == set(certificate.names)
+        and record.not_before in {None, int(certificate.not_before.timestamp())}
+        and record.not_after in {None, int(certificate.not_after.timestamp())}
+    )
+
+
+def _not_ours(remote_id: str, label: str) -> DeployError:
+    return TargetRejected(
+        Text(
+            "certificate {id} at Qiniu does not carry our mark {label}", id=remote_id, label=label
+        ),
+        hint=Text("certferry removes only what it uploaded; look at it in Qiniu's console"),
+    )
+
+
+def _is_source(domain: str, bucket: str) -> DeployError:
+    return TargetRejected(
+        Text(
+            "{domain} is a source domain of the Kodo bucket {bucket}, not a CDN domain",
+            domain=domain,
+            bucket=bucket,
+        ),
+        hint=Text(
+            "add it in Qiniu's console as a CDN domain, or bind the certificate there under Kodo"
+        ),
+    )

@@ -1,0 +1,114 @@
+"""What the tests of everything Qiniu share: a stand-in with an account, and time that obeys."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from certferry.adapters.clients.http_problems import Timeouts
+from certferry.adapters.clients.qiniu import Hosts, QiniuClient
+from certferry.adapters.clients.qiniu_signing import Keys
+from certferry.adapters.targets.qiniu import Qiniu
+from certferry.core.certificate import CertificateBundle, parse_bundle
+from certferry.core.secret import Secret
+from certferry.sandbox.authority import Issued
+from certferry.sandbox.faults import Fault
+from certferry.sandbox.qiniu import QiniuService
+from tests.sandbox import qiniu_calls
+from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY, START
+
+WWW = "www.example.com"
+REQUEST_ID = "req-4711"
+MIN_REMAINING = timedelta(days=30)
+SHORT = Timeouts(connect=timedelta(seconds=2), read=timedelta(seconds=0.3))
+
+
+class Time:
+    """Time that passes only where somebody pauses. `pauses` lists the seconds."""
+
+    def __init__(self) -> None:
+        self.pauses: list[float] = []
+        self._passed = 0.0
+        self._lock = threading.Lock()
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass at once."""
+        with self._lock:
+            self.pauses.append(seconds)
+            self._passed += seconds
+
+    def clock(self) -> float:
+        """Give the seconds since the beginning."""
+        with self._lock:
+            return self._passed
+
+    def now(self) -> datetime:
+        """Give the moment."""
+        return START + timedelta(seconds=self.clock())
+
+
+@dataclass
+class Place:
+    """A stand-in of Qiniu, and clients of one account there."""
+
+    service: QiniuService
+    time: Time = field(default_factory=Time)
+
+    def client(
+        self, *, hosts: Hosts | None = None, access_key: str = ACCESS_KEY, secret: str = SECRET_KEY
+    ) -> QiniuClient:
+        """Give a client: of this account, on the stand-in's three hosts, unless told otherwise."""
+        return QiniuClient(
+            Keys(Secret(access_key), Secret(secret)),
+            hosts or Hosts(self.service.api_url, self.service.fusion_url, self.service.uc_url),
+            pause=self.time.pause,
+            now=self.time.now,
+            clock=self.time.clock,
+            timeouts=SHORT,
+        )
+
+    def target(self) -> Qiniu:
+        """Give the target, as a process of its own would have it."""
+        return Qiniu(self.client(), MIN_REMAINING, pause=self.time.pause, clock=self.time.clock)
+
+    def count(self, pattern: str) -> int:
+        """Count the requests whose "METHOD /path" matches."""
+        return len(self.service.requests(pattern))
+
+    def labels(self) -> list[str]:
+        """Give the names of the certificates that are there, oldest first."""
+        return [stored.name for stored in self.service.certificates.stored()]
+
+
+@contextmanager
+def open_place(*, strict: bool = True) -> Iterator[Place]:
+    """Start a stand-in whose changes take no time unless a test holds them."""
+    time = Time()
+    service = QiniuService(clock=time.now, strict=strict, processing_time=timedelta(0))
+    service.trust(qiniu_calls.authority().root_pem)
+    service.add_account(ACCESS_KEY, SECRET_KEY)
+    with service:
+        yield Place(service, time)
+
+
+def bundle_of(issued: Issued) -> CertificateBundle:
+    """Read an issued certificate as the store would hold it."""
+    return parse_bundle(issued.fullchain_pem, Secret(issued.privkey_pem))
+
+
+def bundle(*names: str, **options: Any) -> CertificateBundle:
+    """Issue a certificate that the stand-in takes, unless the options say otherwise."""
+    return bundle_of(qiniu_calls.issue(*names, **options))
+
+
+def refusal(status: int, code: int | None = None, words: str = "its words", **more: Any) -> Fault:
+    """Make Qiniu answer with an error in place of doing the work."""
+    body = {"error": words, **more} | ({} if code is None else {"code": code})
+    return Fault.status(
+        status, json.dumps(body, ensure_ascii=False).encode(), headers=[("X-Reqid", REQUEST_ID)]
+    )
