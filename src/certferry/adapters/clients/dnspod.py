@@ -1,0 +1,181 @@
+"""DNSPod's zones and TXT records, as its token API shows and changes them."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from certferry.adapters.clients.dnspod_calls import DnspodCalls, as_text
+from certferry.adapters.clients.dnspod_errors import (
+    DONE,
+    NO_DOMAINS,
+    NO_RECORDS,
+    RECORD_GONE,
+    TTL_REFUSED,
+    Reply,
+    error_of,
+)
+
+PAGE = 500  # items; the most that the international sibling gives at once (fact sheet §1.8)
+TTL = 600  # seconds; the free plans' minimum (fact sheet §1.5)
+MINIMUM_TTL = "记录TTL最低"  # its name in Domain.Purview (fact sheet §1.5)
+NUMBER = re.compile(r"[0-9]{1,15}")
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """A domain of the account. `name` is in A-labels; `status` is enable, pause, spam or lock."""
+
+    id: str
+    name: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class TxtRecord:
+    """A TXT record; `host` is what stands left of the zone, `@` for nothing."""
+
+    id: str
+    host: str
+    value: str
+    is_enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """A call that gives a list in pages: its fields, and its code for "nothing there"."""
+
+    action: str
+    items: str
+    total: str
+    empty: str
+
+
+_DOMAINS = _Listing("Domain.List", "domains", "domain_total", NO_DOMAINS)
+_RECORDS = _Listing("Record.List", "records", "record_total", NO_RECORDS)
+
+
+class DnspodClient:
+    """The domains of one account. `line` is the default line's name. Safe to share between threads.
+
+    Its methods raise `DnsAccessDenied`, `DnsRejected` and `DnsUnavailable`; the writing ones also
+    `OutcomeUnknown`. `about` is the name to mention in errors.
+    """
+
+    def __init__(self, calls: DnspodCalls, line: str) -> None:
+        self._calls = calls
+        self._line = line
+        self._minimum_ttls: dict[str, int] = {}
+
+    def zones(self, about: str) -> list[Zone]:
+        """List every domain of the account (Domain.List)."""
+        return [
+            Zone(
+                id=as_text(item.get("id")),
+                name=(as_text(item.get("punycode")) or as_text(item.get("name"))).lower(),
+                status=as_text(item.get("status")).lower(),
+            )
+            for item in self._pages(_DOMAINS, about, type="all")
+        ]
+
+    def txt_records(self, zone_id: str, host: str, about: str) -> list[TxtRecord]:
+        """List the TXT records at exactly this host (Record.List).
+
+        A new record may be missing here for about 30 seconds (fact sheet §1.7).
+        """
+        items = self._pages(_RECORDS, about, domain_id=zone_id, sub_domain=host)
+        return [
+            TxtRecord(
+                id=as_text(item.get("id")),
+                host=host,
+                value=as_text(item.get("value")),
+                is_enabled=as_text(item.get("enabled")) != "0",
+            )
+            for item in items
+            if item.get("type") == "TXT" and as_text(item.get("name")).lower() == host
+        ]
+
+    def create_txt(self, zone_id: str, host: str, value: str, about: str) -> str | None:
+        """Write a TXT record and give its id, or `None` when the identical one is there already.
+
+        A TTL that the domain's plan does not allow is raised to the plan's minimum once.
+        """
+        ttl = self._minimum_ttls.get(zone_id, TTL)
+        reply = self._create(zone_id, host, value, ttl, about)
+        if reply.code in TTL_REFUSED:
+            minimum = self._minimum_ttl(zone_id, about)
+            if minimum > ttl:
+                reply = self._create(zone_id, host, value, minimum, about)
+        if reply.says_exists:
+            return None
+        record = _settled(reply, about).body.get("record")
+        return as_text(record.get("id")) or None if isinstance(record, dict) else None
+
+    def remove(self, zone_id: str, record_id: str, about: str) -> bool:
+        """Remove a record by its id, and tell whether it was there (Record.Remove)."""
+        reply = self._calls.write("Record.Remove", about, domain_id=zone_id, record_id=record_id)
+        if reply.code == RECORD_GONE and not reply.is_denied:
+            return False
+        _settled(reply, about)
+        return True
+
+    def _create(self, zone_id: str, host: str, value: str, ttl: int, about: str) -> Reply:
+        return self._calls.write(
+            "Record.Create",
+            about,
+            domain_id=zone_id,
+            sub_domain=host,
+            record_type="TXT",
+            record_line=self._line,
+            value=value,
+            ttl=ttl,
+        )
+
+    def _minimum_ttl(self, zone_id: str, about: str) -> int:
+        """Learn the least TTL that the domain's plan allows (Domain.Purview); 0 if it says none."""
+        reply = self._calls.read("Domain.Purview", about, domain_id=zone_id)
+        for item in _items(_settled(reply, about), "purview"):
+            if item.get("name") == MINIMUM_TTL:
+                self._minimum_ttls[zone_id] = max(TTL, _number(item.get("value")) or 0)
+        return self._minimum_ttls.get(zone_id, 0)
+
+    def _pages(self, listing: _Listing, about: str, **params: str) -> list[dict[str, Any]]:
+        """Read a list to its end, which is an empty page, the told total, or nothing new."""
+        found: dict[str, dict[str, Any]] = {}
+        while True:
+            reply = self._calls.read(
+                listing.action, about, **params, offset=len(found), length=PAGE
+            )
+            if reply.code == listing.empty:
+                break
+            before = len(found)
+            for item in _items(_settled(reply, about), listing.items):
+                found[as_text(item.get("id"))] = item
+            if len(found) == before or len(found) >= _total(reply, listing.total):
+                break
+        return list(found.values())
+
+
+def _settled(reply: Reply, about: str) -> Reply:
+    if reply.code == DONE:
+        return reply
+    raise error_of(reply, about)
+
+
+def _items(reply: Reply, key: str) -> list[dict[str, Any]]:
+    items = reply.body.get(key)
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+
+
+def _total(reply: Reply, key: str) -> float:
+    """Give how many items a list has in all; endless when the answer does not say."""
+    info = reply.body.get("info")
+    total = _number(info.get(key)) if isinstance(info, dict) else None
+    return math.inf if total is None else total
+
+
+def _number(value: object) -> int | None:
+    written = as_text(value)
+    return int(written) if NUMBER.fullmatch(written) else None

@@ -1,0 +1,196 @@
+"""How DNSPod's token API is called, by the rules that keep an account from being banned.
+
+One call at a time and few per second; credentials are never sent again once they were refused;
+every call carries the documented User-Agent (DNSPod fact sheet §1.2).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlencode
+
+from certferry.adapters.clients.dnspod_errors import LIMITED, Reply, error_of
+from certferry.adapters.clients.http import Answer, HttpClient, HttpFailure, Request
+from certferry.core.secret import MASK, Secret
+from certferry.errors import DnsAccessDenied, DnsError, DnsUnavailable, Retry
+from certferry.ports.progress import Pause
+from certferry.text import Text
+
+PAUSES_IN_DOUBT = (1.0, 3.0)  # seconds before each repetition of a read that cannot be parsed
+RESTS = (60.0, 60.0)  # seconds of silence after too many calls (fact sheet §1.4)
+LONG_REST = timedelta(minutes=10)  # until the next run, when the short ones were not enough
+STOP_CHECK = 0.5  # seconds between looks at whether the run was stopped, while others call
+
+Params = Mapping[str, str | int]
+
+
+class OutcomeUnknown(Exception):
+    """A write was sent, and no answer says whether it was carried out."""
+
+    def __init__(self, problem: Text) -> None:
+        super().__init__(str(problem))
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    """A call without a usable answer."""
+
+    problem: Text
+    maybe_done: bool
+    pauses: tuple[float, ...] = ()
+
+
+class DnspodCalls:
+    """Calls with one account's token. Safe to share between threads.
+
+    Its methods raise `DnsUnavailable`, `DnsAccessDenied` without sending anything when the token
+    was refused before, and what `pause` raises. A refusal is remembered as long as the object
+    lives. `about` is the name to mention in errors.
+    """
+
+    def __init__(
+        self,
+        *,
+        api: str,
+        token_id: str,
+        token: Secret,
+        user_agent: str,
+        http: HttpClient,
+        pause: Pause,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._api = api.rstrip("/")
+        self._token_id = token_id
+        self._token = token
+        self._user_agent = user_agent
+        self._http = http
+        self._pause = pause
+        self._now = now
+        self._turn = threading.Lock()
+        self._denied: DnsError | None = None
+
+    def read(self, action: str, about: str, **params: str | int) -> Reply:
+        """Ask until there is an answer, within reason."""
+        for attempt in itertools.count():
+            outcome = self._call(action, params, about, repeatable=True)
+            if attempt == len(outcome.pauses):
+                break
+            self._pause(outcome.pauses[attempt])
+        if isinstance(outcome, _Lost):
+            raise _unavailable(outcome.problem, about)
+        return outcome
+
+    def write(self, action: str, about: str, **params: str | int) -> Reply:
+        """Ask once. Raises `OutcomeUnknown` when it may have been done or not."""
+        outcome = self._call(action, params, about, repeatable=False)
+        if isinstance(outcome, _Lost):
+            if outcome.maybe_done:
+                raise OutcomeUnknown(outcome.problem)
+            raise _unavailable(outcome.problem, about)
+        if outcome.is_in_doubt:
+            raise OutcomeUnknown(error_of(outcome, about).message)
+        return outcome
+
+    def _call(self, action: str, params: Params, about: str, *, repeatable: bool) -> Reply | _Lost:
+        """Make a call when it is our turn; after too many calls rest, and the others rest too."""
+        with self._our_turn():
+            for rest in (0.0, *RESTS):
+                if rest:
+                    self._pause(rest)
+                outcome = self._exchange(action, params, about, repeatable=repeatable)
+                if isinstance(outcome, _Lost) or outcome.code != LIMITED:
+                    return outcome
+        error = error_of(outcome, about)
+        error.retry = Retry.at(self._now() + LONG_REST)
+        raise error
+
+    @contextlib.contextmanager
+    def _our_turn(self) -> Iterator[None]:
+        while not self._turn.acquire(timeout=STOP_CHECK):
+            self._pause(0)  # notices that the run was stopped
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def _exchange(
+        self, action: str, params: Params, about: str, *, repeatable: bool
+    ) -> Reply | _Lost:
+        if self._denied is not None:
+            raise DnsAccessDenied(
+                Text("DNSPod is not asked again: {earlier}", earlier=self._denied.message),
+                hint=self._denied.hint,
+            )
+        try:
+            answer = self._http.exchange(
+                lambda: self._request(action, params), repeatable=repeatable
+            )
+        except HttpFailure as exc:
+            return _Lost(exc.problem, maybe_done=exc.maybe_done)
+        outcome = self._parse(action, answer)
+        if isinstance(outcome, Reply) and outcome.is_denied:
+            self._denied = error_of(outcome, about)
+        return outcome
+
+    def _request(self, action: str, params: Params) -> Request:
+        form = {
+            "login_token": f"{self._token_id},{self._token.reveal()}",
+            "format": "json",
+            "lang": "en",
+            "error_on_empty": "no",
+            **params,
+        }
+        headers = {
+            "User-Agent": self._user_agent,
+            "Content-Type": "application/x-www-form-urlencoded",
+        }
+        return Request("POST", f"{self._api}/{action}", headers, urlencode(form).encode())
+
+    def _parse(self, action: str, answer: Answer) -> Reply | _Lost:
+        """Read an answer, whatever its Content-Type says (fact sheet §1.1)."""
+        if answer.status != HTTPStatus.OK:
+            return _Lost(
+                Text(
+                    "DNSPod answered {action} with HTTP status {status}",
+                    action=action,
+                    status=answer.status,
+                ),
+                maybe_done=answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR,
+            )
+        body = _parse_json(answer.body)
+        status = body.get("status")
+        if not isinstance(status, dict) or not as_text(status.get("code")):
+            problem = Text("DNSPod's answer to {action} cannot be read", action=action)
+            return _Lost(problem, maybe_done=True, pauses=PAUSES_IN_DOUBT)
+        words = as_text(status.get("message")).replace(self._token.reveal(), MASK)
+        return Reply(action, as_text(status["code"]), words, body)
+
+
+def _parse_json(raw: bytes) -> dict[str, Any]:
+    """Give an object, an empty one when it is none."""
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def as_text(value: object) -> str:
+    """Read a scalar: strings and numbers stand for one another (fact sheet §1.1)."""
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+
+
+def _unavailable(problem: Text, about: str) -> DnsUnavailable:
+    return DnsUnavailable(
+        Text("{about}: {problem}", about=about, problem=problem),
+        hint=Text("try again in some minutes, and check the way from this host to DNSPod"),
+    )

@@ -1,0 +1,265 @@
+"""DNS at DNSPod, through its token API.
+
+API reference: https://docs.dnspod.cn/api/. DNSPod calls it traditional and may end it one day.
+Permissions: a DNSPod token of the main account that owns the domain; tokens cannot be narrowed.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from certferry import __version__
+from certferry.adapters.clients.dnspod import DnspodClient, TxtRecord, Zone
+from certferry.adapters.clients.dnspod_calls import DnspodCalls, OutcomeUnknown
+from certferry.adapters.clients.http import HttpClient
+from certferry.adapters.clients.pacing import Pacer
+from certferry.core import identifiers
+from certferry.core.secret import Secret
+from certferry.errors import ConfigError, DnsError, DnsRejected, DnsUnavailable, ZoneNotFound
+from certferry.ports.dns import DnsProvider
+from certferry.ports.progress import Pause
+from certferry.text import Text
+
+log = logging.getLogger(__name__)
+
+REQUESTS_PER_SECOND = 2.0  # what DNSPod allows is not published; this is modest (fact sheet §1.2)
+NO_CONTACT = "nobody@certferry.invalid"  # the form is required, an address nobody reads is honest
+CONTACT = re.compile(r"[!-'*-~]+@[!-'*-~]+")  # ASCII without spaces and parentheses
+
+# Seconds between looks for a new record, which lists show after about 30 (fact sheet §1.7).
+INDEX_PAUSES = (1.0, 2.0, 4.0, 8.0, 12.0, 13.0)
+PAUSES_AFTER_LOSS = (1.0, 3.0)  # seconds before each repetition of a removal
+CREATE_ATTEMPTS = 2
+NAMED = 5  # zones that a message names
+
+BLOCKED = {
+    "pause": (Text("paused"), Text("resume it at console.dnspod.cn")),
+    "spam": (Text("banned"), Text("ask DNSPod's support why")),
+    "lock": (Text("locked"), Text("unlock it at console.dnspod.cn")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an operator writes under `[accounts.<label>]`.
+
+    `id` is a short number, `token` 32 hexadecimal digits. `contact` is a mail address at which
+    DNSPod can reach who runs certferry. `line` is the default line's name: `default` at
+    api.dnspod.com.
+    """
+
+    id: Secret
+    token: Secret
+    api: str = "https://dnsapi.cn"
+    contact: str = ""
+    line: str = "默认"
+    requests_per_second: float = REQUESTS_PER_SECOND
+
+
+def connect(
+    settings: Settings, *, pause: Pause, now: Callable[[], datetime], contact: str = ""
+) -> DnsProvider:
+    """Give the provider of one account; `contact` stands in when the settings name none.
+
+    Nothing is sent yet. Raises `ConfigError` for what can be no token, or no mail address.
+    """
+    token_id, token = settings.id.reveal().strip(), settings.token.reveal().strip()
+    _must_be_a_token(token_id, token)
+    pace = Pacer(_must_be_positive(settings.requests_per_second), pause=pause)
+    calls = DnspodCalls(
+        api=settings.api,
+        token_id=token_id,
+        token=Secret(token),
+        user_agent=user_agent(settings.contact or contact or NO_CONTACT),
+        http=HttpClient(pace=pace, pause=pause),
+        pause=pause,
+        now=now,
+    )
+    return Dnspod(DnspodClient(calls, settings.line), pause)
+
+
+def user_agent(contact: str) -> str:
+    """Give the form that DNSPod requires; another may get the account banned (fact sheet §1.2)."""
+    if not CONTACT.fullmatch(contact):
+        raise ConfigError(
+            Text("{contact} is not a mail address that DNSPod accepts", contact=repr(contact)),
+            hint=Text("write `contact` like ops@example.com"),
+        )
+    return f"certferry/{__version__} ({contact})"
+
+
+def _must_be_a_token(token_id: str, token: str) -> None:
+    if token_id.startswith("AKID"):
+        raise ConfigError(
+            Text("the `id` of the DNSPod account is a key of Tencent Cloud (AKID…)"),
+            hint=Text(
+                "DNSPod's token API wants a DNSPod token: make one at console.dnspod.cn (API keys, "
+                "DNSPod Token), and write its number as `id` and its 32 digits as `token`"
+            ),
+        )
+    if not token_id or not token or "," in token_id + token:
+        raise ConfigError(
+            Text("`id` and `token` of the DNSPod account are empty, or hold more than their part"),
+            hint=Text("of 12345,0123abcd… `id` is what stands before the comma, `token` the rest"),
+        )
+
+
+def _must_be_positive(requests_per_second: float) -> float:
+    if requests_per_second > 0:
+        return requests_per_second
+    raise ConfigError(
+        Text("`requests_per_second` of the DNSPod account is not above zero"),
+        hint=Text("leave it out: 2 is modest enough for DNSPod"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a record goes: `host` is what stands left of the zone, `@` for nothing."""
+
+    name: str
+    zone_id: str
+    host: str
+
+
+def place_of(name: str, zones: Iterable[Zone]) -> Place:
+    """Find the longest zone that holds the name.
+
+    Raises `ZoneNotFound`, or `DnsRejected` when the only such zones may not be written to.
+    """
+    by_name = {zone.name: zone for zone in zones}
+    holding = [by_name[suffix] for suffix in identifiers.suffixes(name) if suffix in by_name]
+    blocked = [zone for zone in holding if zone.status in BLOCKED]
+    for zone in holding:
+        if zone not in blocked:
+            return Place(name, zone.id, name.removesuffix(zone.name).rstrip(".") or "@")
+        log.warning("zone %s is %s at DNSPod and not used", zone.name, zone.status)
+    raise _blocked(blocked[0]) if blocked else _not_found(name, sorted(by_name))
+
+
+class Dnspod:
+    """Writes challenge records into the domains of one DNSPod account. Safe to use from threads.
+
+    A handle is `domain id|record id`. The domains are listed once, when first needed.
+    """
+
+    def __init__(self, client: DnspodClient, pause: Pause) -> None:
+        self._client = client
+        self._pause = pause
+        self._listing = threading.Lock()
+        self._zones: list[Zone] | None = None
+
+    def add_txt(self, name: str, value: str) -> str:
+        """See `ports.dns.DnsProvider.add_txt`."""
+        place = self._place(name)
+        return f"{place.zone_id}|{self._write(place, value)}"
+
+    def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
+        """See `ports.dns.DnsProvider.remove_txt`."""
+        zone_id, _, record_id = (handle or "").partition("|")
+        known = bool(zone_id and record_id)
+        if known and self._remove(zone_id, record_id, name):
+            return True
+        # A handle may be older than the record: the value itself must be gone.
+        place = self._place(name)
+        record = self._find(place, value, () if known else INDEX_PAUSES)
+        return record is not None and self._remove(place.zone_id, record.id, name)
+
+    def _place(self, name: str) -> Place:
+        name = name.rstrip(".").lower()
+        with self._listing:
+            if self._zones is None:
+                self._zones = self._client.zones(about=name)
+        return place_of(name, self._zones)
+
+    def _write(self, place: Place, value: str) -> str:
+        """Write a record and give its id. What is in doubt is looked for before it is repeated."""
+        for _ in range(CREATE_ATTEMPTS):
+            try:
+                record_id = self._client.create_txt(place.zone_id, place.host, value, place.name)
+            except OutcomeUnknown as exc:
+                problem = exc.problem
+                record = self._find(place, value, INDEX_PAUSES)
+                if record is not None:
+                    return _must_be_enabled(record, place.name)
+            else:
+                return record_id or self._learn_id(place, value)
+        raise _in_doubt(place.name, problem)
+
+    def _learn_id(self, place: Place, value: str) -> str:
+        """Find the record that DNSPod says is there."""
+        record = self._find(place, value, INDEX_PAUSES)
+        if record is None:
+            raise _in_doubt(
+                place.name, Text("DNSPod says that the record is there, and lists none")
+            )
+        return _must_be_enabled(record, place.name)
+
+    def _find(self, place: Place, value: str, pauses: Sequence[float]) -> TxtRecord | None:
+        """Look for the record with exactly this value, once and after each pause."""
+        for pause in (0.0, *pauses):
+            if pause:
+                self._pause(pause)
+            for record in self._client.txt_records(place.zone_id, place.host, place.name):
+                if record.value == value:
+                    return record
+        return None
+
+    def _remove(self, zone_id: str, record_id: str, name: str) -> bool:
+        """Remove by id. Repeated without looking: an id is never given twice, lists lag behind."""
+        for attempt, pause in enumerate((0.0, *PAUSES_AFTER_LOSS)):
+            if pause:
+                self._pause(pause)
+            try:
+                return self._client.remove(zone_id, record_id, name) or attempt > 0
+            except OutcomeUnknown as exc:
+                problem = exc.problem
+        raise _in_doubt(name, problem)
+
+
+def _must_be_enabled(record: TxtRecord, name: str) -> str:
+    """Give the record's id: one that is switched off would never be seen."""
+    if record.is_enabled:
+        return record.id
+    raise DnsRejected(
+        Text("{name}: the record is there, but switched off", name=name),
+        hint=Text("remove it at console.dnspod.cn"),
+    )
+
+
+def _in_doubt(name: str, problem: Text) -> DnsUnavailable:
+    return DnsUnavailable(
+        Text(
+            "{name}: it is not known what became of the record: {problem}",
+            name=name,
+            problem=problem,
+        ),
+        hint=Text("try again in some minutes; certferry looks for the record first"),
+    )
+
+
+def _blocked(zone: Zone) -> DnsError:
+    state, hint = BLOCKED[zone.status]
+    return DnsRejected(
+        Text("the domain {zone} is {state} at DNSPod", zone=zone.name, state=state), hint=hint
+    )
+
+
+def _not_found(name: str, zones: list[str]) -> DnsError:
+    named, more = zones[:NAMED], len(zones) - NAMED
+    holds = Text("it has {zones}", zones=named) if zones else Text("it has none at all")
+    if more > 0:
+        holds = Text("{holds} and {more} more", holds=holds, more=more)
+    return ZoneNotFound(
+        Text("the DNSPod account has no domain for {name}", name=name),
+        hint=Text(
+            "{holds}: add the domain at DNSPod, or name the account that has it as `dns` of the "
+            "certificate",
+            holds=holds,
+        ),
+    )

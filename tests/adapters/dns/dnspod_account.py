@@ -1,0 +1,64 @@
+"""One account at the stand-in of DNSPod, with a clock that moves only when somebody pauses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from certferry.adapters.dns.dnspod import Settings, connect
+from certferry.core.secret import Secret
+from certferry.ports.dns import DnsProvider
+from certferry.sandbox.dnspod import DnspodService
+from certferry.sandbox.zones import Zones
+from tests.adapters.clients.waits import Waits
+
+TOKEN_ID = "13490"
+TOKEN = "6b5976c68aba5b14a0558b77c17c3932"
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
+class DnspodAccount:
+    """The stand-in with one account; its zones' clock is the sum of the pauses so far."""
+
+    def __init__(self) -> None:
+        self.waits = Waits()
+        self.zones = Zones(self.waits.clock)
+        self.service = DnspodService(self.zones)
+        self.service.add_account(TOKEN_ID, TOKEN)
+
+    def connect(self, contact: str = "ops@example.com", **settings: Any) -> DnsProvider:
+        """Give a provider, as another process would make it; not paced unless asked for."""
+        written = {
+            "id": Secret(TOKEN_ID),
+            "token": Secret(TOKEN),
+            "api": self.service.url,
+            "requests_per_second": 1e6,
+        }
+        return connect(
+            Settings(**{**written, **settings}),
+            pause=self.waits,
+            now=lambda: NOW,
+            contact=contact,
+        )
+
+    def values(self, name: str) -> list[str]:
+        """Give every TXT value at the name, one for each record."""
+        return [record.value for record in self.zones.records(name=name, rtype="TXT")]
+
+    def ids(self, name: str) -> list[str]:
+        """Give the ids of the TXT records at the name."""
+        return [str(record.id) for record in self.zones.records(name=name, rtype="TXT")]
+
+    def actions(self) -> list[str]:
+        """Give the actions of the calls so far."""
+        return [call.action for call in self.service.calls()]
+
+
+@contextmanager
+def dnspod_account() -> Iterator[DnspodAccount]:
+    """Run the stand-in for the time of a `with` block."""
+    account = DnspodAccount()
+    with account.service:
+        yield account

@@ -1,0 +1,77 @@
+"""The DNS providers' contract, kept by the twin and by DNSPod."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from certferry.core.secret import Secret
+from certferry.errors import DnsAccessDenied
+from certferry.ports.dns import DnsProvider
+from certferry.testing.contracts.dns import ZONE, DnsProviderContract, Values
+from certferry.testing.memory_dns import MemoryDns
+from certferry.text import Text
+from tests.adapters.dns.dnspod_account import DnspodAccount, dnspod_account
+
+
+class TestMemoryDns(DnsProviderContract):
+    """The twin."""
+
+    @pytest.fixture
+    def memory(self) -> MemoryDns:
+        """An account in memory."""
+        return MemoryDns([ZONE])
+
+    @pytest.fixture
+    def provider(self, memory: MemoryDns) -> DnsProvider:
+        """The account itself."""
+        return memory
+
+    @pytest.fixture
+    def other(self, memory: MemoryDns) -> DnsProvider:
+        """The same: it remembers nothing but records."""
+        return memory
+
+    @pytest.fixture
+    def denied(self, memory: MemoryDns) -> DnsProvider:
+        """The account, while it accepts no credentials."""
+        memory.fail_with(DnsAccessDenied(Text("no"), hint=Text("check the token")))
+        return memory
+
+    @pytest.fixture
+    def values(self, memory: MemoryDns) -> Values:
+        """What is there."""
+        return memory.values
+
+
+class TestDnspod(DnsProviderContract):
+    """DNSPod's token API, at its stand-in."""
+
+    @pytest.fixture
+    def account(self) -> Iterator[DnspodAccount]:
+        """An account whose lists lag behind, as the real ones do."""
+        with dnspod_account() as account:
+            account.service.add_domain(ZONE)
+            account.service.index_delay = 30
+            yield account
+
+    @pytest.fixture
+    def provider(self, account: DnspodAccount) -> DnsProvider:
+        """The account."""
+        return account.connect()
+
+    @pytest.fixture
+    def other(self, account: DnspodAccount) -> DnsProvider:
+        """Another connection to it."""
+        return account.connect()
+
+    @pytest.fixture
+    def denied(self, account: DnspodAccount) -> DnsProvider:
+        """A connection with a wrong token."""
+        return account.connect(token=Secret("0" * 32))
+
+    @pytest.fixture
+    def values(self, account: DnspodAccount) -> Values:
+        """What is in the zone."""
+        return account.values
