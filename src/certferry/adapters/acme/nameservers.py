@@ -1,0 +1,73 @@
+"""Ask one authoritative name server for the TXT values at a name."""
+
+from __future__ import annotations
+
+import errno
+from datetime import timedelta
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.query
+import dns.rcode
+import dns.rdatatype
+
+from certferry.adapters.acme.resolvers import PAYLOAD, records_at, to_name
+from certferry.adapters.acme.sightings import NO_ANSWER, Heard, Reading
+from certferry.text import Text, verbatim
+
+NO_ROUTE = frozenset(
+    {
+        errno.EACCES,  # a route marked "prohibit", or an address that is no host's
+        errno.EADDRNOTAVAIL,
+        errno.EAFNOSUPPORT,  # IPv6 is switched off
+        errno.EHOSTUNREACH,
+        errno.EINVAL,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+    }
+)
+
+
+def ask(address: str, port: int, name: str, answer_within: timedelta) -> Reading:
+    """Ask over UDP, and over TCP when the answer does not fit. Never raises for what it meets.
+
+    Recursion is not desired: a server must show what it has itself. Lost packets are not asked
+    for again here, since every round of looking asks anew.
+    """
+    query = dns.message.make_query(
+        to_name(name), dns.rdatatype.TXT, use_edns=0, payload=PAYLOAD, flags=0
+    )
+    try:
+        response, _ = dns.query.udp_with_fallback(
+            query,
+            address,
+            timeout=answer_within.total_seconds(),
+            port=port,
+            ignore_unexpected=True,
+            ignore_errors=True,
+        )
+    except dns.exception.Timeout:
+        return Reading(Heard.SILENCE, NO_ANSWER)
+    except OSError as exc:
+        why = verbatim((exc.strerror or type(exc).__name__).lower())
+        return Reading(Heard.NO_ROUTE if exc.errno in NO_ROUTE else Heard.SILENCE, why)
+    except (dns.exception.DNSException, EOFError):
+        return Reading(Heard.SILENCE, Text("an answer that cannot be read"))
+    return read(response, name)
+
+
+def read(response: dns.message.Message, name: str) -> Reading:
+    """Read the values off an answer: each is a record's strings joined (RFC 7208 §3.3).
+
+    Only an authoritative answer counts; "no such name" is one without values.
+    """
+    if response.rcode() not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
+        return Reading(Heard.REFUSAL, verbatim(dns.rcode.to_text(response.rcode())))
+    if not response.flags & dns.flags.AA:
+        return Reading(Heard.REFUSAL, Text("not authoritative"))
+    values = (
+        b"".join(record.strings).decode(errors="replace")
+        for record in records_at(response.answer, name, dns.rdatatype.TXT)
+    )
+    return Reading(Heard.ANSWER, values=frozenset(values))

@@ -1,0 +1,192 @@
+"""Wait until every authoritative name server of a zone shows the challenge values.
+
+The CA asks any of them, from several places in the world: one that lags fails the authorization.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from datetime import datetime, timedelta
+from functools import partial
+
+from certferry.adapters.acme.nameservers import ask
+from certferry.adapters.acme.resolvers import DNS_PORT, Resolvers
+from certferry.adapters.acme.sightings import (
+    Heard,
+    NameServer,
+    Reading,
+    Sightings,
+    Sought,
+)
+from certferry.errors import DnsRejected, PropagationTimeout
+from certferry.ports.progress import Pause
+from certferry.text import Text
+
+ANSWER_WITHIN = timedelta(seconds=3)
+PARALLEL = 16  # addresses asked at once; unbounded bursts lose packets (libraries fact sheet §3)
+LONGEST_CHAIN = 8  # aliases; a resolver of the CA gives up after eight to eleven
+
+FIRST_PAUSE = 0.2  # seconds
+LONGEST_PAUSE = 5.0  # seconds
+GROWTH = 1.5
+
+MADE_UP = ipaddress.ip_network("198.18.0.0/15")
+"""For benchmarks (RFC 2544); proxies that answer DNS themselves hand out addresses of it."""
+
+Report = Callable[[Text, datetime, datetime], None]
+"""Told after each round what is waited for, since when, and until when at most."""
+
+
+class Propagation:
+    """Looks where a challenge lives and waits until it is there. Safe to use from any thread.
+
+    `resolvers` are addresses and ports, the system's when there are none; `port` is where the
+    authoritative servers listen. `answer_within` is given to each question, `timeout` to the
+    whole of one wait.
+    """
+
+    def __init__(
+        self,
+        *,
+        resolvers: Sequence[tuple[str, int]] = (),
+        port: int = DNS_PORT,
+        timeout: timedelta,
+        pause: Pause,
+        now: Callable[[], datetime],
+        answer_within: timedelta = ANSWER_WITHIN,
+    ) -> None:
+        self._resolvers = Resolvers(resolvers, answer_within)
+        self._ask = partial(_ask_for_all, port=port, answer_within=answer_within)
+        self._timeout = timeout
+        self._pause = pause
+        self._now = now
+
+    def follow(self, name: str) -> str:
+        """Give the name at the end of the aliases that begin at this one: where the CA looks.
+
+        Raises `DnsRejected` for a loop or an overlong chain, and `DnsUnavailable`.
+        """
+        chain = [name]
+        while (target := self._resolvers.alias(chain[-1])) is not None:
+            chain.append(target)
+            if target in chain[:-1]:
+                raise _no_end(Text("the aliases of {name} run in a circle", name=name), chain)
+            if len(chain) > LONGEST_CHAIN:
+                raise _no_end(Text("{name} has too many aliases in a row", name=name), chain)
+        return chain[-1]
+
+    def wait(self, wanted: Mapping[str, frozenset[str]], report: Report) -> None:
+        """Return as soon as every name server of each name's zone shows all of its values.
+
+        The names are those that `follow` gave. Raises `PropagationTimeout`, which says where
+        each value was seen and where not; `DnsUnavailable` and `ZoneNotFound` when the servers
+        cannot be found; and what the pause raises.
+        """
+        since = self._now()
+        deadline = since + self._timeout
+        sightings = Sightings(self._seek(wanted))
+        with ThreadPoolExecutor(PARALLEL, thread_name_prefix="propagation") as threads:
+            for pause in _pauses():
+                self._look(sightings, threads)
+                if not sightings.incomplete:
+                    return
+                left = (deadline - self._now()).total_seconds()
+                if left <= 0:
+                    raise _timed_out(sightings, self._timeout)
+                report(_waiting_for(sightings), since, deadline)
+                self._pause(min(pause, left))
+
+    def _seek(self, wanted: Mapping[str, frozenset[str]]) -> Iterator[Sought]:
+        """Find the servers of every name, those of a zone only once."""
+        servers: dict[str, tuple[NameServer, ...]] = {}
+        for name, values in wanted.items():
+            zone = self._resolvers.zone_of(name)
+            if zone not in servers:
+                servers[zone] = tuple(
+                    NameServer(host, self._resolvers.addresses(host))
+                    for host in self._resolvers.name_servers(zone)
+                )
+            yield Sought(name, zone, values, servers[zone])
+
+    def _look(self, sightings: Sightings, threads: Executor) -> None:
+        """Ask every address once for all that it has not shown yet."""
+        questions = sightings.to_ask()
+        answers = threads.map(self._ask, questions, questions.values())
+        for address, readings in zip(questions, answers, strict=True):
+            for name, reading in readings.items():
+                sightings.note(address, name, reading)
+
+
+def _ask_for_all(
+    address: str, names: Iterable[str], *, port: int, answer_within: timedelta
+) -> dict[str, Reading]:
+    """Ask one address for each name; when it is silent once, the others are not asked for."""
+    readings: dict[str, Reading] = {}
+    unheard: Reading | None = None
+    for name in names:
+        reading = unheard or ask(address, port, name, answer_within)
+        if reading.heard in {Heard.SILENCE, Heard.NO_ROUTE}:
+            unheard = reading
+        readings[name] = reading
+    return readings
+
+
+def _pauses() -> Iterator[float]:
+    """Give the seconds between rounds: short at first, then ever longer."""
+    pause = FIRST_PAUSE
+    while True:
+        yield pause
+        pause = min(pause * GROWTH, LONGEST_PAUSE)
+
+
+def _waiting_for(sightings: Sightings) -> Text:
+    servers = [
+        Text("{server} ({why})", server=server, why=why)
+        for server, why in sightings.missing().items()
+    ]
+    if not servers:
+        return Text("no name server can be reached from here")
+    return Text("waiting for the challenge to appear at {servers}", servers=servers)
+
+
+def _no_end(message: Text, chain: list[str]) -> DnsRejected:
+    return DnsRejected(
+        message, hint=Text("correct the CNAME records: {chain}", chain=" → ".join(chain))
+    )
+
+
+def _timed_out(sightings: Sightings, timeout: timedelta) -> PropagationTimeout:
+    return PropagationTimeout(
+        Text(
+            "not every name server showed the challenge within {timeout}: {account}",
+            timeout=timeout,
+            account=sightings.account(),
+        ),
+        hint=_hint(sightings),
+    )
+
+
+def _hint(sightings: Sightings) -> Text:
+    incomplete = sightings.incomplete
+    zones = sorted({one.zone for one in incomplete})
+    addresses = {a for one in incomplete for server in one.servers for a in server.addresses}
+    made_up = sorted(a for a in addresses if ipaddress.ip_address(a) in MADE_UP)
+    if made_up:
+        return Text(
+            "a proxy on this host answers DNS with made-up addresses ({addresses}); let DNS pass "
+            "it by, or name resolvers that it leaves alone in [dns].resolvers",
+            addresses=made_up,
+        )
+    if sightings.refusing():
+        return Text(
+            "{servers} should serve {zones} and do not: correct the name servers at the registrar",
+            servers=sightings.refusing(),
+            zones=zones,
+        )
+    return Text(
+        "check that {zones} is delegated to the provider that the record was written at, or give "
+        "it longer with [dns].propagation_timeout",
+        zones=zones,
+    )

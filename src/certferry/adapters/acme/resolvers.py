@@ -1,0 +1,222 @@
+"""What recursive resolvers tell about a name: its alias, its zone, its name servers, addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from functools import cached_property
+from typing import Any
+
+import dns.exception
+import dns.inet
+import dns.message
+import dns.name
+import dns.nameserver
+import dns.rdatatype
+import dns.resolver
+import dns.rrset
+
+from certferry.adapters.acme.sightings import NO_ANSWER
+from certferry.errors import ConfigError, DnsRejected, DnsUnavailable, Retry, ZoneNotFound
+from certferry.text import Text, verbatim
+
+DNS_PORT = 53
+PAYLOAD = 1232  # bytes; the EDNS buffer size agreed on at DNS flag day 2020
+
+
+class Resolvers:
+    """The given resolvers (address, port), asked one after the other; the system's if none is.
+
+    Every question raises `DnsUnavailable` when no resolver answers it. Names go in and come out
+    as A-labels without the final dot. Safe to use from any thread.
+    """
+
+    def __init__(self, endpoints: Sequence[tuple[str, int]], answer_within: timedelta) -> None:
+        for address, _ in endpoints:
+            if not dns.inet.is_address(address):
+                raise ConfigError(
+                    Text("the resolver {address} is not an IP address", address=repr(address)),
+                    hint=Text("write addresses in [dns].resolvers, for instance 223.5.5.5"),
+                )
+        self._endpoints = tuple(endpoints)
+        self._answer_within = answer_within
+
+    def alias(self, name: str) -> str | None:
+        """Give the name that this one is an alias of, by one CNAME."""
+        response = self._ask(name, dns.rdatatype.CNAME)
+        for record in records_at(response.answer, name, dns.rdatatype.CNAME):
+            return to_text(record.target)
+        return None
+
+    def zone_of(self, name: str) -> str:
+        """Give the zone that holds the name, whether or not the name exists.
+
+        Raises `ZoneNotFound` when only a top-level domain does.
+        """
+        parent = name
+        while parent:
+            response = self._ask(parent, dns.rdatatype.SOA)
+            cut = zone_cut(response, name)
+            if cut is not None:
+                return _must_be_delegated(cut, name)
+            _, _, parent = parent.partition(".")
+        return _must_be_delegated("", name)
+
+    def name_servers(self, zone: str) -> tuple[str, ...]:
+        """Give the host names in the zone's NS records. Raises `ZoneNotFound` when it has none."""
+        response = self._ask(zone, dns.rdatatype.NS)
+        hosts = {
+            to_text(record.target) for record in records_at(response.answer, zone, dns.rdatatype.NS)
+        }
+        if not hosts:
+            raise _not_delegated(zone)
+        return tuple(sorted(hosts))
+
+    def addresses(self, host: str) -> tuple[str, ...]:
+        """Give the IPv4 and IPv6 addresses of a host; none when it has none or cannot be found."""
+        found: list[str] = []
+        for rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
+            answer = self._look_up(host, rdtype)
+            # One name server that cannot be found must not hide what the others show.
+            sections = answer.answer if isinstance(answer, dns.message.Message) else []
+            found += [r.address for rr in sections if rr.rdtype == rdtype for r in rr]
+        return tuple(dict.fromkeys(found))
+
+    @cached_property
+    def _resolver(self) -> dns.resolver.Resolver:
+        resolver = dns.resolver.Resolver(configure=False)
+        resolver.nameservers = [
+            dns.nameserver.Do53Nameserver(address, port)
+            for address, port in self._endpoints or system_resolvers()
+        ]
+        resolver.use_edns(0, 0, PAYLOAD)
+        resolver.timeout = self._answer_within.total_seconds()
+        resolver.lifetime = resolver.timeout * (len(resolver.nameservers) + 1)
+        return resolver
+
+    def _ask(self, name: str, rdtype: dns.rdatatype.RdataType) -> dns.message.Message:
+        answer = self._look_up(name, rdtype)
+        if isinstance(answer, dns.message.Message):
+            return answer
+        raise _refused(answer, name)
+
+    def _look_up(
+        self, name: str, rdtype: dns.rdatatype.RdataType
+    ) -> dns.message.Message | list[Text]:
+        """Give an answer, or why none of the resolvers has one. Raises when all are silent."""
+        question = to_name(name)
+        try:
+            return self._resolver.resolve(question, rdtype, raise_on_no_answer=False).response
+        except dns.resolver.NXDOMAIN as nothing:
+            response: dns.message.Message = nothing.kwargs["responses"][question]
+            return response
+        except dns.resolver.LifetimeTimeout as exc:
+            raise _unanswered(self._troubles(exc), name) from exc
+        except dns.resolver.NoNameservers as exc:
+            return self._troubles(exc)
+        except dns.exception.DNSException as exc:  # such as a DNAME that makes the name too long
+            return [verbatim(type(exc).__name__)]
+
+    def _troubles(self, exc: dns.exception.DNSException) -> list[Text]:
+        """Say for each resolver what became of the question."""
+        labels = {str(server): _label(server) for server in self._resolver.nameservers}
+        whys = {labels[server]: _why(trouble) for server, _, _, trouble, _ in exc.kwargs["errors"]}
+        return [
+            Text("{resolver} ({why})", resolver=label, why=whys.get(label, NO_ANSWER))
+            for label in labels.values()
+        ]
+
+
+def system_resolvers() -> list[tuple[str, int]]:
+    """Give the resolvers this host is configured with. Raises `DnsUnavailable` without any."""
+    try:
+        return [(str(server), DNS_PORT) for server in dns.resolver.Resolver().nameservers]
+    except dns.resolver.NoResolverConfiguration as exc:
+        raise DnsUnavailable(
+            Text("this host has no DNS resolver configured"), hint=_NAME_RESOLVERS
+        ) from exc
+
+
+def zone_cut(response: dns.message.Message, name: str) -> str | None:
+    """Read which zone holds the name, or one below which it lies, off the answer to an SOA query.
+
+    The SOA is the answer itself, or stands in the authority section of "no such name" and "no
+    such record" (RFC 2308 §3). An SOA beside the name's path belongs to the end of an alias.
+    """
+    wanted = to_name(name)
+    for records in (*response.answer, *response.authority):
+        if records.rdtype == dns.rdatatype.SOA and wanted.is_subdomain(records.name):
+            return to_text(records.name)
+    return None
+
+
+def records_at(
+    section: Sequence[dns.rrset.RRset], name: str, rdtype: dns.rdatatype.RdataType
+) -> Iterator[Any]:
+    """Give the data of the records of one type at exactly this name, as dnspython has it."""
+    wanted = to_name(name)
+    for records in section:
+        if records.name == wanted and records.rdtype == rdtype:
+            yield from records
+
+
+def to_name(text: str) -> dns.name.Name:
+    """Give a name as DNS knows it. Raises `DnsRejected` when it is too long for DNS."""
+    try:
+        return dns.name.from_text(text, dns.name.root)
+    except dns.exception.DNSException as exc:
+        raise DnsRejected(Text("{name} cannot be asked for in DNS", name=text)) from exc
+
+
+def to_text(name: dns.name.Name) -> str:
+    """Give a name in lower case without the final dot; the root is empty."""
+    return name.to_text(omit_final_dot=True).lower() if name != dns.name.root else ""
+
+
+def _must_be_delegated(zone: str, name: str) -> str:
+    # Only a registry's zone is left when the domain is not registered, or is on hold.
+    if "." not in zone:
+        raise _not_delegated(name)
+    return zone
+
+
+def _not_delegated(name: str) -> ZoneNotFound:
+    return ZoneNotFound(
+        Text("no zone in the public DNS holds {name}", name=name),
+        hint=Text("check that the domain is registered and its name servers are set there"),
+        retry=Retry.LATER,
+    )
+
+
+_NAME_RESOLVERS = Text('name resolvers that answer, such as "223.5.5.5", in [dns].resolvers')
+
+
+def _unanswered(troubles: list[Text], name: str) -> DnsUnavailable:
+    return DnsUnavailable(
+        Text(
+            "no resolver answered when asked for {name}: {troubles}", name=name, troubles=troubles
+        ),
+        hint=_NAME_RESOLVERS,
+    )
+
+
+def _refused(troubles: list[Text], name: str) -> DnsUnavailable:
+    return DnsUnavailable(
+        Text("no resolver could look up {name}: {troubles}", name=name, troubles=troubles),
+        hint=Text("check the delegation of the domain, or name other resolvers in [dns].resolvers"),
+    )
+
+
+def _label(server: dns.nameserver.Nameserver | str) -> str:
+    address, port = server.answer_nameserver(), server.answer_port()  # type: ignore[union-attr]
+    return address if port == DNS_PORT else f"{address}:{port}"
+
+
+def _why(trouble: Exception | str) -> Text:
+    if isinstance(trouble, str):  # a response code
+        return verbatim(trouble)
+    if isinstance(trouble, dns.exception.Timeout):
+        return NO_ANSWER
+    if isinstance(trouble, OSError) and trouble.strerror:
+        return verbatim(trouble.strerror.lower())
+    return Text("an answer that cannot be read")
