@@ -12,10 +12,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from types import ModuleType
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from certferry.config.bind import bind
 from certferry.config.findings import config_error, instead_of, joined
@@ -37,8 +37,6 @@ from certferry.text import Text
 
 DNS_PROVIDERS = {"dnspod": "certferry.adapters.dns.dnspod"}
 TARGETS = {"qiniu": "certferry.adapters.targets.qiniu"}
-
-T = TypeVar("T")
 
 
 @contextmanager
@@ -90,8 +88,8 @@ class Session:
         dns, targets = self._accounts()
         doors = Doors(
             issuer=_LateIssuer(self._issuer),
-            dns=_Late(dns),
-            targets=_Late(targets),
+            dns=dns,
+            targets=targets,
             probe=self.probe,
             state=self.state,
             lease=keeper.lease,
@@ -140,29 +138,29 @@ class Session:
             now=_now,
         )
 
-    def _accounts(
-        self,
-    ) -> tuple[dict[str, Callable[[], DnsProvider]], dict[str, Callable[[], DeployTarget]]]:
-        """Prepare every account that a certificate names; nothing is sent yet."""
-        dns: dict[str, Callable[[], DnsProvider]] = {}
-        targets: dict[str, Callable[[], DeployTarget]] = {}
+    def _accounts(self) -> tuple[dict[str, DnsProvider], dict[str, DeployTarget]]:
+        """Connect every account that a certificate names; nothing is sent yet."""
+        dns: dict[str, DnsProvider] = {}
+        targets: dict[str, DeployTarget] = {}
         errors: list[ConfigError] = []
         for label in dict.fromkeys(wish.dns for wish in self.wishes):
             with _collected(errors):
-                dns[label] = self._provider(label, DNS_PROVIDERS, Text("DNS provider"))
+                connect = self._adapter(label, DNS_PROVIDERS, Text("DNS provider"))
+                dns[label] = connect(pause=self.pause, now=_now, contact=self._contact())
         for label in dict.fromkeys(d.target for wish in self.wishes for d in wish.deployments):
             with _collected(errors):
-                targets[label] = self._provider(label, TARGETS, Text("target"))
+                connect = self._adapter(label, TARGETS, Text("target"))
+                targets[label] = connect(pause=self.pause, now=_now)
         if errors:
             raise joined(errors)
         return dns, targets
 
-    def _provider(self, label: str, known: Mapping[str, str], role: Text) -> Callable[[], Any]:
+    def _adapter(self, label: str, known: Mapping[str, str], role: Text) -> Callable[..., Any]:
+        """Find what an account's type names, bind its settings, and give its `connect`."""
         account = self._settings.accounts[label]
-        adapter = _adapter(account, known, role)
+        adapter = _module(account, known, role)
         settings = bind(adapter.Settings, account, self._settings.secrets.resolve)
-        surroundings = {"pause": self.pause, "now": _now, "contact": self._contact()}
-        return lambda: adapter.connect(settings, **surroundings)
+        return partial(adapter.connect, settings)
 
     def _contact(self) -> str:
         """Whom a vendor may write to: the operator, or by default the zone's (RFC 2142 §7)."""
@@ -174,7 +172,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _adapter(account: AccountTable, known: Mapping[str, str], role: Text) -> ModuleType:
+def _module(account: AccountTable, known: Mapping[str, str], role: Text) -> ModuleType:
     if account.type in known:
         return import_module(known[account.type])
     problem = Text(
@@ -192,27 +190,6 @@ def _collected(errors: list[ConfigError]) -> Iterator[None]:
         yield
     except ConfigError as error:
         errors.append(error)
-
-
-class _Late(Mapping[str, T], Generic[T]):
-    """Accounts by label, each connected when it is first asked for."""
-
-    def __init__(self, connect: Mapping[str, Callable[[], T]]) -> None:
-        self._connect = connect
-        self._connected: dict[str, T] = {}
-        self._lock = threading.Lock()
-
-    def __getitem__(self, label: str) -> T:
-        with self._lock:
-            if label not in self._connected:
-                self._connected[label] = self._connect[label]()
-            return self._connected[label]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._connect)
-
-    def __len__(self) -> int:
-        return len(self._connect)
 
 
 class _LateIssuer:

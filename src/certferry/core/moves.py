@@ -32,15 +32,15 @@ def next_move(
     """
     deadline = since + timeout
     if domain.state is DomainState.PROCESSING:
-        return _until(deadline, _processing(domain, since), since, now)
+        return _until(deadline, _processing(since), since, now)
     if rollout.deploy is None:
-        return _until(deadline, _not_served(domain, served, fingerprint, since), since, now)
+        return _until(deadline, _not_served(served, fingerprint, since), since, now)
     if not accepted:
         return rollout.deploy
     if domain.state is DomainState.FAILED:
         return domain.problem or DeployError(Text("the target could not carry out the change"))
     # Reads may lag behind writes (Qiniu fact sheet §5.1): it is not asked twice in one run.
-    return _until(deadline, _without_effect(domain, since), since, now)
+    return _until(deadline, _without_effect(since), since, now)
 
 
 def _until(deadline: datetime, error: CertferryError, since: datetime, now: datetime) -> Move:
@@ -48,9 +48,9 @@ def _until(deadline: datetime, error: CertferryError, since: datetime, now: date
     return error if now >= deadline else wait_for(error.message, since, now, deadline)
 
 
-def _processing(domain: ObservedDomain, since: datetime) -> TargetBusy:
+def _processing(since: datetime) -> TargetBusy:
     return TargetBusy(
-        Text("{domain}: the target is carrying out a change", domain=domain.domain),
+        Text("the target is carrying out a change"),
         hint=Text(
             "it has been at it since {since}; a change takes 8 to 15 minutes, sometimes hours. If"
             " it stays like this, ask the target's support to push the domain's task",
@@ -59,26 +59,23 @@ def _processing(domain: ObservedDomain, since: datetime) -> TargetBusy:
     )
 
 
-def _without_effect(domain: ObservedDomain, since: datetime) -> DeployError:
+def _without_effect(since: datetime) -> DeployError:
     return DeployError(
-        Text("{domain}: the accepted change has not taken effect", domain=domain.domain),
+        Text("the accepted change has not taken effect"),
         hint=Text(
             "it was accepted at {since}; run `certferry sync` again to ask once more", since=since
         ),
     )
 
 
-def _not_served(
-    domain: ObservedDomain, served: tuple[Served, ...], fingerprint: str, since: datetime
-) -> VerificationError:
+def _not_served(served: tuple[Served, ...], fingerprint: str, since: datetime) -> VerificationError:
     answered = [address for address in served if address.answered]
     others = [a for a in answered if a.fingerprint != fingerprint or not a.valid]
     if not answered:
-        return _silent(domain, served)
+        return _silent(served)
     return VerificationError(
         Text(
-            "{domain}: {count} of {all} addresses do not serve it yet ({addresses})",
-            domain=domain.domain,
+            "{count} of {all} addresses do not serve it yet ({addresses})",
             count=len(others),
             all=len(answered),
             addresses=[_in_words(address, fingerprint) for address in others],
@@ -91,10 +88,10 @@ def _not_served(
     )
 
 
-def _silent(domain: ObservedDomain, served: tuple[Served, ...]) -> VerificationError:
+def _silent(served: tuple[Served, ...]) -> VerificationError:
     problems = [address.problem for address in served if address.problem is not None]
     return VerificationError(
-        Text("{domain}: no address answers ({problems})", domain=domain.domain, problems=problems),
+        Text("no address answers ({problems})", problems=problems),
         hint=Text(
             "check that the domain's CNAME points at the CDN, and that the port and the resolvers"
             " under [verify] are right"

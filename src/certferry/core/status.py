@@ -136,7 +136,8 @@ def _standing(
     if domain.state is DomainState.FAILED:
         return Standing.FAILED
     foreign = domain.bound is not None and bound is None
-    return Standing.DRIFTED if foreign and current is not None else Standing.PENDING
+    brought = current is not None and target.remote_of(current.certificate.fingerprint)
+    return Standing.DRIFTED if foreign and brought else Standing.PENDING
 
 
 def _standing_when_bound(

@@ -18,6 +18,8 @@ from certferry.reconcile.doors import Doors
 from certferry.reconcile.outcomes import Outcomes
 from certferry.text import Text
 
+_SEEN = Text("served by every address that answers")
+
 
 def may_retire(step: Retire, plan: Plan) -> bool:
     """Tell whether nothing at the step's target stands between it and its successor being seen."""
@@ -112,13 +114,17 @@ class Rollouts:
         """Tell what is as declared, and write down when it was first seen so."""
         for target, domain in plan.unchanged:
             self._outcomes.finish(Action.DEPLOY, target, domain, Text("bound"))
-            seen = Text("served by every address that answers")
-            self._outcomes.finish(Action.VERIFY, target, domain, seen)
-            if self._outcomes.of((Action.VERIFY, target, domain)) is None:
-                self._outcomes.note(
-                    StepOutcome(Action.VERIFY, Outcome.UNCHANGED, seen, target, domain)
-                )
+            if not self._outcomes.finish(Action.VERIFY, target, domain, _SEEN):
+                self._tell_seen(target, domain)
             self._mark_verified(target, domain, _current_fingerprint(observed))
+
+    def _tell_seen(self, target: str, domain: str) -> None:
+        """Tell of a domain that was not waited for: done if this run brought it there."""
+        if self._outcomes.of((Action.VERIFY, target, domain)) is not None:
+            return
+        deployed = self._outcomes.of((Action.DEPLOY, target, domain)) is not None
+        outcome = Outcome.DONE if deployed else Outcome.UNCHANGED
+        self._outcomes.note(StepOutcome(Action.VERIFY, outcome, _SEEN, target, domain))
 
     def _mark_verified(self, target: str, domain: str, fingerprint: str) -> None:
         record = self._applier.rollout(target, domain, fingerprint)
