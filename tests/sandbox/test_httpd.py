@@ -164,6 +164,17 @@ def test_chunked_body_is_refused(service: HttpService, client: requests.Session)
     assert 411 == answer.status_code
 
 
+def test_body_that_ends_early_is_no_request(service: HttpService, echo: Echo) -> None:
+    """A client that hangs up in the middle of its body has asked for nothing."""
+    with socket.create_connection(("127.0.0.1", urlsplit(service.url).port or 0)) as half:
+        half.sendall(b"POST /x HTTP/1.1\r\nContent-Length: 9\r\n\r\nhalf")
+        half.shutdown(socket.SHUT_WR)
+        assert b"" == half.recv(1)
+
+    assert [] == echo.worked
+    assert [] == service.journal
+
+
 def test_defect_in_the_handler_answers_500(
     service: HttpService, client: requests.Session, caplog: pytest.LogCaptureFixture
 ) -> None:

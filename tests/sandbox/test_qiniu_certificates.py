@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 
 from certferry.sandbox.authority import Authority, Issued
@@ -153,6 +153,13 @@ def test_encrypted_key_is_400327(client: Client) -> None:
     assert refusal(400327) == code(client.upload(issued, pri=encrypted(issued)))
 
 
+def test_key_of_another_kind_is_400327(client: Client) -> None:
+    """RSA and EC keys are known; whether others are is not, so they are refused."""
+    pri = pkcs8(ed25519.Ed25519PrivateKey.generate())
+
+    assert refusal(400327) == code(client.upload(issue(), pri=pri))
+
+
 def test_key_of_another_certificate_is_400328(client: Client) -> None:
     """The key must be the leaf's."""
     assert refusal(400328) == code(client.upload(issue(), pri=issue().privkey_pem))
@@ -198,6 +205,15 @@ def test_leaf_alone_is_400338(client: Client) -> None:
     assert refusal(400338) == code(client.upload(issued, ca=blocks(issued.fullchain_pem)[0]))
 
 
+def test_parent_without_constraints_is_400323(client: Client) -> None:
+    """A certificate that does not say it is a CA's is nobody's parent."""
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+    name = issue().leaf.subject
+    chain = signed_by(name, keys[1], keys[0]) + signed_by(name, keys[1], keys[1])
+
+    assert refusal(400323) == code(client.upload(issue(), ca=chain, pri=pkcs8(keys[0])))
+
+
 def test_wrong_order_is_refused(client: Client) -> None:
     """The leaf comes first: an intermediate in its place does not go with the key."""
     issued = issue()
@@ -215,14 +231,15 @@ def test_parent_that_is_none_is_400338(client: Client) -> None:
     assert refusal(400338) == code(client.upload(issued, ca=leaf + stranger + intermediate))
 
 
-def test_parent_of_the_same_name_with_another_key_is_400323(client: Client) -> None:
-    """The parent's signature counts, not its name."""
-    issued = issue()
-    impostor = Authority("Trusted").intermediate_pem
+def test_parent_of_the_same_name_with_another_key_is_400323(
+    client: Client, stand_in: QiniuService
+) -> None:
+    """The parent's signature counts, not its name, however well the parent itself is trusted."""
+    issued, impostor = issue(), Authority("Trusted")
+    stand_in.trust(impostor.root_pem)
+    chain = blocks(issued.fullchain_pem)[0] + impostor.intermediate_pem
 
-    assert refusal(400323) == code(
-        client.upload(issued, ca=blocks(issued.fullchain_pem)[0] + impostor)
-    )
+    assert refusal(400323) == code(client.upload(issued, ca=chain))
 
 
 def test_private_authority_is_400323(client: Client, stand_in: QiniuService) -> None:

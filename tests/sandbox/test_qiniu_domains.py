@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from certferry.sandbox.authority import Authority, Issued
 from certferry.sandbox.qiniu import QiniuService
 from tests.sandbox import qiniu_calls as calls
 from tests.sandbox.qiniu_calls import OK, Client, Clock, code, refusal
@@ -354,6 +355,15 @@ def test_certificate_that_does_not_cover_is_400326(
     stand_in.add_domain(domain)
 
     assert refusal(400326) == code(client.sslize(domain, calls.seed(stand_in, names)))
+
+
+def test_common_name_covers_nothing(client: Client, stand_in: QiniuService) -> None:
+    """A certificate without DNS names matches no domain, whatever its subject says."""
+    private = Authority("Private")
+    bare = Issued(private.root_pem, private.intermediate_pem, private.root)
+    stand_in.add_domain(WWW)
+
+    assert refusal(400326) == code(client.sslize(WWW, stand_in.add_certificate(bare, "bare")))
 
 
 def test_wildcard_domain_has_a_leading_dot(

@@ -227,16 +227,16 @@ class Edges:
 
     def start(self) -> Self:
         """Listen on all addresses. Raises OSError when there is no common port."""
-        for tries_left in reversed(range(PORT_TRIES)):
+        tries_left = PORT_TRIES
+        while True:
             try:
                 self._listen()
+                return self
             except OSError as problem:
                 self.stop()
+                tries_left -= 1
                 if problem.errno != errno.EADDRINUSE or self._wanted_port or not tries_left:
                     raise
-            else:
-                break
-        return self
 
     def stop(self) -> None:
         """Stop all; a second call does nothing."""

@@ -102,8 +102,6 @@ def covers(names: Iterable[str], domain: str) -> bool:
     A wildcard reaches one label deep; the wildcard domain `.x` is served only by `*.x` itself.
     """
     have = {name.lower() for name in names}
-    if domain.startswith("."):
-        return f"*{domain}" in have
     _, _, parent = domain.partition(".")
     return domain in have or f"*.{parent}" in have
 
