@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from certferry.core import identifiers
 from certferry.core.certificate import Certificate, CertificateBundle
 from certferry.core.desired import HttpsWish, Kind
-from certferry.core.lineage import carries_mark, mark
+from certferry.core.lineage import mark
 from certferry.core.observed import (
     DomainState,
     HttpsSettings,
@@ -78,6 +78,7 @@ class MemoryCdn:
         self._rules = rules or TargetRules(min_remaining=timedelta(days=30))
         self._domains: dict[str, _Domain] = {}
         self._remotes: dict[str, _Remote] = {}
+        self._ids: dict[str, list[str]] = {}
         self._ever: dict[str, Certificate] = {}
         self._numbers = itertools.count(1)
         self._failing: dict[str, list[str]] = {}
@@ -120,25 +121,25 @@ class MemoryCdn:
             rules=self._rules,
             domains=tuple(self._observe_domain(name) for name in names),
             remotes=tuple(
-                RemoteCertificate(remote_id, remote.label, known.fingerprint, known.not_after)
-                for remote_id, remote in self._remotes.items()
+                RemoteCertificate(remote_id, label, known.fingerprint, known.not_after)
                 for known in look.known
-                if carries_mark(remote.label, look.lineage, known.fingerprint)
+                for label in (mark(look.lineage, known.fingerprint),)
+                for remote_id in self._ids.get(label, ())
             ),
         )
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """See `ports.target.DeployTarget.upload`."""
         label = mark(lineage, bundle.certificate.fingerprint)
-        for remote_id, remote in self._remotes.items():
-            if remote.label == label:
-                return remote_id
+        for remote_id in self._ids.get(label, ()):
+            return remote_id
         if bundle.certificate.remaining(self._now()) < self._rules.min_remaining:
             raise TargetRejected(Text("validity too short"))
         if not (bundle.key_matches and bundle.chain_complete):
             raise TargetRejected(Text("key or chain is wrong"))
         remote_id = f"remote-{next(self._numbers)}"
         self._remotes[remote_id] = _Remote(label, bundle.certificate)
+        self._ids.setdefault(label, []).append(remote_id)
         self._ever[remote_id] = bundle.certificate
         self.uploads += 1
         return remote_id
@@ -180,6 +181,7 @@ class MemoryCdn:
         if any(remote_id in self._edges(name) for name in self._domains):
             self.broken.append(label)
         del self._remotes[remote_id]
+        self._ids[label].remove(remote_id)
         return True
 
     # Probe

@@ -1,0 +1,110 @@
+"""What a run costs that finds nothing to do: many certificates, a real SQLite state, and a CDN in
+memory, so that only certferry's own work is timed.
+
+The baseline of the same run is reading one lineage's versions from the same state, which no run
+can do without. Usage: `python benchmarks/sync.py [--certificates N] [--rounds N]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from certferry.adapters.state import sqlite
+from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Kind
+from certferry.ports.progress import nobody
+from certferry.ports.state import StateStore
+from certferry.reconcile.doors import Doors
+from certferry.reconcile.leases import LeaseKeeper
+from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.schedule import Patience
+from certferry.testing.certificates import make_bundle
+from certferry.testing.memory_dns import MemoryDns
+from certferry.testing.memory_issuer import MemoryIssuer
+from certferry.testing.memory_target import MemoryCdn
+
+
+def now() -> datetime:
+    """The real clock."""
+    return datetime.now(UTC)
+
+
+def wish(number: int) -> DesiredCertificate:
+    """One certificate, served at one domain."""
+    domain = f"img{number}.example.com"
+    deployment = DesiredDeployment("cdn", (domain,))
+    return DesiredCertificate(domain, (domain,), "dns", deployments=(deployment,))
+
+
+def furnish(state: StateStore, cdn: MemoryCdn, wishes: list[DesiredCertificate]) -> None:
+    """Bring every certificate to where nothing is to do: issued, bound, served."""
+    for one in wishes:
+        bundle = make_bundle(*one.names, not_before=now() - timedelta(days=1))
+        lease = state.acquire(one.lineage, timedelta(minutes=1), now())
+        state.save_version(lease, bundle, now())
+        state.release(lease)
+        cdn.add_domain(one.lineage)
+        remote_id = cdn.upload(one.lineage, bundle)
+        cdn.bind(one.lineage, Kind.CDN, remote_id, HttpsWish())
+
+
+def milliseconds(work: Callable[[], object], rounds: int) -> float:
+    """Time some work: the median of the rounds."""
+    times = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return 1000 * statistics.median(times)
+
+
+def main() -> None:
+    """Print the cost of one certificate in a run with nothing to do, and its ratio."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--certificates", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+
+    with tempfile.TemporaryDirectory() as directory:
+        state = sqlite.connect(Path(directory) / "state.db", Path(directory) / "secret.key")
+        cdn = MemoryCdn(now, processing=timedelta(0), lags=(timedelta(0), timedelta(0)))
+        keeper = LeaseKeeper(state, now)
+        wishes = [wish(number) for number in range(arguments.certificates)]
+        furnish(state, cdn, wishes)
+        doors = Doors(
+            issuer=MemoryIssuer(state, now=now),
+            dns={"dns": MemoryDns(["example.com"])},
+            targets={"cdn": cdn},
+            probe=cdn,
+            state=state,
+            lease=keeper.lease,
+            now=now,
+            progress=nobody,
+            who="benchmark",
+        )
+        reconciler = Reconciler(doors, stop=lambda: None)
+        report = reconciler.sync(wishes, Patience())
+        assert report.ok, "there was something to do"  # noqa: S101 - or nothing is measured
+        each = milliseconds(lambda: reconciler.sync(wishes, Patience()), arguments.rounds)
+        each /= len(wishes)
+        reading = milliseconds(lambda: read_all(state, wishes), arguments.rounds) / len(wishes)
+        keeper.close()
+        state.close()
+
+    print(f"reading the versions   {reading:6.3f} ms each")
+    print(f"sync, nothing to do    {each:6.3f} ms each   {each / reading:5.2f} x")
+
+
+def read_all(state: StateStore, wishes: list[DesiredCertificate]) -> None:
+    """Read every lineage once."""
+    for one in wishes:
+        state.versions(one.lineage)
+
+
+if __name__ == "__main__":
+    main()
