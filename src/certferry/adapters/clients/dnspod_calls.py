@@ -102,16 +102,21 @@ class DnspodCalls:
 
     def _call(self, action: str, params: Params, about: str, *, repeatable: bool) -> Reply | _Lost:
         """Make a call when it is our turn; after too many calls rest, and the others rest too."""
+        rests = iter(RESTS)
         with self._our_turn():
-            for rest in (0.0, *RESTS):
-                if rest:
-                    self._pause(rest)
+            while True:
                 outcome = self._exchange(action, params, about, repeatable=repeatable)
                 if isinstance(outcome, _Lost) or outcome.code != LIMITED:
                     return outcome
-        error = error_of(outcome, about)
+                rest = next(rests, None)
+                if rest is None:
+                    raise self._too_many(outcome, about)
+                self._pause(rest)
+
+    def _too_many(self, reply: Reply, about: str) -> DnsError:
+        error = error_of(reply, about)
         error.retry = Retry.at(self._now() + LONG_REST)
-        raise error
+        return error
 
     @contextlib.contextmanager
     def _our_turn(self) -> Iterator[None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -20,7 +20,14 @@ from certferry.adapters.clients.http import HttpClient
 from certferry.adapters.clients.pacing import Pacer
 from certferry.core import identifiers
 from certferry.core.secret import Secret
-from certferry.errors import ConfigError, DnsError, DnsRejected, DnsUnavailable, ZoneNotFound
+from certferry.errors import (
+    ConfigError,
+    DnsAccessDenied,
+    DnsError,
+    DnsRejected,
+    DnsUnavailable,
+    ZoneNotFound,
+)
 from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Pause
 from certferry.text import Text
@@ -160,14 +167,17 @@ class Dnspod:
         return f"{place.zone_id}|{self._write(place, value)}"
 
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
-        """See `ports.dns.DnsProvider.remove_txt`."""
+        """See `ports.dns.DnsProvider.remove_txt`.
+
+        Without a handle the value is looked for once: DNSPod lists a record only about 30 seconds
+        after it was written, and whoever knows when that was knows whether to ask again.
+        """
         zone_id, _, record_id = (handle or "").partition("|")
-        known = bool(zone_id and record_id)
-        if known and self._remove(zone_id, record_id, name):
+        if zone_id and record_id and self._remove(zone_id, record_id, name):
             return True
         # A handle may be older than the record: the value itself must be gone.
         place = self._place(name)
-        record = self._find(place, value, () if known else INDEX_PAUSES)
+        record = self._find(place, value)
         return record is not None and self._remove(place.zone_id, record.id, name)
 
     def _place(self, name: str) -> Place:
@@ -184,34 +194,37 @@ class Dnspod:
                 record_id = self._client.create_txt(place.zone_id, place.host, value, place.name)
             except OutcomeUnknown as exc:
                 problem = exc.problem
-                record = self._find(place, value, INDEX_PAUSES)
-                if record is not None:
-                    return _must_be_enabled(record, place.name)
+                record = self._find_written(place, value)
             else:
-                return record_id or self._learn_id(place, value)
+                if record_id is not None:
+                    return record_id
+                problem = Text("DNSPod says that it is there, and does not list it")
+                record = self._find_written(place, value)
+            if record is not None:
+                return _must_be_enabled(record, place.name)
         raise _in_doubt(place.name, problem)
 
-    def _learn_id(self, place: Place, value: str) -> str:
-        """Find the record that DNSPod says is there."""
-        record = self._find(place, value, INDEX_PAUSES)
-        if record is None:
-            raise _in_doubt(
-                place.name, Text("DNSPod says that the record is there, and lists none")
-            )
-        return _must_be_enabled(record, place.name)
-
-    def _find(self, place: Place, value: str, pauses: Sequence[float]) -> TxtRecord | None:
-        """Look for the record with exactly this value, once and after each pause."""
-        for pause in (0.0, *pauses):
-            if pause:
+    def _find_written(self, place: Place, value: str) -> TxtRecord | None:
+        """Look for a record that may have been written, until lists would show it."""
+        try:
+            record = self._find(place, value)
+            for pause in INDEX_PAUSES:
+                if record is not None:
+                    break
                 self._pause(pause)
-            for record in self._client.txt_records(place.zone_id, place.host, place.name):
-                if record.value == value:
-                    return record
-        return None
+                record = self._find(place, value)
+        except (DnsAccessDenied, DnsRejected) as exc:
+            # Of the listing, not of the record: that may be there, and must not be forgotten.
+            raise _in_doubt(place.name, exc.message) from exc
+        return record
+
+    def _find(self, place: Place, value: str) -> TxtRecord | None:
+        """Look for the record with exactly this value."""
+        records = self._client.txt_records(place.zone_id, place.host, place.name)
+        return next((record for record in records if record.value == value), None)
 
     def _remove(self, zone_id: str, record_id: str, name: str) -> bool:
-        """Remove by id. Repeated without looking: an id is never given twice, lists lag behind."""
+        """Remove by id. This may be repeated without looking first: a list could lag behind."""
         for attempt, pause in enumerate((0.0, *PAUSES_AFTER_LOSS)):
             if pause:
                 self._pause(pause)

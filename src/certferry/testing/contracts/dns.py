@@ -108,6 +108,17 @@ class DnsProviderContract:
         assert not provider.remove_txt(NAME, "value", handle)
         assert not provider.remove_txt(NAME, "value", None)
 
+    def test_value_goes_also_when_the_handle_is_older(
+        self, provider: DnsProvider, values: Values
+    ) -> None:
+        """A value that was added anew does not hide behind the handle it had before."""
+        old = provider.add_txt(NAME, "value")
+        provider.remove_txt(NAME, "value", old)
+        provider.add_txt(NAME, "value")
+
+        assert provider.remove_txt(NAME, "value", old)
+        assert [] == values(NAME)
+
     def test_name_outside_the_account_is_refused(self, provider: DnsProvider) -> None:
         """The error names the name, and says what to do."""
         with pytest.raises(ZoneNotFound, match=UNKNOWN_NAME) as adding:
