@@ -344,17 +344,24 @@ def test_garbage_does_not_stop_an_edge(stand_in: QiniuService) -> None:
 
 
 def test_stop_ends_idle_connections_at_once(clock: Clock) -> None:
-    """A client that never finishes its handshake does not hold the end up; no socket is left."""
+    """Clients that stop at any point of a connection do not hold the end up, nor leave a socket."""
     stand_in = calls.service(clock).start()
+    stand_in.add_domain(WWW, https=calls.seed(stand_in, [WWW]))
     edge = stand_in.edges[0]
-    idle = socket.create_connection((edge.address, edge.port), timeout=5)
-    shake = socket.create_connection((edge.address, edge.port), timeout=5)
-    shake.sendall(b"\x16\x03\x01")
+    silent = socket.create_connection((edge.address, edge.port), timeout=5)
+    half_way = socket.create_connection((edge.address, edge.port), timeout=5)
+    half_way.sendall(b"\x16\x03\x01")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    # Accepted last, so that the edge has the others in hand as well.
+    connected = context.wrap_socket(
+        socket.create_connection((edge.address, edge.port), timeout=5), server_hostname=WWW
+    )
 
     started = time.monotonic()
     stand_in.stop()
-    for connection in (idle, shake):
-        with contextlib.closing(connection), contextlib.suppress(ConnectionResetError):
+    for connection in (silent, half_way, connected):
+        with contextlib.closing(connection), contextlib.suppress(ConnectionError):
             assert b"" == connection.recv(1)
     assert time.monotonic() - started < 2  # the edge would give up on them after five
     with pytest.raises(RuntimeError, match="not running"):

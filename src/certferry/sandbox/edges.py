@@ -147,10 +147,12 @@ class Edge:
             if self._hushed.is_set():
                 connection.close()
                 return
-            with contextlib.suppress(OSError):  # a client that has gone again
-                threading.Thread(
-                    target=self._serve, args=(self._wrap(connection),), daemon=True
-                ).start()
+            try:
+                tls = self._wrap(connection)
+            except OSError:  # a client that has gone again
+                connection.close()
+            else:
+                threading.Thread(target=self._serve, args=(tls,), daemon=True).start()
 
     def _wrap(self, connection: socket.socket) -> ssl.SSLSocket:
         connection.settimeout(CONNECTION_TIMEOUT)
