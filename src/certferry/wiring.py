@@ -7,7 +7,7 @@ ACME library.
 from __future__ import annotations
 
 import getpass
-import socket
+import platform
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -95,7 +95,7 @@ class Session:
             lease=keeper.lease,
             now=_now,
             progress=self._progress,
-            who=f"{getpass.getuser()}@{socket.gethostname()}",
+            who=f"{getpass.getuser()}@{platform.node()}",
             verify_timeout=self._settings.verify.timeout,
         )
         return Reconciler(doors, stop=self._stop.set)

@@ -1,0 +1,123 @@
+"""What to do about a rollout now."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.core.desired import HttpsWish, Kind
+from certferry.core.moves import Move, next_move
+from certferry.core.observed import DomainState, ObservedDomain, Served
+from certferry.core.plan import Deploy, Rollout, Verify
+from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.waiting import Waiting
+from certferry.errors import CertferryError, DeployError, TargetBusy, VerificationError
+from certferry.text import Text
+from tests.core.strategies import NOW
+
+OURS = "aa" * 32
+TIMEOUT = timedelta(hours=1)
+REASON = Reason(ReasonCode.NOT_SEEN, Text("not seen"))
+DEPLOY = Deploy("qiniu", "img.example.com", HttpsWish(), REASON)
+VERIFY = Verify("qiniu", "img.example.com", REASON)
+DEPLOYING = Rollout("qiniu", "img.example.com", (DEPLOY, VERIFY))
+VERIFYING = Rollout("qiniu", "img.example.com", (VERIFY,))
+
+
+def move(
+    rollout: Rollout,
+    state: DomainState = DomainState.READY,
+    *served: Served,
+    accepted: bool = False,
+    since: datetime = NOW,
+) -> Move:
+    """Choose for one domain."""
+    problem = DeployError("verify https crt fail") if state is DomainState.FAILED else None
+    domain = ObservedDomain("img.example.com", Kind.CDN, state, "id", problem=problem)
+    return next_move(
+        rollout,
+        domain,
+        served,
+        fingerprint=OURS,
+        accepted=accepted,
+        since=since,
+        now=NOW,
+        timeout=TIMEOUT,
+    )
+
+
+def test_domain_at_rest_is_deployed_to() -> None:
+    """Nothing stands in the way: the deployment is carried out."""
+    assert DEPLOY == move(DEPLOYING)
+    assert DEPLOY == move(DEPLOYING, DomainState.FAILED)
+
+
+@given(st.sampled_from([DEPLOYING, VERIFYING]), st.booleans())
+def test_processing_domain_is_never_written_to(rollout: Rollout, accepted: bool) -> None:  # noqa: FBT001 - hypothesis
+    """While a change is carried out, whoever asked for it, we wait."""
+    chosen = move(rollout, DomainState.PROCESSING, accepted=accepted)
+
+    assert isinstance(chosen, Waiting)
+    assert NOW + TIMEOUT == chosen.deadline
+
+
+def test_accepted_change_is_not_asked_for_twice() -> None:
+    """A read that lags behind the write does not lead to a second write."""
+    assert isinstance(move(DEPLOYING, accepted=True), Waiting)
+
+
+def test_failed_change_is_told_with_the_targets_words() -> None:
+    """The description of the target is the error."""
+    chosen = move(DEPLOYING, DomainState.FAILED, accepted=True)
+
+    assert isinstance(chosen, DeployError)
+    assert "verify https crt fail" == str(chosen)
+
+
+@given(
+    st.sampled_from([DEPLOYING, VERIFYING]),
+    st.sampled_from([DomainState.READY, DomainState.PROCESSING]),
+)
+def test_every_wait_ends(rollout: Rollout, state: DomainState) -> None:
+    """At the deadline waiting becomes a failure with a hint."""
+    chosen = move(rollout, state, accepted=True, since=NOW - TIMEOUT)
+
+    assert isinstance(chosen, CertferryError)
+    assert chosen.hint is not None
+
+
+def test_stuck_change_names_since_when() -> None:
+    """Support asks since when a task hangs."""
+    chosen = move(VERIFYING, DomainState.PROCESSING, since=NOW - TIMEOUT)
+
+    assert isinstance(chosen, TargetBusy)
+    assert "2026-11-24 11:00 UTC" in str(chosen.hint)
+
+
+def test_lagging_addresses_are_named() -> None:
+    """Who does not serve it yet, and of how many."""
+    right = Served("192.0.2.1", OURS, valid=True)
+    other = Served("192.0.2.2", "bb" * 32, valid=True)
+    broken = Served("192.0.2.3", OURS, valid=False, problem=Text("not trusted"))
+    silent = Served("192.0.2.4", None, valid=False, problem=Text("no answer"))
+
+    chosen = move(VERIFYING, DomainState.READY, right, other, broken, silent, since=NOW - TIMEOUT)
+
+    assert isinstance(chosen, VerificationError)
+    words = str(chosen)
+    assert "2 of 3" in words
+    assert "192.0.2.2" in words
+    assert "192.0.2.3: not trusted" in words
+    assert "192.0.2.4" not in words
+
+
+def test_silence_is_told_with_its_reasons() -> None:
+    """When no address answers, each says why."""
+    silent = Served("192.0.2.4", None, valid=False, problem=Text("connection refused"))
+
+    chosen = move(VERIFYING, DomainState.READY, silent, since=NOW - TIMEOUT)
+
+    assert isinstance(chosen, VerificationError)
+    assert "connection refused" in str(chosen)

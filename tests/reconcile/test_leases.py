@@ -1,0 +1,60 @@
+"""Holding leases."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from certferry.errors import LeaseHeld
+from certferry.reconcile.leases import LeaseKeeper
+from certferry.testing.memory_state import MemoryState
+
+
+def now() -> datetime:
+    """The real clock."""
+    return datetime.now(UTC)
+
+
+def test_lease_outlives_its_time_while_it_is_held() -> None:
+    """A long piece of work keeps its lease: it is extended in the background."""
+    state = MemoryState()
+    ttl = timedelta(milliseconds=150)
+    keeper = LeaseKeeper(state, now, ttl)
+    with keeper.lease("img"):
+        until = now() + 4 * ttl
+        while now() < until:
+            with pytest.raises(LeaseHeld):
+                state.seen_by("another").acquire("img", ttl, now())
+    keeper.close()
+
+
+def test_lease_is_given_back_at_the_end() -> None:
+    """Also after a failure, another run can have it at once."""
+    state = MemoryState()
+    keeper = LeaseKeeper(state, now)
+    with pytest.raises(ZeroDivisionError), keeper.lease("img"):
+        1 / 0  # noqa: B018 - whatever goes wrong
+    keeper.close()
+
+    assert "img" == state.seen_by("another").acquire("img", timedelta(1), now()).lineage
+
+
+def test_lost_lease_is_let_go_quietly() -> None:
+    """A lease that another run took over is not taken back, and its end is no error."""
+    state = MemoryState()
+    keeper = LeaseKeeper(state, now, timedelta(milliseconds=30))
+    with keeper.lease("img") as lease:
+        state.release(lease)
+        other = state.seen_by("another").acquire("img", timedelta(minutes=1), now())
+        until = now() + timedelta(milliseconds=100)
+        while now() < until:
+            pass
+    keeper.close()
+
+    state.extend(other, timedelta(minutes=1), now())
+
+
+def test_keeper_that_never_held_anything_closes() -> None:
+    """No lease, no thread, nothing to join."""
+    LeaseKeeper(MemoryState(), now).close()

@@ -1,0 +1,137 @@
+"""When lineages are visited: concurrently, bounded, without holding threads, until stopped."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+from certferry.core.waiting import Waiting
+from certferry.errors import Interrupted
+from certferry.reconcile.lineage_run import LineageRun
+from certferry.reconcile.schedule import Patience, Schedule
+from certferry.text import Text
+
+
+def now() -> datetime:
+    """The real clock."""
+    return datetime.now(UTC)
+
+
+class Visited:
+    """Stands for a lineage's run: what each of its visits does is given."""
+
+    def __init__(self, *visits: Callable[[], timedelta | None]) -> None:
+        self._visits = iter(visits)
+        self.count = 0
+
+    def visit(self) -> Waiting | None:
+        """Do the next thing; wait as long as it says."""
+        self.count += 1
+        pause = next(self._visits)()
+        moment = now()
+        return None if pause is None else Waiting(Text("…"), moment, moment + pause)
+
+
+def carry_out(
+    *runs: Visited,
+    patience: Patience = Patience(),  # noqa: B008 - a frozen value
+    stop: Callable[[], None] = lambda: None,
+    workers: int = 8,
+) -> bool:
+    """Visit them all."""
+    chosen = [cast("LineageRun", run) for run in runs]
+    return Schedule(chosen, patience, now, stop=stop, workers=workers).carry_out()
+
+
+def done() -> None:
+    """Nothing is left."""
+
+
+def shortly() -> timedelta:
+    """Come back soon."""
+    return timedelta(milliseconds=5)
+
+
+def test_each_is_visited_until_it_waits_for_nothing() -> None:
+    """A run ends when its last visit has nothing to wait for."""
+    runs = [Visited(shortly, shortly, done), Visited(done)]
+
+    assert carry_out(*runs)
+    assert [3, 1] == [run.count for run in runs]
+
+
+def test_hundred_waiting_lineages_hold_no_thread() -> None:
+    """While a hundred wait, a visit that needs a thread gets one at once."""
+    waiting = [Visited(lambda: timedelta(milliseconds=300), done) for _ in range(100)]
+    threads: list[int] = []
+
+    def count() -> None:
+        threads.append(threading.active_count())
+
+    before = threading.active_count()
+    assert carry_out(*waiting, Visited(shortly, count), workers=2)
+
+    assert all(2 == run.count for run in waiting)
+    assert max(threads) <= before + 2
+
+
+def test_no_more_at_once_than_workers() -> None:
+    """Concurrency is bounded."""
+    inside = threading.Semaphore(2)
+    crowded = threading.Event()
+
+    def work() -> None:
+        if not inside.acquire(blocking=False):
+            crowded.set()
+            return
+        threading.Event().wait(0.01)
+        inside.release()
+
+    assert carry_out(*(Visited(work) for _ in range(12)), workers=2)
+    assert not crowded.is_set()
+
+
+def test_eight_work_side_by_side() -> None:
+    """Eight that need each other can meet."""
+    meeting = threading.Barrier(8, timeout=20)
+
+    def meet() -> None:
+        meeting.wait()
+
+    assert carry_out(*(Visited(meet) for _ in range(8)))
+
+
+def test_without_patience_each_is_visited_once() -> None:
+    """`--no-wait` submits and leaves the rest to the next run."""
+    run = Visited(shortly, done)
+
+    assert carry_out(run, patience=Patience(timedelta(0)))
+    assert 1 == run.count
+
+
+def test_patience_ends_where_it_was_told_to() -> None:
+    """`--wait` comes back only to what is due within its bound."""
+    patient = Visited(shortly, done)
+    late = Visited(lambda: timedelta(hours=1), done)
+
+    assert carry_out(patient, late, patience=Patience(timedelta(minutes=1)))
+    assert [2, 1] == [patient.count, late.count]
+
+
+def test_stopped_run_asks_the_others_to_stop_and_waits_for_them() -> None:
+    """A run that is stopped tells so, and every visit under way comes to its own end."""
+    stopping = threading.Event()
+    ended: list[bool] = []
+
+    def long_work() -> None:
+        ended.append(stopping.wait(20))
+        raise Interrupted(Text("stopped"))
+
+    def interrupted() -> None:
+        raise Interrupted(Text("stopped"))
+
+    runs = [Visited(long_work), Visited(interrupted)]
+    assert not carry_out(*runs, stop=stopping.set)
+    assert [True] == ended
