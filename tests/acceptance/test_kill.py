@@ -36,7 +36,7 @@ class Host:
         self.directory.mkdir()
         self.log = self.directory / "requests.log"
         world.add_http_domain(self.domain)
-        self.config = world.write_files(self.directory)
+        self.config = world.write_files(self.directory, certificates="")
         quick = self.config.read_text().replace(
             "[accounts.dnspod]", "[accounts.dnspod]\nrequests_per_second = 50"
         )

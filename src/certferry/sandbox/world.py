@@ -5,7 +5,8 @@ Qiniu with its edges. What certferry talks to in the demo and in the tests.
 from __future__ import annotations
 
 import secrets
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +25,18 @@ CDN_ZONE = "qiniudns.com"
 RESOLVER_ADDRESS = "127.0.0.1"
 NAMESERVER_ADDRESSES = ("127.0.0.2", "127.0.0.3")
 OLD_LIFE_LEFT = timedelta(days=9)
+DOMAINS = ("img.example.com", "a.img.example.com")
+"""The demo's domains: one that somebody gave a certificate by hand, one without HTTPS."""
+
+_CERTIFICATE = f"""
+[[certificates]]
+name = "img"
+names = ["{DOMAINS[0]}", "*.{DOMAINS[0]}"]
+dns = "dnspod"
+
+[[certificates.deploy]]
+to = "qiniu"
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +177,16 @@ class World:
         keys = self.credentials
         return (keys.dnspod_token, keys.secret_key)
 
-    def write_files(self, directory: Path) -> Path:
-        """Write a ready `certferry.toml` and the CA files it names; give its path."""
+    def write_files(self, directory: Path, certificates: str = _CERTIFICATE) -> Path:
+        """Write a ready `certferry.toml` and the CA files it names; give its path.
+
+        `certificates` are its last tables; by default the demo's.
+        """
         (directory / "directory-ca.pem").write_bytes(self.pebble.ca_bundle.read_bytes())
         roots = self.pebble.root_pem().decode() + self.old_authority.root_pem
         (directory / "edge-roots.pem").write_text(roots)
         path = directory / "certferry.toml"
-        path.write_text(self._toml(directory))
+        path.write_text(self._toml(directory) + certificates)
         path.chmod(0o600)
         return path
 
@@ -205,6 +221,15 @@ id = "env:DP_Id"
 token = "env:DP_Key"
 api = "{self.dnspod.url}"
 """
+
+
+@contextmanager
+def demonstration(pace: Pace | None = None) -> Iterator[World]:
+    """Run the world that the demo shows: its domains are there, and nothing is done yet."""
+    with World(pace=pace) as world:
+        world.add_https_domain(DOMAINS[0])
+        world.add_http_domain(DOMAINS[1])
+        yield world
 
 
 def _dns(zones: Zones, pace: Pace) -> DnsService:

@@ -1,0 +1,156 @@
+"""`certferry demo`: the main job in a world on loopback, and the proof that it was done."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from certferry.cli.desk import Desk
+from certferry.cli.lines import Line, Span, Tone, line, padded
+from certferry.cli.options import Front
+from certferry.config.load import load
+from certferry.core.observed import Served
+from certferry.errors import VerificationError
+from certferry.ports.progress import nobody
+from certferry.sandbox.proof import EdgeChange, Ledger, edge_changes
+from certferry.sandbox.world import DOMAINS, Pace, World, demonstration
+from certferry.text import Text
+from certferry.wiring import open_session
+
+PACE = Pace(
+    nameserver_lags=(0.5, 3.0),
+    processing=timedelta(seconds=4),
+    edge_lags=(timedelta(seconds=1), timedelta(seconds=4)),
+)
+"""Slow enough to watch: at Qiniu the same takes 8 to 15 minutes."""
+
+_FINGERPRINT = 16
+"""Hex digits of a fingerprint that a person compares."""
+
+
+@click.command()
+@click.option("--fast", is_flag=True, help="Do not slow the world down to be watched.")
+@click.pass_obj
+def command(front: Front, *, fast: bool) -> int:
+    """Run the main job in a world on loopback, and prove it."""
+    desk = front.desk
+    desk.show(_paragraph(desk, _OPENING))
+    with (
+        tempfile.TemporaryDirectory(prefix="certferry-demo-") as directory,
+        demonstration(Pace() if fast else PACE) as world,
+    ):
+        desk.show(_cast(world))
+        return Demo(front, world, world.write_files(Path(directory))).run()
+
+
+class Demo:
+    """One performance: look, plan, sync, look again, sync again, and judge."""
+
+    def __init__(self, front: Front, world: World, config: Path) -> None:
+        self._front = front
+        self._world = world
+        self._config = config
+        environ = {**front.desk.environ, **world.environment}
+        self._desk = replace(front.desk, environ=environ)
+
+    def run(self) -> int:
+        """Perform; raises `VerificationError` when the world does not bear the claim out."""
+        before = self._look()
+        self._type("plan")
+        first = self._type("sync")
+        after, done = self._look(), Ledger.of(self._world)
+        second = self._type("sync")
+        changes = [
+            change
+            for domain in DOMAINS
+            for change in edge_changes(domain, before[domain], after[domain])
+        ]
+        rewritten = Ledger.of(self._world).writes_since(done)
+        self._desk.show(_proof(changes, done, rewritten, self._desk))
+        self._judge(changes, done, rewritten)
+        return max(first, second)
+
+    def _type(self, *words: str) -> int:
+        """Run a command as a user would, in this process."""
+        from certferry.cli.main import run
+
+        self._desk.show([line(), line(Span(f"$ certferry {' '.join(words)}", Tone.STRONG))])
+        self._desk.stdout.flush()
+        return run(["--config", str(self._config), *words], self._desk)
+
+    def _look(self) -> dict[str, tuple[Served, ...]]:
+        settings = load(self._config, self._desk.environ)
+        with open_session(settings, progress=nobody) as session:
+            return {domain: session.probe.look(domain) for domain in DOMAINS}
+
+    def _judge(self, changes: list[EdgeChange], done: Ledger, rewritten: int) -> None:
+        kept = self._world.qiniu.domain(DOMAINS[0]).https
+        claims = {
+            Text("every edge serves the same new certificate"): _is_one_and_new(changes),
+            Text("redirect and HTTP/2 have survived"): kept.force_https and kept.http2,
+            Text("no challenge record is left"): done.challenges_left == 0,
+            Text("the second run wrote nothing"): rewritten == 0,
+        }
+        broken = [claim for claim, holds in claims.items() if not holds]
+        if broken:
+            raise VerificationError(
+                Text("the world does not bear out: {claims}", claims=broken),
+                hint=Text("this is a mistake in certferry; please report it with what is above"),
+            )
+
+
+def _is_one_and_new(changes: list[EdgeChange]) -> bool:
+    fingerprints = {change.after for change in changes}
+    (fingerprint,) = fingerprints if len(fingerprints) == 1 else (None,)
+    return fingerprint is not None and all(change.is_new(fingerprint) for change in changes)
+
+
+_OPENING = Text(
+    "A world on loopback: a CA (Pebble), a DNS zone on two name servers of different speed, DNSPod,"
+    " and Qiniu with two TLS edges that pick a certificate up at different moments."
+)
+
+
+def _paragraph(desk: Desk, text: Text) -> Iterator[Line]:
+    import textwrap
+
+    for written in textwrap.wrap(desk.voice.say(text), 88):
+        yield line(written)
+
+
+def _cast(world: World) -> Iterator[Line]:
+    yield line()
+    for role, where in (
+        ("CA", world.pebble.directory_url),
+        ("DNSPod", world.dnspod.url),
+        ("name servers", ", ".join(f"{s.address}:{world.dns.port}" for s in world.dns.servers)),
+        ("Qiniu", world.qiniu.api_url),
+        ("edges", ", ".join(f"{a}:{world.qiniu.edges.port}" for a in world.qiniu.edges.addresses)),
+    ):
+        yield line(f"  {padded(role, 13)} {where}")
+
+
+def _proof(changes: list[EdgeChange], done: Ledger, rewritten: int, desk: Desk) -> Iterator[Line]:
+    yield line()
+    yield line(Span(desk.voice.say(Text("What each edge served, before and after")), Tone.STRONG))
+    for change in changes:
+        before = (change.before or "—")[:_FINGERPRINT]
+        after = (change.after or "—")[:_FINGERPRINT]
+        place = f"{padded(change.domain, 18)} {padded(change.address, 11)}"
+        yield line(f"  {place} {padded(before, _FINGERPRINT)} → {after}")
+    yield line()
+    for text in (
+        Text(
+            "first run: {qiniu} writes at Qiniu, {dnspod} at DNSPod, {left} challenge records left",
+            qiniu=done.qiniu_writes,
+            dnspod=done.dnspod_writes,
+            left=done.challenges_left,
+        ),
+        Text("second run: {count} writes", count=rewritten),
+    ):
+        yield line(f"  {desk.voice.say(text)}")

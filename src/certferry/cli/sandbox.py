@@ -1,0 +1,56 @@
+"""`certferry sandbox`: keep a world on loopback running, and say how to use it."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from pathlib import Path
+
+import click
+
+from certferry.cli.desk import Desk
+from certferry.cli.exits import Exit
+from certferry.cli.lines import line
+from certferry.cli.options import Front
+from certferry.sandbox.world import World, demonstration
+from certferry.text import Text
+
+
+@click.command()
+@click.option(
+    "--dir",
+    "directory",
+    metavar="D",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where to write the configuration; by default a temporary directory.",
+)
+@click.pass_obj
+def command(front: Front, directory: Path | None) -> int:
+    """Keep the demo's world running on loopback, and print a ready configuration for it."""
+    with tempfile.TemporaryDirectory(prefix="certferry-sandbox-") as temporary:
+        place = directory or Path(temporary)
+        place.mkdir(parents=True, exist_ok=True)
+        with demonstration() as world:
+            _introduce(world, world.write_files(place), front.desk)
+            # Ctrl-C ends the wait; the world is taken down on the way out.
+            threading.Event().wait()
+    return Exit.OK
+
+
+def _introduce(world: World, path: Path, desk: Desk) -> None:
+    """Print the configuration as data, and what to do with it beside it."""
+    desk.show(line(written) for written in path.read_text().splitlines())
+    desk.stdout.flush()
+    exports = [f"export {name}={value}" for name, value in world.environment.items()]
+    desk.remark(
+        line(written)
+        for written in (
+            "",
+            desk.voice.say(Text("The world is running until Ctrl-C. In another terminal:")),
+            "",
+            *(f"  {export}" for export in exports),
+            f"  certferry --config {path} plan",
+            f"  certferry --config {path} sync",
+        )
+    )
+    desk.stderr.flush()
