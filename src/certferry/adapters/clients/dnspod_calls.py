@@ -82,7 +82,7 @@ class DnspodCalls:
         """Ask until there is an answer, within reason."""
         for attempt in itertools.count():
             outcome = self._call(action, params, about, repeatable=True)
-            if attempt == len(outcome.pauses):
+            if attempt >= len(outcome.pauses):
                 break
             self._pause(outcome.pauses[attempt])
         if isinstance(outcome, _Lost):
