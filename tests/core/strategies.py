@@ -126,7 +126,10 @@ def observed_targets(draw: st.DrawFn, known: tuple[Version, ...]) -> ObservedTar
     served = {
         domain.domain: (
             Served(
-                "192.0.2.1", draw(st.one_of(st.none(), fingerprints)), valid=draw(st.booleans())
+                "192.0.2.1",
+                draw(st.none() | fingerprints),
+                valid=draw(st.booleans()),
+                silent=draw(st.booleans()),
             ),
         )
         for domain in domains

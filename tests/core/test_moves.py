@@ -101,7 +101,7 @@ def test_lagging_addresses_are_named() -> None:
     right = Served("192.0.2.1", OURS, valid=True)
     other = Served("192.0.2.2", "bb" * 32, valid=True)
     broken = Served("192.0.2.3", OURS, valid=False, problem=Text("not trusted"))
-    silent = Served("192.0.2.4", None, valid=False, problem=Text("no answer"))
+    silent = Served("192.0.2.4", None, valid=False, problem=Text("no answer"), silent=True)
 
     chosen = move(VERIFYING, DomainState.READY, right, other, broken, silent, since=NOW - TIMEOUT)
 
@@ -115,7 +115,8 @@ def test_lagging_addresses_are_named() -> None:
 
 def test_silence_is_told_with_its_reasons() -> None:
     """When no address answers, each says why."""
-    silent = Served("192.0.2.4", None, valid=False, problem=Text("connection refused"))
+    problem = Text("connection refused")
+    silent = Served("192.0.2.4", None, valid=False, problem=problem, silent=True)
 
     chosen = move(VERIFYING, DomainState.READY, silent, since=NOW - TIMEOUT)
 

@@ -75,7 +75,7 @@ def world(
         https or HttpsSettings(),
         DeployError("verify https crt fail"),
     )
-    seen = (Served("192.0.2.1", served, valid=True),)
+    seen = (Served("192.0.2.1", served, valid=True, silent=served is None),)
     target = ObservedTarget(
         "qiniu",
         TargetRules(timedelta(days=30)),

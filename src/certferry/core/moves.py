@@ -89,7 +89,7 @@ def _not_served(served: tuple[Served, ...], fingerprint: str, since: datetime) -
 
 
 def _silent(served: tuple[Served, ...]) -> VerificationError:
-    problems = [address.problem for address in served if address.problem is not None]
+    problems = list(dict.fromkeys(a.problem for a in served if a.problem is not None))
     return VerificationError(
         Text("no address answers ({problems})", problems=problems),
         hint=Text(
@@ -100,6 +100,7 @@ def _silent(served: tuple[Served, ...]) -> VerificationError:
 
 
 def _in_words(address: Served, fingerprint: str) -> Text:
-    if address.fingerprint == fingerprint and address.problem is not None:
+    serves_another = address.fingerprint not in {None, fingerprint}
+    if address.problem is not None and not serves_another:
         return Text("{address}: {problem}", address=address.address, problem=address.problem)
     return Text("{address}", address=address.address)

@@ -35,7 +35,8 @@ class HttpsSettings:
 class Served:
     """What one address presents: the leaf's fingerprint, whether name and chain are valid.
 
-    An address that did not answer has no fingerprint, and `problem` says why.
+    An address that is `silent` could not be reached. One that was reached and refused the
+    handshake has no fingerprint either, but it answered: a visitor there gets an error.
     """
 
     address: str
@@ -43,11 +44,12 @@ class Served:
     valid: bool
     problem: Text | None = None
     not_after: datetime | None = None
+    silent: bool = False
 
     @property
     def answered(self) -> bool:
-        """Whether a handshake gave a certificate."""
-        return self.fingerprint is not None
+        """Whether anybody was there."""
+        return not self.silent
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from certferry.text import Text
 IN_USE_PAUSE = timedelta(days=1)
 """How long a certificate that the target says is still used is left alone."""
 
-_CARRYING_OUT = Text("the target is carrying out the change")
+_CARRYING_OUT = Text("the target is carrying out a change")
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,13 +111,14 @@ def test_edge_that_is_down_is_told_and_does_not_count(edges: Edges) -> None:
 
 
 def test_name_that_the_edge_does_not_serve_is_no_certificate(edges: Edges) -> None:
-    """An alert in the handshake is an address without a certificate, not an error of ours."""
+    """An alert is an answer: a visitor there gets an error, so it counts as not served."""
     edges.point("other.example.com")
 
     seen = edges.probe().look("other.example.com")
 
     assert 2 == len(seen)
-    assert not any(address.answered for address in seen)
+    assert all(address.answered for address in seen)
+    assert not any(address.fingerprint for address in seen)
     assert "handshake" in str(seen[0].problem)
 
 

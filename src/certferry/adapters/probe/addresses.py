@@ -15,8 +15,8 @@ from certferry.text import Text
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """What the resolvers said together: addresses in the order they were first heard of, and what
-    went wrong where.
+    """What the resolvers said together: addresses in order, and what went wrong
+    where.
     """
 
     found: tuple[str, ...]
@@ -36,7 +36,7 @@ def resolve(
     with ThreadPoolExecutor(len(asked)) as pool:
         answers = list(pool.map(lambda resolver: _ask_both(resolver, domain), asked))
     return Addresses(
-        found=tuple(dict.fromkeys(address for found, _ in answers for address in found)),
+        found=tuple(sorted({address for found, _ in answers for address in found})),
         problems=tuple(problem for _, problem in answers if problem is not None),
     )
 

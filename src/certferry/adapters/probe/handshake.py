@@ -14,11 +14,12 @@ TIMEOUT = 10.0
 
 
 class NoHandshake(Exception):
-    """The address gave no certificate; `problem` says why."""
+    """The address gave no certificate; `problem` says why, `silent` that nobody was there."""
 
-    def __init__(self, problem: Text) -> None:
+    def __init__(self, problem: Text, *, silent: bool) -> None:
         super().__init__(str(problem))
         self.problem = problem
+        self.silent = silent
 
 
 def served_chain(address: str, port: int, host: str) -> list[x509.Certificate]:
@@ -30,14 +31,17 @@ def served_chain(address: str, port: int, host: str) -> list[x509.Certificate]:
         ):
             return [x509.load_der_x509_certificate(der) for der in _chain(session)]
     except TimeoutError as error:
-        raise NoHandshake(Text("no answer within {seconds} seconds", seconds=TIMEOUT)) from error
+        problem = Text("no answer within {seconds} seconds", seconds=int(TIMEOUT))
+        raise NoHandshake(problem, silent=True) from error
     except ssl.SSLError as error:
         problem = Text("the handshake failed ({alert})", alert=error.reason or str(error))
-        raise NoHandshake(problem) from error
+        raise NoHandshake(problem, silent=False) from error
     except OSError as error:
-        raise NoHandshake(Text("{problem}", problem=error.strerror or str(error))) from error
+        problem = Text("{problem}", problem=error.strerror or str(error))
+        raise NoHandshake(problem, silent=True) from error
     except ValueError as error:
-        raise NoHandshake(Text("it presents no readable certificate")) from error
+        problem = Text("it presents no readable certificate")
+        raise NoHandshake(problem, silent=False) from error
 
 
 def _context() -> ssl.SSLContext:

@@ -51,7 +51,7 @@ class TlsProbe:
         host = _host(domain)
         addresses = resolve(host, self._resolvers, self._answer_within)
         silent = tuple(
-            Served(address="", fingerprint=None, valid=False, problem=problem)
+            Served(address="", fingerprint=None, valid=False, problem=problem, silent=True)
             for problem in addresses.problems
         )
         if not addresses.found:
@@ -64,7 +64,7 @@ class TlsProbe:
         try:
             chain = served_chain(address, self._port, host)
         except NoHandshake as error:
-            return Served(address, None, valid=False, problem=error.problem)
+            return Served(address, None, valid=False, problem=error.problem, silent=error.silent)
         problem = self._trust.problem(chain, host, self._now())
         leaf = chain[0]
         return Served(
@@ -84,4 +84,4 @@ def _host(domain: str) -> str:
 
 def _without_address(host: str) -> Served:
     problem = Text("{domain} has no address", domain=host)
-    return Served(address="", fingerprint=None, valid=False, problem=problem)
+    return Served(address="", fingerprint=None, valid=False, problem=problem, silent=True)
