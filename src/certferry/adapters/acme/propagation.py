@@ -73,7 +73,7 @@ class Propagation:
             chain.append(target)
             if target in chain[:-1]:
                 raise _no_end(Text("the aliases of {name} run in a circle", name=name), chain)
-            if len(chain) > LONGEST_CHAIN:
+            if len(chain) > 1 + LONGEST_CHAIN:
                 raise _no_end(Text("{name} has too many aliases in a row", name=name), chain)
         return chain[-1]
 
@@ -164,11 +164,12 @@ def _timed_out(sightings: Sightings, timeout: timedelta) -> PropagationTimeout:
             timeout=timeout,
             account=sightings.account(),
         ),
-        hint=_hint(sightings),
+        hint=advice(sightings),
     )
 
 
-def _hint(sightings: Sightings) -> Text:
+def advice(sightings: Sightings) -> Text:
+    """Say what to look at when the values are not seen everywhere."""
     incomplete = sightings.incomplete
     zones = sorted({one.zone for one in incomplete})
     addresses = {a for one in incomplete for server in one.servers for a in server.addresses}

@@ -127,10 +127,10 @@ class Resolvers:
         ]
 
 
-def system_resolvers() -> list[tuple[str, int]]:
+def system_resolvers(path: str = "/etc/resolv.conf") -> list[tuple[str, int]]:
     """Give the resolvers this host is configured with. Raises `DnsUnavailable` without any."""
     try:
-        return [(str(server), DNS_PORT) for server in dns.resolver.Resolver().nameservers]
+        return [(str(server), DNS_PORT) for server in dns.resolver.Resolver(path).nameservers]
     except dns.resolver.NoResolverConfiguration as exc:
         raise DnsUnavailable(
             Text("this host has no DNS resolver configured"), hint=_NAME_RESOLVERS
