@@ -83,15 +83,20 @@ class Resolvers:
         return tuple(dict.fromkeys(found))
 
     @cached_property
+    def _servers(self) -> dict[str, dns.nameserver.Do53Nameserver]:
+        """The resolvers by what they are called in messages."""
+        return {
+            _label(address, port): dns.nameserver.Do53Nameserver(address, port)
+            for address, port in self._endpoints or system_resolvers()
+        }
+
+    @cached_property
     def _resolver(self) -> dns.resolver.Resolver:
         resolver = dns.resolver.Resolver(configure=False)
-        resolver.nameservers = [
-            dns.nameserver.Do53Nameserver(address, port)
-            for address, port in self._endpoints or system_resolvers()
-        ]
+        resolver.nameservers = list(self._servers.values())
         resolver.use_edns(0, 0, PAYLOAD)
         resolver.timeout = self._answer_within.total_seconds()
-        resolver.lifetime = resolver.timeout * (len(resolver.nameservers) + 1)
+        resolver.lifetime = resolver.timeout * (len(self._servers) + 1)
         return resolver
 
     def _ask(self, name: str, rdtype: dns.rdatatype.RdataType) -> dns.message.Message:
@@ -119,11 +124,10 @@ class Resolvers:
 
     def _troubles(self, exc: dns.exception.DNSException) -> list[Text]:
         """Say for each resolver what became of the question."""
-        labels = {str(server): _label(server) for server in self._resolver.nameservers}
-        whys = {labels[server]: _why(trouble) for server, _, _, trouble, _ in exc.kwargs["errors"]}
+        whys = {server: _why(trouble) for server, _, _, trouble, _ in exc.kwargs["errors"]}
         return [
-            Text("{resolver} ({why})", resolver=label, why=whys.get(label, NO_ANSWER))
-            for label in labels.values()
+            Text("{resolver} ({why})", resolver=label, why=whys.get(str(server), NO_ANSWER))
+            for label, server in self._servers.items()
         ]
 
 
@@ -207,8 +211,7 @@ def _refused(troubles: list[Text], name: str) -> DnsUnavailable:
     )
 
 
-def _label(server: dns.nameserver.Nameserver | str) -> str:
-    address, port = server.answer_nameserver(), server.answer_port()  # type: ignore[union-attr]
+def _label(address: str, port: int) -> str:
     return address if port == DNS_PORT else f"{address}:{port}"
 
 
