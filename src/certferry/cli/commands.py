@@ -1,0 +1,68 @@
+"""The commands, and a group that imports a command only when it runs.
+
+A command is a module of this room, named like it, whose `command` is a click command.
+"""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+
+import click
+from click.shell_completion import CompletionItem
+
+COMMANDS = {
+    "plan": "Show what sync would do, and why.",
+    "sync": "Bring the world to the declared state: issue, deploy, verify, retire.",
+    "status": "Show how each certificate and each domain stands.",
+    "watch": "Show what every address of a host serves, and until when.",
+    "history": "Show who did what when, newest first.",
+    "export": "Write a certificate and its key to files.",
+    "sandbox": "Keep the demo's world running on loopback, and print a ready configuration for it.",
+    "demo": "Run the main job in a world on loopback, and prove it.",
+    "completion": "Print a script that completes certferry's commands in a shell.",
+}
+"""Each command's name and, as in its own docstring, what it does."""
+
+
+class Commands(click.Group):
+    """The group of all commands: lists them from the table above, imports the one that runs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Give the names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"certferry.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command to run; say what was probably meant when there is none."""
+        if args[0] not in COMMANDS and not ctx.resilient_parsing:
+            raise click.UsageError(_unknown(args[0]), ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table into the help."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the commands that begin so, and the options."""
+        named = [
+            CompletionItem(name, help=what)
+            for name, what in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return [*named, *click.Command.shell_complete(self, ctx, incomplete)]
+
+
+def _unknown(name: str) -> str:
+    meant = difflib.get_close_matches(name, COMMANDS, n=1)
+    known = f"did you mean `{meant[0]}`?" if meant else "there are " + ", ".join(COMMANDS)
+    return f"no such command: {name}; {known}"

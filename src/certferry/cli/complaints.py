@@ -1,0 +1,110 @@
+"""Errors as a person and as a program reads them, and the one place that gives each its exit code.
+
+error: img: the name servers of example.com did not show the challenge within 2 minutes
+
+hint: check that example.com is delegated to the account's name servers
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import click
+
+from certferry.cli.exits import Exit, of_error
+from certferry.cli.lines import Line, Tone, line
+from certferry.cli.words import HINT, Voice, labelled
+from certferry.errors import CertferryError
+from certferry.text import Text, verbatim
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """Why a run has no result. `code` is stable and appears in JSON."""
+
+    code: str
+    message: Text
+    hint: Text | None
+    exit: Exit
+
+
+def complaint_about(error: Exception) -> Complaint:
+    """Turn whatever ended a run into a complaint."""
+    match error:
+        case CertferryError():
+            return Complaint(error.code, error.message, error.hint, of_error(error))
+        case click.UsageError():
+            return _about_usage(error)
+        case OSError():
+            message = Text("the output cannot be written: {problem}", problem=error.strerror)
+            return Complaint("output", message, None, Exit.FAILED)
+        case _:
+            return _about_a_mistake_of_ours(error)
+
+
+def told(complaint: Complaint, voice: Voice) -> Iterator[Line]:
+    """Write a complaint for a person."""
+    yield from labelled("error: ", Tone.BAD, voice.say(complaint.message))
+    if complaint.hint is not None:
+        yield line()
+        yield from labelled(HINT, Tone.FAINT, voice.say(complaint.hint))
+
+
+def document(complaint: Complaint, voice: Voice) -> dict[str, object]:
+    """Write a complaint for a program."""
+    hint = None if complaint.hint is None else voice.say(complaint.hint)
+    return {
+        "error": {
+            "code": complaint.code,
+            "message": voice.say(complaint.message),
+            "hint": hint,
+        }
+    }
+
+
+def _about_usage(error: click.UsageError) -> Complaint:
+    if isinstance(error, click.NoSuchOption):
+        message = Text("no such option: {option}", option=error.option_name)
+    else:
+        message = verbatim(_in_our_voice(error.format_message()))
+    return Complaint("usage", message, _usage_hint(error), Exit.USAGE)
+
+
+def _usage_hint(error: click.UsageError) -> Text:
+    path = "certferry" if error.ctx is None else error.ctx.command_path
+    look = Text("run `{command} --help`", command=path)
+    if not isinstance(error, click.NoSuchOption) or error.ctx is None:
+        return look
+    root = error.ctx.find_root()
+    everywhere = {name for option in root.command.params for name in option.opts}
+    if error.ctx is not root and error.option_name in everywhere:
+        return Text(
+            "write it before the command: certferry {option} … {command}",
+            option=error.option_name,
+            command=error.ctx.info_name,
+        )
+    meant = error.possibilities
+    return Text("did you mean {option}?", option=meant[0]) if meant else look
+
+
+def _in_our_voice(words: str) -> str:
+    """Lower case, no full stop: as everything else that certferry says."""
+    words = " ".join(words.split()).removesuffix(".")
+    return words[:1].lower() + words[1:]
+
+
+def _about_a_mistake_of_ours(error: Exception) -> Complaint:
+    # What the exception says is left to the log: it may quote anything.
+    _log.debug("unexpected error", exc_info=error)
+    return Complaint(
+        "unexpected",
+        Text(
+            "unexpected error ({kind}): this is a mistake in certferry", kind=type(error).__name__
+        ),
+        Text("run it again with -v, and report what it prints"),
+        Exit.FAILED,
+    )

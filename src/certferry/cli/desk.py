@@ -1,0 +1,72 @@
+"""Where a run's words go: data to stdout, everything else to stderr, colour only on terminals."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from certferry.cli.lines import Line, coloured, plain
+from certferry.cli.tables import Table, aligned
+from certferry.cli.words import Voice
+
+_DUMB = {"", "dumb", "unknown"}
+"""Values of `$TERM` for terminals that only print, and cannot move the cursor or colour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The two streams, and the voice that speaks on them."""
+
+    stdout: TextIO
+    stderr: TextIO
+    environ: Mapping[str, str] = field(repr=False)
+    voice: Voice = field(default_factory=Voice)
+
+    def show(self, lines: Iterable[Line]) -> None:
+        """Write data for a person."""
+        self._write(self.stdout, lines)
+
+    def show_table(self, table: Table) -> None:
+        """Write data for a person, as columns."""
+        if not self.draws_on(self.stdout):
+            self.show(aligned(table))
+            return
+        from certferry.cli.screen import console_on, draw
+
+        draw(table, console_on(self.stdout, self.environ))
+
+    def hand_out(self, document: Mapping[str, object]) -> None:
+        """Write data for a program: one JSON document."""
+        utf8 = (self.stdout.encoding or "").lower().replace("-", "") == "utf8"
+        self.stdout.write(json.dumps(document, ensure_ascii=not utf8, indent=2) + "\n")
+
+    def remark(self, lines: Iterable[Line]) -> None:
+        """Write what is not data."""
+        self._write(self.stderr, lines)
+
+    def flush(self) -> None:
+        """Send off what has been written."""
+        self.stdout.flush()
+        self.stderr.flush()
+
+    def draws_on(self, stream: TextIO) -> bool:
+        """Tell whether the stream is a terminal that can do more than print."""
+        return stream.isatty() and self.environ.get("TERM", "") not in _DUMB
+
+    def _write(self, stream: TextIO, lines: Iterable[Line]) -> None:
+        in_colour = self.draws_on(stream) and not self.environ.get("NO_COLOR")
+        written = coloured if in_colour else plain
+        stream.writelines(written(line) + "\n" for line in lines)
+
+
+def standard_desk(environ: Mapping[str, str]) -> Desk:
+    """Give the desk of this process. What its streams cannot encode is written as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    # A stream that the caller has closed is None.
+    return Desk(sys.stdout or io.StringIO(), sys.stderr or io.StringIO(), environ)

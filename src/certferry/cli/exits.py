@@ -1,0 +1,100 @@
+"""Every exit code, and what decides it.
+
+0 in order · 1 something failed · 2 usage or configuration · 3 refused for safety · 4 changes
+pending (`plan --check`) · 75 still in progress or locked by another run, try again later ·
+130 stopped by Ctrl-C or a signal to end · 141 nobody reads the output any more.
+
+Where several are true, the first of 130, 1, 3, 75 and 4 wins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from certferry.errors import (
+    CertferryError,
+    ConfigError,
+    Interrupted,
+    LeaseHeld,
+    LeaseLost,
+    PlanRefused,
+)
+
+if TYPE_CHECKING:  # the core loads the crypto library, which `--help` must not
+    from certferry.core.observed import Served
+    from certferry.core.plan import Plan
+    from certferry.core.report import SyncReport
+    from certferry.core.status import LineageStatus
+
+
+class Exit(IntEnum):
+    """What a run answers its caller."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    REFUSED = 3
+    PENDING = 4
+    TRY_LATER = 75  # EX_TEMPFAIL of sysexits.h
+    STOPPED = 130  # 128 + SIGINT, as shells count
+    NO_READER = 141  # 128 + SIGPIPE, as shells count
+
+
+def of_error(error: CertferryError) -> Exit:
+    """Judge what ended a run before it had a result."""
+    match error:
+        case ConfigError():
+            return Exit.USAGE
+        case PlanRefused():
+            return Exit.REFUSED
+        case LeaseHeld() | LeaseLost():
+            return Exit.TRY_LATER
+        case Interrupted():
+            return Exit.STOPPED
+        case _:
+            return Exit.FAILED
+
+
+def of_report(report: SyncReport) -> Exit:
+    """Judge a sync: by its worst outcome."""
+    from certferry.core.report import Outcome
+
+    if not report.complete:
+        return Exit.STOPPED
+    if report.any(Outcome.FAILED):
+        return Exit.FAILED
+    if report.any(Outcome.REFUSED):
+        return Exit.REFUSED
+    if report.any(Outcome.WAITING) or report.any(Outcome.SKIPPED):
+        return Exit.TRY_LATER
+    return Exit.OK
+
+
+def of_plans(plans: Sequence[Plan], *, check: bool) -> Exit:
+    """Judge plans: by what stands in their way, then, if asked, by whether anything is pending."""
+    if any(plan.obstacles for plan in plans):
+        return Exit.FAILED
+    if any(plan.refusals for plan in plans):
+        return Exit.REFUSED
+    if check and not all(plan.is_empty for plan in plans):
+        return Exit.PENDING
+    return Exit.OK
+
+
+def of_statuses(statuses: Sequence[LineageStatus]) -> Exit:
+    """Judge what stands: a domain whose change failed, or that cannot be looked at, is a failure.
+
+    What is merely on its way is in order.
+    """
+    from certferry.core.status import Standing
+
+    standings = {domain.standing for status in statuses for domain in status.domains}
+    return Exit.FAILED if standings & {Standing.FAILED, Standing.UNKNOWN} else Exit.OK
+
+
+def of_looks(looks: Sequence[Sequence[Served]]) -> Exit:
+    """Judge what hosts serve: every address presents a valid certificate, or it is a failure."""
+    valid = all(address.answered and address.valid for look in looks for address in look)
+    return Exit.OK if valid and all(looks) else Exit.FAILED

@@ -1,0 +1,64 @@
+"""`certferry export`: a certificate and its key, as files with certbot's names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from certferry.cli.desk import Desk
+from certferry.cli.exits import Exit
+from certferry.cli.lines import line
+from certferry.cli.options import Front, name_argument
+from certferry.errors import CertificateError
+from certferry.text import Text
+
+if TYPE_CHECKING:
+    from certferry.wiring import Session
+
+
+@click.command("export")
+@name_argument()
+@click.option(
+    "--dir",
+    "directory",
+    metavar="D",
+    required=True,
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where to write; made, for its owner alone, when it is not there.",
+)
+@click.pass_obj
+def command(front: Front, name: str, directory: Path) -> Exit:
+    """Write a certificate and its key to files.
+
+    They are called cert.pem, chain.pem, fullchain.pem and privkey.pem. Each is replaced as a whole;
+    only its owner can read the key.
+    """
+    from certferry.cli.selection import settings_or_defaults
+    from certferry.ports.progress import nobody
+    from certferry.wiring import open_session
+
+    with open_session(settings_or_defaults(front), progress=nobody) as session:
+        return export(session, name, directory, front.desk)
+
+
+def export(session: Session, name: str, directory: Path, desk: Desk) -> Exit:
+    """Write the newest certificate of a lineage.
+
+    Raises `ConfigError` for a name that nothing is known of, `CertificateError` when there is no
+    certificate yet, `CertferryError` when a file cannot be written.
+    """
+    from certferry.cli.export_files import write_bundle
+    from certferry.cli.selection import must_be_known
+
+    versions = session.state.versions(name)
+    if not versions:
+        must_be_known(name, session)
+        raise CertificateError(
+            Text("{name}: there is no certificate yet", name=name),
+            hint=Text("run `certferry sync {name}`", name=name),
+        )
+    bundle = session.state.bundle(name, versions[0].number)
+    desk.show(line(str(path)) for path in write_bundle(bundle, directory))
+    return Exit.OK

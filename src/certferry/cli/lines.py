@@ -1,0 +1,85 @@
+"""Lines of words with tones: coloured on a terminal, plain elsewhere, aligned in both."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypedDict
+
+import click
+
+
+class Tone(Enum):
+    """How words are meant. The words say it too: a tone only helps the eye."""
+
+    PLAIN = "plain"
+    STRONG = "strong"
+    GOOD = "good"
+    PENDING = "pending"
+    BAD = "bad"
+    FAINT = "faint"
+
+
+class _Style(TypedDict, total=False):
+    bold: bool
+    dim: bool
+    fg: str
+
+
+_STYLES: Mapping[Tone, _Style] = {
+    Tone.STRONG: {"bold": True},
+    Tone.GOOD: {"fg": "green"},
+    Tone.PENDING: {"fg": "yellow"},
+    Tone.BAD: {"fg": "red"},
+    Tone.FAINT: {"dim": True},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Words in one tone."""
+
+    words: str
+    tone: Tone = Tone.PLAIN
+
+
+Line = tuple[Span, ...]
+
+
+def line(*parts: str | Span) -> Line:
+    """Put a line together."""
+    return tuple(Span(part) if isinstance(part, str) else part for part in parts)
+
+
+def plain(written: Line) -> str:
+    """Give a line without colour."""
+    return "".join(span.words for span in written).rstrip()
+
+
+def coloured(written: Line) -> str:
+    """Give a line with the terminal's codes for its tones."""
+    return "".join(map(_coloured, written))
+
+
+def _coloured(span: Span) -> str:
+    if span.tone is Tone.PLAIN:
+        return span.words
+    return click.style(span.words, **_STYLES[span.tone])
+
+
+def padded(words: str, cells: int) -> str:
+    """Fill up with spaces to a width on the screen."""
+    return words + " " * (cells - width(words))
+
+
+def width(words: str) -> int:
+    """Count the cells that words take on a screen: Chinese characters are two wide (UAX #11)."""
+    return sum(_cells(character) for character in words)
+
+
+def _cells(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in {"W", "F"} else 1

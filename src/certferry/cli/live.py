@@ -1,0 +1,162 @@
+"""The live display of a run: for each certificate, what is being waited for, for whom, since when,
+and until when at most. It fits the terminal at every moment, and leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from rich.console import Console, ConsoleOptions
+from rich.live import Live
+from rich.text import Text as RichText
+
+from certferry.cli.desk import Desk
+from certferry.cli.lines import Line, Span, Tone, line
+from certferry.cli.plan_text import INDENT
+from certferry.cli.screen import NARROW, console_on, rich_line
+from certferry.cli.sync_text import BELOW, head_of, subject_and_detail
+from certferry.cli.words import Voice, once
+from certferry.core.report import Activity, Event, Outcome, Place, StepEnded, StepOutcome
+from certferry.ports.progress import Progress
+from certferry.text import Text
+
+_REFRESHES = 4
+"""Times a second that the display is drawn, so that the time waited is seen to go on."""
+
+
+@contextmanager
+def live_display(desk: Desk, now: Callable[[], datetime]) -> Iterator[Progress]:
+    """Show a run on the terminal behind stderr for a `with` block."""
+    display = Display(desk.voice, now)
+    console = console_on(desk.stderr, desk.environ)
+    with Live(
+        display,
+        console=console,
+        refresh_per_second=_REFRESHES,
+        transient=True,
+        redirect_stdout=False,
+        vertical_overflow="crop",
+    ):
+        yield display.hear
+
+
+@dataclass(slots=True)
+class _Lineage:
+    activity: Activity | None = None
+    steps: dict[Place, StepOutcome] = field(default_factory=dict)
+
+    @property
+    def is_busy(self) -> bool:
+        waiting = any(step.outcome is Outcome.WAITING for step in self.steps.values())
+        return waiting or self.activity is not None
+
+
+class Display:
+    """What is known of a run at this moment. Heard from many threads, drawn from another."""
+
+    def __init__(self, voice: Voice, now: Callable[[], datetime]) -> None:
+        self._voice = voice
+        self._now = now
+        self._begun = now()
+        self._lineages: dict[str, _Lineage] = {}
+        self._lock = threading.Lock()
+
+    def hear(self, event: Event) -> None:
+        """See `ports.progress.Progress`."""
+        with self._lock:
+            lineage = self._lineages.setdefault(event.lineage, _Lineage())
+            match event:
+                case Activity():
+                    lineage.activity = event
+                case StepEnded():
+                    lineage.activity = None
+                    lineage.steps[event.outcome.place] = event.outcome
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RichText]:
+        """Draw what fits."""
+        width, height = options.max_width, console.size.height - 1
+        with self._lock:
+            rows = self._rows(console, width)
+        footer = _fitted(line(), self._footer(), console, width)
+        yield from self._cut(rows, max(height - len(footer), 1))
+        yield from footer
+
+    def _cut(self, rows: list[RichText], most: int) -> list[RichText]:
+        if len(rows) <= most:
+            return rows
+        more = Text("… {count} more lines", count=len(rows) - most + 1)
+        return [*rows[: most - 1], rich_line(line(Span(self._voice.say(more), Tone.FAINT)))]
+
+    def _rows(self, console: Console, width: int) -> list[RichText]:
+        rows: list[RichText] = []
+        for name, lineage in self._lineages.items():
+            if lineage.is_busy:
+                rows += _fitted(line(Span(name, Tone.STRONG)), line(), console, width)
+                for head, body in self._parts(name, lineage):
+                    rows += _fitted(head, body, console, width)
+        return rows
+
+    def _parts(self, name: str, lineage: _Lineage) -> Iterator[tuple[Line, Line]]:
+        """Give the steps that are no longer what they were, and what goes on now."""
+        for step in lineage.steps.values():
+            if step.outcome is not Outcome.UNCHANGED:
+                yield head_of(step), line(subject_and_detail(step, self._voice))
+            if step.waiting is not None:
+                yield self._times(step.waiting.since, step.waiting.deadline)
+        if lineage.activity is not None:
+            activity = lineage.activity
+            yield line(INDENT), line(once(name, self._voice.say(activity.what)))
+            yield self._times(activity.since, activity.deadline)
+
+    def _times(self, since: datetime, deadline: datetime | None) -> tuple[Line, Line]:
+        now = self._now()
+        begun, elapsed = _clock(since, now), _elapsed(now - since)
+        said = Text("since {since} ({elapsed})", since=begun, elapsed=elapsed)
+        if deadline is not None:
+            until = _clock(deadline, now)
+            said = Text("{since}, until {deadline} at most", since=said, deadline=until)
+        return line(" " * BELOW), line(Span(self._voice.say(said), Tone.FAINT))
+
+    def _footer(self) -> Line:
+        elapsed = _elapsed(self._now() - self._begun)
+        said = Text("{elapsed} · Ctrl-C stops; the next run goes on", elapsed=elapsed)
+        return line(Span(self._voice.say(said), Tone.FAINT))
+
+
+def _fitted(head: Line, body: Line, console: Console, width: int) -> list[RichText]:
+    """Break a line to the width; what follows the columns stays to the right of them.
+
+    On a narrow terminal it goes below them.
+    """
+    first = rich_line(head)
+    indent = first.cell_len
+    if width < NARROW and indent > 2 * len(INDENT):
+        indent = 2 * len(INDENT)
+        first.rstrip()
+        rows = [first] if first.plain.strip() else []
+        first = RichText(" " * indent)
+    else:
+        rows = []
+    for wrapped in rich_line(body).wrap(console, max(width - indent, 1)):
+        rows.append(RichText.assemble(first, wrapped))
+        first = RichText(" " * indent)
+    return rows
+
+
+def _clock(moment: datetime, now: datetime) -> str:
+    """Write a moment of today by its time alone."""
+    moment, now = moment.astimezone(UTC), now.astimezone(UTC)
+    today = moment.date() == now.date()
+    return moment.strftime("%H:%M UTC" if today else "%Y-%m-%d %H:%M UTC")
+
+
+def _elapsed(duration: timedelta) -> str:
+    """Write a duration so that it is seen to go on: 0:07, 12:34, 1:02:03."""
+    seconds = max(int(duration.total_seconds()), 0)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

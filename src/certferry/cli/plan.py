@@ -1,0 +1,48 @@
+"""`certferry plan`: what `sync` would do, and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from certferry.cli import exits
+from certferry.cli.desk import Desk
+from certferry.cli.exits import Exit
+from certferry.cli.options import Front, json_option, names_argument
+
+if TYPE_CHECKING:
+    from certferry.wiring import Session
+
+
+@click.command("plan")
+@names_argument
+@click.option("--check", is_flag=True, help="Exit with 4 when something is pending.")
+@click.option("--renew", is_flag=True, help="Plan a new certificate, due or not.")
+@json_option
+@click.pass_obj
+def command(
+    front: Front, names: tuple[str, ...], *, check: bool, renew: bool, as_json: bool
+) -> Exit:
+    """Show what sync would do, and why.
+
+    Nothing is changed. Without a NAME it is about every declared certificate.
+    """
+    from certferry.cli.selection import read_settings
+    from certferry.ports.progress import nobody
+    from certferry.wiring import open_session
+
+    with open_session(read_settings(front, names), progress=nobody) as session:
+        return show_plan(session, front.desk, check=check, renew=renew, as_json=as_json)
+
+
+def show_plan(session: Session, desk: Desk, *, check: bool, renew: bool, as_json: bool) -> Exit:
+    """Plan what the session declares, and show it."""
+    from certferry.cli import documents, plan_text
+
+    plans = session.reconciler.plan(session.wishes, renew=renew)
+    if as_json:
+        desk.hand_out(documents.of_plans(plans, desk.voice))
+    else:
+        desk.show(plan_text.told(plans, desk.voice))
+    return exits.of_plans(plans, check=check)

@@ -1,0 +1,141 @@
+"""A plan as a person reads it: what would be done and why, what stands in the way, the count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from certferry.cli.lines import Line, Span, Tone, line, padded
+from certferry.cli.tables import columns
+from certferry.cli.words import (
+    HINT,
+    Voice,
+    at_target,
+    copy_at_target,
+    labelled,
+    once,
+    one_or_many,
+)
+from certferry.core.plan import Change, Deploy, Issue, Plan, Retire, Step, Verify
+from certferry.core.reasons import Reason, ReasonCode
+from certferry.text import Text
+
+INDENT = "  "
+VERB = 8
+"""Cells for the word a line begins with: `issue`, `deploy`, `verify`, `retire`, `blocked`."""
+
+_BELOW = len(INDENT) + VERB + 1
+
+
+def told(plans: Sequence[Plan], voice: Voice) -> Iterator[Line]:
+    """Write plans. What is as declared is only counted."""
+    for plan in plans:
+        if not plan.is_settled:
+            yield from _lines(plan, voice)
+            yield line()
+    yield line(voice.say(_conclusion(plans)))
+
+
+def _lines(plan: Plan, voice: Voice) -> Iterator[Line]:
+    reasons = _reasons(plan)
+    headline = ", ".join(map(voice.say_on_one_line, reasons))
+    yield line(Span(plan.lineage, Tone.STRONG), ": ", headline)
+    for step in plan.steps:
+        yield line(_verb(step.action, Tone.GOOD), _subject(step, reasons, voice))
+        if isinstance(step, Deploy) and step.changes:
+            yield from _changes(step.changes)
+    for refusal in plan.refusals:
+        step, problem = refusal.step, voice.say(refusal.reason.message)
+        yield from _trouble("refused", step.target, step.domain, problem, refusal.hint, voice)
+    for obstacle in plan.obstacles:
+        problem, hint = voice.say(obstacle.error.message), obstacle.error.hint
+        yield from _trouble("blocked", obstacle.target, obstacle.domain, problem, hint, voice)
+
+
+def _reasons(plan: Plan) -> list[Text]:
+    """Say why: the reason to issue, or else every reason there is, once."""
+    if plan.issue is not None:
+        return [plan.issue.reason.message]
+    firsts = [rollout.steps[0].reason.message for rollout in plan.rollouts]
+    reasons = firsts or [step.reason.message for step in plan.retirements]
+    return list(dict.fromkeys(reasons)) or [Text("cannot be brought to the declared state")]
+
+
+def _verb(word: str, tone: Tone) -> Span:
+    return Span(f"{INDENT}{padded(word, VERB)} ", tone)
+
+
+def _subject(step: Step, told_reasons: Sequence[Text], voice: Voice) -> str:
+    match step:
+        case Issue():
+            return ", ".join(step.names)
+        case Deploy():
+            where = voice.say(at_target(step.target, step.domain))
+            return where + _why(step.reason, told_reasons, voice)
+        case Verify():
+            return step.domain
+        case Retire():
+            return voice.say(copy_at_target(step.label, step.target))
+
+
+def _why(reason: Reason, told_reasons: Sequence[Text], voice: Voice) -> str:
+    """Give the reason of a deployment where the headline has not said it."""
+    if reason.code is ReasonCode.NEW_CERTIFICATE or reason.message in told_reasons:
+        return ""
+    return f" ({voice.say_on_one_line(reason.message)})"
+
+
+def _changes(changes: Sequence[Change]) -> list[Line]:
+    rows = [
+        (Span(change.what, Tone.FAINT), Span(f"{change.before} → {change.after}"))
+        for change in changes
+    ]
+    return columns(rows, " " * _BELOW)
+
+
+def _trouble(
+    verb: str, target: str, domain: str | None, problem: str, hint: Text | None, voice: Voice
+) -> Iterator[Line]:
+    words = f"{voice.say(at_target(target, domain))}: {once(domain or target, problem)}"
+    verb_span = _verb(verb, Tone.BAD)
+    yield from labelled(verb_span.words, verb_span.tone, words)
+    if hint is not None:
+        yield from labelled(HINT, Tone.FAINT, voice.say(hint), _BELOW)
+
+
+def _conclusion(plans: Sequence[Plan]) -> Text:
+    if not plans:
+        return Text("No certificate is declared.")
+    if all(plan.is_settled for plan in plans):
+        return one_or_many(
+            len(plans),
+            Text("Nothing to do: 1 certificate is as declared."),
+            Text("Nothing to do: {count} certificates are as declared.", count=len(plans)),
+        )
+    counts = _counts(plans)
+    if all(plan.is_empty for plan in plans):
+        return Text("{counts}. Nothing was changed.", counts=counts)
+    return Text("{counts}. Nothing was changed; run `certferry sync`.", counts=counts)
+
+
+def _counts(plans: Sequence[Plan]) -> list[Text]:
+    """Count what would be done. A look that follows a deployment goes with it."""
+    rollouts = [rollout for plan in plans for rollout in plan.rollouts]
+    issues = sum(plan.issue is not None for plan in plans)
+    deployments = sum(rollout.deploy is not None for rollout in rollouts)
+    looks = len(rollouts) - deployments
+    retirements = sum(len(plan.retirements) for plan in plans)
+    refused = sum(len(plan.refusals) for plan in plans)
+    blocked = sum(len(plan.obstacles) for plan in plans)
+    counted = (
+        (
+            issues,
+            Text("1 certificate to issue"),
+            Text("{count} certificates to issue", count=issues),
+        ),
+        (deployments, Text("1 deployment"), Text("{count} deployments", count=deployments)),
+        (looks, Text("1 domain to verify"), Text("{count} domains to verify", count=looks)),
+        (retirements, Text("1 to retire"), Text("{count} to retire", count=retirements)),
+        (refused, Text("1 refused"), Text("{count} refused", count=refused)),
+        (blocked, Text("1 blocked"), Text("{count} blocked", count=blocked)),
+    )
+    return [one_or_many(count, one, many) for count, one, many in counted if count]

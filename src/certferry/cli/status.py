@@ -1,0 +1,50 @@
+"""`certferry status`: how each certificate and each domain stands."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from certferry.cli import exits
+from certferry.cli.desk import Desk
+from certferry.cli.exits import Exit
+from certferry.cli.lines import line
+from certferry.cli.options import Front, json_option, names_argument
+
+if TYPE_CHECKING:
+    from certferry.wiring import Session
+
+
+@click.command("status")
+@names_argument
+@json_option
+@click.pass_obj
+def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
+    """Show how each certificate and each domain stands.
+
+    How long a certificate is still valid and when it is renewed; for each domain, until when it can
+    still be uploaded, what is bound, and how many of its addresses serve it.
+    """
+    from certferry.cli.selection import read_settings
+    from certferry.ports.progress import nobody
+    from certferry.wiring import open_session
+
+    with open_session(read_settings(front, names), progress=nobody) as session:
+        return show_status(session, front.desk, datetime.now(UTC), as_json=as_json)
+
+
+def show_status(session: Session, desk: Desk, now: datetime, *, as_json: bool) -> Exit:
+    """Look at what the session declares, and show how it stands."""
+    from certferry.cli import documents, status_text
+
+    statuses = session.reconciler.status(session.wishes)
+    if as_json:
+        desk.hand_out(documents.of_statuses(statuses, desk.voice))
+        return exits.of_statuses(statuses)
+    desk.show_table(status_text.table(statuses, now, desk.voice))
+    remarks = list(status_text.remarks(statuses, desk.voice))
+    if remarks:
+        desk.show([line(), *remarks])
+    return exits.of_statuses(statuses)

@@ -1,0 +1,90 @@
+"""`certferry sync`: bring the world to the declared state, show it on the way, tell what became
+of it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from certferry.cli import exits
+from certferry.cli.exits import Exit
+from certferry.cli.options import Front, json_option, names_argument
+
+if TYPE_CHECKING:
+    from certferry.core.report import SyncReport
+    from certferry.reconcile.schedule import Patience
+
+LONGEST_WAIT = timedelta(days=365)
+
+
+@click.command("sync")
+@names_argument
+@click.option("--renew", is_flag=True, help="Issue a new certificate, due or not.")
+@click.option(
+    "--wait",
+    metavar="SECONDS",
+    type=click.IntRange(0, int(LONGEST_WAIT.total_seconds())),
+    help="Wait no longer than this for what takes its time. Default: until it has ended.",
+)
+@click.option("--no-wait", is_flag=True, help="Begin everything; leave the rest to the next run.")
+@json_option
+@click.pass_obj
+def command(
+    front: Front,
+    names: tuple[str, ...],
+    *,
+    renew: bool,
+    wait: int | None,
+    no_wait: bool,
+    as_json: bool,
+) -> Exit:
+    """Bring the world to the declared state: issue, deploy, verify, retire.
+
+    Without a NAME it is about every declared certificate. With one and no configuration file, NAMEs
+    are what the certificate is for; the keys are taken from the environment (DP_Id, DP_Key,
+    QINIU_ACCESS_KEY, QINIU_SECRET_KEY).
+    """
+    from certferry.cli.following import following
+    from certferry.cli.selection import read_settings
+    from certferry.wiring import open_session
+
+    patience = patience_of(wait, no_wait=no_wait)
+    settings = read_settings(front, names)
+    with (
+        following(front, _now) as progress,
+        open_session(settings, progress=progress) as session,
+    ):
+        report = session.reconciler.sync(session.wishes, patience, renew=renew)
+    return show_report(report, front, as_json=as_json)
+
+
+def patience_of(wait: int | None, *, no_wait: bool) -> Patience:
+    """Say how long a run waits. Raises `click.UsageError` when told both to wait and not to."""
+    from certferry.reconcile.schedule import Patience
+
+    if no_wait and wait:
+        raise click.UsageError("--wait and --no-wait exclude each other")
+    if no_wait:
+        return Patience(timedelta(0))
+    return Patience(None if wait is None else timedelta(seconds=wait))
+
+
+def show_report(report: SyncReport, front: Front, *, as_json: bool) -> Exit:
+    """Tell what became of a run. Told to be quiet, only what failed or was refused."""
+    from certferry.cli import documents, sync_text
+
+    desk = front.desk
+    if as_json:
+        desk.hand_out(documents.of_report(report, desk.voice))
+    elif front.quiet:
+        desk.remark(sync_text.what_is_wrong(report, desk.voice))
+    else:
+        desk.show(sync_text.told(report, desk.voice))
+    return exits.of_report(report)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

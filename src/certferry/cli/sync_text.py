@@ -1,0 +1,144 @@
+"""What became of a sync, as a person reads it: a line per step, and a closing sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from certferry.cli.lines import Line, Span, Tone, line, padded
+from certferry.cli.plan_text import INDENT, VERB
+from certferry.cli.words import (
+    HINT,
+    Voice,
+    at_target,
+    copy_at_target,
+    labelled,
+    once,
+    one_or_many,
+)
+from certferry.core.plan import Action
+from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
+from certferry.text import Text, verbatim
+
+OUTCOME = 9
+"""Cells for the longest outcome, `unchanged`."""
+
+BELOW = len(INDENT) + VERB + 1 + OUTCOME + 1
+"""Cells before what a step is about."""
+
+_TONES = {
+    Outcome.DONE: Tone.GOOD,
+    Outcome.UNCHANGED: Tone.FAINT,
+    Outcome.WAITING: Tone.PENDING,
+    Outcome.FAILED: Tone.BAD,
+    Outcome.REFUSED: Tone.BAD,
+    Outcome.SKIPPED: Tone.PENDING,
+}
+
+_WORST_FIRST = (
+    Outcome.FAILED,
+    Outcome.REFUSED,
+    Outcome.SKIPPED,
+    Outcome.WAITING,
+    Outcome.DONE,
+    Outcome.UNCHANGED,
+)
+
+
+def told(report: SyncReport, voice: Voice) -> Iterator[Line]:
+    """Write a report."""
+    for lineage in report.lineages:
+        yield from _lines(lineage, voice)
+    if report.lineages:
+        yield line()
+    yield line(voice.say(_conclusion(report)))
+
+
+def what_is_wrong(report: SyncReport, voice: Voice) -> Iterator[Line]:
+    """Write what failed or was refused, and nothing else."""
+    for lineage in report.lineages:
+        for step in lineage.outcomes:
+            if step.outcome in {Outcome.FAILED, Outcome.REFUSED}:
+                words = in_one_line(lineage.lineage, step, voice)
+                yield from labelled("error: ", Tone.BAD, words)
+                if step.hint is not None:
+                    yield from labelled(HINT, Tone.FAINT, voice.say(step.hint))
+
+
+def in_one_line(lineage: str, step: StepOutcome, voice: Voice) -> str:
+    """Write one outcome by itself: `img: deploy waiting: qiniu → img.example.com: …`."""
+    detail = once(lineage, subject_and_detail(step, voice)).replace("\n", " ")
+    return f"{lineage}: {step.action} {step.outcome}: {detail}"
+
+
+def head_of(step: StepOutcome) -> Line:
+    """Write which step it was and how it ended, in columns."""
+    outcome = Span(f"{padded(step.outcome, OUTCOME)} ", _TONES[step.outcome])
+    return line(f"{INDENT}{padded(step.action, VERB)} ", outcome)
+
+
+def subject_and_detail(step: StepOutcome, voice: Voice) -> str:
+    """Name what the step was about, then what became of it."""
+    detail = once(step.domain or step.target, voice.say(step.detail))
+    subject = _subject(step)
+    return detail if subject is None else f"{voice.say(subject)}: {detail}"
+
+
+def _lines(lineage: LineageReport, voice: Voice) -> Iterator[Line]:
+    worst = worst_of(lineage.outcomes)
+    yield line(Span(lineage.lineage, Tone.STRONG), ": ", Span(worst.value, _TONES[worst]))
+    for step in lineage.outcomes:
+        first, *rest = subject_and_detail(step, voice).split("\n")
+        yield (*head_of(step), Span(first))
+        yield from (line(" " * BELOW, more) for more in rest)
+        if step.hint is not None:
+            yield from labelled(HINT, Tone.FAINT, voice.say(step.hint), BELOW)
+
+
+def worst_of(outcomes: Sequence[StepOutcome]) -> Outcome:
+    """Give the outcome that says most about the whole; nothing to do is `unchanged`."""
+    found = {step.outcome for step in outcomes} or {Outcome.UNCHANGED}
+    return next(outcome for outcome in _WORST_FIRST if outcome in found)
+
+
+def _subject(step: StepOutcome) -> Text | None:
+    if step.target is None:
+        return None
+    if step.action is Action.RETIRE:
+        return copy_at_target(step.label, step.target)
+    if step.action is Action.VERIFY and step.domain is not None:
+        return verbatim(step.domain)
+    return at_target(step.target, step.domain)
+
+
+def _conclusion(report: SyncReport) -> Text:
+    if not report.complete:
+        return Text("Stopped. The next `certferry sync` goes on from here.")
+    if not report.lineages:
+        return Text("No certificate is declared.")
+    if all(lineage.is_unchanged for lineage in report.lineages):
+        return one_or_many(
+            len(report.lineages),
+            Text("Nothing changed: 1 certificate is as declared."),
+            Text(
+                "Nothing changed: {count} certificates are as declared.", count=len(report.lineages)
+            ),
+        )
+    said = Text("{scope}: {counts}.", scope=_scope(report), counts=_counts(report))
+    if report.any(Outcome.WAITING):
+        return Text("{said} Run `certferry sync` again to go on.", said=said)
+    return said
+
+
+def _scope(report: SyncReport) -> Text:
+    count = len(report.lineages)
+    return one_or_many(count, Text("1 certificate"), Text("{count} certificates", count=count))
+
+
+def _counts(report: SyncReport) -> list[Text]:
+    steps = [step for lineage in report.lineages for step in lineage.outcomes]
+    found = [(sum(step.outcome is outcome for step in steps), outcome) for outcome in Outcome]
+    return [
+        Text("{count} {outcome}", count=count, outcome=outcome.value)
+        for count, outcome in found
+        if count
+    ]

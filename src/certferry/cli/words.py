@@ -1,0 +1,80 @@
+"""How certferry speaks on a terminal, and the one place where a `Text` becomes what a person reads.
+
+The rules of the voice:
+
+- Data goes to stdout; progress, warnings, errors and hints to stderr.
+- A line begins with whom it is about: the lineage, then the step, then the domain.
+- Errors, hints, details and reasons: lower case, no full stop, no blame. What happened to whom;
+  the hint says what to do next. Closing sentences are sentences, with a capital and a full stop.
+- The same words everywhere: the actions `issue deploy verify retire`, the outcomes
+  `done unchanged waiting failed refused skipped`, the standings of the contract. They are
+  programs' words too, and are not translated.
+- One thing per line, aligned where lines are compared. A plan ends with its count.
+- One is one and two are many: no `certificate(s)`.
+- Names, commands and settings as a person types them, commands in backquotes.
+- Colour helps the eye and never carries meaning alone.
+- Moments are told in UTC and say so; durations in one unit, rounded down.
+- Nothing from outside reaches the terminal as a control character.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from certferry.cli.lines import Line, Span, Tone, line
+from certferry.text import Text, Translate, verbatim
+
+HINT = "hint: "
+
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Everything that moves a cursor or turns text around, but the line end: C0, C1, bidi controls."""
+
+
+def english(template: str) -> str:
+    """Translate into the language the templates are written in."""
+    return template
+
+
+class Voice:
+    """Says texts in one language, chosen once for a run."""
+
+    def __init__(self, translate: Translate = english) -> None:
+        self._translate = translate
+
+    def say(self, text: Text) -> str:
+        """Give the sentence; it may have several lines."""
+        return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.render(self._translate))
+
+    def say_on_one_line(self, text: Text) -> str:
+        """Give the sentence for a place that has one line."""
+        return " ".join(self.say(text).split("\n"))
+
+
+def one_or_many(count: int, one: Text, many: Text) -> Text:
+    """Choose between "1 deployment" and "{count} deployments"."""
+    return one if count == 1 else many
+
+
+def once(subject: str | None, words: str) -> str:
+    """Leave out a subject that the line has named already: details often begin with theirs."""
+    return words if subject is None else words.removeprefix(f"{subject}: ")
+
+
+def at_target(target: str, domain: str | None) -> Text:
+    """Name a domain at its target, or the target as a whole."""
+    if domain is None:
+        return verbatim(target)
+    return Text("{target} → {domain}", target=target, domain=domain)
+
+
+def copy_at_target(label: str | None, target: str | None) -> Text:
+    """Name a target's copy of a certificate."""
+    return Text("{label} at {target}", label=label, target=target)
+
+
+def labelled(label: str, tone: Tone, words: str, indent: int = 0) -> Iterator[Line]:
+    """Write words after a label; where they have several lines, all begin in the same column."""
+    first, *rest = words.split("\n")
+    yield line(" " * indent, Span(label, tone), first)
+    yield from (line(" " * (indent + len(label)), more) for more in rest)

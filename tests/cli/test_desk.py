@@ -1,0 +1,92 @@
+"""Where words go: data to stdout, the rest to stderr, colour and drawing only where they belong."""
+
+from __future__ import annotations
+
+import json
+
+import click
+import pytest
+
+from certferry.cli.lines import Span, Tone, line, width
+from certferry.cli.tables import Table
+from tests.cli.desks import Paper, TestDesk, terminal
+
+FAILED = line(Span("failed", Tone.BAD), " img")
+TABLE = Table(
+    ("NAME", "STATE", "SERVED"),
+    (
+        (Span("  图片.example.com"), Span("verified", Tone.GOOD), Span("2 of 2")),
+        (Span("  img.example.com"), Span("failed", Tone.BAD), Span("0 of 2")),
+    ),
+)
+
+
+def test_a_terminal_gets_colour() -> None:
+    """Data and remarks are coloured where somebody looks."""
+    desk = terminal()
+
+    desk.desk.show([FAILED])
+    desk.desk.remark([FAILED])
+
+    assert "\x1b[31mfailed\x1b[0m img\n" == desk.out == desk.err
+
+
+@pytest.mark.parametrize(
+    "desk",
+    [TestDesk(), terminal(NO_COLOR="1"), terminal(TERM="dumb"), terminal(TERM="")],
+    ids=["a file", "NO_COLOR", "a dumb terminal", "no TERM"],
+)
+def test_colour_is_left_out_where_it_is_not_wanted(desk: TestDesk) -> None:
+    """The words alone say it."""
+    desk.desk.show([FAILED])
+
+    assert "failed img\n" == desk.out
+
+
+def test_a_table_is_drawn_as_wide_as_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No line of a drawn table is wider than the screen, in any script."""
+    for columns in (40, 60, 80, 200):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        desk = terminal(NO_COLOR="1")
+
+        desk.desk.show_table(TABLE)
+
+        assert "verified" in desk.out
+        assert all(width(row) <= columns for row in click.unstyle(desk.out).split("\n"))
+
+
+def test_a_drawn_table_is_coloured_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NO_COLOR is obeyed by drawings too."""
+    monkeypatch.setenv("COLUMNS", "80")
+    coloured, bare = terminal(), terminal(NO_COLOR="1")
+
+    coloured.desk.show_table(TABLE)
+    bare.desk.show_table(TABLE)
+
+    assert "\x1b[31mfailed" in coloured.out
+    assert "\x1b[3" not in bare.out
+
+
+@pytest.mark.parametrize("desk", [TestDesk(), terminal(TERM="dumb")], ids=["a file", "dumb"])
+def test_elsewhere_a_table_is_plain_columns(desk: TestDesk) -> None:
+    """Files and pipes get aligned columns and no drawing."""
+    desk.desk.show_table(TABLE)
+
+    assert (
+        "NAME                STATE     SERVED\n"
+        "  图片.example.com  verified  2 of 2\n"
+        "  img.example.com   failed    0 of 2\n"
+    ) == desk.out
+
+
+@pytest.mark.parametrize(
+    ("encoding", "expected"), [("utf-8", "图片"), ("UTF8", "图片"), ("ascii", "\\u56fe\\u7247")]
+)
+def test_a_document_is_readable_where_the_stream_can_write_it(encoding: str, expected: str) -> None:
+    """JSON is never broken by an old locale."""
+    desk = TestDesk(stdout=Paper(encoding=encoding))
+
+    desk.desk.hand_out({"name": "图片"})
+
+    assert expected in desk.out
+    assert {"name": "图片"} == json.loads(desk.out)

@@ -1,0 +1,139 @@
+"""Exit codes, for every combination of what can be true of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry import errors
+from certferry.cli import exits
+from certferry.cli.exits import Exit
+from certferry.core.desired import Kind
+from certferry.core.observed import Served
+from certferry.core.plan import Action, Plan
+from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
+from certferry.core.status import DomainStatus, LineageStatus, Standing
+from certferry.errors import CertferryError
+from certferry.text import Text
+from tests.cli import values
+
+
+def reports() -> st.SearchStrategy[SyncReport]:
+    """Reports with any outcomes, stopped or not."""
+    steps = st.sampled_from(Outcome).map(
+        lambda outcome: StepOutcome(Action.DEPLOY, outcome, Text("so"), "qiniu", "img.example.com")
+    )
+    lineages = st.lists(steps, max_size=4).map(lambda s: LineageReport("img", None, tuple(s)))
+    return st.builds(SyncReport, st.lists(lineages, max_size=3).map(tuple), st.booleans())
+
+
+def outcomes(report: SyncReport) -> set[Outcome]:
+    """Every outcome of a report."""
+    return {step.outcome for lineage in report.lineages for step in lineage.outcomes}
+
+
+@given(reports())
+def test_zero_means_in_order_and_nothing_else(report: SyncReport) -> None:
+    """A sync is 0 exactly when it ran to its end and every step is done or unchanged."""
+    in_order = report.complete and outcomes(report) <= {Outcome.DONE, Outcome.UNCHANGED}
+
+    assert in_order == (exits.of_report(report) == Exit.OK)
+
+
+@given(reports())
+def test_the_worst_outcome_decides(report: SyncReport) -> None:
+    """Stopped, failed, refused, still in progress: the first that is true, whatever else is."""
+    found = outcomes(report)
+    ranked = [
+        (not report.complete, Exit.STOPPED),
+        (Outcome.FAILED in found, Exit.FAILED),
+        (Outcome.REFUSED in found, Exit.REFUSED),
+        (bool(found & {Outcome.WAITING, Outcome.SKIPPED}), Exit.TRY_LATER),
+        (True, Exit.OK),
+    ]
+
+    assert next(code for true, code in ranked if true) == exits.of_report(report)
+
+
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.booleans(), st.booleans()).map(
+            lambda parts: values.plan(
+                *([values.look()] if parts[0] else []),
+                refusals=(values.too_short(),) if parts[1] else (),
+                obstacles=(values.frozen(),) if parts[2] else (),
+            )
+        ),
+        max_size=3,
+    ),
+    st.booleans(),
+)
+def test_a_plan_is_judged_by_what_stands_in_its_way(plans: Sequence[Plan], check: object) -> None:
+    """Blocked before refused before pending; what is pending counts only with `--check`."""
+    code = exits.of_plans(plans, check=bool(check))
+
+    ranked = [
+        (any(plan.obstacles for plan in plans), Exit.FAILED),
+        (any(plan.refusals for plan in plans), Exit.REFUSED),
+        (bool(check) and any(plan.steps for plan in plans), Exit.PENDING),
+        (True, Exit.OK),
+    ]
+    assert next(expected for true, expected in ranked if true) == code
+
+
+def every_error() -> list[type[CertferryError]]:
+    """Every class of the tree."""
+    found = [CertferryError]
+    for kind in found:
+        found += kind.__subclasses__()
+    return found
+
+
+@pytest.mark.parametrize("kind", every_error())
+def test_every_error_has_a_code_that_is_not_zero(kind: type[CertferryError]) -> None:
+    """No error looks like success; only those that say so have a code of their own."""
+    special = {
+        errors.ConfigError: Exit.USAGE,
+        errors.PlanRefused: Exit.REFUSED,
+        errors.LeaseHeld: Exit.TRY_LATER,
+        errors.LeaseLost: Exit.TRY_LATER,
+        errors.Interrupted: Exit.STOPPED,
+    }
+
+    assert special.get(kind, Exit.FAILED) == exits.of_error(kind("so it is"))
+
+
+@pytest.mark.parametrize("standing", Standing)
+def test_a_status_is_a_failure_only_where_something_failed(standing: Standing) -> None:
+    """What is merely on its way is in order."""
+    domain = DomainStatus("qiniu", Kind.CDN, "img.example.com", standing)
+    status = LineageStatus("img", (), None, None, None, (domain,))
+    failed = standing in {Standing.FAILED, Standing.UNKNOWN}
+
+    assert (Exit.FAILED if failed else Exit.OK) == exits.of_statuses([status])
+
+
+GOOD = Served("192.0.2.1", values.NEW, valid=True, not_after=values.NOON + timedelta(days=9))
+INVALID = Served("192.0.2.2", values.OLD, valid=False, problem=Text("expired"))
+SILENT = Served("192.0.2.3", None, valid=False, problem=Text("no answer"), silent=True)
+
+
+@pytest.mark.parametrize(
+    ("looks", "expected"),
+    [
+        ([[GOOD]], Exit.OK),
+        ([[GOOD, GOOD], [GOOD]], Exit.OK),
+        ([[GOOD, INVALID]], Exit.FAILED),
+        ([[GOOD], [SILENT]], Exit.FAILED),
+        ([[]], Exit.FAILED),
+    ],
+)
+def test_a_watch_is_in_order_when_every_address_is(
+    looks: list[list[Served]], expected: Exit
+) -> None:
+    """One address without a valid certificate is enough to fail."""
+    assert expected == exits.of_looks(looks)

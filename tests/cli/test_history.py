@@ -1,0 +1,50 @@
+"""What `certferry history` shows."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from textwrap import dedent
+
+from certferry.cli import documents, history_text
+from certferry.cli.words import Voice
+from certferry.core.report import HistoryEntry
+from tests.cli import values
+from tests.cli.values import NOON
+
+ISSUED = HistoryEntry(
+    NOON, "img", "issued", "root@edge", {"fingerprint": "fedc", "issuer": "Test Issuer"}
+)
+FAILED = HistoryEntry(
+    NOON + timedelta(minutes=9),
+    "static",
+    "deploy failed",
+    "root@edge",
+    {"domain": "s.example.com", "problem": "it said\n\x1b[31mno"},
+)
+
+
+def test_each_event_is_one_line() -> None:
+    """When, which certificate, what, who, and the facts; nothing from outside breaks a line."""
+    assert (
+        dedent("""\
+        2026-11-24 12:09 UTC  static  deploy failed  root@edge  domain=s.example.com problem=it said �[31mno
+        2026-11-24 12:00 UTC  img     issued         root@edge  fingerprint=fedc issuer=Test Issuer
+        """)  # noqa: E501 - a transcript is as wide as it is
+        == values.text_of(history_text.told([FAILED, ISSUED], Voice()))
+    )
+
+
+def test_an_empty_history_says_so() -> None:
+    """Silence would look like a failure."""
+    assert "Nothing has happened yet.\n" == values.text_of(history_text.told([], Voice()))
+
+
+def test_the_document_holds_every_fact() -> None:
+    """`--json` gives what was remembered, newest first."""
+    assert {
+        "at": "2026-11-24T12:00:00Z",
+        "name": "img",
+        "event": "issued",
+        "who": "root@edge",
+        "facts": {"fingerprint": "fedc", "issuer": "Test Issuer"},
+    } == documents.of_history([ISSUED])["entries"][0]  # type: ignore[index]  # a list of entries

@@ -1,0 +1,212 @@
+"""What `certferry plan` shows, as transcripts, and the document it prints."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from textwrap import dedent
+
+import pytest
+
+from certferry.cli import documents, plan_text
+from certferry.cli.words import Voice
+from certferry.core.plan import Change, Plan
+from tests.cli import values
+from tests.cli.values import DRIFTED, HTTPS_OFF, NEW, OLD, plan, rollout
+
+
+def told(*plans: Plan) -> str:
+    """Give what a person reads in a file."""
+    return values.text_of(list(plan_text.told(plans, Voice())))
+
+
+def test_a_renewal_reads_as_what_will_be_done_and_why() -> None:
+    """The headline says why; each step says what; the last line counts."""
+    whole = plan(rollout(), issue=values.issue(), retirements=(values.retire(),))
+
+    assert dedent("""\
+        img: renewal due (29 days left of 90 days)
+          issue    img.example.com, *.img.example.com
+          deploy   qiniu → img.example.com
+                   certificate  0123456789abcdef → …
+          verify   img.example.com
+          retire   certferry-img-0123456789abcdef0123 at qiniu
+
+        1 certificate to issue, 1 deployment, 1 to retire. Nothing was changed; run `certferry sync`.
+        """) == told(whole)  # noqa: E501 - a transcript is as wide as it is
+
+
+def test_several_certificates_are_counted_in_the_plural() -> None:
+    """One is one and two are many; a reason that the headline has not said stands at its step."""
+    first = plan(
+        rollout(),
+        rollout("a.img.example.com", HTTPS_OFF, (Change("certificate", "—", "…"),)),
+        issue=values.issue(),
+    )
+    second = replace(first, lineage="static", issue=values.issue("static.example.com"))
+
+    assert dedent("""\
+        img: renewal due (29 days left of 90 days)
+          issue    img.example.com, *.img.example.com
+          deploy   qiniu → img.example.com
+                   certificate  0123456789abcdef → …
+          verify   img.example.com
+          deploy   qiniu → a.img.example.com (HTTPS is off)
+                   certificate  — → …
+          verify   a.img.example.com
+
+        static: renewal due (29 days left of 90 days)
+          issue    static.example.com
+          deploy   qiniu → img.example.com
+                   certificate  0123456789abcdef → …
+          verify   img.example.com
+          deploy   qiniu → a.img.example.com (HTTPS is off)
+                   certificate  — → …
+          verify   a.img.example.com
+
+        2 certificates to issue, 4 deployments. Nothing was changed; run `certferry sync`.
+        """) == told(first, second)
+
+
+def test_changed_settings_are_told_one_by_one() -> None:
+    """A drift is a diff: what, before and after, in columns."""
+    changes = (
+        Change("force_https", "false", "true"),
+        Change("tls_versions", "TLSv1.0, TLSv1.2", "TLSv1.2, TLSv1.3"),
+    )
+
+    assert dedent("""\
+        img: settings differ from the file
+          deploy   qiniu → img.example.com
+                   force_https   false → true
+                   tls_versions  TLSv1.0, TLSv1.2 → TLSv1.2, TLSv1.3
+          verify   img.example.com
+
+        1 deployment. Nothing was changed; run `certferry sync`.
+        """) == told(plan(rollout(reason=DRIFTED, changes=changes)))
+
+
+def test_what_is_only_not_yet_seen_is_counted_as_a_look() -> None:
+    """A certificate on its way is one domain to verify, and nothing else."""
+    assert dedent("""\
+        img: not yet seen at every address
+          verify   img.example.com
+
+        1 domain to verify. Nothing was changed; run `certferry sync`.
+        """) == told(plan(values.look()))
+
+
+def test_an_old_copy_alone_is_retired() -> None:
+    """A plan may be about nothing but what has had its time."""
+    assert dedent("""\
+        img: superseded
+          retire   certferry-img-0123456789abcdef0123 at qiniu
+
+        1 to retire. Nothing was changed; run `certferry sync`.
+        """) == told(plan(retirements=(values.retire(),)))
+
+
+def test_refusals_and_obstacles_are_told_with_their_hints() -> None:
+    """What cannot be done is said with what to do about it; nothing is promised of `sync`."""
+    stuck = plan(refusals=(values.too_short(),), obstacles=(values.frozen(), values.frozen(None)))
+
+    assert (
+        dedent("""\
+        img: cannot be brought to the declared state
+          refused  qiniu → img.example.com: 6 days left, and qiniu takes certificates with at least 30 days
+                   hint: use a CA whose certificates live longer
+          blocked  qiniu → a.img.example.com: frozen at the CDN
+                   hint: unfreeze it in the console
+          blocked  qiniu: frozen at the CDN
+                   hint: unfreeze it in the console
+
+        1 refused, 2 blocked. Nothing was changed.
+        """)  # noqa: E501 - a transcript is as wide as it is
+        == told(stuck)
+    )
+
+
+def test_what_can_be_done_is_planned_beside_what_cannot() -> None:
+    """One domain's obstacle does not hide the other's deployment."""
+    assert dedent("""\
+        img: renewal due (29 days left of 90 days)
+          issue    img.example.com, *.img.example.com
+          deploy   qiniu → img.example.com
+                   certificate  0123456789abcdef → …
+          verify   img.example.com
+          blocked  qiniu → a.img.example.com: frozen at the CDN
+                   hint: unfreeze it in the console
+
+        1 certificate to issue, 1 deployment, 1 blocked. Nothing was changed; run `certferry sync`.
+        """) == told(plan(rollout(), issue=values.issue(), obstacles=(values.frozen(),)))
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (0, "No certificate is declared.\n"),
+        (1, "Nothing to do: 1 certificate is as declared.\n"),
+        (3, "Nothing to do: 3 certificates are as declared.\n"),
+    ],
+)
+def test_an_empty_plan_says_that_everything_is_as_declared(count: int, expected: str) -> None:
+    """Nothing to do is said in one sentence, however many certificates there are."""
+    assert expected == told(*[plan()] * count)
+
+
+def test_what_is_as_declared_is_left_out_beside_what_is_not() -> None:
+    """Among many certificates only those with something to do are listed."""
+    assert "static" not in told(plan(values.look()), plan(lineage="static"))
+
+
+def test_the_document_has_the_contracts_keys() -> None:
+    """`--json` gives the plan of the contract, every step with its reason and its diff."""
+    whole = plan(
+        rollout(),
+        issue=values.issue(),
+        retirements=(values.retire(),),
+        obstacles=(values.frozen(),),
+    )
+
+    document = json.loads(json.dumps(documents.of_plans([whole, plan()], Voice())))
+
+    assert {"changes", "certificates"} == set(document)
+    assert 4 == document["changes"]
+    first, second = document["certificates"]
+    assert {"name", "names", "steps", "refusals", "obstacles"} == set(first)
+    assert [] == second["steps"]
+    issue, deploy, verify, retire = first["steps"]
+    for step in first["steps"]:
+        assert {"action", "target", "domain", "reason", "diff"} <= set(step)
+        assert {"code", "message"} == set(step["reason"])
+    assert ("issue", None, None) == (issue["action"], issue["target"], issue["domain"])
+    assert ("deploy", "qiniu", "img.example.com") == tuple(
+        deploy[key] for key in ("action", "target", "domain")
+    )
+    assert {"certificate": {"before": OLD[:16], "after": "…"}} == deploy["diff"]
+    assert ("verify", {}) == (verify["action"], verify["diff"])
+    assert ("retire", None, "5f3c") == (retire["action"], retire["domain"], retire["remote_id"])
+    assert {"code": "renewal_due", "message": "renewal due (29 days left of 90 days)"} == issue[
+        "reason"
+    ]
+
+
+def test_the_document_tells_what_cannot_be_done() -> None:
+    """Refusals and obstacles carry a code, a sentence and a hint."""
+    stuck = plan(refusals=(values.too_short(),), obstacles=(values.frozen(),))
+
+    document = json.loads(json.dumps(documents.of_plans([stuck], Voice())))
+
+    (written,) = document["certificates"]
+
+    assert "too_little_life" == written["refusals"][0]["reason"]["code"]
+    assert {
+        "target": "qiniu",
+        "domain": "a.img.example.com",
+        "error": {
+            "code": "target_rejected",
+            "message": "a.img.example.com: frozen at the CDN",
+            "hint": "unfreeze it in the console",
+        },
+    } == written["obstacles"][0]
+    assert NEW not in json.dumps(written)

@@ -1,0 +1,156 @@
+"""What `certferry status` shows, as transcripts, and the document it prints."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from textwrap import dedent
+
+from certferry.cli import documents, status_text
+from certferry.cli.tables import aligned
+from certferry.cli.words import Voice
+from certferry.core.desired import Kind
+from certferry.core.observed import Served
+from certferry.core.status import DomainStatus, LineageStatus, Standing
+from certferry.text import Text
+from tests.cli import values
+from tests.cli.values import IMG, NEW, NOON, OLD
+
+NOW = NOON + timedelta(days=31, hours=1)
+
+
+def domain(
+    name: str = IMG, standing: Standing = Standing.VERIFIED, *served: Served, **facts: object
+) -> DomainStatus:
+    """A domain with a bound certificate that can be uploaded until a month before its end."""
+    known: dict[str, object] = {
+        "remote_id": "5f3c8e1b",
+        "upload_deadline": NOON + timedelta(days=60),
+        "served": served,
+    }
+    return DomainStatus("qiniu", Kind.CDN, name, standing, **(known | facts))  # type: ignore[arg-type]  # any of its facts
+
+
+def lineage(*domains: DomainStatus, **facts: object) -> LineageStatus:
+    """A lineage with a certificate that is renewed a month before its end."""
+    known: dict[str, object] = {
+        "version": values.version(3),
+        "renew_at": NOON + timedelta(days=60),
+        "reason": None,
+    }
+    return LineageStatus("img", (IMG, f"*.{IMG}"), domains=domains, **(known | facts))  # type: ignore[arg-type]  # any of its facts
+
+
+def edge(number: int, fingerprint: str | None = NEW, *, valid: bool = True) -> Served:
+    """What one address presents."""
+    problem = Text("no answer within 10 seconds") if fingerprint is None else None
+    silent = fingerprint is None
+    return Served(f"192.0.2.{number}", fingerprint, valid=valid, problem=problem, silent=silent)
+
+
+def told(*statuses: LineageStatus) -> str:
+    """Give what a person reads in a file."""
+    voice = Voice()
+    remarks = list(status_text.remarks(statuses, voice))
+    return values.text_of([*aligned(status_text.table(statuses, NOW, voice)), *remarks])
+
+
+def test_each_certificate_and_each_domain_has_a_row() -> None:
+    """Days left, last moment to upload, bound, served, next renewal: in columns."""
+    assert (
+        dedent("""\
+        NAME                 STATE        LEFT     RENEWAL     UPLOAD UNTIL  BOUND     SERVED
+        img                  valid        58 days  2027-01-23
+          img.example.com    verified                          2027-01-23    5f3c8e1b  2 of 2
+          a.img.example.com  propagating                       2027-01-23    5f3c8e1b  1 of 2, 1 silent
+        """)  # noqa: E501 - a transcript is as wide as it is
+        == told(
+            lineage(
+                domain(IMG, Standing.VERIFIED, edge(1), edge(2)),
+                domain(
+                    "a.img.example.com", Standing.PROPAGATING, edge(1), edge(2, OLD), edge(3, None)
+                ),
+            )
+        )
+    )
+
+
+def test_a_certificate_that_is_due_says_why() -> None:
+    """Below the table stands why one would be issued now, and what is wrong with a domain."""
+    frozen = domain(
+        "a.img.example.com",
+        Standing.UNKNOWN,
+        remote_id=None,
+        problem=Text("a.img.example.com: frozen"),
+    )
+
+    assert dedent("""\
+        NAME                 STATE    LEFT     RENEWAL     UPLOAD UNTIL  BOUND  SERVED
+        img                  due      58 days  2027-01-23
+          a.img.example.com  unknown                       2027-01-23    —      —
+        img: renewal due (29 days left of 90 days)
+        a.img.example.com: frozen
+        """) == told(lineage(frozen, reason=values.DUE))
+
+
+def test_a_certificate_that_is_missing_or_expired_is_told_apart() -> None:
+    """No certificate, and one that has had its time, are not valid ones."""
+    expired = values.certificate(not_before=NOON - timedelta(days=100))
+
+    assert dedent("""\
+        NAME    STATE    LEFT       RENEWAL     UPLOAD UNTIL  BOUND  SERVED
+        img     missing  —          —
+        static  expired  0 seconds  2027-01-23
+        """) == told(
+        lineage(version=None, renew_at=None),
+        replace(lineage(version=values.version(of=expired)), lineage="static"),
+    )
+
+
+def test_the_document_has_the_contracts_keys() -> None:
+    """`--json` gives the status of the contract: facts of the certificate, its domains, edges."""
+    status = lineage(domain(IMG, Standing.PROPAGATING, edge(1), edge(2, OLD), edge(3, None)))
+
+    document = json.loads(json.dumps(documents.of_statuses([status], Voice())))
+
+    (written,) = document["certificates"]
+    (of_domain,) = written.pop("domains")
+    assert {
+        "name": "img",
+        "names": [IMG, f"*.{IMG}"],
+        "version": 3,
+        "serial": "2a",
+        "fingerprint": NEW,
+        "issuer": "Test Issuer",
+        "not_before": "2026-11-24T12:00:00Z",
+        "not_after": "2027-02-22T12:00:00Z",
+        "renew_at": "2027-01-23T12:00:00Z",
+        "reason": None,
+    } == written
+    served = of_domain.pop("served")
+    assert {
+        "target": "qiniu",
+        "kind": "cdn",
+        "domain": IMG,
+        "state": "propagating",
+        "remote_id": "5f3c8e1b",
+        "upload_deadline": "2027-01-23T12:00:00Z",
+        "problem": None,
+    } == of_domain
+    assert [("192.0.2.1", NEW, True), ("192.0.2.2", OLD, False), ("192.0.2.3", None, False)] == [
+        (address["address"], address["fingerprint"], address["ok"]) for address in served
+    ]
+
+
+def test_a_missing_certificate_is_null_in_the_document() -> None:
+    """Before the first issue every fact of the certificate is there, and null."""
+    status = lineage(version=None, renew_at=None, reason=values.DUE)
+
+    (written,) = json.loads(json.dumps(documents.of_statuses([status], Voice())))["certificates"]
+
+    assert {None} == {
+        written[key]
+        for key in ("version", "serial", "fingerprint", "issuer", "not_before", "not_after")
+    }
+    assert "renewal_due" == written["reason"]["code"]

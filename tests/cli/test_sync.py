@@ -1,0 +1,263 @@
+"""What `certferry sync` tells at its end, as transcripts, and the document it prints."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from textwrap import dedent
+
+import click
+import pytest
+
+from certferry.cli import documents
+from certferry.cli.exits import Exit
+from certferry.cli.options import Front, Verbosity
+from certferry.cli.sync import patience_of, show_report
+from certferry.cli.words import Voice
+from certferry.core.plan import Action
+from certferry.core.report import Outcome, StepOutcome, SyncReport
+from certferry.errors import DnsUnavailable, LeaseHeld, Retry
+from certferry.reconcile.schedule import Patience
+from certferry.text import Text
+from tests.cli import values
+from tests.cli.desks import TestDesk
+from tests.cli.values import IMG, NEW, lineage, report
+
+LABEL = "certferry-img-0123456789abcdef0123"
+ISSUED = StepOutcome(
+    Action.ISSUE,
+    Outcome.DONE,
+    Text("valid until {moment}", moment=values.NOON + timedelta(days=90)),
+)
+BOUND = StepOutcome(Action.DEPLOY, Outcome.DONE, Text("bound"), "qiniu", IMG)
+SEEN = StepOutcome(
+    Action.VERIFY, Outcome.DONE, Text("served by every address that answers"), "qiniu", IMG
+)
+RETIRED = StepOutcome(Action.RETIRE, Outcome.DONE, Text("removed"), "qiniu", label=LABEL)
+UNCHANGED = replace(SEEN, outcome=Outcome.UNCHANGED)
+PROCESSING = StepOutcome(
+    Action.DEPLOY,
+    Outcome.WAITING,
+    Text("{domain}: the target is carrying out a change", domain=IMG),
+    "qiniu",
+    IMG,
+    waiting=values.waiting(),
+)
+SILENT = DnsUnavailable(
+    Text("example.com: DNSPod does not answer\ntried 3 times"), hint=Text("try again later")
+)
+FAILED = StepOutcome(Action.ISSUE, Outcome.FAILED, SILENT.message, error=SILENT, hint=SILENT.hint)
+REFUSED = StepOutcome(
+    Action.DEPLOY,
+    Outcome.REFUSED,
+    Text("6 days left, and qiniu takes certificates with at least 30 days"),
+    "qiniu",
+    IMG,
+    hint=Text("use a CA whose certificates live longer"),
+)
+
+
+def shown(told: SyncReport, *, quiet: bool = False, as_json: bool = False) -> tuple[Exit, TestDesk]:
+    """Give the exit code and what was written."""
+    desk = TestDesk()
+    verbosity = Verbosity.QUIET if quiet else Verbosity.NORMAL
+    return show_report(told, Front(desk.desk, verbosity=verbosity), as_json=as_json), desk
+
+
+def test_everything_done_is_a_line_per_step_and_a_summary() -> None:
+    """A first run tells what was issued, bound, seen and retired."""
+    code, desk = shown(report(lineage(ISSUED, BOUND, SEEN, RETIRED)))
+
+    assert (
+        dedent("""\
+        img: done
+          issue    done      valid until 2027-02-22 12:00 UTC
+          deploy   done      qiniu → img.example.com: bound
+          verify   done      img.example.com: served by every address that answers
+          retire   done      certferry-img-0123456789abcdef0123 at qiniu: removed
+
+        1 certificate: 4 done.
+        """)
+        == desk.out
+    )
+    assert (Exit.OK, "") == (code, desk.err)
+
+
+def test_a_second_run_says_that_nothing_changed() -> None:
+    """Nothing to do is told as such, and is in order."""
+    code, desk = shown(report(lineage(UNCHANGED), lineage(name="kept")))
+
+    assert (
+        dedent("""\
+        img: unchanged
+          verify   unchanged img.example.com: served by every address that answers
+        kept: unchanged
+
+        Nothing changed: 2 certificates are as declared.
+        """)
+        == desk.out
+    )
+    assert Exit.OK == code
+
+
+def test_what_still_waits_is_left_to_the_next_run() -> None:
+    """Work in progress is 75, and the summary says how to go on."""
+    code, desk = shown(report(lineage(ISSUED, PROCESSING)))
+
+    assert (
+        dedent("""\
+        img: waiting
+          issue    done      valid until 2027-02-22 12:00 UTC
+          deploy   waiting   qiniu → img.example.com: the target is carrying out a change
+
+        1 certificate: 1 done, 1 waiting. Run `certferry sync` again to go on.
+        """)
+        == desk.out
+    )
+    assert Exit.TRY_LATER == code
+
+
+def test_one_failure_is_told_beside_what_was_done() -> None:
+    """A failure carries its hint, stops no other certificate, and decides the exit code."""
+    code, desk = shown(
+        report(lineage(FAILED), lineage(BOUND, SEEN, name="static"), lineage(REFUSED, name="old"))
+    )
+
+    assert (
+        dedent("""\
+        img: failed
+          issue    failed    example.com: DNSPod does not answer
+                             tried 3 times
+                             hint: try again later
+        static: done
+          deploy   done      qiniu → img.example.com: bound
+          verify   done      img.example.com: served by every address that answers
+        old: refused
+          deploy   refused   qiniu → img.example.com: 6 days left, and qiniu takes certificates with at least 30 days
+                             hint: use a CA whose certificates live longer
+
+        3 certificates: 2 done, 1 failed, 1 refused.
+        """)  # noqa: E501 - a transcript is as wide as it is
+        == desk.out
+    )
+    assert Exit.FAILED == code
+
+
+def test_a_refusal_alone_has_its_own_exit_code() -> None:
+    """Refused for safety is told apart from failed."""
+    code, _ = shown(report(lineage(REFUSED)))
+
+    assert Exit.REFUSED == code
+
+
+def test_a_stopped_run_says_that_the_next_goes_on() -> None:
+    """Ctrl-C loses nothing, and says so."""
+    skipped = StepOutcome(Action.ISSUE, Outcome.SKIPPED, Text("stopped"))
+
+    code, desk = shown(report(lineage(skipped), complete=False))
+
+    assert (
+        dedent("""\
+        img: skipped
+          issue    skipped   stopped
+
+        Stopped. The next `certferry sync` goes on from here.
+        """)
+        == desk.out
+    )
+    assert Exit.STOPPED == code
+
+
+def test_no_certificate_at_all_is_said() -> None:
+    """An empty file is in order, and not silent."""
+    code, desk = shown(report())
+
+    assert (Exit.OK, "No certificate is declared.\n") == (code, desk.out)
+
+
+def test_a_quiet_run_in_order_says_nothing() -> None:
+    """Cron sends no mail when there is nothing to say."""
+    code, desk = shown(report(lineage(ISSUED, BOUND, SEEN), lineage(PROCESSING)), quiet=True)
+
+    assert (Exit.TRY_LATER, "", "") == (code, desk.out, desk.err)
+
+
+def test_a_quiet_run_tells_what_is_wrong() -> None:
+    """Failures and refusals go to stderr, each with its hint."""
+    code, desk = shown(report(lineage(FAILED, BOUND), lineage(REFUSED, name="old")), quiet=True)
+
+    assert "" == desk.out
+    assert (
+        dedent("""\
+        error: img: issue failed: example.com: DNSPod does not answer tried 3 times
+        hint: try again later
+        error: old: deploy refused: qiniu → img.example.com: 6 days left, and qiniu takes certificates with at least 30 days
+        hint: use a CA whose certificates live longer
+        """)  # noqa: E501 - a transcript is as wide as it is
+        == desk.err
+    )
+    assert Exit.FAILED == code
+
+
+def test_the_document_has_the_contracts_keys() -> None:
+    """`--json` gives the report of the contract, and nothing for people."""
+    _, desk = shown(report(lineage(ISSUED, PROCESSING, RETIRED, REFUSED)), as_json=True)
+
+    document = json.loads(desk.out)
+
+    assert document["ok"] is False
+    (written,) = document["certificates"]
+    assert ("img", False, NEW) == (written["name"], written["ok"], written["fingerprint"])
+    for step in written["steps"]:
+        assert {"action", "target", "domain", "outcome", "detail", "retry_at"} <= set(step)
+    issue, deploy, retire, refused = written["steps"]
+    assert ("issue", "done", None) == (issue["action"], issue["outcome"], issue["target"])
+    assert ("waiting", "2026-11-24T12:00:10Z") == (deploy["outcome"], deploy["retry_at"])
+    assert (None, LABEL, None) == (retire["domain"], retire["label"], retire["retry_at"])
+    assert ("refused", "use a CA whose certificates live longer") == (
+        refused["outcome"],
+        refused["hint"],
+    )
+    assert "" == desk.err
+
+
+def test_the_document_says_when_to_try_again() -> None:
+    """The time that an error carries is the step's `retry_at`; the code is the error's."""
+    held = LeaseHeld(Text("locked"), retry=Retry.at(values.NOON))
+    step = StepOutcome(Action.ISSUE, Outcome.FAILED, held.message, error=held)
+
+    document = json.loads(json.dumps(documents.of_report(report(lineage(step)), Voice())))
+
+    (written,) = document["certificates"][0]["steps"]
+    assert ("lease_held", "2026-11-24T12:00:00Z") == (written["code"], written["retry_at"])
+
+
+def test_a_stopped_run_is_not_ok_in_the_document() -> None:
+    """A program does not take a run that was stopped for one that is in order."""
+    document = documents.of_report(report(lineage(BOUND), complete=False), Voice())
+
+    assert (False, False) == (document["ok"], document["complete"])
+
+
+@pytest.mark.parametrize(
+    ("wait", "no_wait", "expected"),
+    [
+        (None, False, Patience(None)),
+        (None, True, Patience(timedelta(0))),
+        (0, False, Patience(timedelta(0))),
+        (0, True, Patience(timedelta(0))),
+        (90, False, Patience(timedelta(seconds=90))),
+    ],
+)
+def test_patience_is_what_was_asked_for(
+    wait: int | None, *, no_wait: bool, expected: Patience
+) -> None:
+    """By default a run waits to the end; otherwise as long as it is told."""
+    assert expected == patience_of(wait, no_wait=no_wait)
+
+
+def test_waiting_and_not_waiting_exclude_each_other() -> None:
+    """Who says both is asked what is meant."""
+    with pytest.raises(click.UsageError, match="exclude each other"):
+        patience_of(5, no_wait=True)

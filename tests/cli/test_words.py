@@ -1,0 +1,91 @@
+"""The terminal's voice: what comes from outside cannot move the cursor; lines line up."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.cli.lines import Span, Tone, coloured, line, padded, plain, width
+from certferry.cli.tables import Table, aligned, columns, stacked
+from certferry.cli.words import Voice, labelled, once, one_or_many
+from certferry.text import Text, verbatim
+from tests.cli import values
+
+
+@given(st.text())
+def test_nothing_from_outside_moves_the_cursor(words: str) -> None:
+    """Control characters and those that turn text around are shown as what they are: wrong."""
+    said = Voice().say(Text("it said: {words}", words=verbatim(words)))
+
+    assert not any(unicodedata.category(c) == "Cc" for c in said.replace("\n", ""))
+    assert not any(unicodedata.bidirectional(c) in {"RLO", "LRO", "RLE", "LRE"} for c in said)
+
+
+@given(st.text())
+def test_one_line_is_one_line(words: str) -> None:
+    """What has one line gets one, whatever was said."""
+    assert "\n" not in Voice().say_on_one_line(verbatim(words))
+
+
+def test_the_language_is_chosen_once() -> None:
+    """Every text goes through the one translation, the values inside it too."""
+    catalogue = {"{count} days": "{count} 天", "left: {left}": "剩余:{left}"}
+    voice = Voice(lambda template: catalogue.get(template, template))
+
+    assert "剩余:3 天" == voice.say(Text("left: {left}", left=Text("{count} days", count=3)))
+
+
+def test_one_is_one_and_two_are_many() -> None:
+    """No number stands before the wrong form."""
+    one, many = Text("1 deployment"), Text("{count} deployments", count=2)
+
+    assert (one, many) == (one_or_many(1, one, many), one_or_many(2, one, many))
+
+
+def test_a_subject_is_said_once() -> None:
+    """A detail that begins with its domain does not repeat it after the line has."""
+    assert "is frozen" == once("img.example.com", "img.example.com: is frozen")
+    assert "other: is frozen" == once("img.example.com", "other: is frozen")
+    assert "is frozen" == once(None, "is frozen")
+
+
+def test_words_after_a_label_begin_in_one_column() -> None:
+    """A message of several lines stays to the right of its label."""
+    assert "  hint: first\n        second\n" == values.text_of(
+        list(labelled("hint: ", Tone.FAINT, "first\nsecond", indent=2))
+    )
+
+
+@given(st.text(alphabet="aé中文。Ｗ\u0301", max_size=20), st.integers(0, 10))
+def test_padding_counts_cells_not_characters(words: str, more: int) -> None:
+    """Chinese characters are two cells wide, accents none."""
+    wanted = width(words) + more
+
+    assert wanted == width(padded(words, wanted))
+
+
+def test_columns_line_up_in_any_script() -> None:
+    """The second column begins in the same cell of every row."""
+    rows = [(Span("图片"), Span("x")), (Span("img"), Span("y")), (Span("a" * 9), Span("z"))]
+
+    starts = {width(plain(row)[:-1]) for row in columns(rows)}
+
+    assert {11} == starts
+
+
+def test_a_table_can_be_written_downwards() -> None:
+    """Where columns do not fit, each row is its first cell and a line for each of the others."""
+    table = Table(("NAME", "STATE", "LEFT"), ((Span("img"), Span("valid"), Span("")),))
+
+    assert "NAME  STATE  LEFT\nimg   valid\n" == values.text_of(aligned(table))
+    assert "img\n  state  valid\n" == values.text_of(list(stacked(table)))
+
+
+def test_colour_is_added_and_nothing_else() -> None:
+    """A coloured line without its codes is the plain one."""
+    written = line(Span("failed", Tone.BAD), " img")
+
+    assert "\x1b[31mfailed\x1b[0m img" == coloured(written)
+    assert "failed img" == plain(written)

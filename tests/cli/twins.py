@@ -1,0 +1,103 @@
+"""A session over in-memory twins, at the pace of a test."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta
+
+from certferry.core.desired import DesiredCertificate, DesiredDeployment
+from certferry.core.observed import TargetRules
+from certferry.ports.progress import Progress, nobody
+from certferry.ports.state import Lease
+from certferry.reconcile.doors import Doors
+from certferry.reconcile.reconciler import Reconciler
+from certferry.testing.memory_dns import MemoryDns
+from certferry.testing.memory_issuer import MemoryIssuer
+from certferry.testing.memory_state import MemoryState
+from certferry.testing.memory_target import MemoryCdn
+from certferry.wiring import Session
+
+START = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
+
+
+class TwinWorld:
+    """One CDN account with one domain, one zone, and a clock that begins at noon.
+
+    Changes at the CDN take `processing`, and the second edge follows `lag` later.
+    """
+
+    def __init__(
+        self,
+        *,
+        processing: timedelta = timedelta(seconds=0.3),
+        lag: timedelta = timedelta(seconds=0.2),
+        rules: TargetRules | None = None,
+    ) -> None:
+        self._begun = time.monotonic()
+        self._passed = timedelta(0)
+        self.state = MemoryState()
+        self.dns = MemoryDns(["example.com"])
+        self.issuer = MemoryIssuer(self.state, self.now, lifetime=timedelta(days=90))
+        self.cdn = MemoryCdn(self.now, processing=processing, lags=(timedelta(0), lag), rules=rules)
+        self.cdn.add_domain("img.example.com", foreign=True)
+
+    def now(self) -> datetime:
+        """The moment: it goes on as in the world outside."""
+        return START + self._passed + timedelta(seconds=time.monotonic() - self._begun)
+
+    def pass_time(self, duration: timedelta) -> None:
+        """Let time pass at once."""
+        self._passed += duration
+
+    def session(self, *wishes: DesiredCertificate, progress: Progress = nobody) -> TwinSession:
+        """Open a session of a new run."""
+        return TwinSession(self, wishes or (wish(),), progress)
+
+
+class TwinSession(Session):
+    """A `Session` whose parts are twins: nothing is opened, and nothing has to be closed."""
+
+    def __init__(
+        self, world: TwinWorld, wishes: tuple[DesiredCertificate, ...], progress: Progress
+    ) -> None:
+        self._wishes = wishes
+        self.state = world.state
+        self.probe = world.cdn
+        doors = Doors(
+            issuer=world.issuer,
+            dns={"dnspod": world.dns},
+            targets={"qiniu": world.cdn},
+            probe=world.cdn,
+            state=world.state,
+            lease=lambda lineage: _lease(world, lineage),
+            now=world.now,
+            progress=progress,
+            who="tester@host",
+        )
+        self.reconciler = Reconciler(doors, stop=ExitStack().close)
+
+    @property
+    def wishes(self) -> tuple[DesiredCertificate, ...]:
+        """What is declared."""
+        return self._wishes
+
+
+def wish(lineage: str = "img", *domains: str) -> DesiredCertificate:
+    """Ask for one certificate, served at these domains, or at all it covers."""
+    return DesiredCertificate(
+        lineage,
+        ("img.example.com", "*.img.example.com"),
+        "dnspod",
+        deployments=(DesiredDeployment("qiniu", domains or None),),
+    )
+
+
+@contextmanager
+def _lease(world: TwinWorld, lineage: str) -> Iterator[Lease]:
+    held = world.state.acquire(lineage, timedelta(seconds=60), world.now())
+    try:
+        yield held
+    finally:
+        world.state.release(held)

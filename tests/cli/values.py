@@ -1,0 +1,161 @@
+"""Plans, reports and statuses as values, for transcripts."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from certferry.cli.lines import Line, plain
+from certferry.core.certificate import Certificate, KeyType
+from certferry.core.desired import HttpsWish
+from certferry.core.lineage import Version
+from certferry.core.plan import (
+    Change,
+    Deploy,
+    Issue,
+    Obstacle,
+    Plan,
+    Refusal,
+    Retire,
+    Rollout,
+    Verify,
+)
+from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.report import LineageReport, StepOutcome, SyncReport
+from certferry.core.waiting import Waiting
+from certferry.errors import TargetRejected
+from certferry.text import Text
+
+NOON = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
+OLD = "0123456789abcdef" * 4
+NEW = "fedcba9876543210" * 4
+IMG = "img.example.com"
+
+NEW_CERTIFICATE = Reason(ReasonCode.NEW_CERTIFICATE, Text("a new certificate is being issued"))
+HTTPS_OFF = Reason(ReasonCode.HTTPS_OFF, Text("HTTPS is off"))
+DRIFTED = Reason(ReasonCode.SETTINGS_DRIFTED, Text("settings differ from the file"))
+NOT_SEEN = Reason(ReasonCode.NOT_SEEN, Text("not yet seen at every address"))
+SUPERSEDED = Reason(ReasonCode.SUPERSEDED, Text("superseded"))
+DUE = Reason(
+    ReasonCode.RENEWAL_DUE,
+    Text(
+        "renewal due ({left} left of {lifetime})",
+        left=timedelta(days=29, hours=3),
+        lifetime=timedelta(days=90),
+    ),
+)
+
+
+def issue(*names: str, reason: Reason = DUE) -> Issue:
+    """An issue."""
+    return Issue(names or (IMG, f"*.{IMG}"), KeyType.EC256, reason)
+
+
+def rollout(
+    domain: str = IMG,
+    reason: Reason = NEW_CERTIFICATE,
+    changes: tuple[Change, ...] = (Change("certificate", OLD[:16], "…"),),
+) -> Rollout:
+    """A deployment and the look at it."""
+    deploy = Deploy("qiniu", domain, HttpsWish(), reason, changes)
+    return Rollout("qiniu", domain, (deploy, Verify("qiniu", domain, NOT_SEEN)))
+
+
+def look(domain: str = IMG) -> Rollout:
+    """A look without a deployment."""
+    return Rollout("qiniu", domain, (Verify("qiniu", domain, NOT_SEEN),))
+
+
+def retire(label: str = "certferry-img-0123456789abcdef0123") -> Retire:
+    """A retirement."""
+    return Retire("qiniu", "5f3c", label, SUPERSEDED)
+
+
+def plan(
+    *rollouts: Rollout,
+    issue: Issue | None = None,
+    retirements: tuple[Retire, ...] = (),
+    obstacles: tuple[Obstacle, ...] = (),
+    refusals: tuple[Refusal, ...] = (),
+    lineage: str = "img",
+) -> Plan:
+    """A plan."""
+    return Plan(
+        lineage,
+        (IMG, f"*.{IMG}"),
+        issue=issue,
+        rollouts=rollouts,
+        retirements=retirements,
+        obstacles=obstacles,
+        refusals=refusals,
+    )
+
+
+def frozen(domain: str | None = "a.img.example.com") -> Obstacle:
+    """A domain that cannot be changed, or a target that cannot be read."""
+    error = TargetRejected(
+        Text("{domain}: frozen at the CDN", domain=domain or "qiniu"),
+        hint=Text("unfreeze it in the console"),
+    )
+    return Obstacle("qiniu", domain, error)
+
+
+def too_short(domain: str = IMG) -> Refusal:
+    """A deployment that safety refuses."""
+    step = rollout(domain).deploy
+    assert step is not None
+    reason = Reason(
+        ReasonCode.TOO_LITTLE_LIFE,
+        Text(
+            "{left} left, and {target} takes certificates with at least {wanted}",
+            left=timedelta(days=6),
+            target="qiniu",
+            wanted=timedelta(days=30),
+        ),
+    )
+    return Refusal(step, reason, Text("use a CA whose certificates live longer"))
+
+
+def waiting(
+    why: str = "the target is carrying out the change",
+    *,
+    since: datetime = NOON,
+    look_again: timedelta = timedelta(seconds=10),
+) -> Waiting:
+    """A wait of an hour at most."""
+    return Waiting(Text(why), since, since + look_again, since + timedelta(hours=1))
+
+
+def report(*lineages: LineageReport, complete: bool = True) -> SyncReport:
+    """A report."""
+    return SyncReport(lineages, complete)
+
+
+def lineage(*outcomes: StepOutcome, name: str = "img") -> LineageReport:
+    """What became of a lineage."""
+    return LineageReport(name, NEW, outcomes)
+
+
+def certificate(
+    fingerprint: str = NEW, *, not_before: datetime = NOON, lifetime: timedelta = timedelta(days=90)
+) -> Certificate:
+    """A certificate's facts."""
+    return Certificate(
+        fingerprint=fingerprint,
+        names=(IMG, f"*.{IMG}"),
+        common_name=IMG,
+        serial="2a",
+        issuer="Test Issuer",
+        not_before=not_before,
+        not_after=not_before + lifetime,
+        key_type="ec256",
+    )
+
+
+def version(number: int = 1, of: Certificate | None = None) -> Version:
+    """A version of the lineage."""
+    return Version(number, of or certificate(), NOON)
+
+
+def text_of(lines: list[Line] | tuple[Line, ...]) -> str:
+    """What is written in a file."""
+    return "".join(plain(line) + "\n" for line in lines)
