@@ -61,7 +61,8 @@ class MemoryDns:
             return bool(gone)
 
     def _asked_for(self, name: str, value: str) -> _Record:
-        self.calls += 1
+        with self._lock:
+            self.calls += 1
         if self._failure is not None:
             raise self._failure
         if not any(name == zone or name.endswith(f".{zone}") for zone in self._zones):

@@ -114,16 +114,24 @@ def test_read_is_not_repeated_for_ever(
     assert asked == len(account.service.calls())
 
 
-def test_status_that_is_no_page_and_no_answer_is_told(
-    account: DnspodAccount, provider: DnsProvider
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Fault.status(418, b"no"), "HTTP status 418"),
+        (Fault.html(403), r"web page \(status 403\)"),
+    ],
+    ids=["words", "page"],
+)
+def test_refusal_in_front_of_the_service_is_not_repeated(
+    account: DnspodAccount, provider: DnsProvider, fault: Fault, words: str
 ) -> None:
-    """A gateway's refusal is no answer of DNSPod's."""
-    account.service.faults.add(Fault.status(418, b"no"), on="POST /Domain.List", times=None)
+    """A gateway that turns the request away would do so again."""
+    account.service.faults.add(fault, on=CREATE, times=None)
 
-    with pytest.raises(DnsUnavailable, match="HTTP status 418"):
+    with pytest.raises(DnsUnavailable, match=words):
         provider.add_txt(NAME, "value")
 
-    assert 1 == len(account.service.calls())
+    assert ["Domain.List", "Record.Create"] == account.actions()
 
 
 def test_long_rest_is_recommended_after_too_many_calls(
