@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from certferry.adapters.clients.qiniu_signing import Keys
 from certferry.adapters.targets.qiniu import Qiniu
 from certferry.core.certificate import CertificateBundle, parse_bundle
 from certferry.core.secret import Secret
+from certferry.ports.progress import Pause
 from certferry.sandbox.authority import Issued
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.qiniu import QiniuService
@@ -72,9 +74,19 @@ class Place:
             timeouts=SHORT,
         )
 
-    def target(self) -> Qiniu:
+    def target(self, *, pause: Pause | None = None) -> Qiniu:
         """Give the target, as a process of its own would have it."""
-        return Qiniu(self.client(), MIN_REMAINING, pause=self.time.pause, clock=self.time.clock)
+        wait = pause or self.time.pause
+        return Qiniu(self.client(), MIN_REMAINING, pause=wait, clock=self.time.clock)
+
+    def until_all_is_done(self, seconds: float) -> None:
+        """Pause until the stand-in has carried out every request, also the late ones."""
+        self.time.pause(seconds)
+        deadline = time.monotonic() + 10
+        hosts = (self.service.api, self.service.fusion)
+        while any(call.status is None for host in hosts for call in host.journal):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
     def count(self, pattern: str) -> int:
         """Count the requests whose "METHOD /path" matches."""
@@ -88,12 +100,12 @@ class Place:
 @contextmanager
 def open_place(*, strict: bool = True) -> Iterator[Place]:
     """Start a stand-in whose changes take no time unless a test holds them."""
-    time = Time()
-    service = QiniuService(clock=time.now, strict=strict, processing_time=timedelta(0))
+    passing = Time()
+    service = QiniuService(clock=passing.now, strict=strict, processing_time=timedelta(0))
     service.trust(qiniu_calls.authority().root_pem)
     service.add_account(ACCESS_KEY, SECRET_KEY)
     with service:
-        yield Place(service, time)
+        yield Place(service, passing)
 
 
 def bundle_of(issued: Issued) -> CertificateBundle:

@@ -76,6 +76,11 @@ class QiniuAccount:
         """Count a certificate out from now on."""
         self._note(cert_id, None)
 
+    def forget_own(self, cert_id: str) -> None:
+        """Believe the list again, before a removal is looked for in it."""
+        with self._lock:
+            self._own.pop(cert_id, None)
+
     def domains(self) -> list[DomainItem]:
         """Give the CDN and DCDN domains. Raises `QiniuFailure`."""
         return self._domains.get()

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import count
 from typing import TypeVar
 
 from certferry.adapters.clients.qiniu import Hosts, QiniuClient
@@ -60,8 +59,9 @@ from certferry.text import Text
 
 MIN_REMAINING_DAYS = 30  # what users report; Qiniu gives no number (Qiniu fact sheet §4.1)
 
-LOST_ANSWERS = 3  # attempts at a write whose answer does not come
-PAUSE_AFTER_LOSS = 0.5  # seconds before looking; longer after each further loss
+ATTEMPTS = 2  # at a write whose answer does not come
+# Seconds before each look for a write without an answer: it may still be on its way.
+LOOKS = (0.5, 1.5, 4.0)
 
 _A_MARK = re.compile(rf"{MARK}-[a-z0-9.-]*-[0-9a-f]{{20}}")
 
@@ -152,6 +152,7 @@ class Qiniu:
                 return False
             if not _A_MARK.fullmatch(label) or record.name != label:
                 raise _not_ours(remote_id, label)
+            self._account.forget_own(remote_id)
             return self._until_settled(
                 lambda: self._remove(remote_id), lambda: self._is_gone(remote_id)
             )
@@ -167,8 +168,9 @@ class Qiniu:
                 record = self._client.read_domain(item.name)
             except QiniuFailure as failure:
                 # Removed a moment ago, and nobody asked for it by name.
-                if failure.code not in NO_SUCH_DOMAIN:
-                    raise
+                if failure.code in NO_SUCH_DOMAIN:
+                    continue
+                yield _unavailable(domain, failure.error)
             else:
                 yield observe(domain, record)
 
@@ -176,8 +178,8 @@ class Qiniu:
         for domain in domains:
             try:
                 record = self._read(domain)
-            except TargetRejected as error:
-                yield ObservedDomain(domain, Kind.CDN, DomainState.UNAVAILABLE, problem=error)
+            except DeployError as error:
+                yield _unavailable(domain, error)
             else:
                 yield observe(domain, record)
 
@@ -261,20 +263,25 @@ class Qiniu:
 
     def _until_settled(self, write: Callable[[], T], look: Callable[[], T | None]) -> T:
         """Write; when the answer is lost, look whether it was done before doing it again."""
-        for attempt in count(1):
+        for _ in range(ATTEMPTS):
             try:
                 return write()
             except QiniuFailure as failure:
                 if not failure.maybe_done:
                     raise
                 lost = failure
-            self._pause(PAUSE_AFTER_LOSS * attempt)
+            found = self._look_for(look)
+            if found is not None:
+                return found
+        raise lost
+
+    def _look_for(self, look: Callable[[], T | None]) -> T | None:
+        for seconds in LOOKS:
+            self._pause(seconds)
             found = look()
             if found is not None:
                 return found
-            if attempt == LOST_ANSWERS:
-                break
-        raise lost
+        return None
 
 
 @contextmanager
@@ -284,6 +291,13 @@ def _door() -> Iterator[None]:
         yield
     except QiniuFailure as failure:
         raise failure.error from None
+
+
+def _unavailable(domain: str, error: DeployError) -> ObservedDomain:
+    """Report a domain that was refused; raise what would befall every other domain as well."""
+    if not isinstance(error, TargetRejected):
+        raise error
+    return ObservedDomain(domain, Kind.CDN, DomainState.UNAVAILABLE, problem=error)
 
 
 def _must_be_served_here(kind: Kind) -> None:

@@ -1,0 +1,466 @@
+"""Looking at Qiniu: which domains, in which state, and which copies are ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from certferry.adapters.targets.qiniu import Qiniu, Settings, connect
+from certferry.core.certificate import Certificate, CertificateBundle
+from certferry.core.desired import Kind
+from certferry.core.lineage import mark
+from certferry.core.observed import (
+    DomainState,
+    HttpsSettings,
+    ObservedDomain,
+    RemoteCertificate,
+    TargetRules,
+)
+from certferry.core.secret import Secret
+from certferry.errors import TargetAccessDenied, TargetRejected, TargetUnavailable
+from certferry.ports.target import Look
+from certferry.sandbox.faults import Fault
+from certferry.sandbox.qiniu_kodo import DomainType
+from tests.adapters.qiniu_place import (
+    WWW,
+    Place,
+    bundle,
+    bundle_of,
+    open_place,
+    refusal,
+)
+from tests.sandbox import qiniu_calls
+from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY
+
+IMG = "img.example.com"
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    """Run a strict stand-in."""
+    with open_place() as opened:
+        yield opened
+
+
+@pytest.fixture
+def target(place: Place) -> Qiniu:
+    """Give the target under test."""
+    return place.target()
+
+
+def look(
+    *domains: str,
+    names: tuple[str, ...] = (WWW,),
+    kind: Kind = Kind.AUTO,
+    known: tuple[Certificate, ...] = (),
+) -> Look:
+    """Look at these domains, or at every covered one when none is named."""
+    return Look("img", names, domains or None, kind, known)
+
+
+def the_domain(target: Qiniu, name: str = WWW) -> ObservedDomain:
+    """Observe one domain by name."""
+    [found] = target.observe(look(name)).domains
+    return found
+
+
+# --- which domains --------------------------------------------------------------------------
+
+
+def test_every_covered_domain_is_found(place: Place, target: Qiniu) -> None:
+    """One label below a wildcard and no further; a wildcard domain under its own name only."""
+    for name in (
+        "example.com",
+        IMG,
+        WWW,
+        "a.img.example.com",
+        ".img.example.com",
+        ".example.com",
+        "example.org",
+    ):
+        place.service.add_domain(name)
+
+    def found(*names: str) -> set[str]:
+        return {domain.domain for domain in target.observe(look(names=names)).domains}
+
+    assert {IMG, "a.img.example.com", "*.img.example.com"} == found(IMG, "*.img.example.com")
+    assert {IMG, WWW, "*.example.com"} == found("*.example.com")
+    assert {"example.com"} == found("example.com")
+    assert set() == found("img.example.net")
+
+
+def test_children_and_trial_domains_are_passed_over(place: Place, target: Qiniu) -> None:
+    """A pan child takes its certificate from its parent, a trial domain is Qiniu's own."""
+    place.service.add_domain(".example.com")
+    place.service.add_domain(IMG, type="pan", parent=".example.com")
+    place.service.add_domain(WWW, type="test")
+
+    found = target.observe(look(names=("*.example.com",))).domains
+
+    assert ["*.example.com"] == [domain.domain for domain in found]
+
+
+def test_a_domain_that_vanishes_while_we_look(place: Place, target: Qiniu) -> None:
+    """In the list and gone a moment later: nobody named it, so it is left out."""
+    place.service.add_domain(WWW)
+    place.service.add_domain(IMG)
+    place.service.api.faults.add(refusal(404, 404001), on=f"GET /domain/{WWW}")
+
+    found = target.observe(look(names=("*.example.com",))).domains
+
+    assert [IMG] == [domain.domain for domain in found]
+
+
+def test_domains_that_are_named(place: Place, target: Qiniu) -> None:
+    """Each is read by itself, and the list is not asked for."""
+    place.service.add_domain(".example.com")
+    place.service.add_domain(WWW)
+
+    found = target.observe(look("*.example.com", WWW)).domains
+
+    assert [("*.example.com", Kind.CDN), (WWW, Kind.CDN)] == [(d.domain, d.kind) for d in found]
+    assert 0 == place.count("GET /domain")
+
+
+@pytest.mark.parametrize("kind", [Kind.KODO, Kind.PILI])
+def test_a_kind_that_is_not_deployed_to(kind: Kind, target: Qiniu) -> None:
+    """It says so before anything is asked."""
+    with pytest.raises(TargetRejected, match=kind.value):
+        target.observe(look(WWW, kind=kind))
+
+
+# --- in which state -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("absent", ["empty", "null", "missing"])
+def test_a_domain_without_https(absent: Any, place: Place, target: Qiniu) -> None:
+    """Nothing is bound, and settings that are not in force are not reported."""
+    place.service.domains.absent_https = absent
+    place.service.add_domain(WWW)
+
+    assert ObservedDomain(WWW, Kind.CDN, DomainState.READY) == the_domain(target)
+
+
+def test_a_domain_with_https(place: Place, target: Qiniu) -> None:
+    """The bound id and the settings, TLS versions in rising order."""
+    cert_id = qiniu_calls.seed(place.service, [WWW])
+    place.service.add_domain(WWW, https=cert_id, http2=True, tls_versions=["TLSv1.3", "TLSv1.2"])
+
+    settings = HttpsSettings(force_https=False, http2=True, tls_versions=("TLSv1.2", "TLSv1.3"))
+    assert ObservedDomain(WWW, Kind.CDN, DomainState.READY, cert_id, settings) == (
+        the_domain(target)
+    )
+
+
+def test_a_change_under_way(place: Place, target: Qiniu) -> None:
+    """Processing, still bound to what was bound before, and no problem."""
+    old, new = (qiniu_calls.seed(place.service, [WWW]) for _ in range(2))
+    place.service.add_domain(WWW, https=old)
+    place.service.hold(WWW)
+    qiniu_calls.Client(place.service).httpsconf(WWW, new)
+
+    found = the_domain(target)
+
+    assert (DomainState.PROCESSING, old, None) == (found.state, found.bound, found.problem)
+    place.service.release(WWW)
+    found = the_domain(target)
+    assert (DomainState.READY, new) == (found.state, found.bound)
+
+
+@pytest.mark.parametrize(
+    ("description", "advice"),
+    [
+        ("verify https crt fail", "--renew"),
+        ("domain have no icp", "ICP"),
+        ("源站测试失败", "console"),
+    ],
+)
+def test_a_change_that_failed(description: str, advice: str, place: Place, target: Qiniu) -> None:
+    """Its description is told, and what was bound before stays."""
+    old, new = (qiniu_calls.seed(place.service, [WWW]) for _ in range(2))
+    place.service.add_domain(WWW, https=old)
+    place.service.fail_next(WWW, description)
+    qiniu_calls.Client(place.service).httpsconf(WWW, new)
+
+    found = the_domain(target)
+
+    assert (DomainState.FAILED, old) == (found.state, found.bound)
+    assert f"Qiniu could not carry out modify_https_conf: {description}" == str(found.problem)
+    assert found.problem is not None
+    assert advice in str(found.problem.hint)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"state": "frozen"}, "frozen"),
+        ({"state": "offlined"}, "offline"),
+        ({"state": "deleted"}, "deleted"),
+        ({"could_operate": False}, "self-service"),
+        ({"type": "pan", "parent": ".example.com"}, "takes its certificate from *.example.com"),
+        ({"type": "test"}, "trial domain"),
+    ],
+)
+def test_a_domain_that_cannot_be_changed(
+    options: dict[str, Any], words: str, place: Place, target: Qiniu
+) -> None:
+    """Unavailable, with the reason and what to do."""
+    place.service.add_domain(WWW, **options)
+
+    found = the_domain(target)
+
+    assert DomainState.UNAVAILABLE is found.state
+    assert found.problem is not None
+    assert words in str(found.problem)
+    assert found.problem.hint
+
+
+def test_a_frozen_account(place: Place, target: Qiniu) -> None:
+    """`uidIsFreezed` freezes all of an account's domains, whatever their state."""
+    body = b'{"name":"www.example.com","operatingState":"success","uidIsFreezed":true}'
+    place.service.api.faults.add(Fault.status(200, body))
+
+    assert DomainState.UNAVAILABLE is the_domain(target).state
+
+
+def test_a_change_of_a_domain_that_could_not_be_changed_otherwise(
+    place: Place, target: Qiniu
+) -> None:
+    """While a change goes on, `couldOperateBySelf` tells nothing about the time after it."""
+    place.service.add_domain(WWW, state="processing", could_operate=False)
+
+    assert DomainState.PROCESSING is the_domain(target).state
+
+
+# --- which are no CDN domains ---------------------------------------------------------------
+
+
+def test_a_domain_that_is_nowhere(place: Place, target: Qiniu) -> None:
+    """Not a CDN domain of the account; the other domains are looked at all the same."""
+    place.service.add_domain(IMG)
+    place.service.add_bucket_domain("other.example.com", "pictures")
+
+    unknown, known = target.observe(look(WWW, IMG)).domains
+
+    assert (WWW, DomainState.UNAVAILABLE) == (unknown.domain, unknown.state)
+    assert "it is not a CDN domain of this account (404001 无此域名)" in str(unknown.problem)
+    assert unknown.problem is not None
+    assert "X-Reqid" in str(unknown.problem.hint)
+    assert DomainState.READY is known.state
+
+
+@pytest.mark.parametrize("kind", [DomainType.SOURCE, DomainType.BOTH])
+def test_a_source_domain_of_kodo(kind: DomainType, place: Place, target: Qiniu) -> None:
+    """It is said to be one, and of which bucket; buckets are asked once for many domains."""
+    place.service.add_bucket("empty")
+    place.service.add_bucket_domain(WWW, "pictures", domain_type=kind)
+
+    found = [the_domain(target) for _ in range(3)]
+
+    assert {DomainState.UNAVAILABLE} == {domain.state for domain in found}
+    assert "www.example.com is a source domain of the Kodo bucket pictures, not a CDN domain" == (
+        str(found[0].problem)
+    )
+    assert 1 == place.count("GET /buckets")
+
+
+def test_buckets_that_may_not_be_seen(place: Place, target: Qiniu) -> None:
+    """Keys without a right to Kodo, or a silent uc host, cost the explanation and nothing else."""
+    place.service.uc.faults.add(refusal(403, None, "no permission"), times=None)
+
+    assert "not a CDN domain of this account" in str(the_domain(target).problem)
+
+
+@pytest.mark.parametrize("domains", [(), (WWW, IMG)])
+def test_a_domain_of_another_account(domains: tuple[str, ...], place: Place, target: Qiniu) -> None:
+    """One refused domain is told; it does not hide the others."""
+    place.service.add_domain(WWW)
+    place.service.add_domain(IMG)
+    place.service.api.faults.add(refusal(403, 403023), on=f"GET /domain/{WWW}")
+
+    other, own = target.observe(look(*domains, names=("*.example.com",))).domains
+
+    assert "belongs to another account" in str(other.problem)
+    assert DomainState.READY is own.state
+
+
+# --- when Qiniu cannot be read --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "domains"),
+    [("/domain", ()), (f"/domain/{WWW}", ()), (f"/domain/{WWW}", (WWW,)), ("/*", (WWW,))],
+)
+def test_a_broken_qiniu(path: str, domains: tuple[str, ...], place: Place, target: Qiniu) -> None:
+    """The observation fails as a whole, and is worth trying later."""
+    place.service.add_domain(WWW)
+    place.service.api.faults.add(Fault.status(500), on=f"GET {path}", times=None)
+
+    with pytest.raises(TargetUnavailable) as caught:
+        target.observe(look(*domains))
+
+    assert caught.value.retry.allowed
+    assert caught.value.__cause__ is None
+
+
+def test_refused_keys(place: Place) -> None:
+    """Access denied passes the door as such, and no secret with it."""
+    settings = Settings(
+        Secret(ACCESS_KEY),
+        Secret("another-secret"),
+        api=f"{place.service.api_url}/",
+        fusion=place.service.fusion_url,
+        uc=place.service.uc_url,
+    )
+    target = connect(settings, pause=place.time.pause, now=place.time.now)
+
+    with pytest.raises(TargetAccessDenied) as caught:
+        target.observe(look(WWW))
+
+    shown = f"{settings!r} {caught.value!r} {caught.value.hint}"
+    assert ACCESS_KEY not in shown
+    assert "another-secret" not in shown
+
+
+def test_settings_reach_the_target(place: Place) -> None:
+    """Addresses, keys and the least remaining days are those of the settings."""
+    place.service.add_domain(WWW)
+    settings = Settings(
+        Secret(ACCESS_KEY),
+        Secret(SECRET_KEY),
+        api=place.service.api_url,
+        fusion=place.service.fusion_url,
+        uc=place.service.uc_url,
+        min_remaining_days=20,
+    )
+    target = connect(settings, pause=place.time.pause, now=place.time.now)
+
+    found = target.observe(look(WWW))
+
+    assert TargetRules(timedelta(days=20)) == found.rules
+    assert [WWW] == [domain.domain for domain in found.domains]
+
+
+def test_the_hosts_of_the_documents_are_the_default() -> None:
+    """Over HTTPS only."""
+    settings = Settings(Secret("ak"), Secret("sk"))
+
+    assert (
+        "https://api.qiniu.com",
+        "https://fusion.qiniuapi.com",
+        "https://uc.qiniuapi.com",
+        30,
+    ) == (settings.api, settings.fusion, settings.uc, settings.min_remaining_days)
+
+
+# --- which copies are ours ------------------------------------------------------------------
+
+
+@pytest.fixture
+def made() -> CertificateBundle:
+    """Give a certificate of the lineage."""
+    return bundle(WWW, "*.example.com")
+
+
+def test_our_copies_are_known_by_their_mark(place: Place, target: Qiniu) -> None:
+    """Ours of this lineage are listed; another lineage's, another tool's and unknown ones not."""
+    issued = qiniu_calls.issue(WWW)
+    ours = bundle_of(issued).certificate
+    label = mark("img", ours.fingerprint)
+    cert_id = place.service.add_certificate(issued, label)
+    place.service.add_certificate(issued, mark("static", ours.fingerprint))
+    place.service.add_certificate(issued, WWW)
+    forgotten = qiniu_calls.issue(WWW)
+    place.service.add_certificate(
+        forgotten, mark("img", bundle_of(forgotten).certificate.fingerprint)
+    )
+
+    found = target.observe(look(known=(ours,))).remotes
+
+    assert (RemoteCertificate(cert_id, label, ours.fingerprint, ours.not_after),) == found
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"names": (WWW,)},
+        {"not_before": timedelta(seconds=1)},
+        {"not_after": timedelta(seconds=-1)},
+    ],
+)
+def test_a_mark_on_something_else(
+    change: dict[str, Any], place: Place, target: Qiniu, made: CertificateBundle
+) -> None:
+    """A label alone proves nothing: names and dates must be the certificate's own."""
+    issued = qiniu_calls.issue(WWW, "*.example.com")
+    ours = bundle_of(issued).certificate
+    place.service.add_certificate(issued, mark("img", ours.fingerprint))
+    [(field, value)] = change.items()
+    other = getattr(ours, field) + value if isinstance(value, timedelta) else value
+
+    assert () == target.observe(look(known=(replace(ours, **{field: other}),))).remotes
+    assert 1 == len(target.observe(look(known=(ours,))).remotes)
+
+
+@pytest.mark.parametrize("names", ['["*.EXAMPLE.com","WWW.example.com"]', "null", "[]"])
+def test_names_in_another_order_or_not_told(
+    names: str, place: Place, target: Qiniu, made: CertificateBundle
+) -> None:
+    """Order and case of names do not matter, and what a list leaves out does not disagree."""
+    label = mark("img", made.certificate.fingerprint)
+    body = f'{{"code":200,"certs":[{{"certid":"x","name":"{label}","dnsnames":{names}}}]}}'
+    place.service.fusion.faults.add(Fault.status(200, body.encode()))
+
+    found = target.observe(look(known=(made.certificate,))).remotes
+
+    assert ["x"] == [remote.remote_id for remote in found]
+
+
+# --- how often Qiniu is asked ---------------------------------------------------------------
+
+
+def test_many_lineages_share_one_list(place: Place, target: Qiniu) -> None:
+    """A hundred observations at once list certificates and domains once each."""
+    place.service.add_domain("example.org")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: target.observe(look()), range(100)))
+
+    assert (1, 1) == (place.count("GET /sslcert"), place.count("GET /domain"))
+
+
+def test_lists_grow_old(place: Place, target: Qiniu) -> None:
+    """After a few seconds, what others did at Qiniu is seen."""
+    assert () == target.observe(look()).domains
+    place.service.add_domain(WWW)
+    place.time.pause(5)
+
+    assert [WWW] == [domain.domain for domain in target.observe(look()).domains]
+
+
+def test_a_list_that_failed_is_asked_for_again(place: Place, target: Qiniu) -> None:
+    """A failure is not remembered."""
+    place.service.add_domain(WWW)
+    place.service.api.faults.add(Fault.status(500), times=4)
+
+    with pytest.raises(TargetUnavailable):
+        target.observe(look())
+
+    assert 1 == len(target.observe(look()).domains)
+
+
+def test_looking_changes_nothing(place: Place, target: Qiniu) -> None:
+    """Whatever is there, an observation is made of GET requests."""
+    place.service.add_domain(WWW)
+    place.service.add_domain(IMG, state="frozen")
+    place.service.add_bucket_domain("src.example.com", "pictures")
+
+    target.observe(look())
+    target.observe(look(WWW, IMG, "src.example.com", "no.example.com"))
+
+    assert [] == place.service.writes()

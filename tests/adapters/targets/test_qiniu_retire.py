@@ -1,0 +1,195 @@
+"""Retiring at Qiniu: ours, unbound, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from certferry.adapters.targets.qiniu import Qiniu
+from certferry.core.certificate import CertificateBundle
+from certferry.core.desired import HttpsWish, Kind
+from certferry.core.lineage import mark
+from certferry.errors import TargetInUse, TargetRejected, TargetUnavailable
+from certferry.ports.target import Look
+from certferry.sandbox.faults import Fault
+from tests.adapters.qiniu_place import WWW, Place, bundle, open_place, refusal
+from tests.sandbox import qiniu_calls
+
+LOST = [Fault.reset_after(), Fault.truncated()]
+UNDONE = [Fault.reset_before(), Fault.html(502), refusal(500, 500000)]
+
+
+def _id(fault: Fault) -> str:
+    return f"{fault.kind.value} {fault.code or ''}".strip()
+
+
+@pytest.fixture
+def place() -> Iterator[Place]:
+    """Run a strict stand-in."""
+    with open_place() as opened:
+        yield opened
+
+
+@pytest.fixture
+def target(place: Place) -> Qiniu:
+    """Give the target under test."""
+    return place.target()
+
+
+@pytest.fixture
+def made() -> CertificateBundle:
+    """Give a certificate of the lineage."""
+    return bundle(WWW)
+
+
+@pytest.fixture
+def label(made: CertificateBundle) -> str:
+    """Give its mark."""
+    return mark("img", made.certificate.fingerprint)
+
+
+@pytest.fixture
+def ours(target: Qiniu, made: CertificateBundle) -> str:
+    """Upload it, and give its id."""
+    return target.upload("img", made)
+
+
+def test_a_copy_of_ours_is_removed(place: Place, target: Qiniu, ours: str, label: str) -> None:
+    """True when it was there; False afterwards, without another request to remove."""
+    assert target.retire(ours, label)
+    assert not target.retire(ours, label)
+
+    assert [] == place.labels()
+    assert 1 == place.count("DELETE *")
+
+
+def test_what_is_removed_is_not_seen_any_more(
+    place: Place, target: Qiniu, ours: str, label: str, made: CertificateBundle
+) -> None:
+    """Not even while the list still shows it."""
+    listed = qiniu_calls.Client(place.service).certificates().content
+    target.retire(ours, label)
+    place.service.fusion.faults.add(Fault.status(200, listed), on="GET *", times=None)
+    place.time.pause(6)
+
+    assert () == target.observe(Look("img", (WWW,), (), Kind.AUTO, (made.certificate,))).remotes
+
+
+def test_a_copy_that_somebody_else_removed(
+    place: Place, target: Qiniu, ours: str, label: str
+) -> None:
+    """Gone behind our back: Qiniu's 400401 is a False."""
+    qiniu_calls.Client(place.service).delete(ours)
+
+    assert not target.retire(ours, label)
+
+
+def test_a_copy_that_is_not_in_an_old_list(
+    place: Place, target: Qiniu, made: CertificateBundle, label: str
+) -> None:
+    """What another process uploaded after we last looked is found nevertheless."""
+    target.observe(Look("img", (WWW,), (), Kind.AUTO, ()))
+    cert_id = place.target().upload("img", made)
+
+    assert target.retire(cert_id, label)
+
+
+def test_a_foreign_certificate(place: Place, target: Qiniu) -> None:
+    """A label that is no mark of ours is refused, though the certificate carries it."""
+    foreign = qiniu_calls.seed(place.service, [WWW], "www.example.com")
+
+    with pytest.raises(TargetRejected, match="does not carry our mark") as caught:
+        target.retire(foreign, "www.example.com")
+
+    assert caught.value.hint
+    assert ["www.example.com"] == place.labels()
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["certferry-", "certferry-img-", "certferry-img-0123", "x-certferry-img-" + "0" * 20, ""],
+)
+def test_something_like_a_mark(label: str, place: Place, target: Qiniu) -> None:
+    """A name that only begins like ours is not ours."""
+    foreign = qiniu_calls.seed(place.service, [WWW], label)
+
+    with pytest.raises(TargetRejected):
+        target.retire(foreign, label)
+
+    assert 0 == place.count("DELETE *")
+
+
+def test_another_label_than_the_one_asked_for(place: Place, target: Qiniu, ours: str) -> None:
+    """The id and the mark must belong together."""
+    with pytest.raises(TargetRejected):
+        target.retire(ours, mark("static", "0" * 64))
+
+    assert 0 == place.count("DELETE *")
+
+
+def test_a_lineage_without_latin_letters(place: Place, target: Qiniu) -> None:
+    """Its mark has an empty middle, and is a mark all the same."""
+    made = bundle(WWW)
+    cert_id = target.upload("图片", made)
+
+    assert target.retire(cert_id, mark("图片", made.certificate.fingerprint))
+
+
+def test_a_copy_that_is_bound(place: Place, target: Qiniu, ours: str, label: str) -> None:
+    """400611 is not yet, not a failure; it stays where it is."""
+    place.service.add_domain(WWW)
+    target.bind(WWW, Kind.CDN, ours, HttpsWish())
+
+    with pytest.raises(TargetInUse, match="400611") as caught:
+        target.retire(ours, label)
+
+    assert caught.value.retry.allowed
+    assert [label] == place.labels()
+
+
+def test_a_copy_that_a_kodo_domain_uses(place: Place, target: Qiniu, ours: str, label: str) -> None:
+    """400911, the same for source domains."""
+    place.service.add_bucket_domain("src.example.com", "pictures", https=ours)
+
+    with pytest.raises(TargetInUse, match="400911"):
+        target.retire(ours, label)
+
+
+@pytest.mark.parametrize("fault", LOST, ids=_id)
+def test_a_lost_answer(fault: Fault, place: Place, target: Qiniu, ours: str, label: str) -> None:
+    """Removed, as a fresh list shows: it was there, and is not asked for again."""
+    place.service.fusion.faults.add(fault, on="DELETE *")
+
+    assert target.retire(ours, label)
+    assert 1 == place.count("DELETE *")
+
+
+def test_a_removal_that_is_late(place: Place, ours: str, label: str) -> None:
+    """Carried out after the answer was given up: seen, and not asked for again."""
+    place.service.fusion.faults.add(Fault.delay(0.6), on="DELETE *")
+
+    assert place.target(pause=place.until_all_is_done).retire(ours, label)
+    assert 1 == place.count("DELETE *")
+
+
+@pytest.mark.parametrize("fault", UNDONE, ids=_id)
+def test_a_removal_that_was_not_done(
+    fault: Fault, place: Place, target: Qiniu, ours: str, label: str
+) -> None:
+    """No answer and still in the list: asked for once more."""
+    place.service.fusion.faults.add(fault, on="DELETE *")
+
+    assert target.retire(ours, label)
+    assert 2 == place.count("DELETE *")
+    assert [] == place.labels()
+
+
+def test_a_qiniu_that_stays_broken(place: Place, target: Qiniu, ours: str, label: str) -> None:
+    """Left for a later run."""
+    place.service.fusion.faults.add(Fault.status(503), on="DELETE *", times=None)
+
+    with pytest.raises(TargetUnavailable):
+        target.retire(ours, label)
+
+    assert [label] == place.labels()
