@@ -208,6 +208,15 @@ def _read(parse: Callable[[Any], _T], response: requests.Response) -> _T:
     own ways, so all of these are one thing here.
     """
     try:
-        return parse(response.json())
+        return parse(_without_nulls(response.json()))
     except (JoseError, ValueError, TypeError, LookupError, AttributeError) as problem:
         raise not_acme(f"{type(problem).__name__}: {problem}") from problem
+
+
+def _without_nulls(document: Any) -> Any:
+    """Leave out what is null: to the library, only what is not there is optional."""
+    if isinstance(document, dict):
+        return {name: _without_nulls(v) for name, v in document.items() if v is not None}
+    if isinstance(document, list):
+        return [_without_nulls(item) for item in document]
+    return document
