@@ -1,0 +1,106 @@
+"""An issuer at work between a CA that may misbehave, a zone, and a state."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from certferry.adapters.acme.issuer import AcmeIssuer, Settings, connect
+from certferry.core.certificate import CertificateBundle, KeyType
+from certferry.core.report import Activity, Event
+from certferry.ports.issuer import IssueRequest
+from certferry.ports.state import Lease
+from certferry.sandbox.pebble import Pebble
+from certferry.sandbox.zones import Zones
+from certferry.testing.memory_state import MemoryState
+from tests.adapters.acme.doors import AtOnce, Clock, Door, Life, Shock, ZoneDns
+from tests.adapters.acme.proxy import Proxy
+
+ZONE = "example.com"
+LEASE = timedelta(minutes=10)
+
+
+class Bench:
+    """One lineage, under names that no other test uses."""
+
+    def __init__(self, pebble: Pebble, zones: Zones, folder: Path) -> None:
+        self.zones = zones
+        self.proxy = Proxy(pebble)
+        self.clock = Clock()
+        self.state = MemoryState()
+        self.dns = ZoneDns(zones)
+        self.propagation = AtOnce(zones, self.clock)
+        self.lineage = f"img-{uuid4().hex[:12]}"
+        self.name = f"{self.lineage}.{ZONE}"
+        self.events: list[Event] = []
+        self._ca_bundle = folder / f"{self.lineage}-ca.pem"
+        self.proxy.authority.cert_pem.write_to_path(self._ca_bundle)
+
+    def settings(self, **more: Any) -> Settings:
+        """Settings for the proxy, with an e-mail address and so on."""
+        at_proxy = {"directory": self.proxy.directory_url, "ca_bundle": self._ca_bundle}
+        return Settings(**{**at_proxy, **more})
+
+    def issuer(self, **settings: Any) -> AcmeIssuer:
+        """Give an issuer at the proxy."""
+        return connect(
+            self.settings(**settings),
+            state=self.state,
+            propagation=self.propagation,
+            pause=self.clock.pause,
+            now=self.clock.now,
+        )
+
+    def request(self, *names: str, key_type: KeyType = KeyType.EC256) -> IssueRequest:
+        """Ask for these names, or for the one name of the lineage."""
+        return IssueRequest(self.lineage, names or (self.name,), key_type)
+
+    def lease(self) -> Lease:
+        """Take the lease over from whoever has it."""
+        self.clock.advance(LEASE)
+        return self.state.acquire(self.lineage, LEASE, self.clock.now())
+
+    def issue(
+        self, *names: str, key_type: KeyType = KeyType.EC256, issuer: AcmeIssuer | None = None
+    ) -> CertificateBundle:
+        """Issue, by a new issuer unless one is given, as in another run."""
+        return (issuer or self.issuer()).issue(
+            self.request(*names, key_type=key_type), self.dns, self.lease(), self.events.append
+        )
+
+    def sweep(self) -> None:
+        """Sweep the lineage."""
+        self.issuer().sweep(self.lineage, self.dns, self.clock.now())
+
+    def issue_under(self, fate: Life | Shock, *names: str) -> CertificateBundle:
+        """Issue with every door watched."""
+        issuer = connect(
+            self.settings(),
+            state=Door(self.state, fate),
+            propagation=Door(self.propagation, fate),
+            pause=Door(self.clock, fate).pause,
+            now=self.clock.now,
+        )
+        dns = Door(self.dns, fate)
+        return issuer.issue(self.request(*names), dns, self.lease(), self.events.append)
+
+    @property
+    def activities(self) -> list[str]:
+        """What was said on the way."""
+        return [str(event.what) for event in self.events if isinstance(event, Activity)]
+
+    @property
+    def txt_left(self) -> list[str]:
+        """Values of this lineage that are still in DNS."""
+        return [
+            record.value
+            for record in self.zones.records(rtype="TXT")
+            if record.name.endswith(self.name)
+        ]
+
+    @property
+    def rows_left(self) -> int:
+        """Challenge records that the state remembers."""
+        return len(self.state.challenge_records(self.lineage))

@@ -1,0 +1,193 @@
+"""What the issuer works with in these tests: a clock, a DNS provider, and ways to be killed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from certferry.errors import DnsError, DnsUnavailable, Interrupted, PropagationTimeout
+from certferry.sandbox.zones import Zones
+from certferry.text import Text
+
+LONGEST_SLEEP = 0.02  # seconds
+
+
+class Clock:
+    """Real time, except that rests pass nearly at once: only Pebble needs a moment."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta(0)
+        self.pauses: list[float] = []
+        self.stopped: Interrupted | None = None
+
+    def now(self) -> datetime:
+        """The moment."""
+        return datetime.now(UTC) + self._ahead
+
+    def pause(self, seconds: float) -> None:
+        """Let the seconds pass."""
+        if self.stopped is not None:
+            raise self.stopped
+        self.pauses.append(seconds)
+        slept = min(seconds, LONGEST_SLEEP)
+        time.sleep(slept)
+        self._ahead += timedelta(seconds=seconds - slept)
+
+    def advance(self, time: timedelta) -> None:
+        """Let time pass without anybody resting."""
+        self._ahead += time
+
+
+class ZoneDns:
+    """A DNS provider that writes straight into the sandbox's zones.
+
+    What is set in `before_adding`, `after_adding` and `while_removing` is raised there; values in
+    `fails_for` cannot be removed; the next `looks_in_vain` searches by name and value find nothing.
+    """
+
+    def __init__(self, zones: Zones) -> None:
+        self._zones = zones
+        self.added: list[tuple[str, str]] = []
+        self.removals: list[str | None] = []
+        self.before_adding: DnsError | None = None
+        self.after_adding: DnsError | None = None
+        self.while_removing: DnsError | None = None
+        self.fails_for: set[str] = set()
+        self.looks_in_vain = 0
+
+    def add_txt(self, name: str, value: str) -> str:
+        """Write a record."""
+        if self.before_adding is not None:
+            raise self.before_adding
+        self.added.append((name, value))
+        handle = str(self._zones.create(name, "TXT", value, ttl=600).id)
+        if self.after_adding is not None:
+            raise self.after_adding
+        return handle
+
+    def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
+        """Remove exactly this record."""
+        self.removals.append(handle)
+        if self.while_removing is not None:
+            raise self.while_removing
+        if value in self.fails_for:
+            raise unavailable()
+        if handle is None and self.looks_in_vain:
+            self.looks_in_vain -= 1
+            return False
+        for record in self._zones.records(name=name, rtype="TXT"):
+            if record.value == value and handle in {None, str(record.id)}:
+                self._zones.remove(record.id)
+                return True
+        return False
+
+
+class AtOnce:
+    """Propagation in zones without lag: what is wanted is there, or never will be."""
+
+    def __init__(self, zones: Zones, clock: Clock) -> None:
+        self._zones = zones
+        self._clock = clock
+        self.error: BaseException | None = None
+
+    def follow(self, name: str) -> str:
+        """Give the target of a CNAME."""
+        for record in self._zones.records(name=name, rtype="CNAME"):
+            return record.value.removesuffix(".")
+        return name
+
+    def wait(
+        self,
+        wanted: Mapping[str, frozenset[str]],
+        report: Callable[[Text, datetime, datetime | None], None],
+    ) -> None:
+        """Report once; raise when a value is missing."""
+        now = self._clock.now()
+        report(Text("waiting for the challenge to appear"), now, now + timedelta(minutes=1))
+        if self.error is not None:
+            raise self.error
+        for name, values in wanted.items():
+            shown = {record.value for record in self._zones.records(name=name, rtype="TXT")}
+            if not values <= shown:
+                raise PropagationTimeout(Text("{name} does not show it", name=name))
+
+
+class Killed(BaseException):
+    """The process is no more: nothing in it is carried out any longer, not even a `finally`."""
+
+
+class Life:
+    """Counts the calls through every door. The last one is carried out, but whoever made it is
+    told no more; all that follow fail.
+    """
+
+    def __init__(self, calls: int) -> None:
+        self.left = calls
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the process is no more."""
+        return self.left <= 0
+
+    def before(self) -> None:
+        """Before a call is carried out."""
+        if self.is_over:
+            raise Killed
+        self.left -= 1
+
+    def after(self) -> None:
+        """Before its caller is told."""
+        if self.is_over:
+            raise Killed
+
+
+class Shock:
+    """Lets exactly one call fail, before or after it was carried out."""
+
+    def __init__(self, call: int, error: BaseException, *, done: bool) -> None:
+        self.calls = 0
+        self._call = call
+        self._error = error
+        self._done = done
+
+    @property
+    def was_felt(self) -> bool:
+        """Whether there were as many calls."""
+        return self.calls >= self._call
+
+    def before(self) -> None:
+        """Before a call is carried out."""
+        self.calls += 1
+        if self.calls == self._call and not self._done:
+            raise self._error
+
+    def after(self) -> None:
+        """Before its caller is told."""
+        if self.calls == self._call and self._done:
+            raise self._error
+
+
+class Door:
+    """A door that is watched by a life or a shock."""
+
+    def __init__(self, door: object, fate: Life | Shock) -> None:
+        self._door = door
+        self._fate = fate
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._door, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._fate.before()
+            result = method(*args, **kwargs)
+            self._fate.after()
+            return result
+
+        return call
+
+
+def unavailable() -> DnsUnavailable:
+    """What a provider raises that does not answer."""
+    return DnsUnavailable(Text("the provider did not answer"))

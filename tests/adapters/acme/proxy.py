@@ -1,0 +1,134 @@
+"""A proxy in front of Pebble: the place where a CA misbehaves."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Self
+
+import requests
+import trustme
+from cryptography import x509
+from josepy.b64 import b64decode
+
+from certferry.sandbox.faults import Fault
+from certferry.sandbox.httpd import HttpService, Request, Response, _Exchange, _Server
+from certferry.sandbox.pebble import Pebble
+from tests.adapters.acme.doors import Life
+
+ERROR = "urn:ietf:params:acme:error:"
+PASSED_BACK = ("Replay-Nonce", "Location", "Link", "Retry-After")
+
+
+class _ExchangeWithHead(_Exchange):
+    """HEAD too: that is how nonces are fetched (RFC 8555 §7.2)."""
+
+    do_HEAD = _Exchange.do_GET
+
+    def _send(self, response: Response, *, truncated: bool) -> None:
+        has_body = self.command != "HEAD"
+        super()._send(response if has_body else replace(response, body=b""), truncated=truncated)
+
+
+class AcmeService(HttpService):
+    """An HTTPS service that also answers HEAD."""
+
+    def __init__(self, handler: Callable[[Request], Response]) -> None:
+        super().__init__(handler)
+        self.authority = trustme.CA()
+
+    def start(self) -> Self:
+        """Listen."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.authority.issue_cert("127.0.0.1").configure_cert(context)
+        server = _Server(self._address, self._handler, self._journal, self.faults)
+        server.RequestHandlerClass = _ExchangeWithHead
+        # The handshake is left to the connection's own thread.
+        server.socket = context.wrap_socket(
+            server.socket, server_side=True, do_handshake_on_connect=False
+        )
+        server.start()
+        self._server = server
+        return self
+
+    @property
+    def url(self) -> str:
+        """Base URL without a trailing slash."""
+        return super().url.replace("http://", "https://")
+
+    @property
+    def directory_url(self) -> str:
+        """The ACME directory."""
+        return f"{self.url}/dir"
+
+
+class Proxy(AcmeService):
+    """Passes every request on to `upstream`, which may be replaced, as when a CA is reinstalled.
+
+    `rewrite` changes answers on their way back. Of a client whose `life` ends, the last request is
+    carried out, and nothing is answered any more.
+    """
+
+    def __init__(self, upstream: Pebble) -> None:
+        self.upstream = upstream
+        self.rewrite: Callable[[Request, Response], Response] = lambda _, response: response
+        self.life: Life | None = None
+        self.finalized = 0
+        super().__init__(self._pass_on)
+
+    def _pass_on(self, request: Request) -> Response:
+        life = self.life
+        if life is None:
+            return self.rewrite(request, self._ask(request))
+        if life.left <= 0:
+            return Response(503)
+        life.before()
+        response = self._ask(request)
+        return Response(503) if life.is_over else response
+
+    def _ask(self, request: Request) -> Response:
+        with requests.Session() as session:
+            session.trust_env = False
+            answer = session.request(
+                request.method,
+                self.upstream.directory_url.removesuffix("/dir") + request.path,
+                data=request.body,
+                # Pebble makes its URLs from this, and finds them in the signatures again.
+                headers={
+                    "Host": self.url.removeprefix("https://"),
+                    "Content-Type": request.headers.get("Content-Type", ""),
+                },
+                verify=str(self.upstream.ca_bundle),
+                timeout=20,
+            )
+        headers = [(name, answer.headers[name]) for name in PASSED_BACK if name in answer.headers]
+        content_type = answer.headers.get("Content-Type", "application/json")
+        self.finalized += answer.ok and request.path.startswith("/finalize-order/")
+        return Response(answer.status_code, answer.content, content_type, tuple(headers))
+
+    def last_csr(self) -> x509.CertificateSigningRequest:
+        """The CSR that was sent last."""
+        return x509.load_der_x509_csr(b64decode(self.payload("POST /finalize-order/*")["csr"]))
+
+    def payload(self, pattern: str) -> dict[str, Any]:
+        """What was signed in the last such request."""
+        jws = json.loads(self.requests(pattern)[-1].body)
+        payload: dict[str, Any] = json.loads(b64decode(jws["payload"]))
+        return payload
+
+
+def refusal(
+    kind: str, detail: str, status: int = 403, retry_after: str | None = None, **more: Any
+) -> Fault:
+    """A problem document in place of the answer (RFC 8555 §6.7)."""
+    document = {"type": f"{ERROR}{kind}", "detail": detail, "status": status, **more}
+    headers = [] if retry_after is None else [("Retry-After", retry_after)]
+    body = json.dumps(document).encode()
+    return Fault.status(status, body, "application/problem+json", headers)
+
+
+def with_fields(response: Response, **fields: Any) -> Response:
+    """The same answer with some fields of its JSON document changed."""
+    return replace(response, body=json.dumps({**json.loads(response.body), **fields}).encode())

@@ -1,0 +1,226 @@
+"""The account: made once, found again, made anew when the CA has forgotten it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from acme import messages
+from josepy.b64 import b64encode
+from josepy.jwk import JWKEC
+
+from certferry.adapters.acme.account import ExternalAccount
+from certferry.adapters.acme.client import Client
+from certferry.adapters.acme.csr import new_key
+from certferry.adapters.acme.network import Network
+from certferry.core.certificate import KeyType
+from certferry.core.secret import Secret
+from certferry.errors import ConfigError, OrderFailed, StateError
+from certferry.ports.state import AcmeAccount
+from certferry.sandbox.faults import Fault
+from certferry.sandbox.nameserver import DnsService
+from certferry.sandbox.pebble import Pebble
+from certferry.sandbox.zones import Zones
+from tests.adapters.acme.bench import Bench
+from tests.adapters.acme.proxy import refusal
+
+HMAC_KEY = b64encode(bytes(range(32))).decode()
+
+
+@pytest.fixture(scope="module")
+def strict_pebble(dns_service: DnsService) -> Iterator[Pebble]:
+    """A CA that wants an external account binding."""
+    eab = {"customer-1": HMAC_KEY}
+    with Pebble(dns_service.resolver_endpoint, nonce_reject=0, eab=eab) as pebble:
+        yield pebble
+
+
+@pytest.fixture
+def eab_bench(strict_pebble: Pebble, zones: Zones, tmp_path: Path) -> Iterator[Bench]:
+    """A bench at that CA."""
+    bench = Bench(strict_pebble, zones, tmp_path)
+    with bench.proxy:
+        yield bench
+
+
+def account(bench: Bench) -> AcmeAccount:
+    """The account that the state remembers."""
+    found = bench.state.account(bench.proxy.directory_url)
+    assert found is not None
+    return found
+
+
+def registrations(bench: Bench) -> list[int | None]:
+    """How the CA answered each request for an account: 201 made, 200 found."""
+    return [call.status for call in bench.proxy.journal if call.request.path == "/sign-me-up"]
+
+
+def deactivate(bench: Bench) -> None:
+    """Do what an operator can do elsewhere with the account's key (RFC 8555 §7.3.6)."""
+    kept = account(bench)
+    assert kept.url is not None
+    with closing(
+        Network(ca_bundle=bench.settings().ca_bundle, pause=bench.clock.pause, now=bench.clock.now)
+    ) as network:
+        client = Client.at(bench.proxy.directory_url, network)
+        key = JWKEC.load(kept.key_pem.reveal().encode())
+        assert isinstance(key, JWKEC)
+        client.sign_in(key, kept.url)
+        network.post(
+            kept.url,
+            messages.UpdateRegistration(status=messages.STATUS_DEACTIVATED),
+            new_nonce_url=client.directory["newNonce"],
+        )
+
+
+def test_account_is_made_once(bench: Bench) -> None:
+    """The second run uses it without asking."""
+    bench.issue()
+    bench.state.drop_order(bench.lease())
+    bench.issue()
+
+    assert [201] == registrations(bench)
+    assert account(bench).url is not None
+
+
+@pytest.mark.parametrize(
+    ("email", "contact"), [("ops@example.com", ["mailto:ops@example.com"]), (None, None)]
+)
+def test_contact_is_optional_and_the_terms_are_agreed_to(
+    bench: Bench, email: str | None, contact: list[str] | None
+) -> None:
+    """The address goes out as it was written, or not at all."""
+    bench.issue(issuer=bench.issuer(email=email))
+
+    registration = bench.proxy.payload("POST /sign-me-up")
+    assert contact == registration.get("contact")
+    assert registration["termsOfServiceAgreed"] is True
+
+
+def test_account_whose_registration_was_interrupted_is_found_again(bench: Bench) -> None:
+    """Its key was kept before the CA was asked, so that the same account is in force."""
+    bench.proxy.faults.add(Fault.reset_after(), on="POST /sign-me-up", times=3)
+    with pytest.raises(Exception, match="could not be reached"):
+        bench.issue()
+    interrupted = account(bench)
+    assert interrupted.url is None
+
+    bench.issue()
+
+    assert interrupted.key_pem == account(bench).key_pem
+    assert [None, None, None, 200] == registrations(bench)
+
+
+def test_account_that_the_ca_has_forgotten_is_registered_again(
+    bench: Bench, dns_service: DnsService
+) -> None:
+    """A CA that was set up anew knows neither the account nor the order that was under way."""
+    bench.issue()
+    forgotten = account(bench)
+    with Pebble(dns_service.resolver_endpoint, nonce_reject=0) as newborn:
+        bench.proxy.upstream = newborn
+        bundle = bench.issue()
+
+    assert bundle.key_matches
+    assert [201, 201] == registrations(bench)
+    assert forgotten.key_pem != account(bench).key_pem
+
+
+def test_account_that_was_deactivated_is_replaced(bench: Bench) -> None:
+    """Its key is of no use any more, so the new account has another."""
+    bench.issue()
+    bench.state.drop_order(bench.lease())
+    deactivated = account(bench)
+    deactivate(bench)
+
+    assert bench.issue().key_matches
+    assert deactivated.key_pem != account(bench).key_pem
+
+
+def test_refusal_for_another_reason_costs_no_account(bench: Bench) -> None:
+    """`unauthorized` says many things; the CA is asked before an account is given up."""
+    bench.issue()
+    bench.state.drop_order(bench.lease())
+    before = account(bench)
+    bench.proxy.faults.add(refusal("unauthorized", "not this name"), on="POST /order-plz")
+
+    with pytest.raises(OrderFailed, match="not this name"):
+        bench.issue()
+
+    assert before == account(bench)
+    assert [201, 200] == registrations(bench)
+
+
+def test_question_about_the_account_that_fails_is_told(bench: Bench) -> None:
+    """When the CA cannot say whether it knows the account, nothing is forgotten."""
+    bench.issue()
+    bench.state.drop_order(bench.lease())
+    before = account(bench)
+    bench.proxy.faults.add(refusal("unauthorized", "not this name"), on="POST /order-plz")
+    bench.proxy.faults.add(refusal("rateLimited", "too often", 429), on="POST /sign-me-up")
+
+    with pytest.raises(Exception, match="too often"):
+        bench.issue()
+    assert before == account(bench)
+
+
+def test_account_is_replaced_once_in_a_run(bench: Bench) -> None:
+    """A CA that forgets the new one too is told, not asked for ever."""
+    bench.issue()
+    bench.state.drop_order(bench.lease())
+    fault = refusal("accountDoesNotExist", "who are you", 400)
+    bench.proxy.faults.add(fault, on="POST /order-plz", times=None)
+
+    with pytest.raises(OrderFailed, match="who are you") as failure:
+        bench.issue()
+
+    assert [201, 201] == registrations(bench)
+    assert failure.value.retry.allowed
+
+
+def test_external_account_is_bound(eab_bench: Bench) -> None:
+    """With key identifier and HMAC key the CA makes an account (RFC 8555 §7.3.4)."""
+    external = ExternalAccount("customer-1", Secret(HMAC_KEY))
+
+    assert eab_bench.issue(issuer=eab_bench.issuer(external=external)).key_matches
+
+
+def test_missing_external_account_is_explained(eab_bench: Bench) -> None:
+    """The hint names the two settings."""
+    with pytest.raises(OrderFailed, match="externalAccountRequired") as failure:
+        eab_bench.issue()
+
+    assert "eab_kid" in str(failure.value.hint)
+    assert "eab_hmac_key" in str(failure.value.hint)
+
+
+def test_wrong_external_account_is_explained(eab_bench: Bench) -> None:
+    """The CA's words and where to correct it."""
+    external = ExternalAccount("customer-2", Secret(HMAC_KEY))
+
+    with pytest.raises(OrderFailed) as failure:
+        eab_bench.issue(issuer=eab_bench.issuer(external=external))
+
+    assert "references a key that is not known" in str(failure.value)
+    assert "eab_kid" in str(failure.value.hint)
+
+
+def test_hmac_key_that_is_no_base64_is_a_configuration_error() -> None:
+    """It is found before anything is sent, and not shown."""
+    with pytest.raises(ConfigError, match="base64url") as failure:
+        ExternalAccount("customer-1", Secret("not/base64\N{EURO SIGN}"))
+
+    assert "not/base64" not in str(failure.value)
+
+
+@pytest.mark.parametrize("pem", ["nonsense", "rsa"])
+def test_account_key_that_cannot_be_used_is_told(bench: Bench, pem: str) -> None:
+    """The state is at fault, and nothing is registered."""
+    key = new_key(KeyType.RSA2048) if pem == "rsa" else Secret(pem)
+    bench.state.save_account(AcmeAccount(bench.proxy.directory_url, key))
+
+    with pytest.raises(StateError, match="account key"):
+        bench.issue()
+    assert [] == registrations(bench)

@@ -1,0 +1,90 @@
+"""A run that ends in the middle: whoever comes next finishes it, and the CA issues once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+
+from certferry.errors import CertferryError, Interrupted, StateUnavailable
+from certferry.text import Text
+from tests.adapters.acme.bench import Bench
+from tests.adapters.acme.doors import Killed, Life, Shock
+
+MOST_CALLS = 100
+SETTLED = timedelta(minutes=2)
+
+
+def finish(bench: Bench) -> None:
+    """Do what the engine does in the next run, and look at the world afterwards."""
+    bench.clock.advance(SETTLED)
+    bench.sweep()
+    bundle = bench.issue(bench.name, f"*.{bench.name}")
+
+    assert (bench.name, f"*.{bench.name}") == bundle.certificate.names
+    assert bundle.key_matches
+    assert 1 == bench.proxy.finalized
+    assert [] == bench.txt_left
+    assert 0 == bench.rows_left
+
+
+def test_process_killed_after_any_call(new_bench: Callable[[], Bench]) -> None:
+    """Killed after the first call to the CA, the provider, the name servers, the state or the
+    clock, or after the second, and so on: the next run ends with one certificate and no record.
+    """
+    for calls in range(1, MOST_CALLS):
+        bench = new_bench()
+        bench.proxy.life = life = Life(calls)
+        try:
+            bench.issue_under(life, bench.name, f"*.{bench.name}")
+        except (Killed, CertferryError):
+            assert life.is_over
+        else:
+            break
+        bench.proxy.life = None
+        finish(bench)
+    else:
+        pytest.fail("the run never came to its end")
+    assert calls > 30
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize(
+    "error",
+    [KeyboardInterrupt(), StateUnavailable(Text("disk full"))],
+    ids=["Ctrl-C", "disk full"],
+)
+def test_call_that_fails_leaves_no_record_unknown(
+    new_bench: Callable[[], Bench], error: BaseException, done: object
+) -> None:
+    """Whichever call to a door fails, before or after it had its effect: what is left in DNS is
+    known to the state, and the next run ends with one certificate and no record.
+    """
+    for call in range(1, MOST_CALLS):
+        bench, shock = new_bench(), Shock(call, error, done=bool(done))
+        # A failed removal is for the next run, and no failure of this one.
+        with contextlib.suppress(type(error)):
+            bench.issue_under(shock, bench.name, f"*.{bench.name}")
+        if not shock.was_felt:
+            break
+        known = {record.value for record in bench.state.challenge_records(bench.lineage)}
+        assert set(bench.txt_left) <= known
+        finish(bench)
+    else:
+        pytest.fail("the run never came to its end")
+    assert call > 10
+
+
+@pytest.mark.parametrize("error", [Interrupted(Text("stopped")), KeyboardInterrupt()])
+def test_run_stopped_while_it_waits_leaves_nothing(bench: Bench, error: BaseException) -> None:
+    """The records are removed at once: stopping is not an accident."""
+    bench.propagation.error = error
+
+    with pytest.raises(type(error)):
+        bench.issue(bench.name, f"*.{bench.name}")
+
+    assert 2 == len(bench.dns.added)
+    assert [] == bench.txt_left
+    assert 0 == bench.rows_left

@@ -1,0 +1,248 @@
+"""Problem documents and exceptions of the libraries, turned into our errors."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import josepy.errors
+import pytest
+import requests
+from acme import errors, messages
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.adapters.acme import advice
+from certferry.adapters.acme.problems import Refused, as_error, in_our_words, moment_of
+from certferry.errors import (
+    AuthorizationFailed,
+    CaUnavailable,
+    IssuanceError,
+    OrderFailed,
+    RateLimited,
+    Retry,
+)
+from tests.adapters.acme.proxy import ERROR
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
+def subclasses(base: type[Exception]) -> Iterator[type[Exception]]:
+    """The class and everything below it."""
+    yield base
+    for child in base.__subclasses__():
+        yield from subclasses(child)
+
+
+FOREIGN = sorted(
+    {
+        *subclasses(errors.Error),
+        *subclasses(josepy.errors.Error),
+        *subclasses(requests.RequestException),
+    }
+    - {Refused},
+    key=lambda cls: (cls.__module__, cls.__qualname__),
+)
+
+
+def answer(status: int, body: bytes = b"") -> requests.Response:
+    """An answer to a request."""
+    response = requests.Response()
+    response.status_code = status
+    response.request = requests.Request("POST", "https://ca.example").prepare()
+    response.raw = io.BytesIO(body)
+    return response
+
+
+PROBLEM = messages.Error.from_json({"type": f"{ERROR}caa", "detail": "no"})
+
+# Those whose constructors ask for more than words.
+MADE: dict[type[Exception], Callable[[], Exception]] = {
+    errors.ARIError: lambda: errors.ARIError("later", NOW),
+    errors.BadNonce: lambda: errors.BadNonce("nonce", ValueError("odd")),
+    errors.ConflictError: lambda: errors.ConflictError("https://ca.example/1"),
+    errors.IssuanceError: lambda: errors.IssuanceError(PROBLEM),
+    errors.MissingNonce: lambda: errors.MissingNonce(answer(200)),
+    errors.PollError: lambda: errors.PollError(set(), {}),
+    errors.ValidationError: lambda: errors.ValidationError([]),
+    josepy.errors.UnrecognizedTypeError: lambda: josepy.errors.UnrecognizedTypeError("x", {}),
+    messages.Error: lambda: PROBLEM,
+    requests.JSONDecodeError: lambda: requests.JSONDecodeError("odd", "{", 0),
+}
+
+
+def made(cls: type[Exception]) -> Exception:
+    """Make an exception of a class."""
+    return MADE.get(cls, lambda: cls("something foreign"))()
+
+
+def refused(kind: str, detail: str = "what the CA says", **more: object) -> Refused:
+    """A refusal with a problem document."""
+    document = {"type": f"{ERROR}{kind}", "detail": detail, **more}
+    return Refused.from_response(answer(403, json.dumps(document).encode()))
+
+
+@pytest.mark.parametrize("cls", FOREIGN, ids=lambda cls: f"{cls.__module__}.{cls.__qualname__}")
+def test_exception_of_a_library_becomes_ours(cls: type[Exception]) -> None:
+    """Every class of acme's, josepy's and requests' exceptions has a place in our tree."""
+    with pytest.raises(IssuanceError), in_our_words(lambda: NOW):
+        raise made(cls)
+
+
+def test_library_has_no_other_exceptions() -> None:
+    """What acme defines is what is walked through above."""
+    defined = {
+        cls
+        for module in (errors, messages)
+        for _, cls in inspect.getmembers(module, inspect.isclass)
+        if issubclass(cls, Exception)
+    }
+
+    assert defined <= {*FOREIGN, josepy.errors.DeserializationError}
+
+
+def test_our_own_errors_pass_as_they_are() -> None:
+    """What is already said in our words is not said again."""
+    ours = RateLimited("later")
+    with pytest.raises(RateLimited) as raised, in_our_words(lambda: NOW):
+        raise ours
+
+    assert ours is raised.value
+
+
+KINDS = {
+    "accountDoesNotExist": (OrderFailed, Retry.LATER),
+    "alreadyReplaced": (OrderFailed, Retry.LATER),
+    "badCSR": (OrderFailed, Retry.NEVER),
+    "badNonce": (CaUnavailable, Retry.LATER),
+    "badPublicKey": (OrderFailed, Retry.NEVER),
+    "badSignatureAlgorithm": (OrderFailed, Retry.NEVER),
+    "caa": (AuthorizationFailed, Retry.LATER),
+    "connection": (AuthorizationFailed, Retry.LATER),
+    "dns": (AuthorizationFailed, Retry.LATER),
+    "dnssec": (AuthorizationFailed, Retry.LATER),
+    "externalAccountRequired": (OrderFailed, Retry.NEVER),
+    "invalidContact": (OrderFailed, Retry.NEVER),
+    "invalidEmail": (OrderFailed, Retry.NEVER),
+    "invalidProfile": (OrderFailed, Retry.NEVER),
+    "malformed": (OrderFailed, Retry.NEVER),
+    "orderNotReady": (CaUnavailable, Retry.LATER),
+    "rateLimited": (RateLimited, Retry.LATER),
+    "rejectedIdentifier": (OrderFailed, Retry.NEVER),
+    "serverInternal": (CaUnavailable, Retry.LATER),
+    "unauthorized": (OrderFailed, Retry.NEVER),
+    "unsupportedContact": (OrderFailed, Retry.NEVER),
+    "unsupportedIdentifier": (OrderFailed, Retry.NEVER),
+    "userActionRequired": (OrderFailed, Retry.NEVER),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_kind_of_problem_has_its_error_and_its_advice(kind: str) -> None:
+    """The CA's words are shown in full, and a hint says what to do."""
+    error = as_error(refused(kind), NOW)
+
+    expected, retry = KINDS[kind]
+    assert type(error) is expected
+    assert str(error).endswith(f"what the CA says ({kind})")
+    assert advice.FOR_REQUESTS[kind] == error.hint
+    assert retry == error.retry
+
+
+def test_every_kind_with_advice_is_listed_here() -> None:
+    """Nothing is advised on that is not tested."""
+    assert set(KINDS) == set(advice.FOR_REQUESTS)
+
+
+def test_problem_of_an_unknown_kind_is_shown_all_the_same() -> None:
+    """CAs have kinds of their own; without advice the words must do."""
+    error = as_error(refused("tooSpecial"), NOW)
+
+    assert type(error) is OrderFailed
+    assert str(error).endswith("what the CA says (tooSpecial)")
+    assert error.hint is None
+
+
+def test_compound_problem_is_decided_by_its_parts() -> None:
+    """The first part says what kind of failure it is, and all parts are shown."""
+    parts = [
+        {
+            "type": f"{ERROR}rejectedIdentifier",
+            "detail": "on a block list",
+            "identifier": {"type": "dns", "value": "a.example.com"},
+        },
+        {"type": f"{ERROR}caa", "detail": "not allowed", "subproblems": [{"detail": "deep"}]},
+    ]
+
+    error = as_error(refused("compound", "two problems", subproblems=parts), NOW)
+
+    assert type(error) is OrderFailed
+    said = "two problems (compound); a.example.com: on a block list (rejectedIdentifier)"
+    assert str(error).endswith(f"{said}; not allowed (caa); deep (about:blank)")
+    assert advice.FOR_REQUESTS["rejectedIdentifier"] == error.hint
+
+
+def test_page_where_the_operator_must_act_is_shown() -> None:
+    """The problem's `instance` is the address to open (RFC 8555 §7.3.3)."""
+    page = "https://ca.example/terms/2027"
+
+    error = as_error(refused("userActionRequired", "terms have changed", instance=page), NOW)
+
+    assert f"terms have changed {page} (userActionRequired)" in str(error)
+
+
+def test_problem_with_parts_that_are_not_understood_keeps_its_words() -> None:
+    """A new type of identifier must not cost the message."""
+    error = as_error(refused("caa", "no", identifier={"type": "onion", "value": "x"}), NOW)
+
+    assert type(error) is AuthorizationFailed
+    assert str(error).endswith("no (caa)")
+
+
+def test_problem_without_a_detail_is_told_by_its_kind() -> None:
+    """Something is said even when the CA says nothing."""
+    problem = messages.Error.from_json({"type": f"{ERROR}tooSpecial"})
+
+    assert str(as_error(problem, NOW)).endswith("no details (tooSpecial)")
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[1]", b'"no"', b""])
+def test_refusal_without_a_problem_document_is_told_by_its_status(body: bytes) -> None:
+    """That was not an ACME server, or something in front of it."""
+    error = as_error(Refused.from_response(answer(418, body)), NOW)
+
+    assert type(error) is CaUnavailable
+    assert "418 I'm a Teapot" in str(error)
+
+
+def test_status_that_nobody_knows_is_told() -> None:
+    """Numbers outside the register have no phrase."""
+    assert "(HTTP)" in str(as_error(Refused(599, None), NOW))
+
+
+def test_cause_is_not_looked_for_behind_an_answer_of_the_ca() -> None:
+    """A request that is made because another was refused fails for its own reason."""
+    failure = requests.ConnectionError("the line is dead")
+    failure.__context__ = Refused(403, None)
+
+    assert str(as_error(failure, NOW)).endswith("the line is dead")
+
+
+@given(st.text() | st.integers().map(str))
+def test_any_retry_after_is_read_or_passed_over(header: str) -> None:
+    """A strange header is no reason to fail."""
+    moment = moment_of(header, NOW)
+
+    assert moment is None or moment.tzinfo is not None
+
+
+@given(st.integers(0, 10**6))
+def test_retry_after_is_seconds_or_a_date(seconds: int) -> None:
+    """Both forms give the same moment (RFC 9110 §10.2.3)."""
+    moment = NOW + timedelta(seconds=seconds)
+    date = moment.strftime("%a, %d %b %Y %H:%M:%S GMT")
+
+    assert moment == moment_of(str(seconds), NOW) == moment_of(date, NOW)

@@ -1,0 +1,297 @@
+"""Proofs that fail, records that cannot be put or removed, and a CA that takes its time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from certferry.adapters.acme.dns01 import VALIDATION
+from certferry.errors import (
+    AuthorizationFailed,
+    CaUnavailable,
+    DnsAccessDenied,
+    DnsError,
+    DnsRejected,
+    DnsUnavailable,
+    OrderFailed,
+    Retry,
+    ZoneNotFound,
+)
+from certferry.sandbox.httpd import Request, Response
+from certferry.sandbox.nameserver import DnsService
+from certferry.sandbox.pebble import Pebble
+from certferry.sandbox.zones import Zones
+from certferry.text import Text
+from tests.adapters.acme.bench import ZONE, Bench
+from tests.adapters.acme.doors import AtOnce, ZoneDns, unavailable
+from tests.adapters.acme.proxy import ERROR, refusal, with_fields
+
+
+def write_elsewhere(bench: Bench) -> Zones:
+    """Let the records go to an account whose zone is not the delegated one."""
+    elsewhere = Zones()
+    elsewhere.add_zone(ZONE, ["ns1.other.test"])
+    bench.dns = ZoneDns(elsewhere)
+    bench.propagation = AtOnce(elsewhere, bench.clock)
+    return elsewhere
+
+
+def showing_authorization(**fields: Any) -> Callable[[Request, Response], Response]:
+    """Change what authorizations look like."""
+
+    def rewrite(request: Request, response: Response) -> Response:
+        is_authorization = request.path.startswith("/authZ/")
+        return with_fields(response, **fields) if is_authorization else response
+
+    return rewrite
+
+
+def test_failed_proof_shows_what_the_ca_says(bench: Bench) -> None:
+    """The name, the problem document's detail and advice; nothing stays behind."""
+    elsewhere = write_elsewhere(bench)
+
+    with pytest.raises(AuthorizationFailed) as failure:
+        bench.issue()
+
+    assert f"the CA does not accept the proof for {bench.name}: " in str(failure.value)
+    assert "Error retrieving TXT records" in str(failure.value)
+    assert "zone" in str(failure.value.hint)
+    assert Retry.LATER == failure.value.retry
+    assert [] == elsewhere.records(rtype="TXT")
+    assert 0 == bench.rows_left
+    assert bench.state.order(bench.lineage) is None
+
+
+def test_every_name_whose_proof_failed_is_told(bench: Bench) -> None:
+    """The operator need not find them one by one."""
+    names = [f"{letter}.{bench.name}" for letter in "abc"]
+    write_elsewhere(bench)
+
+    with pytest.raises(AuthorizationFailed) as failure:
+        bench.issue(*names)
+
+    assert names == [name for name in names if f"for {name}: " in str(failure.value)]
+
+
+def test_authorization_that_has_failed_before_is_not_tried(bench: Bench) -> None:
+    """It fails the order (RFC 8555 §7.1.6), so no record is put for it."""
+    bench.proxy.rewrite = showing_authorization(status="invalid", challenges=[])
+
+    with pytest.raises(AuthorizationFailed, match=f"proof for {bench.name}$"):
+        bench.issue()
+    assert [] == bench.dns.added
+
+
+def test_authorization_without_dns01_fails_the_order(bench: Bench) -> None:
+    """There is no other way to prove it here."""
+    bench.proxy.rewrite = showing_authorization(challenges=[])
+
+    with pytest.raises(OrderFailed, match=f"no DNS-01 for {bench.name}"):
+        bench.issue()
+
+
+def test_authorization_that_is_valid_needs_no_record(
+    dns_service: DnsService, zones: Zones, tmp_path: Path
+) -> None:
+    """The CA remembers the proof of the first order, so the second has nothing to prove."""
+    with Pebble(dns_service.resolver_endpoint, nonce_reject=0, authz_reuse=100) as pebble:
+        bench = Bench(pebble, zones, tmp_path)
+        with bench.proxy:
+            first = bench.issue(bench.name, f"*.{bench.name}")
+            bench.state.drop_order(bench.lease())
+            bench.dns.added.clear()
+            second = bench.issue(bench.name, f"*.{bench.name}")
+
+    assert first.certificate.fingerprint != second.certificate.fingerprint
+    assert [] == bench.dns.added
+
+
+def test_challenge_that_was_answered_is_not_answered_again(bench: Bench) -> None:
+    """An earlier run did that; the CA is at work on it, and may refuse to hear it twice."""
+    answered = False
+
+    def rewrite(request: Request, response: Response) -> Response:
+        nonlocal answered
+        if answered or not request.path.startswith("/authZ/"):
+            return response
+        answered = True
+        challenges = json.loads(response.body)["challenges"]
+        return with_fields(response, challenges=[{**c, "status": "processing"} for c in challenges])
+
+    bench.proxy.rewrite = rewrite
+
+    # Nobody answers at all now, so the CA waits for it until the run gives up.
+    with pytest.raises(CaUnavailable, match="validate the names"):
+        bench.issue()
+    assert [] == bench.proxy.requests("POST /chalZ/*")
+
+
+def test_challenges_of_unknown_types_are_passed_over(bench: Bench) -> None:
+    """A CA may offer what did not exist when this was written."""
+
+    def rewrite(request: Request, response: Response) -> Response:
+        return response if b"dns-01" not in response.body else with_new_challenge(response)
+
+    bench.proxy.rewrite = rewrite
+
+    assert (bench.name,) == bench.issue().certificate.names
+
+
+def with_new_challenge(response: Response) -> Response:
+    """Put a challenge of a new type in front."""
+    challenges = json.loads(response.body).get("challenges")
+    if challenges is None:
+        return response
+    new = {"type": "dns-next-02", "url": "https://ca.example/1", "status": "pending"}
+    return with_fields(response, challenges=[new, *challenges])
+
+
+def test_validation_without_end_is_given_up(bench: Bench) -> None:
+    """Looks begin soon and grow rarer; the records are removed and the order is kept."""
+    bench.proxy.rewrite = showing_authorization(status="pending")
+
+    with pytest.raises(CaUnavailable, match="waiting for the CA to validate the names"):
+        bench.issue()
+
+    pauses = bench.clock.pauses
+    assert 0.1 == pauses[0]
+    assert pauses[:-1] == sorted(pauses[:-1])
+    assert 10.0 == max(pauses)
+    assert abs(sum(pauses) - VALIDATION.total_seconds()) < 10
+    assert [] == bench.txt_left
+    assert bench.state.order(bench.lineage) is not None
+
+
+def test_retry_after_is_obeyed_while_polling(bench: Bench) -> None:
+    """A CA that asks for seven seconds is not looked at before."""
+    looks = 0
+
+    def rewrite(request: Request, response: Response) -> Response:
+        nonlocal looks
+        if not request.path.startswith("/authZ/") or looks > 3:
+            return response
+        looks += 1
+        return with_fields(response, status="pending").with_header("Retry-After", "7")
+
+    bench.proxy.rewrite = rewrite
+
+    bench.issue()
+
+    assert 3 == sum(pause == 7.0 for pause in bench.clock.pauses)
+
+
+def test_retry_after_beyond_the_deadline_ends_the_wait_at_once(bench: Bench) -> None:
+    """The error carries the moment for the engine."""
+
+    def rewrite(request: Request, response: Response) -> Response:
+        if not request.path.startswith("/authZ/"):
+            return response
+        return with_fields(response, status="pending").with_header("Retry-After", "86400")
+
+    bench.proxy.rewrite = rewrite
+
+    with pytest.raises(CaUnavailable) as failure:
+        bench.issue()
+
+    assert failure.value.retry.after is not None
+    assert 86300 < (failure.value.retry.after - bench.clock.now()).total_seconds() <= 86400
+    assert [] == bench.clock.pauses
+
+
+def test_answer_that_is_refused_fails_the_run(bench: Bench) -> None:
+    """As long as the challenge is pending, the refusal is meant."""
+    bench.proxy.faults.add(refusal("malformed", "not like this", 400), on="POST /chalZ/*")
+
+    with pytest.raises(OrderFailed, match="not like this"):
+        bench.issue()
+    assert [] == bench.txt_left
+
+
+@pytest.mark.parametrize("error", [ZoneNotFound, DnsAccessDenied, DnsRejected])
+def test_record_that_was_refused_is_not_looked_for(bench: Bench, error: type[DnsError]) -> None:
+    """Nothing was put, so nothing is left to remove; the order waits for the next run."""
+    bench.dns.before_adding = error(Text("no"))
+
+    with pytest.raises(error, match="no"):
+        bench.issue()
+
+    assert [] == bench.dns.removals
+    assert 0 == bench.rows_left
+    assert bench.state.order(bench.lineage) is not None
+
+
+def test_record_whose_answer_was_lost_is_removed_by_its_value(bench: Bench) -> None:
+    """It may be there, and it is."""
+    bench.dns.after_adding = unavailable()
+
+    with pytest.raises(DnsUnavailable):
+        bench.issue()
+
+    assert [None] == bench.dns.removals
+    assert [] == bench.txt_left
+    assert 0 == bench.rows_left
+
+
+def test_record_whose_fate_is_unknown_stays_in_the_state(bench: Bench) -> None:
+    """It may be there later, so the next run must know."""
+    bench.dns.before_adding = unavailable()
+
+    with pytest.raises(DnsUnavailable):
+        bench.issue()
+
+    assert [None] == bench.dns.removals
+    assert 1 == bench.rows_left
+
+
+def test_record_that_cannot_be_removed_does_not_hide_the_failure(bench: Bench) -> None:
+    """The failure is the CA's; the record is said to be left, and stays known."""
+    elsewhere = write_elsewhere(bench)
+    bench.dns.while_removing = unavailable()
+
+    with pytest.raises(AuthorizationFailed):
+        bench.issue(bench.name, f"*.{bench.name}")
+
+    assert 2 == len(elsewhere.records(rtype="TXT")) == bench.rows_left
+    assert 2 == sum("is left to the next run" in activity for activity in bench.activities)
+
+    bench.dns.while_removing = None
+    bench.sweep()
+    assert [] == elsewhere.records(rtype="TXT")
+    assert 0 == bench.rows_left
+
+
+def test_record_that_cannot_be_removed_does_not_cost_the_certificate(bench: Bench) -> None:
+    """The proof has been seen; the rest is for the next run."""
+    bench.dns.while_removing = unavailable()
+
+    assert (bench.name,) == bench.issue().certificate.names
+    assert 1 == len(bench.txt_left) == bench.rows_left
+
+
+def test_proof_with_sub_problems_is_told_whole(bench: Bench) -> None:
+    """Every part of a compound problem is shown (RFC 8555 §6.7.1)."""
+    parts = [
+        {"type": f"{ERROR}caa", "detail": "CAA says no", "identifier": identifier(bench.name)},
+        {"type": f"{ERROR}dns", "detail": "SERVFAIL"},
+    ]
+    problem = {"type": f"{ERROR}compound", "detail": "two things", "subproblems": parts}
+    challenge = {"type": "dns-01", "url": "https://ca.example/1", "token": "x" * 43}
+    bench.proxy.rewrite = showing_authorization(
+        status="invalid", challenges=[{**challenge, "status": "invalid", "error": problem}]
+    )
+
+    with pytest.raises(AuthorizationFailed) as failure:
+        bench.issue()
+
+    said = f"two things (compound); {bench.name}: CAA says no (caa); SERVFAIL (dns)"
+    assert str(failure.value).endswith(said)
+    assert "CAA record" in str(failure.value.hint)
+
+
+def identifier(name: str) -> dict[str, str]:
+    """Name something as ACME does."""
+    return {"type": "dns", "value": name}

@@ -1,0 +1,158 @@
+"""What an interrupted run left in DNS is removed by the next one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from certferry.adapters.acme.sweep import SETTLING
+from certferry.errors import DnsUnavailable, Interrupted
+from certferry.ports.state import ChallengeRecord
+from certferry.text import Text
+from tests.adapters.acme.bench import Bench
+from tests.adapters.acme.doors import unavailable
+
+
+def leave_record(
+    bench: Bench, value: str = "value", *, in_dns: bool = True, handle: bool = True
+) -> ChallengeRecord:
+    """Leave a record as a run does that is killed."""
+    name = f"_acme-challenge.{bench.name}"
+    known = bench.dns.add_txt(name, value) if in_dns else "0"
+    record = ChallengeRecord(
+        bench.lineage, name, value, bench.clock.now(), known if handle else None
+    )
+    bench.state.save_challenge_record(record)
+    return record
+
+
+def test_nothing_left_is_nothing_to_do(bench: Bench) -> None:
+    """The provider is not asked."""
+    bench.sweep()
+
+    assert [] == bench.dns.removals
+
+
+@pytest.mark.parametrize("handle", [True, False])
+def test_record_that_is_there_is_removed_at_once(bench: Bench, *, handle: bool) -> None:
+    """By its handle, or by name and value; nobody waits."""
+    record = leave_record(bench, handle=handle)
+
+    bench.sweep()
+
+    assert [record.handle] == bench.dns.removals
+    assert [] == bench.txt_left
+    assert 0 == bench.rows_left
+    assert [] == bench.clock.pauses
+
+
+def test_record_that_is_gone_already_is_forgotten(bench: Bench) -> None:
+    """The provider knew it once, so it will not appear any more."""
+    leave_record(bench, in_dns=False)
+
+    bench.sweep()
+
+    assert 0 == bench.rows_left
+    assert [] == bench.clock.pauses
+
+
+def test_record_that_may_still_appear_is_looked_for_until_it_does(bench: Bench) -> None:
+    """A provider's lists may lag (DNSPod fact sheet §1.7)."""
+    leave_record(bench, handle=False)
+    bench.dns.looks_in_vain = 3
+
+    bench.sweep()
+
+    assert 4 == len(bench.dns.removals)
+    assert [] == bench.txt_left
+    assert 0 == bench.rows_left
+
+
+def test_record_that_never_appears_is_forgotten_in_the_end(bench: Bench) -> None:
+    """The looks go on until the lists must be right, and not for longer."""
+    leave_record(bench, in_dns=False, handle=False)
+
+    bench.sweep()
+
+    assert 0 == bench.rows_left
+    assert abs(sum(bench.clock.pauses) - SETTLING.total_seconds()) < 1
+    assert bench.clock.pauses[:-1] == sorted(bench.clock.pauses[:-1])
+
+
+def test_record_that_is_old_is_not_waited_for(bench: Bench) -> None:
+    """What the lists do not show by now was never written."""
+    leave_record(bench, in_dns=False, handle=False)
+    bench.clock.advance(SETTLING)
+
+    bench.sweep()
+
+    assert 0 == bench.rows_left
+    assert [] == bench.clock.pauses
+
+
+def test_clock_that_was_set_back_does_not_prolong_the_wait(bench: Bench) -> None:
+    """A record from the future is as good as one from now."""
+    leave_record(bench, in_dns=False, handle=False)
+    bench.clock.advance(-timedelta(days=30))
+
+    bench.sweep()
+
+    assert sum(bench.clock.pauses) <= SETTLING.total_seconds() + 1
+
+
+def test_time_to_settle_can_be_set(bench: Bench) -> None:
+    """A provider whose lists are right at once is not waited for."""
+    leave_record(bench, in_dns=False, handle=False)
+
+    issuer = bench.issuer(settling=timedelta(0))
+    issuer.sweep(bench.lineage, bench.dns, bench.clock.now())
+
+    assert 0 == bench.rows_left
+    assert [] == bench.clock.pauses
+
+
+def test_failure_keeps_the_record_and_is_told(bench: Bench) -> None:
+    """One record may still be there, so the next run tries again."""
+    leave_record(bench)
+    bench.dns.while_removing = unavailable()
+
+    with pytest.raises(DnsUnavailable):
+        bench.sweep()
+    assert 1 == bench.rows_left
+
+    bench.dns.while_removing = None
+    bench.sweep()
+    assert 0 == bench.rows_left
+
+
+def test_failure_with_one_record_does_not_keep_the_others(bench: Bench) -> None:
+    """Every record is tried."""
+    leave_record(bench, "one")
+    leave_record(bench, "two")
+    bench.dns.fails_for = {"one"}
+
+    with pytest.raises(DnsUnavailable):
+        bench.sweep()
+
+    assert ["one"] == bench.txt_left
+    assert 1 == bench.rows_left
+
+
+def test_run_that_is_stopped_while_it_looks_keeps_the_record(bench: Bench) -> None:
+    """Stopping is no answer to whether it is there."""
+    leave_record(bench, in_dns=False, handle=False)
+    bench.clock.stopped = Interrupted(Text("stopped"))
+
+    with pytest.raises(Interrupted):
+        bench.sweep()
+    assert 1 == bench.rows_left
+
+
+def test_other_lineages_are_left_alone(bench: Bench) -> None:
+    """Their runs may be under way at this moment."""
+    leave_record(bench)
+
+    bench.issuer().sweep("other", bench.dns, bench.clock.now())
+
+    assert 1 == bench.rows_left == len(bench.txt_left)
