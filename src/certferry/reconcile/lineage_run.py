@@ -87,11 +87,13 @@ class LineageRun:
             self._rollouts.follow(plan, observed, may_act=False)
 
     def _act(self, lease: Lease) -> None:
-        self._sweep()
         # Looked at again: until the lease was ours, another run may have changed the world.
         observed = self._observe()
         observed = self._issue(self._plan(observed), observed, lease)
         self._rollouts.follow(self._plan(observed), observed, may_act=True)
+        # Last: an order that went on has taken up its own records, and what is still in doubt
+        # after that may take a while to be sure of.
+        self._sweep()
 
     def _observe(self) -> Observation:
         observed = observe(self.desired, self._doors)
