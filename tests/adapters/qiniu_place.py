@@ -74,10 +74,10 @@ class Place:
             timeouts=SHORT,
         )
 
-    def target(self, *, pause: Pause | None = None) -> Qiniu:
+    def target(self, *, pause: Pause | None = None, secret: str = SECRET_KEY) -> Qiniu:
         """Give the target, as a process of its own would have it."""
         wait = pause or self.time.pause
-        return Qiniu(self.client(), MIN_REMAINING, pause=wait, clock=self.time.clock)
+        return Qiniu(self.client(secret=secret), MIN_REMAINING, pause=wait, clock=self.time.clock)
 
     def until_all_is_done(self, seconds: float) -> None:
         """Pause until the stand-in has carried out every request, also the late ones."""

@@ -1,0 +1,91 @@
+"""The targets' contract, kept by Qiniu."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from certferry.core.certificate import CertificateBundle
+from certferry.ports.target import DeployTarget
+from certferry.sandbox.authority import Issued
+from certferry.testing.contracts.target import DeployTargetContract, TargetWorld
+from tests.adapters.qiniu_place import Place, bundle_of, open_place
+from tests.sandbox import qiniu_calls
+
+
+class QiniuWorld(TargetWorld):
+    """A strict stand-in of Qiniu. Every domain holds its changes until the world is settled."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._issued: dict[str, Issued] = {}
+        self._domains: list[str] = []
+
+    def add_domain(self, name: str, *, available: bool = True) -> None:
+        """Spell a wildcard as Qiniu does."""
+        at_qiniu = name.removeprefix("*")
+        self.place.service.add_domain(at_qiniu, state="success" if available else "frozen")
+        self.place.service.hold(at_qiniu)
+        self._domains.append(at_qiniu)
+        self.place.time.pause(10)  # until no list is remembered
+
+    def settle(self) -> None:
+        """Release what is held, and hold what comes next."""
+        for name in self._domains:
+            self.place.service.release(name)
+            self.place.service.domain(name)  # its change ends when somebody looks
+            self.place.service.hold(name)
+
+    def fail_next(self, name: str) -> None:
+        """Let Qiniu find the certificate wanting."""
+        self.place.service.fail_next(name.removeprefix("*"))
+
+    def issue(self, *names: str) -> CertificateBundle:
+        """Issue by the CA that the stand-in trusts."""
+        issued = qiniu_calls.issue(*names)
+        self._issued[issued.fingerprint] = issued
+        return bundle_of(issued)
+
+    def put(self, label: str, bundle: CertificateBundle) -> str:
+        """Upload by another hand."""
+        issued = self._issued[bundle.certificate.fingerprint]
+        return self.place.service.add_certificate(issued, label)
+
+    def labels(self) -> list[str]:
+        """Read them from the stand-in itself."""
+        return self.place.labels()
+
+    def count_writes(self) -> int:
+        """Count by the journals of all hosts."""
+        return len(self.place.service.writes())
+
+
+class TestQiniu(DeployTargetContract):
+    """CDN domains at Qiniu, at its stand-in."""
+
+    @pytest.fixture
+    def place(self) -> Iterator[Place]:
+        """An account."""
+        with open_place() as place:
+            yield place
+
+    @pytest.fixture
+    def world(self, place: Place) -> TargetWorld:
+        """The account from behind."""
+        return QiniuWorld(place)
+
+    @pytest.fixture
+    def target(self, place: Place) -> DeployTarget:
+        """The account."""
+        return place.target()
+
+    @pytest.fixture
+    def other(self, place: Place) -> DeployTarget:
+        """Another connection to it."""
+        return place.target()
+
+    @pytest.fixture
+    def denied(self, place: Place) -> DeployTarget:
+        """A connection with a wrong secret key."""
+        return place.target(secret="wrong-secret")
