@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from certferry.adapters.state.failures import in_our_words
-from certferry.errors import StateError
+from certferry.errors import StateError, StateUnavailable
 from certferry.text import Text
 
 PATIENCE = timedelta(seconds=10)
 """How long a write waits for another process's."""
 _PAUSE = 0.01
+_WRITE_AHEAD = "wal"
 
 Column = str | int | None
 Row = tuple[Any, ...]
@@ -62,21 +63,30 @@ class Database:
 
     def use_write_ahead_log(self) -> None:
         """Let nobody who reads wait for a writer: a property of the file, set once for ever."""
-        deadline = time.monotonic() + self._patience
         with in_our_words(self.path):
-            while not self._has_write_ahead_log():
-                # SQLite may say "busy" at once, without its own waiting, to one of two
-                # processes that open a new file at the same moment.
-                try:
-                    self.connection().execute("PRAGMA journal_mode = WAL").fetchone()
-                except sqlite3.OperationalError as exc:
-                    if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                        raise
-                    time.sleep(_PAUSE)
+            if self._journal_mode("PRAGMA journal_mode") == _WRITE_AHEAD:
+                return
+            if self._switch_with_patience() != _WRITE_AHEAD:
+                raise StateUnavailable(
+                    Text("{path}: its file system cannot share a database", path=self.path),
+                    hint=Text("put the state on a local disk"),
+                )
 
-    def _has_write_ahead_log(self) -> bool:
-        mode = self.connection().execute("PRAGMA journal_mode").fetchone()
-        return bool(mode == ("wal",))
+    def _switch_with_patience(self) -> str:
+        deadline = time.monotonic() + self._patience
+        while True:
+            # SQLite may say "busy" at once, without its own waiting, to one of two processes
+            # that open a new file at the same moment.
+            try:
+                return self._journal_mode(f"PRAGMA journal_mode = {_WRITE_AHEAD}")
+            except sqlite3.OperationalError as exc:
+                if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(_PAUSE)
+
+    def _journal_mode(self, pragma: str) -> str:
+        ((mode,),) = self.connection().execute(pragma).fetchall()
+        return str(mode)
 
     def close(self) -> None:
         """Close every thread's connection, those of threads that have ended too."""
@@ -91,16 +101,24 @@ class Database:
             if self._closed:
                 raise StateError(Text("{path} has been closed", path=self.path))
             self._close_those_of_ended_threads()
-            connection = sqlite3.connect(
-                self.path,
-                timeout=self._patience,
-                isolation_level=None,  # transactions are begun where `transaction` says so
-                check_same_thread=False,  # used by one thread, but closed by whoever closes all
-            )
+            connection = self._connect()
             self._connections[threading.current_thread()] = connection
-        # The log is on the disk when a write returns: a power failure loses no account and no key.
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
+            return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path,
+            timeout=self._patience,
+            isolation_level=None,  # transactions are begun where `transaction` says so
+            check_same_thread=False,  # used by one thread, but closed by whoever closes all
+        )
+        try:
+            # A write is on the disk when it returns: a power failure loses no account and no key.
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     def _close_those_of_ended_threads(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,9 @@ from certferry.text import Text
 
 _PRIMARY = 0xFF
 """The low byte of an extended result code is the primary one (https://sqlite.org/rescode.html)."""
+
+_LEAST_ROOM = 64 * 1024
+"""The index of the write-ahead log takes half of it at once (https://sqlite.org/walformat.html)."""
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -40,6 +44,9 @@ def _of_database(exc: sqlite3.Error, path: Path) -> StateError:
             )
         case sqlite3.SQLITE_PERM | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN:
             return _not_permitted(path, str(exc))
+        case sqlite3.SQLITE_IOERR if _has_no_room(path.parent):
+            # What SQLite says when it is the index of the log that cannot grow.
+            return _full(path)
         case sqlite3.SQLITE_IOERR:
             return StateUnavailable(
                 Text("{path} cannot be read or written: {problem}", path=path, problem=str(exc)),
@@ -59,6 +66,10 @@ def _of_file(exc: OSError, path: Path) -> StateError:
     return _not_permitted(path, exc.strerror or str(exc))
 
 
+def _has_no_room(folder: Path) -> bool:
+    return shutil.disk_usage(folder).free < _LEAST_ROOM
+
+
 def _full(path: Path) -> StateUnavailable:
     return StateUnavailable(
         Text("{path} cannot be written: the disk is full", path=path),
@@ -69,11 +80,11 @@ def _full(path: Path) -> StateUnavailable:
 def _not_permitted(path: Path, problem: str) -> StateUnavailable:
     return StateUnavailable(
         Text("{path} cannot be opened: {problem}", path=path, problem=problem),
-        hint=Text("run certferry as the user who owns {folder}", folder=path.parent),
+        hint=Text("{path} must be a file of the user who runs certferry", path=path),
     )
 
 
-def damaged(path: Path, problem: str) -> StateError:
+def damaged(path: Path, problem: Text | str) -> StateError:
     """Give the error for a file that is no state, or no longer one."""
     return StateError(
         Text("{path} is not a state of certferry: {problem}", path=path, problem=problem),

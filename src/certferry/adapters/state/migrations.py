@@ -74,7 +74,7 @@ def _applied(database: Database) -> set[int]:
     if not tables:
         return set()
     if _LEDGER not in tables:
-        raise damaged(database.path, "it holds the tables of another program")
+        raise damaged(database.path, Text("it holds the tables of another program"))
     return {number for (number,) in database.rows(f"SELECT number FROM {_LEDGER}")}  # noqa: S608 - a constant
 
 
@@ -93,8 +93,10 @@ def _apply(connection: sqlite3.Connection, migration: Migration) -> None:
 def _statements(script: str) -> Iterator[str]:
     """Take a script apart: `executescript` would commit before it begins."""
     statement = ""
-    for line in script.splitlines(keepends=True):
-        statement += line
+    for piece in script.split(";"):
+        statement += piece + ";"
+        # A semicolon may also stand in a string, a comment or a trigger's body.
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
+    yield statement

@@ -14,7 +14,7 @@ OPEN_TO_OTHERS = 0o077
 
 def make_directory(path: Path) -> None:
     """Make a directory, and those above it that are missing. Raises `OSError`."""
-    if path.is_dir():
+    if path.exists():
         return
     make_directory(path.parent)
     path.mkdir(OWNER_ONLY_DIRECTORY, exist_ok=True)

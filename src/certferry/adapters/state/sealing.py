@@ -6,7 +6,6 @@ The key lies in its own file, so that the database alone, or a backup of it, giv
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import os
 import sqlite3
@@ -68,7 +67,7 @@ class Sealing:
             raw = base64.b64decode(sealed, validate=True)
             nonce, rest = raw[:_NONCE_BYTES], raw[_NONCE_BYTES:]
             return AESGCM(key).decrypt(nonce, rest, _associated(bound_to)).decode()
-        except (InvalidTag, binascii.Error, ValueError) as exc:
+        except (InvalidTag, ValueError) as exc:
             raise StateError(
                 Text("the key in {path} does not open what the state holds", path=self._key_file),
                 hint=Text(

@@ -69,9 +69,9 @@ class Versions:
         try:
             bundle = parse_bundle(fullchain_pem, privkey_pem)
         except CertificateError as exc:
-            raise damaged(self._database.path, str(exc)) from exc
+            raise damaged(self._database.path, exc.message) from exc
         if bundle.certificate.fingerprint != fingerprint:
-            raise damaged(self._database.path, "a certificate stands in another's place")
+            raise damaged(self._database.path, Text("a certificate stands in another's place"))
         return bundle
 
     def save_version(self, lease: Lease, bundle: CertificateBundle, now: datetime) -> Version:

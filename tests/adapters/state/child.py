@@ -1,0 +1,66 @@
+"""A process that works on a state, and the conversation with it: a line of JSON at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+PROGRAM = Path(__file__).with_name("child_program.py")
+PATIENCE = 10  # seconds for a child to end by itself
+
+
+class Child:
+    """A running program of `child_program.py`. Leaving the block ends it: it hears nothing more."""
+
+    def __init__(self, program: str, folder: Path, wrapped_in: tuple[str, ...] = ()) -> None:
+        self._process = subprocess.Popen(
+            [*wrapped_in, sys.executable, str(PROGRAM), program, str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def hear(self) -> Any:
+        """Wait for what it says next."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, f"the child ended with {self._process.wait()} and said nothing"
+        return json.loads(line)
+
+    def go_on(self) -> None:
+        """Let it take its next step."""
+        assert self._process.stdin is not None
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+
+    def kill(self) -> None:
+        """End it with SIGKILL; it has ended on return, and nobody has taken notice (a zombie)."""
+        self._process.kill()
+        os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+
+    def bury(self) -> None:
+        """Take notice that it has ended."""
+        self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
+        try:
+            self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()

@@ -1,0 +1,157 @@
+"""What the tests run in processes of their own: `child_program.py PROGRAM FOLDER`."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import resource
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from certferry.adapters.state.migrations import read_migrations
+from certferry.adapters.state.sqlite import connect
+from certferry.core.certificate import CertificateBundle
+from certferry.errors import LeaseHeld, StateError
+from certferry.ports.state import AcmeAccount, AcmeOrder, StateStore
+from certferry.testing.certificates import make_bundle, make_key
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+TTL = timedelta(hours=1)
+DIRECTORY = "https://ca.test/directory"
+NOBODY = 65534
+BLOCK = 4096
+PLENTY = 1000
+
+
+def say(what: Any) -> None:
+    """Tell the test."""
+    print(json.dumps(what), flush=True)  # noqa: T201 - this is the conversation
+
+
+def wait() -> None:
+    """Wait for the test."""
+    sys.stdin.readline()
+
+
+def opened(folder: Path) -> StateStore:
+    """Open the state of a folder, as the tests' fixture does."""
+    return connect(folder / "state.db", folder / "secret.key")
+
+
+def bundle(number: int = 1) -> CertificateBundle:
+    """Make a certificate that tells its number."""
+    return make_bundle(f"v{number}.example.com", not_before=NOW)
+
+
+def take_lease(folder: Path) -> None:
+    """Race for the lease of a lineage; the winner keeps it."""
+    say("ready")
+    wait()
+    store = opened(folder)
+    try:
+        say(store.acquire("img", TTL, NOW).token)
+    except LeaseHeld:
+        say(None)
+    wait()
+
+
+def register(folder: Path) -> None:
+    """Race with a new account key, in a state that is not there yet."""
+    account = AcmeAccount(DIRECTORY, make_key())
+    say("ready")
+    wait()
+    store = opened(folder)
+    say(store.save_account(account).key_pem.reveal())
+    store.close()
+
+
+def write(folder: Path) -> None:
+    """Write an order, then the version it leads to, again and again, telling each beforehand."""
+    store = opened(folder)
+    lease = store.acquire("img", TTL, NOW)
+    for number in itertools.count(len(store.versions("img")) + 1):
+        names = (f"v{number}.example.com",)
+        say("order")
+        store.save_order(
+            lease,
+            AcmeOrder("img", DIRECTORY, f"order/{number}", names, make_key(), created_at=NOW),
+        )
+        say("version")
+        store.save_version(lease, bundle(number), NOW)
+
+
+def run_out_of_allowed_size(folder: Path) -> None:
+    """Write until no file may grow any more, then once the limit is gone."""
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit() -> None:
+        size = (folder / "state.db-wal").stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, unlimited[1]))
+
+    _write_around(folder, limit, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, unlimited))
+
+
+def run_out_of_disk(folder: Path) -> None:
+    """Write on a disk that somebody else has filled, then once there is room again."""
+    filler = folder / "filler"
+
+    def fill() -> None:
+        with suppress(OSError), filler.open("wb", buffering=0) as file:
+            for _ in range(PLENTY):
+                file.write(b"\0" * BLOCK)
+
+    _write_around(folder, fill, filler.unlink)
+    fill()
+    try:
+        opened(folder)
+    except StateError as error:
+        say([error.code, str(error), str(error.hint)])
+
+
+def _write_around(folder: Path, fill: Callable[[], None], make_room: Callable[[], None]) -> None:
+    store = opened(folder)
+    lease = store.acquire("img", TTL, NOW)
+    store.save_version(lease, bundle(1), NOW)
+    fill()
+    try:
+        for number in itertools.count(2):
+            store.save_version(lease, bundle(number), NOW)
+    except StateError as error:
+        kept = len(store.versions("img"))
+        say([error.code, str(error), str(error.hint), error.retry.allowed, kept, number - 1])
+    make_room()
+    say(store.save_version(lease, bundle(number), NOW).number)
+    store.close()
+
+
+def open_as_somebody_else(folder: Path) -> None:
+    """Open the state without the right to: as another user when it is root who runs the tests."""
+    read_migrations()  # somebody else may not even load Python's own modules
+    if os.geteuid() == 0:
+        os.seteuid(NOBODY)
+    try:
+        opened(folder)
+    except StateError as error:
+        say([error.code, str(error), str(error.hint)])
+    os.seteuid(os.getuid())
+
+
+PROGRAMS = {
+    program.__name__: program
+    for program in (
+        take_lease,
+        register,
+        write,
+        run_out_of_allowed_size,
+        run_out_of_disk,
+        open_as_somebody_else,
+    )
+}
+
+if __name__ == "__main__":
+    PROGRAMS[sys.argv[1]](Path(sys.argv[2]))

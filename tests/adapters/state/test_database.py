@@ -1,0 +1,266 @@
+"""The database file: who can read it, who has it open, and what is said when it cannot be used."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import stat
+import tempfile
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from certferry.adapters.state.database import Database
+from certferry.adapters.state.failures import in_our_words
+from certferry.adapters.state.sealing import Sealing
+from certferry.adapters.state.sqlite import SqliteState, connect
+from certferry.core.report import HistoryEntry
+from certferry.errors import StateError, StateUnavailable
+from certferry.ports.state import StateStore
+from tests.adapters.state.child import Child
+from tests.adapters.state.child_program import NOW, TTL
+
+ENTRY = HistoryEntry(NOW, "img", "issued", "root")
+THREADS = 20
+
+
+@pytest.fixture
+def no_umask() -> Iterator[None]:
+    """Forbid nothing, so that what is made has only the modes it was made with."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    """Give the permissions of a file."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def open_files(folder: Path) -> list[str]:
+    """Give what this process has open in a folder."""
+    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    return [str(target) for link in links if folder in (target := link.readlink()).parents]
+
+
+@pytest.mark.usefixtures("no_umask")
+def test_what_is_made_is_its_owners_alone(tmp_path: Path) -> None:
+    """Folders 0700, files 0600, also the log beside the database."""
+    folder = tmp_path / "new" / "certferry"
+    with closing(connect(folder / "state.db", folder / "keys" / "secret.key")) as store:
+        store.acquire("img", TTL, NOW)
+        assert not (folder / "keys").exists()
+        modes = {file.name: mode(file) for file in folder.iterdir()}
+
+    assert {"state.db": 0o600, "state.db-wal": 0o600, "state.db-shm": 0o600} == modes
+    assert [0o700, 0o700] == [mode(folder), mode(folder.parent)]
+
+
+def test_writes_are_on_the_disk_when_they_return(path: Path, store: StateStore) -> None:
+    """Write-ahead log, synchronous in full, foreign keys: on every thread's connection."""
+    with closing(Database(path)) as database, ThreadPoolExecutor(1) as pool:
+        for ask in (database.rows, lambda query: pool.submit(database.rows, query).result()):
+            assert [("wal",)] == ask("PRAGMA journal_mode")
+            assert [(2,)] == ask("PRAGMA synchronous")
+            assert [(1,)] == ask("PRAGMA foreign_keys")
+            assert [(10_000,)] == ask("PRAGMA busy_timeout")
+
+
+def test_reading_neither_waits_for_a_writer_nor_writes(
+    path: Path, key_file: Path, store: StateStore
+) -> None:
+    """Everything that reads works while somebody else is writing, opening the state included."""
+    store.append_history(ENTRY)
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("BEGIN EXCLUSIVE")
+        with closing(connect(path, key_file)) as reader:
+            assert (ENTRY,) == reader.history(None, 10)
+            assert () == reader.lineages()
+            assert () == reader.versions("img")
+            assert None is reader.account("https://ca.test")
+            assert None is reader.order("img")
+            assert () == reader.challenge_records("img")
+            assert () == reader.uploads("img", "qiniu")
+            assert () == reader.rollouts("img")
+
+
+def test_database_that_stays_locked(path: Path, key_file: Path, store: StateStore) -> None:
+    """A writer gives up after its patience, says so, and may come again."""
+    impatient = Database(path, patience=timedelta(milliseconds=20))
+    with (
+        closing(SqliteState(impatient, Sealing(key_file))) as late,
+        closing(sqlite3.connect(path, isolation_level=None)) as writer,
+    ):
+        writer.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StateUnavailable, match="locked by another process") as refused:
+            late.append_history(ENTRY)
+        writer.execute("ROLLBACK")
+        late.append_history(ENTRY)
+
+    assert refused.value.retry.allowed
+    assert str(path) in str(refused.value.hint)
+    assert (ENTRY,) == store.history(None, 10)
+
+
+def test_new_database_that_stays_locked(path: Path) -> None:
+    """Also the switch to the write-ahead log waits no longer than patience lasts."""
+    with (
+        closing(Database(path, patience=timedelta(milliseconds=20))) as late,
+        closing(sqlite3.connect(path, isolation_level=None)) as writer,
+    ):
+        writer.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StateUnavailable, match="locked by another process"):
+            late.use_write_ahead_log()
+
+
+def test_file_system_that_cannot_share_a_database() -> None:
+    """A database that cannot have a write-ahead log, as on some networks, is refused."""
+    with (
+        closing(Database(Path(":memory:"))) as lonely,
+        pytest.raises(StateUnavailable, match="cannot share a database") as refused,
+    ):
+        lonely.use_write_ahead_log()
+
+    assert "put the state on a local disk" == str(refused.value.hint)
+
+
+def test_block_that_raises_leaves_nothing(path: Path, store: StateStore) -> None:
+    """A transaction that is interrupted has not happened, and the connection can go on."""
+    with closing(Database(path)) as database:
+
+        def interrupted() -> None:
+            with database.transaction() as connection:
+                connection.execute("INSERT INTO lease (lineage, token) VALUES ('img', 1)")
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+        assert [] == database.rows("SELECT * FROM lease")
+        with database.transaction() as connection:
+            connection.execute("INSERT INTO lease (lineage, token) VALUES ('img', 1)")
+
+
+def test_closing_closes_the_connections_of_every_thread(path: Path, key_file: Path) -> None:
+    """Nothing stays open, of threads that have ended or of those that have not."""
+    store = connect(path, key_file)
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(store.lineages).result()
+        ended = threading.Thread(target=store.lineages)
+        ended.start()
+        ended.join()
+        assert open_files(path.parent)
+
+        store.close()
+        assert [] == open_files(path.parent)
+        store.close()
+        for ask in (store.lineages, lambda: pool.submit(store.lineages).result()):
+            with pytest.raises(StateError, match="has been closed"):
+                ask()
+
+
+def test_threads_that_come_and_go_leave_no_connections_behind(
+    path: Path, store: StateStore
+) -> None:
+    """A process that runs for ever with ever new threads does not run out of files."""
+
+    def visit() -> None:
+        visitor = threading.Thread(target=store.lineages)
+        visitor.start()
+        visitor.join()
+
+    visit()
+    before = len(open_files(path.parent))
+    for _ in range(THREADS):
+        visit()
+
+    assert before == len(open_files(path.parent))
+
+
+@pytest.mark.parametrize("content", [b"not a database at all\n" * 100, b"SQLite format 3\0" * 99])
+def test_file_that_is_no_database(path: Path, key_file: Path, content: bytes) -> None:
+    """It is named, and left as it is."""
+    path.write_bytes(content)
+
+    with pytest.raises(StateError, match="is not a state of certferry") as refused:
+        connect(path, key_file)
+
+    assert not refused.value.retry.allowed
+    assert str(path) in str(refused.value.hint)
+    assert content == path.read_bytes()
+
+
+def test_database_of_another_program(path: Path, key_file: Path) -> None:
+    """Nothing is added to it."""
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE bookmark (url TEXT)")
+    before = path.read_bytes()
+
+    with pytest.raises(StateError, match="the tables of another program"):
+        connect(path, key_file)
+
+    assert before == path.read_bytes()
+
+
+def test_database_that_is_damaged(path: Path, key_file: Path) -> None:
+    """A page that was overwritten is an error of ours, not of SQLite's."""
+    with closing(connect(path, key_file)) as store:
+        store.append_history(ENTRY)
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * (path.stat().st_size - 4096))
+
+    with pytest.raises(StateError, match="is not a state of certferry"):
+        connect(path, key_file)
+
+
+def test_folder_in_place_of_the_file(tmp_path: Path, key_file: Path) -> None:
+    """A folder cannot be opened."""
+    with pytest.raises(StateUnavailable, match="cannot be opened"):
+        connect(tmp_path, key_file)
+
+
+def test_file_in_place_of_the_folder(path: Path, key_file: Path) -> None:
+    """No folder can be made below a file."""
+    path.touch()
+
+    with pytest.raises(StateUnavailable, match="cannot be opened: Not a directory"):
+        connect(path / "state.db", key_file)
+
+
+@pytest.mark.parametrize("folder_mode", [0o000, 0o555])
+def test_state_of_another_user(folder_mode: int) -> None:
+    """Who may not read it, or may only read it, is told whose place it is to run certferry."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        connect(folder / "state.db", folder / "secret.key").close()
+        (folder / "state.db").chmod(0o444)
+        folder.chmod(folder_mode)
+        with Child("open_as_somebody_else", folder) as child:
+            code, message, hint = child.hear()
+        folder.chmod(0o700)
+
+    assert "state_unavailable" == code
+    assert f"{folder / 'state.db'} cannot be opened: " in message
+    assert f"{folder / 'state.db'} must be a file of the user who runs certferry" == hint
+
+
+def test_error_nobody_foresaw(path: Path) -> None:
+    """What SQLite says otherwise is passed on as an error of the state."""
+    with (
+        closing(Database(path)) as database,
+        pytest.raises(StateError, match=r"state\.db: no such table: nowhere"),
+    ):
+        database.rows("SELECT * FROM nowhere")
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_file_system_without_room(path: Path, code: int) -> None:
+    """A key file that finds no room is told like a database that finds none."""
+    with pytest.raises(StateUnavailable, match="the disk is full"), in_our_words(path):
+        raise OSError(code, os.strerror(code))

@@ -1,0 +1,84 @@
+"""A disk that is full: nothing is half written, the operator is told, and it goes on afterwards."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from certferry.adapters.state.database import Database
+from certferry.adapters.state.migrations import migrate, read_migrations
+from certferry.adapters.state.sealing import Sealing
+from certferry.adapters.state.sqlite import SqliteState
+from certferry.core.report import HistoryEntry
+from certferry.errors import StateUnavailable
+from tests.adapters.state.child import Child
+from tests.adapters.state.child_program import NOW
+
+
+def test_database_that_may_not_grow(path: Path, key_file: Path) -> None:
+    """SQLite's own "full" is told with the folder to free space in; what was there is there."""
+    path.touch()
+    database = Database(path)
+    with closing(SqliteState(database, Sealing(key_file))) as store:
+        migrate(database, read_migrations())
+        store.append_history(HistoryEntry(NOW, "img", "issued", "root"))
+        ((pages,),) = database.rows("PRAGMA page_count")
+        database.rows(f"PRAGMA max_page_count = {pages}")
+
+        with pytest.raises(StateUnavailable, match="the disk is full") as refused:
+            store.append_history(HistoryEntry(NOW, "img", "x" * 100_000, "root"))
+
+        assert f"free some space at {path.parent}" == str(refused.value.hint)
+        assert refused.value.retry.allowed
+        assert ["issued"] == [entry.event for entry in store.history(None, 10)]
+        database.rows("PRAGMA max_page_count = 1000000")
+        store.append_history(HistoryEntry(NOW, "img", "x" * 100_000, "root"))
+
+
+def test_file_that_may_not_grow(start: Callable[[str], Child], tmp_path: Path) -> None:
+    """A write that the system refuses half-way is not there; after the limit it succeeds."""
+    child = start("run_out_of_allowed_size")
+    code, message, hint, again, kept, written = child.hear()
+
+    assert "state_unavailable" == code
+    assert f"{tmp_path / 'state.db'} cannot be read or written" in message
+    assert f"free some space at {tmp_path}" in hint
+    assert again
+    assert written == kept
+    assert written + 1 == child.hear()
+
+
+def test_disk_that_is_full(tmp_path: Path) -> None:
+    """The same on a real, tiny file system that somebody else has filled."""
+    mount = in_a_namespace_of_its_own(tmp_path)
+    with Child("run_out_of_disk", tmp_path, wrapped_in=mount) as child:
+        code, message, hint, again, kept, written = child.hear()
+        number = child.hear()
+        said_when_opened = child.hear()
+
+    assert "state_unavailable" == code
+    assert f"{tmp_path / 'state.db'} cannot be written: the disk is full" == message
+    assert f"free some space at {tmp_path}" == hint
+    assert again
+    assert written == kept
+    assert written + 1 == number
+    assert ["state_unavailable", message, hint] == said_when_opened
+
+
+def in_a_namespace_of_its_own(folder: Path) -> tuple[str, ...]:
+    """Give the command that mounts a disk of 1 MiB at a folder, for the program behind it only."""
+    unshare = ["unshare", "--mount"]
+    if os.geteuid() != 0:
+        unshare += ["--map-root-user"]
+    mount = f'mount -t tmpfs -o size=1m tmpfs {shlex.quote(str(folder))} && exec "$@"'
+    command = (*unshare, "sh", "-c", mount, "sh")
+    allowed = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
+    if allowed.returncode:
+        pytest.skip(f"this system lets nobody mount a disk here: {allowed.stderr.strip()}")
+    return command

@@ -1,0 +1,116 @@
+"""Migrations: every one once, all or nothing, and never backwards."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from certferry.adapters.state.database import Database
+from certferry.adapters.state.migrations import Migration, migrate, read_migrations
+from certferry.adapters.state.sqlite import connect
+from certferry.core.report import HistoryEntry
+from certferry.errors import StateError, StateTooNew
+from tests.adapters.state.child_program import NOW
+
+SHIPS = Migration(1, "0001_ships", "CREATE TABLE ship (name TEXT);")
+PORTS = Migration(
+    2,
+    "0002_ports",
+    """
+    CREATE TABLE port (name TEXT); -- more than one; and a comment
+    CREATE TRIGGER no_port_is_lost BEFORE DELETE ON port
+    BEGIN
+        SELECT RAISE(ABORT, 'ports; stay');
+    END;
+    INSERT INTO port VALUES ('a;b')
+    """,
+)
+BROKEN = Migration(3, "0003_broken", "CREATE TABLE quay (name TEXT); CREATE NONSENSE;")
+
+
+@pytest.fixture
+def database(path: Path) -> Iterator[Database]:
+    """An empty database."""
+    path.touch()
+    with closing(Database(path)) as opened:
+        yield opened
+
+
+def tables(database: Database) -> set[str]:
+    """Give the names of the tables."""
+    rows = database.rows("SELECT name FROM sqlite_schema WHERE type = 'table'")
+    return {name for (name,) in rows}
+
+
+def test_migrations_are_numbered_without_a_gap() -> None:
+    """The files of the schema count from one, and each holds more than its name."""
+    migrations = read_migrations()
+
+    assert list(range(1, len(migrations) + 1)) == [m.number for m in migrations]
+    assert all(m.name.startswith(f"{m.number:04}_") and m.script for m in migrations)
+
+
+def test_empty_file_is_migrated(path: Path, key_file: Path) -> None:
+    """A file that somebody has only touched becomes a state."""
+    path.touch()
+
+    with closing(connect(path, key_file)) as store:
+        store.append_history(HistoryEntry(NOW, "img", "issued", "root"))
+        assert 1 == len(store.history("img", 10))
+
+
+def test_only_what_is_missing_is_applied(database: Database) -> None:
+    """Each migration runs once, whatever stands in it between semicolons."""
+    migrate(database, [SHIPS])
+    migrate(database, [SHIPS, PORTS])
+    migrate(database, [SHIPS, PORTS])
+
+    assert {"certferry_migration", "ship", "port"} == tables(database)
+    assert [("a;b",)] == database.rows("SELECT name FROM port")
+    assert [(1, "0001_ships"), (2, "0002_ports")] == database.rows(
+        "SELECT number, name FROM certferry_migration ORDER BY number"
+    )
+    with pytest.raises(StateError, match="ports; stay"):
+        database.rows("DELETE FROM port")
+
+
+def test_migrations_that_fail_leave_nothing(database: Database) -> None:
+    """One that is broken takes back those before it, and the database is as it was."""
+    with pytest.raises(StateError, match="NONSENSE"):
+        migrate(database, [SHIPS, PORTS, BROKEN])
+    assert set() == tables(database)
+
+    migrate(database, [SHIPS])
+    with pytest.raises(StateError, match="NONSENSE"):
+        migrate(database, [SHIPS, PORTS, BROKEN])
+    assert {"certferry_migration", "ship"} == tables(database)
+
+
+def test_database_of_a_newer_version(path: Path, key_file: Path) -> None:
+    """It is refused with both numbers and what to do, and not a byte of it changes."""
+    connect(path, key_file).close()
+    newest = read_migrations()[-1].number
+    with closing(sqlite3.connect(path)) as newer, newer:
+        newer.execute("INSERT INTO certferry_migration VALUES (9001, '9001_new')")
+    before = path.read_bytes()
+
+    with pytest.raises(StateTooNew, match=f"schema 9001, known here: {newest}") as refused:
+        connect(path, key_file)
+
+    assert "install the newest certferry" in str(refused.value.hint)
+    assert not refused.value.retry.allowed
+    assert before == path.read_bytes()
+    assert [path] == list(path.parent.iterdir())
+
+
+def test_second_process_finds_the_work_done(database: Database, path: Path) -> None:
+    """Who waited for another's migration applies nothing again."""
+    with closing(Database(path)) as first:
+        migrate(first, [SHIPS])
+    migrate(database, [SHIPS])
+
+    assert [(1,)] == database.rows("SELECT COUNT(*) FROM certferry_migration")
