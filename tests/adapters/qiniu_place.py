@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from certferry.adapters.clients.http import TIMEOUTS
 from certferry.adapters.clients.http_problems import Timeouts
 from certferry.adapters.clients.qiniu import Hosts, QiniuClient
 from certferry.adapters.clients.qiniu_signing import Keys
@@ -27,7 +28,7 @@ from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY, START
 WWW = "www.example.com"
 REQUEST_ID = "req-4711"
 MIN_REMAINING = timedelta(days=30)
-SHORT = Timeouts(connect=timedelta(seconds=2), read=timedelta(seconds=0.3))
+SHORT = Timeouts(connect=timedelta(seconds=5), read=timedelta(seconds=0.5))
 
 
 class Time:
@@ -56,10 +57,14 @@ class Time:
 
 @dataclass
 class Place:
-    """A stand-in of Qiniu, and clients of one account there."""
+    """A stand-in of Qiniu, and clients of one account there.
+
+    `timeouts` are those of the clients to be made; tests of slow answers set short ones.
+    """
 
     service: QiniuService
     time: Time = field(default_factory=Time)
+    timeouts: Timeouts = TIMEOUTS
 
     def client(
         self, *, hosts: Hosts | None = None, access_key: str = ACCESS_KEY, secret: str = SECRET_KEY
@@ -71,7 +76,7 @@ class Place:
             pause=self.time.pause,
             now=self.time.now,
             clock=self.time.clock,
-            timeouts=SHORT,
+            timeouts=self.timeouts,
         )
 
     def target(self, *, pause: Pause | None = None, secret: str = SECRET_KEY) -> Qiniu:

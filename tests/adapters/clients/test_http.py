@@ -18,6 +18,7 @@ import trustme
 from certferry.adapters.clients.http import (
     LONGEST_BACK_OFF,
     LONGEST_RETRY_AFTER,
+    TIMEOUTS,
     Answer,
     HttpClient,
     HttpFailure,
@@ -32,7 +33,7 @@ from certferry.sandbox import httpd
 from certferry.sandbox.faults import Fault
 from tests.adapters.clients.waits import Waits
 
-SHORT = Timeouts(connect=timedelta(seconds=2), read=timedelta(seconds=0.3))
+SHORT = Timeouts(connect=timedelta(seconds=5), read=timedelta(seconds=0.5))
 SECRET = "very-secret-value"
 
 
@@ -61,13 +62,26 @@ def client(waits: Waits) -> HttpClient:
     return _client(waits)
 
 
+@pytest.fixture
+def impatient(waits: Waits) -> HttpClient:
+    """Give the client with a short read timeout."""
+    return _client(waits, timeouts=SHORT)
+
+
 def _at_once(seconds: float) -> None:
     """Pause for nothing."""
 
 
-def _client(waits: Callable[[float], None], attempts: int = 4) -> HttpClient:
-    pace = Pacer(1000, pause=_at_once)
-    return HttpClient(pace=pace, pause=waits, attempts=attempts, timeouts=SHORT, jitter=lambda: 1.0)
+def _client(
+    waits: Callable[[float], None], attempts: int = 4, timeouts: Timeouts = TIMEOUTS
+) -> HttpClient:
+    return HttpClient(
+        pace=Pacer(1000, pause=_at_once),
+        pause=waits,
+        attempts=attempts,
+        timeouts=timeouts,
+        jitter=lambda: 1.0,
+    )
 
 
 def _get(url: str) -> Callable[[], Request]:
@@ -239,7 +253,6 @@ def test_every_attempt_waits_for_its_turn(service: httpd.HttpService) -> None:
         Fault.reset_before(),
         Fault.reset_after(),
         Fault.truncated(),
-        Fault.delay(1),
     ],
     ids=lambda fault: f"{fault.kind.value} {fault.code or ''} {fault.content_type}",
 )
@@ -256,9 +269,18 @@ def test_a_repeatable_request_outlives_a_fault(
     assert [0.2, 0.4] == waits.seconds
 
 
+def test_a_repeatable_request_outlives_a_slow_answer(
+    impatient: HttpClient, service: httpd.HttpService
+) -> None:
+    """An answer that does not come in time is asked for again."""
+    service.faults.add(Fault.delay(10))
+
+    assert 200 == impatient.exchange(_get(f"{service.url}/x"), repeatable=True).status
+
+
 @pytest.mark.parametrize(
     "fault",
-    [Fault.reset_before(), Fault.reset_after(), Fault.truncated(), Fault.delay(1), Fault.html()],
+    [Fault.reset_before(), Fault.reset_after(), Fault.truncated(), Fault.html()],
     ids=lambda fault: fault.kind.value,
 )
 def test_a_request_that_may_be_done_is_not_repeated(
@@ -473,15 +495,16 @@ def test_a_name_that_does_not_exist(client: HttpClient) -> None:
     assert not failure.maybe_done
 
 
-def test_an_answer_that_does_not_come(client: HttpClient, service: httpd.HttpService) -> None:
-    """The read timeout is bounded and told."""
-    service.faults.add(Fault.delay(1), times=None)
+def test_an_answer_that_does_not_come(impatient: HttpClient, service: httpd.HttpService) -> None:
+    """The read timeout is bounded and told, and the request not repeated: it may yet be done."""
+    service.faults.add(Fault.delay(10), times=None)
 
-    failure = _failure(client, service.url, repeatable=False)
+    failure = _failure(impatient, service.url, repeatable=False)
 
     host = service.url.removeprefix("http://")
     assert f"{host} did not answer within 0 seconds" == str(failure.problem)
     assert failure.maybe_done
+    assert 1 == len(service.requests())
 
 
 def test_a_connection_that_is_reset(client: HttpClient, service: httpd.HttpService) -> None:

@@ -21,7 +21,7 @@ from certferry.errors import (
 from certferry.ports.target import Look
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.qiniu_domain import HttpsConf
-from tests.adapters.qiniu_place import WWW, Place, bundle, open_place, refusal
+from tests.adapters.qiniu_place import SHORT, WWW, Place, bundle, open_place, refusal
 from tests.sandbox import qiniu_calls
 
 KEEP = HttpsWish()
@@ -356,7 +356,8 @@ def test_a_lost_answer_leads_to_no_second_change(
 
 def test_a_change_that_is_late(place: Place, old: str, new: str) -> None:
     """Carried out after the answer was given up: seen, and not made a second time."""
-    place.service.api.faults.add(Fault.delay(0.6), on="PUT *")
+    place.timeouts = SHORT
+    place.service.api.faults.add(Fault.delay(1.5), on="PUT *")
 
     bind(place.target(pause=place.until_all_is_done), new)
 

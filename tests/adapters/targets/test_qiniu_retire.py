@@ -13,7 +13,7 @@ from certferry.core.lineage import mark
 from certferry.errors import TargetInUse, TargetRejected, TargetUnavailable
 from certferry.ports.target import Look
 from certferry.sandbox.faults import Fault
-from tests.adapters.qiniu_place import WWW, Place, bundle, open_place, refusal
+from tests.adapters.qiniu_place import SHORT, WWW, Place, bundle, open_place, refusal
 from tests.sandbox import qiniu_calls
 
 LOST = [Fault.reset_after(), Fault.truncated()]
@@ -167,7 +167,8 @@ def test_a_lost_answer(fault: Fault, place: Place, target: Qiniu, ours: str, lab
 
 def test_a_removal_that_is_late(place: Place, ours: str, label: str) -> None:
     """Carried out after the answer was given up: seen, and not asked for again."""
-    place.service.fusion.faults.add(Fault.delay(0.6), on="DELETE *")
+    place.timeouts = SHORT
+    place.service.fusion.faults.add(Fault.delay(1.5), on="DELETE *")
 
     assert place.target(pause=place.until_all_is_done).retire(ours, label)
     assert 1 == place.count("DELETE *")

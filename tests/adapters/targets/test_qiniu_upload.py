@@ -24,7 +24,7 @@ from certferry.errors import (
 from certferry.ports.target import Look
 from certferry.sandbox.authority import Authority
 from certferry.sandbox.faults import Fault
-from tests.adapters.qiniu_place import WWW, Place, bundle, bundle_of, open_place, refusal
+from tests.adapters.qiniu_place import SHORT, WWW, Place, bundle, bundle_of, open_place, refusal
 from tests.sandbox import qiniu_calls
 
 STUCK_LIST = Fault.status(200, b'{"code":200,"certs":null,"marker":""}')
@@ -192,7 +192,8 @@ def test_an_upload_that_was_not_done_is_done_again(
 
 def test_an_upload_that_is_late(place: Place, made: CertificateBundle) -> None:
     """Not there at the first look, for it is still being worked on: it is looked for again."""
-    place.service.fusion.faults.add(Fault.delay(0.6), on="POST *")
+    place.timeouts = SHORT
+    place.service.fusion.faults.add(Fault.delay(1.5), on="POST *")
     looks: list[float] = []
 
     def pause(seconds: float) -> None:
