@@ -1,17 +1,26 @@
-"""The targets' contract, kept by Qiniu."""
+"""The targets' contract, kept by Qiniu and by the twin in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from certferry.core.certificate import CertificateBundle
+from certferry.core.observed import DomainState
 from certferry.ports.target import DeployTarget
 from certferry.sandbox.authority import Issued
+from certferry.testing.certificates import make_bundle
 from certferry.testing.contracts.target import DeployTargetContract, TargetWorld
+from certferry.testing.memory_target import MemoryCdn
 from tests.adapters.qiniu_place import Place, bundle_of, open_place
 from tests.sandbox import qiniu_calls
+
+
+def now() -> datetime:
+    """The real clock."""
+    return datetime.now(UTC)
 
 
 class QiniuWorld(TargetWorld):
@@ -59,6 +68,73 @@ class QiniuWorld(TargetWorld):
     def count_writes(self) -> int:
         """Count by the journals of all hosts."""
         return len(self.place.service.writes())
+
+
+class MemoryWorld(TargetWorld):
+    """The model CDN from behind."""
+
+    def __init__(self) -> None:
+        self.cdn = MemoryCdn(now)
+
+    def add_domain(self, name: str, *, available: bool = True) -> None:
+        """Put it there, or put it there frozen."""
+        state = DomainState.READY if available else DomainState.UNAVAILABLE
+        self.cdn.add_domain(name, state=state)
+
+    def settle(self) -> None:
+        """End what is under way."""
+        self.cdn.settle()
+
+    def fail_next(self, name: str) -> None:
+        """Let it fail with words."""
+        self.cdn.fail_next(name, "verify https crt fail")
+
+    def issue(self, *names: str) -> CertificateBundle:
+        """Issue for ninety days from yesterday."""
+        return make_bundle(*names, not_before=now() - timedelta(days=1))
+
+    def put(self, label: str, bundle: CertificateBundle) -> str:
+        """Put it there."""
+        return self.cdn.put(label, bundle)
+
+    def labels(self) -> list[str]:
+        """Ask the twin."""
+        return self.cdn.remote_labels
+
+    def count_writes(self) -> int:
+        """Add up the twin's counts."""
+        return self.cdn.uploads + self.cdn.writes + self.cdn.removals
+
+
+class TestMemoryCdn(DeployTargetContract):
+    """The twin keeps the contract, so it may stand in for a target in the engine's tests."""
+
+    @pytest.fixture
+    def memory(self) -> MemoryWorld:
+        """An empty account."""
+        return MemoryWorld()
+
+    @pytest.fixture
+    def world(self, memory: MemoryWorld) -> TargetWorld:
+        """The account from behind."""
+        return memory
+
+    @pytest.fixture
+    def target(self, memory: MemoryWorld) -> DeployTarget:
+        """The account."""
+        return memory.cdn
+
+    @pytest.fixture
+    def other(self, memory: MemoryWorld) -> DeployTarget:
+        """Another process sees the same account."""
+        return memory.cdn
+
+    @pytest.fixture
+    def denied(self) -> DeployTarget:
+        """An account that lets nobody in."""
+        cdn = MemoryCdn(now)
+        cdn.denies = True
+        return cdn
 
 
 class TestQiniu(DeployTargetContract):

@@ -161,7 +161,11 @@ def _drift(changes: tuple[Change, ...]) -> Reason | None:
 
 
 def setting_changes(wish: HttpsWish, found: HttpsSettings) -> tuple[Change, ...]:
-    """List where a domain's settings differ from what is asked for."""
+    """List where a domain's settings differ from what is asked for.
+
+    What the target does not tell is no difference: it would be one for ever. It is sent along with
+    the next change.
+    """
     wanted = (
         ("force_https", wish.force_https, found.force_https),
         ("http2", wish.http2, found.http2),
@@ -170,13 +174,16 @@ def setting_changes(wish: HttpsWish, found: HttpsSettings) -> tuple[Change, ...]
     return tuple(
         Change(name, _in_words(before), _in_words(after))
         for name, after, before in wanted
-        if after is not None and after != before
+        if after is not None and before is not None and _unordered(after) != _unordered(before)
     )
 
 
+def _unordered(value: object) -> object:
+    """Versions are a set, whatever order they are written in."""
+    return frozenset(value) if isinstance(value, tuple) else value
+
+
 def _in_words(value: object) -> str:
-    if value is None:
-        return "—"
     if isinstance(value, bool):
         return "true" if value else "false"
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -22,7 +22,13 @@ from certferry.core.observed import (
     Served,
     TargetRules,
 )
-from certferry.errors import DeployError, TargetBusy, TargetInUse, TargetRejected
+from certferry.errors import (
+    DeployError,
+    TargetAccessDenied,
+    TargetBusy,
+    TargetInUse,
+    TargetRejected,
+)
 from certferry.ports.target import Look
 from certferry.text import Text
 
@@ -60,8 +66,9 @@ class MemoryCdn:
     """A `DeployTarget` and, by `look`, a `Probe` of its own edges.
 
     `processing` is how long a change takes, `lags` how much later each edge follows. `writes`
-    counts accepted changes, `uploads` accepted uploads. `broken` lists every removal of a
-    certificate that an edge still served: it must stay empty.
+    counts accepted changes of domains, `uploads` and `removals` what their names say. `broken`
+    lists every removal of a certificate that an edge still served: it must stay empty. While
+    `denies` is set, no call is let in.
     """
 
     def __init__(
@@ -84,7 +91,9 @@ class MemoryCdn:
         self._failing: dict[str, list[str]] = {}
         self.uploads = 0
         self.writes = 0
+        self.removals = 0
         self.broken: list[str] = []
+        self.denies = False
 
     # the model world's levers
 
@@ -101,6 +110,20 @@ class MemoryCdn:
         """Let the next change of the domain fail with these words."""
         self._failing.setdefault(name, []).append(words)
 
+    def settle(self) -> None:
+        """End every change that is under way, now."""
+        for domain in self._domains.values():
+            if domain.change is not None:
+                domain.change.done_at = min(domain.change.done_at, self._now())
+
+    def put(self, label: str, bundle: CertificateBundle) -> str:
+        """Let a copy be there that somebody else uploaded, under any label."""
+        remote_id = f"remote-{next(self._numbers)}"
+        self._remotes[remote_id] = _Remote(label, bundle.certificate)
+        self._ids.setdefault(label, []).append(remote_id)
+        self._ever[remote_id] = bundle.certificate
+        return remote_id
+
     @property
     def remote_labels(self) -> list[str]:
         """The labels of every uploaded certificate."""
@@ -114,6 +137,7 @@ class MemoryCdn:
 
     def observe(self, look: Look) -> ObservedTarget:
         """See `ports.target.DeployTarget.observe`."""
+        self._must_be_let_in()
         names = look.domains
         if names is None:
             names = tuple(n for n in self._domains if identifiers.covered_by(look.names, n))
@@ -125,11 +149,13 @@ class MemoryCdn:
                 for known in look.known
                 for label in (mark(look.lineage, known.fingerprint),)
                 for remote_id in self._ids.get(label, ())
+                if self._remotes[remote_id].certificate.fingerprint == known.fingerprint
             ),
         )
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """See `ports.target.DeployTarget.upload`."""
+        self._must_be_let_in()
         label = mark(lineage, bundle.certificate.fingerprint)
         for remote_id in self._ids.get(label, ()):
             return remote_id
@@ -137,20 +163,19 @@ class MemoryCdn:
             raise TargetRejected(Text("validity too short"))
         if not (bundle.key_matches and bundle.chain_complete):
             raise TargetRejected(Text("key or chain is wrong"))
-        remote_id = f"remote-{next(self._numbers)}"
-        self._remotes[remote_id] = _Remote(label, bundle.certificate)
-        self._ids.setdefault(label, []).append(remote_id)
-        self._ever[remote_id] = bundle.certificate
         self.uploads += 1
-        return remote_id
+        return self.put(label, bundle)
 
     def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> None:
         """See `ports.target.DeployTarget.bind`."""
+        self._must_be_let_in()
+        if domain not in self._domains:
+            raise _unknown(domain)
         found = self._settled(domain)
         if found.change is not None:
             raise TargetBusy(Text("{domain} is processing", domain=domain))
         if found.state is DomainState.UNAVAILABLE:
-            raise TargetRejected(Text("{domain} is frozen", domain=domain))
+            raise _frozen(domain)
         remote = self._remotes.get(remote_id)
         if remote is None:
             raise TargetRejected(Text("no such certificate"))
@@ -171,6 +196,7 @@ class MemoryCdn:
 
     def retire(self, remote_id: str, label: str) -> bool:
         """See `ports.target.DeployTarget.retire`."""
+        self._must_be_let_in()
         remote = self._remotes.get(remote_id)
         if remote is None:
             return False
@@ -182,6 +208,7 @@ class MemoryCdn:
             self.broken.append(label)
         del self._remotes[remote_id]
         self._ids[label].remove(remote_id)
+        self.removals += 1
         return True
 
     # Probe
@@ -195,16 +222,21 @@ class MemoryCdn:
 
     # inside
 
+    def _must_be_let_in(self) -> None:
+        if self.denies:
+            raise TargetAccessDenied(Text("the keys are not accepted"), hint=Text("check them"))
+
     def _observe_domain(self, name: str) -> ObservedDomain:
         if name not in self._domains:
-            problem = TargetRejected(Text("{domain} is not a domain here", domain=name))
-            return ObservedDomain(name, Kind.CDN, DomainState.UNAVAILABLE, problem=problem)
+            return ObservedDomain(name, Kind.CDN, DomainState.UNAVAILABLE, problem=_unknown(name))
         found = self._settled(name)
         state, problem_of = found.state, None
         if found.change is not None:
             state = DomainState.PROCESSING
         elif found.failure is not None:
             state, problem_of = DomainState.FAILED, DeployError(found.failure)
+        elif state is DomainState.UNAVAILABLE:
+            problem_of = _frozen(name)
         return ObservedDomain(name, Kind.CDN, state, found.bound, found.https, problem_of)
 
     def _settled(self, name: str) -> _Domain:
@@ -240,6 +272,16 @@ class MemoryCdn:
         if certificate is None:
             return Served(address, remote_id, valid=True)
         return Served(address, certificate.fingerprint, valid=True, not_after=certificate.not_after)
+
+
+def _unknown(domain: str) -> TargetRejected:
+    return TargetRejected(
+        Text("{domain} is not a domain here", domain=domain), hint=Text("add it first")
+    )
+
+
+def _frozen(domain: str) -> TargetRejected:
+    return TargetRejected(Text("{domain} is frozen", domain=domain), hint=Text("unfreeze it"))
 
 
 def _merged(found: HttpsSettings, wish: HttpsWish) -> HttpsSettings:

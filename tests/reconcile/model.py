@@ -1,0 +1,139 @@
+"""A model world around the real engine: every door is an in-memory twin, time is virtual, and a run
+can be killed between any two calls that go through a door.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import Any
+
+from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Retirement
+from certferry.core.observed import TargetRules
+from certferry.core.plan import Plan
+from certferry.core.planner import Issuing
+from certferry.core.report import Event, LineageReport
+from certferry.ports.state import Lease
+from certferry.reconcile.doors import Doors
+from certferry.reconcile.lineage_run import LineageRun, plan_lineage
+from certferry.reconcile.observe import observe
+from certferry.testing.interruptions import Door, Killed, Life
+from certferry.testing.memory_dns import MemoryDns
+from certferry.testing.memory_issuer import MemoryIssuer
+from certferry.testing.memory_state import MemoryState
+from certferry.testing.memory_target import MemoryCdn
+
+START = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
+TTL = timedelta(seconds=60)
+MOST_VISITS = 400
+IMMORTAL = 1_000_000
+"""More calls than any run makes."""
+
+
+class ModelWorld:
+    """One lineage, one CDN account, one zone, and a clock that only the test moves."""
+
+    def __init__(
+        self,
+        *,
+        processing: timedelta = timedelta(minutes=10),
+        lags: tuple[timedelta, ...] = (timedelta(0), timedelta(minutes=3)),
+        lifetime: timedelta = timedelta(days=90),
+        rules: TargetRules | None = None,
+    ) -> None:
+        self.clock = START
+        self.alive: set[str] = set()
+        self.state = MemoryState(self.alive.__contains__)
+        self.dns = MemoryDns(["example.com"])
+        self.issuer = MemoryIssuer(self.state, self.now, lifetime=lifetime)
+        self.cdn = MemoryCdn(self.now, processing=processing, lags=lags, rules=rules)
+        self.events: list[Event] = []
+        self.calls = 0
+        self._runs = 0
+
+    def now(self) -> datetime:
+        """The virtual moment."""
+        return self.clock
+
+    def pass_time(self, duration: timedelta) -> None:
+        """Let time pass between two runs."""
+        self.clock += duration
+
+    def wish(
+        self,
+        *domains: str,
+        names: tuple[str, ...] = ("img.example.com", "*.img.example.com"),
+        https: HttpsWish | None = None,
+        retire: Retirement = Retirement.SUPERSEDED,
+    ) -> DesiredCertificate:
+        """Ask for one certificate, served at these domains, or at all it covers."""
+        deployment = DesiredDeployment(
+            "qiniu", domains or None, https=https or HttpsWish(), retire=retire
+        )
+        return DesiredCertificate("img", names, "dnspod", deployments=(deployment,))
+
+    def run(
+        self, wish: DesiredCertificate, *, kill_after: int = IMMORTAL, renew: bool = False
+    ) -> LineageReport | None:
+        """Run to the end, passing the time it waits for; `None` when the process was killed, as
+        it is after so many calls through doors.
+        """
+        self._runs += 1
+        process = f"run {self._runs}"
+        self.alive.add(process)
+        life = Life(kill_after)
+        try:
+            run = LineageRun(wish, self.doors(process, life), renew=renew)
+            self.visit_to_the_end(run)
+            return run.report()
+        except Killed:
+            return None
+        finally:
+            self.alive.discard(process)
+            self.calls = kill_after - life.left
+
+    def visit_to_the_end(self, run: LineageRun) -> None:
+        """Visit until nothing waits."""
+        for _ in range(MOST_VISITS):
+            waiting = run.visit()
+            if waiting is None:
+                return
+            self.clock = max(self.clock, waiting.until)
+        raise AssertionError("it waits for ever")
+
+    def doors(self, process: str, life: Life | None = None) -> Doors:
+        """The doors as one process sees them."""
+        fate = life or Life(IMMORTAL)
+        state: Any = Door(self.state.seen_by(process), fate)
+
+        dns: Any = Door(self.dns, fate)
+        cdn: Any = Door(self.cdn, fate)
+
+        @contextmanager
+        def lease(lineage: str) -> Iterator[Lease]:
+            held = state.acquire(lineage, TTL, self.now())
+            try:
+                yield held
+            finally:
+                state.release(held)
+
+        return Doors(
+            issuer=self.issuer.seen_by(state),
+            dns={"dnspod": dns},
+            targets={"qiniu": cdn},
+            probe=cdn,
+            state=state,
+            lease=lease,
+            now=self.now,
+            progress=self.events.append,
+            who="tester",
+        )
+
+    def challenge_values(self) -> list[str]:
+        """What is left of our challenges in DNS."""
+        return self.dns.values("_acme-challenge.img.example.com")
+
+    def plan(self, wish: DesiredCertificate, issuing: Issuing = Issuing.IF_DUE) -> Plan:
+        """Plan, without changing anything."""
+        return plan_lineage(wish, observe(wish, self.doors("planner")), self.clock, issuing)
