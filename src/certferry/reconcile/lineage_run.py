@@ -32,9 +32,15 @@ _log = logging.getLogger(__name__)
 def plan_lineage(
     desired: DesiredCertificate, observed: Observation, now: datetime, issuing: Issuing
 ) -> Plan:
-    """Plan one lineage and take out what safety refuses."""
-    plan = make_plan(desired, observed, now, issuing)
-    return without_refused(plan, desired, observed, now)
+    """Plan one lineage and take out what safety refuses.
+
+    A certificate that no place could take now is not issued: whoever corrects a key or a name
+    finds everything as it was, and the CA counts no order.
+    """
+    plan = without_refused(make_plan(desired, observed, now, issuing), desired, observed, now)
+    if plan.issue is not None and desired.deployments and not plan.rollouts:
+        return plan_lineage(desired, observed, now, Issuing.NEVER)
+    return plan
 
 
 class LineageRun:
