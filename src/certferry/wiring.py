@@ -83,9 +83,10 @@ class Session:
     @cached_property
     def reconciler(self) -> Reconciler:
         """The engine, over every account that the certificates name."""
+        # First: with a mistake in the settings, not even an empty state is made.
+        dns, targets = self._accounts()
         keeper = LeaseKeeper(self.state, _now)
         self._resources.callback(keeper.close)
-        dns, targets = self._accounts()
         doors = Doors(
             issuer=_LateIssuer(self._issuer),
             dns=dns,
