@@ -1,0 +1,54 @@
+"""A world that the tests of a module share, and a machine in it for each test."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from certferry.sandbox.world import Pace, World
+from tests.acceptance.footprint import challenges
+from tests.acceptance.host import Host, certificate
+
+PACE = Pace(nameserver_lags=(0.0, 0.0))
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def shared_world() -> Iterator[World]:
+    """A world in which nothing is slower than it must be, and no request is made twice."""
+    with World(pace=PACE, nonce_reject=0) as started:
+        yield started
+
+
+@pytest.fixture
+def world(shared_world: World) -> Iterator[World]:
+    """The shared world, in order before and after; no test leaves a challenge record in it."""
+    yield shared_world
+    for service in (shared_world.qiniu.api, shared_world.qiniu.fusion, shared_world.dnspod):
+        service.faults.clear()
+    for server in (shared_world.dns.resolver, *shared_world.dns.servers):
+        server.recover()
+    assert [] == challenges(shared_world)
+
+
+@pytest.fixture
+def new_name() -> Callable[[], str]:
+    """Gives a name that nobody has used in the shared world."""
+    return lambda: f"n{next(_numbers)}.example.com"
+
+
+@pytest.fixture
+def name(new_name: Callable[[], str], world: World) -> str:
+    """A domain on the CDN, without HTTPS."""
+    fresh = new_name()
+    world.add_http_domain(fresh)
+    return fresh
+
+
+@pytest.fixture
+def host(world: World, tmp_path: Path, name: str) -> Host:
+    """A machine that is to get a certificate for the domain, and has done nothing yet."""
+    return Host(world, tmp_path, certificate(name))

@@ -1,0 +1,50 @@
+"""What has been asked of a world, and what has been left in it, as the world itself tells."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Self
+
+from certferry.sandbox.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """Counts up to a moment; the difference of two is what happened in between."""
+
+    qiniu_requests: int = 0
+    qiniu_writes: int = 0
+    qiniu_uploads: int = 0
+    dnspod_requests: int = 0
+    dnspod_writes: int = 0
+    ca_requests: int = 0
+    orders: int = 0
+    certificates: int = 0
+    challenges: int = 0
+
+    @classmethod
+    def of(cls, world: World) -> Self:
+        """Read everything off the stand-ins' journals, the zones, and the CA's log."""
+        log = world.pebble.log
+        return cls(
+            qiniu_requests=len(world.qiniu.requests()),
+            qiniu_writes=len(world.qiniu.writes()),
+            qiniu_uploads=len(world.qiniu.requests("POST /sslcert")),
+            dnspod_requests=len(world.dnspod.calls()),
+            dnspod_writes=len(world.dnspod.writes()),
+            ca_requests=log.count("-> calling handler()"),
+            orders=log.count("POST /order-plz "),
+            certificates=log.count("Issued certificate serial "),
+            challenges=len(challenges(world)),
+        )
+
+    def __sub__(self, earlier: Footprint) -> Footprint:
+        pairs = zip(dataclasses.astuple(self), dataclasses.astuple(earlier), strict=True)
+        return Footprint(*(now - then for now, then in pairs))
+
+
+def challenges(world: World) -> list[str]:
+    """Give the names at which challenge values are left in DNS."""
+    records = world.zones.records(rtype="TXT")
+    return [record.name for record in records if record.name.startswith("_acme-challenge.")]

@@ -1,0 +1,141 @@
+"""A machine in a world: its configuration, its state, and the command, run there as a process."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from certferry.adapters.state import sqlite
+from certferry.ports.state import StateStore
+from certferry.sandbox.world import World
+
+LONGEST_RUN = 60  # seconds
+
+_COMPLAINT = re.compile(r"error: (?P<error>.+)\n\n?hint: (?P<hint>.+)\n", re.DOTALL)
+_LABEL = re.compile(r"^\s*(error|hint): ", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """The one error that a quiet run told, and its hint, each on one line."""
+
+    error: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a run of the command ended, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def complaint(self) -> Complaint:
+        """What a run with `-q` complained of: it must have said this once, and nothing else."""
+        told = _COMPLAINT.fullmatch(self.err)
+        assert told is not None, self
+        assert ["error", "hint"] == _LABEL.findall(self.err), self
+        assert "" == self.out, self
+        return Complaint(_on_one_line(told["error"]), _on_one_line(told["hint"]))
+
+
+def certificate(
+    *names: str, name: str | None = None, domains: Sequence[str] = (), to: str | None = "qiniu"
+) -> str:
+    """Give the tables of a certificate; it is deployed to its own names if no others are named."""
+    served = domains or names
+    lines = ["", "[[certificates]]", f'name = "{name or names[0]}"', 'dns = "dnspod"']
+    lines += [f"names = [{_quoted(names)}]"]
+    if to is not None:
+        lines += ["[[certificates.deploy]]", f'to = "{to}"', f"domains = [{_quoted(served)}]"]
+    return "\n".join(lines) + "\n"
+
+
+class Host:
+    """One machine; what the world holds is said apart from it."""
+
+    def __init__(self, world: World, directory: Path, certificates: str) -> None:
+        self.world = world
+        self.directory = directory
+        self.config = world.write_files(directory, certificates)
+        # Two requests per second are manners towards DNSPod; nobody needs them here.
+        self.rewrite("[accounts.dnspod]", "[accounts.dnspod]\nrequests_per_second = 50")
+        self.rewrite(f"sqlite:///{directory / 'state.db'}", f"sqlite:///{self.state}")
+
+    @property
+    def state(self) -> Path:
+        """Where the state lies; its key lies beside it."""
+        return self.directory / "state" / "state.db"
+
+    @property
+    def key_file(self) -> Path:
+        """Where the key of the state lies."""
+        return self.state.with_name("secret.key")
+
+    def rewrite(self, old: str, new: str) -> None:
+        """Write something else in the configuration's first place of `old`."""
+        text = self.config.read_text()
+        assert old in text
+        self.config.write_text(text.replace(old, new, 1))
+
+    def run(self, *arguments: str, wrapped_in: Sequence[str] = (), **environ: str) -> Run:
+        """Run the command to its end."""
+        with self.begin(*arguments, wrapped_in=wrapped_in, **environ) as process:
+            out, err = process.communicate(timeout=LONGEST_RUN)
+        return Run(process.returncode, out, err)
+
+    @contextmanager
+    def begin(
+        self, *arguments: str, wrapped_in: Sequence[str] = (), **environ: str
+    ) -> Iterator[subprocess.Popen[str]]:
+        """Run the command beside a `with` block; at the block's end it is over, whatever it does.
+
+        An empty variable is left out of the command's environment.
+        """
+        command = [*wrapped_in, sys.executable, "-m", "certferry", "--config", str(self.config)]
+        variables = {**os.environ, **self.world.environment, **environ}
+        process = subprocess.Popen(
+            [*command, *arguments],
+            env={name: value for name, value in variables.items() if value},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+            for stream in (process.stdout, process.stderr):
+                assert stream is not None
+                stream.close()
+
+    @contextmanager
+    def remembering(self) -> Iterator[StateStore]:
+        """Open what the host remembers, for a `with` block."""
+        with closing(sqlite.connect(self.state, self.key_file)) as store:
+            yield store
+
+    def fingerprints(self, lineage: str) -> list[str]:
+        """Give the certificates that the host has had for a lineage, newest first."""
+        if not self.state.exists():
+            return []
+        with self.remembering() as store:
+            return [version.certificate.fingerprint for version in store.versions(lineage)]
+
+
+def _quoted(words: Sequence[str]) -> str:
+    return ", ".join(f'"{word}"' for word in words)
+
+
+def _on_one_line(words: str) -> str:
+    return " ".join(words.split())
