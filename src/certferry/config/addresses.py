@@ -38,10 +38,6 @@ class ServerAddress:
     host: str
     port: int = DNS_PORT
 
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
-
 
 def server_address(value: object) -> ServerAddress:
     """Take `address`, `address:port` or `[IPv6]:port`.

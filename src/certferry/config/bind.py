@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from enum import StrEnum
 from types import MappingProxyType, NoneType
-from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_type_hints
+from typing import Any, ClassVar, Protocol, TypeVar, get_args, get_type_hints
 
 from certferry.config.addresses import https_url
 from certferry.config.check import secret_reference
@@ -42,10 +42,14 @@ from certferry.config.values import (
 from certferry.core.secret import Secret
 from certferry.text import Text
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
-T = TypeVar("T", bound="DataclassInstance")
+class Dataclass(Protocol):
+    """An instance of any class that is marked as a dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
+T = TypeVar("T", bound=Dataclass)
 
 Resolve = Callable[[SecretReference], Secret]
 """Gives the secret that a reference leads to; raises `ConfigError`. See `secrets.Secrets`."""

@@ -110,7 +110,7 @@ def _syntax_finding(path: Path, text: str, message: str) -> Finding:
     found = _TOML_PLACE.search(message)
     said = message[: found.start()] if found else message
     if found is None or found[1] is None:
-        line, problem = text.count("\n") + 1, Text("is not TOML: {problem}", problem=said)
+        line, problem = text.rstrip().count("\n") + 1, Text("is not TOML: {problem}", problem=said)
     else:
         line = int(found[1])
         problem = Text("is not TOML at column {column}: {problem}", column=found[2], problem=said)

@@ -65,7 +65,8 @@ class Table:
 
     def tables(self, key: str) -> Iterator[Table]:
         """Give the tables under `[[key]]`, in order; what is not one is reported."""
-        items = self.take(key, _tables_under(key), [])
+        header = self.place.below(key, 0).title
+        items = self.take(key, _tables_under(header), [])
         for number, values in enumerate(items):
             yield Table(values, self.place.below(key, number), self._findings)
 
@@ -126,10 +127,10 @@ def _a_table(value: object) -> Mapping[str, object]:
     return value
 
 
-def _tables_under(key: str) -> Read[list[Mapping[str, object]]]:
+def _tables_under(header: str) -> Read[list[Mapping[str, object]]]:
     def read(value: object) -> list[Mapping[str, object]]:
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-            raise ConfigError(Text("must be tables, each under its own [[…{key}]]", key=key))
+            raise ConfigError(Text("must be tables, each under its own {header}", header=header))
         return value
 
     return read

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import date, time, timedelta
 from typing import TypeVar
 
-from certferry.config.findings import instead_of, nearest
+from certferry.config.findings import nearest
 from certferry.errors import ConfigError
 from certferry.text import Text
 
@@ -122,8 +122,7 @@ def flag_or_keep(value: object) -> bool | None:
 
 
 def _not_one_of(written: str, words: Sequence[str]) -> Text:
-    if nearest(written, words) is None:
+    meant = nearest(written, words)
+    if meant is None:
         return Text("must be one of {words}", words=list(words))
-    return Text(
-        "must be one of {words}; {meant}", words=list(words), meant=instead_of(written, words)
-    )
+    return Text("must be one of {words}; did you mean {word}?", words=list(words), word=meant)

@@ -1,0 +1,49 @@
+"""A directory to write a configuration in, and the lines of a refusal."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from certferry.config.load import load
+from certferry.config.model import Settings
+from certferry.errors import ConfigError
+
+FILE = Path("certferry.toml")
+
+Load = Callable[..., Settings]
+Refusal = Callable[..., list[str]]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give an empty current directory, so that messages name files as short as operators do."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def loaded(folder: Path) -> Load:
+    """Write a configuration and load it. Other keywords are environment variables."""
+
+    def write_and_load(text: str, *, mode: int = 0o600, **environ: str) -> Settings:
+        FILE.write_text(text, encoding="utf-8")
+        FILE.chmod(mode)
+        return load(FILE, {**os.environ, **environ})
+
+    return write_and_load
+
+
+@pytest.fixture
+def refusal(loaded: Load) -> Refusal:
+    """Write a configuration that is refused; give the message, line by line."""
+
+    def lines(text: str, *, mode: int = 0o600, **environ: str) -> list[str]:
+        with pytest.raises(ConfigError) as caught:
+            loaded(text, mode=mode, **environ)
+        return str(caught.value.message).splitlines()
+
+    return lines

@@ -1,0 +1,320 @@
+"""From files and environments to settings."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from certferry.config.addresses import ServerAddress
+from certferry.config.load import default_directory, from_environment, load
+from certferry.core.certificate import KeyType
+from certferry.core.desired import (
+    DesiredCertificate,
+    DesiredDeployment,
+    HttpsWish,
+    Kind,
+    Retirement,
+)
+from certferry.core.secret import Secret
+from certferry.errors import ConfigError
+from tests.config.conftest import FILE, Load
+
+WHOLE = """\
+env_files = ["cdn.env"]
+
+[state]
+url = "sqlite:////var/lib/certferry/state.db"
+key_file = "~/secret.key"
+
+[acme]
+directory = "letsencrypt-staging"
+email = "ops@example.com"
+ca_bundle = "ca.pem"
+profile = "classic"
+key_type = "ec384"
+eab_kid = "kid-1"
+eab_hmac_key = "env:EAB"
+
+[dns]
+resolvers = ["223.5.5.5", "127.0.0.1:5353"]
+propagation_timeout = 120
+port = 5353
+
+[verify]
+resolvers = ["[2001:db8::1]:5353", "2001:DB8::2"]
+port = 8443
+ca_bundle = "ca.pem"
+timeout = 1800.5
+
+[accounts.qiniu]
+access_key = "env:QINIU_ACCESS_KEY"
+secret_key = "env:QINIU_SECRET_KEY"
+
+[accounts.zone]
+type = "dnspod"
+id = "env:DP_Id"
+
+[[certificates]]
+name = "img"
+names = ["Img.Example.com", "*.img.example.com.", "img.example.com", "Bücher.example.com"]
+dns = "zone"
+key_type = "rsa2048"
+
+[[certificates.deploy]]
+to = "qiniu"
+domains = ["img.example.com", ".img.example.com"]
+kind = "cdn"
+force_https = true
+http2 = false
+tls_versions = ["TLSv1.2", "TLSv1.3"]
+retire = "never"
+
+[[certificates.deploy]]
+to = "qiniu"
+domains = "auto"
+force_https = "keep"
+http2 = "keep"
+tls_versions = "keep"
+
+[[certificates]]
+names = ["*.example.org"]
+dns = "zone"
+"""
+
+
+def test_every_setting_is_read(loaded: Load, folder: Path, clean_environment: Path) -> None:
+    """What the file says is what the settings are: names in one spelling, paths absolute."""
+    (folder / "ca.pem").touch()
+    (folder / "cdn.env").write_text("EAB=hmac\n")
+    (folder / "cdn.env").chmod(0o600)
+
+    settings = loaded(WHOLE)
+
+    assert FILE == settings.path
+    assert Path("/var/lib/certferry/state.db") == settings.state.path
+    assert clean_environment / "secret.key" == settings.state.key_file
+    acme = settings.acme
+    assert "https://acme-staging-v02.api.letsencrypt.org/directory" == acme.directory
+    assert ("ops@example.com", "classic", "kid-1") == (acme.email, acme.profile, acme.eab_kid)
+    assert (folder / "ca.pem", KeyType.EC384) == (acme.ca_bundle, acme.key_type)
+    assert acme.eab_hmac_key is not None
+    assert Secret("hmac") == settings.secrets.resolve(acme.eab_hmac_key)
+    local = ServerAddress("127.0.0.1", 5353)
+    assert (ServerAddress("223.5.5.5", 53), local) == settings.dns.resolvers
+    assert (timedelta(minutes=2), 5353) == (settings.dns.propagation_timeout, settings.dns.port)
+    verify = settings.verify
+    v6 = (ServerAddress("2001:db8::1", 5353), ServerAddress("2001:db8::2", 53))
+    assert v6 == verify.resolvers
+    assert (8443, folder / "ca.pem") == (verify.port, verify.ca_bundle)
+    assert timedelta(seconds=1800.5) == verify.timeout
+
+
+def test_certificates_become_wishes(loaded: Load, folder: Path) -> None:
+    """A certificate's table is a `DesiredCertificate`, with what it leaves open at its default."""
+    (folder / "ca.pem").touch()
+    (folder / "cdn.env").touch(0o600)
+
+    assert (
+        DesiredCertificate(
+            lineage="img",
+            names=("img.example.com", "*.img.example.com", "xn--bcher-kva.example.com"),
+            dns="zone",
+            key_type=KeyType.RSA2048,
+            deployments=(
+                DesiredDeployment(
+                    target="qiniu",
+                    domains=("img.example.com", "*.img.example.com"),
+                    kind=Kind.CDN,
+                    https=HttpsWish(
+                        force_https=True, http2=False, tls_versions=("TLSv1.2", "TLSv1.3")
+                    ),
+                    retire=Retirement.NEVER,
+                ),
+                DesiredDeployment(target="qiniu"),
+            ),
+        ),
+        DesiredCertificate(
+            lineage="*.example.org", names=("*.example.org",), dns="zone", key_type=KeyType.EC384
+        ),
+    ) == loaded(WHOLE).certificates
+
+
+def test_accounts_stay_as_they_are_written(loaded: Load, folder: Path) -> None:
+    """An account has its label, its type (by default the label) and its raw values."""
+    (folder / "ca.pem").touch()
+    (folder / "cdn.env").touch(0o600)
+
+    accounts = loaded(WHOLE).accounts
+
+    assert ["qiniu", "zone"] == list(accounts)
+    assert ["qiniu", "dnspod"] == [account.type for account in accounts.values()]
+    assert {"id": "env:DP_Id"} == accounts["zone"].values
+    assert WHOLE.splitlines().index("[accounts.zone]") + 1 == accounts["zone"].place.line
+
+
+def test_settings_know_where_each_lineage_is_declared(loaded: Load, folder: Path) -> None:
+    """What the wiring finds out about a deployment can still be told with its line."""
+    (folder / "ca.pem").touch()
+    (folder / "cdn.env").touch(0o600)
+    line = WHOLE.splitlines().index('to = "qiniu"') + 1
+
+    place = loaded(WHOLE).places["img"].below("deploy", 0)
+
+    assert (line, "[[certificates.deploy]]") == (
+        place.document.line((*place.keys, "to")),
+        place.title,
+    )
+
+
+def test_an_empty_file_is_all_defaults(loaded: Load, clean_environment: Path) -> None:
+    """Nothing has to be written that has a sensible default."""
+    settings = loaded("")
+
+    home = clean_environment / ".local" / "share" / "certferry"
+    assert (home / "state.db", home / "secret.key") == (
+        settings.state.path,
+        settings.state.key_file,
+    )
+    assert "https://acme-v02.api.letsencrypt.org/directory" == settings.acme.directory
+    assert KeyType.EC256 == settings.acme.key_type
+    assert (settings.acme.email, settings.acme.eab_hmac_key) == (None, None)
+    assert ((), timedelta(minutes=5), 53) == (
+        settings.dns.resolvers,
+        settings.dns.propagation_timeout,
+        settings.dns.port,
+    )
+    assert ((), 443, None, timedelta(hours=1)) == (
+        settings.verify.resolvers,
+        settings.verify.port,
+        settings.verify.ca_bundle,
+        settings.verify.timeout,
+    )
+    assert ({}, ()) == (dict(settings.accounts), settings.certificates)
+
+
+def test_the_edges_are_asked_of_the_same_resolvers(loaded: Load) -> None:
+    """`[verify].resolvers` are those of `[dns]`, unless it has its own."""
+    shared = loaded('[dns]\nresolvers = ["223.5.5.5"]')
+    own = loaded('[dns]\nresolvers = ["223.5.5.5"]\n[verify]\nresolvers = ["1.1.1.1"]')
+
+    assert (ServerAddress("223.5.5.5"),) == shared.verify.resolvers
+    assert (ServerAddress("1.1.1.1"),) == own.verify.resolvers
+
+
+@pytest.mark.parametrize(
+    ("written", "url"),
+    [
+        ("letsencrypt", "https://acme-v02.api.letsencrypt.org/directory"),
+        ("letsencrypt-staging", "https://acme-staging-v02.api.letsencrypt.org/directory"),
+        ("zerossl", "https://acme.zerossl.com/v2/DV90"),
+        ("google", "https://dv.acme-v02.api.pki.goog/directory"),
+        ("https://ca.example.com:14000/dir", "https://ca.example.com:14000/dir"),
+        ("http://127.0.0.1:14000/dir", "http://127.0.0.1:14000/dir"),
+        ("http://[::1]:14000/dir", "http://[::1]:14000/dir"),
+        ("http://localhost:14000/dir", "http://localhost:14000/dir"),
+    ],
+)
+def test_a_directory_has_a_name_or_a_url(loaded: Load, written: str, url: str) -> None:
+    """Well-known directories go by name; http is accepted on this machine only."""
+    assert url == loaded(f'[acme]\ndirectory = "{written}"').acme.directory
+
+
+def test_paths_are_relative_to_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean_environment: Path
+) -> None:
+    """It does not matter from where certferry is started."""
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "ca.pem").touch()
+    file = tmp_path / "etc" / "settings.toml"
+    file.write_text('[state]\nurl = "sqlite:///state.db"\n[acme]\nca_bundle = "ca.pem"')
+    monkeypatch.chdir(clean_environment)
+
+    settings = load(file, os.environ)
+
+    assert tmp_path / "etc" / "state.db" == settings.state.path
+    assert tmp_path / "etc" / "secret.key" == settings.state.key_file
+    assert tmp_path / "etc" / "ca.pem" == settings.acme.ca_bundle
+
+
+@pytest.mark.parametrize(
+    ("environ", "user", "directory"),
+    [
+        ({"XDG_DATA_HOME": "/data", "HOME": "/homes/u"}, 1000, "/data/certferry"),
+        ({"XDG_DATA_HOME": "/data", "HOME": "/root"}, 0, "/data/certferry"),
+        ({"HOME": "/homes/u"}, 1000, "/homes/u/.local/share/certferry"),
+        ({"HOME": "/root"}, 0, "/var/lib/certferry"),
+    ],
+)
+def test_state_lies_with_the_user_or_the_system(
+    environ: dict[str, str], user: int, directory: str
+) -> None:
+    """Root's state is the system's, everybody else's their own, unless the environment says."""
+    assert Path(directory) == default_directory(environ, user)
+
+
+KEYS = {
+    "DP_Id": "12345",
+    "DP_Key": "token",
+    "QINIU_ACCESS_KEY": "access",
+    "QINIU_SECRET_KEY": "secret",
+}
+
+
+def test_no_file_is_needed_for_the_main_job() -> None:
+    """Names and four variables are one lineage, proven at DNSPod and served by Qiniu."""
+    settings = from_environment(["img.example.com", "*.img.example.com"], KEYS)
+
+    assert settings.path is None
+    assert (
+        DesiredCertificate(
+            lineage="img.example.com",
+            names=("img.example.com", "*.img.example.com"),
+            dns="dnspod",
+            deployments=(DesiredDeployment(target="qiniu"),),
+        ),
+    ) == settings.certificates
+    assert {"id": "env:DP_Id", "token": "env:DP_Key"} == settings.accounts["dnspod"].values
+    assert {
+        "access_key": "env:QINIU_ACCESS_KEY",
+        "secret_key": "env:QINIU_SECRET_KEY",
+    } == settings.accounts["qiniu"].values
+
+
+def test_the_short_names_of_the_keys_are_known_too() -> None:
+    """`QINIU_AK` and `QINIU_SK` stand in for the long names."""
+    environ = {"DP_Id": "1", "DP_Key": "2", "QINIU_AK": "3", "QINIU_SK": "4"}
+
+    values = from_environment(["img.example.com"], environ).accounts["qiniu"].values
+
+    assert {"access_key": "env:QINIU_AK", "secret_key": "env:QINIU_SK"} == values
+
+
+def test_missing_variables_are_all_named_at_once() -> None:
+    """Somebody who sets what is asked for is asked nothing more."""
+    with pytest.raises(ConfigError) as caught:
+        from_environment(["img.example.com", "localhost"], {"DP_Id": "12345", "DP_Key": ""})
+
+    assert [
+        "DP_Key: not set: the DNSPod API token itself",
+        "QINIU_ACCESS_KEY / QINIU_AK: not set: the access key (AK) of the Qiniu account",
+        "QINIU_SECRET_KEY / QINIU_SK: not set: the secret key (SK) of the Qiniu account",
+        (
+            "names: 'localhost' is not a domain name; write it like img.example.com or"
+            " *.example.com, without https:// or a path"
+        ),
+    ] == str(caught.value.message).splitlines()
+    assert "environment" in str(caught.value.hint)
+
+
+def test_settings_print_no_secret(loaded: Load) -> None:
+    """Neither literals in the file nor the environment appear when settings are shown."""
+    settings = loaded(
+        '[acme]\neab_kid = "kid"\neab_hmac_key = "LITERAL-1"\n[accounts.qiniu]\nkey = "LITERAL-2"',
+        SOME_KEY="LITERAL-3",
+    )
+
+    assert "LITERAL" not in repr(settings)
+    assert "LITERAL" not in repr(settings.accounts["qiniu"].place.document)

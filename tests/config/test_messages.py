@@ -1,0 +1,466 @@
+"""What an operator reads about a wrong configuration: transcripts, one kind of mistake each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.config.findings import Finding, config_error, instead_of, joined, nearest
+from certferry.errors import ConfigError
+from certferry.text import Text
+from tests.config.conftest import Load, Refusal
+
+ACCOUNTS = """\
+[accounts.qiniu]
+[accounts.dnspod]
+"""
+
+MANY = """\
+env_file = ["/etc/ssl/.cdn-env"]
+
+[state]
+url = "postgresql://ferry:HUNTER2@db/certs"
+
+[acme]
+directory = "letsencript"
+key_type = "ec265"
+email = 3
+eab_kid = "kid"
+fallback = ["zerossl"]
+
+[dns]
+resolvers = ["223.5.5.5", "dns.google",
+  "1.1.1.1:99999"]
+propagation_timeout = nan
+
+[verfy]
+port = 443
+
+[accounts]
+qiniu = { acess_key = "HUNTER2" }
+mail = 3
+
+[[certificates]]
+names = ["a.example.com", "https://b.example.com/", "*.example.com"]
+dns = "dnspod"
+[[certificates.deploy]]
+to = "files"
+directory = "/opt/ssl"
+reload = "systemctl reload nginx"
+[[certificates.deploy]]
+to = "qinu"
+kind = "kodo"
+retire = "all-unused"
+tls_versions = ["TLSv1.2", "tlsv1.3"]
+force_https = "yes"
+
+[[certificates]]
+name = "a.example.com"
+fullchain = "/opt/ssl/fullchain.pem"
+privkey = "/opt/ssl/privkey.pem"
+"""
+
+
+def test_every_mistake_is_told_at_once(refusal: Refusal) -> None:
+    """One run finds all of them, in the order of the file, each with line, table and key."""
+    assert [
+        "certferry.toml:1: env_file: unknown key; did you mean env_files?",
+        (
+            "certferry.toml:4: [state] url: PostgreSQL is not supported by this version;"
+            " write sqlite:///state.db"
+        ),
+        "certferry.toml:6: [acme] eab_hmac_key: missing: it goes together with eab_kid",
+        (
+            "certferry.toml:7: [acme] directory: must be an https URL or one of letsencrypt,"
+            " letsencrypt-staging, zerossl, google; did you mean letsencrypt?"
+        ),
+        (
+            "certferry.toml:8: [acme] key_type: must be one of ec256, ec384, rsa2048, rsa3072,"
+            " rsa4096; did you mean ec256?"
+        ),
+        "certferry.toml:9: [acme] email: must be a string, and is a number",
+        "certferry.toml:11: [acme] fallback: not supported by this version",
+        (
+            "certferry.toml:14: [dns] resolvers: 'dns.google' is not the address of a name server;"
+            " write 192.0.2.1, 192.0.2.1:5353 or [2001:db8::1]:5353"
+        ),
+        (
+            "certferry.toml:15: [dns] resolvers: '1.1.1.1:99999' is not the address of a name"
+            " server; write 192.0.2.1, 192.0.2.1:5353 or [2001:db8::1]:5353"
+        ),
+        (
+            "certferry.toml:16: [dns] propagation_timeout: must be a number of seconds above 0,"
+            " at most 315360000"
+        ),
+        "certferry.toml:18: verfy: unknown key; did you mean verify?",
+        "certferry.toml:23: [accounts] mail: must be a table, and is a number",
+        (
+            "certferry.toml:26: [[certificates]] names: 'https://b.example.com/' is not a domain"
+            " name; write it like img.example.com or *.example.com, without https:// or a path"
+        ),
+        "certferry.toml:27: [[certificates]] dns: there is no account dnspod; declared are qiniu",
+        'certferry.toml:29: [[certificates.deploy]] to: "files" is not supported by this version',
+        (
+            "certferry.toml:33: [[certificates.deploy]] to: there is no account qinu; did you mean"
+            " qiniu? declared are qiniu"
+        ),
+        'certferry.toml:34: [[certificates.deploy]] kind: "kodo" is not supported by this version',
+        (
+            'certferry.toml:35: [[certificates.deploy]] retire: "all-unused" is not supported by'
+            " this version"
+        ),
+        (
+            "certferry.toml:36: [[certificates.deploy]] tls_versions: must be one of TLSv1.0,"
+            " TLSv1.1, TLSv1.2, TLSv1.3; did you mean TLSv1.3?"
+        ),
+        'certferry.toml:37: [[certificates.deploy]] force_https: must be "keep", true or false',
+        (
+            "certferry.toml:40: [[certificates]] name: a.example.com is declared already, at line"
+            " 25; give one of them another `name`"
+        ),
+        "certferry.toml:41: [[certificates]] fullchain: not supported by this version",
+        "certferry.toml:42: [[certificates]] privkey: not supported by this version",
+    ] == refusal(MANY)
+
+
+def test_the_hint_leads_to_the_reference(loaded: Load) -> None:
+    """All findings are one `ConfigError`, and its hint says where settings are described."""
+    with pytest.raises(ConfigError) as caught:
+        loaded(MANY)
+
+    assert "every setting is described under “Configuration” in the README" == str(
+        caught.value.hint
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("env_files = 'x'", "env_files: must be a list, and is a string"),
+        ("env_files = [1]", "env_files: must be a string, and is a number"),
+        ("certificates = 1", "certificates: must be tables, each under its own [[certificates]]"),
+        ("[certificates]", "certificates: must be tables, each under its own [[certificates]]"),
+        ("acme = true", "acme: must be a table, and is true or false"),
+        ("acme.email = 2026-01-01", "[acme] email: must be a string, and is a date or time"),
+        ("acme.email = []", "[acme] email: must be a string, and is a list"),
+        ("acme.email = {}", "[acme] email: must be a string, and is a table"),
+        ("acme.email = ' '", "[acme] email: is empty"),
+        ("acme.email = 'ops'", "[acme] email: must be an address such as ops@example.com"),
+        (
+            "acme.email = 'mailto:o@x.cn'",
+            "[acme] email: must be an address such as ops@example.com",
+        ),
+        (
+            'acme.profile = "a\\u0000"',
+            "[acme] profile: contains a character that cannot be printed",
+        ),
+        ("acme.eab_kid = 'x'\nacme.eab_hmac_key = 3", "[acme] eab_hmac_key: must be a string, and"),
+        (
+            "acme.eab_hmac_key = 'HUNTER2'",
+            "[acme] eab_kid: missing: it goes together with eab_hmac",
+        ),
+        ("acme.preferred_chain = 'x'", "[acme] preferred_chain: not supported by this version"),
+        ("acme.emial = 'x'", "[acme] emial: unknown key; did you mean email?"),
+        ("acme.'ca-bundle' = 'x'", "[acme] ca-bundle: unknown key; did you mean ca_bundle?"),
+        ("dns.ttl = 1", "[dns] ttl: unknown key; known are resolvers, propagation_timeout, port"),
+        ("dns.port = 0", "[dns] port: must be a port, from 1 to 65535"),
+        ("dns.port = 65536", "[dns] port: must be a port, from 1 to 65535"),
+        ("dns.port = 53.0", "[dns] port: must be a whole number, and is a number"),
+        ("dns.port = true", "[dns] port: must be a whole number, and is true or false"),
+        ("dns.propagation_timeout = 0", "[dns] propagation_timeout: must be a number of seconds"),
+        ("dns.propagation_timeout = inf", "[dns] propagation_timeout: must be a number of seconds"),
+        (
+            "dns.propagation_timeout = '1m'",
+            "[dns] propagation_timeout: must be a number, and is a s",
+        ),
+        (
+            "dns.resolvers = ['1.1.1.1:']",
+            "[dns] resolvers: '1.1.1.1:' is not the address of a name",
+        ),
+        ("dns.resolvers = ['[::1']", "[dns] resolvers: '[::1' is not the address of a name server"),
+        ("dns.resolvers = ['1.1.1.1:0']", "[dns] resolvers: '1.1.1.1:0' is not the address of a "),
+        ("verify.timeout = -1", "[verify] timeout: must be a number of seconds above 0, at most "),
+        (
+            "state.url = 'state.db'",
+            "[state] url: must be sqlite:/// and a path, such as sqlite:////",
+        ),
+        (
+            "state.url = 'sqlite:///'",
+            "[state] url: must be sqlite:/// and a path, such as sqlite:///",
+        ),
+        (
+            "state.url = 'mysql://u:HUNTER2@h/d'",
+            "[state] url: must be sqlite:/// and a path, such ",
+        ),
+        ("accounts.files.type = 'x'", "[accounts] files: this name is reserved; give the account "),
+        ("accounts.qiniu.type = 1", "[accounts.qiniu] type: must be a string, and is a number"),
+        ("accounts.'my qiniu'.type = ''", '[accounts."my qiniu"] type: is empty'),
+    ],
+)
+def test_a_wrong_setting_is_told_in_the_words_of_the_file(
+    refusal: Refusal, text: str, said: str
+) -> None:
+    """Each mistake has one line, which begins with its place."""
+    (line,) = refusal(text)
+
+    assert line.partition(": ")[2].startswith(said)
+    assert "HUNTER2" not in line
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://ca.example.com/dir",
+        "http://localhost.example.com/dir",
+        "http://128.0.0.1/dir",
+        "ftp://ca.example.com/dir",
+        "https://",
+        "https:///dir",
+        "https://ca.example.com:port/dir",
+        "https://[::1/dir",
+        "https://ca.example.com/with space",
+        "https://user:HUNTER2@ca.example.com/dir",
+    ],
+)
+def test_an_address_that_is_not_safe_or_not_one(refusal: Refusal, url: str) -> None:
+    """A directory is asked over https, without credentials in its address."""
+    (line,) = refusal(f'acme.directory = "{url}"')
+
+    assert line.startswith("certferry.toml:1: [acme] directory: must ")
+    assert "HUNTER2" not in line
+
+
+def certificate(body: str) -> str:
+    """Write a certificate with these settings, after two accounts."""
+    return f'{ACCOUNTS}[[certificates]]\nnames = ["a.example.com"]\ndns = "dnspod"\n{body}'
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("nmae = 'x'", "[[certificates]] nmae: unknown key; did you mean name?"),
+        ("name = 'a b'", "[[certificates]] name: must have no spaces or slashes, and not begin"),
+        ("name = '../x'", "[[certificates]] name: must have no spaces or slashes, and not begin"),
+        ("name = '-x'", "[[certificates]] name: must have no spaces or slashes, and not begin"),
+        (
+            "key_type = 'rsa1024'",
+            "[[certificates]] key_type: must be one of ec256, ec384, rsa2048,",
+        ),
+        ("key_type = 'x'", "[[certificates]] key_type: must be one of ec256, ec384, rsa2048, rsa"),
+        (
+            "deploy = 'qiniu'",
+            "[[certificates]] deploy: must be tables, each under its own [[certif",
+        ),
+        ("deploy = [{}]", "[[certificates.deploy]] to: missing: the account that serves the"),
+        (
+            "[[certificates.deploy]]\nto = 'qiniu'\ndirectory = 'x'",
+            "[[certificates.deploy]] directory: unknown key; ",
+        ),
+        (
+            "[[certificates.deploy]]\nto = 'command'",
+            '[[certificates.deploy]] to: "command" is not s',
+        ),
+        (
+            "[[certificates.deploy]]\nto = 'quniu'",
+            (
+                "[[certificates.deploy]] to: there is no account quniu; did you mean qiniu?"
+                " declared are dnspod, qiniu"
+            ),
+        ),
+        (
+            "[[certificates.deploy]]\nto = 'aliyun'",
+            "[[certificates.deploy]] to: there is no account aliyun; declared are dnspod, qiniu",
+        ),
+        (
+            "[[certificates.deploy]]\nto = 'qiniu'\nkind = 'pili'",
+            '[[certificates.deploy]] kind: "pili" is not supported by this version',
+        ),
+        (
+            "[[certificates.deploy]]\nto = 'qiniu'\nkind = 'dcdn'",
+            "[[certificates.deploy]] kind: must be one of auto, cdn, kodo, pili; did you mean cdn?",
+        ),
+        (
+            "[[certificates.deploy]]\nto = 'qiniu'\nretire = true",
+            "[[certificates.deploy]] retire: must be a string, and is true or false",
+        ),
+        (
+            "[[certificates.deploy]]\nto = 'qiniu'\ndomains = 'all'",
+            '[[certificates.deploy]] domains: must be "auto" or a list, and is a string',
+        ),
+        (
+            "[[certificates.deploy]]\nto = 'qiniu'\ndomains = []",
+            "[[certificates.deploy]] domains: is an empty list",
+        ),
+        (
+            "[[certificates.deploy]]\nto = 'qiniu'\ndomains = ['auto']",
+            "[[certificates.deploy]] domains: 'auto' is not a domain name; ",
+        ),
+        (
+            "[[certificates.deploy]]\nto = 'qiniu'\ntls_versions = 'TLSv1.2'",
+            '[[certificates.deploy]] tls_versions: must be "keep" or a list, and is a string',
+        ),
+        (
+            "[[certificates.deploy]]\nto = 'qiniu'\nhttp2 = 1",
+            '[[certificates.deploy]] http2: must be "keep", true or false',
+        ),
+        (
+            "[[certificates]]\nnames = ['A.example.com.']\ndns = 'dnspod'",
+            "[[certificates]] names: a.example.com is declared already, at line 3; ",
+        ),
+        (
+            "[[certificates]]\ndns = 'dnspod'",
+            "[[certificates]] names: missing: the names that the certificate is for",
+        ),
+        (
+            "[[certificates]]\nnames = []\ndns = 'dnspod'",
+            "[[certificates]] names: is an empty list",
+        ),
+        (
+            "[[certificates]]\nnames = 'b.example.com'\ndns = 'dnspod'",
+            "[[certificates]] names: must be a list, and is a string",
+        ),
+        (
+            "[[certificates]]\nnames = ['b.example.com']",
+            "[[certificates]] dns: missing: the account that writes the challenge records",
+        ),
+        (
+            "[[certificates]]\nfullchain = 'x'\ndns = 'dnspod'",
+            "[[certificates]] fullchain: not supp",
+        ),
+    ],
+)
+def test_a_wrong_wish_is_told_in_the_words_of_the_file(
+    refusal: Refusal, body: str, said: str
+) -> None:
+    """A mistake in a certificate or a deployment has one line, and nothing follows from it."""
+    (line,) = refusal(certificate(body))
+
+    assert line.partition(": ")[2].startswith(said)
+
+
+def test_a_name_in_a_long_list_is_found(refusal: Refusal) -> None:
+    """The line is the item's own, not the list's."""
+    names = "".join(f'  "n{number}.example.com",\n' for number in range(50))
+    text = f'[accounts.d]\n[[certificates]]\ndns = "d"\nnames = [\n{names}  "n 51",\n]'
+
+    (line,) = refusal(text)
+
+    assert line.startswith("certferry.toml:55: [[certificates]] names: 'n 51' is not a domain name")
+
+
+def test_more_names_than_an_order_can_have(refusal: Refusal, loaded: Load) -> None:
+    """A hundred names are a certificate, one more is a mistake; the same name twice counts once."""
+    names = [f'"n{number}.example.com"' for number in range(100)]
+    text = '[accounts.d]\n[[certificates]]\ndns = "d"\nnames = [{}]'
+
+    settings = loaded(text.format(", ".join([*names, names[0].upper()])))
+    (line,) = refusal(text.format(", ".join([*names, '"one.example.com"'])))
+
+    assert 100 == len(settings.certificates[0].names)
+    assert line.endswith("[[certificates]] names: 101 names; a certificate can have 100")
+
+
+def test_no_account_at_all(refusal: Refusal) -> None:
+    """Where nothing is declared there is nothing to list."""
+    (line,) = refusal('[[certificates]]\nnames = ["a.example.com"]\ndns = "dnspod"')
+
+    assert line.endswith("dns: there is no account dnspod; none is declared")
+
+
+def test_a_file_that_is_named_must_be_there(refusal: Refusal, folder: Path) -> None:
+    """A CA bundle is looked for before anything is asked of anybody."""
+    assert [
+        f"certferry.toml:1: [acme] ca_bundle: there is no file {folder}/no.pem",
+        f"certferry.toml:2: [verify] ca_bundle: there is no file {folder}",
+    ] == refusal('acme.ca_bundle = "no.pem"\nverify.ca_bundle = "."')
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o644])
+def test_a_secret_that_others_can_read(refusal: Refusal, loaded: Load, mode: int) -> None:
+    """A literal secret is refused where others can read the file; a reference is not."""
+    literal = 'acme.eab_kid = "kid"\nacme.eab_hmac_key = "HUNTER2"'
+
+    assert [
+        (
+            "certferry.toml:2: [acme] eab_hmac_key: a secret stands in a file that other users can"
+            " read; run: chmod 600 certferry.toml"
+        )
+    ] == refusal(literal, mode=mode)
+    assert loaded(literal, mode=0o600).acme.eab_hmac_key is not None
+    assert loaded(literal.replace("HUNTER2", "env:EAB"), mode=mode).acme.eab_hmac_key is not None
+
+
+def test_a_key_with_line_ends_stays_on_one_line(refusal: Refusal) -> None:
+    """Whatever a key is made of, a finding is one line."""
+    (line,) = refusal('"a\\nb" = 1')
+
+    assert "\\n" in line
+
+
+WORDS = ["env_files", "state", "acme", "tls_versions", "all-unused", "letsencrypt-staging"]
+
+
+@given(st.sampled_from(WORDS), st.data())
+def test_one_slip_of_the_finger_is_understood(word: str, data: st.DataObject) -> None:
+    """A letter too few, a letter doubled, two exchanged, or another case: the word is found."""
+    at = data.draw(st.integers(0, len(word) - 2))
+    slips = [
+        word[:at] + word[at + 1 :],
+        word[:at] + word[at] + word[at:],
+        word[:at] + word[at + 1] + word[at] + word[at + 2 :],
+        word.upper(),
+        word.replace("_", "-"),
+    ]
+
+    assert {word} == {nearest(slip, WORDS) for slip in slips}
+
+
+def test_nothing_is_suggested_that_is_not_alike() -> None:
+    """A wrong suggestion is worse than the list."""
+    assert nearest("port", ["email", "profile"]) is None
+    assert "known are email, profile" == str(instead_of("port", ["email", "profile"]))
+    assert "there are none" == str(instead_of("port", []))
+
+
+def test_findings_of_several_files_stay_together() -> None:
+    """The order is that of the lines within a file, and of the files as they were read."""
+    mine, other = Path("b.toml"), Path("a.env")
+    findings = [
+        Finding(mine, 9, "", "z", Text("third")),
+        Finding(other, 2, "", "", Text("fifth")),
+        Finding(mine, None, "", "", Text("first")),
+        Finding(other, 1, "", "y", Text("fourth")),
+        Finding(mine, 3, "[t]", "x", Text("second")),
+    ]
+
+    assert [
+        "b.toml: first",
+        "b.toml:3: [t] x: second",
+        "b.toml:9: z: third",
+        "a.env:1: y: fourth",
+        "a.env:2: fifth",
+    ] == str(config_error(findings).message).splitlines()
+
+
+def test_a_finding_without_a_place_is_its_problem() -> None:
+    """Nothing is put before a sentence that has no place."""
+    assert "wrong" == str(Finding(None, None, "", "", Text("wrong")).text)
+
+
+def test_errors_of_several_accounts_are_one() -> None:
+    """What each account has to say is told together, in any language."""
+    errors = [
+        config_error([Finding(None, None, "", "A", Text("one {n}", n=1))]),
+        config_error([Finding(None, None, "", "B", Text("two"))], hint=Text("other")),
+    ]
+
+    error = joined(errors)
+
+    assert ["A: one 1", "B: two"] == str(error.message).splitlines()
+    assert errors[0].hint == error.hint
+    assert "A: ONE 1\nB: TWO" == error.message.render(
+        lambda template: {"one {n}": "ONE {n}", "two": "TWO"}.get(template, template)
+    )
