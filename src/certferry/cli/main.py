@@ -36,7 +36,11 @@ _LEVELS = {
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
-    "--config", metavar="FILE", type=click.Path(path_type=Path), help="The configuration file."
+    "--config",
+    metavar="FILE",
+    # Whether it can be read is found out where it is read, and told in the same words everywhere.
+    type=click.Path(path_type=Path, readable=False),
+    help="The configuration file.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Tell on stderr what happens inside.")
 @click.option("-q", "--quiet", is_flag=True, help="Tell only what failed or was refused.")
