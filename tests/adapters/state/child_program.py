@@ -131,7 +131,7 @@ def _write_around(folder: Path, fill: Callable[[], None], make_room: Callable[[]
 
 def open_as_somebody_else(folder: Path) -> None:
     """Open the state without the right to: as another user when it is root who runs the tests."""
-    read_migrations()  # somebody else may not even load Python's own modules
+    read_migrations()  # read once: somebody else may not even read certferry's own files
     if os.geteuid() == 0:
         os.seteuid(NOBODY)
     try:

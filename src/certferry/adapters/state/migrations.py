@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 
 from certferry.adapters.state.database import Database
@@ -24,6 +25,7 @@ class Migration:
     script: str
 
 
+@cache
 def read_migrations() -> tuple[Migration, ...]:
     """Give the migrations this version knows: each its plain SQL, then what SQLite adds to it."""
     scripts = {
