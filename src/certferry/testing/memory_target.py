@@ -89,6 +89,7 @@ class MemoryCdn:
         self._ever: dict[str, Certificate] = {}
         self._numbers = itertools.count(1)
         self._failing: dict[str, list[str]] = {}
+        self._hidden: dict[str, int] = {}
         self.uploads = 0
         self.writes = 0
         self.removals = 0
@@ -109,6 +110,10 @@ class MemoryCdn:
     def fail_next(self, name: str, words: str) -> None:
         """Let the next change of the domain fail with these words."""
         self._failing.setdefault(name, []).append(words)
+
+    def hide_changes(self, name: str, reads: int) -> None:
+        """Let so many reads of the domain not show yet that a change is under way."""
+        self._hidden[name] = reads
 
     def settle(self) -> None:
         """End every change that is under way, now."""
@@ -231,7 +236,9 @@ class MemoryCdn:
             return ObservedDomain(name, Kind.CDN, DomainState.UNAVAILABLE, problem=_unknown(name))
         found = self._settled(name)
         state, problem_of = found.state, None
-        if found.change is not None:
+        if found.change is not None and self._hidden.get(name, 0) > 0:
+            self._hidden[name] -= 1
+        elif found.change is not None:
             state = DomainState.PROCESSING
         elif found.failure is not None:
             state, problem_of = DomainState.FAILED, DeployError(found.failure)

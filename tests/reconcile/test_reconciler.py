@@ -1,0 +1,105 @@
+"""The engine from above, with its threads: plan, sync, status."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+from certferry.core.desired import DesiredCertificate, DesiredDeployment
+from certferry.core.report import Event, StepEnded
+from certferry.core.status import Standing
+from certferry.ports.progress import Progress
+from certferry.reconcile.doors import Doors
+from certferry.reconcile.leases import LeaseKeeper
+from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.schedule import WORKERS, Patience
+from certferry.testing.memory_dns import MemoryDns
+from certferry.testing.memory_issuer import MemoryIssuer
+from certferry.testing.memory_state import MemoryState
+from certferry.testing.memory_target import MemoryCdn
+
+
+def now() -> datetime:
+    """The real clock."""
+    return datetime.now(UTC)
+
+
+class Company:
+    """Many certificates, one domain each, on a CDN that is quick."""
+
+    def __init__(self, count: int, processing: timedelta = timedelta(milliseconds=20)) -> None:
+        self.state = MemoryState()
+        self.cdn = MemoryCdn(now, processing=processing, lags=(timedelta(0),))
+        self.issuer = MemoryIssuer(self.state, now)
+        self.events: list[Event] = []
+        self.watch: Progress = self.events.append
+        self.wishes = [self._wish(f"img{number}.example.com") for number in range(count)]
+        self.keeper = LeaseKeeper(self.state, now)
+
+    def _wish(self, domain: str) -> DesiredCertificate:
+        self.cdn.add_domain(domain)
+        deployment = DesiredDeployment("cdn", (domain,))
+        return DesiredCertificate(domain, (domain,), "dns", deployments=(deployment,))
+
+    def reconciler(self) -> Reconciler:
+        """The engine over these doors."""
+        doors = Doors(
+            issuer=self.issuer,
+            dns={"dns": MemoryDns(["example.com"])},
+            targets={"cdn": self.cdn},
+            probe=self.cdn,
+            state=self.state,
+            lease=self.keeper.lease,
+            now=now,
+            progress=self.watch,
+            who="tester",
+        )
+        return Reconciler(doors, stop=lambda: None)
+
+
+def test_company_is_synced_and_stays_so() -> None:
+    """Every certificate ends served; the second run is unchanged; status and plan agree."""
+    company = Company(30)
+    reconciler = company.reconciler()
+    assert 30 * 3 == sum(len(plan.steps) for plan in reconciler.plan(company.wishes))
+
+    first = reconciler.sync(company.wishes, Patience())
+    second = reconciler.sync(company.wishes, Patience())
+    company.keeper.close()
+
+    assert first.ok
+    assert first.complete
+    assert all(lineage.is_unchanged for lineage in second.lineages)
+    assert [wish.lineage for wish in company.wishes] == [one.lineage for one in first.lineages]
+    assert all(plan.is_settled for plan in reconciler.plan(company.wishes))
+    standings = {d.standing for s in reconciler.status(company.wishes) for d in s.domains}
+    assert {Standing.VERIFIED} == standings
+    assert {wish.lineage for wish in company.wishes} == {
+        event.lineage for event in company.events if isinstance(event, StepEnded)
+    }
+
+
+def test_renewal_is_planned_on_demand() -> None:
+    """`plan --renew` shows what `sync --renew` would do."""
+    company = Company(1)
+    reconciler = company.reconciler()
+    reconciler.sync(company.wishes, Patience())
+    company.keeper.close()
+
+    (plan,) = reconciler.plan(company.wishes, renew=True)
+
+    assert plan.issue is not None
+
+
+def test_hundred_waiting_domains_hold_no_thread() -> None:
+    """While a hundred changes are carried out, no more threads exist than may work at once."""
+    company = Company(100, processing=timedelta(milliseconds=700))
+    before = threading.active_count()
+    counts: list[int] = []
+    company.watch = lambda _: counts.append(threading.active_count() - before)
+
+    report = company.reconciler().sync(company.wishes, Patience())
+    company.keeper.close()
+
+    assert report.ok
+    assert max(counts) <= WORKERS + 1  # and the one that extends leases
