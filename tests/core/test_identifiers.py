@@ -12,7 +12,7 @@ from tests.core.strategies import hostnames, labels
 
 
 @given(hostnames, st.booleans())
-def test_normalising_twice_changes_nothing(name: str, wildcard: bool) -> None:  # noqa: FBT001 - hypothesis
+def test_normalising_twice_changes_nothing(name: str, wildcard: bool) -> None:  # noqa: FBT001 - hypothesis passes it by name
     """The one spelling of a name is the spelling of itself."""
     once = identifiers.normalise(f"*.{name}" if wildcard else name)
 

@@ -55,7 +55,7 @@ def test_domain_at_rest_is_deployed_to() -> None:
 
 
 @given(st.sampled_from([DEPLOYING, VERIFYING]), st.booleans())
-def test_processing_domain_is_never_written_to(rollout: Rollout, accepted: bool) -> None:  # noqa: FBT001 - hypothesis
+def test_processing_domain_is_never_written_to(rollout: Rollout, accepted: bool) -> None:  # noqa: FBT001 - hypothesis passes it by name
     """While a change is carried out, whoever asked for it, we wait."""
     chosen = move(rollout, DomainState.PROCESSING, accepted=accepted)
 

@@ -33,8 +33,3 @@ def mark(lineage: str, fingerprint: str) -> str:
     """Give the label of an upload: who made it, for which lineage, which certificate."""
     slug = re.sub(r"[^a-z0-9.]+", "-", lineage.lower()).strip("-.")[:_SLUG]
     return f"{MARK}-{slug}-{fingerprint[:_PREFIX]}"
-
-
-def carries_mark(label: str, lineage: str, fingerprint: str) -> bool:
-    """Tell whether a label is the mark of this very certificate of this lineage."""
-    return label == mark(lineage, fingerprint)

@@ -427,11 +427,21 @@ def test_names_in_another_order_or_not_told(
 def test_many_lineages_share_one_list(place: Place, target: Qiniu) -> None:
     """A hundred observations at once list certificates and domains once each."""
     place.service.add_domain("example.org")
+    known = (bundle_of(qiniu_calls.issue(WWW)).certificate,)
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: target.observe(look()), range(100)))
+        list(pool.map(lambda _: target.observe(look(known=known)), range(100)))
 
     assert (1, 1) == (place.count("GET /sslcert"), place.count("GET /domain"))
+
+
+def test_lineage_without_certificates_has_no_copies_to_look_for(
+    place: Place, target: Qiniu
+) -> None:
+    """Before the first certificate is issued, the account's list is not asked for."""
+    target.observe(look())
+
+    assert 0 == place.count("GET /sslcert")
 
 
 def test_lists_grow_old(place: Place, target: Qiniu) -> None:

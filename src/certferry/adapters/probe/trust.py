@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-import certifi
 from cryptography import x509
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
@@ -47,7 +46,12 @@ def _system_bundle() -> Path:
     cafile = ssl.get_default_verify_paths().cafile
     debian = Path("/etc/ssl/certs/ca-certificates.crt")
     found = [Path(cafile)] if cafile else []
-    return next((path for path in (*found, debian) if path.is_file()), Path(certifi.where()))
+    for path in (*found, debian):
+        if path.is_file():
+            return path
+    from requests.certs import where
+
+    return Path(where())
 
 
 def _read(bundle: Path) -> list[x509.Certificate]:

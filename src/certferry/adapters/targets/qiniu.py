@@ -43,7 +43,7 @@ from certferry.adapters.clients.qiniu_signing import Keys
 from certferry.core.certificate import Certificate, CertificateBundle
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.identifiers import covered_by
-from certferry.core.lineage import MARK, carries_mark, mark
+from certferry.core.lineage import MARK, mark
 from certferry.core.observed import (
     DomainState,
     ObservedDomain,
@@ -210,25 +210,28 @@ class Qiniu:
     # --- certificates
 
     def _remotes(self, look: Look) -> Iterator[RemoteCertificate]:
-        for record in self._in_order():
-            for certificate in look.known:
-                if _is_copy(record, look.lineage, certificate):
-                    yield RemoteCertificate(
-                        record.certid,
-                        mark(look.lineage, certificate.fingerprint),
-                        certificate.fingerprint,
-                        certificate.not_after,
-                    )
+        for certificate in look.known:
+            for record in self._copies(look.lineage, certificate):
+                yield RemoteCertificate(
+                    record.certid,
+                    mark(look.lineage, certificate.fingerprint),
+                    certificate.fingerprint,
+                    certificate.not_after,
+                )
 
     def _find_upload(
         self, lineage: str, certificate: Certificate, *, anew: bool = False
     ) -> str | None:
-        copies = (r for r in self._in_order(anew=anew) if _is_copy(r, lineage, certificate))
-        return next((record.certid for record in copies), None)
+        copies = self._copies(lineage, certificate, anew=anew)
+        return copies[0].certid if copies else None
 
-    def _in_order(self, *, anew: bool = False) -> list[CertificateRecord]:
-        """List oldest first, so that everybody adopts the same one of two equal uploads."""
-        found = self._account.certificates(anew=anew).values()
+    def _copies(
+        self, lineage: str, certificate: Certificate, *, anew: bool = False
+    ) -> list[CertificateRecord]:
+        """List the copies of a certificate, oldest first, so that everybody adopts the same one."""
+        label = mark(lineage, certificate.fingerprint)
+        listed = self._account.certificates(anew=anew).values()
+        found = [r for r in listed if r.name == label and _agrees(r, certificate)]
         return sorted(found, key=lambda record: (record.create_time or 0, record.certid))
 
     def _upload(self, upload: Upload, certificate: Certificate) -> str:
@@ -308,12 +311,11 @@ def _must_be_served_here(kind: Kind) -> None:
         )
 
 
-def _is_copy(record: CertificateRecord, lineage: str, certificate: Certificate) -> bool:
-    """Tell an upload of ours by its mark; what else the list says of it must agree."""
+def _agrees(record: CertificateRecord, certificate: Certificate) -> bool:
+    """Tell whether what the list says of a copy, beside its mark, is true of the certificate."""
     names = {name.lower() for name in record.dnsnames or certificate.names}
     return (
-        carries_mark(record.name or "", lineage, certificate.fingerprint)
-        and names == set(certificate.names)
+        names == set(certificate.names)
         and record.not_before in {None, int(certificate.not_before.timestamp())}
         and record.not_after in {None, int(certificate.not_after.timestamp())}
     )
