@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -124,11 +124,8 @@ def test_proofs_of_identity_are_never_written(secret: str) -> None:
 def test_a_log_that_nobody_can_read_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stderr may be closed: the work goes on."""
     begin_logging(logging.DEBUG)
-    stream = Path("/dev/full").open("w", encoding="utf-8")
-    monkeypatch.setattr(sys, "stderr", stream)
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", closed)
 
     logging.getLogger("certferry").warning("so it is")
-
-    monkeypatch.undo()
-    with pytest.raises(OSError, match="No space"):
-        stream.close()

@@ -25,7 +25,7 @@ def domain(
 ) -> DomainStatus:
     """A domain with a bound certificate that can be uploaded until a month before its end."""
     known: dict[str, object] = {
-        "remote_id": "5f3c8e1b",
+        "remote_id": "5f3c8e1b0d2a",
         "upload_deadline": NOON + timedelta(days=60),
         "served": served,
     }
@@ -60,10 +60,10 @@ def test_each_certificate_and_each_domain_has_a_row() -> None:
     """Days left, last moment to upload, bound, served, next renewal: in columns."""
     assert (
         dedent("""\
-        NAME                 STATE        LEFT     RENEWAL     UPLOAD UNTIL  BOUND     SERVED
+        NAME                 STATE        LEFT     RENEWAL     UPLOAD BY   BOUND     SERVED
         img                  valid        58 days  2027-01-23
-          img.example.com    verified                          2027-01-23    5f3c8e1b  2 of 2
-          a.img.example.com  propagating                       2027-01-23    5f3c8e1b  1 of 2, 1 silent
+          img.example.com    verified                          2027-01-23  5f3c8e1b  2 of 2
+          a.img.example.com  propagating                       2027-01-23  5f3c8e1b  1 of 2, 1 silent
         """)  # noqa: E501 - a transcript is as wide as it is
         == told(
             lineage(
@@ -86,9 +86,9 @@ def test_a_certificate_that_is_due_says_why() -> None:
     )
 
     assert dedent("""\
-        NAME                 STATE    LEFT     RENEWAL     UPLOAD UNTIL  BOUND  SERVED
+        NAME                 STATE    LEFT     RENEWAL     UPLOAD BY   BOUND  SERVED
         img                  due      58 days  2027-01-23
-          a.img.example.com  unknown                       2027-01-23    —      —
+          a.img.example.com  unknown                       2027-01-23  —      —
         img: renewal due (29 days left of 90 days)
         a.img.example.com: frozen
         """) == told(lineage(frozen, reason=values.DUE))
@@ -99,7 +99,7 @@ def test_a_certificate_that_is_missing_or_expired_is_told_apart() -> None:
     expired = values.certificate(not_before=NOON - timedelta(days=100))
 
     assert dedent("""\
-        NAME    STATE    LEFT       RENEWAL     UPLOAD UNTIL  BOUND  SERVED
+        NAME    STATE    LEFT       RENEWAL     UPLOAD BY  BOUND  SERVED
         img     missing  —          —
         static  expired  0 seconds  2027-01-23
         """) == told(
@@ -134,7 +134,7 @@ def test_the_document_has_the_contracts_keys() -> None:
         "kind": "cdn",
         "domain": IMG,
         "state": "propagating",
-        "remote_id": "5f3c8e1b",
+        "remote_id": "5f3c8e1b0d2a",
         "upload_deadline": "2027-01-23T12:00:00Z",
         "problem": None,
     } == of_domain

@@ -53,19 +53,25 @@ def watched(
 def test_each_address_has_a_row() -> None:
     """What it serves, whether that is valid there, until when; what is wrong stands beside it.
 
-    Words from outside stay on their line, and move no cursor.
+    Words from outside stay in their column, and move no cursor.
     """
     code, desk = watched({IMG: (GOOD, FOREIGN, REFUSING, SILENT), "gone.example.com": (NOWHERE,)})
 
     assert (
         dedent("""\
-        HOST              ADDRESS      FINGERPRINT       VALID  UNTIL       LEFT     PROBLEM
+        HOST              ADDRESS      FINGERPRINT       VALID  UNTIL       LEFT
         img.example.com   192.0.2.1    fedcba9876543210  yes    2027-01-21  58 days
-        img.example.com   192.0.2.2    0123456789abcdef  no     2026-11-27  3 days   the certificate is for other.example.com\N{REPLACEMENT CHARACTER}[2J
-        img.example.com   192.0.2.3    —                 no     —           —        handshake refused
-        img.example.com   2001:db8::1  —                 —      —           —        no answer
-        gone.example.com  —            —                 —      —           —        does not exist in DNS
-        """)  # noqa: E501 - a transcript is as wide as it is
+        img.example.com   192.0.2.2    0123456789abcdef  no     2026-11-27  3 days
+        img.example.com   192.0.2.3    —                 no     —           —
+        img.example.com   2001:db8::1  —                 —      —           —
+        gone.example.com  —            —                 —      —           —
+
+        img.example.com 192.0.2.2: the certificate is for
+                                   other.example.com\N{REPLACEMENT CHARACTER}[2J
+        img.example.com 192.0.2.3: handshake refused
+        img.example.com 2001:db8::1: no answer
+        gone.example.com: does not exist in DNS
+        """)
         == desk.out
     )
     assert Exit.FAILED == code

@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 
 from certferry.core.desired import DesiredCertificate, DesiredDeployment
-from certferry.core.observed import TargetRules
 from certferry.ports.progress import Progress, nobody
 from certferry.ports.state import Lease
 from certferry.reconcile.doors import Doors
@@ -33,14 +32,14 @@ class TwinWorld:
         *,
         processing: timedelta = timedelta(seconds=0.3),
         lag: timedelta = timedelta(seconds=0.2),
-        rules: TargetRules | None = None,
+        lifetime: timedelta = timedelta(days=90),
     ) -> None:
         self._begun = time.monotonic()
         self._passed = timedelta(0)
         self.state = MemoryState()
         self.dns = MemoryDns(["example.com"])
-        self.issuer = MemoryIssuer(self.state, self.now, lifetime=timedelta(days=90))
-        self.cdn = MemoryCdn(self.now, processing=processing, lags=(timedelta(0), lag), rules=rules)
+        self.issuer = MemoryIssuer(self.state, self.now, lifetime=lifetime)
+        self.cdn = MemoryCdn(self.now, processing=processing, lags=(timedelta(0), lag))
         self.cdn.add_domain("img.example.com", foreign=True)
 
     def now(self) -> datetime:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import click
-from click.shell_completion import ShellComplete, get_completion_class
+from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
 
 from certferry.cli.exits import Exit
-from certferry.cli.lines import line
 from certferry.cli.options import Front
+
+_SHELLS: dict[str, type[ShellComplete]] = {
+    "bash": BashComplete,
+    "zsh": ZshComplete,
+    "fish": FishComplete,
+}
 
 _HELP = """Print a script that completes certferry's commands in a shell.
 
@@ -19,20 +24,18 @@ fish: certferry completion fish > ~/.config/fish/completions/certferry.fish
 
 
 @click.command("completion", help=_HELP)
-@click.argument("shell", metavar="SHELL", type=click.Choice(["bash", "zsh", "fish"]))
+@click.argument("shell", metavar="SHELL", type=click.Choice(list(_SHELLS)))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> Exit:
     """Print the script of a shell."""
     front: Front = ctx.obj
-    front.desk.show([line(script(shell, ctx.find_root().command))])
+    # Written as it is: these are no words for a person.
+    front.desk.stdout.write(script(shell, ctx.find_root().command))
     return Exit.OK
 
 
 def script(shell: str, program: click.Command) -> str:
     """Give the script of a shell."""
-    kind = get_completion_class(shell)
-    if kind is None:
-        raise click.UsageError(f"no completion for {shell}")
-    completer = kind(program, {}, "certferry", "_CERTFERRY_COMPLETE")
+    completer = _SHELLS[shell](program, {}, "certferry", "_CERTFERRY_COMPLETE")
     # The base class's: that of bash would run the bash of this machine to see how old it is.
     return ShellComplete.source(completer)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from certferry.cli.lines import Line, coloured, plain
-from certferry.cli.tables import Table, aligned
+from certferry.cli.lines import Line, coloured, line, plain
+from certferry.cli.tables import Table, aligned, fitted
 from certferry.cli.words import Voice
 
 _DUMB = {"", "dumb", "unknown"}
@@ -30,14 +31,18 @@ class Desk:
         """Write data for a person."""
         self._write(self.stdout, lines)
 
-    def show_table(self, table: Table) -> None:
-        """Write data for a person, as columns."""
-        if not self.draws_on(self.stdout):
-            self.show(aligned(table))
-            return
-        from certferry.cli.screen import console_on, draw
+    def show_table(self, table: Table, below: Iterable[Line] = ()) -> None:
+        """Write data for a person, as columns; on a terminal they are never wider than it is.
 
-        draw(table, console_on(self.stdout, self.environ))
+        What is to stand below them is set off by an empty line.
+        """
+        if self.stdout.isatty():
+            self.show(fitted(table, shutil.get_terminal_size().columns))
+        else:
+            self.show(aligned(table))
+        remarks = list(below)
+        if remarks:
+            self.show([line(), *remarks])
 
     def hand_out(self, document: Mapping[str, object]) -> None:
         """Write data for a program: one JSON document."""
@@ -60,7 +65,7 @@ class Desk:
     def _write(self, stream: TextIO, lines: Iterable[Line]) -> None:
         in_colour = self.draws_on(stream) and not self.environ.get("NO_COLOR")
         written = coloured if in_colour else plain
-        stream.writelines(written(line) + "\n" for line in lines)
+        stream.writelines(written(one) + "\n" for one in lines)
 
 
 def standard_desk(environ: Mapping[str, str]) -> Desk:

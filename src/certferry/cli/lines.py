@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ class Tone(Enum):
     PENDING = "pending"
     BAD = "bad"
     FAINT = "faint"
+
+
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""Everything that moves a cursor or turns text around, but the line end: C0, C1, bidi controls."""
 
 
 class _Style(TypedDict, total=False):
@@ -55,7 +60,7 @@ def line(*parts: str | Span) -> Line:
 
 def plain(written: Line) -> str:
     """Give a line without colour."""
-    return "".join(span.words for span in written).rstrip()
+    return "".join(visible(span.words) for span in written).rstrip()
 
 
 def coloured(written: Line) -> str:
@@ -64,9 +69,13 @@ def coloured(written: Line) -> str:
 
 
 def _coloured(span: Span) -> str:
-    if span.tone is Tone.PLAIN:
-        return span.words
-    return click.style(span.words, **_STYLES[span.tone])
+    words = visible(span.words)
+    return words if span.tone is Tone.PLAIN else click.style(words, **_STYLES[span.tone])
+
+
+def visible(words: str) -> str:
+    """Give words as a terminal may have them: what would move its cursor is replaced."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", words)
 
 
 def padded(words: str, cells: int) -> str:

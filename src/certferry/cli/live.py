@@ -15,9 +15,8 @@ from rich.live import Live
 from rich.text import Text as RichText
 
 from certferry.cli.desk import Desk
-from certferry.cli.lines import Line, Span, Tone, line
+from certferry.cli.lines import Line, Span, Tone, line, visible
 from certferry.cli.plan_text import INDENT
-from certferry.cli.screen import NARROW, console_on, rich_line
 from certferry.cli.sync_text import BELOW, head_of, subject_and_detail
 from certferry.cli.words import Voice, once
 from certferry.core.report import Activity, Event, Outcome, Place, StepEnded, StepOutcome
@@ -27,12 +26,26 @@ from certferry.text import Text
 _REFRESHES = 4
 """Times a second that the display is drawn, so that the time waited is seen to go on."""
 
+_NARROW = 60
+"""Cells below which words go under their columns instead of beside them."""
+
+_NARROW_INDENT = 2 * len(INDENT)
+
+_STYLES = {
+    Tone.PLAIN: "",
+    Tone.STRONG: "bold",
+    Tone.GOOD: "green",
+    Tone.PENDING: "yellow",
+    Tone.BAD: "red",
+    Tone.FAINT: "dim",
+}
+
 
 @contextmanager
 def live_display(desk: Desk, now: Callable[[], datetime]) -> Iterator[Progress]:
     """Show a run on the terminal behind stderr for a `with` block."""
     display = Display(desk.voice, now)
-    console = console_on(desk.stderr, desk.environ)
+    console = Console(file=desk.stderr, no_color=bool(desk.environ.get("NO_COLOR")))
     with Live(
         display,
         console=console,
@@ -78,24 +91,29 @@ class Display:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RichText]:
         """Draw what fits."""
-        width, height = options.max_width, console.size.height - 1
+        width, height = options.max_width, max(console.size.height - 1, 1)
         with self._lock:
             rows = self._rows(console, width)
         footer = _fitted(line(), self._footer(), console, width)
-        yield from self._cut(rows, max(height - len(footer), 1))
-        yield from footer
+        if len(footer) < height:
+            yield from self._cut(rows, height - len(footer))
+            yield from footer
+        else:
+            yield from self._cut(rows, height)
 
     def _cut(self, rows: list[RichText], most: int) -> list[RichText]:
+        """Keep what fits, and count the rest in one line."""
         if len(rows) <= most:
             return rows
-        more = Text("… {count} more lines", count=len(rows) - most + 1)
-        return [*rows[: most - 1], rich_line(line(Span(self._voice.say(more), Tone.FAINT)))]
+        said = self._voice.say(Text("… {count} more lines", count=len(rows) - most + 1))
+        more = RichText(said, style="dim", no_wrap=True, overflow="ellipsis")
+        return [*rows[: most - 1], more]
 
     def _rows(self, console: Console, width: int) -> list[RichText]:
         rows: list[RichText] = []
         for name, lineage in self._lineages.items():
             if lineage.is_busy:
-                rows += _fitted(line(Span(name, Tone.STRONG)), line(), console, width)
+                rows += _fitted(line(), line(Span(name, Tone.STRONG)), console, width)
                 for head, body in self._parts(name, lineage):
                     rows += _fitted(head, body, console, width)
         return rows
@@ -127,21 +145,24 @@ class Display:
         return line(Span(self._voice.say(said), Tone.FAINT))
 
 
+def _rich(written: Line) -> RichText:
+    """Give a line as rich draws it."""
+    return RichText.assemble(*((visible(span.words), _STYLES[span.tone]) for span in written))
+
+
 def _fitted(head: Line, body: Line, console: Console, width: int) -> list[RichText]:
     """Break a line to the width; what follows the columns stays to the right of them.
 
     On a narrow terminal it goes below them.
     """
-    first = rich_line(head)
+    first, rows = _rich(head), list[RichText]()
     indent = first.cell_len
-    if width < NARROW and indent > 2 * len(INDENT):
-        indent = 2 * len(INDENT)
+    if width < _NARROW and indent > _NARROW_INDENT:
+        indent = _NARROW_INDENT
         first.rstrip()
-        rows = [first] if first.plain.strip() else []
+        rows += first.wrap(console, width) if first.plain else []
         first = RichText(" " * indent)
-    else:
-        rows = []
-    for wrapped in rich_line(body).wrap(console, max(width - indent, 1)):
+    for wrapped in _rich(body).wrap(console, max(width - indent, 1)):
         rows.append(RichText.assemble(first, wrapped))
         first = RichText(" " * indent)
     return rows

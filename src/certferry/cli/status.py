@@ -10,7 +10,6 @@ import click
 from certferry.cli import exits
 from certferry.cli.desk import Desk
 from certferry.cli.exits import Exit
-from certferry.cli.lines import line
 from certferry.cli.options import Front, json_option, names_argument
 
 if TYPE_CHECKING:
@@ -42,9 +41,8 @@ def show_status(session: Session, desk: Desk, now: datetime, *, as_json: bool) -
     statuses = session.reconciler.status(session.wishes)
     if as_json:
         desk.hand_out(documents.of_statuses(statuses, desk.voice))
-        return exits.of_statuses(statuses)
-    desk.show_table(status_text.table(statuses, now, desk.voice))
-    remarks = list(status_text.remarks(statuses, desk.voice))
-    if remarks:
-        desk.show([line(), *remarks])
+    else:
+        desk.show_table(
+            status_text.table(statuses, now, desk.voice), status_text.remarks(statuses, desk.voice)
+        )
     return exits.of_statuses(statuses)

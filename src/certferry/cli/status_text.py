@@ -12,6 +12,9 @@ from certferry.core.observed import Served
 from certferry.core.status import DomainStatus, LineageStatus, Standing
 from certferry.text import Text
 
+_SHORT = 8
+"""Characters of a remote id that a person compares; the whole is in `--json`."""
+
 NOTHING = Span("—", Tone.FAINT)
 
 _HEADERS = (
@@ -19,7 +22,7 @@ _HEADERS = (
     Text("STATE"),
     Text("LEFT"),
     Text("RENEWAL"),
-    Text("UPLOAD UNTIL"),
+    Text("UPLOAD BY"),
     Text("BOUND"),
     Text("SERVED"),
 )
@@ -96,7 +99,7 @@ def _domain(domain: DomainStatus, status: LineageStatus, voice: Voice) -> tuple[
         empty,
         empty,
         NOTHING if deadline is None else Span(days(deadline)),
-        NOTHING if domain.remote_id is None else Span(domain.remote_id),
+        NOTHING if domain.remote_id is None else Span(domain.remote_id[:_SHORT]),
         _served(domain.served, current, voice),
     )
 

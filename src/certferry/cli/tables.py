@@ -1,11 +1,11 @@
-"""Tables as values, and how they are written where there is no terminal to draw them on."""
+"""Tables: aligned columns where they fit, each row written downwards where they do not."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from certferry.cli.lines import Line, Span, Tone, line, padded, width
+from certferry.cli.lines import Line, Span, Tone, line, padded, plain, width
 
 GAP = "  "
 
@@ -37,9 +37,21 @@ def _row(cells: tuple[Span, ...], widths: Sequence[int]) -> Iterator[Span]:
 
 
 def stacked(table: Table) -> Iterator[Line]:
-    """Write each row downwards, for narrow terminals: its first cell, then one line per cell."""
+    """Write each row downwards, for terminals that are too narrow: below the first cell a line for
+    each of the others that says something.
+    """
+    named = max(map(width, table.headers))
     for first, *others in table.rows:
-        yield line(Span(first.words, Tone.STRONG))
+        indent = first.words[: len(first.words) - len(first.words.lstrip())] + GAP
+        yield line(first)
         for header, cell in zip(table.headers[1:], others, strict=True):
             if cell.words:
-                yield line(GAP, Span(f"{header.lower()}  ", Tone.FAINT), cell)
+                label = padded(header.lower(), named) + GAP
+                yield line(indent, Span(label, Tone.FAINT), cell)
+
+
+def fitted(table: Table, cells_wide: int) -> list[Line]:
+    """Write a table as columns where they fit, downwards elsewhere."""
+    rows = aligned(table)
+    fits = all(width(plain(row)) <= cells_wide for row in rows)
+    return rows if fits else list(stacked(table))

@@ -55,5 +55,7 @@ def show_looks(
     if as_json:
         desk.hand_out(documents.of_looks(looks, port, desk.voice))
     else:
-        desk.show_table(watch_text.table(looks, now, desk.voice))
+        desk.show_table(
+            watch_text.table(looks, now, desk.voice), watch_text.remarks(looks, desk.voice)
+        )
     return exits.of_looks(list(looks.values()))

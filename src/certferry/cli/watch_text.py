@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from certferry.cli.lines import Span, Tone
+from certferry.cli.lines import Line, Span, Tone
 from certferry.cli.status_text import NOTHING, days
 from certferry.cli.tables import Table
-from certferry.cli.words import Voice
+from certferry.cli.words import Voice, labelled, once
 from certferry.core.identifiers import is_wildcard, normalise
 from certferry.core.observed import Served
 from certferry.errors import ConfigError
@@ -24,7 +24,6 @@ _HEADERS = (
     Text("VALID"),
     Text("UNTIL"),
     Text("LEFT"),
-    Text("PROBLEM"),
 )
 
 
@@ -51,6 +50,16 @@ def table(looks: Mapping[str, Sequence[Served]], now: datetime, voice: Voice) ->
     return Table(tuple(map(voice.say, _HEADERS)), tuple(rows))
 
 
+def remarks(looks: Mapping[str, Sequence[Served]], voice: Voice) -> Iterator[Line]:
+    """Say what is wrong at an address."""
+    for host, served in looks.items():
+        for address in served:
+            if address.problem is not None:
+                where = f"{host} {address.address}".rstrip()
+                words = once(host, voice.say(address.problem))
+                yield from labelled(f"{where}: ", Tone.STRONG, words)
+
+
 def _rows(
     host: str, served: Sequence[Served], now: datetime, voice: Voice
 ) -> Iterator[tuple[Span, ...]]:
@@ -62,7 +71,6 @@ def _rows(
             _validity(address, voice),
             NOTHING if address.not_after is None else Span(days(address.not_after)),
             _left(address, now, voice),
-            Span("" if address.problem is None else voice.say_on_one_line(address.problem)),
         )
 
 

@@ -19,16 +19,12 @@ The rules of the voice:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from certferry.cli.lines import Line, Span, Tone, line
 from certferry.text import Text, Translate, verbatim
 
 HINT = "hint: "
-
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Everything that moves a cursor or turns text around, but the line end: C0, C1, bidi controls."""
 
 
 def english(template: str) -> str:
@@ -44,11 +40,11 @@ class Voice:
 
     def say(self, text: Text) -> str:
         """Give the sentence; it may have several lines."""
-        return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.render(self._translate))
+        return text.render(self._translate)
 
     def say_on_one_line(self, text: Text) -> str:
         """Give the sentence for a place that has one line."""
-        return " ".join(self.say(text).split("\n"))
+        return " ".join(self.say(text).splitlines())
 
 
 def one_or_many(count: int, one: Text, many: Text) -> Text:

@@ -1,0 +1,48 @@
+"""A run that is shown on the terminal it is started in, one step for each line that is typed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+
+from certferry.cli.desk import standard_desk
+from certferry.cli.following import following
+from certferry.cli.lines import line
+from certferry.cli.logs import begin_logging
+from certferry.cli.options import Front
+from certferry.core.plan import Action
+from certferry.core.report import Activity, Event, Outcome, StepEnded, StepOutcome
+from certferry.core.waiting import Waiting
+from certferry.text import Text
+
+
+def main() -> None:
+    """Show what a run of two certificates looks like, then leave result lines behind."""
+    begin_logging(logging.WARNING)
+    front = Front(standard_desk(os.environ))
+    now = datetime.now(UTC)
+    hour = timedelta(hours=1)
+    wait = Waiting(Text("the target is carrying out the change"), now, now, now + hour)
+    deploy = StepOutcome(
+        Action.DEPLOY, Outcome.WAITING, wait.why, "qiniu", "img.example.com", waiting=wait
+    )
+    events: list[Event] = [
+        Activity("img", Text("waiting for the challenge to appear at {all}", all="ns1"), now),
+        StepEnded("img", deploy),
+        Activity("图片", Text("等待所有权威域名服务器显示挑战记录"), now, now + hour),
+    ]
+    front.desk.show([line("before")])
+    front.desk.flush()
+    with following(front, lambda: datetime.now(UTC)) as progress:
+        for event in events:
+            progress(event)
+            sys.stdin.readline()
+        logging.getLogger("certferry").warning("a lease could not be extended")
+        sys.stdin.readline()
+    front.desk.show([line("img: waiting")])
+
+
+if __name__ == "__main__":
+    main()

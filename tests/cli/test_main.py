@@ -1,0 +1,404 @@
+"""The command line itself: usage, exit codes, streams that break, runs that are stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from textwrap import dedent
+
+import click
+import pytest
+
+from certferry.cli import complaints
+from certferry.cli.commands import COMMANDS, Commands
+from certferry.cli.exits import Exit
+from certferry.cli.main import program, run
+from certferry.cli.words import Voice
+from certferry.errors import DnsUnavailable, LeaseHeld
+from certferry.text import Text
+from tests.cli import values
+from tests.cli.desks import TestDesk
+from tests.cli.terminals import Terminal
+
+CERTFERRY = [sys.executable, "-m", "certferry"]
+
+
+def certferry(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a process, without a terminal."""
+    return subprocess.run(
+        [*CERTFERRY, *arguments],
+        env=os.environ | environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def complained(*arguments: str) -> tuple[int, str]:
+    """Run the command in this process; give its exit code and what went to stderr."""
+    desk = TestDesk(environ=os.environ)
+    code = run(arguments, desk.desk)
+    assert "" == desk.out
+    return code, desk.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "hint"),
+    [
+        (["snyc"], "no such command: snyc; did you mean `sync`?", "run `certferry --help`"),
+        (["sync", "--renwe"], "no such option: --renwe", "did you mean --renew?"),
+        (
+            ["sync", "-v"],
+            "no such option: -v",
+            "write it before the command: certferry -v … sync",
+        ),
+        (["plan", "--zzz"], "no such option: --zzz", "run `certferry plan --help`"),
+        (
+            ["-v", "-q", "sync"],
+            "-v and -q exclude each other",
+            "run `certferry --help`",
+        ),
+        (
+            ["sync", "--wait", "soon"],
+            "invalid value for '--wait': 'soon' is not a valid integer range",
+            "run `certferry sync --help`",
+        ),
+        (["--config"], "option '--config' requires an argument", "run `certferry --help`"),
+        (["export", "img"], "missing option '--dir'", "run `certferry export --help`"),
+        (
+            ["completion", "ksh"],
+            "invalid value for 'SHELL': 'ksh' is not one of 'bash', 'zsh', 'fish'",
+            "run `certferry completion --help`",
+        ),
+    ],
+)
+def test_a_mistyped_command_line_is_two(arguments: list[str], error: str, hint: str) -> None:
+    """One error and one hint, in our own voice."""
+    assert (Exit.USAGE, f"error: {error}\n\nhint: {hint}\n") == complained(*arguments)
+
+
+def test_an_unknown_word_like_no_command_gets_the_list() -> None:
+    """Where nothing is like it, there is nothing to guess."""
+    _, words = complained("frobnicate")
+
+    assert "there are plan, sync, status" in words
+
+
+def test_no_command_at_all_is_answered_with_the_help() -> None:
+    """Who types the bare name is told what there is."""
+    code, words = complained()
+
+    assert Exit.USAGE == code
+    assert words.startswith("Usage: certferry [OPTIONS] COMMAND [ARGS]...\n")
+    assert all(name in words for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_table_says_what_the_command_says(name: str) -> None:
+    """The help of a command begins with the sentence that the table has for it."""
+    group = Commands(name="certferry")
+    command = group.get_command(click.Context(group), name)
+
+    assert command is not None
+    assert COMMANDS[name] == str(command.help).partition("\n\n")[0].replace("\n", " ").strip()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """`-h` is `--help`."""
+    assert Exit.OK == run([name, "--help"], TestDesk().desk)
+    long = capsys.readouterr().out
+    assert Exit.OK == run([name, "-h"], TestDesk().desk)
+
+    assert long == capsys.readouterr().out
+    assert long.startswith(f"Usage: certferry {name} ")
+
+
+@pytest.mark.parametrize("command", ["plan", "sync", "status"])
+def test_a_command_without_configuration_says_where_it_looked(command: str, tmp_path: Path) -> None:
+    """Nothing is there: exit 2, the places, and what to do."""
+    result = subprocess.run(
+        [*CERTFERRY, command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert (Exit.USAGE, "") == (result.returncode, result.stdout)
+    assert "error: there is no configuration; looked for certferry.toml" in result.stderr
+    assert "\n\nhint: " in result.stderr
+
+
+def test_a_name_without_a_file_asks_for_the_keys(tmp_path: Path) -> None:
+    """All four variables are named at once, each in its own line."""
+    result = subprocess.run(
+        [*CERTFERRY, "sync", "img.example.com"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert Exit.USAGE == result.returncode
+    first, *others = result.stderr.partition("\n\n")[0].splitlines()
+    assert first.startswith("error: DP_Id: ")
+    assert ["DP_Key", "QINIU_ACCESS_KEY / QINIU_AK", "QINIU_SECRET_KEY / QINIU_SK"] == [
+        row.removeprefix("       ").partition(": ")[0] for row in others
+    ]
+
+
+def test_an_error_is_a_document_too(tmp_path: Path) -> None:
+    """With `--json` the error is on stdout for programs, and on stderr for people."""
+    result = certferry("--config", str(tmp_path / "none.toml"), "plan", "--json")
+
+    document = json.loads(result.stdout)
+    assert {"error"} == set(document)
+    assert {"code", "message", "hint"} == set(document["error"])
+    assert "config" == document["error"]["code"]
+    assert result.stderr.startswith("error: ")
+    assert Exit.USAGE == result.returncode
+
+
+def test_a_usage_error_is_a_document_too() -> None:
+    """A program that mistypes gets JSON as well."""
+    result = certferry("plan", "--json", "--chek")
+
+    assert {
+        "error": {
+            "code": "usage",
+            "message": "no such option: --chek",
+            "hint": "did you mean --check?",
+        }
+    } == json.loads(result.stdout)
+
+
+CONFIG = """
+[state]
+url = "sqlite:///{state}"
+
+[acme]
+directory = "https://{place}/dir"
+
+[accounts.qiniu]
+access_key = "env:QINIU_ACCESS_KEY"
+secret_key = "env:QINIU_SECRET_KEY"
+api = "{url}"
+fusion = "{url}"
+uc = "{url}"
+
+[accounts.dnspod]
+id = "env:DP_Id"
+token = "env:DP_Key"
+api = "{url}"
+
+[[certificates]]
+name = "img"
+names = ["img.example.com"]
+dns = "dnspod"
+[[certificates.deploy]]
+to = "qiniu"
+
+[[certificates]]
+name = "static"
+names = ["static.example.com"]
+dns = "dnspod"
+"""
+
+KEYS = {"DP_Id": "1", "DP_Key": "k", "QINIU_ACCESS_KEY": "a", "QINIU_SECRET_KEY": "s"}
+
+
+@pytest.fixture
+def silence() -> Iterator[socket.socket]:
+    """A service that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+@pytest.fixture
+def config(tmp_path: Path, silence: socket.socket) -> Path:
+    """A configuration whose services are all silent."""
+    place = f"127.0.0.1:{silence.getsockname()[1]}"
+    path = tmp_path / "certferry.toml"
+    written = CONFIG.format(state=tmp_path / "state.db", place=place, url=f"http://{place}")
+    path.write_text(written)
+    path.chmod(0o600)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("statik", "did you mean static? there are img, static"),
+        ("img.example.com", "did you mean img? there are img, static"),
+        ("zzz", "there are img, static"),
+    ],
+)
+@pytest.mark.parametrize("command", ["plan", "sync", "status"])
+def test_an_unknown_certificate_is_two(command: str, name: str, hint: str, config: Path) -> None:
+    """The nearest declared name is offered, also to who types a domain it covers."""
+    code, words = complained("--config", str(config), command, name)
+
+    assert (
+        Exit.USAGE,
+        f"error: there is no certificate called {name}\n\nhint: {hint}\n",
+    ) == (code, words)
+
+
+def test_a_missing_secret_is_two(config: Path) -> None:
+    """What is not set is named, before anything is sent."""
+    result = certferry("--config", str(config), "plan")
+
+    assert Exit.USAGE == result.returncode
+    assert "QINIU_ACCESS_KEY" in result.stderr
+    assert "DP_Key" in result.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_stopped_says_so(
+    config: Path, silence: socket.socket, number: signal.Signals
+) -> None:
+    """Ctrl-C and a request to end give 130, tell what was left, and leave nothing running."""
+    process = subprocess.Popen(
+        [*CERTFERRY, "--config", str(config), "sync", "img"],
+        env=os.environ | KEYS,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    connection, _ = silence.accept()
+    process.send_signal(number)
+    connection.close()
+    silence.close()
+
+    out, err = process.communicate(timeout=30)
+
+    assert "Stopped. The next `certferry sync` goes on from here.\n" in out
+    assert Exit.STOPPED == process.returncode
+    assert "Traceback" not in err
+
+
+def test_ctrl_c_outside_a_sync_is_quiet(config: Path, silence: socket.socket) -> None:
+    """A look that is stopped says one word, and no more."""
+    process = subprocess.Popen(
+        [*CERTFERRY, "--config", str(config), "plan"],
+        env=os.environ | KEYS,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with silence.accept()[0] as connection:
+        connection.recv(1)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+
+    assert (Exit.STOPPED, "", "stopped\n") == (process.returncode, out, err)
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    """`certferry … | head` ends quietly, as Unix tools do."""
+    read, write = os.pipe()
+    os.close(read)
+    result = subprocess.run(
+        [*CERTFERRY, "completion", "bash"], stdout=write, stderr=subprocess.PIPE, check=False
+    )
+    os.close(write)
+
+    assert (Exit.NO_READER, b"") == (result.returncode, result.stderr)
+
+
+@pytest.mark.parametrize("arguments", [["completion", "bash"], ["--help"], ["history"]])
+def test_a_full_disk_under_stdout_is_told(arguments: Sequence[str]) -> None:
+    """What cannot be written is a failure with a name, not a traceback."""
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        result = subprocess.run(
+            [*CERTFERRY, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+
+    assert Exit.FAILED == result.returncode
+    assert "error: the output cannot be written: No space left on device\n" == result.stderr
+
+
+def test_closed_streams_are_no_error() -> None:
+    """Who closes stdout and stderr wants to hear nothing."""
+    script = f"exec {' '.join(CERTFERRY)} history >&- 2>&-"
+
+    assert Exit.OK == subprocess.run(["sh", "-c", script], check=False).returncode
+
+
+def test_words_that_a_locale_cannot_write_become_escapes() -> None:
+    """An old locale gets every line, and an error never becomes another error."""
+    result = certferry("watch", "图片。", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+
+    assert Exit.USAGE == result.returncode
+    assert result.stderr.startswith("error: '\\u56fe\\u7247\\u3002' is not a domain name\n")
+
+
+LOADED = """
+import sys
+from certferry.__main__ import main
+code = main()
+print("rich" in sys.modules, file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def test_nothing_is_loaded_to_draw_with_where_nothing_is_drawn() -> None:
+    """A table needs no display library, on a terminal or in a pipe; only a live display does."""
+    command = [sys.executable, "-c", LOADED, "watch", "nothing.invalid"]
+    piped = subprocess.run(command, capture_output=True, text=True, check=False)
+    with Terminal(command) as terminal:
+        assert Exit.FAILED == terminal.end()
+
+    assert "False\n" == piped.stderr
+    assert terminal.screen.text.endswith("\nFalse")
+    assert "HOST" in terminal.screen.text
+
+
+def test_an_unexpected_error_is_ours_and_hides_what_it_says() -> None:
+    """A mistake of ours is told by its kind alone: its message could quote anything."""
+    complaint = complaints.complaint_about(KeyError("hunter2"))
+    lines = list(complaints.told(complaint, Voice()))
+
+    assert dedent("""\
+        error: unexpected error (KeyError): this is a mistake in certferry
+
+        hint: run it again with -v, and report what it prints
+        """) == values.text_of(lines)
+    assert Exit.FAILED == complaint.exit
+
+
+def test_an_error_reads_as_in_the_style_guide() -> None:
+    """What happened to whom; further lines below it; then what to do next."""
+    error = DnsUnavailable(
+        Text("example.com: not seen\nmissing at {server}", server="ns2.example.net"),
+        hint=Text("check the delegation\nand the firewall"),
+    )
+    lines = list(complaints.told(complaints.complaint_about(error), Voice()))
+
+    assert dedent("""\
+        error: example.com: not seen
+               missing at ns2.example.net
+
+        hint: check the delegation
+              and the firewall
+        """) == values.text_of(lines)
+
+
+def test_a_held_lease_is_try_again_later() -> None:
+    """Locked by another run is 75, with the code for programs."""
+    complaint = complaints.complaint_about(LeaseHeld(Text("locked")))
+
+    assert (Exit.TRY_LATER, "lease_held") == (complaint.exit, complaint.code)
+    assert {"error": {"code": "lease_held", "message": "locked", "hint": None}} == (
+        complaints.document(complaint, Voice())
+    )
+
+
+def test_the_program_is_called_by_its_name() -> None:
+    """However it is started, help and hints say `certferry`."""
+    assert "Usage: certferry " in certferry("--help").stdout
+    assert "program" == program.name

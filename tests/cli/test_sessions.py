@@ -1,0 +1,354 @@
+"""Each command over a session of in-memory twins: what a person reads in each situation."""
+
+from __future__ import annotations
+
+import json
+import re
+import stat
+from datetime import timedelta
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from certferry.cli.exits import Exit
+from certferry.cli.export import export
+from certferry.cli.following import PlainFollower
+from certferry.cli.history import show_history
+from certferry.cli.options import Front
+from certferry.cli.plan import show_plan
+from certferry.cli.status import show_status
+from certferry.cli.sync import show_report
+from certferry.cli.watch import show_looks
+from certferry.core.observed import DomainState
+from certferry.errors import CertferryError, CertificateError, ConfigError, DnsAccessDenied
+from certferry.reconcile.schedule import Patience
+from certferry.text import Text
+from tests.cli.desks import TestDesk
+from tests.cli.twins import START, TwinWorld, wish
+
+ANY = "0123456789abcdef"
+
+
+def masked(words: str) -> str:
+    """Replace what differs in every run: fingerprints, and numbers of certificates."""
+    words = re.sub(r"\b[0-9a-f]{64}\b", ANY * 4, words)
+    words = re.sub(r"\b[0-9a-f]{20}\b", ANY + "0123", words)
+    return re.sub(r"\b[0-9a-f]{16}\b", ANY, words)
+
+
+def synced(
+    world: TwinWorld, patience: Patience | None = None, *, renew: bool = False
+) -> tuple[Exit, TestDesk]:
+    """Sync, followed by plain lines; give the exit code and what was written."""
+    desk = TestDesk()
+    session = world.session(progress=PlainFollower(desk.desk))
+    report = session.reconciler.sync(session.wishes, patience or Patience(), renew=renew)
+    return show_report(report, Front(desk.desk), as_json=False), desk
+
+
+def planned(world: TwinWorld, *, check: bool = False) -> tuple[Exit, str]:
+    """Plan, and give the exit code and what a person reads."""
+    desk = TestDesk()
+    code = show_plan(world.session(), desk.desk, check=check, renew=False, as_json=False)
+    return code, masked(desk.out)
+
+
+STORY = (
+    "img: ordering a certificate",
+    "img: issue done: valid until 2027-02-22 12:00 UTC",
+    "img: deploy waiting: qiniu → img.example.com: the target is carrying out a change",
+    "img: deploy done: qiniu → img.example.com: bound",
+    "img: verify waiting: img.example.com: 1 of 2 addresses do not serve it yet (192.0.2.2)",
+    "img: verify done: img.example.com: served by every address that answers",
+)
+
+
+def test_a_first_run_is_planned_then_done_then_unchanged() -> None:
+    """The plan says what the sync does; the second sync says that nothing changed."""
+    world = TwinWorld()
+
+    planned_first = planned(world, check=True)
+    first, desk = synced(world)
+    second, silence = synced(world)
+
+    assert (
+        Exit.PENDING,
+        dedent("""\
+        img: there is no certificate yet
+          issue    img.example.com, *.img.example.com
+          deploy   qiniu → img.example.com
+                   certificate  foreign-1 → …
+          verify   img.example.com
+
+        1 certificate to issue, 1 deployment. Nothing was changed; run `certferry sync`.
+        """),
+    ) == planned_first
+    told = desk.err.splitlines()
+    assert sorted(set(told), key=STORY.index) == told
+    assert set(STORY) - set(told) <= {STORY[2], STORY[4]}, "waits that were over too quickly"
+    assert (
+        Exit.OK,
+        dedent("""\
+        img: done
+          issue    done      valid until 2027-02-22 12:00 UTC
+          deploy   done      qiniu → img.example.com: bound
+          verify   done      img.example.com: served by every address that answers
+
+        1 certificate: 3 done.
+        """),
+    ) == (first, desk.out)
+    assert (Exit.OK, "") == (second, silence.err)
+    assert "Nothing changed: 1 certificate is as declared.\n" in silence.out
+    assert (Exit.OK, "Nothing to do: 1 certificate is as declared.\n") == planned(world, check=True)
+
+
+def test_without_patience_the_rest_is_left_to_the_next_run() -> None:
+    """`--no-wait` submits, answers 75, and the next run finishes."""
+    world = TwinWorld(processing=timedelta(minutes=10))
+
+    code, desk = synced(world, Patience(timedelta(0)))
+
+    assert (
+        dedent("""\
+        img: waiting
+          issue    done      valid until 2027-02-22 12:00 UTC
+          deploy   waiting   qiniu → img.example.com: the target is carrying out a change
+
+        1 certificate: 1 done, 1 waiting. Run `certferry sync` again to go on.
+        """)
+        == desk.out
+    )
+    assert Exit.TRY_LATER == code
+
+    world.pass_time(timedelta(hours=1))
+    code, _ = synced(world, Patience(timedelta(0)))
+
+    assert Exit.OK == code
+
+
+def test_a_run_beside_another_answers_that_it_is_locked() -> None:
+    """Who holds the lease is named; nothing is done twice."""
+    world = TwinWorld()
+    world.state.seen_by("another run").acquire("img", timedelta(hours=1), world.now())
+
+    code, desk = synced(world, Patience(timedelta(0)))
+
+    assert Exit.TRY_LATER == code
+    assert "another run has been at work since 2026-11-24 12:00 UTC" in desk.out
+
+
+def test_wrong_credentials_are_told_with_advice() -> None:
+    """What the provider said, and what to check, on stderr while it goes on and in the result."""
+    world = TwinWorld()
+    denied = DnsAccessDenied(
+        Text("DNSPod does not accept the token"), hint=Text("check DP_Id and DP_Key")
+    )
+    world.dns.fail_with(denied)
+
+    code, desk = synced(world)
+
+    assert "img: issue failed: DNSPod does not accept the token\n" in desk.err
+    assert "  issue    failed    DNSPod does not accept the token\n" in desk.out
+    assert "                     hint: check DP_Id and DP_Key\n" in desk.out
+    assert Exit.FAILED == code
+
+
+def test_a_domain_that_cannot_be_changed_blocks_only_itself() -> None:
+    """The other domain gets its certificate; the exit code tells of the one that did not."""
+    world = TwinWorld()
+    world.cdn.add_domain("a.img.example.com", state=DomainState.UNAVAILABLE)
+
+    plan_code, plan = planned(world)
+    code, desk = synced(world)
+
+    assert "  blocked  qiniu → a.img.example.com: " in plan
+    assert "  verify   done      img.example.com: served by every address that answers" in desk.out
+    assert re.search(r"  deploy   failed    qiniu → a\.img\.example\.com: ", desk.out)
+    assert (Exit.FAILED, Exit.FAILED) == (plan_code, code)
+
+
+def test_a_certificate_that_lives_too_short_is_refused() -> None:
+    """Safety says no before anything is sent; plan and sync both answer 3."""
+    world = TwinWorld(lifetime=timedelta(days=20))
+    _, first = synced(world)
+
+    code, desk = synced(world)
+    plan_code, plan = planned(world, check=True)
+
+    assert "refused   qiniu → img.example.com: 19 days left" in first.out
+    assert "hint: " in desk.out
+    assert "1 refused. Nothing was changed.\n" in plan
+    assert (Exit.REFUSED, Exit.REFUSED) == (code, plan_code)
+    assert 0 == world.cdn.uploads
+
+
+def test_a_status_follows_the_certificate_on_its_way() -> None:
+    """Before: missing. After: valid, bound, and served by both addresses."""
+    world = TwinWorld()
+    before = TestDesk()
+    code = show_status(world.session(), before.desk, START, as_json=False)
+
+    assert (
+        dedent("""\
+        NAME               STATE    LEFT  RENEWAL  UPLOAD BY  BOUND     SERVED
+        img                missing  —     —
+          img.example.com  pending                 —          foreign-  0 of 2
+
+        img: there is no certificate yet
+        """)
+        == before.out
+    )
+    assert Exit.OK == code
+
+    synced(world)
+    after = TestDesk()
+    show_status(world.session(), after.desk, START, as_json=False)
+
+    assert dedent("""\
+        NAME               STATE     LEFT     RENEWAL     UPLOAD BY   BOUND     SERVED
+        img                valid     90 days  2027-01-23
+          img.example.com  verified                       2027-01-23  remote-2  2 of 2
+        """) == re.sub(r"89 days", "90 days", after.out)
+
+
+def test_the_documents_of_a_session_are_whole() -> None:
+    """Each command prints one JSON document on stdout, and nothing else."""
+    world = TwinWorld()
+    synced(world)
+    plan, status, history = TestDesk(), TestDesk(), TestDesk()
+
+    show_plan(world.session(), plan.desk, check=False, renew=True, as_json=True)
+    show_status(world.session(), status.desk, START, as_json=True)
+    show_history(world.session(), None, 10, history.desk, as_json=True)
+
+    assert 3 == json.loads(plan.out)["changes"]
+    assert "verified" == json.loads(status.out)["certificates"][0]["domains"][0]["state"]
+    assert "issued" in {entry["event"] for entry in json.loads(history.out)["entries"]}
+    assert "" == plan.err + status.err + history.err
+
+
+def test_history_tells_of_one_certificate_newest_first() -> None:
+    """Who did what when; the limit keeps the newest."""
+    world = TwinWorld()
+    synced(world)
+    whole, newest = TestDesk(), TestDesk()
+
+    show_history(world.session(), "img", 50, whole.desk, as_json=False)
+    show_history(world.session(), "img", 1, newest.desk, as_json=False)
+
+    events = [row.split("  ")[2] for row in whole.out.splitlines()]
+    assert ["verified", "deployed", "uploaded", "issued"] == events
+    assert "  tester@host  " in whole.out
+    assert "verified" == newest.out.split()[4]
+    assert 1 == len(newest.out.splitlines())
+
+
+def test_history_of_nothing_is_told_apart_from_a_wrong_name() -> None:
+    """A declared certificate may have none yet; an unknown name is a mistake."""
+    world, desk = TwinWorld(), TestDesk()
+
+    assert Exit.OK == show_history(world.session(), "img", 50, desk.desk, as_json=False)
+    with pytest.raises(ConfigError) as caught:
+        show_history(world.session(), "imgg", 50, desk.desk, as_json=False)
+
+    assert "Nothing has happened yet.\n" == desk.out
+    assert "did you mean img? there are img" == str(caught.value.hint)
+
+
+def test_watch_shows_what_the_edges_serve() -> None:
+    """After a sync both addresses of the domain present the same valid certificate."""
+    world, desk = TwinWorld(), TestDesk()
+    synced(world)
+
+    code = show_looks(world.cdn, ["img.example.com"], 443, desk.desk, START, as_json=False)
+
+    assert dedent(f"""\
+        HOST             ADDRESS    FINGERPRINT       VALID  UNTIL       LEFT
+        img.example.com  192.0.2.1  {ANY}  yes    2027-02-22  90 days
+        img.example.com  192.0.2.2  {ANY}  yes    2027-02-22  90 days
+        """) == masked(desk.out)
+    assert Exit.OK == code
+
+
+FILES = {"cert.pem", "chain.pem", "fullchain.pem", "privkey.pem"}
+
+
+def mode(path: Path) -> int:
+    """Who may do what with a file."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_an_export_writes_certbots_files(tmp_path: Path) -> None:
+    """Four files; the directory and the key are their owner's alone; the paths are printed."""
+    world, desk, place = TwinWorld(), TestDesk(), tmp_path / "new" / "ssl"
+    synced(world)
+    version = world.state.versions("img")[0]
+    bundle = world.state.bundle("img", version.number)
+
+    code = export(world.session(), "img", place, desk.desk)
+
+    assert Exit.OK == code
+    assert {str(place / name) for name in FILES} == set(desk.out.splitlines())
+    assert FILES == {path.name for path in place.iterdir()}
+    assert (0o700, 0o600, 0o644) == (
+        mode(place),
+        mode(place / "privkey.pem"),
+        mode(place / "fullchain.pem"),
+    )
+    assert bundle.privkey_pem.reveal() == (place / "privkey.pem").read_text()
+    assert bundle.cert_pem == (place / "cert.pem").read_text()
+    assert bundle.chain_pem == (place / "chain.pem").read_text()
+    assert bundle.fullchain_pem == (place / "fullchain.pem").read_text()
+
+
+def test_an_export_replaces_what_was_there(tmp_path: Path) -> None:
+    """A key that others could read is replaced by one they can't, also behind a link."""
+    world, elsewhere = TwinWorld(), tmp_path / "elsewhere.pem"
+    synced(world)
+    elsewhere.write_text("theirs")
+    (tmp_path / "privkey.pem").symlink_to(elsewhere)
+    (tmp_path / "cert.pem").write_text("old")
+    (tmp_path / "cert.pem").chmod(0o666)
+
+    export(world.session(), "img", tmp_path, TestDesk().desk)
+
+    assert "theirs" == elsewhere.read_text()
+    assert not (tmp_path / "privkey.pem").is_symlink()
+    assert (0o600, 0o644) == (mode(tmp_path / "privkey.pem"), mode(tmp_path / "cert.pem"))
+
+
+def test_an_export_that_fails_leaves_no_half_file(tmp_path: Path) -> None:
+    """What cannot be replaced stays as it is, and nothing temporary is left."""
+    world = TwinWorld()
+    synced(world)
+    (tmp_path / "chain.pem").mkdir()
+
+    with pytest.raises(CertferryError, match=r"chain\.pem cannot be written"):
+        export(world.session(), "img", tmp_path, TestDesk().desk)
+
+    assert {"cert.pem", "chain.pem"} == {path.name for path in tmp_path.iterdir()}
+
+
+def test_an_export_into_a_file_is_refused(tmp_path: Path) -> None:
+    """A directory that is none is named."""
+    world = TwinWorld()
+    synced(world)
+    (tmp_path / "ssl").touch()
+
+    with pytest.raises(CertferryError, match="ssl cannot be written: File exists"):
+        export(world.session(), "img", tmp_path / "ssl", TestDesk().desk)
+
+
+def test_an_export_of_nothing_is_told_apart_from_a_wrong_name(tmp_path: Path) -> None:
+    """Declared but not issued: sync first. Not declared: a mistake, told with the nearest name."""
+    session = TwinWorld().session(wish("img"), wish("static"))
+
+    with pytest.raises(CertificateError) as missing:
+        export(session, "img", tmp_path, TestDesk().desk)
+    with pytest.raises(ConfigError) as unknown:
+        export(session, "sttic", tmp_path, TestDesk().desk)
+
+    assert "run `certferry sync img`" == str(missing.value.hint)
+    assert "did you mean static? there are img, static" == str(unknown.value.hint)
+    assert [] == list(tmp_path.iterdir())
