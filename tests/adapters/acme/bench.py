@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,14 +15,38 @@ from certferry.core.certificate import CertificateBundle, KeyType
 from certferry.core.report import Activity, Event
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.state import Lease
+from certferry.sandbox.nameserver import DnsService, NameServer, Resolver
 from certferry.sandbox.pebble import Pebble
 from certferry.sandbox.zones import Zones
+from certferry.testing.interruptions import Door, Fate
 from certferry.testing.memory_state import MemoryState
-from tests.adapters.acme.doors import AtOnce, Clock, Door, Life, Shock, ZoneDns
+from tests.adapters.acme.doors import AtOnce, Clock, ZoneDns
 from tests.adapters.acme.proxy import Proxy
 
 ZONE = "example.com"
 LEASE = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Ca:
+    """Pebble, and the DNS that it looks into."""
+
+    pebble: Pebble
+    zones: Zones
+    dns: DnsService
+
+
+@contextmanager
+def running_ca(**options: Any) -> Iterator[Ca]:
+    """Start both for a while; the options are Pebble's."""
+    zones = Zones()
+    zones.add_zone(ZONE, ["ns1.dns.test"])
+    servers = [NameServer(zones, "ns1.dns.test", "127.0.54.1")]
+    with (
+        DnsService(zones, servers, Resolver(zones, servers, "127.0.54.9")) as dns,
+        Pebble(dns.resolver_endpoint, **options) as pebble,
+    ):
+        yield Ca(pebble, zones, dns)
 
 
 class Bench:
@@ -74,17 +101,21 @@ class Bench:
         """Sweep the lineage."""
         self.issuer().sweep(self.lineage, self.dns, self.clock.now())
 
-    def issue_under(self, fate: Life | Shock, *names: str) -> CertificateBundle:
-        """Issue with every door watched."""
-        issuer = connect(
+    def doomed_issuer(self, fate: Fate) -> AcmeIssuer:
+        """Give an issuer with a fate over every door."""
+        return connect(
             self.settings(),
             state=Door(self.state, fate),
             propagation=Door(self.propagation, fate),
             pause=Door(self.clock, fate).pause,
             now=self.clock.now,
         )
-        dns = Door(self.dns, fate)
-        return issuer.issue(self.request(*names), dns, self.lease(), self.events.append)
+
+    def issue_under(self, fate: Fate, *names: str) -> CertificateBundle:
+        """Issue with a fate over every door."""
+        return self.doomed_issuer(fate).issue(
+            self.request(*names), Door(self.dns, fate), self.lease(), self.events.append
+        )
 
     @property
     def activities(self) -> list[str]:

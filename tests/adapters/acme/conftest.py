@@ -8,33 +8,35 @@ from pathlib import Path
 
 import pytest
 
-from certferry.sandbox.nameserver import DnsService, NameServer, Resolver
+from certferry.sandbox.nameserver import DnsService
 from certferry.sandbox.pebble import Pebble
 from certferry.sandbox.zones import Zones
-from tests.adapters.acme.bench import ZONE, Bench
+from tests.adapters.acme.bench import Bench, Ca, running_ca
 
 
 @pytest.fixture(scope="session")
-def zones() -> Zones:
-    """The zones that the CA's resolver knows."""
-    zones = Zones()
-    zones.add_zone(ZONE, ["ns1.dns.test"])
-    return zones
-
-
-@pytest.fixture(scope="session")
-def dns_service(zones: Zones) -> Iterator[DnsService]:
-    """The CA's resolver, and the name server that is asked by it."""
-    servers = [NameServer(zones, "ns1.dns.test", "127.0.54.1")]
-    with DnsService(zones, servers, Resolver(zones, servers, "127.0.54.9")) as service:
-        yield service
-
-
-@pytest.fixture(scope="session")
-def pebble(dns_service: DnsService) -> Iterator[Pebble]:
+def ca() -> Iterator[Ca]:
     """A CA that refuses no good nonce."""
-    with Pebble(dns_service.resolver_endpoint, nonce_reject=0) as pebble:
-        yield pebble
+    with running_ca(nonce_reject=0) as ca:
+        yield ca
+
+
+@pytest.fixture(scope="session")
+def zones(ca: Ca) -> Zones:
+    """The zones that the CA looks into."""
+    return ca.zones
+
+
+@pytest.fixture(scope="session")
+def dns_service(ca: Ca) -> DnsService:
+    """The name server and the CA's resolver."""
+    return ca.dns
+
+
+@pytest.fixture(scope="session")
+def pebble(ca: Ca) -> Pebble:
+    """The CA itself."""
+    return ca.pebble
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from josepy.b64 import b64decode
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.httpd import HttpService, Request, Response, _Exchange, _Server
 from certferry.sandbox.pebble import Pebble
-from tests.adapters.acme.doors import Life
+from certferry.testing.interruptions import Life
 
 ERROR = "urn:ietf:params:acme:error:"
 PASSED_BACK = ("Replay-Nonce", "Location", "Link", "Retry-After")

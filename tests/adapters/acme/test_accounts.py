@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from acme import messages
+from hypothesis import given
+from hypothesis import strategies as st
 from josepy.b64 import b64encode
 from josepy.jwk import JWKEC
 
@@ -207,12 +210,22 @@ def test_wrong_external_account_is_explained(eab_bench: Bench) -> None:
     assert "eab_kid" in str(failure.value.hint)
 
 
-def test_hmac_key_that_is_no_base64_is_a_configuration_error() -> None:
+@pytest.mark.parametrize("key", ["", "a", "abcde", "with/slash", "two words", "\N{EURO SIGN}uro"])
+def test_hmac_key_that_is_no_base64url_is_a_configuration_error(key: str) -> None:
     """It is found before anything is sent, and not shown."""
-    with pytest.raises(ConfigError, match="base64url") as failure:
-        ExternalAccount("customer-1", Secret("not/base64\N{EURO SIGN}"))
+    with pytest.raises(ConfigError, match="not base64url text") as failure:
+        ExternalAccount("customer-1", Secret(key))
 
-    assert "not/base64" not in str(failure.value)
+    assert not key or f" {key}" not in str(failure.value)
+
+
+@given(st.binary(min_size=1))
+def test_hmac_key_in_base64url_is_taken(key: bytes) -> None:
+    """With padding and without."""
+    padded = urlsafe_b64encode(key).decode()
+
+    for text in (padded, padded.rstrip("=")):
+        assert text == ExternalAccount("customer-1", Secret(text)).hmac_key.reveal()
 
 
 @pytest.mark.parametrize("pem", ["nonsense", "rsa"])

@@ -1,4 +1,4 @@
-"""A run that ends in the middle: whoever comes next finishes it, and the CA issues once."""
+"""A run that is stopped in the middle. That it may be killed is the contract's to show."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.errors import CertferryError, Interrupted, StateUnavailable
+from certferry.errors import Interrupted, StateUnavailable
+from certferry.testing.interruptions import Shock
 from certferry.text import Text
 from tests.adapters.acme.bench import Bench
-from tests.adapters.acme.doors import Killed, Life, Shock
 
 MOST_CALLS = 100
 SETTLED = timedelta(minutes=2)
@@ -30,40 +30,19 @@ def finish(bench: Bench) -> None:
     assert 0 == bench.rows_left
 
 
-def test_process_killed_after_any_call(new_bench: Callable[[], Bench]) -> None:
-    """Killed after the first call to the CA, the provider, the name servers, the state or the
-    clock, or after the second, and so on: the next run ends with one certificate and no record.
-    """
-    for calls in range(1, MOST_CALLS):
-        bench = new_bench()
-        bench.proxy.life = life = Life(calls)
-        try:
-            bench.issue_under(life, bench.name, f"*.{bench.name}")
-        except (Killed, CertferryError):
-            assert life.is_over
-        else:
-            break
-        bench.proxy.life = None
-        finish(bench)
-    else:
-        pytest.fail("the run never came to its end")
-    assert calls > 30
-
-
-@pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize(
-    "error",
-    [KeyboardInterrupt(), StateUnavailable(Text("disk full"))],
-    ids=["Ctrl-C", "disk full"],
+    ("error", "done"),
+    [(KeyboardInterrupt(), True), (StateUnavailable(Text("disk full")), False)],
+    ids=["Ctrl-C after any call", "disk full at any call"],
 )
 def test_call_that_fails_leaves_no_record_unknown(
-    new_bench: Callable[[], Bench], error: BaseException, done: object
+    new_bench: Callable[[], Bench], error: BaseException, *, done: bool
 ) -> None:
-    """Whichever call to a door fails, before or after it had its effect: what is left in DNS is
-    known to the state, and the next run ends with one certificate and no record.
+    """What is left in DNS is known to the state, and the next run ends with one certificate and
+    no record.
     """
     for call in range(1, MOST_CALLS):
-        bench, shock = new_bench(), Shock(call, error, done=bool(done))
+        bench, shock = new_bench(), Shock(call, error, done=done)
         # A failed removal is for the next run, and no failure of this one.
         with contextlib.suppress(type(error)):
             bench.issue_under(shock, bench.name, f"*.{bench.name}")

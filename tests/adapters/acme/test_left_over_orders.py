@@ -14,8 +14,9 @@ from certferry.errors import CaUnavailable, DnsUnavailable, RateLimited, Retry
 from certferry.ports.state import AcmeOrder
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.httpd import Request, Response
-from tests.adapters.acme.bench import Bench
-from tests.adapters.acme.doors import unavailable
+from certferry.sandbox.zones import Zones
+from tests.adapters.acme.bench import ZONE, Bench
+from tests.adapters.acme.doors import ZoneDns, unavailable
 from tests.adapters.acme.proxy import refusal, with_fields
 
 PENDING, READY, PROCESSING, VALID = "pending", "ready", "processing", "valid"
@@ -157,6 +158,44 @@ def only_for(
     return lambda request, response: (
         rewrite(request, response) if url.endswith(request.path) else response
     )
+
+
+def test_order_whose_earlier_proof_fails_late_is_replaced_in_the_same_run(bench: Bench) -> None:
+    """The CA had been told to look, but looked when the records of the killed run were gone."""
+    bench.dns, dns = ZoneDns(elsewhere()), bench.dns
+    bench.propagation.looks = False
+    bench.proxy.faults.add(Fault.reset_after(), on="POST /chalZ/*", times=None)
+    with pytest.raises(CaUnavailable):
+        bench.issue()
+    bench.proxy.faults.clear()
+    bench.dns, bench.propagation.looks = dns, True
+    order = kept(bench)
+    bench.proxy.rewrite = undecided_at_first()
+
+    assert bench.issue().key_matches
+    assert order.url != kept(bench).url
+    assert [] == bench.txt_left
+
+
+def undecided_at_first() -> Callable[[Request, Response], Response]:
+    """Show every order and authorization as pending to the first look."""
+    seen: set[str] = set()
+
+    def rewrite(request: Request, response: Response) -> Response:
+        is_first = request.path not in seen
+        seen.add(request.path)
+        if is_first and request.path.startswith(("/my-order/", "/authZ/")):
+            return with_fields(response, status=PENDING)
+        return response
+
+    return rewrite
+
+
+def elsewhere() -> Zones:
+    """A zone that is not the delegated one."""
+    zones = Zones()
+    zones.add_zone(ZONE, ["ns1.other.test"])
+    return zones
 
 
 @pytest.mark.parametrize(

@@ -102,14 +102,14 @@ FOR_REQUESTS: dict[str, Text] = {
 FOR_ERRORS: dict[type[IssuanceError], Text] = {CaUnavailable: _BUSY, RateLimited: _RATE}
 """What the HTTP status alone decides."""
 
+UNTRUSTED = Text(
+    "the directory's own TLS certificate is not trusted: a private CA needs `ca_bundle` under"
+    " [acme]; otherwise somebody may be in between"
+)
+
 
 def for_transport(failure: requests.RequestException) -> Text:
     """Give the hint for a request that brought no answer."""
-    if isinstance(failure, requests.exceptions.SSLError):
-        return Text(
-            "the directory's own TLS certificate is not trusted: a private CA needs `ca_bundle`"
-            " under [acme]; otherwise somebody may be in between"
-        )
     if isinstance(failure, requests.exceptions.ProxyError):
         return Text("check the proxy in HTTPS_PROXY, or add the CA's host to NO_PROXY")
     if isinstance(failure, ValueError):

@@ -19,8 +19,8 @@ from certferry.adapters.acme.network import Network
 from certferry.adapters.acme.problems import Refused, not_acme
 from certferry.core.identifiers import WILDCARD
 
-PENDING, READY, PROCESSING, VALID, INVALID = "pending", "ready", "processing", "valid", "invalid"
-"""States of orders and authorizations (RFC 8555 §7.1.6)."""
+PENDING, READY, VALID, INVALID = "pending", "ready", "valid", "invalid"
+"""States of orders and authorizations that decide what comes next (RFC 8555 §7.1.6)."""
 
 _RESOURCES = ("newNonce", "newAccount", "newOrder")
 

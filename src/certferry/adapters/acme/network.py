@@ -17,7 +17,7 @@ from acme.client import ClientNetwork
 from josepy.jwa import ES256
 
 from certferry import __version__
-from certferry.adapters.acme.problems import Refused, moment_of
+from certferry.adapters.acme.problems import Refused, is_untrusted, moment_of
 from certferry.ports.progress import Pause
 
 CONNECT_TIMEOUT = 10.0  # seconds
@@ -122,6 +122,7 @@ class Network(ClientNetwork):
 def _is_lost_connection(failure: Exception) -> bool:
     """Tell a connection that broke or was not to be had from one that will never be right."""
     exceptions = requests.exceptions
-    hopeless = (exceptions.SSLError, exceptions.ProxyError, exceptions.Timeout)
+    hopeless = (exceptions.ProxyError, exceptions.Timeout)
     broken = (exceptions.ConnectionError, exceptions.ChunkedEncodingError)
-    return isinstance(failure, broken) and not isinstance(failure, hopeless)
+    is_broken = isinstance(failure, broken) and not isinstance(failure, hopeless)
+    return is_broken and not is_untrusted(failure)

@@ -42,9 +42,13 @@ class OrderDesk:
 
     def fulfil(self) -> CertificateBundle:
         """Finish the order that an earlier run began, or else a new one."""
-        kept, order = self._left_over() or self._begin()
-        with self._forgotten_when_hopeless():
-            return self._carry_out(kept, order)
+        left_over = self._left_over()
+        if left_over is not None:
+            # The earlier run may have answered and lost its records before the CA looked: what
+            # fails now is then not what is in DNS now. A new order finds out, once.
+            with contextlib.suppress(AuthorizationFailed):
+                return self._carried_out(*left_over)
+        return self._carried_out(*self._begin())
 
     # whose order it is
 
@@ -107,6 +111,10 @@ class OrderDesk:
             )
 
     # what is done with it
+
+    def _carried_out(self, kept: AcmeOrder, order: Order) -> CertificateBundle:
+        with self._forgotten_when_hopeless():
+            return self._carry_out(kept, order)
 
     def _carry_out(self, kept: AcmeOrder, order: Order) -> CertificateBundle:
         if order.status == PENDING:

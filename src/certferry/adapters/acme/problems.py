@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -154,6 +155,12 @@ def in_words(problem: messages.Error) -> Text:
     return _joined([said, *map(in_words, problem.subproblems or ())])
 
 
+def is_untrusted(failure: BaseException) -> bool:
+    """Tell a certificate that is not trusted from a TLS connection that broke for now."""
+    causes = (failure, *_causes(failure))
+    return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes)
+
+
 def moment_of(retry_after: str | None, now: datetime) -> datetime | None:
     """Read a Retry-After header, seconds or an HTTP date (RFC 9110 §10.2.3), as a moment."""
     if retry_after is None:
@@ -197,7 +204,7 @@ def _said(
 def _not_reached(failure: requests.RequestException) -> CaUnavailable:
     return CaUnavailable(
         Text("the CA could not be reached: {cause}", cause=_innermost(failure)),
-        hint=advice.for_transport(failure),
+        hint=advice.UNTRUSTED if is_untrusted(failure) else advice.for_transport(failure),
     )
 
 

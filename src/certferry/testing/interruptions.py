@@ -1,0 +1,91 @@
+"""Runs that end in the middle: doors whose calls fail at a chosen moment, or kill the process."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class Killed(BaseException):
+    """The process is no more: nothing in it is carried out any longer, not even a `finally`."""
+
+
+class Fate(Protocol):
+    """Decides over the calls that go through a door."""
+
+    def before(self) -> None:
+        """Before a call is carried out."""
+        ...
+
+    def after(self) -> None:
+        """After it was carried out, before its caller is told."""
+        ...
+
+
+class Life:
+    """Ends the process with its last call, which is carried out, though whoever made it is told no
+    more. All that follow raise `Killed`.
+    """
+
+    def __init__(self, calls: int) -> None:
+        self.left = calls
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the process is no more."""
+        return self.left <= 0
+
+    def before(self) -> None:
+        """Use one call up."""
+        if self.is_over:
+            raise Killed
+        self.left -= 1
+
+    def after(self) -> None:
+        """End here after the last one."""
+        if self.is_over:
+            raise Killed
+
+
+class Shock:
+    """Lets exactly one call fail, before or after it was carried out."""
+
+    def __init__(self, call: int, error: BaseException, *, done: bool) -> None:
+        self.calls = 0
+        self._call = call
+        self._error = error
+        self._done = done
+
+    @property
+    def was_felt(self) -> bool:
+        """Whether there were as many calls."""
+        return self.calls >= self._call
+
+    def before(self) -> None:
+        """Fail before the work."""
+        self.calls += 1
+        if self.calls == self._call and not self._done:
+            raise self._error
+
+    def after(self) -> None:
+        """Fail after the work."""
+        if self.calls == self._call and self._done:
+            raise self._error
+
+
+class Door:
+    """Any door, with a fate that hangs over each of its calls."""
+
+    def __init__(self, door: object, fate: Fate) -> None:
+        self._door = door
+        self._fate = fate
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._door, name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._fate.before()
+            result = method(*args, **kwargs)
+            self._fate.after()
+            return result
+
+        return call

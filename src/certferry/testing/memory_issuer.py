@@ -1,0 +1,167 @@
+"""An issuer in memory: it writes real TXT values through the provider, picks up orders through the
+state, and gives real certificates, within a millisecond.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from certferry.core.certificate import CertificateBundle, KeyType, parse_bundle
+from certferry.core.report import Activity
+from certferry.core.secret import Secret
+from certferry.errors import DnsError, IssuanceError, StateError
+from certferry.ports.dns import DnsProvider
+from certferry.ports.issuer import IssueRequest
+from certferry.ports.progress import Progress
+from certferry.ports.state import AcmeOrder, ChallengeRecord, Lease, StateStore
+from certferry.testing.memory_ca import Lookup, MemoryCa, Proof
+from certferry.text import Text
+
+DIRECTORY = "memory:directory"
+LIFETIME = timedelta(days=90)
+
+_CURVES = {KeyType.EC256: ec.SECP256R1(), KeyType.EC384: ec.SECP384R1()}
+_SIZES = {KeyType.RSA2048: 2048, KeyType.RSA3072: 3072, KeyType.RSA4096: 4096}
+
+_Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+
+class MemoryIssuer:
+    """An `Issuer` as one process sees it; `seen_by` gives what another would see of the same CA.
+
+    `lifetime` is that of its certificates; `lookup` where it looks for the proofs, if anywhere.
+    `issued` counts certificates.
+    """
+
+    def __init__(
+        self,
+        state: StateStore,
+        now: Callable[[], datetime],
+        *,
+        lifetime: timedelta = LIFETIME,
+        lookup: Lookup | None = None,
+    ) -> None:
+        self._state = state
+        self._now = now
+        self._ca = MemoryCa(now, lifetime, lookup)
+
+    def seen_by(self, state: StateStore) -> MemoryIssuer:
+        """Give the same CA, for a process that sees the state like this."""
+        other = MemoryIssuer(state, self._now)
+        other._ca = self._ca
+        return other
+
+    def fail_with(self, failure: IssuanceError | None) -> None:
+        """Let every proof end like this, until `None` is given."""
+        self._ca.failure = failure
+
+    @property
+    def issued(self) -> int:
+        """The certificates that the CA has issued."""
+        return self._ca.issued
+
+    def issue(
+        self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
+    ) -> CertificateBundle:
+        """See `ports.issuer.Issuer.issue`."""
+        progress(Activity(request.lineage, Text("ordering a certificate"), self._now()))
+        order = self._left_over(request, lease) or self._begin(request, lease)
+        proofs = self._ca.proofs(order.url)
+        if proofs:
+            self._prove(order, proofs, dns, lease)
+        key = _load(order.key_pem)
+        return parse_bundle(self._ca.finalize(order.url, key.public_key()), order.key_pem)
+
+    def sweep(self, lineage: str, dns: DnsProvider, now: datetime) -> None:
+        """See `ports.issuer.Issuer.sweep`. Its provider shows at once what was sent to it."""
+        failures: list[DnsError] = []
+        for record in self._state.challenge_records(lineage):
+            try:
+                dns.remove_txt(record.name, record.value, record.handle)
+            except DnsError as failure:
+                failures.append(failure)
+            else:
+                self._state.drop_challenge_record(record)
+        if failures:
+            raise failures[0]
+
+    def _left_over(self, request: IssueRequest, lease: Lease) -> AcmeOrder | None:
+        order = self._state.order(request.lineage)
+        if order is None:
+            return None
+        is_as_requested = (
+            order.directory == DIRECTORY
+            and set(order.names) == set(request.names)
+            and _type_of(_load(order.key_pem)) == request.key_type
+        )
+        if is_as_requested and self._ca.proofs(order.url) is not None:
+            return order
+        self._state.drop_order(lease)
+        return None
+
+    def _begin(self, request: IssueRequest, lease: Lease) -> AcmeOrder:
+        order = AcmeOrder(
+            lineage=request.lineage,
+            directory=DIRECTORY,
+            url=self._ca.begin_order(request.names),
+            names=request.names,
+            key_pem=_new_key(request.key_type),
+            created_at=self._now(),
+        )
+        self._state.save_order(lease, order)
+        return order
+
+    def _prove(
+        self, order: AcmeOrder, proofs: tuple[Proof, ...], dns: DnsProvider, lease: Lease
+    ) -> None:
+        put: list[ChallengeRecord] = []
+        try:
+            for name, value in proofs:
+                self._put(ChallengeRecord(order.lineage, name, value, self._now()), dns, put)
+            self._ca.validate(order.url)
+        except IssuanceError:
+            self._state.drop_order(lease)
+            raise
+        finally:
+            for record in put:
+                # What cannot be removed stays in the state, for the next sweep.
+                with contextlib.suppress(DnsError, StateError):
+                    dns.remove_txt(record.name, record.value, record.handle)
+                    self._state.drop_challenge_record(record)
+
+    def _put(self, record: ChallengeRecord, dns: DnsProvider, put: list[ChallengeRecord]) -> None:
+        self._state.save_challenge_record(record)
+        put.append(record)
+        put[-1] = replace(record, handle=dns.add_txt(record.name, record.value))
+        self._state.save_challenge_record(put[-1])
+
+
+def _new_key(key_type: KeyType) -> Secret:
+    key: _Key
+    if key_type in _CURVES:
+        key = ec.generate_private_key(_CURVES[key_type])
+    else:
+        key = rsa.generate_private_key(65537, _SIZES[key_type])
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return Secret(pem.decode())
+
+
+def _load(key_pem: Secret) -> _Key:
+    key = serialization.load_pem_private_key(key_pem.reveal().encode(), password=None)
+    if not isinstance(key, _Key):
+        raise TypeError(type(key))
+    return key
+
+
+def _type_of(key: _Key) -> str:
+    return f"rsa{key.key_size}" if isinstance(key, rsa.RSAPrivateKey) else f"ec{key.key_size}"

@@ -1,0 +1,132 @@
+"""The issuers' contract, kept by the twin and by ACME at Pebble."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from certferry.ports.issuer import Issuer
+from certferry.testing.contracts.issuer import IssuerContract
+from certferry.testing.contracts.issuer_world import IssuerWorld
+from certferry.testing.interruptions import Door, Fate, Life
+from certferry.testing.memory_dns import MemoryDns
+from certferry.testing.memory_issuer import MemoryIssuer
+from tests.adapters.acme.bench import Bench, Ca, running_ca
+
+CHALLENGES = ("_acme-challenge.img.example.com", "_acme-challenge.www.img.example.com")
+
+
+class MemoryWorld(IssuerWorld):
+    """A CA in memory that looks into a provider in memory."""
+
+    name = "img.example.com"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dns = self._memory = MemoryDns(["example.com"])
+        self._now = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+        self._sees = True
+        self._issuer = MemoryIssuer(self.state, self.now, lookup=self._look)
+
+    def issuer(self, fate: Fate | None = None) -> Issuer:
+        """The same CA, through a state that the fate hangs over."""
+        return self._issuer.seen_by(self.state if fate is None else Door(self.state, fate))
+
+    def values(self) -> list[str]:
+        """What the provider holds."""
+        return [value for name in CHALLENGES for value in self._memory.values(name)]
+
+    def count_issued(self) -> int:
+        """What the CA has counted."""
+        return self._issuer.issued
+
+    def refuse_proofs(self, *, refused: bool) -> None:
+        """Close the CA's eyes, or open them."""
+        self._sees = not refused
+
+    def now(self) -> datetime:
+        """A moment that only the test moves."""
+        return self._now
+
+    def pass_time(self, duration: timedelta) -> None:
+        """Move it."""
+        self._now += duration
+
+    def _look(self, name: str) -> list[str]:
+        return self._memory.values(name) if self._sees else []
+
+
+class AcmeWorld(IssuerWorld):
+    """Pebble behind a proxy, and a zone that is written to directly."""
+
+    def __init__(self, bench: Bench, ca: Ca) -> None:
+        super().__init__()
+        self.state = bench.state
+        self.dns = bench.dns
+        self.name = bench.name
+        self._bench = bench
+        self._ca = ca
+
+    def issuer(self, fate: Fate | None = None) -> Issuer:
+        """An issuer at the proxy, which counts a life's calls too."""
+        self._bench.proxy.life = fate if isinstance(fate, Life) else None
+        return self._bench.issuer() if fate is None else self._bench.doomed_issuer(fate)
+
+    def values(self) -> list[str]:
+        """What the zone holds."""
+        return self._bench.txt_left
+
+    def count_issued(self) -> int:
+        """The CSRs that Pebble has accepted."""
+        return self._bench.proxy.finalized
+
+    def refuse_proofs(self, *, refused: bool) -> None:
+        """Let Pebble's resolver refuse to answer."""
+        if refused:
+            self._ca.dns.resolver.refusing()
+        else:
+            self._ca.dns.resolver.recover()
+
+    def now(self) -> datetime:
+        """Real time, with rests cut short."""
+        return self._bench.clock.now()
+
+    def pass_time(self, duration: timedelta) -> None:
+        """Skip it."""
+        self._bench.clock.advance(duration)
+
+
+@pytest.fixture(scope="module")
+def ca() -> Iterator[Ca]:
+    """One CA for all worlds."""
+    with running_ca(nonce_reject=0) as ca:
+        yield ca
+
+
+class TestMemoryIssuer(IssuerContract):
+    """The twin."""
+
+    @pytest.fixture
+    def new_world(self) -> Callable[[], IssuerWorld]:
+        """Worlds in memory."""
+        return MemoryWorld
+
+
+class TestAcmeIssuer(IssuerContract):
+    """ACME at Pebble."""
+
+    @pytest.fixture
+    def new_world(self, ca: Ca, tmp_path: Path) -> Iterator[Callable[[], IssuerWorld]]:
+        """Worlds of different names at that CA."""
+        with ExitStack() as running:
+
+            def new_world() -> IssuerWorld:
+                bench = Bench(ca.pebble, ca.zones, tmp_path)
+                running.enter_context(bench.proxy)
+                return AcmeWorld(bench, ca)
+
+            yield new_world
