@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from textwrap import dedent
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -122,14 +123,25 @@ def test_on_a_narrow_terminal_the_words_go_below_the_columns() -> None:
         """) == drawn([StepEnded("img", PROCESSING)], columns=40)
 
 
-def test_more_than_fits_is_counted() -> None:
+@pytest.mark.parametrize(
+    ("certificates", "rows", "expected"),
+    [
+        (1, 6, ["lineage-0"]),
+        (1, 5, ["lineage-0", "…"]),
+        (2, 10, ["lineage-0", "lineage-1"]),
+        (2, 9, ["lineage-0", "… 1 more certificate"]),
+        (20, 11, ["lineage-0", "lineage-1", "… 18 more certificates"]),
+        (20, 4, ["lineage-0", "… 19 more certificates"]),
+    ],
+)
+def test_more_than_fits_is_counted(certificates: int, rows: int, expected: list[str]) -> None:
     """On a low terminal the rest is a number, not a display that scrolls away."""
-    events = [StepEnded(f"lineage-{number}", PROCESSING) for number in range(20)]
+    events = [StepEnded(f"lineage-{number}", PROCESSING) for number in range(certificates)]
 
-    screen = drawn(events, rows=8)
+    screen = drawn(events, rows=rows).splitlines()
 
-    assert 7 == len(screen.splitlines())
-    assert "… 75 more lines" in screen
+    assert expected == [row for row in screen if row.startswith(("lineage", "…"))]
+    assert len(screen) < rows
 
 
 WORDS = st.text(alphabet="图片域名 img-.:→\n\x1b\u202e", max_size=80)
@@ -190,7 +202,7 @@ def test_it_survives_a_terminal_that_becomes_narrow() -> None:
     """What is drawn after a resize fits the new width, wide characters included."""
     with Terminal(PROGRAM, columns=100) as terminal:
         terminal.until(lambda screen: "waiting for the challenge" in screen)
-        terminal.resize(40, 12)
+        terminal.resize(40, 20)
         terminal.type("\n\n")
         terminal.until(lambda screen: "等待所有" in screen)
         terminal.screen.widest = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import socket
@@ -358,9 +359,14 @@ def test_nothing_is_loaded_to_draw_with_where_nothing_is_drawn() -> None:
     assert "HOST" in terminal.screen.text
 
 
-def test_an_unexpected_error_is_ours_and_hides_what_it_says() -> None:
-    """A mistake of ours is told by its kind alone: its message could quote anything."""
-    complaint = complaints.complaint_about(KeyError("hunter2"))
+def test_an_unexpected_error_is_ours_and_hides_what_it_says(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A mistake of ours is told by its kind alone: its message could quote anything. The log of
+    -v has the rest.
+    """
+    with caplog.at_level(logging.DEBUG, "certferry"):
+        complaint = complaints.complaint_about(KeyError("hunter2"))
     lines = list(complaints.told(complaint, Voice()))
 
     assert dedent("""\
@@ -369,6 +375,16 @@ def test_an_unexpected_error_is_ours_and_hides_what_it_says() -> None:
         hint: run it again with -v, and report what it prints
         """) == values.text_of(lines)
     assert Exit.FAILED == complaint.exit
+    assert "KeyError: 'hunter2'" in caplog.text
+
+
+def test_a_file_that_the_system_refuses_is_named() -> None:
+    """A problem with a file is not taken for one with the output."""
+    complaint = complaints.complaint_about(PermissionError(13, "Permission denied", "/etc/x"))
+
+    assert "error: /etc/x: Permission denied\n" == values.text_of(
+        list(complaints.told(complaint, Voice()))
+    )
 
 
 def test_an_error_reads_as_in_the_style_guide() -> None:

@@ -40,8 +40,7 @@ def complaint_about(error: Exception) -> Complaint:
         case click.UsageError():
             return _about_usage(error)
         case OSError():
-            message = Text("the output cannot be written: {problem}", problem=error.strerror)
-            return Complaint("output", message, None, Exit.FAILED)
+            return _about_the_system(error)
         case _:
             return _about_a_mistake_of_ours(error)
 
@@ -95,6 +94,15 @@ def _in_our_voice(words: str) -> str:
     """Lower case, no full stop: as everything else that certferry says."""
     words = " ".join(words.split()).removesuffix(".")
     return words[:1].lower() + words[1:]
+
+
+def _about_the_system(error: OSError) -> Complaint:
+    problem = error.strerror or type(error).__name__
+    if error.filename is None:  # a stream has no name
+        message = Text("the output cannot be written: {problem}", problem=problem)
+    else:
+        message = Text("{path}: {problem}", path=error.filename, problem=problem)
+    return Complaint("system", message, None, Exit.FAILED)
 
 
 def _about_a_mistake_of_ours(error: Exception) -> Complaint:

@@ -18,7 +18,7 @@ from certferry.cli.desk import Desk
 from certferry.cli.lines import Line, Span, Tone, line, visible
 from certferry.cli.plan_text import INDENT
 from certferry.cli.sync_text import BELOW, head_of, subject_and_detail
-from certferry.cli.words import Voice, once
+from certferry.cli.words import Voice, once, one_or_many
 from certferry.core.report import Activity, Event, Outcome, Place, StepEnded, StepOutcome
 from certferry.ports.progress import Progress
 from certferry.text import Text
@@ -92,31 +92,40 @@ class Display:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RichText]:
         """Draw what fits."""
         width, height = options.max_width, max(console.size.height - 1, 1)
-        with self._lock:
-            rows = self._rows(console, width)
         footer = _fitted(line(), self._footer(), console, width)
-        if len(footer) < height:
-            yield from self._cut(rows, height - len(footer))
-            yield from footer
-        else:
-            yield from self._cut(rows, height)
+        if len(footer) >= height:
+            footer = []
+        with self._lock:
+            yield from self._rows(console, width, height - len(footer))
+        yield from footer
 
-    def _cut(self, rows: list[RichText], most: int) -> list[RichText]:
-        """Keep what fits, and count the rest in one line."""
-        if len(rows) <= most:
-            return rows
-        said = self._voice.say(Text("… {count} more lines", count=len(rows) - most + 1))
-        more = RichText(said, style="dim", no_wrap=True, overflow="ellipsis")
-        return [*rows[: most - 1], more]
-
-    def _rows(self, console: Console, width: int) -> list[RichText]:
+    def _rows(self, console: Console, width: int, most: int) -> list[RichText]:
+        """Give the certificates that are busy, as many as fit; the others are counted."""
+        busy = [(name, lineage) for name, lineage in self._lineages.items() if lineage.is_busy]
         rows: list[RichText] = []
-        for name, lineage in self._lineages.items():
-            if lineage.is_busy:
-                rows += _fitted(line(), line(Span(name, Tone.STRONG)), console, width)
-                for head, body in self._parts(name, lineage):
-                    rows += _fitted(head, body, console, width)
+        for shown, (name, lineage) in enumerate(busy):
+            block = self._block(name, lineage, console, width)
+            is_last = shown == len(busy) - 1
+            if len(rows) + len(block) > (most if is_last else most - 1):
+                # A block alone that does not fit is cut; others are left out as a whole.
+                kept = rows or block[: most - 1]
+                return [*kept, self._more(len(busy) - shown - (0 if rows else 1))]
+            rows += block
         return rows
+
+    def _block(self, name: str, lineage: _Lineage, console: Console, width: int) -> list[RichText]:
+        rows = _fitted(line(), line(Span(name, Tone.STRONG)), console, width)
+        for head, body in self._parts(name, lineage):
+            rows += _fitted(head, body, console, width)
+        return rows
+
+    def _more(self, certificates: int) -> RichText:
+        said = one_or_many(
+            certificates,
+            Text("… 1 more certificate"),
+            Text("… {count} more certificates", count=certificates) if certificates else Text("…"),
+        )
+        return RichText(self._voice.say(said), style="dim", no_wrap=True, overflow="ellipsis")
 
     def _parts(self, name: str, lineage: _Lineage) -> Iterator[tuple[Line, Line]]:
         """Give the steps that are no longer what they were, and what goes on now."""
