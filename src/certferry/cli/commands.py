@@ -28,6 +28,10 @@ COMMANDS = {
 class Commands(click.Group):
     """The group of all commands: lists them from the table above, imports the one that runs."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Give the names in the order of the table."""
+        return list(COMMANDS)
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command."""
         if cmd_name not in COMMANDS:
