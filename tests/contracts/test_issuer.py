@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from certferry.errors import CaUnavailable
 from certferry.ports.issuer import Issuer
 from certferry.testing.contracts.issuer import IssuerContract
 from certferry.testing.contracts.issuer_world import IssuerWorld
 from certferry.testing.interruptions import Door, Fate, Life
 from certferry.testing.memory_dns import MemoryDns
 from certferry.testing.memory_issuer import MemoryIssuer
+from certferry.text import Text
 from tests.adapters.acme.bench import Bench, Ca, running_ca
 
 CHALLENGES = ("_acme-challenge.img.example.com", "_acme-challenge.www.img.example.com")
@@ -30,11 +32,11 @@ class MemoryWorld(IssuerWorld):
         self.dns = self._memory = MemoryDns(["example.com"])
         self._now = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
         self._sees = True
-        self._issuer = MemoryIssuer(self.state, self.now, lookup=self._look)
+        self.memory_issuer = MemoryIssuer(self.state, self.now, lookup=self._look)
 
     def issuer(self, fate: Fate | None = None) -> Issuer:
         """The same CA, through a state that the fate hangs over."""
-        return self._issuer.seen_by(self.state if fate is None else Door(self.state, fate))
+        return self.memory_issuer.seen_by(self.state if fate is None else Door(self.state, fate))
 
     def values(self) -> list[str]:
         """What the provider holds."""
@@ -42,7 +44,7 @@ class MemoryWorld(IssuerWorld):
 
     def count_issued(self) -> int:
         """What the CA has counted."""
-        return self._issuer.issued
+        return self.memory_issuer.issued
 
     def refuse_proofs(self, *, refused: bool) -> None:
         """Close the CA's eyes, or open them."""
@@ -114,6 +116,35 @@ class TestMemoryIssuer(IssuerContract):
     def new_world(self) -> Callable[[], IssuerWorld]:
         """Worlds in memory."""
         return MemoryWorld
+
+    def test_failure_that_was_set_ends_every_proof(self) -> None:
+        """In every process, and until it is taken back."""
+        world, failure = MemoryWorld(), CaUnavailable(Text("the CA is away"))
+        world.memory_issuer.fail_with(failure)
+        with pytest.raises(CaUnavailable) as raised:
+            world.issue()
+        assert failure is raised.value
+        assert [] == world.values()
+
+        world.memory_issuer.fail_with(None)
+        assert world.issue().key_matches
+
+    def test_lifetime_can_be_set(self) -> None:
+        """From the moment of issue."""
+        world = MemoryWorld()
+        issuer = MemoryIssuer(world.state, world.now, lifetime=timedelta(days=6))
+        bundle = issuer.issue(world.request(), world.dns, world.lease(), world.events.append)
+
+        assert timedelta(days=6) == bundle.certificate.lifetime
+        assert world.now() == bundle.certificate.not_before
+
+    def test_first_name_is_the_common_name_where_it_fits(self) -> None:
+        """As the port says, and as a real CA's limit wants it (RFC 5280, ub-common-name)."""
+        world = MemoryWorld()
+        long = f"{'x' * 60}.{world.name}"
+
+        assert world.name == world.issue(world.name, long).certificate.common_name
+        assert "" == world.issue(long).certificate.common_name
 
 
 class TestAcmeIssuer(IssuerContract):

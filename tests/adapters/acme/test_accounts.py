@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from contextlib import closing
@@ -188,6 +189,27 @@ def test_external_account_is_bound(eab_bench: Bench) -> None:
     external = ExternalAccount("customer-1", Secret(HMAC_KEY))
 
     assert eab_bench.issue(issuer=eab_bench.issuer(external=external)).key_matches
+
+
+def test_no_secret_is_logged(eab_bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither the HMAC key nor a private key, at the most talkative level of every library."""
+    caplog.set_level(logging.DEBUG)
+    external = ExternalAccount("customer-1", Secret(HMAC_KEY))
+
+    bundle = eab_bench.issue(issuer=eab_bench.issuer(external=external))
+
+    assert "POST" in caplog.text
+    for secret in (
+        HMAC_KEY,
+        *pem_lines(bundle.privkey_pem),
+        *pem_lines(account(eab_bench).key_pem),
+    ):
+        assert secret not in caplog.text
+
+
+def pem_lines(key_pem: Secret) -> list[str]:
+    """The lines between the first and the last."""
+    return key_pem.reveal().splitlines()[1:-1]
 
 
 def test_missing_external_account_is_explained(eab_bench: Bench) -> None:
