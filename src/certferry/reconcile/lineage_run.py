@@ -17,7 +17,7 @@ from certferry.core.planner import Issuing, make_plan
 from certferry.core.report import LineageReport, Outcome, StepOutcome
 from certferry.core.safety import without_refused
 from certferry.core.waiting import Waiting, wait_for
-from certferry.errors import CertferryError, Interrupted, LeaseHeld
+from certferry.errors import CertferryError, Interrupted, LeaseHeld, LeaseLost
 from certferry.ports.state import Lease
 from certferry.reconcile.apply import Applier, failed
 from certferry.reconcile.doors import Doors
@@ -63,15 +63,16 @@ class LineageRun:
     def visit(self) -> Waiting | None:
         """Look, plan, act; give the wait before the next visit, or `None` when this was the last.
 
-        Raises `Interrupted` when the run is stopped; everything else becomes an outcome.
+        Raises `Interrupted` when the run is stopped; everything else becomes an outcome. What
+        stops a visit as a whole is the end of the lineage's run, unless it is another run's lease.
         """
-        self._outcomes.trouble(None)
+        self._outcomes.begin_visit()
         try:
             self._visit()
         except Interrupted as stopped:
             self._outcomes.trouble(_trouble(Outcome.SKIPPED, stopped))
             raise
-        except LeaseHeld as held:
+        except (LeaseHeld, LeaseLost) as held:
             waiting = wait_for(held.message, self._begun, self._doors.now())
             self._outcomes.trouble(replace(_trouble(Outcome.WAITING, held), waiting=waiting))
         except CertferryError as error:

@@ -10,7 +10,7 @@ from certferry.core.moves import Move, next_move
 from certferry.core.observed import Observation
 from certferry.core.plan import Action, Deploy, Obstacle, Plan, Refusal, Retire, Rollout
 from certferry.core.report import Outcome, Place, StepOutcome
-from certferry.core.waiting import Waiting
+from certferry.core.waiting import Waiting, wait_for
 from certferry.errors import CertferryError
 from certferry.ports.state import RolloutRecord
 from certferry.reconcile.apply import Applier, failed
@@ -43,7 +43,7 @@ class Rollouts:
 
         Without the lease (`may_act`) nothing is written to any target.
         """
-        self._tell_obstacles(plan)
+        self._tell_obstacles(plan, observed)
         for rollout in plan.rollouts:
             self._move_on(rollout, observed, may_act=may_act)
         self._settle(plan, observed)
@@ -133,13 +133,39 @@ class Rollouts:
         self._doors.state.save_rollout(replace(record, verified_at=self._doors.now()))
         self._applier.record("verified", target=target, domain=domain, fingerprint=fingerprint)
 
-    def _tell_obstacles(self, plan: Plan) -> None:
+    def _tell_obstacles(self, plan: Plan, observed: Observation) -> None:
+        as_a_whole = {obstacle.target for obstacle in plan.obstacles if obstacle.domain is None}
+        unreadable = {target.label for target in observed.targets if target.failure is not None}
+        for target in observed.targets:
+            if target.label not in as_a_whole:
+                self._outcomes.forget(Action.DEPLOY, target.label, None)
         for obstacle in plan.obstacles:
             if obstacle.domain is not None:
                 self._outcomes.forget(Action.VERIFY, obstacle.target, obstacle.domain)
+            elif obstacle.target in unreadable and self._tell_of_domains(obstacle):
+                continue
             self._outcomes.note(_obstructed(obstacle))
         for refusal in plan.refusals:
             self._outcomes.note(_refused(refusal))
+
+    def _tell_of_domains(self, obstacle: Obstacle) -> bool:
+        """Tell of a target that cannot be read at those of its domains that the run has begun."""
+        begun = self._outcomes.of_domains(obstacle.target)
+        for step in begun:
+            if step.waiting is not None:
+                self._outcomes.note(self._still_waiting(step, step.waiting, obstacle.error))
+        return bool(begun)
+
+    def _still_waiting(
+        self, step: StepOutcome, waiting: Waiting, error: CertferryError
+    ) -> StepOutcome:
+        """Look again later, while there is time: what is under way goes on without us."""
+        now = self._doors.now()
+        is_over = waiting.deadline is not None and now >= waiting.deadline
+        if is_over or not error.retry.allowed:
+            return failed(step, error)
+        later = wait_for(error.message, waiting.since, now, waiting.deadline)
+        return replace(step, detail=error.message, hint=error.hint, waiting=later)
 
     def _retire(self, step: Retire, plan: Plan, observed: Observation, *, may_act: bool) -> None:
         if may_act and may_retire(step, plan):
