@@ -472,11 +472,22 @@ def test_alias_leads_into_another_zone(world: NameServers, reports: Reports) -> 
     assert [[], [], ["udp"]] == [asked_for_txt(server) for server in world.servers]
 
 
-def test_wildcard_alias_is_an_alias(world: NameServers) -> None:
-    """It swallows the challenge name as long as nothing is written there."""
+def test_alias_by_a_wildcard_gives_way(world: NameServers, reports: Reports) -> None:
+    """Where everything else leads to a CDN, the challenge lives at its own name."""
     world.zones.seed("*.example.com", "CNAME", "edge.example.net.")
 
-    assert "edge.example.net" == world.propagation().follow(NAME)
+    assert NAME == world.propagation().follow(NAME)
+
+    world.zones.create(NAME, "TXT", "value")
+    world.propagation().wait(one(NAME), reports)
+
+
+def test_alias_beside_a_wildcard_is_followed(world: NameServers) -> None:
+    """An alias that somebody wrote for the challenge holds, whatever the wildcard says."""
+    world.zones.seed("*.example.com", "CNAME", "edge.example.net.")
+    world.zones.seed(NAME, "CNAME", "challenges.example.net.")
+
+    assert "challenges.example.net" == world.propagation().follow(NAME)
 
 
 @pytest.mark.parametrize("length", [1, 2, 5])

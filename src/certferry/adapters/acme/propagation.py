@@ -32,6 +32,9 @@ FIRST_PAUSE = 0.2  # seconds
 LONGEST_PAUSE = 5.0  # seconds
 GROWTH = 1.5
 
+NOBODYS = "_certferry-nobody-wrote-this"
+"""A label that exists below a name only by a wildcard."""
+
 MADE_UP = ipaddress.ip_network("198.18.0.0/15")
 """For benchmarks (RFC 2544); proxies that answer DNS themselves hand out addresses of it."""
 
@@ -66,8 +69,13 @@ class Propagation:
     def follow(self, name: str) -> str:
         """Give the name at the end of the aliases that begin at this one: where the CA looks.
 
+        An alias that a wildcard makes up is none: it gives way as soon as something is written at
+        the name itself (RFC 4592 §2.2.1), and the zone it leads to is usually a CDN's.
+
         Raises `DnsRejected` for a loop or an overlong chain, and `DnsUnavailable`.
         """
+        if self._is_made_up(name):
+            return name
         chain = [name]
         while (target := self._resolvers.alias(chain[-1])) is not None:
             chain.append(target)
@@ -76,6 +84,12 @@ class Propagation:
             if len(chain) > 1 + LONGEST_CHAIN:
                 raise _no_end(Text("{name} has too many aliases in a row", name=name), chain)
         return chain[-1]
+
+    def _is_made_up(self, name: str) -> bool:
+        """Tell whether a name beside it, which nobody wrote, is an alias of the same target."""
+        target = self._resolvers.alias(name)
+        _, _, parent = name.partition(".")
+        return target is not None and self._resolvers.alias(f"{NOBODYS}.{parent}") == target
 
     def wait(self, wanted: Mapping[str, frozenset[str]], report: Report) -> None:
         """Return as soon as every name server of each name's zone shows all of its values.
