@@ -49,9 +49,9 @@ def _system_bundle() -> Path:
     for path in (*found, debian):
         if path.is_file():
             return path
-    from requests.certs import where
+    from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
-    return Path(where())
+    return Path(DEFAULT_CA_BUNDLE_PATH)
 
 
 def _read(bundle: Path) -> list[x509.Certificate]:
