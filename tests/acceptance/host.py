@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -10,10 +11,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from certferry.adapters.state import sqlite
 from certferry.ports.state import StateStore
 from certferry.sandbox.world import World
+from tests.acceptance.footprint import Footprint
 
 LONGEST_RUN = 60  # seconds
 
@@ -31,11 +34,12 @@ class Complaint:
 
 @dataclass(frozen=True)
 class Run:
-    """How a run of the command ended, and what it wrote."""
+    """How a run of the command ended, what it wrote, and what it left in the world."""
 
     code: int
     out: str
     err: str
+    left: Footprint
 
     @property
     def complaint(self) -> Complaint:
@@ -45,6 +49,11 @@ class Run:
         assert ["error", "hint"] == _LABEL.findall(self.err), self
         assert "" == self.out, self
         return Complaint(_on_one_line(told["error"]), _on_one_line(told["hint"]))
+
+    @property
+    def document(self) -> Any:
+        """What a run with `--json` handed out."""
+        return json.loads(self.out)
 
 
 def certificate(
@@ -87,10 +96,11 @@ class Host:
         self.config.write_text(text.replace(old, new, 1))
 
     def run(self, *arguments: str, wrapped_in: Sequence[str] = (), **environ: str) -> Run:
-        """Run the command to its end."""
+        """Run the command to its end, while nobody else is at work in the world."""
+        before = Footprint.of(self.world)
         with self.begin(*arguments, wrapped_in=wrapped_in, **environ) as process:
             out, err = process.communicate(timeout=LONGEST_RUN)
-        return Run(process.returncode, out, err)
+        return Run(process.returncode, out, err, Footprint.of(self.world) - before)
 
     @contextmanager
     def begin(

@@ -1,0 +1,50 @@
+"""A disk without room for the state of a machine, for one run of the command."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.acceptance.host import Host
+
+_SCRIPT = """
+cp -a {state}/. {original} && mount -t tmpfs -o size=512k tmpfs {state} || exit 99
+cp -a {original}/. {state}
+cat /dev/zero >{state}/filler 2>/dev/null
+"$@"; code=$?
+rm {state}/filler
+cp -a {state}/. {original}
+exit $code
+"""
+
+
+@dataclass(frozen=True)
+class FullDisk:
+    """What goes before the command, and what is then said to be wrong.
+
+    Where nobody may mount a disk, files that may not grow stand in for it.
+    """
+
+    command: tuple[str, ...]
+    words: str
+
+    @classmethod
+    def of(cls, host: Host) -> FullDisk:
+        """Lay the state on a disk that somebody has filled; `after` is what has become of it."""
+        cls.after(host).mkdir()
+        unshare = ("unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"]))
+        trial = [*unshare, "mount", "-t", "tmpfs", "tmpfs", str(cls.after(host))]
+        if subprocess.run(trial, capture_output=True, check=False).returncode:
+            return cls(("prlimit", "--fsize=0"), "cannot be read or written")
+        folders = {"state": host.state.parent, "original": cls.after(host)}
+        quoted = {name: shlex.quote(str(folder)) for name, folder in folders.items()}
+        command = (*unshare, "sh", "-c", _SCRIPT.format(**quoted), "sh")
+        return cls(command, "cannot be written: the disk is full")
+
+    @staticmethod
+    def after(host: Host) -> Path:
+        """Where the files of that disk are after the run."""
+        return host.directory / "after"
