@@ -23,7 +23,7 @@ from certferry.config.model import AccountTable, Settings
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import DesiredCertificate
 from certferry.core.identifiers import base_name
-from certferry.errors import ConfigError, Interrupted
+from certferry.errors import ConfigError
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.ports.probe import Probe
@@ -33,6 +33,7 @@ from certferry.ports.target import DeployTarget
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.leases import LeaseKeeper
 from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.stopping import Stopping
 from certferry.text import Text
 
 DNS_PROVIDERS = {"dnspod": "certferry.adapters.dns.dnspod"}
@@ -55,7 +56,7 @@ class Session:
         self._settings = settings
         self._progress = progress
         self._resources = resources
-        self._stop = threading.Event()
+        self._stopping = Stopping()
 
     @property
     def wishes(self) -> tuple[DesiredCertificate, ...]:
@@ -99,14 +100,7 @@ class Session:
             who=f"{getpass.getuser()}@{platform.node()}",
             verify_timeout=self._settings.verify.timeout,
         )
-        return Reconciler(doors, stop=self._stop.set)
-
-    def pause(self, seconds: float) -> None:
-        """Wait, unless the run is stopped meanwhile: then `Interrupted` is raised."""
-        if self._stop.wait(seconds):
-            raise Interrupted(
-                Text("stopped"), hint=Text("the next run picks up where this one was")
-            )
+        return Reconciler(doors, stop=self._stopping.stop)
 
     def _issuer(self) -> Issuer:
         from certferry.adapters.acme import issuer
@@ -118,7 +112,7 @@ class Session:
             resolvers=[(server.host, server.port) for server in dns.resolvers],
             port=dns.port,
             timeout=dns.propagation_timeout,
-            pause=self.pause,
+            pause=self._stopping.pause,
             now=_now,
         )
         external = None
@@ -135,7 +129,7 @@ class Session:
             ),
             state=self.state,
             propagation=propagation,
-            pause=self.pause,
+            pause=self._stopping.pause,
             now=_now,
         )
 
@@ -147,11 +141,11 @@ class Session:
         for label in dict.fromkeys(wish.dns for wish in self.wishes):
             with _collected(errors):
                 connect = self._adapter(label, DNS_PROVIDERS, Text("DNS provider"))
-                dns[label] = connect(pause=self.pause, now=_now, contact=self._contact())
+                dns[label] = connect(pause=self._stopping.pause, now=_now, contact=self._contact())
         for label in dict.fromkeys(d.target for wish in self.wishes for d in wish.deployments):
             with _collected(errors):
                 connect = self._adapter(label, TARGETS, Text("target"))
-                targets[label] = connect(pause=self.pause, now=_now)
+                targets[label] = connect(pause=self._stopping.pause, now=_now)
         if errors:
             raise joined(errors)
         return dns, targets

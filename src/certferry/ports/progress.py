@@ -10,7 +10,9 @@ Progress = Callable[[Event], None]
 """Called from the thread that does the work; must return at once and never raise."""
 
 Pause = Callable[[float], None]
-"""Wait this many seconds; raises `Interrupted` as soon as the run is stopped."""
+"""Wait this many seconds; raises `Interrupted` as soon as the run is stopped, once in each thread:
+what is waited for after that belongs to putting things in order.
+"""
 
 
 def nobody(event: Event) -> None:

@@ -19,6 +19,7 @@ from certferry.errors import (
     CertferryError,
     DnsAccessDenied,
     DnsRejected,
+    Interrupted,
     OrderFailed,
     StateError,
     ZoneNotFound,
@@ -76,6 +77,7 @@ class Solver:
         self._lineage = lineage
         self._around = around
         self._put: list[ChallengeRecord] = []
+        self._stopped: Interrupted | None = None
 
     def prove(self, urls: Sequence[str]) -> None:
         """Make the authorizations at these URLs valid. Those that are need no record.
@@ -130,13 +132,24 @@ class Solver:
     def _take_away(self) -> None:
         for record in list(self._put):
             try:
-                found = self._around.dns.remove_txt(record.name, record.value, record.handle)
+                found = self._remove(record)
             except CertferryError as problem:
                 self._report_left_over(record, problem)
             else:
                 # What was put without an answer may appear later: the next run sweeps it.
                 if found or record.handle is not None:
                     self._forget(record)
+        if self._stopped is not None:
+            raise self._stopped
+
+    def _remove(self, record: ChallengeRecord) -> bool:
+        """Remove a record, also when it is only now told that the run is stopped."""
+        remove = self._around.dns.remove_txt
+        try:
+            return remove(record.name, record.value, record.handle)
+        except Interrupted as told:
+            self._stopped = told  # passed on when everything is removed
+            return remove(record.name, record.value, record.handle)
 
     def _forget(self, record: ChallengeRecord) -> None:
         self._put.remove(record)
