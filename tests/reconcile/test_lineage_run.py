@@ -71,6 +71,17 @@ def test_first_run_does_everything_once(world: ModelWorld) -> None:
     assert ["issued", "uploaded", "deployed", "verified"] == events
 
 
+def test_two_domains_share_one_upload(world: ModelWorld) -> None:
+    """One copy at the target, and one entry in the history."""
+    world.cdn.add_domain(OTHER)
+
+    assert synced(world).ok
+
+    events = [entry.event for entry in world.state.history("img", 10)]
+    assert 1 == events.count("uploaded")
+    assert 2 == events.count("deployed")
+
+
 def test_second_run_says_unchanged_and_writes_nothing(world: ModelWorld) -> None:
     """Nothing is written at the target, and nothing into the state."""
     synced(world)

@@ -34,11 +34,12 @@ class Deployed:
 
 
 class Applier:
-    """Carries out the steps of one lineage. Holds nothing but the doors and the wish."""
+    """Carries out the steps of one lineage. Remembers only what it has uploaded in this run."""
 
     def __init__(self, desired: DesiredCertificate, doors: Doors) -> None:
         self._desired = desired
         self._doors = doors
+        self._uploads: dict[tuple[str, str], str] = {}
 
     # issue
 
@@ -100,10 +101,17 @@ class Applier:
     def _bind(self, step: Deploy, observed: Observation, version: Version) -> str:
         target, domain = observed.locate(step.target, step.domain)
         remote = target.remote_of(version.certificate.fingerprint)
-        remote_id = self._upload(step.target, version) if remote is None else remote.remote_id
+        remote_id = self._uploaded(step.target, version) if remote is None else remote.remote_id
         self._set_out(step, version)
         self._doors.targets[step.target].bind(step.domain, domain.kind, remote_id, step.https)
         return remote_id
+
+    def _uploaded(self, target: str, version: Version) -> str:
+        """Upload for the first domain of a target; the others of the same visit need it only."""
+        place = (target, version.certificate.fingerprint)
+        if place not in self._uploads:
+            self._uploads[place] = self._upload(target, version)
+        return self._uploads[place]
 
     def _upload(self, target: str, version: Version) -> str:
         bundle = self._doors.state.bundle(self._desired.lineage, version.number)
