@@ -6,6 +6,7 @@ A code that is in the table of meanings is told by it, everything else by its st
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -22,6 +23,7 @@ from certferry.adapters.clients.http import (
 )
 from certferry.adapters.clients.qiniu_codes import MEANINGS, Meaning
 from certferry.adapters.clients.qiniu_records import decode
+from certferry.core.secret import MASK
 from certferry.errors import (
     DeployError,
     Retry,
@@ -34,6 +36,7 @@ from certferry.text import Text
 SUCCESS_CODES = frozenset({None, 0, 200})
 TOO_MANY = frozenset({400039, 403024})
 KEPT_WORDS = 200  # characters of what the server says; the rest is no help to anybody
+_PROOF = re.compile(r"(?:(?<=QBox )|(?<=Qiniu ))[\w-]+:[\w=-]+")  # of an Authorization header (§2)
 IAM_PREFIX = "IAM-"  # keys of sub-accounts (§2.4)
 
 
@@ -225,5 +228,5 @@ def _said(body: bytes) -> _Said:
 
 def _short(words: object) -> str:
     text = " ".join(words.split()) if isinstance(words, str) else ""
-    # A server that quotes what it was sent could quote a key.
-    return "" if "PRIVATE KEY" in text else text[:KEPT_WORDS]
+    # A server that quotes what it was sent could quote a key, or the proof of who sent it.
+    return "" if "PRIVATE KEY" in text else _PROOF.sub(MASK, text)[:KEPT_WORDS]
