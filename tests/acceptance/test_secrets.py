@@ -1,0 +1,169 @@
+"""No secret, private key or Authorization header in anything that certferry writes."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from certferry.sandbox.faults import Fault
+from certferry.sandbox.world import World
+from tests.acceptance.host import Host, Run
+from tests.acceptance.secrecy import (
+    Place,
+    Unspeakable,
+    files,
+    leaks,
+    of_host,
+    of_world,
+    private_key,
+    streams,
+    value,
+)
+
+WRONG_TOKEN = "f00dfeedf00dfeedf00dfeedf00dfeed"
+WRONG_KEY = "not-the-secret-key-of-this-account-0000"
+
+
+def everything_once(host: Host, name: str, exported: Path) -> dict[str, Run]:
+    """Run every command to its good end, telling all there is to tell."""
+    commands = {
+        "plan": ["plan"],
+        "sync": ["sync"],
+        "sync --renew --json": ["sync", "--renew", "--json"],
+        "status": ["status"],
+        "status --json": ["status", "--json"],
+        "history": ["history"],
+        "export": ["export", name, "--dir", str(exported)],
+    }
+    runs = {title: host.run("-v", *words) for title, words in commands.items()}
+    assert [0] * len(runs) == [run.code for run in runs.values()]
+    return runs
+
+
+def trouble_of_every_kind(host: Host, name: str) -> dict[str, Run]:
+    """Run into wrong keys, broken lines, and services that quote what they were sent."""
+    world = host.world
+    runs = {
+        "sync, wrong Qiniu key": host.run("-v", "sync", "--renew", QINIU_SECRET_KEY=WRONG_KEY),
+        "plan, wrong Qiniu key": host.run("-v", "plan", "--json", QINIU_SECRET_KEY=WRONG_KEY),
+        "sync, wrong DNSPod token": host.run("-v", "sync", "--renew", DP_Key=WRONG_TOKEN),
+    }
+
+    token = f"{world.credentials.dnspod_id},{world.credentials.dnspod_token}"
+    world.dnspod.answer_next("Record.Create", "6", f"bad parameter login_token={token}")
+    runs["sync, DNSPod quotes the token"] = host.run("-v", "sync", "--renew")
+
+    for call in ("GET /sslcert", "GET /domain/*"):
+        world.qiniu.fusion.faults.add(quoting(world, call), on=call)
+        world.qiniu.api.faults.add(quoting(world, call), on=call)
+        runs[f"sync, Qiniu quotes {call}"] = host.run("-v", "sync", "--json")
+
+    with host.remembering() as store:
+        pem = store.bundle(name, store.versions(name)[0].number).privkey_pem.reveal()
+    refusal = {"code": 400327, "error": f"cannot parse {pem}"}
+    fault = Fault.status(400, json.dumps(refusal).encode())
+    world.qiniu.fusion.faults.add(fault, on="POST /sslcert")
+    runs["sync, Qiniu quotes the private key"] = host.run("-v", "sync", "--renew")
+    assert [1] * len(runs) == [run.code for run in runs.values()]
+
+    world.qiniu.fusion.faults.add(Fault.reset_before(), on="GET /sslcert")
+    world.qiniu.api.faults.add(Fault.html(502), on="GET /domain/*")
+    world.qiniu.api.faults.add(Fault.truncated(), on="GET /domain/*")
+    world.dnspod.faults.add(Fault.reset_after(), on="POST /Domain.List")
+    world.dnspod.faults.add(Fault.reset_after(), on="POST /Record.Remove")
+    runs["sync, broken lines"] = host.run("-v", "sync", "--renew")
+    runs["status, mistaken"] = host.run("-v", "status", "--jsn")
+    return runs
+
+
+def quoting(world: World, call: str) -> Fault:
+    """Refuse a call with the words that its last Authorization header had."""
+    header = world.qiniu.requests(call)[-1].headers["Authorization"]
+    refusal = {"code": 400000, "error": f"bad header Authorization: {header}"}
+    return Fault.status(400, json.dumps(refusal).encode())
+
+
+def test_nothing_secret_is_written_anywhere(host: Host, name: str, clean_environment: Path) -> None:
+    """Every stream of every run and every file but the two made for it, the database's own bytes
+    too, hold no secret in any spelling.
+    """
+    exported = host.directory / "exported"
+
+    runs = everything_once(host, name, exported) | trouble_of_every_kind(host, name)
+
+    places = [*streams(runs), *files(host.directory, clean_environment)]
+    written = {Path(place.name).name for place in places}
+    assert {"state.db", "secret.key", "privkey.pem", "fullchain.pem", "certferry.toml"} <= written
+    assert "DEBUG certferry.adapters.clients.http: POST" in runs["sync"].err
+    secrets = [*of_world(host.world), *of_host(host, name)]
+    secrets += [*value("a wrong token", WRONG_TOKEN), *value("a wrong key", WRONG_KEY)]
+    assert {"DNSPod's token", "Qiniu's secret key", "private key", "the account's key"} <= {
+        secret.what for secret in secrets
+    }
+    assert set() == leaks(places, secrets)
+
+
+# --- the search itself
+
+
+@pytest.fixture
+def kept(host: Host, name: str) -> list[Unspeakable]:
+    """The secrets of a machine whose certificate is served."""
+    assert 0 == host.run("sync").code
+    return [*of_world(host.world), *of_host(host, name)]
+
+
+def test_search_finds_every_spelling(host: Host, kept: list[Unspeakable]) -> None:
+    """Each secret that is planted in an output or in a file is found."""
+    by_what = {secret.what: secret for secret in kept}
+    assert 6 == len(by_what), sorted(by_what)
+    for secret in kept:
+        place = Place("stderr", b"2026-11-25T00:00:00Z DEBUG: " + secret.spelling + b" sent\n")
+        assert f"{secret.what} in stderr" in leaks([place], kept)
+    for number, secret in enumerate(by_what.values()):
+        planted = host.directory / f"planted-{number}"
+        planted.write_bytes(b"\0" * 100 + secret.spelling)
+        assert f"{secret.what} in {planted}" in leaks(files(host.directory), kept)
+
+
+def test_search_finds_a_key_in_the_database(host: Host, name: str, kept: list[Unspeakable]) -> None:
+    """A private key that lies unsealed in a column is found among the file's bytes."""
+    assert set() == leaks(files(host.state.parent), kept)
+    with host.remembering() as store:
+        pem = store.bundle(name, 1).privkey_pem.reveal()
+    with closing(sqlite3.connect(host.state)) as database, database:
+        database.execute("CREATE TABLE carelessness (key TEXT)")
+        database.execute("INSERT INTO carelessness VALUES (?)", (pem,))
+
+    assert f"private key in {host.state}" in leaks(files(host.state.parent), kept)
+
+
+def test_search_allows_a_secret_its_own_file_alone(
+    host: Host, name: str, kept: list[Unspeakable]
+) -> None:
+    """An exported private key is where it belongs, and nowhere else; another secret is not."""
+    exported = host.directory / "exported"
+    assert 0 == host.run("export", name, "--dir", str(exported)).code
+    assert set() == leaks(files(exported), kept)
+
+    key = exported / "privkey.pem"
+    (exported / "fullchain.pem").write_bytes(key.read_bytes())
+    key.write_text(host.world.credentials.dnspod_token)
+
+    assert {
+        f"private key in {exported / 'fullchain.pem'}",
+        f"DNSPod's token in {key}",
+    } == leaks(files(exported), kept)
+
+
+def test_spellings_of_a_key_are_its_own(kept: list[Unspeakable]) -> None:
+    """Two keys share no spelling, so that what is found is the secret and not its frame."""
+    from certferry.testing.certificates import make_key
+
+    mine, other = (set(private_key("private key", make_key().reveal())) for _ in range(2))
+
+    assert not mine & other

@@ -1,0 +1,445 @@
+"""What is refused, held up, broken or stopped on the way: told, left in order, and finished by
+the next run.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from certferry.sandbox.faults import Fault
+from certferry.sandbox.world import World
+from tests.acceptance.conftest import PACE
+from tests.acceptance.footprint import Footprint, challenges
+from tests.acceptance.host import Host, certificate
+from tests.adapters.acme.proxy import Proxy
+
+FAILED, REFUSED, TRY_LATER, STOPPED = 1, 3, 75, 130
+LONG = timedelta(minutes=10)
+DEADLINE = 30.0  # seconds until something that a test waits for has not happened
+
+
+def wait_until(happened: Callable[[], object]) -> None:
+    """Wait for what another process does."""
+    deadline = time.monotonic() + DEADLINE
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def read_until(process: subprocess.Popen[str], words: str) -> None:
+    """Read what a run tells until these words."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if words in line:
+            return
+    raise AssertionError(f"it never said: {words}")
+
+
+# --- what safety refuses
+
+
+def test_domain_that_the_names_do_not_cover(
+    world: World, tmp_path: Path, new_name: Callable[[], str]
+) -> None:
+    """It is refused with a hint, and the others of the certificate are served all the same."""
+    covered, other = new_name(), new_name()
+    for one in (covered, other):
+        world.add_http_domain(one)
+    host = Host(world, tmp_path, certificate(covered, name="pics", domains=(covered, other)))
+
+    run = host.run("-q", "sync")
+
+    assert REFUSED == run.code
+    assert (
+        f"pics: deploy refused: qiniu → {other}: {other} is not covered by {covered}"
+        == run.complaint.error
+    )
+    assert f"add {other} to the names of pics" in run.complaint.hint
+    assert world.qiniu.bound(covered) is not None
+    assert world.qiniu.bound(other) is None
+
+    again = host.run("sync", "--json")
+
+    (found,) = again.document["certificates"]
+    outcomes = {(step["action"], step["domain"]): step["outcome"] for step in found["steps"]}
+    assert REFUSED == again.code
+    assert {("deploy", other): "refused", ("verify", covered): "unchanged"} == outcomes
+    assert (0, 0) == (again.left.orders, again.left.qiniu_writes)
+
+
+def test_no_domain_that_the_names_cover(
+    world: World, tmp_path: Path, new_name: Callable[[], str]
+) -> None:
+    """Where nothing else is left, nothing at all is sent but questions."""
+    covered, other = new_name(), new_name()
+    for one in (covered, other):
+        world.add_http_domain(one)
+    host = Host(world, tmp_path, certificate(covered, name="pics", domains=(other,)))
+
+    sync, plan = host.run("-q", "sync"), host.run("plan", "--json")
+
+    (planned,) = plan.document["certificates"]
+    (refusal,) = planned["refusals"]
+    assert (REFUSED, REFUSED) == (sync.code, plan.code)
+    assert f"{other} is not covered by {covered}" in sync.complaint.error
+    assert "name_not_covered" == refusal["reason"]["code"]
+    assert refusal["hint"]
+    assert [] == planned["steps"]
+    for run in (sync, plan):
+        assert Footprint(qiniu_requests=run.left.qiniu_requests) == run.left
+
+
+def test_certificates_that_end_too_soon(tmp_path: Path) -> None:
+    """A CA whose certificates have too little life for Qiniu: refused before any upload, by every
+    run, and no run orders another one.
+    """
+    with World(pace=PACE, nonce_reject=0, certificate_validity=timedelta(days=20)) as world:
+        world.add_http_domain("brief.example.com")
+        host = Host(world, tmp_path, certificate("brief.example.com"))
+
+        first, second = host.run("-q", "sync"), host.run("-q", "sync")
+
+        for run in (first, second):
+            assert REFUSED == run.code
+            assert "qiniu → brief.example.com: 19 days left" in run.complaint.error
+            assert "qiniu takes certificates with at least 30 days" in run.complaint.error
+            assert "live longer" in run.complaint.hint
+            assert "`min_remaining_days` of the account qiniu" in run.complaint.hint
+            assert (0, 0) == (run.left.qiniu_writes, run.left.challenges)
+        assert (1, 0) == (first.left.certificates, second.left.certificates)
+        assert 1 == len(host.fingerprints("brief.example.com"))
+
+
+# --- what is held up
+
+
+def test_lineage_that_another_run_works_on(host: Host, name: str) -> None:
+    """A run that must not wait says who is at work, and leaves it alone."""
+    with host.remembering() as store:
+        store.acquire(name, LONG, datetime.now(UTC))
+
+        runs = host.run("sync", "--no-wait", "--json"), host.run("sync", "--wait", "1", "--json")
+        quiet = host.run("-q", "sync", "--no-wait")
+
+    for run in runs:
+        (found,) = run.document["certificates"]
+        (step,) = found["steps"]
+        assert TRY_LATER == run.code
+        assert ("waiting", "lease_held") == (step["outcome"], step["code"])
+        assert "has been at work since" in step["detail"]
+        assert "try again when it has ended" in step["hint"]
+        assert step["retry_at"]
+        assert Footprint(qiniu_requests=run.left.qiniu_requests) == run.left
+    assert (TRY_LATER, "", "") == (quiet.code, quiet.out, quiet.err)
+    assert [] == host.fingerprints(name)
+
+
+def test_lineage_that_another_run_lets_go_of(host: Host, name: str) -> None:
+    """A run that may wait goes on as soon as the other one has ended."""
+    with host.remembering() as store:
+        lease = store.acquire(name, LONG, datetime.now(UTC))
+        with host.begin("sync") as process:
+            read_until(process, "has been at work since")
+            assert [] == challenges(host.world)
+            store.release(lease)
+            out, _ = process.communicate(timeout=DEADLINE)
+
+    assert 0 == process.returncode, out
+    assert f"{name}: done" in out
+    assert 1 == len(host.fingerprints(name))
+
+
+def test_change_that_is_stuck(host: Host, name: str) -> None:
+    """A run ends when its patience does; a later one finds the change, and finishes it without
+    asking for it again.
+    """
+    host.world.qiniu.hold(name)
+
+    bounded = host.run("sync", "--wait", "2", "--json")
+    brief = host.run("sync", "--no-wait", "--json")
+
+    for run in (bounded, brief):
+        (found,) = run.document["certificates"]
+        (step,) = (step for step in found["steps"] if step["action"] == "deploy")
+        assert TRY_LATER == run.code
+        assert "waiting" == step["outcome"]
+        assert "the target is carrying out a change" == step["detail"]
+        assert step["retry_at"]
+        assert not run.document["ok"]
+    assert (1, 1) == (bounded.left.certificates, bounded.left.qiniu_uploads)
+    assert Footprint(qiniu_requests=brief.left.qiniu_requests) == brief.left
+
+    host.world.qiniu.release(name)
+    finished = host.run("sync")
+
+    assert 0 == finished.code
+    assert "served by every address that answers" in finished.out
+    assert Footprint(qiniu_requests=finished.left.qiniu_requests) == finished.left
+
+
+def test_change_that_is_begun_and_not_waited_for(host: Host, name: str) -> None:
+    """`--no-wait` on a new domain begins everything, and leaves the rest to the next run."""
+    host.world.qiniu.hold(name)
+
+    begun = host.run("sync", "--no-wait")
+
+    assert TRY_LATER == begun.code
+    assert (1, 1, 2) == (begun.left.certificates, begun.left.qiniu_uploads, begun.left.qiniu_writes)
+
+    host.world.qiniu.release(name)
+    assert 0 == host.run("sync").code
+
+
+def test_change_that_is_stuck_for_too_long(host: Host, name: str) -> None:
+    """After the time under [verify] it is a failure that says whom to ask."""
+    host.rewrite("[verify]", "[verify]\ntimeout = 1")
+    host.world.qiniu.hold(name)
+
+    run = host.run("-q", "sync")
+
+    assert FAILED == run.code
+    assert f"qiniu → {name}: the target is carrying out a change" in run.complaint.error
+    assert "ask the target's support" in run.complaint.hint
+
+    host.rewrite("timeout = 1", "timeout = 60")
+    host.world.qiniu.release(name)
+    assert 0 == host.run("sync").code
+
+
+# --- what fails
+
+
+def test_one_domain_that_fails_beside_another(
+    world: World, tmp_path: Path, new_name: Callable[[], str]
+) -> None:
+    """The one is told, the other is seen served, and the exit code says that something failed."""
+    good, frozen, elsewhere = new_name(), new_name(), new_name()
+    world.add_http_domain(good)
+    world.add_http_domain(elsewhere)
+    world.qiniu.add_domain(frozen, state="frozen")
+    host = Host(world, tmp_path, certificate(good, frozen, name="both") + certificate(elsewhere))
+
+    run = host.run("sync", "--json")
+
+    both, other = run.document["certificates"]
+    outcomes = {(step["action"], step["domain"]): step["outcome"] for step in both["steps"]}
+    assert FAILED == run.code
+    assert {
+        ("issue", None): "done",
+        ("deploy", good): "done",
+        ("verify", good): "done",
+        ("deploy", frozen): "failed",
+    } == outcomes
+    assert (False, True) == (both["ok"], other["ok"])
+    assert world.qiniu.bound(frozen) is None
+
+    again = host.run("-q", "sync")
+
+    assert FAILED == again.code
+    assert f"{frozen} is frozen at Qiniu" in again.complaint.error
+    assert Footprint(qiniu_requests=again.left.qiniu_requests) == again.left
+
+
+def test_change_that_fails(host: Host, name: str) -> None:
+    """Qiniu's description is told with what to do; the next run asks again, with the same
+    certificate.
+    """
+    host.world.qiniu.fail_next(name, "verify https crt fail")
+
+    run = host.run("-q", "sync")
+
+    assert FAILED == run.code
+    assert f"qiniu → {name}: Qiniu could not carry out sslize" in run.complaint.error
+    assert "verify https crt fail" in run.complaint.error
+    assert "Qiniu found the certificate wanting" in run.complaint.hint
+    assert host.world.qiniu.bound(name) is None
+
+    cured = host.run("sync")
+
+    assert 0 == cured.code
+    assert (0, 0, 1) == (cured.left.orders, cured.left.qiniu_uploads, cured.left.qiniu_writes)
+    assert host.world.qiniu.bound(name) is not None
+
+
+# --- what breaks on the wire
+
+
+class Strain:
+    """The services' faults, and a machine that meets them on its way to a served certificate."""
+
+    def __init__(self, host: Host, name: str, authority: Proxy) -> None:
+        self.host = host
+        self.name = name
+        self._before = Footprint.of(host.world)
+        world = host.world
+        self.qiniu_calls = {
+            world.qiniu.api: (f"GET /domain/{name}", f"PUT /domain/{name}/sslize"),
+            world.qiniu.fusion: ("GET /sslcert", "POST /sslcert"),
+        }
+        self.dnspod_calls = {world.dnspod: ("POST /Domain.List", "POST /Record.Remove")}
+        self.record_calls = {world.dnspod: ("POST /Record.Create",)}
+        self.ca_calls = {
+            authority: (
+                "GET /dir",
+                "HEAD /nonce-plz",
+                "POST /sign-me-up",
+                "POST /order-plz",
+                "POST /authZ/*",
+                "POST /chalZ/*",
+                "POST /finalize-order/*",
+                "POST /certZ/*",
+            )
+        }
+
+    def must_be_done_once(self, runs: int) -> None:
+        """After so many runs the certificate is served, the only one and uploaded once."""
+        codes = [self.host.run("sync").code for _ in range(runs)]
+        assert 0 == codes[-1]
+        left = Footprint.of(self.host.world) - self._before
+        assert (1, 0) == (left.certificates, left.challenges)
+        stored = self.host.world.qiniu.certificates.stored()
+        (copy,) = (one for one in stored if self.name in one.names)
+        assert copy.id == self.host.world.qiniu.bound(self.name)
+        (fingerprint,) = self.host.fingerprints(self.name)
+        assert fingerprint == copy.fingerprint
+
+
+@pytest.fixture
+def strain(host: Host, name: str) -> Iterator[Strain]:
+    """A machine that has done nothing yet, and reaches its CA through a proxy."""
+    world = host.world
+    with Proxy(world.pebble) as authority:
+        host.rewrite(world.pebble.directory_url, authority.directory_url)
+        authority.authority.cert_pem.write_to_path(host.directory / "directory-ca.pem")
+        yield Strain(host, name, authority)
+
+
+FAULTS = {
+    "reset before": Fault.reset_before(),
+    "reset after": Fault.reset_after(),
+    "a page with 502": Fault.html(502),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("service", ["qiniu", "dnspod", "ca"])
+def test_every_call_that_goes_wrong_once(strain: Strain, service: str, fault: Fault) -> None:
+    """Every kind of call to a service fails once, and the run gets by."""
+    for place, calls in getattr(strain, f"{service}_calls").items():
+        for call in calls:
+            place.faults.add(fault, on=call)
+
+    strain.must_be_done_once(runs=1)
+
+
+@pytest.mark.parametrize("service", ["qiniu", "dnspod", "record"])
+def test_every_call_that_is_one_too_many(strain: Strain, service: str) -> None:
+    """A service that asks for patience at every kind of call is given it."""
+    for place, calls in getattr(strain, f"{service}_calls").items():
+        for call in calls:
+            place.faults.add(Fault.too_many(retry_after=1), on=call)
+
+    strain.must_be_done_once(runs=1)
+
+
+def test_ca_that_asks_for_patience(strain: Strain) -> None:
+    """A rate limit of the CA is told with its moment; the run after it gets by."""
+    (authority,) = strain.ca_calls
+    authority.faults.add(Fault.too_many(retry_after=3600), on="POST /order-plz")
+
+    run = strain.host.run("sync", "--json")
+
+    (found,) = run.document["certificates"]
+    (step,) = found["steps"]
+    assert FAILED == run.code
+    assert "rate_limited" == step["code"]
+    assert step["hint"]
+    assert step["retry_at"]
+    strain.must_be_done_once(runs=1)
+
+
+def test_record_whose_answer_is_lost(strain: Strain) -> None:
+    """A challenge record that was written without an answer is found, and removed in the end."""
+    (place,) = strain.record_calls
+    place.faults.add(Fault.reset_after(), on="POST /Record.Create")
+
+    strain.must_be_done_once(runs=1)
+
+
+# --- who is stopped
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_stopped_while_the_challenge_spreads(
+    world: World, tmp_path: Path, name: str, how: signal.Signals
+) -> None:
+    """Asked to end, a run removes its records, as slowly as DNSPod likes it, and gives its lease
+    back; the next one finishes.
+    """
+    host = Host(world, tmp_path, certificate(name, f"*.{name}", domains=(name,)))
+    host.rewrite("requests_per_second = 50", "requests_per_second = 2")
+    before = Footprint.of(world)
+    slow = world.dns.servers[1]
+    slow.lag = math.inf
+    try:
+        with host.begin("sync") as process:
+            read_until(process, "waiting for the challenge to appear at")
+            assert [f"_acme-challenge.{name}"] * 2 == challenges(world)
+            process.send_signal(how)
+            out, _ = process.communicate(timeout=DEADLINE)
+    finally:
+        slow.lag = 0.0
+
+    assert STOPPED == process.returncode
+    assert "The next `certferry sync` goes on from here" in out
+    assert [] == challenges(world)
+    must_be_free(host, name)
+
+    assert 0 == host.run("sync").code
+    left = Footprint.of(world) - before
+    assert (1, 1, 1) == (left.orders, left.certificates, left.qiniu_uploads)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_stopped_while_a_change_is_carried_out(host: Host, name: str, how: signal.Signals) -> None:
+    """A run that only waits ends at once, and what it began goes on without it."""
+    host.world.qiniu.hold(name)
+    with host.begin("sync", "--json") as process:
+        read_until(process, "deploy waiting")
+        process.send_signal(how)
+        process.communicate(timeout=DEADLINE)
+
+    assert STOPPED == process.returncode
+    must_be_free(host, name)
+
+    host.world.qiniu.release(name)
+    finished = host.run("sync")
+    assert 0 == finished.code
+    assert Footprint(qiniu_requests=finished.left.qiniu_requests) == finished.left
+
+
+def test_stopped_while_another_run_is_at_work(host: Host, name: str) -> None:
+    """A run that waits for its turn ends at once, and takes nothing from the other one."""
+    with host.remembering() as store:
+        lease = store.acquire(name, LONG, datetime.now(UTC))
+        with host.begin("sync") as process:
+            read_until(process, "has been at work since")
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=DEADLINE)
+        store.extend(lease, LONG, datetime.now(UTC))
+
+    assert STOPPED == process.returncode
+
+
+def must_be_free(host: Host, name: str) -> None:
+    """Nobody holds the lineage's lease."""
+    with host.remembering() as store:
+        store.release(store.acquire(name, LONG, datetime.now(UTC)))
