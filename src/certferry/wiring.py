@@ -7,6 +7,7 @@ ACME library.
 from __future__ import annotations
 
 import getpass
+import os
 import platform
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -97,7 +98,7 @@ class Session:
             lease=keeper.lease,
             now=_now,
             progress=self._progress,
-            who=f"{getpass.getuser()}@{platform.node()}",
+            who=f"{_user()}@{platform.node()}",
             verify_timeout=self._settings.verify.timeout,
         )
         return Reconciler(doors, stop=self._stopping.stop)
@@ -161,6 +162,14 @@ class Session:
         """Whom a vendor may write to: the operator, or by default the zone's (RFC 2142 §7)."""
         email = self._settings.acme.email
         return email or f"hostmaster@{base_name(self.wishes[0].names[0])}"
+
+
+def _user() -> str:
+    """Who runs certferry; a number where the system has no name, as in containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.geteuid())
 
 
 def _now() -> datetime:

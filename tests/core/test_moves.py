@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.desired import HttpsWish, Kind
-from certferry.core.moves import Move, next_move
+from certferry.core.moves import LAG, Accepted, Move, next_move
 from certferry.core.observed import DomainState, ObservedDomain, Served
 from certferry.core.plan import Deploy, Rollout, Verify
 from certferry.core.reasons import Reason, ReasonCode
@@ -30,7 +30,7 @@ def move(
     rollout: Rollout,
     state: DomainState = DomainState.READY,
     *served: Served,
-    accepted: bool = False,
+    accepted: Accepted | None = None,
     since: datetime = NOW,
 ) -> Move:
     """Choose for one domain."""
@@ -54,8 +54,8 @@ def test_domain_at_rest_is_deployed_to() -> None:
     assert DEPLOY == move(DEPLOYING, DomainState.FAILED)
 
 
-@given(st.sampled_from([DEPLOYING, VERIFYING]), st.booleans())
-def test_processing_domain_is_never_written_to(rollout: Rollout, accepted: bool) -> None:  # noqa: FBT001 - hypothesis passes it by name
+@given(st.sampled_from([DEPLOYING, VERIFYING]), st.sampled_from([None, Accepted()]))
+def test_processing_domain_is_never_written_to(rollout: Rollout, accepted: Accepted | None) -> None:
     """While a change is carried out, whoever asked for it, we wait."""
     chosen = move(rollout, DomainState.PROCESSING, accepted=accepted)
 
@@ -65,15 +65,26 @@ def test_processing_domain_is_never_written_to(rollout: Rollout, accepted: bool)
 
 def test_accepted_change_is_not_asked_for_twice() -> None:
     """A read that lags behind the write does not lead to a second write."""
-    assert isinstance(move(DEPLOYING, accepted=True), Waiting)
+    assert isinstance(move(DEPLOYING, accepted=Accepted()), Waiting)
 
 
 def test_failed_change_is_told_with_the_targets_words() -> None:
     """The description of the target is the error."""
-    chosen = move(DEPLOYING, DomainState.FAILED, accepted=True)
+    chosen = move(DEPLOYING, DomainState.FAILED, accepted=Accepted())
 
     assert isinstance(chosen, DeployError)
     assert "verify https crt fail" == str(chosen)
+
+
+def test_old_failure_is_no_news_for_a_while() -> None:
+    """A read that still tells of the failure before the change does not end the change."""
+    before = Accepted(DeployError("verify https crt fail"))
+
+    soon = move(DEPLOYING, DomainState.FAILED, accepted=before)
+    late = move(DEPLOYING, DomainState.FAILED, accepted=before, since=NOW - LAG)
+
+    assert isinstance(soon, Waiting)
+    assert isinstance(late, DeployError)
 
 
 @given(
@@ -82,7 +93,7 @@ def test_failed_change_is_told_with_the_targets_words() -> None:
 )
 def test_every_wait_ends(rollout: Rollout, state: DomainState) -> None:
     """At the deadline waiting becomes a failure with a hint."""
-    chosen = move(rollout, state, accepted=True, since=NOW - TIMEOUT)
+    chosen = move(rollout, state, accepted=Accepted(), since=NOW - TIMEOUT)
 
     assert isinstance(chosen, CertferryError)
     assert chosen.hint is not None

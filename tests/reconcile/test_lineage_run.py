@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from certferry.core.observed import DomainState
+from certferry.core.certificate import CertificateBundle
+from certferry.core.lineage import mark
+from certferry.core.observed import DomainState, ObservedTarget
 from certferry.core.plan import Action
 from certferry.core.report import LineageReport, Outcome, StepOutcome
 from certferry.errors import (
@@ -20,9 +24,14 @@ from certferry.errors import (
     TargetUnavailable,
     VerificationError,
 )
-from certferry.ports.state import ChallengeRecord
+from certferry.ports.state import ChallengeRecord, Lease
+from certferry.ports.target import Look
+from certferry.reconcile.apply import Applier
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.lineage_run import LineageRun
+from certferry.reconcile.observe import observe
+from certferry.reconcile.outcomes import Outcomes
+from certferry.reconcile.rollouts import Rollouts
 from certferry.text import Text
 from tests.reconcile.model import START, TTL, ModelWorld
 
@@ -462,3 +471,208 @@ def test_removal_that_fails_is_told_and_tried_again(world: ModelWorld) -> None:
     assert Action.RETIRE is failed.action
     assert synced(world).ok
     assert 2 == len(world.cdn.remote_labels)
+
+
+def test_target_that_stays_busy_is_asked_ever_more_rarely_and_given_up(world: ModelWorld) -> None:
+    """Reads say ready, writes say busy: a bounded number of attempts, then a failure."""
+    attempts = 0
+
+    class Busy:
+        def __getattr__(self, name: str) -> object:
+            return getattr(world.cdn, name)
+
+        def bind(self, *_: object) -> None:
+            nonlocal attempts
+            attempts += 1
+            raise TargetBusy(Text("processing"), hint=Text("wait"))
+
+    world.alive.add("run")
+    doors = replace(world.doors("run"), targets={"qiniu": Busy()})  # type: ignore[dict-item]  # by name
+    run = LineageRun(world.wish(), doors)
+    world.visit_to_the_end(run)
+
+    assert attempts < 120
+    assert [Outcome.FAILED] == [o.outcome for o in run.report().outcomes if o.domain == IMG]
+
+
+def test_clean_up_that_fails_does_not_hide_what_became_of_the_issue(world: ModelWorld) -> None:
+    """Both are told; and once the records are gone, nothing of it is left in the report."""
+    name = f"_acme-challenge.{IMG}"
+    world.state.save_challenge_record(ChallengeRecord("img", name, "left", START, "record-9"))
+
+    class Forgetful:
+        left = 1
+
+        def __getattr__(self, method: str) -> object:
+            return getattr(world.issuer, method)
+
+        def sweep(self, *arguments: object) -> None:
+            if Forgetful.left:
+                Forgetful.left -= 1
+                raise DnsUnavailable(Text("away"), hint=Text("later"))
+            world.issuer.sweep(*arguments)  # type: ignore[arg-type]  # passed on
+
+    world.alive.add("run")
+    doors = replace(world.doors("run"), issuer=Forgetful())  # type: ignore[arg-type]  # by name
+    run = LineageRun(world.wish(), doors)
+    run.visit()
+    after_one = {step.action: step.outcome for step in run.report().outcomes}
+    world.visit_to_the_end(run)
+
+    assert Outcome.DONE is after_one[Action.ISSUE]
+    assert Outcome.FAILED is after_one[Action.CLEAN]
+    assert run.report().ok
+
+
+def test_run_that_was_overtaken_writes_to_no_target(world: ModelWorld) -> None:
+    """Its lease was lost while it uploaded: the newer certificate of the other run stays bound."""
+
+    class Slow:
+        def __getattr__(self, name: str) -> object:
+            return getattr(world.cdn, name)
+
+        def upload(self, *arguments: object) -> str:
+            remote_id = world.cdn.upload(*arguments)  # type: ignore[arg-type]  # passed on
+            world.alive.discard("slow")
+            other = world.run(world.wish(), renew=True)
+            assert other is not None
+            assert other.ok
+            return remote_id
+
+    world.alive.add("slow")
+    doors = replace(world.doors("slow"), targets={"qiniu": Slow()})  # type: ignore[dict-item]  # by name
+    run = LineageRun(world.wish(), doors)
+    writes = world.cdn.writes
+    run.visit()
+
+    assert 1 == world.cdn.writes - writes
+    newest = world.state.versions("img")[0].certificate.fingerprint
+    assert {newest} == {address.fingerprint for address in world.cdn.look(IMG)}
+
+
+def test_another_run_that_finishes_first_leaves_nothing_to_do(world: ModelWorld) -> None:
+    """Between looking and getting the lease the work was done: it is not done twice."""
+    doors = world.doors("late")
+    world.alive.add("late")
+
+    @contextmanager
+    def late_lease(lineage: str) -> Iterator[Lease]:
+        assert world.run(world.wish()) is not None
+        with doors.lease(lineage) as lease:
+            yield lease
+
+    run = LineageRun(world.wish(), replace(doors, lease=late_lease))
+    world.visit_to_the_end(run)
+
+    assert run.report().ok
+    assert (1, 1, 1) == (world.issuer.issued, world.cdn.uploads, world.cdn.writes)
+
+
+def test_lease_that_never_comes_free_ends_the_wait(world: ModelWorld) -> None:
+    """After the verify timeout the run ends as still waiting, so that later runs do not pile up."""
+    world.alive.add("another")
+    world.state.seen_by("another").acquire("img", timedelta(days=300), world.now())
+    world.alive.add("run")
+    run = LineageRun(world.wish(), world.doors("run"))
+
+    world.visit_to_the_end(run)
+
+    assert [Outcome.WAITING] == [step.outcome for step in run.report().outcomes]
+    assert world.clock - START <= timedelta(hours=2)
+
+
+def test_obstacle_or_refusal_at_a_target_keeps_everything_there(world: ModelWorld) -> None:
+    """Three versions, of which one would go: not while a domain is frozen or not covered."""
+    for _ in range(2):
+        world.run(world.wish(), renew=True)
+        world.pass_time(timedelta(days=1))
+    world.cdn.add_domain(OTHER, state=DomainState.UNAVAILABLE)
+    frozen, uncovered = world.wish(IMG, OTHER), world.wish(IMG, "www.example.com")
+    world.cdn.add_domain("www.example.com")
+
+    for wish in (frozen, uncovered):
+        world.run(wish, renew=True)
+        world.pass_time(timedelta(days=1))
+
+    assert 4 == len(world.cdn.remote_labels)
+    assert synced_after_thaw(world).ok
+    assert 2 == len(world.cdn.remote_labels)
+
+
+def synced_after_thaw(world: ModelWorld) -> LineageReport:
+    """Only the domain that is in order is asked for: what was kept may go."""
+    report = world.run(world.wish(IMG))
+    assert report is not None
+    return report
+
+
+def test_without_a_lease_no_target_is_written_to(world: ModelWorld) -> None:
+    """Whatever the plan says: following a lineage changes nothing at any target."""
+    synced(world)
+    world.pass_time(timedelta(days=1))
+    for _ in range(2):
+        world.run(world.wish(), renew=True)
+        world.pass_time(timedelta(days=1))
+    world.cdn.add_domain(OTHER)
+    doors = world.doors("run")
+    applier = Applier(world.wish(), doors)
+    rollouts = Rollouts("img", doors, applier, Outcomes("img", doors.progress))
+    observed = observe(world.wish(), doors)
+    plan = world.plan(world.wish())
+    assert plan.rollouts
+    before = world.cdn.writes, world.cdn.removals
+
+    rollouts.follow(plan, observed, lease=None)
+    rollouts.follow(replace(plan, rollouts=()), observed, lease=None)
+
+    assert before == (world.cdn.writes, world.cdn.removals)
+
+
+def test_upload_that_a_list_does_not_show_yet_is_not_made_again(world: ModelWorld) -> None:
+    """A killed run's upload is remembered for as long as lists may lag."""
+
+    class Forgetful:
+        """A target whose list lags, as another process sees it."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(world.cdn, name)
+
+        def observe(self, look: Look) -> ObservedTarget:
+            return replace(world.cdn.observe(look), remotes=())
+
+        def upload(self, lineage: str, bundle: CertificateBundle) -> str:
+            return world.cdn.put(mark(lineage, bundle.certificate.fingerprint), bundle)
+
+    for process in ("killed", "next"):
+        world.alive.add(process)
+        doors = replace(world.doors(process), targets={"qiniu": Forgetful()})  # type: ignore[dict-item]  # by name
+        LineageRun(world.wish(), doors).visit()
+        world.alive.discard(process)
+
+    assert 1 == len(world.cdn.remote_labels)
+
+
+def test_clock_that_was_ahead_does_not_make_it_hurry_for_ever(world: ModelWorld) -> None:
+    """A rollout that set out in the future is waited for like any other."""
+    synced(world)
+    (record,) = world.state.rollouts("img")
+    ahead = replace(record, started_at=world.clock + timedelta(days=300), verified_at=None)
+    world.state.save_rollout(ahead)
+    fallen = replace(world.cdn.look(IMG)[0], fingerprint="ff" * 32)
+
+    class Fallen:
+        def look(self, domain: str) -> tuple[object, ...]:
+            del domain
+            return (fallen,)
+
+    world.alive.add("run")
+    doors = replace(world.doors("run"), probe=Fallen())  # type: ignore[arg-type]  # by name
+    run = LineageRun(world.wish(), doors)
+    begun = world.clock
+    visits = 0
+    while (waiting := run.visit()) is not None and visits < 300:
+        visits += 1
+        world.clock = waiting.until
+
+    assert visits < 120
+    assert world.clock - begun <= timedelta(hours=2)

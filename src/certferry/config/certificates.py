@@ -47,8 +47,27 @@ def read_certificates(
         if certificate.lineage in places:
             _report_twin(table, certificate.lineage, places[certificate.lineage])
         places.setdefault(certificate.lineage, table.place)
+        _report_shared_domains(table, certificate, found)
         found.append(certificate)
     return tuple(found), places
+
+
+def _report_shared_domains(
+    table: Table, certificate: DesiredCertificate, earlier: list[DesiredCertificate]
+) -> None:
+    """Two certificates that name the same domain would be bound to it in turns for ever."""
+    named = {
+        (deployment.target, domain): other.lineage
+        for other in earlier
+        for deployment in other.deployments
+        for domain in deployment.domains or ()
+    }
+    for deployment in certificate.deployments:
+        for domain in deployment.domains or ():
+            lineage = named.get((deployment.target, domain))
+            if lineage is not None:
+                problem = Text("{lineage} names {domain} already", lineage=lineage, domain=domain)
+                table.report("deploy", problem)
 
 
 def _certificate(

@@ -19,6 +19,7 @@ from certferry.config.model import Settings
 from certferry.config.secrets import Secrets
 from certferry.config.table import Table
 from certferry.config.values import Read, word
+from certferry.core.ownership import with_rivals
 from certferry.errors import ConfigError
 from certferry.text import Text
 
@@ -116,7 +117,7 @@ def _read(
         dns=dns,
         verify=read_verify(root.table("verify"), paths, dns),
         accounts=MappingProxyType(accounts),
-        certificates=certificates,
+        certificates=with_rivals(certificates),
         places=MappingProxyType(places),
         secrets=Secrets(fill_in(environ, env_files), paths),
     )

@@ -35,14 +35,26 @@ class HttpsWish:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """What another lineage wants to serve at the same target; `earlier` if declared before."""
+
+    names: tuple[str, ...]
+    domains: tuple[str, ...] | None
+    earlier: bool
+
+
+@dataclass(frozen=True, slots=True)
 class DesiredDeployment:
-    """Where a certificate is to be served. `domains=None` means every domain it covers."""
+    """Where a certificate is to be served. `domains=None` means every domain it covers, but for
+    those that one of the `rivals` has the better claim to.
+    """
 
     target: str
     domains: tuple[str, ...] | None = None
     kind: Kind = Kind.AUTO
     https: HttpsWish = field(default_factory=HttpsWish)
     retire: Retirement = Retirement.SUPERSEDED
+    rivals: tuple[Claim, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

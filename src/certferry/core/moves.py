@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from certferry.core.observed import DomainState, ObservedDomain, Served
@@ -10,7 +11,17 @@ from certferry.core.waiting import Waiting, wait_for
 from certferry.errors import CertferryError, DeployError, TargetBusy, VerificationError
 from certferry.text import Text
 
+LAG = timedelta(minutes=1)
+"""How long a target may go on telling of what was before a change that it accepted."""
+
 Move = Deploy | Waiting | CertferryError
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A change that the target took in this run, and what it said of the domain before."""
+
+    old_problem: CertferryError | None = None
 
 
 def next_move(
@@ -19,28 +30,30 @@ def next_move(
     served: tuple[Served, ...],
     *,
     fingerprint: str,
-    accepted: bool,
+    accepted: Accepted | None,
     since: datetime,
     now: datetime,
     timeout: timedelta,
 ) -> Move:
     """Choose the move.
 
-    `fingerprint` is the certificate's that is to be served; `accepted` tells that the target took
-    the deployment in this run; `since` when the certificate set out for this domain, or was first
-    found missing there.
+    `fingerprint` is the certificate's that is to be served; `accepted` what the target took in
+    this run; `since` when the certificate set out for this domain, or was first found missing
+    there.
     """
     deadline = since + timeout
     if domain.state is DomainState.PROCESSING:
         return _until(deadline, _processing(since), since, now)
     if rollout.deploy is None:
         return _until(deadline, _not_served(served, fingerprint, since), since, now)
-    if not accepted:
+    if accepted is None:
         return rollout.deploy
-    if domain.state is DomainState.FAILED:
+    # Reads may lag behind writes (Qiniu fact sheet §5.1): what failed before is no news, and
+    # nothing is asked for twice in one run.
+    is_news = domain.problem != accepted.old_problem or now - since >= LAG
+    if domain.state is DomainState.FAILED and is_news:
         return domain.problem or DeployError(Text("the target could not carry out the change"))
-    # Reads may lag behind writes (Qiniu fact sheet §5.1): it is not asked twice in one run.
-    return _until(deadline, _without_effect(since), since, now)
+    return _until(deadline, _without_effect(domain, since), since, now)
 
 
 def _until(deadline: datetime, error: CertferryError, since: datetime, now: datetime) -> Move:
@@ -59,11 +72,13 @@ def _processing(since: datetime) -> TargetBusy:
     )
 
 
-def _without_effect(since: datetime) -> DeployError:
+def _without_effect(domain: ObservedDomain, since: datetime) -> DeployError:
     return DeployError(
-        Text("the accepted change has not taken effect"),
+        Text("the accepted change has not taken effect; bound is {id}", id=domain.bound or "—"),
         hint=Text(
-            "it was accepted at {since}; run `certferry sync` again to ask once more", since=since
+            "it was accepted at {since}. If another tool binds its certificate to this domain, stop"
+            " it there; then run `certferry sync` again",
+            since=since,
         ),
     )
 

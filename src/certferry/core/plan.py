@@ -15,12 +15,16 @@ from certferry.text import Text
 
 
 class Action(StrEnum):
-    """The kinds of step."""
+    """The kinds of step. Only the first four are planned: `CLEAN` takes challenge records away that
+    were left behind, `LOOK` is a whole visit to a lineage.
+    """
 
     ISSUE = "issue"
     DEPLOY = "deploy"
     VERIFY = "verify"
     RETIRE = "retire"
+    CLEAN = "clean"
+    LOOK = "look"
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,7 +143,7 @@ def _reason_to_deploy(
     if coming is None:
         return Reason(ReasonCode.NEW_CERTIFICATE, Text("a new certificate is being issued"))
     bound = target.fingerprint_of(domain.bound)
-    if bound == coming.certificate.fingerprint:
+    if bound == coming.certificate.fingerprint and not _is_undone(target, domain, coming):
         return _drift(changes)
     if domain.state is DomainState.FAILED and domain.problem is not None:
         sentence = Text("the last change failed: {problem}", problem=domain.problem.message)
@@ -152,6 +152,15 @@ def _reason_to_deploy(
         return Reason(ReasonCode.SERVES_PREVIOUS, Text("an earlier certificate is bound"))
     sentence = Text("a certificate that is not ours is bound ({id})", id=domain.bound)
     return Reason(ReasonCode.SERVES_FOREIGN, sentence)
+
+
+def _is_undone(target: ObservedTarget, domain: ObservedDomain, version: Version) -> bool:
+    """Tell whether the target names our certificate, failed to bring it out, and does not serve
+    it. One that is served everywhere has failed at something else.
+    """
+    addresses = target.served.get(domain.domain, ())
+    failed = domain.state is DomainState.FAILED and domain.problem is not None
+    return failed and not is_served(addresses, version.certificate.fingerprint)
 
 
 def _drift(changes: tuple[Change, ...]) -> Reason | None:

@@ -34,9 +34,6 @@ class ReasonCode(StrEnum):
     KEY_MISMATCH = "key_mismatch"
     CHAIN_INCOMPLETE = "chain_incomplete"
     TOO_LITTLE_LIFE = "too_little_life"
-    DOMAIN_UNAVAILABLE = "domain_unavailable"
-    TARGET_UNREADABLE = "target_unreadable"
-    NO_DOMAIN = "no_domain"
 
 
 @dataclass(frozen=True, slots=True)

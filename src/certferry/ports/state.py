@@ -101,7 +101,8 @@ class StateStore(Protocol):
 
     def acquire(self, lineage: str, ttl: timedelta, now: datetime) -> Lease:
         """Take the lease of a lineage. Raises `LeaseHeld` while another holder has it: until its
-        time is up, or its process on this very host has ended.
+        time is up, or its process on this very host has ended. A process that certainly lives on
+        this host keeps it whatever the clock says.
         """
         ...
 

@@ -13,11 +13,16 @@ from certferry.core.observed import Observation, ObservedTarget
 from certferry.core.plan import Action, Deploy, Issue, Retire
 from certferry.core.report import HistoryEntry, Outcome, StepOutcome
 from certferry.core.waiting import wait_for
-from certferry.errors import CertferryError, Interrupted, TargetBusy, TargetInUse
+from certferry.errors import CertferryError, Interrupted, LeaseLost, TargetBusy, TargetInUse
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.state import Lease, RolloutRecord, Upload
 from certferry.reconcile.doors import Doors
+from certferry.reconcile.leases import TTL
 from certferry.text import Text
+
+LISTED_WITHIN = timedelta(minutes=10)
+"""How long an upload of ours may be missing from a target's list (Qiniu fact sheet §5.1: lists lag
+behind writes), before it counts as gone and is made anew."""
 
 IN_USE_PAUSE = timedelta(days=1)
 """How long a certificate that the target says is still used is left alone."""
@@ -44,14 +49,15 @@ class Applier:
     # issue
 
     def sweep(self) -> StepOutcome | None:
-        """Remove challenge records that an earlier run left; tell only if that failed."""
+        """Remove challenge records that were left behind; tell only if that failed."""
         dns = self._doors.dns[self._desired.dns]
         try:
             self._doors.issuer.sweep(self._desired.lineage, dns, self._doors.now())
         except Interrupted:
             raise
         except CertferryError as error:
-            return failed(StepOutcome(Action.ISSUE, Outcome.FAILED, error.message), error)
+            pending = StepOutcome(Action.CLEAN, Outcome.FAILED, error.message)
+            return failed(pending, error)
         return None
 
     def issue(self, step: Issue, lease: Lease) -> tuple[StepOutcome, Version | None]:
@@ -76,21 +82,24 @@ class Applier:
     # deploy
 
     def deploy(
-        self, step: Deploy, observed: Observation, version: Version, since: datetime
+        self, step: Deploy, observed: Observation, version: Version, since: datetime, lease: Lease
     ) -> Deployed:
         """Upload where needed, then ask the target to serve it.
 
-        `since` is when the certificate was first found missing at the domain.
+        `since` is when this run first found the certificate missing at the domain. Raises
+        `LeaseLost` before anything is written that another run may have overtaken.
         """
         now = self._doors.now()
         pending = StepOutcome(
             Action.DEPLOY, Outcome.WAITING, _CARRYING_OUT, step.target, step.domain
         )
         try:
-            remote_id = self._bind(step, observed, version)
+            remote_id = self._bind(step, observed, version, lease)
         except TargetBusy as error:
+            if now >= since + self._doors.verify_timeout:
+                return Deployed(failed(pending, error), accepted=False)
             return Deployed(self._wait(pending, error.message, since, now), accepted=False)
-        except Interrupted:
+        except (Interrupted, LeaseLost):
             raise
         except CertferryError as error:
             self.record("deploy failed", domain=step.domain, problem=str(error.message))
@@ -98,20 +107,36 @@ class Applier:
         self.record("deployed", domain=step.domain, remote_id=remote_id)
         return Deployed(self._wait(pending, _CARRYING_OUT, now, now), accepted=True)
 
-    def _bind(self, step: Deploy, observed: Observation, version: Version) -> str:
+    def _bind(self, step: Deploy, observed: Observation, version: Version, lease: Lease) -> str:
         target, domain = observed.locate(step.target, step.domain)
         remote = target.remote_of(version.certificate.fingerprint)
+        self._must_hold(lease)
         remote_id = self._uploaded(step.target, version) if remote is None else remote.remote_id
-        self._set_out(step, version)
+        self._must_hold(lease)
         self._doors.targets[step.target].bind(step.domain, domain.kind, remote_id, step.https)
+        self._set_out(step, version)
         return remote_id
+
+    def _must_hold(self, lease: Lease) -> None:
+        """Make sure, right before a target is written to, that no other run has taken over: it may
+        have a newer certificate there already.
+        """
+        self._doors.state.extend(lease, TTL, self._doors.now())
 
     def _uploaded(self, target: str, version: Version) -> str:
         """Upload for the first domain of a target; the others of the same visit need it only."""
         place = (target, version.certificate.fingerprint)
         if place not in self._uploads:
-            self._uploads[place] = self._upload(target, version)
+            remembered = self._remembered(target, version.certificate.fingerprint)
+            self._uploads[place] = remembered or self._upload(target, version)
         return self._uploads[place]
+
+    def _remembered(self, target: str, fingerprint: str) -> str | None:
+        """Find an upload that is too young to be missed in a list that lags behind."""
+        oldest = self._doors.now() - LISTED_WITHIN
+        uploads = self._doors.state.uploads(self._desired.lineage, target)
+        young = (u for u in uploads if u.fingerprint == fingerprint and u.uploaded_at >= oldest)
+        return next((upload.remote_id for upload in young), None)
 
     def _upload(self, target: str, version: Version) -> str:
         bundle = self._doors.state.bundle(self._desired.lineage, version.number)
@@ -131,7 +156,7 @@ class Applier:
         return remote_id
 
     def _set_out(self, step: Deploy, version: Version) -> None:
-        """Write down since when the certificate is on its way, before the target is asked."""
+        """Write down since when the certificate is on its way."""
         fingerprint = version.certificate.fingerprint
         earlier = self.rollout(step.target, step.domain, fingerprint)
         self._doors.state.save_rollout(
@@ -159,8 +184,9 @@ class Applier:
 
     # retire
 
-    def retire(self, step: Retire, target: ObservedTarget) -> StepOutcome:
+    def retire(self, step: Retire, target: ObservedTarget, lease: Lease) -> StepOutcome:
         """Remove a superseded copy. One that the target says is used is kept, and that is fine."""
+        self._must_hold(lease)
         pending = StepOutcome(
             Action.RETIRE, Outcome.DONE, Text("removed"), step.target, label=step.label
         )

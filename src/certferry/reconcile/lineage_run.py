@@ -73,16 +73,23 @@ class LineageRun:
             self._outcomes.trouble(_trouble(Outcome.SKIPPED, stopped))
             raise
         except (LeaseHeld, LeaseLost) as held:
-            waiting = wait_for(held.message, self._begun, self._doors.now())
-            self._outcomes.trouble(replace(_trouble(Outcome.WAITING, held), waiting=waiting))
+            self._outcomes.trouble(self._held_up(held))
         except CertferryError as error:
             self._outcomes.trouble(_trouble(Outcome.FAILED, error))
         except Exception:  # noqa: BLE001 - logged whole; see below
             # A mistake of ours in one lineage must not stop the others.
             _log.exception("%s: unexpected error", self.desired.lineage)
-            detail = Text("unexpected error; run again with -v and report what it prints")
-            self._outcomes.trouble(StepOutcome(Action.ISSUE, Outcome.FAILED, detail))
+            detail = Text("a mistake in certferry; please report it with the traceback above")
+            self._outcomes.trouble(StepOutcome(Action.LOOK, Outcome.FAILED, detail))
         return self._outcomes.next_look()
+
+    def _held_up(self, error: LeaseHeld | LeaseLost) -> StepOutcome:
+        """Wait for the other run, but not for ever: every later run would come to wait as well."""
+        now, deadline = self._doors.now(), self._begun + self._doors.verify_timeout
+        told = _trouble(Outcome.WAITING, error)
+        if now >= deadline:
+            return told
+        return replace(told, waiting=wait_for(error.message, self._begun, now, deadline))
 
     def _visit(self) -> None:
         observed = self._observe()
@@ -91,13 +98,13 @@ class LineageRun:
             with self._doors.lease(self.desired.lineage) as lease:
                 self._act(lease)
         else:
-            self._rollouts.follow(plan, observed, may_act=False)
+            self._rollouts.follow(plan, observed, lease=None)
 
     def _act(self, lease: Lease) -> None:
         # Looked at again: until the lease was ours, another run may have changed the world.
         observed = self._observe()
         observed = self._issue(self._plan(observed), observed, lease)
-        self._rollouts.follow(self._plan(observed), observed, may_act=True)
+        self._rollouts.follow(self._plan(observed), observed, lease=lease)
         # Last: an order that went on has taken up its own records, and what is still in doubt
         # after that may take a while to be sure of.
         self._sweep()
@@ -130,6 +137,8 @@ class LineageRun:
             outcome = self._applier.sweep()
             if outcome is not None:
                 self._outcomes.note(outcome)
+                return
+        self._outcomes.forget((Action.CLEAN, None, None))
 
     def _issue(self, plan: Plan, observed: Observation, lease: Lease) -> Observation:
         """Issue if it is planned, and give the observation with the new certificate in it."""
@@ -147,5 +156,5 @@ class LineageRun:
 
 def _trouble(outcome: Outcome, error: CertferryError) -> StepOutcome:
     """Tell what stopped a visit as a whole."""
-    told = failed(StepOutcome(Action.ISSUE, outcome, error.message), error)
+    told = failed(StepOutcome(Action.LOOK, outcome, error.message), error)
     return replace(told, outcome=outcome)

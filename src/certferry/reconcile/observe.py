@@ -8,6 +8,7 @@ from dataclasses import replace
 from certferry.core.desired import DesiredCertificate, DesiredDeployment
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation, ObservedTarget, Served
+from certferry.core.ownership import owns
 from certferry.errors import DeployError
 from certferry.ports.target import Look
 from certferry.reconcile.doors import Doors
@@ -46,6 +47,8 @@ def _observe_target(
         found = doors.targets[deployment.target].observe(look)
     except DeployError as error:
         return ObservedTarget(label=deployment.target, failure=error)
+    ours = tuple(d for d in found.domains if owns(deployment, desired.names, d.domain))
+    found = replace(found, domains=ours)
     current = versions[0].certificate.fingerprint if versions else None
     return replace(
         _with_marks_of_use(found, desired.lineage, deployment.target, doors),

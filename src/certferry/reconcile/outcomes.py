@@ -46,9 +46,9 @@ class Outcomes:
         self.note(replace(outcome, outcome=Outcome.DONE, detail=detail, hint=None, waiting=None))
         return True
 
-    def forget(self, action: Action, target: str, domain: str | None) -> None:
+    def forget(self, place: Place) -> None:
         """Drop a step that no longer makes sense, such as looking at a domain that is gone."""
-        self._latest.pop((action, target, domain), None)
+        self._latest.pop(place, None)
 
     def of(self, place: Place) -> StepOutcome | None:
         """The latest outcome of a step."""

@@ -6,13 +6,13 @@ from dataclasses import replace
 from datetime import datetime
 
 from certferry.core.lineage import Version
-from certferry.core.moves import Move, next_move
+from certferry.core.moves import Accepted, Move, next_move
 from certferry.core.observed import Observation
 from certferry.core.plan import Action, Deploy, Obstacle, Plan, Refusal, Retire, Rollout
 from certferry.core.report import Outcome, Place, StepOutcome
 from certferry.core.waiting import Waiting, wait_for
 from certferry.errors import CertferryError
-from certferry.ports.state import RolloutRecord
+from certferry.ports.state import Lease, RolloutRecord
 from certferry.reconcile.apply import Applier, failed
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.outcomes import Outcomes
@@ -35,20 +35,20 @@ class Rollouts:
         self._doors = doors
         self._applier = applier
         self._outcomes = outcomes
-        self._accepted: set[Place] = set()
+        self._accepted: dict[Place, Accepted] = {}
         self._first_seen: dict[Place, datetime] = {}
 
-    def follow(self, plan: Plan, observed: Observation, *, may_act: bool) -> None:
+    def follow(self, plan: Plan, observed: Observation, *, lease: Lease | None) -> None:
         """Take each rollout as far as it goes now, and tell how everything stands.
 
-        Without the lease (`may_act`) nothing is written to any target.
+        Without the lease nothing is written to any target.
         """
         self._tell_obstacles(plan, observed)
         for rollout in plan.rollouts:
-            self._move_on(rollout, observed, may_act=may_act)
+            self._move_on(rollout, observed, lease=lease)
         self._settle(plan, observed)
         for step in plan.retirements:
-            self._retire(step, plan, observed, may_act=may_act)
+            self._retire(step, plan, observed, lease=lease)
 
     def move(self, rollout: Rollout, observed: Observation) -> Move:
         """Choose what to do about a rollout now; changes nothing."""
@@ -60,39 +60,52 @@ class Rollouts:
             domain,
             target.served.get(rollout.domain, ()),
             fingerprint=fingerprint,
-            accepted=place in self._accepted,
+            accepted=self._accepted.get(place),
             since=self._since(rollout, fingerprint),
             now=self._doors.now(),
             timeout=self._doors.verify_timeout,
         )
 
     def _since(self, rollout: Rollout, fingerprint: str) -> datetime:
-        place = _place(rollout)
         record = self._applier.rollout(rollout.target, rollout.domain, fingerprint)
-        if record is not None and record.verified_at is None:
-            return record.started_at
-        return self._first_seen.setdefault(place, self._doors.now())
+        first_seen = self._seen_since(rollout)
+        if record is None or record.verified_at is not None:
+            return first_seen
+        # A start in the future was written by a clock that was ahead.
+        return record.started_at if record.started_at <= self._doors.now() else first_seen
 
-    def _move_on(self, rollout: Rollout, observed: Observation, *, may_act: bool) -> None:
+    def _seen_since(self, rollout: Rollout) -> datetime:
+        """Since when this run has known that the rollout is needed."""
+        return self._first_seen.setdefault(_place(rollout), self._doors.now())
+
+    def _move_on(self, rollout: Rollout, observed: Observation, *, lease: Lease | None) -> None:
         if observed.current is None:  # the issue failed, and there is nothing older
             return
         move = self.move(rollout, observed)
         if isinstance(move, Deploy):
-            if may_act:
-                self._deploy(rollout, move, observed, observed.current)
+            if lease is not None:
+                self._deploy(rollout, move, observed, observed.current, lease)
             return
         if rollout.deploy is None:
             self._outcomes.finish(Action.DEPLOY, rollout.target, rollout.domain, Text("bound"))
             self._begin_looking(rollout, _current_fingerprint(observed))
+        else:
+            self._outcomes.forget((Action.VERIFY, rollout.target, rollout.domain))
         self._outcomes.note(_as_outcome(rollout, move))
 
     def _deploy(
-        self, rollout: Rollout, step: Deploy, observed: Observation, version: Version
+        self,
+        rollout: Rollout,
+        step: Deploy,
+        observed: Observation,
+        version: Version,
+        lease: Lease,
     ) -> None:
-        since = self._since(rollout, version.certificate.fingerprint)
-        deployed = self._applier.deploy(step, observed, version, since)
+        _, domain = observed.locate(rollout.target, rollout.domain)
+        self._outcomes.forget((Action.VERIFY, rollout.target, rollout.domain))
+        deployed = self._applier.deploy(step, observed, version, self._seen_since(rollout), lease)
         if deployed.accepted:
-            self._accepted.add(_place(rollout))
+            self._accepted[_place(rollout)] = Accepted(domain.problem)
         self._outcomes.note(deployed.told)
 
     def _begin_looking(self, rollout: Rollout, fingerprint: str) -> None:
@@ -138,10 +151,10 @@ class Rollouts:
         unreadable = {target.label for target in observed.targets if target.failure is not None}
         for target in observed.targets:
             if target.label not in as_a_whole:
-                self._outcomes.forget(Action.DEPLOY, target.label, None)
+                self._outcomes.forget((Action.DEPLOY, target.label, None))
         for obstacle in plan.obstacles:
             if obstacle.domain is not None:
-                self._outcomes.forget(Action.VERIFY, obstacle.target, obstacle.domain)
+                self._outcomes.forget((Action.VERIFY, obstacle.target, obstacle.domain))
             elif obstacle.target in unreadable and self._tell_of_domains(obstacle):
                 continue
             self._outcomes.note(_obstructed(obstacle))
@@ -167,14 +180,16 @@ class Rollouts:
         later = wait_for(error.message, waiting.since, now, waiting.deadline)
         return replace(step, detail=error.message, hint=error.hint, waiting=later)
 
-    def _retire(self, step: Retire, plan: Plan, observed: Observation, *, may_act: bool) -> None:
-        if may_act and may_retire(step, plan):
+    def _retire(
+        self, step: Retire, plan: Plan, observed: Observation, *, lease: Lease | None
+    ) -> None:
+        if lease is not None and may_retire(step, plan):
             target = next(
                 target
                 for target in observed.targets
                 if any(remote.remote_id == step.remote_id for remote in target.remotes)
             )
-            self._outcomes.note(self._applier.retire(step, target))
+            self._outcomes.note(self._applier.retire(step, target, lease))
 
 
 def _place(rollout: Rollout) -> Place:

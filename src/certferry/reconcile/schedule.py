@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
-from certferry.core.waiting import Waiting
+from certferry.core.waiting import LONGEST, Waiting
 from certferry.errors import Interrupted
 from certferry.reconcile.lineage_run import LineageRun
 
@@ -90,7 +90,9 @@ class Schedule:
         """Wait until a visit ends or the next one is due, whichever comes first."""
         timeout = None
         if self._heap and self._busy < self._workers:
-            timeout = max((self._heap[0].at - self._now()).total_seconds(), 0)
+            until_due = (self._heap[0].at - self._now()).total_seconds()
+            # Bounded, since the clock may be set back meanwhile: then it is looked at anew.
+            timeout = min(max(until_due, 0), LONGEST.total_seconds())
         try:
             run, visit = self._finished.get(timeout=timeout)
         except queue.Empty:

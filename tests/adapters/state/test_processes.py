@@ -90,3 +90,20 @@ def test_killed_writer_leaves_no_torn_write(
         assert [version.certificate for version in versions] == [b.certificate for b in bundles]
         assert all(bundle.key_matches for bundle in bundles)
         assert order is None or f"order/{len(versions) + 1}" == order.url
+
+
+def test_living_process_keeps_its_lease_whatever_the_clock_says(
+    start: Start, store: StateStore
+) -> None:
+    """A clock that jumps, or a host that was suspended, hands nobody's work to somebody else."""
+    with start("take_lease") as child:
+        child.hear()
+        child.go_on()
+        assert child.hear() is not None
+
+        with pytest.raises(LeaseHeld):
+            store.acquire("img", TTL, NOW + 100 * TTL)
+
+        child.kill()
+
+        assert "img" == store.acquire("img", TTL, NOW + 100 * TTL).lineage

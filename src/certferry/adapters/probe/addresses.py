@@ -30,7 +30,11 @@ def resolve(
 
     CNAMEs are followed by the resolver. `answer_within` is for one question, retries included.
     """
-    asked = _resolvers(resolvers)
+    try:
+        asked = _resolvers(resolvers)
+    except dns.resolver.NoResolverConfiguration:
+        problem = Text("this host names no resolver; set `resolvers` under [verify] or [dns]")
+        return Addresses((), (problem,))
     for resolver in asked:
         resolver.lifetime = answer_within.total_seconds()
     with ThreadPoolExecutor(len(asked)) as pool:

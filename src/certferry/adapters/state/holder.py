@@ -60,11 +60,22 @@ class Holder:
         """Name the process for a person."""
         return Text("process {pid} on {host}", pid=self.pid, host=self.host)
 
+    def lives_beside_us(self) -> bool:
+        """Tell whether it is certainly another process of this host, and at work: then its lease
+        does not end with its time, which a clock that jumps or a suspended host can pass over.
+        """
+        if not self._is_within_sight() or self.pid == os.getpid() or not _exists(self.pid):
+            return False
+        state, started = _look_at(self.pid) or ("", "")
+        return state not in _ENDED_STATES and started == self.started
+
+    def _is_within_sight(self) -> bool:
+        known = bool(self.boot and self.started)
+        return known and (self.boot, self.namespace) == (_boot(), _namespace())
+
     def has_ended(self) -> bool:
         """Tell whether the process is certainly gone; of one elsewhere that is never certain."""
-        if not (self.boot and self.started):
-            return False
-        if (self.boot, self.namespace) != (_boot(), _namespace()):
+        if not self._is_within_sight():
             return False
         if not _exists(self.pid):
             return True

@@ -78,12 +78,13 @@ def _refuse_if_held(connection: sqlite3.Connection, lineage: str, now: datetime)
     if found is None:
         return 0
     token, written, since, until = found
-    if written is None or to_moment(until) <= now:
+    if written is None:
         return int(token)
     holder = Holder.parse(written)
-    if not holder.has_ended():
-        raise _held(lineage, holder, to_moment(since), to_moment(until))
-    return int(token)
+    is_over = to_moment(until) <= now and not holder.lives_beside_us()
+    if is_over or holder.has_ended():
+        return int(token)
+    raise _held(lineage, holder, to_moment(since), to_moment(until))
 
 
 def _held(lineage: str, holder: Holder, since: datetime, until: datetime) -> LeaseHeld:
