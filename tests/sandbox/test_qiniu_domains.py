@@ -458,3 +458,52 @@ def test_first_broken_rule_gives_the_code(client: Client, stand_in: QiniuService
     assert refusal(400000) == code(client.httpsconf(WWW, "none", tlsVersions=""))
     assert refusal(400401) == code(client.httpsconf(WWW, "none"))
     assert refusal(400326) == code(client.httpsconf(WWW, other))
+
+
+# Where Qiniu's own words do not agree.
+
+
+def test_a_failed_change_may_stick(
+    clock: Clock, stand_in: QiniuService, client: Client, old: str, new: str
+) -> None:
+    """When told so: the domain names the new certificate, is `failed`, and the edges serve the
+    old one.
+    """
+    stand_in.fail_next(WWW, sticks=True)
+    client.httpsconf(WWW, new)
+    clock.advance(DEFAULT_PROCESSING)
+
+    assert (new, "failed") == (https_of(client)["certId"], state_of(client)[0])
+    served = stand_in.domain(WWW).applied.at(clock())
+    assert served is not None
+    assert old == served.id
+
+
+@pytest.mark.parametrize(
+    ("absent", "shown"), [("empty", ""), ("null", None), ("missing", "missing")]
+)
+def test_https_may_be_hidden(
+    absent: Any, shown: object, stand_in: QiniuService, client: Client, old: str
+) -> None:
+    """When told so: `protocol` is https, and `https` looks like that of a domain without."""
+    stand_in.domains.absent_https = absent
+    stand_in.domain(WWW).hides_https = True
+
+    found = https_of(client)
+    assert shown == (found["certId"] if isinstance(found, dict) else found)
+    assert "https" == client.domain(WWW).json()["protocol"]
+    assert refusal(400013) == code(client.sslize(WWW, old))
+
+
+def test_a_free_certificate_is_https_without_an_id(
+    clock: Clock, stand_in: QiniuService, client: Client, new: str
+) -> None:
+    """Changed by `httpsconf`, and no longer free after that."""
+    stand_in.add_domain(WWW, free_certificate=True, http2=True)
+
+    free = {"certId": "", "forceHttps": False, "http2Enable": True, "freeCert": True}
+    assert free == https_of(client)
+    assert refusal(400013) == code(client.sslize(WWW, new))
+    assert OK == code(client.httpsconf(WWW, new))
+    clock.advance(DEFAULT_PROCESSING)
+    assert not stand_in.domain(WWW).https.free

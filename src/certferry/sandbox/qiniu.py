@@ -165,6 +165,7 @@ class QiniuService:
         force_https: bool = False,
         http2: bool = False,
         tls_versions: Sequence[str] | None = None,
+        free_certificate: bool = False,
         state: str = "success",
         type: str | None = None,  # noqa: A002 - Qiniu's word
         product: str = "cdn",
@@ -190,7 +191,7 @@ class QiniuService:
                 product=product,
                 platform=platform,
                 parent=parent,
-                https=HttpsConf(bound, force_https, http2, versions),
+                https=HttpsConf(bound, force_https, http2, versions, free_certificate),
                 state=state,
                 could_operate=could_operate,
                 created=now,
@@ -239,10 +240,15 @@ class QiniuService:
         with self._lock:
             self.domain(name).release(self._clock())
 
-    def fail_next(self, name: str, description: str = CERTIFICATE_FAILURE) -> None:
-        """Make a domain's next accepted change end in `failed`, with this `operatingStateDesc`."""
+    def fail_next(
+        self, name: str, description: str = CERTIFICATE_FAILURE, *, sticks: bool = False
+    ) -> None:
+        """Make a domain's next accepted change end in `failed`, with this `operatingStateDesc`.
+
+        `sticks`: the domain then shows what was asked for, though the edges serve what was before.
+        """
         with self._lock:
-            self.domains.fail_next(name, description)
+            self.domains.fail_next(name, description, sticks=sticks)
 
     def _services(self) -> tuple[HttpService, HttpService, HttpService]:
         return self.api, self.fusion, self.uc

@@ -17,12 +17,20 @@ EVER = datetime.min.replace(tzinfo=UTC)
 
 @dataclass(frozen=True)
 class HttpsConf:
-    """How a domain does HTTPS; without a certificate it speaks HTTP alone."""
+    """How a domain does HTTPS; without a certificate it speaks HTTP alone. `free`: with one of
+    Qiniu's own, which has no id that anybody sees (`freeCert`, §5.2).
+    """
 
     certificate: StoredCertificate | None = None
     force_https: bool = False
     http2: bool = False
     tls_versions: tuple[str, ...] | None = None
+    free: bool = False
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is HTTPS."""
+        return self.certificate is not None or self.free
 
     def to_wire(self) -> dict[str, Any]:
         """The `https` object (§5.2)."""
@@ -30,7 +38,7 @@ class HttpsConf:
             "certId": self.certificate.id if self.certificate else "",
             "forceHttps": self.force_https,
             "http2Enable": self.http2,
-            "freeCert": False,
+            "freeCert": self.free,
         }
         if self.tls_versions is not None:
             wire["tlsVersions"] = list(self.tls_versions)
@@ -54,17 +62,22 @@ class Timeline:
 
 @dataclass
 class Change:
-    """An accepted change that is under way. `failure` says how it will end badly, "" if well."""
+    """An accepted change that is under way. `failure` says how it will end badly, "" if well;
+    `sticks`: the domain then still names what was asked for.
+    """
 
     operation: str
     conf: HttpsConf
     due: datetime
     failure: str
+    sticks: bool = False
 
 
 @dataclass
 class Domain:
-    """A CDN domain. `held` keeps its change processing until it is released."""
+    """A CDN domain. `held` keeps its change processing until it is released. `hides_https`: reads
+    show `protocol` https and no settings, as of a domain without HTTPS.
+    """
 
     name: str
     number: int
@@ -81,6 +94,7 @@ class Domain:
     operation: str = "create_domain"
     change: Change | None = None
     held: bool = False
+    hides_https: bool = False
     modified: datetime = field(init=False)
     https_modified: datetime = field(init=False)
     tasks: int = 0
@@ -109,6 +123,8 @@ class Domain:
         if change.failure:
             self.state, self.state_description = "failed", change.failure
             self.accepted.note(change.due, self.https.certificate)
+            if change.sticks:
+                self.https = change.conf
         else:
             self.state, self.https = "success", change.conf
             self.https_modified = change.due
@@ -136,7 +152,7 @@ class Domain:
             "testURLPath": "",
             "platform": self.platform,
             "geoCover": "china",
-            "protocol": "https" if self.https.certificate else "http",
+            "protocol": "https" if self.https.is_on else "http",
             "product": self.product,
             "operationType": self.operation,
             "operatingState": self.state,

@@ -48,7 +48,7 @@ class Domains:
         self.pager = Pager()
         self._find_certificate = find_certificate
         self._domains: dict[str, Domain] = {}
-        self._failures: dict[str, str] = {}
+        self._failures: dict[str, tuple[str, bool]] = {}
 
     def add(self, domain: Domain) -> None:
         """Take in a domain that is already there."""
@@ -67,9 +67,9 @@ class Domains:
         """The place in the list of a domain to be added."""
         return len(self._domains) + 1
 
-    def fail_next(self, name: str, description: str) -> None:
+    def fail_next(self, name: str, description: str, *, sticks: bool = False) -> None:
         """Make the next accepted change of a domain end in `failed`."""
-        self._failures[name] = description
+        self._failures[name] = description, sticks
 
     def uses(self, cert_id: str, now: datetime) -> bool:
         """Whether any domain is bound to a certificate, or about to be."""
@@ -107,7 +107,7 @@ class Domains:
         """`PUT /domain/<name>/httpsconf` (§5.3)."""
         domain = self._changeable(visit)
         conf = self._wanted(visit, domain, "UpdateHttpsConfArgs")
-        if domain.https.certificate is None:
+        if not domain.https.is_on:
             raise Refused(400302)
         if self.refuse_unchanged and conf == domain.https:
             raise Refused(400910)
@@ -117,14 +117,14 @@ class Domains:
         """`PUT /domain/<name>/sslize` (§5.4)."""
         domain = self._changeable(visit)
         conf = self._wanted(visit, domain, "SslizeArgs")
-        if self.refuse_repeated_sslize and domain.https.certificate is not None:
+        if self.refuse_repeated_sslize and domain.https.is_on:
             raise Refused(400013)
         return self._accept(domain, "sslize", conf, visit.now)
 
     def unsslize(self, visit: Visit) -> Response:
         """`PUT /domain/<name>/unsslize` (§5.5)."""
         domain = self._changeable(visit)
-        if domain.https.certificate is None:
+        if not domain.https.is_on:
             raise Refused(400013)
         return self._accept(domain, "unsslize", HttpsConf(), visit.now)
 
@@ -149,7 +149,7 @@ class Domains:
         certificate = self._find_certificate(fields.string("certId"), visit.uid)
         if not covers(certificate.names, domain.name):
             raise Refused(400326)
-        return replace(flags, certificate=certificate)
+        return replace(flags, certificate=certificate, free=False)
 
     def _flags(self, domain: Domain, fields: Fields) -> HttpsConf:
         left_out = domain.https if self.omitted_flags == "kept" else HttpsConf()
@@ -164,8 +164,8 @@ class Domains:
         )
 
     def _accept(self, domain: Domain, operation: str, conf: HttpsConf, now: datetime) -> Response:
-        failure = self._failures.pop(domain.name, "")
-        domain.accept(Change(operation, conf, now + self.processing_time, failure), now)
+        failure = self._failures.pop(domain.name, ("", False))
+        domain.accept(Change(operation, conf, now + self.processing_time, *failure), now)
         return success()
 
     def _https_to_wire(self, domain: Domain, now: datetime) -> dict[str, Any]:
@@ -173,8 +173,9 @@ class Domains:
         if parent is not None:
             parent.settle(now)
             domain = parent
-        if domain.https.certificate is not None or self.absent_https == "empty":
-            return {"https": domain.https.to_wire()}
+        shown = HttpsConf() if domain.hides_https else domain.https
+        if shown.is_on or self.absent_https == "empty":
+            return {"https": shown.to_wire()}
         return {"https": None} if self.absent_https == "null" else {}
 
     def _settled(self, now: datetime) -> list[Domain]:

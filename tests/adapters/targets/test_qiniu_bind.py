@@ -200,6 +200,42 @@ def test_unchanged_is_success(place: Place, target: Qiniu, old: str, new: str) -
     assert 1 == len(writes(place))
 
 
+# --- HTTPS that Qiniu does not show ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("absent", ["empty", "null", "missing"])
+def test_settings_that_are_not_shown_are_not_guessed(absent: Any, strict: Any) -> None:
+    """`protocol` says https and `https` says nothing: later, even where `sslize` would be taken
+    and would switch redirect and HTTP/2 off.
+    """
+    with open_place(strict=strict) as place:
+        cert_id, fresh = (qiniu_calls.seed(place.service, [WWW]) for _ in range(2))
+        domain = place.service.add_domain(WWW, https=cert_id, force_https=True, http2=True)
+        place.service.domains.absent_https = absent
+        domain.hides_https = True
+
+        with pytest.raises(TargetBusy, match="does not show the HTTPS settings") as caught:
+            bind(place.target(), fresh)
+
+        assert caught.value.retry.allowed
+        assert [] == place.service.writes()
+        domain.hides_https = False
+        bind(place.target(), fresh)
+        assert (True, True) == (https(place).force_https, https(place).http2)
+
+
+def test_a_free_certificate_of_qinius_own(place: Place, target: Qiniu, new: str) -> None:
+    """It has no id, and is replaced by `httpsconf` with everything else as it was."""
+    place.service.add_domain(WWW, free_certificate=True, force_https=True)
+
+    bind(target, new)
+
+    body = {"certId": new, "forceHttps": True, "http2Enable": False}
+    assert [("httpsconf", body)] == writes(place)
+    assert new == place.service.bound(WWW)
+
+
 # --- a domain at work -----------------------------------------------------------------------
 
 
@@ -239,6 +275,34 @@ def test_a_failed_change_may_be_followed_by_another(
     bind(target, new)
 
     assert new == place.service.bound(WWW)
+
+
+def test_a_failed_change_that_left_its_certificate_behind(
+    place: Place, target: Qiniu, old: str, new: str
+) -> None:
+    """Qiniu names the wanted certificate and says that it failed: asked for once more."""
+    place.service.fail_next(WWW, sticks=True)
+    bind(target, new)
+    assert new == place.service.bound(WWW)
+
+    bind(target, new)
+
+    assert ["httpsconf", "httpsconf"] == [call for call, _ in writes(place)]
+    assert "success" == place.service.domain(WWW).state
+
+
+def test_a_failed_change_is_not_taken_for_the_next_one(
+    place: Place, target: Qiniu, old: str, new: str
+) -> None:
+    """The second attempt is lost on its way: what the first one left behind proves nothing."""
+    place.service.fail_next(WWW, sticks=True)
+    bind(target, new)
+    place.service.api.faults.add(Fault.reset_before(), on="PUT *")
+
+    bind(target, new)
+
+    assert 3 == len(writes(place))
+    assert "success" == place.service.domain(WWW).state
 
 
 # --- a domain that cannot be changed --------------------------------------------------------

@@ -195,6 +195,41 @@ def test_a_change_that_failed(description: str, advice: str, place: Place, targe
     assert advice in str(found.problem.hint)
 
 
+def test_a_failed_change_that_left_its_certificate_behind(place: Place, target: Qiniu) -> None:
+    """Bound to what was asked for, and failed all the same, as Qiniu says."""
+    old, new = (qiniu_calls.seed(place.service, [WWW]) for _ in range(2))
+    place.service.add_domain(WWW, https=old)
+    place.service.fail_next(WWW, sticks=True)
+    qiniu_calls.Client(place.service).httpsconf(WWW, new)
+
+    found = the_domain(target)
+
+    assert (DomainState.FAILED, new) == (found.state, found.bound)
+    assert "verify https crt fail" in str(found.problem)
+
+
+@pytest.mark.parametrize("absent", ["empty", "null", "missing"])
+def test_https_that_is_not_shown(absent: Any, place: Place, target: Qiniu) -> None:
+    """HTTPS by `protocol`, and nothing under `https`: to be waited for, not HTTP."""
+    place.service.domains.absent_https = absent
+    cert_id = qiniu_calls.seed(place.service, [WWW])
+    place.service.add_domain(WWW, https=cert_id).hides_https = True
+
+    found = the_domain(target)
+
+    assert (DomainState.PROCESSING, None) == (found.state, found.bound)
+    place.service.domain(WWW).hides_https = False
+    assert (DomainState.READY, cert_id) == (the_domain(target).state, the_domain(target).bound)
+
+
+def test_a_free_certificate_of_qinius_own(place: Place, target: Qiniu) -> None:
+    """Nothing of ours is bound, and the settings are told."""
+    place.service.add_domain(WWW, free_certificate=True, force_https=True)
+
+    settings = HttpsSettings(force_https=True, http2=False)
+    assert ObservedDomain(WWW, Kind.CDN, DomainState.READY, https=settings) == the_domain(target)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

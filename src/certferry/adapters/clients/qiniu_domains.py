@@ -4,12 +4,16 @@
 
 from __future__ import annotations
 
+import logging
+
 from certferry.adapters.clients.qiniu_records import DomainRecord, HttpsConf
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.identifiers import WILDCARD
 from certferry.core.observed import DomainState, HttpsSettings, ObservedDomain
 from certferry.errors import DeployError, TargetBusy, TargetRejected
 from certferry.text import Text
+
+log = logging.getLogger(__name__)
 
 NOT_SERVED_BY_ITSELF = frozenset({"pan", "test"})
 """Types of domains that take no certificate: children of a wildcard domain, and trial domains."""
@@ -37,6 +41,9 @@ def observe(domain: str, record: DomainRecord) -> ObservedDomain:
     unusable = why_unusable(domain, record)
     state = _STATES.get(record.operating_state or "", DomainState.UNAVAILABLE)
     problem = _failed_change(record) if state is DomainState.FAILED else None
+    if state is DomainState.READY and record.hides_https:
+        log.info("%s speaks HTTPS, and Qiniu does not show its settings yet", domain)
+        state = DomainState.PROCESSING
     return ObservedDomain(
         domain=domain,
         kind=Kind.CDN,
@@ -95,7 +102,8 @@ def _why_not_by_self(domain: str, record: DomainRecord) -> DeployError | None:
 
 
 def must_be_at_rest(domain: str, record: DomainRecord) -> None:
-    """Refuse to write to a domain that Qiniu works on or that cannot be changed.
+    """Refuse to write to a domain that Qiniu works on, that cannot be changed, or whose settings
+    are not to be seen.
 
     Raises `TargetBusy`, `TargetRejected`.
     """
@@ -111,6 +119,14 @@ def must_be_at_rest(domain: str, record: DomainRecord) -> None:
             ),
             hint=Text(
                 "changes take 5 to 15 minutes, at times hours; a later run goes on from here"
+            ),
+        )
+    if record.hides_https:
+        raise TargetBusy(
+            Text("Qiniu does not show the HTTPS settings of {domain} yet", domain=domain),
+            hint=Text(
+                "a later run goes on from here; if it stays so, look at the domain's HTTPS settings"
+                " in Qiniu's console and save them there once"
             ),
         )
 
@@ -130,11 +146,14 @@ def wanted_conf(record: DomainRecord, cert_id: str, wish: HttpsWish) -> HttpsCon
 
 
 def is_in_force(record: DomainRecord, conf: HttpsConf) -> bool:
-    """Tell whether a domain is already as it is to be."""
+    """Tell whether a domain is already as it is to be. One whose change failed may show what was
+    asked for and serve something else.
+    """
     found = _settings(record)
     versions = None if conf.tls_versions is None else tuple(sorted(conf.tls_versions))
     return (
-        record.bound == conf.cert_id
+        record.operating_state != "failed"
+        and record.bound == conf.cert_id
         and bool(found.force_https) == conf.force_https
         and bool(found.http2) == conf.http2_enable
         and found.tls_versions == versions
@@ -147,7 +166,7 @@ def _first(wished: bool | None, found: bool | None) -> bool:  # noqa: FBT001 - t
 
 def _settings(record: DomainRecord) -> HttpsSettings:
     """Read the settings; those of a domain without HTTPS are not in force and say nothing."""
-    if record.https is None or record.bound is None:
+    if record.https is None or not record.has_https:
         return HttpsSettings()
     return HttpsSettings(
         force_https=record.https.force_https,

@@ -51,6 +51,7 @@ class HttpsRecord(msgspec.Struct, frozen=True, rename="camel"):
     cert_id: str | None = None
     force_https: bool | None = None
     http2_enable: bool | None = None
+    free_cert: bool | None = None
     # The documents say string, the server wants and gives an array (§5.3).
     tls_versions: tuple[str, ...] | str | None = None
 
@@ -60,6 +61,12 @@ class HttpsRecord(msgspec.Struct, frozen=True, rename="camel"):
         found = self.tls_versions or ()
         listed = re.split(r"[,;\s]+", found) if isinstance(found, str) else found
         return tuple(sorted(version for version in listed if version)) or None
+
+    @property
+    def tells_anything(self) -> bool:
+        """Whether it is more than what a domain without HTTPS has in its place (§5.2)."""
+        flags = (self.free_cert, self.force_https, self.http2_enable)
+        return bool(self.cert_id or self.versions) or any(flags)
 
 
 class DomainItem(msgspec.Struct, frozen=True):
@@ -81,6 +88,7 @@ class DomainRecord(msgspec.Struct, frozen=True, rename="camel"):
 
     name: str
     type: str | None = None
+    protocol: str | None = None
     operating_state: str | None = None
     operating_state_desc: str | None = None
     operation_type: str | None = None
@@ -91,8 +99,20 @@ class DomainRecord(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def bound(self) -> str | None:
-        """The id of the certificate in force, `None` without HTTPS."""
+        """The id of the certificate in force, `None` without HTTPS and with a free certificate
+        of Qiniu's own, which has no id.
+        """
         return (self.https.cert_id or None) if self.https else None
+
+    @property
+    def has_https(self) -> bool:
+        """Whether the domain speaks HTTPS: `https` alone does not tell (§5.2)."""
+        return self.bound is not None or self.protocol == "https"
+
+    @property
+    def hides_https(self) -> bool:
+        """Whether it speaks HTTPS and does not say how: guessed settings would replace its own."""
+        return self.has_https and not (self.https is not None and self.https.tells_anything)
 
 
 class HttpsConf(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

@@ -194,7 +194,7 @@ class Qiniu:
 
     def _change(self, record: DomainRecord, conf: HttpsConf) -> bool:
         """Write, choosing the call by what the domain has: neither stands in for the other."""
-        write = self._client.sslize if record.bound is None else self._client.httpsconf
+        write = self._client.httpsconf if record.has_https else self._client.sslize
         try:
             write(record.name, conf)
         except QiniuFailure as failure:
