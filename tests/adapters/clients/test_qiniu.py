@@ -59,7 +59,9 @@ def _conf(
 
 
 def _https(cert_id: str, versions: tuple[str, ...]) -> HttpsRecord:
-    return HttpsRecord(cert_id, force_https=True, http2_enable=True, tls_versions=versions)
+    return HttpsRecord(
+        cert_id, force_https=True, http2_enable=True, free_cert=False, tls_versions=versions
+    )
 
 
 # --- certificates ---------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -27,6 +28,7 @@ from certferry.ports.target import Look
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.qiniu_kodo import DomainType
 from tests.adapters.qiniu_place import (
+    SHORT,
     WWW,
     Place,
     bundle,
@@ -103,6 +105,33 @@ def test_children_and_trial_domains_are_passed_over(place: Place, target: Qiniu)
     found = target.observe(look(names=("*.example.com",))).domains
 
     assert ["*.example.com"] == [domain.domain for domain in found]
+
+
+@pytest.mark.parametrize("state", ["offlined", "frozen"])
+def test_a_domain_that_is_switched_off(
+    state: str, place: Place, target: Qiniu, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A forgotten one under a wildcard is left out with a line in the log; a named one is told."""
+    caplog.set_level(logging.INFO)
+    place.service.add_domain(WWW, state=state)
+    place.service.add_domain(IMG)
+
+    found = target.observe(look(names=("*.example.com",))).domains
+
+    assert [IMG] == [domain.domain for domain in found]
+    assert f"{WWW} is left out: it is {state} at Qiniu" in caplog.text
+    assert DomainState.UNAVAILABLE is the_domain(target).state
+
+
+def test_a_frozen_account_is_told_in_any_case(place: Place, target: Qiniu) -> None:
+    """Its domains are not left out: all of them would be, and nothing seem wrong."""
+    place.service.add_domain(WWW)
+    body = b'{"name":"www.example.com","operatingState":"success","uidIsFreezed":true}'
+    place.service.api.faults.add(Fault.status(200, body), on=f"GET /domain/{WWW}")
+
+    [found] = target.observe(look()).domains
+
+    assert DomainState.UNAVAILABLE is found.state
 
 
 def test_a_domain_that_vanishes_while_we_look(place: Place, target: Qiniu) -> None:
@@ -327,20 +356,104 @@ def test_a_domain_of_another_account(domains: tuple[str, ...], place: Place, tar
 # --- when Qiniu cannot be read --------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("path", "domains"),
-    [("/domain", ()), (f"/domain/{WWW}", ()), (f"/domain/{WWW}", (WWW,)), ("/*", (WWW,))],
-)
-def test_a_broken_qiniu(path: str, domains: tuple[str, ...], place: Place, target: Qiniu) -> None:
-    """The observation fails as a whole, and is worth trying later."""
+def test_a_list_that_cannot_be_had(place: Place, target: Qiniu) -> None:
+    """Which domains there are is not known: the observation fails, and is worth trying later."""
     place.service.add_domain(WWW)
-    place.service.api.faults.add(Fault.status(500), on=f"GET {path}", times=None)
+    place.service.api.faults.add(Fault.status(500), on="GET /domain", times=None)
 
     with pytest.raises(TargetUnavailable) as caught:
-        target.observe(look(*domains))
+        target.observe(look())
 
     assert caught.value.retry.allowed
     assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("domains", [(), (WWW, IMG)])
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (refusal(500, 500000), "500000"),
+        (refusal(500, 500215), "500215"),
+        (refusal(400, 400030), "not finished"),
+        (Fault.status(200, b'{"name":'), "cannot be read"),
+        (Fault.status(200, b'{"name":"www.example.com","https":[]}'), "cannot be read"),
+        (Fault.html(502), "web page"),
+        (Fault.reset_before(), "closed the connection"),
+        (Fault.truncated(), "ended early"),
+    ],
+    ids=str,
+)
+def test_a_domain_that_cannot_be_read(
+    fault: Fault, words: str, domains: tuple[str, ...], place: Place, target: Qiniu
+) -> None:
+    """It is told, as worth trying later, and does not hide the others."""
+    place.service.add_domain(WWW)
+    place.service.add_domain(IMG)
+    place.service.api.faults.add(fault, on=f"GET /domain/{WWW}", times=None)
+
+    broken, sound = target.observe(look(*domains, names=("*.example.com",))).domains
+
+    assert (WWW, DomainState.UNAVAILABLE) == (broken.domain, broken.state)
+    assert words in str(broken.problem)
+    assert broken.problem is not None
+    assert broken.problem.retry.allowed
+    assert (IMG, DomainState.READY) == (sound.domain, sound.state)
+
+
+@pytest.mark.parametrize("domains", [(), (WWW, IMG)])
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (refusal(401, None, "bad token"), TargetAccessDenied),
+        (refusal(403, None, "no permission"), TargetAccessDenied),
+        (refusal(403, 403024), TargetUnavailable),
+        (Fault.too_many(), TargetUnavailable),
+    ],
+    ids=str,
+)
+def test_what_would_befall_every_domain(
+    fault: Fault,
+    error: type[Exception],
+    domains: tuple[str, ...],
+    place: Place,
+    target: Qiniu,
+) -> None:
+    """Refused keys and a rate limit end the look at the first domain."""
+    place.service.add_domain(WWW)
+    place.service.add_domain(IMG)
+    place.service.api.faults.add(fault, on="GET /domain/*", times=None)
+
+    with pytest.raises(error):
+        target.observe(look(*domains, names=("*.example.com",)))
+
+    assert 0 == place.count(f"GET /domain/{IMG}")
+
+
+def test_no_connection(place: Place) -> None:
+    """Nobody is there: said once for the account, as worth trying later."""
+    target = place.target()
+    place.service.api.stop()
+
+    with pytest.raises(TargetUnavailable, match="no connection") as caught:
+        target.observe(look(WWW, IMG))
+
+    assert caught.value.retry.allowed
+
+
+def test_one_silent_domain(place: Place) -> None:
+    """Silence about one domain is that domain's; about two in a row, it is Qiniu's."""
+    place.timeouts = SHORT
+    place.service.add_domain(WWW)
+    place.service.add_domain(IMG)
+    place.service.api.faults.add(Fault.delay(2), on=f"GET /domain/{WWW}", times=4)
+
+    silent, sound = place.target().observe(look(WWW, IMG)).domains
+
+    assert (DomainState.UNAVAILABLE, DomainState.READY) == (silent.state, sound.state)
+    place.service.api.faults.add(Fault.delay(2), on="GET /domain/*", times=None)
+    with pytest.raises(TargetUnavailable, match="did not answer"):
+        place.target().observe(look(WWW, IMG, "a.example.com", "b.example.com"))
+    assert 0 == place.count("GET /domain/a.example.com")
 
 
 def test_refused_keys(place: Place) -> None:

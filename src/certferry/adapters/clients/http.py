@@ -17,7 +17,7 @@ from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.util import Retry
 
 from certferry import __version__
-from certferry.adapters.clients.http_problems import Problem, Timeouts, explain
+from certferry.adapters.clients.http_problems import Contact, Problem, Timeouts, explain
 from certferry.adapters.clients.pacing import Pacer
 from certferry.ports.progress import Pause
 from certferry.text import Text
@@ -53,12 +53,17 @@ class Answer:
 
 
 class HttpFailure(Exception):
-    """No usable answer came. `maybe_done`: the server may have carried the request out."""
+    """No usable answer came. `maybe_done`: the server may have carried the request out;
+    `contact`: how far the last attempt went.
+    """
 
-    def __init__(self, problem: Text, *, maybe_done: bool) -> None:
+    def __init__(
+        self, problem: Text, *, maybe_done: bool, contact: Contact = Contact.WORDS
+    ) -> None:
         super().__init__(str(problem))
         self.problem = problem
         self.maybe_done = maybe_done
+        self.contact = contact
 
 
 def answers_too_many(answer: Answer) -> bool:
@@ -111,7 +116,7 @@ class HttpClient:
                 break
             self._pause(wait)
         if isinstance(outcome, Problem):
-            raise HttpFailure(outcome.sentence, maybe_done=maybe_done)
+            raise HttpFailure(outcome.sentence, maybe_done=maybe_done, contact=outcome.contact)
         return outcome
 
     def _attempt(self, request: Request) -> Answer | Problem:

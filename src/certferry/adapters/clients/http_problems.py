@@ -11,11 +11,20 @@ import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import Enum
 
 import requests
 import urllib3.exceptions
 
 from certferry.text import Text
+
+
+class Contact(Enum):
+    """How far a request went that got no usable answer."""
+
+    NONE = "there was no connection"
+    SILENCE = "nothing came within the time"
+    WORDS = "something came that is no answer, or the connection was closed"
 
 
 @dataclass(frozen=True)
@@ -27,6 +36,7 @@ class Problem:
     sentence: Text
     maybe_done: bool
     passing: bool = True
+    contact: Contact = Contact.WORDS
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,7 @@ class _Rule:
     sentence: str
     maybe_done: bool = True
     passing: bool = True
+    contact: Contact = Contact.WORDS
 
 
 # The first that fits counts: a proxy that is not there is also a refused connection, and to
@@ -55,23 +66,37 @@ _RULES = (
         "the certificate of {host} is not trusted: {reason}",
         maybe_done=False,
         passing=False,
+        contact=Contact.NONE,
     ),
-    _Rule((requests.exceptions.ProxyError,), "the proxy gave no way to {host}: {reason}"),
-    _Rule((ssl.SSLError,), "no secure connection to {host}: {reason}"),
     _Rule(
-        (urllib3.exceptions.NameResolutionError,), "the name {host} is not found", maybe_done=False
+        (requests.exceptions.ProxyError,),
+        "the proxy gave no way to {host}: {reason}",
+        contact=Contact.NONE,
+    ),
+    _Rule((ssl.SSLError,), "no secure connection to {host}: {reason}", contact=Contact.NONE),
+    _Rule(
+        (urllib3.exceptions.NameResolutionError,),
+        "the name {host} is not found",
+        maybe_done=False,
+        contact=Contact.NONE,
     ),
     _Rule(
         (urllib3.exceptions.NewConnectionError,),
         "no connection to {host}: {reason}",
         maybe_done=False,
+        contact=Contact.NONE,
     ),
     _Rule(
         (urllib3.exceptions.ConnectTimeoutError,),
         "{host} accepted no connection within {connect}",
         maybe_done=False,
+        contact=Contact.NONE,
     ),
-    _Rule((urllib3.exceptions.ReadTimeoutError,), "{host} did not answer within {read}"),
+    _Rule(
+        (urllib3.exceptions.ReadTimeoutError,),
+        "{host} did not answer within {read}",
+        contact=Contact.SILENCE,
+    ),
     _Rule((requests.exceptions.ChunkedEncodingError,), "the answer of {host} ended early"),
     _Rule((ConnectionError,), "{host} closed the connection without an answer"),
     _Rule(
@@ -100,6 +125,7 @@ def explain(exc: Exception, host: str, timeouts: Timeouts) -> Problem:
         ),
         maybe_done=rule.maybe_done and not unconnected,
         passing=rule.passing,
+        contact=rule.contact,
     )
 
 

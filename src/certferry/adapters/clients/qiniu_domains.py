@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 NOT_SERVED_BY_ITSELF = frozenset({"pan", "test"})
 """Types of domains that take no certificate: children of a wildcard domain, and trial domains."""
 
+SWITCHED_OFF = frozenset({"offlined", "frozen"})
+"""States of domains that serve nobody, until somebody does something about it at Qiniu (§5.6)."""
+
 _STATES = {
     "success": DomainState.READY,
     "processing": DomainState.PROCESSING,

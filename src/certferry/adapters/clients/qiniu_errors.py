@@ -21,6 +21,7 @@ from certferry.adapters.clients.http import (
     is_server_error,
     seconds_asked_for,
 )
+from certferry.adapters.clients.http_problems import Contact
 from certferry.adapters.clients.qiniu_codes import MEANINGS, Meaning
 from certferry.adapters.clients.qiniu_records import decode
 from certferry.core.secret import MASK
@@ -42,16 +43,36 @@ IAM_PREFIX = "IAM-"  # keys of sub-accounts (§2.4)
 
 class QiniuFailure(Exception):
     """A call that did not succeed. `error` is for the door, `code` for whoever can do something
-    about it on this side; `maybe_done`: Qiniu may have carried it out all the same.
+    about it on this side; `maybe_done`: Qiniu may have carried it out all the same; `contact`:
+    how far it went when no answer came.
     """
 
     def __init__(
-        self, error: DeployError, *, code: int | None = None, maybe_done: bool = False
+        self,
+        error: DeployError,
+        *,
+        code: int | None = None,
+        maybe_done: bool = False,
+        contact: Contact | None = None,
+        limited: bool = False,
     ) -> None:
         super().__init__(str(error))
         self.error = error
         self.code = code
         self.maybe_done = maybe_done
+        self._contact = contact
+        self._limited = limited
+
+    @property
+    def is_common(self) -> bool:
+        """Whether it would befall any other call as well: refused keys, a rate, no connection."""
+        refused = isinstance(self.error, TargetAccessDenied)
+        return refused or self._limited or self._contact is Contact.NONE
+
+    @property
+    def silent(self) -> bool:
+        """Whether Qiniu took the request and kept silent until the time was over."""
+        return self._contact is Contact.SILENCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +144,7 @@ def explain_failure(call: Call, failure: HttpFailure) -> QiniuFailure:
         "Qiniu could not be asked for {what}: {problem}", what=call.what, problem=failure.problem
     )
     error = TargetUnavailable(message, hint=_NETWORK)
-    return QiniuFailure(error, maybe_done=failure.maybe_done)
+    return QiniuFailure(error, maybe_done=failure.maybe_done, contact=failure.contact)
 
 
 def explain_nonsense(call: Call, answer: Answer, problem: str) -> QiniuFailure:
@@ -142,7 +163,8 @@ def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
     if meaning is not None:
         return QiniuFailure(_as_meant(call, reply, meaning), code=reply.code or reply.status)
     if too_many(answer):
-        return QiniuFailure(_too_many(call, reply, seconds_asked_for(answer), now), code=reply.code)
+        error = _too_many(call, reply, seconds_asked_for(answer), now)
+        return QiniuFailure(error, code=reply.code, limited=True)
     if reply.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return QiniuFailure(_denied(call, reply), code=reply.code)
     if is_server_error(answer):

@@ -20,18 +20,9 @@ from certferry.adapters.clients.qiniu import Hosts, QiniuClient
 from certferry.adapters.clients.qiniu_account import QiniuAccount
 from certferry.adapters.clients.qiniu_codes import (
     NO_SUCH_CERTIFICATE,
-    NO_SUCH_DOMAIN,
     UNCHANGED,
 )
-from certferry.adapters.clients.qiniu_domains import (
-    NOT_SERVED_BY_ITSELF,
-    is_in_force,
-    must_be_at_rest,
-    name_at_qiniu,
-    name_here,
-    observe,
-    wanted_conf,
-)
+from certferry.adapters.clients.qiniu_domains import is_in_force, must_be_at_rest, wanted_conf
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
 from certferry.adapters.clients.qiniu_records import (
     CertificateRecord,
@@ -40,17 +31,11 @@ from certferry.adapters.clients.qiniu_records import (
     Upload,
 )
 from certferry.adapters.clients.qiniu_signing import Keys
+from certferry.adapters.clients.qiniu_survey import Survey
 from certferry.core.certificate import Certificate, CertificateBundle
 from certferry.core.desired import HttpsWish, Kind
-from certferry.core.identifiers import covered_by
 from certferry.core.lineage import MARK, mark
-from certferry.core.observed import (
-    DomainState,
-    ObservedDomain,
-    ObservedTarget,
-    RemoteCertificate,
-    TargetRules,
-)
+from certferry.core.observed import ObservedTarget, RemoteCertificate, TargetRules
 from certferry.core.secret import Secret
 from certferry.errors import DeployError, TargetRejected
 from certferry.ports.progress import Pause
@@ -106,13 +91,15 @@ class Qiniu:
         self._rules = TargetRules(min_remaining)
         self._pause = pause
         self._account = QiniuAccount(client, clock)
+        self._survey = Survey(client, self._account)
         self._uploading = threading.Lock()
 
     def observe(self, look: Look) -> ObservedTarget:
         """Read the domains, and find our copies by mark, names and dates."""
         _must_be_served_here(look.kind)
         with _door():
-            found = self._covered(look) if look.domains is None else self._named(look.domains)
+            named = look.domains
+            found = self._survey.covered(look.names) if named is None else self._survey.named(named)
             return ObservedTarget(
                 rules=self._rules, domains=tuple(found), remotes=tuple(self._remotes(look))
             )
@@ -136,7 +123,7 @@ class Qiniu:
         """Switch HTTPS on, or change it, unless the domain is as wished already."""
         _must_be_served_here(kind)
         with _door():
-            record = self._read(domain)
+            record = self._survey.read(domain)
             must_be_at_rest(domain, record)
             conf = wanted_conf(record, remote_id, https)
             if not is_in_force(record, conf):
@@ -158,39 +145,6 @@ class Qiniu:
             )
 
     # --- domains
-
-    def _covered(self, look: Look) -> Iterator[ObservedDomain]:
-        for item in self._account.domains():
-            domain = name_here(item.name)
-            if item.type in NOT_SERVED_BY_ITSELF or not covered_by(look.names, domain):
-                continue
-            try:
-                record = self._client.read_domain(item.name)
-            except QiniuFailure as failure:
-                # Removed a moment ago, and nobody asked for it by name.
-                if failure.code in NO_SUCH_DOMAIN:
-                    continue
-                yield _unavailable(domain, failure.error)
-            else:
-                yield observe(domain, record)
-
-    def _named(self, domains: tuple[str, ...]) -> Iterator[ObservedDomain]:
-        for domain in domains:
-            try:
-                record = self._read(domain)
-            except DeployError as error:
-                yield _unavailable(domain, error)
-            else:
-                yield observe(domain, record)
-
-    def _read(self, domain: str) -> DomainRecord:
-        """Read a domain; one that is not a CDN domain is said to be what it is."""
-        name = name_at_qiniu(domain)
-        try:
-            return self._client.read_domain(name)
-        except QiniuFailure as failure:
-            bucket = self._account.bucket_of(name) if failure.code in NO_SUCH_DOMAIN else None
-            raise failure.error if bucket is None else _is_source(domain, bucket) from None
 
     def _change(self, record: DomainRecord, conf: HttpsConf) -> bool:
         """Write, choosing the call by what the domain has: neither stands in for the other."""
@@ -296,13 +250,6 @@ def _door() -> Iterator[None]:
         raise failure.error from None
 
 
-def _unavailable(domain: str, error: DeployError) -> ObservedDomain:
-    """Report a domain that was refused; raise what would befall every other domain as well."""
-    if not isinstance(error, TargetRejected):
-        raise error
-    return ObservedDomain(domain, Kind.CDN, DomainState.UNAVAILABLE, problem=error)
-
-
 def _must_be_served_here(kind: Kind) -> None:
     if kind not in (Kind.AUTO, Kind.CDN):
         raise TargetRejected(
@@ -327,17 +274,4 @@ def _not_ours(remote_id: str, label: str) -> DeployError:
             "certificate {id} at Qiniu does not carry our mark {label}", id=remote_id, label=label
         ),
         hint=Text("certferry removes only what it uploaded; look at it in Qiniu's console"),
-    )
-
-
-def _is_source(domain: str, bucket: str) -> DeployError:
-    return TargetRejected(
-        Text(
-            "{domain} is a source domain of the Kodo bucket {bucket}, not a CDN domain",
-            domain=domain,
-            bucket=bucket,
-        ),
-        hint=Text(
-            "add it in Qiniu's console as a CDN domain, or bind the certificate there under Kodo"
-        ),
     )
