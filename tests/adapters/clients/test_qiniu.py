@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from certferry.adapters.clients.qiniu import Hosts, QiniuClient
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
 from certferry.adapters.clients.qiniu_records import (
     BucketDomain,
+    CertificateRecord,
     DomainItem,
     HttpsConf,
     HttpsRecord,
@@ -165,6 +167,54 @@ def test_a_marker_that_does_not_advance(place: Place, client: QiniuClient) -> No
     assert ids == [record.certid for record in client.list_certificates()]
     assert [DomainItem(WWW, "normal")] == client.list_domains()
     assert 2 == place.count("GET /sslcert")
+
+
+ODD_CERTIFICATES = [
+    {},
+    {"certid": None},
+    {"certid": 7},
+    {"certid": "x", "not_before": "soon"},
+    {"certid": "x", "name": ["a"]},
+    {"certid": "x", "dnsnames": [None]},
+    "x",
+    None,
+]
+
+
+@pytest.mark.parametrize("odd", ODD_CERTIFICATES, ids=str)
+def test_an_odd_certificate_is_passed_over(
+    odd: object, place: Place, client: QiniuClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever another program left there, the others are listed; numbers may be strings."""
+    caplog.set_level(logging.DEBUG)
+    ours = {"certid": "ours", "name": None, "dnsnames": None, "not_before": "1700000000"}
+    body = {"certs": [odd, ours | {"not_after": 1800000000.0, "create_time": None}]}
+    place.service.fusion.faults.add(Fault.status(200, json.dumps(body).encode()))
+
+    listed = client.list_certificates()
+
+    assert [CertificateRecord("ours", None, None, 1700000000, 1800000000)] == listed
+    assert "an entry of a list is passed over" in caplog.text
+    assert "soon" not in caplog.text
+
+
+@pytest.mark.parametrize("odd", [{}, {"name": None}, {"name": 7}, {"name": "x", "type": 1}, 3])
+def test_an_odd_domain_is_passed_over(odd: object, place: Place, client: QiniuClient) -> None:
+    """The others are listed, also without a type."""
+    body = {"domains": [odd, {"name": WWW, "type": None}], "marker": None}
+    place.service.api.faults.add(Fault.status(200, json.dumps(body).encode()))
+
+    assert [DomainItem(WWW)] == client.list_domains()
+
+
+def test_a_page_of_odd_certificates_is_not_the_end(place: Place, client: QiniuClient) -> None:
+    """The list goes on behind entries that cannot be read."""
+    issued = qiniu_calls.issue(WWW)
+    ours = place.service.add_certificate(issued, "ours")
+    body = {"certs": [{"certid": 1}, {"certid": 2}], "marker": base64.b64encode(b"0").decode()}
+    place.service.fusion.faults.add(Fault.status(200, json.dumps(body).encode()))
+
+    assert [ours] == [record.certid for record in client.list_certificates()]
 
 
 @given(marker=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20))

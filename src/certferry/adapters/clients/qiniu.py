@@ -6,6 +6,7 @@ buckets at the uc host under Qiniu, as the documents of 2026 say.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,7 +57,10 @@ UC_RATE = 10
 CERTIFICATES_PER_PAGE = 200  # what a widespread client asks for (§4.2)
 DOMAINS_PER_PAGE = 1000  # the most there may be (§5.1)
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
+Page = tuple[tuple[msgspec.Raw, ...], str]  # the entries, and the marker of the next page
 Sign = Callable[[Request], Request]
 
 
@@ -120,13 +124,13 @@ class QiniuClient:
     def list_certificates(self) -> list[CertificateRecord]:
         """Give every certificate of the account (§4.2)."""
 
-        def page(marker: str) -> tuple[tuple[CertificateRecord, ...], str]:
+        def page(marker: str) -> Page:
             path = f"/sslcert?{_paging(marker, CERTIFICATES_PER_PAGE)}"
             what = Text("the list of certificates")
             found = self._read(self._fusion, path, what, CertificatePage)
             return found.certs or (), found.marker or ""
 
-        return _all_pages(page, lambda record: record.certid)
+        return _all_pages(page, CertificateRecord, lambda record: record.certid)
 
     def upload_certificate(self, upload: Upload) -> str:
         """Upload a certificate and give its id; the same one twice gets two ids (§4.1)."""
@@ -142,12 +146,12 @@ class QiniuClient:
     def list_domains(self) -> list[DomainItem]:
         """Give every CDN and DCDN domain of the account (§5.1)."""
 
-        def page(marker: str) -> tuple[tuple[DomainItem, ...], str]:
+        def page(marker: str) -> Page:
             path = f"/domain?{_paging(marker, DOMAINS_PER_PAGE)}"
             found = self._read(self._api, path, Text("the list of domains"), DomainPage)
             return found.domains or (), found.marker or ""
 
-        return _all_pages(page, lambda item: item.name)
+        return _all_pages(page, DomainItem, lambda item: item.name)
 
     def read_domain(self, name: str) -> DomainRecord:
         """Give a domain as it is now (§5.2). A wildcard domain's name begins with a dot."""
@@ -224,14 +228,25 @@ def _paging(marker: str, limit: int) -> str:
 
 
 def _all_pages(
-    read_page: Callable[[str], tuple[tuple[T, ...], str]], identity: Callable[[T], str]
+    read_page: Callable[[str], Page], into: type[T], identity: Callable[[T], str]
 ) -> list[T]:
     """Read on until a page has no marker or nothing new: a marker need not advance (§4.2)."""
-    found: dict[str, T] = {}
+    found: dict[str, T | None] = {}
     marker = ""
     while True:
         page, marker = read_page(marker)
         before = len(found)
-        found |= {identity(item): item for item in page}
+        for raw in page:
+            item = _item(raw, into)
+            # What cannot be read is counted by its bytes: a page of it is no end of the list.
+            found[bytes(raw).decode(errors="replace") if item is None else identity(item)] = item
         if not marker or len(found) == before:
-            return list(found.values())
+            return [item for item in found.values() if item is not None]
+
+
+def _item(raw: msgspec.Raw, into: type[T]) -> T | None:
+    try:
+        return decode(bytes(raw), into)
+    except ValueError as problem:
+        log.debug("an entry of a list is passed over: %s", problem)
+        return None

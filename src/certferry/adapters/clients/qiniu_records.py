@@ -14,9 +14,11 @@ T = TypeVar("T")
 
 
 def decode(body: bytes, into: type[T]) -> T:
-    """Read JSON. Raises `ValueError` that says what is wrong where, and quotes nothing."""
+    """Read JSON, where numbers may be written as strings. Raises `ValueError` that says what is
+    wrong where, and quotes nothing.
+    """
     try:
-        return msgspec.json.decode(body, type=into)
+        return msgspec.json.decode(body, type=into, strict=False)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise ValueError(str(problem)) from None
 
@@ -33,9 +35,11 @@ class CertificateRecord(msgspec.Struct, frozen=True):
 
 
 class CertificatePage(msgspec.Struct, frozen=True):
-    """A page of the list of certificates."""
+    """A page of the list of certificates, each still to be decoded: an account's other programs
+    leave all sorts of things there, and one odd entry must not hide ours.
+    """
 
-    certs: tuple[CertificateRecord, ...] | None = None
+    certs: tuple[msgspec.Raw, ...] | None = None
     marker: str | None = None
 
 
@@ -77,9 +81,9 @@ class DomainItem(msgspec.Struct, frozen=True):
 
 
 class DomainPage(msgspec.Struct, frozen=True):
-    """A page of the list of domains."""
+    """A page of the list of domains, each still to be decoded."""
 
-    domains: tuple[DomainItem, ...] | None = None
+    domains: tuple[msgspec.Raw, ...] | None = None
     marker: str | None = None
 
 
