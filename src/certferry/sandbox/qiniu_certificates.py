@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from cryptography import x509
@@ -74,16 +74,19 @@ class StoredCertificate:
 class Certificates:
     """The uploads of all accounts, and the calls on them.
 
-    `quota`: how many an account may keep (None: as many as it likes). `in_use` is asked before a
-    deletion and gives the code to refuse it with, or None.
+    `quota`: how many an account may keep (None: as many as it likes). `list_lag`: for how long
+    the list does not show an upload, and still shows a deleted one (§5.1 of domains). `in_use` is
+    asked before a deletion and gives the code to refuse it with, or None.
     """
 
     def __init__(self, in_use: Callable[[str, datetime], int | None]) -> None:
         self.rules = UploadRules()
         self.pager = Pager()
         self.quota: int | None = None
+        self.list_lag = timedelta(0)
         self._in_use = in_use
         self._stored: dict[str, StoredCertificate] = {}
+        self._deleted: list[tuple[datetime, StoredCertificate]] = []
         self._last_number = 0
 
     def stored(self) -> list[StoredCertificate]:
@@ -123,7 +126,7 @@ class Certificates:
 
     def listing(self, visit: Visit) -> Response:
         """`GET /sslcert`: null in place of an empty page (§4.2)."""
-        page, marker = self.pager.page(self._of(visit.uid), visit.query)
+        page, marker = self.pager.page(self._shown(visit), visit.query)
         return success(certs=[stored.to_wire() for stored in page] or None, marker=marker)
 
     def read(self, visit: Visit) -> Response:
@@ -139,7 +142,15 @@ class Certificates:
         if code := self._in_use(stored.id, visit.now):
             raise Refused(code)
         del self._stored[stored.id]
+        self._deleted.append((visit.now, stored))
         return success()
+
+    def _shown(self, visit: Visit) -> list[StoredCertificate]:
+        """What the list shows: what there was `list_lag` ago."""
+        then = visit.now - self.list_lag
+        there = [stored for stored in self._of(visit.uid) if stored.created <= then]
+        gone = [stored for at, stored in self._deleted if at > then and stored.uid == visit.uid]
+        return sorted([*there, *gone], key=lambda stored: stored.number)
 
     def _of(self, uid: int) -> list[StoredCertificate]:
         return [stored for stored in self.stored() if stored.uid == uid]

@@ -5,6 +5,7 @@ Nothing happens by itself: `settle` brings the domain to where it is at a given 
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -100,12 +101,14 @@ class Domain:
     tasks: int = 0
 
     def __post_init__(self) -> None:
+        self._past: list[tuple[datetime, Domain]] = []
         self.modified = self.https_modified = self.created
         self.applied = Timeline(self.https.certificate)
         self.accepted = Timeline(self.https.certificate)
 
     def accept(self, change: Change, now: datetime) -> None:
         """Begin a change."""
+        self._past.append((now, copy(self)))
         self.change = change
         self.state, self.state_description = "processing", ""
         self.operation = change.operation
@@ -118,6 +121,7 @@ class Domain:
         change = self.change
         if change is None or self.held or now < change.due:
             return
+        self._past.append((change.due, copy(self)))
         self.change = None
         self.modified = change.due
         if change.failure:
@@ -129,6 +133,10 @@ class Domain:
             self.state, self.https = "success", change.conf
             self.https_modified = change.due
             self.applied.note(change.due, self.https.certificate)
+
+    def as_of(self, moment: datetime) -> Domain:
+        """The domain as it was at a moment, for reads that lag behind."""
+        return next((past for until, past in self._past if moment < until), self)
 
     def release(self, now: datetime) -> None:
         """Let a held change end, not before now."""

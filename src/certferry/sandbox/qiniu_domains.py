@@ -30,6 +30,7 @@ class Domains:
     `refuse_unchanged`: answer 400910 to a change that changes nothing (§5.3).
     `refuse_repeated_sslize`: answer 400013 to `sslize` of an HTTPS domain, as the console does;
     the API has been seen to tolerate it (§5.4).
+    `list_lag`, `read_lag`: how far the list, and a read of one domain, lag behind (§5.1).
     `absent_https`: how a domain without HTTPS shows it; all three have been seen (§5.2).
     """
 
@@ -45,6 +46,7 @@ class Domains:
         self.refuse_unchanged = False
         self.refuse_repeated_sslize = refuse_repeated_sslize
         self.absent_https: Literal["empty", "null", "missing"] = "empty"
+        self.list_lag = self.read_lag = timedelta(0)
         self.pager = Pager()
         self._find_certificate = find_certificate
         self._domains: dict[str, Domain] = {}
@@ -91,7 +93,12 @@ class Domains:
 
     def listing(self, visit: Visit) -> Response:
         """`GET /domain` (§5.1)."""
-        own = [domain for domain in self._settled(visit.now) if domain.uid == visit.uid]
+        then = visit.now - self.list_lag
+        own = [
+            domain.as_of(then)
+            for domain in self._settled(visit.now)
+            if domain.uid == visit.uid and domain.created <= then
+        ]
         page, marker = self.pager.page(own, visit.query)
         return Response.json({"marker": marker, "domains": [item.list_item() for item in page]})
 
@@ -101,7 +108,8 @@ class Domains:
         if domain is None or domain.uid != visit.uid:
             raise Refused(404001)
         domain.settle(visit.now)
-        return Response.json(domain.to_wire() | self._https_to_wire(domain, visit.now))
+        shown = domain.as_of(visit.now - self.read_lag)
+        return Response.json(shown.to_wire() | self._https_to_wire(shown, visit.now))
 
     def httpsconf(self, visit: Visit) -> Response:
         """`PUT /domain/<name>/httpsconf` (§5.3)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -414,6 +415,50 @@ def test_a_lost_answer_leads_to_no_second_change(
     bind(target, new)
 
     assert 1 == len(writes(place))
+    place.service.release(WWW)
+    assert new == place.service.bound(WWW)
+
+
+@pytest.mark.parametrize("fault", LOST, ids=_id)
+def test_a_lost_answer_and_a_read_that_lags(
+    fault: Fault, place: Place, target: Qiniu, old: str, new: str
+) -> None:
+    """A read that shows the domain as it was some seconds ago is not believed at once."""
+    place.time.pause(10)
+    place.service.domains.read_lag = timedelta(seconds=5)
+    place.service.api.faults.add(fault, on="PUT *")
+
+    bind(target, new)
+
+    assert 1 == len(writes(place))
+    assert new == place.service.bound(WWW)
+
+
+def test_a_read_that_does_not_show_what_was_bound_yet(
+    place: Place, target: Qiniu, old: str, new: str
+) -> None:
+    """Asked for again, and refused as unchanged: the domain and its settings are as wished."""
+    place.service.domains.read_lag = timedelta(seconds=5)
+    place.service.domains.refuse_unchanged = True
+    bind(target, new)
+
+    bind(target, new)
+
+    found = https(place)
+    assert (new, True, True) == (place.service.bound(WWW), found.force_https, found.http2)
+
+
+def test_a_read_that_does_not_show_the_change_under_way(
+    place: Place, target: Qiniu, old: str, new: str
+) -> None:
+    """Qiniu refuses the second change: later, and the first one takes its course."""
+    place.service.domains.read_lag = timedelta(seconds=5)
+    place.service.hold(WWW)
+    bind(target, new)
+
+    with pytest.raises(TargetBusy, match="400030"):
+        bind(target, new)
+
     place.service.release(WWW)
     assert new == place.service.bound(WWW)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
@@ -74,6 +75,32 @@ def test_what_is_removed_is_not_seen_any_more(
     place.time.pause(6)
 
     assert () == target.observe(Look("img", (WWW,), (), Kind.AUTO, (made.certificate,))).remotes
+
+
+@pytest.mark.parametrize("fault", LOST, ids=_id)
+def test_a_lost_answer_and_a_list_that_lags(
+    fault: Fault, place: Place, target: Qiniu, ours: str, label: str
+) -> None:
+    """Removed once, though the list shows it for some seconds more."""
+    place.time.pause(10)
+    place.service.certificates.list_lag = timedelta(seconds=5)
+    place.service.fusion.faults.add(fault, on="DELETE *")
+
+    assert target.retire(ours, label)
+
+    assert [] == place.labels()
+    assert 1 == place.count("DELETE *")
+
+
+def test_a_copy_that_another_process_removed_and_the_list_still_shows(
+    place: Place, target: Qiniu, ours: str, label: str
+) -> None:
+    """The list is wrong and Qiniu's refusal right: it was not there any more."""
+    place.time.pause(10)
+    place.service.certificates.list_lag = timedelta(seconds=5)
+    assert place.target().retire(ours, label)
+
+    assert not place.target().retire(ours, label)
 
 
 def test_a_copy_that_somebody_else_removed(

@@ -159,14 +159,33 @@ def test_an_upload_that_others_removed_is_made_again(
     assert 1 == len(place.service.certificates.stored())
 
 
+def test_two_processes_and_a_list_that_lags(place: Place, made: CertificateBundle) -> None:
+    """The second cannot see the first's upload. As soon as the list shows both, everybody adopts
+    the same one, and both are seen, so that both are retired one day.
+    """
+    place.service.certificates.list_lag = timedelta(seconds=3)
+    first = place.target().upload("img", made)
+    place.time.pause(1)
+    second = place.target().upload("img", made)
+    place.time.pause(3)
+
+    assert {first} == {place.target().upload("img", made) for _ in range(3)}
+    found = place.target().observe(Look("img", (WWW,), (), Kind.AUTO, (made.certificate,))).remotes
+    assert [first, second] == [remote.remote_id for remote in found]
+
+
 # --- lost answers ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("lag", [0, 2, 5])
 @pytest.mark.parametrize("fault", LOST, ids=_id)
 def test_a_lost_answer_leads_to_no_second_upload(
-    fault: Fault, place: Place, target: Qiniu, made: CertificateBundle
+    fault: Fault, lag: float, place: Place, target: Qiniu, made: CertificateBundle
 ) -> None:
-    """The upload was done and its answer lost: it is found in a fresh list and adopted."""
+    """The upload was done and its answer lost: it is found in a fresh list and adopted, also
+    where the list lags some seconds behind.
+    """
+    place.service.certificates.list_lag = timedelta(seconds=lag)
     place.service.fusion.faults.add(fault, on="POST *")
 
     cert_id = target.upload("img", made)
