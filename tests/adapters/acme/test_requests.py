@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,10 +13,13 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
+import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from certferry.adapters.acme.issuer import MOST_ORDERS, Settings, connect
+from certferry.adapters.acme.network import Network
+from certferry.adapters.acme.problems import as_error
 from certferry.core.certificate import KeyType
 from certferry.errors import (
     AuthorizationFailed,
@@ -36,6 +40,7 @@ from certferry.testing.memory_state import MemoryState
 from tests.adapters.acme.bench import LEASE, Bench
 from tests.adapters.acme.doors import AtOnce, Clock
 from tests.adapters.acme.proxy import ERROR, AcmeService, refusal, with_fields
+from tests.adapters.clients.peers import drip, peer
 
 PATHS = [
     "GET /dir",
@@ -425,3 +430,22 @@ class Crowd:
             self.waiting += 1
             self._changed.notify_all()
             self._changed.wait(0.01)
+
+
+def test_answer_that_drips_is_given_up() -> None:
+    """Every byte comes in time and the whole never does: not waited for, and not asked again."""
+    clock = Clock()
+    whole = timedelta(seconds=0.3)
+    network = Network(ca_bundle=None, pause=clock.pause, now=clock.now, whole=whole)
+
+    with (
+        contextlib.closing(network),
+        peer(drip(b"Content-Length: 1000000")) as host,
+        pytest.raises(requests.RequestException) as caught,
+    ):
+        network.get(f"http://{host}/dir")
+
+    assert [] == clock.pauses
+    error = as_error(caught.value, clock.now())
+    assert "the CA could not be reached: the answer was not complete within" in str(error)
+    assert Retry.LATER == error.retry

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -26,11 +25,13 @@ from certferry.adapters.clients.http import (
     is_server_error,
     seconds_asked_for,
 )
-from certferry.adapters.clients.http_problems import Timeouts
+from certferry.adapters.clients.http_bounds import CHUNK, LONGEST_ANSWER
+from certferry.adapters.clients.http_problems import Contact, Timeouts
 from certferry.adapters.clients.pacing import Pacer
 from certferry.errors import Interrupted
 from certferry.sandbox import httpd
 from certferry.sandbox.faults import Fault
+from tests.adapters.clients.peers import drip, peer, read_head
 from tests.adapters.clients.waits import Waits
 
 SHORT = Timeouts(connect=timedelta(seconds=5), read=timedelta(seconds=0.5))
@@ -90,41 +91,6 @@ def _get(url: str) -> Callable[[], Request]:
 
 def _post(url: str) -> Callable[[], Request]:
     return lambda: Request("POST", url, {"Authorization": SECRET}, SECRET.encode())
-
-
-def read_head(connection: socket.socket) -> None:
-    """Read a whole request head: what is left unread when a socket closes resets the connection,
-    and takes the answer with it.
-    """
-    head = b""
-    while b"\r\n\r\n" not in head:
-        received = connection.recv(4096)
-        if not received:
-            return
-        head += received
-
-
-@contextlib.contextmanager
-def peer(treat: Callable[[socket.socket], None]) -> Iterator[str]:
-    """Listen on a port and treat each connection in a way that no HTTP server would."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        ended = threading.Event()
-
-        def accept() -> None:
-            while not ended.is_set():
-                connection, _ = listener.accept()
-                with connection, contextlib.suppress(OSError):
-                    treat(connection)
-
-        thread = threading.Thread(target=accept)
-        thread.start()
-        host, port = listener.getsockname()
-        try:
-            yield f"{host}:{port}"
-        finally:
-            ended.set()
-            socket.create_connection((host, port)).close()
-            thread.join()
 
 
 def _unused_port() -> int:
@@ -535,6 +501,47 @@ def test_half_an_answer(client: HttpClient, service: httpd.HttpService) -> None:
     failure = _failure(client, service.url)
 
     assert str(failure.problem).endswith("ended early")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"Content-Length: 1000000", b"Transfer-Encoding: chunked\r\n\r\nF4240", b"Connection: close"],
+)
+def test_an_answer_that_drips(head: bytes, waits: Waits) -> None:
+    """Every byte comes in time and the whole never does: given up after its time, once."""
+    hurried = _client(waits, timeouts=replace(SHORT, whole=timedelta(seconds=0.3)))
+
+    with peer(drip(head)) as host, pytest.raises(HttpFailure) as caught:
+        hurried.exchange(_get(f"http://{host}/"), repeatable=True)
+
+    assert f"the answer of {host} was not complete within 0 seconds" == str(caught.value)
+    assert (True, Contact.SILENCE) == (caught.value.maybe_done, caught.value.contact)
+    assert [] == waits.seconds
+
+
+def test_an_answer_without_an_end(client: HttpClient, waits: Waits) -> None:
+    """Read up to a size that no answer should have, and not asked for again."""
+
+    def flood(connection: socket.socket) -> None:
+        read_head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        while True:
+            connection.sendall(bytes(CHUNK))
+
+    with peer(flood) as host, pytest.raises(HttpFailure, match="longer than any") as caught:
+        client.exchange(_get(f"http://{host}/"), repeatable=True)
+
+    assert caught.value.maybe_done
+    assert [] == waits.seconds
+
+
+def test_a_long_answer(client: HttpClient) -> None:
+    """Of the greatest size that is taken: every byte is given."""
+    body = bytes(range(256)) * (LONGEST_ANSWER // 256)
+    with httpd.HttpService(lambda _: httpd.Response(body=body)) as service:
+        answer = client.exchange(_get(service.url + "/"), repeatable=True)
+
+    assert body == answer.body
 
 
 @pytest.mark.parametrize(("status", "passing"), [(200, True), (404, False), (502, True)])

@@ -7,7 +7,7 @@ is refused, and knows one timeout only (libraries fact sheet §1.1).
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,10 +18,12 @@ from josepy.jwa import ES256
 
 from certferry import __version__
 from certferry.adapters.acme.problems import Refused, is_untrusted, moment_of
+from certferry.adapters.clients.http_bounds import BoundedAdapter
 from certferry.ports.progress import Pause
 
 CONNECT_TIMEOUT = 10.0  # seconds
 READ_TIMEOUT = 45.0  # seconds, the library's default
+WHOLE = timedelta(seconds=90)  # for a whole answer, which may begin after all of READ_TIMEOUT
 MOST_NONCES = 40  # even when every other good nonce is refused, this many in a row never are
 RESTS = (0.25, 1.0)  # seconds before each further attempt when no answer came, or a 5xx
 LONGEST_REST = 10.0  # seconds; for longer, the run does not hold its breath
@@ -44,9 +46,16 @@ class Network(ClientNetwork):
     """
 
     def __init__(
-        self, *, ca_bundle: Path | None, pause: Pause, now: Callable[[], datetime]
+        self,
+        *,
+        ca_bundle: Path | None,
+        pause: Pause,
+        now: Callable[[], datetime],
+        whole: timedelta = WHOLE,
     ) -> None:
         super().__init__(alg=ES256, user_agent=f"certferry/{__version__}")
+        for scheme in ("http://", "https://"):
+            self.session.mount(scheme, BoundedAdapter(whole))
         if ca_bundle is not None:
             self.verify_ssl = str(ca_bundle)  # type: ignore[assignment]  # requests takes a path
         self._pause = pause

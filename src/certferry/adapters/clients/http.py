@@ -12,11 +12,11 @@ from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
 
 import requests
-from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.util import Retry
 
 from certferry import __version__
+from certferry.adapters.clients.http_bounds import BoundedAdapter
 from certferry.adapters.clients.http_problems import Contact, Problem, Timeouts, explain
 from certferry.adapters.clients.pacing import Pacer
 from certferry.ports.progress import Pause
@@ -95,7 +95,7 @@ class HttpClient:
         self._timeouts = timeouts
         self._too_many = too_many
         self._jitter = jitter
-        self._session = _session()
+        self._session = _session(timeouts.whole)
 
     def exchange(self, prepare: Callable[[], Request], *, repeatable: bool) -> Answer:
         """Send what `prepare` gives, which is asked anew for each attempt, and give the answer.
@@ -201,14 +201,14 @@ def _web_page(answer: Answer, host: str) -> Problem | None:
     )
 
 
-def _session() -> requests.Session:
+def _session(whole: timedelta) -> requests.Session:
     session = requests.Session()
     session.headers.clear()
     session.headers["User-Agent"] = f"certferry/{__version__}"
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.auth = _as_signed
     for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(pool_maxsize=POOL_SIZE, max_retries=0))
+        session.mount(scheme, BoundedAdapter(whole, pool_maxsize=POOL_SIZE, max_retries=0))
     return session
 
 

@@ -16,6 +16,7 @@ from enum import Enum
 import requests
 import urllib3.exceptions
 
+from certferry.adapters.clients.http_bounds import WHOLE, TooLong, TooSlow
 from certferry.text import Text
 
 
@@ -41,10 +42,11 @@ class Problem:
 
 @dataclass(frozen=True)
 class Timeouts:
-    """How long to wait for a connection, and for each next byte of an answer."""
+    """How long to wait for a connection, for each next byte of an answer, and for the whole."""
 
     connect: timedelta
     read: timedelta
+    whole: timedelta = WHOLE
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,13 @@ _RULES = (
         "{host} did not answer within {read}",
         contact=Contact.SILENCE,
     ),
+    _Rule(
+        (TooSlow,),
+        "the answer of {host} was not complete within {whole}",
+        passing=False,
+        contact=Contact.SILENCE,
+    ),
+    _Rule((TooLong,), "the answer of {host} is longer than any should be", passing=False),
     _Rule((requests.exceptions.ChunkedEncodingError,), "the answer of {host} ended early"),
     _Rule((ConnectionError,), "{host} closed the connection without an answer"),
     _Rule(
@@ -122,6 +131,7 @@ def explain(exc: Exception, host: str, timeouts: Timeouts) -> Problem:
             reason=_reason(causes),
             connect=timeouts.connect,
             read=timeouts.read,
+            whole=timeouts.whole,
         ),
         maybe_done=rule.maybe_done and not unconnected,
         passing=rule.passing,

@@ -1,0 +1,58 @@
+"""Peers that do with a connection what no HTTP server would."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+Treat = Callable[[socket.socket], None]
+
+
+def read_head(connection: socket.socket) -> None:
+    """Read a whole request head: what is left unread when a socket closes resets the connection,
+    and takes the answer with it.
+    """
+    head = b""
+    while b"\r\n\r\n" not in head:
+        received = connection.recv(4096)
+        if not received:
+            return
+        head += received
+
+
+@contextlib.contextmanager
+def peer(treat: Treat) -> Iterator[str]:
+    """Listen on a port and treat each connection in a way that no HTTP server would."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ended = threading.Event()
+
+        def accept() -> None:
+            while not ended.is_set():
+                connection, _ = listener.accept()
+                with connection, contextlib.suppress(OSError):
+                    treat(connection)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        host, port = listener.getsockname()
+        try:
+            yield f"{host}:{port}"
+        finally:
+            ended.set()
+            socket.create_connection((host, port)).close()
+            thread.join()
+
+
+def drip(head: bytes) -> Treat:
+    """Answer with this header field, and then byte by byte until the other side hangs up."""
+    tap = threading.Event()  # never set: waiting for it is the time between two drops
+
+    def treat(connection: socket.socket) -> None:
+        read_head(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n")
+        while not tap.wait(0.02):
+            connection.sendall(b"x")
+
+    return treat
