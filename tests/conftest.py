@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -66,3 +68,19 @@ def clean_environment(
     }.items():
         monkeypatch.setenv(variable, str(home / folder))
     return home
+
+
+@pytest.fixture(autouse=True)
+def undisturbed_logging() -> Iterator[None]:
+    """Take back what a command run in this process does to the log, so that no other test hears
+    less, or more, than it asked for.
+    """
+    root, ours = logging.getLogger(), logging.getLogger("certferry")
+    levels, handlers = (root.level, ours.level), set(root.handlers)
+    yield
+    root.setLevel(levels[0])
+    ours.setLevel(levels[1])
+    for handler in set(root.handlers) - handlers:
+        if type(handler).__module__.startswith("certferry."):
+            root.removeHandler(handler)
+            handler.close()
