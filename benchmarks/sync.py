@@ -26,6 +26,7 @@ from certferry.reconcile.schedule import Patience
 from certferry.testing.certificates import make_bundle
 from certferry.testing.memory_dns import MemoryDns
 from certferry.testing.memory_issuer import MemoryIssuer
+from certferry.testing.memory_source import MemorySource
 from certferry.testing.memory_target import MemoryCdn
 
 
@@ -78,6 +79,7 @@ def main() -> None:
         furnish(state, cdn, wishes)
         doors = Doors(
             issuer=MemoryIssuer(state, now=now),
+            source=MemorySource(),
             dns={"dns": MemoryDns(["example.com"])},
             targets={"cdn": cdn},
             probe=cdn,

@@ -17,6 +17,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from certferry.adapters.sources.pem_files import PemFileSource
 from certferry.config.bind import bind
 from certferry.config.findings import config_error, instead_of, joined
 from certferry.config.model import AccountTable, Settings
@@ -89,6 +90,7 @@ class Session:
         self._resources.callback(keeper.close)
         doors = Doors(
             issuer=_LateIssuer(self._issuer),
+            source=PemFileSource(),
             dns=dns,
             targets=targets,
             probe=self.probe,
@@ -144,7 +146,7 @@ class Session:
         dns: dict[str, DnsProvider] = {}
         targets: dict[str, DeployTarget] = {}
         errors: list[ConfigError] = []
-        for label in dict.fromkeys(wish.dns for wish in self.wishes):
+        for label in dict.fromkeys(wish.dns for wish in self.wishes if wish.files is None):
             with _collected(errors):
                 connect = self._adapter(label, DNS_PROVIDERS, Text("DNS provider"))
                 dns[label] = connect(pause=self.pause, now=_now, contact=self._contact())
@@ -166,7 +168,8 @@ class Session:
     def _contact(self) -> str:
         """Whom a vendor may write to: the operator, or by default the zone's (RFC 2142 §7)."""
         email = self._settings.acme.email
-        return email or f"hostmaster@{base_name(self.wishes[0].names[0])}"
+        names = [wish.names[0] for wish in self.wishes if wish.names]
+        return email or f"hostmaster@{base_name(names[0])}"
 
 
 def _now() -> datetime:

@@ -14,6 +14,7 @@ from certferry.reconcile.doors import Doors
 from certferry.reconcile.reconciler import Reconciler
 from certferry.testing.memory_dns import MemoryDns
 from certferry.testing.memory_issuer import MemoryIssuer
+from certferry.testing.memory_source import MemorySource
 from certferry.testing.memory_state import MemoryState
 from certferry.testing.memory_target import MemoryCdn
 from certferry.wiring import Session
@@ -66,6 +67,7 @@ class TwinSession(Session):
         self.probe = world.cdn
         doors = Doors(
             issuer=world.issuer,
+            source=MemorySource(),
             dns={"dnspod": world.dns},
             targets={"qiniu": world.cdn},
             probe=world.cdn,

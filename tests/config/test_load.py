@@ -318,3 +318,25 @@ def test_settings_print_no_secret(loaded: Load) -> None:
 
     assert "LITERAL" not in repr(settings)
     assert "LITERAL" not in repr(settings.accounts["qiniu"].place.document)
+
+
+def test_certificate_from_files_is_ferried(tmp_path: Path) -> None:
+    """Its paths are those of the file's own directory, and it is called like theirs."""
+    path = tmp_path / "certferry.toml"
+    path.write_text('[[certificates]]\nfullchain = "static/full.pem"\nprivkey = "static/key.pem"\n')
+
+    (certificate,) = load(path, {"HOME": "/nowhere"}).certificates
+
+    assert "static" == certificate.lineage
+    assert () == certificate.names
+    assert certificate.files is not None
+    assert str(tmp_path / "static" / "full.pem") == certificate.files.fullchain
+
+
+def test_half_of_a_pair_is_told(tmp_path: Path) -> None:
+    """A certificate from files needs its key as well."""
+    path = tmp_path / "certferry.toml"
+    path.write_text('[[certificates]]\nname = "static"\nfullchain = "full.pem"\n')
+
+    with pytest.raises(ConfigError, match="privkey: missing"):
+        load(path, {"HOME": "/nowhere"})

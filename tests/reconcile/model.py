@@ -21,6 +21,7 @@ from certferry.reconcile.observe import observe
 from certferry.testing.interruptions import Door, Killed, Life
 from certferry.testing.memory_dns import MemoryDns
 from certferry.testing.memory_issuer import MemoryIssuer
+from certferry.testing.memory_source import MemorySource
 from certferry.testing.memory_state import MemoryState
 from certferry.testing.memory_target import MemoryCdn
 
@@ -45,6 +46,7 @@ class ModelWorld:
         self.clock = START
         self.alive: set[str] = set()
         self.state = MemoryState(self.alive.__contains__)
+        self.source = MemorySource()
         self.dns = MemoryDns(["example.com"])
         self.issuer = MemoryIssuer(self.state, self.now, lifetime=lifetime)
         self.cdn = MemoryCdn(self.now, processing=processing, lags=lags, rules=rules)
@@ -109,6 +111,7 @@ class ModelWorld:
 
         dns: Any = Door(self.dns, fate)
         cdn: Any = Door(self.cdn, fate)
+        source: Any = Door(self.source, fate)
 
         @contextmanager
         def lease(lineage: str) -> Iterator[Lease]:
@@ -120,6 +123,7 @@ class ModelWorld:
 
         return Doors(
             issuer=self.issuer.seen_by(state),
+            source=source,
             dns={"dnspod": dns},
             targets={"qiniu": cdn},
             probe=cdn,

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from dataclasses import replace
 from enum import StrEnum
+from pathlib import PurePath
 from typing import TypeVar
 
 from certferry.config.check import RESERVED, key_type
 from certferry.config.document import Place
+from certferry.config.files import Paths
 from certferry.config.findings import nearest
 from certferry.config.table import Table
 from certferry.config.values import Read, flag_or_keep, one_of, string, word
@@ -19,6 +22,7 @@ from certferry.core.desired import (
     DesiredDeployment,
     HttpsWish,
     Kind,
+    PemFiles,
     Retirement,
 )
 from certferry.errors import ConfigError
@@ -37,13 +41,13 @@ E = TypeVar("E", bound=StrEnum)
 
 
 def read_certificates(
-    root: Table, accounts: Collection[str], default_key: KeyType
+    root: Table, accounts: Collection[str], default_key: KeyType, paths: Paths
 ) -> tuple[tuple[DesiredCertificate, ...], dict[str, Place]]:
     """Read every declared certificate, and where each lineage is declared."""
     found: list[DesiredCertificate] = []
     places: dict[str, Place] = {}
     for table in root.tables("certificates"):
-        certificate = _certificate(table, accounts, default_key)
+        certificate = _certificate(table, accounts, default_key, paths)
         if certificate.lineage in places:
             _report_twin(table, certificate.lineage, places[certificate.lineage])
         places.setdefault(certificate.lineage, table.place)
@@ -52,26 +56,56 @@ def read_certificates(
 
 
 def _certificate(
-    table: Table, accounts: Collection[str], default_key: KeyType
+    table: Table, accounts: Collection[str], default_key: KeyType, paths: Paths
 ) -> DesiredCertificate:
     """Read one certificate. Where something is wrong it has a hole, and loading fails."""
-    ferried = "fullchain" in table or "privkey" in table
     lineage = table.take("name", _lineage, None)
-    names = _names(table, required=not ferried)
-    certificate = DesiredCertificate(
+    if "fullchain" in table or "privkey" in table:
+        certificate = _ferried(table, lineage, paths)
+    else:
+        certificate = _issued(table, lineage, accounts, default_key)
+    deployments = tuple(_deployment(deploy, accounts) for deploy in table.tables("deploy"))
+    table.done()
+    return replace(certificate, deployments=deployments)
+
+
+def _issued(
+    table: Table, lineage: str | None, accounts: Collection[str], default_key: KeyType
+) -> DesiredCertificate:
+    names = _names(table)
+    return DesiredCertificate(
         lineage=lineage or next(iter(names), str(table.place.keys)),
         names=names,
-        dns=_dns(table, accounts, required=not ferried),
+        dns=_dns(table, accounts),
         key_type=table.take("key_type", key_type, default_key),
-        deployments=tuple(_deployment(deploy, accounts) for deploy in table.tables("deploy")),
     )
-    table.not_yet("fullchain", "privkey")
-    table.done()
-    return certificate
 
 
-def _names(table: Table, *, required: bool) -> tuple[str, ...]:
-    if required and "names" not in table:
+def _ferried(table: Table, lineage: str | None, paths: Paths) -> DesiredCertificate:
+    """Read a certificate that is made elsewhere. Without a name it is called like its directory,
+    as its client called it.
+    """
+    for key in ("fullchain", "privkey"):
+        if key not in table:
+            table.report(key, Text("missing: a certificate from files needs its key as well"))
+    for key in ("names", "dns", "key_type"):
+        if key in table:
+            table.report(key, Text("not with `fullchain`: whoever made the files decides"))
+            table.allow(key)
+    fullchain, privkey = (table.take(key, _path(paths), "") for key in ("fullchain", "privkey"))
+    return DesiredCertificate(
+        lineage=lineage or PurePath(fullchain).parent.name or str(table.place.keys),
+        names=(),
+        files=PemFiles(fullchain, privkey),
+    )
+
+
+def _path(paths: Paths) -> Read[str]:
+    return lambda value: str(paths.resolve(word(value)))
+
+
+def _names(table: Table) -> tuple[str, ...]:
+    if "names" not in table:
         table.report("names", Text("missing: the names that the certificate is for"))
     names = tuple(dict.fromkeys(table.take_list("names", _name, ())))
     if len(names) > MOST_NAMES:
@@ -82,8 +116,8 @@ def _names(table: Table, *, required: bool) -> tuple[str, ...]:
     return names
 
 
-def _dns(table: Table, accounts: Collection[str], *, required: bool) -> str:
-    if required and "dns" not in table:
+def _dns(table: Table, accounts: Collection[str]) -> str:
+    if "dns" not in table:
         table.report("dns", Text("missing: the account that writes the challenge records"))
     return table.take("dns", _account(accounts), "")
 

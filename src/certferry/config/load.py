@@ -108,7 +108,7 @@ def _read(
     acme = read_acme(root.table("acme"), paths)
     dns = read_dns(root.table("dns"))
     accounts = read_accounts(root.table("accounts"))
-    certificates, places = read_certificates(root, accounts, acme.key_type)
+    certificates, places = read_certificates(root, accounts, acme.key_type, paths)
     settings = Settings(
         path=document.path,
         state=read_state(root.table("state"), paths, default_directory(environ, os.geteuid())),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from certferry.core.certificate import KeyType
+from certferry.core.certificate import Certificate, KeyType
 
 
 class Kind(StrEnum):
@@ -46,14 +46,27 @@ class DesiredDeployment:
 
 
 @dataclass(frozen=True, slots=True)
+class PemFiles:
+    """Where another client keeps a certificate: the paths of its fullchain and its key."""
+
+    fullchain: str
+    privkey: str
+
+
+@dataclass(frozen=True, slots=True)
 class DesiredCertificate:
     """One lineage as declared: its names, its key, who proves them, where it is served.
 
     `dns` is the account that writes the challenge records. The first name becomes the common name.
+
+    A certificate with `files` is made elsewhere and only ferried: it needs no `dns`, and its names
+    are those of `offered`, which is what the files hold once they have been read.
     """
 
     lineage: str
     names: tuple[str, ...]
-    dns: str
+    dns: str = ""
     key_type: KeyType = KeyType.EC256
     deployments: tuple[DesiredDeployment, ...] = ()
+    files: PemFiles | None = None
+    offered: Certificate | None = None

@@ -18,6 +18,7 @@ class Action(StrEnum):
     """The kinds of step."""
 
     ISSUE = "issue"
+    ADOPT = "adopt"
     DEPLOY = "deploy"
     VERIFY = "verify"
     RETIRE = "retire"
@@ -34,7 +35,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """Order a certificate."""
+    """Order a certificate, or adopt one that was made elsewhere (`action`)."""
 
     names: tuple[str, ...]
     key_type: KeyType

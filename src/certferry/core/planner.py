@@ -20,7 +20,17 @@ from certferry.core.observed import (
     RemoteCertificate,
     is_served,
 )
-from certferry.core.plan import Change, Deploy, Issue, Obstacle, Plan, Retire, Rollout, Verify
+from certferry.core.plan import (
+    Action,
+    Change,
+    Deploy,
+    Issue,
+    Obstacle,
+    Plan,
+    Retire,
+    Rollout,
+    Verify,
+)
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import TargetRejected
 from certferry.text import Text
@@ -63,10 +73,14 @@ def _issue(
 ) -> Issue | None:
     if issuing is Issuing.NEVER:
         return None
+    ferried = desired.files is not None
     reason = rules.first_violated(desired, observed, now)
-    if reason is None and issuing is Issuing.ALWAYS:
+    if reason is None and issuing is Issuing.ALWAYS and not ferried:
         reason = Reason(ReasonCode.REQUESTED, Text("a new certificate was asked for"))
-    return None if reason is None else Issue(desired.names, desired.key_type, reason)
+    if reason is None:
+        return None
+    action = Action.ADOPT if ferried else Action.ISSUE
+    return Issue(desired.names, desired.key_type, reason, action)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ class ReasonCode(StrEnum):
     RENEWAL_DUE = "renewal_due"
     UPLOAD_DEADLINE_PASSED = "upload_deadline_passed"
     REQUESTED = "requested"
+    FILES_CHANGED = "files_changed"
     # why a domain is deployed to
     NEW_CERTIFICATE = "new_certificate"
     HTTPS_OFF = "https_off"

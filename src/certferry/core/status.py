@@ -71,7 +71,7 @@ def status_of(desired: DesiredCertificate, observed: Observation, now: datetime)
         lineage=desired.lineage,
         names=desired.names,
         version=current,
-        renew_at=None if current is None else renew_at(current.certificate, current.window),
+        renew_at=None if desired.files else _renew_at(current),
         reason=rules.first_violated(desired, observed, now),
         domains=tuple(
             status
@@ -79,6 +79,10 @@ def status_of(desired: DesiredCertificate, observed: Observation, now: datetime)
             for status in _domains(deployment, target, current)
         ),
     )
+
+
+def _renew_at(current: Version | None) -> datetime | None:
+    return None if current is None else renew_at(current.certificate, current.window)
 
 
 def _domains(

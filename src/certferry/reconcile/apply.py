@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import DesiredCertificate
 from certferry.core.lineage import Version, mark
 from certferry.core.observed import Observation, ObservedTarget
@@ -54,23 +55,27 @@ class Applier:
         return None
 
     def issue(self, step: Issue, lease: Lease) -> tuple[StepOutcome, Version | None]:
-        """Order a certificate and keep it at once, whatever happens next."""
-        doors, lineage = self._doors, self._desired.lineage
-        request = IssueRequest(lineage, step.names, step.key_type)
+        """Order or adopt a certificate, and keep it at once, whatever happens next."""
         try:
-            bundle = doors.issuer.issue(
-                request, doors.dns[self._desired.dns], lease, doors.progress
-            )
-            version = doors.state.save_version(lease, bundle, doors.now())
+            bundle = self._obtain(step, lease)
+            version = self._doors.state.save_version(lease, bundle, self._doors.now())
         except Interrupted:
             raise
         except CertferryError as error:
-            self.record("issue failed", problem=str(error.message))
-            return failed(StepOutcome(Action.ISSUE, Outcome.FAILED, error.message), error), None
+            self.record(f"{step.action} failed", problem=str(error.message))
+            return failed(StepOutcome(step.action, Outcome.FAILED, error.message), error), None
         certificate = version.certificate
-        self.record("issued", fingerprint=certificate.fingerprint, issuer=certificate.issuer)
+        event = "issued" if step.action is Action.ISSUE else "adopted"
+        self.record(event, fingerprint=certificate.fingerprint, issuer=certificate.issuer)
         detail = Text("valid until {moment}", moment=certificate.not_after)
-        return StepOutcome(Action.ISSUE, Outcome.DONE, detail), version
+        return StepOutcome(step.action, Outcome.DONE, detail), version
+
+    def _obtain(self, step: Issue, lease: Lease) -> CertificateBundle:
+        doors, desired = self._doors, self._desired
+        if desired.files is not None:
+            return doors.source.read(desired.files)
+        request = IssueRequest(desired.lineage, step.names, step.key_type)
+        return doors.issuer.issue(request, doors.dns[desired.dns], lease, doors.progress)
 
     # deploy
 

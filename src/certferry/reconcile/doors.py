@@ -11,6 +11,7 @@ from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer
 from certferry.ports.probe import Probe
 from certferry.ports.progress import Progress
+from certferry.ports.source import CertificateSource
 from certferry.ports.state import Lease, StateStore
 from certferry.ports.target import DeployTarget
 
@@ -24,6 +25,7 @@ class Doors:
     """
 
     issuer: Issuer
+    source: CertificateSource
     dns: Mapping[str, DnsProvider]
     targets: Mapping[str, DeployTarget]
     probe: Probe

@@ -11,6 +11,7 @@ from certferry.core.observed import Observation, ObservedTarget, Served
 from certferry.errors import DeployError
 from certferry.ports.target import Look
 from certferry.reconcile.doors import Doors
+from certferry.reconcile.ferried import offered_first
 
 
 def observe(desired: DesiredCertificate, doors: Doors, *, every_edge: bool = False) -> Observation:
@@ -19,7 +20,7 @@ def observe(desired: DesiredCertificate, doors: Doors, *, every_edge: bool = Fal
     Edges are asked only where the target says that the current certificate is bound, unless
     `every_edge` is set: elsewhere there is nothing to verify yet.
     """
-    versions = doors.state.versions(desired.lineage)
+    versions = offered_first(doors.state.versions(desired.lineage), desired)
     targets = tuple(
         _observe_target(desired, deployment, versions, doors, every_edge=every_edge)
         for deployment in desired.deployments
