@@ -42,7 +42,7 @@ class _Rule:
     """What it means when one of these exceptions is among the causes."""
 
     exceptions: tuple[type[BaseException], ...]
-    sentence: str
+    sentence: Text
     maybe_done: bool = True
     passing: bool = True
 
@@ -52,37 +52,42 @@ class _Rule:
 _RULES = (
     _Rule(
         (ssl.SSLCertVerificationError,),
-        "the certificate of {host} is not trusted: {reason}",
+        Text("the certificate of {host} is not trusted: {reason}"),
         maybe_done=False,
         passing=False,
     ),
-    _Rule((requests.exceptions.ProxyError,), "the proxy gave no way to {host}: {reason}"),
-    _Rule((ssl.SSLError,), "no secure connection to {host}: {reason}"),
+    _Rule((requests.exceptions.ProxyError,), Text("the proxy gave no way to {host}: {reason}")),
+    _Rule((ssl.SSLError,), Text("no secure connection to {host}: {reason}")),
     _Rule(
-        (urllib3.exceptions.NameResolutionError,), "the name {host} is not found", maybe_done=False
+        (urllib3.exceptions.NameResolutionError,),
+        Text("the name {host} is not found"),
+        maybe_done=False,
     ),
     _Rule(
         (urllib3.exceptions.NewConnectionError,),
-        "no connection to {host}: {reason}",
+        Text("no connection to {host}: {reason}"),
         maybe_done=False,
     ),
     _Rule(
         (urllib3.exceptions.ConnectTimeoutError,),
-        "{host} accepted no connection within {connect}",
+        Text("{host} accepted no connection within {connect}"),
         maybe_done=False,
     ),
-    _Rule((urllib3.exceptions.ReadTimeoutError,), "{host} did not answer within {read}"),
-    _Rule((requests.exceptions.ChunkedEncodingError,), "the answer of {host} ended early"),
-    _Rule((ConnectionError,), "{host} closed the connection without an answer"),
+    _Rule((urllib3.exceptions.ReadTimeoutError,), Text("{host} did not answer within {read}")),
+    _Rule((requests.exceptions.ChunkedEncodingError,), Text("the answer of {host} ended early")),
+    _Rule((ConnectionError,), Text("{host} closed the connection without an answer")),
     _Rule(
         (http.client.HTTPException, requests.exceptions.ContentDecodingError),
-        "{host} answered with something that is not HTTP",
+        Text("{host} answered with something that is not HTTP"),
     ),
     _Rule(
-        (ValueError,), "the request to {host} cannot be written", maybe_done=False, passing=False
+        (ValueError,),
+        Text("the request to {host} cannot be written"),
+        maybe_done=False,
+        passing=False,
     ),
 )
-_ANYTHING_ELSE = _Rule((BaseException,), "no answer of {host}: {reason}")
+_ANYTHING_ELSE = _Rule((BaseException,), Text("no answer of {host}: {reason}"))
 
 
 def explain(exc: Exception, host: str, timeouts: Timeouts) -> Problem:
@@ -91,8 +96,7 @@ def explain(exc: Exception, host: str, timeouts: Timeouts) -> Problem:
     rule = next((r for r in _RULES if _any_of(causes, r.exceptions)), _ANYTHING_ELSE)
     unconnected = _any_of(causes, (urllib3.exceptions.NewConnectionError,))
     return Problem(
-        Text(
-            rule.sentence,
+        rule.sentence.filled(
             host=host,
             reason=_reason(causes),
             connect=timeouts.connect,
