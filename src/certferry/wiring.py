@@ -7,10 +7,13 @@ ACME library.
 from __future__ import annotations
 
 import getpass
+import os
 import platform
+import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from importlib import import_module
@@ -19,6 +22,7 @@ from typing import Any
 
 from certferry.adapters.sources.pem_files import PemFileSource
 from certferry.config.bind import bind
+from certferry.config.files import home_directory
 from certferry.config.findings import config_error, instead_of, joined
 from certferry.config.model import AccountTable, Settings
 from certferry.core.certificate import CertificateBundle
@@ -29,6 +33,7 @@ from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.ports.probe import Probe
 from certferry.ports.progress import Progress
+from certferry.ports.scheduler import Scheduler
 from certferry.ports.state import Lease, StateStore
 from certferry.ports.target import DeployTarget
 from certferry.reconcile.doors import Doors
@@ -170,6 +175,27 @@ class Session:
         email = self._settings.acme.email
         names = [wish.names[0] for wish in self.wishes if wish.names]
         return email or f"hostmaster@{base_name(names[0])}"
+
+
+@dataclass(frozen=True, slots=True)
+class Schedulers:
+    """What can start a run every day. `usable` are those that this machine has."""
+
+    cron: Scheduler
+    systemd: Scheduler
+    usable: tuple[Scheduler, ...]
+
+
+def schedulers(environ: Mapping[str, str]) -> Schedulers:
+    """Give the crontab and the systemd units of whoever runs this."""
+    from certferry.adapters.schedule import cron, systemd
+
+    crontab = cron.Cron(environ, secrets.randbelow, _now)
+    root = os.geteuid() == 0
+    own = systemd.units_directory(environ, home_directory(environ))
+    timer = systemd.SystemdTimer(systemd.SYSTEM_UNITS if root else own, environ, for_system=root)
+    usable = (crontab, timer) if cron.is_here(environ) else (timer,)
+    return Schedulers(crontab, timer, usable)
 
 
 def _now() -> datetime:

@@ -119,6 +119,7 @@ def _read(
         certificates=certificates,
         places=MappingProxyType(places),
         secrets=Secrets(fill_in(environ, env_files), paths),
+        env_files=env_files,
     )
     root.done()
     collected += [finding for file in env_files for finding in file.findings]
