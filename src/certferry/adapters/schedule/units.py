@@ -19,6 +19,7 @@ TIMER = "certferry.timer"
 MARK = "# Written by `certferry schedule install --systemd`, and taken away by `schedule remove`."
 """The first line of what is ours."""
 
+_ENV = "/usr/bin/env"
 _COMMAND = re.compile(r"^ExecStart=(.*)$", re.MULTILINE)
 _PLAIN = re.compile(r"[\w@%$+=:,./-]+", re.ASCII)
 
@@ -138,6 +139,8 @@ def _open_sandbox() -> Iterator[str]:
 def _command(words: Sequence[str]) -> str:
     # In arguments systemd replaces variables too; in the program's path it does not.
     program, *arguments = words
+    if any(character in program for character in "\"'\\"):  # which that path cannot have
+        program, arguments = _ENV, list(words)
     return " ".join([_word(program), *(_word(word.replace("$", "$$")) for word in arguments)])
 
 
