@@ -26,13 +26,14 @@ from certferry.config.files import home_directory
 from certferry.config.findings import config_error, instead_of, joined
 from certferry.config.model import AccountTable, Settings
 from certferry.core.certificate import CertificateBundle
-from certferry.core.desired import DesiredCertificate
+from certferry.core.desired import Delivery, DesiredCertificate, FileDelivery
 from certferry.core.identifiers import base_name
 from certferry.errors import ConfigError, Interrupted
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.ports.probe import Probe
 from certferry.ports.progress import Progress
+from certferry.ports.receiver import Receiver
 from certferry.ports.scheduler import Scheduler
 from certferry.ports.state import Lease, StateStore
 from certferry.ports.target import DeployTarget
@@ -98,6 +99,7 @@ class Session:
             source=PemFileSource(),
             dns=dns,
             targets=targets,
+            receiver=self._receiver,
             probe=self.probe,
             state=self.state,
             lease=keeper.lease,
@@ -155,7 +157,8 @@ class Session:
             with _collected(errors):
                 connect = self._adapter(label, DNS_PROVIDERS, Text("DNS provider"))
                 dns[label] = connect(pause=self.pause, now=_now, contact=self._contact())
-        for label in dict.fromkeys(d.target for wish in self.wishes for d in wish.deployments):
+        deployments = [d for wish in self.wishes for d in wish.deployments if d.delivery is None]
+        for label in dict.fromkeys(deployment.target for deployment in deployments):
             with _collected(errors):
                 connect = self._adapter(label, TARGETS, Text("target"))
                 targets[label] = connect(pause=self.pause, now=_now)
@@ -164,6 +167,14 @@ class Session:
         return dns, targets
 
     def _adapter(self, label: str, known: Mapping[str, str], role: Text) -> Callable[..., Any]:
+    def _receiver(self, delivery: Delivery) -> Receiver:
+        from certferry.adapters.targets import command, files
+
+        if isinstance(delivery, FileDelivery):
+            return files.connect(delivery, pause=self.pause)
+        workspace = self._settings.state.path.parent / "handover"
+        return command.connect(delivery, workspace=workspace, pause=self.pause)
+
         """Find what an account's type names, bind its settings, and give its `connect`."""
         account = self._settings.accounts[label]
         adapter = _module(account, known, role)

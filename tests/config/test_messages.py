@@ -102,7 +102,6 @@ def test_every_mistake_is_told_at_once(refusal: Refusal) -> None:
             " name; write it like img.example.com or *.example.com, without https:// or a path"
         ),
         "certferry.toml:27: [[certificates]] dns: there is no account dnspod; declared are qiniu",
-        'certferry.toml:29: [[certificates.deploy]] to: "files" is not supported by this version',
         (
             "certferry.toml:33: [[certificates.deploy]] to: there is no account qinu; did you mean"
             " qiniu? declared are qiniu"
@@ -259,7 +258,7 @@ def certificate(body: str) -> str:
         ),
         (
             "[[certificates.deploy]]\nto = 'command'",
-            '[[certificates.deploy]] to: "command" is not s',
+            "[[certificates.deploy]] command: missing: what is to be run with the certificate",
         ),
         (
             "[[certificates.deploy]]\nto = 'quniu'",

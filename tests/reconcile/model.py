@@ -21,6 +21,7 @@ from certferry.reconcile.observe import observe
 from certferry.testing.interruptions import Door, Killed, Life
 from certferry.testing.memory_dns import MemoryDns
 from certferry.testing.memory_issuer import MemoryIssuer
+from certferry.testing.memory_receiver import MemoryReceivers
 from certferry.testing.memory_source import MemorySource
 from certferry.testing.memory_state import MemoryState
 from certferry.testing.memory_target import MemoryCdn
@@ -50,6 +51,7 @@ class ModelWorld:
         self.dns = MemoryDns(["example.com"])
         self.issuer = MemoryIssuer(self.state, self.now, lifetime=lifetime)
         self.cdn = MemoryCdn(self.now, processing=processing, lags=lags, rules=rules)
+        self.receivers = MemoryReceivers()
         self.events: list[Event] = []
         self.calls = 0
         self._runs = 0
@@ -126,6 +128,7 @@ class ModelWorld:
             source=source,
             dns={"dnspod": dns},
             targets={"qiniu": cdn},
+            receiver=lambda delivery: Door(self.receivers.receiver(delivery), fate),
             probe=cdn,
             state=state,
             lease=lease,

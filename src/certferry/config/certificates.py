@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os.path
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import PurePath
@@ -11,6 +12,7 @@ from typing import TypeVar
 
 from certferry.config.check import RESERVED, key_type
 from certferry.config.document import Place
+from certferry.config.deliveries import KEYS, Taken, read_delivery
 from certferry.config.files import Paths
 from certferry.config.findings import nearest
 from certferry.config.table import Table
@@ -34,8 +36,9 @@ MOST_NAMES = 100
 TLS_VERSIONS = ("TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 
 _LINEAGE = re.compile(r"[^\s/\\-][^\s/\\]*")
-_KINDS = (Kind.AUTO, Kind.CDN)
-_RETIREMENTS = (Retirement.SUPERSEDED, Retirement.NEVER)
+_SERVED_KINDS = tuple(kind for kind in Kind if not kind.is_receiver)
+_KINDS = (Kind.AUTO, Kind.CDN, Kind.KODO)
+_RETIREMENTS = tuple(Retirement)
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -47,7 +50,8 @@ def read_certificates(
     found: list[DesiredCertificate] = []
     places: dict[str, Place] = {}
     for table in root.tables("certificates"):
-        certificate = _certificate(table, accounts, default_key, paths)
+    taken: dict[tuple[str, str], Place] = {}
+        certificate = _certificate(table, accounts, default_key, paths, taken)
         if certificate.lineage in places:
             _report_twin(table, certificate.lineage, places[certificate.lineage])
         places.setdefault(certificate.lineage, table.place)
@@ -56,7 +60,11 @@ def read_certificates(
 
 
 def _certificate(
-    table: Table, accounts: Collection[str], default_key: KeyType, paths: Paths
+    table: Table,
+    accounts: Collection[str],
+    default_key: KeyType,
+    paths: Paths,
+    taken: Taken,
 ) -> DesiredCertificate:
     """Read one certificate. Where something is wrong it has a hole, and loading fails."""
     lineage = table.take("name", _lineage, None)
@@ -64,7 +72,13 @@ def _certificate(
         certificate = _ferried(table, lineage, paths)
     else:
         certificate = _issued(table, lineage, accounts, default_key)
-    deployments = tuple(_deployment(deploy, accounts) for deploy in table.tables("deploy"))
+    if certificate.files is not None:
+        source = os.path.normpath(PurePath(certificate.files.fullchain).parent)
+        taken.setdefault((Kind.FILES.value, source), table.place)
+    deployments = tuple(
+        _deployment(deploy, certificate.lineage, accounts, paths, taken)
+        for deploy in table.tables("deploy")
+    )
     table.done()
     return replace(certificate, deployments=deployments)
 
@@ -122,14 +136,20 @@ def _dns(table: Table, accounts: Collection[str]) -> str:
     return table.take("dns", _account(accounts), "")
 
 
-def _deployment(table: Table, accounts: Collection[str]) -> DesiredDeployment:
+def _deployment(
+    table: Table, lineage: str, accounts: Collection[str], paths: Paths, taken: Taken
+) -> DesiredDeployment:
     if "to" not in table:
         table.report("to", Text("missing: the account that serves the certificate"))
     target = table.take("to", _target(accounts), "")
     deployment = DesiredDeployment(
+    if target in RESERVED:
+        deployment = read_delivery(target, lineage, table, paths, taken)
+        table.done()
+        return deployment
         target=target,
         domains=table.take_list("domains", _name, None, instead="auto"),
-        kind=table.take("kind", _supported(Kind, _KINDS), Kind.AUTO),
+        kind=table.take("kind", _supported(_SERVED_KINDS, _KINDS), Kind.AUTO),
         https=HttpsWish(
             force_https=table.take("force_https", flag_or_keep, None),
             http2=table.take("http2", flag_or_keep, None),
@@ -140,7 +160,8 @@ def _deployment(table: Table, accounts: Collection[str]) -> DesiredDeployment:
         retire=table.take("retire", _supported(Retirement, _RETIREMENTS), Retirement.SUPERSEDED),
     )
     if not target:
-        table.allow("directory", "reload")  # what "files" will take
+        for keys in KEYS.values():  # nobody knows what was meant
+            table.allow(*keys)
     table.done()
     return deployment
 
@@ -179,18 +200,18 @@ def _account(accounts: Collection[str]) -> Read[str]:
 
 def _target(accounts: Collection[str]) -> Read[str]:
     def read(value: object) -> str:
-        if value in RESERVED:
-            raise ConfigError(_not_supported(str(value)))
+        if isinstance(value, str) and value in RESERVED:
+            return value
         return _account(accounts)(value)
 
     return read
 
 
-def _supported(kind: type[E], supported: Collection[E]) -> Read[E]:
+def _supported(members: Iterable[E], supported: Collection[E]) -> Read[E]:
     """Make a reader of one of the words; those of a later version are refused as such."""
 
     def read(value: object) -> E:
-        found = kind(one_of([member.value for member in kind])(value))
+        found = by_word[one_of(list(by_word))(value)]
         if found not in supported:
             raise ConfigError(_not_supported(found.value))
         return found
@@ -199,6 +220,7 @@ def _supported(kind: type[E], supported: Collection[E]) -> Read[E]:
 
 
 def _not_supported(word: str) -> Text:
+    by_word = {member.value: member for member in members}
     return Text('"{word}" is not supported by this version', word=word)
 
 

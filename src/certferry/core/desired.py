@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 
 from certferry.core.certificate import Certificate, KeyType
 
 
 class Kind(StrEnum):
-    """What a domain is at its target. `AUTO` asks the target."""
+    """What a domain is at its target. `AUTO` asks the target.
+
+    A directory or a command is a receiver: the name under which it is declared is no domain name.
+    """
 
     AUTO = "auto"
     CDN = "cdn"
     KODO = "kodo"
     PILI = "pili"
+    FILES = "files"
+    COMMAND = "command"
+
+    @property
+    def is_receiver(self) -> bool:
+        """Whether it takes the certificate whole, and nobody connects to it."""
+        return self in {Kind.FILES, Kind.COMMAND}
 
 
 class Retirement(StrEnum):
@@ -34,15 +45,71 @@ class HttpsWish:
     tls_versions: tuple[str, ...] | None = None
 
 
+MODE, KEY_MODE = 0o644, 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What is run, without a shell: its arguments, the program first, and the directory it runs
+    in. One that takes longer than `timeout` is ended.
+    """
+
+    arguments: tuple[str, ...]
+    directory: str
+    timeout: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class FileDelivery:
+    """Four PEM files in a directory, and what is run when they have changed.
+
+    `owner` and `group` are names or numbers; `None` is whoever runs certferry. `mode` is that of
+    everything but the key.
+    """
+
+    directory: str
+    owner: str | None = None
+    group: str | None = None
+    mode: int = MODE
+    key_mode: int = KEY_MODE
+    reload: Program | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CommandDelivery:
+    """A program that does something with the certificate; the label is its name in reports."""
+
+    label: str
+    program: Program
+
+
+Delivery = FileDelivery | CommandDelivery
+
+
 @dataclass(frozen=True, slots=True)
 class DesiredDeployment:
-    """Where a certificate is to be served. `domains=None` means every domain it covers."""
+    """Where a certificate is to be served. `domains=None` means every domain it covers.
+
+    With a `delivery` it goes to a receiver, whose name is the only domain; see `delivered`.
+    """
 
     target: str
     domains: tuple[str, ...] | None = None
     kind: Kind = Kind.AUTO
     https: HttpsWish = field(default_factory=HttpsWish)
     retire: Retirement = Retirement.SUPERSEDED
+    delivery: Delivery | None = None
+
+
+def delivered(delivery: Delivery) -> DesiredDeployment:
+    """Give the deployment to a receiver. There is nothing to retire there: a new certificate takes
+    the old one's place.
+    """
+    if isinstance(delivery, FileDelivery):
+        kind, name = Kind.FILES, delivery.directory
+    else:
+        kind, name = Kind.COMMAND, delivery.label
+    return DesiredDeployment(kind.value, (name,), kind, retire=Retirement.NEVER, delivery=delivery)
 
 
 @dataclass(frozen=True, slots=True)

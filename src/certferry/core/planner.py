@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from certferry.core import rules
+from certferry.core import rules, strangers
+from certferry.core.deliveries import plan_delivery
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Retirement
 from certferry.core.lineage import Version
 from certferry.core.observed import (
@@ -118,6 +119,8 @@ def _rollout(
     deploy = _deploy(deployment, target, domain, coming)
     verify = Verify(deployment.target, domain.domain, _not_seen(domain))
     if deploy is not None:
+    if domain.kind.is_receiver:
+        return plan_delivery(deployment.target, target, domain, coming)
         return Rollout(deployment.target, domain.domain, (deploy, verify))
     if coming is not None and _is_verified(target, domain, coming):
         return Rollout(deployment.target, domain.domain, ())
@@ -262,6 +265,12 @@ def _is_said_to_be_used(remote: RemoteCertificate, now: datetime) -> bool:
     return remote.in_use_until is not None and now < remote.in_use_until
 
 
-def _retire(deployment: DesiredDeployment, remote: RemoteCertificate) -> Retire:
-    reason = Reason(ReasonCode.SUPERSEDED, Text("superseded"))
-    return Retire(deployment.target, remote.remote_id, remote.label, reason)
+def _retire(deployment: DesiredDeployment, remote: RemoteCertificate, now: datetime) -> Retire:
+    return Retire(
+        deployment.target,
+        remote.remote_id,
+        remote.label,
+        Reason(ReasonCode.SUPERSEDED, Text("superseded")),
+        not_after=remote.not_after,
+        left=remote.not_after - now,
+    )

@@ -26,6 +26,12 @@ class ReasonCode(StrEnum):
     SERVES_FOREIGN = "serves_foreign"
     SETTINGS_DRIFTED = "settings_drifted"
     CHANGE_FAILED = "change_failed"
+    # why it is delivered to a receiver (or for one of those above)
+    NOT_DELIVERED = "not_delivered"
+    DELIVERED_PREVIOUS = "delivered_previous"
+    HOLDS_FOREIGN = "holds_foreign"
+    DELIVERY_DRIFTED = "delivery_drifted"
+    DELIVERY_UNFINISHED = "delivery_unfinished"
     # why it is looked at
     NOT_SEEN = "not_seen"
     # why a remote certificate goes
@@ -36,6 +42,7 @@ class ReasonCode(StrEnum):
     CHAIN_INCOMPLETE = "chain_incomplete"
     TOO_LITTLE_LIFE = "too_little_life"
     DOMAIN_UNAVAILABLE = "domain_unavailable"
+    EXPIRED = "expired"
     TARGET_UNREADABLE = "target_unreadable"
     NO_DOMAIN = "no_domain"
 

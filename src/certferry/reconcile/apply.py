@@ -16,7 +16,8 @@ from certferry.core.report import HistoryEntry, Outcome, StepOutcome
 from certferry.core.waiting import wait_for
 from certferry.errors import CertferryError, Interrupted, TargetBusy, TargetInUse
 from certferry.ports.issuer import IssueRequest
-from certferry.ports.state import Lease, RolloutRecord, Upload
+from certferry.ports.receiver import Receiver
+from certferry.ports.state import NOBODY, Lease, RolloutRecord, Upload
 from certferry.reconcile.doors import Doors
 from certferry.text import Text
 
@@ -101,6 +102,32 @@ class Applier:
             return Deployed(failed(pending, error), accepted=False)
         self.record("deployed", domain=step.domain, remote_id=remote_id)
         return Deployed(self._wait(pending, _CARRYING_OUT, now, now), accepted=True)
+
+    def deliver(self, step: Deploy, version: Version) -> StepOutcome:
+        """Hand the certificate to a receiver. It is at the end then, or it has failed."""
+        lineage, fingerprint = self._desired.lineage, version.certificate.fingerprint
+        pending = StepOutcome(
+            Action.DEPLOY, Outcome.DONE, Text("delivered"), step.target, step.domain
+        )
+        try:
+            bundle = self._doors.state.bundle(lineage, version.number)
+            self._set_out(step, version)
+            self._receiver(step).deliver(lineage, bundle)
+        except Interrupted:
+            raise
+        except CertferryError as error:
+            self.record("deploy failed", domain=step.domain, problem=str(error.message))
+            return failed(pending, error)
+        self.record("deployed", domain=step.domain, fingerprint=fingerprint)
+        return pending
+
+    def _receiver(self, step: Deploy) -> Receiver:
+        return next(
+            self._doors.receiver(deployment.delivery)
+            for deployment in self._desired.deployments
+            if deployment.delivery is not None
+            and (deployment.target, deployment.domains) == (step.target, (step.domain,))
+        )
 
     def _bind(self, step: Deploy, observed: Observation, version: Version) -> str:
         target, domain = observed.locate(step.target, step.domain)

@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from certferry.core.desired import DesiredCertificate, DesiredDeployment
-from certferry.core.lineage import Version
-from certferry.core.observed import Observation, ObservedTarget, Served
+from certferry.core.desired import DesiredCertificate, DesiredDeployment, Retirement
+from certferry.core.lineage import Version, mark
+from certferry.core.observed import (
+    DomainState,
+    Observation,
+    ObservedDomain,
+    ObservedTarget,
+    RemoteCertificate,
+    Served,
+)
 from certferry.errors import DeployError
+from certferry.ports.receiver import Receiver
 from certferry.ports.target import Look
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import offered_first
@@ -37,6 +45,9 @@ def _observe_target(
     every_edge: bool,
 ) -> ObservedTarget:
     look = Look(
+    if deployment.delivery is not None:
+        receiver = doors.receiver(deployment.delivery)
+        return _observe_receiver(receiver, desired.lineage, deployment, versions, doors)
         lineage=desired.lineage,
         names=desired.names,
         domains=deployment.domains,
@@ -77,3 +88,39 @@ def _look_at_edges(
         for domain in found.domains
         if every_edge or (current is not None and found.fingerprint_of(domain.bound) == current)
     }
+
+
+def _observe_receiver(
+    receiver: Receiver,
+    lineage: str,
+    deployment: DesiredDeployment,
+    versions: tuple[Version, ...],
+    doors: Doors,
+) -> ObservedTarget:
+    """Look at a receiver: what it holds counts as a copy when it is one of the lineage's."""
+    found = _look_at_receiver(receiver, lineage, deployment, doors)
+    held = [v.certificate for v in versions if v.certificate.fingerprint == found.bound]
+    remotes = tuple(
+        RemoteCertificate(
+            certificate.fingerprint,
+            mark(lineage, certificate.fingerprint),
+            certificate.fingerprint,
+            certificate.not_after,
+        )
+        for certificate in held
+    )
+    return ObservedTarget(label=deployment.target, domains=(found,), remotes=remotes)
+
+
+def _look_at_receiver(
+    receiver: Receiver, lineage: str, deployment: DesiredDeployment, doors: Doors
+) -> ObservedDomain:
+    (name,) = deployment.domains or ("",)
+    rollouts = doors.state.rollouts(lineage)
+    place = (deployment.target, name)
+    last = next((r for r in rollouts if (r.target, r.domain) == place), None)
+    delivered = last.fingerprint if last is not None and last.verified_at is not None else None
+    try:
+        return receiver.observe(delivered)
+    except DeployError as error:
+        return ObservedDomain(name, deployment.kind, DomainState.UNAVAILABLE, problem=error)

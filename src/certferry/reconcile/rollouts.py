@@ -19,12 +19,7 @@ from certferry.reconcile.outcomes import Outcomes
 from certferry.text import Text
 
 _SEEN = Text("served by every address that answers")
-
-
-def may_retire(step: Retire, plan: Plan) -> bool:
-    """Tell whether nothing at the step's target stands between it and its successor being seen."""
-    open_places = (*plan.rollouts, *plan.obstacles, *(refusal.step for refusal in plan.refusals))
-    return all(getattr(place, "target", None) != step.target for place in open_places)
+_HELD = Text("delivered, and as it was delivered")
 
 
 class Rollouts:
@@ -38,6 +33,7 @@ class Rollouts:
         self._accepted: set[Place] = set()
         self._first_seen: dict[Place, datetime] = {}
 
+        self._undelivered: dict[Place, CertferryError] = {}
     def follow(self, plan: Plan, observed: Observation, *, may_act: bool) -> None:
         """Take each rollout as far as it goes now, and tell how everything stands.
 
@@ -56,6 +52,8 @@ class Rollouts:
         place = _place(rollout)
         fingerprint = _current_fingerprint(observed)
         return next_move(
+        if place in self._undelivered:  # once in a run: whatever it does may cost something
+            return self._undelivered[place]
             rollout,
             domain,
             target.served.get(rollout.domain, ()),
@@ -91,12 +89,24 @@ class Rollouts:
     ) -> None:
         since = self._since(rollout, version.certificate.fingerprint)
         deployed = self._applier.deploy(step, observed, version, since)
+        _, domain = observed.locate(rollout.target, rollout.domain)
+        if domain.kind.is_receiver:
+            self._deliver(rollout, step, version)
+            return
         if deployed.accepted:
             self._accepted.add(_place(rollout))
         self._outcomes.note(deployed.told)
 
     def _begin_looking(self, rollout: Rollout, fingerprint: str) -> None:
         """Write down since when a certificate that is bound is not served."""
+    def _deliver(self, rollout: Rollout, step: Deploy, version: Version) -> None:
+        delivered = self._applier.deliver(step, version)
+        self._outcomes.note(delivered)
+        if delivered.error is not None:
+            self._undelivered[_place(rollout)] = delivered.error
+            return
+        self._mark_verified(step.target, step.domain, version.certificate.fingerprint)
+
         record = self._applier.rollout(rollout.target, rollout.domain, fingerprint)
         if record is not None and record.verified_at is None:
             return
@@ -115,6 +125,9 @@ class Rollouts:
         for target, domain in plan.unchanged:
             self._outcomes.finish(Action.DEPLOY, target, domain, Text("bound"))
             if not self._outcomes.finish(Action.VERIFY, target, domain, _SEEN):
+            if observed.locate(target, domain)[1].kind.is_receiver:
+                self._tell_held(target, domain)
+                continue
                 self._tell_seen(target, domain)
             self._mark_verified(target, domain, _current_fingerprint(observed))
 
@@ -128,6 +141,12 @@ class Rollouts:
 
     def _mark_verified(self, target: str, domain: str, fingerprint: str) -> None:
         record = self._applier.rollout(target, domain, fingerprint)
+    def _tell_held(self, target: str, domain: str) -> None:
+        told = self._outcomes.of((Action.DEPLOY, target, domain))
+        if told is None or told.outcome is not Outcome.DONE:
+            outcome = StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, _HELD, target, domain)
+            self._outcomes.note(outcome)
+
         if record is None or record.verified_at is not None:
             return
         self._doors.state.save_rollout(replace(record, verified_at=self._doors.now()))
