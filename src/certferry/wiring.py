@@ -107,6 +107,7 @@ class Session:
             progress=self._progress,
             who=f"{getpass.getuser()}@{platform.node()}",
             verify_timeout=self._settings.verify.timeout,
+            declared=frozenset(wish.lineage for wish in self.wishes),
         )
         return Reconciler(doors, stop=self._stop.set)
 
@@ -166,7 +167,6 @@ class Session:
             raise joined(errors)
         return dns, targets
 
-    def _adapter(self, label: str, known: Mapping[str, str], role: Text) -> Callable[..., Any]:
     def _receiver(self, delivery: Delivery) -> Receiver:
         from certferry.adapters.targets import command, files
 
@@ -175,6 +175,7 @@ class Session:
         workspace = self._settings.state.path.parent / "handover"
         return command.connect(delivery, workspace=workspace, pause=self.pause)
 
+    def _adapter(self, label: str, known: Mapping[str, str], role: Text) -> Callable[..., Any]:
         """Find what an account's type names, bind its settings, and give its `connect`."""
         account = self._settings.accounts[label]
         adapter = _module(account, known, role)

@@ -52,8 +52,8 @@ directory = "/opt/ssl"
 reload = "systemctl reload nginx"
 [[certificates.deploy]]
 to = "qinu"
-kind = "kodo"
-retire = "all-unused"
+kind = "pili"
+retire = "unused"
 tls_versions = ["TLSv1.2", "tlsv1.3"]
 force_https = "yes"
 
@@ -106,10 +106,10 @@ def test_every_mistake_is_told_at_once(refusal: Refusal) -> None:
             "certferry.toml:33: [[certificates.deploy]] to: there is no account qinu; did you mean"
             " qiniu? declared are qiniu"
         ),
-        'certferry.toml:34: [[certificates.deploy]] kind: "kodo" is not supported by this version',
+        'certferry.toml:34: [[certificates.deploy]] kind: "pili" is not supported by this version',
         (
-            'certferry.toml:35: [[certificates.deploy]] retire: "all-unused" is not supported by'
-            " this version"
+            "certferry.toml:35: [[certificates.deploy]] retire: must be one of superseded,"
+            " all-unused, never; did you mean all-unused?"
         ),
         (
             "certferry.toml:36: [[certificates.deploy]] tls_versions: must be one of TLSv1.0,"

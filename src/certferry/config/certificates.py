@@ -11,8 +11,8 @@ from pathlib import PurePath
 from typing import TypeVar
 
 from certferry.config.check import RESERVED, key_type
-from certferry.config.document import Place
 from certferry.config.deliveries import KEYS, Taken, read_delivery
+from certferry.config.document import Place
 from certferry.config.files import Paths
 from certferry.config.findings import nearest
 from certferry.config.table import Table
@@ -49,8 +49,8 @@ def read_certificates(
     """Read every declared certificate, and where each lineage is declared."""
     found: list[DesiredCertificate] = []
     places: dict[str, Place] = {}
-    for table in root.tables("certificates"):
     taken: dict[tuple[str, str], Place] = {}
+    for table in root.tables("certificates"):
         certificate = _certificate(table, accounts, default_key, paths, taken)
         if certificate.lineage in places:
             _report_twin(table, certificate.lineage, places[certificate.lineage])
@@ -142,11 +142,11 @@ def _deployment(
     if "to" not in table:
         table.report("to", Text("missing: the account that serves the certificate"))
     target = table.take("to", _target(accounts), "")
-    deployment = DesiredDeployment(
     if target in RESERVED:
         deployment = read_delivery(target, lineage, table, paths, taken)
         table.done()
         return deployment
+    deployment = DesiredDeployment(
         target=target,
         domains=table.take_list("domains", _name, None, instead="auto"),
         kind=table.take("kind", _supported(_SERVED_KINDS, _KINDS), Kind.AUTO),
@@ -157,13 +157,22 @@ def _deployment(
                 "tls_versions", one_of(TLS_VERSIONS), None, instead="keep"
             ),
         ),
-        retire=table.take("retire", _supported(Retirement, _RETIREMENTS), Retirement.SUPERSEDED),
+        retire=table.take("retire", _supported(_RETIREMENTS, _RETIREMENTS), Retirement.SUPERSEDED),
     )
+    if deployment.kind is Kind.KODO:
+        _report_settings(table)
     if not target:
         for keys in KEYS.values():  # nobody knows what was meant
             table.allow(*keys)
     table.done()
     return deployment
+
+
+def _report_settings(table: Table) -> None:
+    """A source domain has a certificate and nothing else to set (Qiniu fact sheet §6)."""
+    for key in ("force_https", "http2", "tls_versions"):
+        if key in table:
+            table.report(key, Text('not with kind = "kodo": a source domain has no such setting'))
 
 
 def _report_twin(table: Table, lineage: str, first: Place) -> None:
@@ -209,6 +218,7 @@ def _target(accounts: Collection[str]) -> Read[str]:
 
 def _supported(members: Iterable[E], supported: Collection[E]) -> Read[E]:
     """Make a reader of one of the words; those of a later version are refused as such."""
+    by_word = {member.value: member for member in members}
 
     def read(value: object) -> E:
         found = by_word[one_of(list(by_word))(value)]
@@ -220,7 +230,6 @@ def _supported(members: Iterable[E], supported: Collection[E]) -> Read[E]:
 
 
 def _not_supported(word: str) -> Text:
-    by_word = {member.value: member for member in members}
     return Text('"{word}" is not supported by this version', word=word)
 
 

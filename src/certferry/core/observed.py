@@ -124,7 +124,8 @@ class ObservedTarget:
     `label` is the account's, filled in by whoever asked.
 
     `others` is everything else in the account, where that was asked for; what somebody still looks
-    after has been taken out.
+    after has been taken out. `unsettled_since` tells since when another lineage's certificate is
+    on its way to the account: until it has arrived, what it replaces may still be served.
 
     `served` holds a domain's addresses only where the bound certificate is the current one:
     elsewhere there is nothing to verify yet.
@@ -137,6 +138,7 @@ class ObservedTarget:
     served: Mapping[str, tuple[Served, ...]] = field(default_factory=dict)
     failure: CertferryError | None = None
     others: tuple[OtherCertificate, ...] = ()
+    unsettled_since: datetime | None = None
 
     def remote_of(self, fingerprint: str) -> RemoteCertificate | None:
         """Give the target's copy of a certificate."""

@@ -63,7 +63,10 @@ def make_plan(
         names=desired.names,
         issue=issue,
         rollouts=tuple(rollout for part in parts for rollout in part.rollouts),
-        retirements=_retirements(desired, observed, now, issuing=issue is not None),
+        retirements=(
+            *_retirements(desired, observed, now, issuing=issue is not None),
+            *strangers.retirements(desired, observed, now),
+        ),
         unchanged=tuple(place for part in parts for place in part.unchanged),
         obstacles=tuple(obstacle for part in parts for obstacle in part.obstacles),
     )
@@ -116,11 +119,11 @@ def _rollout(
     domain: ObservedDomain,
     coming: Version | None,
 ) -> Rollout:
-    deploy = _deploy(deployment, target, domain, coming)
-    verify = Verify(deployment.target, domain.domain, _not_seen(domain))
-    if deploy is not None:
     if domain.kind.is_receiver:
         return plan_delivery(deployment.target, target, domain, coming)
+    deploy = _deploy(deployment, target, domain, coming)
+    verify = Verify(deployment.target, domain.domain, _not_seen(domain), domain.kind)
+    if deploy is not None:
         return Rollout(deployment.target, domain.domain, (deploy, verify))
     if coming is not None and _is_verified(target, domain, coming):
         return Rollout(deployment.target, domain.domain, ())
@@ -146,7 +149,7 @@ def _deploy(
         return None
     if reason.code is not ReasonCode.SETTINGS_DRIFTED:
         changes = (_certificate_change(target, domain, coming), *changes)
-    return Deploy(deployment.target, domain.domain, deployment.https, reason, changes)
+    return Deploy(deployment.target, domain.domain, deployment.https, reason, changes, domain.kind)
 
 
 def _reason_to_deploy(
@@ -243,7 +246,7 @@ def _retirements(
     kept = _kept_fingerprints(observed.versions, now, issuing=issuing)
     # By place, since one account may stand in several deployments.
     retired = {
-        (deployment.target, remote.remote_id): _retire(deployment, remote)
+        (deployment.target, remote.remote_id): _retire(deployment, remote, now)
         for deployment, target in zip(desired.deployments, observed.targets, strict=True)
         if deployment.retire is not Retirement.NEVER
         for remote in target.remotes

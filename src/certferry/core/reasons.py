@@ -36,13 +36,14 @@ class ReasonCode(StrEnum):
     NOT_SEEN = "not_seen"
     # why a remote certificate goes
     SUPERSEDED = "superseded"
+    UNUSED = "unused"
     # why safety refuses
     NAME_NOT_COVERED = "name_not_covered"
     KEY_MISMATCH = "key_mismatch"
     CHAIN_INCOMPLETE = "chain_incomplete"
     TOO_LITTLE_LIFE = "too_little_life"
-    DOMAIN_UNAVAILABLE = "domain_unavailable"
     EXPIRED = "expired"
+    DOMAIN_UNAVAILABLE = "domain_unavailable"
     TARGET_UNREADABLE = "target_unreadable"
     NO_DOMAIN = "no_domain"
 

@@ -188,8 +188,11 @@ class Applier:
         pending = StepOutcome(
             Action.RETIRE, Outcome.DONE, Text("removed"), step.target, label=step.label
         )
+        if step.anybodys:  # labels are given to ours alone: others' may be anything, and the same
+            pending = replace(pending, remote_id=step.remote_id)
+        door = self._doors.targets[step.target]
         try:
-            was_there = self._doors.targets[step.target].retire(step.remote_id, step.label)
+            was_there = door.retire(step.remote_id, step.label, anybodys=step.anybodys)
         except TargetInUse as error:
             self._keep(step, target)
             return replace(pending, outcome=Outcome.UNCHANGED, detail=error.message)
@@ -198,18 +201,18 @@ class Applier:
         except CertferryError as error:
             return failed(pending, error)
         self._doors.state.drop_upload(step.target, step.remote_id)
-        self.record("retired", target=step.target, remote_id=step.remote_id)
+        self.record("retired", target=step.target, remote_id=step.remote_id, label=step.label)
         return pending if was_there else replace(pending, detail=Text("it was gone already"))
 
     def _keep(self, step: Retire, target: ObservedTarget) -> None:
-        remote = next(r for r in target.remotes if r.remote_id == step.remote_id)
+        ours = next((r for r in target.remotes if r.remote_id == step.remote_id), None)
         self._doors.state.save_upload(
             Upload(
-                lineage=self._desired.lineage,
+                lineage=NOBODY if ours is None else self._desired.lineage,
                 target=step.target,
                 remote_id=step.remote_id,
                 label=step.label,
-                fingerprint=remote.fingerprint,
+                fingerprint="" if ours is None else ours.fingerprint,
                 uploaded_at=self._doors.now(),
                 in_use_until=self._doors.now() + IN_USE_PAUSE,
             )

@@ -24,18 +24,20 @@ class Doors:
     receivers by what is to be delivered how.
 
     `lease` takes the lease of a lineage for a `with` block; `now` is the only clock; `who` goes
-    into the history; `verify_timeout` is how long a domain may take to serve what it is bound to.
+    into the history; `verify_timeout` is how long a domain may take to serve what it is bound to;
+    `declared` are the lineages of the whole configuration, whichever of them the run is for.
     """
 
     issuer: Issuer
     source: CertificateSource
     dns: Mapping[str, DnsProvider]
     targets: Mapping[str, DeployTarget]
-    probe: Probe
     receiver: Callable[[Delivery], Receiver]
+    probe: Probe
     state: StateStore
     lease: Callable[[str], AbstractContextManager[Lease]]
     now: Callable[[], datetime]
     progress: Progress
     who: str
     verify_timeout: timedelta = timedelta(hours=1)
+    declared: frozenset[str] = frozenset()

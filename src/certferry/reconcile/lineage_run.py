@@ -24,7 +24,8 @@ from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_offered
 from certferry.reconcile.observe import observe
 from certferry.reconcile.outcomes import Outcomes
-from certferry.reconcile.rollouts import Rollouts, may_retire
+from certferry.reconcile.retirements import may_retire
+from certferry.reconcile.rollouts import Rollouts
 from certferry.text import Text
 
 _log = logging.getLogger(__name__)

@@ -20,6 +20,7 @@ from certferry.ports.receiver import Receiver
 from certferry.ports.target import Look
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import offered_first
+from certferry.reconcile.others import without_claimed
 
 
 def observe(desired: DesiredCertificate, doors: Doors, *, every_edge: bool = False) -> Observation:
@@ -44,18 +45,20 @@ def _observe_target(
     *,
     every_edge: bool,
 ) -> ObservedTarget:
-    look = Look(
     if deployment.delivery is not None:
         receiver = doors.receiver(deployment.delivery)
         return _observe_receiver(receiver, desired.lineage, deployment, versions, doors)
+    look = Look(
         lineage=desired.lineage,
         names=desired.names,
         domains=deployment.domains,
         kind=deployment.kind,
         known=[version.certificate for version in versions],
+        others=deployment.retire is Retirement.ALL_UNUSED,
     )
     try:
         found = doors.targets[deployment.target].observe(look)
+        found = without_claimed(found, desired.lineage, deployment.target, doors)
     except DeployError as error:
         return ObservedTarget(label=deployment.target, failure=error)
     current = versions[0].certificate.fingerprint if versions else None

@@ -8,7 +8,7 @@ from datetime import datetime
 from certferry.core.lineage import Version
 from certferry.core.moves import Move, next_move
 from certferry.core.observed import Observation
-from certferry.core.plan import Action, Deploy, Obstacle, Plan, Refusal, Retire, Rollout
+from certferry.core.plan import Action, Deploy, Obstacle, Plan, Refusal, Rollout
 from certferry.core.report import Outcome, Place, StepOutcome
 from certferry.core.waiting import Waiting, wait_for
 from certferry.errors import CertferryError
@@ -16,6 +16,7 @@ from certferry.ports.state import RolloutRecord
 from certferry.reconcile.apply import Applier, failed
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.outcomes import Outcomes
+from certferry.reconcile.retirements import Retirements
 from certferry.text import Text
 
 _SEEN = Text("served by every address that answers")
@@ -30,10 +31,11 @@ class Rollouts:
         self._doors = doors
         self._applier = applier
         self._outcomes = outcomes
+        self._retirements = Retirements(doors, applier, outcomes)
         self._accepted: set[Place] = set()
+        self._undelivered: dict[Place, CertferryError] = {}
         self._first_seen: dict[Place, datetime] = {}
 
-        self._undelivered: dict[Place, CertferryError] = {}
     def follow(self, plan: Plan, observed: Observation, *, may_act: bool) -> None:
         """Take each rollout as far as it goes now, and tell how everything stands.
 
@@ -43,17 +45,17 @@ class Rollouts:
         for rollout in plan.rollouts:
             self._move_on(rollout, observed, may_act=may_act)
         self._settle(plan, observed)
-        for step in plan.retirements:
-            self._retire(step, plan, observed, may_act=may_act)
+        if may_act:
+            self._retirements.carry_out(plan, observed)
 
     def move(self, rollout: Rollout, observed: Observation) -> Move:
         """Choose what to do about a rollout now; changes nothing."""
         target, domain = observed.locate(rollout.target, rollout.domain)
         place = _place(rollout)
-        fingerprint = _current_fingerprint(observed)
-        return next_move(
         if place in self._undelivered:  # once in a run: whatever it does may cost something
             return self._undelivered[place]
+        fingerprint = _current_fingerprint(observed)
+        return next_move(
             rollout,
             domain,
             target.served.get(rollout.domain, ()),
@@ -87,18 +89,16 @@ class Rollouts:
     def _deploy(
         self, rollout: Rollout, step: Deploy, observed: Observation, version: Version
     ) -> None:
-        since = self._since(rollout, version.certificate.fingerprint)
-        deployed = self._applier.deploy(step, observed, version, since)
         _, domain = observed.locate(rollout.target, rollout.domain)
         if domain.kind.is_receiver:
             self._deliver(rollout, step, version)
             return
+        since = self._since(rollout, version.certificate.fingerprint)
+        deployed = self._applier.deploy(step, observed, version, since)
         if deployed.accepted:
             self._accepted.add(_place(rollout))
         self._outcomes.note(deployed.told)
 
-    def _begin_looking(self, rollout: Rollout, fingerprint: str) -> None:
-        """Write down since when a certificate that is bound is not served."""
     def _deliver(self, rollout: Rollout, step: Deploy, version: Version) -> None:
         delivered = self._applier.deliver(step, version)
         self._outcomes.note(delivered)
@@ -107,6 +107,8 @@ class Rollouts:
             return
         self._mark_verified(step.target, step.domain, version.certificate.fingerprint)
 
+    def _begin_looking(self, rollout: Rollout, fingerprint: str) -> None:
+        """Write down since when a certificate that is bound is not served."""
         record = self._applier.rollout(rollout.target, rollout.domain, fingerprint)
         if record is not None and record.verified_at is None:
             return
@@ -123,11 +125,11 @@ class Rollouts:
     def _settle(self, plan: Plan, observed: Observation) -> None:
         """Tell what is as declared, and write down when it was first seen so."""
         for target, domain in plan.unchanged:
-            self._outcomes.finish(Action.DEPLOY, target, domain, Text("bound"))
-            if not self._outcomes.finish(Action.VERIFY, target, domain, _SEEN):
             if observed.locate(target, domain)[1].kind.is_receiver:
                 self._tell_held(target, domain)
                 continue
+            self._outcomes.finish(Action.DEPLOY, target, domain, Text("bound"))
+            if not self._outcomes.finish(Action.VERIFY, target, domain, _SEEN):
                 self._tell_seen(target, domain)
             self._mark_verified(target, domain, _current_fingerprint(observed))
 
@@ -139,14 +141,14 @@ class Rollouts:
         outcome = Outcome.DONE if deployed else Outcome.UNCHANGED
         self._outcomes.note(StepOutcome(Action.VERIFY, outcome, _SEEN, target, domain))
 
-    def _mark_verified(self, target: str, domain: str, fingerprint: str) -> None:
-        record = self._applier.rollout(target, domain, fingerprint)
     def _tell_held(self, target: str, domain: str) -> None:
         told = self._outcomes.of((Action.DEPLOY, target, domain))
         if told is None or told.outcome is not Outcome.DONE:
             outcome = StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, _HELD, target, domain)
             self._outcomes.note(outcome)
 
+    def _mark_verified(self, target: str, domain: str, fingerprint: str) -> None:
+        record = self._applier.rollout(target, domain, fingerprint)
         if record is None or record.verified_at is not None:
             return
         self._doors.state.save_rollout(replace(record, verified_at=self._doors.now()))
@@ -185,15 +187,6 @@ class Rollouts:
             return failed(step, error)
         later = wait_for(error.message, waiting.since, now, waiting.deadline)
         return replace(step, detail=error.message, hint=error.hint, waiting=later)
-
-    def _retire(self, step: Retire, plan: Plan, observed: Observation, *, may_act: bool) -> None:
-        if may_act and may_retire(step, plan):
-            target = next(
-                target
-                for target in observed.targets
-                if any(remote.remote_id == step.remote_id for remote in target.remotes)
-            )
-            self._outcomes.note(self._applier.retire(step, target))
 
 
 def _place(rollout: Rollout) -> Place:

@@ -12,12 +12,13 @@ from datetime import datetime, timedelta
 from certferry.core import identifiers
 from certferry.core.certificate import Certificate, CertificateBundle
 from certferry.core.desired import HttpsWish, Kind
-from certferry.core.lineage import mark
+from certferry.core.lineage import mark, slug_of
 from certferry.core.observed import (
     DomainState,
     HttpsSettings,
     ObservedDomain,
     ObservedTarget,
+    OtherCertificate,
     RemoteCertificate,
     Served,
     TargetRules,
@@ -31,6 +32,9 @@ from certferry.errors import (
 )
 from certferry.ports.target import Look
 from certferry.text import Text
+
+FOREIGN = "by hand"
+"""The label of what somebody else bound to a domain."""
 
 
 @dataclass
@@ -104,7 +108,7 @@ class MemoryCdn:
         """Let a domain be there; `foreign` binds a certificate that is not ours."""
         domain = _Domain(state=state)
         if foreign:
-            domain.bindings.append((self._now(), f"foreign-{next(self._numbers)}"))
+            domain.bindings.append((self._now(), self.put_foreign(name, FOREIGN)))
         self._domains[name] = domain
 
     def fail_next(self, name: str, words: str) -> None:
@@ -123,11 +127,12 @@ class MemoryCdn:
 
     def put(self, label: str, bundle: CertificateBundle) -> str:
         """Let a copy be there that somebody else uploaded, under any label."""
-        remote_id = f"remote-{next(self._numbers)}"
-        self._remotes[remote_id] = _Remote(label, bundle.certificate)
-        self._ids.setdefault(label, []).append(remote_id)
-        self._ever[remote_id] = bundle.certificate
-        return remote_id
+        return self._keep(f"remote-{next(self._numbers)}", label, bundle.certificate)
+
+    def put_foreign(self, name: str, label: str = "") -> str:
+        """Let a certificate be there that another tool uploaded, near its end; give its id."""
+        number = next(self._numbers)
+        return self._keep(f"foreign-{number}", label, self._foreign(name, number))
 
     @property
     def remote_labels(self) -> list[str]:
@@ -146,16 +151,18 @@ class MemoryCdn:
         names = look.domains
         if names is None:
             names = tuple(n for n in self._domains if identifiers.covered_by(look.names, n))
+        remotes = tuple(
+            RemoteCertificate(remote_id, label, known.fingerprint, known.not_after)
+            for known in look.known
+            for label in (mark(look.lineage, known.fingerprint),)
+            for remote_id in self._ids.get(label, ())
+            if self._remotes[remote_id].certificate.fingerprint == known.fingerprint
+        )
         return ObservedTarget(
             rules=self._rules,
             domains=tuple(self._observe_domain(name) for name in names),
-            remotes=tuple(
-                RemoteCertificate(remote_id, label, known.fingerprint, known.not_after)
-                for known in look.known
-                for label in (mark(look.lineage, known.fingerprint),)
-                for remote_id in self._ids.get(label, ())
-                if self._remotes[remote_id].certificate.fingerprint == known.fingerprint
-            ),
+            remotes=remotes,
+            others=self._others(remotes) if look.others else (),
         )
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
@@ -199,13 +206,13 @@ class MemoryCdn:
         found.failure = None
         self.writes += 1
 
-    def retire(self, remote_id: str, label: str) -> bool:
+    def retire(self, remote_id: str, label: str, *, anybodys: bool = False) -> bool:
         """See `ports.target.DeployTarget.retire`."""
         self._must_be_let_in()
         remote = self._remotes.get(remote_id)
         if remote is None:
             return False
-        if remote.label != label:
+        if remote.label != label or not (anybodys or slug_of(label) is not None):
             raise TargetRejected(Text("{label} is not ours", label=label))
         if any(self._uses(name, remote_id) for name in self._domains):
             raise TargetInUse(Text("{label} is in use", label=label))
@@ -227,9 +234,36 @@ class MemoryCdn:
 
     # inside
 
+    def _keep(self, remote_id: str, label: str, certificate: Certificate) -> str:
+        self._remotes[remote_id] = _Remote(label, certificate)
+        self._ids.setdefault(label, []).append(remote_id)
+        self._ever[remote_id] = certificate
+        return remote_id
+
+    def _foreign(self, name: str, number: int) -> Certificate:
+        now = self._now()
+        return Certificate(
+            fingerprint=f"{number:064x}",
+            names=(name,),
+            common_name=name,
+            serial=f"{number:x}",
+            issuer="Yesterday's CA",
+            not_before=now - timedelta(days=81),
+            not_after=now + timedelta(days=9),
+            key_type="rsa2048",
+        )
+
     def _must_be_let_in(self) -> None:
         if self.denies:
             raise TargetAccessDenied(Text("the keys are not accepted"), hint=Text("check them"))
+
+    def _others(self, ours: tuple[RemoteCertificate, ...]) -> tuple[OtherCertificate, ...]:
+        ids = {remote.remote_id for remote in ours}
+        return tuple(
+            OtherCertificate(remote_id, remote.label, remote.certificate.not_after)
+            for remote_id, remote in self._remotes.items()
+            if remote_id not in ids
+        )
 
     def _observe_domain(self, name: str) -> ObservedDomain:
         if name not in self._domains:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -16,12 +15,10 @@ from certferry.adapters.clients.qiniu_errors import QiniuFailure
 from certferry.adapters.clients.qiniu_records import CertificateRecord, Upload
 from certferry.adapters.clients.qiniu_settling import Settler
 from certferry.core.certificate import Certificate, CertificateBundle
-from certferry.core.lineage import MARK, mark
+from certferry.core.lineage import mark, slug_of
 from certferry.core.observed import OtherCertificate, RemoteCertificate
 from certferry.errors import DeployError, TargetRejected
 from certferry.text import Text
-
-_A_MARK = re.compile(rf"{MARK}-[a-z0-9.-]*-[0-9a-f]{{20}}")
 
 
 class Copies:
@@ -71,7 +68,7 @@ class Copies:
         record = self._certificate(remote_id)
         if record is None:
             return False
-        if (record.name or "") != label or not (anybodys or _A_MARK.fullmatch(label)):
+        if (record.name or "") != label or not (anybodys or slug_of(label) is not None):
             raise _not_ours(remote_id, label)
         self._account.forget_own(remote_id)
         return self._settler.until_settled(

@@ -168,8 +168,12 @@ class Qiniu:
             return error
         if _is_silence(failure):
             return failure.error
-        unseen = "{problem}; Kodo's domains cannot be seen with these keys"
-        return TargetRejected(Text(unseen, problem=error.message), hint=error.hint)
+        return TargetRejected(
+            Text(
+                "{problem}; Kodo's domains cannot be seen with these keys", problem=error.message
+            ),
+            hint=error.hint,
+        )
 
     def _named_source(self, domain: str) -> ObservedDomain:
         if self._cdn.has(domain):
