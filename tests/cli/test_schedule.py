@@ -224,7 +224,7 @@ def test_secrets_that_only_this_environment_has_are_warned_of(
         """)  # noqa: E501 - a transcript is as wide as it is
         == err
     )
-    assert entry(owner.read())
+    assert b"sync" in entry(owner.read())["command"]
 
 
 def test_a_wrong_configuration_is_not_scheduled(owner: CrontabOwner, config: Path) -> None:

@@ -237,9 +237,9 @@ def test_a_word_that_no_unit_holds_is_refused(directory: Path) -> None:
 
 def test_a_users_units_lie_where_systemd_looks() -> None:
     """systemd.unit(5): below `$XDG_CONFIG_HOME`, or `~/.config`."""
-    home = Path("/home/a")
+    home = Path("/srv/a")
 
-    assert Path("/home/a/.config/systemd/user") == units_directory({}, home)
+    assert Path("/srv/a/.config/systemd/user") == units_directory({}, home)
     assert Path("/x/systemd/user") == units_directory({"XDG_CONFIG_HOME": "/x"}, home)
 
 
