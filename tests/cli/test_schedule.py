@@ -174,7 +174,7 @@ def test_a_language_of_the_locale_goes_with_the_run(owner: CrontabOwner, config:
 
 
 def test_the_state_stays_where_it_is(owner: CrontabOwner, config: Path) -> None:
-    """A variable that says where the state lies goes with the run; another state would issue anew."""
+    """A variable that says where goes along: with another state, all would be issued anew."""
     environ = {**owner.environ, "XDG_DATA_HOME": "/srv/data"}
 
     certferry(environ, "--config", config, "schedule", "install")
