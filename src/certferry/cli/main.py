@@ -62,7 +62,7 @@ _LEVELS = {
 @click.option(
     "--log-format",
     metavar="|".join(Format),
-    type=click.Choice([*Format]),
+    type=click.Choice([choice.value for choice in Format]),
     help="Write the log file for people, or a JSON document in each line. Default: text.",
 )
 @click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
@@ -72,7 +72,7 @@ def program(
     config: Path | None,
     lang: str | None,
     log_file: Path | None,
-    log_format: Format | None,
+    log_format: str | None,
     *,
     verbose: bool,
     quiet: bool,
@@ -91,7 +91,7 @@ def program(
     if lang is None:
         must_be_spoken(desk.environ)
     if log_file is not None:
-        desk.journal.open(log_file, log_format or Format.TEXT)
+        desk.journal.open(log_file, Format(log_format or Format.TEXT))
     elif log_format is not None:
         raise UsageMistake(Text("--log-format is for --log-file, and there is none"))
     begin_logging(_LEVELS[verbosity], desk.journal)

@@ -101,7 +101,7 @@ def _why(reason: Reason, told_reasons: Sequence[Text], voice: Voice) -> str:
     """Give the reason of a deployment where the headline has not said it."""
     if reason.code is ReasonCode.NEW_CERTIFICATE or reason.message in told_reasons:
         return ""
-    return f" ({voice.say_on_one_line(reason.message)})"
+    return voice.say_on_one_line(Text(" ({why})", why=reason.message))
 
 
 def _changes(changes: Sequence[Change], voice: Voice) -> list[Line]:

@@ -36,6 +36,7 @@ WORDS = {
     for word in (
         # actions
         Text("issue"),
+        Text("adopt"),
         Text("deploy"),
         Text("verify"),
         Text("retire"),
@@ -60,6 +61,8 @@ WORDS = {
         # what has happened
         Text("issued"),
         Text("issue failed"),
+        Text("adopted"),
+        Text("adopt failed"),
         Text("uploaded"),
         Text("deployed"),
         Text("deploy failed"),
