@@ -146,25 +146,25 @@ def warn(findings: Sequence[Finding], desk: Desk) -> None:
 def job_for(settings: Settings, root: click.Context, desk: Desk) -> Job:
     """Put together what is to be run, so that it runs from anywhere."""
     from certferry.config.unattended import (
-        directories_written,
+        changes_owners,
+        directories_filled,
+        directories_kept,
         files_read,
         needed_environment,
         runs_programs,
     )
     from certferry.core.schedule import Job
 
-    carried = list(_carried(root))
-    logs = [value.parent for _, value in carried if isinstance(value, Path)]
-    options = [str(part) for option in carried for part in option if part is not None]
-    if "--lang" not in options and desk.voice.language != ENGLISH:
-        options += ["--lang", desk.voice.language]  # the locale is not there any more
-    config = ["--config", _absolute(settings.path)] if settings.path else []
-    writes = (*directories_written(settings), *logs)
+    logs = [value.parent for _, value in _carried(root) if isinstance(value, Path)]
+    options = options_said(settings.path, root, desk)
+    keeps = (*directories_kept(settings), *logs)
     return Job(
-        command=(*program(sys.argv[0], sys.executable), *config, "--quiet", *options, "sync"),
+        command=(*program(sys.argv[0], sys.executable), *options, "--quiet", "sync"),
         environment=needed_environment(settings, desk.environ),
         reads=tuple(map(_absolute, files_read(settings))),
-        writes=tuple(dict.fromkeys(map(_absolute, writes))),
+        keeps=tuple(dict.fromkeys(map(_absolute, keeps))),
+        fills=tuple(map(_absolute, directories_filled(settings))),
+        changes_owners=changes_owners(settings),
         runs_programs=runs_programs(settings),
     )
 
@@ -176,6 +176,22 @@ def program(script: str, python: str) -> tuple[str, ...]:
         return (str(path),)
     # -P: a directory that happens to be called certferry where cron starts is not imported.
     return (python, "-P", "-m", PROGRAM)
+
+
+def program_reading(file: Path | None) -> list[str]:
+    """Give the command that runs now, for a run from anywhere that is to read the same file."""
+    config = ["--config", _absolute(file)] if file else []
+    return [*program(sys.argv[0], sys.executable), *config]
+
+
+def options_said(root: click.Context, desk: Desk) -> list[str]:
+    """Give the other global options that were said, but for how much is told, for a run that
+    starts elsewhere.
+    """
+    options = [str(part) for said in _carried(root) for part in said if part is not None]
+    if "--lang" not in options and desk.voice.language != ENGLISH:
+        options += ["--lang", desk.voice.language]  # the locale is not there any more
+    return options
 
 
 def _carried(root: click.Context) -> Iterator[tuple[str, Path | str | None]]:

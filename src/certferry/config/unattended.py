@@ -9,10 +9,10 @@ import pwd
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from certferry.config.check import RESERVED
 from certferry.config.env_files import fill_in
 from certferry.config.findings import Finding
 from certferry.config.model import Settings
+from certferry.core.desired import CommandDelivery, Delivery, FileDelivery
 from certferry.text import Text
 
 _DATA = "XDG_DATA_HOME"
@@ -42,9 +42,16 @@ def runs_programs(settings: Settings) -> bool:
     """Tell whether a run may start programs that the operator names."""
     written = (value for account in settings.accounts.values() for value in account.values.values())
     return any(str(value).startswith("command:") for value in written) or any(
-        deployment.target in RESERVED
-        for wish in settings.certificates
-        for deployment in wish.deployments
+        isinstance(delivery, CommandDelivery) or delivery.reload is not None
+        for delivery in _deliveries(settings)
+    )
+
+
+def changes_owners(settings: Settings) -> bool:
+    """Tell whether a run gives files to another user or group."""
+    return any(
+        isinstance(delivery, FileDelivery) and (delivery.owner or delivery.group)
+        for delivery in _deliveries(settings)
     )
 
 
@@ -64,9 +71,31 @@ def files_read(settings: Settings) -> tuple[Path, ...]:
     )
 
 
-def directories_written(settings: Settings) -> tuple[Path, ...]:
+def directories_kept(settings: Settings) -> tuple[Path, ...]:
     """Give the directories in which a run keeps its state."""
     return tuple(dict.fromkeys([settings.state.path.parent, settings.state.key_file.parent]))
+
+
+def directories_filled(settings: Settings) -> tuple[Path, ...]:
+    """Give the directories into which a run puts certificates. Where one is still to be made, it
+    is the one in which that happens.
+    """
+    wanted = [
+        Path(delivery.directory)
+        for delivery in _deliveries(settings)
+        if isinstance(delivery, FileDelivery)
+    ]
+    return tuple(
+        next(step for step in (directory, *directory.parents) if step.is_dir())
+        for directory in wanted
+    )
+
+
+def _deliveries(settings: Settings) -> Iterator[Delivery]:
+    for wish in settings.certificates:
+        for deployment in wish.deployments:
+            if deployment.delivery is not None:
+                yield deployment.delivery
 
 
 def _lost(settings: Settings, provided: Mapping[str, str]) -> Iterator[Finding]:

@@ -38,14 +38,17 @@ class DailyTime:
 class Job:
     """What is run: absolute, so that it needs neither this directory nor this environment.
 
-    `environment` is what it needs all the same. `reads` and `writes` are the paths it is known to
-    need. With `runs_programs` it starts programs of the operator's, whose needs are not known.
+    `environment` is what it needs all the same. It reads the files `reads`, and writes into the
+    directories `keeps`, which are its own, and `fills`, which exist. With `changes_owners` it gives
+    files away; with `runs_programs` it starts programs of the operator's, whose needs nobody knows.
     """
 
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     reads: tuple[str, ...] = ()
-    writes: tuple[str, ...] = ()
+    keeps: tuple[str, ...] = ()
+    fills: tuple[str, ...] = ()
+    changes_owners: bool = False
     runs_programs: bool = False
 
 

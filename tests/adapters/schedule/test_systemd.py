@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def job(tmp_path: Path) -> Job:
         command=(make_program(odd / "certferry"), "--config", str(odd / "c.toml"), "sync"),
         environment={"XDG_DATA_HOME": str(odd)},
         reads=(str(odd / "c.toml"),),
-        writes=(str(odd / "state"),),
+        keeps=(str(odd / "state"),),
     )
 
 
@@ -69,8 +70,7 @@ def test_systemd_accepts_the_units(
     directory: Path, job: Job, *, for_system: bool, runs_programs: bool
 ) -> None:
     """`systemd-analyze verify` has nothing to say, whatever the paths are called."""
-    odd = Job(job.command, job.environment, job.reads, job.writes, runs_programs)
-    timer(directory, for_system=for_system).install(odd)
+    timer(directory, for_system=for_system).install(replace(job, runs_programs=runs_programs))
 
     assert (0, "") == verified(directory, *([] if for_system else ["--user"]))
 
@@ -78,7 +78,7 @@ def test_systemd_accepts_the_units(
 def test_systemd_finds_the_service_well_guarded(directory: Path, tmp_path: Path) -> None:
     """`systemd-analyze security` rates the exposure of root's service below 2.5 of 10."""
     program = make_program(tmp_path / "certferry")
-    timer(directory).install(Job((program, "sync"), writes=("/var/lib",)))
+    timer(directory).install(Job((program, "sync"), keeps=("/var/lib",)))
 
     result = subprocess.run(
         [
@@ -106,12 +106,14 @@ def test_the_state_is_there_before_the_sandbox_opens_it(directory: Path, job: Jo
     """A sandbox cannot open a directory that is missing; it is made, for its owner alone."""
     timer(directory).install(job)
 
-    assert 0o700 == Path(job.writes[0]).stat().st_mode & 0o777
+    assert 0o700 == Path(job.keeps[0]).stat().st_mode & 0o777
     assert "ProtectSystem=strict" in (directory / "certferry.service").read_text()
 
 
 def test_root_keeps_no_capability_that_it_does_not_need(directory: Path, tmp_path: Path) -> None:
-    """None at all where the files are root's; the right to read others' where they are theirs."""
+    """None at all where the files are root's; the right to others' files, and to give files away,
+    where that is to be done.
+    """
     path = tmp_path / "c.toml"
     path.touch(0o600)
     if path.stat().st_uid != 0:

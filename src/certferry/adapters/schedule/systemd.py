@@ -69,7 +69,7 @@ class SystemdTimer:
         change = Change.UNCHANGED
         with _told(self._directory):
             # The sandbox opens only what is there.
-            for path in map(Path, job.writes):
+            for path in map(Path, job.keeps):
                 path.mkdir(_PRIVATE, parents=True, exist_ok=True)
         if present != wanted:
             self._write(wanted)
@@ -212,22 +212,28 @@ def units_directory(environ: Mapping[str, str], home: Path) -> Path:
 
 
 def _capabilities(job: Job) -> Sequence[str]:
-    """Give what root needs to reach the job's files: nothing where they are root's own."""
-    paths = [Path(path) for path in (*job.reads, *job.writes)]
-    steps = {step for path in paths for step in (path, *path.parents)}
-    return () if all(map(_open_to_root, steps)) else ("CAP_DAC_OVERRIDE",)
+    """Give what root needs beyond being root: nothing where all files are root's own."""
+    written = list(map(Path, (*job.keeps, *job.fills)))
+    read = [*map(Path, job.reads), *written]
+    passed = {step for path in read for step in path.parents}
+    reachable = (
+        all(_opens(path, stat.S_IROTH) for path in read)
+        and all(_opens(path, stat.S_IXOTH) for path in passed)
+        and all(_opens(path, stat.S_IWOTH) for path in written)
+    )
+    return (
+        *(() if reachable else ("CAP_DAC_OVERRIDE",)),
+        *(("CAP_CHOWN", "CAP_FOWNER") if job.changes_owners else ()),
+    )
 
 
-def _open_to_root(path: Path) -> bool:
-    """Tell whether a file or directory opens for root as for any user, by owner and mode alone."""
+def _opens(path: Path, permission: int) -> bool:
+    """Tell whether root may, because it is root's own or because everybody may."""
     try:
         facts = path.stat()
     except OSError:
         return True  # what is not there will be made by root
-    if facts.st_uid == 0:
-        return True
-    needed = stat.S_IXOTH if stat.S_ISDIR(facts.st_mode) else stat.S_IROTH
-    return bool(facts.st_mode & needed)
+    return facts.st_uid == 0 or bool(facts.st_mode & permission)
 
 
 def _draft(directory: Path, name: str, text: str) -> Path:

@@ -94,7 +94,7 @@ def _sandbox(job: Job) -> Iterator[str]:
     yield "# Everything is there to be read, and only this to be written."
     yield "ProtectSystem=strict"
     yield "ProtectHome=read-only"
-    yield from (f"ReadWritePaths={_word(path)}" for path in job.writes)
+    yield from (f"ReadWritePaths={_word(path)}" for path in dict.fromkeys(job.keeps + job.fills))
     yield from _temporary(job)
     yield "ProtectKernelTunables=yes"
     yield "ProtectControlGroups=yes"
@@ -111,7 +111,7 @@ def _sandbox(job: Job) -> Iterator[str]:
 
 
 def _temporary(job: Job) -> Iterator[str]:
-    paths = (*job.command, *job.reads, *job.writes)
+    paths = (*job.command, *job.reads, *job.keeps, *job.fills)
     if any(path.startswith(("/tmp/", "/var/tmp/")) for path in paths):  # noqa: S108 - compared, not used
         yield "# What it needs lies there."
         yield "PrivateTmp=no"
@@ -127,7 +127,7 @@ def _system_sandbox(capabilities: Sequence[str]) -> Iterator[str]:
     yield "ProtectKernelLogs=yes"
     yield "ProtectKernelModules=yes"
     if capabilities:
-        yield "# Some of its files belong to another user than root."
+        yield "# Some of its files belong to another user than root, or are to."
     yield f"CapabilityBoundingSet={' '.join(capabilities)}"
 
 
