@@ -131,7 +131,7 @@ def test_failed_delivery_is_tried_again_by_the_next_run(
 def test_failed_delivery_is_tried_once_in_a_run(
     world: ModelWorld, receiver: MemoryReceiver
 ) -> None:
-    """A run that waits for a CDN comes back often; the failure stays told, and the CDN is served."""
+    """A run that waits for a CDN comes back often; the failure stays, the CDN is served."""
     world.cdn.add_domain(IMG)
     receiver.failures = 100
 
@@ -187,7 +187,7 @@ def test_renewal_replaces_what_is_there(world: ModelWorld, receiver: MemoryRecei
 def test_certificate_of_somebody_else_is_replaced(
     world: ModelWorld, receiver: MemoryReceiver
 ) -> None:
-    """Whoever declares the directory wants certferry's certificate in it; the plan says so first."""
+    """Whoever declares the directory wants ours in it; the plan says so first."""
     synced(world)
     receiver.held = "ab" * 32
 

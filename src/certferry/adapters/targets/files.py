@@ -77,9 +77,12 @@ class Files:
             self._make_directory()
             pem_directory.sweep(self._directory)
             changing = [name for name in NAMES if not self._is_there(name, wanted[name])]
-            receipt = encode_receipt(self._receipt_of(bundle, wanted))
+            receipt = self._receipt_of(bundle, wanted)
+            if not changing and receipt == self._receipt():
+                return
             # The receipt is drafted with the rest: when the disk is full, nothing has happened.
-            contents = {name: wanted[name] for name in changing} | {RECEIPT: receipt}
+            contents = {name: wanted[name] for name in changing}
+            contents[RECEIPT] = encode_receipt(receipt)
             with self._drafted(contents) as drafts:
                 self._finish(lineage, bundle, drafts)
 
@@ -98,7 +101,7 @@ class Files:
 
     def _compare(self) -> tuple[str | None, Drift | None]:
         """Give the fingerprint of what is there, and what differs from the receipt."""
-        receipt = decode_receipt(pem_directory.read(self._directory / RECEIPT))
+        receipt = self._receipt()
         leaf = _leaf(pem_directory.read(self._directory / FULLCHAIN))
         if receipt is None:
             return leaf, None if leaf is None else self._unfinished()
@@ -120,6 +123,9 @@ class Files:
                 yield Change(name, "changed", "delivered")
             elif not self._is_accessible(name, found):
                 yield Change(name, _in_words(found.access), _in_words(self._access(name)))
+
+    def _receipt(self) -> Receipt | None:
+        return decode_receipt(pem_directory.read(self._directory / RECEIPT))
 
     def _unfinished(self) -> Drift:
         if self._delivery.reload is None:
