@@ -11,12 +11,13 @@ import os
 import platform
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -35,6 +36,7 @@ from certferry.ports.probe import Probe
 from certferry.ports.progress import Progress
 from certferry.ports.receiver import Receiver
 from certferry.ports.scheduler import Scheduler
+from certferry.ports.source import CertificateSource
 from certferry.ports.state import Lease, StateStore
 from certferry.ports.target import DeployTarget
 from certferry.reconcile.doors import Doors
@@ -187,6 +189,18 @@ class Session:
         email = self._settings.acme.email
         names = [wish.names[0] for wish in self.wishes if wish.names]
         return email or f"hostmaster@{base_name(names[0])}"
+
+
+def certificate_source() -> CertificateSource:
+    """Give what reads other clients' files, for who needs nothing else."""
+    return PemFileSource()
+
+
+def install_deploy_hook(home: Path, command: Sequence[str]) -> tuple[Path, bool]:
+    """See `adapters.sources.deploy_hook.install`."""
+    from certferry.adapters.sources import deploy_hook
+
+    return deploy_hook.install(home, command)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ COMMANDS = {
     "watch": "Show what every address of a host serves, and until when.",
     "history": "Show who did what when, newest first.",
     "export": "Write a certificate and its key to files.",
+    "hook": "Deploy what another ACME client has just renewed; for that client to run.",
     "schedule": "Have `certferry sync` run every day, by cron or by systemd.",
     "sandbox": "Keep the demo's world running on loopback, and print a ready configuration for it.",
     "demo": "Run the main job in a world on loopback, and prove it.",

@@ -7,6 +7,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 
 from certferry.cli.desk import Desk
@@ -31,6 +32,16 @@ def following(front: Front, now: Callable[[], datetime]) -> Iterator[Progress]:
     journal = front.desk.journal
     with _shown(front, now) as shown:
         yield _both(LogFollower(journal), shown) if journal.is_open else shown
+
+
+def plain_lines(front: Front) -> Progress:
+    """Give the progress of a run that another program began: plain lines, and the log.
+
+    They are on stdout: other ACME clients show what is on stderr as something that went wrong.
+    """
+    desk = front.desk
+    shown = nobody if front.quiet else PlainFollower(replace(desk, stderr=desk.stdout))
+    return _both(LogFollower(desk.journal), shown) if desk.journal.is_open else shown
 
 
 @contextmanager

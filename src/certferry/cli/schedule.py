@@ -156,10 +156,10 @@ def job_for(settings: Settings, root: click.Context, desk: Desk) -> Job:
     from certferry.core.schedule import Job
 
     logs = [value.parent for _, value in _carried(root) if isinstance(value, Path)]
-    options = options_said(settings.path, root, desk)
+    options = options_said(root, desk)
     keeps = (*directories_kept(settings), *logs)
     return Job(
-        command=(*program(sys.argv[0], sys.executable), *options, "--quiet", "sync"),
+        command=(*program_reading(settings.path), "--quiet", *options, "sync"),
         environment=needed_environment(settings, desk.environ),
         reads=tuple(map(_absolute, files_read(settings))),
         keeps=tuple(dict.fromkeys(map(_absolute, keeps))),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os.path
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import PurePath
 
 from certferry.core.certificate import Certificate
 from certferry.core.desired import DesiredCertificate, PemFiles
@@ -29,7 +29,9 @@ def declared_for(
         return same_files
     renewed = source.read(files).certificate
     held = {wish.lineage: _held(wish, source) for wish in wishes}
-    copies = tuple(wish for wish in wishes if _fingerprint(held[wish.lineage]) == renewed.fingerprint)
+    copies = tuple(
+        wish for wish in wishes if _fingerprint(held[wish.lineage]) == renewed.fingerprint
+    )
     if copies:
         return copies
     for wish in wishes:
@@ -44,7 +46,7 @@ def declared_for(
 
 
 def _is_same(declared: PemFiles | None, files: PemFiles) -> bool:
-    return declared is not None and os.path.normpath(declared.fullchain) == files.fullchain
+    return declared is not None and PurePath(declared.fullchain) == PurePath(files.fullchain)
 
 
 def _held(wish: DesiredCertificate, source: CertificateSource) -> Certificate | None:
@@ -72,7 +74,7 @@ def _outdated(wish: DesiredCertificate, files: PemFiles) -> ConfigError:
         ),
         hint=Text(
             "have the client write the declared file before it runs the hook (acme.sh:"
-            " --fullchain-file), or declare its own: fullchain = \"{made}\"",
+            ' --fullchain-file), or declare its own: fullchain = "{made}"',
             made=files.fullchain,
         ),
     )
