@@ -42,7 +42,7 @@ class SourceDomains:
 
     def named(self, domain: str) -> ObservedDomain:
         """Observe one domain, which must be there."""
-        frozen = _why_frozen(domain, self.all().domains[domain])
+        frozen = why_frozen(domain, self.all().domains[domain])
         return ObservedDomain(
             domain=domain,
             kind=Kind.KODO,
@@ -55,7 +55,7 @@ class SourceDomains:
         """Bind a domain, unless it is bound so already. There are no settings to wish for."""
         del https
         source = self.all().domains.get(domain)
-        frozen = None if source is None else _why_frozen(domain, source)
+        frozen = None if source is None else why_frozen(domain, source)
         if frozen is not None:
             raise frozen
         if not self._is_bound(domain, remote_id):
@@ -72,7 +72,8 @@ class SourceDomains:
         return self._account.bindings(anew=True).get(domain) == remote_id or None
 
 
-def _why_frozen(domain: str, source: BucketDomain) -> DeployError | None:
+def why_frozen(domain: str, source: BucketDomain) -> DeployError | None:
+    """Say why a domain cannot be bound whatever one waits for, `None` when it can."""
     if not source.freeze_types:
         return None
     return TargetRejected(

@@ -24,10 +24,12 @@ from certferry.adapters.clients.qiniu_errors import QiniuFailure
 from certferry.adapters.clients.qiniu_settling import Settler
 from certferry.adapters.clients.qiniu_signing import Keys
 from certferry.adapters.clients.qiniu_sources import SourceDomains
+from certferry.adapters.clients.qiniu_survey import Surveyor
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.observed import DomainState, ObservedDomain, ObservedTarget, TargetRules
 from certferry.core.secret import Secret
+from certferry.core.survey import Survey
 from certferry.errors import DeployError, TargetRejected, TargetUnavailable
 from certferry.ports.progress import Pause
 from certferry.ports.target import DeployTarget, Look
@@ -83,6 +85,7 @@ class Qiniu:
         self._copies = Copies(client, account, settler)
         self._cdn = CdnDomains(client, account, settler)
         self._sources = SourceDomains(client, account, settler)
+        self._surveyor = Surveyor(client, account)
 
     def observe(self, look: Look) -> ObservedTarget:
         """Read the domains, and find our copies by mark, names and dates."""
@@ -94,6 +97,11 @@ class Qiniu:
             return ObservedTarget(
                 rules=self._rules, domains=tuple(found), remotes=ours, others=others
             )
+
+    def survey(self) -> Survey:
+        """See `ports.survey.Surveyed.survey`."""
+        with _door():
+            return self._surveyor.survey()
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """Adopt the copy that is there, or upload one. One upload at a time for the account."""
