@@ -34,12 +34,12 @@ class Retirements:
         self._outcomes = outcomes
         self._kept: Counter[str] = Counter()
 
-    def carry_out(self, plan: Plan, observed: Observation) -> None:
+    def follow(self, plan: Plan, observed: Observation, *, may_act: bool) -> None:
         """Take every step that may be taken now."""
         for target in observed.targets:
             self._let_go(target.label)
         for step in plan.retirements:
-            if may_retire(step, plan):
+            if may_act and may_retire(step, plan):
                 self._retire(step, _target_of(step, observed))
 
     def _retire(self, step: Retire, target: ObservedTarget) -> None:
@@ -73,7 +73,7 @@ class Retirements:
         self._outcomes.note(told)
 
     def _let_go(self, target: str) -> None:
-        """What was waited for is found anew, or it is over."""
+        """What was waited for is found anew, or it is over: another lineage may have removed it."""
         told = self._outcomes.of((Action.RETIRE, target, None))
         if told is not None and told.waiting is not None:
             self._outcomes.forget(Action.RETIRE, target, None)

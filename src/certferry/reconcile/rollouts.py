@@ -45,8 +45,7 @@ class Rollouts:
         for rollout in plan.rollouts:
             self._move_on(rollout, observed, may_act=may_act)
         self._settle(plan, observed)
-        if may_act:
-            self._retirements.carry_out(plan, observed)
+        self._retirements.follow(plan, observed, may_act=may_act)
 
     def move(self, rollout: Rollout, observed: Observation) -> Move:
         """Choose what to do about a rollout now; changes nothing."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from certferry.core import identifiers
@@ -15,7 +15,6 @@ from certferry.core.desired import HttpsWish, Kind
 from certferry.core.lineage import mark, slug_of
 from certferry.core.observed import (
     DomainState,
-    HttpsSettings,
     ObservedDomain,
     ObservedTarget,
     OtherCertificate,
@@ -31,33 +30,11 @@ from certferry.errors import (
     TargetRejected,
 )
 from certferry.ports.target import Look
+from certferry.testing.memory_domain import Change, Domain, merged
 from certferry.text import Text
 
 FOREIGN = "by hand"
 """The label of what somebody else bound to a domain."""
-
-
-@dataclass
-class _Change:
-    """A change under way: what will be bound when it is done, or the words it fails with."""
-
-    remote_id: str
-    https: HttpsSettings
-    done_at: datetime
-    failure: str | None = None
-
-
-@dataclass
-class _Domain:
-    state: DomainState = DomainState.READY
-    https: HttpsSettings = field(default_factory=HttpsSettings)
-    bindings: list[tuple[datetime, str]] = field(default_factory=list)
-    change: _Change | None = None
-    failure: str | None = None
-
-    @property
-    def bound(self) -> str | None:
-        return self.bindings[-1][1] if self.bindings else None
 
 
 @dataclass(frozen=True)
@@ -72,7 +49,7 @@ class MemoryCdn:
     `processing` is how long a change takes, `lags` how much later each edge follows. `writes`
     counts accepted changes of domains, `uploads` and `removals` what their names say. `broken`
     lists every removal of a certificate that an edge still served: it must stay empty. While
-    `denies` is set, no call is let in.
+    `denies` is set, no call is let in. Settings named in `untold` are never reported.
     """
 
     def __init__(
@@ -87,7 +64,7 @@ class MemoryCdn:
         self._processing = processing
         self._lags = lags
         self._rules = rules or TargetRules(min_remaining=timedelta(days=30))
-        self._domains: dict[str, _Domain] = {}
+        self._domains: dict[str, Domain] = {}
         self._remotes: dict[str, _Remote] = {}
         self._ids: dict[str, list[str]] = {}
         self._ever: dict[str, Certificate] = {}
@@ -99,6 +76,7 @@ class MemoryCdn:
         self.removals = 0
         self.broken: list[str] = []
         self.denies = False
+        self.untold: frozenset[str] = frozenset()
 
     # the model world's levers
 
@@ -106,7 +84,7 @@ class MemoryCdn:
         self, name: str, *, foreign: bool = False, state: DomainState = DomainState.READY
     ) -> None:
         """Let a domain be there; `foreign` binds a certificate that is not ours."""
-        domain = _Domain(state=state)
+        domain = Domain(state=state)
         if foreign:
             domain.bindings.append((self._now(), self.put_foreign(name, FOREIGN)))
         self._domains[name] = domain
@@ -133,6 +111,23 @@ class MemoryCdn:
         """Let a certificate be there that another tool uploaded, near its end; give its id."""
         number = next(self._numbers)
         return self._keep(f"foreign-{number}", label, self._foreign(name, number))
+
+    @property
+    def used(self) -> set[str]:
+        """The remote ids that a domain is bound to, or will be by a change under way."""
+        settled = map(self._settled, self._domains)
+        changes = (domain.change.remote_id for domain in settled if domain.change is not None)
+        return {*changes, *filter(None, (domain.bound for domain in self._domains.values()))}
+
+    @property
+    def ever_uploaded(self) -> set[str]:
+        """The fingerprints of everything that has ever been here."""
+        return {certificate.fingerprint for certificate in self._ever.values()}
+
+    @property
+    def remote_ids(self) -> set[str]:
+        """The remote ids of every uploaded certificate."""
+        return set(self._remotes)
 
     @property
     def remote_labels(self) -> list[str]:
@@ -193,11 +188,11 @@ class MemoryCdn:
             raise TargetRejected(Text("no such certificate"))
         if not remote.certificate.covers(domain):
             raise TargetRejected(Text("the certificate does not cover {domain}", domain=domain))
-        wanted = _merged(found.https, https)
+        wanted = merged(found.https, https)
         if found.bound == remote_id and found.https == wanted:
             return
         failures = self._failing.get(domain)
-        found.change = _Change(
+        found.change = Change(
             remote_id=remote_id,
             https=wanted,
             done_at=self._now() + self._processing,
@@ -278,9 +273,10 @@ class MemoryCdn:
             state, problem_of = DomainState.FAILED, DeployError(found.failure)
         elif state is DomainState.UNAVAILABLE:
             problem_of = _frozen(name)
-        return ObservedDomain(name, Kind.CDN, state, found.bound, found.https, problem_of)
+        https = replace(found.https, **dict.fromkeys(self.untold))
+        return ObservedDomain(name, Kind.CDN, state, found.bound, https, problem_of)
 
-    def _settled(self, name: str) -> _Domain:
+    def _settled(self, name: str) -> Domain:
         """Bring a domain up to the present moment."""
         domain = self._domains[name]
         change = domain.change
@@ -323,12 +319,3 @@ def _unknown(domain: str) -> TargetRejected:
 
 def _frozen(domain: str) -> TargetRejected:
     return TargetRejected(Text("{domain} is frozen", domain=domain), hint=Text("unfreeze it"))
-
-
-def _merged(found: HttpsSettings, wish: HttpsWish) -> HttpsSettings:
-    """Keep what is there unless the wish names it."""
-    return HttpsSettings(
-        found.force_https if wish.force_https is None else wish.force_https,
-        found.http2 if wish.http2 is None else wish.http2,
-        found.tls_versions if wish.tls_versions is None else wish.tls_versions,
-    )

@@ -61,17 +61,18 @@ def test_a_server_that_wants_the_array(place: Place, target: Qiniu) -> None:
     assert HttpsSettings(True, True, VERSIONS) == settings_of(target)  # noqa: FBT003 - as reported
 
 
-@pytest.mark.parametrize("https", [True, False])
-def test_a_server_that_wants_the_string(place: Place, target: Qiniu, https: bool) -> None:  # noqa: FBT001
+@pytest.mark.parametrize("call", ["httpsconf", "sslize"])
+def test_a_server_that_wants_the_string(call: str, place: Place, target: Qiniu) -> None:
     """Its complaint is understood, and the account is not asked with an array again."""
     place.service.domains.tls_versions = "string"
-    place.service.add_domain(WWW, https=seed(place) if https else None)
+    place.service.add_domain(WWW, https=seed(place) if call == "httpsconf" else None)
 
     for _ in range(2):
         target.bind(WWW, Kind.CDN, seed(place), WISH)
 
     joined = ",".join(VERSIONS)
     assert [list(VERSIONS), joined, joined] == sent(place)
+    assert call == place.service.requests("PUT *")[0].path.rpartition("/")[2]
     assert () == setting_changes(WISH, settings_of(target))
 
 
