@@ -46,13 +46,12 @@ def must_be_there(program: Program) -> None:
     """Raise `TargetRejected` for a program that cannot be found or run."""
     name = program.arguments[0]
     if shutil.which(name) is None:
-        raise TargetRejected(
-            Text("the program {program} cannot be found or run", program=name),
-            hint=Text(
-                "give its whole path; without one it is looked for in {path}",
-                path=os.environ.get("PATH", os.defpath),
-            ),
-        )
+        message = Text("the program {program} cannot be found or run", program=name)
+        hint = Text("check that it is there, and that it may be executed")
+        if "/" not in name:
+            searched = os.environ.get("PATH", os.defpath)
+            hint = Text("give its whole path; it was looked for in {path}", path=searched)
+        raise TargetRejected(message, hint=hint)
 
 
 def run(program: Program, variables: Mapping[str, str], hidden: Secret, pause: Pause) -> None:
