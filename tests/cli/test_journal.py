@@ -250,12 +250,15 @@ def test_a_format_without_a_file_is_asked_about() -> None:
     assert "error: --log-format is for --log-file, and there is none\n" in desk.err
 
 
-def test_a_full_disk_stops_nothing() -> None:
-    """The work goes on when the log does not."""
-    log = Journal(voice_in("en"))
-    log.open(Path("/dev/full"))
+def test_a_full_disk_stops_nothing(tmp_path: Path) -> None:
+    """The work goes on when the log does not, and a person is told."""
+    desk = TestDesk()
+    nothing = str(tmp_path / "none.toml")
 
-    log.end(0)
+    code = run(["--log-file", "/dev/full", "--config", nothing, "history"], desk.desk)
+
+    warning = "warning: the log /dev/full cannot be written: No space left on device\n"
+    assert (Exit.USAGE, 1) == (code, desk.err.count(warning))
 
 
 @pytest.mark.parametrize("verbosity", ["-q", "-v"])

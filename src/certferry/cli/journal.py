@@ -9,7 +9,6 @@ As JSON a line has always `time` (RFC 3339, UTC), `level`, `event`, `lineage`, `
 
 from __future__ import annotations
 
-import contextlib
 import json
 import threading
 from collections.abc import Callable, Mapping
@@ -21,7 +20,7 @@ from pathlib import Path
 from certferry import __version__
 from certferry.cli.discretion import discreet
 from certferry.cli.lines import visible
-from certferry.cli.log_file import LogFile
+from certferry.cli.log_file import LogFile, cannot_be_written
 from certferry.cli.words import Voice
 from certferry.text import Text
 
@@ -69,6 +68,8 @@ class Journal:
         self._file: LogFile | None = None
         self._format = Format.TEXT
         self._lock = threading.Lock()
+        self.trouble: Text | None = None
+        """Why the log has not everything that happened."""
 
     @property
     def is_open(self) -> bool:
@@ -87,8 +88,11 @@ class Journal:
         if file is None:
             return
         written = self._for_programs if self._format is Format.JSON else self._for_people
-        with self._lock, contextlib.suppress(OSError):
-            file.add(written(entry))
+        try:
+            with self._lock:
+                file.add(written(entry))
+        except OSError as exc:
+            self.trouble = cannot_be_written(file.path, exc)
 
     def begin(self, command: str) -> None:
         """Write down that a command begins."""
@@ -160,12 +164,12 @@ class Journal:
             "detail": _discreetly(entry.detail),
         }
         if entry.hint is not None:
-            document["hint"] = discreet(entry.hint)
+            document["hint"] = _discreetly(entry.hint)
         return json.dumps({**document, **entry.more}, ensure_ascii=False)
 
 
 def _discreetly(words: str | None) -> str | None:
-    return None if words is None else discreet(words)
+    return None if words is None else visible(discreet(words))
 
 
 def _now() -> datetime:

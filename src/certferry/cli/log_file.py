@@ -28,7 +28,7 @@ class LogFile:
 
     def __init__(self, path: Path, *, most_bytes: int = MOST_BYTES) -> None:
         # A link stays where it is: what it leads to is what is moved away.
-        self._path = Path(os.path.realpath(path))
+        self.path = Path(os.path.realpath(path))
         self._most_bytes = most_bytes
 
     def try_out(self) -> None:
@@ -38,12 +38,8 @@ class LogFile:
                 pass
         except OSError as exc:
             raise ConfigError(
-                Text(
-                    "the log {path} cannot be written: {problem}",
-                    path=self._path,
-                    problem=exc.strerror,
-                ),
-                hint=_advice(self._path),
+                cannot_be_written(self.path, exc),
+                hint=_advice(self.path),
             ) from exc
 
     def add(self, line: str) -> None:
@@ -73,16 +69,16 @@ class LogFile:
     def _open(self) -> int:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
         try:
-            descriptor = os.open(self._path, flags | os.O_CREAT | os.O_EXCL, _MODE)
+            descriptor = os.open(self.path, flags | os.O_CREAT | os.O_EXCL, _MODE)
         except FileExistsError:
-            return os.open(self._path, flags)
+            return os.open(self.path, flags)
         # The process's mask may have taken the group's right away.
         os.fchmod(descriptor, _MODE)
         return descriptor
 
     def _is_in_place(self, descriptor: int) -> bool:
         try:
-            return os.path.samestat(os.fstat(descriptor), self._path.stat())
+            return os.path.samestat(os.fstat(descriptor), self.path.stat())
         except FileNotFoundError:
             return False
 
@@ -94,10 +90,15 @@ class LogFile:
         for number in range(OLD_FILES - 1, 0, -1):
             if self._old(number).exists():
                 self._old(number).replace(self._old(number + 1))
-        self._path.replace(self._old(1))
+        self.path.replace(self._old(1))
 
     def _old(self, number: int) -> Path:
-        return self._path.with_name(f"{self._path.name}.{number}")
+        return self.path.with_name(f"{self.path.name}.{number}")
+
+
+def cannot_be_written(path: Path, problem: OSError) -> Text:
+    """Say that a log cannot be written."""
+    return Text("the log {path} cannot be written: {problem}", path=path, problem=problem.strerror)
 
 
 def _advice(path: Path) -> Text:

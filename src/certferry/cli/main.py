@@ -20,10 +20,11 @@ from certferry.cli.desk import Desk, standard_desk
 from certferry.cli.exits import Exit
 from certferry.cli.journal import Format
 from certferry.cli.language import LANGUAGES, must_be_spoken, voice_for
-from certferry.cli.lines import line
+from certferry.cli.lines import Tone, line
 from certferry.cli.logs import begin_logging
 from certferry.cli.options import Front, Verbosity
 from certferry.cli.usage import UsageMistake
+from certferry.cli.words import WARNING, labelled
 from certferry.text import Text
 
 PROGRAM = "certferry"
@@ -129,12 +130,12 @@ def run(arguments: Sequence[str], desk: Desk) -> int:
         raise
     except KeyboardInterrupt:
         desk.journal.stop()
-        desk.journal.end(Exit.STOPPED)
+        _end_log(Exit.STOPPED, desk)
         desk.remark([line(desk.voice.say(Text("stopped")))])
         return Exit.STOPPED
     except Exception as error:  # noqa: BLE001 - whatever it is, it gets its words and its exit code
         return _complain(error, arguments, desk)
-    desk.journal.end(code)
+    _end_log(code, desk)
     return code
 
 
@@ -152,12 +153,21 @@ def _invoke(arguments: Sequence[str], desk: Desk) -> int:
 def _complain(error: Exception, arguments: Sequence[str], desk: Desk) -> Exit:
     complaint = complaints.complaint_about(error)
     desk.journal.complain(complaint.code, complaint.message, complaint.hint)
-    desk.journal.end(complaint.exit)
+    _end_log(complaint.exit, desk)
     desk.remark(complaints.told(complaint, desk.voice))
     if "--json" in arguments and not isinstance(error, OSError):
         desk.hand_out(complaints.document(complaint, desk.voice))
     desk.flush()
     return complaint.exit
+
+
+def _end_log(code: int, desk: Desk) -> None:
+    """Write down how the run ended, and tell a person if the log has not everything."""
+    desk.journal.end(code)
+    if desk.journal.trouble is not None:
+        desk.remark(
+            labelled(desk.voice.say(WARNING), Tone.PENDING, desk.voice.say(desk.journal.trouble))
+        )
 
 
 def _let_go_of(*streams: TextIO) -> None:

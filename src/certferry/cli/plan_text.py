@@ -106,7 +106,10 @@ def _why(reason: Reason, told_reasons: Sequence[Text], voice: Voice) -> str:
 
 def _changes(changes: Sequence[Change], voice: Voice) -> list[Line]:
     rows = [
-        (Span(voice.word(change.what), Tone.FAINT), Span(f"{change.before} → {change.after}"))
+        (
+            Span(voice.word(change.what), Tone.FAINT),
+            Span(f"{voice.word(change.before)} → {voice.word(change.after)}"),
+        )
         for change in changes
     ]
     return columns(rows, " " * _BELOW)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from certferry.cli.lines import Line, Span, Tone, line
 from certferry.cli.tables import columns
-from certferry.cli.words import HINT, Voice, labelled
+from certferry.cli.words import HINT, WARNING, Voice, labelled
 from certferry.config.findings import Finding
 from certferry.core.schedule import Change, Scheduled
 from certferry.text import Text
@@ -55,7 +55,7 @@ def told(found: Sequence[Scheduled], voice: Voice) -> Iterator[Line]:
 def lost(findings: Sequence[Finding], voice: Voice) -> Iterator[Line]:
     """Warn of secrets that the run will not find."""
     for finding in findings:
-        yield from labelled("warning: ", Tone.PENDING, voice.say(finding.text))
+        yield from labelled(voice.say(WARNING), Tone.PENDING, voice.say(finding.text))
     if findings:
         yield line()
         yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(_MEND))

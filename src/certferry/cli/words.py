@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # the core loads the crypto library, which `--help` must not
     from certferry.core.desired import Kind
 
 ERROR = Text("error: ")
+WARNING = Text("warning: ")
 HINT = Text("hint: ")
 
 WORDS = {
@@ -56,8 +57,10 @@ WORDS = {
         Text("pending"),
         Text("drifted"),
         Text("unknown"),
-        # what a change is about, where it is no setting
+        # what a change is about, and from what to what, where that is no setting
         Text("certificate"),
+        Text("not run"),
+        Text("run"),
         # what has happened
         Text("issued"),
         Text("issue failed"),

@@ -130,7 +130,7 @@ def refused_proofs(failed: Sequence[FailedProof]) -> AuthorizationFailed:
     return AuthorizationFailed(_joined(sentences), hint=next(filter(None, hints), None))
 
 
-def not_acme(what: str) -> CaUnavailable:
+def not_acme(what: str | Text) -> CaUnavailable:
     """Give the error for an answer that makes no sense."""
     return CaUnavailable(
         Text("the CA's answer is not understood: {what}", what=what),

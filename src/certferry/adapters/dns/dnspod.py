@@ -45,7 +45,7 @@ PAUSES_AFTER_LOSS = (1.0, 3.0)  # seconds before each repetition of a removal
 CREATE_ATTEMPTS = 2
 NAMED = 5  # zones that a message names
 
-_ALL_ZONES = "the zones of the account"
+_ALL_ZONES = Text("the zones of the account")
 
 BLOCKED = {
     "pause": (Text("paused"), Text("resume it at console.dnspod.cn")),
