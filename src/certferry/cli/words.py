@@ -59,6 +59,9 @@ WORDS = {
         Text("unknown"),
         # what a change is about, and from what to what, where that is no setting
         Text("certificate"),
+        Text("missing"),
+        Text("changed"),
+        Text("delivered"),
         Text("not run"),
         Text("run"),
         # what has happened
