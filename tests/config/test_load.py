@@ -142,6 +142,21 @@ def test_certificates_become_wishes(loaded: Load, folder: Path) -> None:
     ) == loaded(WHOLE).certificates
 
 
+def test_source_domains_and_whole_accounts(loaded: Load, folder: Path) -> None:
+    """Both must be asked for by their names."""
+    written = (
+        "[accounts]\nqiniu = {}\nzone = { type = 'dnspod' }\n"
+        "[[certificates]]\nnames = ['src.example.com']\ndns = 'zone'\n"
+        "[[certificates.deploy]]\nto = 'qiniu'\nkind = 'kodo'\nretire = 'all-unused'\n"
+    )
+
+    [certificate] = loaded(written).certificates
+
+    assert (
+        DesiredDeployment("qiniu", kind=Kind.KODO, retire=Retirement.ALL_UNUSED),
+    ) == certificate.deployments
+
+
 def test_accounts_stay_as_they_are_written(loaded: Load, folder: Path) -> None:
     """An account has its label, its type (by default the label) and its raw values."""
     (folder / "ca.pem").touch()

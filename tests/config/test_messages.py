@@ -276,6 +276,13 @@ def certificate(body: str) -> str:
             '[[certificates.deploy]] kind: "pili" is not supported by this version',
         ),
         (
+            "[[certificates.deploy]]\nto = 'qiniu'\nkind = 'kodo'\nforce_https = true",
+            (
+                '[[certificates.deploy]] force_https: not with kind = "kodo": a source domain has'
+                " no such setting"
+            ),
+        ),
+        (
             "[[certificates.deploy]]\nto = 'qiniu'\nkind = 'dcdn'",
             "[[certificates.deploy]] kind: must be one of auto, cdn, kodo, pili; did you mean cdn?",
         ),

@@ -201,7 +201,7 @@ def test_any_success_is_one(body: bytes, place: Place, target: Qiniu, new: str) 
 def test_a_cdn_domain_that_was_taken_for_a_source_domain(
     place: Place, target: Qiniu, new: str
 ) -> None:
-    """ "domaintype is not allowed" leads to the CDN, where it is bound."""
+    """The refusal "domaintype is not allowed" leads to the CDN, where it is bound."""
     place.service.add_domain(WWW)
 
     target.bind(WWW, Kind.KODO, new, KEEP)
@@ -297,7 +297,7 @@ def test_a_change_that_is_late(place: Place, new: str) -> None:
 
 
 def test_a_sub_account_may_not_bind(place: Place, sub_account: Qiniu, new: str) -> None:
-    """ "bad token" with a key that works elsewhere: the main account's keys are asked for."""
+    """A "bad token" with a key that works elsewhere: the main account's keys are asked for."""
     place.service.add_bucket_domain(SRC, "pictures")
 
     with pytest.raises(TargetAccessDenied, match="bad token") as caught:
