@@ -26,6 +26,8 @@ from certferry.reconcile.schedule import Patience
 from certferry.testing.certificates import make_bundle
 from certferry.testing.memory_dns import MemoryDns
 from certferry.testing.memory_issuer import MemoryIssuer
+from certferry.testing.memory_receiver import MemoryReceivers
+from certferry.testing.memory_source import MemorySource
 from certferry.testing.memory_target import MemoryCdn
 
 
@@ -78,6 +80,8 @@ def main() -> None:
         furnish(state, cdn, wishes)
         doors = Doors(
             issuer=MemoryIssuer(state, now=now),
+            source=MemorySource(),
+            receiver=MemoryReceivers().receiver,
             dns={"dns": MemoryDns(["example.com"])},
             targets={"cdn": cdn},
             probe=cdn,

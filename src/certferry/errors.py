@@ -28,6 +28,7 @@ CertferryError                a message, a hint, a retry
 │   ├── LeaseLost             another run took over
 │   ├── StateTooNew           written by a newer version
 │   └── StateUnavailable      disk full, no permission, locked for too long
+├── ScheduleError             the daily run could not be arranged with the system
 └── Interrupted               somebody stopped the run
 """
 
@@ -216,6 +217,10 @@ class StateUnavailable(StateError):
     """Disk full, no permission, or locked for too long."""
 
     default_retry = Retry.LATER
+
+
+class ScheduleError(CertferryError):
+    """The daily run could not be arranged with the system, or looked up."""
 
 
 class Interrupted(CertferryError):

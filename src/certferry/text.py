@@ -31,6 +31,10 @@ class Text:
         template = translate(self.template) if self.template else ""
         return template.format_map(shown) if shown else template
 
+    def filled(self, **values: object) -> Text:
+        """Give the sentence with its places filled: for sentences that are kept in tables."""
+        return Text(self.template, **values)
+
     def __str__(self) -> str:
         return self.render(_as_is)
 
@@ -60,15 +64,18 @@ def show(value: object, translate: Translate) -> str:
     if isinstance(value, timedelta):
         return _duration(value).render(translate)
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
-        return ", ".join(show(item, translate) for item in value)
+        return _BETWEEN.render(translate).join(show(item, translate) for item in value)
     return str(value)
 
 
+_BETWEEN = Text(", ")
+"""What stands between the members of a list."""
+
 _UNITS = (
-    (timedelta(days=1), Text("1 day"), "{count} days"),
-    (timedelta(hours=1), Text("1 hour"), "{count} hours"),
-    (timedelta(minutes=1), Text("1 minute"), "{count} minutes"),
-    (timedelta(seconds=1), Text("1 second"), "{count} seconds"),
+    (timedelta(days=1), Text("1 day"), Text("{count} days")),
+    (timedelta(hours=1), Text("1 hour"), Text("{count} hours")),
+    (timedelta(minutes=1), Text("1 minute"), Text("{count} minutes")),
+    (timedelta(seconds=1), Text("1 second"), Text("{count} seconds")),
 )
 
 
@@ -77,7 +84,7 @@ def _duration(value: timedelta) -> Text:
     for unit, one, many in _UNITS:
         count = value // unit
         if count >= 2:  # noqa: PLR2004 - one unit alone is told in the next smaller one
-            return Text(many, count=count)
+            return many.filled(count=count)
         if count == 1 and value == unit:
             return one
     return Text("{count} seconds", count=max(value // timedelta(seconds=1), 0))

@@ -9,26 +9,34 @@ from __future__ import annotations
 import getpass
 import os
 import platform
+import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from certferry.adapters.sources.pem_files import PemFileSource
 from certferry.config.bind import bind
+from certferry.config.files import home_directory
 from certferry.config.findings import config_error, instead_of, joined
 from certferry.config.model import AccountTable, Settings
 from certferry.core.certificate import CertificateBundle
-from certferry.core.desired import DesiredCertificate
+from certferry.core.desired import Delivery, DesiredCertificate, FileDelivery
 from certferry.core.identifiers import base_name
 from certferry.errors import ConfigError
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.ports.probe import Probe
 from certferry.ports.progress import Progress
+from certferry.ports.receiver import Receiver
+from certferry.ports.scheduler import Scheduler
+from certferry.ports.source import CertificateSource
 from certferry.ports.state import Lease, StateStore
 from certferry.ports.target import DeployTarget
 from certferry.reconcile.doors import Doors
@@ -91,8 +99,10 @@ class Session:
         self._resources.callback(keeper.close)
         doors = Doors(
             issuer=_LateIssuer(self._issuer),
+            source=PemFileSource(),
             dns=dns,
             targets=targets,
+            receiver=self._receiver,
             probe=self.probe,
             state=self.state,
             lease=keeper.lease,
@@ -100,6 +110,7 @@ class Session:
             progress=self._progress,
             who=f"{_user()}@{platform.node()}",
             verify_timeout=self._settings.verify.timeout,
+            declared=frozenset(wish.lineage for wish in self.wishes),
         )
         return Reconciler(doors, stop=self._stopping.stop)
 
@@ -139,17 +150,26 @@ class Session:
         dns: dict[str, DnsProvider] = {}
         targets: dict[str, DeployTarget] = {}
         errors: list[ConfigError] = []
-        for label in dict.fromkeys(wish.dns for wish in self.wishes):
+        for label in dict.fromkeys(wish.dns for wish in self.wishes if wish.files is None):
             with _collected(errors):
                 connect = self._adapter(label, DNS_PROVIDERS, Text("DNS provider"))
                 dns[label] = connect(pause=self._stopping.pause, now=_now, contact=self._contact())
-        for label in dict.fromkeys(d.target for wish in self.wishes for d in wish.deployments):
+        deployments = [d for wish in self.wishes for d in wish.deployments if d.delivery is None]
+        for label in dict.fromkeys(deployment.target for deployment in deployments):
             with _collected(errors):
                 connect = self._adapter(label, TARGETS, Text("target"))
                 targets[label] = connect(pause=self._stopping.pause, now=_now)
         if errors:
             raise joined(errors)
         return dns, targets
+
+    def _receiver(self, delivery: Delivery) -> Receiver:
+        from certferry.adapters.targets import command, files
+
+        if isinstance(delivery, FileDelivery):
+            return files.connect(delivery, pause=self._stopping.pause)
+        workspace = self._settings.state.path.parent / "handover"
+        return command.connect(delivery, workspace=workspace, pause=self._stopping.pause)
 
     def _adapter(self, label: str, known: Mapping[str, str], role: Text) -> Callable[..., Any]:
         """Find what an account's type names, bind its settings, and give its `connect`."""
@@ -161,7 +181,41 @@ class Session:
     def _contact(self) -> str:
         """Whom a vendor may write to: the operator, or by default the zone's (RFC 2142 §7)."""
         email = self._settings.acme.email
-        return email or f"hostmaster@{base_name(self.wishes[0].names[0])}"
+        names = [wish.names[0] for wish in self.wishes if wish.names]
+        return email or f"hostmaster@{base_name(names[0])}"
+
+
+def certificate_source() -> CertificateSource:
+    """Give what reads other clients' files, for who needs nothing else."""
+    return PemFileSource()
+
+
+def install_deploy_hook(home: Path, command: Sequence[str]) -> tuple[Path, bool]:
+    """See `adapters.sources.deploy_hook.install`."""
+    from certferry.adapters.sources import deploy_hook
+
+    return deploy_hook.install(home, command)
+
+
+@dataclass(frozen=True, slots=True)
+class Schedulers:
+    """What can start a run every day. `usable` are those that this machine has."""
+
+    cron: Scheduler
+    systemd: Scheduler
+    usable: tuple[Scheduler, ...]
+
+
+def schedulers(environ: Mapping[str, str]) -> Schedulers:
+    """Give the crontab and the systemd units of whoever runs this."""
+    from certferry.adapters.schedule import cron, systemd
+
+    crontab = cron.Cron(environ, secrets.randbelow, _now)
+    root = os.geteuid() == 0
+    own = systemd.units_directory(environ, home_directory(environ))
+    timer = systemd.SystemdTimer(systemd.SYSTEM_UNITS if root else own, environ, for_system=root)
+    usable = (crontab, timer) if cron.is_here(environ) else (timer,)
+    return Schedulers(crontab, timer, usable)
 
 
 def _user() -> str:

@@ -79,10 +79,17 @@ class Place:
             timeouts=self.timeouts,
         )
 
-    def target(self, *, pause: Pause | None = None, secret: str = SECRET_KEY) -> Qiniu:
+    def target(
+        self,
+        *,
+        pause: Pause | None = None,
+        access_key: str = ACCESS_KEY,
+        secret: str = SECRET_KEY,
+    ) -> Qiniu:
         """Give the target, as a process of its own would have it."""
         wait = pause or self.time.pause
-        return Qiniu(self.client(secret=secret), MIN_REMAINING, pause=wait, clock=self.time.clock)
+        client = self.client(access_key=access_key, secret=secret)
+        return Qiniu(client, MIN_REMAINING, pause=wait, clock=self.time.clock)
 
     def until_all_is_done(self, seconds: float) -> None:
         """Pause until the stand-in has carried out every request, also the late ones."""

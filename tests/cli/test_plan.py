@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from textwrap import dedent
 
 import pytest
 
 from certferry.cli import documents, plan_text
 from certferry.cli.words import Voice
-from certferry.core.plan import Change, Plan
+from certferry.core.desired import Kind
+from certferry.core.plan import Change, Plan, Rollout
 from tests.cli import values
-from tests.cli.values import DRIFTED, HTTPS_OFF, NEW, OLD, plan, rollout
+from tests.cli.values import DRIFTED, HTTPS_OFF, IMG, NEW, OLD, plan, rollout
 
 
 def told(*plans: Plan) -> str:
@@ -106,6 +108,49 @@ def test_an_old_copy_alone_is_retired() -> None:
         """) == told(plan(retirements=(values.retire(),)))
 
 
+def test_what_is_not_ours_is_listed_with_its_days() -> None:
+    """By label and id, since labels may be missing or the same."""
+    left = (timedelta(days=9, hours=1), None, timedelta(days=-3))
+    steps = tuple(
+        values.retire_anybodys(f"{number}f", label, days)
+        for number, (label, days) in enumerate(zip(("by hand", "", "old"), left, strict=True))
+    )
+
+    assert dedent("""\
+        img: retire = "all-unused"; kept if anything uses it
+          retire   by hand at qiniu (0f, 9 days left)
+          retire   — at qiniu (1f)
+          retire   old at qiniu (2f, expired)
+
+        3 to retire. Nothing was changed; run `certferry sync`.
+        """) == told(plan(retirements=steps))
+
+
+def test_the_document_tells_how_long_a_copy_is_valid() -> None:
+    """The moment and the whole days, for our own and for anybody's."""
+    step = values.retire_anybodys("5f3c", "by hand", timedelta(days=9, hours=1))
+
+    document = json.loads(json.dumps(documents.of_plans([plan(retirements=(step,))], Voice())))
+
+    [written] = document["certificates"][0]["steps"]
+    assert ("by hand", "2026-12-03T13:00:00Z", 9) == (
+        written["label"],
+        written["not_after"],
+        written["days_left"],
+    )
+
+
+def test_a_source_domain_is_told_apart() -> None:
+    """Its kind stands behind it; a CDN domain is what most are."""
+    steps = values.rollout().steps
+    source = Rollout("qiniu", IMG, tuple(replace(step, kind=Kind.KODO) for step in steps))
+
+    whole = told(plan(source))
+
+    assert "  deploy   qiniu → img.example.com (kodo)" in whole
+    assert "  verify   img.example.com (kodo)" in whole
+
+
 def test_refusals_and_obstacles_are_told_with_their_hints() -> None:
     """What cannot be done is said with what to do about it; nothing is promised of `sync`."""
     stuck = plan(refusals=(values.too_short(),), obstacles=(values.frozen(), values.frozen(None)))
@@ -186,6 +231,8 @@ def test_the_document_has_the_contracts_keys() -> None:
     assert {"certificate": {"before": OLD[:16], "after": "…"}} == deploy["diff"]
     assert ("verify", {}) == (verify["action"], verify["diff"])
     assert ("retire", None, "5f3c") == (retire["action"], retire["domain"], retire["remote_id"])
+    assert (None, None) == (retire["not_after"], retire["days_left"])
+    assert ("auto", "auto") == (deploy["kind"], verify["kind"])
     assert {"code": "renewal_due", "message": "renewal due (29 days left of 90 days)"} == issue[
         "reason"
     ]

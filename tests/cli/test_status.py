@@ -76,6 +76,15 @@ def test_each_certificate_and_each_domain_has_a_row() -> None:
     )
 
 
+def test_a_source_domain_is_told_apart() -> None:
+    """Its kind stands behind its name, and in the document."""
+    source = replace(domain(), kind=Kind.KODO)
+
+    assert "  img.example.com (kodo)  verified" in told(lineage(source))
+    document = json.loads(json.dumps(documents.of_statuses([lineage(source)], Voice())))
+    assert "kodo" == document["certificates"][0]["domains"][0]["kind"]
+
+
 def test_a_certificate_that_is_due_says_why() -> None:
     """Below the table stands why one would be issued now, and what is wrong with a domain."""
     frozen = domain(

@@ -84,6 +84,27 @@ def test_everything_done_is_a_line_per_step_and_a_summary() -> None:
     assert (Exit.OK, "") == (code, desk.err)
 
 
+def test_what_was_not_ours_is_told_by_name_and_id() -> None:
+    """A line for each that went; those that are kept are only counted."""
+    gone = replace(RETIRED, label="", remote_id="5f3c")
+    kept = StepOutcome(Action.RETIRE, Outcome.UNCHANGED, Text("kept: {count}", count=7), "qiniu")
+
+    code, desk = shown(report(lineage(gone, replace(gone, label="old", remote_id="77aa"), kept)))
+
+    assert Exit.OK is code
+    assert (
+        dedent("""\
+        img: done
+          retire   done      — at qiniu (5f3c): removed
+          retire   done      old at qiniu (77aa): removed
+          retire   unchanged qiniu: kept: 7
+
+        1 certificate: 2 done, 1 unchanged.
+        """)
+        == desk.out
+    )
+
+
 def test_a_second_run_says_that_nothing_changed() -> None:
     """Nothing to do is told as such, and is in order."""
     code, desk = shown(report(lineage(UNCHANGED), lineage(name="kept")))

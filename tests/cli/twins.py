@@ -14,6 +14,8 @@ from certferry.reconcile.doors import Doors
 from certferry.reconcile.reconciler import Reconciler
 from certferry.testing.memory_dns import MemoryDns
 from certferry.testing.memory_issuer import MemoryIssuer
+from certferry.testing.memory_receiver import MemoryReceivers
+from certferry.testing.memory_source import MemorySource
 from certferry.testing.memory_state import MemoryState
 from certferry.testing.memory_target import MemoryCdn
 from certferry.wiring import Session
@@ -66,8 +68,10 @@ class TwinSession(Session):
         self.probe = world.cdn
         doors = Doors(
             issuer=world.issuer,
+            source=MemorySource(),
             dns={"dnspod": world.dns},
             targets={"qiniu": world.cdn},
+            receiver=MemoryReceivers().receiver,
             probe=world.cdn,
             state=world.state,
             lease=lambda lineage: _lease(world, lineage),

@@ -142,6 +142,21 @@ def test_certificates_become_wishes(loaded: Load, folder: Path) -> None:
     ) == loaded(WHOLE).certificates
 
 
+def test_source_domains_and_whole_accounts(loaded: Load, folder: Path) -> None:
+    """Both must be asked for by their names."""
+    written = (
+        "[accounts]\nqiniu = {}\nzone = { type = 'dnspod' }\n"
+        "[[certificates]]\nnames = ['src.example.com']\ndns = 'zone'\n"
+        "[[certificates.deploy]]\nto = 'qiniu'\nkind = 'kodo'\nretire = 'all-unused'\n"
+    )
+
+    [certificate] = loaded(written).certificates
+
+    assert (
+        DesiredDeployment("qiniu", kind=Kind.KODO, retire=Retirement.ALL_UNUSED),
+    ) == certificate.deployments
+
+
 def test_accounts_stay_as_they_are_written(loaded: Load, folder: Path) -> None:
     """An account has its label, its type (by default the label) and its raw values."""
     (folder / "ca.pem").touch()
@@ -346,4 +361,26 @@ def test_domain_that_two_certificates_name_is_told(tmp_path: Path) -> None:
     path.write_text(accounts + one.format("first") + one.format("second"))
 
     with pytest.raises(ConfigError, match=r"deploy: first names a\.example\.com already"):
+        load(path, {"HOME": "/nowhere"})
+
+
+def test_certificate_from_files_is_ferried(tmp_path: Path) -> None:
+    """Its paths are those of the file's own directory, and it is called like theirs."""
+    path = tmp_path / "certferry.toml"
+    path.write_text('[[certificates]]\nfullchain = "static/full.pem"\nprivkey = "static/key.pem"\n')
+
+    (certificate,) = load(path, {"HOME": "/nowhere"}).certificates
+
+    assert "static" == certificate.lineage
+    assert () == certificate.names
+    assert certificate.files is not None
+    assert str(tmp_path / "static" / "full.pem") == certificate.files.fullchain
+
+
+def test_half_of_a_pair_is_told(tmp_path: Path) -> None:
+    """A certificate from files needs its key as well."""
+    path = tmp_path / "certferry.toml"
+    path.write_text('[[certificates]]\nname = "static"\nfullchain = "full.pem"\n')
+
+    with pytest.raises(ConfigError, match="privkey: missing"):
         load(path, {"HOME": "/nowhere"})

@@ -52,8 +52,8 @@ directory = "/opt/ssl"
 reload = "systemctl reload nginx"
 [[certificates.deploy]]
 to = "qinu"
-kind = "kodo"
-retire = "all-unused"
+kind = "pili"
+retire = "unused"
 tls_versions = ["TLSv1.2", "tlsv1.3"]
 force_https = "yes"
 
@@ -102,15 +102,14 @@ def test_every_mistake_is_told_at_once(refusal: Refusal) -> None:
             " name; write it like img.example.com or *.example.com, without https:// or a path"
         ),
         "certferry.toml:27: [[certificates]] dns: there is no account dnspod; declared are qiniu",
-        'certferry.toml:29: [[certificates.deploy]] to: "files" is not supported by this version',
         (
             "certferry.toml:33: [[certificates.deploy]] to: there is no account qinu; did you mean"
             " qiniu? declared are qiniu"
         ),
-        'certferry.toml:34: [[certificates.deploy]] kind: "kodo" is not supported by this version',
+        'certferry.toml:34: [[certificates.deploy]] kind: "pili" is not supported by this version',
         (
-            'certferry.toml:35: [[certificates.deploy]] retire: "all-unused" is not supported by'
-            " this version"
+            "certferry.toml:35: [[certificates.deploy]] retire: must be one of superseded,"
+            " all-unused, never; did you mean all-unused?"
         ),
         (
             "certferry.toml:36: [[certificates.deploy]] tls_versions: must be one of TLSv1.0,"
@@ -121,8 +120,6 @@ def test_every_mistake_is_told_at_once(refusal: Refusal) -> None:
             "certferry.toml:40: [[certificates]] name: a.example.com is declared already, at line"
             " 25; give one of them another `name`"
         ),
-        "certferry.toml:41: [[certificates]] fullchain: not supported by this version",
-        "certferry.toml:42: [[certificates]] privkey: not supported by this version",
     ] == refusal(MANY)
 
 
@@ -261,7 +258,7 @@ def certificate(body: str) -> str:
         ),
         (
             "[[certificates.deploy]]\nto = 'command'",
-            '[[certificates.deploy]] to: "command" is not s',
+            "[[certificates.deploy]] command: missing: what is to be run with the certificate",
         ),
         (
             "[[certificates.deploy]]\nto = 'quniu'",
@@ -277,6 +274,13 @@ def certificate(body: str) -> str:
         (
             "[[certificates.deploy]]\nto = 'qiniu'\nkind = 'pili'",
             '[[certificates.deploy]] kind: "pili" is not supported by this version',
+        ),
+        (
+            "[[certificates.deploy]]\nto = 'qiniu'\nkind = 'kodo'\nforce_https = true",
+            (
+                '[[certificates.deploy]] force_https: not with kind = "kodo": a source domain has'
+                " no such setting"
+            ),
         ),
         (
             "[[certificates.deploy]]\nto = 'qiniu'\nkind = 'dcdn'",
@@ -327,8 +331,8 @@ def certificate(body: str) -> str:
             "[[certificates]] dns: missing: the account that writes the challenge records",
         ),
         (
-            "[[certificates]]\nfullchain = 'x'\ndns = 'dnspod'",
-            "[[certificates]] fullchain: not supp",
+            "[[certificates]]\nfullchain = 'x'\nprivkey = 'y'\ndns = 'dnspod'",
+            "[[certificates]] dns: not with `fullchain`",
         ),
     ],
 )

@@ -76,6 +76,31 @@ def test_help_loads_no_network_crypto_or_display_library() -> None:
     assert set() == {m for m in modules if m.startswith(("certferry.adapters", "certferry.wiring"))}
 
 
+def test_a_catalogue_is_read_only_for_who_wants_it() -> None:
+    """English needs none; Chinese needs its own, and no library besides."""
+    _, english = loaded_by("--help")
+    output, chinese = loaded_by("--lang", "zh", "--help")
+
+    assert "用法：certferry" in output
+    assert set() == {module.partition(".")[0] for module in chinese} & (HEAVY | {"babel"})
+    assert "certferry.cli.language" in english
+    assert not [path for path in opened_by("--help") if path.endswith(".mo")]
+    assert [path for path in opened_by("--lang", "zh", "--help") if path.endswith(".mo")]
+
+
+def opened_by(*arguments: str) -> list[str]:
+    """Run certferry in a fresh interpreter; give the files that it has opened."""
+    script = (
+        "import sys\n"
+        "sys.addaudithook(lambda event, given: event == 'open' and print(given[0]))\n"
+        "from certferry.__main__ import main\nmain()\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True
+    )
+    return result.stdout.splitlines()
+
+
 @pytest.mark.parametrize("command", [["-m", "certferry"], ["-m", "certferry.__main__"]])
 def test_the_module_is_the_command(command: list[str]) -> None:
     """`python -m certferry` is the same program as the command `certferry`."""

@@ -4,9 +4,10 @@ can be killed between any two calls that go through a door.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from heapq import heappop, heappush
 from typing import Any
 
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Retirement
@@ -21,6 +22,8 @@ from certferry.reconcile.observe import observe
 from certferry.testing.interruptions import Door, Killed, Life
 from certferry.testing.memory_dns import MemoryDns
 from certferry.testing.memory_issuer import MemoryIssuer
+from certferry.testing.memory_receiver import MemoryReceivers
+from certferry.testing.memory_source import MemorySource
 from certferry.testing.memory_state import MemoryState
 from certferry.testing.memory_target import MemoryCdn
 
@@ -32,7 +35,9 @@ IMMORTAL = 1_000_000
 
 
 class ModelWorld:
-    """One lineage, one CDN account, one zone, and a clock that only the test moves."""
+    """One CDN account, one zone, and a clock that only the test moves. `declared` are the lineages
+    of the configuration; most tests have one, and are not told of it.
+    """
 
     def __init__(
         self,
@@ -45,9 +50,12 @@ class ModelWorld:
         self.clock = START
         self.alive: set[str] = set()
         self.state = MemoryState(self.alive.__contains__)
+        self.source = MemorySource()
         self.dns = MemoryDns(["example.com"])
         self.issuer = MemoryIssuer(self.state, self.now, lifetime=lifetime)
         self.cdn = MemoryCdn(self.now, processing=processing, lags=lags, rules=rules)
+        self.receivers = MemoryReceivers()
+        self.declared: frozenset[str] = frozenset()
         self.events: list[Event] = []
         self.calls = 0
         self._runs = 0
@@ -66,12 +74,13 @@ class ModelWorld:
         names: tuple[str, ...] = ("img.example.com", "*.img.example.com"),
         https: HttpsWish | None = None,
         retire: Retirement = Retirement.SUPERSEDED,
+        lineage: str = "img",
     ) -> DesiredCertificate:
         """Ask for one certificate, served at these domains, or at all it covers."""
         deployment = DesiredDeployment(
             "qiniu", domains or None, https=https or HttpsWish(), retire=retire
         )
-        return DesiredCertificate("img", names, "dnspod", deployments=(deployment,))
+        return DesiredCertificate(lineage, names, "dnspod", deployments=(deployment,))
 
     def run(
         self, wish: DesiredCertificate, *, kill_after: int = IMMORTAL, renew: bool = False
@@ -79,27 +88,43 @@ class ModelWorld:
         """Run to the end, passing the time it waits for; `None` when the process was killed, as
         it is after so many calls through doors.
         """
+        reports = self.run_together([wish], kill_after=kill_after, renew=renew)
+        return None if reports is None else reports[0]
+
+    def run_together(
+        self,
+        wishes: Sequence[DesiredCertificate],
+        *,
+        kill_after: int = IMMORTAL,
+        renew: bool = False,
+    ) -> list[LineageReport] | None:
+        """Run several lineages in one process, each visited when its wait is over."""
         self._runs += 1
         process = f"run {self._runs}"
         self.alive.add(process)
         life = Life(kill_after)
         try:
-            run = LineageRun(wish, self.doors(process, life), renew=renew)
-            self.visit_to_the_end(run)
-            return run.report()
+            doors = self.doors(process, life)
+            runs = [LineageRun(wish, doors, renew=renew) for wish in wishes]
+            self.visit_to_the_end(*runs)
+            return [run.report() for run in runs]
         except Killed:
             return None
         finally:
             self.alive.discard(process)
             self.calls = kill_after - life.left
 
-    def visit_to_the_end(self, run: LineageRun) -> None:
-        """Visit until nothing waits."""
-        for _ in range(MOST_VISITS):
-            waiting = run.visit()
-            if waiting is None:
+    def visit_to_the_end(self, *runs: LineageRun) -> None:
+        """Visit until nothing waits, whoever's time has come first."""
+        due = [(self.clock, number) for number in range(len(runs))]
+        for _ in range(MOST_VISITS * len(runs)):
+            moment, number = heappop(due)
+            self.clock = max(self.clock, moment)
+            waiting = runs[number].visit()
+            if waiting is not None:
+                heappush(due, (waiting.until, number))
+            if not due:
                 return
-            self.clock = max(self.clock, waiting.until)
         raise AssertionError("it waits for ever")
 
     def doors(self, process: str, life: Life | None = None) -> Doors:
@@ -109,6 +134,7 @@ class ModelWorld:
 
         dns: Any = Door(self.dns, fate)
         cdn: Any = Door(self.cdn, fate)
+        source: Any = Door(self.source, fate)
 
         @contextmanager
         def lease(lineage: str) -> Iterator[Lease]:
@@ -120,14 +146,17 @@ class ModelWorld:
 
         return Doors(
             issuer=self.issuer.seen_by(state),
+            source=source,
             dns={"dnspod": dns},
             targets={"qiniu": cdn},
+            receiver=lambda delivery: Door(self.receivers.receiver(delivery), fate),
             probe=cdn,
             state=state,
             lease=lease,
             now=self.now,
             progress=self.events.append,
             who="tester",
+            declared=self.declared,
         )
 
     def challenge_values(self) -> list[str]:

@@ -9,8 +9,11 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certferry.core.desired import HttpsWish
+from certferry.core.desired import HttpsWish, Retirement
+from certferry.core.lineage import mark, slug_of
 from certferry.core.observed import DomainState
+from certferry.core.planner import setting_changes
+from certferry.reconcile.observe import observe
 from tests.reconcile.model import ModelWorld
 
 DOMAINS = ("img.example.com", "a.img.example.com", "b.img.example.com", "*.img.example.com")
@@ -31,6 +34,15 @@ domains = st.lists(
     max_size=3,
     unique_by=lambda domain: domain[0],
 )
+ELSEWHERE = "www.example.org"
+"""A domain that no certificate of ours covers, bound to what somebody else uploaded."""
+
+labels = st.lists(
+    st.sampled_from(
+        ["", "by hand", "www.example.org", mark("img", "0" * 64), mark("old", "f" * 64)]
+    ),
+    max_size=3,
+)
 kills = st.lists(st.integers(0, 120), max_size=4)
 pauses = st.sampled_from(
     [timedelta(0), timedelta(minutes=1), timedelta(days=20), timedelta(days=70)]
@@ -43,12 +55,16 @@ pauses = st.sampled_from(
     there=domains,
     phases=st.lists(st.tuples(pauses, kills, st.booleans()), min_size=1, max_size=3),
     failures=st.lists(st.sampled_from(DOMAINS), max_size=3),
+    retire=st.sampled_from(Retirement),
+    strangers=labels,
 )
 def test_any_world_ends_as_declared(
     world: ModelWorld,
     there: list[tuple[str, bool]],
     phases: list[tuple[timedelta, list[int], bool]],
     failures: list[str],
+    retire: Retirement,
+    strangers: list[str],
 ) -> None:
     """Whatever was there, whenever it was killed, however often a change failed: the plan ends
     empty, with one copy of the current certificate, no challenge record, and no broken promise.
@@ -57,7 +73,11 @@ def test_any_world_ends_as_declared(
         world.cdn.add_domain(name, foreign=foreign)
     for name in failures:
         world.cdn.fail_next(name, "verify https crt fail")
-    wish = world.wish(https=HttpsWish(http2=True))
+    world.cdn.add_domain(ELSEWHERE, foreign=True)
+    for label in strangers:
+        world.cdn.put_foreign(ELSEWHERE, label)
+    theirs = world.cdn.remote_ids
+    wish = world.wish(https=HttpsWish(http2=True), retire=retire)
 
     for pause, positions, renew in phases:
         world.pass_time(pause)
@@ -73,9 +93,99 @@ def test_any_world_ends_as_declared(
         current = world.state.versions("img")[0].certificate
         assert 1 == world.cdn.copies(current.fingerprint)
         assert world.issuer.issued - issued <= 1 + len(positions) * renew
+        left = world.cdn.remote_ids & theirs
+        assert left == (theirs & world.cdn.used if retire is Retirement.ALL_UNUSED else theirs)
         writes = world.cdn.writes
         world.run(wish)
         assert writes == world.cdn.writes
+
+
+@settings(max_examples=60)
+@given(
+    world=worlds,
+    foreign=st.tuples(st.booleans(), st.booleans()),
+    retire=st.tuples(st.sampled_from(Retirement), st.sampled_from(Retirement)),
+    strangers=labels,
+    phases=st.lists(st.tuples(pauses, kills, st.booleans()), min_size=1, max_size=3),
+)
+def test_lineages_of_one_account_spare_one_another(
+    world: ModelWorld,
+    foreign: tuple[bool, bool],
+    retire: tuple[Retirement, Retirement],
+    strangers: list[str],
+    phases: list[tuple[timedelta, list[int], bool]],
+) -> None:
+    """Side by side, killed or not: none removes what another has uploaded, waits to bind, keeps
+    for a rollback or still has served, and both end as declared.
+    """
+    lineages = ("img", "static")
+    domains = [f"{lineage}.example.com" for lineage in lineages]
+    world.declared = frozenset(lineages)
+    wishes = [
+        world.wish(domain, names=(domain,), retire=kind, lineage=lineage)
+        for lineage, domain, kind in zip(lineages, domains, retire, strict=True)
+    ]
+    for name, bound in zip(domains, foreign, strict=True):
+        world.cdn.add_domain(name, foreign=bound)
+    theirs = world.cdn.remote_ids
+    for label in strangers:
+        remote_id = world.cdn.put_foreign(ELSEWHERE, label)
+        # What carries a lineage's mark is that lineage's to remove.
+        if slug_of(label) != "img" or retire[0] is Retirement.ALL_UNUSED:
+            theirs.add(remote_id)
+
+    for pause, positions, renew in phases:
+        world.pass_time(pause)
+        for position in positions:
+            world.run_together(wishes, kill_after=position, renew=renew)
+        reports = world.run_together(wishes)
+
+        assert reports is not None
+        assert all(report.ok for report in reports)
+        for wish in wishes:
+            assert world.plan(wish).is_settled
+            versions = world.state.versions(wish.lineage)
+            kept = [v.certificate for v in versions[:2] if v.certificate.not_after > world.clock]
+            uploaded = [c for c in kept if c.fingerprint in world.cdn.ever_uploaded]
+            assert all(world.cdn.copies(c.fingerprint) == 1 for c in uploaded)
+        assert [] == world.cdn.broken
+        if Retirement.ALL_UNUSED in retire:
+            assert set() == world.cdn.remote_ids & theirs
+
+
+@settings(max_examples=40)
+@given(
+    world=worlds,
+    wishes=st.lists(
+        st.builds(
+            HttpsWish,
+            force_https=st.sampled_from([None, True, False]),
+            http2=st.sampled_from([None, True, False]),
+            tls_versions=st.sampled_from([None, ("TLSv1.2",), ("TLSv1.3", "TLSv1.2")]),
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    untold=st.frozensets(st.sampled_from(["force_https", "http2", "tls_versions"])),
+)
+def test_any_settings_end_as_wished(
+    world: ModelWorld, wishes: list[HttpsWish], untold: frozenset[str]
+) -> None:
+    """Whether a setting is told always, once it is set, or never: the plan ends empty, and what is
+    told is as wished.
+    """
+    world.cdn.untold = untold
+    world.cdn.add_domain("img.example.com")
+
+    for https in wishes:
+        wish = world.wish(https=https)
+        report = world.run(wish)
+
+        assert report is not None
+        assert report.ok
+        assert world.plan(wish).is_settled
+        found = observe(wish, world.doors("observer")).targets[0].domains[0].https
+        assert () == setting_changes(https, found)
 
 
 @settings(max_examples=40)

@@ -459,7 +459,7 @@ def test_removal_that_fails_is_told_and_tried_again(world: ModelWorld) -> None:
         def __getattr__(self, name: str) -> object:
             return getattr(world.cdn, name)
 
-        def retire(self, *_: object) -> bool:
+        def retire(self, *_: object, **__: object) -> bool:
             raise TargetUnavailable(Text("away"), hint=Text("later"))
 
     world.alive.add("run")

@@ -15,6 +15,8 @@ from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.schedule import WORKERS, Patience
 from certferry.testing.memory_dns import MemoryDns
 from certferry.testing.memory_issuer import MemoryIssuer
+from certferry.testing.memory_receiver import MemoryReceivers
+from certferry.testing.memory_source import MemorySource
 from certferry.testing.memory_state import MemoryState
 from certferry.testing.memory_target import MemoryCdn
 
@@ -45,8 +47,10 @@ class Company:
         """The engine over these doors."""
         doors = Doors(
             issuer=self.issuer,
+            source=MemorySource(),
             dns={"dns": MemoryDns(["example.com"])},
             targets={"cdn": self.cdn},
+            receiver=MemoryReceivers().receiver,
             probe=self.cdn,
             state=self.state,
             lease=self.keeper.lease,

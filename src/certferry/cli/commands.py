@@ -11,6 +11,11 @@ from importlib import import_module
 import click
 from click.shell_completion import CompletionItem
 
+from certferry.cli.help import SpokenContext, spoken
+from certferry.cli.usage import UsageMistake
+from certferry.cli.words import Voice
+from certferry.text import Text
+
 COMMANDS = {
     "plan": "Show what sync would do, and why.",
     "sync": "Bring the world to the declared state: issue, deploy, verify, retire.",
@@ -18,6 +23,8 @@ COMMANDS = {
     "watch": "Show what every address of a host serves, and until when.",
     "history": "Show who did what when, newest first.",
     "export": "Write a certificate and its key to files.",
+    "hook": "Deploy what another ACME client has just renewed; for that client to run.",
+    "schedule": "Have `certferry sync` run every day, by cron or by systemd.",
     "sandbox": "Keep the demo's world running on loopback, and print a ready configuration for it.",
     "demo": "Run the main job in a world on loopback, and prove it.",
     "completion": "Print a script that completes certferry's commands in a shell.",
@@ -28,6 +35,8 @@ COMMANDS = {
 class Commands(click.Group):
     """The group of all commands: lists them from the table above, imports the one that runs."""
 
+    context_class = SpokenContext
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Give the names in the order of the table."""
         return list(COMMANDS)
@@ -37,14 +46,14 @@ class Commands(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"certferry.cli.{cmd_name}").command
-        return command
+        return spoken(command)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command to run; say what was probably meant when there is none."""
         if args[0] not in COMMANDS and not ctx.resilient_parsing:
-            raise click.UsageError(_unknown(args[0]), ctx)
+            raise UsageMistake(_unknown(args[0]), ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -54,15 +63,20 @@ class Commands(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Offer the commands that begin so, and the options."""
+        voice = getattr(ctx.find_root().obj, "voice", None) or Voice()
         named = [
-            CompletionItem(name, help=what)
+            CompletionItem(name, help=voice.say(Text(what)))
             for name, what in COMMANDS.items()
             if name.startswith(incomplete)
         ]
         return [*named, *click.Command.shell_complete(self, ctx, incomplete)]
 
 
-def _unknown(name: str) -> str:
+def _unknown(name: str) -> Text:
     meant = difflib.get_close_matches(name, COMMANDS, n=1)
-    known = f"did you mean `{meant[0]}`?" if meant else "there are " + ", ".join(COMMANDS)
-    return f"no such command: {name}; {known}"
+    known = (
+        Text("did you mean `{meant}`?", meant=meant[0])
+        if meant
+        else Text("there are {known}", known=list(COMMANDS))
+    )
+    return Text("no such command: {name}; {known}", name=name, known=known)

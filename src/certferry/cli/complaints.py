@@ -15,9 +15,10 @@ import click
 
 from certferry.cli.exits import Exit, of_error
 from certferry.cli.lines import Line, Tone, line
-from certferry.cli.words import HINT, Voice, labelled
+from certferry.cli.usage import in_our_words
+from certferry.cli.words import ERROR, HINT, Voice, labelled
 from certferry.errors import CertferryError
-from certferry.text import Text, verbatim
+from certferry.text import Text
 
 _log = logging.getLogger(__name__)
 
@@ -47,10 +48,10 @@ def complaint_about(error: Exception) -> Complaint:
 
 def told(complaint: Complaint, voice: Voice) -> Iterator[Line]:
     """Write a complaint for a person."""
-    yield from labelled("error: ", Tone.BAD, voice.say(complaint.message))
+    yield from labelled(voice.say(ERROR), Tone.BAD, voice.say(complaint.message))
     if complaint.hint is not None:
         yield line()
-        yield from labelled(HINT, Tone.FAINT, voice.say(complaint.hint))
+        yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(complaint.hint))
 
 
 def document(complaint: Complaint, voice: Voice) -> dict[str, object]:
@@ -66,11 +67,7 @@ def document(complaint: Complaint, voice: Voice) -> dict[str, object]:
 
 
 def _about_usage(error: click.UsageError) -> Complaint:
-    if isinstance(error, click.NoSuchOption):
-        message = Text("no such option: {option}", option=error.option_name)
-    else:
-        message = verbatim(_in_our_voice(error.format_message()))
-    return Complaint("usage", message, _usage_hint(error), Exit.USAGE)
+    return Complaint("usage", in_our_words(error), _usage_hint(error), Exit.USAGE)
 
 
 def _usage_hint(error: click.UsageError) -> Text:
@@ -88,12 +85,6 @@ def _usage_hint(error: click.UsageError) -> Text:
         )
     meant = error.possibilities
     return Text("did you mean {option}?", option=meant[0]) if meant else look
-
-
-def _in_our_voice(words: str) -> str:
-    """Lower case, no full stop: as everything else that certferry says."""
-    words = " ".join(words.split()).removesuffix(".")
-    return words[:1].lower() + words[1:]
 
 
 def _about_the_system(error: OSError) -> Complaint:

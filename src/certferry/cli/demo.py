@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from certferry.cli.desk import Desk
-from certferry.cli.lines import Line, Span, Tone, line, padded
+from certferry.cli.lines import Line, Span, Tone, line, padded, wrapped
 from certferry.cli.options import Front
 from certferry.config.load import load
 from certferry.core.observed import Served
@@ -19,7 +19,7 @@ from certferry.errors import VerificationError
 from certferry.ports.progress import nobody
 from certferry.sandbox.proof import EdgeChange, Ledger, edge_changes
 from certferry.sandbox.world import DOMAINS, Pace, World, demonstration
-from certferry.text import Text
+from certferry.text import Text, verbatim
 from certferry.wiring import open_session
 
 PACE = Pace(
@@ -44,7 +44,7 @@ def command(front: Front, *, fast: bool) -> int:
         tempfile.TemporaryDirectory(prefix="certferry-demo-") as directory,
         demonstration(Pace() if fast else PACE) as world,
     ):
-        desk.show(_cast(world))
+        desk.show(_cast(world, desk))
         return Demo(front, world, world.write_files(Path(directory))).run()
 
 
@@ -81,7 +81,8 @@ class Demo:
 
         self._desk.show([line(), line(Span(f"$ certferry {' '.join(words)}", Tone.STRONG))])
         self._desk.stdout.flush()
-        return run(["--config", str(self._config), *words], self._desk)
+        language = self._desk.voice.language
+        return run(["--lang", language, "--config", str(self._config), *words], self._desk)
 
     def _look(self) -> dict[str, tuple[Served, ...]]:
         settings = load(self._config, self._desk.environ)
@@ -117,22 +118,26 @@ _OPENING = Text(
 
 
 def _paragraph(desk: Desk, text: Text) -> Iterator[Line]:
-    import textwrap
-
-    for written in textwrap.wrap(desk.voice.say(text), 88):
+    for written in wrapped(desk.voice.say(text), 88):
         yield line(written)
 
 
-def _cast(world: World) -> Iterator[Line]:
+def _cast(world: World, desk: Desk) -> Iterator[Line]:
     yield line()
     for role, where in (
-        ("CA", world.pebble.directory_url),
-        ("DNSPod", world.dnspod.url),
-        ("name servers", ", ".join(f"{s.address}:{world.dns.port}" for s in world.dns.servers)),
-        ("Qiniu", world.qiniu.api_url),
-        ("edges", ", ".join(f"{a}:{world.qiniu.edges.port}" for a in world.qiniu.edges.addresses)),
+        (verbatim("CA"), world.pebble.directory_url),
+        (verbatim("DNSPod"), world.dnspod.url),
+        (
+            Text("name servers"),
+            ", ".join(f"{s.address}:{world.dns.port}" for s in world.dns.servers),
+        ),
+        (Text("Qiniu"), world.qiniu.api_url),
+        (
+            Text("edges"),
+            ", ".join(f"{a}:{world.qiniu.edges.port}" for a in world.qiniu.edges.addresses),
+        ),
     ):
-        yield line(f"  {padded(role, 13)} {where}")
+        yield line(f"  {padded(desk.voice.say(role), 13)} {where}")
 
 
 def _proof(changes: list[EdgeChange], done: Ledger, rewritten: int, desk: Desk) -> Iterator[Line]:

@@ -7,9 +7,10 @@ import json
 import shutil
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TextIO
 
+from certferry.cli.journal import Journal
 from certferry.cli.lines import Line, coloured, line, plain
 from certferry.cli.tables import Table, aligned, fitted
 from certferry.cli.words import Voice
@@ -20,12 +21,17 @@ _DUMB = {"", "dumb", "unknown"}
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """The two streams, and the voice that speaks on them."""
+    """The two streams, the voice that speaks on them, and the log."""
 
     stdout: TextIO
     stderr: TextIO
     environ: Mapping[str, str] = field(repr=False)
     voice: Voice = field(default_factory=Voice)
+    journal: Journal = field(default_factory=lambda: Journal(Voice()))
+
+    def speaking(self, voice: Voice) -> Desk:
+        """Give the desk of a run in the voice's language, with a log that is not open yet."""
+        return replace(self, voice=voice, journal=Journal(voice))
 
     def show(self, lines: Iterable[Line]) -> None:
         """Write data for a person."""

@@ -103,8 +103,13 @@ def _step(step: Step, voice: Voice) -> Document:
     if isinstance(step, Issue):
         return written | {"names": list(step.names), "key_type": step.key_type.value}
     if isinstance(step, Retire):
-        return written | {"remote_id": step.remote_id, "label": step.label}
-    return written
+        return written | {
+            "remote_id": step.remote_id,
+            "label": step.label,
+            "not_after": moment(step.not_after),
+            "days_left": None if step.left is None else step.left.days,
+        }
+    return written | {"kind": step.kind.value}
 
 
 def _refusal(refusal: Refusal, voice: Voice) -> Document:
@@ -142,6 +147,7 @@ def _outcome(step: StepOutcome, voice: Voice) -> Document:
         "target": step.target,
         "domain": step.domain,
         "label": step.label,
+        "remote_id": step.remote_id,
         "outcome": step.outcome.value,
         "detail": voice.say(step.detail),
         "hint": _said(step.hint, voice),

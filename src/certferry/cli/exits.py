@@ -72,6 +72,14 @@ def of_report(report: SyncReport) -> Exit:
     return Exit.OK
 
 
+def of_hook(report: SyncReport) -> Exit:
+    """Judge a sync that another ACME client began. It takes every code but 0 for a failure of the
+    renewal, and tells so; what is on its way, or waits for another run, is none.
+    """
+    code = of_report(report)
+    return Exit.OK if code is Exit.TRY_LATER else code
+
+
 def of_plans(plans: Sequence[Plan], *, check: bool) -> Exit:
     """Judge plans: by what stands in their way, then, if asked, by whether anything is pending."""
     if any(plan.obstacles for plan in plans):

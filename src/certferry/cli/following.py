@@ -4,25 +4,48 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 
 from certferry.cli.desk import Desk
+from certferry.cli.journal import Entry, Journal, Level
 from certferry.cli.lines import line
 from certferry.cli.options import Front, Verbosity
 from certferry.cli.sync_text import in_one_line
-from certferry.core.report import Activity, Event, Outcome, StepEnded
+from certferry.cli.words import Voice
+from certferry.core.report import Activity, Event, Outcome, StepEnded, StepOutcome, SyncReport
 from certferry.ports.progress import Progress, nobody
+from certferry.text import Text
 
 
 @contextmanager
 def following(front: Front, now: Callable[[], datetime]) -> Iterator[Progress]:
-    """Give the progress that shows a run to whoever is there, for a `with` block.
+    """Give the progress that shows a run to whoever is there, for a `with` block, and writes it
+    into the log.
 
     A live display leaves nothing behind. With -v there are plain lines on a terminal too: a log
     and a display that redraws itself do not go together.
     """
+    journal = front.desk.journal
+    with _shown(front, now) as shown:
+        yield _both(LogFollower(journal), shown) if journal.is_open else shown
+
+
+def plain_lines(front: Front) -> Progress:
+    """Give the progress of a run that another program began: plain lines, and the log.
+
+    They are on stdout: other ACME clients show what is on stderr as something that went wrong.
+    """
+    desk = front.desk
+    shown = nobody if front.quiet else PlainFollower(replace(desk, stderr=desk.stdout))
+    return _both(LogFollower(desk.journal), shown) if desk.journal.is_open else shown
+
+
+@contextmanager
+def _shown(front: Front, now: Callable[[], datetime]) -> Iterator[Progress]:
     desk = front.desk
     if front.quiet:
         yield nobody
@@ -35,34 +58,111 @@ def following(front: Front, now: Callable[[], datetime]) -> Iterator[Progress]:
             yield progress
 
 
-class PlainFollower:
-    """Writes a line for each thing that happens. What is waited for is told when it begins and
-    when it changes, not each time somebody looks; what is unchanged is no news.
+def _both(first: Progress, second: Progress) -> Progress:
+    def tell(event: Event) -> None:
+        first(event)
+        second(event)
+
+    return tell
+
+
+class Follower(ABC):
+    """Tells each thing that happens once. What is waited for is told when it begins and when it
+    changes, not each time somebody looks.
     """
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, voice: Voice) -> None:
+        self._voice = voice
         self._told: dict[Hashable, str] = {}
         self._lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
-        """See `ports.progress.Progress`: never raises, whatever has become of stderr."""
-        if isinstance(event, StepEnded) and event.outcome.outcome is Outcome.UNCHANGED:
-            return
+        """See `ports.progress.Progress`."""
         words = self._in_words(event)
         subject = (event.lineage, event.outcome.place if isinstance(event, StepEnded) else None)
         with self._lock:
-            if self._told.get(subject) == words:
-                return
-            self._told[subject] = words
-            with contextlib.suppress(OSError, ValueError):
-                self._desk.remark([line(words)])
-                self._desk.stderr.flush()
+            if self._told.get(subject) != words:
+                self._told[subject] = words
+                self.tell(event, words)
+
+    @abstractmethod
+    def tell(self, event: Event, words: str) -> None:
+        """Tell an event. Must not raise."""
 
     def _in_words(self, event: Event) -> str:
-        voice = self._desk.voice
         match event:
             case Activity():
-                return f"{event.lineage}: {voice.say_on_one_line(event.what)}"
+                return f"{event.lineage}: {self._voice.say_on_one_line(event.what)}"
             case StepEnded():
-                return in_one_line(event.lineage, event.outcome, voice)
+                return in_one_line(event.lineage, event.outcome, self._voice)
+
+
+class PlainFollower(Follower):
+    """Writes a line on stderr for each thing that happens; what is unchanged is no news."""
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk.voice)
+        self._desk = desk
+
+    def tell(self, event: Event, words: str) -> None:
+        """Write a line, whatever has become of stderr."""
+        if isinstance(event, StepEnded) and event.outcome.outcome is Outcome.UNCHANGED:
+            return
+        with contextlib.suppress(OSError, ValueError):
+            self._desk.remark([line(words)])
+            self._desk.stderr.flush()
+
+
+class LogFollower(Follower):
+    """Writes an entry into the log for each thing that happens."""
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__(journal.voice)
+        self._journal = journal
+
+    def tell(self, event: Event, words: str) -> None:
+        """Write an entry."""
+        match event:
+            case Activity():
+                detail = self._voice.say_on_one_line(event.what)
+                self._journal.write(Entry("activity", words, detail, lineage=event.lineage))
+            case StepEnded():
+                self._journal.write(self._entry(event.lineage, event.outcome, words))
+
+    def _entry(self, lineage: str, step: StepOutcome, words: str) -> Entry:
+        say = self._voice.say_on_one_line
+        more = {"label": step.label, "code": None if step.error is None else step.error.code}
+        return Entry(
+            f"{step.action}.{step.outcome}",
+            words,
+            say(step.detail),
+            Level.ERROR if step.outcome in _WRONG else Level.INFO,
+            lineage=lineage,
+            target=step.target,
+            domain=step.domain,
+            outcome=step.outcome.value,
+            hint=None if step.hint is None else say(step.hint),
+            more={name: value for name, value in more.items() if value is not None},
+        )
+
+
+_WRONG = {Outcome.FAILED, Outcome.REFUSED}
+
+
+def log_unchanged(report: SyncReport, journal: Journal) -> None:
+    """Write down which certificates are as declared: bound and served, not only the same here."""
+    if not report.complete:
+        return
+    said = journal.voice.say(Text("certificate unchanged, sync skipped"))
+    for lineage in report.lineages:
+        if lineage.is_unchanged:
+            words = f"{lineage.lineage}: {said}"
+            journal.write(
+                Entry(
+                    "certificate.unchanged",
+                    words,
+                    said,
+                    lineage=lineage.lineage,
+                    outcome=Outcome.UNCHANGED.value,
+                )
+            )

@@ -23,7 +23,7 @@ def _row(entry: HistoryEntry, voice: Voice) -> tuple[Span, ...]:
     return (
         Span(voice.say(Text("{at}", at=entry.at)), Tone.FAINT),
         Span(entry.lineage, Tone.STRONG),
-        Span(entry.event),
+        Span(voice.word(entry.event)),
         Span(voice.say_on_one_line(verbatim(entry.who))),
         Span(voice.say_on_one_line(verbatim(facts)), Tone.FAINT),
     )

@@ -88,6 +88,28 @@ def width(words: str) -> int:
     return sum(_cells(character) for character in words)
 
 
+_OPENING = "（「『《“‘"
+_CLOSING = "，。；：、？！）」』》”’…"
+_UNBROKEN = re.compile(
+    rf"\s+|[{_OPENING}]*(?:[\u2e80-\u9fff\uff00-\uffef]|[^\s\u2e80-\u9fff\uff00-\uffef]+)[{_CLOSING}]*"
+)
+"""What stays on one line: a word, or one Chinese character, with the punctuation around it."""
+
+
+def wrapped(words: str, cells: int) -> list[str]:
+    """Break words into lines of so many cells: at spaces, and between Chinese characters.
+
+    No line begins with punctuation that closes. What is longer than a line has one to itself.
+    """
+    rows, row = list[str](), ""
+    for piece in _UNBROKEN.findall(words):
+        if width(row + piece.rstrip()) > cells and row.strip():
+            rows.append(row.rstrip())
+            row = ""
+        row += piece if row else piece.lstrip()
+    return [*rows, row.rstrip()] if row.strip() else rows
+
+
 def _cells(character: str) -> int:
     if unicodedata.combining(character):
         return 0

@@ -131,7 +131,7 @@ class Display:
         """Give the steps that are no longer what they were, and what goes on now."""
         for step in lineage.steps.values():
             if step.outcome is not Outcome.UNCHANGED:
-                yield head_of(step), line(subject_and_detail(step, self._voice))
+                yield head_of(step, self._voice), line(subject_and_detail(step, self._voice))
             if step.waiting is not None:
                 yield self._times(step.waiting.since, step.waiting.deadline)
         if lineage.activity is not None:

@@ -1,4 +1,4 @@
-"""The log: certferry's own words on stderr, and nothing in it that must not be seen.
+"""The log on stderr: certferry's own words, and nothing in it that must not be seen.
 
 With -v everything certferry logs is shown. Of the libraries only warnings ever are: at lower levels
 `urllib3`, `requests` and `acme` write down URLs, bodies, nonces and signatures.
@@ -8,25 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import re
 import sys
 import time
 
-from certferry.core.secret import MASK
+from certferry.cli.discretion import discreet
+from certferry.cli.journal import Entry, Journal, Level
 
 _OURS = "certferry"
 
-_UNSPEAKABLE = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
-    r"|(?<=QBox )[\w-]+:[\w=-]+"
-    r"|(?<=Qiniu )[\w-]+:[\w=-]+"
-    r"|(?i:(?<=login_token=)[^&\s'\"]+)"
-    r"|(?i:(?<=authorization: )[^\r\n]+)"
-    r"|(?i:(?<=authorization': ')[^']+)",
-    re.DOTALL,
-)
-"""Private keys, Qiniu's and DNSPod's proofs of identity, any Authorization header. A `Secret` hides
-itself; this is for what a library quotes in a message or a traceback."""
+_LEVELS = {
+    logging.DEBUG: Level.DEBUG,
+    logging.INFO: Level.INFO,
+    logging.WARNING: Level.WARNING,
+}
 
 
 class DiscreetFormatter(logging.Formatter):
@@ -38,7 +32,7 @@ class DiscreetFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Give the record's lines."""
-        return _UNSPEAKABLE.sub(MASK, super().format(record))
+        return discreet(super().format(record))
 
 
 class OursOrUrgent(logging.Filter):
@@ -59,10 +53,36 @@ class StderrHandler(logging.Handler):
             sys.stderr.flush()
 
 
-def begin_logging(level: int) -> None:
-    """Send the log to stderr: certferry's from this level on, warnings of everything else."""
-    handler = StderrHandler()
-    handler.setFormatter(DiscreetFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    handler.addFilter(OursOrUrgent())
-    logging.basicConfig(level=max(level, logging.WARNING), handlers=[handler], force=True)
+class JournalHandler(logging.Handler):
+    """Writes into the log file what is said beside the events of a run."""
+
+    def __init__(self, journal: Journal, level: int) -> None:
+        super().__init__(level)
+        self._journal = journal
+        self.addFilter(OursOrUrgent())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        said = record.getMessage()
+        traceback = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
+        words = f"{said}\n{traceback}" if traceback else said
+        level = _LEVELS.get(record.levelno, Level.ERROR)
+        self._journal.write(
+            Entry("log", words, detail=words, level=level, more={"logger": record.name})
+        )
+
+
+def begin_logging(level: int, journal: Journal | None = None) -> None:
+    """Send the log to stderr: certferry's from this level on, warnings of everything else.
+
+    A log file gets the same, and warnings whatever the level.
+    """
+    to_stderr = StderrHandler(level)
+    to_stderr.setFormatter(DiscreetFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    to_stderr.addFilter(OursOrUrgent())
+    handlers: list[logging.Handler] = [to_stderr]
+    if journal is not None and journal.is_open:
+        level = min(level, logging.WARNING)
+        handlers.append(JournalHandler(journal, level))
+    logging.basicConfig(level=max(level, logging.WARNING), handlers=handlers, force=True)
     logging.getLogger(_OURS).setLevel(level)

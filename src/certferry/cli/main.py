@@ -18,9 +18,13 @@ from certferry.cli import complaints
 from certferry.cli.commands import Commands
 from certferry.cli.desk import Desk, standard_desk
 from certferry.cli.exits import Exit
-from certferry.cli.lines import line
+from certferry.cli.journal import Format
+from certferry.cli.language import LANGUAGES, must_be_spoken, voice_for
+from certferry.cli.lines import Tone, line
 from certferry.cli.logs import begin_logging
 from certferry.cli.options import Front, Verbosity
+from certferry.cli.usage import UsageMistake
+from certferry.cli.words import WARNING, labelled
 from certferry.text import Text
 
 PROGRAM = "certferry"
@@ -42,23 +46,58 @@ _LEVELS = {
     type=click.Path(path_type=Path, readable=False),
     help="The configuration file.",
 )
+@click.option(
+    "--lang",
+    metavar="|".join(LANGUAGES),
+    type=click.Choice(LANGUAGES),
+    help="The language to speak. Default: CERTFERRY_LANG, or the locale's.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Tell on stderr what happens inside.")
 @click.option("-q", "--quiet", is_flag=True, help="Tell only what failed or was refused.")
+@click.option(
+    "--log-file",
+    metavar="FILE",
+    type=click.Path(path_type=Path, readable=False),
+    help="Add a line to this file for each thing that happens, whatever -q says.",
+)
+@click.option(
+    "--log-format",
+    metavar="|".join(Format),
+    type=click.Choice([choice.value for choice in Format]),
+    help="Write the log file for people, or a JSON document in each line. Default: text.",
+)
 @click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
 @click.pass_context
-def program(ctx: click.Context, config: Path | None, *, verbose: bool, quiet: bool) -> None:
+def program(
+    ctx: click.Context,
+    config: Path | None,
+    lang: str | None,
+    log_file: Path | None,
+    log_format: str | None,
+    *,
+    verbose: bool,
+    quiet: bool,
+) -> None:
     """Let's Encrypt certificates by DNS-01, ferried to a CDN, proven at the edge, renewed for ever.
 
     Exit codes: 0 in order, 1 something failed, 2 usage or configuration, 3 refused for safety,
     4 changes pending (plan --check), 75 still in progress or locked by another run, 130 stopped.
     """
     if verbose and quiet:
-        raise click.UsageError("-v and -q exclude each other")
+        raise UsageMistake(Text("-v and -q exclude each other"))
     verbosity = Verbosity.NORMAL
     if verbose or quiet:
         verbosity = Verbosity.VERBOSE if verbose else Verbosity.QUIET
-    begin_logging(_LEVELS[verbosity])
-    ctx.obj = Front(ctx.obj, config, verbosity)
+    desk: Desk = ctx.obj
+    if lang is None:
+        must_be_spoken(desk.environ)
+    if log_file is not None:
+        desk.journal.open(log_file, Format(log_format or Format.TEXT))
+    elif log_format is not None:
+        raise UsageMistake(Text("--log-format is for --log-file, and there is none"))
+    begin_logging(_LEVELS[verbosity], desk.journal)
+    desk.journal.begin(str(ctx.invoked_subcommand))
+    ctx.obj = Front(desk, config, verbosity)
 
 
 def main() -> int:
@@ -79,6 +118,7 @@ def run(arguments: Sequence[str], desk: Desk) -> int:
 
     Raises only `OSError`: when an error cannot be told, or nobody reads any more.
     """
+    desk = desk.speaking(voice_for(arguments, desk.environ))
     instruction = desk.environ.get(COMPLETION)
     if instruction:
         return shell_complete(program, {"obj": desk}, PROGRAM, COMPLETION, instruction)
@@ -86,13 +126,16 @@ def run(arguments: Sequence[str], desk: Desk) -> int:
         code = _invoke(arguments, desk)
         desk.flush()
     except BrokenPipeError:
+        desk.journal.end(Exit.NO_READER)
         raise
     except KeyboardInterrupt:
+        desk.journal.stop()
+        _end_log(Exit.STOPPED, desk)
         desk.remark([line(desk.voice.say(Text("stopped")))])
         return Exit.STOPPED
     except Exception as error:  # noqa: BLE001 - whatever it is, it gets its words and its exit code
-        code = _complain(error, arguments, desk)
-        desk.flush()
+        return _complain(error, arguments, desk)
+    _end_log(code, desk)
     return code
 
 
@@ -109,10 +152,22 @@ def _invoke(arguments: Sequence[str], desk: Desk) -> int:
 
 def _complain(error: Exception, arguments: Sequence[str], desk: Desk) -> Exit:
     complaint = complaints.complaint_about(error)
+    desk.journal.complain(complaint.code, complaint.message, complaint.hint)
+    _end_log(complaint.exit, desk)
     desk.remark(complaints.told(complaint, desk.voice))
     if "--json" in arguments and not isinstance(error, OSError):
         desk.hand_out(complaints.document(complaint, desk.voice))
+    desk.flush()
     return complaint.exit
+
+
+def _end_log(code: int, desk: Desk) -> None:
+    """Write down how the run ended, and tell a person if the log has not everything."""
+    desk.journal.end(code)
+    if desk.journal.trouble is not None:
+        desk.remark(
+            labelled(desk.voice.say(WARNING), Tone.PENDING, desk.voice.say(desk.journal.trouble))
+        )
 
 
 def _let_go_of(*streams: TextIO) -> None:

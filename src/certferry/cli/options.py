@@ -12,6 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from certferry.cli.desk import Desk
+from certferry.cli.words import Voice
 from certferry.errors import CertferryError
 
 T = TypeVar("T", bound=Callable[..., Any])
@@ -32,6 +33,11 @@ class Front:
     desk: Desk
     config: Path | None = None
     verbosity: Verbosity = Verbosity.NORMAL
+
+    @property
+    def voice(self) -> Voice:
+        """Who speaks."""
+        return self.desk.voice
 
     @property
     def quiet(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 
 from certferry.cli.lines import Line, Span, Tone, line, padded
 from certferry.cli.tables import columns
@@ -11,6 +12,7 @@ from certferry.cli.words import (
     Voice,
     at_target,
     copy_at_target,
+    in_brackets,
     labelled,
     once,
     one_or_many,
@@ -37,12 +39,12 @@ def told(plans: Sequence[Plan], voice: Voice) -> Iterator[Line]:
 
 def _lines(plan: Plan, voice: Voice) -> Iterator[Line]:
     reasons = _reasons(plan)
-    headline = ", ".join(map(voice.say_on_one_line, reasons))
+    headline = voice.say_on_one_line(Text("{reasons}", reasons=reasons))
     yield line(Span(plan.lineage, Tone.STRONG), ": ", headline)
     for step in plan.steps:
-        yield line(_verb(step.action, Tone.GOOD), _subject(step, reasons, voice))
+        yield line(_verb(voice.word(step.action), Tone.GOOD), _subject(step, reasons, voice))
         if isinstance(step, Deploy) and step.changes:
-            yield from _changes(step.changes)
+            yield from _changes(step.changes, voice)
     for refusal in plan.refusals:
         step, problem = refusal.step, voice.say(refusal.reason.message)
         yield from _trouble("refused", step.target, step.domain, problem, refusal.hint, voice)
@@ -67,26 +69,47 @@ def _verb(word: str, tone: Tone) -> Span:
 def _subject(step: Step, told_reasons: Sequence[Text], voice: Voice) -> str:
     match step:
         case Issue():
-            return ", ".join(step.names)
+            return voice.say(Text("{names}", names=step.names))
         case Deploy():
-            where = voice.say(at_target(step.target, step.domain))
+            where = voice.say(at_target(step.target, step.domain)) + in_brackets(step.kind)
             return where + _why(step.reason, told_reasons, voice)
         case Verify():
-            return step.domain
+            return step.domain + in_brackets(step.kind)
         case Retire():
-            return voice.say(copy_at_target(step.label, step.target))
+            return voice.say(_copy(step))
+
+
+def _copy(step: Retire) -> Text:
+    """Name what goes; of what is not ours, what it needs to be found in the target's console."""
+    if not step.anybodys:
+        return copy_at_target(step.label, step.target)
+    label, place, remote_id = step.label or "—", step.target, step.remote_id
+    if step.left is None:
+        return Text("{label} at {target} ({id})", label=label, target=place, id=remote_id)
+    if step.left < timedelta(0):
+        return Text("{label} at {target} ({id}, expired)", label=label, target=place, id=remote_id)
+    return Text(
+        "{label} at {target} ({id}, {left} left)",
+        label=label,
+        target=place,
+        id=remote_id,
+        left=step.left,
+    )
 
 
 def _why(reason: Reason, told_reasons: Sequence[Text], voice: Voice) -> str:
     """Give the reason of a deployment where the headline has not said it."""
     if reason.code is ReasonCode.NEW_CERTIFICATE or reason.message in told_reasons:
         return ""
-    return f" ({voice.say_on_one_line(reason.message)})"
+    return voice.say_on_one_line(Text(" ({why})", why=reason.message))
 
 
-def _changes(changes: Sequence[Change]) -> list[Line]:
+def _changes(changes: Sequence[Change], voice: Voice) -> list[Line]:
     rows = [
-        (Span(change.what, Tone.FAINT), Span(f"{change.before} → {change.after}"))
+        (
+            Span(voice.word(change.what), Tone.FAINT),
+            Span(f"{voice.word(change.before)} → {voice.word(change.after)}"),
+        )
         for change in changes
     ]
     return columns(rows, " " * _BELOW)
@@ -96,10 +119,10 @@ def _trouble(
     verb: str, target: str, domain: str | None, problem: str, hint: Text | None, voice: Voice
 ) -> Iterator[Line]:
     words = f"{voice.say(at_target(target, domain))}: {once(domain or target, problem)}"
-    verb_span = _verb(verb, Tone.BAD)
+    verb_span = _verb(voice.word(verb), Tone.BAD)
     yield from labelled(verb_span.words, verb_span.tone, words)
     if hint is not None:
-        yield from labelled(HINT, Tone.FAINT, voice.say(hint), _BELOW)
+        yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(hint), _BELOW)
 
 
 def _conclusion(plans: Sequence[Plan]) -> Text:

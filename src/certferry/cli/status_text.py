@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from certferry.cli.lines import Line, Span, Tone
 from certferry.cli.tables import Table
-from certferry.cli.words import Voice, labelled, once
+from certferry.cli.words import Voice, in_brackets, labelled, once
 from certferry.core.observed import Served
 from certferry.core.status import DomainStatus, LineageStatus, Standing
 from certferry.text import Text
@@ -94,8 +94,8 @@ def _domain(domain: DomainStatus, status: LineageStatus, voice: Voice) -> tuple[
     deadline = domain.upload_deadline
     empty = Span("")
     return (
-        Span(f"  {domain.domain}"),
-        Span(domain.standing.value, _TONES[domain.standing]),
+        Span(f"  {domain.domain}{in_brackets(domain.kind)}"),
+        Span(voice.word(domain.standing), _TONES[domain.standing]),
         empty,
         empty,
         NOTHING if deadline is None else Span(days(deadline)),

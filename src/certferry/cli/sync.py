@@ -12,6 +12,8 @@ import click
 from certferry.cli import exits
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front, json_option, names_argument
+from certferry.cli.usage import UsageMistake
+from certferry.text import Text
 
 if TYPE_CHECKING:
     from certferry.core.report import SyncReport
@@ -66,7 +68,7 @@ def patience_of(wait: int | None, *, no_wait: bool) -> Patience:
     from certferry.reconcile.schedule import Patience
 
     if no_wait and wait:
-        raise click.UsageError("--wait and --no-wait exclude each other")
+        raise UsageMistake(Text("--wait and --no-wait exclude each other"))
     if no_wait:
         return Patience(timedelta(0))
     return Patience(None if wait is None else timedelta(seconds=wait))
@@ -75,8 +77,10 @@ def patience_of(wait: int | None, *, no_wait: bool) -> Patience:
 def show_report(report: SyncReport, front: Front, *, as_json: bool) -> Exit:
     """Tell what became of a run. Told to be quiet, only what failed or was refused."""
     from certferry.cli import documents, sync_text
+    from certferry.cli.following import log_unchanged
 
     desk = front.desk
+    log_unchanged(report, desk.journal)
     if as_json:
         desk.hand_out(documents.of_report(report, desk.voice))
     elif front.quiet:

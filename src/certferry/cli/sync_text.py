@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from certferry.cli.lines import Line, Span, Tone, line, padded
 from certferry.cli.plan_text import INDENT, VERB
 from certferry.cli.words import (
+    ERROR,
     HINT,
+    WORDS,
     Voice,
     at_target,
     copy_at_target,
@@ -59,21 +61,21 @@ def what_is_wrong(report: SyncReport, voice: Voice) -> Iterator[Line]:
         for step in lineage.outcomes:
             if step.outcome in {Outcome.FAILED, Outcome.REFUSED}:
                 words = in_one_line(lineage.lineage, step, voice)
-                yield from labelled("error: ", Tone.BAD, words)
+                yield from labelled(voice.say(ERROR), Tone.BAD, words)
                 if step.hint is not None:
-                    yield from labelled(HINT, Tone.FAINT, voice.say(step.hint))
+                    yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(step.hint))
 
 
 def in_one_line(lineage: str, step: StepOutcome, voice: Voice) -> str:
     """Write one outcome by itself: `img: deploy waiting: qiniu → img.example.com: …`."""
     detail = once(lineage, subject_and_detail(step, voice)).replace("\n", " ")
-    return f"{lineage}: {step.action} {step.outcome}: {detail}"
+    return f"{lineage}: {voice.word(step.action)} {voice.word(step.outcome)}: {detail}"
 
 
-def head_of(step: StepOutcome) -> Line:
+def head_of(step: StepOutcome, voice: Voice) -> Line:
     """Write which step it was and how it ended, in columns."""
-    outcome = Span(f"{padded(step.outcome, OUTCOME)} ", _TONES[step.outcome])
-    return line(f"{INDENT}{padded(step.action, VERB)} ", outcome)
+    outcome = Span(f"{padded(voice.word(step.outcome), OUTCOME)} ", _TONES[step.outcome])
+    return line(f"{INDENT}{padded(voice.word(step.action), VERB)} ", outcome)
 
 
 def subject_and_detail(step: StepOutcome, voice: Voice) -> str:
@@ -85,13 +87,13 @@ def subject_and_detail(step: StepOutcome, voice: Voice) -> str:
 
 def _lines(lineage: LineageReport, voice: Voice) -> Iterator[Line]:
     worst = worst_of(lineage.outcomes)
-    yield line(Span(lineage.lineage, Tone.STRONG), ": ", Span(worst.value, _TONES[worst]))
+    yield line(Span(lineage.lineage, Tone.STRONG), ": ", Span(voice.word(worst), _TONES[worst]))
     for step in lineage.outcomes:
         first, *rest = subject_and_detail(step, voice).split("\n")
-        yield (*head_of(step), Span(first))
+        yield (*head_of(step, voice), Span(first))
         yield from (line(" " * BELOW, more) for more in rest)
         if step.hint is not None:
-            yield from labelled(HINT, Tone.FAINT, voice.say(step.hint), BELOW)
+            yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(step.hint), BELOW)
 
 
 def worst_of(outcomes: Sequence[StepOutcome]) -> Outcome:
@@ -103,11 +105,19 @@ def worst_of(outcomes: Sequence[StepOutcome]) -> Outcome:
 def _subject(step: StepOutcome) -> Text | None:
     if step.target is None:
         return None
-    if step.action is Action.RETIRE:
-        return copy_at_target(step.label, step.target)
+    if step.action is Action.RETIRE and step.label is not None:
+        return _copy(step.label, step)
     if step.action is Action.VERIFY and step.domain is not None:
         return verbatim(step.domain)
     return at_target(step.target, step.domain)
+
+
+def _copy(label: str, step: StepOutcome) -> Text:
+    if step.remote_id is None:
+        return copy_at_target(label, step.target)
+    return Text(
+        "{label} at {target} ({id})", label=label or "—", target=step.target, id=step.remote_id
+    )
 
 
 def _conclusion(report: SyncReport) -> Text:
@@ -138,7 +148,7 @@ def _counts(report: SyncReport) -> list[Text]:
     steps = [step for lineage in report.lineages for step in lineage.outcomes]
     found = [(sum(step.outcome is outcome for step in steps), outcome) for outcome in Outcome]
     return [
-        Text("{count} {outcome}", count=count, outcome=outcome.value)
+        Text("{count} {outcome}", count=count, outcome=WORDS[outcome])
         for count, outcome in found
         if count
     ]

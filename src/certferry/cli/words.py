@@ -8,7 +8,7 @@ The rules of the voice:
   the hint says what to do next. Closing sentences are sentences, with a capital and a full stop.
 - The same words everywhere: the actions `issue deploy verify retire`, the outcomes
   `done unchanged waiting failed refused skipped`, the standings of the contract. They are
-  programs' words too, and are not translated.
+  programs' words too: translated where a person reads them, never in JSON.
 - One thing per line, aligned where lines are compared. A plan ends with its count.
 - One is one and two are many: no `certificate(s)`.
 - Names, commands and settings as a person types them, commands in backquotes.
@@ -20,11 +20,62 @@ The rules of the voice:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from certferry.cli.lines import Line, Span, Tone, line
+from certferry.cli.lines import Line, Span, Tone, line, width
 from certferry.text import Text, Translate, verbatim
 
-HINT = "hint: "
+if TYPE_CHECKING:  # the core loads the crypto library, which `--help` must not
+    from certferry.core.desired import Kind
+
+ERROR = Text("error: ")
+WARNING = Text("warning: ")
+HINT = Text("hint: ")
+
+WORDS = {
+    word.template: word
+    for word in (
+        # actions
+        Text("issue"),
+        Text("adopt"),
+        Text("deploy"),
+        Text("verify"),
+        Text("retire"),
+        # outcomes, and what stands in a plan's way
+        Text("done"),
+        Text("unchanged"),
+        Text("waiting"),
+        Text("failed"),
+        Text("refused"),
+        Text("skipped"),
+        Text("blocked"),
+        # standings
+        Text("verified"),
+        Text("propagating"),
+        Text("processing"),
+        Text("bound"),
+        Text("pending"),
+        Text("drifted"),
+        Text("unknown"),
+        # what a change is about, and from what to what, where that is no setting
+        Text("certificate"),
+        Text("missing"),
+        Text("changed"),
+        Text("delivered"),
+        Text("not run"),
+        Text("run"),
+        # what has happened
+        Text("issued"),
+        Text("issue failed"),
+        Text("adopted"),
+        Text("adopt failed"),
+        Text("uploaded"),
+        Text("deployed"),
+        Text("deploy failed"),
+        Text("retired"),
+    )
+}
+"""Words that programs read too, for people."""
 
 
 def english(template: str) -> str:
@@ -35,8 +86,9 @@ def english(template: str) -> str:
 class Voice:
     """Says texts in one language, chosen once for a run."""
 
-    def __init__(self, translate: Translate = english) -> None:
+    def __init__(self, translate: Translate = english, language: str = "en") -> None:
         self._translate = translate
+        self.language = language
 
     def say(self, text: Text) -> str:
         """Give the sentence; it may have several lines."""
@@ -45,6 +97,10 @@ class Voice:
     def say_on_one_line(self, text: Text) -> str:
         """Give the sentence for a place that has one line."""
         return " ".join(self.say(text).splitlines())
+
+    def word(self, word: str) -> str:
+        """Give a word that programs read too; one that is not known here stays as it is."""
+        return self.say(WORDS[word]) if word in WORDS else word
 
 
 def one_or_many(count: int, one: Text, many: Text) -> Text:
@@ -64,6 +120,11 @@ def at_target(target: str, domain: str | None) -> Text:
     return Text("{target} → {domain}", target=target, domain=domain)
 
 
+def in_brackets(kind: Kind) -> str:
+    """Add what a domain is, where it is not what most are."""
+    return f" ({kind.value})" if kind.value == "kodo" else ""
+
+
 def copy_at_target(label: str | None, target: str | None) -> Text:
     """Name a target's copy of a certificate."""
     return Text("{label} at {target}", label=label, target=target)
@@ -73,4 +134,4 @@ def labelled(label: str, tone: Tone, words: str, indent: int = 0) -> Iterator[Li
     """Write words after a label; where they have several lines, all begin in the same column."""
     first, *rest = words.split("\n")
     yield line(" " * indent, Span(label, tone), first)
-    yield from (line(" " * (indent + len(label)), more) for more in rest)
+    yield from (line(" " * (indent + width(label)), more) for more in rest)

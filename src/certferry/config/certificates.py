@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os.path
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 from enum import StrEnum
+from pathlib import PurePath
 from typing import TypeVar
 
 from certferry.config.check import RESERVED, key_type
+from certferry.config.deliveries import KEYS, Taken, read_delivery
 from certferry.config.document import Place
+from certferry.config.files import Paths
 from certferry.config.findings import nearest
 from certferry.config.table import Table
 from certferry.config.values import Read, flag_or_keep, one_of, string, word
@@ -19,6 +24,7 @@ from certferry.core.desired import (
     DesiredDeployment,
     HttpsWish,
     Kind,
+    PemFiles,
     Retirement,
 )
 from certferry.errors import ConfigError
@@ -30,20 +36,22 @@ MOST_NAMES = 100
 TLS_VERSIONS = ("TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3")
 
 _LINEAGE = re.compile(r"[^\s/\\-][^\s/\\]*")
-_KINDS = (Kind.AUTO, Kind.CDN)
-_RETIREMENTS = (Retirement.SUPERSEDED, Retirement.NEVER)
+_SERVED_KINDS = tuple(kind for kind in Kind if not kind.is_receiver)
+_KINDS = (Kind.AUTO, Kind.CDN, Kind.KODO)
+_RETIREMENTS = tuple(Retirement)
 
 E = TypeVar("E", bound=StrEnum)
 
 
 def read_certificates(
-    root: Table, accounts: Collection[str], default_key: KeyType
+    root: Table, accounts: Collection[str], default_key: KeyType, paths: Paths
 ) -> tuple[tuple[DesiredCertificate, ...], dict[str, Place]]:
     """Read every declared certificate, and where each lineage is declared."""
     found: list[DesiredCertificate] = []
     places: dict[str, Place] = {}
+    taken: dict[tuple[str, str], Place] = {}
     for table in root.tables("certificates"):
-        certificate = _certificate(table, accounts, default_key)
+        certificate = _certificate(table, accounts, default_key, paths, taken)
         if certificate.lineage in places:
             _report_twin(table, certificate.lineage, places[certificate.lineage])
         places.setdefault(certificate.lineage, table.place)
@@ -71,26 +79,66 @@ def _report_shared_domains(
 
 
 def _certificate(
-    table: Table, accounts: Collection[str], default_key: KeyType
+    table: Table,
+    accounts: Collection[str],
+    default_key: KeyType,
+    paths: Paths,
+    taken: Taken,
 ) -> DesiredCertificate:
     """Read one certificate. Where something is wrong it has a hole, and loading fails."""
-    ferried = "fullchain" in table or "privkey" in table
     lineage = table.take("name", _lineage, None)
-    names = _names(table, required=not ferried)
-    certificate = DesiredCertificate(
+    if "fullchain" in table or "privkey" in table:
+        certificate = _ferried(table, lineage, paths)
+    else:
+        certificate = _issued(table, lineage, accounts, default_key)
+    if certificate.files is not None:
+        source = os.path.normpath(PurePath(certificate.files.fullchain).parent)
+        taken.setdefault((Kind.FILES.value, source), table.place)
+    deployments = tuple(
+        _deployment(deploy, certificate.lineage, accounts, paths, taken)
+        for deploy in table.tables("deploy")
+    )
+    table.done()
+    return replace(certificate, deployments=deployments)
+
+
+def _issued(
+    table: Table, lineage: str | None, accounts: Collection[str], default_key: KeyType
+) -> DesiredCertificate:
+    names = _names(table)
+    return DesiredCertificate(
         lineage=lineage or next(iter(names), str(table.place.keys)),
         names=names,
-        dns=_dns(table, accounts, required=not ferried),
+        dns=_dns(table, accounts),
         key_type=table.take("key_type", key_type, default_key),
-        deployments=tuple(_deployment(deploy, accounts) for deploy in table.tables("deploy")),
     )
-    table.not_yet("fullchain", "privkey")
-    table.done()
-    return certificate
 
 
-def _names(table: Table, *, required: bool) -> tuple[str, ...]:
-    if required and "names" not in table:
+def _ferried(table: Table, lineage: str | None, paths: Paths) -> DesiredCertificate:
+    """Read a certificate that is made elsewhere. Without a name it is called like its directory,
+    as its client called it.
+    """
+    for key in ("fullchain", "privkey"):
+        if key not in table:
+            table.report(key, Text("missing: a certificate from files needs its key as well"))
+    for key in ("names", "dns", "key_type"):
+        if key in table:
+            table.report(key, Text("not with `fullchain`: whoever made the files decides"))
+            table.allow(key)
+    fullchain, privkey = (table.take(key, _path(paths), "") for key in ("fullchain", "privkey"))
+    return DesiredCertificate(
+        lineage=lineage or PurePath(fullchain).parent.name or str(table.place.keys),
+        names=(),
+        files=PemFiles(fullchain, privkey),
+    )
+
+
+def _path(paths: Paths) -> Read[str]:
+    return lambda value: str(paths.resolve(word(value)))
+
+
+def _names(table: Table) -> tuple[str, ...]:
+    if "names" not in table:
         table.report("names", Text("missing: the names that the certificate is for"))
     names = tuple(dict.fromkeys(table.take_list("names", _name, ())))
     if len(names) > MOST_NAMES:
@@ -101,20 +149,26 @@ def _names(table: Table, *, required: bool) -> tuple[str, ...]:
     return names
 
 
-def _dns(table: Table, accounts: Collection[str], *, required: bool) -> str:
-    if required and "dns" not in table:
+def _dns(table: Table, accounts: Collection[str]) -> str:
+    if "dns" not in table:
         table.report("dns", Text("missing: the account that writes the challenge records"))
     return table.take("dns", _account(accounts), "")
 
 
-def _deployment(table: Table, accounts: Collection[str]) -> DesiredDeployment:
+def _deployment(
+    table: Table, lineage: str, accounts: Collection[str], paths: Paths, taken: Taken
+) -> DesiredDeployment:
     if "to" not in table:
         table.report("to", Text("missing: the account that serves the certificate"))
     target = table.take("to", _target(accounts), "")
+    if target in RESERVED:
+        deployment = read_delivery(target, lineage, table, paths, taken)
+        table.done()
+        return deployment
     deployment = DesiredDeployment(
         target=target,
         domains=table.take_list("domains", _name, None, instead="auto"),
-        kind=table.take("kind", _supported(Kind, _KINDS), Kind.AUTO),
+        kind=table.take("kind", _supported(_SERVED_KINDS, _KINDS), Kind.AUTO),
         https=HttpsWish(
             force_https=table.take("force_https", flag_or_keep, None),
             http2=table.take("http2", flag_or_keep, None),
@@ -122,12 +176,22 @@ def _deployment(table: Table, accounts: Collection[str]) -> DesiredDeployment:
                 "tls_versions", one_of(TLS_VERSIONS), None, instead="keep"
             ),
         ),
-        retire=table.take("retire", _supported(Retirement, _RETIREMENTS), Retirement.SUPERSEDED),
+        retire=table.take("retire", _supported(_RETIREMENTS, _RETIREMENTS), Retirement.SUPERSEDED),
     )
+    if deployment.kind is Kind.KODO:
+        _report_settings(table)
     if not target:
-        table.allow("directory", "reload")  # what "files" will take
+        for keys in KEYS.values():  # nobody knows what was meant
+            table.allow(*keys)
     table.done()
     return deployment
+
+
+def _report_settings(table: Table) -> None:
+    """A source domain has a certificate and nothing else to set (Qiniu fact sheet §6)."""
+    for key in ("force_https", "http2", "tls_versions"):
+        if key in table:
+            table.report(key, Text('not with kind = "kodo": a source domain has no such setting'))
 
 
 def _report_twin(table: Table, lineage: str, first: Place) -> None:
@@ -164,18 +228,19 @@ def _account(accounts: Collection[str]) -> Read[str]:
 
 def _target(accounts: Collection[str]) -> Read[str]:
     def read(value: object) -> str:
-        if value in RESERVED:
-            raise ConfigError(_not_supported(str(value)))
+        if isinstance(value, str) and value in RESERVED:
+            return value
         return _account(accounts)(value)
 
     return read
 
 
-def _supported(kind: type[E], supported: Collection[E]) -> Read[E]:
+def _supported(members: Iterable[E], supported: Collection[E]) -> Read[E]:
     """Make a reader of one of the words; those of a later version are refused as such."""
+    by_word = {member.value: member for member in members}
 
     def read(value: object) -> E:
-        found = kind(one_of([member.value for member in kind])(value))
+        found = by_word[one_of(list(by_word))(value)]
         if found not in supported:
             raise ConfigError(_not_supported(found.value))
         return found

@@ -87,6 +87,11 @@ def read_document(path: Path) -> Document:
     return Document(path, _parse(path, text), text, content.readable_by_others)
 
 
+def document_of(path: Path, text: str) -> Document:
+    """Read a text that is to become a file of its owner's alone. Raises `ConfigError`."""
+    return Document(path, _parse(path, text), text)
+
+
 def _decode(path: Path, data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")  # some editors begin a file with a byte order mark

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from certferry.config.files import read_private_file
-from certferry.config.findings import Finding
+from certferry.config.findings import Finding, config_error
 from certferry.errors import ConfigError
 from certferry.text import Text
 
@@ -24,6 +24,8 @@ _DOUBLE = re.compile(r'"((?:[^"\\$`]|\\.)*)"')
 _PLAIN = re.compile(r"[^\s'\"\\$`~;&|<>()]+")
 _ESCAPE = re.compile(r'\\(["\\$`])')  # inside double quotes, other backslashes stand for themselves
 _END = re.compile(r"(?:[ \t]+#.*|[ \t]*)")
+
+_ASSIGNMENTS_ONLY = Text("an environment file has KEY=value lines; it is read, never executed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,15 @@ def fill_in(environ: Mapping[str, str], files: Sequence[EnvFile]) -> dict[str, s
     for file in files:
         filled |= {name: value for name, value in file.values.items() if not filled.get(name)}
     return filled
+
+
+def environment_with(environ: Mapping[str, str], paths: Sequence[Path]) -> dict[str, str]:
+    """Give the environment with what the files at these paths add to it. Raises `ConfigError`."""
+    files = [read_env_file(path) for path in paths]
+    findings = [finding for file in files for finding in file.findings]
+    if findings:
+        raise config_error(findings, _ASSIGNMENTS_ONLY)
+    return fill_in(environ, files)
 
 
 def read_env_file(path: Path) -> EnvFile:

@@ -10,7 +10,8 @@ from types import MappingProxyType
 
 from certferry.config.certificates import read_certificates
 from certferry.config.check import read_accounts, read_acme, read_dns, read_state, read_verify
-from certferry.config.document import Document, Place, read_document
+from certferry.config.clients import Renewed
+from certferry.config.document import Document, Place, document_of, read_document
 from certferry.config.env_files import EnvFile, fill_in, read_env_file
 from certferry.config.files import Paths
 from certferry.config.find import find_file, usual_places
@@ -27,8 +28,8 @@ WITHOUT_FILE = Text("without a configuration file, the keys are taken from the e
 
 
 @dataclass(frozen=True, slots=True)
-class _Variable:
-    """A key that the no-file mode takes from the environment, under the first name that is set."""
+class Variable:
+    """A key that is taken from the environment without a file, under the first name that is set."""
 
     account: str
     key: str
@@ -36,16 +37,16 @@ class _Variable:
     what: Text
 
 
-_VARIABLES = (
-    _Variable("dnspod", "id", ("DP_Id",), Text("the id of a DNSPod API token")),
-    _Variable("dnspod", "token", ("DP_Key",), Text("the DNSPod API token itself")),
-    _Variable(
+VARIABLES = (
+    Variable("dnspod", "id", ("DP_Id",), Text("the id of a DNSPod API token")),
+    Variable("dnspod", "token", ("DP_Key",), Text("the DNSPod API token itself")),
+    Variable(
         "qiniu",
         "access_key",
         ("QINIU_ACCESS_KEY", "QINIU_AK"),
         Text("the access key (AK) of the Qiniu account"),
     ),
-    _Variable(
+    Variable(
         "qiniu",
         "secret_key",
         ("QINIU_SECRET_KEY", "QINIU_SK"),
@@ -68,21 +69,34 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     return _read(read_document(found), environ)
 
 
+def load_draft(text: str, path: Path, environ: Mapping[str, str]) -> Settings:
+    """Read the settings from a text that is to become a file. Raises `ConfigError`."""
+    return _read(document_of(path, text), environ)
+
+
 def from_environment(names: Sequence[str], environ: Mapping[str, str]) -> Settings:
     """Make settings without a file: one lineage of these names, proven at DNSPod, served by Qiniu.
 
     Raises `ConfigError` that names every variable that is missing, and every wrong name.
     """
-    accounts: dict[str, dict[str, str]] = {}
-    findings: list[Finding] = []
-    for variable in _VARIABLES:
-        name = next((name for name in variable.names if environ.get(name)), None)
-        if name is None:
-            findings.append(_not_set(variable))
-        accounts.setdefault(variable.account, {})[variable.key] = f"env:{name}"
     certificate = {"names": list(names), "dns": "dnspod", "deploy": [{"to": "qiniu"}]}
-    values = {"accounts": accounts, "certificates": [certificate]}
-    return _read(Document(None, values), environ, findings)
+    return _declared(certificate, VARIABLES, environ)
+
+
+def from_client(renewed: Renewed, environ: Mapping[str, str]) -> Settings:
+    """Make settings without a file: what another client has renewed, served by Qiniu. Only that
+    account's keys are needed.
+
+    Raises `ConfigError` that names every variable that is missing.
+    """
+    certificate = {
+        "name": renewed.name,
+        "fullchain": renewed.files.fullchain,
+        "privkey": renewed.files.privkey,
+        "deploy": [{"to": "qiniu"}],
+    }
+    needed = [variable for variable in VARIABLES if variable.account == "qiniu"]
+    return _declared(certificate, needed, environ)
 
 
 def default_directory(environ: Mapping[str, str], user: int) -> Path:
@@ -98,6 +112,21 @@ def default_directory(environ: Mapping[str, str], user: int) -> Path:
     return Paths.beside(None, environ).home / ".local" / "share" / "certferry"
 
 
+def _declared(
+    certificate: Mapping[str, object], needed: Sequence[Variable], environ: Mapping[str, str]
+) -> Settings:
+    """Make settings of one certificate, and of the accounts whose keys are in the environment."""
+    accounts: dict[str, dict[str, str]] = {}
+    findings: list[Finding] = []
+    for variable in needed:
+        name = next((name for name in variable.names if environ.get(name)), None)
+        if name is None:
+            findings.append(_not_set(variable))
+        accounts.setdefault(variable.account, {})[variable.key] = f"env:{name}"
+    values = {"accounts": accounts, "certificates": [dict(certificate)]}
+    return _read(Document(None, values), environ, findings)
+
+
 def _read(
     document: Document, environ: Mapping[str, str], findings: Sequence[Finding] = ()
 ) -> Settings:
@@ -109,7 +138,7 @@ def _read(
     acme = read_acme(root.table("acme"), paths)
     dns = read_dns(root.table("dns"))
     accounts = read_accounts(root.table("accounts"))
-    certificates, places = read_certificates(root, accounts, acme.key_type)
+    certificates, places = read_certificates(root, accounts, acme.key_type, paths)
     settings = Settings(
         path=document.path,
         state=read_state(root.table("state"), paths, default_directory(environ, os.geteuid())),
@@ -120,6 +149,7 @@ def _read(
         certificates=with_rivals(certificates),
         places=MappingProxyType(places),
         secrets=Secrets(fill_in(environ, env_files), paths),
+        env_files=env_files,
     )
     root.done()
     collected += [finding for file in env_files for finding in file.findings]
@@ -132,7 +162,7 @@ def _env_file(paths: Paths) -> Read[EnvFile]:
     return lambda value: read_env_file(paths.resolve(word(value)))
 
 
-def _not_set(variable: _Variable) -> Finding:
+def _not_set(variable: Variable) -> Finding:
     return Finding(
         None, None, "", " / ".join(variable.names), Text("not set: {what}", what=variable.what)
     )

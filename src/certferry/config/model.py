@@ -9,6 +9,7 @@ from pathlib import Path
 
 from certferry.config.addresses import ServerAddress
 from certferry.config.document import Place
+from certferry.config.env_files import EnvFile
 from certferry.config.secrets import SecretReference, Secrets
 from certferry.core.certificate import KeyType
 from certferry.core.desired import DesiredCertificate
@@ -82,7 +83,8 @@ class Settings:
     """Everything the operator declared. `path=None`: it came from the environment alone.
 
     `accounts` go by label. `places` tells where each lineage is declared, for messages about it;
-    `places[lineage].below("deploy", n)` is its n-th deployment. `secrets` resolves references.
+    `places[lineage].below("deploy", n)` is its n-th deployment. `secrets` resolves references,
+    with the environment and what `env_files` add to it.
     """
 
     path: Path | None
@@ -94,3 +96,4 @@ class Settings:
     certificates: tuple[DesiredCertificate, ...]
     places: Mapping[str, Place]
     secrets: Secrets
+    env_files: tuple[EnvFile, ...] = ()

@@ -20,6 +20,8 @@ from certferry.core.secret import Secret
 from certferry.errors import CertificateError
 from certferry.text import Text
 
+_LEAF_FIRST = Text("a fullchain is PEM text: the leaf first, then its issuer certificates")
+
 
 class KeyType(StrEnum):
     """The kinds of certificate key an operator can ask for."""
@@ -134,7 +136,7 @@ def _parse_chain(fullchain_pem: str) -> list[x509.Certificate]:
     except ValueError as exc:
         raise CertificateError(
             Text("the certificate cannot be read: {problem}", problem=str(exc)),
-            hint=Text("a fullchain is PEM text: the leaf first, then its issuer certificates"),
+            hint=_LEAF_FIRST,
         ) from exc
 
 
@@ -158,7 +160,9 @@ def _names(leaf: x509.Certificate) -> tuple[str, ...]:
     try:
         san = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        raise CertificateError(Text("the certificate has no subject alternative names")) from None
+        raise CertificateError(
+            Text("the certificate has no subject alternative names"), hint=_LEAF_FIRST
+        ) from None
     return tuple(name.lower() for name in san.get_values_for_type(x509.DNSName))
 
 

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
 
-from certferry.core.certificate import KeyType
+from certferry.core.certificate import Certificate, KeyType
 
 
 class Kind(StrEnum):
-    """What a domain is at its target. `AUTO` asks the target."""
+    """What a domain is at its target. `AUTO` asks the target.
+
+    A directory or a command is a receiver: the name under which it is declared is no domain name.
+    """
 
     AUTO = "auto"
     CDN = "cdn"
     KODO = "kodo"
     PILI = "pili"
+    FILES = "files"
+    COMMAND = "command"
+
+    @property
+    def is_receiver(self) -> bool:
+        """Whether it takes the certificate whole, and nobody connects to it."""
+        return self in {Kind.FILES, Kind.COMMAND}
 
 
 class Retirement(StrEnum):
@@ -34,6 +45,47 @@ class HttpsWish:
     tls_versions: tuple[str, ...] | None = None
 
 
+MODE, KEY_MODE = 0o644, 0o600
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What is run, without a shell: its arguments, the program first, and the directory it runs
+    in. One that takes longer than `timeout` is ended.
+    """
+
+    arguments: tuple[str, ...]
+    directory: str
+    timeout: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class FileDelivery:
+    """Four PEM files in a directory, and what is run when they have changed.
+
+    `owner` and `group` are names or numbers; `None` is whoever runs certferry. `mode` is that of
+    everything but the key.
+    """
+
+    directory: str
+    owner: str | None = None
+    group: str | None = None
+    mode: int = MODE
+    key_mode: int = KEY_MODE
+    reload: Program | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CommandDelivery:
+    """A program that does something with the certificate; the label is its name in reports."""
+
+    label: str
+    program: Program
+
+
+Delivery = FileDelivery | CommandDelivery
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What another lineage wants to serve at the same target; `earlier` if declared before."""
@@ -47,6 +99,8 @@ class Claim:
 class DesiredDeployment:
     """Where a certificate is to be served. `domains=None` means every domain it covers, but for
     those that one of the `rivals` has the better claim to.
+
+    With a `delivery` it goes to a receiver, whose name is the only domain; see `delivered`.
     """
 
     target: str
@@ -55,6 +109,26 @@ class DesiredDeployment:
     https: HttpsWish = field(default_factory=HttpsWish)
     retire: Retirement = Retirement.SUPERSEDED
     rivals: tuple[Claim, ...] = ()
+    delivery: Delivery | None = None
+
+
+def delivered(delivery: Delivery) -> DesiredDeployment:
+    """Give the deployment to a receiver. There is nothing to retire there: a new certificate takes
+    the old one's place.
+    """
+    if isinstance(delivery, FileDelivery):
+        kind, name = Kind.FILES, delivery.directory
+    else:
+        kind, name = Kind.COMMAND, delivery.label
+    return DesiredDeployment(kind.value, (name,), kind, retire=Retirement.NEVER, delivery=delivery)
+
+
+@dataclass(frozen=True, slots=True)
+class PemFiles:
+    """Where another client keeps a certificate: the paths of its fullchain and its key."""
+
+    fullchain: str
+    privkey: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +136,15 @@ class DesiredCertificate:
     """One lineage as declared: its names, its key, who proves them, where it is served.
 
     `dns` is the account that writes the challenge records. The first name becomes the common name.
+
+    A certificate with `files` is made elsewhere and only ferried: it needs no `dns`, and its names
+    are those of `offered`, which is what the files hold once they have been read.
     """
 
     lineage: str
     names: tuple[str, ...]
-    dns: str
+    dns: str = ""
     key_type: KeyType = KeyType.EC256
     deployments: tuple[DesiredDeployment, ...] = ()
+    files: PemFiles | None = None
+    offered: Certificate | None = None

@@ -29,7 +29,20 @@ class Version:
     window: RenewalWindow | None = None
 
 
+_MARK = re.compile(rf"{MARK}-(?P<slug>[a-z0-9.-]*)-[0-9a-f]{{{_PREFIX}}}")
+
+
 def mark(lineage: str, fingerprint: str) -> str:
     """Give the label of an upload: who made it, for which lineage, which certificate."""
-    slug = re.sub(r"[^a-z0-9.]+", "-", lineage.lower()).strip("-.")[:_SLUG]
-    return f"{MARK}-{slug}-{fingerprint[:_PREFIX]}"
+    return f"{MARK}-{slug(lineage)}-{fingerprint[:_PREFIX]}"
+
+
+def slug(lineage: str) -> str:
+    """Give what stands for a lineage in its marks. Several may have the same."""
+    return re.sub(r"[^a-z0-9.]+", "-", lineage.lower()).strip("-.")[:_SLUG]
+
+
+def slug_of(label: str) -> str | None:
+    """Find a lineage's slug in a label, `None` when the label is no mark of ours."""
+    found = _MARK.fullmatch(label)
+    return None if found is None else found["slug"]

@@ -9,6 +9,8 @@ from enum import StrEnum
 
 from certferry.core.desired import Kind
 from certferry.core.lineage import Version
+from certferry.core.plan import Change
+from certferry.core.reasons import Reason
 from certferry.errors import CertferryError
 from certferry.text import Text
 
@@ -53,8 +55,18 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
+class Drift:
+    """What a receiver finds to be otherwise than it was delivered, or not done yet."""
+
+    reason: Reason
+    changes: tuple[Change, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ObservedDomain:
     """A domain at its target. `bound` is the remote id in force, `None` without HTTPS.
+
+    Of a receiver, `domain` is the name it is declared by, `bound` the fingerprint of what it holds.
 
     `problem` says why the target cannot serve it (state `UNAVAILABLE`) or what its last change
     failed of (state `FAILED`).
@@ -66,6 +78,7 @@ class ObservedDomain:
     bound: str | None = None
     https: HttpsSettings = field(default_factory=HttpsSettings)
     problem: CertferryError | None = None
+    drift: Drift | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +97,20 @@ class RemoteCertificate:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherCertificate:
+    """A certificate at a target that is not this lineage's, as the target lists it: another
+    lineage's, another tool's, or somebody's by hand. `label` may be empty, and no identity.
+
+    `in_use_until` is as for our own.
+    """
+
+    remote_id: str
+    label: str
+    not_after: datetime | None = None
+    in_use_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TargetRules:
     """What a target demands of a certificate it takes in."""
 
@@ -96,6 +123,10 @@ class ObservedTarget:
 
     `label` is the account's, filled in by whoever asked.
 
+    `others` is everything else in the account, where that was asked for; what somebody still looks
+    after has been taken out. `unsettled_since` tells since when another lineage's certificate is
+    on its way to the account: until it has arrived, what it replaces may still be served.
+
     `served` holds a domain's addresses only where the bound certificate is the current one:
     elsewhere there is nothing to verify yet.
     """
@@ -106,6 +137,8 @@ class ObservedTarget:
     remotes: tuple[RemoteCertificate, ...] = ()
     served: Mapping[str, tuple[Served, ...]] = field(default_factory=dict)
     failure: CertferryError | None = None
+    others: tuple[OtherCertificate, ...] = ()
+    unsettled_since: datetime | None = None
 
     def remote_of(self, fingerprint: str) -> RemoteCertificate | None:
         """Give the target's copy of a certificate."""

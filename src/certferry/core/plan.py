@@ -5,10 +5,11 @@ rollout, then what is retired once every domain has been seen.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from certferry.core.certificate import KeyType
-from certferry.core.desired import HttpsWish
+from certferry.core.desired import HttpsWish, Kind
 from certferry.core.reasons import Reason
 from certferry.errors import CertferryError
 from certferry.text import Text
@@ -20,6 +21,7 @@ class Action(StrEnum):
     """
 
     ISSUE = "issue"
+    ADOPT = "adopt"
     DEPLOY = "deploy"
     VERIFY = "verify"
     RETIRE = "retire"
@@ -38,7 +40,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """Order a certificate."""
+    """Order a certificate, or adopt one that was made elsewhere (`action`)."""
 
     names: tuple[str, ...]
     key_type: KeyType
@@ -55,6 +57,7 @@ class Deploy:
     https: HttpsWish
     reason: Reason
     changes: tuple[Change, ...] = ()
+    kind: Kind = Kind.AUTO
     action: Action = Action.DEPLOY
 
 
@@ -65,17 +68,23 @@ class Verify:
     target: str
     domain: str
     reason: Reason
+    kind: Kind = Kind.AUTO
     action: Action = Action.VERIFY
 
 
 @dataclass(frozen=True, slots=True)
 class Retire:
-    """Remove a remote certificate of ours that its successor has replaced."""
+    """Remove a remote certificate of ours that its successor has replaced, or `anybodys` that
+    nothing uses. `not_after` and `left` tell until when it is valid, where the target does.
+    """
 
     target: str
     remote_id: str
     label: str
     reason: Reason
+    not_after: datetime | None = None
+    left: timedelta | None = None
+    anybodys: bool = False
     action: Action = Action.RETIRE
 
 

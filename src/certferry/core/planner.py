@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from certferry.core import rules
+from certferry.core import rules, strangers
+from certferry.core.deliveries import plan_delivery
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Retirement
 from certferry.core.lineage import Version
 from certferry.core.observed import (
@@ -20,7 +21,17 @@ from certferry.core.observed import (
     RemoteCertificate,
     is_served,
 )
-from certferry.core.plan import Change, Deploy, Issue, Obstacle, Plan, Retire, Rollout, Verify
+from certferry.core.plan import (
+    Action,
+    Change,
+    Deploy,
+    Issue,
+    Obstacle,
+    Plan,
+    Retire,
+    Rollout,
+    Verify,
+)
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import TargetRejected
 from certferry.text import Text
@@ -52,7 +63,10 @@ def make_plan(
         names=desired.names,
         issue=issue,
         rollouts=tuple(rollout for part in parts for rollout in part.rollouts),
-        retirements=_retirements(desired, observed, now, issuing=issue is not None),
+        retirements=(
+            *_retirements(desired, observed, now, issuing=issue is not None),
+            *strangers.retirements(desired, observed, now),
+        ),
         unchanged=tuple(place for part in parts for place in part.unchanged),
         obstacles=tuple(obstacle for part in parts for obstacle in part.obstacles),
     )
@@ -63,10 +77,14 @@ def _issue(
 ) -> Issue | None:
     if issuing is Issuing.NEVER:
         return None
+    ferried = desired.files is not None
     reason = rules.first_violated(desired, observed, now)
-    if reason is None and issuing is Issuing.ALWAYS:
+    if reason is None and issuing is Issuing.ALWAYS and not ferried:
         reason = Reason(ReasonCode.REQUESTED, Text("a new certificate was asked for"))
-    return None if reason is None else Issue(desired.names, desired.key_type, reason)
+    if reason is None:
+        return None
+    action = Action.ADOPT if ferried else Action.ISSUE
+    return Issue(desired.names, desired.key_type, reason, action)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +119,10 @@ def _rollout(
     domain: ObservedDomain,
     coming: Version | None,
 ) -> Rollout:
+    if domain.kind.is_receiver:
+        return plan_delivery(deployment.target, target, domain, coming)
     deploy = _deploy(deployment, target, domain, coming)
-    verify = Verify(deployment.target, domain.domain, _not_seen(domain))
+    verify = Verify(deployment.target, domain.domain, _not_seen(domain), domain.kind)
     if deploy is not None:
         return Rollout(deployment.target, domain.domain, (deploy, verify))
     if coming is not None and _is_verified(target, domain, coming):
@@ -129,7 +149,7 @@ def _deploy(
         return None
     if reason.code is not ReasonCode.SETTINGS_DRIFTED:
         changes = (_certificate_change(target, domain, coming), *changes)
-    return Deploy(deployment.target, domain.domain, deployment.https, reason, changes)
+    return Deploy(deployment.target, domain.domain, deployment.https, reason, changes, domain.kind)
 
 
 def _reason_to_deploy(
@@ -235,7 +255,7 @@ def _retirements(
     kept = _kept_fingerprints(observed.versions, now, issuing=issuing)
     # By place, since one account may stand in several deployments.
     retired = {
-        (deployment.target, remote.remote_id): _retire(deployment, remote)
+        (deployment.target, remote.remote_id): _retire(deployment, remote, now)
         for deployment, target in zip(desired.deployments, observed.targets, strict=True)
         if deployment.retire is not Retirement.NEVER
         for remote in target.remotes
@@ -257,6 +277,12 @@ def _is_said_to_be_used(remote: RemoteCertificate, now: datetime) -> bool:
     return remote.in_use_until is not None and now < remote.in_use_until
 
 
-def _retire(deployment: DesiredDeployment, remote: RemoteCertificate) -> Retire:
-    reason = Reason(ReasonCode.SUPERSEDED, Text("superseded"))
-    return Retire(deployment.target, remote.remote_id, remote.label, reason)
+def _retire(deployment: DesiredDeployment, remote: RemoteCertificate, now: datetime) -> Retire:
+    return Retire(
+        deployment.target,
+        remote.remote_id,
+        remote.label,
+        Reason(ReasonCode.SUPERSEDED, Text("superseded")),
+        not_after=remote.not_after,
+        left=remote.not_after - now,
+    )

@@ -18,6 +18,7 @@ class ReasonCode(StrEnum):
     RENEWAL_DUE = "renewal_due"
     UPLOAD_DEADLINE_PASSED = "upload_deadline_passed"
     REQUESTED = "requested"
+    FILES_CHANGED = "files_changed"
     # why a domain is deployed to
     NEW_CERTIFICATE = "new_certificate"
     HTTPS_OFF = "https_off"
@@ -25,15 +26,23 @@ class ReasonCode(StrEnum):
     SERVES_FOREIGN = "serves_foreign"
     SETTINGS_DRIFTED = "settings_drifted"
     CHANGE_FAILED = "change_failed"
+    # why it is delivered to a receiver (or for one of those above)
+    NOT_DELIVERED = "not_delivered"
+    DELIVERED_PREVIOUS = "delivered_previous"
+    HOLDS_FOREIGN = "holds_foreign"
+    DELIVERY_DRIFTED = "delivery_drifted"
+    DELIVERY_UNFINISHED = "delivery_unfinished"
     # why it is looked at
     NOT_SEEN = "not_seen"
     # why a remote certificate goes
     SUPERSEDED = "superseded"
+    UNUSED = "unused"
     # why safety refuses
     NAME_NOT_COVERED = "name_not_covered"
     KEY_MISMATCH = "key_mismatch"
     CHAIN_INCOMPLETE = "chain_incomplete"
     TOO_LITTLE_LIFE = "too_little_life"
+    EXPIRED = "expired"
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,12 +25,14 @@ class Outcome(StrEnum):
 
 
 Place = tuple[Action, str | None, str | None]
-"""An action, its target, and the domain or remote label it is about."""
+"""An action, its target, and the domain, remote id or label it is about."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
-    """What became of one step. An issue has no target, a retirement a label and no domain."""
+    """What became of one step. An issue has no target, a retirement a label and no domain; where
+    several of one label may stand, it has a remote id as well.
+    """
 
     action: Action
     outcome: Outcome
@@ -41,11 +43,12 @@ class StepOutcome:
     error: CertferryError | None = None
     hint: Text | None = None
     waiting: Waiting | None = None
+    remote_id: str | None = None
 
     @property
     def place(self) -> Place:
         """What identifies the step within its lineage."""
-        return (self.action, self.target, self.domain or self.label)
+        return (self.action, self.target, self.domain or self.remote_id or self.label)
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,22 @@ def must_be_deployable(
     return None
 
 
+def must_be_what_is_offered(
+    desired: DesiredCertificate, observed: Observation, now: datetime
+) -> Reason | None:
+    """The certificate is the one that its files hold."""
+    del now
+    offered, current = desired.offered, observed.current
+    if offered is None or desired.files is None:
+        return None
+    if current is not None and current.certificate.fingerprint == offered.fingerprint:
+        return None
+    return Reason(
+        ReasonCode.FILES_CHANGED,
+        Text("{path} holds a certificate that is not known yet", path=desired.files.fullchain),
+    )
+
+
 def _is_missing(fingerprint: str, target: ObservedTarget) -> bool:
     return bool(target.domains) and target.remote_of(fingerprint) is None
 
@@ -118,9 +134,14 @@ RULES: tuple[Rule, ...] = (
 )
 
 
+RULES_FOR_FERRIED: tuple[Rule, ...] = (must_be_what_is_offered,)
+"""Whoever made a certificate elsewhere decides when it is renewed, and for which names."""
+
+
 def first_violated(
     desired: DesiredCertificate, observed: Observation, now: datetime
 ) -> Reason | None:
     """Give the first rule's reason to issue a certificate, or `None` when all are kept."""
-    found = (rule(desired, observed, now) for rule in RULES)
+    rules = RULES if desired.files is None else RULES_FOR_FERRIED
+    found = (rule(desired, observed, now) for rule in rules)
     return next((reason for reason in found if reason is not None), None)

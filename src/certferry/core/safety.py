@@ -37,8 +37,9 @@ def without_refused(
     allowed: list[Rollout] = []
     refusals: list[Refusal] = []
     for rollout in plan.rollouts:
-        target, _ = observed.locate(rollout.target, rollout.domain)
-        refusal = _refusal(rollout, desired, target, version, now)
+        target, domain = observed.locate(rollout.target, rollout.domain)
+        checks = CHECKS_FOR_RECEIVERS if domain.kind.is_receiver else CHECKS
+        refusal = _refusal(rollout, desired, target, version, now, checks)
         if refusal is None:
             allowed.append(rollout)
         else:
@@ -52,11 +53,12 @@ def _refusal(
     target: ObservedTarget,
     version: Version | None,
     now: datetime,
+    checks: tuple[_Check, ...],
 ) -> Refusal | None:
     if rollout.deploy is None:
         return None
     case = _Case(rollout.deploy, desired, target, version, now)
-    found = (check(case) for check in CHECKS)
+    found = (check(case) for check in checks)
     return next((refusal for refusal in found if refusal is not None), None)
 
 
@@ -137,9 +139,28 @@ def refuse_too_little_life(case: _Case) -> Refusal | None:
     return Refusal(case.step, reason, hint)
 
 
+def refuse_expired(case: _Case) -> Refusal | None:
+    """The certificate is valid still: what is there may be, even if nobody renews this one."""
+    if case.version is None or case.version.certificate.not_after > case.now:
+        return None
+    reason = Reason(
+        ReasonCode.EXPIRED,
+        Text("the certificate expired at {moment}", moment=case.version.certificate.not_after),
+    )
+    hint = Text("renew it where it is made; what is there stays as it is until then")
+    return Refusal(case.step, reason, hint)
+
+
 CHECKS: tuple[_Check, ...] = (
     refuse_uncovered_name,
     refuse_foreign_key,
     refuse_incomplete_chain,
     refuse_too_little_life,
 )
+
+CHECKS_FOR_RECEIVERS: tuple[_Check, ...] = (
+    refuse_foreign_key,
+    refuse_incomplete_chain,
+    refuse_expired,
+)
+"""What takes a certificate whole has no name that it must cover."""

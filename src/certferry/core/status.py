@@ -71,7 +71,7 @@ def status_of(desired: DesiredCertificate, observed: Observation, now: datetime)
         lineage=desired.lineage,
         names=desired.names,
         version=current,
-        renew_at=None if current is None else renew_at(current.certificate, current.window),
+        renew_at=None if desired.files else _renew_at(current),
         reason=rules.first_violated(desired, observed, now),
         domains=tuple(
             status
@@ -79,6 +79,10 @@ def status_of(desired: DesiredCertificate, observed: Observation, now: datetime)
             for status in _domains(deployment, target, current)
         ),
     )
+
+
+def _renew_at(current: Version | None) -> datetime | None:
+    return None if current is None else renew_at(current.certificate, current.window)
 
 
 def _domains(
@@ -106,7 +110,7 @@ def _domain(
     current: Version | None,
 ) -> DomainStatus:
     deadline = None
-    if current is not None:
+    if current is not None and not domain.kind.is_receiver:
         deadline = current.certificate.not_after - target.rules.min_remaining
     return DomainStatus(
         target=deployment.target,
@@ -116,8 +120,14 @@ def _domain(
         remote_id=domain.bound,
         upload_deadline=deadline,
         served=target.served.get(domain.domain, ()),
-        problem=None if domain.problem is None else domain.problem.message,
+        problem=_problem(domain),
     )
+
+
+def _problem(domain: ObservedDomain) -> Text | None:
+    if domain.problem is not None:
+        return domain.problem.message
+    return None if domain.drift is None else domain.drift.reason.message
 
 
 def _standing(
@@ -143,6 +153,8 @@ def _standing(
 def _standing_when_bound(
     deployment: DesiredDeployment, target: ObservedTarget, domain: ObservedDomain, current: Version
 ) -> Standing:
+    if domain.kind.is_receiver:
+        return Standing.VERIFIED if domain.drift is None else Standing.DRIFTED
     addresses = target.served.get(domain.domain, ())
     if setting_changes(deployment.https, domain.https):
         return Standing.DRIFTED

@@ -65,9 +65,15 @@ class ChallengeRecord:
     handle: str | None = None
 
 
+NOBODY = ""
+"""The lineage of an `Upload` that is not ours: all that is remembered of it is that it is used."""
+
+
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A copy of a certificate that we put at a target."""
+    """A copy of a certificate that we put at a target. `in_use_until` is until when it is left
+    alone, since the target said that something uses it.
+    """
 
     lineage: str
     target: str
@@ -195,6 +201,10 @@ class StateStore(Protocol):
 
     def rollouts(self, lineage: str) -> tuple[RolloutRecord, ...]:
         """How far each certificate of the lineage is with each domain."""
+        ...
+
+    def open_rollouts(self, target: str) -> tuple[RolloutRecord, ...]:
+        """Whatever is on its way to a target and has not been seen served, of every lineage."""
         ...
 
     def save_rollout(self, rollout: RolloutRecord) -> None:

@@ -16,7 +16,8 @@ class Look:
     """What to observe for one deployment of a lineage.
 
     `domains=None` means every domain that `names` cover. `known` are the lineage's certificates,
-    newest first: a copy at the target counts as ours only when it is one of these.
+    newest first: a copy at the target counts as ours only when it is one of these. With `others`
+    every other certificate of the account is wanted as well.
     """
 
     lineage: str
@@ -24,6 +25,7 @@ class Look:
     domains: tuple[str, ...] | None
     kind: Kind
     known: Sequence[Certificate]
+    others: bool = False
 
 
 class DeployTarget(Protocol):
@@ -53,10 +55,11 @@ class DeployTarget(Protocol):
         """
         ...
 
-    def retire(self, remote_id: str, label: str) -> bool:
-        """Remove a copy that is ours, and tell whether it was there.
+    def retire(self, remote_id: str, label: str, *, anybodys: bool = False) -> bool:
+        """Remove a copy that nothing uses, and tell whether it was there.
 
-        Must refuse what does not carry the label (`TargetRejected`) and what is bound
-        (`TargetInUse`). Raises `DeployError`.
+        Must refuse what does not carry the label and, unless `anybodys` is set, what carries no
+        mark of ours (`TargetRejected`); must always refuse what is bound (`TargetInUse`). Raises
+        `DeployError`.
         """
         ...

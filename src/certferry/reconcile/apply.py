@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import DesiredCertificate
 from certferry.core.lineage import Version, mark
 from certferry.core.observed import Observation, ObservedTarget
@@ -15,7 +16,8 @@ from certferry.core.report import HistoryEntry, Outcome, StepOutcome
 from certferry.core.waiting import wait_for
 from certferry.errors import CertferryError, Interrupted, LeaseLost, TargetBusy, TargetInUse
 from certferry.ports.issuer import IssueRequest
-from certferry.ports.state import Lease, RolloutRecord, Upload
+from certferry.ports.receiver import Receiver
+from certferry.ports.state import NOBODY, Lease, RolloutRecord, Upload
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.leases import TTL
 from certferry.text import Text
@@ -61,23 +63,27 @@ class Applier:
         return None
 
     def issue(self, step: Issue, lease: Lease) -> tuple[StepOutcome, Version | None]:
-        """Order a certificate and keep it at once, whatever happens next."""
-        doors, lineage = self._doors, self._desired.lineage
-        request = IssueRequest(lineage, step.names, step.key_type)
+        """Order or adopt a certificate, and keep it at once, whatever happens next."""
         try:
-            bundle = doors.issuer.issue(
-                request, doors.dns[self._desired.dns], lease, doors.progress
-            )
-            version = doors.state.save_version(lease, bundle, doors.now())
+            bundle = self._obtain(step, lease)
+            version = self._doors.state.save_version(lease, bundle, self._doors.now())
         except Interrupted:
             raise
         except CertferryError as error:
-            self.record("issue failed", problem=str(error.message))
-            return failed(StepOutcome(Action.ISSUE, Outcome.FAILED, error.message), error), None
+            self.record(f"{step.action} failed", problem=str(error.message))
+            return failed(StepOutcome(step.action, Outcome.FAILED, error.message), error), None
         certificate = version.certificate
-        self.record("issued", fingerprint=certificate.fingerprint, issuer=certificate.issuer)
+        event = "issued" if step.action is Action.ISSUE else "adopted"
+        self.record(event, fingerprint=certificate.fingerprint, issuer=certificate.issuer)
         detail = Text("valid until {moment}", moment=certificate.not_after)
-        return StepOutcome(Action.ISSUE, Outcome.DONE, detail), version
+        return StepOutcome(step.action, Outcome.DONE, detail), version
+
+    def _obtain(self, step: Issue, lease: Lease) -> CertificateBundle:
+        doors, desired = self._doors, self._desired
+        if desired.files is not None:
+            return doors.source.read(desired.files)
+        request = IssueRequest(desired.lineage, step.names, step.key_type)
+        return doors.issuer.issue(request, doors.dns[desired.dns], lease, doors.progress)
 
     # deploy
 
@@ -106,6 +112,33 @@ class Applier:
             return Deployed(failed(pending, error), accepted=False)
         self.record("deployed", domain=step.domain, remote_id=remote_id)
         return Deployed(self._wait(pending, _CARRYING_OUT, now, now), accepted=True)
+
+    def deliver(self, step: Deploy, version: Version, lease: Lease) -> StepOutcome:
+        """Hand the certificate to a receiver. It is at the end then, or it has failed."""
+        lineage, fingerprint = self._desired.lineage, version.certificate.fingerprint
+        pending = StepOutcome(
+            Action.DEPLOY, Outcome.DONE, Text("delivered"), step.target, step.domain
+        )
+        try:
+            bundle = self._doors.state.bundle(lineage, version.number)
+            self._set_out(step, version)
+            self._must_hold(lease)
+            self._receiver(step).deliver(lineage, bundle)
+        except (Interrupted, LeaseLost):
+            raise
+        except CertferryError as error:
+            self.record("deploy failed", domain=step.domain, problem=str(error.message))
+            return failed(pending, error)
+        self.record("deployed", domain=step.domain, fingerprint=fingerprint)
+        return pending
+
+    def _receiver(self, step: Deploy) -> Receiver:
+        return next(
+            self._doors.receiver(deployment.delivery)
+            for deployment in self._desired.deployments
+            if deployment.delivery is not None
+            and (deployment.target, deployment.domains) == (step.target, (step.domain,))
+        )
 
     def _bind(self, step: Deploy, observed: Observation, version: Version, lease: Lease) -> str:
         target, domain = observed.locate(step.target, step.domain)
@@ -190,8 +223,11 @@ class Applier:
         pending = StepOutcome(
             Action.RETIRE, Outcome.DONE, Text("removed"), step.target, label=step.label
         )
+        if step.anybodys:  # labels are given to ours alone: others' may be anything, and the same
+            pending = replace(pending, remote_id=step.remote_id)
+        door = self._doors.targets[step.target]
         try:
-            was_there = self._doors.targets[step.target].retire(step.remote_id, step.label)
+            was_there = door.retire(step.remote_id, step.label, anybodys=step.anybodys)
         except TargetInUse as error:
             self._keep(step, target)
             return replace(pending, outcome=Outcome.UNCHANGED, detail=error.message)
@@ -200,18 +236,18 @@ class Applier:
         except CertferryError as error:
             return failed(pending, error)
         self._doors.state.drop_upload(step.target, step.remote_id)
-        self.record("retired", target=step.target, remote_id=step.remote_id)
+        self.record("retired", target=step.target, remote_id=step.remote_id, label=step.label)
         return pending if was_there else replace(pending, detail=Text("it was gone already"))
 
     def _keep(self, step: Retire, target: ObservedTarget) -> None:
-        remote = next(r for r in target.remotes if r.remote_id == step.remote_id)
+        ours = next((r for r in target.remotes if r.remote_id == step.remote_id), None)
         self._doors.state.save_upload(
             Upload(
-                lineage=self._desired.lineage,
+                lineage=NOBODY if ours is None else self._desired.lineage,
                 target=step.target,
                 remote_id=step.remote_id,
                 label=step.label,
-                fingerprint=remote.fingerprint,
+                fingerprint="" if ours is None else ours.fingerprint,
                 uploaded_at=self._doors.now(),
                 in_use_until=self._doors.now() + IN_USE_PAUSE,
             )

@@ -7,25 +7,32 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from certferry.core.desired import Delivery
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer
 from certferry.ports.probe import Probe
 from certferry.ports.progress import Progress
+from certferry.ports.receiver import Receiver
+from certferry.ports.source import CertificateSource
 from certferry.ports.state import Lease, StateStore
 from certferry.ports.target import DeployTarget
 
 
 @dataclass(frozen=True, slots=True)
 class Doors:
-    """The ports, joined by the wiring. Providers and targets are found by their account's label.
+    """The ports, joined by the wiring. Providers and targets are found by their account's label,
+    receivers by what is to be delivered how.
 
     `lease` takes the lease of a lineage for a `with` block; `now` is the only clock; `who` goes
-    into the history; `verify_timeout` is how long a domain may take to serve what it is bound to.
+    into the history; `verify_timeout` is how long a domain may take to serve what it is bound to;
+    `declared` are the lineages of the whole configuration, whichever of them the run is for.
     """
 
     issuer: Issuer
+    source: CertificateSource
     dns: Mapping[str, DnsProvider]
     targets: Mapping[str, DeployTarget]
+    receiver: Callable[[Delivery], Receiver]
     probe: Probe
     state: StateStore
     lease: Callable[[str], AbstractContextManager[Lease]]
@@ -33,3 +40,4 @@ class Doors:
     progress: Progress
     who: str
     verify_timeout: timedelta = timedelta(hours=1)
+    declared: frozenset[str] = frozenset()

@@ -17,13 +17,15 @@ from certferry.core.planner import Issuing, make_plan
 from certferry.core.report import LineageReport, Outcome, StepOutcome
 from certferry.core.safety import without_refused
 from certferry.core.waiting import Waiting, wait_for
-from certferry.errors import CertferryError, Interrupted, LeaseHeld, LeaseLost
+from certferry.errors import CertferryError, Interrupted, LeaseHeld, LeaseLost, PlanRefused
 from certferry.ports.state import Lease
 from certferry.reconcile.apply import Applier, failed
 from certferry.reconcile.doors import Doors
+from certferry.reconcile.ferried import as_offered
 from certferry.reconcile.observe import observe
 from certferry.reconcile.outcomes import Outcomes
-from certferry.reconcile.rollouts import Rollouts, may_retire
+from certferry.reconcile.retirements import may_retire
+from certferry.reconcile.rollouts import Rollouts
 from certferry.text import Text
 
 _log = logging.getLogger(__name__)
@@ -74,6 +76,8 @@ class LineageRun:
             raise
         except (LeaseHeld, LeaseLost) as held:
             self._outcomes.trouble(self._held_up(held))
+        except PlanRefused as refused:
+            self._outcomes.trouble(_trouble(Outcome.REFUSED, refused))
         except CertferryError as error:
             self._outcomes.trouble(_trouble(Outcome.FAILED, error))
         except Exception:  # noqa: BLE001 - logged whole; see below
@@ -110,6 +114,7 @@ class LineageRun:
         self._sweep()
 
     def _observe(self) -> Observation:
+        self.desired = as_offered(self.desired, self._doors)
         observed = observe(self.desired, self._doors)
         if observed.current is not None:
             self._fingerprint = observed.current.certificate.fingerprint

@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from certferry.core.desired import DesiredCertificate, DesiredDeployment
-from certferry.core.lineage import Version
-from certferry.core.observed import Observation, ObservedTarget, Served
+from certferry.core.desired import DesiredCertificate, DesiredDeployment, Retirement
+from certferry.core.lineage import Version, mark
+from certferry.core.observed import (
+    DomainState,
+    Observation,
+    ObservedDomain,
+    ObservedTarget,
+    RemoteCertificate,
+    Served,
+)
 from certferry.core.ownership import owns
 from certferry.errors import DeployError
+from certferry.ports.receiver import Receiver
 from certferry.ports.target import Look
 from certferry.reconcile.doors import Doors
+from certferry.reconcile.ferried import offered_first
+from certferry.reconcile.others import without_claimed
 
 
 def observe(desired: DesiredCertificate, doors: Doors, *, every_edge: bool = False) -> Observation:
@@ -20,7 +30,7 @@ def observe(desired: DesiredCertificate, doors: Doors, *, every_edge: bool = Fal
     Edges are asked only where the target says that the current certificate is bound, unless
     `every_edge` is set: elsewhere there is nothing to verify yet.
     """
-    versions = doors.state.versions(desired.lineage)
+    versions = offered_first(doors.state.versions(desired.lineage), desired)
     targets = tuple(
         _observe_target(desired, deployment, versions, doors, every_edge=every_edge)
         for deployment in desired.deployments
@@ -36,15 +46,20 @@ def _observe_target(
     *,
     every_edge: bool,
 ) -> ObservedTarget:
+    if deployment.delivery is not None:
+        receiver = doors.receiver(deployment.delivery)
+        return _observe_receiver(receiver, desired.lineage, deployment, versions, doors)
     look = Look(
         lineage=desired.lineage,
         names=desired.names,
         domains=deployment.domains,
         kind=deployment.kind,
         known=[version.certificate for version in versions],
+        others=deployment.retire is Retirement.ALL_UNUSED,
     )
     try:
         found = doors.targets[deployment.target].observe(look)
+        found = without_claimed(found, desired.lineage, deployment.target, doors)
     except DeployError as error:
         return ObservedTarget(label=deployment.target, failure=error)
     ours = tuple(d for d in found.domains if owns(deployment, desired.names, d.domain))
@@ -79,3 +94,39 @@ def _look_at_edges(
         for domain in found.domains
         if every_edge or (current is not None and found.fingerprint_of(domain.bound) == current)
     }
+
+
+def _observe_receiver(
+    receiver: Receiver,
+    lineage: str,
+    deployment: DesiredDeployment,
+    versions: tuple[Version, ...],
+    doors: Doors,
+) -> ObservedTarget:
+    """Look at a receiver: what it holds counts as a copy when it is one of the lineage's."""
+    found = _look_at_receiver(receiver, lineage, deployment, doors)
+    held = [v.certificate for v in versions if v.certificate.fingerprint == found.bound]
+    remotes = tuple(
+        RemoteCertificate(
+            certificate.fingerprint,
+            mark(lineage, certificate.fingerprint),
+            certificate.fingerprint,
+            certificate.not_after,
+        )
+        for certificate in held
+    )
+    return ObservedTarget(label=deployment.target, domains=(found,), remotes=remotes)
+
+
+def _look_at_receiver(
+    receiver: Receiver, lineage: str, deployment: DesiredDeployment, doors: Doors
+) -> ObservedDomain:
+    (name,) = deployment.domains or ("",)
+    rollouts = doors.state.rollouts(lineage)
+    place = (deployment.target, name)
+    last = next((r for r in rollouts if (r.target, r.domain) == place), None)
+    delivered = last.fingerprint if last is not None and last.verified_at is not None else None
+    try:
+        return receiver.observe(delivered)
+    except DeployError as error:
+        return ObservedDomain(name, deployment.kind, DomainState.UNAVAILABLE, problem=error)

@@ -5,13 +5,16 @@ out the difference, and look again until it is served. Start reading here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from certferry.core.desired import DesiredCertificate
-from certferry.core.plan import Plan
+from certferry.core.plan import Obstacle, Plan
 from certferry.core.planner import Issuing
 from certferry.core.report import SyncReport
 from certferry.core.status import LineageStatus, status_of
+from certferry.errors import CertificateError, PlanRefused
 from certferry.reconcile.doors import Doors
+from certferry.reconcile.ferried import as_offered
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import observe
 from certferry.reconcile.schedule import WORKERS, Patience, Schedule
@@ -28,8 +31,14 @@ class Reconciler:
     def plan(self, wishes: Sequence[DesiredCertificate], *, renew: bool = False) -> list[Plan]:
         """Write down what `sync` would do. Changes nothing."""
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
-        now = self._doors.now()
-        return [plan_lineage(wish, observe(wish, self._doors), now, issuing) for wish in wishes]
+        return [self._plan(wish, issuing) for wish in wishes]
+
+    def _plan(self, wish: DesiredCertificate, issuing: Issuing) -> Plan:
+        try:
+            wish = as_offered(wish, self._doors)
+        except (CertificateError, PlanRefused) as error:
+            return Plan(wish.lineage, wish.names, obstacles=(Obstacle(wish.lineage, None, error),))
+        return plan_lineage(wish, observe(wish, self._doors), self._doors.now(), issuing)
 
     def sync(
         self,
@@ -46,7 +55,14 @@ class Reconciler:
 
     def status(self, wishes: Sequence[DesiredCertificate]) -> list[LineageStatus]:
         """Tell how each lineage and each of its domains stands. Changes nothing."""
-        now = self._doors.now()
-        return [
-            status_of(wish, observe(wish, self._doors, every_edge=True), now) for wish in wishes
-        ]
+        return [self._status(wish) for wish in wishes]
+
+    def _status(self, wish: DesiredCertificate) -> LineageStatus:
+        """Judge by what the files hold; when they cannot be read, by what was taken from them."""
+        try:
+            wish = as_offered(wish, self._doors)
+        except (CertificateError, PlanRefused):
+            versions = self._doors.state.versions(wish.lineage)
+            wish = replace(wish, names=versions[0].certificate.names if versions else ())
+        observed = observe(wish, self._doors, every_edge=True)
+        return status_of(wish, observed, self._doors.now())

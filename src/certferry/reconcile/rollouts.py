@@ -8,7 +8,7 @@ from datetime import datetime
 from certferry.core.lineage import Version
 from certferry.core.moves import Accepted, Move, next_move
 from certferry.core.observed import Observation
-from certferry.core.plan import Action, Deploy, Obstacle, Plan, Refusal, Retire, Rollout
+from certferry.core.plan import Action, Deploy, Obstacle, Plan, Refusal, Rollout
 from certferry.core.report import Outcome, Place, StepOutcome
 from certferry.core.waiting import Waiting, wait_for
 from certferry.errors import CertferryError
@@ -16,15 +16,11 @@ from certferry.ports.state import Lease, RolloutRecord
 from certferry.reconcile.apply import Applier, failed
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.outcomes import Outcomes
+from certferry.reconcile.retirements import Retirements
 from certferry.text import Text
 
 _SEEN = Text("served by every address that answers")
-
-
-def may_retire(step: Retire, plan: Plan) -> bool:
-    """Tell whether nothing at the step's target stands between it and its successor being seen."""
-    open_places = (*plan.rollouts, *plan.obstacles, *(refusal.step for refusal in plan.refusals))
-    return all(getattr(place, "target", None) != step.target for place in open_places)
+_HELD = Text("delivered, and as it was delivered")
 
 
 class Rollouts:
@@ -35,7 +31,9 @@ class Rollouts:
         self._doors = doors
         self._applier = applier
         self._outcomes = outcomes
+        self._retirements = Retirements(doors, applier, outcomes)
         self._accepted: dict[Place, Accepted] = {}
+        self._undelivered: dict[Place, CertferryError] = {}
         self._first_seen: dict[Place, datetime] = {}
 
     def follow(self, plan: Plan, observed: Observation, *, lease: Lease | None) -> None:
@@ -47,13 +45,14 @@ class Rollouts:
         for rollout in plan.rollouts:
             self._move_on(rollout, observed, lease=lease)
         self._settle(plan, observed)
-        for step in plan.retirements:
-            self._retire(step, plan, observed, lease=lease)
+        self._retirements.follow(plan, observed, lease=lease)
 
     def move(self, rollout: Rollout, observed: Observation) -> Move:
         """Choose what to do about a rollout now; changes nothing."""
         target, domain = observed.locate(rollout.target, rollout.domain)
         place = _place(rollout)
+        if place in self._undelivered:  # once in a run: whatever it does may cost something
+            return self._undelivered[place]
         fingerprint = _current_fingerprint(observed)
         return next_move(
             rollout,
@@ -103,10 +102,21 @@ class Rollouts:
     ) -> None:
         _, domain = observed.locate(rollout.target, rollout.domain)
         self._outcomes.forget((Action.VERIFY, rollout.target, rollout.domain))
+        if domain.kind.is_receiver:
+            self._deliver(rollout, step, version, lease)
+            return
         deployed = self._applier.deploy(step, observed, version, self._seen_since(rollout), lease)
         if deployed.accepted:
             self._accepted[_place(rollout)] = Accepted(domain.problem)
         self._outcomes.note(deployed.told)
+
+    def _deliver(self, rollout: Rollout, step: Deploy, version: Version, lease: Lease) -> None:
+        delivered = self._applier.deliver(step, version, lease)
+        self._outcomes.note(delivered)
+        if delivered.error is not None:
+            self._undelivered[_place(rollout)] = delivered.error
+            return
+        self._mark_verified(step.target, step.domain, version.certificate.fingerprint)
 
     def _begin_looking(self, rollout: Rollout, fingerprint: str) -> None:
         """Write down since when a certificate that is bound is not served."""
@@ -126,6 +136,9 @@ class Rollouts:
     def _settle(self, plan: Plan, observed: Observation) -> None:
         """Tell what is as declared, and write down when it was first seen so."""
         for target, domain in plan.unchanged:
+            if observed.locate(target, domain)[1].kind.is_receiver:
+                self._tell_held(target, domain)
+                continue
             self._outcomes.finish(Action.DEPLOY, target, domain, Text("bound"))
             if not self._outcomes.finish(Action.VERIFY, target, domain, _SEEN):
                 self._tell_seen(target, domain)
@@ -138,6 +151,12 @@ class Rollouts:
         deployed = self._outcomes.of((Action.DEPLOY, target, domain)) is not None
         outcome = Outcome.DONE if deployed else Outcome.UNCHANGED
         self._outcomes.note(StepOutcome(Action.VERIFY, outcome, _SEEN, target, domain))
+
+    def _tell_held(self, target: str, domain: str) -> None:
+        told = self._outcomes.of((Action.DEPLOY, target, domain))
+        if told is None or told.outcome is not Outcome.DONE:
+            outcome = StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, _HELD, target, domain)
+            self._outcomes.note(outcome)
 
     def _mark_verified(self, target: str, domain: str, fingerprint: str) -> None:
         record = self._applier.rollout(target, domain, fingerprint)
@@ -179,17 +198,6 @@ class Rollouts:
             return failed(step, error)
         later = wait_for(error.message, waiting.since, now, waiting.deadline)
         return replace(step, detail=error.message, hint=error.hint, waiting=later)
-
-    def _retire(
-        self, step: Retire, plan: Plan, observed: Observation, *, lease: Lease | None
-    ) -> None:
-        if lease is not None and may_retire(step, plan):
-            target = next(
-                target
-                for target in observed.targets
-                if any(remote.remote_id == step.remote_id for remote in target.remotes)
-            )
-            self._outcomes.note(self._applier.retire(step, target, lease))
 
 
 def _place(rollout: Rollout) -> Place:

@@ -211,13 +211,16 @@ class QiniuService:
         *,
         domain_type: DomainType = DomainType.SOURCE,
         https: str | None = None,
+        freeze_types: Sequence[str] = (),
         account: str | None = None,
     ) -> BucketDomain:
         """Put in a domain of a bucket; `https` is the id of a source domain's certificate."""
         uid = self.accounts.uid(account)
         with self._lock:
             bound = self.certificates.find(https, uid) if https else None
-            domain = BucketDomain(name, bucket, uid, domain_type, bound, self._clock())
+            domain = BucketDomain(
+                name, bucket, uid, domain_type, bound, self._clock(), tuple(freeze_types)
+            )
             self.kodo.add_domain(domain)
         return domain
 
@@ -230,6 +233,14 @@ class QiniuService:
         """The id of the certificate that a CDN domain is bound to."""
         certificate = self.domain(name).https.certificate
         return certificate.id if certificate else None
+
+    def bound_at_kodo(self, name: str) -> str | None:
+        """The id of the certificate that a source domain is bound to. Raises LookupError."""
+        with self._lock:
+            domain = self.kodo.find(name)
+        if domain is None:
+            raise LookupError(name)
+        return domain.certificate.id if domain.certificate else None
 
     def hold(self, name: str) -> None:
         """Keep a domain's change `processing`, the one under way or else the next."""

@@ -32,6 +32,8 @@ class Domains:
     the API has been seen to tolerate it (§5.4).
     `list_lag`, `read_lag`: how far the list, and a read of one domain, lag behind (§5.1).
     `absent_https`: how a domain without HTTPS shows it; all three have been seen (§5.2).
+    `tls_versions`: their form, in and out. The documents say string, the server wants an array
+    (§5.3); "untold" takes an array and never shows it.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Domains:
         self.refuse_repeated_sslize = refuse_repeated_sslize
         self.absent_https: Literal["empty", "null", "missing"] = "empty"
         self.list_lag = self.read_lag = timedelta(0)
+        self.tls_versions: Literal["array", "string", "untold"] = "array"
         self.pager = Pager()
         self._find_certificate = find_certificate
         self._domains: dict[str, Domain] = {}
@@ -162,7 +165,7 @@ class Domains:
     def _flags(self, domain: Domain, fields: Fields) -> HttpsConf:
         left_out = domain.https if self.omitted_flags == "kept" else HttpsConf()
         force, http2 = fields.boolean("forceHttps"), fields.boolean("http2Enable")
-        versions = fields.strings("tlsVersions")
+        versions = self._versions(fields)
         if not all(TLS_VERSION.fullmatch(version) for version in versions or ()):
             raise Refused(400000, "invalid tlsVersions")
         return HttpsConf(
@@ -170,6 +173,12 @@ class Domains:
             http2=left_out.http2 if http2 is None else http2,
             tls_versions=left_out.tls_versions if versions is None else versions,
         )
+
+    def _versions(self, fields: Fields) -> tuple[str, ...] | None:
+        if self.tls_versions != "string":
+            return fields.strings("tlsVersions")
+        written = fields.string("tlsVersions")
+        return tuple(written.split(",")) if written else None
 
     def _accept(self, domain: Domain, operation: str, conf: HttpsConf, now: datetime) -> Response:
         failure = self._failures.pop(domain.name, ("", False))
@@ -183,8 +192,16 @@ class Domains:
             domain = parent
         shown = HttpsConf() if domain.hides_https else domain.https
         if shown.is_on or self.absent_https == "empty":
-            return {"https": shown.to_wire()}
+            return {"https": self._conf_to_wire(shown)}
         return {"https": None} if self.absent_https == "null" else {}
+
+    def _conf_to_wire(self, conf: HttpsConf) -> dict[str, Any]:
+        wire = conf.to_wire()
+        versions = wire.pop("tlsVersions", None)
+        if versions is None or self.tls_versions == "untold":
+            return wire
+        joined = self.tls_versions == "string"
+        return wire | {"tlsVersions": ",".join(versions) if joined else versions}
 
     def _settled(self, now: datetime) -> list[Domain]:
         for domain in self._domains.values():

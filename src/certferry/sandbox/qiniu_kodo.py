@@ -27,7 +27,10 @@ class DomainType(IntEnum):
 
 @dataclass
 class BucketDomain:
-    """A domain of a bucket; only one that is a source domain has a certificate here."""
+    """A domain of a bucket; only one that is a source domain has a certificate here.
+
+    `freeze_types` are what the console knows: `ICP_EXPIRED`, `VIOLATION`.
+    """
 
     name: str
     bucket: str
@@ -35,6 +38,7 @@ class BucketDomain:
     domain_type: DomainType
     certificate: StoredCertificate | None
     created: datetime
+    freeze_types: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.applied = Timeline(self.certificate)
@@ -101,6 +105,8 @@ class Kodo:
     def bind(self, visit: Visit) -> Response:
         """`POST` or `PUT /cert/bind`."""
         domain, certificate = self._named(visit)
+        if domain.freeze_types:
+            raise Refused(None, "domain is frozen", status=HTTPStatus.BAD_REQUEST)
         if not covers(certificate.names, domain.name):
             raise Refused(None, "cert does not match the domain", status=HTTPStatus.BAD_REQUEST)
         domain.bind(certificate, visit.now)
@@ -164,7 +170,7 @@ def _v3_to_wire(domain: BucketDomain) -> dict[str, Any]:
         "ctime": int(domain.created.timestamp()),
         "utime": int(domain.created.timestamp()),
         "refresh": False,
-        "freeze_types": [],
+        "freeze_types": list(domain.freeze_types),
     }
 
 
@@ -174,5 +180,5 @@ def _source_to_wire(domain: BucketDomain) -> dict[str, Any]:
         "bucket": domain.bucket,
         "create_time": int(domain.created.timestamp()),
         "update_time": int(domain.created.timestamp()),
-        "freeze_types": [],
+        "freeze_types": list(domain.freeze_types),
     }

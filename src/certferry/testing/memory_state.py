@@ -241,6 +241,13 @@ class MemoryState:
             found = [r for r in self._memory.rollouts.values() if r.lineage == lineage]
         return tuple(sorted(found, key=lambda r: (r.target, r.domain)))
 
+    def open_rollouts(self, target: str) -> tuple[RolloutRecord, ...]:
+        """Whatever is on its way to a target, by lineage and domain."""
+        with self._memory.lock:
+            found = [r for r in self._memory.rollouts.values() if r.target == target]
+            under_way = [r for r in found if r.verified_at is None]
+            return tuple(sorted(under_way, key=lambda r: (r.lineage, r.domain)))
+
     def save_rollout(self, rollout: RolloutRecord) -> None:
         """Keep a rollout, by lineage, target and domain: a new certificate takes its place."""
         with self._memory.lock:

@@ -6,18 +6,18 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from certferry.core import identifiers
 from certferry.core.certificate import Certificate, CertificateBundle
 from certferry.core.desired import HttpsWish, Kind
-from certferry.core.lineage import mark
+from certferry.core.lineage import mark, slug_of
 from certferry.core.observed import (
     DomainState,
-    HttpsSettings,
     ObservedDomain,
     ObservedTarget,
+    OtherCertificate,
     RemoteCertificate,
     Served,
     TargetRules,
@@ -30,30 +30,11 @@ from certferry.errors import (
     TargetRejected,
 )
 from certferry.ports.target import Look
+from certferry.testing.memory_domain import Change, Domain, merged
 from certferry.text import Text
 
-
-@dataclass
-class _Change:
-    """A change under way: what will be bound when it is done, or the words it fails with."""
-
-    remote_id: str
-    https: HttpsSettings
-    done_at: datetime
-    failure: str | None = None
-
-
-@dataclass
-class _Domain:
-    state: DomainState = DomainState.READY
-    https: HttpsSettings = field(default_factory=HttpsSettings)
-    bindings: list[tuple[datetime, str]] = field(default_factory=list)
-    change: _Change | None = None
-    failure: str | None = None
-
-    @property
-    def bound(self) -> str | None:
-        return self.bindings[-1][1] if self.bindings else None
+FOREIGN = "by hand"
+"""The label of what somebody else bound to a domain."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +49,7 @@ class MemoryCdn:
     `processing` is how long a change takes, `lags` how much later each edge follows. `writes`
     counts accepted changes of domains, `uploads` and `removals` what their names say. `broken`
     lists every removal of a certificate that an edge still served: it must stay empty. While
-    `denies` is set, no call is let in.
+    `denies` is set, no call is let in. Settings named in `untold` are never reported.
     """
 
     def __init__(
@@ -83,7 +64,7 @@ class MemoryCdn:
         self._processing = processing
         self._lags = lags
         self._rules = rules or TargetRules(min_remaining=timedelta(days=30))
-        self._domains: dict[str, _Domain] = {}
+        self._domains: dict[str, Domain] = {}
         self._remotes: dict[str, _Remote] = {}
         self._ids: dict[str, list[str]] = {}
         self._ever: dict[str, Certificate] = {}
@@ -95,6 +76,7 @@ class MemoryCdn:
         self.removals = 0
         self.broken: list[str] = []
         self.denies = False
+        self.untold: frozenset[str] = frozenset()
 
     # the model world's levers
 
@@ -102,9 +84,9 @@ class MemoryCdn:
         self, name: str, *, foreign: bool = False, state: DomainState = DomainState.READY
     ) -> None:
         """Let a domain be there; `foreign` binds a certificate that is not ours."""
-        domain = _Domain(state=state)
+        domain = Domain(state=state)
         if foreign:
-            domain.bindings.append((self._now(), f"foreign-{next(self._numbers)}"))
+            domain.bindings.append((self._now(), self.put_foreign(name, FOREIGN)))
         self._domains[name] = domain
 
     def fail_next(self, name: str, words: str) -> None:
@@ -123,11 +105,29 @@ class MemoryCdn:
 
     def put(self, label: str, bundle: CertificateBundle) -> str:
         """Let a copy be there that somebody else uploaded, under any label."""
-        remote_id = f"remote-{next(self._numbers)}"
-        self._remotes[remote_id] = _Remote(label, bundle.certificate)
-        self._ids.setdefault(label, []).append(remote_id)
-        self._ever[remote_id] = bundle.certificate
-        return remote_id
+        return self._keep(f"remote-{next(self._numbers)}", label, bundle.certificate)
+
+    def put_foreign(self, name: str, label: str = "") -> str:
+        """Let a certificate be there that another tool uploaded, near its end; give its id."""
+        number = next(self._numbers)
+        return self._keep(f"foreign-{number}", label, self._foreign(name, number))
+
+    @property
+    def used(self) -> set[str]:
+        """The remote ids that a domain is bound to, or will be by a change under way."""
+        settled = map(self._settled, self._domains)
+        changes = (domain.change.remote_id for domain in settled if domain.change is not None)
+        return {*changes, *filter(None, (domain.bound for domain in self._domains.values()))}
+
+    @property
+    def ever_uploaded(self) -> set[str]:
+        """The fingerprints of everything that has ever been here."""
+        return {certificate.fingerprint for certificate in self._ever.values()}
+
+    @property
+    def remote_ids(self) -> set[str]:
+        """The remote ids of every uploaded certificate."""
+        return set(self._remotes)
 
     @property
     def remote_labels(self) -> list[str]:
@@ -146,16 +146,18 @@ class MemoryCdn:
         names = look.domains
         if names is None:
             names = tuple(n for n in self._domains if identifiers.covered_by(look.names, n))
+        remotes = tuple(
+            RemoteCertificate(remote_id, label, known.fingerprint, known.not_after)
+            for known in look.known
+            for label in (mark(look.lineage, known.fingerprint),)
+            for remote_id in self._ids.get(label, ())
+            if self._remotes[remote_id].certificate.fingerprint == known.fingerprint
+        )
         return ObservedTarget(
             rules=self._rules,
             domains=tuple(self._observe_domain(name) for name in names),
-            remotes=tuple(
-                RemoteCertificate(remote_id, label, known.fingerprint, known.not_after)
-                for known in look.known
-                for label in (mark(look.lineage, known.fingerprint),)
-                for remote_id in self._ids.get(label, ())
-                if self._remotes[remote_id].certificate.fingerprint == known.fingerprint
-            ),
+            remotes=remotes,
+            others=self._others(remotes) if look.others else (),
         )
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
@@ -186,11 +188,11 @@ class MemoryCdn:
             raise TargetRejected(Text("no such certificate"))
         if not remote.certificate.covers(domain):
             raise TargetRejected(Text("the certificate does not cover {domain}", domain=domain))
-        wanted = _merged(found.https, https)
+        wanted = merged(found.https, https)
         if found.bound == remote_id and found.https == wanted:
             return
         failures = self._failing.get(domain)
-        found.change = _Change(
+        found.change = Change(
             remote_id=remote_id,
             https=wanted,
             done_at=self._now() + self._processing,
@@ -199,13 +201,13 @@ class MemoryCdn:
         found.failure = None
         self.writes += 1
 
-    def retire(self, remote_id: str, label: str) -> bool:
+    def retire(self, remote_id: str, label: str, *, anybodys: bool = False) -> bool:
         """See `ports.target.DeployTarget.retire`."""
         self._must_be_let_in()
         remote = self._remotes.get(remote_id)
         if remote is None:
             return False
-        if remote.label != label:
+        if remote.label != label or not (anybodys or slug_of(label) is not None):
             raise TargetRejected(Text("{label} is not ours", label=label))
         if any(self._uses(name, remote_id) for name in self._domains):
             raise TargetInUse(Text("{label} is in use", label=label))
@@ -227,9 +229,36 @@ class MemoryCdn:
 
     # inside
 
+    def _keep(self, remote_id: str, label: str, certificate: Certificate) -> str:
+        self._remotes[remote_id] = _Remote(label, certificate)
+        self._ids.setdefault(label, []).append(remote_id)
+        self._ever[remote_id] = certificate
+        return remote_id
+
+    def _foreign(self, name: str, number: int) -> Certificate:
+        now = self._now()
+        return Certificate(
+            fingerprint=f"{number:064x}",
+            names=(name,),
+            common_name=name,
+            serial=f"{number:x}",
+            issuer="Yesterday's CA",
+            not_before=now - timedelta(days=81),
+            not_after=now + timedelta(days=9),
+            key_type="rsa2048",
+        )
+
     def _must_be_let_in(self) -> None:
         if self.denies:
             raise TargetAccessDenied(Text("the keys are not accepted"), hint=Text("check them"))
+
+    def _others(self, ours: tuple[RemoteCertificate, ...]) -> tuple[OtherCertificate, ...]:
+        ids = {remote.remote_id for remote in ours}
+        return tuple(
+            OtherCertificate(remote_id, remote.label, remote.certificate.not_after)
+            for remote_id, remote in self._remotes.items()
+            if remote_id not in ids
+        )
 
     def _observe_domain(self, name: str) -> ObservedDomain:
         if name not in self._domains:
@@ -244,9 +273,10 @@ class MemoryCdn:
             state, problem_of = DomainState.FAILED, DeployError(found.failure)
         elif state is DomainState.UNAVAILABLE:
             problem_of = _frozen(name)
-        return ObservedDomain(name, Kind.CDN, state, found.bound, found.https, problem_of)
+        https = replace(found.https, **dict.fromkeys(self.untold))
+        return ObservedDomain(name, Kind.CDN, state, found.bound, https, problem_of)
 
-    def _settled(self, name: str) -> _Domain:
+    def _settled(self, name: str) -> Domain:
         """Bring a domain up to the present moment."""
         domain = self._domains[name]
         change = domain.change
@@ -289,12 +319,3 @@ def _unknown(domain: str) -> TargetRejected:
 
 def _frozen(domain: str) -> TargetRejected:
     return TargetRejected(Text("{domain} is frozen", domain=domain), hint=Text("unfreeze it"))
-
-
-def _merged(found: HttpsSettings, wish: HttpsWish) -> HttpsSettings:
-    """Keep what is there unless the wish names it."""
-    return HttpsSettings(
-        found.force_https if wish.force_https is None else wish.force_https,
-        found.http2 if wish.http2 is None else wish.http2,
-        found.tls_versions if wish.tls_versions is None else wish.tls_versions,
-    )

@@ -335,7 +335,7 @@ def test_domains_of_buckets(place: Place, client: QiniuClient) -> None:
     assert ["pictures", "empty"] == client.list_buckets()
     found = client.list_bucket_domains("pictures")
     assert [True, False, True] == [domain.is_source for domain in found]
-    assert BucketDomain("src.example.com", 1) == found[0]
+    assert BucketDomain("src.example.com", "pictures", 1, ()) == found[0]
     assert [] == client.list_bucket_domains("empty")
     assert [] == client.list_bucket_domains("not&there=1")
 

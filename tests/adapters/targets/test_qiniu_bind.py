@@ -335,15 +335,7 @@ def test_a_domain_that_is_nowhere(place: Place, target: Qiniu, new: str) -> None
     assert [] == place.service.writes()
 
 
-def test_a_source_domain(place: Place, target: Qiniu, new: str) -> None:
-    """A bucket's source domain is called by its name."""
-    place.service.add_bucket_domain(WWW, "pictures")
-
-    with pytest.raises(TargetRejected, match="source domain of the Kodo bucket pictures"):
-        bind(target, new)
-
-
-@pytest.mark.parametrize("kind", [Kind.KODO, Kind.PILI])
+@pytest.mark.parametrize("kind", [Kind.PILI])
 def test_a_kind_that_is_not_deployed_to(kind: Kind, place: Place, target: Qiniu) -> None:
     """Said before anything is asked."""
     with pytest.raises(TargetRejected, match=kind.value):

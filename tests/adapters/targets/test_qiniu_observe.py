@@ -26,7 +26,6 @@ from certferry.core.secret import Secret
 from certferry.errors import TargetAccessDenied, TargetRejected, TargetUnavailable
 from certferry.ports.target import Look
 from certferry.sandbox.faults import Fault
-from certferry.sandbox.qiniu_kodo import DomainType
 from tests.adapters.qiniu_place import (
     SHORT,
     WWW,
@@ -156,7 +155,7 @@ def test_domains_that_are_named(place: Place, target: Qiniu) -> None:
     assert 0 == place.count("GET /domain")
 
 
-@pytest.mark.parametrize("kind", [Kind.KODO, Kind.PILI])
+@pytest.mark.parametrize("kind", [Kind.PILI])
 def test_a_kind_that_is_not_deployed_to(kind: Kind, target: Qiniu) -> None:
     """It says so before anything is asked."""
     with pytest.raises(TargetRejected, match=kind.value):
@@ -318,26 +317,14 @@ def test_a_domain_that_is_nowhere(place: Place, target: Qiniu) -> None:
     assert DomainState.READY is known.state
 
 
-@pytest.mark.parametrize("kind", [DomainType.SOURCE, DomainType.BOTH])
-def test_a_source_domain_of_kodo(kind: DomainType, place: Place, target: Qiniu) -> None:
-    """It is said to be one, and of which bucket; buckets are asked once for many domains."""
-    place.service.add_bucket("empty")
-    place.service.add_bucket_domain(WWW, "pictures", domain_type=kind)
-
-    found = [the_domain(target) for _ in range(3)]
-
-    assert {DomainState.UNAVAILABLE} == {domain.state for domain in found}
-    assert "www.example.com is a source domain of the Kodo bucket pictures, not a CDN domain" == (
-        str(found[0].problem)
-    )
-    assert 1 == place.count("GET /buckets")
-
-
 def test_buckets_that_may_not_be_seen(place: Place, target: Qiniu) -> None:
-    """Keys without a right to Kodo, or a silent uc host, cost the explanation and nothing else."""
+    """Keys without a right to Kodo leave in doubt what a domain is, and nothing else."""
     place.service.uc.faults.add(refusal(403, None, "no permission"), times=None)
 
-    assert "not a CDN domain of this account" in str(the_domain(target).problem)
+    problem = str(the_domain(target).problem)
+
+    assert "not a CDN domain of this account" in problem
+    assert "Kodo's domains cannot be seen with these keys" in problem
 
 
 @pytest.mark.parametrize("domains", [(), (WWW, IMG)])
@@ -618,7 +605,7 @@ def test_looking_changes_nothing(place: Place, target: Qiniu) -> None:
     place.service.add_domain(IMG, state="frozen")
     place.service.add_bucket_domain("src.example.com", "pictures")
 
-    target.observe(look())
+    target.observe(look(names=("*.example.com",)))
     target.observe(look(WWW, IMG, "src.example.com", "no.example.com"))
 
     assert [] == place.service.writes()

@@ -18,6 +18,7 @@ from josepy.jwk import JWKEC
 from certferry.adapters.acme.network import Network
 from certferry.adapters.acme.problems import Refused, not_acme
 from certferry.core.identifiers import WILDCARD
+from certferry.text import Text
 
 PENDING, READY, VALID, INVALID = "pending", "ready", "valid", "invalid"
 """States of orders and authorizations that decide what comes next (RFC 8555 §7.1.6)."""
@@ -199,7 +200,7 @@ def _order(url: str, response: requests.Response, document: Mapping[str, Any]) -
 
 def _location(response: requests.Response) -> str:
     if "Location" not in response.headers:
-        raise not_acme("it names no Location")
+        raise not_acme(Text("it names no Location"))
     return response.headers["Location"]
 
 

@@ -117,7 +117,7 @@ def refused_order(problem: messages.Error, retry: Retry | None = None) -> Issuan
     kind = _decisive(problem)
     error = _ERRORS.get(kind, OrderFailed)
     return error(
-        Text(_MESSAGES[error], problem=in_words(problem)),
+        _MESSAGES[error].filled(problem=in_words(problem)),
         hint=_first(advice.FOR_REQUESTS, problem),
         retry=Retry.LATER if retry is None and kind in _PASSING else retry,
     )
@@ -130,7 +130,7 @@ def refused_proofs(failed: Sequence[FailedProof]) -> AuthorizationFailed:
     return AuthorizationFailed(_joined(sentences), hint=next(filter(None, hints), None))
 
 
-def not_acme(what: str) -> CaUnavailable:
+def not_acme(what: str | Text) -> CaUnavailable:
     """Give the error for an answer that makes no sense."""
     return CaUnavailable(
         Text("the CA's answer is not understood: {what}", what=what),
@@ -173,11 +173,11 @@ def moment_of(retry_after: str | None, now: datetime) -> datetime | None:
         return None
 
 
-_MESSAGES: dict[type[IssuanceError], str] = {
-    AuthorizationFailed: "the CA does not accept the proof: {problem}",
-    CaUnavailable: "the CA could not do it: {problem}",
-    OrderFailed: "the CA refused: {problem}",
-    RateLimited: "the CA asks for patience: {problem}",
+_MESSAGES: dict[type[IssuanceError], Text] = {
+    AuthorizationFailed: Text("the CA does not accept the proof: {problem}"),
+    CaUnavailable: Text("the CA could not do it: {problem}"),
+    OrderFailed: Text("the CA refused: {problem}"),
+    RateLimited: Text("the CA asks for patience: {problem}"),
 }
 
 
@@ -197,7 +197,7 @@ def _refusal(refused: Refused, now: datetime) -> IssuanceError:
 def _said(
     error: type[IssuanceError], problem: messages.Error, retry: Retry | None
 ) -> IssuanceError:
-    message = Text(_MESSAGES[error], problem=in_words(problem))
+    message = _MESSAGES[error].filled(problem=in_words(problem))
     return error(message, hint=advice.FOR_ERRORS[error], retry=retry)
 
 

@@ -161,16 +161,18 @@ class Sightings:
         return Text(
             "{name} {seen}{missing}{unreachable}",
             name=one.name,
-            seen=_listed("was seen at {servers}", seen or [Text("none")]),
+            seen=_listed(Text("was seen at {servers}"), seen or [Text("none")]),
             missing=_listed(
-                "; missing at {servers}",
+                Text("; missing at {servers}"),
                 [
                     Text("{server} ({why})", server=server.host, why=why)
                     for server, (verdict, why) in verdicts.items()
                     if verdict is Verdict.MISSING
                 ],
             ),
-            unreachable=_listed("; not reachable from here: {servers}", self._unreachable(one)),
+            unreachable=_listed(
+                Text("; not reachable from here: {servers}"), self._unreachable(one)
+            ),
         )
 
     def _unreachable(self, one: Sought) -> list[Text]:
@@ -182,5 +184,5 @@ class Sightings:
         ]
 
 
-def _listed(template: str, servers: Sequence[object]) -> Text:
-    return Text(template, servers=servers) if servers else Text("")
+def _listed(sentence: Text, servers: Sequence[object]) -> Text:
+    return sentence.filled(servers=servers) if servers else Text("")

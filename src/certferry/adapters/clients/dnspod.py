@@ -17,6 +17,7 @@ from certferry.adapters.clients.dnspod_errors import (
     Reply,
     error_of,
 )
+from certferry.text import Text
 
 PAGE = 500  # items; the most that the international sibling gives at once (fact sheet §1.8)
 TTL = 600  # seconds; the free plans' minimum (fact sheet §1.5)
@@ -69,7 +70,7 @@ class DnspodClient:
         self._line = line
         self._minimum_ttls: dict[str, int] = {}
 
-    def zones(self, about: str) -> list[Zone]:
+    def zones(self, about: str | Text) -> list[Zone]:
         """List every domain of the account (Domain.List)."""
         return [
             Zone(
@@ -80,7 +81,7 @@ class DnspodClient:
             for item in self._pages(_DOMAINS, about, type="all")
         ]
 
-    def txt_records(self, zone_id: str, host: str, about: str) -> list[TxtRecord]:
+    def txt_records(self, zone_id: str, host: str, about: str | Text) -> list[TxtRecord]:
         """List the TXT records at exactly this host (Record.List).
 
         A new record may be missing here for about 30 seconds (fact sheet §1.7).
@@ -97,7 +98,7 @@ class DnspodClient:
             if item.get("type") == "TXT" and as_text(item.get("name")).lower() == host
         ]
 
-    def create_txt(self, zone_id: str, host: str, value: str, about: str) -> str | None:
+    def create_txt(self, zone_id: str, host: str, value: str, about: str | Text) -> str | None:
         """Write a TXT record and give its id, or `None` when the identical one is there already.
 
         A TTL that the domain's plan does not allow is raised to the plan's minimum once.
@@ -113,7 +114,7 @@ class DnspodClient:
         record = _settled(reply, about).body.get("record")
         return as_text(record.get("id")) or None if isinstance(record, dict) else None
 
-    def remove(self, zone_id: str, record_id: str, about: str) -> bool:
+    def remove(self, zone_id: str, record_id: str, about: str | Text) -> bool:
         """Remove a record by its id, and tell whether it was there (Record.Remove)."""
         reply = self._calls.write("Record.Remove", about, domain_id=zone_id, record_id=record_id)
         if reply.code == RECORD_GONE and not reply.is_denied:
@@ -121,7 +122,7 @@ class DnspodClient:
         _settled(reply, about)
         return True
 
-    def _create(self, zone_id: str, host: str, value: str, ttl: int, about: str) -> Reply:
+    def _create(self, zone_id: str, host: str, value: str, ttl: int, about: str | Text) -> Reply:
         return self._calls.write(
             "Record.Create",
             about,
@@ -133,7 +134,7 @@ class DnspodClient:
             ttl=ttl,
         )
 
-    def _minimum_ttl(self, zone_id: str, about: str) -> int:
+    def _minimum_ttl(self, zone_id: str, about: str | Text) -> int:
         """Learn the least TTL that the domain's plan allows (Domain.Purview); 0 if it says none."""
         reply = self._calls.read("Domain.Purview", about, domain_id=zone_id)
         for item in _items(_settled(reply, about), "purview"):
@@ -141,7 +142,7 @@ class DnspodClient:
                 self._minimum_ttls[zone_id] = max(TTL, _number(item.get("value")) or 0)
         return self._minimum_ttls.get(zone_id, 0)
 
-    def _pages(self, listing: _Listing, about: str, **params: str) -> list[dict[str, Any]]:
+    def _pages(self, listing: _Listing, about: str | Text, **params: str) -> list[dict[str, Any]]:
         """Read a list to its end, which is an empty page, the told total, or nothing new."""
         found: dict[str, dict[str, Any]] = {}
         while True:
@@ -158,7 +159,7 @@ class DnspodClient:
         return list(found.values())
 
 
-def _settled(reply: Reply, about: str) -> Reply:
+def _settled(reply: Reply, about: str | Text) -> Reply:
     if reply.code == DONE:
         return reply
     raise error_of(reply, about)

@@ -78,7 +78,7 @@ class DnspodCalls:
         self._turn = threading.Lock()
         self._denied: DnsError | None = None
 
-    def read(self, action: str, about: str, **params: str | int) -> Reply:
+    def read(self, action: str, about: str | Text, **params: str | int) -> Reply:
         """Ask until there is an answer, within reason."""
         for attempt in itertools.count():
             outcome = self._call(action, params, about, repeatable=True)
@@ -89,7 +89,7 @@ class DnspodCalls:
             raise _unavailable(outcome.problem, about)
         return outcome
 
-    def write(self, action: str, about: str, **params: str | int) -> Reply:
+    def write(self, action: str, about: str | Text, **params: str | int) -> Reply:
         """Ask once. Raises `OutcomeUnknown` when it may have been done or not."""
         outcome = self._call(action, params, about, repeatable=False)
         if isinstance(outcome, _Lost):
@@ -100,7 +100,9 @@ class DnspodCalls:
             raise OutcomeUnknown(error_of(outcome, about).message)
         return outcome
 
-    def _call(self, action: str, params: Params, about: str, *, repeatable: bool) -> Reply | _Lost:
+    def _call(
+        self, action: str, params: Params, about: str | Text, *, repeatable: bool
+    ) -> Reply | _Lost:
         """Make a call when it is our turn; after too many calls rest, and the others rest too."""
         rests = iter(RESTS)
         with self._our_turn():
@@ -113,7 +115,7 @@ class DnspodCalls:
                     raise self._too_many(outcome, about)
                 self._pause(rest)
 
-    def _too_many(self, reply: Reply, about: str) -> DnsError:
+    def _too_many(self, reply: Reply, about: str | Text) -> DnsError:
         error = error_of(reply, about)
         error.retry = Retry.at(self._now() + LONG_REST)
         return error
@@ -128,7 +130,7 @@ class DnspodCalls:
             self._turn.release()
 
     def _exchange(
-        self, action: str, params: Params, about: str, *, repeatable: bool
+        self, action: str, params: Params, about: str | Text, *, repeatable: bool
     ) -> Reply | _Lost:
         if self._denied is not None:
             raise DnsAccessDenied(
@@ -194,7 +196,7 @@ def as_text(value: object) -> str:
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
 
 
-def _unavailable(problem: Text, about: str) -> DnsUnavailable:
+def _unavailable(problem: Text, about: str | Text) -> DnsUnavailable:
     return DnsUnavailable(
         Text("{about}: {problem}", about=about, problem=problem),
         hint=Text("try again in some minutes, and check the way from this host to DNSPod"),

@@ -123,7 +123,7 @@ _PAUSES_IN_DOUBT = {UNKNOWN_ERROR: (1.0, 3.0), CLOSED: (10.0, 20.0)}
 _PAUSES_OF_STRANGE_CODE = (1.0,)
 
 
-def error_of(reply: Reply, about: str) -> DnsError:
+def error_of(reply: Reply, about: str | Text) -> DnsError:
     """Give the error that a status code stands for; `about` is the name that was worked on."""
     message = Text(
         "{about}: DNSPod answered {action} with code {code}: {words}",

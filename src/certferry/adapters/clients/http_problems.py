@@ -54,7 +54,7 @@ class _Rule:
     """What it means when one of these exceptions is among the causes."""
 
     exceptions: tuple[type[BaseException], ...]
-    sentence: str
+    sentence: Text
     maybe_done: bool = True
     passing: bool = True
     contact: Contact = Contact.WORDS
@@ -65,58 +65,61 @@ class _Rule:
 _RULES = (
     _Rule(
         (ssl.SSLCertVerificationError,),
-        "the certificate of {host} is not trusted: {reason}",
+        Text("the certificate of {host} is not trusted: {reason}"),
         maybe_done=False,
         passing=False,
         contact=Contact.NONE,
     ),
     _Rule(
         (requests.exceptions.ProxyError,),
-        "the proxy gave no way to {host}: {reason}",
+        Text("the proxy gave no way to {host}: {reason}"),
         contact=Contact.NONE,
     ),
-    _Rule((ssl.SSLError,), "no secure connection to {host}: {reason}", contact=Contact.NONE),
+    _Rule((ssl.SSLError,), Text("no secure connection to {host}: {reason}"), contact=Contact.NONE),
     _Rule(
         (urllib3.exceptions.NameResolutionError,),
-        "the name {host} is not found",
+        Text("the name {host} is not found"),
         maybe_done=False,
         contact=Contact.NONE,
     ),
     _Rule(
         (urllib3.exceptions.NewConnectionError,),
-        "no connection to {host}: {reason}",
+        Text("no connection to {host}: {reason}"),
         maybe_done=False,
         contact=Contact.NONE,
     ),
     _Rule(
         (urllib3.exceptions.ConnectTimeoutError,),
-        "{host} accepted no connection within {connect}",
+        Text("{host} accepted no connection within {connect}"),
         maybe_done=False,
         contact=Contact.NONE,
     ),
     _Rule(
         (urllib3.exceptions.ReadTimeoutError,),
-        "{host} did not answer within {read}",
+        Text("{host} did not answer within {read}"),
         contact=Contact.SILENCE,
     ),
     _Rule(
         (TooSlow,),
-        "the answer of {host} was not complete within {whole}",
+        Text("the answer of {host} was not complete within {whole}"),
         passing=False,
         contact=Contact.SILENCE,
     ),
-    _Rule((TooLong,), "the answer of {host} is longer than any should be", passing=False),
-    _Rule((requests.exceptions.ChunkedEncodingError,), "the answer of {host} ended early"),
-    _Rule((ConnectionError,), "{host} closed the connection without an answer"),
+    _Rule((TooLong,), Text("the answer of {host} is longer than any should be"), passing=False),
+    _Rule((requests.exceptions.ChunkedEncodingError,), Text("the answer of {host} ended early")),
+    _Rule((ConnectionError,), Text("{host} closed the connection without an answer")),
     _Rule(
         (http.client.HTTPException, requests.exceptions.ContentDecodingError),
-        "{host} answered with something that is not HTTP",
+        Text("{host} answered with something that is not HTTP"),
     ),
     _Rule(
-        (ValueError,), "the request to {host} cannot be written", maybe_done=False, passing=False
+        (ValueError,),
+        Text("the request to {host} cannot be written"),
+        maybe_done=False,
+        passing=False,
     ),
 )
-_ANYTHING_ELSE = _Rule((BaseException,), "no answer of {host}: {reason}")
+_ANYTHING_ELSE = _Rule((BaseException,), Text("no answer of {host}: {reason}"))
 
 
 def explain(exc: Exception, host: str, timeouts: Timeouts) -> Problem:
@@ -125,8 +128,7 @@ def explain(exc: Exception, host: str, timeouts: Timeouts) -> Problem:
     rule = next((r for r in _RULES if _any_of(causes, r.exceptions)), _ANYTHING_ELSE)
     unconnected = _any_of(causes, (urllib3.exceptions.NewConnectionError,))
     return Problem(
-        Text(
-            rule.sentence,
+        rule.sentence.filled(
             host=host,
             reason=_reason(causes),
             connect=timeouts.connect,

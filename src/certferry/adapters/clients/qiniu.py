@@ -1,7 +1,8 @@
 """Qiniu's API for certificates, CDN domains and bucket domains (Qiniu fact sheet §1 to §6).
 
 Certificates are asked for at the fusion host under QBox, domains at the api host under Qiniu,
-buckets at the uc host under Qiniu, as the documents of 2026 say.
+buckets at the uc host under Qiniu, as the documents of 2026 say. What binds a Kodo source domain
+is in no document, and lives at the api host (§6).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from certferry.adapters.clients.pacing import Pacer
 from certferry.adapters.clients.qiniu_errors import (
     IAM_PREFIX,
     Call,
+    QiniuFailure,
     explain_failure,
     explain_nonsense,
     explain_refusal,
@@ -32,6 +34,8 @@ from certferry.adapters.clients.qiniu_errors import (
     too_many,
 )
 from certferry.adapters.clients.qiniu_records import (
+    BindCertificate,
+    Binding,
     BucketDomain,
     CertificatePage,
     CertificateRecord,
@@ -100,6 +104,8 @@ class QiniuClient:
     ) -> None:
         self._now = now
         self._with_iam_key = keys.access_key.reveal().startswith(IAM_PREFIX)
+        self._let_in = False
+        self._tls_versions_joined = False
         rates: dict[str, float] = {}
         for url, rate in ((hosts.api, API_RATE), (hosts.fusion, FUSION_RATE), (hosts.uc, UC_RATE)):
             rates[url] = min(rate, rates.get(url, rate))
@@ -161,12 +167,11 @@ class QiniuClient:
     def httpsconf(self, name: str, conf: HttpsConf) -> None:
         """Change the certificate or the settings of a domain that has HTTPS (§5.3)."""
         what = Text("the change of {domain}", domain=name)
-        self._write(self._api, "PUT", f"/domain/{name}/httpsconf", what, conf)
+        self._configure(f"/domain/{name}/httpsconf", what, conf)
 
     def sslize(self, name: str, conf: HttpsConf) -> None:
         """Switch HTTPS on for a domain that has none (§5.4)."""
-        what = Text("HTTPS for {domain}", domain=name)
-        self._write(self._api, "PUT", f"/domain/{name}/sslize", what, conf)
+        self._configure(f"/domain/{name}/sslize", Text("HTTPS for {domain}", domain=name), conf)
 
     def list_buckets(self) -> list[str]:
         """Give the names of the account's Kodo buckets (§6)."""
@@ -181,8 +186,33 @@ class QiniuClient:
             return []
         return self._content(call, answer, list[BucketDomain])
 
-    def _read(self, service: _Service, path: str, what: Text, into: type[T]) -> T:
-        call, answer = self._exchange(service, Request("GET", path), what, repeatable=True)
+    def list_bindings(self) -> list[Binding]:
+        """Give the source domains that have a certificate, and which (§6)."""
+        what = Text("the certificates of source domains")
+        return self._read(self._api, "/cert/bindings", what, list[Binding], unlisted=True)
+
+    def bind_source(self, domain: str, cert_id: str) -> None:
+        """Bind a source domain to a certificate, whatever it is bound to (§6)."""
+        what = Text("the certificate of source domain {domain}", domain=domain)
+        body = BindCertificate(cert_id, domain)
+        self._write(self._api, "POST", "/cert/bind", what, body, unlisted=True)
+
+    def _configure(self, path: str, what: Text, conf: HttpsConf) -> None:
+        """Send TLS versions in the form that Qiniu wants, found out once for the account (§5.3)."""
+        joined = self._tls_versions_joined
+        try:
+            self._write(self._api, "PUT", path, what, _with_versions(conf, joined=joined))
+        except QiniuFailure as failure:
+            if conf.tls_versions is None or not _wants_another_form(failure):
+                raise
+            self._write(self._api, "PUT", path, what, _with_versions(conf, joined=not joined))
+            self._tls_versions_joined = not joined
+
+    def _read(
+        self, service: _Service, path: str, what: Text, into: type[T], *, unlisted: bool = False
+    ) -> T:
+        request = Request("GET", path)
+        call, answer = self._exchange(service, request, what, repeatable=True, unlisted=unlisted)
         return self._content(call, answer, into)
 
     def _write(
@@ -191,19 +221,28 @@ class QiniuClient:
         method: str,
         path: str,
         what: Text,
-        body: msgspec.Struct | None = None,
+        body: msgspec.Struct | dict[str, object] | None = None,
+        *,
+        unlisted: bool = False,
     ) -> tuple[Call, Answer]:
         request = Request(method, path)
         if body is not None:
             request = Request(method, path, JSON, msgspec.json.encode(body))
-        call, answer = self._exchange(service, request, what, repeatable=False)
+        call, answer = self._exchange(service, request, what, repeatable=False, unlisted=unlisted)
         self._must_be_success(call, answer)
         return call, answer
 
     def _exchange(
-        self, service: _Service, request: Request, what: Text, *, repeatable: bool
+        self,
+        service: _Service,
+        request: Request,
+        what: Text,
+        *,
+        repeatable: bool,
+        unlisted: bool = False,
     ) -> tuple[Call, Answer]:
-        call = Call(what, urlsplit(service.url).netloc, self._with_iam_key)
+        host = urlsplit(service.url).netloc
+        call = Call(what, host, self._with_iam_key, unlisted, let_in=self._let_in)
         whole = Request(request.method, service.url + request.url, request.headers, request.body)
         try:
             answer = service.http.exchange(lambda: service.sign(whole), repeatable=repeatable)
@@ -221,6 +260,20 @@ class QiniuClient:
     def _must_be_success(self, call: Call, answer: Answer) -> None:
         if not read_reply(answer).is_success:
             raise explain_refusal(call, answer, self._now())
+        self._let_in = True
+
+
+def _with_versions(conf: HttpsConf, *, joined: bool) -> dict[str, object]:
+    body: dict[str, object] = msgspec.to_builtins(conf)
+    if joined and conf.tls_versions is not None:
+        body["tlsVersions"] = ",".join(conf.tls_versions)
+    return body
+
+
+def _wants_another_form(failure: QiniuFailure) -> bool:
+    """Tell whether Qiniu's server could not decode the versions, as Go says it of a field."""
+    words = failure.words.lower()
+    return "unmarshal" in words and "tlsversions" in words
 
 
 def _paging(marker: str, limit: int) -> str:

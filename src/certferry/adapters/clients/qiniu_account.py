@@ -9,21 +9,34 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from certferry.adapters.clients.qiniu import QiniuClient
+from certferry.adapters.clients.qiniu_domains import name_here
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
-from certferry.adapters.clients.qiniu_records import CertificateRecord, DomainItem
+from certferry.adapters.clients.qiniu_records import BucketDomain, CertificateRecord, DomainItem
+from certferry.errors import TargetAccessDenied
 
 log = logging.getLogger(__name__)
 
 LIST_AGE = 5.0  # seconds that a list is good for
 OWN_WRITES_AGE = 60.0  # seconds until any list shows what we wrote
-SOURCES_AGE = 300.0  # seconds; asked for only to explain a mistake, at one request per bucket
+SOURCES_AGE = 300.0  # seconds; one request per bucket, and buckets change their domains seldom
 
 T = TypeVar("T")
 Clock = Callable[[], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The Kodo source domains of an account, by certferry's spelling of their names. `failure` says
+    why there may be more: some buckets, or all, could not be looked at.
+    """
+
+    domains: Mapping[str, BucketDomain]
+    failure: QiniuFailure | None = None
 
 
 class Remembered(Generic[T]):
@@ -44,6 +57,11 @@ class Remembered(Generic[T]):
                 self._found = (asked, self._fetch())
             return self._found[1]
 
+    def forget(self) -> None:
+        """Let whoever comes next fetch it."""
+        with self._lock:
+            self._found = None
+
 
 class QiniuAccount:
     """The lists of one account. `clock` counts seconds and never goes back."""
@@ -54,6 +72,8 @@ class QiniuAccount:
         self._certificates = Remembered(self._list_certificates, LIST_AGE, clock)
         self._domains = Remembered(client.list_domains, LIST_AGE, clock)
         self._sources = Remembered(self._list_sources, SOURCES_AGE, clock)
+        self._bindings = Remembered(self._list_bindings, LIST_AGE, clock)
+        self._seen_sources: dict[str, BucketDomain] = {}
         self._lock = threading.Lock()
         # An id → what became of it by our hand (None: removed), and when.
         self._own: dict[str, tuple[float, CertificateRecord | None]] = {}
@@ -85,9 +105,17 @@ class QiniuAccount:
         """Give the CDN and DCDN domains. Raises `QiniuFailure`."""
         return self._domains.get()
 
-    def bucket_of(self, domain: str) -> str | None:
-        """Give the Kodo bucket that a source domain belongs to, `None` where none is known."""
-        return self._sources.get().get(domain)
+    def sources(self) -> Sources:
+        """Give the Kodo source domains, as far as the keys may see them."""
+        return self._sources.get()
+
+    def bindings(self, *, anew: bool = False) -> dict[str, str]:
+        """Give the certificate of each source domain that has one. Raises `QiniuFailure`."""
+        return self._bindings.get(anew=anew)
+
+    def forget_bindings(self) -> None:
+        """Have the next look read what Qiniu made of a change."""
+        self._bindings.forget()
 
     def _note(self, cert_id: str, record: CertificateRecord | None) -> None:
         with self._lock:
@@ -102,13 +130,30 @@ class QiniuAccount:
     def _list_certificates(self) -> dict[str, CertificateRecord]:
         return {record.certid: record for record in self._client.list_certificates()}
 
-    def _list_sources(self) -> dict[str, str]:
-        """Find source domains as far as the keys may see them: they only make a message better."""
-        sources: dict[str, str] = {}
+    def _list_bindings(self) -> dict[str, str]:
+        return {name_here(one.domain): one.certid for one in self._client.list_bindings()}
+
+    def _list_sources(self) -> Sources:
+        """A bucket that may not be seen hides its own domains only: a sub-account's rights may
+        end at a bucket. Whatever else fails would fail for the next bucket as well.
+        """
+        found: dict[str, BucketDomain] = {}
+        failure: QiniuFailure | None = None
+        earlier, self._seen_sources = self._seen_sources, found
         try:
             for bucket in self._client.list_buckets():
-                domains = self._client.list_bucket_domains(bucket)
-                sources |= {domain.domain: bucket for domain in domains if domain.is_source}
-        except QiniuFailure as failure:
-            log.debug("source domains cannot be listed: %s", failure)
-        return sources
+                try:
+                    domains = self._client.list_bucket_domains(bucket)
+                except QiniuFailure as denied:
+                    if not isinstance(denied.error, TargetAccessDenied):
+                        raise
+                    failure = denied
+                else:
+                    found |= {name_here(d.domain): d for d in domains if d.is_source}
+        except QiniuFailure as stopped:
+            failure = stopped
+            # A domain that is waited for must not vanish because Kodo is silent for a moment.
+            found |= {name: d for name, d in earlier.items() if name not in found}
+        if failure is not None:
+            log.info("Kodo's source domains cannot all be listed: %s", failure)
+        return Sources(found, failure)

@@ -57,6 +57,13 @@ def observe(domain: str, record: DomainRecord) -> ObservedDomain:
     )
 
 
+def unavailable(domain: str, kind: Kind, error: DeployError) -> ObservedDomain:
+    """Report a domain that was refused; raise what would befall every other domain as well."""
+    if not isinstance(error, TargetRejected):
+        raise error
+    return ObservedDomain(domain, kind, DomainState.UNAVAILABLE, problem=error)
+
+
 def why_unusable(domain: str, record: DomainRecord) -> DeployError | None:
     """Say why a domain cannot be changed whatever one waits for, `None` when it can."""
     if record.type == "pan":

@@ -22,7 +22,7 @@ from certferry.adapters.clients.http import (
     seconds_asked_for,
 )
 from certferry.adapters.clients.http_problems import Contact
-from certferry.adapters.clients.qiniu_codes import MEANINGS, Meaning
+from certferry.adapters.clients.qiniu_codes import MEANINGS, WRONG_DOMAIN_TYPE, Meaning
 from certferry.adapters.clients.qiniu_records import decode
 from certferry.core.secret import MASK
 from certferry.errors import (
@@ -43,8 +43,8 @@ IAM_PREFIX = "IAM-"  # keys of sub-accounts (§2.4)
 
 class QiniuFailure(Exception):
     """A call that did not succeed. `error` is for the door, `code` for whoever can do something
-    about it on this side; `maybe_done`: Qiniu may have carried it out all the same; `contact`:
-    how far it went when no answer came.
+    about it on this side, `words` where Qiniu gives no code to tell by; `maybe_done`: Qiniu may
+    have carried it out all the same; `contact`: how far it went when no answer came.
     """
 
     def __init__(
@@ -52,6 +52,7 @@ class QiniuFailure(Exception):
         error: DeployError,
         *,
         code: int | None = None,
+        words: str = "",
         maybe_done: bool = False,
         contact: Contact | None = None,
         limited: bool = False,
@@ -59,6 +60,7 @@ class QiniuFailure(Exception):
         super().__init__(str(error))
         self.error = error
         self.code = code
+        self.words = words
         self.maybe_done = maybe_done
         self._contact = contact
         self._limited = limited
@@ -77,11 +79,16 @@ class QiniuFailure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What was asked for, in words, of which host, with what kind of key: for the sentences."""
+    """What was asked for, in words, of which host, with what kind of key: for the sentences.
+
+    `unlisted` is a call that is in no document; `let_in`: Qiniu has accepted the same key before.
+    """
 
     what: Text
     host: str
     with_iam_key: bool = False
+    unlisted: bool = False
+    let_in: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +123,14 @@ _CHECK_KEYS = Text(
 _CHECK_IAM_KEYS = Text(
     "the access key is a sub-account's (it begins with IAM-): allow that one CDN, SSL certificates"
     " and Kodo in Qiniu's console, or use a pair of the main account"
+)
+_MAIN_KEYS = Text(
+    "Qiniu's call for the certificates of Kodo source domains takes the keys of the main account"
+    " only, while sub-accounts' (IAM) keys work for everything else: use a pair of the main account"
+)
+_NOT_A_SOURCE = Text(
+    'it is a CDN domain: set kind = "cdn" for it, or leave `kind` out, and it is found as what it'
+    " is"
 )
 
 
@@ -160,6 +175,8 @@ def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
     """Say what an answer means that is not a success."""
     reply = read_reply(answer)
     meaning = MEANINGS.get(reply.code or reply.status)
+    if _is_wrong_domain_type(reply):
+        return QiniuFailure(_refused(call, reply, _NOT_A_SOURCE), code=WRONG_DOMAIN_TYPE)
     if meaning is not None:
         return QiniuFailure(_as_meant(call, reply, meaning), code=reply.code or reply.status)
     if too_many(answer):
@@ -168,8 +185,13 @@ def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
     if reply.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return QiniuFailure(_denied(call, reply), code=reply.code)
     if is_server_error(answer):
-        return QiniuFailure(_broken(call, reply), code=reply.code, maybe_done=True)
-    return QiniuFailure(_refused(call, reply), code=reply.code)
+        error = _broken(call, reply)
+        return QiniuFailure(error, code=reply.code, words=reply.words, maybe_done=True)
+    return QiniuFailure(_refused(call, reply), code=reply.code, words=reply.words)
+
+
+def _is_wrong_domain_type(reply: Reply) -> bool:
+    return reply.status == HTTPStatus.FORBIDDEN and "domaintype" in reply.words.lower()
 
 
 def _as_meant(call: Call, reply: Reply, meaning: Meaning) -> DeployError:
@@ -206,8 +228,14 @@ def _denied(call: Call, reply: Reply) -> DeployError:
             what=call.what,
             answer=_in_its_own_words(reply),
         ),
-        hint=_with_request_id(_CHECK_IAM_KEYS if call.with_iam_key else _CHECK_KEYS, reply),
+        hint=_with_request_id(_advice_on_keys(call), reply),
     )
+
+
+def _advice_on_keys(call: Call) -> Text:
+    if call.unlisted and (call.let_in or call.with_iam_key):
+        return _MAIN_KEYS
+    return _CHECK_IAM_KEYS if call.with_iam_key else _CHECK_KEYS
 
 
 def _broken(call: Call, reply: Reply) -> DeployError:
@@ -219,10 +247,10 @@ def _broken(call: Call, reply: Reply) -> DeployError:
     )
 
 
-def _refused(call: Call, reply: Reply) -> DeployError:
+def _refused(call: Call, reply: Reply, advice: Text | None = None) -> DeployError:
     return TargetRejected(
         Text("Qiniu refused {what} ({answer})", what=call.what, answer=_in_its_own_words(reply)),
-        hint=_with_request_id(None, reply),
+        hint=_with_request_id(advice, reply),
     )
 
 

@@ -143,12 +143,32 @@ class Upload(msgspec.Struct, frozen=True):
 
 
 class BucketDomain(msgspec.Struct, frozen=True):
-    """A domain of a Kodo bucket; `domaintype` 0 is a CDN domain, 1 a source domain, 2 both (§6)."""
+    """A domain of a Kodo bucket (`tbl`); `domaintype` 0 is a CDN domain, 1 a source domain, 2 both
+    (§6).
+    """
 
     domain: str
+    tbl: str | None = None
     domaintype: int | None = None
+    freeze_types: tuple[str, ...] | None = None
 
     @property
     def is_source(self) -> bool:
         """Whether Kodo itself serves it."""
         return self.domaintype in {1, 2}
+
+
+class Binding(msgspec.Struct, frozen=True):
+    """A source domain and the certificate that it is bound to. The id is spelled as in the list of
+    certificates.
+    """
+
+    domain: str
+    certid: str
+
+
+class BindCertificate(msgspec.Struct, frozen=True):
+    """The body of `/cert/bind`."""
+
+    certid: str
+    domain: str

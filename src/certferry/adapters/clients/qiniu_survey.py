@@ -1,109 +1,96 @@
-"""Looking at an account's CDN domains, one by one: what befalls one of them hides no other.
-
-Only what would befall the next one as well ends the look: refused keys, a rate limit, no
-connection, and silence twice in a row, since each takes minutes.
-"""
+"""Everything that a Qiniu account serves, whoever's certificates it is served with."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 
 from certferry.adapters.clients.qiniu import QiniuClient
-from certferry.adapters.clients.qiniu_account import QiniuAccount
+from certferry.adapters.clients.qiniu_account import QiniuAccount, Sources
 from certferry.adapters.clients.qiniu_codes import NO_SUCH_DOMAIN
 from certferry.adapters.clients.qiniu_domains import (
     NOT_SERVED_BY_ITSELF,
-    SWITCHED_OFF,
-    name_at_qiniu,
     name_here,
-    observe,
+    why_unusable,
 )
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
-from certferry.adapters.clients.qiniu_records import DomainRecord
+from certferry.adapters.clients.qiniu_records import CertificateRecord, DomainItem
+from certferry.adapters.clients.qiniu_sources import why_frozen
 from certferry.core.desired import Kind
-from certferry.core.identifiers import covered_by
-from certferry.core.observed import DomainState, ObservedDomain
-from certferry.errors import DeployError, TargetRejected
-from certferry.text import Text
+from certferry.core.survey import FoundDomain, Survey
+from certferry.errors import TargetRejected
 
-log = logging.getLogger(__name__)
-
-Found = DomainRecord | QiniuFailure
+Certificates = Mapping[str, CertificateRecord]
 
 
-class Survey:
-    """The domains of one account as they are now. Raises `QiniuFailure`."""
+class Surveyor:
+    """Lists the domains of an account. Raises `QiniuFailure`."""
 
     def __init__(self, client: QiniuClient, account: QiniuAccount) -> None:
         self._client = client
         self._account = account
 
-    def covered(self, names: tuple[str, ...]) -> Iterator[ObservedDomain]:
-        """Look at every domain that the names cover and that may be served.
-
-        Nobody named these, so one that is switched off at Qiniu, or that has just been removed,
-        is nobody's trouble and left out.
-        """
-        listed = {
-            name_here(item.name): item.name
+    def survey(self) -> Survey:
+        """Read every domain, and the certificates' dates."""
+        certificates = self._account.certificates()
+        sources, failure = self._sources(certificates)
+        found = {domain.domain: domain for domain in sources}
+        # What both halves of Qiniu know is a CDN domain (Qiniu fact sheet §6).
+        found |= {
+            domain.domain: domain
             for item in self._account.domains()
-            if item.type not in NOT_SERVED_BY_ITSELF and covered_by(names, name_here(item.name))
+            if (domain := self._cdn(item, certificates)) is not None
         }
-        for domain, found in _each(listed, lambda name: self._client.read_domain(listed[name])):
-            if isinstance(found, DomainRecord) and found.operating_state in SWITCHED_OFF:
-                log.info("%s is left out: it is %s at Qiniu", domain, found.operating_state)
-            elif isinstance(found, DomainRecord) or found.code not in NO_SUCH_DOMAIN:
-                yield _told(domain, found)
+        return Survey(tuple(found.values()), None if failure is None else failure.error)
 
-    def named(self, domains: tuple[str, ...]) -> Iterator[ObservedDomain]:
-        """Look at these domains."""
-        for domain, found in _each(domains, self.read):
-            yield _told(domain, found)
-
-    def read(self, domain: str) -> DomainRecord:
-        """Read a domain; one that is not a CDN domain is said to be what it is."""
-        name = name_at_qiniu(domain)
+    def _cdn(self, item: DomainItem, certificates: Certificates) -> FoundDomain | None:
+        name = name_here(item.name)
+        by_itself = item.type not in NOT_SERVED_BY_ITSELF
         try:
-            return self._client.read_domain(name)
+            record = self._client.read_domain(item.name)
         except QiniuFailure as failure:
-            bucket = self._account.bucket_of(name) if failure.code in NO_SUCH_DOMAIN else None
-            if bucket is None:
+            if failure.code in NO_SUCH_DOMAIN:  # removed a moment ago
+                return None
+            if not isinstance(failure.error, TargetRejected):
                 raise
-            raise QiniuFailure(_is_source(domain, bucket), code=failure.code) from None
+            problem = failure.error.message
+            return FoundDomain(name, Kind.CDN, problem=problem, by_itself=by_itself)
+        unusable = why_unusable(name, record)
+        return FoundDomain(
+            domain=name,
+            kind=Kind.CDN,
+            has_https=record.bound is not None,
+            not_after=_not_after(record.bound, certificates),
+            problem=None if unusable is None else unusable.message,
+            by_itself=by_itself,
+        )
 
-
-def _each(
-    domains: Iterable[str], read: Callable[[str], DomainRecord]
-) -> Iterator[tuple[str, Found]]:
-    """Read one after the other, and give what failed in its place."""
-    was_silent = False
-    for domain in domains:
-        found: Found
+    def _sources(self, certificates: Certificates) -> tuple[list[FoundDomain], QiniuFailure | None]:
+        """Read the source domains, as far as the keys may see them."""
+        sources = self._account.sources()
         try:
-            found = read(domain)
+            bindings = self._account.bindings() if sources.domains else {}
         except QiniuFailure as failure:
-            if failure.is_common or (was_silent and failure.silent):
-                raise
-            found = failure
-        was_silent = isinstance(found, QiniuFailure) and found.silent
-        yield domain, found
+            return [], failure
+        return list(_found(sources, bindings, certificates)), sources.failure
 
 
-def _told(domain: str, found: Found) -> ObservedDomain:
-    if isinstance(found, DomainRecord):
-        return observe(domain, found)
-    return ObservedDomain(domain, Kind.CDN, DomainState.UNAVAILABLE, problem=found.error)
+def _found(
+    sources: Sources, bindings: Mapping[str, str], certificates: Certificates
+) -> Iterator[FoundDomain]:
+    for name, source in sources.domains.items():
+        frozen = why_frozen(name, source)
+        yield FoundDomain(
+            domain=name,
+            kind=Kind.KODO,
+            has_https=name in bindings,
+            not_after=_not_after(bindings.get(name), certificates),
+            problem=None if frozen is None else frozen.message,
+        )
 
 
-def _is_source(domain: str, bucket: str) -> DeployError:
-    return TargetRejected(
-        Text(
-            "{domain} is a source domain of the Kodo bucket {bucket}, not a CDN domain",
-            domain=domain,
-            bucket=bucket,
-        ),
-        hint=Text(
-            "add it in Qiniu's console as a CDN domain, or bind the certificate there under Kodo"
-        ),
-    )
+def _not_after(certificate_id: str | None, certificates: Certificates) -> datetime | None:
+    record = certificates.get(certificate_id or "")
+    if record is None or not record.not_after:
+        return None
+    return datetime.fromtimestamp(record.not_after, UTC)

@@ -20,6 +20,7 @@ from certferry.adapters.clients.http import HttpClient
 from certferry.adapters.clients.pacing import Pacer
 from certferry.core import identifiers
 from certferry.core.secret import Secret
+from certferry.core.survey import FoundZone
 from certferry.errors import (
     ConfigError,
     DnsAccessDenied,
@@ -43,6 +44,8 @@ INDEX_PAUSES = (1.0, 2.0, 4.0, 8.0, 12.0, 13.0)
 PAUSES_AFTER_LOSS = (1.0, 3.0)  # seconds before each repetition of a removal
 CREATE_ATTEMPTS = 2
 NAMED = 5  # zones that a message names
+
+_ALL_ZONES = Text("the zones of the account")
 
 BLOCKED = {
     "pause": (Text("paused"), Text("resume it at console.dnspod.cn")),
@@ -160,6 +163,13 @@ class Dnspod:
         self._pause = pause
         self._listing = threading.Lock()
         self._zones: list[Zone] | None = None
+
+    def zones(self) -> tuple[FoundZone, ...]:
+        """See `ports.survey.ZoneKeeper.zones`."""
+        return tuple(
+            FoundZone(zone.name, _blocked(zone).message if zone.status in BLOCKED else None)
+            for zone in self._client.zones(about=_ALL_ZONES)
+        )
 
     def add_txt(self, name: str, value: str) -> str:
         """See `ports.dns.DnsProvider.add_txt`."""

@@ -66,7 +66,7 @@ def _read(bundle: Path) -> list[x509.Certificate]:
         warnings.simplefilter("ignore", CryptographyDeprecationWarning)
         roots = [root for block in blocks if (root := _root(block)) is not None]
     if not roots:
-        raise _unreadable(bundle, "no certificate in it")
+        raise _unreadable(bundle, Text("no certificate in it"))
     return roots
 
 
@@ -77,7 +77,7 @@ def _root(block: bytes) -> x509.Certificate | None:
         return None
 
 
-def _unreadable(bundle: Path, problem: str) -> ConfigError:
+def _unreadable(bundle: Path, problem: str | Text) -> ConfigError:
     return ConfigError(
         Text("{path} is no bundle of certificates: {problem}", path=bundle, problem=problem),
         hint=Text("`ca_bundle` under [verify] names a PEM file of trusted roots"),

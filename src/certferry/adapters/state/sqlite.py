@@ -73,6 +73,7 @@ class SqliteState:
 
         rollouts = Rollouts(database)
         self.rollouts = rollouts.rollouts
+        self.open_rollouts = rollouts.open_rollouts
         self.save_rollout = rollouts.save_rollout
 
         history = History(database)

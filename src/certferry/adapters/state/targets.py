@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import LiteralString
+
 from certferry.adapters.state.columns import (
     from_moment,
     from_optional_moment,
@@ -10,6 +12,11 @@ from certferry.adapters.state.columns import (
 )
 from certferry.adapters.state.database import Database
 from certferry.ports.state import RolloutRecord, Upload
+
+_ROLLOUTS: LiteralString = (
+    "SELECT lineage, target, domain, fingerprint, started_at, attempts, last_error, verified_at"
+    " FROM rollout WHERE "
+)
 
 
 class Uploads:
@@ -76,11 +83,14 @@ class Rollouts:
 
     def rollouts(self, lineage: str) -> tuple[RolloutRecord, ...]:
         """How far each certificate of the lineage is with each domain, by target and domain."""
-        rows = self._database.rows(
-            "SELECT target, domain, fingerprint, started_at, attempts, last_error, verified_at"
-            " FROM rollout WHERE lineage = ? ORDER BY target, domain",
-            lineage,
-        )
+        return self._found("lineage = ? ORDER BY target, domain", lineage)
+
+    def open_rollouts(self, target: str) -> tuple[RolloutRecord, ...]:
+        """Whatever is on its way to a target, by lineage and domain."""
+        return self._found("target = ? AND verified_at IS NULL ORDER BY lineage, domain", target)
+
+    def _found(self, condition: LiteralString, value: str) -> tuple[RolloutRecord, ...]:
+        rows = self._database.rows(_ROLLOUTS + condition, value)
         return tuple(
             RolloutRecord(
                 lineage,
@@ -92,7 +102,16 @@ class Rollouts:
                 last_error,
                 to_optional_moment(verified_at),
             )
-            for target, domain, fingerprint, started_at, attempts, last_error, verified_at in rows
+            for (
+                lineage,
+                target,
+                domain,
+                fingerprint,
+                started_at,
+                attempts,
+                last_error,
+                verified_at,
+            ) in rows
         )
 
     def save_rollout(self, rollout: RolloutRecord) -> None:

@@ -1,56 +1,47 @@
-"""CDN and DCDN domains at Qiniu.
+"""CDN and DCDN domains at Qiniu, and the source domains of its Kodo buckets.
 
-API: the Qiniu fact sheet, from https://developer.qiniu.com/fusion.
-Permissions: a key pair that may read and change CDN domains and SSL certificates. Reading Kodo
-buckets as well lets certferry say that a domain is a bucket's source domain.
+API: the Qiniu fact sheet, from https://developer.qiniu.com/fusion; what binds source domains is in
+no document.
+Permissions: a key pair that may read and change CDN domains and SSL certificates. Source domains
+want a pair of the main account, which may list Kodo's buckets.
 """
 
 from __future__ import annotations
 
-import re
-import threading
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
 
 from certferry.adapters.clients.qiniu import Hosts, QiniuClient
 from certferry.adapters.clients.qiniu_account import QiniuAccount
-from certferry.adapters.clients.qiniu_codes import (
-    NO_SUCH_CERTIFICATE,
-    UNCHANGED,
-)
-from certferry.adapters.clients.qiniu_domains import is_in_force, must_be_at_rest, wanted_conf
+from certferry.adapters.clients.qiniu_cdn import CdnDomains
+from certferry.adapters.clients.qiniu_codes import NO_SUCH_DOMAIN, WRONG_DOMAIN_TYPE
+from certferry.adapters.clients.qiniu_copies import Copies
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
-from certferry.adapters.clients.qiniu_records import (
-    CertificateRecord,
-    DomainRecord,
-    HttpsConf,
-    Upload,
-)
+from certferry.adapters.clients.qiniu_settling import Settler
 from certferry.adapters.clients.qiniu_signing import Keys
-from certferry.adapters.clients.qiniu_survey import Survey
-from certferry.core.certificate import Certificate, CertificateBundle
+from certferry.adapters.clients.qiniu_sources import SourceDomains
+from certferry.adapters.clients.qiniu_survey import Surveyor
+from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import HttpsWish, Kind
-from certferry.core.lineage import MARK, mark
-from certferry.core.observed import ObservedTarget, RemoteCertificate, TargetRules
+from certferry.core.observed import DomainState, ObservedDomain, ObservedTarget, TargetRules
 from certferry.core.secret import Secret
-from certferry.errors import DeployError, TargetRejected
+from certferry.core.survey import Survey
+from certferry.errors import DeployError, TargetRejected, TargetUnavailable
 from certferry.ports.progress import Pause
 from certferry.ports.target import DeployTarget, Look
 from certferry.text import Text
 
+log = logging.getLogger(__name__)
+
 MIN_REMAINING_DAYS = 30  # what users report; Qiniu gives no number (Qiniu fact sheet §4.1)
 
-ATTEMPTS = 2  # at a write whose answer does not come
-# Seconds before each look for a write without an answer: it may still be on its way.
-LOOKS = (0.5, 1.5, 4.0)
-
-_A_MARK = re.compile(rf"{MARK}-[a-z0-9.-]*-[0-9a-f]{{20}}")
-
-T = TypeVar("T")
+_KINDS = frozenset({Kind.AUTO, Kind.CDN, Kind.KODO})
+_ELSEWHERE = NO_SUCH_DOMAIN | {WRONG_DOMAIN_TYPE}
+"""What either half of Qiniu says of a domain that belongs to the other (§6)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +65,11 @@ def connect(settings: Settings, *, pause: Pause, now: Callable[[], datetime]) ->
 
 
 class Qiniu:
-    """The CDN and DCDN domains of one account. Safe to share between threads.
+    """The CDN, DCDN and source domains of one account. Safe to share between threads.
 
-    Writes whose answer is lost are looked for before they are made again.
+    A domain is what its half of Qiniu says that it is, whatever it was taken for: one that both
+    know is a CDN domain, since Kodo refuses to bind those (§6). Writes whose answer is lost are
+    looked for before they are made again.
     """
 
     def __init__(
@@ -87,158 +80,123 @@ class Qiniu:
         pause: Pause,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client = client
         self._rules = TargetRules(min_remaining)
-        self._pause = pause
-        self._account = QiniuAccount(client, clock)
-        self._survey = Survey(client, self._account)
-        self._uploading = threading.Lock()
+        account, settler = QiniuAccount(client, clock), Settler(pause)
+        self._copies = Copies(client, account, settler)
+        self._cdn = CdnDomains(client, account, settler)
+        self._sources = SourceDomains(client, account, settler)
+        self._surveyor = Surveyor(client, account)
 
     def observe(self, look: Look) -> ObservedTarget:
         """Read the domains, and find our copies by mark, names and dates."""
         _must_be_served_here(look.kind)
         with _door():
-            named = look.domains
-            found = self._survey.covered(look.names) if named is None else self._survey.named(named)
+            found = self._covered(look) if look.domains is None else self._named(look)
+            ours = tuple(self._copies.of(look.lineage, look.known))
+            others = tuple(self._copies.others(ours)) if look.others else ()
             return ObservedTarget(
-                rules=self._rules, domains=tuple(found), remotes=tuple(self._remotes(look))
+                rules=self._rules, domains=tuple(found), remotes=ours, others=others
             )
+
+    def survey(self) -> Survey:
+        """See `ports.survey.Surveyed.survey`."""
+        with _door():
+            return self._surveyor.survey()
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """Adopt the copy that is there, or upload one. One upload at a time for the account."""
-        certificate = bundle.certificate
-        upload = Upload(
-            name=mark(lineage, certificate.fingerprint),
-            common_name=certificate.common_name or certificate.names[0],
-            ca=bundle.fullchain_pem,
-            pri=bundle.privkey_pem.reveal(),
-        )
-        with _door(), self._uploading:
-            return self._find_upload(lineage, certificate) or self._until_settled(
-                lambda: self._upload(upload, certificate),
-                lambda: self._find_upload(lineage, certificate, anew=True),
-            )
+        with _door():
+            return self._copies.upload(lineage, bundle)
 
     def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> None:
         """Switch HTTPS on, or change it, unless the domain is as wished already."""
         _must_be_served_here(kind)
+        halves = (self._cdn, self._sources)
+        likely, other = reversed(halves) if kind is Kind.KODO else halves
         with _door():
-            record = self._survey.read(domain)
-            must_be_at_rest(domain, record)
-            conf = wanted_conf(record, remote_id, https)
-            if not is_in_force(record, conf):
-                self._until_settled(
-                    lambda: self._change(record, conf), lambda: self._is_taken(record, conf)
-                )
-
-    def retire(self, remote_id: str, label: str) -> bool:
-        """Remove a copy whose name is the label, which must be a mark of ours."""
-        with _door():
-            record = self._certificate(remote_id)
-            if record is None:
-                return False
-            if not _A_MARK.fullmatch(label) or record.name != label:
-                raise _not_ours(remote_id, label)
-            self._account.forget_own(remote_id)
-            return self._until_settled(
-                lambda: self._remove(remote_id), lambda: self._is_gone(remote_id)
-            )
-
-    # --- domains
-
-    def _change(self, record: DomainRecord, conf: HttpsConf) -> bool:
-        """Write, choosing the call by what the domain has: neither stands in for the other."""
-        write = self._client.httpsconf if record.has_https else self._client.sslize
-        try:
-            write(record.name, conf)
-        except QiniuFailure as failure:
-            if failure.code != UNCHANGED:
-                raise
-        return True
-
-    def _is_taken(self, before: DomainRecord, conf: HttpsConf) -> bool | None:
-        """Whether a change went through: the domain was at rest before, so work means ours."""
-        now = self._client.read_domain(before.name)
-        return now.operating_state == "processing" or is_in_force(now, conf) or None
-
-    # --- certificates
-
-    def _remotes(self, look: Look) -> Iterator[RemoteCertificate]:
-        for certificate in look.known:
-            for record in self._copies(look.lineage, certificate):
-                yield RemoteCertificate(
-                    record.certid,
-                    mark(look.lineage, certificate.fingerprint),
-                    certificate.fingerprint,
-                    certificate.not_after,
-                )
-
-    def _find_upload(
-        self, lineage: str, certificate: Certificate, *, anew: bool = False
-    ) -> str | None:
-        copies = self._copies(lineage, certificate, anew=anew)
-        return copies[0].certid if copies else None
-
-    def _copies(
-        self, lineage: str, certificate: Certificate, *, anew: bool = False
-    ) -> list[CertificateRecord]:
-        """List the copies of a certificate, oldest first, so that everybody adopts the same one."""
-        label = mark(lineage, certificate.fingerprint)
-        listed = self._account.certificates(anew=anew).values()
-        found = [r for r in listed if r.name == label and _agrees(r, certificate)]
-        return sorted(found, key=lambda record: (record.create_time or 0, record.certid))
-
-    def _upload(self, upload: Upload, certificate: Certificate) -> str:
-        cert_id = self._client.upload_certificate(upload)
-        self._account.note_uploaded(
-            CertificateRecord(
-                certid=cert_id,
-                name=upload.name,
-                dnsnames=certificate.names,
-                not_before=int(certificate.not_before.timestamp()),
-                not_after=int(certificate.not_after.timestamp()),
-            )
-        )
-        return cert_id
-
-    def _certificate(self, remote_id: str) -> CertificateRecord | None:
-        listed = self._account.certificates().get(remote_id)
-        return listed or self._account.certificates(anew=True).get(remote_id)
-
-    def _remove(self, remote_id: str) -> bool:
-        try:
-            self._client.delete_certificate(remote_id)
-        except QiniuFailure as failure:
-            if failure.code != NO_SUCH_CERTIFICATE:
-                raise
-            return False
-        self._account.note_removed(remote_id)
-        return True
-
-    def _is_gone(self, remote_id: str) -> bool | None:
-        return remote_id not in self._account.certificates(anew=True) or None
-
-    def _until_settled(self, write: Callable[[], T], look: Callable[[], T | None]) -> T:
-        """Write; when the answer is lost, look whether it was done before doing it again."""
-        for _ in range(ATTEMPTS):
             try:
-                return write()
+                likely.bind(domain, remote_id, https)
             except QiniuFailure as failure:
-                if not failure.maybe_done:
+                if failure.code not in _ELSEWHERE or not other.has(domain):
                     raise
-                lost = failure
-            found = self._look_for(look)
-            if found is not None:
-                return found
-        raise lost
+                other.bind(domain, remote_id, https)
 
-    def _look_for(self, look: Callable[[], T | None]) -> T | None:
-        for seconds in LOOKS:
-            self._pause(seconds)
-            found = look()
-            if found is not None:
-                return found
-        return None
+    def retire(self, remote_id: str, label: str, *, anybodys: bool = False) -> bool:
+        """Remove a copy whose name is the label."""
+        with _door():
+            return self._copies.retire(remote_id, label, anybodys=anybodys)
+
+    # --- domains that are found
+
+    def _covered(self, look: Look) -> list[ObservedDomain]:
+        found = [] if look.kind is Kind.KODO else list(self._cdn.covered(look.names))
+        return found if look.kind is Kind.CDN else found + self._covered_sources(look, found)
+
+    def _covered_sources(self, look: Look, found: list[ObservedDomain]) -> list[ObservedDomain]:
+        """Where nobody asked for source domains, keys without a right to Kodo cost only these."""
+        sources, at_cdn = self._sources.all(), self._cdn.names()
+        names = [name for name in self._sources.covered(look.names) if name not in at_cdn]
+        if not names:
+            if sources.failure is not None and not _may_be_left_out(look, found, sources.failure):
+                raise sources.failure
+            return []
+        try:
+            return [self._sources.named(name) for name in names]
+        except QiniuFailure as failure:
+            # Kodo knows these domains, so that silence will end: it is waited for.
+            if look.kind is Kind.KODO or not found or _is_silence(failure):
+                raise
+            log.info("source domains are left out: %s", failure)
+            return []
+
+    # --- domains that are named
+
+    def _named(self, look: Look) -> Iterator[ObservedDomain]:
+        for domain in look.domains or ():
+            if look.kind is Kind.KODO:
+                yield self._named_source(domain)
+                continue
+            try:
+                yield self._cdn.named(domain)
+            except QiniuFailure as failure:
+                yield self._not_at_the_cdn(domain, look.kind, failure)
+
+    def _not_at_the_cdn(self, domain: str, kind: Kind, failure: QiniuFailure) -> ObservedDomain:
+        source = self._sources.all().domains.get(domain)
+        if source is None:
+            return _problem(domain, Kind.CDN, self._with_doubt(failure.error))
+        if kind is Kind.CDN:
+            return _problem(domain, Kind.KODO, _is_source(domain, source.tbl or "—"))
+        return self._source(domain)
+
+    def _with_doubt(self, error: DeployError) -> DeployError:
+        """Say so when it could be a source domain all the same."""
+        failure = self._sources.all().failure
+        if failure is None:
+            return error
+        if _is_silence(failure):
+            return failure.error
+        return TargetRejected(
+            Text("{problem}; Kodo's domains cannot be seen with these keys", problem=error.message),
+            hint=error.hint,
+        )
+
+    def _named_source(self, domain: str) -> ObservedDomain:
+        if self._cdn.has(domain):
+            return _problem(domain, Kind.CDN, _is_cdn(domain))
+        if self._sources.has(domain):
+            return self._source(domain)
+        failure = self._sources.all().failure
+        error = _is_nothing(domain) if failure is None else failure.error
+        return _problem(domain, Kind.KODO, error)
+
+    def _source(self, domain: str) -> ObservedDomain:
+        try:
+            return self._sources.named(domain)
+        except QiniuFailure as failure:
+            if _is_silence(failure):
+                raise
+            return _problem(domain, Kind.KODO, failure.error)
 
 
 @contextmanager
@@ -250,28 +208,49 @@ def _door() -> Iterator[None]:
         raise failure.error from None
 
 
+def _may_be_left_out(look: Look, found: list[ObservedDomain], failure: QiniuFailure) -> bool:
+    """Tell whether it does no harm that source domains cannot be listed: an outage of Kodo's must
+    not stop the CDN, and where there is nothing else, it must not pass for an empty account.
+    """
+    return look.kind is not Kind.KODO and (bool(found) or not _is_silence(failure))
+
+
+def _is_silence(failure: QiniuFailure) -> bool:
+    return isinstance(failure.error, TargetUnavailable)
+
+
 def _must_be_served_here(kind: Kind) -> None:
-    if kind not in (Kind.AUTO, Kind.CDN):
+    if kind not in _KINDS:
         raise TargetRejected(
             Text('certferry does not deploy to domains of kind "{kind}" yet', kind=kind.value),
-            hint=Text('set kind = "cdn" for a CDN or DCDN domain, or leave it out'),
+            hint=Text('set kind = "cdn" or "kodo", or leave it out'),
         )
 
 
-def _agrees(record: CertificateRecord, certificate: Certificate) -> bool:
-    """Tell whether what the list says of a copy, beside its mark, is true of the certificate."""
-    names = {name.lower() for name in record.dnsnames or certificate.names}
-    return (
-        names == set(certificate.names)
-        and record.not_before in {None, int(certificate.not_before.timestamp())}
-        and record.not_after in {None, int(certificate.not_after.timestamp())}
+def _problem(domain: str, kind: Kind, error: DeployError) -> ObservedDomain:
+    return ObservedDomain(domain, kind, DomainState.UNAVAILABLE, problem=error)
+
+
+def _is_source(domain: str, bucket: str) -> DeployError:
+    return TargetRejected(
+        Text(
+            "{domain} is a source domain of the Kodo bucket {bucket}, not a CDN domain",
+            domain=domain,
+            bucket=bucket,
+        ),
+        hint=Text('set kind = "kodo" for it, or leave `kind` out'),
     )
 
 
-def _not_ours(remote_id: str, label: str) -> DeployError:
+def _is_cdn(domain: str) -> DeployError:
     return TargetRejected(
-        Text(
-            "certificate {id} at Qiniu does not carry our mark {label}", id=remote_id, label=label
-        ),
-        hint=Text("certferry removes only what it uploaded; look at it in Qiniu's console"),
+        Text("{domain} is a CDN domain, not a source domain of Kodo", domain=domain),
+        hint=Text('set kind = "cdn" for it, or leave `kind` out'),
+    )
+
+
+def _is_nothing(domain: str) -> DeployError:
+    return TargetRejected(
+        Text("{domain} is no source domain of any Kodo bucket of this account", domain=domain),
+        hint=Text("add it to a bucket in Qiniu's console, or correct `domains`"),
     )

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from certferry.core.report import HistoryEntry
-from certferry.ports.state import RolloutRecord, StateStore, Upload
+from certferry.ports.state import NOBODY, RolloutRecord, StateStore, Upload
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -73,6 +73,25 @@ class TargetsContract:
         ):
             store.save_rollout(saved)
             assert (saved,) == store.rollouts("img")
+
+    def test_open_rollouts_of_a_target(self, store: StateStore, other: StateStore) -> None:
+        """Of every lineage, until they have been seen; other targets' are not among them."""
+        seen = replace(rollout("qiniu", "seen.example.com"), verified_at=NOW + HOUR)
+        ours, theirs = rollout("qiniu", "b.example.com"), rollout("qiniu", "a.example.com")
+        theirs = replace(theirs, lineage="static", attempts=2, last_error="证书被拒绝")
+        for saved in (theirs, seen, ours, rollout("files", "b.example.com")):
+            store.save_rollout(saved)
+
+        assert (ours, theirs) == other.open_rollouts("qiniu")
+        assert () == other.open_rollouts("unknown")
+
+    def test_what_is_nobodys_is_remembered_apart(self, store: StateStore) -> None:
+        """A certificate that is not ours is found by every lineage, and by none as its own."""
+        saved = replace(upload("a", NOW, lineage=NOBODY), in_use_until=NOW + HOUR)
+        store.save_upload(saved)
+
+        assert (saved,) == store.uploads(NOBODY, "qiniu")
+        assert () == store.uploads("img", "qiniu")
 
 
 class HistoryContract:

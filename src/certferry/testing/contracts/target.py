@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from certferry.testing.contracts.target_certificates import RetiringContract, UploadingContract
+from certferry.testing.contracts.target_certificates import (
+    ForeignersContract,
+    RetiringContract,
+    UploadingContract,
+)
 from certferry.testing.contracts.target_domains import BindingContract, LookingContract
 from certferry.testing.contracts.target_world import TargetWorld
 
 __all__ = ["DeployTargetContract", "TargetWorld"]
 
 
-class DeployTargetContract(LookingContract, UploadingContract, BindingContract, RetiringContract):
+class DeployTargetContract(
+    LookingContract, UploadingContract, BindingContract, RetiringContract, ForeignersContract
+):
     """Every promise of the port.
 
     Inherit from it in a class that pytest collects, and give four fixtures about an account that

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from certferry.core.desired import Kind
 from certferry.core.lineage import mark
 from certferry.errors import TargetInUse, TargetRejected
-from certferry.ports.target import DeployTarget
+from certferry.ports.target import DeployTarget, Look
 from certferry.testing.contracts.target_world import (
     IMG,
     KEEP,
@@ -136,8 +137,71 @@ class RetiringContract:
         ours = target.upload(LINEAGE, bundle)
         label = mark(LINEAGE, bundle.certificate.fingerprint)
 
-        for remote_id, claimed in ((theirs, label), (ours, mark("other", "0" * 64))):
+        for remote_id, claimed in (
+            (theirs, label),
+            (theirs, "theirs"),
+            (ours, mark("other", "0" * 64)),
+        ):
             with pytest.raises(TargetRejected):
                 target.retire(remote_id, claimed)
 
         assert sorted(["theirs", label]) == sorted(world.labels())
+
+
+class ForeignersContract:
+    """What is not ours is shown and removed only when that is asked for, and never while used."""
+
+    def test_others_are_shown_when_asked_for(
+        self, target: DeployTarget, world: TargetWorld
+    ) -> None:
+        """Everything but our copies, with the end of each; otherwise nothing."""
+        known, foreign = world.issue(*NAMES), world.issue("www.example.org")
+        ours = target.upload(LINEAGE, known)
+        elsewhere = target.upload("other", foreign)
+        ids = {world.put("theirs", foreign), world.put("theirs", foreign), world.put("", known)}
+
+        look = Look(LINEAGE, NAMES, (), Kind.AUTO, (known.certificate,))
+        found = target.observe(replace(look, others=True))
+
+        assert () == target.observe(look).others
+        assert [ours] == [remote.remote_id for remote in found.remotes]
+        assert ids | {elsewhere} == {other.remote_id for other in found.others}
+        assert ["", "certferry", "theirs", "theirs"] == sorted(
+            other.label.partition("-")[0] for other in found.others
+        )
+        assert {known.certificate.not_after, foreign.certificate.not_after} >= {
+            other.not_after for other in found.others
+        }
+
+    def test_anybodys_is_removed(
+        self, target: DeployTarget, other: DeployTarget, world: TargetWorld
+    ) -> None:
+        """By id, also where several have its label; False when it has gone already."""
+        bundle = world.issue(*NAMES)
+        first, _ = world.put("theirs", bundle), world.put("theirs", bundle)
+
+        assert other.retire(first, "theirs", anybodys=True)
+        assert not target.retire(first, "theirs", anybodys=True)
+
+        assert ["theirs"] == world.labels()
+
+    def test_anybodys_under_another_label(self, target: DeployTarget, world: TargetWorld) -> None:
+        """What is not what it was seen as stays."""
+        theirs = world.put("theirs", world.issue(*NAMES))
+
+        with pytest.raises(TargetRejected):
+            target.retire(theirs, "somebody's", anybodys=True)
+
+        assert ["theirs"] == world.labels()
+
+    def test_anybodys_that_is_bound(self, target: DeployTarget, world: TargetWorld) -> None:
+        """In use, whoever uploaded it."""
+        world.add_domain(IMG)
+        theirs = world.put("theirs", world.issue(*NAMES))
+        target.bind(IMG, Kind.CDN, theirs, KEEP)
+        world.settle()
+
+        with pytest.raises(TargetInUse):
+            target.retire(theirs, "theirs", anybodys=True)
+
+        assert theirs == the_domain(target).bound

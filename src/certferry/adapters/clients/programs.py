@@ -1,0 +1,232 @@
+"""Run a program of the operator's: without a shell, for a bounded time, its words in the log."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Mapping
+from contextlib import closing
+from datetime import timedelta
+
+from certferry.core.desired import Program
+from certferry.core.secret import MASK, Secret
+from certferry.errors import DeployError, Retry, TargetRejected
+from certferry.ports.progress import Pause
+from certferry.text import Text, verbatim
+
+MOST_OUTPUT = 16 * 1024
+"""Bytes of a program's output that are kept, from its end, where the reason usually is."""
+
+GRACE = timedelta(seconds=3)
+"""How long a program that is ended for its slowness may take to leave things in order."""
+
+_MOST_WORDS = 300
+"""Characters of it that an error quotes."""
+
+_TICK = 0.05
+"""Seconds after which it is looked at whether the run has been stopped."""
+
+_CHUNK = 4096
+_MOST_CHUNKS = 64
+"""More than a pipe holds; a child that never stops writing does not hold up the end."""
+_SHORTEST_SECRET = 16
+"""Characters from which a line of a key is one, and not something like `fi` or `=`."""
+
+_log = logging.getLogger(__name__)
+
+
+def must_be_there(program: Program) -> None:
+    """Raise `TargetRejected` for a program that cannot be found or run."""
+    name = program.arguments[0]
+    if shutil.which(name) is None:
+        message = Text("the program {program} cannot be found or run", program=name)
+        hint = Text("check that it is there, and that it may be executed")
+        if "/" not in name:
+            searched = os.environ.get("PATH", os.defpath)
+            hint = Text("give its whole path; it was looked for in {path}", path=searched)
+        raise TargetRejected(message, hint=hint)
+
+
+def run(program: Program, variables: Mapping[str, str], hidden: Secret, pause: Pause) -> None:
+    """Run a program to its end, with the environment and these variables.
+
+    Its output goes to the log, without the lines of the `hidden` PEM. One that takes too long, or
+    is running when the run is stopped, is ended with its children. Raises `DeployError`, and
+    `Interrupted` as `pause` does.
+    """
+    must_be_there(program)
+    with _started(program, variables) as process, closing(_Output(process, hidden)) as output:
+        try:
+            ended = _follow(process, output, program.timeout, pause)
+        except BaseException:
+            _signal(process, signal.SIGKILL)
+            raise
+        if not ended:
+            _end(process, output)
+        process.wait()
+        output.log(program.arguments[0])
+    if not ended:
+        raise _too_slow(program)
+    if process.returncode != 0:
+        raise _failed(program, process.returncode, output.last_words())
+
+
+def _started(program: Program, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            program.arguments,
+            env={**os.environ, **variables},
+            cwd=program.directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            # A group of its own, so that its children can be ended with it; and no terminal that
+            # it could ask for a password.
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as exc:
+        problem = exc.strerror if isinstance(exc, OSError) else type(exc).__name__
+        raise TargetRejected(
+            Text(
+                "the program {program} cannot be run: {problem}",
+                program=program.arguments[0],
+                problem=problem,
+            ),
+            hint=Text("try the same command by hand, as the user who runs certferry"),
+        ) from exc
+
+
+class _Output:
+    """What a process writes: read as it comes, kept from its end."""
+
+    def __init__(self, process: subprocess.Popen[bytes], hidden: Secret) -> None:
+        assert process.stdout is not None  # noqa: S101 - it was asked for with PIPE
+        self._stream = process.stdout
+        os.set_blocking(self._stream.fileno(), False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._stream, selectors.EVENT_READ)
+        self._kept: deque[bytes] = deque()
+        self._size = 0
+        self._left_out = 0
+        self._at_end = False
+        self._hidden = [line for line in hidden.reveal().split() if len(line) >= _SHORTEST_SECRET]
+
+    def read(self, seconds: float) -> None:
+        """Take in what comes within this time, or at once what is there."""
+        if self._at_end:
+            time.sleep(seconds)
+        elif self._selector.select(seconds):
+            chunk = os.read(self._stream.fileno(), _CHUNK)
+            self._keep(chunk)
+            self._at_end = not chunk
+
+    def drain(self) -> None:
+        """Take in what is there still. A child that lives on may keep it open: not waited for."""
+        for _ in range(_MOST_CHUNKS):
+            if self._at_end or not self._selector.select(0):
+                return
+            self.read(0)
+
+    def close(self) -> None:
+        """Let go of what was needed to read."""
+        self._selector.close()
+
+    def log(self, name: str) -> None:
+        """Write it to the log, a record for each line."""
+        if self._left_out:
+            _log.info("%s: %d bytes of its output are left out", name, self._left_out)
+        for line in self._lines():
+            _log.info("%s: %s", name, line)
+
+    def last_words(self) -> str:
+        """Give the end of it, on one line."""
+        return " ".join(" ".join(self._lines()).split())[-_MOST_WORDS:]
+
+    def _keep(self, chunk: bytes) -> None:
+        self._kept.append(chunk)
+        self._size += len(chunk)
+        while self._size - len(self._kept[0]) > MOST_OUTPUT:
+            self._left_out += len(self._kept[0])
+            self._size -= len(self._kept.popleft())
+
+    def _lines(self) -> list[str]:
+        lines = b"".join(self._kept).decode(errors="replace").splitlines()
+        # A line that lost its beginning may be the rest of a key's, which nothing would tell.
+        whole = lines[1:] if self._left_out else lines
+        return [self._discreet(line) for line in whole if line.strip()]
+
+    def _discreet(self, line: str) -> str:
+        for secret in self._hidden:
+            line = line.replace(secret, MASK)
+        return "".join(c if c.isprintable() else " " for c in line).rstrip()
+
+
+def _follow(
+    process: subprocess.Popen[bytes], output: _Output, timeout: timedelta, pause: Pause
+) -> bool:
+    """Wait for the end; tell whether it came in time."""
+    deadline = time.monotonic() + timeout.total_seconds()
+    while not _has_ended(process):
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return False
+        output.read(min(_TICK, left))
+        pause(0)
+    output.drain()
+    return True
+
+
+def _end(process: subprocess.Popen[bytes], output: _Output) -> None:
+    _signal(process, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE.total_seconds()
+    while not _has_ended(process) and time.monotonic() < deadline:
+        output.read(_TICK)
+    output.drain()
+    # In any case: it may have ended alone, and left its children.
+    _signal(process, signal.SIGKILL)
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Look without reaping it: as long as it is not, its group's number is nobody else's."""
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _signal(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, how)
+
+
+def _too_slow(program: Program) -> DeployError:
+    return DeployError(
+        Text(
+            "the program {program} was still running after {time}, and was ended",
+            program=program.arguments[0],
+            time=program.timeout,
+        ),
+        hint=Text("the next run tries again; if it needs longer, set `timeout` in seconds"),
+        retry=Retry.LATER,
+    )
+
+
+def _failed(program: Program, code: int, words: str) -> DeployError:
+    name = program.arguments[0]
+    if code < 0:
+        said = Text(
+            "the program {program} was ended by signal {signal}", program=name, signal=-code
+        )
+    else:
+        said = Text("the program {program} failed with exit code {code}", program=name, code=code)
+    if words:
+        said = Text("{failure}: {words}", failure=said, words=verbatim(words))
+    return DeployError(
+        said,
+        hint=Text("what it said is in the log (-v); the next run tries again"),
+        retry=Retry.LATER,
+    )

@@ -1,0 +1,109 @@
+"""The CDN and DCDN domains of a Qiniu account: found, read, bound (Qiniu fact sheet §5)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+from certferry.adapters.clients.qiniu import QiniuClient
+from certferry.adapters.clients.qiniu_account import QiniuAccount
+from certferry.adapters.clients.qiniu_codes import NO_SUCH_DOMAIN, UNCHANGED
+from certferry.adapters.clients.qiniu_domains import (
+    NOT_SERVED_BY_ITSELF,
+    SWITCHED_OFF,
+    is_in_force,
+    must_be_at_rest,
+    name_at_qiniu,
+    name_here,
+    observe,
+    unavailable,
+    wanted_conf,
+)
+from certferry.adapters.clients.qiniu_errors import QiniuFailure
+from certferry.adapters.clients.qiniu_records import DomainRecord, HttpsConf
+from certferry.adapters.clients.qiniu_settling import Settler
+from certferry.core.desired import HttpsWish, Kind
+from certferry.core.identifiers import covered_by
+from certferry.core.observed import ObservedDomain
+
+log = logging.getLogger(__name__)
+
+
+class CdnDomains:
+    """Raises `QiniuFailure` and `DeployError`."""
+
+    def __init__(self, client: QiniuClient, account: QiniuAccount, settler: Settler) -> None:
+        self._client = client
+        self._account = account
+        self._settler = settler
+
+    def names(self) -> frozenset[str]:
+        """Give the names of all domains, as certferry spells them."""
+        return frozenset(name_here(item.name) for item in self._account.domains())
+
+    def has(self, domain: str) -> bool:
+        """Tell whether the account has such a domain."""
+        return domain in self.names()
+
+    def covered(self, names: tuple[str, ...]) -> Iterator[ObservedDomain]:
+        """Observe every domain that the names cover and that may be served.
+
+        Nobody named these, so one that is switched off at Qiniu, or that has just been removed,
+        is nobody's trouble and left out. What befalls one of them hides no other; only what would
+        befall the next one as well ends the look: refused keys, a rate limit, no connection, and
+        silence twice in a row, since each takes minutes.
+        """
+        was_silent = False
+        for item in self._account.domains():
+            domain = name_here(item.name)
+            if item.type in NOT_SERVED_BY_ITSELF or not covered_by(names, domain):
+                continue
+            try:
+                record = self._client.read_domain(item.name)
+            except QiniuFailure as failure:
+                if failure.is_common or (was_silent and failure.silent):
+                    raise
+                was_silent = failure.silent
+                if failure.code not in NO_SUCH_DOMAIN:
+                    yield unavailable(domain, Kind.CDN, failure.error)
+                continue
+            was_silent = False
+            if record.operating_state in SWITCHED_OFF:
+                log.info("%s is left out: it is %s at Qiniu", domain, record.operating_state)
+            else:
+                yield observe(domain, record)
+
+    def named(self, domain: str) -> ObservedDomain:
+        """Observe one domain, which must be there: `NO_SUCH_DOMAIN` says that it is not."""
+        try:
+            record = self._client.read_domain(name_at_qiniu(domain))
+        except QiniuFailure as failure:
+            if failure.is_common or failure.code in NO_SUCH_DOMAIN:
+                raise
+            return unavailable(domain, Kind.CDN, failure.error)
+        return observe(domain, record)
+
+    def bind(self, domain: str, remote_id: str, https: HttpsWish) -> None:
+        """Switch HTTPS on, or change it, unless the domain is as wished already."""
+        record = self._client.read_domain(name_at_qiniu(domain))
+        must_be_at_rest(domain, record)
+        conf = wanted_conf(record, remote_id, https)
+        if not is_in_force(record, conf):
+            self._settler.until_settled(
+                lambda: self._change(record, conf), lambda: self._is_taken(record, conf)
+            )
+
+    def _change(self, record: DomainRecord, conf: HttpsConf) -> bool:
+        """Write, choosing the call by what the domain has: neither stands in for the other."""
+        write = self._client.httpsconf if record.has_https else self._client.sslize
+        try:
+            write(record.name, conf)
+        except QiniuFailure as failure:
+            if failure.code != UNCHANGED:
+                raise
+        return True
+
+    def _is_taken(self, before: DomainRecord, conf: HttpsConf) -> bool | None:
+        """Whether a change went through: the domain was at rest before, so work means ours."""
+        now = self._client.read_domain(before.name)
+        return now.operating_state == "processing" or is_in_force(now, conf) or None

@@ -1,0 +1,146 @@
+"""The certificates of a Qiniu account: which are ours, how one gets there, how one goes
+(Qiniu fact sheet §4).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from certferry.adapters.clients.qiniu import QiniuClient
+from certferry.adapters.clients.qiniu_account import QiniuAccount
+from certferry.adapters.clients.qiniu_codes import NO_SUCH_CERTIFICATE
+from certferry.adapters.clients.qiniu_errors import QiniuFailure
+from certferry.adapters.clients.qiniu_records import CertificateRecord, Upload
+from certferry.adapters.clients.qiniu_settling import Settler
+from certferry.core.certificate import Certificate, CertificateBundle
+from certferry.core.lineage import mark, slug_of
+from certferry.core.observed import OtherCertificate, RemoteCertificate
+from certferry.errors import DeployError, TargetRejected
+from certferry.text import Text
+
+
+class Copies:
+    """Copies of certificates at one account. Raises `QiniuFailure` and `DeployError`."""
+
+    def __init__(self, client: QiniuClient, account: QiniuAccount, settler: Settler) -> None:
+        self._client = client
+        self._account = account
+        self._settler = settler
+        self._uploading = threading.Lock()
+
+    def of(self, lineage: str, known: Sequence[Certificate]) -> Iterator[RemoteCertificate]:
+        """Find the copies of a lineage's certificates, by mark, names and dates."""
+        for certificate in known:
+            for record in self._copies(lineage, certificate):
+                yield RemoteCertificate(
+                    record.certid,
+                    mark(lineage, certificate.fingerprint),
+                    certificate.fingerprint,
+                    certificate.not_after,
+                )
+
+    def others(self, ours: Sequence[RemoteCertificate]) -> Iterator[OtherCertificate]:
+        """Give every certificate of the account but ours."""
+        ids = {remote.remote_id for remote in ours}
+        for record in self._account.certificates().values():
+            if record.certid not in ids:
+                yield OtherCertificate(record.certid, record.name or "", _end(record))
+
+    def upload(self, lineage: str, bundle: CertificateBundle) -> str:
+        """Adopt the copy that is there, or upload one. One upload at a time for the account."""
+        certificate = bundle.certificate
+        upload = Upload(
+            name=mark(lineage, certificate.fingerprint),
+            common_name=certificate.common_name or certificate.names[0],
+            ca=bundle.fullchain_pem,
+            pri=bundle.privkey_pem.reveal(),
+        )
+        with self._uploading:
+            return self._find(lineage, certificate) or self._settler.until_settled(
+                lambda: self._upload(upload, certificate),
+                lambda: self._find(lineage, certificate, anew=True),
+            )
+
+    def retire(self, remote_id: str, label: str, *, anybodys: bool) -> bool:
+        """Remove a copy whose name is the label, which must be a mark of ours unless `anybodys`."""
+        record = self._certificate(remote_id)
+        if record is None:
+            return False
+        if (record.name or "") != label or not (anybodys or slug_of(label) is not None):
+            raise _not_ours(remote_id, label)
+        self._account.forget_own(remote_id)
+        return self._settler.until_settled(
+            lambda: self._remove(remote_id), lambda: self._is_gone(remote_id)
+        )
+
+    def _find(self, lineage: str, certificate: Certificate, *, anew: bool = False) -> str | None:
+        copies = self._copies(lineage, certificate, anew=anew)
+        return copies[0].certid if copies else None
+
+    def _copies(
+        self, lineage: str, certificate: Certificate, *, anew: bool = False
+    ) -> list[CertificateRecord]:
+        """List the copies of a certificate, oldest first, so that everybody adopts the same one."""
+        label = mark(lineage, certificate.fingerprint)
+        listed = self._account.certificates(anew=anew).values()
+        found = [r for r in listed if r.name == label and _agrees(r, certificate)]
+        return sorted(found, key=lambda record: (record.create_time or 0, record.certid))
+
+    def _upload(self, upload: Upload, certificate: Certificate) -> str:
+        cert_id = self._client.upload_certificate(upload)
+        self._account.note_uploaded(
+            CertificateRecord(
+                certid=cert_id,
+                name=upload.name,
+                dnsnames=certificate.names,
+                not_before=int(certificate.not_before.timestamp()),
+                not_after=int(certificate.not_after.timestamp()),
+            )
+        )
+        return cert_id
+
+    def _certificate(self, remote_id: str) -> CertificateRecord | None:
+        listed = self._account.certificates().get(remote_id)
+        return listed or self._account.certificates(anew=True).get(remote_id)
+
+    def _remove(self, remote_id: str) -> bool:
+        try:
+            self._client.delete_certificate(remote_id)
+        except QiniuFailure as failure:
+            if failure.code != NO_SUCH_CERTIFICATE:
+                raise
+            return False
+        self._account.note_removed(remote_id)
+        return True
+
+    def _is_gone(self, remote_id: str) -> bool | None:
+        return remote_id not in self._account.certificates(anew=True) or None
+
+
+def _agrees(record: CertificateRecord, certificate: Certificate) -> bool:
+    """Tell whether what the list says of a copy, beside its mark, is true of the certificate."""
+    names = {name.lower() for name in record.dnsnames or certificate.names}
+    return (
+        names == set(certificate.names)
+        and record.not_before in {None, int(certificate.not_before.timestamp())}
+        and record.not_after in {None, int(certificate.not_after.timestamp())}
+    )
+
+
+def _end(record: CertificateRecord) -> datetime | None:
+    """Read the end; one that is no moment of this calendar says nothing."""
+    try:
+        return None if record.not_after is None else datetime.fromtimestamp(record.not_after, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _not_ours(remote_id: str, label: str) -> DeployError:
+    return TargetRejected(
+        Text(
+            "certificate {id} at Qiniu does not carry our mark {label}", id=remote_id, label=label
+        ),
+        hint=Text("certferry removes only what it uploaded; look at it in Qiniu's console"),
+    )

@@ -1,0 +1,86 @@
+"""The Kodo source domains of a Qiniu account: found, read, bound (Qiniu fact sheet §6).
+
+The calls that bind them are in no document. Nothing is believed of a change but what
+`/cert/bindings` tells afterwards, and a change has no state of its own: the edges tell the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from certferry.adapters.clients.qiniu import QiniuClient
+from certferry.adapters.clients.qiniu_account import QiniuAccount, Sources
+from certferry.adapters.clients.qiniu_domains import name_at_qiniu
+from certferry.adapters.clients.qiniu_records import BucketDomain
+from certferry.adapters.clients.qiniu_settling import Settler
+from certferry.core.desired import HttpsWish, Kind
+from certferry.core.identifiers import covered_by
+from certferry.core.observed import DomainState, ObservedDomain
+from certferry.errors import DeployError, TargetRejected
+from certferry.text import Text
+
+
+class SourceDomains:
+    """Raises `QiniuFailure` and `DeployError`."""
+
+    def __init__(self, client: QiniuClient, account: QiniuAccount, settler: Settler) -> None:
+        self._client = client
+        self._account = account
+        self._settler = settler
+
+    def all(self) -> Sources:
+        """Give the source domains, as far as the keys may see them."""
+        return self._account.sources()
+
+    def has(self, domain: str) -> bool:
+        """Tell whether a bucket of the account has such a domain, as far as that can be seen."""
+        return domain in self.all().domains
+
+    def covered(self, names: tuple[str, ...]) -> Iterator[str]:
+        """Find every source domain that the names cover."""
+        return (domain for domain in self.all().domains if covered_by(names, domain))
+
+    def named(self, domain: str) -> ObservedDomain:
+        """Observe one domain, which must be there."""
+        frozen = why_frozen(domain, self.all().domains[domain])
+        return ObservedDomain(
+            domain=domain,
+            kind=Kind.KODO,
+            state=DomainState.READY if frozen is None else DomainState.UNAVAILABLE,
+            bound=self._account.bindings().get(domain),
+            problem=frozen,
+        )
+
+    def bind(self, domain: str, remote_id: str, https: HttpsWish) -> None:
+        """Bind a domain, unless it is bound so already. There are no settings to wish for."""
+        del https
+        source = self.all().domains.get(domain)
+        frozen = None if source is None else why_frozen(domain, source)
+        if frozen is not None:
+            raise frozen
+        if not self._is_bound(domain, remote_id):
+            self._settler.until_settled(
+                lambda: self._bind(domain, remote_id), lambda: self._is_bound(domain, remote_id)
+            )
+
+    def _bind(self, domain: str, remote_id: str) -> bool:
+        self._client.bind_source(name_at_qiniu(domain), remote_id)
+        self._account.forget_bindings()
+        return True
+
+    def _is_bound(self, domain: str, remote_id: str) -> bool | None:
+        return self._account.bindings(anew=True).get(domain) == remote_id or None
+
+
+def why_frozen(domain: str, source: BucketDomain) -> DeployError | None:
+    """Say why a domain cannot be bound whatever one waits for, `None` when it can."""
+    if not source.freeze_types:
+        return None
+    return TargetRejected(
+        Text(
+            "{domain} is frozen at Kodo ({reasons})",
+            domain=domain,
+            reasons=list(source.freeze_types),
+        ),
+        hint=Text("Qiniu's console says why (ICP filing, content); lift that first"),
+    )

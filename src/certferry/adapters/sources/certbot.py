@@ -1,0 +1,84 @@
+"""The directory of certbot: `renewal/NAME.conf` for each certificate, its files in `live/NAME/`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from certferry.adapters.sources.inherited import (
+    bundle_in,
+    children,
+    command,
+    each,
+    lineage_of,
+    text_of,
+)
+from certferry.core.desired import PemFiles
+from certferry.core.inherited import Inheritance, Inherited, OldClient
+from certferry.errors import CertificateError
+from certferry.text import Text
+
+SCHEDULED = re.compile(r"\bcertbot\b.*\brenew\b")
+"""What a line that starts it looks like."""
+
+_USUAL = Path("/etc/letsencrypt")
+_SETTING = re.compile(r"[ \t]*([\w.:-]+)[ \t]*=[ \t]*(.*?)[ \t]*")
+
+
+def default_home(environ: Mapping[str, str], home: Path) -> Path:
+    """Give the directory that certbot itself would use."""
+    del environ, home
+    return _USUAL
+
+
+def read(home: Path, usual: Path) -> Inheritance:
+    """Read everything. `usual` is the directory that certbot uses when it is told nothing.
+
+    Raises `ConfigError` when there is no such directory.
+    """
+    confs = [path for path in children(home / "renewal") if path.suffix == ".conf"]
+    taken: set[str] = set()
+    entries = [_Entry(path, lineage_of(path.stem, taken)) for path in confs]
+    where = () if home.absolute() == usual.absolute() else ("--config-dir", str(home))
+    found, unreadable = each(entries, lambda e: e.conf.name, partial(_read, where))
+    return Inheritance(
+        client=OldClient.CERTBOT,
+        home=str(home),
+        certificates=found,
+        unreadable=unreadable,
+        stop=(command("systemctl", "disable", "--now", "certbot.timer"),),
+    )
+
+
+def parse_renewal(text: str) -> dict[str, str]:
+    """Read the settings of a renewal file, whatever section they are in; keys do not repeat."""
+    found = (_SETTING.fullmatch(line) for line in text.split("\n"))
+    return {setting[1]: setting[2].strip("'\"") for setting in found if setting is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    conf: Path
+    lineage: str
+
+
+def _read(where: tuple[str, ...], entry: _Entry) -> Inherited:
+    settings = parse_renewal(text_of(entry.conf))
+    for key in ("fullchain", "privkey"):
+        if not settings.get(key):
+            problem = Text("{path}: does not name its {key}", path=entry.conf, key=key)
+            raise CertificateError(problem)
+    directory = entry.conf.parent
+    files = PemFiles(str(directory / settings["fullchain"]), str(directory / settings["privkey"]))
+    name = entry.conf.stem
+    return Inherited(
+        lineage=entry.lineage,
+        bundle=bundle_in(files),
+        files=files,
+        stop=command("certbot", "reconfigure", *where, "--cert-name", name, "--no-autorenew"),
+        directory=settings.get("server", ""),
+        proven_by=settings.get("authenticator", ""),
+    )

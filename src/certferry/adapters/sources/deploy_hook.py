@@ -1,0 +1,75 @@
+"""acme.sh's deploy hook `certferry`: the file by which `acme.sh --deploy-hook certferry` calls us.
+
+acme.sh looks for `deploy/NAME.sh` in its home, reads it into a shell of its own for each
+deployment, and calls `NAME_deploy` with the domain, key, certificate, CA and fullchain. The hook
+says the same as `--reloadcmd` is told: by the variables that acme.sh exports there.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from certferry.errors import ConfigError
+from certferry.text import Text
+
+PLACE = Path("deploy") / "certferry.sh"
+
+_HOOK = """\
+#!/usr/bin/env sh
+
+# Written by `certferry hook acme.sh --install`, which writes it anew.
+# acme.sh --deploy -d NAME --deploy-hook certferry
+
+#domain keyfile certfile cafile fullchain
+certferry_deploy() {
+  export Le_Domain="$1" CERT_KEY_PATH="$2" CERT_PATH="$3" CA_CERT_PATH="$4" CERT_FULLCHAIN_PATH="$5"
+  # What acme.sh's own hook `qiniu` has saved with the domain, if that was in use.
+  export QINIU_AK QINIU_SK
+
+  %s
+}
+"""
+_MODE = 0o644  # read by acme.sh, never run; there is no secret in it
+
+
+def install(home: Path, command: Sequence[str]) -> tuple[Path, bool]:
+    """Write the hook that runs a command; give its path, and whether anything has changed.
+
+    Raises `ConfigError` when acme.sh is not at home there, or the file cannot be written.
+    """
+    if not home.is_dir():
+        raise ConfigError(
+            Text("{home}: acme.sh is not at home there", home=home),
+            hint=Text("name its home, where it keeps account.conf: --home DIR"),
+        )
+    path = home / PLACE
+    content = (_HOOK % shlex.join(command)).encode()
+    try:
+        if path.is_file() and path.read_bytes() == content:
+            return path, False
+        path.parent.mkdir(exist_ok=True)
+        _replace(path, content)
+    except OSError as error:
+        raise ConfigError(
+            Text("{path} cannot be written: {problem}", path=path, problem=error.strerror),
+            hint=Text("run it as the user that acme.sh belongs to"),
+        ) from error
+    return path, True
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Put the file in its place whole: acme.sh may read it at any moment."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    draft = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            os.fchmod(file.fileno(), _MODE)
+        draft.replace(path)
+    except BaseException:
+        draft.unlink()
+        raise

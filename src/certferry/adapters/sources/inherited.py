@@ -1,0 +1,96 @@
+"""What reading the directories of all ACME clients has in common."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+from certferry.adapters.sources.pem_files import PemFileSource
+from certferry.core.certificate import CertificateBundle
+from certferry.core.desired import PemFiles
+from certferry.core.identifiers import normalise
+from certferry.core.inherited import Inherited, Unreadable
+from certferry.errors import CertferryError, CertificateError, ConfigError
+from certferry.text import Text
+
+LARGEST = 1 << 20
+"""Bytes: what a client notes about a certificate has a few hundred."""
+
+E = TypeVar("E")
+
+
+def each(
+    entries: Iterable[E], called: Callable[[E], str], read: Callable[[E], Inherited]
+) -> tuple[tuple[Inherited, ...], tuple[Unreadable, ...]]:
+    """Read entry by entry; one that is damaged is told of, and the others are read."""
+    found: list[Inherited] = []
+    unreadable: list[Unreadable] = []
+    for entry in entries:
+        try:
+            found.append(read(entry))
+        except CertferryError as error:
+            unreadable.append(Unreadable(called(entry), error.message))
+    return tuple(found), tuple(unreadable)
+
+
+def bundle_in(files: PemFiles) -> CertificateBundle:
+    """Read a certificate that can be declared: for names, and not only for addresses.
+
+    Raises `CertificateError` and `PlanRefused`.
+    """
+    bundle = PemFileSource().read(files)
+    must_have_names(bundle, files.fullchain)
+    return bundle
+
+
+def must_have_names(bundle: CertificateBundle, path: str) -> None:
+    """Raise `CertificateError` for a certificate that no public CA would issue by DNS-01."""
+    names = bundle.certificate.names
+    try:
+        usable = bool(names) and all(normalise(name) == name for name in names)
+    except ConfigError:
+        usable = False
+    if not usable:
+        raise CertificateError(Text("{path}: is not for domain names alone", path=path))
+
+
+def text_of(path: Path) -> str:
+    """Read a file of a client's notes. Raises `CertificateError`."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
+    except OSError as error:
+        problem = error.strerror or str(error)
+        raise CertificateError(Text("{path}: {problem}", path=path, problem=problem)) from error
+    if len(data) > LARGEST:
+        raise CertificateError(Text("{path}: is not what a client writes", path=path))
+    return data.decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
+
+
+def lineage_of(wanted: str, taken: set[str]) -> str:
+    """Give a lineage its name: as its client calls it, without what a shell would replace."""
+    base = wanted.removeprefix("*.").removeprefix("_.")
+    name, number = base, 1
+    while name in taken:
+        number += 1
+        name = f"{base}-{number}"
+    taken.add(name)
+    return name
+
+
+def command(*words: str) -> str:
+    """Write a command as it is typed into a shell."""
+    return shlex.join(words)
+
+
+def children(directory: Path) -> list[Path]:
+    """List a directory, sorted. Raises `ConfigError` when that cannot be."""
+    try:
+        return sorted(directory.iterdir())
+    except OSError as error:
+        raise ConfigError(
+            Text("{path}: {problem}", path=directory, problem=error.strerror or str(error)),
+            hint=Text("name the client's directory with --home"),
+        ) from error

@@ -1,0 +1,273 @@
+"""Four PEM files in a directory of this machine, and a program that is run when they have changed.
+
+What is guaranteed: each file is replaced at once, so a reader finds the old one or the new one,
+whole. The key and the fullchain change one directly after the other; who reads both in between
+finds a key that does not belong. `reload` is run when all four are new. A run that is killed in
+between leaves them so until the next one.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from certferry.adapters.clients import pem_directory, programs
+from certferry.adapters.clients.pem_directory import FULLCHAIN, NAMES, PRIVKEY, Access, FoundFile
+from certferry.adapters.clients.receipt import RECEIPT, Receipt, decode_receipt, encode_receipt
+from certferry.core.certificate import CertificateBundle, fingerprint
+from certferry.core.desired import FileDelivery, Kind
+from certferry.core.observed import DomainState, Drift, ObservedDomain
+from certferry.core.plan import Change
+from certferry.core.reasons import Reason, ReasonCode
+from certferry.errors import DeployError, TargetRejected
+from certferry.ports.progress import Pause
+from certferry.ports.receiver import Receiver
+from certferry.text import Text
+
+DIRECTORY_MODE = 0o755
+
+_RECEIPT_ACCESS = Access(0o600)  # a key's digest is no secret, and nobody else's matter either
+
+_RIGHTS = Text("run certferry as a user who may read and write there")
+_UNTOUCHED = Text("the files that were there before are as they were")
+_NEXT_RUN = Text("the next run looks at every file again, and goes on from there")
+
+
+def connect(delivery: FileDelivery, *, pause: Pause) -> Receiver:
+    """Give the receiver for a directory."""
+    return Files(delivery, pause)
+
+
+class Files:
+    """One directory. Beside the files lies a receipt of the last delivery that ended well.
+
+    It is removed before anything is changed, and written after `reload` has succeeded: where it
+    is missing something is left to do, whoever was killed when.
+    """
+
+    def __init__(self, delivery: FileDelivery, pause: Pause) -> None:
+        self._delivery = delivery
+        self._directory = Path(delivery.directory)
+        self._pause = pause
+
+    def observe(self, delivered: str | None) -> ObservedDomain:
+        """Read the files back, and compare them with the receipt. What the state remembers is not
+        asked for: several machines may share it, and each has its own directory.
+        """
+        try:
+            with pem_directory.told(self._directory, _RIGHTS):
+                self._must_be_usable()
+                held, drift = self._compare()
+        except DeployError as problem:
+            return self._observed(DomainState.UNAVAILABLE, problem=problem)
+        return self._observed(DomainState.READY, held, drift)
+
+    def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
+        """Write what differs, read it back, run the program, and leave the receipt."""
+        wanted = pem_directory.contents(bundle)
+        with pem_directory.told(self._directory, _UNTOUCHED):
+            self._must_be_usable()
+            self._make_directory()
+            pem_directory.sweep(self._directory)
+            changing = [name for name in NAMES if not self._is_there(name, wanted[name])]
+            receipt = self._receipt_of(bundle, wanted)
+            if not changing and receipt == self._receipt():
+                return
+            # The receipt is drafted with the rest: when the disk is full, nothing has happened.
+            contents = {name: wanted[name] for name in changing}
+            contents[RECEIPT] = encode_receipt(receipt)
+            with self._drafted(contents) as drafts:
+                self._finish(lineage, bundle, drafts)
+
+    # looking
+
+    def _observed(
+        self,
+        state: DomainState,
+        held: str | None = None,
+        drift: Drift | None = None,
+        problem: DeployError | None = None,
+    ) -> ObservedDomain:
+        return ObservedDomain(
+            self._delivery.directory, Kind.FILES, state, held, problem=problem, drift=drift
+        )
+
+    def _compare(self) -> tuple[str | None, Drift | None]:
+        """Give the fingerprint of what is there, and what differs from the receipt."""
+        receipt = self._receipt()
+        leaf = _leaf(pem_directory.read(self._directory / FULLCHAIN))
+        if receipt is None:
+            return leaf, None if leaf is None else self._unfinished()
+        held = leaf or receipt.fingerprint
+        changes = tuple(self._changes(receipt))
+        if changes:
+            sentence = Text("what was delivered has been changed since")
+            return held, Drift(Reason(ReasonCode.DELIVERY_DRIFTED, sentence), changes)
+        if self._delivery.reload is not None and receipt.reload != self._reload_digest():
+            return held, self._unfinished()
+        return held, None
+
+    def _changes(self, receipt: Receipt) -> Iterator[Change]:
+        for name in NAMES:
+            found = pem_directory.look_at(self._directory / name)
+            if found is None:
+                yield Change(name, "missing", "delivered")
+            elif found.digest != receipt.digests.get(name):
+                yield Change(name, "changed", "delivered")
+            elif not self._is_accessible(name, found):
+                yield Change(name, _in_words(found.access), _in_words(self._access(name)))
+
+    def _receipt(self) -> Receipt | None:
+        return decode_receipt(pem_directory.read(self._directory / RECEIPT))
+
+    def _unfinished(self) -> Drift:
+        if self._delivery.reload is None:
+            sentence = Text("its delivery was not finished")
+            return Drift(Reason(ReasonCode.DELIVERY_UNFINISHED, sentence))
+        sentence = Text("`reload` has not succeeded since the last change")
+        reason = Reason(ReasonCode.DELIVERY_UNFINISHED, sentence)
+        return Drift(reason, (Change("reload", "not run", "run"),))
+
+    def _is_there(self, name: str, content: bytes) -> bool:
+        found = pem_directory.look_at(self._directory / name)
+        same = found is not None and found.digest == pem_directory.digest(content)
+        return same and found is not None and self._is_accessible(name, found)
+
+    def _is_accessible(self, name: str, found: FoundFile) -> bool:
+        wanted = self._access(name)
+        return (
+            found.access.mode == wanted.mode
+            and wanted.uid in {None, found.access.uid}
+            and wanted.gid in {None, found.access.gid}
+        )
+
+    def _access(self, name: str) -> Access:
+        """Give whose a file is to be. Raises `TargetRejected` for an owner or group unknown."""
+        delivery = self._delivery
+        return Access(
+            delivery.key_mode if name == PRIVKEY else delivery.mode,
+            _number(delivery.owner, lambda user: pwd.getpwnam(user).pw_uid, Text("user")),
+            _number(delivery.group, lambda group: grp.getgrnam(group).gr_gid, Text("group")),
+        )
+
+    def _must_be_usable(self) -> None:
+        """Raise `DeployError` or `OSError` where nothing could be delivered to."""
+        directory = self._directory
+        self._access(PRIVKEY)
+        if self._delivery.reload is not None:
+            programs.must_be_there(self._delivery.reload)
+        if not directory.exists():
+            # Only the last one is made: a longer path is a slip, or a disk that is not mounted.
+            _must_be_writable(directory.parent, Text("make it, or correct `directory`"))
+            return
+        _must_be_writable(directory, _RIGHTS)
+        for name in NAMES:
+            if (directory / name).is_dir():
+                problem = Text("{path} is a directory, not a file", path=directory / name)
+                raise TargetRejected(problem, hint=Text("move it away, or correct `directory`"))
+
+    # delivering
+
+    def _make_directory(self) -> None:
+        if not self._directory.exists():
+            self._directory.mkdir()
+            self._directory.chmod(DIRECTORY_MODE)  # whatever the umask is
+            pem_directory.sync(self._directory.parent)
+
+    def _receipt_of(self, bundle: CertificateBundle, wanted: Mapping[str, bytes]) -> Receipt:
+        return Receipt(
+            fingerprint=bundle.certificate.fingerprint,
+            digests={name: pem_directory.digest(content) for name, content in wanted.items()},
+            reload=self._reload_digest(),
+        )
+
+    def _reload_digest(self) -> str | None:
+        reload = self._delivery.reload
+        return (
+            None if reload is None else pem_directory.digest("\0".join(reload.arguments).encode())
+        )
+
+    @contextmanager
+    def _drafted(self, contents: Mapping[str, bytes]) -> Iterator[Mapping[str, Path]]:
+        """Have drafts of files for a `with` block; what has not taken its name by then is gone."""
+        drafts: dict[str, Path] = {}
+        try:
+            for name, content in contents.items():
+                access = _RECEIPT_ACCESS if name == RECEIPT else self._access(name)
+                path = self._directory / name
+                drafts[name] = pem_directory.draft(path, content, access)
+            yield drafts
+        finally:
+            for drafted in drafts.values():
+                drafted.unlink(missing_ok=True)
+
+    def _finish(self, lineage: str, bundle: CertificateBundle, drafts: Mapping[str, Path]) -> None:
+        """Put the drafts in place, then do what follows from it."""
+        with pem_directory.told(self._directory, _NEXT_RUN):
+            (self._directory / RECEIPT).unlink(missing_ok=True)
+            pem_directory.sync(self._directory)
+            for name in NAMES:
+                if name in drafts:
+                    drafts[name].replace(self._directory / name)
+            pem_directory.sync(self._directory)
+            self._must_be_there(pem_directory.contents(bundle))
+            if self._delivery.reload is not None:
+                told = pem_directory.variables(lineage, bundle, self._directory)
+                programs.run(self._delivery.reload, told, bundle.privkey_pem, self._pause)
+            drafts[RECEIPT].replace(self._directory / RECEIPT)
+            pem_directory.sync(self._directory)
+
+    def _must_be_there(self, wanted: Mapping[str, bytes]) -> None:
+        """Read back what was written, before a server is told of it."""
+        for name, content in wanted.items():
+            if not self._is_there(name, content):
+                path = self._directory / name
+                raise DeployError(
+                    Text("{path} is not as it was written a moment ago", path=path),
+                    hint=Text("another program writes there too; let only one of them do it"),
+                )
+
+
+def _leaf(fullchain: bytes | None) -> str | None:
+    """Give the fingerprint of the first certificate, `None` where there is none to be read."""
+    try:
+        leaf = x509.load_pem_x509_certificate(fullchain or b"")
+    except ValueError:
+        return None
+    return fingerprint(leaf.public_bytes(Encoding.DER))
+
+
+def _number(name: str | None, look_up: Callable[[str], int], what: Text) -> int | None:
+    if name is None or name.isdecimal():
+        return None if name is None else int(name)
+    try:
+        return look_up(name)
+    except KeyError:
+        raise TargetRejected(
+            Text("this machine knows no {what} called {name}", what=what, name=name),
+            hint=Text("make it first, or correct `owner` and `group`"),
+        ) from None
+
+
+def _must_be_writable(directory: Path, hint: Text) -> None:
+    if not directory.exists():
+        raise TargetRejected(Text("there is no directory {path}", path=directory), hint=hint)
+    if not directory.is_dir():
+        raise TargetRejected(
+            Text("{path} is not a directory", path=directory),
+            hint=Text("correct `directory`, or move away what is there"),
+        )
+    if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
+        raise TargetRejected(Text("{path} cannot be written to", path=directory), hint=_RIGHTS)
+
+
+def _in_words(access: Access) -> str:
+    owners = [number for number in (access.uid, access.gid) if number is not None]
+    return " ".join([f"{access.mode:04o}", ":".join(map(str, owners))]).rstrip()

@@ -1,0 +1,84 @@
+"""Which settings a hook goes by: what is declared for the certificate that a client has renewed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from certferry.config.clients import QINIU, Renewed, renewed_by, whoever_renewed
+from certferry.config.find import find_file, usual_places
+from certferry.config.load import from_client, load
+from certferry.config.model import Settings
+from certferry.errors import ConfigError
+from certferry.ports.source import CertificateSource
+from certferry.reconcile.handed_over import declared_for
+from certferry.text import Text
+
+
+def settings_for(
+    mode: str, chosen: Path | None, environ: Mapping[str, str], source: CertificateSource
+) -> Settings:
+    """Read the configuration file and keep of it the certificates that are meant.
+
+    Without a file the client's certificate itself is declared, for Qiniu. Raises `ConfigError`,
+    and `CertificateError` or `PlanRefused` when the client's files cannot be taken.
+    """
+    if find_file(chosen, environ) is None:
+        return from_client(_somebody(mode, environ), environ)
+    if mode == QINIU:
+        return _at_qiniu(load(chosen, environ))
+    renewed = renewed_by(mode, environ)
+    settings = load(chosen, environ)
+    meant = declared_for(renewed.files, settings.certificates, source)
+    if not meant:
+        raise _nobody_declared(renewed, settings)
+    return replace(settings, certificates=meant)
+
+
+def _somebody(mode: str, environ: Mapping[str, str]) -> Renewed:
+    if mode != QINIU:
+        return renewed_by(mode, environ)
+    renewed = whoever_renewed(environ)
+    if renewed is None:
+        raise ConfigError(
+            Text(
+                "there is no configuration, and no client says what it has renewed; looked for"
+                " {places}",
+                places=usual_places(environ),
+            ),
+            hint=Text("name the file with --config FILE before the command"),
+        )
+    return renewed
+
+
+def _at_qiniu(settings: Settings) -> Settings:
+    accounts = {label for label, account in settings.accounts.items() if account.type == QINIU}
+    meant = tuple(
+        wish
+        for wish in settings.certificates
+        if any(deployment.target in accounts for deployment in wish.deployments)
+    )
+    if not meant:
+        raise ConfigError(
+            Text("{path}: no certificate is deployed to Qiniu", path=settings.path),
+            hint=Text('declare it with [[certificates.deploy]] and to = "qiniu"'),
+        )
+    return replace(settings, certificates=meant)
+
+
+def _nobody_declared(renewed: Renewed, settings: Settings) -> ConfigError:
+    return ConfigError(
+        Text(
+            "{path} declares no certificate for {name}, which {client} has renewed",
+            path=settings.path,
+            name=renewed.name,
+            client=renewed.client,
+        ),
+        hint=Text(
+            'declare it under [[certificates]]: fullchain = "{fullchain}" and'
+            ' privkey = "{privkey}"',
+            fullchain=renewed.files.fullchain,
+            privkey=renewed.files.privkey,
+        ),
+    )

@@ -1,0 +1,155 @@
+"""`certferry hook`: what another ACME client runs when it has renewed a certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.shell_completion import CompletionItem
+
+from certferry.cli import exits
+from certferry.cli.exits import Exit
+from certferry.cli.lines import line
+from certferry.cli.options import Front
+from certferry.cli.sync import LONGEST_WAIT, patience_of, show_report
+from certferry.cli.usage import UsageMistake
+from certferry.text import Text
+
+if TYPE_CHECKING:
+    from certferry.reconcile.schedule import Patience
+
+
+def _complete_mode(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Offer the modes that begin so."""
+    from certferry.config.clients import MODES
+
+    del ctx, parameter
+    return [CompletionItem(mode) for mode in MODES if mode.startswith(incomplete)]
+
+
+@click.command("hook")
+@click.argument("mode", metavar="MODE", shell_complete=_complete_mode)
+@click.option(
+    "--wait",
+    metavar="SECONDS",
+    type=click.IntRange(0, int(LONGEST_WAIT.total_seconds())),
+    help="Wait no longer than this for what takes its time. Default: until it has ended; for lego,"
+    " which would end the hook, 90 seconds.",
+)
+@click.option("--no-wait", is_flag=True, help="Begin everything; leave the rest to the next run.")
+@click.option(
+    "--env-file",
+    "env_files",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(path_type=Path, readable=False),
+    help="Take keys from a file with KEY=value lines, mode 0600. May be given several times.",
+)
+@click.option(
+    "--install",
+    is_flag=True,
+    help="Write acme.sh's deploy hook `certferry`, which runs this hook with these options.",
+)
+@click.option(
+    "--home",
+    metavar="DIR",
+    type=click.Path(path_type=Path, readable=False),
+    help="With --install: acme.sh's home. Default: LE_WORKING_DIR, or ~/.acme.sh.",
+)
+@click.pass_context
+def command(
+    ctx: click.Context,
+    mode: str,
+    *,
+    wait: int | None,
+    no_wait: bool,
+    env_files: tuple[Path, ...],
+    install: bool,
+    home: Path | None,
+) -> Exit:
+    """Deploy what another ACME client has just renewed; for that client to run.
+
+    MODE is the client, acme.sh, certbot or lego, whose variables say which certificate it is; or
+    qiniu, for every declared certificate that is deployed to Qiniu.
+
+    With a configuration it syncs the certificate that has the client's files, or copies of them,
+    or exactly its names. Without one, the client's certificate goes to the CDN domains that it
+    covers, with QINIU_ACCESS_KEY and QINIU_SECRET_KEY from the environment.
+
+    What is still in progress in the end is no failure to the client: it exits 0, and the next run
+    finishes it.
+    """
+    from certferry.config.clients import ACME_SH, MODES
+
+    front: Front = ctx.obj
+    if mode not in MODES:
+        raise UsageMistake(
+            Text("no such mode: {mode}; there are {modes}", mode=mode, modes=list(MODES)), ctx
+        )
+    patience = _patience(mode, wait, no_wait=no_wait)
+    if install and mode != ACME_SH:
+        raise UsageMistake(Text("--install is for acme.sh; {mode} needs no file", mode=mode), ctx)
+    if home and not install:
+        raise UsageMistake(Text("--home is for --install"), ctx)
+    if install:
+        options = _options(wait, no_wait=no_wait, env_files=env_files)
+        return _install(front, home, [*_this_program(ctx), "hook", mode, *options])
+    return _sync(mode, front, patience, env_files)
+
+
+def _patience(mode: str, wait: int | None, *, no_wait: bool) -> Patience:
+    from certferry.config.clients import CLIENTS
+    from certferry.reconcile.schedule import Patience
+
+    patience = patience_of(wait, no_wait=no_wait)
+    if patience.limit is None and mode in CLIENTS:
+        return Patience(CLIENTS[mode].patience)
+    return patience
+
+
+def _sync(mode: str, front: Front, patience: Patience, env_files: Sequence[Path]) -> Exit:
+    from certferry.cli.following import plain_lines
+    from certferry.cli.handover import settings_for
+    from certferry.config.env_files import environment_with
+    from certferry.wiring import certificate_source, open_session
+
+    environ = environment_with(front.desk.environ, env_files)
+    settings = settings_for(mode, front.config, environ, certificate_source())
+    with open_session(settings, progress=plain_lines(front)) as session:
+        report = session.reconciler.sync(session.wishes, patience)
+    show_report(report, front, as_json=False)
+    return exits.of_hook(report)
+
+
+def _install(front: Front, home: Path | None, command: Sequence[str]) -> Exit:
+    from certferry.config.clients import home_of_acme_sh
+    from certferry.wiring import install_deploy_hook
+
+    home = home or home_of_acme_sh(front.desk.environ)
+    path, changed = install_deploy_hook(home.absolute(), command)
+    if not front.quiet:
+        said = Text("written: {path}") if changed else Text("unchanged: {path}")
+        use = Text("acme.sh --deploy -d NAME --deploy-hook certferry")
+        front.desk.show(line(front.voice.say(text)) for text in (said.filled(path=path), use))
+    return Exit.OK
+
+
+def _this_program(ctx: click.Context) -> list[str]:
+    """Give the command that runs now, with its global options, for a run from anywhere."""
+    from certferry.cli.schedule import options_said, program_reading
+    from certferry.config.find import find_file
+
+    desk = ctx.obj.desk
+    file = find_file(ctx.obj.config, desk.environ)
+    return [*program_reading(file), *options_said(ctx.find_root(), desk)]
+
+
+def _options(wait: int | None, *, no_wait: bool, env_files: Sequence[Path]) -> list[str]:
+    """Give the hook's own options as they were said."""
+    options = [part for file in env_files for part in ("--env-file", str(file.absolute()))]
+    options += [] if wait is None else ["--wait", str(wait)]
+    return [*options, "--no-wait"] if no_wait else options

@@ -1,0 +1,47 @@
+"""What must be delivered to a receiver, and why. A receiver has no edges: it has a certificate, or
+it has not, and nothing is left to verify.
+"""
+
+from __future__ import annotations
+
+from certferry.core.desired import HttpsWish
+from certferry.core.lineage import Version
+from certferry.core.observed import ObservedDomain, ObservedTarget
+from certferry.core.plan import Change, Deploy, Rollout
+from certferry.core.reasons import Reason, ReasonCode
+from certferry.text import Text
+
+
+def plan_delivery(
+    label: str, target: ObservedTarget, domain: ObservedDomain, coming: Version | None
+) -> Rollout:
+    """Plan one receiver. `coming=None` stands for the certificate that is about to be issued."""
+    reason = _reason(target, domain, coming)
+    if reason is None:
+        return Rollout(label, domain.domain, ())
+    changes = _changes(domain, coming)
+    step = Deploy(label, domain.domain, HttpsWish(), reason, changes, domain.kind)
+    return Rollout(label, domain.domain, (step,))
+
+
+def _reason(
+    target: ObservedTarget, domain: ObservedDomain, coming: Version | None
+) -> Reason | None:
+    if coming is None:
+        return Reason(ReasonCode.NEW_CERTIFICATE, Text("a new certificate is being issued"))
+    if domain.bound is None:
+        return Reason(ReasonCode.NOT_DELIVERED, Text("it has not been delivered yet"))
+    if domain.bound == coming.certificate.fingerprint:
+        return None if domain.drift is None else domain.drift.reason
+    if target.fingerprint_of(domain.bound) is not None:
+        return Reason(ReasonCode.DELIVERED_PREVIOUS, Text("an earlier certificate was delivered"))
+    return Reason(ReasonCode.HOLDS_FOREIGN, Text("a certificate that is not ours is there"))
+
+
+def _changes(domain: ObservedDomain, coming: Version | None) -> tuple[Change, ...]:
+    after = None if coming is None else coming.certificate.fingerprint
+    drift = () if domain.drift is None else domain.drift.changes
+    if domain.bound is not None and domain.bound == after:
+        return drift
+    change = Change("certificate", (domain.bound or "—")[:16], "…" if after is None else after[:16])
+    return (change,)

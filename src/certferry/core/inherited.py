@@ -1,0 +1,81 @@
+"""What another ACME client keeps, as its directory tells: certificates, and keys to accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from certferry.core.certificate import CertificateBundle
+from certferry.core.desired import PemFiles
+from certferry.core.secret import Secret
+from certferry.text import Text
+
+
+class OldClient(StrEnum):
+    """The clients whose directories can be read."""
+
+    ACME_SH = "acme.sh"
+    CERTBOT = "certbot"
+    LEGO = "lego"
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """Where the client puts copies of the files, and what it runs afterwards."""
+
+    fullchain: str = ""
+    privkey: str = ""
+    reload: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """One lineage of another client with its certificate of today.
+
+    `directory` is the URL of the CA's directory that it came from, and `proven_by` the client's own
+    word for how its names are proven; either is empty where the client does not write it down.
+    `files` are `None` where no single file holds the whole chain. `stop` is the command that ends
+    its renewals, and no other's.
+    """
+
+    lineage: str
+    bundle: CertificateBundle
+    files: PemFiles | None
+    stop: str
+    directory: str = ""
+    proven_by: str = ""
+    installed: Installed = field(default_factory=Installed)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it is for. What the client was asked for may differ by now: what it holds counts."""
+        return self.bundle.certificate.names
+
+    @property
+    def key_type(self) -> str:
+        """The kind of its key."""
+        return self.bundle.certificate.key_type
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """An entry of the directory that could not be taken, and why."""
+
+    entry: str
+    problem: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Inheritance:
+    """Everything in a client's directory. `stop` are the commands that end all of its renewals;
+    `keys` go by the variables that certferry knows them by.
+    """
+
+    client: OldClient
+    home: str
+    certificates: tuple[Inherited, ...]
+    unreadable: tuple[Unreadable, ...]
+    stop: tuple[str, ...]
+    keys: Mapping[str, Secret] = field(default_factory=dict)
+    email: str | None = None

@@ -1,0 +1,264 @@
+"""What to declare for what was found: certificates for domains that are served, and for the
+lineages of another client. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+
+from certferry.core.certificate import KeyType
+from certferry.core.desired import PemFiles
+from certferry.core.identifiers import base_name, covered_by, is_wildcard, suffixes
+from certferry.core.inherited import Inherited, Installed
+from certferry.core.survey import FoundDomain, FoundZone
+from certferry.text import Text
+
+
+@dataclass(frozen=True, slots=True)
+class ProposedDeployment:
+    """Where a certificate is to go: an account, with its domains or all that are covered
+    (`None`), or with a `directory` four files in it.
+    """
+
+    to: str
+    domains: tuple[str, ...] | None = None
+    directory: str = ""
+    reload: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProposedCertificate:
+    """A certificate to declare: issued for `names`, or with `files` only ferried.
+
+    `remarks` are what its reader should know; `adopts` is the certificate that it begins with.
+    """
+
+    lineage: str
+    names: tuple[str, ...] = ()
+    dns: str = ""
+    key_type: KeyType | None = None
+    files: PemFiles | None = None
+    deployments: tuple[ProposedDeployment, ...] = ()
+    remarks: tuple[Text, ...] = ()
+    adopts: Inherited | None = None
+
+    @property
+    def covered(self) -> tuple[str, ...]:
+        """The names that it is for, whoever decides them."""
+        return self.adopts.names if self.adopts is not None else self.names
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A domain, or another client's lineage, that nothing is proposed for, and why."""
+
+    name: str
+    reason: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """Everything to declare, and what is left out."""
+
+    certificates: tuple[ProposedCertificate, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What was found in the accounts: their labels (empty where there is no such account), the
+    zones of the one, and the domains of the other.
+    """
+
+    dns: str = ""
+    zones: tuple[FoundZone, ...] = ()
+    target: str = ""
+    domains: tuple[FoundDomain, ...] = field(default_factory=tuple)
+
+    def zone_of(self, name: str) -> FoundZone | None:
+        """Find the longest zone that holds a name; of those, one that can be written to."""
+        by_name = {zone.name: zone for zone in self.zones}
+        holding = [by_name[s] for s in suffixes(base_name(name)) if s in by_name]
+        return next((z for z in holding if z.problem is None), next(iter(holding), None))
+
+    def obstacle(self, name: str) -> Text | None:
+        """Say why a name cannot be proven, `None` when it can."""
+        zone = self.zone_of(name)
+        if zone is None:
+            return Text("no zone of the account {account} holds it", account=self.dns)
+        return zone.problem
+
+
+def propose_for_domains(places: Places, most_names: int) -> Proposal:
+    """Propose a certificate for each zone, with the domains in it, at most so many names each."""
+    groups: dict[str, list[str]] = {}
+    left_out = []
+    for domain in sorted(places.domains, key=lambda found: _sorting(found.domain)):
+        reason = domain.problem or places.obstacle(domain.domain)
+        if reason is not None:
+            left_out.append(LeftOut(domain.domain, reason))
+        elif (zone := places.zone_of(domain.domain)) is not None:
+            groups.setdefault(zone.name, []).append(domain.domain)
+    certificates = [
+        ProposedCertificate(lineage, names, places.dns)
+        for zone, domains in sorted(groups.items())
+        for lineage, names in _parts(zone, _without_covered(domains), most_names)
+    ]
+    return Proposal(_with_domains(certificates, places), tuple(left_out))
+
+
+def propose_for_inherited(
+    inherited: Sequence[Inherited], places: Places, client: str, *, keep_client: bool
+) -> Proposal:
+    """Propose to go on with another client's lineages: issued here from now on, or, where that
+    cannot be or is not wanted, made there and ferried.
+    """
+    certificates = []
+    left_out = []
+    for one in inherited:
+        obstacle = None if keep_client else _why_not_issued(one, places, client)
+        if obstacle is None and not keep_client:
+            certificates.append(_taken_over(one, places.dns))
+        elif one.files is None:
+            reason = Text("no single file of {client}'s holds its whole chain", client=client)
+            left_out.append(LeftOut(one.lineage, reason))
+        else:
+            remarks = () if obstacle is None else (obstacle,)
+            certificates.append(
+                ProposedCertificate(one.lineage, files=one.files, remarks=remarks, adopts=one)
+            )
+    return Proposal(_with_domains(certificates, places), tuple(left_out))
+
+
+def _why_not_issued(one: Inherited, places: Places, client: str) -> Text | None:
+    reason = (
+        Text("no DNS account is known")
+        if not places.dns
+        else next(
+            (
+                Text("{name}: {reason}", name=name, reason=reason)
+                for name in one.names
+                if (reason := places.obstacle(name)) is not None
+            ),
+            None,
+        )
+    )
+    if reason is None:
+        return None
+    return Text(
+        "{client} goes on renewing it, since certferry cannot prove its names: {reason}",
+        client=client,
+        reason=reason,
+    )
+
+
+def _taken_over(one: Inherited, dns: str) -> ProposedCertificate:
+    kinds = {kind.value: kind for kind in KeyType}
+    remarks = [] if one.key_type in kinds else [_other_key(one.key_type)]
+    deployments: tuple[ProposedDeployment, ...] = ()
+    copies = one.installed
+    if copies.fullchain or copies.privkey:
+        directory = _directory(copies)
+        if directory is None:
+            remarks.append(_elsewhere(copies))
+        else:
+            deployments = (ProposedDeployment("files", None, directory, copies.reload),)
+    return ProposedCertificate(
+        one.lineage,
+        one.names,
+        dns,
+        kinds.get(one.key_type),
+        deployments=deployments,
+        remarks=tuple(remarks),
+        adopts=one,
+    )
+
+
+def _directory(copies: Installed) -> str | None:
+    """Give the directory whose files are called as certferry calls them."""
+    fullchain, privkey = PurePosixPath(copies.fullchain), PurePosixPath(copies.privkey)
+    called = (fullchain.name, privkey.name) == ("fullchain.pem", "privkey.pem")
+    return str(fullchain.parent) if called and fullchain.parent == privkey.parent else None
+
+
+def _elsewhere(copies: Installed) -> Text:
+    return Text(
+        "what reads {files} today needs a deployment to files: they will be called fullchain.pem "
+        "and privkey.pem, in a directory of your choice",
+        files=[path for path in (copies.fullchain, copies.privkey) if path],
+    )
+
+
+def _other_key(key_type: str) -> Text:
+    return Text(
+        "its key is {kind}, which certferry does not make: the next certificate has another kind",
+        kind=key_type,
+    )
+
+
+# --- which domain goes with which certificate
+
+
+def _with_domains(
+    certificates: Iterable[ProposedCertificate], places: Places
+) -> tuple[ProposedCertificate, ...]:
+    """Give each domain to one certificate: two that take turns at one would never be done."""
+    found = tuple(certificates)
+    given: dict[int, list[str]] = {}
+    for domain in places.domains:
+        if domain.by_itself and domain.problem is None:
+            fitting = [n for n, one in enumerate(found) if covered_by(one.covered, domain.domain)]
+            if fitting:
+                best = max(fitting, key=lambda n: _fitness(found[n], domain.domain))
+                given.setdefault(best, []).append(domain.domain)
+    return tuple(_deployed(one, given.get(n, []), places) for n, one in enumerate(found))
+
+
+def _fitness(one: ProposedCertificate, domain: str) -> tuple[bool, int, float]:
+    """Prefer a certificate that has the very name, then the smaller key, then the longer life."""
+    if one.adopts is None:
+        return (domain in one.covered, 0, 0.0)
+    return (
+        domain in one.covered,
+        one.adopts.key_type.startswith("ec"),
+        one.adopts.bundle.certificate.not_after.timestamp(),
+    )
+
+
+def _deployed(
+    one: ProposedCertificate, domains: Sequence[str], places: Places
+) -> ProposedCertificate:
+    if not places.target:
+        return one
+    if not domains:
+        nothing = Text(
+            "no domain of the account {account} is left for it to serve", account=places.target
+        )
+        return replace(one, remarks=(*one.remarks, nothing))
+    covered = {
+        d.domain for d in places.domains if d.by_itself and covered_by(one.covered, d.domain)
+    }
+    chosen = None if covered == set(domains) else tuple(sorted(domains, key=_sorting))
+    first = ProposedDeployment(places.target, chosen)
+    return replace(one, deployments=(first, *one.deployments))
+
+
+def _without_covered(domains: Sequence[str]) -> list[str]:
+    """Leave out what a wildcard covers: a CA refuses to be asked for both."""
+    wildcards = [domain for domain in domains if is_wildcard(domain)]
+    return [d for d in domains if is_wildcard(d) or not covered_by(wildcards, d)]
+
+
+def _parts(zone: str, names: Sequence[str], most: int) -> Iterable[tuple[str, tuple[str, ...]]]:
+    if len(names) <= most:
+        yield zone, tuple(names)
+        return
+    for number, start in enumerate(range(0, len(names), most), start=1):
+        yield f"{zone}-{number}", tuple(names[start : start + most])
+
+
+def _sorting(name: str) -> tuple[list[str], bool]:
+    """Sort by the labels from the right, as zones are nested; a wildcard after its own base."""
+    return base_name(name).split(".")[::-1], is_wildcard(name)

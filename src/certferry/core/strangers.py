@@ -1,0 +1,75 @@
+"""What `retire = "all-unused"` removes beside our own: whatever lies in an account and nobody looks
+after. Which of it is used only the target knows, so it is asked to remove each, and may refuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+
+from certferry.core.desired import DesiredCertificate, DesiredDeployment, Retirement
+from certferry.core.lineage import Version, mark, slug, slug_of
+from certferry.core.observed import Observation, ObservedTarget, OtherCertificate
+from certferry.core.plan import Retire
+from certferry.core.reasons import Reason, ReasonCode
+from certferry.text import Text
+
+_KEPT = 2
+"""Versions of a lineage: the one in force, and the one before it to go back to."""
+
+_WHY = Text('retire = "all-unused"; kept if anything uses it')
+
+
+def unclaimed(
+    others: Iterable[OtherCertificate],
+    declared: Collection[str],
+    remembered: Mapping[str, tuple[Version, ...]],
+    now: datetime,
+) -> tuple[OtherCertificate, ...]:
+    """Take out what somebody looks after.
+
+    A mark of one of the `declared` lineages leaves the certificate to that lineage, which may be
+    about to bind it. Of `remembered` ones that are declared no more, here at least, what is in
+    force and what a rollback would go back to stays until it expires.
+    """
+    slugs = {slug(lineage) for lineage in declared}
+    kept = {
+        mark(lineage, version.certificate.fingerprint)
+        for lineage, versions in remembered.items()
+        for version in versions[:_KEPT]
+        if version.certificate.not_after > now
+    }
+    return tuple(o for o in others if o.label not in kept and slug_of(o.label) not in slugs)
+
+
+def retirements(
+    desired: DesiredCertificate, observed: Observation, now: datetime
+) -> tuple[Retire, ...]:
+    """List what is to be tried, once for each account, what ends first at the top."""
+    steps = {
+        (deployment.target, other.remote_id): _retire(deployment, other, now)
+        for deployment, target in _places(desired, observed)
+        for other in target.others
+        if other.in_use_until is None or other.in_use_until <= now
+    }
+    return tuple(sorted(steps.values(), key=lambda step: (step.target, step.not_after or now)))
+
+
+def _places(
+    desired: DesiredCertificate, observed: Observation
+) -> Iterable[tuple[DesiredDeployment, ObservedTarget]]:
+    for deployment, target in zip(desired.deployments, observed.targets, strict=True):
+        if deployment.retire is Retirement.ALL_UNUSED:
+            yield deployment, target
+
+
+def _retire(deployment: DesiredDeployment, other: OtherCertificate, now: datetime) -> Retire:
+    return Retire(
+        deployment.target,
+        other.remote_id,
+        other.label,
+        Reason(ReasonCode.UNUSED, _WHY),
+        not_after=other.not_after,
+        left=None if other.not_after is None else other.not_after - now,
+        anybodys=True,
+    )

@@ -1,0 +1,33 @@
+"""The door to what takes a certificate whole: a directory of files, a command."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from certferry.core.certificate import CertificateBundle
+from certferry.core.observed import ObservedDomain
+
+
+class Receiver(Protocol):
+    """Takes one certificate after the other; the new one takes the old one's place.
+
+    Nobody connects to it, so nothing outside can tell what it holds: it looks by itself.
+    """
+
+    def observe(self, delivered: str | None) -> ObservedDomain:
+        """Tell what the receiver holds, and what of it is not as it was delivered. Changes nothing.
+
+        `delivered` is the fingerprint of the last delivery, when it ended well and the state still
+        knows of it. A receiver that cannot take anything is reported as `UNAVAILABLE` with the
+        reason. Raises `DeployError` when it cannot be looked at.
+        """
+        ...
+
+    def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
+        """Hand the certificate over, and return when nothing is left to do.
+
+        Must leave what was there before whole until the new one is complete; must do what is
+        missing, and no more, when the certificate is there already. Raises `DeployError`: then a
+        later look finds what is still to be done.
+        """
+        ...

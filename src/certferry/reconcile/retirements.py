@@ -1,0 +1,92 @@
+"""Remove what has had its time, once every domain of the target has been seen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+
+from certferry.core.observed import Observation, ObservedTarget
+from certferry.core.plan import Action, Plan, Retire
+from certferry.core.report import Outcome, StepOutcome
+from certferry.core.waiting import wait_for
+from certferry.ports.state import Lease
+from certferry.reconcile.apply import Applier
+from certferry.reconcile.doors import Doors
+from certferry.reconcile.outcomes import Outcomes
+from certferry.text import Text
+
+_OTHERS_FIRST = Text("another certificate is still on its way to this account")
+
+
+def may_retire(step: Retire, plan: Plan) -> bool:
+    """Tell whether nothing at the step's target stands between it and its successor being seen."""
+    open_places = (*plan.rollouts, *plan.obstacles, *(refusal.step for refusal in plan.refusals))
+    return all(getattr(place, "target", None) != step.target for place in open_places)
+
+
+class Retirements:
+    """The retirements of one lineage in one run. Of everybody else's certificates, those that are
+    still used are only counted: there may be hundreds.
+    """
+
+    def __init__(self, doors: Doors, applier: Applier, outcomes: Outcomes) -> None:
+        self._doors = doors
+        self._applier = applier
+        self._outcomes = outcomes
+        self._kept: Counter[str] = Counter()
+
+    def follow(self, plan: Plan, observed: Observation, *, lease: Lease | None) -> None:
+        """Take every step that may be taken now."""
+        for target in observed.targets:
+            self._let_go(target.label)
+        for step in plan.retirements:
+            if lease is not None and may_retire(step, plan):
+                self._retire(step, _target_of(step, observed), lease)
+
+    def _retire(self, step: Retire, target: ObservedTarget, lease: Lease) -> None:
+        if not step.anybodys:
+            self._outcomes.note(self._applier.retire(step, target, lease))
+        elif target.unsettled_since is not None:
+            self._hold_back(step.target, target.unsettled_since)
+        else:
+            self._retire_anybodys(step, target, lease)
+
+    def _retire_anybodys(self, step: Retire, target: ObservedTarget, lease: Lease) -> None:
+        told = self._applier.retire(step, target, lease)
+        if told.outcome is not Outcome.UNCHANGED:
+            self._outcomes.note(told)
+            return
+        self._kept[step.target] += 1
+        count = self._kept[step.target]
+        kept = Text("others that something still uses are kept: {count}", count=count)
+        self._outcomes.note(StepOutcome(Action.RETIRE, Outcome.UNCHANGED, kept, step.target))
+
+    def _hold_back(self, target: str, since: datetime) -> None:
+        """What another lineage's certificate replaces may be served until that one has arrived."""
+        now, deadline = self._doors.now(), since + self._doors.verify_timeout
+        if now < deadline:
+            waiting = wait_for(_OTHERS_FIRST, since, now, deadline)
+            told = StepOutcome(
+                Action.RETIRE, Outcome.WAITING, _OTHERS_FIRST, target, waiting=waiting
+            )
+        else:
+            told = StepOutcome(Action.RETIRE, Outcome.UNCHANGED, _OTHERS_FIRST, target)
+        self._outcomes.note(told)
+
+    def _let_go(self, target: str) -> None:
+        """What was waited for is found anew, or it is over: another lineage may have removed it."""
+        told = self._outcomes.of((Action.RETIRE, target, None))
+        if told is not None and told.waiting is not None:
+            self._outcomes.forget((Action.RETIRE, target, None))
+
+
+def _target_of(step: Retire, observed: Observation) -> ObservedTarget:
+    return next(
+        target
+        for target in observed.targets
+        if target.label == step.target and step.remote_id in _remote_ids(target)
+    )
+
+
+def _remote_ids(target: ObservedTarget) -> set[str]:
+    return {r.remote_id for r in target.remotes} | {o.remote_id for o in target.others}

@@ -1,0 +1,72 @@
+"""Receivers in memory: each holds one certificate, and can be made to fail or to drift."""
+
+from __future__ import annotations
+
+from certferry.core.certificate import CertificateBundle
+from certferry.core.desired import Delivery, delivered
+from certferry.core.observed import DomainState, Drift, ObservedDomain
+from certferry.core.plan import Change
+from certferry.core.reasons import Reason, ReasonCode
+from certferry.errors import DeployError, TargetRejected
+from certferry.text import Text
+
+
+class MemoryReceivers:
+    """Every receiver of a model world, found by its delivery; the same delivery is the same one."""
+
+    def __init__(self) -> None:
+        self._receivers: dict[Delivery, MemoryReceiver] = {}
+
+    def receiver(self, delivery: Delivery) -> MemoryReceiver:
+        """See `reconcile.doors.Doors.receiver`."""
+        return self._receivers.setdefault(delivery, MemoryReceiver(delivery))
+
+
+class MemoryReceiver:
+    """A `Receiver`, like a directory with a program that is run after a change.
+
+    `deliveries` lists the fingerprints whose delivery ended well, `held` is the last one that was
+    put there. The next `failures` deliveries fail at their end, with the certificate in place.
+    While it is `closed`, it takes nothing; once `drifted`, somebody has changed what is there.
+    """
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._deployment = delivered(delivery)
+        self._finished = False
+        self.held: str | None = None
+        self.deliveries: list[str] = []
+        self.failures = 0
+        self.closed = False
+        self.drifted = False
+
+    def observe(self, delivered: str | None) -> ObservedDomain:
+        """See `ports.receiver.Receiver.observe`. It needs nobody to remember for it."""
+        (name,) = self._deployment.domains or ("",)
+        kind = self._deployment.kind
+        if self.closed:
+            return ObservedDomain(name, kind, DomainState.UNAVAILABLE, problem=_closed())
+        drift = None if self.held is None else self._drift()
+        return ObservedDomain(name, kind, DomainState.READY, self.held, drift=drift)
+
+    def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
+        """See `ports.receiver.Receiver.deliver`."""
+        if self.closed:
+            raise _closed()
+        self.held, self.drifted, self._finished = bundle.certificate.fingerprint, False, False
+        if self.failures:
+            self.failures -= 1
+            raise DeployError(Text("the program failed with exit code 1"))
+        self._finished = True
+        self.deliveries.append(self.held)
+
+    def _drift(self) -> Drift | None:
+        if self.drifted:
+            reason = Reason(ReasonCode.DELIVERY_DRIFTED, Text("somebody has changed it"))
+            return Drift(reason, (Change("fullchain.pem", "changed", "delivered"),))
+        if not self._finished:
+            return Drift(Reason(ReasonCode.DELIVERY_UNFINISHED, Text("the program has not run")))
+        return None
+
+
+def _closed() -> TargetRejected:
+    return TargetRejected(Text("it takes nothing"), hint=Text("open it"))

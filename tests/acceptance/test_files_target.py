@@ -1,0 +1,272 @@
+"""From the CA into files and to a command, with the installed program: once, again, after drift,
+and after failures.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+
+from certferry.core.certificate import fingerprint
+from certferry.sandbox.world import World
+from tests.acceptance.footprint import Footprint
+from tests.acceptance.host import Host, Run
+
+NAMES = ("cert.pem", "chain.pem", "fullchain.pem", "privkey.pem")
+
+
+def script(path: Path, body: str) -> Path:
+    """Write a program of the operator's."""
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return path
+
+
+class Site(Host):
+    """A machine with a web server: a directory, a program that reloads it, and one that pushes."""
+
+    def __init__(self, world: World, folder: Path, name: str) -> None:
+        self.name = name
+        self.folder = folder
+        self.ssl = folder / "ssl"
+        tables = (
+            f'\n[[certificates]]\nname = "site"\nnames = ["{name}"]\ndns = "dnspod"\n'
+            f'[[certificates.deploy]]\nto = "files"\ndirectory = "ssl"\n'
+            f'reload = "./reload --now"\ntimeout = 20\n'
+            f'[[certificates.deploy]]\nto = "command"\ncommand = ["./push", "to lb"]\n'
+        )
+        super().__init__(world, folder, tables)
+        self.let_reload()
+        script(
+            folder / "push",
+            'echo "$1 $CERTFERRY_LINEAGE $CERTFERRY_FINGERPRINT" >> pushed\n'
+            'test -s "$CERTFERRY_PRIVKEY"',
+        )
+
+    def let_reload(self, body: str = 'echo "$1 $CERTFERRY_FINGERPRINT" >> reloaded') -> None:
+        """Let the server's reload do this."""
+        script(self.folder / "reload", body)
+
+    def lines(self, name: str) -> list[str]:
+        """What one of the programs has written down."""
+        path = self.folder / name
+        return path.read_text().splitlines() if path.exists() else []
+
+    @property
+    def held(self) -> str:
+        """The fingerprint of what lies in the directory, which must belong together."""
+        leaf, issuer = x509.load_pem_x509_certificates((self.ssl / "fullchain.pem").read_bytes())
+        key = load_pem_private_key((self.ssl / "privkey.pem").read_bytes(), None)
+        assert key.public_key() == leaf.public_key()
+        assert leaf.public_bytes(Encoding.PEM) == (self.ssl / "cert.pem").read_bytes()
+        assert issuer.public_bytes(Encoding.PEM) == (self.ssl / "chain.pem").read_bytes()
+        return fingerprint(leaf.public_bytes(Encoding.DER))
+
+    def sync(self, *arguments: str) -> dict[str, dict[str, Any]]:
+        """Sync, and give the steps by their domains."""
+        run = self.run("sync", "--json", *arguments)
+        assert run.code in {0, 1}, run
+        (lineage,) = json.loads(run.out)["certificates"]
+        assert (run.code == 0) is lineage["ok"], run
+        return {step["domain"] or step["action"]: step for step in lineage["steps"]}
+
+    def outcomes(self, *arguments: str) -> dict[str, str]:
+        """Sync, and give each step's outcome."""
+        return {name: step["outcome"] for name, step in self.sync(*arguments).items()}
+
+
+@pytest.fixture
+def site(world: World, tmp_path: Path, new_name: Callable[[], str]) -> Site:
+    """A machine that has done nothing yet; nothing of it is at any CDN."""
+    return Site(world, tmp_path, new_name())
+
+
+def orders(site: Site, act: Callable[[], object]) -> int:
+    """Count the orders of what is done."""
+    before = Footprint.of(site.world)
+    act()
+    return (Footprint.of(site.world) - before).orders
+
+
+def test_from_the_ca_into_files(site: Site) -> None:
+    """Issued, written, reloaded, pushed; nobody is asked what the directory serves. The second run
+    changes nothing, and says so.
+    """
+    ssl = str(site.ssl)
+
+    assert {"issue": "done", ssl: "done", "push": "done"} == site.outcomes("--no-wait")
+
+    (issued,) = site.fingerprints("site")
+    assert issued == site.held
+    assert set(NAMES) | {".certferry"} == {path.name for path in site.ssl.iterdir()}
+    assert 0o600 == (site.ssl / "privkey.pem").stat().st_mode & 0o777
+    assert [f"--now {issued}"] == site.lines("reloaded")
+    assert [f"to lb site {issued}"] == site.lines("pushed")
+    assert [] == list((site.state.parent / "handover").iterdir())
+    stats = [(site.ssl / name).stat() for name in NAMES]
+    before = Footprint.of(site.world)
+
+    assert {ssl: "unchanged", "push": "unchanged"} == site.outcomes()
+
+    assert Footprint() == Footprint.of(site.world) - before
+    assert stats == [(site.ssl / name).stat() for name in NAMES]
+    assert (1, 1) == (len(site.lines("reloaded")), len(site.lines("pushed")))
+
+
+def test_renewal_goes_the_same_way(site: Site) -> None:
+    """The next certificate takes the place of the first, and everybody is told once more."""
+    site.sync()
+    site.sync("--renew")
+
+    newest, first = site.fingerprints("site")
+    assert newest == site.held
+    assert [f"--now {first}", f"--now {newest}"] == site.lines("reloaded")
+    assert 2 == len(site.lines("pushed"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_drift_is_planned_and_repaired(site: Site, name: str) -> None:
+    """A file that somebody deleted or edited is put right, the server is told, nothing is issued,
+    and the command is not run for it.
+    """
+    site.sync()
+    (site.ssl / name).unlink()
+    (site.ssl / "chain.pem").write_text("edited")
+
+    plan = site.run("plan", "--check", "--json")
+    assert 4 == plan.code, plan
+    (step,) = json.loads(plan.out)["certificates"][0]["steps"]
+    assert ("deploy", "files", str(site.ssl)) == (step["action"], step["target"], step["domain"])
+    assert "delivery_drifted" == step["reason"]["code"]
+    change = {"before": "missing", "after": "delivered"}
+    assert change == step["diff"].get(name, change) or name == "chain.pem"
+    assert "changed" == step["diff"]["chain.pem"]["before"]
+
+    assert 0 == orders(site, site.sync)
+
+    assert [site.held] == site.fingerprints("site")
+    assert (2, 1) == (len(site.lines("reloaded")), len(site.lines("pushed")))
+
+
+def test_reload_that_fails_once(site: Site) -> None:
+    """The failure is told with what the program said; the next run reloads, and issues nothing."""
+    site.let_reload("echo 'nginx: [emerg] bad config' >&2; exit 1")
+
+    failed = site.sync()
+
+    step = failed[str(site.ssl)]
+    assert ("failed", "done") == (step["outcome"], failed["push"]["outcome"])
+    assert "exit code 1: nginx: [emerg] bad config" in step["detail"]
+    assert step["hint"]
+    stats = [(site.ssl / name).stat() for name in NAMES]
+    assert [site.held] == site.fingerprints("site")
+    status = site.run("status")
+    assert "`reload` has not succeeded since the last change" in status.out
+    assert "drifted" in status.out
+
+    site.let_reload()
+    assert 0 == orders(site, site.sync)
+
+    assert [f"--now {site.held}"] == site.lines("reloaded")
+    assert stats == [(site.ssl / name).stat() for name in NAMES]
+    assert {"unchanged"} == set(site.outcomes().values())
+
+
+def test_command_that_fails_once(site: Site) -> None:
+    """It is run again by the next run; the files' reload is not."""
+    script(site.folder / "push", "exit 7")
+    assert "failed" == site.outcomes()["push"]
+
+    script(site.folder / "push", "touch pushed-at-last")
+    assert {str(site.ssl): "unchanged", "push": "done"} == site.outcomes()
+
+    assert (site.folder / "pushed-at-last").exists()
+    assert 1 == len(site.lines("reloaded"))
+
+
+def test_reload_that_hangs(site: Site) -> None:
+    """It is ended in its time, and told."""
+    site.let_reload("sleep 60 & wait")
+    site.rewrite("timeout = 20", "timeout = 1")
+
+    step = site.sync()[str(site.ssl)]
+
+    assert "failed" == step["outcome"]
+    assert f"{site.folder}/reload was still running after 1 second" in step["detail"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [
+        ('directory = "ssl"', 'directory = "no/ssl"', "there is no directory {folder}/no"),
+        ('directory = "ssl"', 'directory = "push"', "{folder}/push is not a directory"),
+        (
+            'directory = "ssl"',
+            'directory = "ssl"\nowner = "no-such"',
+            "this machine knows no user called no-such",
+        ),
+        ("./reload", "./no-reload", "the program {folder}/no-reload cannot be found or run"),
+    ],
+)
+def test_directory_that_takes_nothing(site: Site, old: str, new: str, error: str) -> None:
+    """One message with a hint, nothing half done; the command gets its certificate."""
+    site.rewrite(old, new)
+
+    run = site.run("-q", "sync")
+
+    assert 1 == run.code
+    assert error.format(folder=site.folder) in run.complaint.error
+    assert not site.ssl.exists()
+    assert 1 == len(site.lines("pushed"))
+
+
+def test_nothing_is_ordered_that_nobody_takes(site: Site) -> None:
+    """Two receivers, neither of which could take it: the CA is not asked."""
+    (site.folder / "reload").unlink()
+    (site.folder / "push").unlink()
+
+    def sync() -> Run:
+        return site.run("sync")
+
+    assert 0 == orders(site, sync)
+    assert not site.ssl.exists()
+
+
+def test_words_for_people(site: Site) -> None:
+    """The plan, the run and the table speak of the directory and of the command."""
+    ssl = str(site.ssl)
+
+    planned = site.run("plan").out
+    assert f"deploy   files → {ssl}" in planned
+    assert "deploy   command → push" in planned
+    assert "verify" not in planned
+    assert "1 certificate to issue, 2 deployments." in planned
+
+    said = site.run("sync").out
+    assert f"files → {ssl}: delivered" in said
+
+    rows = [line.split() for line in site.run("status").out.splitlines()]
+    fingerprint_of = site.held[:8]
+    assert [ssl, "verified", "—", fingerprint_of, "—"] in rows
+    assert ["push", "verified", "—", fingerprint_of, "—"] in rows
+    document = json.loads(site.run("status", "--json").out)
+    kinds = [domain["kind"] for domain in document["certificates"][0]["domains"]]
+    assert ["files", "command"] == kinds
+
+
+def test_no_key_is_in_the_log(site: Site) -> None:
+    """Not even when a program prints it."""
+    site.let_reload('echo reloading; cat "$CERTFERRY_PRIVKEY"')
+
+    run = site.run("-v", "sync")
+
+    assert 0 == run.code, run
+    assert "reloading" in run.err
+    for line in (site.ssl / "privkey.pem").read_text().splitlines()[1:-1]:
+        assert line not in run.err + run.out

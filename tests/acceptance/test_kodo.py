@@ -1,0 +1,208 @@
+"""A Kodo source domain and a CDN domain under one certificate, from the command to the edge."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from certferry.sandbox.world import World
+from tests.acceptance.footprint import Footprint
+from tests.acceptance.host import Host, Run
+
+UNCHANGED = (0, 0, 0)
+"""Requests that write: to Qiniu, and to DNSPod; and orders."""
+
+Served = dict[str, set[str | None]]
+
+
+@pytest.fixture
+def domain(name: str) -> str:
+    """A domain at the CDN, without HTTPS."""
+    return name
+
+
+@pytest.fixture
+def source(world: World, domain: str) -> str:
+    """A source domain of a bucket below it, without HTTPS."""
+    below = f"src.{domain}"
+    world.add_source_domain(below, f"bucket-{domain.partition('.')[0]}")
+    return below
+
+
+@pytest.fixture
+def host(world: World, tmp_path: Path, domain: str, source: str) -> Host:
+    """A machine that is to get one certificate for both, wherever they are served."""
+    return Host(world, tmp_path, table(domain))
+
+
+def table(domain: str, *more: str) -> str:
+    """Give the tables of a certificate for a domain and everything below, deployed where it can."""
+    lines = ["", "[[certificates]]", f'name = "{domain}"', 'dns = "dnspod"']
+    lines += [f'names = ["{domain}", "*.{domain}"]']
+    return "\n".join([*lines, "[[certificates.deploy]]", 'to = "qiniu"', *more, ""])
+
+
+def document(run: Run) -> Any:
+    """Read what `--json` printed."""
+    return json.loads(run.out)
+
+
+def domains(host: Host) -> dict[str, dict[str, Any]]:
+    """Give how each domain of the one certificate stands."""
+    [certificate] = document(host.run("status", "--json"))["certificates"]
+    return {found["domain"]: found for found in certificate["domains"]}
+
+
+def writes(world: World, before: Footprint) -> tuple[int, int, int]:
+    """Count what was changed anywhere since a moment."""
+    since = Footprint.of(world) - before
+    return since.qiniu_writes, since.dnspod_writes, since.orders
+
+
+def test_both_are_served_by_one_certificate(
+    world: World, host: Host, domain: str, source: str
+) -> None:
+    """Found by themselves, bound each in its way, verified at every edge; then nothing is left to
+    do, and the next run does nothing.
+    """
+    [plan] = document(host.run("plan", "--json"))["certificates"]
+    assert {(domain, "cdn"), (source, "kodo")} == {
+        (step["domain"], step["kind"]) for step in plan["steps"] if step["action"] == "deploy"
+    }
+
+    first = host.run("sync", "--json")
+
+    assert 0 == first.code, first
+    assert document(first)["ok"]
+    [fingerprint] = host.fingerprints(domain)
+    found = domains(host)
+    assert {domain: ("cdn", "verified"), source: ("kodo", "verified")} == {
+        name: (one["kind"], one["state"]) for name, one in found.items()
+    }
+    for one in found.values():
+        assert {(fingerprint, True)} == {(a["fingerprint"], a["ok"]) for a in one["served"]}
+        assert 2 == len(one["served"])
+    assert found[domain]["remote_id"] == found[source]["remote_id"]
+    assert world.qiniu.bound(domain) == world.qiniu.bound_at_kodo(source)
+
+    before = Footprint.of(world)
+    second = host.run("sync")
+    assert 0 == second.code
+    assert "Nothing changed" in second.out
+    assert UNCHANGED == writes(world, before)
+    assert 0 == host.run("plan", "--check").code
+
+
+def test_renewed_and_cleaned_up(world: World, tmp_path: Path, domain: str, source: str) -> None:
+    """With `all-unused`, the plan lists what would go, and after both are served it has gone: but
+    neither what something uses nor what is kept for a rollback.
+    """
+    host = Host(world, tmp_path, table(domain))
+    assert 0 == host.run("sync").code
+    unused = world.qiniu.add_certificate(world.old_certificate(domain), domain)
+    used = world.qiniu.add_certificate(world.old_certificate("x.example.com"), domain)
+    world.qiniu.add_bucket_domain(f"kept.{domain}.example.org", "elsewhere", https=used)
+    strangers = {unused, used}
+    others = {stored.id for stored in world.qiniu.certificates.stored()} - strangers
+    assert 0 == host.run("plan", "--check").code
+    host.rewrite('to = "qiniu"', 'to = "qiniu"\nretire = "all-unused"')
+
+    [plan] = document(host.run("plan", "--json"))["certificates"]
+    listed = {step["remote_id"]: step for step in plan["steps"]}
+    run = host.run("sync", "--renew", "--json", domain)
+
+    assert strangers <= set(listed)
+    assert ("retire", domain, 8) == tuple(
+        listed[unused][k] for k in ("action", "label", "days_left")
+    )
+    assert 0 == run.code, run
+    left = {stored.id for stored in world.qiniu.certificates.stored()}
+    assert used in left
+    assert unused not in left
+    current, previous = host.fingerprints(domain)
+    served = {a["fingerprint"] for one in domains(host).values() for a in one["served"]}
+    assert {current} == served
+    by_fingerprint = {s.fingerprint for s in world.qiniu.certificates.stored()}
+    assert {current, previous} <= by_fingerprint
+    assert others & left
+    kept = [s for s in document(run)["certificates"][0]["steps"] if s["outcome"] == "unchanged"]
+    assert any("still uses" in step["detail"] for step in kept)
+    assert 0 == host.run("plan", "--check").code
+    assert host.run("sync").out.startswith(f"{domain}: unchanged")
+
+
+def test_named_domains_need_no_kind(world: World, tmp_path: Path, domain: str, source: str) -> None:
+    """A domain is what it is; one that is asked for as what it is not is told so."""
+    host = Host(world, tmp_path, table(domain, f'domains = ["{domain}", "{source}"]'))
+
+    assert 0 == host.run("sync").code
+    host.rewrite("domains =", 'kind = "kodo"\ndomains =')
+    wrong = host.run("plan")
+
+    assert 1 == wrong.code, wrong
+    assert f"{domain} is a CDN domain, not a source domain of Kodo" in wrong.out
+    assert 'set kind = "cdn" for it, or leave `kind` out' in wrong.out
+
+
+def test_a_sub_accounts_key_is_explained(
+    world: World, tmp_path: Path, domain: str, source: str
+) -> None:
+    """It serves the CDN domain; asked for the source domain, it is told whose keys it takes."""
+    access_key, secret_key = f"IAM-{domain}", "iam-secret"
+    world.qiniu.add_iam_key(access_key, secret_key, owner=world.credentials.access_key)
+    keys = {"QINIU_ACCESS_KEY": access_key, "QINIU_SECRET_KEY": secret_key}
+    host = Host(world, tmp_path, table(domain))
+
+    assert 0 == host.run("sync", **keys).code
+    assert list(domains(host)) == [domain, source]  # the main account's keys see both
+    host.rewrite('to = "qiniu"', f'to = "qiniu"\ndomains = ["{source}"]\nkind = "kodo"')
+    run = host.run("-q", "sync", **keys)
+
+    assert 1 == run.code
+    assert "bad token" in run.complaint.error
+    assert "use a pair of the main account" in run.complaint.hint
+    assert None is world.qiniu.bound_at_kodo(source)
+
+
+def test_settings_are_applied_and_drift_is_mended(
+    world: World, tmp_path: Path, new_name: Callable[[], str]
+) -> None:
+    """TLS versions, redirect and HTTP/2 as wished, by a server that wants the string; what
+    somebody changes afterwards is changed back, without a new certificate.
+    """
+    name = new_name()
+    world.add_https_domain(name, force_https=False, http2=False)
+    world.qiniu.domains.tls_versions = "string"
+    try:
+        wishes = ("force_https = true", "http2 = true", 'tls_versions = ["TLSv1.2", "TLSv1.3"]')
+        host = Host(world, tmp_path, table(name, f'domains = ["{name}"]', *wishes))
+        assert 0 == host.run("sync").code
+        assert 0 == host.run("plan", "--check").code
+        conf = world.qiniu.domain(name).https
+        assert (True, True, ("TLSv1.2", "TLSv1.3")) == (
+            conf.force_https,
+            conf.http2,
+            conf.tls_versions,
+        )
+
+        world.qiniu.domain(name).https = type(conf)(
+            conf.certificate, force_https=True, http2=False, tls_versions=("TLSv1.0",)
+        )
+        drifted = host.run("plan", "--check", "--json")
+        mended = host.run("sync")
+
+        assert 4 == drifted.code
+        [certificate] = document(drifted)["certificates"]
+        assert {
+            "http2": {"before": "false", "after": "true"},
+            "tls_versions": {"before": "TLSv1.0", "after": "TLSv1.2, TLSv1.3"},
+        } == certificate["steps"][0]["diff"]
+        assert 0 == mended.code
+        assert 1 == len(host.fingerprints(name))
+        assert conf == world.qiniu.domain(name).https
+    finally:
+        world.qiniu.domains.tls_versions = "array"

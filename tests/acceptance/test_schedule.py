@@ -1,0 +1,115 @@
+"""What the system starts does the whole job: the very line of the crontab, the very command of the
+service, with nothing of the environment in which they were installed.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from certferry.cli.exits import Exit
+from certferry.sandbox.world import World
+from tests.acceptance.host import LONGEST_RUN, Host
+from tests.adapters.schedule.crontab_owner import AS_ROOT, CrontabOwner, crontab_owner
+
+MARK = " # certferry schedule"
+
+
+@pytest.fixture
+def owner() -> Iterator[CrontabOwner]:
+    """Somebody without a crontab."""
+    with crontab_owner() as somebody:
+        yield somebody
+
+
+@pytest.fixture
+def prepared(host: Host, world: World) -> Host:
+    """A machine whose keys stand in a file."""
+    keys = host.directory / "keys.env"
+    keys.touch(0o600)
+    keys.write_text("".join(f"{name}='{value}'\n" for name, value in world.environment.items()))
+    host.config.write_text(f'env_files = ["{keys}"]\n{host.config.read_text()}')
+    host.config.chmod(0o600)
+    return host
+
+
+def started(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command as the system does: from another directory, with hardly an environment."""
+    return subprocess.run(
+        ["/usr/bin/env", "-i", "HOME=/", *command],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_RUN,
+        check=False,
+    )
+
+
+def test_the_crontabs_line_does_the_job(
+    prepared: Host, owner: CrontabOwner, world: World, name: str
+) -> None:
+    """With no more than HOME, it issues, deploys and verifies, and says nothing: no mail."""
+    installed = prepared.run("schedule", "install", PATH=owner.environ["PATH"])
+    assert (Exit.OK, "") == (installed.code, installed.err)
+    line = (owner.read() or b"").decode().removesuffix("\n")
+    command = line.split(" ", 5)[5]
+    assert command.endswith(MARK)
+
+    first = started("/bin/sh", "-c", command)
+
+    assert (Exit.OK, "", "") == (first.returncode, first.stdout, first.stderr)
+    [fingerprint] = prepared.fingerprints(name)
+    assert Exit.OK == started("/bin/sh", "-c", command).returncode
+    assert [fingerprint] == prepared.fingerprints(name)
+
+
+SANDBOX = """
+set -e
+mkdir -p {state}
+mount --make-rprivate /
+mount --bind {state} {state}
+mount -o remount,bind,ro /
+if touch {config} 2>/dev/null; then echo "not read-only" >&2; exit 99; fi
+exec setpriv --no-new-privs --bounding-set=-all --inh-caps=-all {command}
+"""
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root can take away from a process what systemd takes")
+def test_the_services_command_does_the_job_in_its_sandbox(
+    prepared: Host, name: str, tmp_path: Path
+) -> None:
+    """As root without a capability, with nothing to write to but the state."""
+    units = tmp_path / "units"
+    script = f"""
+        mkdir -p {units} /etc/systemd/system && mount --bind {units} /etc/systemd/system
+        mount -t tmpfs none /run
+        exec "$@"
+    """
+    installed = prepared.run(
+        "schedule",
+        "install",
+        "--systemd",
+        wrapped_in=["unshare", "--mount", "sh", "-c", script, "sh"],
+    )
+    assert (Exit.OK, "") == (installed.code, installed.err)
+    unit = (units / "certferry.service").read_text()
+    [start] = [row for row in unit.splitlines() if row.startswith("ExecStart=")]
+    assert f"\nReadWritePaths={prepared.state.parent}\n" in unit
+    assert "\nCapabilityBoundingSet=\n" in unit
+    words = shlex.split(start.removeprefix("ExecStart="))
+
+    result = started(
+        *("/usr/bin/unshare", "--mount", "/bin/sh", "-c"),
+        SANDBOX.format(
+            state=prepared.state.parent, config=prepared.config, command=shlex.join(words)
+        ),
+    )
+
+    assert (Exit.OK, "", "") == (result.returncode, result.stdout, result.stderr)
+    assert 1 == len(prepared.fingerprints(name))
+    assert os.access(prepared.config, os.W_OK)

@@ -1,0 +1,198 @@
+"""Programs of the operator's: real processes that talk, fail, hang, and have children."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from certferry.adapters.clients.programs import MOST_OUTPUT, run
+from certferry.core.secret import Secret
+from certferry.errors import DeployError, Interrupted, TargetRejected
+from certferry.testing.certificates import make_key
+from certferry.text import Text
+from tests.adapters.targets.receivers import no_pause, program, python
+
+DEADLINE = 10  # seconds for something to happen
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture) -> Callable[[], list[str]]:
+    """Give what went to the log."""
+    caplog.set_level(logging.INFO)
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Wait until it is so."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return condition()
+
+
+def is_alive(pid_file: Path) -> bool:
+    """Tell whether the process is there, and no zombie."""
+    stat = Path("/proc") / pid_file.read_text().strip() / "stat"
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_output_goes_to_the_log(tmp_path: Path, said: Callable[[], list[str]]) -> None:
+    """A record for each line, of both streams, without what would move a cursor."""
+    script = "echo one; echo two >&2; printf 'th\\033[2Jree'"
+
+    run(program(tmp_path, "/bin/sh", "-c", script), {}, Secret(""), no_pause)
+
+    assert ["/bin/sh: one", "/bin/sh: two", "/bin/sh: th [2Jree"] == said()
+
+
+def test_environment_and_directory(tmp_path: Path, said: Callable[[], list[str]]) -> None:
+    """It has what certferry has, and what it is told; nobody answers it."""
+    script = 'echo "$HOME $TOLD $PWD"; cat'
+
+    run(program(tmp_path, "/bin/sh", "-c", script), {"TOLD": "so"}, Secret(""), no_pause)
+
+    assert [f"/bin/sh: {os.environ['HOME']} so {tmp_path}"] == said()
+
+
+def test_arguments_reach_it_as_they_are(tmp_path: Path, said: Callable[[], list[str]]) -> None:
+    """No shell looks at them."""
+    run(program(tmp_path, "echo", "$HOME; *", "a  b"), {}, Secret(""), no_pause)
+
+    assert ["echo: $HOME; *  a  b"] == [line.replace("* a", "*  a") for line in said()]
+
+
+def test_long_output_is_cut_at_its_beginning(tmp_path: Path, said: Callable[[], list[str]]) -> None:
+    """What is kept is bounded; the last line is there, and it says how much is not."""
+    source = "import sys\nfor n in range(200_000): print(n)"
+
+    run(python(tmp_path, source), {}, Secret(""), no_pause)
+
+    first, *lines = said()
+    assert "bytes of its output are left out" in first
+    assert lines[-1].endswith(": 199999")
+    assert sum(map(len, lines)) < 20 * MOST_OUTPUT
+
+
+@pytest.mark.parametrize("before", [0, 100_000])
+def test_key_is_not_logged(tmp_path: Path, said: Callable[[], list[str]], before: int) -> None:
+    """Whatever a program prints, and however much before it."""
+    key = make_key()
+    (tmp_path / "privkey.pem").write_text(key.reveal())
+    script = f"head -c {before} /dev/zero | tr '\\0' 'x'; cat privkey.pem privkey.pem; exit 1"
+
+    with pytest.raises(DeployError) as failed:
+        run(program(tmp_path, "/bin/sh", "-c", script), {}, key, no_pause)
+
+    told = "\n".join([*said(), str(failed.value)])
+    assert "•••" in told
+    for line in key.reveal().splitlines()[1:-1]:
+        assert line not in told
+        assert line[:20] not in told
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("exit 3", "failed with exit code 3"),
+        ("echo why; exit 1", "failed with exit code 1: why"),
+        ("kill -9 $$", "was ended by signal 9"),
+    ],
+)
+def test_program_that_fails(tmp_path: Path, script: str, words: str) -> None:
+    """How it ended and its last words, and that it is tried again."""
+    with pytest.raises(DeployError) as failed:
+        run(program(tmp_path, "/bin/sh", "-c", script), {}, Secret(""), no_pause)
+
+    assert f"the program /bin/sh {words}" == str(failed.value.message)
+    assert failed.value.hint is not None
+    assert failed.value.retry.allowed
+
+
+def test_program_that_is_not_there(tmp_path: Path) -> None:
+    """With the places where it was looked for."""
+    with pytest.raises(TargetRejected, match="the program no-such cannot be found or run") as no:
+        run(program(tmp_path, "no-such"), {}, Secret(""), no_pause)
+
+    assert os.environ["PATH"] in str(no.value.hint)
+
+
+def test_file_that_is_no_program(tmp_path: Path) -> None:
+    """Executable, but nothing that the system can run; or not executable."""
+    script = tmp_path / "script"
+    script.write_bytes(b"\x00\x01")
+    with pytest.raises(TargetRejected, match="cannot be found or run"):
+        run(program(tmp_path, str(script)), {}, Secret(""), no_pause)
+    script.chmod(0o755)
+    with pytest.raises(TargetRejected, match="cannot be run: Exec format error"):
+        run(program(tmp_path, str(script)), {}, Secret(""), no_pause)
+
+
+def test_program_that_hangs_is_ended_with_its_children(
+    tmp_path: Path, said: Callable[[], list[str]]
+) -> None:
+    """In its time and the grace; what it had said is in the log."""
+    script = "sleep 60 & echo $! > child; echo waiting; wait"
+
+    begun = time.monotonic()
+    with pytest.raises(DeployError, match="was still running after 1 second") as late:
+        run(program(tmp_path, "/bin/sh", "-c", script, timeout=1), {}, Secret(""), no_pause)
+
+    assert time.monotonic() - begun < DEADLINE
+    assert ["/bin/sh: waiting"] == said()
+    assert "timeout" in str(late.value.hint)
+    assert eventually(lambda: not is_alive(tmp_path / "child"))
+
+
+def test_program_that_will_not_end(tmp_path: Path) -> None:
+    """It may refuse to be asked, not to be ended."""
+    script = "trap '' TERM; echo $$ > child; while :; do sleep 1; done"
+
+    with pytest.raises(DeployError, match="was still running"):
+        run(program(tmp_path, "/bin/sh", "-c", script, timeout=0.5), {}, Secret(""), no_pause)
+
+    assert eventually(lambda: not is_alive(tmp_path / "child"))
+
+
+def test_child_that_lives_on_is_left_alone(tmp_path: Path) -> None:
+    """A program may start a server and end; nobody waits for the server's output to end."""
+    script = "sleep 30 & echo $! > child"
+
+    begun = time.monotonic()
+    run(program(tmp_path, "/bin/sh", "-c", script), {}, Secret(""), no_pause)
+
+    assert time.monotonic() - begun < DEADLINE
+    assert is_alive(tmp_path / "child")
+    os.kill(int((tmp_path / "child").read_text()), 9)
+
+
+def test_silent_program_is_waited_for(tmp_path: Path) -> None:
+    """One that has closed its output is not at its end yet."""
+    script = "exec >&- 2>&-; sleep 0.3; touch done"
+
+    run(program(tmp_path, "/bin/sh", "-c", script), {}, Secret(""), no_pause)
+
+    assert (tmp_path / "done").exists()
+
+
+def test_stopped_run_ends_it(tmp_path: Path) -> None:
+    """With its children, at once."""
+    stop = threading.Event()
+
+    def pause(seconds: float) -> None:
+        if (tmp_path / "child").exists() or stop.wait(seconds):
+            raise Interrupted(Text("stopped"))
+
+    script = "sh -c 'echo $$ > new; mv new child; sleep 60'; true"
+    with pytest.raises(Interrupted):
+        run(program(tmp_path, "/bin/sh", "-c", script), {}, Secret(""), pause)
+
+    assert eventually(lambda: not is_alive(tmp_path / "child"))

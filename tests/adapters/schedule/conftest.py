@@ -1,0 +1,16 @@
+"""A crontab that tests may write."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.adapters.schedule.crontab_owner import CrontabOwner, crontab_owner
+
+
+@pytest.fixture
+def owner() -> Iterator[CrontabOwner]:
+    """Somebody without a crontab."""
+    with crontab_owner() as somebody:
+        yield somebody

@@ -1,0 +1,376 @@
+"""The units: systemd itself accepts them, and they come and go without a trace."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from certferry.adapters.schedule.systemd import SystemdTimer, units_directory
+from certferry.core.schedule import Change, Job
+from certferry.errors import ScheduleError
+
+UNITS = ["certferry.service", "certferry.timer"]
+
+
+def make_program(path: Path) -> str:
+    """Make a program, since systemd looks whether there is one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("#!/bin/sh\n", encoding="ascii")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    """A job with everything in its words that could be read otherwise."""
+    odd = tmp_path / "it's 50% of $HOME \"é\\"
+    return Job(
+        command=(make_program(odd / "certferry"), "--config", str(odd / "c.toml"), "sync"),
+        environment={"XDG_DATA_HOME": str(odd)},
+        reads=(str(odd / "c.toml"),),
+        keeps=(str(odd / "state"),),
+    )
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """Where the units lie: not there yet, as for a user who has none."""
+    return tmp_path / "systemd" / "user"
+
+
+def timer(directory: Path, *, for_system: bool = True, **environ: str) -> SystemdTimer:
+    """Give the keeper of units on a machine where systemd does not run."""
+    return SystemdTimer(
+        directory, {**os.environ, **environ}, for_system=for_system, booted=directory / "none"
+    )
+
+
+def verified(directory: Path, *scope: str) -> tuple[int, str]:
+    """Let systemd read the units; give its verdict and everything it says."""
+    result = subprocess.run(
+        ["systemd-analyze", *scope, "verify", "--man=no", *(directory / name for name in UNITS)],
+        capture_output=True,
+        text=True,
+        # What the machine's own units have wrong is not said.
+        env={**os.environ, "SYSTEMD_UNIT_PATH": f"{directory}:", "XDG_RUNTIME_DIR": str(directory)},
+        check=False,
+    )
+    ours = [line for line in result.stderr.splitlines() if "certferry" in line]
+    return result.returncode, "\n".join(ours)
+
+
+@pytest.mark.parametrize("runs_programs", [False, True])
+@pytest.mark.parametrize("for_system", [True, False])
+def test_systemd_accepts_the_units(
+    directory: Path, job: Job, *, for_system: bool, runs_programs: bool
+) -> None:
+    """`systemd-analyze verify` has nothing to say, whatever the paths are called."""
+    timer(directory, for_system=for_system).install(replace(job, runs_programs=runs_programs))
+
+    assert (0, "") == verified(directory, *([] if for_system else ["--user"]))
+
+
+def test_systemd_finds_the_service_well_guarded(directory: Path, tmp_path: Path) -> None:
+    """`systemd-analyze security` rates the exposure of root's service below 2.5 of 10."""
+    program = make_program(tmp_path / "certferry")
+    timer(directory).install(Job((program, "sync"), keeps=("/var/lib",)))
+
+    result = subprocess.run(
+        [
+            *("systemd-analyze", "security", "--offline=yes", "--threshold=25", "--no-pager"),
+            directory / "certferry.service",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert 0 == result.returncode, result.stdout + result.stderr
+
+
+def test_the_timer_makes_up_for_a_missed_night(directory: Path, job: Job) -> None:
+    """Every day, not at the same moment as everybody, and later if the machine was off."""
+    timer(directory).install(job)
+
+    lines = (directory / "certferry.timer").read_text().splitlines()
+
+    assert {"OnCalendar=daily", "RandomizedDelaySec=6h", "Persistent=true"} <= set(lines)
+
+
+def test_the_state_is_there_before_the_sandbox_opens_it(directory: Path, job: Job) -> None:
+    """A sandbox cannot open a directory that is missing; it is made, for its owner alone."""
+    timer(directory).install(job)
+
+    assert 0o700 == Path(job.keeps[0]).stat().st_mode & 0o777
+    assert "ProtectSystem=strict" in (directory / "certferry.service").read_text()
+
+
+def test_root_keeps_no_capability_that_it_does_not_need(directory: Path, tmp_path: Path) -> None:
+    """None at all where the files are root's; the right to others' files, and to give files away,
+    where that is to be done.
+    """
+    path = tmp_path / "c.toml"
+    path.touch(0o600)
+    if path.stat().st_uid != 0:
+        pytest.skip("only root can give a file to somebody else")
+    job = Job(("/bin/true",), reads=("/etc/passwd",))
+    theirs = Job(("/bin/true",), reads=(str(path),))
+
+    timer(directory).install(job)
+    assert "\nCapabilityBoundingSet=\n" in (directory / "certferry.service").read_text()
+    os.chown(path, 65534, 65534)
+    timer(directory).install(theirs)
+    assert (
+        "\nCapabilityBoundingSet=CAP_DAC_OVERRIDE\n"
+        in (directory / "certferry.service").read_text()
+    )
+
+
+def test_the_second_time_nothing_is_written(directory: Path, job: Job) -> None:
+    """The files are the same ones, not written again."""
+    keeper = timer(directory)
+    assert Change.INSTALLED is keeper.install(job)
+    before = [(directory / name).stat() for name in UNITS]
+
+    assert Change.UNCHANGED is keeper.install(job)
+
+    after = [(directory / name).stat() for name in UNITS]
+    assert [(x.st_ino, x.st_mtime_ns) for x in before] == [(x.st_ino, x.st_mtime_ns) for x in after]
+    assert UNITS == sorted(path.name for path in directory.iterdir())
+
+
+def test_another_job_replaces_the_units(directory: Path, job: Job) -> None:
+    """What is shown is what will be run."""
+    keeper = timer(directory)
+    keeper.install(job)
+
+    assert Change.REPLACED is keeper.install(Job(("/usr/bin/certferry", "--lang", "zh", "sync")))
+
+    found = keeper.find()
+    assert found is not None
+    assert "/usr/bin/certferry --lang zh sync" == found.command
+
+
+def test_where_systemd_does_not_run_it_is_said_what_to_type(directory: Path, job: Job) -> None:
+    """Written is not running."""
+    for for_system, systemctl in ((True, "systemctl"), (False, "systemctl --user")):
+        keeper = timer(directory, for_system=for_system)
+        keeper.install(job)
+        found = keeper.find()
+
+        assert found is not None
+        assert f"{systemctl} daemon-reload && {systemctl} enable --now certferry.timer" == str(
+            found.to_do
+        )
+
+
+def test_what_is_removed_leaves_no_trace(directory: Path, job: Job) -> None:
+    """The units and the link that started them go; what lies beside them stays."""
+    keeper = timer(directory)
+    keeper.install(job)
+    (directory / "nginx.service").write_text("[Service]\n")
+    wants = directory / "timers.target.wants"
+    wants.mkdir()
+    (wants / "certferry.timer").symlink_to(directory / "certferry.timer")
+
+    assert keeper.remove() is not None
+
+    assert ["nginx.service", "timers.target.wants"] == sorted(p.name for p in directory.iterdir())
+    assert [] == list(wants.iterdir())
+    assert keeper.find() is None
+    assert keeper.remove() is None
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_somebody_elses_unit_stays_as_it_is(directory: Path, job: Job, name: str) -> None:
+    """A unit of the same name that certferry did not write is neither replaced nor removed."""
+    directory.mkdir(parents=True)
+    (directory / name).write_text("[Unit]\n# mine\n")
+
+    for act in (lambda: timer(directory).install(job), timer(directory).remove):
+        with pytest.raises(ScheduleError, match="was not written by certferry") as caught:
+            act()
+        assert caught.value.hint is not None
+
+    assert [name] == [path.name for path in directory.iterdir()]
+    assert "[Unit]\n# mine\n" == (directory / name).read_text()
+
+
+def test_a_masked_timer_stays_masked(directory: Path, job: Job) -> None:
+    """Who has masked the unit does not want it started."""
+    directory.mkdir(parents=True)
+    (directory / "certferry.timer").symlink_to("/dev/null")
+
+    with pytest.raises(ScheduleError, match="was not written by certferry"):
+        timer(directory).install(job)
+
+
+def test_a_directory_that_cannot_be_written_is_told(tmp_path: Path, job: Job) -> None:
+    """One message with the path, and nothing half done."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(ScheduleError, match=r"cannot be (read|written)"):
+        timer(tmp_path / "file" / "user").install(job)
+
+
+def test_a_unit_that_cannot_be_replaced_leaves_the_other_alone(directory: Path, job: Job) -> None:
+    """Both or none."""
+    (directory / "certferry.timer").mkdir(parents=True)
+
+    with pytest.raises(ScheduleError, match="cannot be read"):
+        timer(directory).install(job)
+
+    assert ["certferry.timer"] == [path.name for path in directory.iterdir()]
+
+
+def test_a_word_that_no_unit_holds_is_refused(directory: Path) -> None:
+    """A line end would begin another setting."""
+    with pytest.raises(ScheduleError, match="cannot hold") as caught:
+        timer(directory).install(Job(("/bin/certferry", "a\nExecStartPre=/bin/rm")))
+
+    assert caught.value.hint is not None
+    assert not directory.exists()
+
+
+def test_a_users_units_lie_where_systemd_looks() -> None:
+    """systemd.unit(5): below `$XDG_CONFIG_HOME`, or `~/.config`."""
+    home = Path("/srv/a")
+
+    assert Path("/srv/a/.config/systemd/user") == units_directory({}, home)
+    assert Path("/x/systemd/user") == units_directory({"XDG_CONFIG_HOME": "/x"}, home)
+
+
+# ---------------------------------------------------------------------------------------------
+# A manager that runs: there is none where tests run, so this `systemctl` stands in for it. It
+# knows what systemctl(1) says of these commands, refuses every other, and keeps its journal.
+
+SYSTEMCTL = """#!/bin/sh
+here=$(dirname "$0")
+echo "$*" >>"$here/journal"
+[ "$1" = --user ] && shift
+if [ -e "$here/fails" ] && [ "$1" = "$(cat "$here/fails")" ]; then
+    echo "Failed to connect to bus: No medium found" >&2; exit 1
+fi
+case "$*" in
+    daemon-reload) ;;
+    "enable --now certferry.timer") touch "$here/on" ;;
+    "disable --now certferry.timer") rm "$here/on" ;;
+    "is-enabled certferry.timer"|"is-active certferry.timer") [ -e "$here/on" ] ;;
+    "show --timestamp=unix --property=NextElapseUSecRealtime --value certferry.timer")
+        echo @1795588800 ;;
+    *) echo "Unknown command verb '$1'" >&2; exit 1 ;;
+esac
+"""
+
+
+class Manager:
+    """A running systemd, and what it was told."""
+
+    def __init__(self, folder: Path, directory: Path, *, for_system: bool = True) -> None:
+        self.folder = folder
+        (folder / "systemctl").write_text(SYSTEMCTL, encoding="ascii")
+        (folder / "systemctl").chmod(0o755)
+        environ = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+        self.timer = SystemdTimer(directory, environ, for_system=for_system, booted=folder)
+
+    def told(self) -> list[str]:
+        """Give what changed something, since the last time this was asked."""
+        journal = self.folder / "journal"
+        lines = journal.read_text().splitlines() if journal.exists() else []
+        journal.unlink(missing_ok=True)
+        return [line for line in lines if "is-" not in line and "show" not in line]
+
+
+@pytest.fixture
+def manager(tmp_path: Path, directory: Path) -> Manager:
+    """The system's manager."""
+    (tmp_path / "manager").mkdir()
+    return Manager(tmp_path / "manager", directory)
+
+
+def test_a_running_systemd_is_told_once(manager: Manager, job: Job) -> None:
+    """Read again and enabled the first time; not bothered the second time."""
+    manager.timer.install(job)
+    assert ["daemon-reload", "enable --now certferry.timer"] == manager.told()
+
+    manager.timer.install(job)
+    assert [] == manager.told()
+
+
+def test_a_timer_that_somebody_stopped_is_started(manager: Manager, job: Job) -> None:
+    """Installed means that it runs, also when the files are there already."""
+    manager.timer.install(job)
+    (manager.folder / "on").unlink()
+    manager.told()
+
+    assert Change.UNCHANGED is manager.timer.install(job)
+    assert ["enable --now certferry.timer"] == manager.told()
+
+
+def test_a_running_timer_tells_its_next_run(manager: Manager, job: Job) -> None:
+    """The manager knows when; nothing is left to do."""
+    manager.timer.install(job)
+
+    found = manager.timer.find()
+
+    assert found is not None
+    assert found.to_do is None
+    assert datetime.fromtimestamp(1795588800, UTC) == found.next_run
+
+
+def test_a_running_timer_is_stopped_before_it_goes(manager: Manager, job: Job) -> None:
+    """Disabled first, so that no link is left, and read again at the end."""
+    manager.timer.install(job)
+    manager.told()
+
+    manager.timer.remove()
+
+    assert ["disable --now certferry.timer", "daemon-reload"] == manager.told()
+
+
+def test_the_users_own_manager_is_asked(tmp_path: Path, directory: Path, job: Job) -> None:
+    """Without root, every word goes to the user's systemd."""
+    manager = Manager(tmp_path, directory, for_system=False)
+
+    manager.timer.install(job)
+
+    assert ["--user daemon-reload", "--user enable --now certferry.timer"] == manager.told()
+
+
+def test_a_manager_that_refuses_is_quoted(manager: Manager, job: Job, directory: Path) -> None:
+    """The units are in place; the hint says what to type when it works again."""
+    (manager.folder / "fails").write_text("enable")
+
+    with pytest.raises(ScheduleError, match=r"enable .*Failed to connect to bus") as caught:
+        manager.timer.install(job)
+
+    assert "systemctl enable --now certferry.timer" in str(caught.value.hint)
+    assert UNITS == sorted(path.name for path in directory.iterdir())
+
+
+def test_a_timer_that_cannot_be_stopped_is_not_removed(
+    manager: Manager, job: Job, directory: Path
+) -> None:
+    """A unit whose file is gone would still be started."""
+    manager.timer.install(job)
+    (manager.folder / "fails").write_text("disable")
+
+    with pytest.raises(ScheduleError, match="disable"):
+        manager.timer.remove()
+
+    assert UNITS == sorted(path.name for path in directory.iterdir())
+
+
+def test_a_missing_systemctl_is_told(tmp_path: Path, directory: Path, job: Job) -> None:
+    """Where systemd runs and its command is not found, that is the problem."""
+    keeper = SystemdTimer(
+        directory, {"PATH": str(tmp_path / "none")}, for_system=True, booted=tmp_path
+    )
+
+    with pytest.raises(ScheduleError, match="`systemctl` cannot be run"):
+        keeper.install(job)

@@ -1,0 +1,123 @@
+"""The file by which acme.sh calls certferry, and what a shell makes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from certferry.adapters.sources.deploy_hook import install
+from certferry.errors import ConfigError
+
+SAYS = """
+import json, os, sys
+names = ("Le_Domain", "CERT_KEY_PATH", "CERT_PATH", "CA_CERT_PATH", "CERT_FULLCHAIN_PATH",
+         "QINIU_AK", "QINIU_SK")
+print(json.dumps([sys.argv[1:], {name: os.environ.get(name) for name in names}]))
+sys.exit(7)
+"""
+
+
+def deployed(hook: Path, *arguments: str, before: str = "") -> tuple[int, list[object]]:
+    """Read the hook into a shell and deploy, as acme.sh does."""
+    script = f'{before}\n. "$0"\ncertferry_deploy "$@"\n'
+    done = subprocess.run(
+        ["sh", "-euc", script, str(hook), *arguments],
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, json.loads(done.stdout)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    words=st.lists(
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=12),
+        max_size=3,
+    )
+)
+def test_command_reaches_the_program_as_it_was(
+    tmp_path_factory: pytest.TempPathFactory, words: list[str]
+) -> None:
+    """Whatever a path holds, the shell hands it on; the exit code comes back."""
+    home = tmp_path_factory.mktemp("home")
+    path, _ = install(home, [sys.executable, "-c", SAYS, *words])
+
+    code, said = deployed(path, "d", "k", "c", "a", "f")
+
+    assert 7 == code
+    assert words == said[0]
+
+
+def test_hook_says_what_a_reload_command_is_told(tmp_path: Path) -> None:
+    """The five arguments become acme.sh's variables; keys that it kept with a domain go along."""
+    path, changed = install(tmp_path, [sys.executable, "-c", SAYS])
+
+    _, said = deployed(path, "*.a.cn", "/x y/k", "c", "a", "f", before="QINIU_AK=1; QINIU_SK='2 3'")
+    _, without = deployed(path, "*.a.cn", "/x y/k", "c", "a", "f")
+
+    files = {
+        "Le_Domain": "*.a.cn",
+        "CERT_KEY_PATH": "/x y/k",
+        "CERT_PATH": "c",
+        "CA_CERT_PATH": "a",
+        "CERT_FULLCHAIN_PATH": "f",
+    }
+    assert changed
+    assert tmp_path / "deploy" / "certferry.sh" == path
+    assert {**files, "QINIU_AK": "1", "QINIU_SK": "2 3"} == said[1]
+    assert {**files, "QINIU_AK": None, "QINIU_SK": None} == without[1]
+
+
+def test_a_second_time_nothing_is_written(tmp_path: Path) -> None:
+    """The same command is the same file; another one replaces it and leaves nothing behind."""
+    path, _ = install(tmp_path, ["/bin/certferry", "hook"])
+    first = path.stat()
+
+    assert (path, False) == install(tmp_path, ["/bin/certferry", "hook"])
+    assert first == path.stat()
+    assert 0o644 == stat.S_IMODE(first.st_mode)
+
+    assert (path, True) == install(tmp_path, ["/bin/certferry", "hook", "--no-wait"])
+    assert [path] == list(path.parent.iterdir())
+
+
+def test_where_acme_sh_is_not_at_home(tmp_path: Path) -> None:
+    """Nothing is made there, and the hint says how to name its home."""
+    with pytest.raises(ConfigError) as caught:
+        install(tmp_path / "nowhere", ["certferry"])
+
+    assert f"{tmp_path}/nowhere: acme.sh is not at home there" == str(caught.value)
+    assert "--home DIR" in str(caught.value.hint)
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_file_that_cannot_be_written(tmp_path: Path) -> None:
+    """A file in the way of the directory is told with its path, and left as it is."""
+    (tmp_path / "deploy").write_text("mine")
+
+    with pytest.raises(ConfigError) as caught:
+        install(tmp_path, ["certferry"])
+
+    assert "deploy/certferry.sh cannot be written" in str(caught.value)
+    assert "mine" == (tmp_path / "deploy").read_text()
+
+
+def test_place_that_is_taken_by_a_directory(tmp_path: Path) -> None:
+    """What stands in its place stays, and no draft is left beside it."""
+    place = tmp_path / "deploy" / "certferry.sh"
+    place.mkdir(parents=True)
+
+    with pytest.raises(ConfigError):
+        install(tmp_path, ["certferry"])
+
+    assert [place] == list(place.parent.iterdir())

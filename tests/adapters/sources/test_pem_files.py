@@ -1,0 +1,176 @@
+"""Certificates in files that another client wrote."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+
+from certferry.adapters.sources.pem_files import LARGEST, PemFileSource
+from certferry.core.desired import PemFiles
+from certferry.errors import CertferryError, CertificateError, PlanRefused
+from certferry.sandbox.authority import Authority, Issued
+
+NAMES = ("static.example.com", "*.static.example.com")
+
+
+class Directory:
+    """What another client keeps: a fullchain and a key."""
+
+    def __init__(self, path: Path, authority: Authority) -> None:
+        self.authority = authority
+        self.issued = self.issue()
+        self.fullchain = path / "fullchain.pem"
+        self.privkey = path / "privkey.pem"
+        self.write(self.issued)
+
+    def issue(self) -> Issued:
+        """Issue a certificate for the names."""
+        now = datetime.now(UTC)
+        return self.authority.issue(NAMES, now, now + timedelta(days=90))
+
+    def write(self, issued: Issued) -> None:
+        """Write both files."""
+        self.fullchain.write_text(issued.fullchain_pem)
+        self.privkey.write_text(issued.privkey_pem)
+
+    @property
+    def files(self) -> PemFiles:
+        """Where they are."""
+        return PemFiles(str(self.fullchain), str(self.privkey))
+
+    def refused(self) -> CertferryError:
+        """Read what cannot be taken, and give the error."""
+        with pytest.raises((CertificateError, PlanRefused)) as caught:
+            PemFileSource().read(self.files)
+        assert self.issued.privkey_pem not in str(caught.value)
+        return caught.value
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    """A CA with an intermediate."""
+    return Authority("Their CA")
+
+
+@pytest.fixture
+def directory(tmp_path: Path, authority: Authority) -> Directory:
+    """A pair in order."""
+    return Directory(tmp_path, authority)
+
+
+def test_pair_is_read_whole(directory: Directory) -> None:
+    """Names, chain and key are there, and belong together."""
+    bundle = PemFileSource().read(directory.files)
+
+    assert NAMES == bundle.certificate.names
+    assert directory.issued.fingerprint == bundle.certificate.fingerprint
+    assert bundle.key_matches
+    assert bundle.chain_complete
+
+
+@pytest.mark.parametrize("change", [b"\xef\xbb\xbf", b"\r\n\r\n"])
+def test_what_an_editor_left_does_not_matter(directory: Directory, change: bytes) -> None:
+    """A byte order mark and the line ends of another system are read over."""
+    for path in (directory.fullchain, directory.privkey):
+        path.write_bytes(change + path.read_bytes().replace(b"\n", b"\r\n"))
+
+    bundle = PemFileSource().read(directory.files)
+
+    assert directory.issued.fingerprint == bundle.certificate.fingerprint
+    assert "\r" not in bundle.fullchain_pem
+
+
+def test_half_written_pair_is_refused_until_it_is_whole(directory: Directory) -> None:
+    """Between two files of a renewal the key is another certificate's."""
+    renewed = directory.issue()
+    directory.fullchain.write_text(renewed.fullchain_pem)
+
+    refused = directory.refused()
+
+    assert isinstance(refused, PlanRefused)
+    assert "is not the key of" in str(refused)
+    assert refused.hint is not None
+    directory.privkey.write_text(renewed.privkey_pem)
+    assert renewed.fingerprint == PemFileSource().read(directory.files).certificate.fingerprint
+
+
+@pytest.mark.parametrize("lines", [1, 5, 12])
+def test_file_that_ends_in_the_middle_is_refused(directory: Directory, lines: int) -> None:
+    """A certificate of which only the beginning is written is told as unreadable."""
+    whole = directory.fullchain.read_text().splitlines(keepends=True)
+    directory.fullchain.write_text("".join(whole[:lines]))
+
+    assert str(directory.fullchain) in str(directory.refused())
+
+
+def test_leaf_without_its_chain_is_refused(directory: Directory) -> None:
+    """What acme.sh calls a certificate is a leaf alone; the hint names the right file."""
+    leaf, _, _ = directory.issued.fullchain_pem.partition("-----END CERTIFICATE-----")
+    directory.fullchain.write_text(f"{leaf}-----END CERTIFICATE-----\n")
+
+    refused = directory.refused()
+
+    assert "incomplete" in str(refused)
+    assert "--fullchain-file" in str(refused.hint)
+
+
+def test_chain_in_the_wrong_order_is_refused(directory: Directory) -> None:
+    """The issuer certificate first is no fullchain."""
+    blocks = directory.issued.fullchain_pem.split("-----END CERTIFICATE-----\n")[:-1]
+    turned = [f"{block}-----END CERTIFICATE-----\n" for block in reversed(blocks)]
+    directory.fullchain.write_text("".join(turned))
+
+    assert directory.refused().hint is not None
+
+
+def test_files_that_were_mixed_up_are_told(directory: Directory) -> None:
+    """A key in the certificate's place, and the other way round, are named as what they are."""
+    key_first = PemFiles(str(directory.privkey), str(directory.privkey))
+    certificate_twice = PemFiles(str(directory.fullchain), str(directory.fullchain))
+
+    with pytest.raises(CertificateError, match=r"privkey\.pem: holds a private key"):
+        PemFileSource().read(key_first)
+    with pytest.raises(CertificateError, match=r"fullchain\.pem: holds a certificate"):
+        PemFileSource().read(certificate_twice)
+
+
+def test_key_with_a_passphrase_is_told(directory: Directory) -> None:
+    """With the command that takes it away."""
+    key = serialization.load_pem_private_key(directory.issued.privkey_pem.encode(), None)
+    directory.privkey.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"correct horse"),
+        )
+    )
+
+    refused = directory.refused()
+
+    assert f"{directory.privkey}: the private key is protected" in str(refused)
+    assert "openssl" in str(refused.hint)
+
+
+@pytest.mark.parametrize("which", ["fullchain", "privkey"])
+def test_file_that_is_not_there_is_named(directory: Directory, which: str) -> None:
+    """The path, what is wrong with it, and a hint."""
+    path: Path = getattr(directory, which)
+    path.unlink()
+
+    missing = directory.refused()
+
+    assert f"{path}: No such file or directory" == str(missing)
+    assert missing.hint is not None
+
+
+def test_what_is_no_pem_is_told(directory: Directory) -> None:
+    """Empty, binary and huge files, and a directory."""
+    for content in (b"", b"\x00\xff" * 100, b"x" * (LARGEST + 1)):
+        directory.fullchain.write_bytes(content)
+        assert str(directory.fullchain) in str(directory.refused())
+    directory.fullchain.unlink()
+    directory.fullchain.mkdir()
+    assert str(directory.fullchain) in str(directory.refused())

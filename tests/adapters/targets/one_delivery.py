@@ -1,0 +1,32 @@
+"""Deliver one new certificate to a directory, and tell as JSON how that went.
+
+Usage: python one_delivery.py DIRECTORY   OWNER in the environment is whose the files are to be.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from certferry.core.desired import FileDelivery
+from certferry.errors import DeployError
+from tests.adapters.targets.receivers import LINEAGE, directory, issue
+
+
+def main(path: str) -> dict[str, object]:
+    """Deliver."""
+    delivery = FileDelivery(path, owner=os.environ.get("OWNER"))
+    try:
+        directory(delivery).deliver(LINEAGE, issue())
+    except DeployError as error:
+        return {
+            "message": str(error.message),
+            "hint": str(error.hint),
+            "again": error.retry.allowed,
+        }
+    return {"message": "delivered"}
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(sys.argv[1])), flush=True)  # noqa: T201 - it is what the test hears

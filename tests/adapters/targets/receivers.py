@@ -1,0 +1,59 @@
+"""Receivers for tests: bundles, programs of the operator's, and what lies in a directory."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from certferry.adapters.clients.pem_directory import NAMES, contents
+from certferry.adapters.targets import files
+from certferry.core.certificate import CertificateBundle
+from certferry.core.desired import FileDelivery, Program
+from certferry.ports.receiver import Receiver
+from certferry.testing.certificates import make_bundle
+
+LINEAGE = "img"
+
+
+def no_pause(seconds: float) -> None:
+    """Nobody stops the run."""
+
+
+def issue(*names: str) -> CertificateBundle:
+    """Give a new certificate."""
+    names = names or ("img.example.com", "*.img.example.com")
+    return make_bundle(*names, not_before=datetime.now(UTC) - timedelta(days=1))
+
+
+def program(folder: Path, *arguments: str, timeout: float = 30) -> Program:
+    """Run these arguments in a folder."""
+    return Program(arguments, str(folder), timedelta(seconds=timeout))
+
+
+def python(folder: Path, source: str, timeout: float = 30) -> Program:
+    """Run a Python program in a folder, without what makes its start slow."""
+    return program(folder, sys.executable, "-I", "-S", "-c", source, timeout=timeout)
+
+
+def directory(delivery: FileDelivery) -> Receiver:
+    """Give the receiver for a directory."""
+    return files.connect(delivery, pause=no_pause)
+
+
+def held(folder: Path) -> dict[str, bytes]:
+    """Read the four files, as far as they are there."""
+    return {name: (folder / name).read_bytes() for name in NAMES if (folder / name).is_file()}
+
+
+def holds(folder: Path, bundle: CertificateBundle) -> bool:
+    """Tell whether the four files are this certificate's, and nothing else of ours lies there."""
+    expected = {*NAMES, ".certferry"}
+    there = {path.name for path in folder.iterdir()}
+    return held(folder) == contents(bundle) and there == expected
+
+
+def mode(path: Path) -> int:
+    """Give the permission bits of a file itself."""
+    return stat.S_IMODE(path.lstat().st_mode)

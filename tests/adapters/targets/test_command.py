@@ -1,0 +1,151 @@
+"""A certificate handed to a command: what it is told, what it finds, and what is left of it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from certferry.adapters.clients.pem_directory import contents
+from certferry.adapters.targets import command
+from certferry.core.certificate import CertificateBundle
+from certferry.core.desired import CommandDelivery, Program
+from certferry.core.observed import DomainState
+from certferry.errors import DeployError, TargetRejected
+from certferry.ports.receiver import Receiver
+from tests.adapters.targets.receivers import LINEAGE, issue, no_pause, program
+
+TELL = 'env | grep ^CERTFERRY_ > told; cp -p "$CERTFERRY_DIRECTORY"/* .; stat -c %a . * > modes'
+
+
+@pytest.fixture
+def bundle() -> CertificateBundle:
+    """A certificate."""
+    return issue()
+
+
+def receiver(folder: Path, does: Program, label: str = "push") -> Receiver:
+    """Give the receiver for a command that works in a folder."""
+    delivery = CommandDelivery(label, does)
+    return command.connect(delivery, workspace=folder / "handover", pause=no_pause)
+
+
+def shell(folder: Path, script: str) -> Receiver:
+    """Give the receiver for a script."""
+    return receiver(folder, program(folder, "/bin/sh", "-c", script))
+
+
+def left(folder: Path) -> list[Path]:
+    """Give what of the handed-over files is left."""
+    return list((folder / "handover").iterdir())
+
+
+def test_command_is_told_everything(tmp_path: Path, bundle: CertificateBundle) -> None:
+    """Names, fingerprint, end, and four paths, which lead to the four files."""
+    shell(tmp_path, TELL).deliver(LINEAGE, bundle)
+
+    lines = (tmp_path / "told").read_text().splitlines()
+    told = dict(line.split("=", 1) for line in lines)
+    place = Path(told["CERTFERRY_DIRECTORY"])
+    certificate = bundle.certificate
+    assert {
+        "CERTFERRY_LINEAGE": LINEAGE,
+        "CERTFERRY_NAMES": "img.example.com *.img.example.com",
+        "CERTFERRY_FINGERPRINT": certificate.fingerprint,
+        "CERTFERRY_NOT_AFTER": certificate.not_after.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "CERTFERRY_DIRECTORY": str(place),
+        "CERTFERRY_CERT": f"{place}/cert.pem",
+        "CERTFERRY_CHAIN": f"{place}/chain.pem",
+        "CERTFERRY_FULLCHAIN": f"{place}/fullchain.pem",
+        "CERTFERRY_PRIVKEY": f"{place}/privkey.pem",
+    } == told
+    found = {name: (tmp_path / name).read_bytes() for name in contents(bundle)}
+    assert contents(bundle) == found
+    assert tmp_path / "handover" == place.parent
+
+
+def test_files_are_the_commands_alone(tmp_path: Path, bundle: CertificateBundle) -> None:
+    """Nobody else can read them while it runs, and they are gone when it has ended."""
+    script = 'stat -c %a "$CERTFERRY_DIRECTORY" "$CERTFERRY_DIRECTORY"/* > modes'
+
+    shell(tmp_path, script).deliver(LINEAGE, bundle)
+
+    assert ["700", "600", "600", "600", "600"] == (tmp_path / "modes").read_text().split()
+    assert [] == left(tmp_path)
+    assert 0o700 == (tmp_path / "handover").stat().st_mode & 0o777
+
+
+def test_files_are_gone_after_a_failure(tmp_path: Path, bundle: CertificateBundle) -> None:
+    """However it ends."""
+    with pytest.raises(DeployError, match="exit code 1: no route to the load balancer"):
+        shell(tmp_path, "echo no route to the load balancer; exit 1").deliver(LINEAGE, bundle)
+
+    assert [] == left(tmp_path)
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path: Path, bundle: CertificateBundle) -> None:
+    """The next delivery has the same place to itself, and every other command its own."""
+    place = tmp_path / "place"
+    shell(tmp_path, f'echo "$CERTFERRY_DIRECTORY" > {place}').deliver(LINEAGE, bundle)
+    leftover = Path(place.read_text().strip())
+    leftover.mkdir()
+    (leftover / "privkey.pem").write_text("an old key")
+    (leftover / "more").mkdir()
+
+    shell(tmp_path, f'ls "$CERTFERRY_DIRECTORY" > {place}').deliver(LINEAGE, bundle)
+    assert set(contents(bundle)) == set(place.read_text().split())
+    assert [] == left(tmp_path)
+
+    other = program(tmp_path, "/bin/sh", "-c", f'echo "$CERTFERRY_DIRECTORY" > {place}')
+    receiver(tmp_path, other, "other").deliver(LINEAGE, bundle)
+    assert leftover != Path(place.read_text().strip())
+
+
+def test_memory_is_the_states(tmp_path: Path, bundle: CertificateBundle) -> None:
+    """Nobody sees what a command did: what was delivered is what the state says."""
+    found = shell(tmp_path, "true").observe(bundle.certificate.fingerprint)
+
+    assert (bundle.certificate.fingerprint, None, "push") == (
+        found.bound,
+        found.drift,
+        found.domain,
+    )
+    assert None is shell(tmp_path, "true").observe(None).bound
+
+
+def test_command_that_is_not_there(tmp_path: Path, bundle: CertificateBundle) -> None:
+    """Told by the look, with a hint; no key is written anywhere for it."""
+    missing = receiver(tmp_path, program(tmp_path, "no-such-command"))
+
+    found = missing.observe(None)
+    with pytest.raises(TargetRejected) as refused:
+        missing.deliver(LINEAGE, bundle)
+
+    assert DomainState.UNAVAILABLE is found.state
+    assert refused.value == found.problem
+    assert not (tmp_path / "handover").exists()
+
+
+def test_workspace_that_cannot_be_made(tmp_path: Path, bundle: CertificateBundle) -> None:
+    """One message, and the command is not run."""
+    (tmp_path / "handover").touch()
+
+    with pytest.raises(TargetRejected, match=r"cannot be read or written: File exists") as refused:
+        shell(tmp_path, "touch ran").deliver(LINEAGE, bundle)
+
+    assert refused.value.hint is not None
+    assert not (tmp_path / "ran").exists()
+
+
+def test_key_that_a_command_prints_is_not_logged(
+    tmp_path: Path, bundle: CertificateBundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its other words are."""
+    caplog.set_level(logging.INFO)
+
+    shell(tmp_path, 'echo pushing; cat "$CERTFERRY_PRIVKEY"').deliver(LINEAGE, bundle)
+
+    assert "pushing" in caplog.text
+    for line in bundle.privkey_pem.reveal().splitlines()[1:-1]:
+        assert line not in caplog.text

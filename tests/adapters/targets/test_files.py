@@ -1,0 +1,452 @@
+"""A certificate in four files: real files, real programs, and runs that die in the middle."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from certferry.adapters.clients.pem_directory import NAMES
+from certferry.core.certificate import CertificateBundle
+from certferry.core.desired import FileDelivery
+from certferry.core.observed import DomainState, ObservedDomain
+from certferry.core.plan import Change
+from certferry.core.reasons import ReasonCode
+from certferry.errors import DeployError, TargetRejected
+from tests.adapters.state.test_full_disk import in_a_namespace_of_its_own
+from tests.adapters.targets.receivers import (
+    LINEAGE,
+    directory,
+    held,
+    holds,
+    issue,
+    mode,
+    program,
+)
+from tests.house.tree import ROOT
+
+KILLED = Path(__file__).with_name("killed_delivery.py")
+ONE = Path(__file__).with_name("one_delivery.py")
+
+
+@pytest.fixture
+def ssl(tmp_path: Path) -> Path:
+    """A directory that is not there yet."""
+    return tmp_path / "ssl"
+
+
+@pytest.fixture
+def delivery(ssl: Path, tmp_path: Path) -> FileDelivery:
+    """Four files there, and a program that writes down that it ran."""
+    reload = program(tmp_path, "/bin/sh", "-c", 'echo "$CERTFERRY_FINGERPRINT" >> ran; ls ssl')
+    return FileDelivery(str(ssl), reload=reload)
+
+
+@pytest.fixture
+def ran(tmp_path: Path) -> Callable[[], list[str]]:
+    """Give the fingerprints that the program was told of, one for each run."""
+
+    def read() -> list[str]:
+        told = tmp_path / "ran"
+        return told.read_text().split() if told.exists() else []
+
+    return read
+
+
+def look(delivery: FileDelivery) -> ObservedDomain:
+    """Look at the directory."""
+    return directory(delivery).observe(None)
+
+
+def is_in_order(delivery: FileDelivery, bundle: CertificateBundle) -> bool:
+    """Tell whether it holds this certificate, and nothing is left to do."""
+    found = look(delivery)
+    return found.bound == bundle.certificate.fingerprint and found.drift is None
+
+
+def test_files_are_certbots(delivery: FileDelivery, ssl: Path) -> None:
+    """Four names; the key is its owner's alone, the rest is everybody's to read."""
+    bundle = issue()
+    umask = os.umask(0o077)
+    try:
+        directory(delivery).deliver(LINEAGE, bundle)
+    finally:
+        os.umask(umask)
+
+    assert holds(ssl, bundle)
+    assert 0o755 == mode(ssl)
+    assert {
+        "cert.pem": 0o644,
+        "chain.pem": 0o644,
+        "fullchain.pem": 0o644,
+        "privkey.pem": 0o600,
+    } == {name: mode(ssl / name) for name in NAMES}
+    assert 0o600 == mode(ssl / ".certferry")
+
+
+def test_program_is_run_once_for_all_files(
+    delivery: FileDelivery, ssl: Path, ran: Callable[[], list[str]]
+) -> None:
+    """And not again for the same certificate, nor are the files touched."""
+    bundle = issue()
+    directory(delivery).deliver(LINEAGE, bundle)
+    before = [(ssl / name).stat() for name in NAMES]
+
+    directory(delivery).deliver(LINEAGE, bundle)
+
+    assert [bundle.certificate.fingerprint] == ran()
+    assert before == [(ssl / name).stat() for name in NAMES]
+
+
+def test_chosen_modes(delivery: FileDelivery, ssl: Path) -> None:
+    """Another mode is as good, and a file that has not got it any more is put right."""
+    delivery = replace(delivery, mode=0o640, key_mode=0o440)
+    bundle = issue()
+    directory(delivery).deliver(LINEAGE, bundle)
+    assert (0o640, 0o440) == (mode(ssl / "cert.pem"), mode(ssl / "privkey.pem"))
+
+    (ssl / "privkey.pem").chmod(0o644)
+    drift = look(delivery).drift
+    directory(delivery).deliver(LINEAGE, bundle)
+
+    assert drift is not None
+    owner = f"{os.getuid()}:{os.getgid()}"
+    assert (Change("privkey.pem", f"0644 {owner}", "0440"),) == drift.changes
+    assert 0o440 == mode(ssl / "privkey.pem")
+    assert is_in_order(delivery, bundle)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_chosen_owner(delivery: FileDelivery, ssl: Path) -> None:
+    """By name or by number, for all four; the directory stays whose it is."""
+    nobody = pwd.getpwnam("nobody")
+    delivery = replace(delivery, owner="nobody", group=str(nobody.pw_gid))
+
+    directory(delivery).deliver(LINEAGE, issue())
+
+    assert {(nobody.pw_uid, nobody.pw_gid)} == {
+        ((ssl / name).stat().st_uid, (ssl / name).stat().st_gid) for name in NAMES
+    }
+    assert os.getuid() == ssl.stat().st_uid
+    os.chown(ssl / "privkey.pem", 0, 0)
+    drift = look(delivery).drift
+    assert drift is not None
+    assert ["privkey.pem"] == [change.what for change in drift.changes]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("how", ["deleted", "edited", "emptied", "linked", "opened"])
+def test_what_somebody_has_changed(
+    delivery: FileDelivery, ssl: Path, ran: Callable[[], list[str]], name: str, how: str
+) -> None:
+    """It is seen, put right, and the program is told; other files in the directory stay."""
+    bundle = issue()
+    directory(delivery).deliver(LINEAGE, bundle)
+    (ssl / "dhparam.pem").write_text("theirs")
+    path = ssl / name
+    if how in {"deleted", "linked"}:
+        content = path.read_bytes()
+        path.unlink()
+    if how == "linked":
+        (ssl / "elsewhere").write_bytes(content)
+        path.symlink_to("elsewhere")
+    if how == "edited":
+        path.write_bytes(path.read_bytes() + b"\n")
+    if how == "emptied":
+        path.write_bytes(b"")
+    if how == "opened":
+        path.chmod(0o666)
+
+    found = look(delivery)
+    directory(delivery).deliver(LINEAGE, bundle)
+
+    assert bundle.certificate.fingerprint == found.bound
+    assert found.drift is not None
+    assert ReasonCode.DELIVERY_DRIFTED is found.drift.reason.code
+    assert [name] == [change.what for change in found.drift.changes]
+    assert is_in_order(delivery, bundle)
+    assert not path.is_symlink()
+    assert 2 == len(ran())
+    assert "theirs" == (ssl / "dhparam.pem").read_text()
+
+
+def test_certificate_of_somebody_else(delivery: FileDelivery, ssl: Path) -> None:
+    """What lies there is told by its fingerprint, and replaced."""
+    ours, theirs = issue(), issue("www.example.org")
+    directory(delivery).deliver(LINEAGE, ours)
+    (ssl / "fullchain.pem").write_text(theirs.fullchain_pem)
+
+    assert theirs.certificate.fingerprint == look(delivery).bound
+    directory(delivery).deliver(LINEAGE, ours)
+    assert holds(ssl, ours)
+
+
+def test_certificate_that_another_client_left(delivery: FileDelivery, ssl: Path) -> None:
+    """The same one, but nobody knows whether the server was told: the program is run for it."""
+    bundle = issue()
+    ssl.mkdir()
+    for name, content in (("fullchain.pem", bundle.fullchain_pem), ("cert.pem", bundle.cert_pem)):
+        (ssl / name).write_text(content)
+
+    found = look(delivery)
+
+    assert bundle.certificate.fingerprint == found.bound
+    assert found.drift is not None
+    assert ReasonCode.DELIVERY_UNFINISHED is found.drift.reason.code
+    directory(delivery).deliver(LINEAGE, bundle)
+    assert holds(ssl, bundle)
+
+
+def test_program_that_fails(delivery: FileDelivery, tmp_path: Path, ssl: Path) -> None:
+    """The files are all new, and the next look knows that the program has still to be run."""
+    failing = replace(
+        delivery, reload=program(tmp_path, "/bin/sh", "-c", "echo bad config >&2; exit 3")
+    )
+    bundle = issue()
+
+    with pytest.raises(DeployError) as failed:
+        directory(failing).deliver(LINEAGE, bundle)
+
+    assert "the program /bin/sh failed with exit code 3: bad config" == str(failed.value.message)
+    assert failed.value.retry.allowed
+    drift = look(failing).drift
+    assert drift is not None
+    assert ReasonCode.DELIVERY_UNFINISHED is drift.reason.code
+    assert (Change("reload", "not run", "run"),) == drift.changes
+    inode = (ssl / "fullchain.pem").stat().st_ino
+    directory(delivery).deliver(LINEAGE, bundle)
+    assert inode == (ssl / "fullchain.pem").stat().st_ino
+    assert is_in_order(delivery, bundle)
+
+
+def test_another_program_is_run_for_the_same_files(
+    delivery: FileDelivery, tmp_path: Path, ran: Callable[[], list[str]]
+) -> None:
+    """Whoever adds `reload` later does so because the server has not been told."""
+    bundle = issue()
+    without = replace(delivery, reload=None)
+    directory(without).deliver(LINEAGE, bundle)
+    assert is_in_order(without, bundle)
+
+    assert not is_in_order(delivery, bundle)
+    directory(delivery).deliver(LINEAGE, bundle)
+
+    assert is_in_order(delivery, bundle)
+    assert 1 == len(ran())
+    assert is_in_order(without, bundle)
+
+
+@pytest.mark.parametrize("spoilt", [b"", b"{", b"[]", b'{"fingerprint": 1}', b"\xff", b"null"])
+def test_receipt_that_is_spoilt(delivery: FileDelivery, ssl: Path, spoilt: bytes) -> None:
+    """It is none: the delivery is made again."""
+    bundle = issue()
+    directory(delivery).deliver(LINEAGE, bundle)
+    (ssl / ".certferry").write_bytes(spoilt)
+
+    assert not is_in_order(delivery, bundle)
+    directory(delivery).deliver(LINEAGE, bundle)
+    assert is_in_order(delivery, bundle)
+
+
+def a_file_in_its_place(ssl: Path) -> None:
+    """`directory` is a file."""
+    ssl.touch()
+
+
+def a_directory_in_the_keys_place(ssl: Path) -> None:
+    """One of the names is taken."""
+    (ssl / "privkey.pem").mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    ("how", "said", "hint"),
+    [
+        (a_file_in_its_place, "{ssl} is not a directory", "correct `directory`, or move away what"),
+        (
+            a_directory_in_the_keys_place,
+            "{ssl}/privkey.pem is a directory, not a file",
+            "move it away, or correct `directory`",
+        ),
+    ],
+)
+def test_directory_that_is_none(
+    delivery: FileDelivery, ssl: Path, how: Callable[[Path], None], said: str, hint: str
+) -> None:
+    """The look tells it already, so that nothing is issued for it."""
+    how(ssl)
+
+    must_be_refused(delivery, said.format(ssl=ssl), hint)
+
+
+def test_path_that_is_not_there(delivery: FileDelivery, tmp_path: Path) -> None:
+    """Only the last directory is made: the disk may not be mounted."""
+    delivery = replace(delivery, directory=str(tmp_path / "mnt" / "ssl"))
+
+    must_be_refused(delivery, f"there is no directory {tmp_path}/mnt", "make it, or correct")
+    assert not (tmp_path / "mnt").exists()
+
+
+@pytest.mark.parametrize(("key", "what"), [("owner", "user"), ("group", "group")])
+def test_owner_that_nobody_knows(delivery: FileDelivery, ssl: Path, key: str, what: str) -> None:
+    """Nothing is written."""
+    delivery = replace(delivery, **{key: "no-such"})  # type: ignore[arg-type]  # both are names
+
+    must_be_refused(delivery, f"this machine knows no {what} called no-such", "make it first")
+    assert not ssl.exists()
+
+
+def test_program_that_is_not_there(delivery: FileDelivery, tmp_path: Path, ssl: Path) -> None:
+    """Nothing is written: a server that is not told is worse than one that has the old one."""
+    delivery = replace(delivery, reload=program(tmp_path, "no-such-program"))
+
+    must_be_refused(delivery, "the program no-such-program cannot be found", "give its whole path")
+    assert not ssl.exists()
+
+
+def must_be_refused(delivery: FileDelivery, said: str, hint: str) -> None:
+    """The look and the delivery say the same, and what to do."""
+    found = look(delivery)
+    with pytest.raises(TargetRejected) as refused:
+        directory(delivery).deliver(LINEAGE, issue())
+
+    assert DomainState.UNAVAILABLE is found.state
+    assert refused.value == found.problem
+    assert str(refused.value.message).startswith(said)
+    assert str(refused.value.hint).startswith(hint)
+
+
+def in_another_process(folder: Path, *wrapped_in: str) -> dict[str, object]:
+    """Deliver a new certificate in a process with fewer rights, or a smaller disk."""
+    result = subprocess.run(
+        [*wrapped_in, sys.executable, str(ONE), str(folder)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    told: dict[str, object] = json.loads(result.stdout)
+    return told
+
+
+def without_rights() -> tuple[str, ...]:
+    """Root may write everywhere; without its capabilities it is a user like others."""
+    if os.geteuid() != 0:
+        return ()
+    return ("setpriv", "--inh-caps=-all", "--bounding-set=-all")
+
+
+def test_directory_that_may_not_be_written_to(ssl: Path) -> None:
+    """It is told with its path; what is there stays."""
+    bundle = issue()
+    directory(FileDelivery(str(ssl))).deliver(LINEAGE, bundle)
+    ssl.chmod(0o555)
+
+    told = in_another_process(ssl, *without_rights())
+
+    ssl.chmod(0o755)
+    assert f"{ssl} cannot be written to" == told["message"]
+    assert "run certferry as a user who may read and write there" == told["hint"]
+    assert holds(ssl, bundle)
+
+
+def test_owner_that_may_not_be_given(ssl: Path) -> None:
+    """Who is not root gives no files away: told before anything is replaced."""
+    ssl.mkdir()
+
+    told = in_another_process(ssl, *without_rights(), "env", "OWNER=65534")
+
+    assert f"{ssl} cannot be read or written: Operation not permitted" == told["message"]
+    assert "the files that were there before are as they were" == told["hint"]
+    assert [] == list(ssl.iterdir())
+
+
+@pytest.mark.parametrize("blocks", [0, 1])
+def test_file_that_may_not_grow(ssl: Path, blocks: int) -> None:
+    """The old files are whole, and no draft is left behind."""
+    bundle = issue()
+    directory(FileDelivery(str(ssl))).deliver(LINEAGE, bundle)
+    limited = f'ulimit -f {blocks}; exec "$@"'
+
+    told = in_another_process(ssl, "/bin/sh", "-c", limited, "sh")
+
+    assert f"{ssl} cannot be written: the disk is full" == told["message"]
+    assert "the files that were there before are as they were" == told["hint"]
+    assert told["again"]
+    assert holds(ssl, bundle)
+
+
+def test_disk_that_is_full(tmp_path: Path) -> None:
+    """On a real, tiny file system that somebody else has filled: no draft is left behind."""
+    (tmp_path / "disk").mkdir()
+    disk = in_a_namespace_of_its_own(tmp_path / "disk")
+    mounted = shlex.quote(str(tmp_path / "disk"))
+    fill = (
+        f'cd {mounted} && mkdir ssl && ! dd if=/dev/zero of=fill bs=1k 2>/dev/null; "$@"; ls -A ssl'
+    )
+
+    result = subprocess.run(
+        [*disk, "sh", "-c", fill, "sh", sys.executable, str(ONE), str(tmp_path / "disk" / "ssl")],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    told, *left = result.stdout.splitlines()
+    assert "the disk is full" in json.loads(told)["message"]
+    assert [] == left
+
+
+def test_delivery_that_is_killed_anywhere(tmp_path: Path) -> None:
+    """Before each call of the system: no file is torn, the pair is mixed in one instant only, and
+    the next run ends with the new certificate and a program that has seen all of it.
+    """
+    result = subprocess.run(
+        [sys.executable, str(KILLED), str(tmp_path)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert len(lines) > 30
+    states = [tuple(line["killed"].values()) for line in lines]
+    assert {"A", "B"} == {owner for state in states for owner in state}
+    mixed = [line["killed"] for line in lines if mixes(line["killed"])]
+    assert [{"privkey.pem": "B", "fullchain.pem": "A", "cert.pem": "A"}] == mixed
+    for line in lines:
+        assert {"B"} == set(line["finished"].values()), line
+        assert [".certferry"] == line["left"], line
+        # Never a mixture; once for A, then for B until it was known to have run.
+        assert 2 == len(set(line["seen"])), line
+        assert 2 <= len(line["seen"]) <= 3, line
+        assert line["in_order"] <= (len(line["seen"]) == 2), line
+
+
+def mixes(owners: dict[str, str]) -> bool:
+    """Tell whether what a server reads does not belong together."""
+    return owners["privkey.pem"] != owners["fullchain.pem"]
+
+
+def test_nothing_of_the_key_is_in_the_receipt(delivery: FileDelivery, ssl: Path) -> None:
+    """It holds digests."""
+    bundle = issue()
+    directory(delivery).deliver(LINEAGE, bundle)
+
+    receipt = (ssl / ".certferry").read_text()
+
+    assert bundle.certificate.fingerprint in receipt
+    assert "PRIVATE" not in receipt
+    assert str(held(ssl)["privkey.pem"].splitlines()[1]) not in receipt

@@ -1,0 +1,387 @@
+"""`certferry schedule`: what it writes, says, carries along and warns of."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from certferry.adapters.schedule.systemd import SystemdTimer
+from certferry.cli.exits import Exit
+from certferry.cli.main import run
+from certferry.cli.options import Front
+from certferry.cli.schedule import install_at, program, remove_from, show_all
+from certferry.core.schedule import Change, Job, Scheduled
+from certferry.errors import ScheduleError
+from tests.adapters.schedule.crontab_owner import AS_ROOT, CrontabOwner, crontab_owner
+from tests.cli.desks import TestDesk
+
+CONFIG = """\
+[accounts.qiniu]
+access_key = "env:QINIU_ACCESS_KEY"
+secret_key = "env:QINIU_SECRET_KEY"
+
+[accounts.dnspod]
+id = "env:DP_Id"
+token = "env:DP_Key"
+
+[[certificates]]
+name = "img"
+names = ["img.example.com"]
+dns = "dnspod"
+deploy = [{ to = "qiniu" }]
+"""
+KEYS = "DP_Id=1\nDP_Key=k\nQINIU_ACCESS_KEY=a\nQINIU_SECRET_KEY=s\n"
+ENTRY = re.compile(rb"(?P<minute>\d+) (?P<hour>\d+) \* \* \* (?P<command>.*) # certferry schedule")
+OTHERS = b"MAILTO=ops@example.com\n0 4 * * * backup 50\\% \r\n"
+
+
+@pytest.fixture
+def owner() -> Iterator[CrontabOwner]:
+    """Somebody without a crontab."""
+    with crontab_owner() as somebody:
+        yield somebody
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A configuration whose secrets stand in a file that it names."""
+    keys = tmp_path / "keys.env"
+    keys.touch(0o600)
+    keys.write_text(KEYS)
+    path = tmp_path / "certferry.toml"
+    path.write_text(f'env_files = ["{keys}"]\n{CONFIG}')
+    return path
+
+
+def certferry(environ: Mapping[str, str], *arguments: object) -> tuple[Exit, str, str]:
+    """Run the command in this process; give its exit code and what it wrote."""
+    desk = TestDesk(environ=environ)
+    code = run([str(argument) for argument in arguments], desk.desk)
+    return Exit(code), desk.out, desk.err
+
+
+def entry(crontab: bytes | None) -> re.Match[bytes]:
+    """Find our one line."""
+    [line] = [line for line in (crontab or b"").split(b"\n") if b"# certferry schedule" in line]
+    match = ENTRY.fullmatch(line)
+    assert match is not None, line
+    return match
+
+
+def test_a_daily_run_is_installed_once(owner: CrontabOwner, config: Path) -> None:
+    """One line at a minute of the night; a second time nothing changes, and that is said."""
+    owner.write(OTHERS)
+
+    code, out, err = certferry(owner.environ, "--config", config, "schedule", "install")
+
+    assert (Exit.OK, "") == (code, err)
+    first = owner.read()
+    assert first is not None
+    assert first.startswith(OTHERS)
+    line = entry(first)
+    assert 0 <= int(line["hour"]) < 6
+    assert 1 <= int(line["minute"]) <= 59
+    assert f"every day at {int(line['hour']):02}:{int(line['minute']):02}, by this" in out
+    assert out.endswith("\n\nInstalled: certferry runs every day.\n")
+
+    code, out, err = certferry(owner.environ, "--config", config, "schedule", "install")
+
+    assert (Exit.OK, "") == (code, err)
+    assert out.endswith("\n\nUnchanged: the daily run is installed already.\n")
+    assert first == owner.read()
+
+
+def test_another_configuration_replaces_the_line_and_keeps_its_time(
+    owner: CrontabOwner, config: Path
+) -> None:
+    """Only the command is another one."""
+    certferry(owner.environ, "--config", config, "schedule", "install")
+    before = owner.read() or b""
+    owner.write(before + OTHERS)
+    other = config.rename(config.with_name("other 100%.toml"))
+
+    code, out, _ = certferry(owner.environ, "--config", other, "schedule", "install")
+
+    assert Exit.OK == code
+    assert out.endswith("\n\nReplaced: the daily run is now this one.\n")
+    after = owner.read() or b""
+    assert after.endswith(OTHERS)
+    assert entry(before).group("minute", "hour") == entry(after).group("minute", "hour")
+    assert b"other 100" in entry(after)["command"]
+
+
+def test_what_is_removed_is_only_ours(owner: CrontabOwner, config: Path) -> None:
+    """The rest of the crontab is what it was, byte for byte; a second time there is nothing."""
+    owner.write(OTHERS)
+    certferry(owner.environ, "--config", config, "schedule", "install")
+
+    code, out, _ = certferry(owner.environ, "schedule", "remove")
+
+    assert Exit.OK == code
+    assert out.startswith("Removed from the crontab of ")
+    assert owner.read() == OTHERS
+    code, out, _ = certferry(owner.environ, "schedule", "remove")
+    assert (Exit.OK, "Nothing was scheduled, and nothing was changed.\n") == (code, out)
+
+
+def test_what_is_scheduled_is_shown(owner: CrontabOwner, config: Path) -> None:
+    """Where, when, when next, and what."""
+    code, out, _ = certferry(owner.environ, "schedule", "show")
+    assert (Exit.OK, "Nothing is scheduled; run `certferry schedule install`.\n") == (code, out)
+    certferry(owner.environ, "--config", config, "schedule", "install")
+
+    code, out, _ = certferry(owner.environ, "schedule", "show")
+
+    assert Exit.OK == code
+    labels = [row.split("  ")[1] for row in out.splitlines() if row.startswith("  ")]
+    assert ["when", "next run", "command"] == labels
+    assert re.search(r"next run  \d{4}-\d\d-\d\d \d\d:\d\d UTC\n", out)
+    assert str(config) in out
+
+
+def test_the_global_options_go_with_the_run(
+    owner: CrontabOwner, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the log goes and in which language; paths as they are from anywhere."""
+    monkeypatch.chdir(config.parent)
+    options = ["--log-file", "daily.log", "--log-format", "json", "--lang", "zh"]
+
+    certferry(owner.environ, "--config", config.name, *options, "schedule", "install")
+
+    words = shlex.split(entry(owner.read())["command"].decode())
+    assert str(config) == words[words.index("--config") + 1]
+    assert str(config.parent / "daily.log") == words[words.index("--log-file") + 1]
+    assert "json" == words[words.index("--log-format") + 1]
+    assert "zh" == words[words.index("--lang") + 1]
+    assert "--quiet" in words
+    assert "sync" == words[-1]
+
+
+def test_a_language_of_the_locale_goes_with_the_run(owner: CrontabOwner, config: Path) -> None:
+    """The locale of the one who installs is not there when cron runs."""
+    environ = {**owner.environ, "LANG": "zh_CN.UTF-8"}
+
+    certferry(environ, "--config", config, "schedule", "install")
+
+    assert b" --lang zh " in entry(owner.read())["command"]
+
+
+def test_the_state_stays_where_it_is(owner: CrontabOwner, config: Path) -> None:
+    """A variable that says where goes along: with another state, all would be issued anew."""
+    environ = {**owner.environ, "XDG_DATA_HOME": "/srv/data"}
+
+    certferry(environ, "--config", config, "schedule", "install")
+
+    words = shlex.split(entry(owner.read())["command"].decode())
+    assert "/usr/bin/env" == words[0]
+    assert "XDG_DATA_HOME=/srv/data" in words
+
+
+def test_the_line_needs_no_environment(owner: CrontabOwner, config: Path) -> None:
+    """`env -i sh -c` with the line of the crontab starts certferry, which reads its configuration:
+    here it tells what is wrong with it.
+    """
+    certferry(owner.environ, "--config", config, "schedule", "install")
+    command = entry(owner.read())["command"].decode()
+    config.write_text(config.read_text() + "\n[frobnicate]\n")
+
+    result = subprocess.run(
+        ["/usr/bin/env", "-i", "HOME=/", "/bin/sh", "-c", command],
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert Exit.USAGE == result.returncode, result.stderr
+    assert f"error: {config}:" in result.stderr
+    assert "frobnicate" in result.stderr
+
+
+def test_secrets_that_only_this_environment_has_are_warned_of(
+    owner: CrontabOwner, config: Path
+) -> None:
+    """Each reference, where it stands, and what to do; what an env file gives is in order."""
+    (config.parent / "keys.env").write_text("DP_Id=1\nDP_Key=k\nQINIU_SECRET_KEY=\n")
+    environ = {**owner.environ, "QINIU_ACCESS_KEY": "a", "QINIU_SECRET_KEY": "s"}
+
+    code, _, err = certferry(environ, "-q", "--config", config, "schedule", "install")
+
+    assert Exit.OK == code
+    assert (
+        dedent(f"""\
+        warning: {config}:3: [accounts.qiniu] access_key: nothing sets QINIU_ACCESS_KEY when the system starts the run
+        warning: {config}:4: [accounts.qiniu] secret_key: nothing sets QINIU_SECRET_KEY when the system starts the run
+
+        hint: write the variables into a file that `env_files` names, or refer to them by file: or command:
+        """)  # noqa: E501 - a transcript is as wide as it is
+        == err
+    )
+    assert b"sync" in entry(owner.read())["command"]
+
+
+def test_a_wrong_configuration_is_not_scheduled(owner: CrontabOwner, config: Path) -> None:
+    """What would fail every night is told now."""
+    config.write_text("[frobnicate]\n")
+
+    code, _, err = certferry(owner.environ, "--config", config, "schedule", "install")
+
+    assert Exit.USAGE == code
+    assert "frobnicate" in err
+    assert owner.read() is None
+
+
+def test_no_configuration_is_not_scheduled(owner: CrontabOwner, tmp_path: Path) -> None:
+    """The run would have neither keys nor names."""
+    code, _, err = certferry(
+        owner.environ, "--config", tmp_path / "none.toml", "schedule", "install"
+    )
+
+    assert Exit.USAGE == code
+    assert "none.toml" in err
+    assert owner.read() is None
+
+
+def test_without_cron_there_is_one_error_and_a_hint(config: Path, tmp_path: Path) -> None:
+    """A machine without `crontab`."""
+    environ = {**os.environ, "PATH": str(tmp_path)}
+
+    assert (
+        Exit.FAILED,
+        "",
+        (
+            "error: there is no program `crontab` here\n\n"
+            "hint: install cron, or let systemd do it: certferry schedule install --systemd\n"
+        ),
+    ) == certferry(environ, "--config", config, "schedule", "install")
+
+
+def test_without_cron_the_rest_is_shown_and_removed(tmp_path: Path) -> None:
+    """Where there is no crontab there is nothing in it."""
+    environ = {**os.environ, "PATH": str(tmp_path)}
+
+    assert Exit.OK == certferry(environ, "schedule", "show")[0]
+
+
+@pytest.mark.parametrize("action", ["show", "remove"])
+def test_a_crontab_that_cannot_be_read_is_an_error(tmp_path: Path, action: str) -> None:
+    """Not knowing is not the same as nothing."""
+    script = tmp_path / "crontab"
+    script.write_text("#!/bin/sh\necho no spool >&2\nexit 1\n")
+    script.chmod(0o755)
+
+    code, out, err = certferry({**os.environ, "PATH": f"{tmp_path}:/bin"}, "schedule", action)
+
+    assert (Exit.FAILED, "") == (code, out)
+    assert err.startswith("error: the crontab cannot be read: no spool\n\nhint: ")
+
+
+class Unreachable:
+    """A scheduler that nobody can talk to."""
+
+    def install(self, job: Job) -> Change:
+        """Fail."""
+        raise ScheduleError("gone")
+
+    def remove(self) -> Scheduled | None:
+        """Fail."""
+        raise ScheduleError("gone")
+
+    find = remove
+
+
+@pytest.fixture
+def timer(tmp_path: Path) -> SystemdTimer:
+    """Units in a directory, on a machine where systemd does not run."""
+    return SystemdTimer(
+        tmp_path / "units", os.environ, for_system=True, booted=tmp_path / "nowhere"
+    )
+
+
+def test_units_are_installed_shown_and_removed(timer: SystemdTimer) -> None:
+    """What there is to do is said with the rest."""
+    desk = TestDesk()
+    front = Front(desk.desk)
+
+    install_at(timer, Job(("/bin/true", "sync")), front)
+    show_all([timer], desk.desk)
+    remove_from([timer], front)
+
+    assert 2 == desk.out.count(
+        "  to do    systemctl daemon-reload && systemctl enable --now certferry.timer\n"
+    )
+    assert "\n\nInstalled: certferry runs every day.\n" in desk.out
+    assert "Removed from the systemd timer " in desk.out
+
+
+def test_one_that_cannot_be_reached_keeps_nobody(timer: SystemdTimer) -> None:
+    """The units go although the crontab fails; the failure is told all the same."""
+    timer.install(Job(("/bin/true", "sync")))
+    desk = TestDesk()
+
+    with pytest.raises(ScheduleError, match="gone"):
+        show_all([Unreachable(), timer], desk.desk)
+    with pytest.raises(ScheduleError, match="gone"):
+        remove_from([Unreachable(), timer], Front(desk.desk))
+
+    assert "/bin/true sync" in desk.out
+    assert timer.find() is None
+
+
+def test_two_schedules_are_one_too_many(timer: SystemdTimer) -> None:
+    """Who has both is told."""
+    timer.install(Job(("/bin/true", "sync")))
+    desk = TestDesk()
+
+    show_all([timer, timer], desk.desk)
+
+    assert desk.out.endswith("Each of these runs; one is enough: `certferry schedule remove`.\n")
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root has a file system of its own to be tried in")
+def test_root_gets_the_systems_units(config: Path) -> None:
+    """The command as a process, in a copy of the machine where nothing lasts: the units lie in
+    /etc/systemd/system, and systemd has nothing to say against them.
+    """
+    script = f"""
+        set -e
+        mkdir -p /etc/systemd/system
+        mount -t tmpfs none /etc/systemd/system
+        mount -t tmpfs none /run
+        {sys.executable} -m certferry --config {config} schedule install --systemd
+        systemd-analyze verify --man=no /etc/systemd/system/certferry.*
+        {sys.executable} -m certferry --config {config} schedule remove --systemd
+        test -z "$(ls /etc/systemd/system)"
+    """
+
+    result = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", script],
+        capture_output=True,
+        text=True,
+        env=os.environ,
+        check=False,
+    )
+
+    assert 0 == result.returncode, result.stderr
+    assert "the systemd timer /etc/systemd/system/certferry.timer" in result.stdout
+    assert "certferry" not in result.stderr
+
+
+def test_the_command_that_runs_now_is_named_absolutely(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The installed script where that is what runs, otherwise this Python and the module."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "certferry").touch(0o755)
+
+    assert (str(tmp_path / "certferry"),) == program("./certferry", "/usr/bin/python3")
+    for other in ("/x/certferry/__main__.py", "missing/certferry", "-c"):
+        assert ("/usr/bin/python3", "-P", "-m", "certferry") == program(other, "/usr/bin/python3")

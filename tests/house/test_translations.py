@@ -1,0 +1,165 @@
+"""Every sentence has its translation, with the same places, and the catalogues are up to date."""
+
+from __future__ import annotations
+
+import ast
+import re
+import string
+from pathlib import Path
+
+import pytest
+from babel.messages.catalog import Catalog, Message
+from babel.messages.pofile import read_po
+
+from certferry.cli.language import LANGUAGES as SPOKEN
+from tests.house import translations
+from tests.house.tree import PACKAGE, ROOT, modules, parse, relative
+
+UPDATE = "run scripts/translations, translate what is new in certferry.po, and run it again"
+
+# Sentences that are made from others, or looked up in a table of sentences.
+NOT_LITERAL = {
+    "text.py": {"self.template"},
+    "cli/commands.py": {"what"},
+    "cli/help.py": {"heading", "sentence"},
+    "adapters/clients/qiniu_errors.py": {"meaning.words", "meaning.advice"},
+    "config/findings.py": {"template"},
+}
+
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+
+# Sentences that read the same in both languages: places, commands, punctuation.
+LETTERS = re.compile(r"[A-Za-z]{2}")
+SAME = {
+    "chmod 600 {path}",
+    "{count} of {all}",
+    "{systemctl} daemon-reload && {systemctl} enable --now {timer}",
+    "acme.sh --deploy -d NAME --deploy-hook certferry",
+}
+
+
+def places(sentence: str) -> list[str]:
+    """Give the named places of a template, in alphabetical order."""
+    return sorted(name for _, name, _, _ in string.Formatter().parse(sentence) if name is not None)
+
+
+def messages(language: str) -> list[Message]:
+    """Give the messages of a catalogue, without its header."""
+    return [message for message in translations.read(language) if message.id]
+
+
+def ids(found: object) -> set[str]:
+    """Give what is translated."""
+    assert isinstance(found, Catalog)
+    return {str(message.id) for message in found if message.id}
+
+
+def test_there_is_a_catalogue_for_each_language_but_english() -> None:
+    """What `--lang` offers is there, and nothing else."""
+    catalogues = {path.name for path in translations.LOCALE.iterdir() if path.is_dir()}
+
+    assert catalogues == set(translations.LANGUAGES) == set(SPOKEN) - {"en"}
+
+
+def test_the_template_has_the_sentences_of_the_sources() -> None:
+    """Extracting again finds what was extracted last: nothing new, and nothing that is gone."""
+    with translations.TEMPLATE.open("rb") as file:
+        written = ids(read_po(file))
+    sources = ids(translations.extract())
+
+    assert (set(), set()) == (sources - written, written - sources), UPDATE
+
+
+@pytest.mark.parametrize("language", translations.LANGUAGES)
+def test_every_sentence_is_translated_and_nothing_else_is(language: str) -> None:
+    """A catalogue has a translation for each sentence of the sources, sure and in use."""
+    catalog = translations.read(language)
+    translated = {str(m.id) for m in messages(language) if m.string}
+
+    assert set() == ids(translations.extract()) - translated, UPDATE
+    assert set() == translated - ids(translations.extract()), UPDATE
+    assert [] == [m.id for m in messages(language) if m.fuzzy]
+    assert [] == list(catalog.obsolete)
+
+
+@pytest.mark.parametrize("language", translations.LANGUAGES)
+def test_a_translation_has_the_places_of_its_sentence(language: str) -> None:
+    """Each named place of a template is in its translation, once, and no other."""
+    different = [m.id for m in messages(language) if places(str(m.id)) != places(str(m.string))]
+
+    assert [] == different
+
+
+@pytest.mark.parametrize("language", translations.LANGUAGES)
+def test_a_translation_keeps_what_is_typed(language: str) -> None:
+    """Commands and settings in backquotes are the same in every language."""
+    quoted = re.compile(r"`[^`]*`")
+
+    lost = [
+        m.id
+        for m in messages(language)
+        if sorted(quoted.findall(str(m.id))) != sorted(quoted.findall(str(m.string)))
+    ]
+
+    assert [] == lost
+
+
+def test_chinese_is_chinese() -> None:
+    """No sentence was left in English; only what has no words reads the same in both."""
+    english = []
+    for message in messages("zh"):
+        words = re.sub(r"\{\w+\}", "", str(message.id))
+        typed = words.startswith("bash:") or message.id in SAME
+        if LETTERS.search(words) and not typed and not CHINESE.search(str(message.string)):
+            english.append((message.id, message.string))
+
+    assert [] == english
+
+
+def test_what_is_shipped_is_what_translators_wrote() -> None:
+    """The compiled catalogue is made from the one in the checkout: no step is left to do."""
+    for language in translations.LANGUAGES:
+        shipped = translations.catalogue(language).with_suffix(".mo").read_bytes()
+
+        assert translations.mo_of(translations.read(language)) == shipped, UPDATE
+
+
+@pytest.mark.parametrize("path", modules(), ids=relative)
+def test_a_sentence_is_written_where_it_is_said(path: Path) -> None:
+    """A `Text` begins with its sentence, so that extraction finds it; exceptions are listed."""
+    if path.is_relative_to(translations.UNSPOKEN):
+        return
+    allowed = NOT_LITERAL.get(path.relative_to(PACKAGE).as_posix(), set())
+    hidden = {
+        ast.unparse(node.args[0])
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "Text"
+        and node.args
+        and not (isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str))
+    }
+
+    assert set() == hidden - allowed
+
+
+def test_sentences_in_pieces_are_found_whole() -> None:
+    """Strings that are written one after the other are one sentence, as Python reads them."""
+    tree = ast.parse('Text("a {b}"\n  " c", b=Text("d"))\nMeaning(E, "words", "advice")\nText(x)')
+
+    assert {"a {b} c", "d", "words", "advice"} == set(translations.sentences(tree))
+
+
+def test_updating_keeps_translations_and_guesses_nothing() -> None:
+    """What is translated stays so, in the same order each time; what is made is reproducible."""
+    once = translations.po_of(translations.updated("zh"))
+
+    assert once == translations.po_of(translations.updated("zh"))
+    assert "证书未变更,跳过同步".encode() in once
+
+
+def test_the_catalogues_are_shipped() -> None:
+    """Nothing keeps the catalogues out of the wheel or of git."""
+    ignored = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+
+    assert not {"*.mo", "*.po", "*.pot"} & set(ignored)

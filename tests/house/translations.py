@@ -1,0 +1,164 @@
+"""Find every sentence of the sources, and keep the catalogues of its translations.
+
+`scripts/translations` runs this: `extract` writes the template, `update` brings each language's
+catalogue up to it (what is new is empty, what is gone is dropped, nothing is guessed), `compile`
+writes what certferry reads.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+from babel.messages.catalog import Catalog
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po, write_po
+
+from certferry.cli.commands import COMMANDS, Commands
+from certferry.cli.help import paragraphs
+from certferry.cli.main import program
+from tests.house.tree import PACKAGE, modules, parse
+
+LOCALE = PACKAGE / "locale"
+TEMPLATE = LOCALE / "certferry.pot"
+LANGUAGES = ("zh",)
+
+SENTENCES = {"Text": (0,), "Meaning": (1, 2)}
+"""What is called with sentences, and at which places among its arguments."""
+
+UNSPOKEN = PACKAGE / "testing"
+"""Twins and contract suites speak to authors of adapters, in English."""
+
+_WRITTEN = datetime(2026, 11, 25, tzinfo=UTC)
+"""The date in every catalogue: the same sentences make the same file, whenever it is made."""
+
+
+def catalogue(language: str) -> Path:
+    """Give the catalogue that translators edit."""
+    return LOCALE / language / "LC_MESSAGES" / "certferry.po"
+
+
+def extract() -> Catalog:
+    """Give every sentence of the sources, and which files it is in."""
+    found = _empty(None)
+    for path in modules():
+        if not path.is_relative_to(UNSPOKEN):
+            for sentence in sentences(parse(path)):
+                _add(found, sentence, path.relative_to(PACKAGE).as_posix())
+    for where, sentence in help_sentences():
+        _add(found, sentence, where)
+    return found
+
+
+def sentences(tree: ast.Module) -> Iterator[str]:
+    """Give the sentences of a module; strings that are written in pieces are one."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            for place in SENTENCES.get(node.func.id, ()):
+                match node.args[place : place + 1]:
+                    case [ast.Constant(value=str(sentence))] if sentence:
+                        yield sentence
+
+
+def help_sentences() -> Iterator[tuple[str, str]]:
+    """Give what the help of every command says, and where that stands."""
+    yield from (("cli/commands.py", sentence) for sentence in COMMANDS.values())
+    yield from (("cli/main.py", sentence) for sentence in _said_by(program))
+    for name in COMMANDS:
+        command = Commands(name="certferry").get_command(click.Context(program), name)
+        assert command is not None
+        yield from ((f"cli/{name}.py", sentence) for sentence in _said_by(command))
+
+
+def _said_by(command: click.Command) -> Iterator[str]:
+    yield from paragraphs(command.help or "")
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and parameter.help:
+            yield parameter.help
+    if isinstance(command, click.Group) and not isinstance(command, Commands):
+        for part in command.commands.values():
+            yield part.get_short_help_str(limit=1000)
+            yield from _said_by(part)
+
+
+def updated(language: str) -> Catalog:
+    """Give a language's catalogue with the sentences of the sources, no more and no less."""
+    known = read(language)
+    fresh = _empty(language)
+    for message in extract():
+        if message.id:
+            earlier = known.get(message.id)
+            said = "" if earlier is None else earlier.string
+            fresh.add(message.id, said, locations=message.locations)
+    return fresh
+
+
+def read(language: str) -> Catalog:
+    """Read a language's catalogue; one that is not there yet is empty."""
+    path = catalogue(language)
+    if not path.exists():
+        return _empty(language)
+    with path.open("rb") as file:
+        return read_po(file, locale=language)
+
+
+def po_of(catalog: Catalog) -> bytes:
+    """Give a catalogue as the file that translators edit."""
+    return _written(
+        lambda file: write_po(
+            file, catalog, width=100, sort_by_file=True, include_lineno=False, ignore_obsolete=True
+        )
+    )
+
+
+def mo_of(catalog: Catalog) -> bytes:
+    """Give a catalogue as the file that certferry reads."""
+    return _written(lambda file: write_mo(file, catalog))
+
+
+def _written(write: object) -> bytes:
+    file = io.BytesIO()
+    assert callable(write)
+    write(file)
+    return file.getvalue()
+
+
+def _add(catalog: Catalog, sentence: str, where: str) -> None:
+    catalog.add(sentence, locations=[(where, 0)])
+
+
+def _empty(language: str | None) -> Catalog:
+    return Catalog(
+        locale=language,
+        project="certferry",
+        copyright_holder="certferry",
+        creation_date=_WRITTEN,
+        revision_date=_WRITTEN,
+        header_comment="# Sentences of certferry. Kept by scripts/translations.",
+        fuzzy=False,
+    )
+
+
+def main(tasks: list[str]) -> None:
+    """Do what is asked: extract, update, compile; all of them when nothing is."""
+    for task in tasks or ["extract", "update", "compile"]:
+        match task:
+            case "extract":
+                TEMPLATE.write_bytes(po_of(extract()))
+            case "update":
+                for language in LANGUAGES:
+                    catalogue(language).write_bytes(po_of(updated(language)))
+            case "compile":
+                for language in LANGUAGES:
+                    catalogue(language).with_suffix(".mo").write_bytes(mo_of(read(language)))
+            case _:
+                sys.exit(f"translations: unknown task {task}; there are extract, update, compile")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

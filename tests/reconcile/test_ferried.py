@@ -1,0 +1,158 @@
+"""Certificates that another client makes: never issued by us, only ferried."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from certferry.core.certificate import CertificateBundle
+from certferry.core.desired import DesiredCertificate, DesiredDeployment, PemFiles
+from certferry.core.plan import Action
+from certferry.core.report import LineageReport, Outcome
+from certferry.errors import CertificateError, PlanRefused
+from certferry.reconcile.reconciler import Reconciler
+from certferry.testing.certificates import make_bundle
+from certferry.text import Text
+from tests.reconcile.model import ModelWorld
+
+FILES = PemFiles("/opt/ssl/static/fullchain.pem", "/opt/ssl/static/privkey.pem")
+DOMAIN = "static.example.com"
+WISH = DesiredCertificate(
+    lineage="static", names=(), files=FILES, deployments=(DesiredDeployment("qiniu"),)
+)
+
+
+@pytest.fixture
+def world() -> ModelWorld:
+    """A CDN with a domain, and files that hold a certificate for it."""
+    world = ModelWorld()
+    world.cdn.add_domain(DOMAIN)
+    world.source.put(FILES, made(world))
+    return world
+
+
+def made(world: ModelWorld, *names: str) -> CertificateBundle:
+    """Make a certificate as another client would now."""
+    return make_bundle(*(names or (DOMAIN,)), not_before=world.clock)
+
+
+def synced(world: ModelWorld) -> LineageReport:
+    """Run to the end."""
+    report = world.run(WISH)
+    assert report is not None
+    return report
+
+
+def test_certificate_is_adopted_and_served(world: ModelWorld) -> None:
+    """Adopted, deployed, verified; nobody is asked for a certificate."""
+    report = synced(world)
+
+    assert report.ok
+    assert [Action.ADOPT] == [s.action for s in report.outcomes if s.target is None]
+    assert 0 == world.issuer.issued
+    assert synced(world).is_unchanged
+    assert (1, 1) == (world.cdn.uploads, world.cdn.writes)
+
+
+def test_changed_files_are_a_new_version(world: ModelWorld) -> None:
+    """A renewal by the other client is ferried, and the certificate before it is kept."""
+    synced(world)
+    world.pass_time(timedelta(days=60))
+    renewed = made(world)
+    world.source.put(FILES, renewed)
+
+    report = synced(world)
+
+    assert renewed.certificate.fingerprint == report.fingerprint
+    assert 2 == len(world.state.versions("static"))
+    assert 2 == len(world.cdn.remote_labels)
+    assert [] == world.cdn.broken
+
+
+def test_files_that_went_back_bring_the_older_certificate_back(world: ModelWorld) -> None:
+    """What the files hold is in force, also when it is not the newest that was ever seen."""
+    first = made(world)
+    for bundle in (first, made(world), first):
+        world.source.put(FILES, bundle)
+        report = synced(world)
+        world.pass_time(timedelta(days=1))
+
+    assert first.certificate.fingerprint == report.fingerprint
+    assert synced(world).is_unchanged
+    assert [] == world.cdn.broken
+
+
+def test_certificate_near_its_end_is_not_renewed_by_us(world: ModelWorld) -> None:
+    """Whoever makes it decides when."""
+    synced(world)
+    world.pass_time(timedelta(days=80))
+
+    assert synced(world).is_unchanged
+    assert 0 == world.issuer.issued
+
+
+def test_renewing_on_demand_is_not_for_us_either(world: ModelWorld) -> None:
+    """`--renew` does not touch what others make."""
+    synced(world)
+
+    report = world.run(WISH, renew=True)
+
+    assert report is not None
+    assert report.is_unchanged
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (PlanRefused(Text("is not the key of"), hint=Text("wait")), Outcome.REFUSED),
+        (CertificateError(Text("cannot be read"), hint=Text("look")), Outcome.FAILED),
+    ],
+)
+def test_pair_that_cannot_be_taken_leaves_everything_as_it_was(
+    world: ModelWorld, error: CertificateError | PlanRefused, outcome: Outcome
+) -> None:
+    """Half-written files are refused, told with their hint, and tried again by the next run."""
+    synced(world)
+    world.source.put(FILES, error)
+
+    (told,) = synced(world).outcomes
+
+    assert outcome is told.outcome
+    assert error.hint == told.hint
+    world.source.put(FILES, made(world))
+    assert synced(world).ok
+
+
+def test_plan_and_status_survive_files_that_cannot_be_read(world: ModelWorld) -> None:
+    """The plan tells it as an obstacle; the status shows what was taken from them before."""
+    synced(world)
+    world.source.put(FILES, CertificateError(Text("cannot be read")))
+    reconciler = Reconciler(world.doors("planner"), stop=lambda: None)
+
+    (plan,) = reconciler.plan([WISH])
+    (status,) = reconciler.status([WISH])
+
+    assert ["cannot be read"] == [str(obstacle.error) for obstacle in plan.obstacles]
+    assert (DOMAIN,) == status.names
+    assert status.renew_at is None
+    assert 1 == len(status.domains)
+
+
+def test_killed_after_any_call_the_next_run_finishes(world: ModelWorld) -> None:
+    """One version and one upload, wherever it was killed."""
+    bundle = made(world)
+    world.source.put(FILES, bundle)
+    synced(world)
+
+    for position in range(1, world.calls):
+        other = ModelWorld()
+        other.cdn.add_domain(DOMAIN)
+        other.source.put(FILES, bundle)
+        assert other.run(WISH, kill_after=position) is None
+        report = other.run(WISH)
+
+        assert report is not None
+        assert report.ok, position
+        assert 1 == len(other.state.versions("static")), position
+        assert 1 == other.cdn.uploads, position

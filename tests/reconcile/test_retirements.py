@@ -1,0 +1,275 @@
+"""`retire = "all-unused"`: what goes, what is kept, and what has to wait."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from certferry.core.desired import DesiredCertificate, Retirement
+from certferry.core.lineage import mark
+from certferry.core.observed import DomainState
+from certferry.core.plan import Action
+from certferry.core.report import LineageReport, Outcome, StepOutcome
+from certferry.errors import TargetUnavailable
+from certferry.ports.state import NOBODY, RolloutRecord
+from certferry.reconcile.lineage_run import LineageRun
+from certferry.testing.certificates import make_bundle
+from certferry.text import Text
+from tests.reconcile.model import START, ModelWorld
+
+IMG = "img.example.com"
+ELSEWHERE = "www.example.org"
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture
+def world() -> ModelWorld:
+    """A CDN with one domain of ours that somebody bound by hand, and one of somebody else's."""
+    world = ModelWorld()
+    world.cdn.add_domain(IMG, foreign=True)
+    world.cdn.add_domain(ELSEWHERE, foreign=True)
+    return world
+
+
+@pytest.fixture
+def wish(world: ModelWorld) -> DesiredCertificate:
+    """The wish for one certificate, and for an account without anything unused."""
+    return world.wish(retire=Retirement.ALL_UNUSED)
+
+
+def synced(world: ModelWorld, wish: DesiredCertificate) -> LineageReport:
+    """Run to the end."""
+    report = world.run(wish)
+    assert report is not None
+    return report
+
+
+def retirements(report: LineageReport) -> list[StepOutcome]:
+    """What became of the steps that remove."""
+    return [step for step in report.outcomes if step.action is Action.RETIRE]
+
+
+def on_its_way(world: ModelWorld, domain: str = "static.example.com") -> RolloutRecord:
+    """Have another lineage's certificate on its way to the account."""
+    record = RolloutRecord("static", "qiniu", domain, "ab" * 32, world.now())
+    world.state.save_rollout(record)
+    return record
+
+
+def test_the_first_run_cleans_up(world: ModelWorld, wish: DesiredCertificate) -> None:
+    """Two of one name, what was bound before, and not what is bound still; then nothing is left
+    to plan, and the next run does nothing.
+    """
+    for _ in range(2):
+        world.cdn.put_foreign(ELSEWHERE, "img.example.com")
+
+    report = synced(world, wish)
+
+    assert report.ok
+    removed = [s for s in retirements(report) if s.outcome is Outcome.DONE]
+    assert ["by hand", "img.example.com", "img.example.com"] == sorted(
+        s.label or "" for s in removed
+    )
+    assert 3 == len({step.remote_id for step in removed})
+    [kept] = [step for step in retirements(report) if step.outcome is Outcome.UNCHANGED]
+    assert "others that something still uses are kept: 1" == str(kept.detail)
+    assert world.plan(wish).is_settled
+    removals = world.cdn.removals
+    assert synced(world, wish).is_unchanged
+    assert removals == world.cdn.removals
+
+
+def test_the_plan_lists_what_would_go_and_touches_nothing(
+    world: ModelWorld, wish: DesiredCertificate
+) -> None:
+    """By id, with the days that are left; without the setting nothing is listed."""
+    foreign = world.cdn.put_foreign(ELSEWHERE, "left over")
+
+    listed = [
+        (step.label, step.left and step.left.days)
+        for step in world.plan(wish).retirements
+        if step.remote_id == foreign
+    ]
+
+    assert [("left over", 9)] == listed
+    assert () == world.plan(world.wish()).retirements
+    assert 0 == world.cdn.removals
+
+
+def test_what_is_used_is_tried_again_a_day_later(
+    world: ModelWorld, wish: DesiredCertificate
+) -> None:
+    """Every lineage of the account remembers it together, so that each tries once a day in all."""
+    synced(world, wish)
+    other = world.wish("static.example.com", names=("static.example.com",), lineage="static")
+    asking = replace(
+        other, deployments=(replace(other.deployments[0], retire=Retirement.ALL_UNUSED),)
+    )
+    world.cdn.add_domain("static.example.com")
+
+    assert [] == retirements(synced(world, asking))
+    [used] = world.state.uploads(NOBODY, "qiniu")
+    assert used.in_use_until is not None
+    world.pass_time(timedelta(days=1))
+    assert [used.remote_id] == [step.remote_id for step in world.plan(wish).retirements]
+
+
+def test_what_is_no_longer_used_goes_then(world: ModelWorld, wish: DesiredCertificate) -> None:
+    """Kept for its time, and removed once somebody has let go of it."""
+    synced(world, wish)
+    [used] = world.cdn.used & {u.remote_id for u in world.state.uploads(NOBODY, "qiniu")}
+    world.cdn.add_domain(ELSEWHERE)  # without a certificate now
+    world.pass_time(timedelta(days=1))
+
+    assert ["removed"] == [str(step.detail) for step in retirements(synced(world, wish))]
+    assert used not in world.cdn.remote_ids
+    assert () == world.state.uploads(NOBODY, "qiniu")
+
+
+def test_nothing_goes_before_the_successor_is_seen(
+    world: ModelWorld, wish: DesiredCertificate
+) -> None:
+    """A domain that cannot be changed holds everything back."""
+    world.cdn.add_domain("a.img.example.com", state=DomainState.UNAVAILABLE)
+    world.cdn.put_foreign(ELSEWHERE, "left over")
+
+    report = synced(world, wish)
+
+    assert not report.ok
+    assert 0 == world.cdn.removals
+
+
+def test_one_that_vanished_is_fine(world: ModelWorld, wish: DesiredCertificate) -> None:
+    """Somebody else removed it between our look and our call."""
+    foreign = world.cdn.put_foreign(ELSEWHERE, "left over")
+
+    class Vanishing:
+        def __getattr__(self, name: str) -> object:
+            return getattr(world.cdn, name)
+
+        def retire(self, remote_id: str, label: str, *, anybodys: bool) -> bool:
+            world.cdn.retire(remote_id, label, anybodys=anybodys)
+            return world.cdn.retire(remote_id, label, anybodys=anybodys)
+
+    report = with_target(world, wish, Vanishing())
+
+    [gone] = [step for step in retirements(report) if step.remote_id == foreign]
+    assert (Outcome.DONE, "it was gone already") == (gone.outcome, str(gone.detail))
+
+
+def test_one_that_fails_stops_neither_the_others_nor_the_certificate(
+    world: ModelWorld, wish: DesiredCertificate
+) -> None:
+    """It is told by itself, and tried again by the next run."""
+    first, second = (world.cdn.put_foreign(ELSEWHERE, "left over") for _ in range(2))
+
+    class Unwilling:
+        def __getattr__(self, name: str) -> object:
+            return getattr(world.cdn, name)
+
+        def retire(self, remote_id: str, label: str, *, anybodys: bool) -> bool:
+            if remote_id == first:
+                raise TargetUnavailable(Text("away"))
+            return world.cdn.retire(remote_id, label, anybodys=anybodys)
+
+    report = with_target(world, wish, Unwilling())
+
+    [failed] = report.having(Outcome.FAILED)
+    assert (Action.RETIRE, first) == (failed.action, failed.remote_id)
+    assert {first} == {first, second} & world.cdn.remote_ids
+    assert [first] == [step.remote_id for step in world.plan(wish).retirements]
+
+
+def with_target(world: ModelWorld, wish: DesiredCertificate, target: object) -> LineageReport:
+    """Run to the end with another target in place of the CDN."""
+    world.alive.add("run")
+    doors = replace(world.doors("run"), targets={"qiniu": target})  # type: ignore[dict-item]  # by name
+    run = LineageRun(wish, doors)
+    world.visit_to_the_end(run)
+    return run.report()
+
+
+# --- other lineages -------------------------------------------------------------------------
+
+
+def test_another_certificate_on_its_way_is_waited_for(
+    world: ModelWorld, wish: DesiredCertificate
+) -> None:
+    """What it replaces may be served still; once it has arrived, the same run goes on."""
+    world.cdn.put_foreign(ELSEWHERE, "left over")
+    record = on_its_way(world)
+    world.alive.add("run")
+    run = LineageRun(wish, world.doors("run"))
+    while run.report().fingerprint is None or not retirements(run.report()):
+        waiting = run.visit()
+        assert waiting is not None
+        world.clock = max(world.clock, waiting.until)
+
+    [held] = retirements(run.report())
+    assert (Outcome.WAITING, None) == (held.outcome, held.remote_id)
+    assert 0 == world.cdn.removals
+    world.state.save_rollout(replace(record, verified_at=world.now()))
+    world.visit_to_the_end(run)
+    assert run.report().ok
+    assert Outcome.WAITING not in {step.outcome for step in retirements(run.report())}
+    assert 2 == world.cdn.removals
+
+
+def test_one_that_does_not_arrive_is_waited_for_no_longer_than_a_verification(
+    world: ModelWorld, wish: DesiredCertificate
+) -> None:
+    """The run is in order and removes nothing; after a day it holds nobody up any more."""
+    on_its_way(world)
+
+    report = synced(world, wish)
+
+    assert report.ok
+    assert START + HOUR <= world.now() <= START + 2 * HOUR
+    assert 0 == world.cdn.removals
+    world.pass_time(timedelta(days=1))
+    synced(world, wish)
+    assert 1 == world.cdn.removals
+
+
+def test_another_target_holds_nothing_up(world: ModelWorld, wish: DesiredCertificate) -> None:
+    """Only what is on its way to the same account may still use what lies there."""
+    world.state.save_rollout(replace(on_its_way(world), target="elsewhere"))
+    world.state.save_rollout(replace(on_its_way(world), verified_at=world.now()))
+
+    synced(world, wish)
+
+    assert 1 == world.cdn.removals
+
+
+def test_what_another_lineage_waits_to_bind_stays(
+    world: ModelWorld, wish: DesiredCertificate
+) -> None:
+    """Uploaded and not bound: the mark of a declared lineage protects it, a dropped one's state
+    does; without either it is nobody's.
+    """
+    made = make_bundle("static.example.com", not_before=world.now())
+    with_lease = world.state.acquire("dropped", HOUR, world.now())
+    world.state.save_version(with_lease, made, world.now())
+    world.declared = frozenset({"img", "static"})
+    fingerprint = made.certificate.fingerprint
+    kept = [
+        world.cdn.put_foreign(ELSEWHERE, mark(name, fingerprint)) for name in ("static", "dropped")
+    ]
+    nobodys = world.cdn.put_foreign(ELSEWHERE, mark("unknown", fingerprint))
+
+    synced(world, wish)
+
+    assert set(kept) <= world.cdn.remote_ids
+    assert nobodys not in world.cdn.remote_ids
+    assert world.plan(wish).is_settled
+
+
+def test_our_own_mark_on_what_we_do_not_know(world: ModelWorld, wish: DesiredCertificate) -> None:
+    """Left over from a state that was lost: nobody looks after it but us."""
+    lost = world.cdn.put_foreign(IMG, mark("img", "0" * 64))
+
+    synced(world, wish)
+
+    assert lost not in world.cdn.remote_ids
