@@ -75,13 +75,7 @@ class CdnDomains:
 
     def named(self, domain: str) -> ObservedDomain:
         """Observe one domain, which must be there: `NO_SUCH_DOMAIN` says that it is not."""
-        try:
-            record = self._client.read_domain(name_at_qiniu(domain))
-        except QiniuFailure as failure:
-            if failure.is_common or failure.code in NO_SUCH_DOMAIN:
-                raise
-            return unavailable(domain, Kind.CDN, failure.error)
-        return observe(domain, record)
+        return observe(domain, self._client.read_domain(name_at_qiniu(domain)))
 
     def bind(self, domain: str, remote_id: str, https: HttpsWish) -> None:
         """Switch HTTPS on, or change it, unless the domain is as wished already."""

@@ -58,9 +58,7 @@ def observe(domain: str, record: DomainRecord) -> ObservedDomain:
 
 
 def unavailable(domain: str, kind: Kind, error: DeployError) -> ObservedDomain:
-    """Report a domain that was refused; raise what would befall every other domain as well."""
-    if not isinstance(error, TargetRejected):
-        raise error
+    """Report a domain that cannot be seen or changed, and why."""
     return ObservedDomain(domain, kind, DomainState.UNAVAILABLE, problem=error)
 
 

@@ -152,6 +152,7 @@ class Qiniu:
     # --- domains that are named
 
     def _named(self, look: Look) -> Iterator[ObservedDomain]:
+        was_silent = False
         for domain in look.domains or ():
             if look.kind is Kind.KODO:
                 yield self._named_source(domain)
@@ -159,9 +160,16 @@ class Qiniu:
             try:
                 yield self._cdn.named(domain)
             except QiniuFailure as failure:
+                if failure.is_common or (was_silent and failure.silent):
+                    raise
+                was_silent = failure.silent
                 yield self._not_at_the_cdn(domain, look.kind, failure)
+            else:
+                was_silent = False
 
     def _not_at_the_cdn(self, domain: str, kind: Kind, failure: QiniuFailure) -> ObservedDomain:
+        if failure.code not in NO_SUCH_DOMAIN:
+            return _problem(domain, Kind.CDN, failure.error)
         source = self._sources.all().domains.get(domain)
         if source is None:
             return _problem(domain, Kind.CDN, self._with_doubt(failure.error))
