@@ -6,14 +6,17 @@ import contextlib
 import gc
 import http.client
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import requests
+import trustme
 
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.httpd import HttpService, Request, Response
@@ -122,6 +125,33 @@ def test_connection_is_kept_alive(service: HttpService) -> None:
         assert first is connection.sock
 
     assert ["GET /0", "GET /1"] == [r.label for r in service.requests()]
+
+
+def test_head_is_an_answer_without_its_body(service: HttpService, client: requests.Session) -> None:
+    """The head is that of GET, nothing follows it, and the connection goes on (RFC 9110 §9.3.2)."""
+    head = client.head(service.url + "/a", timeout=5)
+    got = client.get(service.url + "/a", timeout=5)
+
+    assert (200, b"", "yes") == (head.status_code, head.content, head.headers["X-Seen"])
+    assert str(len(got.content)) == head.headers["Content-Length"]
+    assert ["HEAD /a", "GET /a"] == [request.label for request in service.requests()]
+    assert [] == service.writes()
+
+
+def test_https(echo: Echo, client: requests.Session, tmp_path: Path) -> None:
+    """With a context for TLS, and one connection that never shakes hands holds nobody up."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+
+    with HttpService(echo, tls=context) as service:
+        address = urlsplit(service.url)
+        with socket.create_connection((address.hostname or "", address.port or 0)):
+            answer = client.get(service.url + "/a", timeout=5, verify=str(tmp_path / "ca.pem"))
+
+    assert "https" == address.scheme
+    assert "/a" == answer.json()["path"]
 
 
 def test_journal_and_writes(service: HttpService, client: requests.Session) -> None:

@@ -6,6 +6,7 @@ import json
 import logging
 import socket
 import socketserver
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -121,6 +122,9 @@ class Journal:
 class HttpService:
     """An HTTP service on loopback that runs `handler` in a thread per connection.
 
+    With `tls`, a server's context, it speaks HTTPS. HEAD gets what the handler answers it with,
+    without the body.
+
     `handler` must be thread-safe. A journal entry is complete before the client can read the
     answer. A handler that raises is answered for with 500 and logged.
     """
@@ -131,8 +135,10 @@ class HttpService:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.faults = Faults()
+        self._tls = tls
         self._handler = handler
         self._address = (host, port)
         self._journal = Journal()
@@ -140,7 +146,7 @@ class HttpService:
 
     def start(self) -> Self:
         """Listen. Raises OSError when the port is taken."""
-        self._server = _Server(self._address, self._handler, self._journal, self.faults)
+        self._server = _Server(self._address, self._handler, self._journal, self.faults, self._tls)
         self._server.start()
         return self
 
@@ -162,7 +168,8 @@ class HttpService:
         if self._server is None:
             raise RuntimeError("the service is not running")
         host, port = self._server.bound
-        return f"http://{host}:{port}"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://{host}:{port}"
 
     @property
     def journal(self) -> list[Call]:
@@ -199,7 +206,7 @@ class _Exchange(BaseHTTPRequestHandler):
         entry = self.server.journal.arrived(request)
         self._answer(request, entry, self.server.faults.take(request.label))
 
-    do_POST = do_PUT = do_DELETE = do_GET
+    do_HEAD = do_POST = do_PUT = do_DELETE = do_GET
 
     def _read_body(self) -> bytes | None:
         if "Transfer-Encoding" in self.headers:
@@ -237,6 +244,7 @@ class _Exchange(BaseHTTPRequestHandler):
             return Response.json({"error": repr(problem)}, HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def _send(self, response: Response, *, truncated: bool) -> None:
+        body = b"" if self.command == "HEAD" else response.body
         # Qiniu answers 612, which http.HTTPStatus does not know and needs no phrase.
         self.send_response(response.status, self.responses.get(response.status, ("",))[0])
         self.send_header("Content-Type", response.content_type)
@@ -246,11 +254,11 @@ class _Exchange(BaseHTTPRequestHandler):
             self.close_connection = True
             self.send_header("Content-Length", str(max(len(response.body), 1)))
             self.end_headers()
-            self.wfile.write(response.body[: len(response.body) // 2])
+            self.wfile.write(body[: len(body) // 2])
         else:
             self.send_header("Content-Length", str(len(response.body)))
             self.end_headers()
-            self.wfile.write(response.body)
+            self.wfile.write(body)
 
     def _reset(self) -> None:
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
@@ -272,6 +280,7 @@ class _Server(ThreadingHTTPServer):
         handler: Callable[[Request], Response],
         journal: Journal,
         faults: Faults,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.handler = handler
         self.journal = journal
@@ -280,6 +289,11 @@ class _Server(ThreadingHTTPServer):
         self._connections = Connections()
         self._accepting = threading.Thread(target=self._accept_until_stopped, daemon=True)
         super().__init__(address, _Exchange)
+        if tls is not None:
+            # The handshake is left to the connection's own thread.
+            self.socket = tls.wrap_socket(
+                self.socket, server_side=True, do_handshake_on_connect=False
+            )
 
     @property
     def bound(self) -> tuple[str, int]:

@@ -6,7 +6,7 @@ import json
 import ssl
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any
 
 import requests
 import trustme
@@ -14,7 +14,7 @@ from cryptography import x509
 from josepy.b64 import b64decode
 
 from certferry.sandbox.faults import Fault
-from certferry.sandbox.httpd import HttpService, Request, Response, _Exchange, _Server
+from certferry.sandbox.httpd import HttpService, Request, Response
 from certferry.sandbox.pebble import Pebble
 from certferry.testing.interruptions import Life
 
@@ -22,41 +22,14 @@ ERROR = "urn:ietf:params:acme:error:"
 PASSED_BACK = ("Replay-Nonce", "Location", "Link", "Retry-After")
 
 
-class _ExchangeWithHead(_Exchange):
-    """HEAD too: that is how nonces are fetched (RFC 8555 §7.2)."""
-
-    do_HEAD = _Exchange.do_GET
-
-    def _send(self, response: Response, *, truncated: bool) -> None:
-        has_body = self.command != "HEAD"
-        super()._send(response if has_body else replace(response, body=b""), truncated=truncated)
-
-
 class AcmeService(HttpService):
-    """An HTTPS service that also answers HEAD."""
+    """A service over HTTPS, with a CA of its own."""
 
     def __init__(self, handler: Callable[[Request], Response]) -> None:
-        super().__init__(handler)
         self.authority = trustme.CA()
-
-    def start(self) -> Self:
-        """Listen."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.authority.issue_cert("127.0.0.1").configure_cert(context)
-        server = _Server(self._address, self._handler, self._journal, self.faults)
-        server.RequestHandlerClass = _ExchangeWithHead
-        # The handshake is left to the connection's own thread.
-        server.socket = context.wrap_socket(
-            server.socket, server_side=True, do_handshake_on_connect=False
-        )
-        server.start()
-        self._server = server
-        return self
-
-    @property
-    def url(self) -> str:
-        """Base URL without a trailing slash."""
-        return super().url.replace("http://", "https://")
+        super().__init__(handler, tls=context)
 
     @property
     def directory_url(self) -> str:

@@ -49,16 +49,25 @@ def test_keys_are_new_each_time() -> None:
 
 
 @given(names=st.lists(NAMES, min_size=1, max_size=5, unique=True))
-def test_request_carries_the_names_in_order_and_the_first_as_common_name(
+def test_request_carries_the_names_in_order_and_the_first_that_fits_as_common_name(
     names: list[str],
 ) -> None:
-    """The common name is left out only where it does not fit; the signature is the key's."""
+    """The common name is left out only where no name fits; the signature is the key's."""
     csr = make_csr(names, KEYS[KeyType.EC256])
 
     san = csr.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     key = load_pem_private_key(KEYS[KeyType.EC256].reveal().encode(), password=None)
-    fits = len(names[0]) <= LONGEST_COMMON_NAME
+    fitting = [name for name in names if len(name) <= LONGEST_COMMON_NAME]
     assert names == san.get_values_for_type(x509.DNSName)
-    assert (names[0] if fits else "") == common_name(csr.subject)
+    assert (fitting[0] if fitting else "") == common_name(csr.subject)
     assert csr.is_signature_valid
     assert key.public_key() == csr.public_key()
+
+
+def test_long_first_name_leaves_the_common_name_to_the_next() -> None:
+    """Some places refuse a certificate without one."""
+    long = ".".join(["a" * 30, "b" * 30, "example.com"])
+
+    csr = make_csr([long, "*.example.com", "example.com"], KEYS[KeyType.EC256])
+
+    assert "*.example.com" == common_name(csr.subject)

@@ -152,6 +152,21 @@ def test_kind_of_problem_has_its_error_and_its_advice(kind: str) -> None:
     assert retry == error.retry
 
 
+def test_rate_limit_says_when_to_run_again() -> None:
+    """No run remembers it for the operator; without a moment, none is made up."""
+    document = messages.Error.from_json({"type": f"{ERROR}rateLimited", "detail": "too many"})
+    moment = NOW + timedelta(hours=3)
+
+    known = as_error(Refused(429, document, "10800"), NOW)
+    unknown = as_error(Refused(429, document), NOW)
+
+    assert Retry.at(moment) == known.retry
+    assert str(known.hint).startswith(
+        f"run `certferry sync` again after {moment:%Y-%m-%d %H:%M} UTC; "
+    )
+    assert str(unknown.hint).startswith("run `certferry sync` again when the CA allows it; ")
+
+
 def test_every_kind_with_advice_is_listed_here() -> None:
     """Nothing is advised on that is not tested."""
     assert set(KINDS) == set(advice.FOR_REQUESTS)

@@ -78,6 +78,26 @@ def asked_for_txt(server: DnsServer) -> list[str]:
     return [query.transport.value for query in server.queries if query.type == "TXT"]
 
 
+def lame(server: DnsServer) -> None:
+    """Take the AA flag away."""
+    server.lame()
+
+
+def refusing(server: DnsServer) -> None:
+    """Refuse everything."""
+    server.refusing()
+
+
+def silent(server: DnsServer) -> None:
+    """Answer nothing."""
+    server.down()
+
+
+def failing(server: DnsServer) -> None:
+    """Fail at everything."""
+    server.refusing(dns.rcode.SERVFAIL)
+
+
 # seen
 
 
@@ -224,21 +244,6 @@ def test_timeout_names_only_what_is_missing(world: NameServers, reports: Reports
     assert NAME not in str(late.value)
 
 
-def lame(server: DnsServer) -> None:
-    """Take the AA flag away."""
-    server.lame()
-
-
-def refusing(server: DnsServer) -> None:
-    """Refuse everything."""
-    server.refusing()
-
-
-def failing(server: DnsServer) -> None:
-    """Fail at everything."""
-    server.refusing(dns.rcode.SERVFAIL)
-
-
 @pytest.mark.parametrize(
     ("trouble", "why"), [(lame, "not authoritative"), (refusing, "REFUSED"), (failing, "SERVFAIL")]
 )
@@ -255,6 +260,84 @@ def test_server_that_does_not_serve_the_zone_counts_as_missing(
     assert f"missing at ns2.dns.test ({why})" in str(late.value)
     assert "ns2.dns.test should serve example.com" in str(late.value.hint)
     assert "registrar" in str(late.value.hint)
+
+
+def test_every_server_is_silent(world: NameServers, reports: Reports) -> None:
+    """The hint is about what this host may do, for several zones' servers are hardly all dead."""
+    for server in world.servers:
+        server.down()
+
+    with pytest.raises(PropagationTimeout) as late:
+        world.propagation(timeout=timedelta(0), answer_within=IMPATIENT).wait(
+            one(NAME) | one(NET_NAME), reports
+        )
+
+    hint = str(late.value.hint)
+    assert "this host may not be allowed to ask them directly" in hint
+    assert "port 53 outbound, UDP and TCP" in hint
+    assert "example.com, example.net" in hint
+
+
+@pytest.mark.parametrize("dead", [[], [0], [1, 2]])
+def test_something_answers_in_place_of_every_server(
+    dead: list[int], world: NameServers, reports: Reports
+) -> None:
+    """Whoever answers does not hold the zone: not a word about the registrar."""
+    for number, server in enumerate(world.servers):
+        if number in dead:
+            server.down()
+        else:
+            server.lame()
+
+    with pytest.raises(PropagationTimeout) as late:
+        world.propagation(timeout=timedelta(0), answer_within=IMPATIENT).wait(
+            one(NAME) | one(NET_NAME), reports
+        )
+
+    hint = str(late.value.hint)
+    assert "something answers in place of the name servers" in hint
+    assert "a router or a proxy" in hint
+    assert "registrar" not in hint
+
+
+def test_zone_that_nobody_serves_beside_one_that_is_served(
+    world: NameServers, reports: Reports
+) -> None:
+    """This host's questions do get through, so the fault is the zone's."""
+    world.zones.create(NAME, "TXT", "value")
+    world.servers[2].lame()
+
+    with pytest.raises(PropagationTimeout) as late:
+        world.propagation(timeout=timedelta(0)).wait(one(NAME) | one(NET_NAME), reports)
+
+    assert "ns3.dns.test should serve example.net" in str(late.value.hint)
+
+
+@pytest.mark.parametrize("trouble", [failing, silent])
+def test_address_that_could_not_be_looked_up_once(
+    trouble: Callable[[DnsServer], None], world: NameServers, reports: Reports
+) -> None:
+    """A resolver that fails, or falls silent, for a moment costs a round and not the whole wait."""
+    world.zones.add_zone("example.org", ["ns1.dns.test", "ns.late.test"])
+    world.zones.create("a.example.org", "TXT", "value")
+    rounds: list[float] = []
+
+    def pause(seconds: float) -> None:
+        rounds.append(seconds)
+        if len(rounds) == 1:
+            trouble(world.resolver)
+        else:
+            world.resolver.recover()
+            world.zones.add_zone("late.test", ["ns1.dns.test"])
+            world.zones.seed("ns.late.test", "A", world.servers[0].address)
+        world.waits(seconds)
+
+    world.propagation(pause=pause, answer_within=IMPATIENT).wait(one("a.example.org"), reports)
+
+    assert 2 == len(rounds)
+    assert {"waiting for the challenge to appear at ns.late.test (has no address)"} == set(
+        reports.sentences
+    )
 
 
 def test_dead_server_is_named_and_the_others_are_noticed(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import requests
 
-from certferry.errors import CaUnavailable, IssuanceError, RateLimited
+from certferry.errors import IssuanceError, RateLimited
 from certferry.text import Text
 
 _CAA = Text(
@@ -19,7 +21,7 @@ _REACH = Text(
     "the CA could not reach the name servers: check that they answer from anywhere in the world"
 )
 _RATE = Text(
-    "certferry comes back when the CA allows it; certificates for tests belong to a staging"
+    "run `certferry sync` again when the CA allows it; certificates for tests belong to a staging"
     " directory"
 )
 _BUSY = Text("this passes: run `certferry sync` again later, what was begun is picked up")
@@ -99,8 +101,19 @@ FOR_REQUESTS: dict[str, Text] = {
 }
 """Problems found with an order, a request or the account."""
 
-FOR_ERRORS: dict[type[IssuanceError], Text] = {CaUnavailable: _BUSY, RateLimited: _RATE}
-"""What the HTTP status alone decides."""
+
+def for_status(error: type[IssuanceError], moment: datetime | None) -> Text:
+    """Give the hint where the HTTP status alone decides. `moment`: when the CA takes more."""
+    if error is not RateLimited:
+        return _BUSY
+    if moment is None:
+        return _RATE
+    return Text(
+        "run `certferry sync` again after {moment}; certificates for tests belong to a staging"
+        " directory",
+        moment=moment,
+    )
+
 
 UNTRUSTED = Text(
     "the directory's own TLS certificate is not trusted: a private CA needs `ca_bundle` under"

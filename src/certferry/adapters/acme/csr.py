@@ -49,14 +49,14 @@ def is_of_type(key_pem: Secret, key_type: KeyType) -> bool:
 
 
 def make_csr(names: Sequence[str], key_pem: Secret) -> x509.CertificateSigningRequest:
-    """Ask for the names, in their order, with the first as common name where it fits.
+    """Ask for the names, in their order, with the first that is short enough as common name.
 
     Some places refuse a certificate without a common name, though clients have ignored it for
     years.
     """
     return (
         x509.CertificateSigningRequestBuilder()
-        .subject_name(_subject(names[0]))
+        .subject_name(_subject(names))
         .add_extension(
             x509.SubjectAlternativeName([x509.DNSName(name) for name in names]), critical=False
         )
@@ -77,7 +77,6 @@ def _load(key_pem: Secret) -> _Key:
     return key
 
 
-def _subject(name: str) -> x509.Name:
-    if len(name) > LONGEST_COMMON_NAME:
-        return x509.Name([])
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+def _subject(names: Sequence[str]) -> x509.Name:
+    fitting = [name for name in names if len(name) <= LONGEST_COMMON_NAME]
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name) for name in fitting[:1]])

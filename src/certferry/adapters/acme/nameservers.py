@@ -65,7 +65,7 @@ def read(response: dns.message.Message, name: str) -> Reading:
     if response.rcode() not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
         return Reading(Heard.REFUSAL, verbatim(dns.rcode.to_text(response.rcode())))
     if not response.flags & dns.flags.AA:
-        return Reading(Heard.REFUSAL, Text("not authoritative"))
+        return Reading(Heard.HEARSAY, Text("not authoritative"))
     values = (
         b"".join(record.strings).decode(errors="replace")
         for record in records_at(response.answer, name, dns.rdatatype.TXT)

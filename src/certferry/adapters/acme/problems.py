@@ -198,7 +198,8 @@ def _said(
     error: type[IssuanceError], problem: messages.Error, retry: Retry | None
 ) -> IssuanceError:
     message = _MESSAGES[error].filled(problem=in_words(problem))
-    return error(message, hint=advice.FOR_ERRORS[error], retry=retry)
+    moment = None if retry is None else retry.after
+    return error(message, hint=advice.for_status(error, moment), retry=retry)
 
 
 def _not_reached(failure: requests.RequestException) -> CaUnavailable:

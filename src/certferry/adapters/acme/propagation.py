@@ -5,6 +5,7 @@ The CA asks any of them, from several places in the world: one that lags fails t
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -20,7 +21,7 @@ from certferry.adapters.acme.sightings import (
     Sightings,
     Sought,
 )
-from certferry.errors import DnsRejected, PropagationTimeout
+from certferry.errors import DnsRejected, DnsUnavailable, PropagationTimeout
 from certferry.ports.progress import Pause
 from certferry.text import Text
 
@@ -111,6 +112,7 @@ class Propagation:
                     raise _timed_out(sightings, self._timeout)
                 report(_waiting_for(sightings), since, deadline)
                 self._pause(min(pause, left))
+                self._locate(sightings)
 
     def _seek(self, wanted: Mapping[str, frozenset[str]]) -> Iterator[Sought]:
         """Find the servers of every name, those of a zone only once."""
@@ -123,6 +125,12 @@ class Propagation:
                     for host in self._resolvers.name_servers(zone)
                 )
             yield Sought(name, zone, values, servers[zone])
+
+    def _locate(self, sightings: Sightings) -> None:
+        """Look up again where servers without an address are: a resolver may have failed once."""
+        for host in sightings.without_address():
+            with contextlib.suppress(DnsUnavailable):
+                sightings.locate(host, self._resolvers.addresses(host))
 
     def _look(self, sightings: Sightings, threads: Executor) -> None:
         """Ask every address once for all that it has not shown yet."""
@@ -193,6 +201,21 @@ def advice(sightings: Sightings) -> Text:
             "a proxy on this host answers DNS with made-up addresses ({addresses}); let DNS pass "
             "it by, or name resolvers that it leaves alone in [dns].resolvers",
             addresses=made_up,
+        )
+    heard = sightings.heard()
+    if heard == {Heard.SILENCE}:
+        return Text(
+            "no name server answered at all: this host may not be allowed to ask them directly; let"
+            " it send to port 53 outbound, UDP and TCP, of any address, or check the name servers"
+            " of {zones}",
+            zones=zones,
+        )
+    if heard - {Heard.SILENCE} == {Heard.HEARSAY}:
+        return Text(
+            "something answers in place of the name servers of {zones}, such as a router or a proxy"
+            " that takes every DNS question for itself: let this host's questions to port 53 pass"
+            " it by, UDP and TCP",
+            zones=zones,
         )
     if sightings.refusing():
         return Text(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from certferry.text import Text
@@ -32,6 +32,7 @@ class Heard(Enum):
 
     ANSWER = "the values at the name"
     REFUSAL = "an answer that does not count"
+    HEARSAY = "an answer from somebody who does not hold the zone"
     SILENCE = "nothing"
     NO_ROUTE = "the question could not be sent from this host"
 
@@ -147,8 +148,31 @@ class Sightings:
                 for one in self.incomplete
                 for server in one.servers
                 for reading in self._readings_of(one, server)
-                if reading.heard is Heard.REFUSAL
+                if reading.heard in {Heard.REFUSAL, Heard.HEARSAY}
             }
+        )
+
+    def heard(self) -> set[Heard]:
+        """Give the kinds of what came back, from every address that can be asked."""
+        kinds = {
+            reading.heard
+            for one in self.sought
+            for server in one.servers
+            for reading in self._readings_of(one, server)
+        }
+        return kinds - {Heard.NO_ROUTE}
+
+    def without_address(self) -> set[str]:
+        """Give the servers that cannot be asked since no address of theirs is known."""
+        return {
+            server.host for one in self.sought for server in one.servers if not server.addresses
+        }
+
+    def locate(self, host: str, addresses: tuple[str, ...]) -> None:
+        """Take in the addresses of a server that had none."""
+        self.sought = tuple(
+            replace(one, servers=tuple(_located(s, host, addresses) for s in one.servers))
+            for one in self.sought
         )
 
     def account(self) -> list[Text]:
@@ -182,6 +206,10 @@ class Sightings:
             for address in server.addresses
             if (reading := self._readings.get((address, one.name), UNASKED)).heard is Heard.NO_ROUTE
         ]
+
+
+def _located(server: NameServer, host: str, addresses: tuple[str, ...]) -> NameServer:
+    return replace(server, addresses=addresses) if server.host == host else server
 
 
 def _listed(sentence: Text, servers: Sequence[object]) -> Text:

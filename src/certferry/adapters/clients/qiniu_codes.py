@@ -17,8 +17,6 @@ from certferry.errors import (
 )
 
 UNCHANGED = 400910
-REPEATED = 400013
-WITHOUT_HTTPS = 400302
 NO_SUCH_CERTIFICATE = 400401
 NO_SUCH_DOMAIN = frozenset({612, 404001})  # of a write, and of a read
 WRONG_DOMAIN_TYPE = 403  # "domaintype is not allowed", which comes without a code (§6)
