@@ -72,7 +72,7 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     force: bool,
     yes: bool,
 ) -> Exit:
-    """Write a configuration file: ask for the keys, look at the accounts, propose certificates.
+    """Write a configuration: ask for the keys, look at the accounts, propose certificates.
 
     Nothing is changed but the files that are named at the end. Keys that are in the environment are
     referred to; those that are typed go into a file of their own beside the configuration, and none
