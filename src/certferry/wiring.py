@@ -29,7 +29,9 @@ from certferry.config.model import AccountTable, Settings
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import Delivery, DesiredCertificate, FileDelivery
 from certferry.core.identifiers import base_name
-from certferry.errors import ConfigError
+from certferry.core.inherited import Inheritance, OldClient
+from certferry.core.survey import FoundZone, Survey
+from certferry.errors import ConfigError, ScheduleError
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.ports.probe import Probe
@@ -38,7 +40,9 @@ from certferry.ports.receiver import Receiver
 from certferry.ports.scheduler import Scheduler
 from certferry.ports.source import CertificateSource
 from certferry.ports.state import Lease, StateStore
+from certferry.ports.survey import Surveyed, ZoneKeeper
 from certferry.ports.target import DeployTarget
+from certferry.reconcile.adopt import adopt
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.leases import LeaseKeeper
 from certferry.reconcile.reconciler import Reconciler
@@ -47,6 +51,11 @@ from certferry.text import Text
 
 DNS_PROVIDERS = {"dnspod": "certferry.adapters.dns.dnspod"}
 TARGETS = {"qiniu": "certferry.adapters.targets.qiniu"}
+OLD_CLIENTS = {
+    OldClient.ACME_SH: "certferry.adapters.sources.acme_sh",
+    OldClient.CERTBOT: "certferry.adapters.sources.certbot",
+    OldClient.LEGO: "certferry.adapters.sources.lego",
+}
 
 
 @contextmanager
@@ -108,11 +117,34 @@ class Session:
             lease=keeper.lease,
             now=_now,
             progress=self._progress,
-            who=f"{_user()}@{platform.node()}",
+            who=_who(),
             verify_timeout=self._settings.verify.timeout,
             declared=frozenset(wish.lineage for wish in self.wishes),
         )
         return Reconciler(doors, stop=self._stopping.stop)
+
+    def survey(self, label: str) -> Survey:
+        """See `ports.survey.Surveyed.survey`, of a target's account."""
+        connect = self._adapter(label, TARGETS, Text("target"))
+        target: Surveyed = connect(pause=self._stopping.pause, now=_now)
+        return target.survey()
+
+    def zones(self, label: str) -> tuple[FoundZone, ...]:
+        """See `ports.survey.ZoneKeeper.zones`, of a DNS provider's account."""
+        connect = self._adapter(label, DNS_PROVIDERS, Text("DNS provider"))
+        contact = self._settings.acme.email or ""
+        provider: ZoneKeeper = connect(pause=self._stopping.pause, now=_now, contact=contact)
+        return provider.zones()
+
+    def adopt(self, lineage: str, bundle: CertificateBundle) -> bool:
+        """See `reconcile.adopt.adopt`."""
+        keeper = LeaseKeeper(self.state, _now)
+        try:
+            return adopt(
+                lineage, bundle, state=self.state, lease=keeper.lease, now=_now(), who=_who()
+            )
+        finally:
+            keeper.close()
 
     def _issuer(self) -> Issuer:
         from certferry.adapters.acme import issuer
@@ -218,12 +250,38 @@ def schedulers(environ: Mapping[str, str]) -> Schedulers:
     return Schedulers(crontab, timer, usable)
 
 
-def _user() -> str:
+def inheritance(client: OldClient, home: Path | None, environ: Mapping[str, str]) -> Inheritance:
+    """Read the directory of another client: this one, or the one that it would use itself.
+
+    Raises `ConfigError` when there is none.
+    """
+    source = import_module(OLD_CLIENTS[client])
+    usual = source.default_home(environ, home_directory(environ))
+    read: Inheritance = source.read(home or usual, usual)
+    return read
+
+
+def started_by(client: OldClient, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Give the lines of the crontab that start another client, as far as it can be read."""
+    from certferry.adapters.schedule import cron
+
+    scheduled = import_module(OLD_CLIENTS[client]).SCHEDULED
+    if not cron.is_here(environ):
+        return ()
+    try:
+        lines = cron.Cron(environ, secrets.randbelow, _now).lines()
+    except ScheduleError:
+        return ()
+    return tuple(line for line in lines if scheduled.search(line))
+
+
+def _who() -> str:
     """Who runs certferry; a number where the system has no name, as in containers."""
     try:
-        return getpass.getuser()
+        user = getpass.getuser()
     except (KeyError, OSError):
-        return str(os.geteuid())
+        user = str(os.geteuid())
+    return f"{user}@{platform.node()}"
 
 
 def _now() -> datetime:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.desired import Retirement
-from certferry.core.lineage import mark
+from certferry.core.lineage import Version, mark
 from certferry.core.observed import Observation, OtherCertificate
 from certferry.core.planner import make_plan
 from certferry.core.reasons import ReasonCode
@@ -61,8 +61,8 @@ def test_a_lineage_that_is_not_declared_here_keeps_what_it_needs() -> None:
     )
     others = [OtherCertificate(fp, mark("old", fp * 32)) for fp in ("aa", "bb", "cc", "dd")]
 
-    def left(*known: object) -> list[str]:
-        return [o.remote_id for o in unclaimed(others, set(), {"old": known}, NOW)]  # type: ignore[dict-item]  # versions
+    def left(*known: Version) -> list[str]:
+        return [o.remote_id for o in unclaimed(others, set(), {"old": known}, NOW)]
 
     assert ["cc", "dd"] == left(*versions)
     assert ["aa", "bb", "cc", "dd"] == left()

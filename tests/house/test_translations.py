@@ -22,6 +22,7 @@ NOT_LITERAL = {
     "text.py": {"self.template"},
     "cli/commands.py": {"what"},
     "cli/help.py": {"heading", "sentence"},
+    "cli/init_keys.py": {"template"},
     "adapters/clients/qiniu_errors.py": {"meaning.words", "meaning.advice"},
     "config/findings.py": {"template"},
 }

@@ -17,6 +17,7 @@ from certferry.cli.words import Voice
 from certferry.text import Text
 
 COMMANDS = {
+    "init": "Write a configuration: ask for the keys, look at the accounts, propose certificates.",
     "plan": "Show what sync would do, and why.",
     "sync": "Bring the world to the declared state: issue, deploy, verify, retire.",
     "status": "Show how each certificate and each domain stands.",

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
 
 from certferry.core.certificate import KeyType
 from certferry.core.desired import PemFiles
@@ -56,6 +55,7 @@ class LeftOut:
 
     name: str
     reason: Text
+    is_domain: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +91,16 @@ class Places:
         return zone.problem
 
 
+def in_order(domains: Iterable[FoundDomain]) -> tuple[FoundDomain, ...]:
+    """Sort domains as their names are nested."""
+    return tuple(sorted(domains, key=lambda found: _sorting(found.domain)))
+
+
 def propose_for_domains(places: Places, most_names: int) -> Proposal:
     """Propose a certificate for each zone, with the domains in it, at most so many names each."""
     groups: dict[str, list[str]] = {}
     left_out = []
-    for domain in sorted(places.domains, key=lambda found: _sorting(found.domain)):
+    for domain in in_order(places.domains):
         reason = domain.problem or places.obstacle(domain.domain)
         if reason is not None:
             left_out.append(LeftOut(domain.domain, reason))
@@ -123,7 +128,7 @@ def propose_for_inherited(
             certificates.append(_taken_over(one, places.dns))
         elif one.files is None:
             reason = Text("no single file of {client}'s holds its whole chain", client=client)
-            left_out.append(LeftOut(one.lineage, reason))
+            left_out.append(LeftOut(one.lineage, reason, is_domain=False))
         else:
             remarks = () if obstacle is None else (obstacle,)
             certificates.append(
@@ -178,9 +183,10 @@ def _taken_over(one: Inherited, dns: str) -> ProposedCertificate:
 
 def _directory(copies: Installed) -> str | None:
     """Give the directory whose files are called as certferry calls them."""
-    fullchain, privkey = PurePosixPath(copies.fullchain), PurePosixPath(copies.privkey)
-    called = (fullchain.name, privkey.name) == ("fullchain.pem", "privkey.pem")
-    return str(fullchain.parent) if called and fullchain.parent == privkey.parent else None
+    directory, _, fullchain = copies.fullchain.rpartition("/")
+    beside, _, privkey = copies.privkey.rpartition("/")
+    called = (fullchain, privkey) == ("fullchain.pem", "privkey.pem")
+    return directory if called and directory == beside and directory else None
 
 
 def _elsewhere(copies: Installed) -> Text:

@@ -397,6 +397,18 @@ def test_domains_that_were_seen_are_not_forgotten(place: Place, target: Qiniu) -
     assert {IMG: Kind.CDN, SRC: Kind.KODO} == found(target, look())
 
 
+def test_a_kodo_that_falls_silent_half_way(place: Place, target: Qiniu) -> None:
+    """What was read until then is looked at; what was not may be anything."""
+    place.service.add_bucket_domain(SRC, "first")
+    place.service.add_bucket_domain(WWW, "second")
+    silence = Fault.status(503)
+    place.service.uc.faults.add(Fault.delay(0), on="GET /v3/domains")
+    place.service.uc.faults.add(silence, on="GET /v3/domains", times=None)
+
+    assert {SRC: Kind.KODO} == found(target, look())
+    assert isinstance(problem_of(target, WWW), TargetUnavailable)
+
+
 @pytest.mark.parametrize("what", [look(), look(SRC), look(kind=Kind.KODO)])
 def test_silence_about_bindings(what: Look, place: Place, target: Qiniu) -> None:
     """Worth trying later, since the domains are known to be there."""

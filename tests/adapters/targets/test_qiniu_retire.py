@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
+from certferry.adapters.clients.qiniu import CERTIFICATES_PER_PAGE
 from certferry.adapters.targets.qiniu import Qiniu
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import HttpsWish, Kind
@@ -221,3 +222,53 @@ def test_a_qiniu_that_stays_broken(place: Place, target: Qiniu, ours: str, label
         target.retire(ours, label)
 
     assert [label] == place.labels()
+
+
+# --- anybody's ------------------------------------------------------------------------------
+
+
+def others(target: Qiniu) -> dict[str, tuple[str, datetime | None]]:
+    """Give what is not ours: names and ends by id."""
+    look = Look("img", (WWW,), (), Kind.AUTO, (), others=True)
+    return {o.remote_id: (o.label, o.not_after) for o in target.observe(look).others}
+
+
+def test_every_page_of_others_is_read(place: Place, target: Qiniu) -> None:
+    """Qiniu gives so many at a time."""
+    issued = qiniu_calls.issue(WWW)
+    ids = {
+        place.service.add_certificate(issued, "theirs") for _ in range(CERTIFICATES_PER_PAGE + 1)
+    }
+
+    assert ids == set(others(target))
+    assert 2 == place.count("GET /sslcert")
+
+
+@pytest.mark.parametrize("end", ["null", "99999999999999999"])
+def test_others_that_tell_little(end: str, place: Place, target: Qiniu) -> None:
+    """No name, and no end or none that a calendar knows."""
+    body = f'{{"code":200,"certs":[{{"certid":"x","name":null,"not_after":{end}}}]}}'
+    place.service.fusion.faults.add(Fault.status(200, body.encode()), times=None)
+
+    assert {"x": ("", None)} == others(target)
+
+
+def test_anybodys_that_a_domain_uses(place: Place, target: Qiniu) -> None:
+    """400611 and 400911 protect everybody's, whatever asks for them."""
+    at_cdn, at_kodo = (qiniu_calls.seed(place.service, [WWW], "theirs") for _ in range(2))
+    place.service.add_domain(WWW, https=at_cdn)
+    place.service.add_bucket_domain("src.example.com", "pictures", https=at_kodo)
+
+    for cert_id, code in ((at_cdn, "400611"), (at_kodo, "400911")):
+        with pytest.raises(TargetInUse, match=code) as caught:
+            target.retire(cert_id, "theirs", anybodys=True)
+        assert caught.value.retry.allowed
+
+    assert ["theirs", "theirs"] == place.labels()
+
+
+def test_anybodys_without_a_name(place: Place, target: Qiniu) -> None:
+    """An empty name is a name as well."""
+    cert_id = qiniu_calls.seed(place.service, [WWW], "")
+
+    assert target.retire(cert_id, "", anybodys=True)

@@ -75,6 +75,11 @@ class Cron:
         entry = crontab.own_entry(self._read())
         return None if entry is None else self._scheduled(entry)
 
+    def lines(self) -> tuple[str, ...]:
+        """Give the lines that start something, whoever wrote them. Raises `ScheduleError`."""
+        listed = self._read().decode(errors="backslashreplace").splitlines()
+        return tuple(line for line in listed if line.strip() and not line.startswith("#"))
+
     def _scheduled(self, entry: Entry) -> Scheduled:
         daily = entry.daily
         return Scheduled(

@@ -25,6 +25,8 @@ SCHEDULED = re.compile(r"\bcertbot\b.*\brenew\b")
 """What a line that starts it looks like."""
 
 _USUAL = Path("/etc/letsencrypt")
+_SYSTEMD = Path("/run/systemd/system")  # there while systemd runs: sd_booted(3)
+_CRON = Path("/etc/cron.d/certbot")  # cron reads no file with a dot in its name
 _SETTING = re.compile(r"[ \t]*([\w.:-]+)[ \t]*=[ \t]*(.*?)[ \t]*")
 
 
@@ -49,8 +51,15 @@ def read(home: Path, usual: Path) -> Inheritance:
         home=str(home),
         certificates=found,
         unreadable=unreadable,
-        stop=(command("systemctl", "disable", "--now", "certbot.timer"),),
+        stop=_stop(_SYSTEMD.is_dir(), _CRON.exists()),
     )
+
+
+def _stop(systemd: bool, cron: bool) -> tuple[str, ...]:  # noqa: FBT001 - two of a kind
+    """Give what ends the renewals of Debian's package; its crontab yields to systemd's timer."""
+    if systemd or not cron:
+        return (command("systemctl", "disable", "--now", "certbot.timer"),)
+    return (command("mv", str(_CRON), f"{_CRON}.disabled"),)
 
 
 def parse_renewal(text: str) -> dict[str, str]:

@@ -1,0 +1,96 @@
+"""`certferry init`: an interview, a look at the accounts, and a configuration file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from certferry.cli.exits import Exit
+from certferry.cli.options import Front
+from certferry.cli.usage import UsageMistake
+from certferry.text import Text
+
+CLIENTS = ("acme.sh", "certbot", "lego")
+
+
+def _path(*, directory: bool = False) -> click.Path:
+    return click.Path(path_type=Path, readable=False, file_okay=not directory)
+
+
+@click.command("init")
+@click.option(
+    "--from",
+    "client",
+    metavar="|".join(CLIENTS),
+    type=click.Choice(CLIENTS),
+    help="Go on with the certificates of this ACME client.",
+)
+@click.option(
+    "--home",
+    metavar="DIR",
+    type=_path(directory=True),
+    help="That client's directory, if it is not the usual one.",
+)
+@click.option(
+    "--keep-client",
+    is_flag=True,
+    help="Let that client go on renewing, and only ferry what it makes.",
+)
+@click.option(
+    "--output",
+    metavar="FILE",
+    type=_path(),
+    help="The file to write. Default: --config, CERTFERRY_CONFIG, or certferry.toml here.",
+)
+@click.option(
+    "--settings",
+    metavar="FILE",
+    type=_path(),
+    help="Begin with what this file says: CA, state, resolvers, accounts; no certificates.",
+)
+@click.option(
+    "--env-file",
+    metavar="FILE",
+    type=_path(),
+    help="Take keys from this file of KEY=value lines, and refer to it.",
+)
+@click.option("--email", metavar="ADDRESS", help="Where the CA may write to.")
+@click.option("--force", is_flag=True, help="Replace a file that is there, and keep a copy of it.")
+@click.option("--yes", is_flag=True, help="Ask nothing, and write.")
+@click.pass_obj
+def command(  # noqa: PLR0913 - one for each option of the command line
+    front: Front,
+    client: str | None,
+    home: Path | None,
+    output: Path | None,
+    settings: Path | None,
+    env_file: Path | None,
+    email: str | None,
+    *,
+    keep_client: bool,
+    force: bool,
+    yes: bool,
+) -> Exit:
+    """Write a configuration: ask for the keys, look at the accounts, propose certificates.
+
+    Nothing is changed but the files that are named at the end. Keys that are in the environment are
+    referred to; those that are typed go into a file of their own beside the configuration, and none
+    is ever shown. With --from, the certificates that the other client has made are adopted, so that
+    nothing is issued anew.
+    """
+    from certferry.cli.init_files import Files, chosen_file, must_be_free
+    from certferry.cli.init_run import Asked, run
+    from certferry.cli.interview import interview_at
+
+    if client is None and (home is not None or keep_client):
+        raise UsageMistake(Text("--home and --keep-client are for --from, and there is none"))
+    path = chosen_file(output, front.config, front.desk.environ)
+    must_be_free(path, force=force)
+    interview = None if yes else interview_at(front.desk)
+    if interview is None and not yes:
+        raise UsageMistake(
+            Text("there is no terminal to ask at; --yes asks nothing, and writes what it proposes")
+        )
+    asked = Asked(client, home, Files(path, env_file), settings, email, keep_client=keep_client)
+    return run(asked, front, interview)

@@ -1,0 +1,111 @@
+"""The files of `certferry init`: where they lie, and putting them there all together or not."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from certferry.config.env_files import read_env_file
+from certferry.config.find import NAME, VARIABLE
+from certferry.config.load import load_draft
+from certferry.config.model import Settings
+from certferry.config.write import keep_copy, with_assignments, write_private
+from certferry.core.secret import Secret
+from certferry.errors import ConfigError
+from certferry.text import Text
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The configuration, the environment files that are read, and the one beside it for keys."""
+
+    config: Path
+    given: Path | None = None
+
+    @property
+    def keys(self) -> Path:
+        """Where keys are written that are nowhere yet."""
+        return self.config.with_suffix(".env")
+
+    def read(self) -> tuple[Path, ...]:
+        """Give the environment files that are there."""
+        own = (self.keys,) if self.keys.exists() else ()
+        given = () if self.given is None else (self.given,)
+        return (*given, *(path for path in own if path not in given))
+
+    def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """Give the environment with what those files add. Raises `ConfigError`."""
+        from certferry.config.env_files import fill_in
+        from certferry.config.findings import config_error
+
+        files = [read_env_file(path) for path in self.read()]
+        findings = [finding for file in files for finding in file.findings]
+        if findings:
+            raise config_error(findings)
+        return fill_in(environ, files)
+
+    def named(self, *, with_keys: bool) -> tuple[str, ...]:
+        """Give the environment files as the configuration names them."""
+        paths = [path for path in self.read() if path != self.keys]
+        own = [self.keys.name] if with_keys or self.keys.exists() else []
+        return (*(str(path.absolute()) for path in paths), *own)
+
+
+def chosen_file(output: Path | None, config: Path | None, environ: Mapping[str, str]) -> Path:
+    """Give the file to write: as named, or here."""
+    return output or config or Path(environ.get(VARIABLE) or NAME)
+
+
+def must_be_free(path: Path, *, force: bool) -> None:
+    """Raise `ConfigError` where the file is there already, or cannot be made."""
+    if os.path.lexists(path) and not force:
+        raise ConfigError(
+            Text("{path} is there already", path=path),
+            hint=Text("--force replaces it and keeps a copy; --output FILE writes another"),
+        )
+    if path.is_dir():
+        raise ConfigError(Text("{path} is a directory, not a file", path=path))
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(
+            Text("there is no directory {path}", path=path.parent),
+            hint=Text("make it first: mkdir -p {path}", path=path.parent),
+        )
+
+
+def put(
+    files: Files,
+    text: str,
+    fresh: Mapping[str, Secret],
+    environ: Mapping[str, str],
+    before: Callable[[Settings], None],
+) -> tuple[list[Path], list[Path]]:
+    """Write the keys, then the configuration; give what was written, and the copies kept.
+
+    The configuration is read first, as it will be, and `before` does what has to be done with it.
+    When anything fails, everything is as it was.
+    """
+    with _keys_written(files.keys, fresh):
+        before(load_draft(text, files.config, environ))
+        copies = [keep_copy(files.config)] if files.config.exists() else []
+        write_private(files.config, text)
+    return [files.config, *([files.keys] if fresh else [])], copies
+
+
+@contextmanager
+def _keys_written(path: Path, fresh: Mapping[str, Secret]) -> Iterator[None]:
+    if not fresh:
+        yield
+        return
+    earlier = path.read_text(encoding="utf-8") if path.exists() else None
+    write_private(path, with_assignments(path, fresh))
+    try:
+        yield
+    except BaseException:
+        if earlier is None:
+            path.unlink()
+        else:
+            write_private(path, earlier)
+        raise

@@ -1,0 +1,258 @@
+"""The way of `certferry init`: what is known, what is found, what is proposed, what is written."""
+
+from __future__ import annotations
+
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from certferry.cli import init_text
+from certferry.cli.exits import Exit
+from certferry.cli.init_files import Files, put
+from certferry.cli.init_keys import Keys, Wanted, gather
+from certferry.cli.interview import Interview
+from certferry.cli.lines import line
+from certferry.cli.options import Front
+from certferry.cli.tables import aligned
+from certferry.config.addresses import DIRECTORIES, directory_url
+from certferry.config.certificates import MOST_NAMES
+from certferry.config.document import read_document
+from certferry.config.find import NAME
+from certferry.config.load import load_draft
+from certferry.config.model import Settings
+from certferry.config.propose import Draft, text_of
+from certferry.core.inherited import Inheritance, OldClient
+from certferry.core.proposal import (
+    LeftOut,
+    Places,
+    Proposal,
+    in_order,
+    propose_for_domains,
+    propose_for_inherited,
+)
+from certferry.core.survey import FoundDomain
+from certferry.errors import ConfigError
+from certferry.ports.progress import nobody
+from certferry.text import Text
+from certferry.wiring import (
+    DNS_PROVIDERS,
+    TARGETS,
+    Session,
+    inheritance,
+    open_session,
+    started_by,
+)
+
+NEEDS_ACCOUNT = frozenset({DIRECTORIES["zerossl"], DIRECTORIES["google"]})
+"""Directories that want an external account (RFC 8555 §7.3.4), whose key no client gives away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line says."""
+
+    client: str | None
+    home: Path | None
+    files: Files
+    settings: Path | None = None
+    email: str | None = None
+    keep_client: bool = False
+
+
+def run(asked: Asked, front: Front, interview: Interview | None) -> Exit:
+    """Write a configuration. Raises `ConfigError` and whatever the accounts answer."""
+    return _Run(asked, front, interview).to_the_end()
+
+
+class _Run:
+    def __init__(self, asked: Asked, front: Front, interview: Interview | None) -> None:
+        self._asked = asked
+        self._front = front
+        self._desk = front.desk
+        self._interview = interview
+        self._now = datetime.now(UTC)
+        self._environ = asked.files.environment(front.desk.environ)
+
+    def to_the_end(self) -> Exit:
+        inherited = self._inherited()
+        settings, known = self._given()
+        keys = self._keys(inherited, known)
+        self._environ |= {name: secret.reveal() for name, secret in keys.fresh.items()}
+        email = self._asked.email or (inherited.email if inherited else None) or self._ask_email()
+        draft = Draft(
+            settings=settings,
+            env_files=self._asked.files.named(with_keys=bool(keys.fresh)),
+            directory=None if "acme" in known else DIRECTORIES["letsencrypt"],
+            email=email,
+            accounts=keys.accounts,
+        )
+        places = self._look(draft)
+        proposal = self._propose(inherited, places)
+        draft = replace(draft, directory=draft.directory and _directory(proposal, draft.directory))
+        text = text_of(draft, proposal, self._desk.voice.say)
+        if not self._agreed(text, settings):
+            self._say(Text("Nothing was written."))
+            return Exit.OK
+        self._write(text, keys, proposal, inherited)
+        return Exit.OK
+
+    # what is known
+
+    def _inherited(self) -> Inheritance | None:
+        if self._asked.client is None:
+            return None
+        client = OldClient(self._asked.client)
+        found = inheritance(client, self._asked.home, self._environ)
+        self._warn(*init_text.unreadable(found))
+        if not found.certificates:
+            raise ConfigError(
+                Text("no certificate of {client}'s is in {home}", client=client, home=found.home),
+                hint=Text("name the client's directory with --home"),
+            )
+        return found
+
+    def _given(self) -> tuple[str, Mapping[str, object]]:
+        """Read the settings to begin with, as text and as tables."""
+        if self._asked.settings is None:
+            return "", {}
+        document = read_document(self._asked.settings)
+        if "certificates" in document.values:
+            raise ConfigError(
+                Text("{path} declares certificates", path=self._asked.settings),
+                hint=Text("leave them out: they are what is to be proposed"),
+            )
+        return document.text, tomllib.loads(document.text)
+
+    def _keys(self, inherited: Inheritance | None, known: Mapping[str, object]) -> Keys:
+        """Find keys for the accounts that the given settings do not have."""
+        optional = Wanted("qiniu", optional=inherited is not None)
+        accounts = [optional] if self._asked.keep_client else [Wanted("dnspod"), optional]
+        wanted = [account for account in accounts if account.label not in _types(known)]
+        keys = gather(wanted, self._environ, inherited.keys if inherited else {}, self._interview)
+        if "env_files" in known and self._asked.files.named(with_keys=bool(keys.fresh)):
+            raise ConfigError(
+                Text("{path} names its own env_files", path=self._asked.settings),
+                hint=Text("put the keys into one of those files"),
+            )
+        return keys
+
+    def _ask_email(self) -> str | None:
+        if self._interview is None:
+            return None
+        question = Text("An address that the CA may write to (nothing, if it may not)")
+        return self._interview.ask(question) or None
+
+    # what is found
+
+    def _look(self, draft: Draft) -> Places:
+        """Look at the accounts, and show what is there."""
+        # The files that hold the keys may not be there yet; what they will say is known.
+        text = text_of(replace(draft, env_files=()), Proposal(), str)
+        settings = load_draft(text, self._asked.files.config, self._environ)
+        dns, target = _label(settings, DNS_PROVIDERS), _label(settings, TARGETS)
+        with open_session(settings, progress=nobody) as session:
+            zones = session.zones(dns) if dns else ()
+            places = Places(dns, zones, target, ())
+            if target:
+                places = replace(places, domains=in_order(self._survey(session, target)))
+        if places.domains and not self._front.quiet:
+            table = init_text.found(places, self._now, self._desk.voice)
+            self._desk.remark([*aligned(table), line()])
+        return places
+
+    def _survey(self, session: Session, target: str) -> tuple[FoundDomain, ...]:
+        self._say(Text("Looking at the domains of the account {account} …", account=target))
+        survey = session.survey(target)
+        if survey.unseen is not None:
+            said = Text("there may be more domains: {problem}", problem=survey.unseen.message)
+            self._warn(said)
+        return survey.domains
+
+    # what is proposed
+
+    def _propose(self, inherited: Inheritance | None, places: Places) -> Proposal:
+        if inherited is None:
+            return propose_for_domains(places, MOST_NAMES)
+        client = inherited.client.value
+        keep = self._asked.keep_client
+        return propose_for_inherited(inherited.certificates, places, client, keep_client=keep)
+
+    def _agreed(self, text: str, settings: str) -> bool:
+        """Show what would be written, and ask; whoever cannot be asked has agreed."""
+        if self._interview is None:
+            return True
+        # Given settings may hold a secret: their owner knows them.
+        shown = (
+            text.replace(settings.strip(), f"# … {self._asked.settings} …") if settings else text
+        )
+        self._desk.show(line(row) for row in shown.splitlines())
+        path = self._asked.files.config
+        return self._interview.confirm(Text("Write this to {path}?", path=path))
+
+    # what is written
+
+    def _write(
+        self, text: str, keys: Keys, proposal: Proposal, inherited: Inheritance | None
+    ) -> None:
+        def adopt(settings: Settings) -> None:
+            with open_session(settings, progress=nobody) as session:
+                for one in proposal.certificates:
+                    if one.adopts is not None:
+                        session.adopt(one.lineage, one.adopts.bundle)
+
+        files = self._asked.files
+        paths, copies = put(files, text, keys.fresh, self._environ, adopt)
+        if self._front.quiet:
+            return
+        voice = self._desk.voice
+        self._desk.show(init_text.written(paths, copies, voice))
+        self._desk.show(init_text.proposed(proposal.certificates, self._now, voice))
+        self._warn(*(_left_out(one) for one in proposal.left_out))
+        if inherited is not None:
+            starters = started_by(inherited.client, self._desk.environ)
+            self._desk.show(init_text.to_switch_off(inherited, proposal, starters, voice))
+        usual = files.config == Path(NAME)
+        self._desk.show(init_text.next_step(files.config, usual=usual, voice=voice))
+
+    def _say(self, text: Text) -> None:
+        if not self._front.quiet:
+            self._desk.remark([line(self._desk.voice.say(text))])
+
+    def _warn(self, *problems: Text) -> None:
+        self._desk.remark(init_text.warned(problems, self._desk.voice))
+
+
+def _types(known: Mapping[str, object]) -> Iterator[str]:
+    """Give the types of the accounts that are there already."""
+    accounts = known.get("accounts")
+    for label, table in accounts.items() if isinstance(accounts, dict) else ():
+        yield str(table.get("type", label)) if isinstance(table, dict) else label
+
+
+def _label(settings: Settings, types: Mapping[str, str]) -> str:
+    """Give the first account of one of these types, nothing when there is none."""
+    return next((a.label for a in settings.accounts.values() if a.type in types), "")
+
+
+def _directory(proposal: Proposal, usual: str) -> str:
+    """Give the CA that most of the certificates to be renewed come from."""
+    counted = Counter(
+        one.adopts.directory
+        for one in proposal.certificates
+        if one.adopts is not None and one.files is None and _is_usable(one.adopts.directory)
+    )
+    return counted.most_common(1)[0][0] if counted else usual
+
+
+def _is_usable(directory: str) -> bool:
+    try:
+        return directory_url(directory) == directory and directory not in NEEDS_ACCOUNT
+    except ConfigError:
+        return False
+
+
+def _left_out(one: LeftOut) -> Text:
+    return Text("{name} is left out: {reason}", name=one.name, reason=one.reason)

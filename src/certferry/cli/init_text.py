@@ -1,0 +1,125 @@
+"""What `certferry init` has found, and what is to be done next, as a person reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from certferry.cli.lines import Line, Span, Tone, line
+from certferry.cli.tables import Table
+from certferry.cli.words import Voice, labelled
+from certferry.core.inherited import Inheritance, Inherited
+from certferry.core.proposal import Places, Proposal, ProposedCertificate
+from certferry.core.survey import FoundDomain
+from certferry.text import Text
+
+WARNING = Text("warning: ")
+
+
+def found(places: Places, now: datetime, voice: Voice) -> Table:
+    """Write a row for each domain: what it is, its certificate, and the zone that holds it."""
+    headers = (Text("DOMAIN"), Text("KIND"), Text("CERTIFICATE"), Text("ZONE"))
+    return Table(
+        tuple(map(voice.say, headers)),
+        tuple(_row(domain, places, now, voice) for domain in places.domains),
+    )
+
+
+def warned(problems: Sequence[Text], voice: Voice) -> Iterator[Line]:
+    """Warn of what could not be looked at or taken."""
+    for problem in problems:
+        yield from labelled(voice.say(WARNING), Tone.PENDING, voice.say(problem))
+
+
+def unreadable(inheritance: Inheritance) -> Iterator[Text]:
+    """Tell of each damaged entry."""
+    for entry in inheritance.unreadable:
+        yield Text(
+            "{client}: {entry} is left out: {problem}",
+            client=inheritance.client.value,
+            entry=entry.entry,
+            problem=entry.problem,
+        )
+
+
+def written(paths: Sequence[Path], copies: Sequence[Path], voice: Voice) -> Iterator[Line]:
+    """Tell which files there are now."""
+    for path in paths:
+        yield line(voice.say(Text("Written, for you alone: {path}", path=path)))
+    for path in copies:
+        yield line(voice.say(Text("What was there before is kept: {path}", path=path)))
+
+
+def proposed(
+    certificates: Sequence[ProposedCertificate], now: datetime, voice: Voice
+) -> Iterator[Line]:
+    """Tell which certificates are declared from now on, and which of them are there already."""
+    for one in certificates:
+        yield line(voice.say(_standing(one, now)))
+        for remark in one.remarks:
+            yield line("  ", Span(voice.say_on_one_line(remark), Tone.FAINT))
+
+
+def to_switch_off(
+    inheritance: Inheritance, proposal: Proposal, starters: Sequence[str], voice: Voice
+) -> Iterator[Line]:
+    """Tell what the other client must no longer do, command by command."""
+    client = inheritance.client.value
+    taken = [one.adopts for one in proposal.certificates if one.adopts and one.files is None]
+    if not taken:
+        yield line(voice.say(Text("{client} goes on as before.", client=client)))
+        return
+    wholly = len(taken) == len(inheritance.certificates) + len(inheritance.unreadable)
+    commands = inheritance.stop if wholly and inheritance.stop else _each(taken)
+    if commands:
+        said = Text("Switch off in {client}, or it goes on renewing:", client=client)
+        yield line(voice.say(said))
+        yield from (line("  ", Span(command, Tone.STRONG)) for command in commands)
+    if starters and wholly:
+        yield line(voice.say(Text("In the crontab it is started by:")))
+        yield from (line("  ", starter) for starter in starters)
+    stale = Text(
+        "The files in {home} are renewed no more: what reads them needs a deployment to files.",
+        home=inheritance.home,
+    )
+    yield line(voice.say(stale))
+
+
+def next_step(path: Path, *, usual: bool, voice: Voice) -> Iterator[Line]:
+    """Tell how to go on."""
+    command = "certferry plan" if usual else f"certferry --config {path} plan"
+    yield line(voice.say(Text("Next: `{command}`", command=command)))
+
+
+def _standing(one: ProposedCertificate, now: datetime) -> Text:
+    if one.adopts is None:
+        return Text("{name}: to be issued for {names}", name=one.lineage, names=one.names)
+    left = one.adopts.bundle.certificate.remaining(now)
+    if one.files is None:
+        return Text("{name}: adopted, {left} left", name=one.lineage, left=left)
+    return Text("{name}: adopted to be ferried, {left} left", name=one.lineage, left=left)
+
+
+def _each(taken: Sequence[Inherited]) -> tuple[str, ...]:
+    return tuple(one.stop for one in taken if one.stop)
+
+
+def _row(domain: FoundDomain, places: Places, now: datetime, voice: Voice) -> tuple[Span, ...]:
+    zone = places.zone_of(domain.domain)
+    return (
+        Span(domain.domain, Tone.STRONG),
+        Span(domain.kind.value),
+        Span(voice.say_on_one_line(domain.problem or _certificate(domain, now))),
+        Span(zone.name) if zone else Span(voice.say(Text("none")), Tone.PENDING),
+    )
+
+
+def _certificate(domain: FoundDomain, now: datetime) -> Text:
+    if not domain.has_https:
+        return Text("HTTPS is off")
+    if domain.not_after is None:
+        return Text("not known")
+    if domain.not_after <= now:
+        return Text("expired at {moment}", moment=domain.not_after)
+    return Text("{left} left", left=domain.not_after - now)

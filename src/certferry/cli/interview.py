@@ -1,0 +1,49 @@
+"""Questions on a terminal: asked on stderr, and a secret's answer is never echoed."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from certferry.cli.desk import Desk
+from certferry.core.secret import Secret
+from certferry.errors import Interrupted
+from certferry.text import Text
+
+YES = frozenset({"y", "yes", "是", "好"})
+
+
+class Interview:
+    """Asks whoever sits at the terminal. Raises `Interrupted` when they have had enough."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def ask(self, question: Text) -> str:
+        """Give the answer; it may be empty."""
+        return self._prompt(question, hidden=False)
+
+    def ask_secret(self, question: Text) -> Secret:
+        """Give an answer that is not seen while it is typed; it may be empty."""
+        return Secret(self._prompt(question, hidden=True))
+
+    def confirm(self, question: Text) -> bool:
+        """Ask for a yes; everything else is a no."""
+        answer = self._prompt(Text("{question} [y/N]", question=question), hidden=False)
+        return answer.lower() in YES
+
+    def _prompt(self, question: Text, *, hidden: bool) -> str:
+        self._desk.flush()
+        said = self._desk.voice.say(question)
+        try:
+            answer = click.prompt(said, default="", show_default=False, hide_input=hidden, err=True)
+        except click.Abort:
+            raise Interrupted(Text("stopped"), hint=Text("nothing was written")) from None
+        return str(answer).strip()
+
+
+def interview_at(desk: Desk) -> Interview | None:
+    """Give the interview, `None` where nobody sits at a terminal."""
+    there = sys.stdin is not None and sys.stdin.isatty() and desk.stderr.isatty()
+    return Interview(desk) if there else None

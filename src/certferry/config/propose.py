@@ -1,0 +1,157 @@
+"""A proposal as the text of a configuration file, with comments for its reader. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from certferry.config.addresses import DIRECTORIES
+from certferry.core.proposal import (
+    LeftOut,
+    Proposal,
+    ProposedCertificate,
+    ProposedDeployment,
+)
+from certferry.text import Text
+
+Say = Callable[[Text], str]
+
+_SHORT = 72
+"""Characters of a list that still stands on one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class DraftAccount:
+    """An account to declare: its keys are references to secrets."""
+
+    label: str
+    type: str
+    keys: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What stands above the certificates. `settings` are an operator's own, taken as they are;
+    `directory` and `email` are `None` where those say it.
+    """
+
+    settings: str = field(default="", repr=False)
+    env_files: tuple[str, ...] = ()
+    directory: str | None = None
+    email: str | None = None
+    accounts: tuple[DraftAccount, ...] = ()
+
+
+def text_of(draft: Draft, proposal: Proposal, say: Say) -> str:
+    """Give the whole file."""
+    parts = [
+        _header(say),
+        _env_files(draft.env_files, say),
+        draft.settings.strip(),
+        _acme(draft, say),
+        *(_account(account) for account in draft.accounts),
+        *(_certificate(one, say) for one in proposal.certificates),
+        _left_out(proposal.left_out, say),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def certificates_of(proposal: Proposal, say: Say) -> str:
+    """Give the part of the file that is about certificates."""
+    return text_of(Draft(), proposal, say).partition("\n\n")[2]
+
+
+def quoted(words: str) -> str:
+    """Write a string as TOML has it: as JSON does, which lets DEL pass."""
+    return json.dumps(words, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _header(say: Say) -> str:
+    return _comment(
+        say(Text("Written by `certferry init`. Every setting is described in the README.")),
+        say(Text("Look at what it means with `certferry plan`; nothing is done before a sync.")),
+    )
+
+
+def _env_files(paths: Sequence[str], say: Say) -> str:
+    if not paths:
+        return ""
+    about = say(Text("Where the keys are: KEY=value lines, for their owner alone (0600)."))
+    return f"{_comment(about)}\nenv_files = {_list(paths)}"
+
+
+def _acme(draft: Draft, say: Say) -> str:
+    if draft.directory is None:
+        return ""
+    names = {url: name for name, url in DIRECTORIES.items()}
+    about = say(Text("The CA tells this address of what goes wrong with certificates."))
+    email = f"email = {quoted(draft.email)}" if draft.email else '# email = "ops@example.com"'
+    directory = names.get(draft.directory, draft.directory)
+    return f"[acme]\ndirectory = {quoted(directory)}\n{_comment(about)}\n{email}"
+
+
+def _account(account: DraftAccount) -> str:
+    lines = [f"[accounts.{account.label}]"]
+    if account.type != account.label:
+        lines.append(f"type = {quoted(account.type)}")
+    lines += [f"{key} = {quoted(reference)}" for key, reference in account.keys.items()]
+    return "\n".join(lines)
+
+
+def _certificate(one: ProposedCertificate, say: Say) -> str:
+    lines = [_comment(say(remark)) for remark in one.remarks]
+    lines += ["[[certificates]]", f"name = {quoted(one.lineage)}"]
+    if one.files is not None:
+        lines.append(_comment(say(Text("It is for {names}.", names=one.covered))))
+        lines.append(f"fullchain = {quoted(one.files.fullchain)}")
+        lines.append(f"privkey = {quoted(one.files.privkey)}")
+    else:
+        lines += [f"names = {_list(one.names)}", f"dns = {quoted(one.dns)}"]
+    if one.key_type is not None:
+        lines.append(f"key_type = {quoted(one.key_type.value)}")
+    for deployment in one.deployments:
+        lines += ["", *_deployment(deployment, say)]
+    return "\n".join(lines)
+
+
+def _deployment(deployment: ProposedDeployment, say: Say) -> Iterator[str]:
+    yield "[[certificates.deploy]]"
+    yield f"to = {quoted(deployment.to)}"
+    if deployment.directory:
+        yield f"directory = {quoted(deployment.directory)}"
+        if deployment.reload:
+            # As its client did: what stands there may be anything that a shell understands.
+            yield f'reload = ["sh", "-c", {quoted(deployment.reload)}]'
+    elif deployment.domains is not None:
+        yield f"domains = {_list(deployment.domains)}"
+    else:
+        yield _comment(say(Text("Every domain of the account that the certificate covers.")))
+        yield 'domains = "auto"'
+
+
+def _left_out(left_out: Sequence[LeftOut], say: Say) -> str:
+    if not left_out:
+        return ""
+    lines = [_comment(say(Text("Left out; correct what stands in the way, and take out the #.")))]
+    for one in left_out:
+        reason = Text("{name}: {reason}", name=one.name, reason=one.reason)
+        lines += ["#", _comment(say(reason))]
+        if one.is_domain:
+            table = ("[[certificates]]", f"names = [{quoted(one.name)}]", 'dns = "…"')
+            lines.append(_comment(*table))
+    return "\n".join(lines)
+
+
+def _list(words: Sequence[str]) -> str:
+    written = [quoted(word) for word in words]
+    on_one_line = f"[{', '.join(written)}]"
+    if len(on_one_line) <= _SHORT:
+        return on_one_line
+    return "\n".join(["[", *(f"    {word}," for word in written), "]"])
+
+
+def _comment(*lines: str) -> str:
+    """Write lines as comments, in which TOML wants no control characters."""
+    shown = ("".join(c if c.isprintable() else " " for c in line) for line in lines)
+    return "\n".join(f"# {line}" for line in shown)

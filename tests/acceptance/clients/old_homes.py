@@ -1,0 +1,81 @@
+"""The real certbot and the real lego, each in a directory of its own, proving names at DNSPod."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from certferry.sandbox.world import ZONE, World
+
+TXT_RECORD = Path(__file__).with_name("txt_record.py")
+LONGEST_RUN = 60  # seconds
+
+
+class _Client:
+    def __init__(self, world: World, home: Path) -> None:
+        self.world = world
+        self.home = home
+
+    def _run(self, *arguments: str, **environ: str) -> None:
+        place = {"DNSPOD_API": self.world.dnspod.url, "ZONE": ZONE, "NO_PROXY": "*"}
+        done = subprocess.run(
+            arguments,
+            env={**os.environ, **self.world.environment, **place, **environ},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=LONGEST_RUN,
+            check=False,
+        )
+        assert 0 == done.returncode, done.stdout
+
+
+class Certbot(_Client):
+    """certbot with its manual plugin."""
+
+    def __init__(self, world: World, directory: Path) -> None:
+        super().__init__(world, directory / "letsencrypt")
+        self._others = [
+            *("--work-dir", str(directory / "work")),
+            *("--logs-dir", str(directory / "logs")),
+        ]
+
+    def issue(self, *names: str, again: bool = False) -> None:
+        """Issue a certificate."""
+        hook = shlex.join([sys.executable, str(TXT_RECORD)])
+        words = [word for name in names for word in ("-d", name)]
+        self._run(
+            *("certbot", "certonly", "-n", "--agree-tos", "-m", "ops@example.com"),
+            *("--config-dir", str(self.home), *self._others),
+            *("--server", self.world.pebble.directory_url),
+            *("--manual", "--preferred-challenges", "dns"),
+            *("--manual-auth-hook", f"{hook} present", "--manual-cleanup-hook", f"{hook} cleanup"),
+            *(["--force-renewal"] if again else []),
+            *words,
+            REQUESTS_CA_BUNDLE=str(self.world.pebble.ca_bundle),
+        )
+
+
+class Lego(_Client):
+    """lego with its provider that runs a program."""
+
+    def __init__(self, world: World, directory: Path) -> None:
+        super().__init__(world, directory / ".lego")
+
+    def issue(self, *names: str) -> None:
+        """Issue a certificate."""
+        words = [word for name in names for word in ("--domains", name)]
+        self._run(
+            *("lego", "--path", str(self.home), "--accept-tos", "--email", "ops@example.com"),
+            *("--server", self.world.pebble.directory_url),
+            *("--dns", "exec", "--dns.disable-cp", *words, "run"),
+            EXEC_PATH=str(TXT_RECORD),
+            EXEC_SEQUENCE_INTERVAL="1",
+            EXEC_PROPAGATION_TIMEOUT="20",
+            EXEC_POLLING_INTERVAL="1",
+            LEGO_CA_CERTIFICATES=str(self.world.pebble.ca_bundle),
+        )

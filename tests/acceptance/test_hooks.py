@@ -1,0 +1,246 @@
+"""The real acme.sh, certbot and lego, each calling `certferry hook` through its own mechanism, in a
+world where the certificate must end up at every edge.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from certferry.core.certificate import fingerprint
+from certferry.sandbox.world import World
+from tests.acceptance.clients.acme_sh import AcmeSh
+from tests.acceptance.footprint import Footprint
+from tests.acceptance.host import Host
+
+RECORD = Path(__file__).with_name("clients") / "txt_record.py"
+LONGEST_RUN = 60  # seconds
+SKIPPED = "证书未变更,跳过同步"
+
+
+def served(world: World, name: str) -> dict[str, str]:
+    """Give the leaf that each edge serves, as a visitor gets it."""
+    context = ssl.create_default_context(cadata=world.pebble.root_pem().decode())
+    found = {}
+    for address in world.qiniu.edges.addresses:
+        with (
+            socket.create_connection((address, world.qiniu.edges.port), timeout=10) as plain,
+            context.wrap_socket(plain, server_hostname=name) as secured,
+        ):
+            der = secured.getpeercert(binary_form=True)
+        assert der is not None
+        found[address] = fingerprint(der)
+    return found
+
+
+def everywhere(world: World, fullchain: Path) -> dict[str, str]:
+    """What is served when every edge has the certificate in a file."""
+    leaf = x509.load_pem_x509_certificate(fullchain.read_bytes())
+    der = leaf.public_bytes(serialization.Encoding.DER)
+    return dict.fromkeys(world.qiniu.edges.addresses, fingerprint(der))
+
+
+def ferried(name: str, fullchain: Path, privkey: Path) -> str:
+    """Declare a certificate that is only ferried."""
+    return (
+        f'\n[[certificates]]\nname = "{name}"\nfullchain = "{fullchain}"\nprivkey = "{privkey}"\n'
+        '[[certificates.deploy]]\nto = "qiniu"\n'
+    )
+
+
+def run(world: World, *arguments: str, **environ: str) -> str:
+    """Run a client to its end, with `certferry` in its PATH; give what it told."""
+    variables = {
+        **os.environ,
+        **world.environment,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "NO_PROXY": "*",
+        "DNSPOD_API": world.dnspod.url,
+        "ZONE": "example.com",
+        **environ,
+    }
+    done = subprocess.run(
+        arguments,
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=LONGEST_RUN,
+        check=False,
+    )
+    assert 0 == done.returncode, done.stdout
+    return done.stdout
+
+
+def test_the_whole_recipe_with_acme_sh(world: World, tmp_path: Path, name: str) -> None:
+    """Issued, installed, deployed by `--reloadcmd`; after a forced renewal every edge serves the
+    new certificate; a run without news writes nothing and says so, by the deploy hook as well.
+    """
+    other = f"a.{name}"
+    world.add_https_domain(other)
+    installed = tmp_path / "ssl"
+    installed.mkdir()
+    fullchain, log = installed / "fullchain.pem", tmp_path / "cdn.log"
+    host = Host(world, tmp_path, ferried("pics", fullchain, installed / "privkey.pem"))
+    acme_sh = AcmeSh(world, tmp_path, CERTFERRY_CONFIG=str(host.config))
+    acme_sh.issue(name, f"*.{name}")
+    install = (
+        "--install-cert", "-d", name,
+        "--fullchain-file", str(fullchain), "--key-file", str(installed / "privkey.pem"),
+        "--reloadcmd", f"certferry --lang zh --log-file {log} hook acme.sh",
+    )  # fmt: skip
+
+    told = acme_sh.run(*install)
+
+    first = everywhere(world, fullchain)
+    assert "Reload successful" in told
+    assert [first, first] == [served(world, domain) for domain in (name, other)]
+
+    acme_sh.run("--renew", "--force", "-d", name)
+
+    second = everywhere(world, fullchain)
+    assert first != second
+    assert [second, second] == [served(world, domain) for domain in (name, other)]
+    assert SKIPPED not in log.read_text()
+
+    before = Footprint.of(world)
+    again = acme_sh.run(*install)
+    acme_sh.run("--renew-all")  # what its cron job does when nothing is due
+    seen = Footprint.of(world) - before
+    assert "Reload successful" in again
+    assert (0, 0) == (seen.qiniu_writes, seen.certificates)
+    assert [f"pics: {SKIPPED}"] == [
+        line.partition("] ")[2] for line in log.read_text().splitlines() if SKIPPED in line
+    ]
+
+    run(world, "certferry", "--config", str(host.config), "hook", "acme.sh", "--install",
+        "--home", str(acme_sh.home))  # fmt: skip
+    before = Footprint.of(world)
+    told = acme_sh.run("--deploy", "-d", name, "--deploy-hook", "certferry", CERTFERRY_CONFIG="")
+    assert "Nothing changed: 1 certificate is as declared." in told
+    assert 0 == (Footprint.of(world) - before).qiniu_writes
+
+    told = acme_sh.run(*install, code=1, QINIU_SECRET_KEY="")
+    assert "QINIU_SECRET_KEY" in told
+    assert f"Reload error for: {name}" in told
+
+
+def test_renewal_by_certbot(world: World, tmp_path: Path, name: str) -> None:
+    """Deployed by `--deploy-hook`, at first and after every renewal; what is in order is no warning
+    to certbot, so that a quiet renewal says nothing.
+    """
+    live = tmp_path / "letsencrypt" / "live" / name
+    host = Host(world, tmp_path, ferried(name, live / "fullchain.pem", live / "privkey.pem"))
+    certbot = Certbot(world, tmp_path, CERTFERRY_CONFIG=str(host.config))
+
+    told = certbot.obtain(name, hook="certferry hook certbot")
+
+    first = everywhere(world, live / "fullchain.pem")
+    assert first == served(world, name)
+    assert "Hook 'deploy-hook' ran with output:" in told
+    assert "error output" not in told
+
+    quiet = certbot.renew("--quiet")
+
+    assert "" == quiet
+    assert everywhere(world, live / "fullchain.pem") == served(world, name) != first
+
+
+def test_failed_hook_is_seen_by_the_client_and_made_good_by_the_next_run(
+    world: World, tmp_path: Path, name: str
+) -> None:
+    """The client tells of exit code 1; the next scheduled run needs no new certificate."""
+    live = tmp_path / "letsencrypt" / "live" / name
+    host = Host(world, tmp_path, ferried(name, live / "fullchain.pem", live / "privkey.pem"))
+    certbot = Certbot(world, tmp_path, CERTFERRY_CONFIG=str(host.config))
+    world.qiniu.fail_next(name, "verify https crt fail")
+
+    told = certbot.obtain(name, hook="certferry hook certbot")
+
+    assert "Hook 'deploy-hook' reported error code 1" in told
+    assert world.qiniu.bound(name) is None
+    before = Footprint.of(world)
+
+    made_good = run(world, "certferry", "--config", str(host.config), "sync", "--json")
+
+    document = json.loads(made_good[made_good.index("\n{\n") :])
+    assert document["ok"]
+    assert 0 == (Footprint.of(world) - before).orders
+    assert everywhere(world, live / "fullchain.pem") == served(world, name)
+
+
+def test_renewal_by_lego(world: World, tmp_path: Path, name: str) -> None:
+    """Deployed by `--run-hook` at first, and by `--renew-hook` after the renewal; what certferry
+    would issue itself is taken from lego when it is for the same names, and `sync` keeps it.
+    """
+    kept = tmp_path / "lego" / "certificates"
+    host = Host(
+        world,
+        tmp_path,
+        f'\n[[certificates]]\nname = "pics"\nnames = ["{name}"]\ndns = "dnspod"\n'
+        '[[certificates.deploy]]\nto = "qiniu"\n',
+    )
+
+    def lego(*arguments: str) -> str:
+        return run(
+            world,
+            "lego", "--accept-tos", "--email", "ops@example.com", "--path", str(kept.parent),
+            "--server", world.pebble.directory_url, "--domains", name, "--dns", "exec",
+            "--dns.disable-cp", "--dns.resolvers", world.dns.resolver_endpoint, *arguments,
+            LEGO_CA_CERTIFICATES=str(world.pebble.ca_bundle),
+            EXEC_PATH=str(RECORD),
+            EXEC_POLLING_INTERVAL="1",
+            CERTFERRY_CONFIG=str(host.config),
+        )  # fmt: skip
+
+    lego("run", "--run-hook", "certferry hook lego")
+
+    first = everywhere(world, kept / f"{name}.crt")
+    assert first == served(world, name)
+
+    lego("renew", "--days", "9999", "--no-random-sleep", "--renew-hook", "certferry hook lego")
+
+    second = everywhere(world, kept / f"{name}.crt")
+    assert second == served(world, name) != first
+
+    before = Footprint.of(world)
+    told = run(world, "certferry", "--config", str(host.config), "sync")
+    assert "Nothing changed: 1 certificate is as declared." in told
+    seen = Footprint.of(world) - before
+    assert (0, 0) == (seen.orders, seen.qiniu_writes)
+
+
+class Certbot:
+    """One user's certbot in a world."""
+
+    def __init__(self, world: World, directory: Path, **environ: str) -> None:
+        self._world = world
+        self._environ = {**environ, "REQUESTS_CA_BUNDLE": str(world.pebble.ca_bundle)}
+        places = {"config-dir": "letsencrypt", "work-dir": "work", "logs-dir": "logs"}
+        self._places = [f"--{name}={directory / place}" for name, place in places.items()]
+
+    def obtain(self, name: str, *, hook: str) -> str:
+        """Obtain a certificate; the hook is run, and kept for renewals."""
+        how = ("--manual", "--preferred-challenges", "dns")
+        prove = ("--manual-auth-hook", f"{RECORD} present")
+        clean = ("--manual-cleanup-hook", f"{RECORD} cleanup")
+        who = ("--server", self._world.pebble.directory_url, "--agree-tos", "-m", "ops@example.com")
+        return self._run("certonly", *who, *how, *prove, *clean, "-d", name, "--deploy-hook", hook)
+
+    def renew(self, *arguments: str) -> str:
+        """Renew everything, due or not."""
+        return self._run("renew", "--force-renewal", "--no-random-sleep-on-renew", *arguments)
+
+    def _run(self, *arguments: str) -> str:
+        options: Sequence[str] = (*self._places, "--non-interactive")
+        return run(self._world, "certbot", *arguments, *options, **self._environ)

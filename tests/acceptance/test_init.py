@@ -1,0 +1,158 @@
+"""What another client has made is gone on with: the real acme.sh, certbot and lego in a world."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from certferry.sandbox.world import World
+from tests.acceptance.clients.acme_sh import AcmeSh
+from tests.acceptance.clients.old_homes import Certbot, Lego
+from tests.acceptance.host import Run
+
+
+@dataclass
+class Machine:
+    """One machine on which another client has been at work."""
+
+    world: World
+    directory: Path
+
+    @property
+    def config(self) -> Path:
+        """The file that `init` writes."""
+        return self.directory / "certferry.toml"
+
+    def certferry(self, *arguments: str, **environ: str) -> Run:
+        """Run the command in the machine's directory."""
+        done = subprocess.run(
+            [sys.executable, "-m", "certferry", *arguments],
+            cwd=self.directory,
+            env={**os.environ, **environ},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert not any(secret in done.stdout + done.stderr for secret in self.world.secrets())
+        return Run(done.returncode, done.stdout, done.stderr)
+
+    def init(self, client: str, home: Path, *more: str, **environ: str) -> Run:
+        """Run `init --from`, without questions."""
+        words = ("--settings", "settings.toml", "--yes", "--home", str(home), *more)
+        return self.certferry("init", "--from", client, *words, **environ)
+
+    def plan(self, **environ: str) -> list[dict[str, Any]]:
+        """Give what is planned, per certificate."""
+        done = self.certferry("plan", "--json", **{**self.world.environment, **environ})
+        assert 0 == done.code, done
+        certificates: list[dict[str, Any]] = json.loads(done.out)["certificates"]
+        return certificates
+
+
+@pytest.fixture
+def machine(world: World, tmp_path: Path) -> Iterator[Machine]:
+    """A machine; what is peculiar to its world stands in a file of settings, without accounts of
+    DNSPod's: whose keys they are is for `init` to find.
+    """
+    path = world.write_files(tmp_path, certificates="")
+    text = path.read_text()
+    path.unlink()
+    (tmp_path / "settings.toml").write_text(text)
+    made = Machine(world, tmp_path)
+    yield made
+    if made.config.exists():
+        assert 0o600 == stat.S_IMODE(made.config.stat().st_mode)
+
+
+def actions(planned: dict[str, Any]) -> list[str]:
+    """Give the actions of a plan, in order."""
+    return [step["action"] for step in planned["steps"]]
+
+
+def files_in(directory: Path) -> dict[str, tuple[float, bytes]]:
+    """Give every file with its time and its bytes."""
+    return {
+        str(path): (path.lstat().st_mtime, path.read_bytes())
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_acme_sh_is_taken_over(machine: Machine, new_name: Callable[[], str], world: World) -> None:
+    """The lineages of the real acme.sh are adopted; nothing is issued, and its files stay."""
+    name = new_name()
+    world.add_http_domain(name)
+    client = AcmeSh(world, machine.directory)
+    client.issue(name, f"*.{name}")
+    before = files_in(client.home)
+
+    done = machine.init("acme.sh", client.home, **world.environment)
+
+    assert 0 == done.code, done
+    assert before == files_in(client.home)
+    [planned] = machine.plan()
+    assert (name, ["deploy", "verify"]) == (planned["name"], actions(planned))
+    assert {name, f"*.{name}"} == set(planned["names"])
+    assert f"{client.home}/acme.sh --home {client.home} --uninstall-cronjob" in done.out
+
+
+def test_certbot_is_taken_over(machine: Machine, new_name: Callable[[], str], world: World) -> None:
+    """A lineage of the real certbot is adopted, as are those that follow it."""
+    name = new_name()
+    world.add_http_domain(name)
+    client = Certbot(world, machine.directory)
+    client.issue(name, f"*.{name}")
+
+    done = machine.init("certbot", client.home, **world.environment)
+
+    assert 0 == done.code, done
+    [planned] = machine.plan()
+    assert (name, ["deploy", "verify"]) == (planned["name"], actions(planned))
+
+
+def test_lego_is_taken_over(machine: Machine, new_name: Callable[[], str], world: World) -> None:
+    """A lineage of the real lego is adopted, though its first name is a wildcard."""
+    name = new_name()
+    world.add_http_domain(name)
+    client = Lego(world, machine.directory)
+    client.issue(f"*.{name}")
+
+    done = machine.init("lego", client.home, **world.environment)
+
+    assert 0 == done.code, done
+    [planned] = machine.plan()
+    assert (name, [f"*.{name}"], []) == (planned["name"], planned["names"], actions(planned))
+
+
+def test_client_that_is_kept_goes_on_renewing(
+    machine: Machine, new_name: Callable[[], str], world: World
+) -> None:
+    """With --keep-client its files are ferried, known from the first moment, and nothing is said to
+    be switched off.
+    """
+    name = new_name()
+    world.add_http_domain(name)
+    client = Certbot(world, machine.directory)
+    client.issue(name)
+
+    done = machine.init("certbot", client.home, "--keep-client", **world.environment)
+
+    assert 0 == done.code, done
+    assert "certbot goes on as before." in done.out
+    assert "fullchain = " in machine.config.read_text()
+    [planned] = machine.plan()
+    assert (name, ["deploy", "verify"]) == (planned["name"], actions(planned))
+    client.issue(name, again=True)
+    [planned] = machine.plan()
+    assert "adopt" == actions(planned)[0]
