@@ -10,7 +10,7 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -20,7 +20,7 @@ from certferry.core.certificate import fingerprint
 from certferry.sandbox.world import World
 from tests.acceptance.clients.acme_sh import AcmeSh
 from tests.acceptance.footprint import Footprint
-from tests.acceptance.host import Host
+from tests.acceptance.host import Host, certificate
 
 RECORD = Path(__file__).with_name("clients") / "txt_record.py"
 LONGEST_RUN = 60  # seconds
@@ -218,6 +218,29 @@ def test_renewal_by_lego(world: World, tmp_path: Path, name: str) -> None:
     assert "Nothing changed: 1 certificate is as declared." in told
     seen = Footprint.of(world) - before
     assert (0, 0) == (seen.orders, seen.qiniu_writes)
+
+
+def test_the_old_dispatchers_mode(
+    world: World, tmp_path: Path, name: str, new_name: Callable[[], str]
+) -> None:
+    """Every certificate that goes to Qiniu, and no other; what is only begun is no failure, and the
+    next call finishes it.
+    """
+    kept = new_name()
+    host = Host(world, tmp_path, certificate(name) + certificate(kept, to=None))
+
+    begun = host.run("hook", "qiniu", "--no-wait")
+
+    assert 0 == begun.code, begun
+    assert f"{name}: waiting" in begun.out
+    assert "" == begun.err
+
+    finished = host.run("hook", "qiniu")
+
+    assert 0 == finished.code, finished
+    assert f"{name}: verify done" in finished.out
+    assert host.fingerprints(name) == list(set(served(world, name).values()))
+    assert [] == host.fingerprints(kept)
 
 
 class Certbot:

@@ -13,6 +13,7 @@ import subprocess
 import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Self
 
 from certferry.cli.lines import width
@@ -78,7 +79,9 @@ class Screen:
 
 
 class Terminal:
-    """A process in a terminal of its own, for a `with` block."""
+    """A process in a terminal of its own, for a `with` block. With `echo` it shows what is typed,
+    unless the process says otherwise, as terminals do.
+    """
 
     def __init__(
         self,
@@ -87,9 +90,12 @@ class Terminal:
         columns: int = 80,
         rows: int = 24,
         environ: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        echo: bool = False,
     ) -> None:
         self._master, slave = pty.openpty()
-        self._quiet(slave)
+        if not echo:
+            self._quiet(slave)
         self.resize(columns, rows)
         self.screen = Screen(columns)
         self._bytes = b""
@@ -99,6 +105,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             env=os.environ | {"TERM": "xterm-256color"} | dict(environ or {}),
+            cwd=cwd,
             start_new_session=True,
         )
         os.close(slave)

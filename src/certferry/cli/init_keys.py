@@ -27,9 +27,13 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """An account to have keys for; an `optional` one may be missing as a whole."""
+    """An account to have keys for, beside those that it `has`; an `optional` one may be missing as
+    a whole.
+    """
 
+    type: str
     label: str
+    has: frozenset[str] = frozenset()
     optional: bool = False
 
 
@@ -47,7 +51,7 @@ def gather(
     fresh: dict[str, Secret] = {}
     missing: list[Variable] = []
     for account in wanted:
-        variables = [variable for variable in VARIABLES if variable.account == account.label]
+        variables = [v for v in VARIABLES if v.account == account.type and v.key not in account.has]
         found = {v.key: _found(v, environ, inherited) for v in variables}
         if account.optional and not any(found.values()) and interview is None:
             continue
@@ -57,7 +61,7 @@ def gather(
             continue
         missing += [v for v in asked if not given.get(v.key)]
         found |= {key: (_variable(variables, key), secret) for key, secret in given.items()}
-        accounts.append(_account(account.label, found))
+        accounts.append(_account(account, found))
         fresh |= {n: secret for n, secret in filter(None, found.values()) if secret is not None}
     if missing:
         raise _missing(missing)
@@ -99,9 +103,9 @@ def _variable(variables: Sequence[Variable], key: str) -> str:
     return next(variable.names[0] for variable in variables if variable.key == key)
 
 
-def _account(label: str, found: Mapping[str, _Found]) -> DraftAccount:
+def _account(account: Wanted, found: Mapping[str, _Found]) -> DraftAccount:
     keys = {key: f"env:{place[0]}" for key, place in found.items() if place is not None}
-    return DraftAccount(label, label, keys)
+    return DraftAccount(account.label, account.type, keys)
 
 
 def _missing(variables: Sequence[Variable]) -> ConfigError:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,11 +18,11 @@ from certferry.cli.options import Front
 from certferry.cli.tables import aligned
 from certferry.config.addresses import DIRECTORIES, directory_url
 from certferry.config.certificates import MOST_NAMES
-from certferry.config.document import read_document
+from certferry.config.document import Document, read_document
 from certferry.config.find import NAME
 from certferry.config.load import load_draft
 from certferry.config.model import Settings
-from certferry.config.propose import Draft, text_of
+from certferry.config.propose import Draft, accounts_of, text_of, with_keys
 from certferry.core.inherited import Inheritance, OldClient
 from certferry.core.proposal import (
     LeftOut,
@@ -78,22 +77,23 @@ class _Run:
 
     def to_the_end(self) -> Exit:
         inherited = self._inherited()
-        settings, known = self._given()
-        keys = self._keys(inherited, known)
+        given = self._given()
+        keys = self._keys(inherited, given)
         self._environ |= {name: secret.reveal() for name, secret in keys.fresh.items()}
-        email = self._asked.email or (inherited.email if inherited else None) or self._ask_email()
+        has_no_ca = given is None or "acme" not in given.values
+        email = self._email(inherited) if has_no_ca else None
         draft = Draft(
-            settings=settings,
+            settings="" if given is None else with_keys(given, keys.accounts),
             env_files=self._asked.files.named(with_keys=bool(keys.fresh)),
-            directory=None if "acme" in known else DIRECTORIES["letsencrypt"],
+            directory=DIRECTORIES["letsencrypt"] if has_no_ca else None,
             email=email,
-            accounts=keys.accounts,
+            accounts=tuple(a for a in keys.accounts if a.label not in accounts_of(given)),
         )
         places = self._look(draft)
         proposal = self._propose(inherited, places)
         draft = replace(draft, directory=draft.directory and _directory(proposal, draft.directory))
         text = text_of(draft, proposal, self._desk.voice.say)
-        if not self._agreed(text, settings):
+        if not self._agreed(text, draft.settings):
             self._say(Text("Nothing was written."))
             return Exit.OK
         self._write(text, keys, proposal, inherited)
@@ -114,34 +114,40 @@ class _Run:
             )
         return found
 
-    def _given(self) -> tuple[str, Mapping[str, object]]:
-        """Read the settings to begin with, as text and as tables."""
+    def _given(self) -> Document | None:
+        """Read the settings to begin with."""
         if self._asked.settings is None:
-            return "", {}
+            return None
         document = read_document(self._asked.settings)
         if "certificates" in document.values:
             raise ConfigError(
                 Text("{path} declares certificates", path=self._asked.settings),
                 hint=Text("leave them out: they are what is to be proposed"),
             )
-        return document.text, tomllib.loads(document.text)
+        return document
 
-    def _keys(self, inherited: Inheritance | None, known: Mapping[str, object]) -> Keys:
-        """Find keys for the accounts that the given settings do not have."""
-        optional = Wanted("qiniu", optional=inherited is not None)
-        accounts = [optional] if self._asked.keep_client else [Wanted("dnspod"), optional]
-        wanted = [account for account in accounts if account.label not in _types(known)]
+    def _keys(self, inherited: Inheritance | None, given: Document | None) -> Keys:
+        """Find the keys that the given settings do not have."""
+        there = accounts_of(given)
+        wanted = [
+            Wanted(type_, label, frozenset(there.get(label, {})), optional=optional)
+            for type_, optional in (("dnspod", False), ("qiniu", inherited is not None))
+            for label in (_label_of(type_, there),)
+            if not (type_ == "dnspod" and self._asked.keep_client)
+        ]
         keys = gather(wanted, self._environ, inherited.keys if inherited else {}, self._interview)
-        if "env_files" in known and self._asked.files.named(with_keys=bool(keys.fresh)):
+        named = self._asked.files.named(with_keys=bool(keys.fresh))
+        if given is not None and "env_files" in given.values and named:
             raise ConfigError(
                 Text("{path} names its own env_files", path=self._asked.settings),
                 hint=Text("put the keys into one of those files"),
             )
         return keys
 
-    def _ask_email(self) -> str | None:
-        if self._interview is None:
-            return None
+    def _email(self, inherited: Inheritance | None) -> str | None:
+        known = self._asked.email or (inherited.email if inherited else None)
+        if known or self._interview is None:
+            return known
         question = Text("An address that the CA may write to (nothing, if it may not)")
         return self._interview.ask(question) or None
 
@@ -225,11 +231,10 @@ class _Run:
         self._desk.remark(init_text.warned(problems, self._desk.voice))
 
 
-def _types(known: Mapping[str, object]) -> Iterator[str]:
-    """Give the types of the accounts that are there already."""
-    accounts = known.get("accounts")
-    for label, table in accounts.items() if isinstance(accounts, dict) else ():
-        yield str(table.get("type", label)) if isinstance(table, dict) else label
+def _label_of(type_: str, accounts: Mapping[str, Mapping[str, object]]) -> str:
+    """Give the label of the account of a type, which is called like it where there is none."""
+    labels = (label for label, table in accounts.items() if table.get("type", label) == type_)
+    return next(labels, type_)
 
 
 def _label(settings: Settings, types: Mapping[str, str]) -> str:

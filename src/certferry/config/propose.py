@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from certferry.config.addresses import DIRECTORIES
+from certferry.config.document import Document
 from certferry.core.proposal import (
     LeftOut,
     Proposal,
     ProposedCertificate,
     ProposedDeployment,
 )
+from certferry.errors import ConfigError
 from certferry.text import Text
 
 Say = Callable[[Text], str]
@@ -62,6 +64,39 @@ def certificates_of(proposal: Proposal, say: Say) -> str:
     return text_of(Draft(), proposal, say).partition("\n\n")[2]
 
 
+def accounts_of(settings: Document | None) -> dict[str, Mapping[str, object]]:
+    """Give the tables of the accounts that an operator's own settings have."""
+    tables = {} if settings is None else settings.values.get("accounts")
+    found = tables.items() if isinstance(tables, dict) else ()
+    return {label: table for label, table in found if isinstance(table, dict)}
+
+
+def with_keys(settings: Document, accounts: Sequence[DraftAccount]) -> str:
+    """Give the text of an operator's own settings, with the keys that their accounts lack.
+
+    Raises `ConfigError` where there is no line to write them below.
+    """
+    lines = settings.text.splitlines()
+    below: dict[int, list[str]] = {}
+    for account in accounts:
+        if account.label in accounts_of(settings) and account.keys:
+            number = settings.line(("accounts", account.label)) or 0
+            header = lines[number - 1].partition("#")[0].strip() if number else ""
+            if header != f"[accounts.{account.label}]":
+                raise ConfigError(
+                    Text(
+                        "{path}: [accounts.{label}] is no table of its own",
+                        path=settings.path,
+                        label=account.label,
+                    ),
+                    hint=Text("write it as one, or write its keys there"),
+                )
+            below[number] = _keys(account)
+    return "\n".join(
+        row for number, line in enumerate(lines, start=1) for row in (line, *below.get(number, []))
+    )
+
+
 def quoted(words: str) -> str:
     """Write a string as TOML has it: as JSON does, which lets DEL pass."""
     return json.dumps(words, ensure_ascii=False).replace("\x7f", "\\u007f")
@@ -95,8 +130,11 @@ def _account(account: DraftAccount) -> str:
     lines = [f"[accounts.{account.label}]"]
     if account.type != account.label:
         lines.append(f"type = {quoted(account.type)}")
-    lines += [f"{key} = {quoted(reference)}" for key, reference in account.keys.items()]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_keys(account)])
+
+
+def _keys(account: DraftAccount) -> list[str]:
+    return [f"{key} = {quoted(reference)}" for key, reference in account.keys.items()]
 
 
 def _certificate(one: ProposedCertificate, say: Say) -> str:

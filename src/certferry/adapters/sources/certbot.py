@@ -51,11 +51,11 @@ def read(home: Path, usual: Path) -> Inheritance:
         home=str(home),
         certificates=found,
         unreadable=unreadable,
-        stop=_stop(_SYSTEMD.is_dir(), _CRON.exists()),
+        stop=what_stops_it(systemd=_SYSTEMD.is_dir(), cron=_CRON.exists()),
     )
 
 
-def _stop(systemd: bool, cron: bool) -> tuple[str, ...]:  # noqa: FBT001 - two of a kind
+def what_stops_it(*, systemd: bool, cron: bool) -> tuple[str, ...]:
     """Give what ends the renewals of Debian's package; its crontab yields to systemd's timer."""
     if systemd or not cron:
         return (command("systemctl", "disable", "--now", "certbot.timer"),)

@@ -14,6 +14,7 @@ from pathlib import Path
 from certferry.adapters.sources.inherited import (
     bundle_in,
     children,
+    command,
     each,
     lineage_of,
     must_have_names,
@@ -73,7 +74,9 @@ def _read(entry: _Entry) -> Inherited:
     domain = _json(entry.crt.with_suffix(".json")).get("domain")
     name = domain if isinstance(domain, str) else entry.crt.stem
     # Without the command that starts it, lego renews nothing: there is nothing else to switch off.
-    return Inherited(entry.lineage, bundle, files, stop=f"lego … --domains {name} … renew")
+    return Inherited(
+        entry.lineage, bundle, files, stop=f"lego … {command('--domains', name)} … renew"
+    )
 
 
 def _bundle(entry: _Entry) -> tuple[CertificateBundle, PemFiles | None]:

@@ -1,0 +1,183 @@
+"""The directory of acme.sh."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from certferry.adapters.sources import acme_sh
+from certferry.adapters.sources.acme_sh import default_home, parse_conf, read
+from certferry.core.desired import PemFiles
+from certferry.core.inherited import Installed
+from certferry.errors import ConfigError
+from tests.adapters.sources.old_homes import (
+    DIRECTORY,
+    DP_ID,
+    DP_KEY,
+    QINIU_AK,
+    QINIU_SK,
+    AcmeShHome,
+    in_base64,
+    issued,
+    other_key,
+)
+
+IMG = ("img.example.com", "*.img.example.com")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> AcmeShHome:
+    """An empty home."""
+    return AcmeShHome(tmp_path / ".acme.sh")
+
+
+def test_certificate_is_read_with_its_notes(home: AcmeShHome) -> None:
+    """Names and key are those of the certificate; the rest is what acme.sh wrote down."""
+    made = issued(*IMG)
+    directory = home.add(
+        made,
+        *IMG,
+        Le_RealFullChainPath="/opt/ssl/img.pem",
+        Le_RealKeyPath="/opt/ssl/img.key",
+        Le_ReloadCmd=in_base64("service nginx reload && echo 'done'"),
+    )
+
+    [found] = read(home.path, home.path).certificates
+
+    assert ("img.example.com", IMG, "ec256") == (found.lineage, found.names, found.key_type)
+    assert made.fingerprint == found.bundle.certificate.fingerprint
+    files = PemFiles(str(directory / "fullchain.cer"), str(directory / "img.example.com.key"))
+    assert files == found.files
+    assert (DIRECTORY, "dns_dp") == (found.directory, found.proven_by)
+    reload = "service nginx reload && echo 'done'"
+    assert Installed("/opt/ssl/img.pem", "/opt/ssl/img.key", reload) == found.installed
+    assert "acme.sh --remove -d img.example.com --ecc" == found.stop
+
+
+def test_both_keys_of_a_domain_are_two_lineages(home: AcmeShHome) -> None:
+    """acme.sh may keep an RSA and an EC certificate of one domain; each has a name of its own."""
+    home.add(issued(*IMG, key_type="rsa2048"), *IMG, ecc=False)
+    home.add(issued(*IMG), *IMG)
+
+    found = {one.lineage: one.key_type for one in read(home.path, home.path).certificates}
+
+    assert {"img.example.com": "rsa2048", "img.example.com_ecc": "ec256"} == found
+
+
+def test_wildcard_alone_has_a_name_that_a_shell_leaves_alone(home: AcmeShHome) -> None:
+    """A lineage is typed on command lines."""
+    home.add(issued("*.example.com"), "*.example.com")
+
+    [found] = read(home.path, home.path).certificates
+
+    assert ("example.com", ("*.example.com",)) == (found.lineage, found.names)
+    assert "acme.sh --remove -d '*.example.com' --ecc" == found.stop
+
+
+def test_keys_of_its_hooks_are_found(home: AcmeShHome) -> None:
+    """DNSPod's are the account's, Qiniu's those of one certificate; values may be in base64."""
+    home.keep_keys(SAVED_DP_Key=in_base64(DP_KEY), ACCOUNT_EMAIL="ops@example.com")
+    home.add(issued(*IMG), *IMG, QINIU_AK=QINIU_AK, QINIU_SK=QINIU_SK)
+
+    found = read(home.path, home.path)
+
+    assert {
+        "DP_Id": DP_ID,
+        "DP_Key": DP_KEY,
+        "QINIU_ACCESS_KEY": QINIU_AK,
+        "QINIU_SECRET_KEY": QINIU_SK,
+    } == {name: secret.reveal() for name, secret in found.keys.items()}
+    assert "ops@example.com" == found.email
+    assert DP_KEY not in repr(found)
+
+
+def test_damaged_entries_are_told_one_by_one(home: AcmeShHome) -> None:
+    """Whatever is wrong with some, the others are read."""
+    home.add(issued(*IMG), *IMG)
+    (home.add(issued("a.example.com"), "a.example.com") / "fullchain.cer").write_text("half of")
+    (home.add(issued("b.example.com"), "b.example.com") / "b.example.com.key").unlink()
+    (home.add(issued("c.example.com"), "c.example.com") / "fullchain.cer").unlink()
+    (home.add(issued("d.example.com"), "d.example.com") / "d.example.com.key").write_text(
+        other_key()
+    )
+    (home.add(issued("e.example.com"), "e.example.com") / "e.example.com.conf").write_text("")
+    home.add(issued("localhost"), "localhost")
+
+    found = read(home.path, home.path)
+
+    assert ["img.example.com"] == [one.lineage for one in found.certificates]
+    problems = {entry.entry: str(entry.problem) for entry in found.unreadable}
+    assert {f"{name}.example.com_ecc" for name in "abcde"} | {"localhost_ecc"} == set(problems)
+    assert "No such file" in problems["b.example.com_ecc"]
+    assert "no certificate has been issued" in problems["c.example.com_ecc"]
+    assert "is not the key of" in problems["d.example.com_ecc"]
+    assert "names no domain" in problems["e.example.com_ecc"]
+
+
+def test_other_directories_are_passed_over(home: AcmeShHome) -> None:
+    """Hooks, accounts and whatever else lies there are no certificates."""
+    for name in ("ca", "dnsapi", "deploy"):
+        (home.path / name).mkdir()
+    (home.path / "acme.sh").write_text("#!/bin/sh\n")
+
+    found = read(home.path, home.path)
+
+    assert ((), ()) == (found.certificates, found.unreadable)
+
+
+def test_commands_name_a_home_that_is_not_the_usual_one(home: AcmeShHome, tmp_path: Path) -> None:
+    """What is printed can be typed: the program where it lies, its home where it differs."""
+    program = home.path / "acme.sh"
+    program.write_text("#!/bin/sh\n")
+
+    usual, moved = read(home.path, home.path), read(home.path, tmp_path / "elsewhere")
+
+    assert (f"{program} --uninstall-cronjob",) == usual.stop
+    assert (f"{program} --home {home.path} --uninstall-cronjob",) == moved.stop
+
+
+def test_no_such_directory_is_an_error(tmp_path: Path) -> None:
+    """A home that is not there is told, with what to do."""
+    with pytest.raises(ConfigError, match="No such file") as caught:
+        read(tmp_path / "nothing", tmp_path)
+
+    assert "--home" in str(caught.value.hint)
+
+
+def test_home_is_where_acme_sh_looks(tmp_path: Path) -> None:
+    """Its own variables come first."""
+    assert tmp_path / ".acme.sh" == default_home({}, tmp_path)
+    assert Path("/w") == default_home({"LE_WORKING_DIR": "/w"}, tmp_path)
+    assert Path("/c") == default_home({"LE_WORKING_DIR": "/w", "LE_CONFIG_HOME": "/c"}, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "values"),
+    [
+        ("A='b c'", {"A": "b c"}),
+        ('export A="b"', {"A": "b"}),
+        ("A=b", {"A": "b"}),
+        ("A=''", {"A": ""}),
+        ("A='$(touch /tmp/x)'", {"A": "$(touch /tmp/x)"}),
+        (f"A='{in_base64('b')}'", {"A": "b"}),
+        ("A='__ACME_BASE64__START_%__ACME_BASE64__END_'", {"A": ""}),
+        ("A='1'\nA='2'", {"A": "2"}),
+        ("# A='1'\nnot an assignment", {}),
+    ],
+)
+def test_notes_are_read_and_never_executed(line: str, values: dict[str, str]) -> None:
+    """A shell's assignments are text here."""
+    assert values == parse_conf(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "starts"),
+    [
+        ('7 0 * * * "/root/.acme.sh"/acme.sh --cron --home "/root/.acme.sh" > /dev/null', True),
+        ("7 0 * * * /usr/bin/certferry sync", False),
+    ],
+)
+def test_its_line_in_a_crontab_is_known(line: str, starts: object) -> None:
+    """So that it can be named when it is to be taken out."""
+    assert starts is bool(acme_sh.SCHEDULED.search(line))

@@ -1,0 +1,82 @@
+"""The directory of certbot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from certferry.adapters.sources import certbot
+from certferry.adapters.sources.certbot import read
+from certferry.errors import ConfigError
+from tests.adapters.sources.old_homes import DIRECTORY, CertbotHome, issued
+
+NAMES = ("img.example.com", "*.img.example.com")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> CertbotHome:
+    """An empty directory."""
+    return CertbotHome(tmp_path / "letsencrypt")
+
+
+def test_certificate_is_read_with_its_settings(home: CertbotHome) -> None:
+    """The files are those behind `live`, by their lasting names."""
+    made = issued(*NAMES, key_type="rsa2048")
+    home.add(made, "img")
+
+    [found] = read(home.path, home.path).certificates
+
+    assert ("img", NAMES, "rsa2048") == (found.lineage, found.names, found.key_type)
+    assert made.fingerprint == found.bundle.certificate.fingerprint
+    assert found.files is not None
+    assert str(home.path / "live" / "img" / "fullchain.pem") == found.files.fullchain
+    assert (DIRECTORY, "manual") == (found.directory, found.proven_by)
+    assert "certbot reconfigure --cert-name img --no-autorenew" == found.stop
+
+
+def test_commands_name_a_directory_that_is_not_the_usual_one(
+    home: CertbotHome, tmp_path: Path
+) -> None:
+    """What is printed can be typed."""
+    home.add(issued(*NAMES), "img")
+
+    [found] = read(home.path, tmp_path).certificates
+
+    assert f"--config-dir {home.path} --cert-name img" in found.stop
+
+
+@pytest.mark.parametrize(
+    ("systemd", "cron", "command"),
+    [
+        (True, True, "systemctl disable --now certbot.timer"),
+        (True, False, "systemctl disable --now certbot.timer"),
+        (False, False, "systemctl disable --now certbot.timer"),
+        (False, True, "mv /etc/cron.d/certbot /etc/cron.d/certbot.disabled"),
+    ],
+)
+def test_what_starts_it_is_named(systemd: object, cron: object, command: str) -> None:
+    """Debian's crontab does nothing where systemd runs, and everything where it does not."""
+    assert (command,) == certbot.what_stops_it(systemd=bool(systemd), cron=bool(cron))
+
+
+def test_damaged_entries_are_told_one_by_one(home: CertbotHome) -> None:
+    """A link that leads nowhere, settings without files: the others are read."""
+    home.add(issued(*NAMES), "img")
+    home.add(issued("a.example.com"), "a").write_text("version = 4.0.0\n")
+    home.add(issued("b.example.com"), "b")
+    (home.path / "archive" / "b" / "privkey1.pem").unlink()
+
+    found = read(home.path, home.path)
+
+    assert ["img"] == [one.lineage for one in found.certificates]
+    problems = {entry.entry: str(entry.problem) for entry in found.unreadable}
+    assert {"a.conf", "b.conf"} == set(problems)
+    assert "does not name its fullchain" in problems["a.conf"]
+    assert "No such file" in problems["b.conf"]
+
+
+def test_no_such_directory_is_an_error(tmp_path: Path) -> None:
+    """A directory that is no certbot's is told."""
+    with pytest.raises(ConfigError, match="No such file"):
+        read(tmp_path, tmp_path)

@@ -1,0 +1,146 @@
+"""A proposal as a file."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.config.load import load_draft
+from certferry.config.propose import Draft, DraftAccount, quoted, text_of
+from certferry.core.certificate import KeyType
+from certferry.core.desired import PemFiles
+from certferry.core.inherited import Inherited
+from certferry.core.proposal import (
+    LeftOut,
+    Proposal,
+    ProposedCertificate,
+    ProposedDeployment,
+)
+from certferry.testing.certificates import make_bundle
+from certferry.text import Text
+
+PATH = Path("/etc/certferry/certferry.toml")
+ENVIRON = {"HOME": "/nowhere"}
+ACCOUNTS = (
+    DraftAccount("dnspod", "dnspod", {"id": "env:DP_Id", "token": "env:DP_Key"}),
+    DraftAccount("qiniu", "qiniu", {"access_key": "env:AK", "secret_key": "env:SK"}),
+)
+DRAFT = Draft(directory="https://acme-v02.api.letsencrypt.org/directory", accounts=ACCOUNTS)
+
+LABEL = st.from_regex(r"[a-z0-9]{1,8}", fullmatch=True)
+NAME = st.lists(LABEL, min_size=1, max_size=3).map(lambda labels: ".".join([*labels, "com"]))
+WORDS = st.text(max_size=40)
+PATHS = st.text(
+    st.characters(exclude_characters="/.", exclude_categories=["C", "Z"]), min_size=1, max_size=20
+).map(lambda words: f"/{words}")
+DEPLOYMENT = st.one_of(
+    st.builds(
+        ProposedDeployment,
+        st.just("qiniu"),
+        st.none() | st.lists(NAME, min_size=1, max_size=30, unique=True).map(tuple),
+    ),
+    st.builds(
+        lambda reload: ProposedDeployment("files", None, "/opt/ssl", reload),
+        st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20),
+    ),
+)
+ISSUED = st.builds(
+    lambda names, key, deployments, remarks: ProposedCertificate(
+        "x", tuple(names), "dnspod", key, None, tuple(deployments), tuple(map(_said, remarks))
+    ),
+    st.lists(NAME, min_size=1, max_size=30, unique=True),
+    st.none() | st.sampled_from(KeyType),
+    st.lists(DEPLOYMENT, max_size=1),
+    st.lists(WORDS, max_size=2),
+)
+BUNDLE = make_bundle("img.example.com", not_before=datetime(2026, 11, 25, tzinfo=UTC))
+
+
+def _said(words: str) -> Text:
+    return Text("{words}", words=words)
+
+
+@given(
+    certificates=st.lists(ISSUED, max_size=4),
+    left_out=st.lists(
+        st.builds(
+            lambda name, why, is_: LeftOut(name, _said(why), is_), WORDS, WORDS, st.booleans()
+        )
+    ),
+    email=st.none() | st.just("ops@example.com"),
+)
+def test_whatever_is_proposed_is_read_as_it_was_meant(
+    certificates: list[ProposedCertificate], left_out: list[LeftOut], email: str | None
+) -> None:
+    """Every generated file loads and declares what was proposed; comments stay comments."""
+    named = tuple(
+        ProposedCertificate(
+            f"n{number}", one.names, one.dns, one.key_type, None, one.deployments[:1], one.remarks
+        )
+        for number, one in enumerate(certificates)
+    )
+    # A directory holds one certificate.
+    kept = tuple(
+        one
+        for number, one in enumerate(named)
+        if number == 0 or not any(deployment.directory for deployment in one.deployments)
+    )
+    draft = Draft(directory=DRAFT.directory, email=email, accounts=ACCOUNTS)
+
+    text = text_of(draft, Proposal(kept, tuple(left_out)), str)
+
+    settings = load_draft(text, PATH, ENVIRON)
+    assert email == settings.acme.email
+    assert [(one.lineage, one.names, one.key_type or KeyType.EC256) for one in kept] == [
+        (wish.lineage, wish.names, wish.key_type) for wish in settings.certificates
+    ]
+    for one, wish in zip(kept, settings.certificates, strict=True):
+        assert [d.to for d in one.deployments] == [d.target for d in wish.deployments]
+        assert [d.domains for d in one.deployments if d.to == "qiniu"] == [
+            d.domains for d in wish.deployments if d.target == "qiniu"
+        ]
+
+
+@given(fullchain=PATHS, privkey=PATHS)
+def test_files_that_are_ferried_may_lie_anywhere(fullchain: str, privkey: str) -> None:
+    """A path with quotes, spaces or Chinese in it is still that path."""
+    files = PemFiles(fullchain, privkey)
+    one = ProposedCertificate("img", files=files, adopts=Inherited("img", BUNDLE, files, ""))
+
+    text = text_of(DRAFT, Proposal((one,)), str)
+
+    assert files == load_draft(text, PATH, ENVIRON).certificates[0].files
+    assert "# It is for img.example.com." in text
+
+
+@given(words=st.text(st.characters(exclude_categories=["Cs"])))
+def test_string_is_read_as_it_was(words: str) -> None:
+    """Whatever is in it."""
+    assert {"a": words} == tomllib.loads(f"a = {quoted(words)}")
+
+
+def test_settings_are_kept_as_they_are() -> None:
+    """What an operator gave stands in the file word for word, below the environment files."""
+    settings = '# mine\n[acme]\nemail = "ops@example.com"\n'
+
+    text = text_of(Draft(settings=settings, accounts=ACCOUNTS), Proposal(), str)
+
+    assert settings.strip() in text
+    assert "ops@example.com" == load_draft(text, PATH, ENVIRON).acme.email
+
+
+def test_line_that_is_commented_out_is_one_when_it_is_taken_in() -> None:
+    """The table of a domain that was left out needs only its account."""
+    proposal = Proposal(left_out=(LeftOut("x.example.net", Text("no zone")),))
+    text = text_of(DRAFT, proposal, str)
+
+    below = text.partition("x.example.net: no zone\n")[2]
+    taken_in = re.sub(r"^# ", "", below, flags=re.MULTILINE).replace("…", "dnspod")
+    settings = load_draft(text + taken_in, PATH, ENVIRON)
+
+    assert [("x.example.net",)] == [wish.names for wish in settings.certificates]

@@ -1,0 +1,63 @@
+"""What the guides tell to write can be written, and the tests they name are there."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from certferry.config.load import load
+from tests.house.tree import ROOT, parse, relative
+
+GUIDES = sorted((ROOT / "docs" / "how-to").glob("*.md"))
+TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+TOML = re.compile(r"^```toml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+ENV_FILE = "/etc/ssl/.cdn-env"
+
+
+def named_tests(guide: Path) -> list[tuple[str, str]]:
+    """Give file and name of every test that a guide names."""
+    return TEST.findall(guide.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=relative)
+def test_the_tests_that_a_guide_names_are_there(guide: Path) -> None:
+    """A step of the recipe is shown by a test that runs."""
+    missing = [
+        f"{file}::{name}"
+        for file, name in named_tests(guide)
+        if name not in {n.name for n in parse(ROOT / file).body if isinstance(n, ast.FunctionDef)}
+    ]
+
+    assert [] == missing
+
+
+@pytest.mark.parametrize("guide", GUIDES, ids=relative)
+def test_the_configuration_of_a_guide_is_one(guide: Path, tmp_path: Path) -> None:
+    """It loads as it is written, with keys in the file that it names."""
+    keys = tmp_path / "keys"
+    keys.write_text('export QINIU_AK="a"\nexport QINIU_SK="s"\n')
+    keys.chmod(0o600)
+
+    for number, written in enumerate(TOML.findall(guide.read_text(encoding="utf-8"))):
+        config = tmp_path / f"{number}.toml"
+        config.write_text(written.replace(ENV_FILE, str(keys)), encoding="utf-8")
+
+        assert load(config, {"HOME": str(tmp_path)}).certificates
+
+
+def test_both_languages_tell_the_same() -> None:
+    """The same tests in the same order, the same commands, the same settings."""
+    chinese = [guide for guide in GUIDES if guide.name.endswith(".zh-CN.md")]
+    assert chinese
+    for guide in chinese:
+        english = guide.with_name(guide.name.replace(".zh-CN", ""))
+        settings = [
+            [re.sub(r"\s*#.*", "", written) for written in TOML.findall(one.read_text("utf-8"))]
+            for one in (guide, english)
+        ]
+        assert named_tests(guide)
+        assert named_tests(english) == named_tests(guide)
+        assert settings[0] == settings[1]

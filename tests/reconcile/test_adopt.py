@@ -1,0 +1,85 @@
+"""Taking over what another client made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from certferry.core.certificate import CertificateBundle
+from certferry.errors import LeaseHeld
+from certferry.ports.state import Lease
+from certferry.reconcile.adopt import adopt
+from certferry.testing.certificates import make_bundle
+from certferry.testing.memory_state import MemoryState
+
+NOW = datetime(2026, 11, 25, tzinfo=UTC)
+LINEAGE = "img"
+
+
+def made(age: int) -> CertificateBundle:
+    """Make a certificate that is some days old."""
+    return make_bundle("img.example.com", not_before=NOW - timedelta(days=age))
+
+
+def adopted(state: MemoryState, bundle: CertificateBundle) -> bool:
+    """Adopt it."""
+
+    @contextmanager
+    def lease(lineage: str) -> Iterator[Lease]:
+        held = state.acquire(lineage, timedelta(seconds=60), NOW)
+        yield held
+        state.release(held)
+
+    return adopt(LINEAGE, bundle, state=state, lease=lease, now=NOW, who="ops@host")
+
+
+def fingerprints(state: MemoryState) -> list[str]:
+    """Give what the lineage has, newest first."""
+    return [version.certificate.fingerprint for version in state.versions(LINEAGE)]
+
+
+def test_it_becomes_the_current_certificate() -> None:
+    """With its key, and written down as what happened."""
+    state, bundle = MemoryState(), made(10)
+
+    assert adopted(state, bundle)
+
+    assert [bundle.certificate.fingerprint] == fingerprints(state)
+    assert bundle == state.bundle(LINEAGE, 1)
+    [entry] = state.history(LINEAGE, 10)
+    assert ("adopted", "ops@host") == (entry.event, entry.who)
+
+
+def test_again_it_changes_nothing() -> None:
+    """The second time it is known."""
+    state, bundle = MemoryState(), made(10)
+    adopted(state, bundle)
+
+    assert not adopted(state, bundle)
+    assert 1 == len(state.history(LINEAGE, 10))
+
+
+@pytest.mark.parametrize(("age", "taken"), [(5, True), (20, False)])
+def test_only_a_later_certificate_takes_the_place_of_another(age: int, taken: object) -> None:
+    """A lineage that has been renewed here does not go back to what the other client had."""
+    state, here, there = MemoryState(), made(10), made(age)
+    adopted(state, here)
+
+    assert taken is adopted(state, there)
+
+    newest = there if taken else here
+    assert newest.certificate.fingerprint == fingerprints(state)[0]
+
+
+def test_lineage_that_another_run_works_on_is_left_alone() -> None:
+    """The lease says whose turn it is."""
+    state = MemoryState()
+    state.acquire(LINEAGE, timedelta(seconds=60), NOW)
+
+    with pytest.raises(LeaseHeld):
+        adopted(state, made(10))
+
+    assert [] == fingerprints(state)
