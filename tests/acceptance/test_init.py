@@ -17,6 +17,7 @@ import pytest
 from certferry.sandbox.world import World
 from tests.acceptance.clients.acme_sh import AcmeSh
 from tests.acceptance.clients.old_homes import Certbot, Lego
+from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Run
 
 
@@ -45,7 +46,7 @@ class Machine:
             check=False,
         )
         assert not any(secret in done.stdout + done.stderr for secret in self.world.secrets())
-        return Run(done.returncode, done.stdout, done.stderr)
+        return Run(done.returncode, done.stdout, done.stderr, Footprint.of(self.world))
 
     def init(self, client: str, home: Path, *more: str, **environ: str) -> Run:
         """Run `init --from`, without questions."""
