@@ -177,9 +177,7 @@ class Qiniu:
         if _is_silence(failure):
             return failure.error
         return TargetRejected(
-            Text(
-                "{problem}; Kodo's domains cannot be seen with these keys", problem=error.message
-            ),
+            Text("{problem}; Kodo's domains cannot be seen with these keys", problem=error.message),
             hint=error.hint,
         )
 
