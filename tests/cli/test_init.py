@@ -51,6 +51,11 @@ class Accounts:
         return self.directory / "certferry.env"
 
     @property
+    def programs(self) -> Path:
+        """The only place where programs are found: none of this machine's own is run."""
+        return self.directory / "home" / "bin"
+
+    @property
     def state(self) -> Path:
         """Where the state lies."""
         return self.directory / "state.db"
@@ -60,7 +65,7 @@ class Accounts:
         done = subprocess.run(
             [*self.command, *arguments],
             cwd=self.directory,
-            env={**os.environ, **self.environ},
+            env={**os.environ, **self.environ, "PATH": str(self.programs)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -366,6 +371,45 @@ def test_acme_sh_is_gone_on_with(accounts: Accounts) -> None:
     planned = accounts.run("plan")
     assert "issue " not in planned.stdout
     assert "deploy   qiniu → img.example.com" in planned.stdout
+
+
+def test_what_starts_the_client_is_named(accounts: Accounts) -> None:
+    """The line of the crontab, as it stands there; others are nobody's business."""
+    LegoHome(accounts.directory / "home").add(issued("img.example.com"), "img.example.com")
+    accounts.programs.mkdir()
+    line = "7 3 * * * lego --path /etc/lego --domains img.example.com renew"
+    program = accounts.programs / "crontab"
+    program.write_text(f"#!/bin/sh\necho '# mine'\necho '@daily backup'\necho '{line}'\n")
+    program.chmod(0o755)
+
+    done = accounts.init("--from", "lego", "--home", "home")
+
+    assert 0 == done.returncode, done.stderr
+    assert "In the crontab it is started by:\n  " + line + "\n" in done.stdout
+    assert "backup" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("found", "written", "told"),
+    [
+        ("https://acme-staging-v02.api.letsencrypt.org/directory", "letsencrypt-staging", False),
+        ("https://ca.example.com/acme", "https://ca.example.com/acme", False),
+        ("https://acme.zerossl.com/v2/DV90", "letsencrypt", True),
+        ("nonsense", "letsencrypt", True),
+    ],
+)
+def test_ca_stays_the_same_where_it_can(
+    accounts: Accounts, found: str, written: str, told: object
+) -> None:
+    """One that wants an external account cannot be gone on with, which is said."""
+    home = AcmeShHome(accounts.directory / "home")
+    home.add(issued("img.example.com"), "img.example.com", Le_API=found)
+
+    done = accounts.init("--from", "acme.sh", "--home", "home")
+
+    assert 0 == done.returncode, done.stderr
+    assert written == tomllib.loads(accounts.config.read_text())["acme"]["directory"]
+    assert told is (f"certificates have come from {found}" in done.stderr)
 
 
 @pytest.mark.parametrize("client", ["certbot", "lego"])

@@ -25,7 +25,7 @@ from certferry.testing.certificates import make_bundle
 from certferry.text import Text
 
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
-FILES = PemFiles("/home/fullchain.pem", "/home/privkey.pem")
+FILES = PemFiles("/ssl/fullchain.pem", "/ssl/privkey.pem")
 FROZEN = Text("it is frozen")
 
 

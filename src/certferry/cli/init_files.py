@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from certferry.config.env_files import read_env_file
+from certferry.config.env_files import fill_in, read_env_file
 from certferry.config.find import NAME, VARIABLE
+from certferry.config.findings import config_error
 from certferry.config.load import load_draft
 from certferry.config.model import Settings
 from certferry.config.write import keep_copy, with_assignments, write_private
@@ -28,7 +29,8 @@ class Files:
     @property
     def keys(self) -> Path:
         """Where keys are written that are nowhere yet."""
-        return self.config.with_suffix(".env")
+        name = self.config.name.removesuffix(".toml")
+        return self.config.with_name(f"{name}.env")
 
     def read(self) -> tuple[Path, ...]:
         """Give the environment files that are there."""
@@ -38,9 +40,6 @@ class Files:
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         """Give the environment with what those files add. Raises `ConfigError`."""
-        from certferry.config.env_files import fill_in
-        from certferry.config.findings import config_error
-
         files = [read_env_file(path) for path in self.read()]
         findings = [finding for file in files for finding in file.findings]
         if findings:

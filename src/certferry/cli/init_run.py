@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,6 +73,7 @@ class _Run:
         self._desk = front.desk
         self._interview = interview
         self._now = datetime.now(UTC)
+        self._directory_given = ""
         self._environ = asked.files.environment(front.desk.environ)
 
     def to_the_end(self) -> Exit:
@@ -91,7 +92,9 @@ class _Run:
         )
         places = self._look(draft)
         proposal = self._propose(inherited, places)
-        draft = replace(draft, directory=draft.directory and _directory(proposal, draft.directory))
+        if draft.directory is not None:
+            draft = replace(draft, directory=_directory(proposal, draft.directory))
+        self._tell_of_other_cas(proposal, draft.directory or self._directory_given)
         text = text_of(draft, proposal, self._desk.voice.say)
         if not self._agreed(text, draft.settings):
             self._say(Text("Nothing was written."))
@@ -158,6 +161,7 @@ class _Run:
         # The files that hold the keys may not be there yet; what they will say is known.
         text = text_of(replace(draft, env_files=()), Proposal(), str)
         settings = load_draft(text, self._asked.files.config, self._environ)
+        self._directory_given = settings.acme.directory
         dns, target = _label(settings, DNS_PROVIDERS), _label(settings, TARGETS)
         with open_session(settings, progress=nobody) as session:
             zones = session.zones(dns) if dns else ()
@@ -185,6 +189,17 @@ class _Run:
         client = inherited.client.value
         keep = self._asked.keep_client
         return propose_for_inherited(inherited.certificates, places, client, keep_client=keep)
+
+    def _tell_of_other_cas(self, proposal: Proposal, directory: str) -> None:
+        """Warn where a certificate has come from another CA: names may be pinned to it by CAA."""
+        for earlier in dict.fromkeys(_directories(proposal)):
+            if earlier != directory:
+                said = Text(
+                    "certificates have come from {earlier}; the next ones come from {directory}",
+                    earlier=earlier,
+                    directory=directory,
+                )
+                self._warn(said)
 
     def _agreed(self, text: str, settings: str) -> bool:
         """Show what would be written, and ask; whoever cannot be asked has agreed."""
@@ -244,12 +259,15 @@ def _label(settings: Settings, types: Mapping[str, str]) -> str:
 
 def _directory(proposal: Proposal, usual: str) -> str:
     """Give the CA that most of the certificates to be renewed come from."""
-    counted = Counter(
-        one.adopts.directory
-        for one in proposal.certificates
-        if one.adopts is not None and one.files is None and _is_usable(one.adopts.directory)
-    )
+    counted = Counter(filter(_is_usable, _directories(proposal)))
     return counted.most_common(1)[0][0] if counted else usual
+
+
+def _directories(proposal: Proposal) -> Iterator[str]:
+    """Give where each of the certificates to be renewed comes from, as far as it is known."""
+    for one in proposal.certificates:
+        if one.adopts is not None and one.adopts.directory and one.files is None:
+            yield one.adopts.directory
 
 
 def _is_usable(directory: str) -> bool:

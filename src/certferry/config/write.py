@@ -18,21 +18,8 @@ _NEEDS_NO_QUOTES = re.compile(r"[A-Za-z0-9_./:@%+,-]+")
 
 
 def write_private(path: Path, text: str) -> None:
-    """Put a file in its place, with mode 0600. Raises `ConfigError`."""
-    with _told(path):
-        # mkstemp makes the file 0600.
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        temporary = Path(name)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        _sync(path.parent)
+    """Put a text file in its place, with mode 0600. Raises `ConfigError`."""
+    _put(path, text.encode())
 
 
 def keep_copy(path: Path) -> Path:
@@ -45,7 +32,7 @@ def keep_copy(path: Path) -> Path:
         number += 1
         copy = path.with_name(f"{path.name}.bak.{number}")
     with _told(path):
-        write_private(copy, path.read_text(encoding="utf-8", errors="surrogateescape"))
+        _put(copy, path.read_bytes())
     return copy
 
 
@@ -59,6 +46,23 @@ def with_assignments(path: Path, values: Mapping[str, Secret]) -> str:
         if before and not before.endswith("\n"):
             before += "\n"
     return before + "".join(f"{name}={_shell(v.reveal())}\n" for name, v in values.items())
+
+
+def _put(path: Path, content: bytes) -> None:
+    with _told(path):
+        # mkstemp makes the file 0600.
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync(path.parent)
 
 
 def _shell(value: str) -> str:

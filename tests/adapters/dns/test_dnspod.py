@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.adapters.clients.dnspod import Zone
-from certferry.adapters.dns.dnspod import Place, place_of
+from certferry.adapters.dns.dnspod import Dnspod, Place, place_of
 from certferry.errors import DnsRejected, DnsUnavailable, ZoneNotFound
 from certferry.ports.dns import DnsProvider
 from tests.adapters.dns.dnspod_account import DnspodAccount
@@ -344,3 +344,17 @@ def test_place_is_in_the_longest_zone_by_whole_labels(name: str, zones: set[str]
     assert max(held_by, key=len) == place.zone_id
     assert name == (f"{place.host}.{place.zone_id}" if place.host != "@" else place.zone_id)
     assert Place(name, place.zone_id, place.host) == place
+
+
+def test_zones_are_listed_with_what_is_in_their_way(account: DnspodAccount) -> None:
+    """Every domain of the account; one that is paused is told as such."""
+    account.service.add_domain("example.com")
+    account.service.add_domain("example.net", status="pause")
+    provider = account.connect()
+    assert isinstance(provider, Dnspod)
+
+    zones = {zone.name: zone.problem for zone in provider.zones()}
+
+    assert {"example.com", "example.net"} == set(zones)
+    assert zones["example.com"] is None
+    assert "is paused at DNSPod" in str(zones["example.net"])
