@@ -84,11 +84,11 @@ def test_whatever_is_proposed_is_read_as_it_was_meant(
         )
         for number, one in enumerate(certificates)
     )
-    # A directory holds one certificate.
-    kept = tuple(
+    # A directory and a domain hold one certificate.
+    kept = named[:1] + tuple(
         one
-        for number, one in enumerate(named)
-        if number == 0 or not any(deployment.directory for deployment in one.deployments)
+        for one in named[1:]
+        if not any(deployment.directory or deployment.domains for deployment in one.deployments)
     )
     draft = Draft(directory=DRAFT.directory, email=email, accounts=ACCOUNTS)
 

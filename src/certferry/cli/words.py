@@ -41,6 +41,8 @@ WORDS = {
         Text("deploy"),
         Text("verify"),
         Text("retire"),
+        Text("clean"),
+        Text("look"),
         # outcomes, and what stands in a plan's way
         Text("done"),
         Text("unchanged"),

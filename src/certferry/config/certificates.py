@@ -68,9 +68,12 @@ def _report_shared_domains(
         (deployment.target, domain): other.lineage
         for other in earlier
         for deployment in other.deployments
+        if deployment.delivery is None
         for domain in deployment.domains or ()
     }
     for deployment in certificate.deployments:
+        if deployment.delivery is not None:  # what is shared there has its own sentence
+            continue
         for domain in deployment.domains or ():
             lineage = named.get((deployment.target, domain))
             if lineage is not None:
