@@ -174,7 +174,7 @@ def test_notes_are_read_and_never_executed(line: str, values: dict[str, str]) ->
 @pytest.mark.parametrize(
     ("line", "starts"),
     [
-        ('7 0 * * * "/root/.acme.sh"/acme.sh --cron --home "/root/.acme.sh" > /dev/null', True),
+        ('7 0 * * * "/opt/.acme.sh"/acme.sh --cron --home "/opt/.acme.sh" > /dev/null', True),
         ("7 0 * * * /usr/bin/certferry sync", False),
     ],
 )
