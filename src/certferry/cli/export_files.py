@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from certferry.config.write import replace_file, sync_directory
 from certferry.core.certificate import CertificateBundle
 from certferry.errors import CertferryError
 from certferry.text import Text
@@ -33,35 +32,10 @@ def write_bundle(bundle: CertificateBundle, directory: Path) -> list[Path]:
         directory.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
     for name, content, mode in files:
         with _told(directory / name):
-            _replace(directory / name, content, mode)
+            replace_file(directory / name, content.encode("ascii"), mode)
     with _told(directory):
-        _sync(directory)
+        sync_directory(directory)
     return [directory / name for name, _, _ in files]
-
-
-def _replace(path: Path, content: str, mode: int) -> None:
-    # mkstemp makes the file 0600; it is opened wider only when there is no secret in it.
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(content)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink()
-        raise
-
-
-def _sync(directory: Path) -> None:
-    """Make the new names last: a rename is on disk when its directory is."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

@@ -48,21 +48,39 @@ def with_assignments(path: Path, values: Mapping[str, Secret]) -> str:
     return before + "".join(f"{name}={_shell(v.reveal())}\n" for name, v in values.items())
 
 
+def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Put a file in the place of another, whole or not at all. Raises `OSError`.
+
+    `sync_directory` afterwards makes it last.
+    """
+    # mkstemp makes the file 0600; it is opened wider only when it is complete.
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def sync_directory(directory: Path) -> None:
+    """Make new names last: a rename is on disk when its directory is. Raises `OSError`."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _put(path: Path, content: bytes) -> None:
     with _told(path):
-        # mkstemp makes the file 0600.
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        temporary = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        _sync(path.parent)
+        replace_file(path, content)
+        sync_directory(path.parent)
 
 
 def _shell(value: str) -> str:
@@ -74,15 +92,6 @@ def _shell(value: str) -> str:
     if "'" not in value:
         return f"'{value}'"
     return '"' + re.sub(r'(["\\$`])', r"\\\1", value) + '"'
-
-
-def _sync(directory: Path) -> None:
-    """Make the new name last: a rename is on disk when its directory is."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
