@@ -71,6 +71,21 @@ def test_pair_is_read_whole(directory: Directory) -> None:
     assert bundle.chain_complete
 
 
+def test_files_are_judged_once_and_whenever_they_change(directory: Directory) -> None:
+    """A run that looks often pays once; what another client writes in between is seen."""
+    source = PemFileSource()
+    first = source.read(directory.files)
+    assert first is source.read(directory.files)
+
+    renewed = directory.issue()
+    directory.write(renewed)
+
+    assert renewed.fingerprint == source.read(directory.files).certificate.fingerprint
+    directory.privkey.write_text(directory.issued.privkey_pem)
+    with pytest.raises(PlanRefused):
+        source.read(directory.files)
+
+
 @pytest.mark.parametrize("change", [b"\xef\xbb\xbf", b"\r\n\r\n"])
 def test_what_an_editor_left_does_not_matter(directory: Directory, change: bytes) -> None:
     """A byte order mark and the line ends of another system are read over."""
