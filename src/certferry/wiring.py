@@ -30,6 +30,7 @@ from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import Delivery, DesiredCertificate, FileDelivery
 from certferry.core.identifiers import base_name
 from certferry.core.inherited import Inheritance, OldClient
+from certferry.core.ownership import Claims
 from certferry.core.survey import FoundZone, Survey
 from certferry.errors import ConfigError, ScheduleError
 from certferry.ports.dns import DnsProvider
@@ -44,6 +45,7 @@ from certferry.ports.survey import Surveyed, ZoneKeeper
 from certferry.ports.target import DeployTarget
 from certferry.reconcile.adopt import adopt
 from certferry.reconcile.doors import Doors
+from certferry.reconcile.ferried import as_known
 from certferry.reconcile.leases import LeaseKeeper
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.stopping import Stopping
@@ -78,7 +80,7 @@ class Session:
 
     @property
     def wishes(self) -> tuple[DesiredCertificate, ...]:
-        """What is declared."""
+        """What the run is for."""
         return self._settings.certificates
 
     @cached_property
@@ -106,9 +108,10 @@ class Session:
         dns, targets = self._accounts()
         keeper = LeaseKeeper(self.state, _now)
         self._resources.callback(keeper.close)
+        source = PemFileSource()
         doors = Doors(
             issuer=_LateIssuer(self._issuer),
-            source=PemFileSource(),
+            source=source,
             dns=dns,
             targets=targets,
             receiver=self._receiver,
@@ -119,9 +122,16 @@ class Session:
             progress=self._progress,
             who=_who(),
             verify_timeout=self._settings.verify.timeout,
-            declared=frozenset(wish.lineage for wish in self.wishes),
+            claims=self._claims(source),
         )
         return Reconciler(doors, stop=self._stopping.stop)
+
+    def _claims(self, source: CertificateSource) -> Claims:
+        meant = {wish.lineage for wish in self.wishes}
+        return Claims(
+            as_known(wish, source, self.state, read=wish.lineage in meant)
+            for wish in self._settings.declared
+        )
 
     def survey(self, label: str) -> Survey:
         """See `ports.survey.Surveyed.survey`, of a target's account."""

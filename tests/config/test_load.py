@@ -335,21 +335,6 @@ def test_settings_print_no_secret(loaded: Load) -> None:
     assert "LITERAL" not in repr(settings.accounts["qiniu"].place.document)
 
 
-def test_certificates_that_overlap_know_of_one_another(tmp_path: Path) -> None:
-    """Of two that take what they cover, each knows the other's claim at the same target."""
-    path = tmp_path / "certferry.toml"
-    path.write_text(
-        "[accounts.qiniu]\n[accounts.dnspod]\n"
-        '[[certificates]]\nnames = ["*.example.com"]\ndns = "dnspod"\ndeploy = [{ to = "qiniu" }]\n'
-        '[[certificates]]\nnames = ["a.example.com"]\ndns = "dnspod"\ndeploy = [{ to = "qiniu" }]\n'
-    )
-
-    wide, exact = load(path, {"HOME": "/nowhere"}).certificates
-
-    assert [("a.example.com",)] == [claim.names for claim in wide.deployments[0].rivals]
-    assert [True] == [claim.earlier for claim in exact.deployments[0].rivals]
-
-
 def test_domain_that_two_certificates_name_is_told(tmp_path: Path) -> None:
     """It would be bound to each in turn for ever."""
     path = tmp_path / "certferry.toml"

@@ -8,57 +8,68 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core import identifiers
-from certferry.core.desired import DesiredCertificate, DesiredDeployment
-from certferry.core.ownership import owns, with_rivals
+from certferry.core.desired import DesiredCertificate, DesiredDeployment, Kind
+from certferry.core.ownership import Claims
 
 NAMES = ("img.example.com", "*.example.com", "*.img.example.com", "a.img.example.com")
 DOMAINS = (*NAMES, "b.example.com", "b.img.example.com")
 
 
 def wish(
-    lineage: str, *names: str, domains: tuple[str, ...] | None = None, target: str = "qiniu"
+    lineage: str,
+    *names: str,
+    domains: tuple[str, ...] | None = None,
+    target: str = "qiniu",
+    kind: Kind = Kind.AUTO,
 ) -> DesiredCertificate:
     """A certificate, deployed to what it covers or to what is named."""
-    deployment = DesiredDeployment(target, domains)
+    deployment = DesiredDeployment(target, domains, kind)
     return DesiredCertificate(lineage, names, "dnspod", deployments=(deployment,))
 
 
-def owners(wishes: list[DesiredCertificate], domain: str) -> list[str]:
-    """Who would serve the domain."""
+def owners(wishes: list[DesiredCertificate], domain: str, kind: Kind = Kind.CDN) -> list[str]:
+    """Who would serve the domain, which is such at its target."""
+    claims = Claims(wishes)
     return [
         one.lineage
-        for one in with_rivals(wishes)
+        for one in wishes
         for deployment in one.deployments
-        if _takes(one, domain) and owns(deployment, one.names, domain)
+        if _takes(one.names, deployment, domain, kind)
+        and claims.owns(one.lineage, deployment, domain, kind)
     ]
 
 
-def _takes(one: DesiredCertificate, domain: str) -> bool:
+def _takes(names: tuple[str, ...], one: DesiredDeployment, domain: str, kind: Kind) -> bool:
     """Whether the certificate alone would be deployed to the domain."""
-    named = one.deployments[0].domains
-    if named is not None:
-        return domain in named
-    return identifiers.covered_by(one.names, domain)
+    if one.kind not in {Kind.AUTO, kind}:
+        return False
+    if one.domains is not None:
+        return domain in one.domains
+    return identifiers.covered_by(names, domain)
 
 
 @st.composite
 def wish_lists(draw: st.DrawFn) -> list[DesiredCertificate]:
     """Certificates that overlap in every way; no two name the same domain."""
     names = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True)
-    wishes = [wish(f"l{number}", *draw(names)) for number in range(draw(st.integers(1, 4)))]
+    kinds = st.sampled_from([Kind.AUTO, Kind.AUTO, Kind.CDN, Kind.KODO])
+    wishes = [
+        wish(f"l{number}", *draw(names), kind=draw(kinds))
+        for number in range(draw(st.integers(1, 4)))
+    ]
     if draw(st.booleans()):
         wishes.append(wish("named", *NAMES, domains=(draw(st.sampled_from(DOMAINS)),)))
     return draw(st.permutations(wishes))
 
 
-@given(wish_lists(), st.sampled_from(DOMAINS))
+@given(wish_lists(), st.sampled_from(DOMAINS), st.sampled_from([Kind.CDN, Kind.KODO]))
 def test_covered_domain_has_exactly_one_owner(
-    wishes: list[DesiredCertificate], domain: str
+    wishes: list[DesiredCertificate], domain: str, kind: Kind
 ) -> None:
     """Nobody fights over a domain, and none falls between two certificates."""
-    wanted = any(_takes(one, domain) for one in wishes)
+    wanted = any(_takes(one.names, one.deployments[0], domain, kind) for one in wishes)
 
-    assert int(wanted) == len(owners(wishes, domain))
+    assert int(wanted) == len(owners(wishes, domain, kind))
 
 
 def test_who_names_a_domain_has_it() -> None:
@@ -93,3 +104,31 @@ def test_other_targets_are_no_rivals() -> None:
     wishes = [wish("one", "img.example.com"), wish("two", "img.example.com", target="other")]
 
     assert ["one", "two"] == owners(wishes, "img.example.com")
+
+
+def test_kinds_of_domain_are_no_rivals() -> None:
+    """What is there for CDN domains only leaves source domains to whoever wants them."""
+    wishes = [
+        wish("cdn", "*.example.com", kind=Kind.CDN),
+        wish("kodo", "*.example.com", kind=Kind.KODO),
+    ]
+
+    assert ["cdn"] == owners(wishes, "img.example.com", Kind.CDN)
+    assert ["kodo"] == owners(wishes, "img.example.com", Kind.KODO)
+
+
+def test_one_certificate_with_two_deployments_serves_a_domain_once() -> None:
+    """The one that names it decides how."""
+    named = DesiredDeployment("qiniu", ("img.example.com",))
+    wide = DesiredDeployment("qiniu")
+    one = DesiredCertificate("one", ("*.example.com",), deployments=(wide, named))
+    claims = Claims([one])
+
+    assert claims.owns("one", named, "img.example.com", Kind.CDN)
+    assert not claims.owns("one", wide, "img.example.com", Kind.CDN)
+    assert claims.owns("one", wide, "b.example.com", Kind.CDN)
+
+
+def test_domain_that_nobody_declared_is_left_to_who_asks() -> None:
+    """As without a configuration, where a client's certificate is all there is."""
+    assert Claims().owns("one", DesiredDeployment("qiniu"), "img.example.com", Kind.CDN)

@@ -12,6 +12,7 @@ from typing import Any
 
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Retirement
 from certferry.core.observed import TargetRules
+from certferry.core.ownership import Claims
 from certferry.core.plan import Plan
 from certferry.core.planner import Issuing
 from certferry.core.report import Event, LineageReport
@@ -35,8 +36,8 @@ IMMORTAL = 1_000_000
 
 
 class ModelWorld:
-    """One CDN account, one zone, and a clock that only the test moves. `declared` are the lineages
-    of the configuration; most tests have one, and are not told of it.
+    """One CDN account, one zone, and a clock that only the test moves. `claims` are those of the
+    whole configuration; most tests have one lineage, and are not told of it.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class ModelWorld:
         self.issuer = MemoryIssuer(self.state, self.now, lifetime=lifetime)
         self.cdn = MemoryCdn(self.now, processing=processing, lags=lags, rules=rules)
         self.receivers = MemoryReceivers()
-        self.declared: frozenset[str] = frozenset()
+        self.claims = Claims()
         self.events: list[Event] = []
         self.calls = 0
         self._runs = 0
@@ -156,7 +157,7 @@ class ModelWorld:
             now=self.now,
             progress=self.events.append,
             who="tester",
-            declared=self.declared,
+            claims=self.claims,
         )
 
     def challenge_values(self) -> list[str]:

@@ -8,9 +8,11 @@ import pytest
 
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, PemFiles
+from certferry.core.ownership import Claims
 from certferry.core.plan import Action
 from certferry.core.report import LineageReport, Outcome
 from certferry.errors import CertificateError, PlanRefused
+from certferry.reconcile.ferried import as_known
 from certferry.reconcile.reconciler import Reconciler
 from certferry.testing.certificates import make_bundle
 from certferry.text import Text
@@ -122,6 +124,56 @@ def test_pair_that_cannot_be_taken_leaves_everything_as_it_was(
     assert error.hint == told.hint
     world.source.put(FILES, made(world))
     assert synced(world).ok
+
+
+NAMES_OF_A_WISH = [
+    pytest.param(False, False, (), id="nobody-knows"),
+    pytest.param(True, False, (DOMAIN,), id="remembered"),
+    pytest.param(False, True, ("new.example.com",), id="only-in-the-files"),
+    pytest.param(True, True, ("new.example.com",), id="the-files-say-it-better"),
+]
+
+
+@pytest.mark.parametrize(("remembered", "readable", "names"), NAMES_OF_A_WISH)
+def test_names_of_a_ferried_certificate_count_as_its_claim(
+    world: ModelWorld, *, remembered: bool, readable: bool, names: tuple[str, ...]
+) -> None:
+    """They come from its files, and from what is remembered where those cannot be read."""
+    if remembered:
+        synced(world)
+    trouble = CertificateError(Text("cannot be read"))
+    world.source.put(FILES, made(world, "new.example.com") if readable else trouble)
+
+    assert names == as_known(WISH, world.source, world.state, read=True).names
+
+
+def test_files_of_a_certificate_that_is_known_need_not_be_read(world: ModelWorld) -> None:
+    """A run for another certificate of a thousand does not look at each one's key."""
+    synced(world)
+    world.source.put(FILES, made(world, "new.example.com"))
+
+    assert (DOMAIN,) == as_known(WISH, world.source, world.state, read=False).names
+
+
+def test_wildcard_leaves_a_domain_to_the_ferried_certificate_for_it(world: ModelWorld) -> None:
+    """Run after run: the one whose files name it serves it, and neither changes it again."""
+    wide = DesiredCertificate(
+        "wide", ("*.example.com",), "dnspod", deployments=(DesiredDeployment("qiniu"),)
+    )
+    world.cdn.add_domain("img.example.com")
+    world.claims = Claims([wide, as_known(WISH, world.source, world.state, read=True)])
+    wishes = [wide, WISH]
+
+    first = world.run_together(wishes)
+    second = world.run_together(wishes)
+
+    assert first is not None
+    assert second is not None
+    assert all(report.ok for report in first)
+    assert all(report.is_unchanged for report in second)
+    assert [["img.example.com"], [DOMAIN]] == [
+        sorted({o.domain for o in report.outcomes if o.domain is not None}) for report in first
+    ]
 
 
 def test_plan_and_status_survive_files_that_cannot_be_read(world: ModelWorld) -> None:

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from certferry.core.desired import HttpsWish, Retirement
 from certferry.core.lineage import mark, slug_of
 from certferry.core.observed import DomainState
+from certferry.core.ownership import Claims
 from certferry.core.planner import setting_changes
+from certferry.reconcile.apply import IN_USE_PAUSE
 from certferry.reconcile.observe import observe
 from tests.reconcile.model import ModelWorld
 
@@ -116,15 +118,16 @@ def test_lineages_of_one_account_spare_one_another(
     phases: list[tuple[timedelta, list[int], bool]],
 ) -> None:
     """Side by side, killed or not: none removes what another has uploaded, waits to bind, keeps
-    for a rollback or still has served, and both end as declared.
+    for a rollback or still has served, and both end as declared; what nobody uses is gone after
+    a day at the latest.
     """
     lineages = ("img", "static")
     domains = [f"{lineage}.example.com" for lineage in lineages]
-    world.declared = frozenset(lineages)
     wishes = [
         world.wish(domain, names=(domain,), retire=kind, lineage=lineage)
         for lineage, domain, kind in zip(lineages, domains, retire, strict=True)
     ]
+    world.claims = Claims(wishes)
     for name, bound in zip(domains, foreign, strict=True):
         world.cdn.add_domain(name, foreign=bound)
     theirs = world.cdn.remote_ids
@@ -150,6 +153,9 @@ def test_lineages_of_one_account_spare_one_another(
             assert all(world.cdn.copies(c.fingerprint) == 1 for c in uploaded)
         assert [] == world.cdn.broken
         if Retirement.ALL_UNUSED in retire:
+            # One that the other lineage had still bound when it was tried is tried the day after.
+            world.pass_time(IN_USE_PAUSE)
+            assert world.run_together(wishes) is not None
             assert set() == world.cdn.remote_ids & theirs
 
 

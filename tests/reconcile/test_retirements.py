@@ -10,6 +10,7 @@ import pytest
 from certferry.core.desired import DesiredCertificate, Retirement
 from certferry.core.lineage import mark
 from certferry.core.observed import DomainState
+from certferry.core.ownership import Claims
 from certferry.core.plan import Action
 from certferry.core.report import LineageReport, Outcome, StepOutcome
 from certferry.errors import TargetUnavailable
@@ -252,7 +253,7 @@ def test_what_another_lineage_waits_to_bind_stays(
     made = make_bundle("static.example.com", not_before=world.now())
     with_lease = world.state.acquire("dropped", HOUR, world.now())
     world.state.save_version(with_lease, made, world.now())
-    world.declared = frozenset({"img", "static"})
+    world.claims = Claims([wish, replace(wish, lineage="static")])
     fingerprint = made.certificate.fingerprint
     kept = [
         world.cdn.put_foreign(ELSEWHERE, mark(name, fingerprint)) for name in ("static", "dropped")

@@ -55,6 +55,7 @@ def settings_or_defaults(front: Front) -> Settings:
         verify=read_verify(nothing, paths, dns),
         accounts={},
         certificates=(),
+        declared=(),
         places={},
         secrets=Secrets(environ, paths),
     )

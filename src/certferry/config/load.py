@@ -20,7 +20,6 @@ from certferry.config.model import Settings
 from certferry.config.secrets import Secrets
 from certferry.config.table import Table
 from certferry.config.values import Read, word
-from certferry.core.ownership import with_rivals
 from certferry.errors import ConfigError
 from certferry.text import Text
 
@@ -146,7 +145,8 @@ def _read(
         dns=dns,
         verify=read_verify(root.table("verify"), paths, dns),
         accounts=MappingProxyType(accounts),
-        certificates=with_rivals(certificates),
+        certificates=certificates,
+        declared=certificates,
         places=MappingProxyType(places),
         secrets=Secrets(fill_in(environ, env_files), paths),
         env_files=env_files,

@@ -82,6 +82,7 @@ class AccountTable:
 class Settings:
     """Everything the operator declared. `path=None`: it came from the environment alone.
 
+    `certificates` are those that a run is for, of all that are `declared`.
     `accounts` go by label. `places` tells where each lineage is declared, for messages about it;
     `places[lineage].below("deploy", n)` is its n-th deployment. `secrets` resolves references,
     with the environment and what `env_files` add to it.
@@ -94,6 +95,7 @@ class Settings:
     verify: VerifySettings
     accounts: Mapping[str, AccountTable]
     certificates: tuple[DesiredCertificate, ...]
+    declared: tuple[DesiredCertificate, ...]
     places: Mapping[str, Place]
     secrets: Secrets
     env_files: tuple[EnvFile, ...] = ()

@@ -87,18 +87,9 @@ Delivery = FileDelivery | CommandDelivery
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """What another lineage wants to serve at the same target; `earlier` if declared before."""
-
-    names: tuple[str, ...]
-    domains: tuple[str, ...] | None
-    earlier: bool
-
-
-@dataclass(frozen=True, slots=True)
 class DesiredDeployment:
     """Where a certificate is to be served. `domains=None` means every domain it covers, but for
-    those that one of the `rivals` has the better claim to.
+    those that another one has the better claim to; see `ownership.Claims`.
 
     With a `delivery` it goes to a receiver, whose name is the only domain; see `delivered`.
     """
@@ -108,7 +99,6 @@ class DesiredDeployment:
     kind: Kind = Kind.AUTO
     https: HttpsWish = field(default_factory=HttpsWish)
     retire: Retirement = Retirement.SUPERSEDED
-    rivals: tuple[Claim, ...] = ()
     delivery: Delivery | None = None
 
 

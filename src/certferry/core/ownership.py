@@ -7,56 +7,59 @@ cover, an exact name comes before a wildcard, and what is declared first before 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import NamedTuple
 
-from certferry.core import identifiers
-from certferry.core.desired import Claim, DesiredCertificate, DesiredDeployment
-
-_NAMED, _EXACT, _COVERED, _NONE = 3, 2, 1, 0
+from certferry.core.desired import DesiredCertificate, DesiredDeployment, Kind
+from certferry.core.identifiers import WILDCARD
 
 
-def with_rivals(wishes: Sequence[DesiredCertificate]) -> tuple[DesiredCertificate, ...]:
-    """Tell every deployment that takes what it covers what the other lineages lay claim to."""
-    return tuple(
-        replace(
-            wish,
-            deployments=tuple(
-                replace(deployment, rivals=_rivals(number, deployment, wishes))
-                for deployment in wish.deployments
-            ),
+class _Claim(NamedTuple):
+    lineage: str
+    deployment: DesiredDeployment
+
+
+class Claims:
+    """What all the declared certificates lay claim to, whichever of them a run is for.
+
+    The names of ferried certificates must have been filled in. To find an owner takes the same
+    time with one certificate as with thousands.
+    """
+
+    def __init__(self, declared: Iterable[DesiredCertificate] = ()) -> None:
+        wishes = tuple(declared)
+        self.lineages = frozenset(wish.lineage for wish in wishes)
+        self._named: defaultdict[tuple[str, str], list[_Claim]] = defaultdict(list)
+        self._covering: defaultdict[tuple[str, str], list[_Claim]] = defaultdict(list)
+        for wish in wishes:
+            for deployment in wish.deployments:
+                self._add(wish, deployment)
+
+    def owns(self, lineage: str, deployment: DesiredDeployment, domain: str, kind: Kind) -> bool:
+        """Tell whether this deployment is the one to serve a domain that is such at its target."""
+        owner = self._owner(deployment.target, domain, kind)
+        return owner is None or owner == (lineage, deployment)
+
+    def _add(self, wish: DesiredCertificate, deployment: DesiredDeployment) -> None:
+        claim = _Claim(wish.lineage, deployment)
+        if deployment.domains is None:
+            for name in wish.names:
+                self._covering[deployment.target, name].append(claim)
+        else:
+            for domain in deployment.domains:
+                self._named[deployment.target, domain].append(claim)
+
+    def _owner(self, target: str, domain: str, kind: Kind) -> _Claim | None:
+        _, _, parent = domain.partition(".")
+        strongest_first = (
+            self._named.get((target, domain), ()),
+            self._covering.get((target, domain), ()),
+            self._covering.get((target, WILDCARD + parent), ()),
         )
-        for number, wish in enumerate(wishes)
-    )
+        claims = (claim for equals in strongest_first for claim in equals)
+        return next((claim for claim in claims if _is_about(claim.deployment, kind)), None)
 
 
-def _rivals(
-    number: int, deployment: DesiredDeployment, wishes: Sequence[DesiredCertificate]
-) -> tuple[Claim, ...]:
-    if deployment.domains is not None:
-        return ()
-    return tuple(
-        Claim(wish.names, other.domains, earlier=position < number)
-        for position, wish in enumerate(wishes)
-        for other in wish.deployments
-        if position != number and other.target == deployment.target
-    )
-
-
-def owns(deployment: DesiredDeployment, names: tuple[str, ...], domain: str) -> bool:
-    """Tell whether a deployment of a certificate for these names is the one to serve the domain."""
-    mine = _strength(deployment.domains, names, domain)
-    return all(not _is_stronger(rival, mine, domain) for rival in deployment.rivals)
-
-
-def _is_stronger(rival: Claim, mine: int, domain: str) -> bool:
-    theirs = _strength(rival.domains, rival.names, domain)
-    return theirs > mine or (rival.earlier and theirs == mine)
-
-
-def _strength(domains: tuple[str, ...] | None, names: tuple[str, ...], domain: str) -> int:
-    if domains is not None:
-        return _NAMED if domain in domains else _NONE
-    if domain in names:
-        return _EXACT
-    return _COVERED if identifiers.covered_by(names, domain) else _NONE
+def _is_about(deployment: DesiredDeployment, kind: Kind) -> bool:
+    return Kind.AUTO in {deployment.kind, kind} or deployment.kind is kind

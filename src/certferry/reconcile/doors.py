@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from certferry.core.desired import Delivery
+from certferry.core.ownership import Claims
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer
 from certferry.ports.probe import Probe
@@ -25,7 +26,7 @@ class Doors:
 
     `lease` takes the lease of a lineage for a `with` block; `now` is the only clock; `who` goes
     into the history; `verify_timeout` is how long a domain may take to serve what it is bound to;
-    `declared` are the lineages of the whole configuration, whichever of them the run is for.
+    `claims` are those of the whole configuration, whichever certificates the run is for.
     """
 
     issuer: Issuer
@@ -40,4 +41,4 @@ class Doors:
     progress: Progress
     who: str
     verify_timeout: timedelta = timedelta(hours=1)
-    declared: frozenset[str] = frozenset()
+    claims: Claims = field(default_factory=Claims)

@@ -6,6 +6,9 @@ from dataclasses import replace
 
 from certferry.core.desired import DesiredCertificate
 from certferry.core.lineage import Version
+from certferry.errors import CertificateError, PlanRefused
+from certferry.ports.source import CertificateSource
+from certferry.ports.state import StateStore
 from certferry.reconcile.doors import Doors
 
 
@@ -18,6 +21,25 @@ def as_offered(desired: DesiredCertificate, doors: Doors) -> DesiredCertificate:
         return desired
     offered = doors.source.read(desired.files).certificate
     return replace(desired, names=offered.names, offered=offered)
+
+
+def as_known(
+    desired: DesiredCertificate, source: CertificateSource, state: StateStore, *, read: bool
+) -> DesiredCertificate:
+    """Fill in the names of a ferried certificate: those of its files where they are to be `read`
+    and can be, else those that were taken from them before. What is wrong with the files is told
+    when it is the certificate's turn.
+    """
+    if desired.files is None:
+        return desired
+    versions = state.versions(desired.lineage)
+    remembered = versions[0].certificate.names if versions else ()
+    if remembered and not read:
+        return replace(desired, names=remembered)
+    try:
+        return replace(desired, names=source.read(desired.files).certificate.names)
+    except (CertificateError, PlanRefused):
+        return replace(desired, names=remembered)
 
 
 def offered_first(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, Retirement
 from certferry.core.lineage import Version, mark
@@ -15,7 +16,6 @@ from certferry.core.observed import (
     RemoteCertificate,
     Served,
 )
-from certferry.core.ownership import owns
 from certferry.errors import DeployError
 from certferry.ports.receiver import Receiver
 from certferry.ports.target import Look
@@ -62,14 +62,20 @@ def _observe_target(
         found = without_claimed(found, desired.lineage, deployment.target, doors)
     except DeployError as error:
         return ObservedTarget(label=deployment.target, failure=error)
-    ours = tuple(d for d in found.domains if owns(deployment, desired.names, d.domain))
-    found = replace(found, domains=ours)
+    found = replace(found, domains=_owned(found, desired.lineage, deployment, doors))
     current = versions[0].certificate.fingerprint if versions else None
     return replace(
         _with_marks_of_use(found, desired.lineage, deployment.target, doors),
         label=deployment.target,
         served=_look_at_edges(found, current, doors, every_edge=every_edge),
     )
+
+
+def _owned(
+    found: ObservedTarget, lineage: str, deployment: DesiredDeployment, doors: Doors
+) -> tuple[ObservedDomain, ...]:
+    owns = partial(doors.claims.owns, lineage, deployment)
+    return tuple(domain for domain in found.domains if owns(domain.domain, domain.kind))
 
 
 def _with_marks_of_use(

@@ -26,7 +26,7 @@ def without_claimed(
     """
     if not found.others:
         return found
-    declared = doors.declared - {lineage}
+    declared = doors.claims.lineages - {lineage}
     slugs = {slug_of(other.label) for other in found.others}
     remembered = {
         one: doors.state.versions(one)

@@ -5,7 +5,6 @@ out the difference, and look again until it is served. Start reading here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from certferry.core.desired import DesiredCertificate
 from certferry.core.plan import Obstacle, Plan
@@ -14,7 +13,7 @@ from certferry.core.report import SyncReport
 from certferry.core.status import LineageStatus, status_of
 from certferry.errors import CertificateError, PlanRefused
 from certferry.reconcile.doors import Doors
-from certferry.reconcile.ferried import as_offered
+from certferry.reconcile.ferried import as_known, as_offered
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import observe
 from certferry.reconcile.schedule import WORKERS, Patience, Schedule
@@ -62,7 +61,6 @@ class Reconciler:
         try:
             wish = as_offered(wish, self._doors)
         except (CertificateError, PlanRefused):
-            versions = self._doors.state.versions(wish.lineage)
-            wish = replace(wish, names=versions[0].certificate.names if versions else ())
+            wish = as_known(wish, self._doors.source, self._doors.state, read=False)
         observed = observe(wish, self._doors, every_edge=True)
         return status_of(wish, observed, self._doors.now())
