@@ -12,7 +12,7 @@ import pytest
 from certferry.cli import documents, plan_text
 from certferry.cli.words import Voice
 from certferry.core.desired import Kind
-from certferry.core.plan import Change, Plan, Rollout
+from certferry.core.plan import Action, Change, Plan, Rollout
 from tests.cli import values
 from tests.cli.values import DRIFTED, HTTPS_OFF, IMG, NEW, OLD, plan, rollout
 
@@ -36,6 +36,21 @@ def test_a_renewal_reads_as_what_will_be_done_and_why() -> None:
 
         1 certificate to issue, 1 deployment, 1 to retire. Nothing was changed; run `certferry sync`.
         """) == told(whole)  # noqa: E501 - a transcript is as wide as it is
+
+
+def test_what_another_client_made_is_not_counted_as_issued() -> None:
+    """Whoever only ferries must not read that a certificate would be ordered."""
+    adopted = replace(values.issue(), action=Action.ADOPT)
+    ferried = plan(rollout(), issue=adopted)
+
+    counts = told(ferried, replace(ferried, lineage="static"), plan(issue=values.issue()))
+
+    assert (
+        "1 certificate to issue, 2 certificates to adopt, 2 deployments. Nothing was changed; run "
+        "`certferry sync`."
+    ) == counts.splitlines()[-1]
+    assert "\n1 certificate to adopt, 1 deployment. " in told(ferried)
+    assert "  adopt    img.example.com" in told(ferried)
 
 
 def test_several_certificates_are_counted_in_the_plural() -> None:

@@ -76,6 +76,20 @@ def test_each_certificate_and_each_domain_has_a_row() -> None:
     )
 
 
+def test_a_ferried_certificate_has_a_validity_and_no_renewal() -> None:
+    """Whoever writes its files renews it; how long it lives is told all the same."""
+    ended = values.version(of=values.certificate(lifetime=timedelta(days=7)))
+
+    valid, expired = (
+        told(lineage(renew_at=None, version=version)).splitlines()[1]
+        for version in (values.version(2), ended)
+    )
+
+    assert ["img", "valid", "58", "days", "—"] == valid.split()
+    assert ["img", "expired"] == expired.split()[:2]
+    assert "—" == expired.split()[-1]
+
+
 def test_a_source_domain_is_told_apart() -> None:
     """Its kind stands behind its name, and in the document."""
     source = replace(domain(), kind=Kind.KODO)

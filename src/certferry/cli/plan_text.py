@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
@@ -17,7 +18,7 @@ from certferry.cli.words import (
     once,
     one_or_many,
 )
-from certferry.core.plan import Change, Deploy, Issue, Plan, Retire, Step, Verify
+from certferry.core.plan import Action, Change, Deploy, Issue, Plan, Retire, Step, Verify
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.text import Text
 
@@ -143,7 +144,8 @@ def _conclusion(plans: Sequence[Plan]) -> Text:
 def _counts(plans: Sequence[Plan]) -> list[Text]:
     """Count what would be done. A look that follows a deployment goes with it."""
     rollouts = [rollout for plan in plans for rollout in plan.rollouts]
-    issues = sum(plan.issue is not None for plan in plans)
+    versions = Counter(plan.issue.action for plan in plans if plan.issue is not None)
+    issues, adoptions = versions[Action.ISSUE], versions[Action.ADOPT]
     deployments = sum(rollout.deploy is not None for rollout in rollouts)
     looks = len(rollouts) - deployments
     retirements = sum(len(plan.retirements) for plan in plans)
@@ -154,6 +156,11 @@ def _counts(plans: Sequence[Plan]) -> list[Text]:
             issues,
             Text("1 certificate to issue"),
             Text("{count} certificates to issue", count=issues),
+        ),
+        (
+            adoptions,
+            Text("1 certificate to adopt"),
+            Text("{count} certificates to adopt", count=adoptions),
         ),
         (deployments, Text("1 deployment"), Text("{count} deployments", count=deployments)),
         (looks, Text("1 domain to verify"), Text("{count} domains to verify", count=looks)),

@@ -70,12 +70,13 @@ def _rows(status: LineageStatus, now: datetime, voice: Voice) -> Iterator[tuple[
 def _certificate(status: LineageStatus, now: datetime, voice: Voice) -> tuple[Span, ...]:
     name = Span(status.lineage, Tone.STRONG)
     empty = Span("")
-    if status.version is None or status.renew_at is None:
+    if status.version is None:
         state = Span(voice.say(Text("missing")), Tone.PENDING)
         return (name, state, NOTHING, NOTHING, empty, empty, empty)
     certificate = status.version.certificate
     left = Span(voice.say(Text("{left}", left=certificate.remaining(now))))
-    renewal = Span(days(status.renew_at))
+    # What comes from files is renewed by whoever writes them.
+    renewal = NOTHING if status.renew_at is None else Span(days(status.renew_at))
     return (name, _validity(status, now, voice), left, renewal, empty, empty, empty)
 
 
