@@ -239,7 +239,7 @@ def test_a_sync_in_chinese() -> None:
         img: 失败
           签发     完成      有效期至 2027-02-22 12:00 UTC
           部署     等待中    qiniu → img.example.com: 目标正在执行变更
-          验证     未变更    img.example.com: 所有应答的地址均已提供
+          验证     未变更    img.example.com: 所有应答的地址均已出示该证书
           清理     失败      qiniu 上的 certferry-img-0123: 无法连接 api.qiniu.com：refused
                              提示：请几分钟后重试
 
