@@ -110,9 +110,9 @@ def known(*lineages: str) -> TwinSession:
     ("lineages", "name", "hint"),
     [
         ((), "img", "none is declared yet"),
-        (("img",), "imgg", "did you mean img? there are img"),
+        (("img",), "imgg", "did you mean img?"),
         (("img",), "zzzz", "there are img"),
-        (("static",), "a.img.example.com", "did you mean static? there are static"),
+        (("static",), "a.img.example.com", "did you mean static?"),
         (
             tuple(f"c{number}" for number in range(13)),
             "zzzz",

@@ -253,7 +253,7 @@ def test_history_of_nothing_is_told_apart_from_a_wrong_name() -> None:
         show_history(world.session(), "imgg", 50, desk.desk, as_json=False)
 
     assert "Nothing has happened yet.\n" == desk.out
-    assert "did you mean img? there are img" == str(caught.value.hint)
+    assert "did you mean img?" == str(caught.value.hint)
 
 
 def test_watch_shows_what_the_edges_serve() -> None:

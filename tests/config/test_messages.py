@@ -104,7 +104,7 @@ def test_every_mistake_is_told_at_once(refusal: Refusal) -> None:
         "certferry.toml:27: [[certificates]] dns: there is no account dnspod; declared are qiniu",
         (
             "certferry.toml:33: [[certificates.deploy]] to: there is no account qinu; did you mean"
-            " qiniu? declared are qiniu"
+            " qiniu?"
         ),
         'certferry.toml:34: [[certificates.deploy]] kind: "pili" is not supported by this version',
         (

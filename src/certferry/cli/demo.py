@@ -100,7 +100,7 @@ class Demo:
         broken = [claim for claim, holds in claims.items() if not holds]
         if broken:
             raise VerificationError(
-                Text("the world does not bear out: {claims}", claims=broken),
+                Text("the demo did not prove: {claims}", claims=broken),
                 hint=Text("this is a mistake in certferry; please report it with what is above"),
             )
 

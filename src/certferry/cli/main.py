@@ -50,10 +50,10 @@ _LEVELS = {
     "--lang",
     metavar="|".join(LANGUAGES),
     type=click.Choice(LANGUAGES),
-    help="The language to speak. Default: CERTFERRY_LANG, or the locale's.",
+    help="The language of all messages. Default: CERTFERRY_LANG, or the locale's.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Tell on stderr what happens inside.")
-@click.option("-q", "--quiet", is_flag=True, help="Tell only what failed or was refused.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only errors and refusals.")
 @click.option(
     "--log-file",
     metavar="FILE",

@@ -89,6 +89,8 @@ def _unknown(name: str, known: Sequence[str], wishes: Sequence[DesiredCertificat
     meant = covering[0] if covering else nearest(name, known)
     if meant is None:
         return ConfigError(message, hint=Text("there are {known}", known=_listed(known)))
+    if len(known) == 1:
+        return ConfigError(message, hint=Text("did you mean {meant}?", meant=meant))
     return ConfigError(
         message,
         hint=Text("did you mean {meant}? there are {known}", meant=meant, known=_listed(known)),

@@ -265,6 +265,8 @@ def _no_account(written: str, accounts: Collection[str]) -> Text:
             name=written,
             accounts=sorted(accounts),
         )
+    if len(accounts) == 1:
+        return Text("there is no account {name}; did you mean {meant}?", name=written, meant=meant)
     return Text(
         "there is no account {name}; did you mean {meant}? declared are {accounts}",
         name=written,

@@ -242,7 +242,11 @@ def _nothing_to_serve(deployment: DesiredDeployment) -> Obstacle:
 
 
 def _unavailable(deployment: DesiredDeployment, domain: ObservedDomain) -> Obstacle:
-    error = domain.problem or TargetRejected(Text("{domain} is unavailable", domain=domain.domain))
+    error = domain.problem or TargetRejected(
+        Text(
+            "{domain} cannot be changed now, and the target does not say why", domain=domain.domain
+        )
+    )
     return Obstacle(deployment.target, domain.domain, error)
 
 

@@ -24,7 +24,7 @@ _RATE = Text(
     "run `certferry sync` again when the CA allows it; certificates for tests belong to a staging"
     " directory"
 )
-_BUSY = Text("this passes: run `certferry sync` again later, what was begun is picked up")
+_BUSY = Text("this is temporary: run `certferry sync` again later, it goes on from here")
 _CONTACT = Text("correct `email` under [acme], or leave it out")
 _EAB = Text(
     "this CA takes accounts only with an external account binding: set `eab_kid` and"
@@ -128,6 +128,6 @@ def for_transport(failure: requests.RequestException) -> Text:
     if isinstance(failure, ValueError):
         return Text("`directory` under [acme] must be an https address")
     return Text(
-        "check the network and `directory` under [acme]; what was begun is picked up by the next"
-        " `certferry sync`"
+        "check the network and `directory` under [acme]; the next `certferry sync` goes on from"
+        " here"
     )

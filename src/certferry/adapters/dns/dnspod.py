@@ -258,7 +258,7 @@ def _must_be_enabled(record: TxtRecord, name: str) -> str:
 def _in_doubt(name: str, problem: Text) -> DnsUnavailable:
     return DnsUnavailable(
         Text(
-            "{name}: it is not known what became of the record: {problem}",
+            "{name}: the change may or may not have taken effect: {problem}",
             name=name,
             problem=problem,
         ),
