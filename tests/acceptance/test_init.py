@@ -108,6 +108,38 @@ def test_acme_sh_is_taken_over(machine: Machine, new_name: Callable[[], str], wo
     assert f"{client.home}/acme.sh --home {client.home} --uninstall-cronjob" in done.out
 
 
+def test_old_dispatcher_is_not_taken_over(
+    machine: Machine, new_name: Callable[[], str], world: World
+) -> None:
+    """What the real acme.sh ran after a renewal to deploy to Qiniu is told, and run no more; the
+    copies that it made go on being made.
+    """
+    name = new_name()
+    world.add_http_domain(name)
+    client = AcmeSh(world, machine.directory)
+    client.issue(name)
+    copies, ran = machine.directory / "ssl", machine.directory / "ran"
+    copies.mkdir()
+    dispatcher = machine.directory / "hook.sh"
+    dispatcher.write_text(f'#!/bin/sh\necho "$1" >>{ran}\n')
+    dispatcher.chmod(0o755)
+    client.run(
+        "--install-cert", "-d", name, "--fullchain-file", str(copies / "fullchain.pem"),
+        "--key-file", str(copies / "privkey.pem"), "--reloadcmd", f"{dispatcher} qiniu",
+    )  # fmt: skip
+    assert "qiniu\n" == ran.read_text()
+
+    done = machine.init("acme.sh", client.home, **world.environment)
+
+    assert 0 == done.code, done
+    assert f"`{dispatcher} qiniu` is left out" in done.out
+    written = machine.config.read_text()
+    assert f'directory = "{copies}"' in written
+    assert "reload" not in [line.partition(" = ")[0] for line in written.splitlines()]
+    [planned] = machine.plan()
+    assert {"deploy", "verify"} == set(actions(planned))
+
+
 def test_certbot_is_taken_over(machine: Machine, new_name: Callable[[], str], world: World) -> None:
     """A lineage of the real certbot is adopted, as are those that follow it."""
     name = new_name()

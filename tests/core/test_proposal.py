@@ -235,6 +235,43 @@ def test_copies_in_files_go_on_being_made() -> None:
     assert any("what reads /opt/ssl/img.pem" in str(remark) for remark in second.remarks)
 
 
+DISPATCHER = "/opt/ssl/hook.sh QINIU"
+OWN_HOOK = "certferry --log-file /var/log/cdn.log hook acme.sh"
+
+
+@pytest.mark.parametrize(
+    ("reload", "kept", "told"),
+    [
+        ("systemctl reload nginx", "systemctl reload nginx", False),
+        (DISPATCHER, "", True),
+        (OWN_HOOK, "", False),
+        ("certferry hook qiniu", "", False),
+        ("", "", False),
+    ],
+)
+def test_what_deployed_to_qiniu_is_not_run_beside_us(reload: str, kept: str, *, told: bool) -> None:
+    """The old script would upload, bind and delete as it always did; our own hook would wait for
+    the run that it is part of.
+    """
+    files = Installed("/opt/ssl/img/fullchain.pem", "/opt/ssl/img/privkey.pem", reload)
+
+    [one] = taken_over(places(), inherited("a", "a.example.com", installed=files)).certificates
+
+    assert [kept] == [deployment.reload for deployment in one.deployments]
+    assert told == any(f"`{DISPATCHER}` is left out" in str(remark) for remark in one.remarks)
+
+
+@pytest.mark.parametrize(("reload", "told"), [(DISPATCHER, True), (OWN_HOOK, False), ("x", False)])
+def test_client_that_goes_on_is_to_run_our_hook(reload: str, *, told: bool) -> None:
+    """Where it is kept and still runs the old script, what to change is told."""
+    one = inherited("img", "img.example.com", installed=Installed(reload=reload))
+
+    [kept] = propose_for_inherited([one], places(), "acme.sh", keep_client=True).certificates
+
+    advice = "have it run `certferry hook acme.sh` instead"
+    assert told == any(advice in str(remark) for remark in kept.remarks)
+
+
 def test_without_an_account_everything_stays_with_the_client() -> None:
     """Nothing can be proven where no account is known."""
     found = Places("", (), "qiniu", (domain("img.example.com"),))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -10,6 +11,9 @@ from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import PemFiles
 from certferry.core.secret import Secret
 from certferry.text import Text
+
+_HOOK = re.compile(r"\bcertferry\b.*\bhook\b", re.DOTALL)
+_QINIU = re.compile("qiniu", re.IGNORECASE)
 
 
 class OldClient(StrEnum):
@@ -27,6 +31,18 @@ class Installed:
     fullchain: str = ""
     privkey: str = ""
     reload: str = ""
+
+    @property
+    def calls_certferry(self) -> bool:
+        """Whether what it runs is certferry's own hook."""
+        return _HOOK.search(self.reload) is not None
+
+    @property
+    def goes_to_qiniu(self) -> bool:
+        """Whether what it runs says by itself that it is about Qiniu, as the old recipe's
+        dispatcher does in its mode.
+        """
+        return _QINIU.search(self.reload) is not None
 
 
 @dataclass(frozen=True, slots=True)

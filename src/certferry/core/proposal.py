@@ -130,9 +130,12 @@ def propose_for_inherited(
             reason = Text("no single file of {client}'s holds its whole chain", client=client)
             left_out.append(LeftOut(one.lineage, reason, is_domain=False))
         else:
-            remarks = () if obstacle is None else (obstacle,)
+            remarks = [] if obstacle is None else [obstacle]
+            remarks += _what_it_goes_on_running(one.installed, client)
             certificates.append(
-                ProposedCertificate(one.lineage, files=one.files, remarks=remarks, adopts=one)
+                ProposedCertificate(
+                    one.lineage, files=one.files, remarks=tuple(remarks), adopts=one
+                )
             )
     return Proposal(_with_domains(certificates, places), tuple(left_out))
 
@@ -169,7 +172,8 @@ def _taken_over(one: Inherited, dns: str) -> ProposedCertificate:
         if directory is None:
             remarks.append(_elsewhere(copies))
         else:
-            deployments = (ProposedDeployment("files", None, directory, copies.reload),)
+            deployments = (ProposedDeployment("files", None, directory, _wanted_reload(copies)),)
+    remarks += _what_is_run_no_more(copies)
     return ProposedCertificate(
         one.lineage,
         one.names,
@@ -179,6 +183,36 @@ def _taken_over(one: Inherited, dns: str) -> ProposedCertificate:
         remarks=tuple(remarks),
         adopts=one,
     )
+
+
+def _wanted_reload(copies: Installed) -> str:
+    """What ran after a renewal, but for what deployed to Qiniu: two of those would fight."""
+    return "" if copies.calls_certferry or copies.goes_to_qiniu else copies.reload
+
+
+def _what_is_run_no_more(copies: Installed) -> list[Text]:
+    if copies.calls_certferry or not copies.goes_to_qiniu:
+        return []
+    return [
+        Text(
+            "`{command}` is left out: it deploys to Qiniu, which certferry does now; what else it"
+            " does needs a `reload` of its own",
+            command=copies.reload,
+        )
+    ]
+
+
+def _what_it_goes_on_running(copies: Installed, client: str) -> list[Text]:
+    if copies.calls_certferry or not copies.goes_to_qiniu:
+        return []
+    return [
+        Text(
+            "{client} still runs `{command}` after a renewal, beside certferry: have it run"
+            " `certferry hook {client}` instead",
+            client=client,
+            command=copies.reload,
+        )
+    ]
 
 
 def _directory(copies: Installed) -> str | None:
