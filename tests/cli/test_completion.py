@@ -99,3 +99,23 @@ dns = "dnspod"
     path.write_text("nonsense")
 
     assert [] == asked("certferry plan ", tmp_path)
+
+
+def test_what_is_offered_is_explained_in_the_readers_language() -> None:
+    """Shells that show what a word is for show what the help says, whole."""
+    asked = {"_CERTFERRY_COMPLETE": "fish_complete", "LC_ALL": "zh_CN.UTF-8"}
+
+    offered = [
+        subprocess.run(
+            CERTFERRY,
+            env=os.environ | asked | {"COMP_WORDS": words, "COMP_CWORD": words.split(" ")[-1]},
+            capture_output=True,
+            encoding="utf-8",
+            check=True,
+        ).stdout.splitlines()
+        for words in ("certferry schedule ", "certferry sync --re", "certferry pla")
+    ]
+
+    assert "plain,show\t显示已安装的定时任务及下次运行时间。" in offered[0]
+    assert ["plain,--renew\t无论是否到期，都签发新证书。"] == offered[1]
+    assert ["plain,plan\t显示 sync 将执行的操作及原因。"] == offered[2]

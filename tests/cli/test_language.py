@@ -110,7 +110,27 @@ def test_a_language_that_there_is_not_is_two() -> None:
             "请运行 `certferry history --help`",
         ),
         (["--config"], "选项 '--config' 需要一个参数", "请运行 `certferry --help`"),
-        (["sync", "--json=1"], "选项 '--json' 不带参数", "请运行 `certferry --help`"),
+        (["sync", "--json=1"], "选项 '--json' 不带参数", "请运行 `certferry sync --help`"),
+        (
+            ["schedule", "install", "--systemd=1"],
+            "选项 '--systemd' 不带参数",
+            "请运行 `certferry schedule install --help`",
+        ),
+        (
+            ["schedule", "instal"],
+            "没有这个命令：instal；是否想输入 `install`？",
+            "请运行 `certferry schedule --help`",
+        ),
+        (
+            ["export", "img", "--dir", __file__],
+            f"'--dir' 的值无效：目录 {__file__!r} 是文件",
+            "请运行 `certferry export --help`",
+        ),
+        (
+            ["completion"],
+            "缺少参数 'SHELL'，可选：bash, zsh, fish",
+            "请运行 `certferry completion --help`",
+        ),
         (["export", "img"], "缺少选项 '--dir'", "请运行 `certferry export --help`"),
         (["export"], "缺少参数 'NAME'", "请运行 `certferry export --help`"),
         (["demo", "a", "b"], "多余的参数（a b）", "请运行 `certferry demo --help`"),

@@ -82,7 +82,6 @@ def _said_by(command: click.Command) -> Iterator[str]:
             yield parameter.help
     if isinstance(command, click.Group) and not isinstance(command, Commands):
         for part in command.commands.values():
-            yield part.get_short_help_str(limit=1000)
             yield from _said_by(part)
 
 

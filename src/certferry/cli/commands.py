@@ -5,16 +5,12 @@ A command is a module of this room, named like it, whose `command` is a click co
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 
 import click
-from click.shell_completion import CompletionItem
 
-from certferry.cli.help import SpokenContext, spoken
-from certferry.cli.usage import UsageMistake
-from certferry.cli.words import Voice
-from certferry.text import Text
+from certferry.cli.groups import SpokenGroup
+from certferry.cli.help import spoken
 
 COMMANDS = {
     "init": "Write a configuration: ask for the keys, look at the accounts, propose certificates.",
@@ -33,10 +29,8 @@ COMMANDS = {
 """Each command's name and, as in its own docstring, what it does."""
 
 
-class Commands(click.Group):
+class Commands(SpokenGroup):
     """The group of all commands: lists them from the table above, imports the one that runs."""
-
-    context_class = SpokenContext
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Give the names in the order of the table."""
@@ -49,35 +43,6 @@ class Commands(click.Group):
         command: click.Command = import_module(f"certferry.cli.{cmd_name}").command
         return spoken(command)
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command to run; say what was probably meant when there is none."""
-        if args[0] not in COMMANDS and not ctx.resilient_parsing:
-            raise UsageMistake(_unknown(args[0]), ctx)
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the table into the help."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Offer the commands that begin so, and the options."""
-        voice = getattr(ctx.find_root().obj, "voice", None) or Voice()
-        named = [
-            CompletionItem(name, help=voice.say(Text(what)))
-            for name, what in COMMANDS.items()
-            if name.startswith(incomplete)
-        ]
-        return [*named, *click.Command.shell_complete(self, ctx, incomplete)]
-
-
-def _unknown(name: str) -> Text:
-    meant = difflib.get_close_matches(name, COMMANDS, n=1)
-    known = (
-        Text("did you mean `{meant}`?", meant=meant[0])
-        if meant
-        else Text("there are {known}", known=list(COMMANDS))
-    )
-    return Text("no such command: {name}; {known}", name=name, known=known)
+    def meanings(self, ctx: click.Context) -> dict[str, str]:
+        """Give what each command does, with none imported."""
+        return COMMANDS

@@ -5,8 +5,10 @@ from __future__ import annotations
 import click
 from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
 
+from certferry.cli.desk import Desk
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front
+from certferry.cli.options import COMPLETION, PROGRAM, Front
+from certferry.text import Text
 
 _SHELLS: dict[str, type[ShellComplete]] = {
     "bash": BashComplete,
@@ -36,6 +38,22 @@ def command(ctx: click.Context, shell: str) -> Exit:
 
 def script(shell: str, program: click.Command) -> str:
     """Give the script of a shell."""
-    completer = _SHELLS[shell](program, {}, "certferry", "_CERTFERRY_COMPLETE")
+    completer = _SHELLS[shell](program, {}, PROGRAM, COMPLETION)
     # The base class's: that of bash would run the bash of this machine to see how old it is.
     return ShellComplete.source(completer)
+
+
+def answer(program: click.Command, desk: Desk, asked: str) -> Exit:
+    """Answer a shell that asks what may stand where: what it is for is told as help is."""
+    shell, _, task = asked.partition("_")
+    if shell not in _SHELLS or task not in {"source", "complete"}:
+        return Exit.USAGE
+    if task == "source":
+        desk.stdout.write(script(shell, program))
+        return Exit.OK
+    completer = _SHELLS[shell](program, {"obj": desk}, PROGRAM, COMPLETION)
+    items = completer.get_completions(*completer.get_completion_args())
+    for item in items:
+        item.help = item.help and desk.voice.say(Text(item.help))
+        desk.stdout.write(completer.format_completion(item) + "\n")
+    return Exit.OK

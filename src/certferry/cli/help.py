@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Self
 
 import click
 
@@ -39,7 +41,20 @@ def _paragraph(block: str) -> str:
 
 
 class SpokenContext(click.Context):
-    """A context whose help speaks as the run does: its root's object has the voice."""
+    """A context whose help speaks as the run does: its root's object has the voice.
+
+    Every mistake of a command line knows its command: click's parser leaves that out of some.
+    """
+
+    @contextmanager
+    def scope(self, cleanup: bool = True) -> Iterator[Self]:  # noqa: FBT001, FBT002 - click's own
+        """Enter the context, as click does."""
+        with super().scope(cleanup):
+            try:
+                yield self
+            except click.UsageError as error:
+                error.ctx = error.ctx or self
+                raise
 
     def make_formatter(self) -> click.HelpFormatter:
         """Give the formatter of this run's language."""

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TextIO
 
 import click
-from click.shell_completion import shell_complete
 
 from certferry import __version__
 from certferry.cli import complaints
@@ -22,14 +21,10 @@ from certferry.cli.journal import Format
 from certferry.cli.language import LANGUAGES, must_be_spoken, voice_for
 from certferry.cli.lines import Tone, line
 from certferry.cli.logs import begin_logging
-from certferry.cli.options import Front, Verbosity
+from certferry.cli.options import COMPLETION, PROGRAM, Front, Verbosity
 from certferry.cli.usage import UsageMistake
-from certferry.cli.words import WARNING, labelled
+from certferry.cli.words import HINT, WARNING, labelled
 from certferry.text import Text
-
-PROGRAM = "certferry"
-COMPLETION = "_CERTFERRY_COMPLETE"
-"""The variable by which a shell's completion script asks."""
 
 _LEVELS = {
     Verbosity.QUIET: logging.ERROR,
@@ -121,7 +116,9 @@ def run(arguments: Sequence[str], desk: Desk) -> int:
     desk = desk.speaking(voice_for(arguments, desk.environ))
     instruction = desk.environ.get(COMPLETION)
     if instruction:
-        return shell_complete(program, {"obj": desk}, PROGRAM, COMPLETION, instruction)
+        from certferry.cli.completion import answer
+
+        return answer(program, desk, instruction)
     try:
         code = _invoke(arguments, desk)
         desk.flush()
@@ -164,10 +161,11 @@ def _complain(error: Exception, arguments: Sequence[str], desk: Desk) -> Exit:
 def _end_log(code: int, desk: Desk) -> None:
     """Write down how the run ended, and tell a person if the log has not everything."""
     desk.journal.end(code)
-    if desk.journal.trouble is not None:
-        desk.remark(
-            labelled(desk.voice.say(WARNING), Tone.PENDING, desk.voice.say(desk.journal.trouble))
-        )
+    trouble, say = desk.journal.trouble, desk.voice.say
+    if trouble is not None:
+        desk.remark(labelled(say(WARNING), Tone.PENDING, say(trouble.what)))
+        if trouble.hint is not None:
+            desk.remark(labelled(say(HINT), Tone.FAINT, say(trouble.hint)))
 
 
 def _let_go_of(*streams: TextIO) -> None:

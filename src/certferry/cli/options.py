@@ -15,6 +15,11 @@ from certferry.cli.desk import Desk
 from certferry.cli.words import Voice
 from certferry.errors import CertferryError
 
+PROGRAM = "certferry"
+
+COMPLETION = "_CERTFERRY_COMPLETE"
+"""The variable by which a shell's completion script asks."""
+
 T = TypeVar("T", bound=Callable[..., Any])
 
 

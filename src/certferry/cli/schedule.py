@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from certferry.cli.desk import Desk
 from certferry.cli.exits import Exit
+from certferry.cli.groups import SpokenGroup
 from certferry.cli.language import ENGLISH
 from certferry.cli.options import Front
 from certferry.errors import ScheduleError
@@ -33,7 +34,7 @@ systemd_option = click.option(
 )
 
 
-@click.group("schedule", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("schedule", cls=SpokenGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
     """Have `certferry sync` run every day, by cron or by systemd."""
 

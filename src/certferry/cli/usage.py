@@ -20,6 +20,9 @@ class UsageMistake(click.UsageError):
 
 
 # In click 8 the wording has not changed; a sentence that is not here is told as click tells it.
+_KINDS = {word.template: word for word in (Text("file"), Text("directory"), Text("path"))}
+"""What click calls what a path leads to."""
+
 _SENTENCES = (
     Text("invalid value for {where}: {problem}"),
     Text("{value} is not a valid integer range"),
@@ -29,9 +32,9 @@ _SENTENCES = (
     Text("option {name} requires an argument"),
     Text("option {name} does not take a value"),
     Text("missing option {name}"),
+    Text("missing argument {name}, one of {choices}"),
     Text("missing argument {name}"),
     Text("missing command"),
-    Text("no such command {name}"),
     Text("got unexpected extra argument ({words})"),
     Text("got unexpected extra arguments ({words})"),
     Text("{kind} {path} does not exist"),
@@ -53,7 +56,7 @@ def in_our_words(error: click.UsageError) -> Text:
 
 def _in_our_voice(words: str) -> str:
     """Lower case, no full stop: as everything else that certferry says."""
-    words = " ".join(words.split()).removesuffix(".")
+    words = " ".join(words.split()).removesuffix(".").replace(". Choose from: ", ", one of ")
     return words[:1].lower() + words[1:]
 
 
@@ -62,9 +65,18 @@ def _read(words: str) -> Text:
         found = re.fullmatch("".join(_pattern(sentence.template)), words)
         if found is not None:
             values = found.groupdict()
-            inner = {"problem": _read(values["problem"])} if "problem" in values else {}
-            return sentence.filled(**{**values, **inner})
+            return sentence.filled(**{place: _told(place, said) for place, said in values.items()})
     return verbatim(words)
+
+
+def _told(place: str, said: str) -> str | Text:
+    match place:
+        case "problem":
+            return _read(_in_our_voice(said))
+        case "kind":
+            return _KINDS.get(said, verbatim(said))
+        case _:
+            return said
 
 
 def _pattern(template: str) -> Iterator[str]:

@@ -20,7 +20,12 @@ _PORTS = click.IntRange(1, 65535)
 
 @click.command("watch")
 @click.argument("hosts", metavar="HOST...", nargs=-1, required=True)
-@click.option("--port", type=_PORTS, help="The port to look at. Default: [verify] port, or 443.")
+@click.option(
+    "--port",
+    metavar="PORT",
+    type=_PORTS,
+    help="The port to look at. Default: [verify] port, or 443.",
+)
 @json_option
 @click.pass_obj
 def command(front: Front, hosts: tuple[str, ...], *, port: int | None, as_json: bool) -> Exit:

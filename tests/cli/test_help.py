@@ -1,0 +1,102 @@
+"""The help of every command is in the reader's language, whole, on a wide and a narrow screen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import click
+import pytest
+
+from certferry.cli.exits import Exit
+from certferry.cli.lines import width
+from certferry.cli.main import program, run
+from tests.cli.desks import TestDesk
+
+TYPED = re.compile(r"`[^`]*`|\[[a-z]+\]|--?[a-z][\w-]*|[!-~]*[./~_][!-~]*")
+"""Commands in backquotes, tables of the configuration, options, files and variables."""
+
+NAMES = {
+    *("ACME", "CA", "CDN", "CERTFERRY", "DNS", "DNS-01", "DNSPod", "Encrypt", "HTTPS", "JSON"),
+    *("KEY", "Let's", "NAME", "Pebble", "TLS", "bash", "certbot", "certferry", "completion"),
+    *("cron", "crontab", "fish", "lego", "port", "qiniu", "shell", "sync", "systemd", "text"),
+    *("unit", "value", "zsh"),
+}
+"""Words that are the same in both languages."""
+
+
+def pages(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Give every command that has a help, and what is typed for it."""
+    yield path, command
+    if isinstance(command, click.Group):
+        with click.Context(command) as ctx:
+            for name in command.list_commands(ctx):
+                part = command.get_command(ctx, name)
+                assert part is not None
+                yield from pages(part, *path, name)
+
+
+PAGES = dict(pages(program))
+
+
+def english(page: str, command: click.Command) -> list[tuple[str, list[str]]]:
+    """Give the rows of a help with words of no Chinese sentence, and these words."""
+    allowed = NAMES | metavars(command)
+    if isinstance(command, click.Group):
+        with click.Context(command) as ctx:
+            allowed |= set(command.list_commands(ctx))
+    rows = [(row, re.findall(r"[A-Za-z][\w'-]+", TYPED.sub(" ", row))) for row in page.splitlines()]
+    return [(row, rest) for row, words in rows if (rest := [w for w in words if w not in allowed])]
+
+
+def metavars(command: click.Command) -> set[str]:
+    """Give what a command calls its values: only what was given a name, none of click's types."""
+    written = " ".join(parameter.metavar or "" for parameter in command.params)
+    return set(re.findall(r"[A-Za-z][\w'-]+", written))
+
+
+def test_every_page_is_found() -> None:
+    """The parts of a group have pages, too."""
+    assert {(), ("sync",), ("schedule", "install")} <= set(PAGES)
+
+
+@pytest.mark.parametrize("columns", [80, 50])
+@pytest.mark.parametrize("path", PAGES, ids=" ".join)
+def test_a_help_in_chinese_has_no_english_sentence(
+    path: tuple[str, ...],
+    columns: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whatever the width, all that is no name and not typed is translated."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+
+    assert Exit.OK == run(["--lang", "zh", *path, "--help"], TestDesk().desk)
+
+    page = capsys.readouterr().out
+    typed = page.replace(" ".join(("certferry", *path)), "", 1)
+    assert [] == english(typed, PAGES[path])
+    if path != ("completion",):  # its commands stay as they are to be typed
+        assert max(map(width, page.splitlines())) <= columns
+
+
+@pytest.mark.parametrize("path", PAGES, ids=" ".join)
+def test_every_value_of_an_option_has_a_name(path: tuple[str, ...]) -> None:
+    """What click would write in its place, such as INTEGER RANGE, is no word of ours."""
+    nameless = [
+        parameter.name
+        for parameter in PAGES[path].params
+        if parameter.metavar is None and not getattr(parameter, "is_flag", False)
+    ]
+
+    assert [] == nameless
+
+
+def test_a_group_lists_whole_sentences(capsys: pytest.CaptureFixture[str]) -> None:
+    """None ends in dots where the screen does."""
+    assert Exit.OK == run(["schedule", "--help"], TestDesk().desk)
+
+    listed = capsys.readouterr().out.partition("\nCommands:\n")[2]
+    sentence = "Write one line into your crontab, or a service and a timer; at a random minute"
+    assert sentence in " ".join(listed.split())
+    assert "..." not in listed
