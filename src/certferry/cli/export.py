@@ -49,6 +49,7 @@ def export(session: Session, name: str, directory: Path, desk: Desk) -> Exit:
     Raises `ConfigError` for a name that nothing is known of, `CertificateError` when there is no
     certificate yet, `CertferryError` when a file cannot be written.
     """
+    from certferry.cli.events import log_export
     from certferry.cli.export_files import write_bundle
     from certferry.cli.selection import must_be_known
 
@@ -60,5 +61,7 @@ def export(session: Session, name: str, directory: Path, desk: Desk) -> Exit:
             hint=Text("run `certferry sync {name}`", name=name),
         )
     bundle = session.state.bundle(name, versions[0].number)
-    desk.show(line(str(path)) for path in write_bundle(bundle, directory))
+    paths = write_bundle(bundle, directory)
+    log_export(name, paths, bundle.certificate.fingerprint, desk.journal)
+    desk.show(line(str(path)) for path in paths)
     return Exit.OK

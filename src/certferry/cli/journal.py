@@ -20,7 +20,7 @@ from pathlib import Path
 from certferry import __version__
 from certferry.cli.discretion import discreet
 from certferry.cli.lines import visible
-from certferry.cli.log_file import LogFile, cannot_be_written
+from certferry.cli.log_file import LogFile, LogStream, Trouble, cannot_be_written, log_at
 from certferry.cli.words import Voice
 from certferry.text import Text
 
@@ -65,11 +65,11 @@ class Journal:
     def __init__(self, voice: Voice, now: Callable[[], datetime] | None = None) -> None:
         self.voice = voice
         self._now = now or _now
-        self._file: LogFile | None = None
+        self._file: LogFile | LogStream | None = None
         self._format = Format.TEXT
         self._lock = threading.Lock()
-        self.trouble: Text | None = None
-        """Why the log has not everything that happened."""
+        self.trouble: Trouble | None = None
+        """Why the log has not everything that happened, or soon will not."""
 
     @property
     def is_open(self) -> bool:
@@ -78,7 +78,7 @@ class Journal:
 
     def open(self, path: Path, format_: Format = Format.TEXT) -> None:
         """Begin to write. Raises `ConfigError` when the file cannot be written."""
-        file = LogFile(path)
+        file = log_at(path)
         file.try_out()
         self._file, self._format = file, format_
 
@@ -91,33 +91,36 @@ class Journal:
         try:
             with self._lock:
                 file.add(written(entry))
+                if file.full is not None and self.trouble is None:
+                    self.trouble = file.full
+                    file.add(written(self._about_itself(file.full)))
         except OSError as exc:
-            self.trouble = cannot_be_written(file.path, exc)
+            self.trouble = Trouble(cannot_be_written(file.path, exc))
 
     def begin(self, command: str) -> None:
         """Write down that a command begins."""
-        self._write_about_run(
-            "run.started",
-            Text("certferry {version}: {command} begins", version=__version__, command=command),
-            command=command,
-            version=__version__,
-        )
+        said = Text("certferry {version}: {command} begins", version=__version__, command=command)
+        self._tell("run.started", said, command=command, version=__version__)
 
     def end(self, code: int) -> None:
         """Write down that a run has ended."""
         said = Text("ended with exit code {code}", code=code)
-        self._write_about_run("run.ended", said, exit_code=int(code))
+        self._tell("run.ended", said, exit_code=int(code))
 
     def stop(self) -> None:
         """Write down that somebody stopped the run."""
-        self._write_about_run("run.stopped", Text("stopped"), level=Level.WARNING)
+        self._tell("run.stopped", Text("stopped"), level=Level.WARNING)
 
     def complain(self, code: str, message: Text, hint: Text | None) -> None:
         """Write down why a run has no result."""
         label = Text("error: {message}", message=message)
-        self._write_about_run("run.failed", label, message, hint, level=Level.ERROR, code=code)
+        self._tell("run.failed", label, message, hint, level=Level.ERROR, code=code)
 
-    def _write_about_run(
+    def _about_itself(self, trouble: Trouble) -> Entry:
+        label = Text("warning: {message}", message=trouble.what)
+        return self._entry("log.full", label, trouble.what, trouble.hint, Level.WARNING)
+
+    def _tell(
         self,
         event: str,
         said: Text,
@@ -127,17 +130,20 @@ class Journal:
         level: Level = Level.INFO,
         **more: object,
     ) -> None:
+        self.write(self._entry(event, said, detail, hint, level, **more))
+
+    def _entry(
+        self,
+        event: str,
+        said: Text,
+        detail: Text | None,
+        hint: Text | None,
+        level: Level,
+        **more: object,
+    ) -> Entry:
         say = self.voice.say_on_one_line
-        self.write(
-            Entry(
-                event,
-                say(said),
-                say(detail or said),
-                level,
-                hint=None if hint is None else say(hint),
-                more=more,
-            )
-        )
+        told = None if hint is None else say(hint)
+        return Entry(event, say(said), say(detail or said), level, hint=told, more=more)
 
     def _for_people(self, entry: Entry) -> str:
         words = entry.words

@@ -37,8 +37,10 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
 def show_status(session: Session, desk: Desk, now: datetime, *, as_json: bool) -> Exit:
     """Look at what the session declares, and show how it stands."""
     from certferry.cli import documents, status_text
+    from certferry.cli.events import log_statuses
 
     statuses = session.reconciler.status(session.wishes)
+    log_statuses(statuses, desk.journal)
     if as_json:
         desk.hand_out(documents.of_statuses(statuses, desk.voice))
     else:

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 
 from certferry.errors import StateError
 from certferry.ports.state import Lease, StateStore
+from certferry.text import Text
 
 TTL = timedelta(seconds=60)
 """How long a lease outlives a holder that can no longer extend it, on another host."""
@@ -73,4 +74,10 @@ class LeaseKeeper:
         try:
             self._state.extend(lease, self._ttl, self._now())
         except StateError as error:
-            _log.warning("%s: the lease could not be extended: %s", lease.lineage, error)
+            _log.warning(
+                Text(
+                    "{lineage}: the lease could not be extended: {problem}",
+                    lineage=lease.lineage,
+                    problem=error.message,
+                )
+            )

@@ -82,7 +82,7 @@ class LineageRun:
             self._outcomes.trouble(_trouble(Outcome.FAILED, error))
         except Exception:  # noqa: BLE001 - logged whole; see below
             # A mistake of ours in one lineage must not stop the others.
-            _log.exception("%s: unexpected error", self.desired.lineage)
+            _log.exception(Text("{lineage}: unexpected error", lineage=self.desired.lineage))
             detail = Text("a mistake in certferry; please report it with the traceback above")
             self._outcomes.trouble(StepOutcome(Action.LOOK, Outcome.FAILED, detail))
         return self._outcomes.next_look()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import selectors
 import shutil
 import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import timedelta
 
@@ -39,6 +40,9 @@ _MOST_CHUNKS = 64
 _SHORTEST_SECRET = 16
 """Characters from which a line of a key is one, and not something like `fi` or `=`."""
 
+_TELLS_A_SECRET = re.compile(r"key|secret|token|passw", re.IGNORECASE)
+"""What the variables are called that hold an account's secrets, `DP_Key` among them."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -57,9 +61,9 @@ def must_be_there(program: Program) -> None:
 def run(program: Program, variables: Mapping[str, str], hidden: Secret, pause: Pause) -> None:
     """Run a program to its end, with the environment and these variables.
 
-    Its output goes to the log, without the lines of the `hidden` PEM. One that takes too long, or
-    is running when the run is stopped, is ended with its children. Raises `DeployError`, and
-    `Interrupted` as `pause` does.
+    Its output goes to the log, without the lines of the `hidden` PEM and without the secrets of the
+    environment. One that takes too long, or is running when the run is stopped, is ended with its
+    children. Raises `DeployError`, and `Interrupted` as `pause` does.
     """
     must_be_there(program)
     with _started(program, variables) as process, closing(_Output(process, hidden)) as output:
@@ -67,6 +71,7 @@ def run(program: Program, variables: Mapping[str, str], hidden: Secret, pause: P
             ended = _follow(process, output, program.timeout, pause)
         except BaseException:
             _signal(process, signal.SIGKILL)
+            output.log(program.arguments[0])
             raise
         if not ended:
             _end(process, output)
@@ -116,7 +121,7 @@ class _Output:
         self._size = 0
         self._left_out = 0
         self._at_end = False
-        self._hidden = [line for line in hidden.reveal().split() if len(line) >= _SHORTEST_SECRET]
+        self._hidden = list(_secrets(hidden))
 
     def read(self, seconds: float) -> None:
         """Take in what comes within this time, or at once what is there."""
@@ -139,11 +144,18 @@ class _Output:
         self._selector.close()
 
     def log(self, name: str) -> None:
-        """Write it to the log, a record for each line."""
+        """Write it to the log, a record for each line. Each has a `program`: by it the log file
+        takes it, whatever else is left out there.
+        """
         if self._left_out:
-            _log.info("%s: %d bytes of its output are left out", name, self._left_out)
+            said = Text(
+                "{program}: {count} bytes of its output are left out",
+                program=name,
+                count=self._left_out,
+            )
+            _log.info(said, extra={"program": name})
         for line in self._lines():
-            _log.info("%s: %s", name, line)
+            _log.info("%s: %s", name, line, extra={"program": name})
 
     def last_words(self) -> str:
         """Give the end of it, on one line."""
@@ -166,6 +178,16 @@ class _Output:
         for secret in self._hidden:
             line = line.replace(secret, MASK)
         return "".join(c if c.isprintable() else " " for c in line).rstrip()
+
+
+def _secrets(key: Secret) -> Iterator[str]:
+    """Give what a program could repeat: the key, line by line, and what it finds in its environment
+    that is called as a secret is, and is no path.
+    """
+    yield from (line for line in key.reveal().split() if len(line) >= _SHORTEST_SECRET)
+    for name, value in os.environ.items():
+        if _TELLS_A_SECRET.search(name) and len(value) >= _SHORTEST_SECRET and value[0] != "/":
+            yield value
 
 
 def _follow(
@@ -227,6 +249,8 @@ def _failed(program: Program, code: int, words: str) -> DeployError:
         said = Text("{failure}: {words}", failure=said, words=verbatim(words))
     return DeployError(
         said,
-        hint=Text("what it said is in the log (-v); the next run tries again"),
+        hint=Text(
+            "all it said is in the file of --log-file, or shown with -v; the next run tries again"
+        ),
         retry=Retry.LATER,
     )

@@ -148,7 +148,7 @@ def place_of(name: str, zones: Iterable[Zone]) -> Place:
     for zone in holding:
         if zone not in blocked:
             return Place(name, zone.id, name.removesuffix(zone.name).rstrip(".") or "@")
-        log.warning("zone %s is %s at DNSPod and not used", zone.name, zone.status)
+        log.warning(Text("{problem}; it is not used", problem=_blocked(zone).message))
     raise _blocked(blocked[0]) if blocked else _not_found(name, sorted(by_name))
 
 
