@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certferry.cli.journal import Format, Journal
+from certferry.cli.language import voice_in
 from certferry.cli.logs import DiscreetFormatter, begin_logging
 from certferry.core.secret import Secret
 from certferry.testing.certificates import make_key
+from certferry.text import Text
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +94,54 @@ def test_times_are_utc_and_say_so(capsys: pytest.CaptureFixture[str]) -> None:
     moment, level, name, words = capsys.readouterr().err.split(maxsplit=3)
     assert (20, "T", "Z") == (len(moment), moment[10], moment[-1])
     assert ("WARNING", "certferry:", "so it is\n") == (level, name, words)
+
+
+def test_a_sentence_is_told_in_the_language_of_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A record's `Text` is translated on stderr and in the log; a traceback stands as it is."""
+    journal = Journal(voice_in("zh"))
+    journal.open(tmp_path / "log")
+    begin_logging(logging.WARNING, journal)
+    ours = logging.getLogger("certferry.reconcile")
+
+    ours.error(Text("{lineage}: unexpected error", lineage="img"), exc_info=KeyError("x"))
+
+    on_stderr, *traceback = capsys.readouterr().err.splitlines()
+    in_log, *same = (tmp_path / "log").read_text().splitlines()
+    assert on_stderr.endswith(" ERROR certferry.reconcile: img: 意外错误")
+    assert in_log.endswith("] img: 意外错误")
+    assert "KeyError: 'x'" == traceback[-1] == same[-1].strip()
+
+
+@pytest.mark.parametrize("level", [logging.ERROR, logging.WARNING])
+def test_what_a_program_says_is_for_the_log_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], level: int
+) -> None:
+    """At whatever level: it is in the file, as it was said, and not on stderr; nothing else below
+    a warning is.
+    """
+    journal = Journal(voice_in("zh"))
+    journal.open(tmp_path / "log", Format.JSON)
+    begin_logging(level, journal)
+    ours = logging.getLogger("certferry.adapters")
+
+    ours.info("%s: %s", "nginx", "reloaded", extra={"program": "nginx"})
+    ours.info("a detail")
+
+    (entry,) = map(json.loads, (tmp_path / "log").read_text().splitlines())
+    assert "" == capsys.readouterr().err
+    assert ("program.output", "info") == (entry["event"], entry["level"])
+    assert ("nginx", "reloaded") == (entry["program"], entry["detail"])
+
+
+def test_with_v_what_a_program_says_is_on_stderr_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody has to keep a log to see it."""
+    begin_logging(logging.DEBUG)
+
+    logging.getLogger("certferry.adapters").info("%s: %s", "a", "b", extra={"program": "a"})
+
+    assert "INFO certferry.adapters: a: b\n" in capsys.readouterr().err
 
 
 def test_a_secret_hides_itself() -> None:

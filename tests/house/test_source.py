@@ -97,6 +97,45 @@ def test_a_reason_is_told_from_a_bare_exception(comment: str, explained: object)
     assert explained is bool(EXCEPTION_WITH_REASON.search(comment))
 
 
+URGENT = {"warning", "error", "exception", "critical"}
+
+
+def untold(tree: ast.Module) -> list[str]:
+    """Give the calls that log something for people, in words that are not a `Text`."""
+    return [
+        ast.unparse(node)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and "log" in ast.unparse(node.func.value).lower()
+        and (node.func.attr in URGENT or node.func.attr == "log")
+        and not (node.args and ast.unparse(node.args[0]).startswith("Text("))
+    ]
+
+
+@pytest.mark.parametrize("path", modules(), ids=relative)
+def test_a_warning_is_a_sentence(path: Path) -> None:
+    """Warnings and errors are shown to people, in their language; only what `-v` shows is ours."""
+    assert [] == untold(parse(path))
+
+
+@pytest.mark.parametrize(
+    ("call", "refused"),
+    [
+        ("_log.warning('%s: gone', name)", True),
+        ("logging.getLogger(__name__).error(f'{name}: gone')", True),
+        ("log.log(logging.WARNING, 'gone')", True),
+        ("log.exception(words)", True),
+        ("log.warning(Text('{name}: gone', name=name))", False),
+        ("log.info('%s: gone', name)", False),
+        ("self.desk.error('gone')", False),
+    ],
+)
+def test_a_sentence_is_told_from_other_words(call: str, refused: object) -> None:
+    """The check above can fail, and lets a sentence pass."""
+    assert refused is bool(untold(ast.parse(call)))
+
+
 def test_nothing_names_a_machine() -> None:
     """No file holds a path of the machine it was written on."""
     found = [

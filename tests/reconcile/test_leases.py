@@ -9,6 +9,7 @@ import pytest
 from certferry.errors import LeaseHeld
 from certferry.reconcile.leases import LeaseKeeper
 from certferry.testing.memory_state import MemoryState
+from certferry.text import Text
 
 
 def now() -> datetime:
@@ -40,8 +41,10 @@ def test_lease_is_given_back_at_the_end() -> None:
     assert "img" == state.seen_by("another").acquire("img", timedelta(1), now()).lineage
 
 
-def test_lost_lease_is_let_go_quietly() -> None:
-    """A lease that another run took over is not taken back, and its end is no error."""
+def test_lost_lease_is_let_go(caplog: pytest.LogCaptureFixture) -> None:
+    """A lease that another run took over is not taken back, and its end is no error; the warning is
+    a sentence to translate.
+    """
     state = MemoryState()
     keeper = LeaseKeeper(state, now, timedelta(milliseconds=30))
     with keeper.lease("img") as lease:
@@ -53,6 +56,9 @@ def test_lost_lease_is_let_go_quietly() -> None:
     keeper.close()
 
     state.extend(other, timedelta(minutes=1), now())
+    first = caplog.records[0].msg
+    assert isinstance(first, Text)
+    assert str(first).startswith("img: the lease could not be extended: ")
 
 
 def test_keeper_that_never_held_anything_closes() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -114,7 +115,8 @@ class LogFile:
         try:
             descriptor = os.open(self.path, _FLAGS | os.O_CREAT | os.O_EXCL, _MODE)
         except FileExistsError:
-            return os.open(self.path, _FLAGS)
+            # To be made all the same: another program may move it away at this moment.
+            return os.open(self.path, _FLAGS | os.O_CREAT, _MODE)
         # The process's mask may have taken the group's right away.
         os.fchmod(descriptor, _MODE)
         return descriptor
@@ -229,7 +231,8 @@ def cannot_be_written(path: Path, problem: OSError) -> Text:
 
 def _advice(path: Path) -> Text:
     if not path.parent.is_dir():
-        return Text("make the directory first: mkdir -p {directory}", directory=path.parent)
+        directory = shlex.quote(str(path.parent))
+        return Text("make the directory first: mkdir -p {directory}", directory=directory)
     return Text("name a file that {user} may write with --log-file", user=_user())
 
 

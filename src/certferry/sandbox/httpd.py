@@ -19,6 +19,7 @@ from typing import Any, Self
 
 from certferry.sandbox.connections import Connections
 from certferry.sandbox.faults import Fault, FaultKind, Faults
+from certferry.text import Text
 
 log = logging.getLogger(__name__)
 
@@ -240,7 +241,7 @@ class _Exchange(BaseHTTPRequestHandler):
         try:
             return self.server.handler(request)
         except Exception as problem:  # the client sees 500, as of any service that breaks
-            log.exception("stand-in failed on %s", request.label)
+            log.exception(Text("stand-in failed on {request}", request=request.label))
             return Response.json({"error": repr(problem)}, HTTPStatus.INTERNAL_SERVER_ERROR)
 
     def _send(self, response: Response, *, truncated: bool) -> None:

@@ -99,6 +99,39 @@ def test_key_is_not_logged(tmp_path: Path, said: Callable[[], list[str]], before
         assert line[:20] not in told
 
 
+def test_secrets_of_the_environment_are_not_logged(
+    tmp_path: Path, said: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that shows its environment shows the accounts' keys; what is no secret stays."""
+    monkeypatch.setenv("DP_Key", "planted-0123456789")
+    monkeypatch.setenv("QINIU_SECRET_KEY", "planted+9876543210/=")
+    monkeypatch.setenv("CERT_KEY_PATH", "/etc/ssl/private/site.pem")
+
+    with pytest.raises(DeployError) as failed:
+        run(program(tmp_path, "/bin/sh", "-c", "env; exit 1"), {}, Secret(""), no_pause)
+
+    told = "\n".join([*said(), str(failed.value)])
+    assert "/bin/sh: DP_Key=•••" in said()
+    assert "/bin/sh: QINIU_SECRET_KEY=•••" in said()
+    assert "/bin/sh: CERT_KEY_PATH=/etc/ssl/private/site.pem" in said()
+    assert "planted" not in told
+
+
+def test_what_an_interrupted_program_said(tmp_path: Path, said: Callable[[], list[str]]) -> None:
+    """Why a program was still running when somebody stopped the run is in the log too."""
+
+    def stop(seconds: float) -> None:
+        del seconds
+        if (tmp_path / "said").exists():
+            raise Interrupted(Text("stopped"))
+
+    script = "echo waiting; sleep 0.2; touch said; sleep 60"
+    with pytest.raises(Interrupted):
+        run(program(tmp_path, "/bin/sh", "-c", script), {}, Secret(""), stop)
+
+    assert ["/bin/sh: waiting"] == said()
+
+
 @pytest.mark.parametrize(
     ("script", "words"),
     [

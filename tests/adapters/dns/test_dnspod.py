@@ -295,7 +295,7 @@ def test_paused_sub_zone_gives_way_to_its_parent(
     provider.add_txt("_acme-challenge.dev.example.com", "value")
 
     assert "_acme-challenge.dev" == account.service.calls("Record.Create")[0].params["sub_domain"]
-    assert "zone dev.example.com is pause at DNSPod and not used" in caplog.text
+    assert "the domain dev.example.com is paused at DNSPod; it is not used" in caplog.text
 
 
 def test_zone_of_another_account_is_not_found(
