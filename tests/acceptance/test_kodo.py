@@ -151,20 +151,30 @@ def test_named_domains_need_no_kind(world: World, tmp_path: Path, domain: str, s
 def test_a_sub_accounts_key_is_explained(
     world: World, tmp_path: Path, domain: str, source: str
 ) -> None:
-    """It serves the CDN domain; asked for the source domain, it is told whose keys it takes."""
+    """It serves the CDN domain, and it is told whose keys the source domain takes, until only the
+    CDN is asked for.
+    """
     access_key, secret_key = f"IAM-{domain}", "iam-secret"
     world.qiniu.add_iam_key(access_key, secret_key, owner=world.credentials.access_key)
     keys = {"QINIU_ACCESS_KEY": access_key, "QINIU_SECRET_KEY": secret_key}
     host = Host(world, tmp_path, table(domain))
 
-    assert 0 == host.run("sync", **keys).code
-    assert list(domains(host)) == [domain, source]  # the main account's keys see both
-    host.rewrite('to = "qiniu"', f'to = "qiniu"\ndomains = ["{source}"]\nkind = "kodo"')
     run = host.run("-q", "sync", **keys)
 
     assert 1 == run.code
     assert "bad token" in run.complaint.error
     assert "use a pair of the main account" in run.complaint.hint
+    assert 'set kind = "cdn"' in run.complaint.hint
+    found = domains(host)  # the main account's keys see both
+    assert {domain: "verified", source: "pending"} == {n: one["state"] for n, one in found.items()}
+    host.rewrite('to = "qiniu"', 'to = "qiniu"\nkind = "cdn"')
+    assert 0 == host.run("sync", **keys).code
+    host.rewrite('kind = "cdn"', f'domains = ["{source}"]\nkind = "kodo"')
+    run = host.run("-q", "sync", **keys)
+
+    assert 1 == run.code
+    assert "bad token" in run.complaint.error
+    assert "set kind" not in run.complaint.hint
     assert None is world.qiniu.bound_at_kodo(source)
 
 

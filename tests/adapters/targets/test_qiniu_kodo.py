@@ -326,14 +326,20 @@ def test_wrong_keys_are_told_as_ever(place: Place) -> None:
 
 
 def test_a_sub_account_goes_on_with_the_cdn(place: Place, sub_account: Qiniu) -> None:
-    """Found by itself, a source domain is left out; named, it is told of, beside the others."""
+    """Named or found by itself, a source domain is told of, beside the others: its certificate
+    would run out unnoticed. Who wants the CDN alone can say so.
+    """
     place.service.add_domain(IMG)
     place.service.add_bucket_domain(SRC, "pictures")
 
-    assert {IMG: Kind.CDN} == found(sub_account, look())
-    image, source = sub_account.observe(look(IMG, SRC)).domains
-    assert (DomainState.READY, DomainState.UNAVAILABLE) == (image.state, source.state)
-    assert isinstance(source.problem, TargetAccessDenied)
+    for what in (look(), look(IMG, SRC)):
+        image, source = sub_account.observe(what).domains
+        assert (IMG, SRC) == (image.domain, source.domain)
+        assert (DomainState.READY, DomainState.UNAVAILABLE) == (image.state, source.state)
+        assert isinstance(source.problem, TargetAccessDenied)
+        assert "main account" in str(source.problem.hint)
+        assert ('set kind = "cdn"' in str(source.problem.hint)) == (what.domains is None)
+    assert {IMG: Kind.CDN} == found(sub_account, look(kind=Kind.CDN))
 
 
 @pytest.mark.parametrize("what", [look(kind=Kind.KODO), look()])
@@ -423,12 +429,16 @@ def test_silence_about_bindings(what: Look, place: Place, target: Qiniu) -> None
 
 
 def test_a_call_that_is_no_more(place: Place, target: Qiniu) -> None:
-    """It is in no document: should it go one day, the CDN is served all the same."""
+    """It is in no document: should it go one day, the CDN is served all the same, and what is not
+    is told.
+    """
     place.service.add_domain(IMG)
     place.service.add_bucket_domain(SRC, "pictures")
     place.service.api.faults.add(refusal(404), on="GET /cert/bindings", times=None)
 
-    assert {IMG: Kind.CDN} == found(target, look())
+    image, source = target.observe(look()).domains
+    assert (DomainState.READY, DomainState.UNAVAILABLE) == (image.state, source.state)
+    assert isinstance(source.problem, TargetRejected)
     assert isinstance(problem_of(target, SRC), TargetRejected)
 
 

@@ -8,7 +8,6 @@ want a pair of the main account, which may list Kodo's buckets.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -34,8 +33,6 @@ from certferry.errors import DeployError, TargetRejected, TargetUnavailable
 from certferry.ports.progress import Pause
 from certferry.ports.target import DeployTarget, Look
 from certferry.text import Text
-
-log = logging.getLogger(__name__)
 
 MIN_REMAINING_DAYS = 30  # what users report; Qiniu gives no number (Qiniu fact sheet §4.1)
 
@@ -133,7 +130,9 @@ class Qiniu:
         return found if look.kind is Kind.CDN else found + self._covered_sources(look, found)
 
     def _covered_sources(self, look: Look, found: list[ObservedDomain]) -> list[ObservedDomain]:
-        """Where nobody asked for source domains, keys without a right to Kodo cost only these."""
+        """Where nobody asked for source domains, keys that may not see the buckets cost only
+        these. Those that are seen are told of, or their certificates would run out unnoticed.
+        """
         sources, at_cdn = self._sources.all(), self._cdn.names()
         names = [name for name in self._sources.covered(look.names) if name not in at_cdn]
         if not names:
@@ -146,8 +145,8 @@ class Qiniu:
             # Kodo knows these domains, so that silence will end: it is waited for.
             if look.kind is Kind.KODO or not found or _is_silence(failure):
                 raise
-            log.info("source domains are left out: %s", failure)
-            return []
+            error = _with_way_out(failure.error)
+            return [_problem(name, Kind.KODO, error) for name in names]
 
     # --- domains that are named
 
@@ -237,6 +236,15 @@ def _must_be_served_here(kind: Kind) -> None:
 
 def _problem(domain: str, kind: Kind, error: DeployError) -> ObservedDomain:
     return ObservedDomain(domain, kind, DomainState.UNAVAILABLE, problem=error)
+
+
+def _with_way_out(error: DeployError) -> DeployError:
+    """Say how to have the CDN's domains alone."""
+    way_out = Text('set kind = "cdn" for this deployment to leave source domains out')
+    hint = (
+        way_out if error.hint is None else Text("{one}; or {other}", one=error.hint, other=way_out)
+    )
+    return type(error)(error.message, hint=hint, retry=error.retry)
 
 
 def _is_source(domain: str, bucket: str) -> DeployError:
