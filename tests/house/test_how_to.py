@@ -14,6 +14,7 @@ from tests.house.tree import ROOT, parse, relative
 GUIDES = sorted((ROOT / "docs" / "how-to").glob("*.md"))
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 TOML = re.compile(r"^```toml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ENV_FILE = "/etc/ssl/.cdn-env"
 
 
@@ -61,3 +62,8 @@ def test_both_languages_tell_the_same() -> None:
         assert named_tests(guide)
         assert named_tests(english) == named_tests(guide)
         assert settings[0] == settings[1]
+        typed = [
+            [block.replace("--lang zh ", "") for block in CONSOLE.findall(one.read_text("utf-8"))]
+            for one in (guide, english)
+        ]
+        assert typed[0] == typed[1]

@@ -50,8 +50,10 @@ def examples(readme: Path) -> list[str]:
 def known_keys(tmp_path: Path) -> set[str]:
     """Give every setting, from what the loader says to a key that there is not in each table."""
     config = tmp_path / "unknown.toml"
-    tables = ("", "[state]", "[acme]", "[dns]", "[verify]", "[[certificates]]")
-    config.write_text("\n".join(f"{table}\nzqj = 1" for table in tables), encoding="utf-8")
+    deploy = '[[certificates.deploy]]\nto = "qiniu"'
+    ferried = '[[certificates]]\nfullchain = "f"\nprivkey = "p"'
+    tables = ("", "[state]", "[acme]", "[dns]", "[verify]", "[[certificates]]", deploy, ferried)
+    config.write_text("\n".join(f"{table}\nzqj = 1" for table in tables) + "\n[accounts.qiniu]\n")
     with pytest.raises(ConfigError) as refused:
         load(config, {"HOME": str(tmp_path)})
     listed = re.findall(r"zqj: unknown key; known are (.*)", str(refused.value))
