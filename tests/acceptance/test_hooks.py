@@ -49,6 +49,11 @@ def everywhere(world: World, fullchain: Path) -> dict[str, str]:
     return dict.fromkeys(world.qiniu.edges.addresses, fingerprint(der))
 
 
+def sentences(log: str) -> list[str]:
+    """Give the lines of a log without their moments."""
+    return [line.partition("] ")[2] for line in log.splitlines()]
+
+
 def ferried(name: str, fullchain: Path, privkey: Path) -> str:
     """Declare a certificate that is only ferried."""
     return (
@@ -106,11 +111,22 @@ def test_the_whole_recipe_with_acme_sh(world: World, tmp_path: Path, name: str) 
     assert "Reload successful" in told
     assert [first, first] == [served(world, domain) for domain in (name, other)]
 
+    earlier = log.read_text()
     acme_sh.run("--renew", "--force", "-d", name)
 
     second = everywhere(world, fullchain)
     assert first != second
     assert [second, second] == [served(world, domain) for domain in (name, other)]
+    story = sentences(log.read_text().removeprefix(earlier))
+    assert [": hook 开始", "运行结束，退出码 0"] == [story[0][-9:], story[-1]]
+    adopted, *others = (line for line in story if " 完成: " in line)
+    assert adopted.startswith("pics: 接管 完成: 有效期至 ")
+    for domain in (name, other):
+        assert [
+            f"pics: 部署 完成: qiniu → {domain}: 已绑定",
+            f"pics: 验证 完成: {domain}: 所有应答的地址均已出示该证书",
+        ] == [line for line in others if f" {domain}: " in line]
+    assert 4 == len(others)
     assert SKIPPED not in log.read_text()
 
     before = Footprint.of(world)
@@ -119,9 +135,7 @@ def test_the_whole_recipe_with_acme_sh(world: World, tmp_path: Path, name: str) 
     seen = Footprint.of(world) - before
     assert "Reload successful" in again
     assert (0, 0) == (seen.qiniu_writes, seen.certificates)
-    assert [f"pics: {SKIPPED}"] == [
-        line.partition("] ")[2] for line in log.read_text().splitlines() if SKIPPED in line
-    ]
+    assert [f"pics: {SKIPPED}"] == [line for line in sentences(log.read_text()) if SKIPPED in line]
 
     run(world, "certferry", "--config", str(host.config), "hook", "acme.sh", "--install",
         "--home", str(acme_sh.home))  # fmt: skip
