@@ -8,18 +8,27 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from textwrap import dedent
+from zoneinfo import ZoneInfo
 
 import pytest
 
+from certferry.adapters.schedule.cron import Cron
 from certferry.adapters.schedule.systemd import SystemdTimer
 from certferry.cli.exits import Exit
+from certferry.cli.lines import plain
 from certferry.cli.main import run
-from certferry.cli.options import Front
-from certferry.cli.schedule import install_at, program, remove_from, show_all
+from certferry.cli.options import Front, Verbosity
+from certferry.cli.schedule import besides, install_at, program, remove_from, show_all
+from certferry.cli.schedule_text import installed, withheld
+from certferry.cli.words import Voice
+from certferry.config.unattended import withheld_variables
 from certferry.core.schedule import Change, Job, Scheduled
 from certferry.errors import ScheduleError
+from certferry.ports.scheduler import Scheduler
+from certferry.text import Text
 from tests.adapters.schedule.crontab_owner import AS_ROOT, CrontabOwner, crontab_owner
 from tests.cli.desks import TestDesk
 
@@ -95,7 +104,7 @@ def test_a_daily_run_is_installed_once(owner: CrontabOwner, config: Path) -> Non
     code, out, err = certferry(owner.environ, "--config", config, "schedule", "install")
 
     assert (Exit.OK, "") == (code, err)
-    assert out.endswith("\n\nUnchanged: the daily run is installed already.\n")
+    assert out.endswith("\n\nUnchanged: certferry runs every day.\n")
     assert first == owner.read()
 
 
@@ -111,11 +120,43 @@ def test_another_configuration_replaces_the_line_and_keeps_its_time(
     code, out, _ = certferry(owner.environ, "--config", other, "schedule", "install")
 
     assert Exit.OK == code
-    assert out.endswith("\n\nReplaced: the daily run is now this one.\n")
+    assert out.endswith("\n\nReplaced: certferry runs every day.\n")
     after = owner.read() or b""
     assert after.endswith(OTHERS)
     assert entry(before).group("minute", "hour") == entry(after).group("minute", "hour")
     assert b"other 100" in entry(after)["command"]
+
+
+@pytest.mark.parametrize("when", [b"*/30 2 * * 1", b"0 9 1 1 *", b"@weekly"])
+def test_a_rhythm_of_the_operators_own_is_not_called_daily(
+    owner: CrontabOwner, config: Path, when: bytes
+) -> None:
+    """It is kept, and what is said at the end is what the line says."""
+    owner.write(when + b" certferry sync # certferry schedule\n")
+
+    _, shown, _ = certferry(owner.environ, "schedule", "show")
+    _, replaced, _ = certferry(owner.environ, "--config", config, "schedule", "install")
+    _, unchanged, _ = certferry(owner.environ, "--config", config, "schedule", "install")
+
+    assert (owner.read() or b"").startswith(when + b" ")
+    standing = "certferry runs at the times written there.\n"
+    assert shown.endswith(f"\n\n{standing}")
+    assert replaced.endswith(f"\n\nReplaced: {standing}")
+    assert unchanged.endswith(f"\n\nUnchanged: {standing}")
+    for out in (shown, replaced, unchanged):
+        assert "every day" not in out
+
+
+def test_every_fresh_installation_chooses_its_own_minute(owner: CrontabOwner, config: Path) -> None:
+    """Neither a constant nor the same sequence in each process: of four, two differ."""
+    command = [sys.executable, "-m", "certferry", "--config", str(config), "schedule"]
+    chosen = set()
+    for _ in range(4):
+        owner.write(None)
+        subprocess.run([*command, "install"], env=owner.environ, check=True, capture_output=True)
+        chosen.add(entry(owner.read()).group("minute", "hour"))
+
+    assert len(chosen) > 1  # by chance, four of 354 are the same in one of 44 million cases
 
 
 def test_what_is_removed_is_only_ours(owner: CrontabOwner, config: Path) -> None:
@@ -145,6 +186,31 @@ def test_what_is_scheduled_is_shown(owner: CrontabOwner, config: Path) -> None:
     assert ["when", "next run", "command"] == labels
     assert re.search(r"next run  \d{4}-\d\d-\d\d \d\d:\d\d UTC\n", out)
     assert str(config) in out
+
+
+@pytest.mark.parametrize("zone", ["Asia/Shanghai", "America/St_Johns"])
+def test_the_next_run_is_told_by_the_clock_of_the_line(
+    owner: CrontabOwner, config: Path, zone: str
+) -> None:
+    """The time that the line names, with its distance from UTC."""
+    environ = {**owner.environ, "TZ": zone}
+    certferry(owner.environ, "--config", config, "schedule", "install")
+    line = entry(owner.read())
+
+    result = subprocess.run(
+        [sys.executable, "-m", "certferry", "schedule", "show"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    shown = re.search(r"next run  (?P<at>.*) UTC(?P<offset>[+-].*)\n", result.stdout)
+    assert shown is not None, result.stdout
+    moment = datetime.fromisoformat(shown["at"] + shown["offset"])
+    assert (int(line["hour"]), int(line["minute"])) == (moment.hour, moment.minute)
+    assert moment.astimezone(ZoneInfo(zone)).utcoffset() == moment.utcoffset()
+    assert timedelta() <= moment - datetime.now(UTC) + timedelta(minutes=1) <= timedelta(days=1.1)
 
 
 def test_the_global_options_go_with_the_run(
@@ -183,6 +249,82 @@ def test_the_state_stays_where_it_is(owner: CrontabOwner, config: Path) -> None:
     words = shlex.split(entry(owner.read())["command"].decode())
     assert "/usr/bin/env" == words[0]
     assert "XDG_DATA_HOME=/srv/data" in words
+
+
+def test_proxies_and_trust_go_with_the_run(owner: CrontabOwner, config: Path) -> None:
+    """What the HTTP library obeys here it obeys at night; nothing is left to be warned of."""
+    environ = {
+        **owner.environ,
+        "HTTPS_PROXY": "http://proxy.example:3128",
+        "no_proxy": "localhost,.example.com",
+        "REQUESTS_CA_BUNDLE": "/etc/ssl/our 100%.pem",
+    }
+
+    code, _, err = certferry(environ, "--config", config, "schedule", "install")
+
+    assert (Exit.OK, "") == (code, err)
+    written = entry(owner.read())["command"]
+    words = shlex.split(written.replace(b"\\%", b"%").decode())
+    assert "/usr/bin/env" == words[0]
+    assert {
+        "HTTPS_PROXY=http://proxy.example:3128",
+        "no_proxy=localhost,.example.com",
+        "REQUESTS_CA_BUNDLE=/etc/ssl/our 100%.pem",
+    } <= set(words[1 : words.index("--config")])
+
+
+def test_a_proxys_password_is_written_nowhere(owner: CrontabOwner, config: Path) -> None:
+    """Neither into the crontab nor on the screen; that the run lacks it is told."""
+    environ = {**owner.environ, "https_proxy": "http://me:geheim@proxy.example:3128"}
+
+    code, out, err = certferry(environ, "--config", config, "schedule", "install")
+
+    assert Exit.OK == code
+    assert (
+        "warning: https_proxy: a password may be in it, so it is not written down for the run\n\n"
+        "hint: unless it is set there already, write NAME=value above the run's line:"
+        " `crontab -e`\n"
+    ) == err
+    assert "geheim" not in out
+    assert b"geheim" not in (owner.read() or b"")
+    assert b"proxy=" not in (owner.read() or b"")
+
+
+def test_the_hint_for_a_proxy_fits_the_scheduler() -> None:
+    """A unit can be read by everybody, so a file of the operator's is named in a drop-in."""
+    lost = withheld_variables({"ALL_PROXY": "socks5h://me@proxy.example"})
+
+    assert "EnvironmentFile=" in str(withheld(lost, systemd=True).hint)
+    assert "`crontab -e`" in str(withheld(lost, systemd=False).hint)
+
+
+def test_a_line_of_somebodys_own_is_warned_of(owner: CrontabOwner, config: Path) -> None:
+    """It says what and where, and stays."""
+    own = b"0 4 * * 1 KEY=geheim certferry -c /etc/x.toml sync >>/var/log/x 2>&1\n"
+    owner.write(own)
+
+    code, _, err = certferry(owner.environ, "--config", config, "-q", "schedule", "install")
+
+    assert Exit.OK == code
+    assert re.fullmatch(
+        r"warning: the crontab of \S+ starts certferry too \(as written by hand: 0 4 \* \* 1\):"
+        r" certferry -c /etc/x\.toml sync\n\n"
+        r"hint: two runs a day harm nothing, but one of them is not needed\n",
+        err,
+    )
+    assert (owner.read() or b"").startswith(own)
+
+
+def test_each_kind_of_warning_has_its_hint(owner: CrontabOwner, config: Path) -> None:
+    """Set apart by an empty line."""
+    (config.parent / "keys.env").write_text("")
+    owner.write(b"0 4 * * * certferry sync\n")
+    environ = {**owner.environ, **dict(line.split("=") for line in KEYS.split())}
+
+    _, _, err = certferry(environ, "-q", "--config", config, "schedule", "install")
+
+    parts = [part.partition(":")[0] for part in err.split("\n\n")]
+    assert ["warning", "hint", "warning", "hint"] == parts
 
 
 def test_the_line_needs_no_environment(owner: CrontabOwner, config: Path) -> None:
@@ -297,6 +439,10 @@ class Unreachable:
 
     find = remove
 
+    def others(self) -> tuple[Scheduled, ...]:
+        """Fail."""
+        raise ScheduleError("gone")
+
 
 @pytest.fixture
 def timer(tmp_path: Path) -> SystemdTimer:
@@ -318,8 +464,63 @@ def test_units_are_installed_shown_and_removed(timer: SystemdTimer) -> None:
     assert 2 == desk.out.count(
         "  to do    systemctl daemon-reload && systemctl enable --now certferry.timer\n"
     )
-    assert "\n\nInstalled: certferry runs every day.\n" in desk.out
+    once = "certferry runs every day once what is to do has been done.\n"
+    assert f"\n\nWritten: {once}" in desk.out
+    assert f"\n\n{once}" in desk.out
+    assert "certferry runs every day.\n" not in desk.out
     assert "Removed from the systemd timer " in desk.out
+
+
+def test_what_is_to_do_is_not_quiet(timer: SystemdTimer) -> None:
+    """Who hears only of what is wrong hears of that."""
+    desk = TestDesk()
+
+    install_at(timer, Job(("/bin/true", "sync")), Front(desk.desk, verbosity=Verbosity.QUIET))
+
+    assert "" == desk.out
+    assert re.fullmatch(r"warning: the systemd timer \S+: to do: systemctl daemon-.*\n", desk.err)
+
+
+def test_a_crontab_that_nothing_follows_starts_nothing(owner: CrontabOwner) -> None:
+    """Where no cron daemon runs, that is what is to be done first, whatever the line says."""
+    cron = Cron(
+        owner.environ, lambda _: 0, lambda: datetime.now(UTC), lambda: Text("start the cron daemon")
+    )
+    owner.write(b"0 9 1 1 * certferry sync # certferry schedule\n")
+    desk = TestDesk()
+
+    install_at(cron, Job(("/bin/true", "sync")), Front(desk.desk))
+    show_all([cron], desk.desk)
+
+    assert 2 == desk.out.count("  to do    start the cron daemon\n")
+    assert "next run" not in desk.out
+    standing = "certferry runs at the times written there once what is to do has been done.\n"
+    assert f"\n\nReplaced: {standing}" in desk.out
+    assert desk.out.endswith(f"\n\n{standing}")
+
+
+def test_the_other_scheduler_is_noticed(timer: SystemdTimer, owner: CrontabOwner) -> None:
+    """The timer beside the crontab, and the other way round; neither besides itself, and what
+    cannot be seen is no warning.
+    """
+    cron = Cron(owner.environ, lambda _: 0, lambda: datetime.now(UTC), lambda: None)
+    job = Job(("/bin/true", "sync"))
+    known: list[Scheduler] = [cron, timer, Unreachable()]
+    cron.install(job)
+    assert [] == besides(cron, known)
+    timer.install(job)
+
+    [beside_cron], [beside_timer] = besides(cron, known), besides(timer, known)
+
+    assert "timer" in str(beside_cron.place)
+    assert "crontab" in str(beside_timer.place)
+
+
+def test_what_is_gone_meanwhile_is_not_called_installed(timer: SystemdTimer) -> None:
+    """Another process may have taken it away."""
+    lines = installed(Change.INSTALLED, timer.find(), Voice())
+
+    assert ["Nothing is scheduled; run `certferry schedule install`."] == list(map(plain, lines))
 
 
 def test_one_that_cannot_be_reached_keeps_nobody(timer: SystemdTimer) -> None:
@@ -337,13 +538,16 @@ def test_one_that_cannot_be_reached_keeps_nobody(timer: SystemdTimer) -> None:
 
 
 def test_two_schedules_are_one_too_many(timer: SystemdTimer) -> None:
-    """Who has both is told."""
+    """Who has both is told, and how to keep one."""
     timer.install(Job(("/bin/true", "sync")))
     desk = TestDesk()
 
     show_all([timer, timer], desk.desk)
 
-    assert desk.out.endswith("Each of these runs; one is enough: `certferry schedule remove`.\n")
+    assert desk.out.endswith(
+        "\n\nOne of these is enough: `certferry schedule remove --systemd` takes away the timer"
+        " alone.\n"
+    )
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root has a file system of its own to be tried in")

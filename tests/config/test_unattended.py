@@ -6,6 +6,11 @@ import os
 import pwd
 from pathlib import Path
 
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+
 from certferry.config.unattended import (
     changes_owners,
     directories_filled,
@@ -14,6 +19,7 @@ from certferry.config.unattended import (
     lost_secrets,
     needed_environment,
     runs_programs,
+    withheld_variables,
 )
 from tests.config.conftest import Load
 
@@ -52,7 +58,7 @@ def test_only_what_the_present_environment_sets_is_lost(loaded: Load, folder: Pa
     settings = loaded('env_files = ["keys.env"]\n' + ACCOUNTS + CERTIFICATE + external)
 
     assert () == lost_secrets(settings)
-    assert keys in files_read(settings)
+    assert keys in files_read(settings, {})
 
 
 def test_only_a_variable_that_decides_is_needed(loaded: Load, folder: Path) -> None:
@@ -66,6 +72,107 @@ def test_only_a_variable_that_decides_is_needed(loaded: Load, folder: Path) -> N
     assert {} == needed_environment(by_file, environ)
     assert {"HOME": "/srv/home"} == needed_environment(by_file, {"HOME": "/srv/home"})
     assert (folder / "s",) == directories_kept(by_file)
+
+
+@pytest.mark.parametrize(
+    ("environ", "needed"),
+    [
+        ({"HTTPS_PROXY": "http://p:1"}, {"HTTPS_PROXY"}),
+        ({"http_proxy": "p:1", "NO_PROXY": "localhost"}, {"http_proxy", "NO_PROXY"}),
+        ({"ALL_PROXY": "socks5://p:1"}, {"ALL_PROXY"}),
+        ({"HTTPS_PROXY": "http://p:1", "https_proxy": "http://q:1"}, {"https_proxy"}),
+        ({"HTTPS_PROXY": "http://p:1", "https_proxy": ""}, set()),
+        ({"HTTPS_PROXY": ""}, set()),
+        ({"NO_PROXY": "localhost"}, set()),
+        ({"FTP_PROXY": "http://p:1"}, set()),
+        ({"REQUESTS_CA_BUNDLE": "/a", "CURL_CA_BUNDLE": "/b"}, {"REQUESTS_CA_BUNDLE"}),
+        ({"REQUESTS_CA_BUNDLE": "", "CURL_CA_BUNDLE": "/b"}, {"CURL_CA_BUNDLE"}),
+        ({"SSL_CERT_FILE": "/c", "SSL_CERT_DIR": "/d"}, {"SSL_CERT_FILE"}),
+    ],
+)
+def test_what_the_http_library_obeys_is_needed(
+    loaded: Load, environ: dict[str, str], needed: set[str]
+) -> None:
+    """And nothing that counts for nothing."""
+    settings = loaded(ACCOUNTS + CERTIFICATE)
+
+    found = needed_environment(settings, environ)
+
+    assert {name: environ[name] for name in needed} == found
+    assert () == withheld_variables(environ)
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"HTTPS_PROXY": "http://p:1"},
+        {"HTTPS_PROXY": "http://p:1", "https_proxy": "http://q:1"},
+        {"HTTPS_PROXY": "http://p:1", "https_proxy": ""},
+        {"ALL_PROXY": "http://p:1", "no_proxy": "ca.example"},
+        {"ALL_PROXY": "http://p:1", "no_proxy": "other.example"},
+        {"REQUESTS_CA_BUNDLE": "/a", "CURL_CA_BUNDLE": "/b"},
+        {"REQUESTS_CA_BUNDLE": "", "CURL_CA_BUNDLE": "/b"},
+        {"SSL_CERT_FILE": "/c", "SSL_CERT_DIR": "/d"},
+    ],
+)
+def test_with_what_is_needed_the_http_library_does_the_same(
+    loaded: Load, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`requests` decides on proxies and trust as it does in the whole environment."""
+    needed = needed_environment(loaded(ACCOUNTS + CERTIFICATE), environ)
+
+    with monkeypatch.context() as whole:
+        for name, value in environ.items():
+            whole.setenv(name, value)
+        before = decided()
+    for name, value in needed.items():
+        monkeypatch.setenv(name, value)
+
+    assert before == decided()
+
+
+def decided() -> dict[str, object]:
+    """Give what `requests` makes of this environment."""
+    with requests.Session() as session:
+        return dict(session.merge_environment_settings("https://ca.example/", {}, None, None, None))
+
+
+@given(
+    st.sampled_from(["https_proxy", "HTTP_PROXY", "all_proxy"]),
+    st.text(st.characters(codec="ascii", exclude_characters="@"), min_size=1),
+    st.sampled_from(["http://{}@p:1", "{}@p", "socks5h://u:{}@p:1/"]),
+)
+def test_a_proxy_that_names_a_user_is_withheld(name: str, secret: str, form: str) -> None:
+    """It is told by its name, and never with what is in it."""
+    value = form.format(secret)
+
+    [finding] = withheld_variables({name: value, "NO_PROXY": "localhost"})
+
+    assert f"{name}: a password may be in it, so it is not written down for the run" == str(
+        finding.text
+    )
+
+
+def test_a_withheld_proxy_is_not_needed(loaded: Load) -> None:
+    """What decides when it is used is, since the operator sets the proxy elsewhere."""
+    environ = {"HTTPS_PROXY": "http://me:geheim@p:1", "NO_PROXY": "localhost"}
+
+    assert {"NO_PROXY": "localhost"} == needed_environment(loaded(ACCOUNTS + CERTIFICATE), environ)
+
+
+def test_bundles_are_found_from_anywhere(loaded: Load, folder: Path) -> None:
+    """And are files that the run reads; one that the file names counts more at the edge."""
+    environ = {"REQUESTS_CA_BUNDLE": "ca.pem", "SSL_CERT_FILE": "edge.pem"}
+    settings = loaded(ACCOUNTS + CERTIFICATE)
+    assert {
+        "REQUESTS_CA_BUNDLE": str(folder / "ca.pem"),
+        "SSL_CERT_FILE": str(folder / "edge.pem"),
+    } == needed_environment(settings, environ)
+    assert {folder / "ca.pem", folder / "edge.pem"} <= set(files_read(settings, environ))
+
+    (folder / "root.pem").touch()
+    named = loaded('[verify]\nca_bundle = "root.pem"\n' + ACCOUNTS + CERTIFICATE)
+    assert ["REQUESTS_CA_BUNDLE"] == list(needed_environment(named, environ))
 
 
 def test_files_alone_run_no_program(loaded: Load, folder: Path) -> None:

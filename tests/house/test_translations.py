@@ -34,7 +34,6 @@ LETTERS = re.compile(r"[A-Za-z]{2}")
 SAME = {
     "chmod 600 {path}",
     "{count} of {all}",
-    "{systemctl} daemon-reload && {systemctl} enable --now {timer}",
     "acme.sh --deploy -d NAME --deploy-hook certferry",
 }
 

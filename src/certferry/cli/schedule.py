@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,6 @@ from certferry.cli.options import Front
 from certferry.errors import ScheduleError
 
 if TYPE_CHECKING:
-    from certferry.config.findings import Finding
     from certferry.config.model import Settings
     from certferry.core.schedule import Job, Scheduled
     from certferry.ports.scheduler import Scheduler
@@ -49,16 +49,23 @@ def install(ctx: click.Context, *, systemd: bool) -> Exit:
     command (where the log goes, in which language). Installed again, it keeps its time; when
     nothing has changed, nothing is written.
     """
+    from certferry.cli import schedule_text
     from certferry.config.load import load
-    from certferry.config.unattended import lost_secrets
+    from certferry.config.unattended import lost_secrets, withheld_variables
     from certferry.wiring import schedulers
 
     front: Front = ctx.obj
     settings = load(front.config, front.desk.environ)
     job = job_for(settings, ctx.find_root(), front.desk)
     known = schedulers(front.desk.environ)
-    install_at(known.systemd if systemd else known.cron, job, front)
-    warn(lost_secrets(settings), front.desk)
+    chosen = known.systemd if systemd else known.cron
+    install_at(chosen, job, front)
+    concerns = [
+        schedule_text.lost(lost_secrets(settings)),
+        schedule_text.withheld(withheld_variables(front.desk.environ), systemd=systemd),
+        schedule_text.not_needed(besides(chosen, known.usable)),
+    ]
+    front.desk.remark(schedule_text.warned(concerns, front.desk.voice))
     return Exit.OK
 
 
@@ -92,8 +99,11 @@ def install_at(scheduler: Scheduler, job: Job, front: Front) -> None:
     from certferry.cli import schedule_text
 
     change = scheduler.install(job)
+    installed, voice = scheduler.find(), front.desk.voice
     if not front.quiet:
-        front.desk.show(schedule_text.installed(change, scheduler.find(), front.desk.voice))
+        front.desk.show(schedule_text.installed(change, installed, voice))
+    elif installed is not None:
+        front.desk.remark(schedule_text.warned([schedule_text.undone(installed)], voice))
 
 
 def remove_from(schedulers: Sequence[Scheduler], front: Front) -> None:
@@ -137,11 +147,15 @@ def asked_each(
     return found, failed
 
 
-def warn(findings: Sequence[Finding], desk: Desk) -> None:
-    """Warn of secrets that the run will not find."""
-    from certferry.cli import schedule_text
-
-    desk.remark(schedule_text.lost(findings, desk.voice))
+def besides(chosen: Scheduler, schedulers: Sequence[Scheduler]) -> list[Scheduled]:
+    """Give what starts certferry besides the one that was chosen, as far as it can be seen."""
+    found: list[Scheduled] = []
+    for scheduler in schedulers:
+        if scheduler is not chosen:
+            found += asked_each([scheduler], lambda other: other.find())[0]
+        with suppress(ScheduleError):
+            found += scheduler.others()
+    return found
 
 
 def job_for(settings: Settings, root: click.Context, desk: Desk) -> Job:
@@ -162,7 +176,7 @@ def job_for(settings: Settings, root: click.Context, desk: Desk) -> Job:
     return Job(
         command=(*program_reading(settings.path), "--quiet", *options, "sync"),
         environment=needed_environment(settings, desk.environ),
-        reads=tuple(map(_absolute, files_read(settings))),
+        reads=tuple(map(_absolute, files_read(settings, desk.environ))),
         keeps=tuple(dict.fromkeys(map(_absolute, keeps))),
         fills=tuple(map(_absolute, directories_filled(settings))),
         changes_owners=changes_owners(settings),

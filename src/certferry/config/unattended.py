@@ -17,6 +17,13 @@ from certferry.text import Text
 
 _DATA = "XDG_DATA_HOME"
 
+_PROXIES = ("https_proxy", "http_proxy", "all_proxy")
+_DIRECT = "no_proxy"
+
+_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_EDGE_BUNDLE = "SSL_CERT_FILE"
+"""What is trusted at the edge follows OpenSSL; `requests` reads neither it nor SSL_CERT_DIR."""
+
 
 def lost_secrets(settings: Settings) -> tuple[Finding, ...]:
     """Give the references to variables that nothing but the present environment sets."""
@@ -25,8 +32,9 @@ def lost_secrets(settings: Settings) -> tuple[Finding, ...]:
 
 
 def needed_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """Give what a run needs to find the same files: a home that is not the user's usual one, and
-    where the state lies if a variable says it.
+    """Give what a run needs to find the same files and to reach the same services: a home that is
+    not the user's usual one, where the state lies if a variable says it, proxies without a
+    password, and bundles of CA certificates.
     """
     needed = {}
     home = environ.get("HOME")
@@ -35,7 +43,19 @@ def needed_environment(settings: Settings, environ: Mapping[str, str]) -> dict[s
     data = environ.get(_DATA)
     if data and settings.state.path.is_relative_to(Path(data) / "certferry"):
         needed[_DATA] = data
-    return needed
+    proxies = _proxies(environ)
+    needed |= {name: value for name, value in proxies.items() if not _names_a_user(value)}
+    return needed | _bundles(settings, environ)
+
+
+def withheld_variables(environ: Mapping[str, str]) -> tuple[Finding, ...]:
+    """Give the proxies that a run needs, and that are not written where others may read them."""
+    problem = Text("a password may be in it, so it is not written down for the run")
+    return tuple(
+        Finding(None, None, "", name, problem)
+        for name, value in _proxies(environ).items()
+        if _names_a_user(value)
+    )
 
 
 def runs_programs(settings: Settings) -> bool:
@@ -55,8 +75,10 @@ def changes_owners(settings: Settings) -> bool:
     )
 
 
-def files_read(settings: Settings) -> tuple[Path, ...]:
-    """Give the files that a run reads: the configuration, and those that it names outright."""
+def files_read(settings: Settings, environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Give the files that a run reads: the configuration, and those that it or a variable names
+    outright.
+    """
     sources = [wish.files for wish in settings.certificates if wish.files is not None]
     bundles = (settings.acme.ca_bundle, settings.verify.ca_bundle)
     return tuple(
@@ -66,6 +88,7 @@ def files_read(settings: Settings) -> tuple[Path, ...]:
             *(file.path for file in settings.env_files),
             *(Path(path) for files in sources for path in (files.fullchain, files.privkey)),
             *bundles,
+            *map(Path, _bundles(settings, environ).values()),
         )
         if path is not None
     )
@@ -113,6 +136,30 @@ def _problem(written: str, provided: Mapping[str, str]) -> Text | None:
     if scheme != "env" or provided.get(name):
         return None
     return Text("nothing sets {name} when the system starts the run", name=name)
+
+
+def _proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """Give the variables of proxies that count, as `urllib.request.getproxies_environment` finds
+    them for `requests`: lower case before upper case, even when there is nothing in it.
+    """
+    found = {}
+    for name in (*_PROXIES, _DIRECT):
+        counts = name if name in environ else name.upper()
+        if environ.get(counts):
+            found[counts] = environ[counts]
+    return found if any(name.lower() in _PROXIES for name in found) else {}
+
+
+def _names_a_user(proxy: str) -> bool:
+    return "@" in proxy  # however the rest of it is written (RFC 3986 §3.2.1)
+
+
+def _bundles(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """Give the variables that name CA certificates, and count; their paths from anywhere."""
+    found = [name for name in _BUNDLES if environ.get(name)][:1]
+    if settings.verify.ca_bundle is None and environ.get(_EDGE_BUNDLE):
+        found.append(_EDGE_BUNDLE)
+    return {name: str(Path(environ[name]).absolute()) for name in found}
 
 
 def _usual_home() -> str | None:

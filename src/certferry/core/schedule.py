@@ -62,14 +62,16 @@ class Change(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """A daily run that is installed.
+    """A run that is installed.
 
-    `next_run` is `None` where nobody knows it. `to_do` is what somebody has to type before the
+    `every_day` is false where somebody has chosen another rhythm, or one that is not understood.
+    `next_run` is `None` where nobody knows it. `to_do` is what somebody has to do before the
     system starts it.
     """
 
     place: Text
     command: str
     when: Text
+    every_day: bool = True
     next_run: datetime | None = None
     to_do: Text | None = None

@@ -28,3 +28,7 @@ class Scheduler(Protocol):
     def find(self) -> Scheduled | None:
         """Give what is installed, `None` when nothing is."""
         ...
+
+    def others(self) -> tuple[Scheduled, ...]:
+        """Give what starts certferry too, though it was not installed by it."""
+        ...

@@ -1,5 +1,5 @@
 """Somebody whose crontab a test may write: a user made for it, or, without root, whoever runs the
-tests, one test at a time, and their crontab is put back.
+tests, one test at a time, and their crontab is put back. A process called crond runs meanwhile.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -94,6 +95,7 @@ class CrontabOwner:
 def crontab_owner() -> Iterator[CrontabOwner]:
     """Give somebody without a crontab; afterwards everything is as it was."""
     with ExitStack() as stack:
+        stack.enter_context(cron_daemon())
         if AS_ROOT:
             owner = stack.enter_context(_somebody())
         else:
@@ -105,6 +107,21 @@ def crontab_owner() -> Iterator[CrontabOwner]:
             yield owner
         finally:
             owner.write(before)
+
+
+@contextmanager
+def cron_daemon() -> Iterator[None]:
+    """Have a process that is called as a cron daemon is, and starts nothing."""
+    script = "open('/proc/self/comm', 'w').write('crond'); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            yield
+        finally:
+            process.communicate(b"\n")
 
 
 @contextmanager

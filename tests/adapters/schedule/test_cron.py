@@ -12,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from certferry.adapters.schedule.cron import Cron, is_here, next_run
-from certferry.core.schedule import Change, DailyTime, Job
+from certferry.core.schedule import NIGHT_MOMENTS, Change, DailyTime, Job
 from certferry.errors import ScheduleError
+from certferry.text import Text
 from tests.adapters.schedule.crontab_owner import AS_ROOT, CrontabOwner
 
 NOON = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
@@ -35,7 +36,7 @@ CRONTABS = st.lists(ACCEPTED, max_size=6).map(lambda lines: b"".join(x + b"\n" f
 
 def cron(environ: Mapping[str, str], number: int = 3 * 59 + 17) -> Cron:
     """Give a crontab's keeper whose random number is known."""
-    return Cron(environ, lambda below: number % below, lambda: NOON)
+    return Cron(environ, lambda below: number % below, lambda: NOON, lambda: None)
 
 
 @pytest.fixture
@@ -103,7 +104,52 @@ def test_a_rhythm_of_the_operators_own_has_no_next_run(owner: CrontabOwner) -> N
 
     assert found is not None
     assert found.next_run is None
+    assert not found.every_day
     assert "as written by hand: */30 2 * * 1" == str(found.when)
+
+
+def test_without_a_daemon_there_is_no_next_run(owner: CrontabOwner) -> None:
+    """What is to be done first is told with what is installed."""
+    to_do = Text("start it")
+    keeper = Cron(owner.environ, lambda _: 0, lambda: NOON, lambda: to_do)
+    keeper.install(JOB)
+
+    found = keeper.find()
+
+    assert found is not None
+    assert to_do is found.to_do
+    assert found.next_run is None
+
+
+@pytest.mark.parametrize(
+    ("number", "time"), [(0, b"1 0"), (59, b"1 1"), (NIGHT_MOMENTS - 1, b"59 5")]
+)
+def test_the_minute_is_the_random_sources(owner: CrontabOwner, number: int, time: bytes) -> None:
+    """It is asked for one of all the moments of the night, and what it gives is written."""
+    asked: list[int] = []
+
+    def pick(below: int) -> int:
+        asked.append(below)
+        return number
+
+    Cron(owner.environ, pick, lambda: NOON, lambda: None).install(JOB)
+
+    assert [NIGHT_MOMENTS] == asked
+    assert (owner.read() or b"").startswith(time + b" * * * ")
+
+
+def test_a_line_of_somebodys_own_is_noticed_and_stays(owner: CrontabOwner) -> None:
+    """It is told where and when, without what stands around it; ours is no other."""
+    own = b"0 4 * * * KEY=secret /opt/bin/certferry -q sync >>/var/log/x 2>&1\n"
+    owner.write(own)
+    keeper = cron(owner.environ)
+    keeper.install(JOB)
+
+    [other] = keeper.others()
+
+    assert "/opt/bin/certferry -q sync" == other.command
+    assert "every day at 04:00, by this machine's clock" == str(other.when)
+    assert own + ENTRY == owner.read()
 
 
 def test_the_next_run_is_always_ahead() -> None:
@@ -133,6 +179,7 @@ def test_a_user_whom_cron_refuses_is_told_where_that_is_written(owner: CrontabOw
             with pytest.raises(ScheduleError, match="not allowed to use this program") as caught:
                 act()
             assert "/etc/cron.deny" in str(caught.value.hint)
+            assert "crontab -" not in str(caught.value.hint)
 
     assert owner.read() is None
 
@@ -196,22 +243,33 @@ def test_a_crontab_that_cannot_be_edited_is_not_guessed(programs: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("script", "message"),
+    ("script", "message", "hint"),
     [
-        ("echo oh no >&2; exit 3", "cannot be read: oh no"),
-        ("exit 3", "cannot be read: `crontab` ended with 3 and said nothing"),
-        ('[ "$1" = -l ] || { echo disk full >&2; exit 1; }', "cannot be written: disk full"),
-        ('[ "$1" = -l ] || cat >/dev/null', "does not hold what was written"),
+        ("echo oh no >&2; exit 3", "cannot be read: oh no", "as the crontab's owner"),
+        (
+            "exit 3",
+            "cannot be read: `crontab` ended with 3 and said nothing",
+            "as the crontab's owner",
+        ),
+        (
+            '[ "$1" = -l ] || { echo disk full >&2; exit 1; }',
+            "cannot be written: disk full",
+            "`crontab -e`",
+        ),
+        ('[ "$1" = -l ] || cat >/dev/null', "does not hold what was written", "`crontab -l`"),
     ],
 )
 def test_a_crontab_that_fails_is_told_in_its_own_words(
-    programs: Path, script: str, message: str
+    programs: Path, script: str, message: str, hint: str
 ) -> None:
-    """Not read, not written, or written and not kept: one message, and a hint."""
+    """Not read, not written, or written and not kept: one message, and a hint that names nothing
+    which has just failed.
+    """
     with pytest.raises(ScheduleError, match=message) as caught:
         stand_in(programs, script).install(JOB)
 
-    assert caught.value.hint is not None
+    assert hint in str(caught.value.hint)
+    assert script.startswith("[") or "crontab -" not in str(caught.value.hint)
 
 
 def test_a_program_that_cannot_be_run_is_told(programs: Path) -> None:

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from certferry.adapters.schedule.crontab import (
     MARK,
+    Entry,
+    other_entries,
     own_entry,
     shell_command,
     with_entry,
@@ -129,6 +131,85 @@ def test_a_time_that_somebody_has_changed_is_kept() -> None:
     assert b"*/30 2-4 * * 1 certferry -q sync # certferry schedule\nMAILTO=x\n" == with_entry(
         crontab, b"certferry -q sync", TIME
     )
+
+
+@pytest.mark.parametrize(
+    ("when", "every_day"),
+    [
+        (b"17 3 * * *", True),
+        (b"*/30\t2-4 *  * *", True),
+        (b"@daily", True),
+        (b"@hourly", True),
+        (b"*/30 2 * * 1", False),
+        (b"0 9 1 1 *", False),
+        (b"0 9 */2 * *", False),
+        (b"@weekly", False),
+        (b"@reboot", False),
+        (b"", False),
+    ],
+)
+def test_what_is_called_daily_is(when: bytes, *, every_day: bool) -> None:
+    """An entry starts something on each day when no day, month or weekday is left out."""
+    assert every_day == Entry(when, b"certferry sync").every_day
+
+
+def test_a_time_that_no_clock_shows_is_no_time() -> None:
+    """A line that came there by other means than `crontab` may say anything."""
+    assert DailyTime(23, 59) == Entry(b"59 23 * * *", b"").daily
+    for when in (b"60 3 * * *", b"17 24 * * *"):
+        assert Entry(when, b"").daily is None
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        ("0 4 * * * certferry sync", "certferry sync"),
+        ("\t@daily /opt/certferry -q --config '/etc/a b.toml' sync img", None),
+        ("0 4 * * 1 cd /srv && X=1 /opt/certferry -q sync>>log 2>&1\r", "/opt/certferry -q sync"),
+        ("0 4 * * * /usr/bin/python3 -m certferry sync; date", "certferry sync"),
+        ("0 4 * * * sh -c '/opt/certferry sync'", "/opt/certferry sync"),
+        ('0 4 * * * "/opt/certferry" sync', '/opt/certferry" sync'),
+    ],
+)
+def test_a_run_of_somebodys_own_is_found(line: str, command: str | None) -> None:
+    """However it is written; of the command, what is certferry's."""
+    command = command or line.removeprefix("\t@daily ").removesuffix(" img")
+
+    assert [command] == [
+        entry.command.decode() for entry in other_entries(f"A=b\n{line}\nC=d".encode())
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "17 3 * * * certferry --quiet sync # certferry schedule",
+        "#0 4 * * * certferry sync",
+        "  # 0 4 * * * certferry sync",
+        "COMMAND=a b c d e certferry sync",
+        "@reboot certferry sync",
+        "0 4 * * * certferry status",
+        "0 4 * * * certferry status; sync",
+        "0 4 * * * certferry plan # before sync",
+        "0 4 * * * true # certferry sync",
+        "0 4 * * * certferry --config /etc/sync.toml plan",
+        "0 4 * * * my-certferry sync",
+        "0 4 * * * certferry rsync",
+        "0 4 * * * certferry synchronise",
+        "certferry sync",
+    ],
+)
+def test_what_is_no_other_run_is_not_found(line: str) -> None:
+    """Our own, a comment, a setting, a start of the machine, another command."""
+    assert [] == list(other_entries(line.encode()))
+
+
+@given(ANY)
+def test_any_crontab_can_be_searched(crontab: bytes) -> None:
+    """Whatever stands there, what is found is nobody's but others'."""
+    for entry in other_entries(crontab):
+        assert not is_ours(entry.line.removesuffix(MARK + b"\n"))
+        assert b"sync" in entry.command
 
 
 def test_an_entry_that_is_commented_out_is_not_ours_any_more() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from certferry.adapters.schedule.account import user_name
 from certferry.adapters.schedule.systemd import SystemdTimer, units_directory
 from certferry.core.schedule import Change, Job
 from certferry.errors import ScheduleError
@@ -46,7 +47,11 @@ def directory(tmp_path: Path) -> Path:
 def timer(directory: Path, *, for_system: bool = True, **environ: str) -> SystemdTimer:
     """Give the keeper of units on a machine where systemd does not run."""
     return SystemdTimer(
-        directory, {**os.environ, **environ}, for_system=for_system, booted=directory / "none"
+        directory,
+        {**os.environ, **environ},
+        for_system=for_system,
+        booted=directory / "none",
+        lingering=directory / "none",
     )
 
 
@@ -158,15 +163,60 @@ def test_another_job_replaces_the_units(directory: Path, job: Job) -> None:
 
 def test_where_systemd_does_not_run_it_is_said_what_to_type(directory: Path, job: Job) -> None:
     """Written is not running."""
-    for for_system, systemctl in ((True, "systemctl"), (False, "systemctl --user")):
+    linger = f" && loginctl enable-linger {user_name()}"
+    for for_system, systemctl, then in (
+        (True, "systemctl", ""),
+        (False, "systemctl --user", linger),
+    ):
         keeper = timer(directory, for_system=for_system)
         keeper.install(job)
         found = keeper.find()
 
         assert found is not None
-        assert f"{systemctl} daemon-reload && {systemctl} enable --now certferry.timer" == str(
-            found.to_do
-        )
+        assert (
+            f"{systemctl} daemon-reload && {systemctl} enable --now certferry.timer{then}"
+        ) == str(found.to_do)
+
+
+def test_a_rhythm_of_the_operators_own_is_not_called_nightly(directory: Path, job: Job) -> None:
+    """Whoever writes a drop-in, as the unit advises, or changes the unit, decides."""
+    keeper = timer(directory)
+    keeper.install(job)
+    assert (True, "every night") == told(keeper)
+
+    drop_ins = directory / "certferry.timer.d"
+    drop_ins.mkdir()
+    assert (False, "as certferry.timer and its drop-ins say") == told(keeper)
+
+    drop_ins.rmdir()
+    unit = directory / "certferry.timer"
+    unit.write_text(unit.read_text().replace("OnCalendar=daily", "OnCalendar=weekly"))
+    assert (False, "as certferry.timer and its drop-ins say") == told(keeper)
+
+
+def told(keeper: SystemdTimer) -> tuple[bool, str]:
+    """Give whether it runs every day, and what is said of when."""
+    found = keeper.find()
+    assert found is not None
+    return found.every_day, str(found.when).partition(",")[0]
+
+
+def test_a_timer_of_somebodys_own_is_noticed(directory: Path, job: Job) -> None:
+    """Where a unit of our name is not ours, it is an other; ours is none, nor is a masked one."""
+    keeper = timer(directory)
+    assert () == keeper.others()
+    keeper.install(job)
+    assert () == keeper.others()
+
+    (directory / "certferry.timer").write_text("[Timer]\n")
+    (directory / "certferry.service").write_text("[Service]\nExecStart=/opt/certferry sync\n")
+    [other] = keeper.others()
+    assert ("/opt/certferry sync", False) == (other.command, other.every_day)
+    assert str(directory / "certferry.timer") in str(other.place)
+
+    (directory / "certferry.timer").unlink()
+    (directory / "certferry.timer").symlink_to("/dev/null")
+    assert () == keeper.others()
 
 
 def test_what_is_removed_leaves_no_trace(directory: Path, job: Job) -> None:
@@ -276,7 +326,10 @@ class Manager:
         (folder / "systemctl").write_text(SYSTEMCTL, encoding="ascii")
         (folder / "systemctl").chmod(0o755)
         environ = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
-        self.timer = SystemdTimer(directory, environ, for_system=for_system, booted=folder)
+        self.lingering = folder / "linger"
+        self.timer = SystemdTimer(
+            directory, environ, for_system=for_system, booted=folder, lingering=self.lingering
+        )
 
     def told(self) -> list[str]:
         """Give what changed something, since the last time this was asked."""
@@ -342,6 +395,23 @@ def test_the_users_own_manager_is_asked(tmp_path: Path, directory: Path, job: Jo
     assert ["--user daemon-reload", "--user enable --now certferry.timer"] == manager.told()
 
 
+def test_a_user_who_logs_out_keeps_the_timer(tmp_path: Path, directory: Path, job: Job) -> None:
+    """A user's manager ends with the last session unless it lingers; until then it is to do."""
+    manager = Manager(tmp_path, directory, for_system=False)
+    manager.timer.install(job)
+    found = manager.timer.find()
+    assert found is not None
+    assert f"loginctl enable-linger {user_name()}" == str(found.to_do)
+    assert found.next_run is not None
+
+    manager.lingering.mkdir()
+    (manager.lingering / user_name()).touch()
+
+    found = manager.timer.find()
+    assert found is not None
+    assert found.to_do is None
+
+
 def test_a_manager_that_refuses_is_quoted(manager: Manager, job: Job, directory: Path) -> None:
     """The units are in place; the hint says what to type when it works again."""
     (manager.folder / "fails").write_text("enable")
@@ -360,10 +430,44 @@ def test_a_timer_that_cannot_be_stopped_is_not_removed(
     manager.timer.install(job)
     (manager.folder / "fails").write_text("disable")
 
-    with pytest.raises(ScheduleError, match="disable"):
+    with pytest.raises(ScheduleError, match="disable") as caught:
         manager.timer.remove()
 
+    assert "nothing was removed; when that is mended, try again" == str(caught.value.hint)
     assert UNITS == sorted(path.name for path in directory.iterdir())
+
+
+def test_a_manager_that_still_knows_removed_units_is_told_of(
+    manager: Manager, job: Job, directory: Path
+) -> None:
+    """The units are gone all the same; the hint says what makes systemd forget them."""
+    manager.timer.install(job)
+    (manager.folder / "fails").write_text("daemon-reload")
+
+    with pytest.raises(ScheduleError, match=r"daemon-reload.*Failed to connect") as caught:
+        manager.timer.remove()
+
+    assert "the units are gone; for systemd to forget them, type systemctl daemon-reload" == str(
+        caught.value.hint
+    )
+    assert [] == list(directory.iterdir())
+
+
+def test_a_unit_that_cannot_be_removed_is_named(job: Job, tmp_path: Path) -> None:
+    """The hint is a command that a shell reads as it is meant."""
+    directory = tmp_path / "my units"
+    keeper = timer(directory)
+    keeper.install(job)
+    wants = directory / "timers.target.wants" / "certferry.timer"
+    wants.mkdir(parents=True)
+
+    with pytest.raises(ScheduleError, match="cannot be written") as caught:
+        keeper.remove()
+
+    assert f"rm -f '{directory}/certferry.timer' '{directory}/certferry.service'" in str(
+        caught.value.hint
+    )
+    assert "nothing was changed" not in str(caught.value.hint)
 
 
 def test_a_missing_systemctl_is_told(tmp_path: Path, directory: Path, job: Job) -> None:
@@ -372,5 +476,11 @@ def test_a_missing_systemctl_is_told(tmp_path: Path, directory: Path, job: Job) 
         directory, {"PATH": str(tmp_path / "none")}, for_system=True, booted=tmp_path
     )
 
-    with pytest.raises(ScheduleError, match="`systemctl` cannot be run"):
+    with pytest.raises(ScheduleError, match="`systemctl` cannot be run") as caught:
         keeper.install(job)
+    assert "the units are in place" in str(caught.value.hint)
+
+    for act in (keeper.find, keeper.remove):
+        with pytest.raises(ScheduleError, match="`systemctl` cannot be run") as caught:
+            act()
+        assert "is to be found in PATH" in str(caught.value.hint)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
-from certferry.adapters.schedule import crontab
+from certferry.adapters.schedule import crontab, daemon
+from certferry.adapters.schedule.account import user_name
 from certferry.adapters.schedule.crontab import Entry
 from certferry.core.schedule import NIGHT_MOMENTS, Change, DailyTime, Job, Scheduled
 from certferry.errors import ScheduleError
@@ -31,12 +30,17 @@ _LONGEST_COMPLAINT = 300  # characters
 UNCHANGED = Text(
     "the crontab is as it was; look at it with `crontab -l`, mend it with `crontab -e`"
 )
+_NO_ACCESS = Text(
+    "run this as the crontab's owner; /etc/cron.allow and /etc/cron.deny say who may have one, and"
+    " with systemd none is needed: certferry schedule install --systemd"
+)
 
 
 class Cron:
     """Keeps one line in the crontab of whoever runs this.
 
-    `pick(n)` gives a random number below n, `now()` the moment; `environ` says where programs are.
+    `pick(n)` gives a random number below n, `now()` the moment; `environ` says where programs are,
+    and `to_do()` what is to be done before crontabs are followed at all.
     """
 
     def __init__(
@@ -44,11 +48,13 @@ class Cron:
         environ: Mapping[str, str],
         pick: Callable[[int], int],
         now: Callable[[], datetime],
+        to_do: Callable[[], Text | None] = daemon.to_do,
     ) -> None:
         # Messages are looked at, so they must be in English.
         self._environ = {**environ, "LC_ALL": "C", "CRONTAB_NOHEADER": "Y"}
         self._pick = pick
         self._now = now
+        self._to_do = to_do
 
     def install(self, job: Job) -> Change:
         """See `ports.scheduler.Scheduler.install`."""
@@ -75,18 +81,24 @@ class Cron:
         entry = crontab.own_entry(self._read())
         return None if entry is None else self._scheduled(entry)
 
+    def others(self) -> tuple[Scheduled, ...]:
+        """See `ports.scheduler.Scheduler.others`."""
+        return tuple(map(self._scheduled, crontab.other_entries(self._read())))
+
     def lines(self) -> tuple[str, ...]:
         """Give the lines that start something, whoever wrote them. Raises `ScheduleError`."""
         listed = self._read().decode(errors="backslashreplace").splitlines()
         return tuple(line for line in listed if line.strip() and not line.startswith("#"))
 
     def _scheduled(self, entry: Entry) -> Scheduled:
-        daily = entry.daily
+        daily, to_do = entry.daily, self._to_do()
         return Scheduled(
-            place=Text("the crontab of {user}", user=_user()),
+            place=Text("the crontab of {user}", user=user_name()),
             command=entry.command.decode(errors="backslashreplace"),
             when=_told(entry),
-            next_run=None if daily is None else next_run(daily, self._now()),
+            every_day=entry.every_day,
+            next_run=None if daily is None or to_do else next_run(daily, self._now()),
+            to_do=to_do,
         )
 
     def _read(self) -> bytes:
@@ -98,7 +110,7 @@ class Cron:
             return b""
         raise ScheduleError(
             Text("the crontab cannot be read: {problem}", problem=_complaint(result)),
-            hint=_advice(result),
+            hint=_NO_ACCESS,
         )
 
     def _exactly(self, listed: bytes) -> bytes:
@@ -130,7 +142,7 @@ class Cron:
         if result.returncode != 0:
             raise ScheduleError(
                 Text("the crontab cannot be written: {problem}", problem=_complaint(result)),
-                hint=_advice(result),
+                hint=_NO_ACCESS if b"not allowed" in result.stderr else UNCHANGED,
             )
         if self._read() != content:
             raise ScheduleError(
@@ -207,24 +219,8 @@ def _told(entry: Entry) -> Text:
     return Text("as written by hand: {fields}", fields=fields)
 
 
-def _user() -> str:
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
-
-
 def _complaint(result: subprocess.CompletedProcess[bytes]) -> Text | str:
     words = " ".join(result.stderr.decode(errors="replace").split())
     if not words:
         return Text("`crontab` ended with {code} and said nothing", code=result.returncode)
     return words[:_LONGEST_COMPLAINT]
-
-
-def _advice(result: subprocess.CompletedProcess[bytes]) -> Text:
-    if b"not allowed" in result.stderr:
-        return Text(
-            "/etc/cron.allow and /etc/cron.deny say who has a crontab; with systemd none is needed:"
-            " certferry schedule install --systemd"
-        )
-    return UNCHANGED

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from certferry.core.schedule import DailyTime
@@ -22,7 +22,14 @@ MARK = b"# certferry schedule"
 
 _BLANKS = b" \t\r"  # a carriage return: somebody's editor may have turned all line ends around
 _WHEN = re.compile(rb"[ \t]*(@[a-z]+|(?:[^ \t]+[ \t]+){4}[^ \t]+)[ \t]+")
-_DAILY = re.compile(rb"(\d{1,2})[ \t]+(\d{1,2})[ \t]+\*[ \t]+\*[ \t]+\*")
+_DAILY = re.compile(rb"([0-5]?\d)[ \t]+([01]?\d|2[0-3])[ \t]+\*[ \t]+\*[ \t]+\*")
+_EVERY_DAY = re.compile(rb"@(?:hourly|daily|midnight)|[^ \t]+[ \t]+[^ \t]+(?:[ \t]+\*){3}")
+
+_SETTING = re.compile(rb"""[ \t]*["']?\w+["']?[ \t]*=""")
+_RUN = re.compile(
+    # From the program to its command, within one command of the shell's.
+    rb"""(?:(?<=[\s;&|("'=])|^)(?:[^\s;&|("'=]*/)?certferry["']?(?=\s)[^;&|]*?\ssync(?![^\s;&|>)"'])"""
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +44,11 @@ class Entry:
         """Give the time of day; `None` when somebody has made it something else."""
         match = _DAILY.fullmatch(self.when)
         return DailyTime(int(match[2]), int(match[1])) if match else None
+
+    @property
+    def every_day(self) -> bool:
+        """Tell whether it starts at least once on each day; false also where that is not clear."""
+        return _EVERY_DAY.fullmatch(self.when) is not None
 
     @property
     def line(self) -> bytes:
@@ -59,6 +71,20 @@ def shell_command(words: Sequence[str], environment: Mapping[str, str]) -> bytes
 def own_entry(crontab: bytes) -> Entry | None:
     """Find our entry."""
     return next((_parse(line) for line in _lines(crontab) if _is_ours(line)), None)
+
+
+def other_entries(crontab: bytes) -> Iterator[Entry]:
+    """Find the entries of others that start `certferry sync`, again and again.
+
+    Of their commands that part alone is given: what stands around it may be somebody's secret.
+    """
+    for line in _lines(crontab):
+        if _is_ours(line) or line.lstrip(_BLANKS).startswith(b"#") or _SETTING.match(line):
+            continue
+        entry = _parse(line)
+        run = _RUN.search(entry.command.partition(b" #")[0])
+        if run is not None and entry.when not in {b"", b"@reboot"}:
+            yield Entry(entry.when, run[0])
 
 
 def with_entry(crontab: bytes, command: bytes, daily: DailyTime) -> bytes:

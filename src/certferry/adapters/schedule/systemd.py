@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import stat
 import subprocess
 import tempfile
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from certferry.adapters.schedule.account import user_name
 from certferry.adapters.schedule.units import (
     MARK,
     SERVICE,
@@ -22,11 +24,13 @@ from certferry.adapters.schedule.units import (
 )
 from certferry.core.schedule import Change, Job, Scheduled
 from certferry.errors import ScheduleError
-from certferry.text import Text
+from certferry.text import Text, verbatim
 
 SYSTEM_UNITS = Path("/etc/systemd/system")
 BOOTED = Path("/run/systemd/system")
 """Exists where systemd is the init system (sd_booted(3))."""
+LINGERING = Path("/var/lib/systemd/linger")
+"""Has a file for each user whose manager runs without a login (loginctl(1), `enable-linger`)."""
 
 _TIMEOUT = timedelta(seconds=60)
 """For the manager to read every unit of a large machine again."""
@@ -37,12 +41,15 @@ _PRIVATE = 0o700
 _LONGEST_COMPLAINT = 300  # characters
 _MOMENT = re.compile(r"@(\d+)")
 
+_NOTHING_CHANGED = Text("nothing was changed; units that were there are as they were")
+
 
 class SystemdTimer:
     """Keeps a service and a timer in one directory of units.
 
-    `for_system`: whether the units are the system's. `booted` exists where systemd runs; `environ`
-    says where programs are, and how to reach the user's manager.
+    `for_system`: whether the units are the system's. `booted` exists where systemd runs, and
+    `lingering` holds the names of users whose managers always do; `environ` says where programs
+    are, and how to reach the user's manager.
     """
 
     def __init__(
@@ -52,11 +59,13 @@ class SystemdTimer:
         *,
         for_system: bool,
         booted: Path = BOOTED,
+        lingering: Path = LINGERING,
     ) -> None:
         self._directory = directory
         self._environ = {**environ, "LC_ALL": "C"}
         self._for_system = for_system
         self._booted = booted
+        self._lingering = lingering
 
     def install(self, job: Job) -> Change:
         """See `ports.scheduler.Scheduler.install`."""
@@ -67,7 +76,7 @@ class SystemdTimer:
         }
         present = {name: self._own(name) for name in wanted}
         change = Change.UNCHANGED
-        with _told(self._directory):
+        with _told(self._directory, _NOTHING_CHANGED):
             # The sandbox opens only what is there.
             for path in map(Path, job.keeps):
                 path.mkdir(_PRIVATE, parents=True, exist_ok=True)
@@ -76,7 +85,8 @@ class SystemdTimer:
             change = Change.REPLACED if any(present.values()) else Change.INSTALLED
         if self._runs():
             hint = Text(
-                "the units are in place; when that is mended, type {todo}", todo=self._to_do()
+                "the units are in place; when that is mended, type {todo}",
+                todo=" && ".join(self._commands(on=False)),
             )
             if change is not Change.UNCHANGED:
                 self._must("daemon-reload", hint=hint)
@@ -91,61 +101,104 @@ class SystemdTimer:
             return None
         scheduled = self._scheduled()
         if self._runs() and TIMER in present:
-            self._must("disable", "--now", TIMER, hint=Text("nothing was removed"))
-        with _told(self._directory):
+            self._must(
+                *("disable", "--now", TIMER),
+                hint=Text("nothing was removed; when that is mended, try again"),
+            )
+        left = shlex.join(str(self._directory / name) for name in present)
+        with _told(self._directory, Text("remove what is left of it: rm -f {left}", left=left)):
             # Without a running systemd nobody else takes the link away.
             (self._directory / _WANTS / TIMER).unlink(missing_ok=True)
             for name in present:
                 (self._directory / name).unlink()
         if self._runs():
-            self._must("daemon-reload", hint=Text("the units are gone; systemd still knows them"))
+            self._must(
+                "daemon-reload",
+                hint=Text(
+                    "the units are gone; for systemd to forget them, type {command}",
+                    command=f"{self._systemctl} daemon-reload",
+                ),
+            )
         return scheduled
 
     def find(self) -> Scheduled | None:
         """See `ports.scheduler.Scheduler.find`."""
         return None if self._own(TIMER) is None else self._scheduled()
 
+    def others(self) -> tuple[Scheduled, ...]:
+        """See `ports.scheduler.Scheduler.others`."""
+        timer = self._directory / TIMER
+        if not timer.is_file() or (self._read(TIMER) or "").startswith(MARK):  # or it is masked
+            return ()
+        command = command_of(self._read(SERVICE) or "")
+        return (Scheduled(self._place, command, self._as_written, every_day=False),)
+
+    @property
+    def _place(self) -> Text:
+        return Text("the systemd timer {path}", path=self._directory / TIMER)
+
+    @property
+    def _as_written(self) -> Text:
+        return Text("as {timer} and its drop-ins say", timer=TIMER)
+
+    @property
+    def _systemctl(self) -> str:
+        return "systemctl" if self._for_system else "systemctl --user"
+
     def _scheduled(self) -> Scheduled:
         running = self._runs()
+        commands = self._commands(on=running and self._is_on())
+        nightly = self._own(TIMER) == timer_text() and not self._drop_ins.is_dir()
         return Scheduled(
-            place=Text("the systemd timer {path}", path=self._directory / TIMER),
+            place=self._place,
             command=command_of(self._own(SERVICE) or ""),
-            when=Text("every night, at a moment that systemd chooses"),
+            when=Text("every night, at a moment that systemd chooses")
+            if nightly
+            else self._as_written,
+            every_day=nightly,
             next_run=self._next_run() if running else None,
-            to_do=None if running and self._is_on() else self._to_do(),
+            to_do=verbatim(" && ".join(commands)) if commands else None,
         )
 
-    def _to_do(self) -> Text:
-        systemctl = "systemctl" if self._for_system else "systemctl --user"
-        return Text(
-            "{systemctl} daemon-reload && {systemctl} enable --now {timer}",
-            systemctl=systemctl,
-            timer=TIMER,
-        )
+    @property
+    def _drop_ins(self) -> Path:
+        return self._directory / f"{TIMER}.d"
+
+    def _commands(self, *, on: bool) -> list[str]:
+        """Give what is to be typed for the timer to start the service, logged in or not."""
+        commands = [] if on else ["daemon-reload", f"enable --now {TIMER}"]
+        typed = [f"{self._systemctl} {command}" for command in commands]
+        user = user_name()
+        if not self._for_system and not (self._lingering / user).exists():
+            # Otherwise the user's manager, and the timer with it, ends with the last session.
+            typed.append(f"loginctl enable-linger {shlex.quote(user)}")
+        return typed
 
     def _own(self, name: str) -> str | None:
         """Read a unit of ours, `None` when there is none; raises for somebody else's."""
         path = self._directory / name
-        try:
-            text = path.read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
-            if not path.is_symlink():
-                return None
-            text = ""
-        except OSError as exc:
-            raise ScheduleError(
-                Text("{path} cannot be read: {problem}", path=path, problem=exc.strerror)
-            ) from exc
-        if not text.startswith(MARK):
+        text = self._read(name)
+        if text is not None and not text.startswith(MARK):
             raise ScheduleError(
                 Text("{path} was not written by certferry, and stays as it is", path=path),
                 hint=Text("move it away, or keep using it instead"),
             )
         return text
 
+    def _read(self, name: str) -> str | None:
+        path = self._directory / name
+        try:
+            return path.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return "" if path.is_symlink() else None
+        except OSError as exc:
+            raise ScheduleError(
+                Text("{path} cannot be read: {problem}", path=path, problem=exc.strerror)
+            ) from exc
+
     def _write(self, units: Mapping[str, str]) -> None:
         """Put all units in place, or none: each is complete on the disk before the first counts."""
-        with _told(self._directory):
+        with _told(self._directory, _NOTHING_CHANGED):
             self._directory.mkdir(parents=True, exist_ok=True)
             drafts: dict[str, Path] = {}
             try:
@@ -172,7 +225,7 @@ class SystemdTimer:
         return datetime.fromtimestamp(int(moment[1]), UTC) if moment else None
 
     def _must(self, *arguments: str, hint: Text) -> None:
-        result = self._ask(*arguments)
+        result = self._ask(*arguments, hint=hint)
         if result.returncode != 0:
             words = " ".join(result.stderr.split()) or str(result.returncode)
             raise ScheduleError(
@@ -181,12 +234,10 @@ class SystemdTimer:
                     arguments=" ".join(arguments),
                     problem=words[:_LONGEST_COMPLAINT],
                 ),
-                hint=Text(
-                    "the units are in place; when that is mended, type {todo}", todo=self._to_do()
-                ),
+                hint=hint,
             )
 
-    def _ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def _ask(self, *arguments: str, hint: Text | None = None) -> subprocess.CompletedProcess[str]:
         scope = [] if self._for_system else ["--user"]
         try:
             return subprocess.run(
@@ -202,7 +253,7 @@ class SystemdTimer:
             problem = exc.strerror if isinstance(exc, OSError) else type(exc).__name__
             raise ScheduleError(
                 Text("`systemctl` cannot be run: {problem}", problem=problem),
-                hint=Text("type it where it can: {todo}", todo=self._to_do()),
+                hint=hint or Text("where systemd runs, `systemctl` is to be found in PATH"),
             ) from exc
 
 
@@ -247,12 +298,12 @@ def _draft(directory: Path, name: str, text: str) -> Path:
 
 
 @contextmanager
-def _told(directory: Path) -> Iterator[None]:
+def _told(directory: Path, hint: Text) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
         place = exc.filename or directory
         raise ScheduleError(
             Text("{path} cannot be written: {problem}", path=place, problem=exc.strerror),
-            hint=Text("nothing was changed; units that were there are as they were"),
+            hint=hint,
         ) from exc
