@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def must_be_free(path: Path, *, force: bool) -> None:
     if not path.absolute().parent.is_dir():
         raise ConfigError(
             Text("there is no directory {path}", path=path.parent),
-            hint=Text("make it first: mkdir -p {path}", path=path.parent),
+            hint=Text("make it first: mkdir -p {path}", path=shlex.quote(str(path.parent))),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -88,7 +89,7 @@ def to_switch_off(
 
 def next_step(path: Path, *, usual: bool, voice: Voice) -> Iterator[Line]:
     """Tell how to go on."""
-    command = "certferry plan" if usual else f"certferry --config {path} plan"
+    command = "certferry plan" if usual else f"certferry --config {shlex.quote(str(path))} plan"
     yield line(voice.say(Text("Next: `{command}`", command=command)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 import threading
 from pathlib import Path
@@ -41,6 +42,7 @@ def _introduce(world: World, path: Path, desk: Desk) -> None:
     """Print the configuration as data, and what to do with it beside it."""
     desk.show(line(written) for written in path.read_text().splitlines())
     desk.stdout.flush()
+    command = f"certferry --config {shlex.quote(str(path))}"
     exports = [f"export {name}={value}" for name, value in world.environment.items()]
     desk.remark(
         line(written)
@@ -49,8 +51,8 @@ def _introduce(world: World, path: Path, desk: Desk) -> None:
             desk.voice.say(Text("The world is running until Ctrl-C. In another terminal:")),
             "",
             *(f"  {export}" for export in exports),
-            f"  certferry --config {path} plan",
-            f"  certferry --config {path} sync",
+            f"  {command} plan",
+            f"  {command} sync",
         )
     )
     desk.stderr.flush()

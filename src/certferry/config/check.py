@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -111,7 +112,7 @@ def secret_reference(table: Table) -> Read[SecretReference]:
             raise ConfigError(
                 Text(
                     "a secret stands in a file that other users can read; run: chmod 600 {path}",
-                    path=document.path,
+                    path=shlex.quote(str(document.path)),
                 )
             )
         return reference

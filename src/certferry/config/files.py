@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -83,7 +84,7 @@ def read_private_file(path: Path) -> bytes:
             Text(
                 "is open to other users (mode {mode}); run: chmod 600 {path}",
                 mode=f"{content.mode:04o}",
-                path=path,
+                path=shlex.quote(str(path)),
             )
         )
     return content.data

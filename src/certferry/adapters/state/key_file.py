@@ -6,6 +6,7 @@ import base64
 import binascii
 import os
 import secrets
+import shlex
 import stat
 from pathlib import Path
 
@@ -64,5 +65,5 @@ def _missing(path: Path) -> StateError:
 def _open_to_others(path: Path) -> StateError:
     return StateError(
         Text("the key file {path} can be read by others", path=path),
-        hint=Text("chmod 600 {path}", path=path),
+        hint=Text("chmod 600 {path}", path=shlex.quote(str(path))),
     )

@@ -1,0 +1,91 @@
+"""Commands that messages print: a shell reads them as they are meant, whatever files are called."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from certferry.adapters.state.key_file import read_key
+from certferry.cli.init_files import must_be_free
+from certferry.cli.init_text import next_step
+from certferry.cli.lines import plain
+from certferry.cli.log_file import LogFile
+from certferry.cli.main import run
+from certferry.cli.words import Voice
+from certferry.config.files import read_private_file
+from certferry.errors import CertferryError
+from tests.cli.desks import TestDesk
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A directory whose name a shell would take apart."""
+    path = tmp_path / "it's 50% $HOME"
+    path.mkdir()
+    return path
+
+
+def open_to_all(path: Path, content: str = "") -> Path:
+    """Write a file that everybody may read."""
+    path.write_text(content)
+    path.chmod(0o644)
+    return path
+
+
+def said(act: Callable[[], object]) -> str:
+    """Give the message and the hint of an error."""
+    with pytest.raises(CertferryError) as caught:
+        act()
+    return f"{caught.value.message}\n{caught.value.hint or ''}"
+
+
+def command(words: str, program: str) -> list[str]:
+    """Give the command of a program that a message ends with, as a shell reads it."""
+    _, found, rest = words.strip().rpartition(f"{program} ")
+    return shlex.split((found + rest).partition("\n")[0])
+
+
+def test_a_directory_to_be_made(folder: Path) -> None:
+    """For a log, and for a configuration."""
+    missing = folder / "none"
+
+    log = said(LogFile(missing / "log").try_out)
+    config = said(lambda: must_be_free(missing / "certferry.toml", force=False))
+
+    assert ["mkdir", "-p", str(missing)] == command(log, "mkdir")
+    assert ["mkdir", "-p", str(missing)] == command(config, "mkdir")
+
+
+def test_a_file_to_be_closed(folder: Path) -> None:
+    """A secret's, the state's key, and a configuration with a secret in it."""
+    path = open_to_all(folder / "key")
+    config = open_to_all(
+        folder / "certferry.toml",
+        """
+        [accounts.dnspod]
+        id = "1"
+        token = "HUNTER2"
+        [[certificates]]
+        names = ["img.example.com"]
+        dns = "dnspod"
+        """,
+    )
+
+    for act in (lambda: read_private_file(path), lambda: read_key(path)):
+        assert ["chmod", "600", str(path)] == command(said(act), "chmod")
+    desk = TestDesk()
+    run(["--config", str(config), "plan"], desk.desk)
+    assert ["chmod", "600", str(config)] == command(desk.err.partition("\n\n")[0], "chmod")
+
+
+def test_a_configuration_to_be_planned(folder: Path) -> None:
+    """What `init` ends with."""
+    path = folder / "certferry.toml"
+
+    [line] = map(plain, next_step(path, usual=False, voice=Voice()))
+
+    written = line.removeprefix("Next: `").removesuffix("`")
+    assert ["certferry", "--config", str(path), "plan"] == shlex.split(written)
