@@ -90,6 +90,13 @@ def test_a_ferried_certificate_has_a_validity_and_no_renewal() -> None:
     assert "—" == expired.split()[-1]
 
 
+def test_who_serves_instead_is_told() -> None:
+    """A certificate without a domain of its own is not a riddle."""
+    said = told(lineage(ceded=(("qiniu", ("pics", "static")),)))
+
+    assert "img: qiniu: every domain that it covers is served by pics, static\n" in said
+
+
 def test_a_source_domain_is_told_apart() -> None:
     """Its kind stands behind its name, and in the document."""
     source = replace(domain(), kind=Kind.KODO)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.renewal import SHORT_LIVED, RenewalWindow, is_due, renew_at
+from certferry.core.renewal import SHORT_LIVED, RenewalWindow, is_due, is_overdue, renew_at
 from tests.core.strategies import NOW, certificate
 
 lifetimes = st.timedeltas(timedelta(hours=1), timedelta(days=400))
@@ -45,3 +45,15 @@ def test_window_of_the_ca_only_makes_it_sooner(lifetime: timedelta, start: timed
 def test_fresh_certificate_is_never_due(lifetime: timedelta) -> None:
     """Whatever the CA's lifetimes, a new certificate does not ask for the next one."""
     assert not is_due(certificate(not_before=NOW, lifetime=lifetime), NOW)
+
+
+@given(lifetimes, st.timedeltas(timedelta(0), timedelta(days=400)))
+def test_overdue_is_between_due_and_the_end(lifetime: timedelta, later: timedelta) -> None:
+    """Another client has time to be later than we would, and an operator has time to act."""
+    leaf = certificate(not_before=NOW, lifetime=lifetime)
+    due, end = renew_at(leaf), leaf.not_after
+
+    assert not is_overdue(leaf, due)
+    assert not is_overdue(leaf, due + (end - due) * 0.49)
+    assert is_overdue(leaf, due + (end - due) * 0.51 + later)
+    assert is_overdue(leaf, end)

@@ -88,10 +88,60 @@ def test_files_that_went_back_bring_the_older_certificate_back(world: ModelWorld
 def test_certificate_near_its_end_is_not_renewed_by_us(world: ModelWorld) -> None:
     """Whoever makes it decides when."""
     synced(world)
-    world.pass_time(timedelta(days=80))
+    world.pass_time(timedelta(days=70))
 
     assert synced(world).is_unchanged
     assert 0 == world.issuer.issued
+
+
+@pytest.mark.parametrize(("days", "words"), [(80, "and expires at"), (95, "and expired at")])
+def test_client_that_renews_no_more_is_noticed_in_time(
+    world: ModelWorld, days: int, words: str
+) -> None:
+    """A failure in each run from two weeks before a certificate of 90 days ends, once a run; what
+    is served stays as it is, and a renewal puts everything in order.
+    """
+    synced(world)
+    world.pass_time(timedelta(days=days))
+    reconciler = Reconciler(world.doors("planner"), stop=lambda: None)
+
+    report = synced(world)
+    (plan,) = reconciler.plan([WISH])
+    (status,) = reconciler.status([WISH])
+
+    [told] = report.having(Outcome.FAILED)
+    assert (Action.LOOK, None) == (told.action, told.target)
+    assert f"{FILES.fullchain}: not renewed" in str(told.detail)
+    assert words in str(told.detail)
+    assert told.detail == plan.obstacles[0].error.message
+    assert status.reason is not None
+    assert told.detail == status.reason.message
+    assert 0 == world.issuer.issued
+
+    world.source.put(FILES, made(world))
+
+    assert synced(world).ok
+    assert synced(world).is_unchanged
+
+
+def test_certificate_that_expired_before_it_was_declared(world: ModelWorld) -> None:
+    """Nothing is sent, and the advice is for whoever makes it."""
+    world.pass_time(timedelta(days=91))
+
+    refused = synced(world).having(Outcome.REFUSED)
+
+    assert ["the certificate expired at" in str(told.detail) for told in refused] == [True]
+    assert all("renew it where it is made" in str(told.hint) for told in refused)
+    assert 0 == world.cdn.uploads
+
+
+def test_certificate_that_lives_too_short_is_for_its_client_to_renew(world: ModelWorld) -> None:
+    """The CA and the profile are not ours to choose."""
+    world.pass_time(timedelta(days=65))
+
+    [refused] = synced(world).having(Outcome.REFUSED)
+
+    assert "have it renewed where it is made" in str(refused.hint)
 
 
 def test_renewing_on_demand_is_not_for_us_either(world: ModelWorld) -> None:
@@ -174,6 +224,28 @@ def test_wildcard_leaves_a_domain_to_the_ferried_certificate_for_it(world: Model
     assert [["img.example.com"], [DOMAIN]] == [
         sorted({o.domain for o in report.outcomes if o.domain is not None}) for report in first
     ]
+
+
+def test_certificate_that_others_leave_nothing_to_is_in_order(world: ModelWorld) -> None:
+    """It is told who serves its domains, and that is no failure: it is not even ordered."""
+    wide = DesiredCertificate(
+        "wide", ("*.example.com",), "dnspod", deployments=(DesiredDeployment("qiniu"),)
+    )
+    world.claims = Claims([wide, as_known(WISH, world.source, world.state, read=True)])
+    reconciler = Reconciler(world.doors("planner"), stop=lambda: None)
+
+    report = world.run(wide)
+    (plan,) = reconciler.plan([wide])
+    (status,) = reconciler.status([wide])
+
+    assert report is not None
+    assert report.ok
+    assert ["every domain that it covers is served by static"] == [
+        str(told.detail) for told in report.outcomes
+    ]
+    assert plan.is_settled
+    assert (("qiniu", ("static",)),) == plan.ceded == status.ceded
+    assert 0 == world.issuer.issued
 
 
 def test_plan_and_status_survive_files_that_cannot_be_read(world: ModelWorld) -> None:

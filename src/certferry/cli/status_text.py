@@ -9,6 +9,7 @@ from certferry.cli.lines import Line, Span, Tone
 from certferry.cli.tables import Table
 from certferry.cli.words import Voice, in_brackets, labelled, once
 from certferry.core.observed import Served
+from certferry.core.ownership import served_by
 from certferry.core.status import DomainStatus, LineageStatus, Standing
 from certferry.text import Text
 
@@ -50,6 +51,9 @@ def remarks(statuses: Sequence[LineageStatus], voice: Voice) -> Iterator[Line]:
     for status in statuses:
         if status.reason is not None:
             words = voice.say(status.reason.message)
+            yield from labelled(f"{status.lineage}: ", Tone.STRONG, words)
+        for target, lineages in status.ceded:
+            words = f"{target}: {voice.say(served_by(lineages))}"
             yield from labelled(f"{status.lineage}: ", Tone.STRONG, words)
         for domain in status.domains:
             if domain.problem is not None:

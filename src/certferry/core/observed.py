@@ -127,6 +127,8 @@ class ObservedTarget:
     after has been taken out. `unsettled_since` tells since when another lineage's certificate is
     on its way to the account: until it has arrived, what it replaces may still be served.
 
+    `ceded` are the lineages that serve, in this one's stead, domains that it covers as well.
+
     `served` holds a domain's addresses only where the bound certificate is the current one:
     elsewhere there is nothing to verify yet.
     """
@@ -139,6 +141,7 @@ class ObservedTarget:
     failure: CertferryError | None = None
     others: tuple[OtherCertificate, ...] = ()
     unsettled_since: datetime | None = None
+    ceded: tuple[str, ...] = ()
 
     def remote_of(self, fingerprint: str) -> RemoteCertificate | None:
         """Give the target's copy of a certificate."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.identifiers import WILDCARD
+from certferry.text import Text
 
 
 class _Claim(NamedTuple):
@@ -41,6 +42,11 @@ class Claims:
         owner = self._owner(deployment.target, domain, kind)
         return owner is None or owner == (lineage, deployment)
 
+    def owner(self, target: str, domain: str, kind: Kind) -> str | None:
+        """Give the lineage that is to serve a domain, `None` when nobody has a claim."""
+        owner = self._owner(target, domain, kind)
+        return None if owner is None else owner.lineage
+
     def _add(self, wish: DesiredCertificate, deployment: DesiredDeployment) -> None:
         claim = _Claim(wish.lineage, deployment)
         if deployment.domains is None:
@@ -59,6 +65,11 @@ class Claims:
         )
         claims = (claim for equals in strongest_first for claim in equals)
         return next((claim for claim in claims if _is_about(claim.deployment, kind)), None)
+
+
+def served_by(lineages: Iterable[str]) -> Text:
+    """Say why a certificate has nothing to serve at a target."""
+    return Text("every domain that it covers is served by {lineages}", lineages=list(lineages))
 
 
 def _is_about(deployment: DesiredDeployment, kind: Kind) -> bool:

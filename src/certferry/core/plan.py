@@ -130,7 +130,8 @@ class Plan:
     """What must change for one lineage.
 
     `unchanged` holds (target, domain) of what is as declared; `obstacles` and `refusals` what is
-    not and cannot be made so. Retirements of a target wait for all its rollouts.
+    not and cannot be made so. Retirements of a target wait for all its rollouts. `ceded` holds the
+    targets at which other lineages serve everything that this one covers, and those lineages.
     """
 
     lineage: str
@@ -141,6 +142,7 @@ class Plan:
     unchanged: tuple[tuple[str, str], ...] = ()
     obstacles: tuple[Obstacle, ...] = ()
     refusals: tuple[Refusal, ...] = ()
+    ceded: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
     def steps(self) -> tuple[Step, ...]:

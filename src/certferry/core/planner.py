@@ -33,7 +33,7 @@ from certferry.core.plan import (
     Verify,
 )
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.errors import TargetRejected
+from certferry.errors import CertificateError, TargetRejected
 from certferry.text import Text
 
 
@@ -68,8 +68,25 @@ def make_plan(
             *strangers.retirements(desired, observed, now),
         ),
         unchanged=tuple(place for part in parts for place in part.unchanged),
-        obstacles=tuple(obstacle for part in parts for obstacle in part.obstacles),
+        obstacles=(
+            *_overdue(desired, observed, now),
+            *(obstacle for part in parts for obstacle in part.obstacles),
+        ),
+        ceded=tuple(place for part in parts for place in part.ceded),
     )
+
+
+def _overdue(
+    desired: DesiredCertificate, observed: Observation, now: datetime
+) -> tuple[Obstacle, ...]:
+    """Nothing of ours can help a certificate that its client does not renew, so it is told while
+    there is time.
+    """
+    reason = rules.overdue(desired, observed, now)
+    if reason is None:
+        return ()
+    hint = Text("see why its client renews it no more; the next run ferries what it makes")
+    return (Obstacle(desired.lineage, None, CertificateError(reason.message, hint=hint)),)
 
 
 def _issue(
@@ -92,6 +109,7 @@ class _TargetPlan:
     rollouts: tuple[Rollout, ...] = ()
     unchanged: tuple[tuple[str, str], ...] = ()
     obstacles: tuple[Obstacle, ...] = ()
+    ceded: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 def _plan_target(
@@ -100,6 +118,8 @@ def _plan_target(
     """Plan one deployment. `coming=None` stands for the certificate that is about to be issued."""
     if target.failure is not None:
         return _TargetPlan(obstacles=(Obstacle(deployment.target, None, target.failure),))
+    if not target.domains and target.ceded:
+        return _TargetPlan(ceded=((deployment.target, target.ceded),))
     if not target.domains:
         return _TargetPlan(obstacles=(_nothing_to_serve(deployment),))
     usable = [d for d in target.domains if d.state is not DomainState.UNAVAILABLE]

@@ -19,6 +19,8 @@ class ReasonCode(StrEnum):
     UPLOAD_DEADLINE_PASSED = "upload_deadline_passed"
     REQUESTED = "requested"
     FILES_CHANGED = "files_changed"
+    # why another client's certificate needs somebody's attention
+    OVERDUE = "overdue"
     # why a domain is deployed to
     NEW_CERTIFICATE = "new_certificate"
     HTTPS_OFF = "https_off"

@@ -34,3 +34,11 @@ def renew_at(certificate: Certificate, window: RenewalWindow | None = None) -> d
 def is_due(certificate: Certificate, now: datetime, window: RenewalWindow | None = None) -> bool:
     """Tell whether the certificate is to be replaced now."""
     return now >= renew_at(certificate, window)
+
+
+def is_overdue(certificate: Certificate, now: datetime) -> bool:
+    """Tell whether somebody should have replaced the certificate long ago: half of the time from
+    when it was due until it ends has passed. Other clients renew a little later than we would.
+    """
+    due = renew_at(certificate)
+    return now >= due + (certificate.not_after - due) / 2

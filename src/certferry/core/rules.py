@@ -121,6 +121,24 @@ def must_be_what_is_offered(
     )
 
 
+def overdue(desired: DesiredCertificate, observed: Observation, now: datetime) -> Reason | None:
+    """Say that the files of a ferried certificate should have been renewed long ago. Only told:
+    whoever made it renews it.
+    """
+    current = observed.current
+    if desired.files is None or current is None:
+        return None
+    certificate = current.certificate
+    if not renewal.is_overdue(certificate, now):
+        return None
+    path, end = desired.files.fullchain, certificate.not_after
+    if end <= now:
+        message = Text("{path}: not renewed, and expired at {moment}", path=path, moment=end)
+    else:
+        message = Text("{path}: not renewed yet, and expires at {moment}", path=path, moment=end)
+    return Reason(ReasonCode.OVERDUE, message)
+
+
 def _is_missing(fingerprint: str, target: ObservedTarget) -> bool:
     return bool(target.domains) and target.remote_of(fingerprint) is None
 

@@ -131,12 +131,17 @@ def refuse_too_little_life(case: _Case) -> Refusal | None:
             wanted=wanted,
         ),
     )
-    hint = Text(
+    return Refusal(case.step, reason, _longer_life(case))
+
+
+def _longer_life(case: _Case) -> Text:
+    if case.desired.files is not None:
+        return Text("have it renewed where it is made; the next run ferries what is in the files")
+    return Text(
         "use a profile or CA whose certificates live longer, or set `min_remaining_days` of the"
         " account {target} if it takes shorter ones",
         target=case.step.target,
     )
-    return Refusal(case.step, reason, hint)
 
 
 def refuse_expired(case: _Case) -> Refusal | None:
@@ -155,6 +160,7 @@ CHECKS: tuple[_Check, ...] = (
     refuse_uncovered_name,
     refuse_foreign_key,
     refuse_incomplete_chain,
+    refuse_expired,
     refuse_too_little_life,
 )
 

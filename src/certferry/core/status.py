@@ -62,21 +62,30 @@ class LineageStatus:
     renew_at: datetime | None
     reason: Reason | None
     domains: tuple[DomainStatus, ...]
+    ceded: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 def status_of(desired: DesiredCertificate, observed: Observation, now: datetime) -> LineageStatus:
-    """Judge what was observed. `reason` is why a certificate would be issued now, if it would."""
+    """Judge what was observed. `reason` is why a certificate would be issued now, if it would, or
+    why another client's should have been renewed by now.
+    """
     current = observed.current
     return LineageStatus(
         lineage=desired.lineage,
         names=desired.names,
         version=current,
         renew_at=None if desired.files else _renew_at(current),
-        reason=rules.first_violated(desired, observed, now),
+        reason=rules.first_violated(desired, observed, now)
+        or rules.overdue(desired, observed, now),
         domains=tuple(
             status
             for deployment, target in zip(desired.deployments, observed.targets, strict=True)
             for status in _domains(deployment, target, current)
+        ),
+        ceded=tuple(
+            (target.label, target.ceded)
+            for target in observed.targets
+            if target.ceded and not target.domains
         ),
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, Retirement
 from certferry.core.lineage import Version, mark
@@ -62,7 +61,7 @@ def _observe_target(
         found = without_claimed(found, desired.lineage, deployment.target, doors)
     except DeployError as error:
         return ObservedTarget(label=deployment.target, failure=error)
-    found = replace(found, domains=_owned(found, desired.lineage, deployment, doors))
+    found = _without_ceded(found, desired.lineage, deployment, doors)
     current = versions[0].certificate.fingerprint if versions else None
     return replace(
         _with_marks_of_use(found, desired.lineage, deployment.target, doors),
@@ -71,11 +70,16 @@ def _observe_target(
     )
 
 
-def _owned(
+def _without_ceded(
     found: ObservedTarget, lineage: str, deployment: DesiredDeployment, doors: Doors
-) -> tuple[ObservedDomain, ...]:
-    owns = partial(doors.claims.owns, lineage, deployment)
-    return tuple(domain for domain in found.domains if owns(domain.domain, domain.kind))
+) -> ObservedTarget:
+    """Leave to other lineages what they have the better claim to."""
+    claims = doors.claims
+    owned = tuple(d for d in found.domains if claims.owns(lineage, deployment, d.domain, d.kind))
+    owners = {
+        claims.owner(deployment.target, d.domain, d.kind) for d in found.domains if d not in owned
+    }
+    return replace(found, domains=owned, ceded=tuple(sorted(filter(None, owners - {lineage}))))
 
 
 def _with_marks_of_use(

@@ -8,6 +8,7 @@ from datetime import datetime
 from certferry.core.lineage import Version
 from certferry.core.moves import Accepted, Move, next_move
 from certferry.core.observed import Observation
+from certferry.core.ownership import served_by
 from certferry.core.plan import Action, Deploy, Obstacle, Plan, Refusal, Rollout
 from certferry.core.report import Outcome, Place, StepOutcome
 from certferry.core.waiting import Waiting, wait_for
@@ -171,14 +172,24 @@ class Rollouts:
         for target in observed.targets:
             if target.label not in as_a_whole:
                 self._outcomes.forget((Action.DEPLOY, target.label, None))
+        for place, lineages in plan.ceded:
+            told = StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, served_by(lineages), place)
+            self._outcomes.note(told)
         for obstacle in plan.obstacles:
             if obstacle.domain is not None:
                 self._outcomes.forget((Action.VERIFY, obstacle.target, obstacle.domain))
             elif obstacle.target in unreadable and self._tell_of_domains(obstacle):
                 continue
-            self._outcomes.note(_obstructed(obstacle))
+            self._outcomes.note(self._obstructed(obstacle))
         for refusal in plan.refusals:
             self._outcomes.note(_refused(refusal))
+
+    def _obstructed(self, obstacle: Obstacle) -> StepOutcome:
+        said = obstacle.error.message
+        if obstacle.target == self._lineage:  # the certificate's own, wherever it is to be served
+            return failed(StepOutcome(Action.LOOK, Outcome.FAILED, said), obstacle.error)
+        pending = StepOutcome(Action.DEPLOY, Outcome.FAILED, said, obstacle.target, obstacle.domain)
+        return failed(pending, obstacle.error)
 
     def _tell_of_domains(self, obstacle: Obstacle) -> bool:
         """Tell of a target that cannot be read at those of its domains that the run has begun."""
@@ -216,13 +227,6 @@ def _as_outcome(rollout: Rollout, move: Waiting | CertferryError) -> StepOutcome
     return StepOutcome(
         action, Outcome.WAITING, move.why, rollout.target, rollout.domain, waiting=move
     )
-
-
-def _obstructed(obstacle: Obstacle) -> StepOutcome:
-    pending = StepOutcome(
-        Action.DEPLOY, Outcome.FAILED, obstacle.error.message, obstacle.target, obstacle.domain
-    )
-    return failed(pending, obstacle.error)
 
 
 def _refused(refusal: Refusal) -> StepOutcome:
