@@ -12,8 +12,8 @@ from certferry.core.lineage import mark
 from certferry.core.observed import DomainState
 from certferry.core.ownership import Claims
 from certferry.core.plan import Action
-from certferry.core.report import LineageReport, Outcome, StepOutcome
-from certferry.errors import TargetUnavailable
+from certferry.core.report import LineageReport, Outcome, StepEnded, StepOutcome
+from certferry.errors import DeployError, TargetAccessDenied, TargetRejected, TargetUnavailable
 from certferry.ports.state import NOBODY, RolloutRecord
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.testing.certificates import make_bundle
@@ -181,6 +181,89 @@ def test_one_that_fails_stops_neither_the_others_nor_the_certificate(
     assert (Action.RETIRE, first) == (failed.action, failed.remote_id)
     assert {first} == {first, second} & world.cdn.remote_ids
     assert [first] == [step.remote_id for step in world.plan(wish).retirements]
+
+
+class Refusing:
+    """A target that answers every attempt to remove somebody else's certificate so."""
+
+    def __init__(self, world: ModelWorld, error: DeployError) -> None:
+        self._world = world
+        self._error = error
+        self.tried: list[str] = []
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._world.cdn, name)
+
+    def retire(self, remote_id: str, label: str, *, anybodys: bool) -> bool:
+        """Refuse."""
+        assert anybodys, label
+        self.tried.append(remote_id)
+        raise self._error
+
+
+def test_what_is_refused_for_a_reason_of_its_own_is_kept_and_counted(
+    world: ModelWorld, wish: DesiredCertificate
+) -> None:
+    """Nobody asked for that very one to go: the run is in order, tells the target's answer once,
+    and leaves them in peace for a day.
+    """
+    for _ in range(3):
+        world.cdn.put_foreign(ELSEWHERE, "left over")
+    refusing = Refusing(world, TargetRejected(Text("not this one (400612)")))
+
+    report = with_target(world, wish, refusing)
+
+    assert report.ok
+    [told] = retirements(report)
+    assert Outcome.UNCHANGED is told.outcome
+    counted = f"others that the target does not remove: {len(refusing.tried)}"
+    assert f"{counted} (not this one (400612))" == str(told.detail)
+    tried = len(refusing.tried)
+    assert with_target(world, wish, refusing).is_unchanged
+    assert tried == len(refusing.tried)
+
+
+def test_keys_that_may_not_remove_are_told_once(
+    world: ModelWorld, wish: DesiredCertificate
+) -> None:
+    """The answer would be the same for each of hundreds."""
+    for _ in range(3):
+        world.cdn.put_foreign(ELSEWHERE, "left over")
+    refusing = Refusing(world, TargetAccessDenied(Text("may not")))
+
+    report = with_target(world, wish, refusing)
+
+    assert 1 == len(report.having(Outcome.FAILED)) == len(refusing.tried)
+
+
+def test_used_ones_are_counted_in_one_line(world: ModelWorld, wish: DesiredCertificate) -> None:
+    """A log of a large account has one line of them, not one for each."""
+    for number in range(5):
+        world.cdn.add_domain(f"d{number}.example.org", foreign=True)
+
+    synced(world, wish)
+
+    told = [
+        str(event.outcome.detail)
+        for event in world.events
+        if isinstance(event, StepEnded) and "are kept" in str(event.outcome.detail)
+    ]
+    assert ["others that something still uses are kept: 6"] == told
+
+
+def test_one_that_is_tried_again_is_no_pending_change(
+    world: ModelWorld, wish: DesiredCertificate
+) -> None:
+    """A check the day after finds everything as declared, before and after it was tried in vain."""
+    synced(world, wish)
+    world.pass_time(timedelta(days=1, hours=1))
+
+    plan = world.plan(wish)
+
+    assert 1 == len(plan.retirements)
+    assert plan.is_settled
+    assert synced(world, wish).is_unchanged
+    assert () == world.plan(wish).retirements
 
 
 def with_target(world: ModelWorld, wish: DesiredCertificate, target: object) -> LineageReport:

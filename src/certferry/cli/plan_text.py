@@ -59,7 +59,7 @@ def _reasons(plan: Plan) -> list[Text]:
     if plan.issue is not None:
         return [plan.issue.reason.message]
     firsts = [rollout.steps[0].reason.message for rollout in plan.rollouts]
-    reasons = firsts or [step.reason.message for step in plan.retirements]
+    reasons = firsts or [step.reason.message for step in plan.steps]
     return list(dict.fromkeys(reasons)) or [Text("cannot be brought to the declared state")]
 
 
@@ -148,7 +148,7 @@ def _counts(plans: Sequence[Plan]) -> list[Text]:
     issues, adoptions = versions[Action.ISSUE], versions[Action.ADOPT]
     deployments = sum(rollout.deploy is not None for rollout in rollouts)
     looks = len(rollouts) - deployments
-    retirements = sum(len(plan.retirements) for plan in plans)
+    retirements = sum(isinstance(step, Retire) for plan in plans for step in plan.steps)
     refused = sum(len(plan.refusals) for plan in plans)
     blocked = sum(len(plan.obstacles) for plan in plans)
     counted = (

@@ -76,6 +76,9 @@ class Verify:
 class Retire:
     """Remove a remote certificate of ours that its successor has replaced, or `anybodys` that
     nothing uses. `not_after` and `left` tell until when it is valid, where the target does.
+
+    `again` marks one that the target has refused to let go of before: it is tried, and most likely
+    nothing changes.
     """
 
     target: str
@@ -85,6 +88,7 @@ class Retire:
     not_after: datetime | None = None
     left: timedelta | None = None
     anybodys: bool = False
+    again: bool = False
     action: Action = Action.RETIRE
 
 
@@ -146,10 +150,10 @@ class Plan:
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """Every step, in the order it is carried out."""
+        """Every step that would change something, in the order it is carried out."""
         issue: tuple[Step, ...] = () if self.issue is None else (self.issue,)
         rolled_out = tuple(step for rollout in self.rollouts for step in rollout.steps)
-        return issue + rolled_out + self.retirements
+        return issue + rolled_out + tuple(step for step in self.retirements if not step.again)
 
     @property
     def is_empty(self) -> bool:

@@ -72,4 +72,5 @@ def _retire(deployment: DesiredDeployment, other: OtherCertificate, now: datetim
         not_after=other.not_after,
         left=None if other.not_after is None else other.not_after - now,
         anybodys=True,
+        again=other.in_use_until is not None,
     )

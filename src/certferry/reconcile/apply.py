@@ -14,7 +14,14 @@ from certferry.core.observed import Observation, ObservedTarget
 from certferry.core.plan import Action, Deploy, Issue, Retire
 from certferry.core.report import HistoryEntry, Outcome, StepOutcome
 from certferry.core.waiting import wait_for
-from certferry.errors import CertferryError, Interrupted, LeaseLost, TargetBusy, TargetInUse
+from certferry.errors import (
+    CertferryError,
+    Interrupted,
+    LeaseLost,
+    TargetBusy,
+    TargetInUse,
+    TargetRejected,
+)
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.receiver import Receiver
 from certferry.ports.state import NOBODY, Lease, RolloutRecord, Upload
@@ -233,6 +240,12 @@ class Applier:
             return replace(pending, outcome=Outcome.UNCHANGED, detail=error.message)
         except Interrupted:
             raise
+        except TargetRejected as error:
+            if not step.anybodys:
+                return failed(pending, error)
+            # Nobody asked for this very one to go; tried every time, it would fail every run.
+            self._keep(step, target)
+            return replace(failed(pending, error), outcome=Outcome.UNCHANGED)
         except CertferryError as error:
             return failed(pending, error)
         self._doors.state.drop_upload(step.target, step.remote_id)

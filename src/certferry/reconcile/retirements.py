@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
+from dataclasses import dataclass
 from datetime import datetime
 
 from certferry.core.observed import Observation, ObservedTarget
 from certferry.core.plan import Action, Plan, Retire
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.waiting import wait_for
+from certferry.errors import TargetAccessDenied
 from certferry.ports.state import Lease
 from certferry.reconcile.apply import Applier
 from certferry.reconcile.doors import Doors
@@ -24,16 +26,38 @@ def may_retire(step: Retire, plan: Plan) -> bool:
     return all(getattr(place, "target", None) != step.target for place in open_places)
 
 
+@dataclass(slots=True)
+class _Kept:
+    """How many of everybody else's certificates an account keeps."""
+
+    used: int = 0
+    refused: int = 0
+    answer: Text | None = None
+
+    def in_words(self) -> Text:
+        """Count them, with the last answer that says something else than that they are used."""
+        used = Text("others that something still uses are kept: {count}", count=self.used)
+        if self.answer is None:
+            return used
+        refused = Text(
+            "others that the target does not remove: {count} ({answer})",
+            count=self.refused,
+            answer=self.answer,
+        )
+        return Text("{counts}", counts=[used, refused]) if self.used else refused
+
+
 class Retirements:
     """The retirements of one lineage in one run. Of everybody else's certificates, those that are
-    still used are only counted: there may be hundreds.
+    kept are only counted: there may be hundreds.
     """
 
     def __init__(self, doors: Doors, applier: Applier, outcomes: Outcomes) -> None:
         self._doors = doors
         self._applier = applier
         self._outcomes = outcomes
-        self._kept: Counter[str] = Counter()
+        self._kept: defaultdict[str, _Kept] = defaultdict(_Kept)
+        self._given_up: set[str] = set()
 
     def follow(self, plan: Plan, observed: Observation, *, lease: Lease | None) -> None:
         """Take every step that may be taken now."""
@@ -42,24 +66,29 @@ class Retirements:
         for step in plan.retirements:
             if lease is not None and may_retire(step, plan):
                 self._retire(step, _target_of(step, observed), lease)
+        for target, kept in self._kept.items():
+            told = StepOutcome(Action.RETIRE, Outcome.UNCHANGED, kept.in_words(), target)
+            self._outcomes.note(told)
 
     def _retire(self, step: Retire, target: ObservedTarget, lease: Lease) -> None:
         if not step.anybodys:
             self._outcomes.note(self._applier.retire(step, target, lease))
         elif target.unsettled_since is not None:
             self._hold_back(step.target, target.unsettled_since)
-        else:
+        elif step.target not in self._given_up:
             self._retire_anybodys(step, target, lease)
 
     def _retire_anybodys(self, step: Retire, target: ObservedTarget, lease: Lease) -> None:
         told = self._applier.retire(step, target, lease)
-        if told.outcome is not Outcome.UNCHANGED:
+        kept = self._kept[step.target] if told.outcome is Outcome.UNCHANGED else None
+        if kept is None:
             self._outcomes.note(told)
-            return
-        self._kept[step.target] += 1
-        count = self._kept[step.target]
-        kept = Text("others that something still uses are kept: {count}", count=count)
-        self._outcomes.note(StepOutcome(Action.RETIRE, Outcome.UNCHANGED, kept, step.target))
+            if isinstance(told.error, TargetAccessDenied):
+                self._given_up.add(step.target)  # it would say the same of every other
+        elif told.error is None:
+            kept.used += 1
+        else:
+            kept.refused, kept.answer = kept.refused + 1, told.detail
 
     def _hold_back(self, target: str, since: datetime) -> None:
         """What another lineage's certificate replaces may be served until that one has arrived."""
