@@ -224,6 +224,33 @@ def test_a_source_domain_that_was_taken_for_a_cdn_domain(
     assert new == place.service.bound_at_kodo("a.src.example.com")
 
 
+@pytest.mark.parametrize(
+    ("before", "change"),
+    [
+        ({"protocol": "http"}, "sslize"),
+        ({"protocol": "https", "https": {"certId": "x"}}, "httpsconf"),
+    ],
+)
+def test_a_domain_that_left_the_cdn_a_moment_ago(
+    place: Place, target: Qiniu, new: str, before: dict[str, object], change: str
+) -> None:
+    """Qiniu's word for it is another for writes (612): it leads to Kodo, where it is bound, or is
+    the advice for a domain that is nowhere.
+    """
+    record = {"name": SRC, "type": "normal", "operatingState": "success", **before}
+    seen = Fault.status(200, json.dumps(record).encode())
+    place.service.api.faults.add(seen, on=f"GET /domain/{SRC}", times=2)
+
+    with pytest.raises(TargetRejected, match=r"not a CDN domain of this account.*612"):
+        target.bind(SRC, Kind.CDN, new, KEEP)
+    place.service.add_bucket_domain(SRC, "pictures")
+    place.target().bind(SRC, Kind.CDN, new, KEEP)
+
+    assert new == place.service.bound_at_kodo(SRC)
+    writes = [request.path for request in place.service.writes()]
+    assert [f"/domain/{SRC}/{change}"] * 2 + ["/cert/bind"] == writes
+
+
 def test_a_cdn_domain_of_another_account(place: Place, target: Qiniu, new: str) -> None:
     """Kodo says that it is a CDN domain, and the CDN does not have it: the advice is told."""
     place.service.add_bucket_domain(SRC, "pictures", domain_type=DomainType.CDN)
