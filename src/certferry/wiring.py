@@ -25,6 +25,7 @@ from certferry.adapters.sources.pem_files import PemFileSource
 from certferry.config.bind import bind
 from certferry.config.files import home_directory
 from certferry.config.findings import config_error, instead_of, joined
+from certferry.config.load import variables_of_keys
 from certferry.config.model import AccountTable, Settings
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import Delivery, DesiredCertificate, FileDelivery
@@ -108,6 +109,7 @@ class Session:
         dns, targets = self._accounts()
         keeper = LeaseKeeper(self.state, _now)
         self._resources.callback(keeper.close)
+        self._sweep()
         source = PemFileSource()
         doors = Doors(
             issuer=_LateIssuer(self._issuer),
@@ -208,10 +210,23 @@ class Session:
     def _receiver(self, delivery: Delivery) -> Receiver:
         from certferry.adapters.targets import command, files
 
+        withheld = variables_of_keys(self._settings)
+        pause = self._stopping.pause
         if isinstance(delivery, FileDelivery):
-            return files.connect(delivery, pause=self._stopping.pause)
-        workspace = self._settings.state.path.parent / "handover"
-        return command.connect(delivery, workspace=workspace, pause=self._stopping.pause)
+            return files.connect(delivery, pause=pause, withheld=withheld)
+        return command.connect(delivery, workspace=self._workspace, pause=pause, withheld=withheld)
+
+    @property
+    def _workspace(self) -> Path:
+        """Where the certificates lie that programs are at work with."""
+        return self._settings.state.path.parent / "handover"
+
+    def _sweep(self) -> None:
+        """Remove the keys that killed runs have left, though no command of the file may be left."""
+        if self._workspace.exists():
+            from certferry.adapters.clients import handover
+
+            handover.sweep(self._workspace)
 
     def _adapter(self, label: str, known: Mapping[str, str], role: Text) -> Callable[..., Any]:
         """Find what an account's type names, bind its settings, and give its `connect`."""

@@ -211,3 +211,31 @@ def test_certificate_that_would_be_written_over_its_source(refusal: Refusal) -> 
     (line,) = refusal(text)
 
     assert "directory: /a holds another certificate already, by line 1" in line
+
+
+def test_links_do_not_hide_that_a_directory_is_taken(refusal: Refusal, folder: Path) -> None:
+    """Neither from another certificate, nor from the one whose source lies there."""
+    (folder / "real").mkdir()
+    (folder / "link").symlink_to("real")
+    (folder / "way").symlink_to(".")
+    other = HEAD.partition("\n")[2].replace("a.example.com", "b.example.com")
+    deploy = '[[certificates.deploy]]\nto = "files"\ndirectory = "{}"\n'
+    ferried = '[[certificates]]\nfullchain = "link/fullchain.pem"\nprivkey = "link/privkey.pem"\n'
+
+    (one,) = refusal(HEAD + deploy.format("real") + other + deploy.format("way/link"))
+    (two,) = refusal(ferried + deploy.format("way/real"))
+
+    said = f"directory: {folder}/real holds another certificate already, by line"
+    assert f"{said} 5" in one
+    assert f"{said} 1" in two
+
+
+def test_directory_behind_a_link_is_called_as_it_is_written(loaded: Load, folder: Path) -> None:
+    """Reports speak the operator's words; the link may lead elsewhere tomorrow."""
+    (folder / "real").mkdir()
+    (folder / "link").symlink_to("real")
+
+    found = delivery(loaded, 'to = "files"\ndirectory = "link"')
+
+    assert isinstance(found, FileDelivery)
+    assert f"{folder}/link" == found.directory

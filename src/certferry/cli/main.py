@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TextIO
 
 import click
@@ -97,8 +98,7 @@ def program(
 
 def main() -> int:
     """Run the command line of this process and give its exit code."""
-    # Asked to end, a run ends as with Ctrl-C: challenge records removed, leases given back.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _end_in_order()
     desk = standard_desk(os.environ)
     try:
         return run(sys.argv[1:], desk)
@@ -106,6 +106,29 @@ def main() -> int:
         # Nothing can be said any more on the stream that broke, and perhaps nobody reads.
         _let_go_of(sys.stdout, sys.stderr)
         return Exit.NO_READER if isinstance(error, BrokenPipeError) else Exit.FAILED
+
+
+def _end_in_order() -> None:
+    """Asked to end, or left by its terminal, a run ends as with Ctrl-C: challenge records removed,
+    keys taken away from programs, leases given back.
+    """
+    signals = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup has it ignored
+        signals.append(signal.SIGHUP)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        # Once: the kernel and the shell both tell of a terminal that is gone, and systemd sends
+        # both signals; what puts things in order must not be stopped by it.
+        for each in signals:
+            signal.signal(each, _not_again)
+        signal.default_int_handler(number, frame)
+
+    for each in signals:
+        signal.signal(each, end)
+
+
+def _not_again(number: int, frame: FrameType | None) -> None:
+    """Be told a second time. No SIG_IGN: the programs that are started would have it too."""
 
 
 def run(arguments: Sequence[str], desk: Desk) -> int:

@@ -95,7 +95,7 @@ def _certificate(
     else:
         certificate = _issued(table, lineage, accounts, default_key)
     if certificate.files is not None:
-        source = os.path.normpath(PurePath(certificate.files.fullchain).parent)
+        source = os.path.realpath(PurePath(certificate.files.fullchain).parent)
         taken.setdefault((Kind.FILES.value, source), table.place)
     deployments = tuple(
         _deployment(deploy, certificate.lineage, accounts, paths, taken)

@@ -61,8 +61,10 @@ def read_delivery(
     delivery: FileDelivery | CommandDelivery
     if to == Kind.FILES.value:
         delivery = _files(table, paths)
-        # A directory holds one certificate, whichever lineage it belongs to.
-        _must_be_free(table, "directory", (to, delivery.directory), taken)
+        # A directory holds one certificate, whichever lineage it belongs to and whatever leads
+        # there.
+        place = delivery.directory and os.path.realpath(delivery.directory)
+        _must_be_free(table, "directory", (to, place), taken)
     else:
         delivery = _command(table, paths)
         _must_be_free(table, "name", (lineage, delivery.label), taken)

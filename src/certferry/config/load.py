@@ -98,6 +98,18 @@ def from_client(renewed: Renewed, environ: Mapping[str, str]) -> Settings:
     return _declared(certificate, needed, environ)
 
 
+def variables_of_keys(settings: Settings) -> frozenset[str]:
+    """Give the variables that hold the accounts' keys: the usual ones, and those that the settings
+    refer to. No program that certferry runs needs them.
+    """
+    usual = {name for variable in VARIABLES for name in variable.names}
+    written = [v for account in settings.accounts.values() for v in account.values.values()]
+    if settings.acme.eab_hmac_key is not None:
+        written.append(settings.acme.eab_hmac_key.written)
+    named = {v.removeprefix("env:") for v in written if isinstance(v, str) and v.startswith("env:")}
+    return frozenset(usual | named)
+
+
 def default_directory(environ: Mapping[str, str], user: int) -> Path:
     """Give the directory of what certferry remembers, for a user id.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -61,6 +60,22 @@ def test_environment_and_directory(tmp_path: Path, said: Callable[[], list[str]]
     run(program(tmp_path, "/bin/sh", "-c", script), {"TOLD": "so"}, Secret(""), no_pause)
 
     assert [f"/bin/sh: {os.environ['HOME']} so {tmp_path}"] == said()
+
+
+def test_variables_that_are_told_or_withheld(
+    tmp_path: Path, said: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it is told counts, whatever certferry has under that name; what is withheld is not
+    there, and what is called alike is.
+    """
+    for name in ("TOLD", "THEIR_TOKEN", "OUR_TOKEN", "CERTFERRY_RUN"):
+        monkeypatch.setenv(name, "inherited")
+    script = 'echo "$TOLD $THEIR_TOKEN ${OUR_TOKEN-gone}"; test "$CERTFERRY_RUN" != inherited'
+    does = program(tmp_path, "/bin/sh", "-c", script)
+
+    run(does, {"TOLD": "so"}, Secret(""), no_pause, withheld={"OUR_TOKEN", "NOT_SET"})
+
+    assert ["/bin/sh: so inherited gone"] == said()
 
 
 def test_arguments_reach_it_as_they_are(tmp_path: Path, said: Callable[[], list[str]]) -> None:
@@ -195,16 +210,43 @@ def test_program_that_will_not_end(tmp_path: Path) -> None:
     assert eventually(lambda: not is_alive(tmp_path / "child"))
 
 
-def test_child_that_lives_on_is_left_alone(tmp_path: Path) -> None:
-    """A program may start a server and end; nobody waits for the server's output to end."""
-    script = "sleep 30 & echo $! > child"
+@pytest.mark.parametrize("begin", ["", "setsid "])
+def test_child_that_lives_on_is_left_alone(
+    tmp_path: Path, said: Callable[[], list[str]], begin: str
+) -> None:
+    """A program may start a server and end: nobody waits for the server, which may say what it
+    likes and ends when it likes; then nobody listens any more either.
+    """
+    server = (
+        "readlink /proc/$$/fd/1 > pipe; echo $$ > new; mv new child;"
+        "while ! test -e go; do sleep 0.02; done;"
+        "echo late; head -c 300000 /dev/zero; echo later >&2; touch survived"
+    )
+    script = f"{begin}sh -c '{server}' & while ! test -e child; do sleep 0.02; done; echo started"
 
     begun = time.monotonic()
     run(program(tmp_path, "/bin/sh", "-c", script), {}, Secret(""), no_pause)
 
     assert time.monotonic() - begun < DEADLINE
     assert is_alive(tmp_path / "child")
-    os.kill(int((tmp_path / "child").read_text()), 9)
+    (tmp_path / "go").touch()
+    assert eventually((tmp_path / "survived").exists)
+    assert ["/bin/sh: started"] == said()
+    pipe = (tmp_path / "pipe").read_text().strip()
+    assert eventually(lambda: not has_anybody(pipe))
+
+
+def has_anybody(pipe: str) -> bool:
+    """Tell whether a process holds an end of a pipe, which is called as in /proc."""
+    return pipe in {where_it_leads(end) for end in Path("/proc").glob("[1-9]*/fd/*")}
+
+
+def where_it_leads(link: Path) -> str:
+    """Read a link; one that is gone leads nowhere."""
+    try:
+        return str(link.readlink())
+    except OSError:
+        return ""
 
 
 def test_silent_program_is_waited_for(tmp_path: Path) -> None:
@@ -216,16 +258,67 @@ def test_silent_program_is_waited_for(tmp_path: Path) -> None:
     assert (tmp_path / "done").exists()
 
 
-def test_stopped_run_ends_it(tmp_path: Path) -> None:
-    """With its children, at once."""
-    stop = threading.Event()
+def stopped_when(there: Path) -> Callable[[float], None]:
+    """Give the pauses of a run that is stopped as soon as a file is there."""
 
     def pause(seconds: float) -> None:
-        if (tmp_path / "child").exists() or stop.wait(seconds):
+        if there.exists():
             raise Interrupted(Text("stopped"))
 
+    return pause
+
+
+def test_stopped_run_ends_it(tmp_path: Path) -> None:
+    """With its children; what it had said is in the log."""
     script = "sh -c 'echo $$ > new; mv new child; sleep 60'; true"
+    does, pause = program(tmp_path, "/bin/sh", "-c", script), stopped_when(tmp_path / "child")
+
     with pytest.raises(Interrupted):
-        run(program(tmp_path, "/bin/sh", "-c", script), {}, Secret(""), pause)
+        run(does, {}, Secret(""), pause)
 
     assert eventually(lambda: not is_alive(tmp_path / "child"))
+
+
+def test_stopped_run_lets_it_leave_things_in_order(
+    tmp_path: Path, said: Callable[[], list[str]]
+) -> None:
+    """It is asked first, as one that is too slow is."""
+    script = (
+        "trap 'touch in-order; echo rolled back; exit' TERM;"
+        "touch ready; while :; do sleep 0.02; done"
+    )
+    does, pause = program(tmp_path, "/bin/sh", "-c", script), stopped_when(tmp_path / "ready")
+
+    with pytest.raises(Interrupted):
+        run(does, {}, Secret(""), pause)
+
+    assert (tmp_path / "in-order").exists()
+    assert "/bin/sh: rolled back" in said()
+
+
+def test_stopped_run_ends_one_that_will_not(tmp_path: Path) -> None:
+    """It may refuse to be asked, not to be ended."""
+    script = "trap '' TERM; echo $$ > new; mv new child; while :; do sleep 1; done"
+    does, pause = program(tmp_path, "/bin/sh", "-c", script), stopped_when(tmp_path / "child")
+
+    with pytest.raises(Interrupted):
+        run(does, {}, Secret(""), pause)
+
+    assert eventually(lambda: not is_alive(tmp_path / "child"))
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_child_that_has_left_the_group_is_ended_too(tmp_path: Path, *, stopped: bool) -> None:
+    """A session of its own does not save it, nor its children, when the program has not ended by
+    itself.
+    """
+    child = 'trap "" TERM HUP; sleep 61 & echo $! > grandchild; echo $$ > new; mv new child; wait'
+    script = f"setsid sh -c '{child}' & wait"
+    does = program(tmp_path, "/bin/sh", "-c", script, timeout=DEADLINE if stopped else 1)
+    pause = stopped_when(tmp_path / "child") if stopped else no_pause
+
+    with pytest.raises(Interrupted if stopped else DeployError):
+        run(does, {}, Secret(""), pause)
+
+    assert eventually(lambda: not is_alive(tmp_path / "child"))
+    assert eventually(lambda: not is_alive(tmp_path / "grandchild"))

@@ -4,8 +4,9 @@ Usage: python killed_delivery.py FOLDER
 
 For every position, in a fresh folder that holds certificate A: a child delivers B, and kills itself
 with SIGKILL before its n-th call of the system. Then B is delivered by a run that lives. One line
-of JSON tells which certificate each file belongs to after the kill and at the end, and how often
-`reload` ran and what it saw. Ends when a child lived through.
+of JSON tells which certificate each file belongs to after the kill and at the end, the modes of all
+that holds the key, though the umask takes nothing away, and how often `reload` ran and what it saw.
+Ends when a child lived through.
 """
 
 from __future__ import annotations
@@ -50,6 +51,11 @@ def tell(folder: Path, old: CertificateBundle, new: CertificateBundle) -> dict[s
     }
 
 
+def modes_of_keys(folder: Path) -> list[str]:
+    """Give the modes of the key and of every draft of one."""
+    return [f"{path.stat().st_mode & 0o777:04o}" for path in folder.glob("*privkey.pem*")]
+
+
 def try_position(
     folder: Path, position: int, old: CertificateBundle, new: CertificateBundle
 ) -> bool:
@@ -63,11 +69,13 @@ def try_position(
         os._exit(0)
     _, status = os.waitpid(child, 0)
     after_the_kill = tell(folder / "ssl", old, new)
+    keys = modes_of_keys(folder / "ssl")
     found = directory(delivery).observe(None)
     directory(delivery).deliver(LINEAGE, new)
     line = {
         "position": position,
         "killed": after_the_kill,
+        "keys": keys,
         "in_order": found.drift is None and found.bound == new.certificate.fingerprint,
         "finished": tell(folder / "ssl", old, new),
         "left": sorted(path.name for path in (folder / "ssl").iterdir() if path.name not in NAMES),
@@ -79,6 +87,7 @@ def try_position(
 
 def main(folder: Path) -> None:
     """Go through every position."""
+    os.umask(0)
     old, new = issue(), issue()
     for position in itertools.count(1):
         place = folder / str(position)

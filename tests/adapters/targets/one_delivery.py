@@ -1,4 +1,4 @@
-"""Deliver one new certificate to a directory, and tell as JSON how that went.
+"""Look at a directory, deliver one new certificate to it, and tell as JSON how that went.
 
 Usage: python one_delivery.py DIRECTORY   OWNER in the environment is whose the files are to be.
 """
@@ -15,8 +15,10 @@ from tests.adapters.targets.receivers import LINEAGE, directory, issue
 
 
 def main(path: str) -> dict[str, object]:
-    """Deliver."""
+    """Look, and deliver."""
     delivery = FileDelivery(path, owner=os.environ.get("OWNER"))
+    problem = directory(delivery).observe(None).problem
+    seen = None if problem is None else str(problem.message)
     try:
         directory(delivery).deliver(LINEAGE, issue())
     except DeployError as error:
@@ -24,6 +26,7 @@ def main(path: str) -> dict[str, object]:
             "message": str(error.message),
             "hint": str(error.hint),
             "again": error.retry.allowed,
+            "seen": seen,
         }
     return {"message": "delivered"}
 

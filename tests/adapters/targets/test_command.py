@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,6 +50,7 @@ def test_command_is_told_everything(tmp_path: Path, bundle: CertificateBundle) -
 
     lines = (tmp_path / "told").read_text().splitlines()
     told = dict(line.split("=", 1) for line in lines)
+    assert told.pop("CERTFERRY_RUN")
     place = Path(told["CERTFERRY_DIRECTORY"])
     certificate = bundle.certificate
     assert {
@@ -85,21 +89,61 @@ def test_files_are_gone_after_a_failure(tmp_path: Path, bundle: CertificateBundl
 
 
 def test_what_a_killed_run_left_is_removed(tmp_path: Path, bundle: CertificateBundle) -> None:
-    """The next delivery has the same place to itself, and every other command its own."""
-    place = tmp_path / "place"
-    shell(tmp_path, f'echo "$CERTFERRY_DIRECTORY" > {place}').deliver(LINEAGE, bundle)
-    leftover = Path(place.read_text().strip())
-    leftover.mkdir()
+    """Whichever command it was for: no process has its lock any more."""
+    leftover = tmp_path / "handover" / "leftover"
+    (leftover / "more").mkdir(parents=True)
     (leftover / "privkey.pem").write_text("an old key")
-    (leftover / "more").mkdir()
 
-    shell(tmp_path, f'ls "$CERTFERRY_DIRECTORY" > {place}').deliver(LINEAGE, bundle)
-    assert set(contents(bundle)) == set(place.read_text().split())
+    shell(tmp_path, f"test ! -e {leftover}").deliver(LINEAGE, bundle)
+
     assert [] == left(tmp_path)
 
-    other = program(tmp_path, "/bin/sh", "-c", f'echo "$CERTFERRY_DIRECTORY" > {place}')
-    receiver(tmp_path, other, "other").deliver(LINEAGE, bundle)
-    assert leftover != Path(place.read_text().strip())
+
+def test_what_another_process_is_at_work_with_stays(
+    tmp_path: Path, bundle: CertificateBundle
+) -> None:
+    """Another run of certferry looks for leftovers while a command has its files, and while it
+    delivers itself; a directory without a lock is gone after that.
+    """
+    leftover = tmp_path / "handover" / "leftover"
+    leftover.mkdir(parents=True)
+    (tmp_path / "sweep").write_text(
+        "import pathlib, sys\n"
+        "from certferry.adapters.clients.handover import sweep\n"
+        "sweep(pathlib.Path(sys.argv[1]))\n"
+    )
+    paths = os.pathsep.join(filter(None, sys.path))
+    script = (
+        f"mkdir {leftover}; PYTHONPATH={shlex.quote(paths)} {sys.executable} sweep handover &&"
+        f' test ! -e {leftover} && cat "$CERTFERRY_PRIVKEY" > key'
+    )
+
+    shell(tmp_path, script).deliver(LINEAGE, bundle)
+
+    assert bundle.privkey_pem.reveal() == (tmp_path / "key").read_text()
+    assert [] == left(tmp_path)
+
+
+def test_leftover_that_cannot_be_removed(
+    tmp_path: Path, bundle: CertificateBundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is told, and stops nothing."""
+    workspace = tmp_path / "handover"
+    workspace.mkdir()
+    (workspace / "link").symlink_to(tmp_path)
+
+    shell(tmp_path, "touch ran").deliver(LINEAGE, bundle)
+
+    assert (tmp_path / "ran").exists()
+    assert f"{workspace}/link cannot be removed: Not a directory" in caplog.text
+    assert (workspace / "link").is_symlink()
+
+
+def test_command_that_removes_its_files_itself(tmp_path: Path, bundle: CertificateBundle) -> None:
+    """That is no failure."""
+    shell(tmp_path, 'rm -r "$CERTFERRY_DIRECTORY"').deliver(LINEAGE, bundle)
+
+    assert [] == left(tmp_path)
 
 
 def test_memory_is_the_states(tmp_path: Path, bundle: CertificateBundle) -> None:

@@ -34,6 +34,7 @@ from tests.adapters.targets.receivers import (
 from tests.house.tree import ROOT
 
 KILLED = Path(__file__).with_name("killed_delivery.py")
+MEDDLED = Path(__file__).with_name("meddled_delivery.py")
 ONE = Path(__file__).with_name("one_delivery.py")
 
 
@@ -143,7 +144,7 @@ def test_chosen_owner(delivery: FileDelivery, ssl: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("how", ["deleted", "edited", "emptied", "linked", "opened"])
+@pytest.mark.parametrize("how", ["deleted", "edited", "emptied", "opened"])
 def test_what_somebody_has_changed(
     delivery: FileDelivery, ssl: Path, ran: Callable[[], list[str]], name: str, how: str
 ) -> None:
@@ -152,12 +153,8 @@ def test_what_somebody_has_changed(
     directory(delivery).deliver(LINEAGE, bundle)
     (ssl / "dhparam.pem").write_text("theirs")
     path = ssl / name
-    if how in {"deleted", "linked"}:
-        content = path.read_bytes()
+    if how == "deleted":
         path.unlink()
-    if how == "linked":
-        (ssl / "elsewhere").write_bytes(content)
-        path.symlink_to("elsewhere")
     if how == "edited":
         path.write_bytes(path.read_bytes() + b"\n")
     if how == "emptied":
@@ -173,7 +170,6 @@ def test_what_somebody_has_changed(
     assert ReasonCode.DELIVERY_DRIFTED is found.drift.reason.code
     assert [name] == [change.what for change in found.drift.changes]
     assert is_in_order(delivery, bundle)
-    assert not path.is_symlink()
     assert 2 == len(ran())
     assert "theirs" == (ssl / "dhparam.pem").read_text()
 
@@ -224,6 +220,59 @@ def test_program_that_fails(delivery: FileDelivery, tmp_path: Path, ssl: Path) -
     inode = (ssl / "fullchain.pem").stat().st_ino
     directory(delivery).deliver(LINEAGE, bundle)
     assert inode == (ssl / "fullchain.pem").stat().st_ino
+    assert is_in_order(delivery, bundle)
+
+
+def test_program_that_fails_after_a_repair(
+    delivery: FileDelivery, tmp_path: Path, ssl: Path, ran: Callable[[], list[str]]
+) -> None:
+    """The files are again what the last good delivery left, and yet the program has to be run."""
+    delivery = replace(
+        delivery,
+        reload=program(tmp_path, "/bin/sh", "-c", "test ! -e broken && echo reloaded >> ran"),
+    )
+    bundle = issue()
+    directory(delivery).deliver(LINEAGE, bundle)
+    (ssl / "fullchain.pem").write_text("edited")
+    (tmp_path / "broken").touch()
+    with pytest.raises(DeployError, match="exit code 1"):
+        directory(delivery).deliver(LINEAGE, bundle)
+    (tmp_path / "broken").unlink()
+
+    drift = look(delivery).drift
+    directory(delivery).deliver(LINEAGE, bundle)
+
+    assert drift is not None
+    assert (Change("reload", "not run", "run"),) == drift.changes
+    assert 2 == len(ran())
+    assert is_in_order(delivery, bundle)
+
+
+@pytest.mark.parametrize("reloads", [True, False])
+def test_drift_of_an_unfinished_delivery(
+    delivery: FileDelivery, ssl: Path, *, reloads: bool
+) -> None:
+    """What can be told without the receipt is in the plan beside what is left to do."""
+    bundle = issue()
+    if not reloads:
+        delivery = replace(delivery, reload=None)
+    directory(delivery).deliver(LINEAGE, bundle)
+    (ssl / ".certferry").unlink()
+    (ssl / "privkey.pem").chmod(0o777)
+    (ssl / "cert.pem").unlink()
+
+    drift = look(delivery).drift
+    directory(delivery).deliver(LINEAGE, bundle)
+
+    assert drift is not None
+    assert ReasonCode.DELIVERY_UNFINISHED is drift.reason.code
+    owner = f"{os.getuid()}:{os.getgid()}"
+    expected = [
+        Change("privkey.pem", f"0777 {owner}", "0600"),
+        Change("cert.pem", "missing", "delivered"),
+    ]
+    expected += [Change("reload", "not run", "run")] if reloads else []
+    assert expected == list(drift.changes)
     assert is_in_order(delivery, bundle)
 
 
@@ -284,6 +333,47 @@ def test_directory_that_is_none(
     how(ssl)
 
     must_be_refused(delivery, said.format(ssl=ssl), hint)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("leads", [True, False])
+def test_file_that_is_a_link(delivery: FileDelivery, ssl: Path, name: str, *, leads: bool) -> None:
+    """As in certbot's `live`: it is neither followed nor replaced."""
+    (ssl / "archive").mkdir(parents=True)
+    (ssl / name).symlink_to("archive/1.pem")
+    if leads:
+        (ssl / "archive" / "1.pem").write_text("theirs")
+
+    must_be_refused(
+        delivery, f"{ssl}/{name} is a symbolic link", "certferry writes files of its own; choose"
+    )
+    assert (ssl / name).is_symlink()
+    assert {name, "archive"} == {path.name for path in ssl.iterdir()}
+    assert not leads or "theirs" == (ssl / name).read_text()
+
+
+@pytest.mark.parametrize("to", ["nowhere", "ssl"])
+def test_directory_that_is_a_link_to_nothing(delivery: FileDelivery, ssl: Path, to: str) -> None:
+    """The look tells it; a link to itself is no better."""
+    ssl.symlink_to(to)
+
+    must_be_refused(
+        delivery, f"{ssl} is a symbolic link that leads nowhere", "make the directory that it leads"
+    )
+    assert [ssl.name] == [path.name for path in ssl.parent.iterdir()]
+
+
+def test_directory_that_is_a_link(delivery: FileDelivery, ssl: Path) -> None:
+    """It is the directory that it leads to."""
+    bundle = issue()
+    (ssl.parent / "real").mkdir()
+    ssl.symlink_to("real")
+
+    directory(delivery).deliver(LINEAGE, bundle)
+
+    assert ssl.is_symlink()
+    assert holds(ssl.parent / "real", bundle)
+    assert is_in_order(delivery, bundle)
 
 
 def test_path_that_is_not_there(delivery: FileDelivery, tmp_path: Path) -> None:
@@ -358,6 +448,21 @@ def test_directory_that_may_not_be_written_to(ssl: Path) -> None:
     assert holds(ssl, bundle)
 
 
+@pytest.mark.parametrize("made", [True, False])
+def test_disk_that_is_mounted_read_only(tmp_path: Path, *, made: bool) -> None:
+    """Root, who may write anywhere, learns it from the look already."""
+    disk = in_a_namespace_of_its_own(tmp_path)
+    mounted = shlex.quote(str(tmp_path))
+    script = f'cd {mounted} && mkdir -p {"ssl" if made else "."} && mount -o remount,ro . && "$@"'
+
+    told = in_another_process(tmp_path / "ssl", *disk, "sh", "-c", script, "sh")
+
+    place = tmp_path / "ssl" if made else tmp_path
+    assert f"{place} lies on a file system that is mounted read-only" == told["message"]
+    assert told["message"] == told["seen"]
+    assert str(told["hint"]).startswith("mount it for writing, or correct `directory`")
+
+
 def test_owner_that_may_not_be_given(ssl: Path) -> None:
     """Who is not root gives no files away: told before anything is replaced."""
     ssl.mkdir()
@@ -426,13 +531,34 @@ def test_delivery_that_is_killed_anywhere(tmp_path: Path) -> None:
     assert {"A", "B"} == {owner for state in states for owner in state}
     mixed = [line["killed"] for line in lines if mixes(line["killed"])]
     assert [{"privkey.pem": "B", "fullchain.pem": "A", "cert.pem": "A"}] == mixed
+    assert any(len(line["keys"]) > 1 for line in lines)  # a draft beside the key
     for line in lines:
+        assert {"0600"} == set(line["keys"]), line
         assert {"B"} == set(line["finished"].values()), line
         assert [".certferry"] == line["left"], line
         # Never a mixture; once for A, then for B until it was known to have run.
         assert 2 == len(set(line["seen"])), line
         assert 2 <= len(line["seen"]) <= 3, line
         assert line["in_order"] <= (len(line["seen"]) == 2), line
+
+
+@pytest.mark.parametrize(("name", "how"), [("fullchain.pem", "edit"), ("privkey.pem", "open")])
+def test_somebody_else_writes_there_at_the_same_time(ssl: Path, name: str, how: str) -> None:
+    """The files are read back before a server is told of them, and the next look knows."""
+    result = subprocess.run(
+        [sys.executable, str(MEDDLED), str(ssl), name, how],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    told = json.loads(result.stdout)
+    assert f"{ssl / name} is not as it was written a moment ago" == told["message"]
+    assert "another program writes there too; let only one of them do it" == told["hint"]
+    assert not told["reloaded"]
+    assert told["drift"] == (None if how == "edit" else ReasonCode.DELIVERY_UNFINISHED)
 
 
 def mixes(owners: dict[str, str]) -> bool:

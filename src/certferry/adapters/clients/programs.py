@@ -6,16 +6,18 @@ import contextlib
 import logging
 import os
 import re
+import secrets
 import selectors
 import shutil
 import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
 from datetime import timedelta
 
+from certferry.adapters.clients import strays
 from certferry.core.desired import Program
 from certferry.core.secret import MASK, Secret
 from certferry.errors import DeployError, Retry, TargetRejected
@@ -26,7 +28,7 @@ MOST_OUTPUT = 16 * 1024
 """Bytes of a program's output that are kept, from its end, where the reason usually is."""
 
 GRACE = timedelta(seconds=3)
-"""How long a program that is ended for its slowness may take to leave things in order."""
+"""How long a program that is ended before its time may take to leave things in order."""
 
 _MOST_WORDS = 300
 """Characters of it that an error quotes."""
@@ -39,6 +41,8 @@ _MOST_CHUNKS = 64
 """More than a pipe holds; a child that never stops writing does not hold up the end."""
 _SHORTEST_SECRET = 16
 """Characters from which a line of a key is one, and not something like `fi` or `=`."""
+
+_READ_ON = "exec 3<&0; cat <&3 3<&- &"  # what goes to the background has no other input in a shell
 
 _TELLS_A_SECRET = re.compile(r"key|secret|token|passw", re.IGNORECASE)
 """What the variables are called that hold an account's secrets, `DP_Key` among them."""
@@ -58,36 +62,46 @@ def must_be_there(program: Program) -> None:
         raise TargetRejected(message, hint=hint)
 
 
-def run(program: Program, variables: Mapping[str, str], hidden: Secret, pause: Pause) -> None:
-    """Run a program to its end, with the environment and these variables.
+def run(
+    program: Program,
+    variables: Mapping[str, str],
+    hidden: Secret,
+    pause: Pause,
+    *,
+    withheld: Collection[str] = (),
+) -> None:
+    """Run a program to its end, with these variables and the environment but for the `withheld`.
 
     Its output goes to the log, without the lines of the `hidden` PEM and without the secrets of the
     environment. One that takes too long, or is running when the run is stopped, is ended with its
     children. Raises `DeployError`, and `Interrupted` as `pause` does.
     """
     must_be_there(program)
-    with _started(program, variables) as process, closing(_Output(process, hidden)) as output:
+    mark = secrets.token_hex(16)
+    environment = {name: value for name, value in os.environ.items() if name not in withheld}
+    environment |= {**variables, strays.VARIABLE: mark}
+    with _started(program, environment) as process, closing(_Output(process, hidden)) as output:
+        ended = False
         try:
             ended = _follow(process, output, program.timeout, pause)
-        except BaseException:
-            _signal(process, signal.SIGKILL)
+        finally:
+            if not ended:
+                _end(process, output, mark)
             output.log(program.arguments[0])
-            raise
-        if not ended:
-            _end(process, output)
         process.wait()
-        output.log(program.arguments[0])
+        if ended:
+            output.leave()
     if not ended:
         raise _too_slow(program)
     if process.returncode != 0:
         raise _failed(program, process.returncode, output.last_words())
 
 
-def _started(program: Program, variables: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def _started(program: Program, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             program.arguments,
-            env={**os.environ, **variables},
+            env=environment,
             cwd=program.directory,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -138,6 +152,25 @@ class _Output:
             if self._at_end or not self._selector.select(0):
                 return
             self.read(0)
+
+    def leave(self) -> None:
+        """Leave the rest to a process that throws it away: a child that lives on would die of its
+        first word when nobody held the other end of the pipe any more (SIGPIPE).
+        """
+        if self._at_end:
+            return
+        os.set_blocking(self._stream.fileno(), True)
+        with contextlib.suppress(OSError):
+            subprocess.run(
+                ["/bin/sh", "-c", _READ_ON],
+                env={"PATH": os.environ.get("PATH", os.defpath)},
+                cwd="/",
+                stdin=self._stream,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                check=False,
+            )
 
     def close(self) -> None:
         """Let go of what was needed to read."""
@@ -205,14 +238,18 @@ def _follow(
     return True
 
 
-def _end(process: subprocess.Popen[bytes], output: _Output) -> None:
-    _signal(process, signal.SIGTERM)
-    deadline = time.monotonic() + GRACE.total_seconds()
-    while not _has_ended(process) and time.monotonic() < deadline:
-        output.read(_TICK)
-    output.drain()
-    # In any case: it may have ended alone, and left its children.
-    _signal(process, signal.SIGKILL)
+def _end(process: subprocess.Popen[bytes], output: _Output, mark: str) -> None:
+    """Ask it to end, give it its time, and then end what is left of it."""
+    try:
+        _signal(process, signal.SIGTERM)
+        deadline = time.monotonic() + GRACE.total_seconds()
+        while not _has_ended(process) and time.monotonic() < deadline:
+            output.read(_TICK)
+        output.drain()
+    finally:
+        # In any case: it may have ended alone, and left its children.
+        _signal(process, signal.SIGKILL)
+        strays.end(mark)
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,9 +40,11 @@ _UNTOUCHED = Text("the files that were there before are as they were")
 _NEXT_RUN = Text("the next run looks at every file again, and goes on from there")
 
 
-def connect(delivery: FileDelivery, *, pause: Pause) -> Receiver:
-    """Give the receiver for a directory."""
-    return Files(delivery, pause)
+def connect(delivery: FileDelivery, *, pause: Pause, withheld: Collection[str] = ()) -> Receiver:
+    """Give the receiver for a directory; `withheld` are the variables that `reload` is not to
+    have.
+    """
+    return Files(delivery, pause, withheld)
 
 
 class Files:
@@ -52,10 +54,11 @@ class Files:
     is missing something is left to do, whoever was killed when.
     """
 
-    def __init__(self, delivery: FileDelivery, pause: Pause) -> None:
+    def __init__(self, delivery: FileDelivery, pause: Pause, withheld: Collection[str]) -> None:
         self._delivery = delivery
         self._directory = Path(delivery.directory)
         self._pause = pause
+        self._withheld = withheld
 
     def observe(self, delivered: str | None) -> ObservedDomain:
         """Read the files back, and compare them with the receipt. What the state remembers is not
@@ -106,7 +109,7 @@ class Files:
         if receipt is None:
             return leaf, None if leaf is None else self._unfinished()
         held = leaf or receipt.fingerprint
-        changes = tuple(self._changes(receipt))
+        changes = tuple(self._changes(receipt.digests))
         if changes:
             sentence = Text("what was delivered has been changed since")
             return held, Drift(Reason(ReasonCode.DELIVERY_DRIFTED, sentence), changes)
@@ -114,12 +117,13 @@ class Files:
             return held, self._unfinished()
         return held, None
 
-    def _changes(self, receipt: Receipt) -> Iterator[Change]:
+    def _changes(self, digests: Mapping[str, str] | None = None) -> Iterator[Change]:
+        """Give what is not as it was delivered, as far as that can be told without its digests."""
         for name in NAMES:
             found = pem_directory.look_at(self._directory / name)
             if found is None:
                 yield Change(name, "missing", "delivered")
-            elif found.digest != receipt.digests.get(name):
+            elif digests is not None and found.digest != digests.get(name):
                 yield Change(name, "changed", "delivered")
             elif not self._is_accessible(name, found):
                 yield Change(name, _in_words(found.access), _in_words(self._access(name)))
@@ -128,12 +132,13 @@ class Files:
         return decode_receipt(pem_directory.read(self._directory / RECEIPT))
 
     def _unfinished(self) -> Drift:
+        changes = tuple(self._changes())
         if self._delivery.reload is None:
             sentence = Text("its delivery was not finished")
-            return Drift(Reason(ReasonCode.DELIVERY_UNFINISHED, sentence))
+            return Drift(Reason(ReasonCode.DELIVERY_UNFINISHED, sentence), changes)
         sentence = Text("`reload` has not succeeded since the last change")
         reason = Reason(ReasonCode.DELIVERY_UNFINISHED, sentence)
-        return Drift(reason, (Change("reload", "not run", "run"),))
+        return Drift(reason, (*changes, Change("reload", "not run", "run")))
 
     def _is_there(self, name: str, content: bytes) -> bool:
         found = pem_directory.look_at(self._directory / name)
@@ -163,14 +168,19 @@ class Files:
         self._access(PRIVKEY)
         if self._delivery.reload is not None:
             programs.must_be_there(self._delivery.reload)
-        if not directory.exists():
+        if not os.path.lexists(directory):
             # Only the last one is made: a longer path is a slip, or a disk that is not mounted.
             _must_be_writable(directory.parent, Text("make it, or correct `directory`"))
             return
         _must_be_writable(directory, _RIGHTS)
-        for name in NAMES:
-            if (directory / name).is_dir():
-                problem = Text("{path} is a directory, not a file", path=directory / name)
+        for path in (directory / name for name in NAMES):
+            if path.is_symlink():
+                # certbot's `live` is made of them, and certbot goes astray where one is a file.
+                problem = Text("{path} is a symbolic link", path=path)
+                hint = Text("certferry writes files of its own; choose another directory")
+                raise TargetRejected(problem, hint=hint)
+            if path.is_dir():
+                problem = Text("{path} is a directory, not a file", path=path)
                 raise TargetRejected(problem, hint=Text("move it away, or correct `directory`"))
 
     # delivering
@@ -220,7 +230,8 @@ class Files:
             self._must_be_there(pem_directory.contents(bundle))
             if self._delivery.reload is not None:
                 told = pem_directory.variables(lineage, bundle, self._directory)
-                programs.run(self._delivery.reload, told, bundle.privkey_pem, self._pause)
+                reload, key = self._delivery.reload, bundle.privkey_pem
+                programs.run(reload, told, key, self._pause, withheld=self._withheld)
             drafts[RECEIPT].replace(self._directory / RECEIPT)
             pem_directory.sync(self._directory)
 
@@ -258,11 +269,24 @@ def _number(name: str | None, look_up: Callable[[str], int], what: Text) -> int 
 
 def _must_be_writable(directory: Path, hint: Text) -> None:
     if not directory.exists():
+        if directory.is_symlink():
+            raise TargetRejected(
+                Text("{path} is a symbolic link that leads nowhere", path=directory),
+                hint=Text("make the directory that it leads to, or correct `directory`"),
+            )
         raise TargetRejected(Text("there is no directory {path}", path=directory), hint=hint)
     if not directory.is_dir():
         raise TargetRejected(
             Text("{path} is not a directory", path=directory),
             hint=Text("correct `directory`, or move away what is there"),
+        )
+    if os.statvfs(directory).f_flag & os.ST_RDONLY:
+        raise TargetRejected(
+            Text("{path} lies on a file system that is mounted read-only", path=directory),
+            hint=Text(
+                "mount it for writing, or correct `directory`; for a run by a systemd timer,"
+                " `certferry schedule install --systemd` opens the directories of the file"
+            ),
         )
     if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
         raise TargetRejected(Text("{path} cannot be written to", path=directory), hint=_RIGHTS)

@@ -1,0 +1,105 @@
+"""A certificate's files while a program works with them, each time in a directory of its own.
+
+It is locked as long as the process that made it lives (flock(2)): one without its lock was left by
+a run that was killed, and a private key lies in it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from certferry.adapters.clients import pem_directory
+from certferry.core.certificate import CertificateBundle
+from certferry.text import Text
+
+_PRIVATE_DIRECTORY = 0o700
+_PRIVATE = pem_directory.Access(0o600)
+
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def handed_over(bundle: CertificateBundle, workspace: Path) -> Iterator[Path]:
+    """Have the four files in a directory of the workspace for a `with` block; they are their
+    owner's alone, and gone after it. Raises `DeployError`.
+    """
+    hint = Text("free some space, or let certferry write there")
+    with ExitStack() as held:
+        with pem_directory.told(workspace, hint):
+            directory = _make(workspace, held)
+        try:
+            with pem_directory.told(directory, hint):
+                for name, content in pem_directory.contents(bundle).items():
+                    path = directory / name
+                    pem_directory.draft(path, content, _PRIVATE).replace(path)
+            yield directory
+        finally:
+            by_hand = Text("remove it by hand: a private key is in it")
+            with pem_directory.told(directory, by_hand), suppress(FileNotFoundError):
+                shutil.rmtree(directory)
+
+
+def sweep(workspace: Path) -> None:
+    """Remove what runs that were killed have left there, and leave alone what others are at work
+    with. What cannot be removed is warned of.
+    """
+    try:
+        with _opened(workspace) as place:
+            fcntl.flock(place, fcntl.LOCK_EX)
+            _sweep(workspace)
+    except FileNotFoundError:
+        return
+    except OSError as exc:
+        _warn(workspace, exc)
+
+
+def _make(workspace: Path, held: ExitStack) -> Path:
+    workspace.mkdir(_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+    with _opened(workspace) as place:
+        # Nobody sweeps meanwhile: until it has its lock it looks like one that was left.
+        fcntl.flock(place, fcntl.LOCK_EX)
+        _sweep(workspace)
+        directory = Path(tempfile.mkdtemp(dir=workspace))
+        fcntl.flock(held.enter_context(_opened(directory)), fcntl.LOCK_EX)
+    return directory
+
+
+def _sweep(workspace: Path) -> None:
+    for directory in workspace.iterdir():
+        try:
+            with _opened(directory) as place:
+                fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(directory)
+        except BlockingIOError:
+            continue  # somebody is at work with it
+        except FileNotFoundError:
+            continue  # somebody has done with it meanwhile
+        except OSError as exc:
+            _warn(directory, exc)
+
+
+@contextmanager
+def _opened(directory: Path) -> Iterator[int]:
+    """Open a directory for its lock, which is given back when it is closed."""
+    place = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        yield place
+    finally:
+        os.close(place)
+
+
+def _warn(path: Path, exc: OSError) -> None:
+    said = Text(
+        "{path} cannot be removed: {problem}; a run that was killed may have left a private key"
+        " in it",
+        path=path,
+        problem=exc.strerror or type(exc).__name__,
+    )
+    _log.warning(said)
