@@ -9,13 +9,12 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certferry.core.desired import HttpsWish, Retirement
+from certferry.core.desired import HttpsWish, Kind, Retirement
 from certferry.core.lineage import mark, slug_of
-from certferry.core.observed import DomainState
+from certferry.core.observed import DomainState, ObservedDomain
 from certferry.core.ownership import Claims
-from certferry.core.planner import setting_changes
+from certferry.core.settings import setting_changes
 from certferry.reconcile.apply import IN_USE_PAUSE
-from certferry.reconcile.observe import observe
 from tests.reconcile.model import ModelWorld
 
 DOMAINS = ("img.example.com", "a.img.example.com", "b.img.example.com", "*.img.example.com")
@@ -177,8 +176,8 @@ def test_lineages_of_one_account_spare_one_another(
 def test_any_settings_end_as_wished(
     world: ModelWorld, wishes: list[HttpsWish], untold: frozenset[str]
 ) -> None:
-    """Whether a setting is told always, once it is set, or never: the plan ends empty, and what is
-    told is as wished.
+    """Whether a setting is told always, once it is set, or never: the plan ends empty, what is
+    wished is in force, and nothing is sent for it again.
     """
     world.cdn.untold = untold
     world.cdn.add_domain("img.example.com")
@@ -190,8 +189,14 @@ def test_any_settings_end_as_wished(
         assert report is not None
         assert report.ok
         assert world.plan(wish).is_settled
-        found = observe(wish, world.doors("observer")).targets[0].domains[0].https
+        in_force = world.cdn.settings("img.example.com")
+        found = ObservedDomain(
+            "img.example.com", Kind.CDN, DomainState.READY, "bound", https=in_force
+        )
         assert () == setting_changes(https, found)
+        writes = world.cdn.writes
+        world.run(wish)
+        assert writes == world.cdn.writes
 
 
 @settings(max_examples=40)

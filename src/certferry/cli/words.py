@@ -61,10 +61,12 @@ WORDS = {
         Text("unknown"),
         # what a change is about, and from what to what, where that is no setting
         Text("certificate"),
+        Text("command"),
         Text("missing"),
         Text("changed"),
         Text("delivered"),
         Text("not run"),
+        Text("edited"),
         Text("run"),
         # what has happened
         Text("issued"),

@@ -85,6 +85,11 @@ class CertificateBundle:
         """Leaf and issuer certificates, as certbot's `fullchain.pem`."""
         return self.cert_pem + self.chain_pem
 
+    @property
+    def fullchain_digest(self) -> str:
+        """SHA-256 of `fullchain_pem`, lower-case hex: a leaf may come with one chain or another."""
+        return hashlib.sha256(self.fullchain_pem.encode()).hexdigest()
+
 
 def read_certificate(leaf: x509.Certificate) -> Certificate:
     """Read a leaf's facts. Raises `CertificateError` for a certificate without DNS names."""

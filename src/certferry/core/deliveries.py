@@ -16,7 +16,7 @@ def plan_delivery(
     label: str, target: ObservedTarget, domain: ObservedDomain, coming: Version | None
 ) -> Rollout:
     """Plan one receiver. `coming=None` stands for the certificate that is about to be issued."""
-    reason = _reason(target, domain, coming)
+    reason = why_deliver(target, domain, coming)
     if reason is None:
         return Rollout(label, domain.domain, ())
     changes = _changes(domain, coming)
@@ -24,14 +24,18 @@ def plan_delivery(
     return Rollout(label, domain.domain, (step,))
 
 
-def _reason(
+def why_deliver(
     target: ObservedTarget, domain: ObservedDomain, coming: Version | None
 ) -> Reason | None:
+    """Say why a receiver is to get a certificate, `None` when nothing is left to do."""
     if coming is None:
         return Reason(ReasonCode.NEW_CERTIFICATE, Text("a new certificate is being issued"))
     if domain.bound is None:
         return Reason(ReasonCode.NOT_DELIVERED, Text("it has not been delivered yet"))
     if domain.bound == coming.certificate.fingerprint:
+        if _change_of_issuers(domain, coming):
+            sentence = Text("it was delivered with other issuer certificates")
+            return Reason(ReasonCode.DELIVERED_PREVIOUS, sentence)
         return None if domain.drift is None else domain.drift.reason
     if target.fingerprint_of(domain.bound) is not None:
         return Reason(ReasonCode.DELIVERED_PREVIOUS, Text("an earlier certificate was delivered"))
@@ -41,7 +45,15 @@ def _reason(
 def _changes(domain: ObservedDomain, coming: Version | None) -> tuple[Change, ...]:
     after = None if coming is None else coming.certificate.fingerprint
     drift = () if domain.drift is None else domain.drift.changes
-    if domain.bound is not None and domain.bound == after:
-        return drift
+    if coming is not None and domain.bound == after:
+        return (*_change_of_issuers(domain, coming), *drift)
     change = Change("certificate", (domain.bound or "—")[:16], "…" if after is None else after[:16])
     return (change,)
+
+
+def _change_of_issuers(domain: ObservedDomain, coming: Version) -> tuple[Change, ...]:
+    """The same leaf may be there with other issuers. What nobody knows is no difference."""
+    held, wanted = domain.fullchain_digest, coming.fullchain_digest
+    if held is None or wanted is None or held == wanted:
+        return ()
+    return (Change("fullchain.pem", held[:16], wanted[:16]),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -57,6 +58,11 @@ class Program:
     arguments: tuple[str, ...]
     directory: str
     timeout: timedelta
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over its arguments, which may hold what not everybody should read."""
+        return hashlib.sha256("\0".join(self.arguments).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +134,8 @@ class DesiredCertificate:
     `dns` is the account that writes the challenge records. The first name becomes the common name.
 
     A certificate with `files` is made elsewhere and only ferried: it needs no `dns`, and its names
-    are those of `offered`, which is what the files hold once they have been read.
+    are those of `offered`, which is what the files hold once they have been read, with
+    `offered_fullchain` as the digest of leaf and issuers.
     """
 
     lineage: str
@@ -138,3 +145,4 @@ class DesiredCertificate:
     deployments: tuple[DesiredDeployment, ...] = ()
     files: PemFiles | None = None
     offered: Certificate | None = None
+    offered_fullchain: str | None = None

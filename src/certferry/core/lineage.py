@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from certferry.core.certificate import Certificate
+from certferry.core.certificate import Certificate, CertificateBundle
 from certferry.core.renewal import RenewalWindow
 
 MARK = "certferry"
@@ -19,7 +19,11 @@ _PREFIX = 20
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One certificate of a lineage as the store knows it; numbers grow by one."""
+    """One certificate of a lineage as the store knows it; numbers grow by one.
+
+    `fullchain_digest` is that of its bundle, `None` for one that was kept before it was written
+    down.
+    """
 
     number: int
     certificate: Certificate
@@ -27,6 +31,25 @@ class Version:
     key_matches: bool = True
     chain_complete: bool = True
     window: RenewalWindow | None = None
+    fullchain_digest: str | None = None
+
+    def is_bettered_by(self, bundle: CertificateBundle) -> bool:
+        """Tell whether the same certificate, kept without its key or chain, now comes with it, or
+        with other issuers: its maker knows best which.
+        """
+        had = (self.key_matches, self.chain_complete)
+        has = (bundle.key_matches, bundle.chain_complete)
+        is_other = bundle.key_matches and bundle.fullchain_digest != self.fullchain_digest
+        return has > had or (has == had and is_other)
+
+    def with_pem_of(self, bundle: CertificateBundle) -> Version:
+        """Give the version as it is once the bundle has taken the place of what was kept."""
+        return replace(
+            self,
+            key_matches=bundle.key_matches,
+            chain_complete=bundle.chain_complete,
+            fullchain_digest=bundle.fullchain_digest,
+        )
 
 
 _MARK = re.compile(rf"{MARK}-(?P<slug>[a-z0-9.-]*)-[0-9a-f]{{{_PREFIX}}}")

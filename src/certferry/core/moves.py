@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 
 from certferry.core.observed import DomainState, ObservedDomain, Served
 from certferry.core.plan import Deploy, Rollout
+from certferry.core.reasons import ReasonCode
+from certferry.core.settings import in_sentences
 from certferry.core.waiting import Waiting, wait_for
 from certferry.errors import CertferryError, DeployError, TargetBusy, VerificationError
 from certferry.text import Text
@@ -53,7 +55,7 @@ def next_move(
     is_news = domain.problem != accepted.old_problem or now - since >= LAG
     if domain.state is DomainState.FAILED and is_news:
         return domain.problem or DeployError(Text("the target could not carry out the change"))
-    return _until(deadline, _without_effect(domain, since), since, now)
+    return _until(deadline, _without_effect(rollout.deploy, domain, since), since, now)
 
 
 def _until(deadline: datetime, error: CertferryError, since: datetime, now: datetime) -> Move:
@@ -72,12 +74,37 @@ def _processing(since: datetime) -> TargetBusy:
     )
 
 
-def _without_effect(domain: ObservedDomain, since: datetime) -> DeployError:
+def _without_effect(deploy: Deploy, domain: ObservedDomain, since: datetime) -> DeployError:
+    if deploy.reason.code is ReasonCode.SETTINGS_DRIFTED:
+        return _settings_ignored(deploy, since)
+    if domain.bound is None:
+        return DeployError(
+            Text("the accepted change has not taken effect; nothing is bound"),
+            hint=Text(
+                "it was accepted at {since}. If it stays like this, look at the domain in the"
+                " target's console, or ask its support",
+                since=since,
+            ),
+        )
     return DeployError(
-        Text("the accepted change has not taken effect; bound is {id}", id=domain.bound or "—"),
+        Text("the accepted change has not taken effect; bound is {id}", id=domain.bound),
         hint=Text(
             "it was accepted at {since}. If another tool binds its certificate to this domain, stop"
             " it there; then run `certferry sync` again",
+            since=since,
+        ),
+    )
+
+
+def _settings_ignored(deploy: Deploy, since: datetime) -> DeployError:
+    return DeployError(
+        Text(
+            "the accepted change has not taken effect: {changes}",
+            changes=in_sentences(deploy.changes),
+        ),
+        hint=Text(
+            "it was accepted at {since}; the certificate is in force. The target may not offer this"
+            " for the domain: set it in its console or ask its support, or take it out of the file",
             since=since,
         ),
     )

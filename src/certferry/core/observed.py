@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from certferry.core.desired import Kind
+from certferry.core.desired import HttpsWish, Kind
 from certferry.core.lineage import Version
 from certferry.core.plan import Change
 from certferry.core.reasons import Reason
@@ -66,7 +66,10 @@ class Drift:
 class ObservedDomain:
     """A domain at its target. `bound` is the remote id in force, `None` without HTTPS.
 
-    Of a receiver, `domain` is the name it is declared by, `bound` the fingerprint of what it holds.
+    `sent` is what was last asked of its settings, as far as the state knows, and did not fail.
+
+    Of a receiver, `domain` is the name it is declared by, `bound` the fingerprint of what it holds,
+    `fullchain_digest` that of leaf and issuers, where it knows.
 
     `problem` says why the target cannot serve it (state `UNAVAILABLE`) or what its last change
     failed of (state `FAILED`).
@@ -79,6 +82,8 @@ class ObservedDomain:
     https: HttpsSettings = field(default_factory=HttpsSettings)
     problem: CertferryError | None = None
     drift: Drift | None = None
+    sent: HttpsWish | None = None
+    fullchain_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,17 +4,16 @@ world and moment give the same plan.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
 from certferry.core import rules, strangers
 from certferry.core.deliveries import plan_delivery
-from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Retirement
+from certferry.core.desired import DesiredCertificate, DesiredDeployment, Retirement
 from certferry.core.lineage import Version
 from certferry.core.observed import (
     DomainState,
-    HttpsSettings,
     Observation,
     ObservedDomain,
     ObservedTarget,
@@ -33,6 +32,7 @@ from certferry.core.plan import (
     Verify,
 )
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.settings import setting_changes
 from certferry.errors import CertificateError, TargetRejected
 from certferry.text import Text
 
@@ -53,7 +53,7 @@ def make_plan(
 ) -> Plan:
     """Plan one lineage."""
     issue = _issue(desired, observed, now, issuing)
-    coming = None if issue else observed.current
+    coming = observed.current if issue is None else _known_already(desired, observed)
     parts = [
         _plan_target(deployment, target, coming)
         for deployment, target in zip(desired.deployments, observed.targets, strict=True)
@@ -64,7 +64,7 @@ def make_plan(
         issue=issue,
         rollouts=tuple(rollout for part in parts for rollout in part.rollouts),
         retirements=(
-            *_retirements(desired, observed, now, issuing=issue is not None),
+            *_retirements(desired, observed, now, issuing=coming is None),
             *strangers.retirements(desired, observed, now),
         ),
         unchanged=tuple(place for part in parts for place in part.unchanged),
@@ -102,6 +102,18 @@ def _issue(
         return None
     action = Action.ADOPT if ferried else Action.ISSUE
     return Issue(desired.names, desired.key_type, reason, action)
+
+
+def _known_already(desired: DesiredCertificate, observed: Observation) -> Version | None:
+    """Give the version in force when all that is to be adopted are other issuers for its leaf: it
+    stays in force wherever nobody sees the difference.
+    """
+    offered, current = desired.offered, observed.current
+    if offered is None or current is None:
+        return None
+    if current.certificate.fingerprint != offered.fingerprint:
+        return None
+    return replace(current, fullchain_digest=desired.offered_fullchain)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +175,7 @@ def _deploy(
     domain: ObservedDomain,
     coming: Version | None,
 ) -> Deploy | None:
-    changes = setting_changes(deployment.https, domain.https)
+    changes = setting_changes(deployment.https, domain)
     reason = _reason_to_deploy(target, domain, coming, changes)
     if reason is None:
         return None
@@ -207,35 +219,6 @@ def _drift(changes: tuple[Change, ...]) -> Reason | None:
     if not changes:
         return None
     return Reason(ReasonCode.SETTINGS_DRIFTED, Text("settings differ from the file"))
-
-
-def setting_changes(wish: HttpsWish, found: HttpsSettings) -> tuple[Change, ...]:
-    """List where a domain's settings differ from what is asked for.
-
-    What the target does not tell is no difference: it would be one for ever. It is sent along with
-    the next change.
-    """
-    wanted = (
-        ("force_https", wish.force_https, found.force_https),
-        ("http2", wish.http2, found.http2),
-        ("tls_versions", wish.tls_versions, found.tls_versions),
-    )
-    return tuple(
-        Change(name, _in_words(before), _in_words(after))
-        for name, after, before in wanted
-        if after is not None and before is not None and _unordered(after) != _unordered(before)
-    )
-
-
-def _unordered(value: object) -> object:
-    """Versions are a set, whatever order they are written in."""
-    return frozenset(value) if isinstance(value, tuple) else value
-
-
-def _in_words(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _certificate_change(

@@ -108,17 +108,19 @@ def must_be_deployable(
 def must_be_what_is_offered(
     desired: DesiredCertificate, observed: Observation, now: datetime
 ) -> Reason | None:
-    """The certificate is the one that its files hold."""
+    """The certificate is the one that its files hold, and so are its issuers."""
     del now
     offered, current = desired.offered, observed.current
     if offered is None or desired.files is None:
         return None
-    if current is not None and current.certificate.fingerprint == offered.fingerprint:
+    path = desired.files.fullchain
+    if current is None or current.certificate.fingerprint != offered.fingerprint:
+        unknown = Text("{path} holds a certificate that is not known yet", path=path)
+        return Reason(ReasonCode.FILES_CHANGED, unknown)
+    if current.fullchain_digest in {None, desired.offered_fullchain}:
         return None
-    return Reason(
-        ReasonCode.FILES_CHANGED,
-        Text("{path} holds a certificate that is not known yet", path=desired.files.fullchain),
-    )
+    other = Text("{path} holds other issuer certificates for the same leaf", path=path)
+    return Reason(ReasonCode.FILES_CHANGED, other)
 
 
 def overdue(desired: DesiredCertificate, observed: Observation, now: datetime) -> Reason | None:

@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from certferry.core import rules
+from certferry.core.deliveries import why_deliver
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.lineage import Version
 from certferry.core.observed import (
@@ -17,9 +18,9 @@ from certferry.core.observed import (
     Served,
     is_served,
 )
-from certferry.core.planner import setting_changes
 from certferry.core.reasons import Reason
 from certferry.core.renewal import renew_at
+from certferry.core.settings import in_sentences, setting_changes
 from certferry.text import Text
 
 
@@ -121,15 +122,16 @@ def _domain(
     deadline = None
     if current is not None and not domain.kind.is_receiver:
         deadline = current.certificate.not_after - target.rules.min_remaining
+    standing = _standing(deployment, target, domain, current)
     return DomainStatus(
         target=deployment.target,
         kind=domain.kind,
         domain=domain.domain,
-        standing=_standing(deployment, target, domain, current),
+        standing=standing,
         remote_id=domain.bound,
         upload_deadline=deadline,
         served=target.served.get(domain.domain, ()),
-        problem=_problem(domain),
+        problem=_problem(domain) or _what_has_drifted(deployment, domain, standing),
     )
 
 
@@ -137,6 +139,15 @@ def _problem(domain: ObservedDomain) -> Text | None:
     if domain.problem is not None:
         return domain.problem.message
     return None if domain.drift is None else domain.drift.reason.message
+
+
+def _what_has_drifted(
+    deployment: DesiredDeployment, domain: ObservedDomain, standing: Standing
+) -> Text | None:
+    changes = setting_changes(deployment.https, domain)
+    if standing is not Standing.DRIFTED or not changes:
+        return None
+    return Text("settings differ from the file: {changes}", changes=in_sentences(changes))
 
 
 def _standing(
@@ -163,9 +174,10 @@ def _standing_when_bound(
     deployment: DesiredDeployment, target: ObservedTarget, domain: ObservedDomain, current: Version
 ) -> Standing:
     if domain.kind.is_receiver:
-        return Standing.VERIFIED if domain.drift is None else Standing.DRIFTED
+        is_in_order = why_deliver(target, domain, current) is None
+        return Standing.VERIFIED if is_in_order else Standing.DRIFTED
     addresses = target.served.get(domain.domain, ())
-    if setting_changes(deployment.https, domain.https):
+    if setting_changes(deployment.https, domain):
         return Standing.DRIFTED
     if is_served(addresses, current.certificate.fingerprint):
         return Standing.VERIFIED

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from certferry.core.certificate import CertificateBundle
 from certferry.core.observed import ObservedDomain
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What the state remembers of the last delivery: the leaf's fingerprint, the digest of leaf and
+    issuers, and that of the arguments of the program that was run; `None` where nobody knows.
+    """
+
+    fingerprint: str
+    fullchain_digest: str | None = None
+    program_digest: str | None = None
 
 
 class Receiver(Protocol):
@@ -14,11 +26,11 @@ class Receiver(Protocol):
     Nobody connects to it, so nothing outside can tell what it holds: it looks by itself.
     """
 
-    def observe(self, delivered: str | None) -> ObservedDomain:
+    def observe(self, delivered: Delivered | None) -> ObservedDomain:
         """Tell what the receiver holds, and what of it is not as it was delivered. Changes nothing.
 
-        `delivered` is the fingerprint of the last delivery, when it ended well and the state still
-        knows of it. A receiver that cannot take anything is reported as `UNAVAILABLE` with the
+        `delivered` is the last delivery, when it ended well and the state still knows of it. A
+        receiver that cannot take anything is reported as `UNAVAILABLE` with the
         reason. Raises `DeployError` when it cannot be looked at.
         """
         ...

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from certferry.core.certificate import CertificateBundle
+from certferry.core.desired import HttpsWish
 from certferry.core.lineage import Version
 from certferry.core.report import HistoryEntry
 from certferry.core.secret import Secret
@@ -88,6 +89,10 @@ class Upload:
 class RolloutRecord:
     """How far one certificate is with one domain: since when it is on its way, how often it was
     tried, when it was first seen served by all.
+
+    `sent` are the settings that the target took with it, `None` where nobody knows. At a receiver,
+    `program_digest` is that of the program which was run, and `fullchain_digest` that of leaf and
+    issuers.
     """
 
     lineage: str
@@ -98,6 +103,9 @@ class RolloutRecord:
     attempts: int = 0
     last_error: str | None = None
     verified_at: datetime | None = None
+    sent: HttpsWish | None = None
+    program_digest: str | None = None
+    fullchain_digest: str | None = None
 
 
 class StateStore(Protocol):

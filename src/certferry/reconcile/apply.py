@@ -8,7 +8,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from certferry.core.certificate import CertificateBundle
-from certferry.core.desired import DesiredCertificate
+from certferry.core.desired import (
+    CommandDelivery,
+    Delivery,
+    DesiredCertificate,
+    HttpsWish,
+)
 from certferry.core.lineage import Version, mark
 from certferry.core.observed import Observation, ObservedTarget
 from certferry.core.plan import Action, Deploy, Issue, Retire
@@ -23,7 +28,6 @@ from certferry.errors import (
     TargetRejected,
 )
 from certferry.ports.issuer import IssueRequest
-from certferry.ports.receiver import Receiver
 from certferry.ports.state import NOBODY, Lease, RolloutRecord, Upload
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.leases import TTL
@@ -128,9 +132,15 @@ class Applier:
         )
         try:
             bundle = self._doors.state.bundle(lineage, version.number)
-            self._set_out(step, version)
+            delivery = self._delivery(step)
+            self._set_out(
+                step,
+                version,
+                program_digest=_program_digest(delivery),
+                fullchain_digest=bundle.fullchain_digest,
+            )
             self._must_hold(lease)
-            self._receiver(step).deliver(lineage, bundle)
+            self._doors.receiver(delivery).deliver(lineage, bundle)
         except (Interrupted, LeaseLost):
             raise
         except CertferryError as error:
@@ -139,9 +149,9 @@ class Applier:
         self.record("deployed", domain=step.domain, fingerprint=fingerprint)
         return pending
 
-    def _receiver(self, step: Deploy) -> Receiver:
+    def _delivery(self, step: Deploy) -> Delivery:
         return next(
-            self._doors.receiver(deployment.delivery)
+            deployment.delivery
             for deployment in self._desired.deployments
             if deployment.delivery is not None
             and (deployment.target, deployment.domains) == (step.target, (step.domain,))
@@ -154,7 +164,7 @@ class Applier:
         remote_id = self._uploaded(step.target, version) if remote is None else remote.remote_id
         self._must_hold(lease)
         self._doors.targets[step.target].bind(step.domain, domain.kind, remote_id, step.https)
-        self._set_out(step, version)
+        self._set_out(step, version, sent=step.https)
         return remote_id
 
     def _must_hold(self, lease: Lease) -> None:
@@ -195,8 +205,16 @@ class Applier:
         self.record("uploaded", target=target, remote_id=remote_id, fingerprint=fingerprint)
         return remote_id
 
-    def _set_out(self, step: Deploy, version: Version) -> None:
-        """Write down since when the certificate is on its way."""
+    def _set_out(
+        self,
+        step: Deploy,
+        version: Version,
+        *,
+        sent: HttpsWish | None = None,
+        program_digest: str | None = None,
+        fullchain_digest: str | None = None,
+    ) -> None:
+        """Write down since when the certificate is on its way, and what goes along."""
         fingerprint = version.certificate.fingerprint
         earlier = self.rollout(step.target, step.domain, fingerprint)
         self._doors.state.save_rollout(
@@ -207,20 +225,21 @@ class Applier:
                 fingerprint=fingerprint,
                 started_at=self._doors.now(),
                 attempts=1 if earlier is None else earlier.attempts + 1,
+                sent=sent,
+                program_digest=program_digest,
+                fullchain_digest=fullchain_digest,
             )
         )
 
     def rollout(self, target: str, domain: str, fingerprint: str) -> RolloutRecord | None:
         """Find how far this certificate is with this domain."""
-        return next(
-            (
-                record
-                for record in self._doors.state.rollouts(self._desired.lineage)
-                if (record.target, record.domain, record.fingerprint)
-                == (target, domain, fingerprint)
-            ),
-            None,
-        )
+        last = self.last_rollout(target, domain)
+        return last if last is not None and last.fingerprint == fingerprint else None
+
+    def last_rollout(self, target: str, domain: str) -> RolloutRecord | None:
+        """Find what set out last for this domain, whichever certificate it was."""
+        records = self._doors.state.rollouts(self._desired.lineage)
+        return next((r for r in records if (r.target, r.domain) == (target, domain)), None)
 
     # retire
 
@@ -277,6 +296,11 @@ class Applier:
         doors = self._doors
         entry = HistoryEntry(doors.now(), self._desired.lineage, event, doors.who, facts)
         doors.state.append_history(entry)
+
+
+def _program_digest(delivery: Delivery) -> str | None:
+    # Files keep their own receipt, which knows of their program.
+    return delivery.program.digest if isinstance(delivery, CommandDelivery) else None
 
 
 def failed(pending: StepOutcome, error: CertferryError) -> StepOutcome:

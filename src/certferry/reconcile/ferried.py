@@ -19,8 +19,14 @@ def as_offered(desired: DesiredCertificate, doors: Doors) -> DesiredCertificate:
     """
     if desired.files is None:
         return desired
-    offered = doors.source.read(desired.files).certificate
-    return replace(desired, names=offered.names, offered=offered)
+    bundle = doors.source.read(desired.files)
+    offered = bundle.certificate
+    return replace(
+        desired,
+        names=offered.names,
+        offered=offered,
+        offered_fullchain=bundle.fullchain_digest,
+    )
 
 
 def as_known(

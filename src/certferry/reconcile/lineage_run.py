@@ -40,7 +40,8 @@ def plan_lineage(
     finds everything as it was, and the CA counts no order.
     """
     plan = without_refused(make_plan(desired, observed, now, issuing), desired, observed, now)
-    if plan.issue is not None and desired.deployments and not plan.rollouts:
+    could_take_it = plan.rollouts or plan.unchanged
+    if plan.issue is not None and desired.deployments and not could_take_it:
         return plan_lineage(desired, observed, now, Issuing.NEVER)
     return plan
 
@@ -156,7 +157,9 @@ class LineageRun:
         if version is None:
             return observed
         self._fingerprint = version.certificate.fingerprint
-        return replace(observed, versions=(version, *observed.versions))
+        # Adopted with other issuers, it is the version that was there.
+        others = (known for known in observed.versions if known.number != version.number)
+        return replace(observed, versions=(version, *others))
 
 
 def _trouble(outcome: Outcome, error: CertferryError) -> StepOutcome:

@@ -21,6 +21,7 @@ from certferry.ports.target import Look
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import offered_first
 from certferry.reconcile.others import without_claimed
+from certferry.reconcile.remembered import last_delivery, with_what_was_sent
 
 
 def observe(desired: DesiredCertificate, doors: Doors, *, every_edge: bool = False) -> Observation:
@@ -61,6 +62,7 @@ def _observe_target(
         found = without_claimed(found, desired.lineage, deployment.target, doors)
     except DeployError as error:
         return ObservedTarget(label=deployment.target, failure=error)
+    found = with_what_was_sent(found, desired.lineage, deployment.target, doors)
     found = _without_ceded(found, desired.lineage, deployment, doors)
     current = versions[0].certificate.fingerprint if versions else None
     return replace(
@@ -132,11 +134,7 @@ def _look_at_receiver(
     receiver: Receiver, lineage: str, deployment: DesiredDeployment, doors: Doors
 ) -> ObservedDomain:
     (name,) = deployment.domains or ("",)
-    rollouts = doors.state.rollouts(lineage)
-    place = (deployment.target, name)
-    last = next((r for r in rollouts if (r.target, r.domain) == place), None)
-    delivered = last.fingerprint if last is not None and last.verified_at is not None else None
     try:
-        return receiver.observe(delivered)
+        return receiver.observe(last_delivery(lineage, deployment.target, name, doors))
     except DeployError as error:
         return ObservedDomain(name, deployment.kind, DomainState.UNAVAILABLE, problem=error)

@@ -124,6 +124,7 @@ class Rollouts:
         record = self._applier.rollout(rollout.target, rollout.domain, fingerprint)
         if record is not None and record.verified_at is None:
             return
+        last = self._applier.last_rollout(rollout.target, rollout.domain)
         self._doors.state.save_rollout(
             RolloutRecord(
                 lineage=self._lineage,
@@ -131,6 +132,7 @@ class Rollouts:
                 domain=rollout.domain,
                 fingerprint=fingerprint,
                 started_at=self._doors.now(),
+                sent=None if last is None else last.sent,
             )
         )
 

@@ -8,6 +8,7 @@ from certferry.core.observed import DomainState, Drift, ObservedDomain
 from certferry.core.plan import Change
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import DeployError, TargetRejected
+from certferry.ports.receiver import Delivered
 from certferry.text import Text
 
 
@@ -33,26 +34,35 @@ class MemoryReceiver:
     def __init__(self, delivery: Delivery) -> None:
         self._deployment = delivered(delivery)
         self._finished = False
+        self._fullchain_digest: str | None = None
         self.held: str | None = None
         self.deliveries: list[str] = []
         self.failures = 0
         self.closed = False
         self.drifted = False
 
-    def observe(self, delivered: str | None) -> ObservedDomain:
+    def observe(self, delivered: Delivered | None) -> ObservedDomain:
         """See `ports.receiver.Receiver.observe`. It needs nobody to remember for it."""
         (name,) = self._deployment.domains or ("",)
         kind = self._deployment.kind
         if self.closed:
             return ObservedDomain(name, kind, DomainState.UNAVAILABLE, problem=_closed())
         drift = None if self.held is None else self._drift()
-        return ObservedDomain(name, kind, DomainState.READY, self.held, drift=drift)
+        return ObservedDomain(
+            name,
+            kind,
+            DomainState.READY,
+            self.held,
+            drift=drift,
+            fullchain_digest=self._fullchain_digest,
+        )
 
     def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
         """See `ports.receiver.Receiver.deliver`."""
         if self.closed:
             raise _closed()
         self.held, self.drifted, self._finished = bundle.certificate.fingerprint, False, False
+        self._fullchain_digest = bundle.fullchain_digest
         if self.failures:
             self.failures -= 1
             raise DeployError(Text("the program failed with exit code 1"))

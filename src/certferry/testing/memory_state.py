@@ -148,6 +148,7 @@ class MemoryState:
                 now,
                 bundle.key_matches,
                 bundle.chain_complete,
+                fullchain_digest=bundle.fullchain_digest,
             )
             versions.append(_Kept(version, bundle))
             return version
@@ -286,15 +287,10 @@ def _held(lineage: str, held: _Holding) -> LeaseHeld:
 
 
 def _completed(known: _Kept, bundle: CertificateBundle) -> Version:
-    """Take over key and chain when those that were kept cannot be used."""
-    facts = (bundle.key_matches, bundle.chain_complete)
-    if facts > (known.version.key_matches, known.version.chain_complete):
+    """Take over key and chain when they are better, or others, than those that were kept."""
+    if known.version.is_bettered_by(bundle):
         known.bundle = bundle
-        known.version = replace(
-            known.version,
-            key_matches=bundle.key_matches,
-            chain_complete=bundle.chain_complete,
-        )
+        known.version = known.version.with_pem_of(bundle)
     return known.version
 
 

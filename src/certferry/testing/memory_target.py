@@ -15,6 +15,7 @@ from certferry.core.desired import HttpsWish, Kind
 from certferry.core.lineage import mark, slug_of
 from certferry.core.observed import (
     DomainState,
+    HttpsSettings,
     ObservedDomain,
     ObservedTarget,
     OtherCertificate,
@@ -133,6 +134,10 @@ class MemoryCdn:
     def remote_labels(self) -> list[str]:
         """The labels of every uploaded certificate."""
         return [remote.label for remote in self._remotes.values()]
+
+    def settings(self, name: str) -> HttpsSettings:
+        """Give the settings that are in force at a domain, also those that are never told."""
+        return self._settled(name).https
 
     def copies(self, fingerprint: str) -> int:
         """Count the uploads of one certificate that are there."""

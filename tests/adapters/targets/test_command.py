@@ -16,7 +16,7 @@ from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import CommandDelivery, Program
 from certferry.core.observed import DomainState
 from certferry.errors import DeployError, TargetRejected
-from certferry.ports.receiver import Receiver
+from certferry.ports.receiver import Delivered, Receiver
 from tests.adapters.targets.receivers import LINEAGE, issue, no_pause, program
 
 TELL = 'env | grep ^CERTFERRY_ > told; cp -p "$CERTFERRY_DIRECTORY"/* .; stat -c %a . * > modes'
@@ -148,7 +148,7 @@ def test_command_that_removes_its_files_itself(tmp_path: Path, bundle: Certifica
 
 def test_memory_is_the_states(tmp_path: Path, bundle: CertificateBundle) -> None:
     """Nobody sees what a command did: what was delivered is what the state says."""
-    found = shell(tmp_path, "true").observe(bundle.certificate.fingerprint)
+    found = shell(tmp_path, "true").observe(Delivered(bundle.certificate.fingerprint))
 
     assert (bundle.certificate.fingerprint, None, "push") == (
         found.bound,

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from certferry.adapters.targets.qiniu import Qiniu
 from certferry.core.desired import HttpsWish, Kind
-from certferry.core.observed import HttpsSettings
-from certferry.core.planner import setting_changes
+from certferry.core.observed import HttpsSettings, ObservedDomain
+from certferry.core.settings import setting_changes
 from certferry.errors import TargetRejected
 from certferry.ports.target import Look
 from tests.adapters.qiniu_place import WWW, Place, open_place, refusal
@@ -39,10 +40,10 @@ def seed(place: Place) -> str:
     return qiniu_calls.seed(place.service, [WWW])
 
 
-def settings_of(target: Qiniu, name: str = WWW) -> HttpsSettings:
-    """Look at a domain's settings."""
+def look(target: Qiniu, name: str = WWW) -> ObservedDomain:
+    """Look at a domain."""
     [found] = target.observe(Look("img", (name,), (name,), Kind.AUTO, ())).domains
-    return found.https
+    return found
 
 
 def sent(place: Place) -> list[Any]:
@@ -58,7 +59,7 @@ def test_a_server_that_wants_the_array(place: Place, target: Qiniu) -> None:
     target.bind(WWW, Kind.CDN, seed(place), WISH)
 
     assert [list(VERSIONS)] == sent(place)
-    assert HttpsSettings(True, True, VERSIONS) == settings_of(target)  # noqa: FBT003 - as reported
+    assert HttpsSettings(True, True, VERSIONS) == look(target).https  # noqa: FBT003 - as reported
 
 
 @pytest.mark.parametrize("call", ["httpsconf", "sslize"])
@@ -73,7 +74,7 @@ def test_a_server_that_wants_the_string(call: str, place: Place, target: Qiniu) 
     joined = ",".join(VERSIONS)
     assert [list(VERSIONS), joined, joined] == sent(place)
     assert call == place.service.requests("PUT *")[0].path.rpartition("/")[2]
-    assert () == setting_changes(WISH, settings_of(target))
+    assert () == setting_changes(WISH, look(target))
 
 
 def test_a_server_that_changes_its_mind(place: Place, target: Qiniu) -> None:
@@ -123,32 +124,35 @@ def test_a_server_that_takes_neither_form(place: Place, target: Qiniu) -> None:
 
 
 def test_versions_that_are_never_told(place: Place, target: Qiniu) -> None:
-    """They are sent with every change, and what is not told is no drift."""
+    """They are sent with every change, and differ for who does not remember that."""
     place.service.domains.tls_versions = "untold"
     place.service.add_domain(WWW)
 
     target.bind(WWW, Kind.CDN, seed(place), WISH)
 
     assert [list(VERSIONS)] == sent(place)
-    assert None is settings_of(target).tls_versions
-    assert () == setting_changes(WISH, settings_of(target))
+    found = look(target)
+    assert None is found.https.tls_versions
+    assert () == setting_changes(WISH, replace(found, sent=WISH))
+    [change] = setting_changes(WISH, found)
+    assert ("tls_versions", "unknown") == (change.what, change.before)
 
 
 def test_versions_that_are_told_once_they_are_set(place: Place, target: Qiniu) -> None:
-    """Before, they are no drift; set by another change, they are as wished; changed, they drift."""
+    """Before, nobody knows; set by another change, they are as wished; changed, they drift."""
     cert_id = seed(place)
     place.service.add_domain(WWW, https=cert_id)
-    assert {"force_https", "http2"} == {
-        change.what for change in setting_changes(WISH, settings_of(target))
+    assert {"force_https": "false", "http2": "false", "tls_versions": "unknown"} == {
+        change.what: change.before for change in setting_changes(WISH, look(target))
     }
 
     target.bind(WWW, Kind.CDN, cert_id, WISH)
-    assert () == setting_changes(WISH, settings_of(target))
+    assert () == setting_changes(WISH, look(target))
 
     qiniu_calls.Client(place.service).httpsconf(
         WWW, cert_id, forceHttps=True, http2Enable=True, tlsVersions=["TLSv1.0"]
     )
-    [change] = setting_changes(WISH, settings_of(target))
+    [change] = setting_changes(WISH, look(target))
     assert ("tls_versions", "TLSv1.0", "TLSv1.2, TLSv1.3") == (
         change.what,
         change.before,

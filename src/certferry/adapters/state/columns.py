@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
+
+from certferry.core.desired import HttpsWish
 
 
 def from_moment(moment: datetime) -> str:
@@ -45,3 +48,17 @@ def from_facts(facts: Mapping[str, str]) -> str:
 def to_facts(written: str) -> dict[str, str]:
     """Read facts."""
     return dict(json.loads(written))
+
+
+def from_optional_wish(wish: HttpsWish | None) -> str | None:
+    """Write settings that may be unknown."""
+    return None if wish is None else json.dumps(asdict(wish))
+
+
+def to_optional_wish(written: str | None) -> HttpsWish | None:
+    """Read settings that may be unknown."""
+    if written is None:
+        return None
+    settings = json.loads(written)
+    versions = settings.pop("tls_versions")
+    return HttpsWish(**settings, tls_versions=None if versions is None else tuple(versions))

@@ -7,15 +7,17 @@ from typing import LiteralString
 from certferry.adapters.state.columns import (
     from_moment,
     from_optional_moment,
+    from_optional_wish,
     to_moment,
     to_optional_moment,
+    to_optional_wish,
 )
-from certferry.adapters.state.database import Database
+from certferry.adapters.state.database import Database, Row
 from certferry.ports.state import RolloutRecord, Upload
 
-_ROLLOUTS: LiteralString = (
-    "SELECT lineage, target, domain, fingerprint, started_at, attempts, last_error, verified_at"
-    " FROM rollout WHERE "
+_ROLLOUT: LiteralString = (
+    "lineage, target, domain, fingerprint, started_at, attempts, last_error, verified_at,"
+    " sent, program_digest, fullchain_digest"
 )
 
 
@@ -90,40 +92,23 @@ class Rollouts:
         return self._found("target = ? AND verified_at IS NULL ORDER BY lineage, domain", target)
 
     def _found(self, condition: LiteralString, value: str) -> tuple[RolloutRecord, ...]:
-        rows = self._database.rows(_ROLLOUTS + condition, value)
-        return tuple(
-            RolloutRecord(
-                lineage,
-                target,
-                domain,
-                fingerprint,
-                to_moment(started_at),
-                attempts,
-                last_error,
-                to_optional_moment(verified_at),
-            )
-            for (
-                lineage,
-                target,
-                domain,
-                fingerprint,
-                started_at,
-                attempts,
-                last_error,
-                verified_at,
-            ) in rows
+        rows = self._database.rows(
+            f"SELECT {_ROLLOUT} FROM rollout WHERE {condition}",  # noqa: S608 - constants
+            value,
         )
+        return tuple(map(_rollout, rows))
 
     def save_rollout(self, rollout: RolloutRecord) -> None:
         """Keep a rollout, by lineage, target and domain: a new certificate takes its place."""
         with self._database.transaction() as connection:
             connection.execute(
-                "INSERT INTO rollout (lineage, target, domain, fingerprint, started_at, attempts,"
-                " last_error, verified_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+                f"INSERT INTO rollout ({_ROLLOUT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constant columns
                 " ON CONFLICT (lineage, target, domain) DO UPDATE"
                 " SET fingerprint = excluded.fingerprint, started_at = excluded.started_at,"
                 " attempts = excluded.attempts, last_error = excluded.last_error,"
-                " verified_at = excluded.verified_at",
+                " verified_at = excluded.verified_at, sent = excluded.sent,"
+                " program_digest = excluded.program_digest,"
+                " fullchain_digest = excluded.fullchain_digest",
                 (
                     rollout.lineage,
                     rollout.target,
@@ -133,5 +118,26 @@ class Rollouts:
                     rollout.attempts,
                     rollout.last_error,
                     from_optional_moment(rollout.verified_at),
+                    from_optional_wish(rollout.sent),
+                    rollout.program_digest,
+                    rollout.fullchain_digest,
                 ),
             )
+
+
+def _rollout(row: Row) -> RolloutRecord:
+    lineage, target, domain, fingerprint, started_at, attempts, last_error, *later = row
+    verified_at, sent, program_digest, fullchain_digest = later
+    return RolloutRecord(
+        lineage,
+        target,
+        domain,
+        fingerprint,
+        to_moment(started_at),
+        attempts,
+        last_error,
+        to_optional_moment(verified_at),
+        to_optional_wish(sent),
+        program_digest,
+        fullchain_digest,
+    )

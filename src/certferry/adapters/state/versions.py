@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import replace
 from datetime import datetime
 
 from certferry.adapters.state.columns import (
@@ -26,7 +25,7 @@ from certferry.text import Text
 _KIND = "version"
 
 _FACTS = (
-    "number, saved_at, key_matches, chain_complete, window_start, window_end,"
+    "number, saved_at, key_matches, chain_complete, window_start, window_end, fullchain_digest,"
     " fingerprint, names, common_name, serial, issuer, not_before, not_after, key_type"
 )
 
@@ -82,9 +81,9 @@ class Versions:
             known = _find(connection, lease.lineage, bundle.certificate.fingerprint)
             if known is None:
                 return self._insert(connection, lease.lineage, bundle, now)
-            if not _is_better(bundle, known):
+            if not known.is_bettered_by(bundle):
                 return known
-            return self._repair(connection, lease.lineage, bundle, known)
+            return self._replace(connection, lease.lineage, bundle, known)
 
     def _insert(
         self, connection: sqlite3.Connection, lineage: str, bundle: CertificateBundle, now: datetime
@@ -95,13 +94,14 @@ class Versions:
         leaf = bundle.certificate
         connection.execute(
             f"INSERT INTO version (lineage, {_FACTS})"  # noqa: S608 - constant columns
-            " VALUES (?, ?, ?, ?, ?, NULL, NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " VALUES (?, ?, ?, ?, ?, NULL, NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 lineage,
                 newest + 1,
                 from_moment(now),
                 bundle.key_matches,
                 bundle.chain_complete,
+                bundle.fullchain_digest,
                 leaf.fingerprint,
                 from_names(leaf.names),
                 leaf.common_name,
@@ -113,9 +113,16 @@ class Versions:
             ),
         )
         self._keep_pem(connection, lineage, newest + 1, bundle)
-        return Version(newest + 1, leaf, now, bundle.key_matches, bundle.chain_complete)
+        return Version(
+            newest + 1,
+            leaf,
+            now,
+            bundle.key_matches,
+            bundle.chain_complete,
+            fullchain_digest=bundle.fullchain_digest,
+        )
 
-    def _repair(
+    def _replace(
         self,
         connection: sqlite3.Connection,
         lineage: str,
@@ -123,12 +130,18 @@ class Versions:
         known: Version,
     ) -> Version:
         connection.execute(
-            "UPDATE version SET key_matches = ?, chain_complete = ?"
+            "UPDATE version SET key_matches = ?, chain_complete = ?, fullchain_digest = ?"
             " WHERE lineage = ? AND number = ?",
-            (bundle.key_matches, bundle.chain_complete, lineage, known.number),
+            (
+                bundle.key_matches,
+                bundle.chain_complete,
+                bundle.fullchain_digest,
+                lineage,
+                known.number,
+            ),
         )
         self._keep_pem(connection, lineage, known.number, bundle)
-        return replace(known, key_matches=bundle.key_matches, chain_complete=bundle.chain_complete)
+        return known.with_pem_of(bundle)
 
     def _keep_pem(
         self, connection: sqlite3.Connection, lineage: str, number: int, bundle: CertificateBundle
@@ -152,14 +165,8 @@ def _find(connection: sqlite3.Connection, lineage: str, fingerprint: str) -> Ver
     return None if found is None else _version(found)
 
 
-def _is_better(bundle: CertificateBundle, known: Version) -> bool:
-    """Tell whether a certificate that was kept without its key or chain now comes with it."""
-    now = (bundle.key_matches, bundle.chain_complete)
-    return now > (known.key_matches, known.chain_complete)
-
-
 def _version(row: Row) -> Version:
-    number, saved_at, key_matches, chain_complete, window_start, window_end, *leaf = row
+    number, saved_at, key_matches, chain_complete, window_start, window_end, digest, *leaf = row
     return Version(
         number,
         _certificate(*leaf),
@@ -169,6 +176,7 @@ def _version(row: Row) -> Version:
         None
         if window_start is None
         else RenewalWindow(to_moment(window_start), to_moment(window_end)),
+        digest,
     )
 
 

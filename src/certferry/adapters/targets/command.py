@@ -13,10 +13,13 @@ from pathlib import Path
 from certferry.adapters.clients import handover, pem_directory, programs
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import CommandDelivery, Kind
-from certferry.core.observed import DomainState, ObservedDomain
+from certferry.core.observed import DomainState, Drift, ObservedDomain
+from certferry.core.plan import Change
+from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import DeployError
 from certferry.ports.progress import Pause
-from certferry.ports.receiver import Receiver
+from certferry.ports.receiver import Delivered, Receiver
+from certferry.text import Text
 
 
 def connect(
@@ -39,15 +42,36 @@ class Command:
         self._pause = pause
         self._withheld = withheld
 
-    def observe(self, delivered: str | None) -> ObservedDomain:
+    def observe(self, delivered: Delivered | None) -> ObservedDomain:
         """Say what the state remembers: nobody can see what the command did with it."""
-        label, state = self._delivery.label, DomainState.READY
         try:
             programs.must_be_there(self._delivery.program)
         except DeployError as problem:
-            state = DomainState.UNAVAILABLE
-            return ObservedDomain(label, Kind.COMMAND, state, delivered, problem=problem)
-        return ObservedDomain(label, Kind.COMMAND, state, delivered)
+            return self._observed(DomainState.UNAVAILABLE, delivered, problem)
+        return self._observed(DomainState.READY, delivered)
+
+    def _observed(
+        self,
+        state: DomainState,
+        delivered: Delivered | None,
+        problem: DeployError | None = None,
+    ) -> ObservedDomain:
+        return ObservedDomain(
+            self._delivery.label,
+            Kind.COMMAND,
+            state,
+            None if delivered is None else delivered.fingerprint,
+            problem=problem,
+            drift=None if delivered is None else self._drift(delivered),
+            fullchain_digest=None if delivered is None else delivered.fullchain_digest,
+        )
+
+    def _drift(self, delivered: Delivered) -> Drift | None:
+        if delivered.program_digest in {None, self._delivery.program.digest}:
+            return None
+        sentence = Text("the command was edited since it last ran")
+        reason = Reason(ReasonCode.DELIVERY_UNFINISHED, sentence)
+        return Drift(reason, (Change("command", "edited", "run"),))
 
     def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
         """Run it to its end."""

@@ -13,6 +13,7 @@ import os
 import pwd
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from cryptography import x509
@@ -28,7 +29,7 @@ from certferry.core.plan import Change
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import DeployError, TargetRejected
 from certferry.ports.progress import Pause
-from certferry.ports.receiver import Receiver
+from certferry.ports.receiver import Delivered, Receiver
 from certferry.text import Text
 
 DIRECTORY_MODE = 0o755
@@ -60,7 +61,7 @@ class Files:
         self._pause = pause
         self._withheld = withheld
 
-    def observe(self, delivered: str | None) -> ObservedDomain:
+    def observe(self, delivered: Delivered | None) -> ObservedDomain:
         """Read the files back, and compare them with the receipt. What the state remembers is not
         asked for: several machines may share it, and each has its own directory.
         """
@@ -68,9 +69,11 @@ class Files:
             with pem_directory.told(self._directory, _RIGHTS):
                 self._must_be_usable()
                 held, drift = self._compare()
+                receipt = self._receipt()
         except DeployError as problem:
             return self._observed(DomainState.UNAVAILABLE, problem=problem)
-        return self._observed(DomainState.READY, held, drift)
+        fullchain = None if receipt is None else receipt.digests.get(FULLCHAIN)
+        return replace(self._observed(DomainState.READY, held, drift), fullchain_digest=fullchain)
 
     def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
         """Write what differs, read it back, run the program, and leave the receipt."""
@@ -114,7 +117,7 @@ class Files:
             sentence = Text("what was delivered has been changed since")
             return held, Drift(Reason(ReasonCode.DELIVERY_DRIFTED, sentence), changes)
         if self._delivery.reload is not None and receipt.reload != self._reload_digest():
-            return held, self._unfinished()
+            return held, self._unfinished() if receipt.reload is None else _edited()
         return held, None
 
     def _changes(self, digests: Mapping[str, str] | None = None) -> Iterator[Change]:
@@ -244,6 +247,12 @@ class Files:
                     Text("{path} is not as it was written a moment ago", path=path),
                     hint=Text("another program writes there too; let only one of them do it"),
                 )
+
+
+def _edited() -> Drift:
+    sentence = Text("`reload` was edited since it last ran")
+    reason = Reason(ReasonCode.DELIVERY_UNFINISHED, sentence)
+    return Drift(reason, (Change("reload", "edited", "run"),))
 
 
 def _leaf(fullchain: bytes | None) -> str | None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from certferry.core.certificate import CertificateBundle
 from certferry.core.observed import DomainState, ObservedDomain
 from certferry.errors import DeployError
-from certferry.ports.receiver import Receiver
+from certferry.ports.receiver import Delivered, Receiver
 from certferry.testing.certificates import make_bundle
 
 LINEAGE = "img"
@@ -34,6 +35,11 @@ class ReceiverWorld(ABC):
 def issue() -> CertificateBundle:
     """Give a new certificate, valid since yesterday."""
     return make_bundle(*NAMES, not_before=datetime.now(UTC) - timedelta(days=1))
+
+
+def remembered(bundle: CertificateBundle) -> Delivered:
+    """What the state knows of a delivery that ended well."""
+    return Delivered(bundle.certificate.fingerprint, bundle.fullchain_digest)
 
 
 def is_in_order(found: ObservedDomain, bundle: CertificateBundle) -> bool:
@@ -63,7 +69,7 @@ class ReceiverContract:
 
         receiver.deliver(LINEAGE, bundle)
 
-        assert is_in_order(receiver.observe(bundle.certificate.fingerprint), bundle)
+        assert is_in_order(receiver.observe(remembered(bundle)), bundle)
 
     def test_delivering_again_is_fine(self, receiver: Receiver) -> None:
         """A run that was killed before it could remember delivers once more."""
@@ -72,17 +78,17 @@ class ReceiverContract:
         receiver.deliver(LINEAGE, bundle)
         receiver.deliver(LINEAGE, bundle)
 
-        assert is_in_order(receiver.observe(bundle.certificate.fingerprint), bundle)
+        assert is_in_order(receiver.observe(remembered(bundle)), bundle)
 
     def test_new_certificate_takes_the_old_ones_place(self, receiver: Receiver) -> None:
         """The old one is an earlier one until then."""
         old, new = issue(), issue()
         receiver.deliver(LINEAGE, old)
-        assert not is_in_order(receiver.observe(old.certificate.fingerprint), new)
+        assert not is_in_order(receiver.observe(remembered(old)), new)
 
         receiver.deliver(LINEAGE, new)
 
-        assert is_in_order(receiver.observe(new.certificate.fingerprint), new)
+        assert is_in_order(receiver.observe(remembered(new)), new)
 
     def test_delivery_that_fails(self, receiver: Receiver, world: ReceiverWorld) -> None:
         """It is told, seen by the next look, and made good by the next delivery."""
@@ -94,7 +100,7 @@ class ReceiverContract:
 
         assert not is_in_order(receiver.observe(None), bundle)
         receiver.deliver(LINEAGE, bundle)
-        assert is_in_order(receiver.observe(bundle.certificate.fingerprint), bundle)
+        assert is_in_order(receiver.observe(remembered(bundle)), bundle)
 
     def test_receiver_that_takes_nothing(self, receiver: Receiver, world: ReceiverWorld) -> None:
         """The look says why and what to do, as the delivery does."""
@@ -114,5 +120,17 @@ class ReceiverContract:
         assert receiver.observe(None) == receiver.observe(None)
         bundle = issue()
         receiver.deliver(LINEAGE, bundle)
-        fingerprint = bundle.certificate.fingerprint
-        assert receiver.observe(fingerprint) == receiver.observe(fingerprint)
+        known = remembered(bundle)
+        assert receiver.observe(known) == receiver.observe(known)
+
+    def test_leaf_that_comes_with_another_chain(self, receiver: Receiver) -> None:
+        """What was delivered with it is told, and the other chain takes its place."""
+        old = issue()
+        new = replace(old, chain=(*old.chain, issue().chain[0]))
+        receiver.deliver(LINEAGE, old)
+        assert old.fullchain_digest == receiver.observe(remembered(old)).fullchain_digest
+
+        receiver.deliver(LINEAGE, new)
+
+        assert new.fullchain_digest == receiver.observe(remembered(new)).fullchain_digest
+        assert is_in_order(receiver.observe(remembered(new)), new)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from certferry.core.desired import HttpsWish
 from certferry.core.report import HistoryEntry
 from certferry.ports.state import NOBODY, RolloutRecord, StateStore, Upload
 
@@ -69,6 +70,9 @@ class TargetsContract:
             first,
             replace(first, attempts=3, last_error="证书被拒绝"),
             replace(first, attempts=4, verified_at=NOW + HOUR),
+            replace(first, sent=HttpsWish()),
+            replace(first, sent=HttpsWish(force_https=False, tls_versions=("TLSv1.3", "TLSv1.2"))),
+            replace(first, program_digest="cd" * 32, fullchain_digest="ef" * 32),
             replace(first, fingerprint="ff", started_at=NOW + 2 * HOUR),
         ):
             store.save_rollout(saved)

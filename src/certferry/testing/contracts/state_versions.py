@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -36,7 +37,7 @@ class VersionsContract:
 
         saved = save(store, "img", bundle)
 
-        assert Version(1, bundle.certificate, NOW) == saved
+        assert first_version(bundle) == saved
         assert (saved,) == other.versions("img")
         assert bundle == other.bundle("img", 1)
 
@@ -94,7 +95,7 @@ class VersionsContract:
         assert torn == store.bundle("img", 1)
 
         second = save(store, "img", whole, NOW + TTL)
-        assert Version(1, whole.certificate, NOW) == second
+        assert first_version(whole) == second
         assert (second,) == store.versions("img")
         assert whole == store.bundle("img", 1)
 
@@ -106,7 +107,27 @@ class VersionsContract:
         save(store, "img", parse_bundle(whole.cert_pem, whole.privkey_pem))
 
         assert whole == store.bundle("img", 1)
-        assert (Version(1, whole.certificate, NOW),) == store.versions("img")
+        assert (first_version(whole),) == store.versions("img")
+
+    def test_same_leaf_with_another_chain_replaces_the_chain(
+        self, store: StateStore, other: StateStore
+    ) -> None:
+        """It is the same version, with the issuers that it came with last."""
+        bundle = make_bundle("img.example.com", not_before=NOW)
+        save(store, "img", bundle)
+        newer = replace(bundle, chain=bundle.chain * 2)
+
+        replaced = save(store, "img", newer, NOW + TTL)
+
+        assert first_version(newer) == replaced
+        assert (replaced,) == other.versions("img")
+        assert newer.chain == other.bundle("img", 1).chain
+
+
+def first_version(bundle: CertificateBundle) -> Version:
+    """Give the first version of a lineage, with everything it should have."""
+    digest = bundle.fullchain_digest
+    return Version(1, bundle.certificate, NOW, fullchain_digest=digest)
 
 
 def save(

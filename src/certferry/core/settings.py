@@ -1,0 +1,72 @@
+"""A domain's HTTPS settings: where what was found differs from what is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+
+from certferry.core.desired import HttpsWish, Kind
+from certferry.core.observed import ObservedDomain
+from certferry.core.plan import Change
+from certferry.text import Text
+
+UNKNOWN = Text("unknown")
+"""What a setting is that the target does not tell."""
+
+_NONE = "—"
+
+_NAMES = tuple(field.name for field in fields(HttpsWish))
+
+
+def setting_changes(wish: HttpsWish, domain: ObservedDomain) -> tuple[Change, ...]:
+    """List where a domain's settings differ from what is asked for.
+
+    What the target does not tell differs until it has been sent, which is all that can be known of
+    it. A source domain of Kodo has no settings to wish for.
+    """
+    if domain.kind is Kind.KODO:
+        return ()
+    return tuple(
+        Change(name, _before(name, domain), _in_words(getattr(wish, name)))
+        for name in _differing(wish, domain)
+    )
+
+
+def in_sentences(changes: Iterable[Change]) -> list[Text]:
+    """Give the changes for a sentence that lists them."""
+    return [
+        Text(
+            "{setting} {before} → {after}",
+            setting=change.what,
+            before=UNKNOWN if change.before == UNKNOWN.template else change.before,
+            after=change.after,
+        )
+        for change in changes
+    ]
+
+
+def _differing(wish: HttpsWish, domain: ObservedDomain) -> Iterator[str]:
+    sent = domain.sent if domain.sent is not None and domain.bound is not None else HttpsWish()
+    for name in _NAMES:
+        wished, found = getattr(wish, name), getattr(domain.https, name)
+        known = getattr(sent, name) if found is None else found
+        if wished is not None and _unordered(wished) != _unordered(known):
+            yield name
+
+
+def _unordered(value: object) -> object:
+    """Versions are a set, whatever order they are written in."""
+    return frozenset(value) if isinstance(value, tuple) else value
+
+
+def _before(name: str, domain: ObservedDomain) -> str:
+    found = getattr(domain.https, name)
+    if found is not None:
+        return _in_words(found)
+    return _NONE if domain.bound is None else UNKNOWN.template
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

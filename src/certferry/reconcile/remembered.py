@@ -1,0 +1,44 @@
+"""What the state remembers of a place and nobody can see there: what it was sent, and whether that
+went well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from certferry.core.desired import HttpsWish
+from certferry.core.moves import LAG
+from certferry.core.observed import DomainState, ObservedDomain, ObservedTarget
+from certferry.ports.receiver import Delivered
+from certferry.ports.state import RolloutRecord
+from certferry.reconcile.doors import Doors
+
+
+def with_what_was_sent(
+    found: ObservedTarget, lineage: str, target: str, doors: Doors
+) -> ObservedTarget:
+    """Add the settings that each domain was last sent."""
+    records = {r.domain: r for r in doors.state.rollouts(lineage) if r.target == target}
+    domains = (replace(d, sent=_sent(d, records.get(d.domain))) for d in found.domains)
+    return replace(found, domains=tuple(domains))
+
+
+def _sent(domain: ObservedDomain, record: RolloutRecord | None) -> HttpsWish | None:
+    """Give what was sent, unless it is that change which has failed."""
+    if record is None or (domain.state is DomainState.FAILED and not _has_succeeded(record)):
+        return None
+    return record.sent
+
+
+def _has_succeeded(record: RolloutRecord) -> bool:
+    # What was seen at once may have been what was there before the change.
+    return record.verified_at is not None and record.verified_at - record.started_at >= LAG
+
+
+def last_delivery(lineage: str, target: str, name: str, doors: Doors) -> Delivered | None:
+    """Give what was last delivered to a receiver, when that ended well."""
+    places = {(record.target, record.domain): record for record in doors.state.rollouts(lineage)}
+    last = places.get((target, name))
+    if last is None or last.verified_at is None:
+        return None
+    return Delivered(last.fingerprint, last.fullchain_digest, last.program_digest)

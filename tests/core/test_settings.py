@@ -1,0 +1,101 @@
+"""Where a domain's settings differ from what is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.core.desired import HttpsWish, Kind
+from certferry.core.observed import DomainState, HttpsSettings, ObservedDomain
+from certferry.core.settings import in_sentences, setting_changes
+from tests.core.strategies import settings_found, wishes
+
+DOMAIN = ObservedDomain("img.example.com", Kind.CDN, DomainState.READY, "id-3")
+VERSIONS = ("TLSv1.2", "TLSv1.3")
+NAMES = [field.name for field in fields(HttpsWish)]
+
+
+@given(wishes, settings_found, st.frozensets(st.sampled_from(NAMES)))
+def test_what_was_sent_is_no_difference_where_it_is_not_told(
+    wish: HttpsWish, found: HttpsSettings, untold: frozenset[str]
+) -> None:
+    """Only what the target tells can differ from a wish that was sent as it is."""
+    told = replace(found, **dict.fromkeys(untold))
+    domain = replace(DOMAIN, https=told, sent=wish)
+
+    assert not untold & {change.what for change in setting_changes(wish, domain)}
+
+
+@given(wishes, settings_found, st.none() | wishes)
+def test_what_was_sent_is_no_matter_where_it_is_told(
+    wish: HttpsWish, found: HttpsSettings, sent: HttpsWish | None
+) -> None:
+    """What the target tells decides."""
+    told = replace(found, tls_versions=found.tls_versions or VERSIONS)
+    domain = replace(DOMAIN, https=told)
+
+    assert setting_changes(wish, domain) == setting_changes(wish, replace(domain, sent=sent))
+
+
+@pytest.mark.parametrize(
+    ("wish", "after"),
+    [
+        (HttpsWish(force_https=False), "false"),
+        (HttpsWish(http2=True), "true"),
+        (HttpsWish(tls_versions=VERSIONS), "TLSv1.2, TLSv1.3"),
+    ],
+)
+def test_what_is_not_told_differs_until_it_was_sent(wish: HttpsWish, after: str) -> None:
+    """Nobody knows what is in force until then; another wish that was sent is not this one."""
+    others = HttpsWish(force_https=True, http2=False, tls_versions=("TLSv1.3",))
+
+    for sent in (None, HttpsWish(), others):
+        [change] = setting_changes(wish, replace(DOMAIN, sent=sent))
+
+        assert ("unknown", after) == (change.before, change.after)
+    assert () == setting_changes(wish, replace(DOMAIN, sent=wish))
+
+
+@pytest.mark.parametrize("versions", [VERSIONS, VERSIONS[::-1]])
+def test_tls_versions_are_a_set(versions: tuple[str, ...]) -> None:
+    """In another order than they are wished they are the same, told or sent."""
+    wish = HttpsWish(tls_versions=VERSIONS)
+
+    told = replace(DOMAIN, https=HttpsSettings(tls_versions=versions))
+    sent = replace(DOMAIN, sent=HttpsWish(tls_versions=versions))
+
+    assert () == setting_changes(wish, told)
+    assert () == setting_changes(wish, sent)
+
+
+def test_domain_without_https_has_no_settings_yet() -> None:
+    """There is nothing to be unknown, and what was sent before HTTPS went off is gone with it."""
+    wish = HttpsWish(http2=True)
+    off = replace(DOMAIN, bound=None, sent=wish)
+
+    assert ["—"] == [change.before for change in setting_changes(wish, off)]
+
+
+def test_source_domain_has_no_settings_to_wish_for() -> None:
+    """Kodo binds a certificate and nothing else: a wish for both kinds is no difference there."""
+    wish = HttpsWish(force_https=True, http2=True, tls_versions=VERSIONS)
+
+    assert () == setting_changes(wish, replace(DOMAIN, kind=Kind.KODO))
+
+
+def test_changes_are_told_in_sentences() -> None:
+    """The word for what nobody knows is one that can be translated; the settings' are not."""
+    wish = HttpsWish(http2=True, tls_versions=VERSIONS)
+    domain = replace(DOMAIN, https=HttpsSettings(http2=False))
+
+    sentences = in_sentences(setting_changes(wish, domain))
+
+    assert ["http2 false → true", "tls_versions unknown → TLSv1.2, TLSv1.3"] == list(
+        map(str, sentences)
+    )
+    assert "tls_versions 未知 → TLSv1.2, TLSv1.3" == sentences[1].render(
+        lambda template: template.replace("unknown", "未知")
+    )
