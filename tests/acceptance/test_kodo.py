@@ -216,3 +216,42 @@ def test_settings_are_applied_and_drift_is_mended(
         assert conf == world.qiniu.domain(name).https
     finally:
         world.qiniu.domains.tls_versions = "array"
+
+
+def test_tls_versions_that_qiniu_never_tells(
+    world: World, tmp_path: Path, new_name: Callable[[], str]
+) -> None:
+    """Added for a domain that serves our certificate, they are in the plan as unknown, sent once
+    without a certificate or an upload, and then nothing is left to do.
+    """
+    name = new_name()
+    world.add_https_domain(name, force_https=True, http2=True)
+    world.qiniu.domains.tls_versions = "untold"
+    try:
+        host = Host(world, tmp_path, table(name, f'domains = ["{name}"]'))
+        assert 0 == host.run("sync").code
+        before = Footprint.of(world)
+        host.rewrite("domains =", 'tls_versions = ["TLSv1.3", "TLSv1.2"]\ndomains =')
+
+        planned = host.run("plan", "--check", "--json")
+        status = host.run("status")
+        applied = host.run("sync")
+
+        assert 4 == planned.code
+        [certificate] = document(planned)["certificates"]
+        diff = {"tls_versions": {"before": "unknown", "after": "TLSv1.3, TLSv1.2"}}
+        assert diff == certificate["steps"][0]["diff"]
+        assert (
+            "settings differ from the file: tls_versions unknown → TLSv1.3, TLSv1.2" in status.out
+        )
+        assert 0 == applied.code
+        conf = world.qiniu.domain(name).https
+        assert {"TLSv1.2", "TLSv1.3"} == set(conf.tls_versions or ())
+        assert (True, True) == (conf.force_https, conf.http2)
+        assert 1 == len(host.fingerprints(name))
+        assert (1, 0, 0) == writes(world, before)
+        assert 0 == host.run("plan", "--check").code
+        assert host.run("sync").out.startswith(f"{name}: unchanged")
+        assert (1, 0, 0) == writes(world, before)
+    finally:
+        world.qiniu.domains.tls_versions = "array"

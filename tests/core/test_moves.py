@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.moves import LAG, Accepted, Move, next_move
 from certferry.core.observed import DomainState, ObservedDomain, Served
-from certferry.core.plan import Deploy, Rollout, Verify
+from certferry.core.plan import Change, Deploy, Rollout, Verify
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError, DeployError, TargetBusy, VerificationError
@@ -32,10 +34,11 @@ def move(
     *served: Served,
     accepted: Accepted | None = None,
     since: datetime = NOW,
+    bound: str | None = "id",
 ) -> Move:
     """Choose for one domain."""
     problem = DeployError("verify https crt fail") if state is DomainState.FAILED else None
-    domain = ObservedDomain("img.example.com", Kind.CDN, state, "id", problem=problem)
+    domain = ObservedDomain("img.example.com", Kind.CDN, state, bound, problem=problem)
     return next_move(
         rollout,
         domain,
@@ -93,7 +96,7 @@ def test_old_failure_is_no_news_for_a_while() -> None:
 )
 def test_every_wait_ends(rollout: Rollout, state: DomainState) -> None:
     """At the deadline waiting becomes a failure with a hint."""
-    chosen = move(rollout, state, accepted=Accepted(), since=NOW - TIMEOUT)
+    chosen = move(rollout, accepted=Accepted(), since=NOW - TIMEOUT)
 
     assert isinstance(chosen, CertferryError)
     assert chosen.hint is not None
@@ -133,3 +136,32 @@ def test_silence_is_told_with_its_reasons() -> None:
 
     assert isinstance(chosen, VerificationError)
     assert "connection refused" in str(chosen)
+
+
+def test_settings_that_are_ignored_are_named() -> None:
+    """The certificate is in force, so nobody is sent to look for another tool."""
+    changes = (Change("http2", "false", "true"), Change("tls_versions", "unknown", "TLSv1.3"))
+    reason = Reason(ReasonCode.SETTINGS_DRIFTED, Text("settings differ from the file"))
+    rollout = replace(DEPLOYING, steps=(replace(DEPLOY, reason=reason, changes=changes), VERIFY))
+
+    chosen = move(rollout, accepted=Accepted(), since=NOW - TIMEOUT)
+
+    assert isinstance(chosen, DeployError)
+    assert str(chosen).endswith(": http2 false → true, tls_versions unknown → TLSv1.3")
+    assert "the certificate is in force" in str(chosen.hint)
+    assert "another tool" not in str(chosen.hint)
+
+
+@pytest.mark.parametrize(
+    ("bound", "words", "hint"),
+    [("id", "bound is id", "another tool"), (None, "nothing is bound", "the target's console")],
+)
+def test_change_without_effect_tells_what_is_bound(
+    bound: str | None, words: str, hint: str
+) -> None:
+    """Another certificate is another tool's work; where HTTPS stays off, the target is at fault."""
+    chosen = move(DEPLOYING, accepted=Accepted(), since=NOW - TIMEOUT, bound=bound)
+
+    assert isinstance(chosen, DeployError)
+    assert str(chosen).endswith(f"has not taken effect; {words}")
+    assert hint in str(chosen.hint)

@@ -240,6 +240,29 @@ def test_drifted_settings_are_deployed_with_their_differences() -> None:
     ]
 
 
+def test_tls_versions_in_another_order_are_no_drift() -> None:
+    """Told or remembered, they are a set."""
+    wished = wish(https=HttpsWish(tls_versions=("TLSv1.3", "TLSv1.2")))
+    told = HttpsSettings(tls_versions=("TLSv1.2", "TLSv1.3"))
+
+    assert make_plan(wished, world(version(3, CURRENT), https=told), NOW).is_settled
+
+
+def test_setting_that_is_not_told_is_deployed_without_the_certificate() -> None:
+    """Nobody knows it; what is bound and served stays."""
+    wished = wish(https=HttpsWish(tls_versions=("TLSv1.2",)))
+
+    plan = make_plan(wished, world(version(3, CURRENT)), NOW)
+
+    assert plan.issue is None
+    assert [Action.DEPLOY, Action.VERIFY] == [step.action for step in plan.steps]
+    deploy = plan.rollouts[0].deploy
+    assert deploy is not None
+    assert [("tls_versions", "unknown", "TLSv1.2")] == [
+        (change.what, change.before, change.after) for change in deploy.changes
+    ]
+
+
 def test_bound_but_not_served_is_looked_at() -> None:
     """The target's word is not enough: what an address presents decides."""
     plan = make_plan(wish(), world(version(3, CURRENT), served="bb" * 32), NOW)

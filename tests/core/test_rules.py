@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from certferry.core.certificate import KeyType
-from certferry.core.desired import DesiredCertificate
+from certferry.core.desired import DesiredCertificate, PemFiles
 from certferry.core.observed import Observation
 from certferry.core.reasons import ReasonCode
 from certferry.core.rules import first_violated
@@ -52,3 +52,25 @@ def test_order_of_names_is_no_reason() -> None:
     desired = replace(wish(), names=("img.example.com", "b.example.com"))
 
     assert first_violated(desired, world(version(3, leaf)), NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("known", "offered", "words"),
+    [
+        ("aa", "aa", None),
+        (None, "aa", None),
+        ("aa", "bb", "holds other issuer certificates for the same leaf"),
+    ],
+)
+def test_ferried_leaf_with_another_chain(
+    known: str | None, offered: str, words: str | None
+) -> None:
+    """What its client changes is adopted; of what was kept long ago, the chain is not known."""
+    files = PemFiles("/ssl/fullchain.pem", "/ssl/privkey.pem")
+    desired = replace(wish(), files=files, offered=CURRENT, offered_fullchain=offered)
+    current = replace(version(3, CURRENT), fullchain_digest=known)
+
+    reason = first_violated(desired, world(current), NOW)
+
+    assert words == (None if reason is None else str(reason.message).partition(" ")[2])
+    assert reason is None or reason.code is ReasonCode.FILES_CHANGED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -44,9 +45,30 @@ def test_drifted_settings_show() -> None:
     """A domain that serves the certificate but not as asked is told to have drifted."""
     desired = wish(https=HttpsWish(http2=True))
 
-    status = status_of(desired, world(THIS, https=HttpsSettings(http2=False)), NOW)
+    observed = without_problem(world(THIS, https=HttpsSettings(http2=False)))
 
-    assert [Standing.DRIFTED] == [domain.standing for domain in status.domains]
+    status = status_of(desired, observed, NOW)
+
+    [domain] = status.domains
+    assert Standing.DRIFTED is domain.standing
+    assert "settings differ from the file: http2 false → true" == str(domain.problem)
+
+
+def test_settings_of_a_domain_that_has_not_come_so_far_are_no_problem_yet() -> None:
+    """They go along with the certificate that it waits for."""
+    desired = wish(https=HttpsWish(http2=True))
+    observed = without_problem(world(THIS, bound=None, https=HttpsSettings(http2=False)))
+
+    [domain] = status_of(desired, observed, NOW).domains
+
+    assert (Standing.PENDING, None) == (domain.standing, domain.problem)
+
+
+def without_problem(observed: Observation) -> Observation:
+    """Take the words about a failed change away."""
+    [target] = observed.targets
+    domains = tuple(replace(domain, problem=None) for domain in target.domains)
+    return replace(observed, targets=(replace(target, domains=domains),))
 
 
 def test_upload_deadline_is_where_the_target_begins_to_refuse() -> None:

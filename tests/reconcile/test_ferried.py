@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from certferry.core.certificate import CertificateBundle
-from certferry.core.desired import DesiredCertificate, DesiredDeployment, PemFiles
+from certferry.core.desired import (
+    DesiredCertificate,
+    DesiredDeployment,
+    FileDelivery,
+    PemFiles,
+    delivered,
+)
 from certferry.core.ownership import Claims
 from certferry.core.plan import Action
 from certferry.core.report import LineageReport, Outcome
+from certferry.core.status import Standing
 from certferry.errors import CertificateError, PlanRefused
 from certferry.reconcile.ferried import as_known
 from certferry.reconcile.reconciler import Reconciler
@@ -20,6 +28,8 @@ from tests.reconcile.model import ModelWorld
 
 FILES = PemFiles("/opt/ssl/static/fullchain.pem", "/opt/ssl/static/privkey.pem")
 DOMAIN = "static.example.com"
+DIRECTORY = "/srv/ssl"
+DELIVERY = FileDelivery(DIRECTORY)
 WISH = DesiredCertificate(
     lineage="static", names=(), files=FILES, deployments=(DesiredDeployment("qiniu"),)
 )
@@ -280,3 +290,125 @@ def test_killed_after_any_call_the_next_run_finishes(world: ModelWorld) -> None:
         assert report.ok, position
         assert 1 == len(other.state.versions("static")), position
         assert 1 == other.cdn.uploads, position
+
+
+def with_chain(bundle: CertificateBundle, times: int) -> CertificateBundle:
+    """Give the same leaf with other issuers."""
+    return replace(bundle, chain=bundle.chain * times)
+
+
+def in_files(*, cdn: bool = False) -> DesiredCertificate:
+    """Ask for the ferried certificate in a directory, and at the CDN as well."""
+    served = WISH.deployments if cdn else ()
+    return replace(WISH, deployments=(*served, delivered(DELIVERY)))
+
+
+@pytest.mark.parametrize("cdn", [True, False])
+def test_chain_that_changes_follows_into_files(world: ModelWorld, *, cdn: bool) -> None:
+    """The same version gets it, files are delivered anew, and the CDN keeps what it has."""
+    wish, bundle = in_files(cdn=cdn), made(world)
+    world.source.put(FILES, bundle)
+    world.run(wish)
+    writes = world.cdn.uploads, world.cdn.writes
+    world.source.put(FILES, with_chain(bundle, 2))
+
+    plan = Reconciler(world.doors("planner"), stop=lambda: None).plan([wish])[0]
+    report = world.run(wish)
+
+    assert plan.issue is not None
+    assert "holds other issuer certificates" in str(plan.issue.reason.message)
+    [rollout] = plan.rollouts
+    assert (DIRECTORY, 1) == (rollout.domain, len(rollout.steps))
+    assert "delivered with other issuer" in str(rollout.steps[0].reason.message)
+    assert report is not None
+    assert report.ok
+    receiver = world.receivers.receiver(DELIVERY)
+    assert [bundle.certificate.fingerprint] * 2 == receiver.deliveries
+    assert with_chain(bundle, 2) == world.state.bundle("static", 1)
+    assert 1 == len(world.state.versions("static"))
+    assert writes == (world.cdn.uploads, world.cdn.writes)
+    again = world.run(wish)
+    assert again is not None
+    assert again.is_unchanged
+    assert 2 == len(receiver.deliveries)
+
+
+def test_chain_that_changes_costs_the_cdn_nothing(world: ModelWorld) -> None:
+    """It is kept for the next upload; what lies there, the one for a rollback too, stays."""
+    synced(world)
+    world.pass_time(timedelta(days=60))
+    bundle = made(world)
+    world.source.put(FILES, bundle)
+    synced(world)
+    before = world.cdn.remote_ids, world.cdn.uploads, world.cdn.writes
+    world.source.put(FILES, with_chain(bundle, 2))
+
+    plan = Reconciler(world.doors("planner"), stop=lambda: None).plan([WISH])[0]
+
+    assert [Action.ADOPT] == [step.action for step in plan.steps]
+    assert synced(world).ok
+    assert before == (world.cdn.remote_ids, world.cdn.uploads, world.cdn.writes)
+    assert with_chain(bundle, 2) == world.state.bundle("static", 2)
+    assert synced(world).is_unchanged
+
+
+def test_chain_that_is_mended_is_uploaded_where_the_first_was_refused(world: ModelWorld) -> None:
+    """Nothing lies there yet, so that what is uploaded at last is what the files hold."""
+    bundle = made(world)
+    world.source.put(FILES, bundle)
+    world.cdn.denies = True
+    synced(world)
+    world.cdn.denies = False
+    world.source.put(FILES, with_chain(bundle, 2))
+
+    assert synced(world).ok
+
+    assert with_chain(bundle, 2) == world.state.bundle("static", 1)
+    assert 1 == world.cdn.uploads
+
+
+def test_chain_that_changes_is_killed_at_every_position(world: ModelWorld) -> None:
+    """It is in the directory after the next run."""
+    bundle = made(world)
+
+    def delivered_once() -> ModelWorld:
+        fresh = ModelWorld()
+        fresh.source.put(FILES, bundle)
+        assert fresh.run(in_files()) is not None
+        fresh.source.put(FILES, with_chain(bundle, 2))
+        return fresh
+
+    calm = delivered_once()
+    calm.run(in_files())
+
+    for position in range(1, calm.calls):
+        other = delivered_once()
+        assert other.run(in_files(), kill_after=position) is None
+        report = other.run(in_files())
+
+        assert report is not None
+        assert report.ok, position
+        found = other.receivers.receiver(DELIVERY).observe(None)
+        assert with_chain(bundle, 2).fullchain_digest == found.fullchain_digest, position
+
+
+def test_files_whose_delivery_is_left_over_are_not_in_order(world: ModelWorld) -> None:
+    """The chain is adopted, and the directory has not followed: status and plan agree."""
+    bundle = made(world)
+    world.source.put(FILES, bundle)
+    world.run(in_files(cdn=True))
+    world.source.put(FILES, with_chain(bundle, 2))
+    receiver = world.receivers.receiver(DELIVERY)
+    receiver.closed = True
+    world.run(in_files(cdn=True))
+    receiver.closed = False
+
+    reconciler = Reconciler(world.doors("looker"), stop=lambda: None)
+    [plan], [status] = (
+        reconciler.plan([in_files(cdn=True)]),
+        reconciler.status([in_files(cdn=True)]),
+    )
+
+    assert not plan.is_settled
+    standings = {domain.domain: domain.standing for domain in status.domains}
+    assert {DOMAIN: Standing.VERIFIED, DIRECTORY: Standing.DRIFTED} == standings

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,8 @@ from certferry.adapters.state.migrations import Migration, migrate, read_migrati
 from certferry.adapters.state.sqlite import connect
 from certferry.core.report import HistoryEntry
 from certferry.errors import StateError, StateTooNew
+from certferry.ports.state import RolloutRecord
+from certferry.testing.certificates import make_bundle
 from tests.adapters.state.child_program import NOW
 
 SHIPS = Migration(1, "0001_ships", "CREATE TABLE ship (name TEXT);")
@@ -114,3 +118,24 @@ def test_second_process_finds_the_work_done(database: Database, path: Path) -> N
     migrate(database, [SHIPS])
 
     assert [(1,)] == database.rows("SELECT COUNT(*) FROM certferry_migration")
+
+
+def test_state_of_the_first_schema(path: Path, key_file: Path) -> None:
+    """What it holds is kept; what it could not know is unknown until it is saved again."""
+    bundle = make_bundle("img.example.com", not_before=NOW)
+    record = RolloutRecord("img", "qiniu", "img.example.com", "ab" * 32, NOW, 2, "no", NOW)
+    with closing(connect(path, key_file)) as store:
+        lease = store.acquire("img", timedelta(minutes=1), NOW)
+        version = store.save_version(lease, bundle, NOW)
+        store.save_rollout(record)
+    with closing(sqlite3.connect(path)) as old, old:
+        old.execute("ALTER TABLE version DROP COLUMN fullchain_digest")
+        for column in ("sent", "program_digest", "fullchain_digest"):
+            old.execute(f"ALTER TABLE rollout DROP COLUMN {column}")
+        old.execute("DELETE FROM certferry_migration WHERE number > 1")
+
+    with closing(connect(path, key_file)) as store:
+        assert (record,) == store.rollouts("img")
+        assert (replace(version, fullchain_digest=None),) == store.versions("img")
+        assert version == store.save_version(lease, bundle, NOW)
+        assert (version,) == store.versions("img")

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -30,9 +31,11 @@ from certferry.ports.state import (
 from certferry.testing.certificates import make_bundle, make_key
 from certferry.testing.memory_state import MemoryState
 from tests.adapters.state.child_program import NOW
+from tests.core.strategies import wishes
 
 WHOLE = [make_bundle("img.example.com", not_before=NOW) for _ in range(2)]
 TORN = [parse_bundle(bundle.cert_pem, make_key()) for bundle in WHOLE]
+LONGER = [replace(bundle, chain=bundle.chain * 2) for bundle in WHOLE]
 KEYS = [make_key() for _ in range(2)]
 STEPS = 30
 
@@ -45,7 +48,7 @@ durations = st.integers(0, 3).map(lambda count: timedelta(hours=count))
 moments = durations.map(lambda ago: NOW + ago)
 unknown_or_moments = st.none() | moments
 keys = st.sampled_from(KEYS)
-bundles = st.sampled_from([*WHOLE, *TORN])
+bundles = st.sampled_from([*WHOLE, *TORN, *LONGER])
 accounts = st.builds(AcmeAccount, words, keys, st.none() | words)
 records = st.builds(ChallengeRecord, words, words, words, moments, st.none() | words)
 uploads = st.builds(Upload, words, words, words, words, words, moments, unknown_or_moments)
@@ -59,6 +62,9 @@ rollouts = st.builds(
     st.integers(0, 9),
     st.none() | st.text(),
     unknown_or_moments,
+    st.none() | wishes,
+    st.none() | words,
+    st.none() | words,
 )
 entries = st.builds(
     HistoryEntry, moments, words, words, words, st.dictionaries(words, st.text(), max_size=2)

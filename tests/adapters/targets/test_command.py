@@ -15,6 +15,7 @@ from certferry.adapters.targets import command
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import CommandDelivery, Program
 from certferry.core.observed import DomainState
+from certferry.core.plan import Change
 from certferry.errors import DeployError, TargetRejected
 from certferry.ports.receiver import Delivered, Receiver
 from tests.adapters.targets.receivers import LINEAGE, issue, no_pause, program
@@ -156,6 +157,21 @@ def test_memory_is_the_states(tmp_path: Path, bundle: CertificateBundle) -> None
         found.domain,
     )
     assert None is shell(tmp_path, "true").observe(None).bound
+
+
+def test_command_that_was_edited(tmp_path: Path, bundle: CertificateBundle) -> None:
+    """It has still to be run as it is now; whether one of long ago was edited, nobody knows."""
+    fingerprint = bundle.certificate.fingerprint
+    edited = shell(tmp_path, "true")
+    as_it_is, as_it_was = (program(tmp_path, "/bin/sh", "-c", s) for s in ("true", "false"))
+
+    drift = edited.observe(Delivered(fingerprint, program_digest=as_it_was.digest)).drift
+
+    assert drift is not None
+    assert "the command was edited since it last ran" == str(drift.reason.message)
+    assert (Change("command", "edited", "run"),) == drift.changes
+    for digest in (as_it_is.digest, None):
+        assert None is edited.observe(Delivered(fingerprint, program_digest=digest)).drift
 
 
 def test_command_that_is_not_there(tmp_path: Path, bundle: CertificateBundle) -> None:

@@ -293,6 +293,24 @@ def test_another_program_is_run_for_the_same_files(
     assert is_in_order(without, bundle)
 
 
+def test_program_that_was_edited(
+    delivery: FileDelivery, tmp_path: Path, ran: Callable[[], list[str]]
+) -> None:
+    """It has succeeded before, and it is that which is said; it is run for the same files."""
+    bundle = issue()
+    directory(delivery).deliver(LINEAGE, bundle)
+    edited = replace(delivery, reload=program(tmp_path, "/bin/sh", "-c", "echo edited >> ran"))
+
+    drift = look(edited).drift
+    directory(edited).deliver(LINEAGE, bundle)
+
+    assert drift is not None
+    assert "`reload` was edited since it last ran" == str(drift.reason.message)
+    assert (Change("reload", "edited", "run"),) == drift.changes
+    assert "edited" == ran()[-1]
+    assert is_in_order(edited, bundle)
+
+
 @pytest.mark.parametrize("spoilt", [b"", b"{", b"[]", b'{"fingerprint": 1}', b"\xff", b"null"])
 def test_receipt_that_is_spoilt(delivery: FileDelivery, ssl: Path, spoilt: bytes) -> None:
     """It is none: the delivery is made again."""

@@ -93,7 +93,7 @@ class Rollouts:
 
     def _found(self, condition: LiteralString, value: str) -> tuple[RolloutRecord, ...]:
         rows = self._database.rows(
-            f"SELECT {_ROLLOUT} FROM rollout WHERE {condition}",  # noqa: S608 - constants
+            f"SELECT {_ROLLOUT} FROM rollout WHERE {condition}",  # noqa: S608 - constant columns and conditions
             value,
         )
         return tuple(map(_rollout, rows))
