@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from datetime import timedelta
 
 import pytest
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from certferry.core.certificate import parse_bundle
+from certferry.core.certificate import CertificateBundle, parse_bundle
 from certferry.core.secret import Secret
 from certferry.errors import CertificateError
 from certferry.sandbox.authority import Authority, Issued
+from certferry.testing.certificates import make_bundle
 from tests.core.strategies import NOW
 
 NAMES = ("img.example.com", "*.img.example.com")
@@ -67,6 +73,59 @@ def test_chain_in_the_wrong_order_is_incomplete(authority: Authority, issued: Is
     leaf = parse_bundle(issued.fullchain_pem, Secret(issued.privkey_pem)).cert_pem
 
     assert not parse_bundle(leaf + stranger, Secret(issued.privkey_pem)).chain_complete
+
+
+def ca_alone(bundle: CertificateBundle) -> str:
+    """Give the issuer certificate of a public CA's kind: it has no subject alternative name."""
+    issuer = x509.load_pem_x509_certificate(bundle.chain_pem.encode())
+    with pytest.raises(x509.ExtensionNotFound):
+        issuer.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    return bundle.chain_pem
+
+
+def test_issuer_certificate_first_is_the_wrong_order() -> None:
+    """It is said before anything is said of names, which an issuer certificate has none of."""
+    bundle = make_bundle(*NAMES, not_before=NOW)
+    turned = ca_alone(bundle) + bundle.cert_pem
+
+    with pytest.raises(CertificateError, match="the chain is in the wrong order") as caught:
+        parse_bundle(turned, bundle.privkey_pem)
+
+    assert "the leaf first" in str(caught.value.hint)
+
+
+def test_issuer_certificate_is_no_leaf() -> None:
+    """A chain without its leaf is told as what it is."""
+    bundle = make_bundle(*NAMES, not_before=NOW)
+
+    with pytest.raises(CertificateError, match="an issuer certificate stands where the leaf"):
+        parse_bundle(ca_alone(bundle), bundle.privkey_pem)
+
+
+def test_name_in_the_subject_alone_is_told() -> None:
+    """The hint is about names, and not about the order."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, NAMES[0])])
+    leaf = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(NOW)
+        .not_valid_after(NOW + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    privkey = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()
+
+    with pytest.raises(CertificateError, match="no subject alternative names") as caught:
+        parse_bundle(leaf.public_bytes(serialization.Encoding.PEM).decode(), Secret(privkey))
+
+    assert "with every name as a subject alternative name" in str(caught.value.hint)
 
 
 def test_foreign_key_is_told(authority: Authority, issued: Issued) -> None:
@@ -130,3 +189,22 @@ def test_unreadable_certificate_is_told(issued: Issued) -> None:
     for pem in ("", "nonsense", issued.privkey_pem):
         with pytest.raises(CertificateError):
             parse_bundle(pem, Secret(issued.privkey_pem))
+
+
+@given(at=st.integers(min_value=0), cut=st.booleans())
+@settings(deadline=None, max_examples=60)
+@pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
+def test_damaged_certificate_is_told_in_words(issued: Issued, at: int, *, cut: bool) -> None:
+    """Whichever byte of its DER is another or the last one, no parser's own words are shown."""
+    first, rest = issued.fullchain_pem.split("-----END CERTIFICATE-----\n", 1)
+    der = bytearray(b64decode(first.partition("\n")[2]))
+    at %= len(der)
+    der[at] ^= 0xFF
+    body = b64encode(der[:at] if cut else der).decode()
+    pem = f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n{rest}"
+
+    try:
+        parse_bundle(pem, Secret(issued.privkey_pem))
+    except CertificateError as error:
+        told = f"{error} {error.hint}"
+        assert not any(word in told for word in ("ParseError", "kind:", "ASN.1"))

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -21,6 +21,18 @@ from certferry.errors import CertificateError
 from certferry.text import Text
 
 _LEAF_FIRST = Text("a fullchain is PEM text: the leaf first, then its issuer certificates")
+_COPY_AGAIN = Text(
+    "another client may be writing it just now: the next run looks again. If it stays like this,"
+    " copy the whole file anew"
+)
+
+_UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 class KeyType(StrEnum):
@@ -111,41 +123,28 @@ def fingerprint(leaf_der: bytes) -> str:
 
 
 def parse_bundle(fullchain_pem: str, privkey_pem: Secret) -> CertificateBundle:
-    """Read a fullchain (leaf first) and its key.
-
-    A self-signed last certificate is left out; the key is turned into PKCS#8, the one form every
-    target takes. Raises `CertificateError` when either cannot be read or the key has a passphrase.
-    """
-    leaf, *issuers = _parse_chain(fullchain_pem)
-    issuers = [issuer for issuer in issuers if issuer.subject != issuer.issuer]
-    key = _parse_key(privkey_pem)
-    return CertificateBundle(
-        certificate=read_certificate(leaf),
-        cert_pem=_pem(leaf),
-        chain=tuple(map(_pem, issuers)),
-        privkey_pem=Secret(_pkcs8(key)),
-        key_matches=_public_der(key.public_key()) == _public_der(leaf.public_key()),
-        chain_complete=_is_complete([leaf, *issuers]),
-    )
+    """Read a fullchain (leaf first) and its key; see `parse_chain`, `parse_key` and `bundle_of`."""
+    return bundle_of(parse_chain(fullchain_pem), parse_key(privkey_pem))
 
 
-def common_name(subject: x509.Name) -> str:
-    """Give the (first) common name, or an empty string."""
-    found = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(found[0].value) if found else ""
-
-
-def _parse_chain(fullchain_pem: str) -> list[x509.Certificate]:
+def parse_chain(fullchain_pem: str) -> list[x509.Certificate]:
+    """Read every certificate of a PEM text. Raises `CertificateError` when one cannot be read."""
     try:
-        return x509.load_pem_x509_certificates(fullchain_pem.encode())
-    except ValueError as exc:
+        found = x509.load_pem_x509_certificates(fullchain_pem.encode())
+        for certificate in found:  # these are parsed only when they are looked at
+            _ = (certificate.extensions, certificate.public_key(), certificate.version)
+            _ = (certificate.subject, certificate.issuer, certificate.not_valid_after_utc)
+    except _UNREADABLE:
+        # The library's own message is not for people: it shows how its parser is built.
         raise CertificateError(
-            Text("the certificate cannot be read: {problem}", problem=str(exc)),
-            hint=_LEAF_FIRST,
-        ) from exc
+            Text("the certificate cannot be read: it is damaged, or not all of it is there"),
+            hint=_COPY_AGAIN,
+        ) from None
+    return found
 
 
-def _parse_key(privkey_pem: Secret) -> PrivateKeyTypes:
+def parse_key(privkey_pem: Secret) -> PrivateKeyTypes:
+    """Read a key. Raises `CertificateError` when that cannot be, or it has a passphrase."""
     # The library's own message is not passed on: it could quote what it was given.
     try:
         return serialization.load_pem_private_key(privkey_pem.reveal().encode(), password=None)
@@ -161,12 +160,69 @@ def _parse_key(privkey_pem: Secret) -> PrivateKeyTypes:
         ) from None
 
 
+def bundle_of(certificates: list[x509.Certificate], key: PrivateKeyTypes) -> CertificateBundle:
+    """Put a leaf, its issuer certificates and its key together.
+
+    A self-signed last certificate is left out; the key is turned into PKCS#8, the one form every
+    target takes. Raises `CertificateError` when the leaf does not stand first, or has no names.
+    """
+    leaf, *issuers = certificates
+    _must_begin_with_the_leaf(leaf, issuers, key)
+    issuers = [issuer for issuer in issuers if issuer.subject != issuer.issuer]
+    return CertificateBundle(
+        certificate=read_certificate(leaf),
+        cert_pem=_pem(leaf),
+        chain=tuple(map(_pem, issuers)),
+        privkey_pem=Secret(_pkcs8(key)),
+        key_matches=_belongs(key, leaf),
+        chain_complete=_is_complete([leaf, *issuers]),
+    )
+
+
+def common_name(subject: x509.Name) -> str:
+    """Give the (first) common name, or an empty string."""
+    found = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(found[0].value) if found else ""
+
+
+def _must_begin_with_the_leaf(
+    first: x509.Certificate, others: list[x509.Certificate], key: PrivateKeyTypes
+) -> None:
+    """Say that the order is wrong before anything is said of names: an issuer certificate of a
+    public CA has none.
+    """
+    if _belongs(key, first):
+        return
+    if any(_belongs(key, other) for other in others):
+        problem = Text("the chain is in the wrong order: the certificate of the key is not first")
+        raise CertificateError(problem, hint=_LEAF_FIRST)
+    if _is_issuer(first):
+        problem = Text("an issuer certificate stands where the leaf should be")
+        raise CertificateError(problem, hint=_LEAF_FIRST)
+
+
+def _is_issuer(certificate: x509.Certificate) -> bool:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+    except x509.ExtensionNotFound:
+        return False
+    return found.value.ca
+
+
+def _belongs(key: PrivateKeyTypes, certificate: x509.Certificate) -> bool:
+    return _public_der(key.public_key()) == _public_der(certificate.public_key())
+
+
 def _names(leaf: x509.Certificate) -> tuple[str, ...]:
     try:
         san = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         raise CertificateError(
-            Text("the certificate has no subject alternative names"), hint=_LEAF_FIRST
+            Text("the certificate has no subject alternative names"),
+            hint=Text(
+                "no client looks at a common name any more: have it issued anew, with every name"
+                " as a subject alternative name"
+            ),
         ) from None
     return tuple(name.lower() for name in san.get_values_for_type(x509.DNSName))
 

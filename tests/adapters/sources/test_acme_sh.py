@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -126,15 +127,55 @@ def test_other_directories_are_passed_over(home: AcmeShHome) -> None:
     assert ((), ()) == (found.certificates, found.unreadable)
 
 
-def test_commands_name_a_home_that_is_not_the_usual_one(home: AcmeShHome, tmp_path: Path) -> None:
-    """What is printed can be typed: the program where it lies, its home where it differs."""
+def test_commands_name_a_home_that_is_not_the_usual_one(
+    home: AcmeShHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is printed can be typed anywhere: program and home are said where they lie."""
     program = home.path / "acme.sh"
     program.write_text("#!/bin/sh\n")
 
-    usual, moved = read(home.path, home.path), read(home.path, tmp_path / "elsewhere")
+    home.add(issued("img.example.com"), "img.example.com")
+    monkeypatch.chdir(tmp_path)
+
+    usual, moved = read(home.path, home.path), read(Path(home.path.name), tmp_path / "elsewhere")
 
     assert (f"{program} --uninstall-cronjob",) == usual.stop
-    assert (f"{program} --home {home.path} --uninstall-cronjob",) == moved.stop
+    [one] = moved.certificates
+    assert f"{program} --home {home.path} --remove -d img.example.com --ecc" == one.stop
+
+
+def test_lines_of_the_crontab_go_with_the_usual_home_only(home: AcmeShHome, tmp_path: Path) -> None:
+    """acme.sh takes out every line that runs it, whichever home that names: where another one is
+    given over, the usual one goes on.
+    """
+    script = Path("/usr/share/acme.sh/acme.sh").read_text()
+    assert 'sed "/$PROJECT_ENTRY --cron/d"' in script
+
+    assert () == read(home.path, tmp_path / "elsewhere").stop
+
+
+@pytest.mark.parametrize("issued_already", [True, False])
+def test_notes_that_are_no_text_are_told(home: AcmeShHome, *, issued_already: bool) -> None:
+    """As what they are, whether there is a certificate or not."""
+    directory = home.add(issued("a.example.com"), "a.example.com")
+    (directory / "a.example.com.conf").write_bytes(b"Le_Domain='a.example.com'\nLe_X='\xff'\n")
+    if not issued_already:
+        (directory / "fullchain.cer").unlink()
+
+    [entry] = read(home.path, home.path).unreadable
+
+    assert "a.example.com.conf: is not UTF-8 text" in str(entry.problem)
+
+
+def test_notes_that_are_a_pipe_are_not_waited_for(home: AcmeShHome) -> None:
+    """Nor is a certificate that is one."""
+    (home.add(issued("a.example.com"), "a.example.com") / "fullchain.cer").unlink()
+    os.mkfifo(home.path / "a.example.com_ecc" / "fullchain.cer")
+    os.mkfifo(home.path / "account.conf")
+
+    [entry] = read(home.path, home.path).unreadable
+
+    assert "fullchain.cer: is not a regular file" in str(entry.problem)
 
 
 def test_no_such_directory_is_an_error(tmp_path: Path) -> None:

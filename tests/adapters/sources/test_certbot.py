@@ -36,14 +36,20 @@ def test_certificate_is_read_with_its_settings(home: CertbotHome) -> None:
 
 
 def test_commands_name_a_directory_that_is_not_the_usual_one(
-    home: CertbotHome, tmp_path: Path
+    home: CertbotHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is printed can be typed."""
+    """What is printed can be typed anywhere, and ends the renewals of nothing else: the machine's
+    timer and crontab are those of the usual directory.
+    """
     home.add(issued(*NAMES), "img")
+    monkeypatch.chdir(tmp_path)
 
-    [found] = read(home.path, tmp_path).certificates
+    moved = read(Path(home.path.name), tmp_path / "usual")
 
-    assert f"--config-dir {home.path} --cert-name img" in found.stop
+    [found] = moved.certificates
+    assert f"--config-dir {home.path} --cert-name img --no-autorenew" in found.stop
+    assert () == moved.stop
+    assert read(home.path, home.path).stop
 
 
 @pytest.mark.parametrize(

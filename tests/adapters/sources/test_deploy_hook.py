@@ -25,6 +25,13 @@ sys.exit(7)
 """
 
 
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """The home of an acme.sh that has done nothing yet."""
+    (tmp_path / "account.conf").touch()
+    return tmp_path
+
+
 def deployed(hook: Path, *arguments: str, before: str = "") -> tuple[int, list[object]]:
     """Read the hook into a shell and deploy, as acme.sh does."""
     script = f'{before}\n. "$0"\ncertferry_deploy "$@"\n'
@@ -50,6 +57,7 @@ def test_command_reaches_the_program_as_it_was(
 ) -> None:
     """Whatever a path holds, the shell hands it on; the exit code comes back."""
     home = tmp_path_factory.mktemp("home")
+    (home / "account.conf").touch()
     path, _ = install(home, [sys.executable, "-c", SAYS, *words])
 
     code, said = deployed(path, "d", "k", "c", "a", "f")
@@ -58,9 +66,9 @@ def test_command_reaches_the_program_as_it_was(
     assert words == said[0]
 
 
-def test_hook_says_what_a_reload_command_is_told(tmp_path: Path) -> None:
+def test_hook_says_what_a_reload_command_is_told(home: Path) -> None:
     """The five arguments become acme.sh's variables; keys that it kept with a domain go along."""
-    path, changed = install(tmp_path, [sys.executable, "-c", SAYS])
+    path, changed = install(home, [sys.executable, "-c", SAYS])
 
     _, said = deployed(path, "*.a.cn", "/x y/k", "c", "a", "f", before="QINIU_AK=1; QINIU_SK='2 3'")
     _, without = deployed(path, "*.a.cn", "/x y/k", "c", "a", "f")
@@ -73,51 +81,67 @@ def test_hook_says_what_a_reload_command_is_told(tmp_path: Path) -> None:
         "CERT_FULLCHAIN_PATH": "f",
     }
     assert changed
-    assert tmp_path / "deploy" / "certferry.sh" == path
+    assert home / "deploy" / "certferry.sh" == path
     assert {**files, "QINIU_AK": "1", "QINIU_SK": "2 3"} == said[1]
     assert {**files, "QINIU_AK": None, "QINIU_SK": None} == without[1]
 
 
-def test_a_second_time_nothing_is_written(tmp_path: Path) -> None:
+def test_a_second_time_nothing_is_written(home: Path) -> None:
     """The same command is the same file; another one replaces it and leaves nothing behind."""
-    path, _ = install(tmp_path, ["/bin/certferry", "hook"])
+    path, _ = install(home, ["/bin/certferry", "hook"])
     first = path.stat()
 
-    assert (path, False) == install(tmp_path, ["/bin/certferry", "hook"])
+    assert (path, False) == install(home, ["/bin/certferry", "hook"])
     assert first == path.stat()
     assert 0o644 == stat.S_IMODE(first.st_mode)
 
-    assert (path, True) == install(tmp_path, ["/bin/certferry", "hook", "--no-wait"])
+    assert (path, True) == install(home, ["/bin/certferry", "hook", "--no-wait"])
     assert [path] == list(path.parent.iterdir())
 
 
-def test_where_acme_sh_is_not_at_home(tmp_path: Path) -> None:
-    """Nothing is made there, and the hint says how to name its home."""
+@pytest.mark.parametrize("place", ["nowhere", "."])
+def test_where_acme_sh_is_not_at_home(tmp_path: Path, place: str) -> None:
+    """No directory, or anybody's: nothing is made there, and the hint says how to name its home."""
     with pytest.raises(ConfigError) as caught:
-        install(tmp_path / "nowhere", ["certferry"])
+        install(tmp_path / place, ["certferry"])
 
-    assert f"{tmp_path}/nowhere: acme.sh is not at home there" == str(caught.value)
+    assert f"{tmp_path / place}: acme.sh is not at home there" == str(caught.value)
     assert "--home DIR" in str(caught.value.hint)
     assert [] == list(tmp_path.iterdir())
 
 
-def test_file_that_cannot_be_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("installed", [True, False])
+def test_fresh_home_is_one(tmp_path: Path, *, installed: bool) -> None:
+    """The real acme.sh leaves what it is known by, installed or first run from its package."""
+    environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    home = tmp_path / ".acme.sh"
+    if installed:
+        words = ["./acme.sh", "--install", "--nocron", "--noprofile", "--home", str(home)]
+    else:
+        home.mkdir()
+        words = ["./acme.sh", "--set-default-ca", "--server", "letsencrypt"]
+    subprocess.run(words, cwd="/usr/share/acme.sh", env=environ, check=True, capture_output=True)
+
+    assert (home / "deploy" / "certferry.sh", True) == install(home, ["certferry"])
+
+
+def test_file_that_cannot_be_written(home: Path) -> None:
     """A file in the way of the directory is told with its path, and left as it is."""
-    (tmp_path / "deploy").write_text("mine")
+    (home / "deploy").write_text("mine")
 
     with pytest.raises(ConfigError) as caught:
-        install(tmp_path, ["certferry"])
+        install(home, ["certferry"])
 
     assert "deploy/certferry.sh cannot be written" in str(caught.value)
-    assert "mine" == (tmp_path / "deploy").read_text()
+    assert "mine" == (home / "deploy").read_text()
 
 
-def test_place_that_is_taken_by_a_directory(tmp_path: Path) -> None:
+def test_place_that_is_taken_by_a_directory(home: Path) -> None:
     """What stands in its place stays, and no draft is left beside it."""
-    place = tmp_path / "deploy" / "certferry.sh"
+    place = home / "deploy" / "certferry.sh"
     place.mkdir(parents=True)
 
     with pytest.raises(ConfigError):
-        install(tmp_path, ["certferry"])
+        install(home, ["certferry"])
 
     assert [place] == list(place.parent.iterdir())

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from certferry.adapters.sources.pem_files import LARGEST, PemFileSource
+from certferry.adapters.sources.pem_files import PemFileSource
+from certferry.adapters.sources.regular_files import LARGEST
 from certferry.core.desired import PemFiles
 from certferry.errors import CertferryError, CertificateError, PlanRefused
 from certferry.sandbox.authority import Authority, Issued
+from certferry.testing.certificates import make_bundle
 
 NAMES = ("static.example.com", "*.static.example.com")
 
@@ -133,12 +137,75 @@ def test_leaf_without_its_chain_is_refused(directory: Directory) -> None:
 
 
 def test_chain_in_the_wrong_order_is_refused(directory: Directory) -> None:
-    """The issuer certificate first is no fullchain."""
-    blocks = directory.issued.fullchain_pem.split("-----END CERTIFICATE-----\n")[:-1]
-    turned = [f"{block}-----END CERTIFICATE-----\n" for block in reversed(blocks)]
-    directory.fullchain.write_text("".join(turned))
+    """The issuer certificate first, which has no names, is told as the wrong order."""
+    bundle = make_bundle(*NAMES, not_before=datetime.now(UTC))
+    issuer = x509.load_pem_x509_certificate(bundle.chain_pem.encode())
+    with pytest.raises(x509.ExtensionNotFound):
+        issuer.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    directory.fullchain.write_text(bundle.chain_pem + bundle.cert_pem)
+    directory.privkey.write_text(bundle.privkey_pem.reveal())
 
-    assert directory.refused().hint is not None
+    refused = directory.refused()
+
+    assert f"{directory.fullchain}: the chain is in the wrong order" in str(refused)
+    assert "the leaf first" in str(refused.hint)
+
+
+@pytest.mark.parametrize("which", ["fullchain", "privkey"])
+def test_damaged_file_is_named(directory: Directory, which: str) -> None:
+    """The one of the two that is damaged; nothing of how a parser is built is shown."""
+    path: Path = getattr(directory, which)
+    path.write_text(path.read_text().replace("\nMI", "\nAAAA", 1))
+
+    refused = directory.refused()
+
+    assert str(refused).startswith(f"{path}: the ")
+    assert "ParseError" not in f"{refused} {refused.hint}"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("which", ["fullchain", "privkey"])
+def test_text_of_another_encoding_is_told(directory: Directory, which: str, encoding: str) -> None:
+    """Notepad's "Unicode" is named, with what to do."""
+    path: Path = getattr(directory, which)
+    path.write_bytes(("\ufeff" + path.read_text()).encode(encoding))
+
+    refused = directory.refused()
+
+    assert f"{path}: is UTF-16 text" == str(refused)
+    assert "save it as UTF-8" in str(refused.hint)
+
+
+def test_binary_form_is_told_with_the_command_that_turns_it_into_text(directory: Directory) -> None:
+    """DER of a certificate and of a key, each with OpenSSL's own program for it."""
+    leaf = x509.load_pem_x509_certificate(directory.issued.fullchain_pem.encode())
+    key = serialization.load_pem_private_key(directory.issued.privkey_pem.encode(), None)
+    directory.fullchain.write_bytes(leaf.public_bytes(serialization.Encoding.DER))
+
+    refused = directory.refused()
+
+    assert f"{directory.fullchain}: is DER, not PEM text" == str(refused)
+    assert f"openssl x509 -inform der -in {directory.fullchain} " in str(refused.hint)
+
+    directory.fullchain.write_text(directory.issued.fullchain_pem)
+    directory.privkey.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.DER,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    assert f"openssl pkey -inform der -in {directory.privkey} " in str(directory.refused().hint)
+
+
+@pytest.mark.parametrize("which", ["fullchain", "privkey"])
+def test_pipe_is_not_waited_for(directory: Directory, which: str) -> None:
+    """Nobody may ever write into it."""
+    path: Path = getattr(directory, which)
+    path.unlink()
+    os.mkfifo(path)
+
+    assert f"{path}: is not a regular file" == str(directory.refused())
 
 
 def test_files_that_were_mixed_up_are_told(directory: Directory) -> None:
@@ -188,4 +255,4 @@ def test_what_is_no_pem_is_told(directory: Directory) -> None:
         assert str(directory.fullchain) in str(directory.refused())
     directory.fullchain.unlink()
     directory.fullchain.mkdir()
-    assert str(directory.fullchain) in str(directory.refused())
+    assert f"{directory.fullchain}: Is a directory" == str(directory.refused())

@@ -19,6 +19,7 @@ from certferry.adapters.sources.inherited import (
     children,
     command,
     each,
+    is_same,
     lineage_of,
     text_of,
 )
@@ -79,7 +80,8 @@ def read(home: Path, usual: Path) -> Inheritance:
         home=str(home),
         certificates=found,
         unreadable=unreadable,
-        stop=(command(*program, "--uninstall-cronjob"),),
+        # This takes every line of the crontab that runs any acme.sh: another home has another one.
+        stop=(command(*program, "--uninstall-cronjob"),) if is_same(home, usual) else (),
         keys=dict(_keys(noted)),
         email=next((v["ACCOUNT_EMAIL"] for v in noted if v.get("ACCOUNT_EMAIL")), None),
     )
@@ -147,9 +149,9 @@ def _read(program: tuple[str, ...], entry: _Entry) -> Inherited:
 
 def _program(home: Path, usual: Path) -> tuple[str, ...]:
     """Give how acme.sh is called: it is installed into its home, or by a distribution."""
-    own = home / "acme.sh"
+    own = home.absolute() / "acme.sh"
     words = (str(own),) if own.is_file() else ("acme.sh",)
-    return words if home.absolute() == usual.absolute() else (*words, "--home", str(home))
+    return words if is_same(home, usual) else (*words, "--home", str(home.absolute()))
 
 
 def _noted(path: Path) -> dict[str, str]:

@@ -13,6 +13,7 @@ from certferry.adapters.sources.inherited import (
     children,
     command,
     each,
+    is_same,
     lineage_of,
     text_of,
 )
@@ -44,14 +45,16 @@ def read(home: Path, usual: Path) -> Inheritance:
     confs = [path for path in children(home / "renewal") if path.suffix == ".conf"]
     taken: set[str] = set()
     entries = [_Entry(path, lineage_of(path.stem, taken)) for path in confs]
-    where = () if home.absolute() == usual.absolute() else ("--config-dir", str(home))
+    is_usual = is_same(home, usual)
+    where = () if is_usual else ("--config-dir", str(home.absolute()))
     found, unreadable = each(entries, lambda e: e.conf.name, partial(_read, where))
     return Inheritance(
         client=OldClient.CERTBOT,
         home=str(home),
         certificates=found,
         unreadable=unreadable,
-        stop=what_stops_it(systemd=_SYSTEMD.is_dir(), cron=_CRON.exists()),
+        # The package renews what lies in the usual directory: nothing else may end that.
+        stop=what_stops_it(systemd=_SYSTEMD.is_dir(), cron=_CRON.exists()) if is_usual else (),
     )
 
 

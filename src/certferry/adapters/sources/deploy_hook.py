@@ -18,6 +18,11 @@ from certferry.text import Text
 
 PLACE = Path("deploy") / "certferry.sh"
 
+_AT_HOME = ("account.conf", "acme.sh")
+"""What is in a home from the first moment: its installation puts both there; the package of a
+distribution, the first.
+"""
+
 _HOOK = """\
 #!/usr/bin/env sh
 
@@ -41,7 +46,7 @@ def install(home: Path, command: Sequence[str]) -> tuple[Path, bool]:
 
     Raises `ConfigError` when acme.sh is not at home there, or the file cannot be written.
     """
-    if not home.is_dir():
+    if not any((home / name).is_file() for name in _AT_HOME):
         raise ConfigError(
             Text("{home}: acme.sh is not at home there", home=home),
             hint=Text("name its home, where it keeps account.conf: --home DIR"),

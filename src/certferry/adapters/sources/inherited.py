@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from certferry.adapters.sources.pem_files import PemFileSource
+from certferry.adapters.sources.regular_files import contents_of
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import PemFiles
-from certferry.core.identifiers import normalise
+from certferry.core.identifiers import base_name, normalise
 from certferry.core.inherited import Inherited, Unreadable
 from certferry.errors import CertferryError, CertificateError, ConfigError
 from certferry.text import Text
-
-LARGEST = 1 << 20
-"""Bytes: what a client notes about a certificate has a few hundred."""
 
 E = TypeVar("E")
 
@@ -59,25 +57,27 @@ def must_have_names(bundle: CertificateBundle, path: str) -> None:
 def text_of(path: Path) -> str:
     """Read a file of a client's notes. Raises `CertificateError`."""
     try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST + 1)
-    except OSError as error:
-        problem = error.strerror or str(error)
-        raise CertificateError(Text("{path}: {problem}", path=path, problem=problem)) from error
-    if len(data) > LARGEST:
-        raise CertificateError(Text("{path}: is not what a client writes", path=path))
-    return data.decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
+        text = contents_of(path).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        # What would be put in the place of a byte could be part of a path or a command.
+        raise CertificateError(Text("{path}: is not UTF-8 text", path=path)) from None
+    return text.replace("\r\n", "\n")
 
 
 def lineage_of(wanted: str, taken: set[str]) -> str:
-    """Give a lineage its name: as its client calls it, without what a shell would replace."""
-    base = wanted.removeprefix("*.").removeprefix("_.")
+    """Give a lineage its name: as its client calls it, and as no other is called."""
+    base = base_name(wanted).removeprefix("_.")  # as lego writes a wildcard in a file's name
     name, number = base, 1
     while name in taken:
         number += 1
         name = f"{base}-{number}"
     taken.add(name)
     return name
+
+
+def is_same(home: Path, usual: Path) -> bool:
+    """Tell whether a directory is the one that its client uses when it is told nothing."""
+    return home.resolve() == usual.resolve()
 
 
 def command(*words: str) -> str:

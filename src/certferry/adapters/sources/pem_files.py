@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import codecs
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from certferry.core.certificate import CertificateBundle, parse_bundle
+from certferry.adapters.sources.regular_files import contents_of
+from certferry.core.certificate import CertificateBundle, bundle_of, parse_chain, parse_key
 from certferry.core.desired import PemFiles
 from certferry.core.secret import Secret
 from certferry.errors import CertificateError, PlanRefused
 from certferry.text import Text
 
-LARGEST = 1 << 20
-"""Bytes: a chain has a few thousand, and a wrong path may lead to anything."""
-
 _KEY = "PRIVATE KEY-----"
 _CERTIFICATE = "-----BEGIN CERTIFICATE-----"
+
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_DER = b"\x30"  # a SEQUENCE (X.690 §8.9.1): every certificate and every key begins with one
 
 
 class PemFileSource:
@@ -27,7 +32,7 @@ class PemFileSource:
 
     def read(self, files: PemFiles) -> CertificateBundle:
         """See `ports.source.CertificateSource.read`."""
-        texts = _text(files.fullchain), Secret(_text(files.privkey))
+        texts = _text(files.fullchain, "x509"), Secret(_text(files.privkey, "pkey"))
         known = self._judged.get(files)
         if known is not None and known[0] == texts:
             return known[1]
@@ -38,26 +43,45 @@ class PemFileSource:
 
 def _judge(fullchain: str, privkey: Secret, files: PemFiles) -> CertificateBundle:
     _must_be_what_it_is_called(fullchain, privkey.reveal(), files)
-    try:
-        bundle = parse_bundle(fullchain, privkey)
-    except CertificateError as error:
-        message = Text("{path}: {problem}", path=_culprit(error, files), problem=error.message)
-        raise CertificateError(message, hint=error.hint) from None
+    with _about(files.fullchain):
+        certificates = parse_chain(fullchain)
+    with _about(files.privkey):
+        key = parse_key(privkey)
+    with _about(files.fullchain):
+        bundle = bundle_of(certificates, key)
     _must_belong_together(bundle, files)
     return bundle
 
 
-def _text(path: str) -> str:
-    """Read a file as text, whatever an editor of another system did to it."""
+@contextmanager
+def _about(path: str) -> Iterator[None]:
+    """Say which of the two files an error is about."""
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(LARGEST + 1)
-    except OSError as error:
-        problem = Text("{path}: {problem}", path=path, problem=error.strerror or str(error))
-        hint = Text("`fullchain` and `privkey` name files that the user of certferry can read")
-        raise CertificateError(problem, hint=hint) from error
-    if len(data) > LARGEST:
-        raise CertificateError(Text("{path}: too large for a certificate or a key", path=path))
+        yield
+    except CertificateError as error:
+        message = Text("{path}: {problem}", path=path, problem=error.message)
+        raise CertificateError(message, hint=error.hint) from None
+
+
+def _text(path: str, program: str) -> str:
+    """Read a file as text, whatever an editor of another system did to it. `program` is the one of
+    OpenSSL that writes such a thing as PEM.
+    """
+    hint = Text("`fullchain` and `privkey` name files that the user of certferry can read")
+    data = contents_of(Path(path), hint=hint)
+    if data.startswith(_UTF_16):
+        raise CertificateError(
+            Text("{path}: is UTF-16 text", path=path),
+            hint=Text("save it as UTF-8, or copy it anew"),
+        )
+    if data.startswith(_DER):
+        raise CertificateError(
+            Text("{path}: is DER, not PEM text", path=path),
+            hint=Text(
+                "write it as PEM: {command}",
+                command=f"openssl {program} -inform der -in {shlex.quote(path)} -out FILE.pem",
+            ),
+        )
     return data.decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
 
 
@@ -74,11 +98,6 @@ def _must_be_what_it_is_called(fullchain: str, privkey: str, files: PemFiles) ->
             Text("{path}: holds {kind}", path=files.privkey, kind=kind),
             hint=Text("`privkey` is the file with the certificate's private key"),
         )
-
-
-def _culprit(error: CertificateError, files: PemFiles) -> str:
-    """Tell which of the two files an error about the pair is about."""
-    return files.privkey if "key" in error.message.template else files.fullchain
 
 
 def _must_belong_together(bundle: CertificateBundle, files: PemFiles) -> None:
