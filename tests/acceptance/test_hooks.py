@@ -234,6 +234,73 @@ def test_renewal_by_lego(world: World, tmp_path: Path, name: str) -> None:
     assert (0, 0) == (seen.orders, seen.qiniu_writes)
 
 
+def test_client_that_says_other_domains_is_refused(world: World, tmp_path: Path, name: str) -> None:
+    """What certbot says it has renewed is what its files must be for; nothing is bound."""
+    live = tmp_path / "letsencrypt" / "live" / name
+    host = Host(world, tmp_path, ferried(name, live / "fullchain.pem", live / "privkey.pem"))
+    certbot = Certbot(world, tmp_path, CERTFERRY_CONFIG=str(host.config))
+    hook = (
+        f'test "$RENEWED_DOMAINS" = {name} && RENEWED_DOMAINS=x.example.com certferry hook certbot'
+    )
+
+    told = certbot.obtain(name, hook=hook)
+
+    assert "Hook 'deploy-hook' reported error code 3" in told
+    assert "and what was renewed is for x.example.com" in told
+    assert world.qiniu.bound(name) is None
+
+    assert "" == certbot.renew("--quiet", "--deploy-hook", "certferry hook certbot")
+
+    assert everywhere(world, live / "fullchain.pem") == served(world, name)
+
+
+def test_certificate_that_no_configuration_declares(
+    world: World, tmp_path: Path, name: str
+) -> None:
+    """Only where things are is said; the real acme.sh's certificate goes to each of the domains
+    that it covers, with keys from the environment, and a second time nothing is written.
+    """
+    other = f"a.{name}"
+    world.add_http_domain(other)
+    host = Host(world, tmp_path, "")
+    host.rewrite('access_key = "env:QINIU_ACCESS_KEY"\nsecret_key = "env:QINIU_SECRET_KEY"\n', "")
+    acme_sh = AcmeSh(world, tmp_path, CERTFERRY_CONFIG=str(host.config))
+    acme_sh.issue(f"*.{name}", name)
+    install = ("--install-cert", "-d", f"*.{name}", "--reloadcmd", "certferry hook acme.sh")
+
+    told = acme_sh.run(*install)
+
+    fullchain = acme_sh.certificate(f"*.{name}")
+    assert "Reload successful" in told
+    assert 2 * [everywhere(world, fullchain)] == [served(world, domain) for domain in (name, other)]
+
+    before = Footprint.of(world)
+    told = acme_sh.run(*install)
+    assert "Nothing changed: 1 certificate is as declared." in told
+    assert 0 == (Footprint.of(world) - before).qiniu_writes
+
+
+def test_other_key_than_declared_starts_no_duel(world: World, tmp_path: Path, name: str) -> None:
+    """The real acme.sh's RSA certificate is refused where another kind is declared: it is not
+    bound, and the next run issues what is declared, which the hook leaves alone.
+    """
+    host = Host(world, tmp_path, certificate(name))
+    acme_sh = AcmeSh(world, tmp_path, CERTFERRY_CONFIG=str(host.config))
+    acme_sh.issue(name, key_length="2048")
+    install = ("--install-cert", "-d", name, "--reloadcmd", "certferry hook acme.sh")
+
+    told = acme_sh.run(*install, code=1)
+
+    assert f"{name}: the key is rsa2048; asked for: ec256" in told
+    assert world.qiniu.bound(name) is None
+    assert 0 == host.run("sync").code
+    before = Footprint.of(world)
+    acme_sh.run(*install, code=1)
+    assert 0 == host.run("sync").code
+    seen = Footprint.of(world) - before
+    assert (0, 0) == (seen.orders, seen.qiniu_writes)
+
+
 def test_the_old_dispatchers_mode(
     world: World, tmp_path: Path, name: str, new_name: Callable[[], str]
 ) -> None:
@@ -252,7 +319,7 @@ def test_the_old_dispatchers_mode(
     finished = host.run("hook", "qiniu")
 
     assert 0 == finished.code, finished
-    assert f"{name}: verify done" in finished.out
+    assert "served by every address that answers" in finished.out
     assert host.fingerprints(name) == list(set(served(world, name).values()))
     assert [] == host.fingerprints(kept)
 

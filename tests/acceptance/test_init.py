@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import stat
 import subprocess
 import sys
@@ -105,7 +106,10 @@ def test_acme_sh_is_taken_over(machine: Machine, new_name: Callable[[], str], wo
     [planned] = machine.plan()
     assert (name, ["deploy", "verify"]) == (planned["name"], actions(planned))
     assert {name, f"*.{name}"} == set(planned["names"])
-    assert f"{client.home}/acme.sh --home {client.home} --uninstall-cronjob" in done.out
+    stop = f"{client.home}/acme.sh --home {client.home} --remove -d {name} --ecc"
+    assert [stop] == [line.strip() for line in done.out.splitlines() if "acme.sh --" in line]
+    client.run(*shlex.split(stop)[1:])
+    assert "" == client.run("--list", "--listraw").partition("\n")[2]
 
 
 def test_old_dispatcher_is_not_taken_over(
@@ -132,7 +136,7 @@ def test_old_dispatcher_is_not_taken_over(
     done = machine.init("acme.sh", client.home, **world.environment)
 
     assert 0 == done.code, done
-    assert f"`{dispatcher} qiniu` is left out" in done.out
+    assert f"`{dispatcher}` is left out" in done.out
     written = machine.config.read_text()
     assert f'directory = "{copies}"' in written
     assert "reload" not in [line.partition(" = ")[0] for line in written.splitlines()]
@@ -155,9 +159,11 @@ def test_certbot_is_taken_over(machine: Machine, new_name: Callable[[], str], wo
 
 
 def test_lego_is_taken_over(machine: Machine, new_name: Callable[[], str], world: World) -> None:
-    """A lineage of the real lego is adopted, though its first name is a wildcard."""
+    """A lineage of the real lego is adopted, though its first name is a wildcard; it goes to the
+    domain that it covers.
+    """
     name = new_name()
-    world.add_http_domain(name)
+    world.add_http_domain(f"a.{name}")
     client = Lego(world, machine.directory)
     client.issue(f"*.{name}")
 
@@ -165,7 +171,10 @@ def test_lego_is_taken_over(machine: Machine, new_name: Callable[[], str], world
 
     assert 0 == done.code, done
     [planned] = machine.plan()
-    assert (name, [f"*.{name}"], []) == (planned["name"], planned["names"], actions(planned))
+    assert (name, [f"*.{name}"]) == (planned["name"], planned["names"])
+    assert [("deploy", f"a.{name}"), ("verify", f"a.{name}")] == [
+        (step["action"], step["domain"]) for step in planned["steps"]
+    ]
 
 
 def test_client_that_is_kept_goes_on_renewing(

@@ -182,6 +182,50 @@ def test_lineage_that_nobody_declared(home: Path) -> None:
     assert f'privkey = "{lineage}/privkey.pem"' in hint
 
 
+@pytest.mark.parametrize("configured", [True, False])
+def test_files_for_other_domains_than_certbot_says(home: Path, *, configured: bool) -> None:
+    """Files of another renewal, or half of a new one, are refused before they go anywhere."""
+    if configured:
+        lineage = home / "live" / "img.example.com"
+        declare(home, f"fullchain = '{lineage}/fullchain.pem'\nprivkey = '{lineage}/privkey.pem'")
+    caller = by_certbot(home, RENEWED_DOMAINS="img.example.com www.example.com", **KEYS)
+
+    code, error, hint = caller.complaint("hook", "certbot")
+
+    assert Exit.REFUSED == code
+    assert (
+        f"{home}/live/img.example.com/fullchain.pem is for img.example.com, and what was renewed is"
+        " for img.example.com, www.example.com"
+    ) == error
+    assert "all of the client's variables" in hint
+
+
+def test_half_written_copy_is_told_as_that(home: Path) -> None:
+    """A declared file that cannot be taken is not "nobody declared it"."""
+    path = declare(home, "name = 'copy'\nfullchain = 'f.pem'\nprivkey = 'k.pem'")
+    (home / "f.pem").write_text(made("img.example.com").fullchain_pem)
+    (home / "k.pem").write_text(made("img.example.com").privkey_pem.reveal())
+
+    code, error, _ = by_certbot(home, **KEYS).complaint("--config", str(path), "hook", "certbot")
+
+    assert Exit.REFUSED == code
+    assert f"copy may be meant, but {home}/k.pem is not the key of {home}/f.pem" in error
+
+
+@pytest.mark.parametrize("mode", ["certbot", "qiniu"])
+def test_configuration_without_certificates_is_none_of_them(home: Path, mode: str) -> None:
+    """The client's certificate is taken as without one: here as far as its files go."""
+    path = home / "certferry.toml"
+    path.write_text('[accounts.cdn]\ntype = "qiniu"\n')
+    lineage = live(home, "img", made("img.example.com"), made("img.example.com"))
+    caller = Caller(home, {"RENEWED_LINEAGE": str(lineage), **KEYS})
+
+    code, out, err = caller.run("hook", mode)
+
+    assert (Exit.REFUSED, "") == (code, err)
+    assert "is not the key of" in out
+
+
 def test_keys_that_nobody_has(home: Path) -> None:
     """Without a file both keys are asked for, under both names, and none of DNSPod's."""
     code, error, hint = by_certbot(home).complaint("hook", "certbot")
@@ -245,10 +289,12 @@ def test_keys_from_an_env_file(home: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "mode", "problem"),
     [
-        ("QINIU_AK=$(cat key)\n", 0o600, "a shell would replace `$`"),
+        ("QINIU_AK=$(cat key)\n", 0o600, "a shell would run a command here"),
+        ("QINIU_AK=$KEY\n", 0o600, "a shell would replace `$`"),
         ("QINIU_AK = secret\n", 0o600, "is not KEY=value"),
         ("QINIU_AK=secret\n", 0o644, "chmod 600"),
         (None, 0o600, "No such file"),
+        (None, 0o600, "name a file with KEY=value lines"),
     ],
 )
 def test_env_file_that_cannot_be_used(
@@ -271,10 +317,16 @@ def test_env_file_that_cannot_be_used(
 # --- acme.sh's deploy hook
 
 
+def acme_sh_at(home: Path) -> None:
+    """Make the home of an acme.sh."""
+    home.mkdir()
+    (home / "account.conf").touch()
+
+
 def test_deploy_hook_runs_the_same_command_from_anywhere(home: Path) -> None:
     """It has this program, this file and these options, all of them absolute; once is enough."""
     declare(home, "fullchain = 'f.pem'\nprivkey = 'k.pem'")
-    (home / ".acme.sh").mkdir()
+    acme_sh_at(home / ".acme.sh")
     options = ("--log-file", "cdn.log", "--lang", "en")
     install = ("hook", "acme.sh", "--install", "--env-file", "my keys", "--wait", "9")
     caller = Caller(home)
@@ -300,7 +352,7 @@ def test_deploy_hook_goes_where_acme_sh_is_at_home(home: Path) -> None:
         ("one", (), {"LE_WORKING_DIR": str(home / "one")}),
         ("two", ("--home", "two"), {"LE_WORKING_DIR": str(home / "one")}),
     ):
-        (home / place).mkdir()
+        acme_sh_at(home / place)
 
         answer = Caller(home, environ).run(
             "-q", "hook", "acme.sh", "--install", "--no-wait", *arguments
@@ -312,12 +364,17 @@ def test_deploy_hook_goes_where_acme_sh_is_at_home(home: Path) -> None:
         assert "--config" not in written
 
 
-def test_deploy_hook_where_there_is_no_acme_sh(home: Path) -> None:
-    """Nothing is made."""
-    code, error, hint = Caller(home).complaint("hook", "acme.sh", "--install")
+@pytest.mark.parametrize(("options", "place"), [((), "/.acme.sh"), (("--home", "any"), "/any")])
+def test_deploy_hook_where_there_is_no_acme_sh(
+    home: Path, options: tuple[str, ...], place: str
+) -> None:
+    """Nothing is made, in no directory that is anybody else's."""
+    (home / "any").mkdir()
+
+    code, error, hint = Caller(home).complaint("hook", "acme.sh", "--install", *options)
 
     assert Exit.USAGE == code
-    assert f"{home}/.acme.sh: acme.sh is not at home there" == error
+    assert f"{home}{place}: acme.sh is not at home there" == error
     assert "--home DIR" in hint
 
 

@@ -18,11 +18,16 @@ from textwrap import dedent
 import pytest
 
 from certferry.adapters.state import sqlite
+from certferry.cli.init_files import Files, put
 from certferry.config.load import load
+from certferry.config.model import Settings
+from certferry.core.secret import Secret
+from certferry.errors import ConfigError, StateUnavailable
 from certferry.sandbox.authority import Authority
 from certferry.sandbox.dnspod import DnspodService
 from certferry.sandbox.qiniu import QiniuService
 from certferry.sandbox.zones import Zones
+from certferry.text import Text
 from tests.adapters.sources.old_homes import AcmeShHome, CertbotHome, LegoHome, issued
 from tests.cli.terminals import Terminal
 
@@ -269,6 +274,11 @@ def test_it_speaks_the_readers_language(accounts: Accounts) -> None:
 
     assert 0 == done.returncode, done.stderr
     load(accounts.config, accounts.environ)
+    comments = [row for row in accounts.config.read_text().splitlines() if row.startswith("# ")]
+    in_words = [row for row in comments if " = " not in row and "[[" not in row]
+    assert len(in_words) > 4  # the header, the CA, the domains, what is left out
+    for words in (*in_words, *done.stdout.splitlines(), *done.stderr.strip().splitlines()[:2]):
+        assert re.search("[\u4e00-\u9fff]", words), words
 
 
 def test_without_a_terminal_somebody_must_have_said_yes(accounts: Accounts) -> None:
@@ -332,6 +342,63 @@ def test_file_that_is_there_is_kept(accounts: Accounts) -> None:
     assert "[[certificates]]" in accounts.config.read_text()
 
 
+def test_link_is_written_through(accounts: Accounts) -> None:
+    """By force it is what it leads to that is replaced; its copy lies beside the link."""
+    kept = accounts.directory / "home" / "ferry.toml"
+    kept.parent.mkdir()
+    kept.write_text("# mine\n")
+    accounts.config.symlink_to("home/ferry.toml")
+
+    done = accounts.init("--force")
+
+    assert 0 == done.returncode, done.stderr
+    assert accounts.config.is_symlink()
+    assert "[[certificates]]" in kept.read_text()
+    assert 0o600 == stat.S_IMODE(kept.stat().st_mode)
+    assert "# mine\n" == (accounts.directory / "certferry.toml.bak").read_text()
+
+
+def test_place_that_takes_nothing_is_found_first(accounts: Accounts) -> None:
+    """Before anything is adopted, for root as well; and before anybody types a key."""
+    home = AcmeShHome(accounts.directory / "home")
+    home.add(issued("img.example.com"), "img.example.com")
+    elsewhere = ("--output", "/proc/certferry.toml")
+
+    done = accounts.init("--from", "acme.sh", "--home", "home", *elsewhere)
+
+    assert 2 == done.returncode
+    assert "/proc/certferry.toml cannot be written" in done.stderr
+    assert "nothing was changed" in done.stderr
+    assert set() == accounts.left()
+
+    accounts.environ.clear()
+    with accounts.terminal(*elsewhere) as terminal:
+        assert 2 == terminal.end()
+    assert "DNSPod" not in terminal.screen.text
+    assert "cannot be written" in terminal.screen.text
+
+
+def test_the_file_lies_ready_before_anything_is_adopted(accounts: Accounts) -> None:
+    """Where the disk is full by then nothing else is done; the keys that were written go, too."""
+    files, done = Files(Path("/proc/certferry.toml")), list[Settings]()
+    text = accounts.directory.joinpath("settings.toml").read_text()
+
+    with pytest.raises(ConfigError, match="cannot be written"):
+        put(files, text, {}, KEYS, done.append)
+    assert [] == done
+
+    files = Files(accounts.config)
+    accounts.config.write_text("# mine\n")
+    with pytest.raises(StateUnavailable):
+        put(files, text, {"DP_Id": Secret(DP_ID)}, KEYS, _nowhere)
+    assert "# mine\n" == accounts.config.read_text()
+    assert {"certferry.toml"} == accounts.left()
+
+
+def _nowhere(settings: Settings) -> None:
+    raise StateUnavailable(Text("{path} is full", path=settings.state.path))
+
+
 def test_output_names_the_file(accounts: Accounts) -> None:
     """Another place is told with the command that finds it; one that is not there is an error."""
     (accounts.directory / "etc").mkdir()
@@ -363,7 +430,7 @@ def test_acme_sh_is_gone_on_with(accounts: Accounts) -> None:
         "Written, for you alone: certferry.env\n"
         "img.example.com: adopted, 79 days left\n"
         "Switch off in acme.sh, or it goes on renewing:\n"
-        "  acme.sh --home home --uninstall-cronjob\n"
+        f"  acme.sh --home {home.path} --remove -d img.example.com --ecc\n"
         "The files in home are renewed no more: what reads them needs a deployment to files.\n"
         "Next: `certferry plan`\n"
     ) == done.stdout
@@ -446,6 +513,57 @@ def test_client_that_is_kept_needs_no_dns_account(accounts: Accounts) -> None:
     assert "adopt " not in accounts.run("plan").stdout
 
 
+def test_client_that_is_kept_needs_no_keys_of_a_dns_account(accounts: Accounts) -> None:
+    """Not even where the settings have one; nobody is asked which zones there are."""
+    CertbotHome(accounts.directory / "home").add(issued("img.example.com"), "img")
+    del accounts.environ["DP_Id"], accounts.environ["DP_Key"]
+
+    done = accounts.init("--from", "certbot", "--home", "home", "--keep-client")
+
+    assert 0 == done.returncode, done.stderr
+    assert "ZONE" not in done.stderr
+    assert [] == accounts.dnspod.calls("Domain.List")
+    assert 0 == accounts.run("plan").returncode
+
+
+def test_mistake_in_the_settings_is_told_with_its_own_line(accounts: Accounts) -> None:
+    """The file that is to be written is not there yet: nobody could look it up."""
+    path = accounts.directory / "settings.toml"
+    path.write_text(path.read_text() + 'http_timeout = "long"\n')
+    last = len(path.read_text().splitlines())
+
+    done = accounts.init()
+
+    assert 2 == done.returncode
+    assert f"settings.toml:{last}: [accounts.qiniu] http_timeout: " in done.stderr
+    assert "certferry.toml" not in done.stderr
+    assert set() == accounts.left()
+
+
+def test_second_certificate_of_the_same_names_is_not_renewed_for_nobody(
+    accounts: Accounts,
+) -> None:
+    """acme.sh's RSA certificate beside its EC one: it stands there as a comment, is not adopted,
+    and is switched off with the other.
+    """
+    home = AcmeShHome(accounts.directory / "home")
+    made = issued("img.example.com")
+    home.add(made, "img.example.com")
+    home.add(issued("img.example.com", key_type="rsa2048"), "img.example.com", ecc=False)
+
+    done = accounts.init("--from", "acme.sh", "--home", "home")
+
+    assert 0 == done.returncode, done.stderr
+    assert [made.fingerprint] == accounts.fingerprints("img.example.com_ecc")
+    assert [] == accounts.fingerprints("img.example.com")
+    text = accounts.config.read_text()
+    assert '\n# name = "img.example.com"\n' in text
+    assert "# img.example.com: img.example.com_ecc is for the same names, and goes first" in text
+    for words in ("--remove -d img.example.com --ecc\n", "--remove -d img.example.com\n"):
+        assert f"acme.sh --home {home.path} {words}" in done.stdout
+    assert "img.example.com is left out: " in done.stderr
+
+
 def test_damaged_entries_are_told_and_the_others_taken(accounts: Accounts) -> None:
     """A part of a certificate is none; only what was taken over is to be switched off."""
     home = AcmeShHome(accounts.directory / "home")
@@ -458,7 +576,7 @@ def test_damaged_entries_are_told_and_the_others_taken(accounts: Accounts) -> No
 
     assert 0 == done.returncode, done.stderr
     assert "warning: acme.sh: a.example.com_ecc is left out: " in done.stderr
-    assert "acme.sh --home home --remove -d img.example.com --ecc\n" in done.stdout
+    assert f"acme.sh --home {home.path} --remove -d img.example.com --ecc\n" in done.stdout
     assert "uninstall-cronjob" not in done.stdout
     settings = load(accounts.config, accounts.environ)
     wishes = {wish.lineage: wish.files is None for wish in settings.certificates}

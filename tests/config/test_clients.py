@@ -16,9 +16,11 @@ from certferry.config.clients import (
     whoever_renewed,
 )
 from certferry.config.load import WITHOUT_FILE, from_client
+from certferry.config.model import Settings
 from certferry.core.desired import DesiredDeployment, PemFiles
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
+from tests.config.conftest import Load
 
 SPEECH = {
     "acme.sh": {
@@ -42,7 +44,7 @@ SPEECH = {
 RENEWED = {
     "acme.sh": Renewed(
         "acme.sh",
-        "*.example.com",
+        "example.com",
         PemFiles(
             "/ssl/*.example.com_ecc/fullchain.cer", "/ssl/*.example.com_ecc/*.example.com.key"
         ),
@@ -54,10 +56,11 @@ RENEWED = {
             "/etc/letsencrypt/live/example.com-0001/fullchain.pem",
             "/etc/letsencrypt/live/example.com-0001/privkey.pem",
         ),
+        ("example.com", "*.example.com"),
     ),
     "lego": Renewed(
         "lego",
-        "*.example.com",
+        "example.com",
         PemFiles("/lego/certificates/_.example.com.crt", "/lego/certificates/_.example.com.key"),
     ),
 }
@@ -72,7 +75,9 @@ def test_every_mode_is_a_client_or_the_old_one() -> None:
 
 @pytest.mark.parametrize("client", SPEECH)
 def test_what_a_client_says_is_understood(client: str) -> None:
-    """Its name for the certificate, and the fullchain and the key; who it is, too."""
+    """Its name for the certificate, without what a shell would replace, the fullchain and the key,
+    and which domains it says these are for; who it is, too.
+    """
     assert RENEWED[client] == renewed_by(client, SPEECH[client])
     assert RENEWED[client] == whoever_renewed(SPEECH[client])
 
@@ -134,6 +139,60 @@ def test_without_a_file_the_clients_certificate_is_declared() -> None:
     assert ["qiniu"] == list(settings.accounts)
     assert {"access_key": "env:QINIU_AK", "secret_key": "env:QINIU_SECRET_KEY"} == dict(account)
     assert settings.path is None
+
+
+def in_file(loaded: Load, text: str, **environ: str) -> Settings:
+    """Declare lego's certificate in addition to a file that declares none."""
+    return from_client(RENEWED["lego"], {"HOME": "/h", **environ}, loaded(text, **environ))
+
+
+def test_file_without_certificates_says_where_and_how(loaded: Load) -> None:
+    """Its account takes the client's certificate, whatever it is called; the rest of it holds."""
+    settings = in_file(
+        loaded,
+        '[state]\nurl = "sqlite:///here.db"\n[accounts.cdn]\ntype = "qiniu"\n'
+        'access_key = "env:MINE"\nsecret_key = "env:ALSO"\napi = "http://127.0.0.1:1"\n',
+    )
+
+    (wish,) = settings.certificates
+    assert ("example.com", (DesiredDeployment("cdn"),)) == (wish.lineage, wish.deployments)
+    assert RENEWED["lego"].files == wish.files
+    assert "here.db" == settings.state.path.name
+    assert "env:MINE" == settings.accounts["cdn"].values["access_key"]
+    assert settings.path is not None
+
+
+@pytest.mark.parametrize("account", ["", '[accounts.qiniu]\napi = "http://127.0.0.1:1"\n'])
+def test_keys_that_the_file_lacks_come_from_the_environment(loaded: Load, account: str) -> None:
+    """Its own environment files included; DNSPod's account is nobody's business."""
+    env_file = Path("cdn.env")
+    env_file.write_text("QINIU_AK=a\n")
+    env_file.chmod(0o600)
+
+    settings = in_file(
+        loaded,
+        f'env_files = ["cdn.env"]\n{account}[accounts.dnspod]\ntoken = "env:DP_Key"\n',
+        QINIU_SECRET_KEY="s",
+    )
+
+    values = settings.accounts["qiniu"].values
+    assert ("env:QINIU_AK", "env:QINIU_SECRET_KEY") == (values["access_key"], values["secret_key"])
+
+
+def test_key_that_neither_has_is_told(loaded: Load) -> None:
+    """With both of its names."""
+    with pytest.raises(ConfigError, match="QINIU_SECRET_KEY / QINIU_SK: not set"):
+        in_file(loaded, '[accounts.qiniu]\naccess_key = "env:MINE"\n')
+
+
+def test_of_two_accounts_none_is_guessed(loaded: Load) -> None:
+    """Which one is meant is to be declared."""
+    one = 'access_key = "env:A"\nsecret_key = "env:B"\ntype = "qiniu"\n'
+
+    with pytest.raises(ConfigError, match="several accounts of Qiniu's: a, b") as caught:
+        in_file(loaded, f"[accounts.a]\n{one}[accounts.b]\n{one}")
+
+    assert "[[certificates]]" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("client", SPEECH)

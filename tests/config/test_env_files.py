@@ -11,12 +11,14 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from certferry.config.env_files import EnvFile, fill_in, read_env_file
+from certferry.config.env_files import ASSIGNMENTS_ONLY, EnvFile, fill_in, read_env_file
+from certferry.config.findings import REFERENCE
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from tests.config.conftest import Load, Refusal
 
 VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\0\n"), max_size=20)
+COMMAND = "a shell would run a command here"
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True)
 
 # Pieces of lines that a shell could run without harm, should the reader wrongly let one pass.
@@ -114,11 +116,14 @@ def test_values_are_plain_or_quoted(line: str, value: str) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("V=$(cat /etc/passwd)", "a shell would replace `$` and backquotes; "),
-        ("V=${HOME}/x", "a shell would replace `$` and backquotes; "),
-        ('V="x$HOME"', "a shell would replace `$` and backquotes; "),
-        ("V=`id`", "a shell would replace `$` and backquotes; "),
-        ('V="`id`"', "a shell would replace `$` and backquotes; "),
+        ("V=$(cat /etc/passwd)", f"{COMMAND}; "),
+        ("V=${HOME}/x", "a shell would replace `$`; "),
+        ('V="x$HOME"', "a shell would replace `$`; "),
+        ("V=`id`", f"{COMMAND}; "),
+        ('V="`id`"', f"{COMMAND}; "),
+        ('V="x y $(id)"', f"{COMMAND}; "),
+        ("V=x$(id)", f"{COMMAND}; "),
+        ('V="\\$(x) $y"', "a shell would replace `$`; "),
         ("V='open", "a quote is not closed on the same line"),
         ('V="open', "a quote is not closed on the same line"),
         ('V="open\\"', "a quote is not closed on the same line"),
@@ -138,6 +143,15 @@ def test_values_are_plain_or_quoted(line: str, value: str) -> None:
 def test_what_a_shell_would_carry_out_is_an_error(line: str, said: str) -> None:
     """Nothing is executed, replaced or guessed; the line is named."""
     assert problem(line).startswith(said)
+
+
+@pytest.mark.parametrize("line", ["V=$(cat k)", "V=`cat k`", 'V="$(cat k)"'])
+def test_command_is_not_to_be_quoted(line: str) -> None:
+    """In single quotes its own words would be the key; what gives a key by a command is named."""
+    said = problem(line)
+
+    assert "write the value itself" in said
+    assert "command:…" in said
 
 
 def test_the_other_lines_are_still_read() -> None:
@@ -195,13 +209,16 @@ def test_a_wrong_file_is_told_with_the_line_that_names_it(refusal: Refusal, fold
     assert [
         (
             f"certferry.toml:2: env_files: {folder}/missing.env cannot be read: No such file or"
-            " directory"
+            " directory; name a file with KEY=value lines, of mode 0600"
         ),
         (
             f"certferry.toml:3: env_files: {folder}/open.env is open to other users (mode 0640);"
             f" run: chmod 600 {folder}/open.env"
         ),
-        f"certferry.toml:4: env_files: {folder}/pipe.env is not a regular file",
+        (
+            f"certferry.toml:4: env_files: {folder}/pipe.env is not a regular file; name a file"
+            " with KEY=value lines, of mode 0600"
+        ),
     ] == refusal('env_files = [\n"missing.env",\n"open.env",\n"pipe.env",\n]')
 
 
@@ -213,8 +230,39 @@ def test_a_wrong_line_is_told_with_its_own_file(refusal: Refusal, folder: Path) 
     assert [
         "certferry.toml:2: [acme] email: must be a string, and is a number",
         (
-            f"{folder}/cdn.env:2: QINIU_SK: a shell would replace `$` and backquotes; put the value"
-            " in single quotes"
+            f"{folder}/cdn.env:2: QINIU_SK: a shell would replace `$`; write the value itself in"
+            " single quotes"
         ),
         f"{folder}/cdn.env:3: is not KEY=value (no spaces around the equals sign)",
     ] == refusal('env_files = ["cdn.env"]\nacme.email = 1')
+
+
+@pytest.mark.parametrize("also", ["", "acme.email = 1\n"])
+def test_the_hint_is_about_environment_files_where_they_are_wrong(
+    loaded: Load, folder: Path, also: str
+) -> None:
+    """As `--env-file` has it; the settings' own reference is named where those are wrong, too."""
+    (folder / "cdn.env").write_text("QINIU_SK=$(cat k)\n")
+    (folder / "cdn.env").chmod(0o600)
+
+    with pytest.raises(ConfigError) as caught:
+        loaded(f'env_files = ["cdn.env"]\n{also}')
+
+    expected = f"{REFERENCE}; {ASSIGNMENTS_ONLY}" if also else str(ASSIGNMENTS_ONLY)
+    assert expected == str(caught.value.hint)
+
+
+def test_what_cannot_be_read_has_a_hint(tmp_path: Path) -> None:
+    """Not there, a pipe, a directory: what to name; of another encoding: what to do."""
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    latin = tmp_path / "latin"
+    latin.touch(0o600)
+    latin.write_bytes(b"A=\xff\n")
+
+    for path in (tmp_path / "missing", tmp_path / "pipe", tmp_path):
+        with pytest.raises(ConfigError) as caught:
+            read_env_file(path)
+        assert "name a file with KEY=value lines, of mode 0600" == str(caught.value.hint)
+    with pytest.raises(ConfigError) as caught:
+        read_env_file(latin)
+    assert "save it as UTF-8" == str(caught.value.hint)

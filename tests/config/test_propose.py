@@ -106,6 +106,21 @@ def test_whatever_is_proposed_is_read_as_it_was_meant(
         ]
 
 
+@given(one=ISSUED)
+def test_what_is_left_out_can_be_declared_after_all(one: ProposedCertificate) -> None:
+    """It is a comment as it stands; without the # it is what it would have been."""
+    left = LeftOut("x", Text("not now"), is_domain=False, certificate=one)
+
+    text = text_of(DRAFT, Proposal((), (left,)), str)
+
+    assert () == load_draft(text, PATH, ENVIRON).certificates
+    head, _, tail = text.partition("# [[certificates]]\n")
+    declared = head + re.sub("^# ?", "", f"# [[certificates]]\n{tail}", flags=re.MULTILINE)
+    [wish] = load_draft(declared, PATH, ENVIRON).certificates
+    assert (one.names, one.dns) == (wish.names, wish.dns)
+    assert [d.to for d in one.deployments] == [d.target for d in wish.deployments]
+
+
 @given(fullchain=PATHS, privkey=PATHS)
 def test_files_that_are_ferried_may_lie_anywhere(fullchain: str, privkey: str) -> None:
     """A path with quotes, spaces or Chinese in it is still that path."""

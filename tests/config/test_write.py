@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.config.env_files import read_env_file
-from certferry.config.write import keep_copy, with_assignments, write_private
+from certferry.config.write import (
+    drafted,
+    drafted_copy,
+    free_copy,
+    with_assignments,
+    write_private,
+)
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 
@@ -50,14 +56,63 @@ def test_copies_do_not_replace_one_another(tmp_path: Path) -> None:
     """The first copy is the original, and stays."""
     path = tmp_path / "certferry.toml"
     path.write_text("first")
-    first = keep_copy(path)
-    path.write_text("second")
-
-    second = keep_copy(path)
+    first, second = kept_copy(path), kept_copy(path, then="second")
 
     assert ("certferry.toml.bak", "certferry.toml.bak.2") == (first.name, second.name)
     assert ("first", "second") == (first.read_text(), second.read_text())
     assert 0o600 == mode(first)
+
+
+def kept_copy(path: Path, then: str | None = None) -> Path:
+    """Copy a file, which holds something else by then; give the copy."""
+    if then is not None:
+        path.write_text(then)
+    copy = free_copy(path)
+    with drafted_copy(path, copy) as draft:
+        draft.put()
+    return copy
+
+
+def test_draft_that_is_not_put_leaves_what_was_there(tmp_path: Path) -> None:
+    """It lies beside the file for a while, whole; then nothing stays of it."""
+    path = tmp_path / "certferry.toml"
+    path.write_text("old")
+
+    with drafted(path, b"new") as draft:
+        assert (b"new", 0o600) == (draft.draft.read_bytes(), mode(draft.draft))
+
+    assert "old" == path.read_text()
+    assert [path] == list(tmp_path.iterdir())
+
+
+def test_link_stays_and_what_it_leads_to_is_written(tmp_path: Path) -> None:
+    """The file may be kept elsewhere, under version control for one."""
+    kept, path = tmp_path / "repository" / "ferry.toml", tmp_path / "certferry.toml"
+    kept.parent.mkdir()
+    kept.write_text("old")
+    path.symlink_to("repository/ferry.toml")
+
+    write_private(path, "new")
+
+    assert path.is_symlink()
+    assert ("new", 0o600) == (kept.read_text(), mode(kept))
+    assert [kept] == list(kept.parent.iterdir())
+
+
+@pytest.mark.parametrize("place", ["/proc/certferry.toml", "{tmp}/file/certferry.toml"])
+def test_place_that_takes_nothing_is_found_before_anything_is_done(
+    tmp_path: Path, place: str
+) -> None:
+    """For whoever runs it, root as well."""
+    (tmp_path / "file").touch()
+
+    with (
+        pytest.raises(ConfigError, match="cannot be written") as caught,
+        drafted(Path(place.format(tmp=tmp_path)), b""),
+    ):
+        pytest.fail("it was taken")
+
+    assert "nothing was changed" in str(caught.value.hint)
 
 
 KEY = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=20)

@@ -205,18 +205,73 @@ def test_chain_in_two_files_cannot_be_ferried() -> None:
 
 
 def test_two_lineages_for_one_domain_do_not_take_turns() -> None:
-    """Of two that cover it the one that has its very name gets it, then the younger one."""
+    """Of two that cover it the one that has its very name gets it, then the younger one; of two for
+    the same names the other is left out.
+    """
     old = inherited("old", "img.example.com", age=20)
     new = inherited("new", "img.example.com", age=1)
     wide = inherited("wide", "*.example.com", age=0)
     domains = places(domain("img.example.com"), domain("a.example.com"))
 
-    found = {one.lineage: one for one in taken_over(domains, old, new, wide).certificates}
+    proposal = taken_over(domains, old, new, wide)
 
-    assert () == found["old"].deployments
-    assert "is left for it to serve" in str(found["old"].remarks[0])
+    found = {one.lineage: one for one in proposal.certificates}
+    assert {"new", "wide"} == set(found)
+    [left] = proposal.left_out
+    assert left.certificate is not None
+    assert ("old", old, False) == (left.name, left.certificate.adopts, left.is_domain)
+    assert "new is for the same names, and goes first" == str(left.reason)
+    assert "is left for it to serve" in str(left.certificate.remarks[0])
     assert (ProposedDeployment("qiniu"),) == found["new"].deployments
     assert (ProposedDeployment("qiniu", ("a.example.com",)),) == found["wide"].deployments
+
+
+@pytest.mark.parametrize("served", [True, False])
+@pytest.mark.parametrize("in_turn", [True, False])
+def test_of_two_for_the_same_names_one_is_gone_on_with(*, served: bool, in_turn: bool) -> None:
+    """Whether a domain is there for it or not, and in whatever order they are found."""
+    lineages = [inherited(name, "img.example.com") for name in ("a", "b")]
+    domains = [domain("img.example.com")] if served else []
+
+    proposal = taken_over(places(*domains), *(lineages if in_turn else lineages[::-1]))
+
+    assert 1 == len(proposal.certificates) == len(proposal.left_out)
+    assert [served] == [bool(one.deployments) for one in proposal.certificates]
+
+
+@pytest.mark.parametrize(
+    ("installed", "target"),
+    [(Installed("/opt/img.pem", "/opt/img.key"), "qiniu"), (Installed(), "")],
+)
+def test_second_one_that_may_be_of_use_stays(installed: Installed, target: str) -> None:
+    """Somebody reads its files, or nothing is known of what is served."""
+    found = Places("dnspod", (FoundZone("example.com"),), target, (domain("img.example.com"),))
+    first, second = (inherited(n, "img.example.com", installed=installed) for n in ("a", "b"))
+
+    proposal = taken_over(found, first, second)
+
+    assert ["a", "b"] == [one.lineage for one in proposal.certificates]
+
+
+@pytest.mark.parametrize(
+    ("reload", "program"),
+    [
+        ("/opt/ssl/hook.sh qiniu HUNTER2", "/opt/ssl/hook.sh"),
+        ("SECRET_TOKEN=HUNTER2 /opt/ssl/hook.sh qiniu", "/opt/ssl/hook.sh"),
+        ("A='HUNTER2 x' B=\"HUNTER2\" env C=HUNTER2 '/opt/my qiniu' -k", "/opt/my qiniu"),
+        ("export QINIU_SK=HUNTER2; /opt/ssl/hook.sh", "/opt/ssl/hook.sh"),
+        ("QINIU_SK='x HUNTER2 /opt/hook.sh", "…"),
+        ("QINIU_SK=HUNTER2", "…"),
+    ],
+)
+def test_program_is_named_without_what_may_be_a_key(reload: str, program: str) -> None:
+    """Neither its variables nor its arguments are shown, in the file or on a screen."""
+    assert program == Installed(reload=reload).program
+    one = inherited("img", "img.example.com", installed=Installed(reload=reload))
+    for keep in (True, False):
+        [found] = propose_for_inherited([one], places(), "acme.sh", keep_client=keep).certificates
+        assert any(f"`{program}`" in str(remark) for remark in found.remarks)
+        assert not any("HUNTER2" in str(remark) for remark in found.remarks)
 
 
 def test_copies_in_files_go_on_being_made() -> None:
@@ -258,7 +313,7 @@ def test_what_deployed_to_qiniu_is_not_run_beside_us(reload: str, kept: str, *, 
     [one] = taken_over(places(), inherited("a", "a.example.com", installed=files)).certificates
 
     assert [kept] == [deployment.reload for deployment in one.deployments]
-    assert told == any(f"`{DISPATCHER}` is left out" in str(remark) for remark in one.remarks)
+    assert told == any("`/opt/ssl/hook.sh` is left out" in str(remark) for remark in one.remarks)
 
 
 @pytest.mark.parametrize(("reload", "told"), [(DISPATCHER, True), (OWN_HOOK, False), ("x", False)])

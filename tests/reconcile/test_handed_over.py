@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from certferry.core.certificate import CertificateBundle
+from certferry.core.certificate import CertificateBundle, KeyType
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, PemFiles
+from certferry.core.lineage import Version
 from certferry.errors import CertificateError, ConfigError, PlanRefused
-from certferry.reconcile.handed_over import declared_for
+from certferry.reconcile.handed_over import declared_for, must_be_for
 from certferry.testing.certificates import make_bundle
 from certferry.testing.memory_source import MemorySource
 from certferry.text import Text
@@ -26,9 +29,20 @@ def ferried(files: PemFiles, lineage: str = "img") -> DesiredCertificate:
     return DesiredCertificate(lineage, (), files=files, deployments=DEPLOYED)
 
 
-def made(*names: str) -> CertificateBundle:
+def made(*names: str, age: timedelta = timedelta(0)) -> CertificateBundle:
     """Make a certificate as the client has."""
-    return make_bundle(*(names or ("a.example.com", "b.example.com")), not_before=NOW)
+    return make_bundle(*(names or ("a.example.com", "b.example.com")), not_before=NOW - age)
+
+
+def meant_by(
+    files: PemFiles,
+    wishes: Sequence[DesiredCertificate],
+    source: MemorySource,
+    *versions: CertificateBundle,
+) -> tuple[DesiredCertificate, ...]:
+    """Ask for those that are meant; certferry remembers these certificates of every lineage."""
+    had = [Version(n, bundle.certificate, NOW) for n, bundle in enumerate(versions, start=1)]
+    return declared_for(files, wishes, source, lambda _: had)
 
 
 @pytest.fixture
@@ -45,14 +59,14 @@ def test_the_same_files_are_meant_first(source: MemorySource) -> None:
     wishes = (ferried(written), ferried(COPY, "copy"), ISSUED, ferried(CLIENTS_OWN, "again"))
     source.put(COPY, source.read(CLIENTS_OWN))
 
-    assert (wishes[0], wishes[3]) == declared_for(CLIENTS_OWN, wishes, source)
+    assert (wishes[0], wishes[3]) == meant_by(CLIENTS_OWN, wishes, source)
 
 
 def test_same_files_need_not_be_readable_yet() -> None:
     """What is wrong with them is told by the run itself, with the certificate's name."""
     wish = ferried(CLIENTS_OWN)
 
-    assert (wish,) == declared_for(CLIENTS_OWN, (wish,), MemorySource())
+    assert (wish,) == meant_by(CLIENTS_OWN, (wish,), MemorySource())
 
 
 def test_copies_that_the_client_has_made_are_meant(source: MemorySource) -> None:
@@ -61,7 +75,7 @@ def test_copies_that_the_client_has_made_are_meant(source: MemorySource) -> None
     broken = ferried(PemFiles("/gone", "/gone"), "gone")
     wishes = (broken, ISSUED, ferried(COPY, "copy"))
 
-    assert (wishes[2],) == declared_for(CLIENTS_OWN, wishes, source)
+    assert (wishes[2],) == meant_by(CLIENTS_OWN, wishes, source)
 
 
 def test_declared_files_with_an_older_certificate_are_no_match(source: MemorySource) -> None:
@@ -69,7 +83,7 @@ def test_declared_files_with_an_older_certificate_are_no_match(source: MemorySou
     source.put(COPY, made())
 
     with pytest.raises(ConfigError) as caught:
-        declared_for(CLIENTS_OWN, (ISSUED, ferried(COPY, "copy")), source)
+        meant_by(CLIENTS_OWN, (ISSUED, ferried(COPY, "copy")), source)
 
     assert f"copy: {COPY.fullchain} holds another certificate than {CLIENTS_OWN.fullchain}" == str(
         caught.value
@@ -81,7 +95,7 @@ def test_certificate_of_the_same_names_is_taken_from_the_client(source: MemorySo
     """Its deployments stay; nobody is asked to issue, so no DNS account is needed."""
     other = DesiredCertificate("more", ("a.example.com", "b.example.com", "c.example.com"), "dns")
 
-    (meant,) = declared_for(CLIENTS_OWN, (other, ISSUED), source)
+    (meant,) = meant_by(CLIENTS_OWN, (other, ISSUED), source)
 
     assert ("img", "", (), CLIENTS_OWN, DEPLOYED) == (
         meant.lineage,
@@ -92,13 +106,86 @@ def test_certificate_of_the_same_names_is_taken_from_the_client(source: MemorySo
     )
 
 
+def test_other_kind_of_key_is_not_taken(source: MemorySource) -> None:
+    """The next run would issue what is declared, and the next hook take the client's back."""
+    wish = replace(ISSUED, key_type=KeyType.RSA2048)
+
+    with pytest.raises(PlanRefused) as caught:
+        meant_by(CLIENTS_OWN, (wish,), source)
+
+    assert "img: the key is ec256; asked for: rsa2048" == str(caught.value)
+    assert "--keylength" in str(caught.value.hint)
+
+
+def test_older_certificate_than_ours_is_not_taken_back(source: MemorySource) -> None:
+    """A hook that is run again, with files that nobody has renewed since, changes nothing."""
+    hour = timedelta(hours=1)
+    older, younger, first = made(age=hour), made(age=-hour), source.read(CLIENTS_OWN)
+
+    with pytest.raises(PlanRefused) as caught:
+        meant_by(CLIENTS_OWN, (ISSUED,), source, older, younger)
+
+    assert f"img: {CLIENTS_OWN.fullchain} holds a certificate of" in str(caught.value)
+    assert f'fullchain = "{CLIENTS_OWN.fullchain}"' in str(caught.value.hint)
+    for versions in ((), (older,), (older, first)):
+        assert meant_by(CLIENTS_OWN, (ISSUED,), source, *versions)
+
+
+def test_declared_files_may_go_back(source: MemorySource) -> None:
+    """Whoever declares files decides what is in them: an older one, or another key."""
+    wish = replace(ferried(CLIENTS_OWN), key_type=KeyType.RSA2048)
+
+    assert (wish,) == meant_by(CLIENTS_OWN, (wish,), source, made(age=-timedelta(hours=1)))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PlanRefused(Text("k is not the key of f"), hint=Text("look again")),
+        CertificateError(Text("f: Permission denied"), hint=Text("name another")),
+    ],
+)
+def test_declared_copy_that_cannot_be_read_is_not_told_as_undeclared(
+    source: MemorySource, error: PlanRefused | CertificateError
+) -> None:
+    """It may well be the one: half-written, or open to others only."""
+    source.put(COPY, error)
+
+    with pytest.raises(type(error)) as caught:
+        meant_by(CLIENTS_OWN, (ferried(COPY, "copy"),), source)
+
+    assert "no declared certificate is the renewed one; copy may be meant, but " in str(
+        caught.value
+    )
+    assert str(caught.value).endswith(str(error))
+    assert error.hint == caught.value.hint
+    assert (ISSUED.lineage,) == tuple(
+        wish.lineage for wish in meant_by(CLIENTS_OWN, (ferried(COPY, "copy"), ISSUED), source)
+    )
+
+
+def test_files_for_other_domains_than_the_client_says_are_refused(source: MemorySource) -> None:
+    """In any order and spelling; what cannot be read is a matter of whoever takes it."""
+    must_be_for(("B.example.com", "a.example.com"), CLIENTS_OWN, source)
+    must_be_for(("c.example.com",), COPY, source)
+
+    with pytest.raises(PlanRefused) as caught:
+        must_be_for(("c.example.com",), CLIENTS_OWN, source)
+
+    assert (
+        f"{CLIENTS_OWN.fullchain} is for a.example.com, b.example.com, and what was renewed is for"
+        " c.example.com"
+    ) == str(caught.value)
+    assert "the next run looks again" in str(caught.value.hint)
+
+
 @pytest.mark.parametrize("names", [("a.example.com",), ("*.example.com",)])
 def test_nobody_declared_it(source: MemorySource, names: tuple[str, ...]) -> None:
     """Fewer names, or names that merely cover, are another certificate."""
     source.put(CLIENTS_OWN, made(*names))
     source.put(COPY, made())
 
-    assert () == declared_for(CLIENTS_OWN, (ISSUED, ferried(COPY)), source)
+    assert () == meant_by(CLIENTS_OWN, (ISSUED, ferried(COPY)), source)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +198,6 @@ def test_clients_files_that_cannot_be_taken(
     source.put(CLIENTS_OWN, error)
 
     with pytest.raises(type(error)) as caught:
-        declared_for(CLIENTS_OWN, (ISSUED,), source)
+        meant_by(CLIENTS_OWN, (ISSUED,), source)
 
     assert error == caught.value

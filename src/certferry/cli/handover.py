@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 from certferry.config.clients import QINIU, Renewed, renewed_by, whoever_renewed
 from certferry.config.find import find_file, usual_places
 from certferry.config.load import from_client, load
 from certferry.config.model import Settings
+from certferry.core.lineage import Version
 from certferry.errors import ConfigError
+from certferry.ports.progress import nobody
 from certferry.ports.source import CertificateSource
-from certferry.reconcile.handed_over import declared_for
+from certferry.reconcile.handed_over import declared_for, must_be_for
 from certferry.text import Text
+from certferry.wiring import open_session
 
 
 def settings_for(
@@ -21,35 +25,40 @@ def settings_for(
 ) -> Settings:
     """Read the configuration file and keep of it the certificates that are meant.
 
-    Without a file the client's certificate itself is declared, for Qiniu. Raises `ConfigError`,
-    and `CertificateError` or `PlanRefused` when the client's files cannot be taken.
+    Without a file, or with one that declares no certificate, the client's certificate itself is
+    declared, for Qiniu. Raises `ConfigError`, and `CertificateError` or `PlanRefused` when the
+    client's files cannot be taken.
     """
+    renewed = whoever_renewed(environ) if mode == QINIU else renewed_by(mode, environ)
+    if renewed is not None and renewed.domains:
+        must_be_for(renewed.domains, renewed.files, source)
     if find_file(chosen, environ) is None:
-        return from_client(_somebody(mode, environ), environ)
-    if mode == QINIU:
-        return _at_qiniu(load(chosen, environ))
-    renewed = renewed_by(mode, environ)
+        return from_client(renewed or _nobody(environ), environ)
     settings = load(chosen, environ)
-    meant = declared_for(renewed.files, settings.certificates, source)
+    if not settings.certificates and renewed is not None:
+        return from_client(renewed, environ, settings)
+    if mode == QINIU or renewed is None:
+        return _at_qiniu(settings)
+    with open_session(settings, progress=nobody) as session:
+
+        def versions(lineage: str) -> Sequence[Version]:
+            return session.state.versions(lineage)  # opened when asked: an error makes no state
+
+        meant = declared_for(renewed.files, settings.certificates, source, versions)
     if not meant:
         raise _nobody_declared(renewed, settings)
     return replace(settings, certificates=meant)
 
 
-def _somebody(mode: str, environ: Mapping[str, str]) -> Renewed:
-    if mode != QINIU:
-        return renewed_by(mode, environ)
-    renewed = whoever_renewed(environ)
-    if renewed is None:
-        raise ConfigError(
-            Text(
-                "there is no configuration, and no client says what it has renewed; looked for"
-                " {places}",
-                places=usual_places(environ),
-            ),
-            hint=Text("name the file with --config FILE before the command"),
-        )
-    return renewed
+def _nobody(environ: Mapping[str, str]) -> NoReturn:
+    raise ConfigError(
+        Text(
+            "there is no configuration, and no client says what it has renewed; looked for"
+            " {places}",
+            places=usual_places(environ),
+        ),
+        hint=Text("name the file with --config FILE before the command"),
+    )
 
 
 def _at_qiniu(settings: Settings) -> Settings:

@@ -77,8 +77,9 @@ def command(
     qiniu, for every declared certificate that is deployed to Qiniu.
 
     With a configuration it syncs the certificate that has the client's files, or copies of them,
-    or exactly its names. Without one, the client's certificate goes to the CDN domains that it
-    covers, with QINIU_ACCESS_KEY and QINIU_SECRET_KEY from the environment.
+    or exactly its names. Without one, or with one that declares no certificates, the client's
+    certificate goes to the CDN domains that it covers, with QINIU_ACCESS_KEY and QINIU_SECRET_KEY
+    from the environment.
 
     What is still in progress in the end is no failure to the client: it exits 0, and the next run
     finishes it.

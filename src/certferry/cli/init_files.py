@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from certferry.config.env_files import fill_in, read_env_file
+from certferry.config.env_files import environment_with
 from certferry.config.find import NAME, VARIABLE
-from certferry.config.findings import config_error
 from certferry.config.load import load_draft
 from certferry.config.model import Settings
-from certferry.config.write import keep_copy, with_assignments, write_private
+from certferry.config.write import (
+    drafted,
+    drafted_copy,
+    free_copy,
+    with_assignments,
+    write_private,
+)
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.text import Text
@@ -41,11 +46,7 @@ class Files:
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         """Give the environment with what those files add. Raises `ConfigError`."""
-        files = [read_env_file(path) for path in self.read()]
-        findings = [finding for file in files for finding in file.findings]
-        if findings:
-            raise config_error(findings)
-        return fill_in(environ, files)
+        return environment_with(environ, self.read())
 
     def named(self, *, with_keys: bool) -> tuple[str, ...]:
         """Give the environment files as the configuration names them."""
@@ -60,7 +61,9 @@ def chosen_file(output: Path | None, config: Path | None, environ: Mapping[str, 
 
 
 def must_be_free(path: Path, *, force: bool) -> None:
-    """Raise `ConfigError` where the file is there already, or cannot be made."""
+    """Raise `ConfigError` where the file is there already, or cannot be made. Whoever answers
+    questions first would have answered them for nothing.
+    """
     if os.path.lexists(path) and not force:
         raise ConfigError(
             Text("{path} is there already", path=path),
@@ -73,6 +76,8 @@ def must_be_free(path: Path, *, force: bool) -> None:
             Text("there is no directory {path}", path=path.parent),
             hint=Text("make it first: mkdir -p {path}", path=shlex.quote(str(path.parent))),
         )
+    with drafted(path, b""):
+        pass
 
 
 def put(
@@ -84,13 +89,19 @@ def put(
 ) -> tuple[list[Path], list[Path]]:
     """Write the keys, then the configuration; give what was written, and the copies kept.
 
-    The configuration is read first, as it will be, and `before` does what has to be done with it.
-    When anything fails, everything is as it was.
+    The configuration is read first, as it will be, and lies beside its place before `before` does
+    what has to be done with it. When anything fails, everything is as it was.
     """
-    with _keys_written(files.keys, fresh):
-        before(load_draft(text, files.config, environ))
-        copies = [keep_copy(files.config)] if files.config.exists() else []
-        write_private(files.config, text)
+    with ExitStack() as at_the_end:
+        at_the_end.enter_context(_keys_written(files.keys, fresh))
+        settings = load_draft(text, files.config, environ)
+        copies = [free_copy(files.config)] if files.config.exists() else []
+        drafts = [drafted_copy(files.config, copy) for copy in copies]
+        drafts.append(drafted(files.config, text.encode()))
+        ready = [at_the_end.enter_context(draft) for draft in drafts]
+        before(settings)
+        for draft in ready:
+            draft.put()
     return [files.config, *([files.keys] if fresh else [])], copies
 
 

@@ -20,9 +20,9 @@ from certferry.config.addresses import DIRECTORIES, directory_url
 from certferry.config.certificates import MOST_NAMES
 from certferry.config.document import Document, read_document
 from certferry.config.find import NAME
-from certferry.config.load import load_draft
+from certferry.config.load import load_before
 from certferry.config.model import Settings
-from certferry.config.propose import Draft, accounts_of, text_of, with_keys
+from certferry.config.propose import Draft, accounts_of, text_of, with_accounts, with_keys
 from certferry.core.inherited import Inheritance, OldClient
 from certferry.core.proposal import (
     LeftOut,
@@ -90,7 +90,7 @@ class _Run:
             email=email,
             accounts=tuple(a for a in keys.accounts if a.label not in accounts_of(given)),
         )
-        places = self._look(draft)
+        places = self._look(given, keys)
         proposal = self._propose(inherited, places)
         if draft.directory is not None:
             draft = replace(draft, directory=_directory(proposal, draft.directory))
@@ -156,13 +156,15 @@ class _Run:
 
     # what is found
 
-    def _look(self, draft: Draft) -> Places:
+    def _look(self, given: Document | None, keys: Keys) -> Places:
         """Look at the accounts, and show what is there."""
-        # The files that hold the keys may not be there yet; what they will say is known.
-        text = text_of(replace(draft, env_files=()), Proposal(), str)
-        settings = load_draft(text, self._asked.files.config, self._environ)
+        # What is wrong with the given settings is wrong in their file: the other is not there yet.
+        document = with_accounts(given or Document(None, {}), keys.accounts)
+        settings = load_before(document, self._asked.files.config, self._environ)
         self._directory_given = settings.acme.directory
-        dns, target = _label(settings, DNS_PROVIDERS), _label(settings, TARGETS)
+        target = _label(settings, TARGETS)
+        # Where nothing is to be issued, nobody need know who could prove a name.
+        dns = "" if self._asked.keep_client else _label(settings, DNS_PROVIDERS)
         with open_session(settings, progress=nobody) as session:
             zones = session.zones(dns) if dns else ()
             places = Places(dns, zones, target, ())

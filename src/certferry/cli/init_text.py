@@ -19,8 +19,12 @@ WARNING = Text("warning: ")
 
 
 def found(places: Places, now: datetime, voice: Voice) -> Table:
-    """Write a row for each domain: what it is, its certificate, and the zone that holds it."""
-    headers = (Text("DOMAIN"), Text("KIND"), Text("CERTIFICATE"), Text("ZONE"))
+    """Write a row for each domain: what it is, its certificate, and, where a DNS account was looked
+    at, the zone that holds it.
+    """
+    headers = [Text("DOMAIN"), Text("KIND"), Text("CERTIFICATE")]
+    if places.dns:
+        headers.append(Text("ZONE"))
     return Table(
         tuple(map(voice.say, headers)),
         tuple(_row(domain, places, now, voice) for domain in places.domains),
@@ -67,7 +71,8 @@ def to_switch_off(
 ) -> Iterator[Line]:
     """Tell what the other client must no longer do, command by command."""
     client = inheritance.client.value
-    taken = [one.adopts for one in proposal.certificates if one.adopts and one.files is None]
+    proposed = [*proposal.certificates, *_not_declared(proposal)]
+    taken = [one.adopts for one in proposed if one.adopts and one.files is None]
     if not taken:
         yield line(voice.say(Text("{client} goes on as before.", client=client)))
         return
@@ -102,18 +107,27 @@ def _standing(one: ProposedCertificate, now: datetime) -> Text:
     return Text("{name}: adopted to be ferried, {left} left", name=one.lineage, left=left)
 
 
+def _not_declared(proposal: Proposal) -> Iterator[ProposedCertificate]:
+    """Give what is left out since another one takes its place, and must not be renewed either."""
+    for one in proposal.left_out:
+        if one.certificate is not None:
+            yield one.certificate
+
+
 def _each(taken: Sequence[Inherited]) -> tuple[str, ...]:
     return tuple(one.stop for one in taken if one.stop)
 
 
 def _row(domain: FoundDomain, places: Places, now: datetime, voice: Voice) -> tuple[Span, ...]:
-    zone = places.zone_of(domain.domain)
-    return (
+    row = (
         Span(domain.domain, Tone.STRONG),
         Span(domain.kind.value),
         Span(voice.say_on_one_line(domain.problem or _certificate(domain, now))),
-        Span(zone.name) if zone else Span(voice.say(Text("none")), Tone.PENDING),
     )
+    if not places.dns:
+        return row
+    zone = places.zone_of(domain.domain)
+    return (*row, Span(zone.name) if zone else Span(voice.say(Text("none")), Tone.PENDING))
 
 
 def _certificate(domain: FoundDomain, now: datetime) -> Text:

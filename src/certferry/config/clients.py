@@ -2,7 +2,8 @@
 
 acme.sh exports its own files before it runs `--reloadcmd` (not the ones that `--install-cert` has
 just written, which hold the same); certbot names the lineage's directory under `live/`; lego names
-the two files. Which names a certificate has is read in the certificate, not here.
+the two files. Which names a certificate has is read in the certificate; what certbot says of them
+only tells whether the files are those that it means.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from certferry.config.files import home_directory
 from certferry.core.desired import PemFiles
+from certferry.core.identifiers import base_name
 from certferry.errors import ConfigError
 from certferry.text import Text
 
@@ -24,24 +26,27 @@ QINIU = "qiniu"
 
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """A certificate that a client has just renewed: whose it is, what it is called there, and the
-    files that the client keeps it in.
+    """A certificate that a client has just renewed: whose it is, what it is called there, the files
+    that the client keeps it in, and where it says so the domains that these are for.
     """
 
     client: str
     name: str
     files: PemFiles
+    domains: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
     """How a client speaks: the variables that it sets, and what they mean, as name, fullchain and
-    key. `called_by` is what makes it run the hook; `patience` how long it lets a hook run.
+    key; `domains` is one more that it may set, with domains between spaces. `called_by` is what
+    makes it run the hook; `patience` how long it lets a hook run.
     """
 
     variables: tuple[str, ...]
     meaning: Callable[..., tuple[str, str, str]]
     called_by: str
+    domains: str = ""
     patience: timedelta | None = None
 
 
@@ -59,6 +64,7 @@ CLIENTS: Mapping[str, Client] = {
             f"{lineage}/privkey.pem",
         ),
         'certbot renew --deploy-hook "certferry hook certbot"',
+        domains="RENEWED_DOMAINS",
     ),
     "lego": Client(
         ("LEGO_CERT_DOMAIN", "LEGO_CERT_PATH", "LEGO_CERT_KEY_PATH"),
@@ -95,7 +101,12 @@ def renewed_by(client: str, environ: Mapping[str, str]) -> Renewed:
             ),
         )
     name, *files = speech.meaning(*(environ[name] for name in speech.variables))
-    return Renewed(client, name, PemFiles(*(str(Path(file).absolute()) for file in files)))
+    return Renewed(
+        client,
+        base_name(name),
+        PemFiles(*(str(Path(file).absolute()) for file in files)),
+        tuple(environ.get(speech.domains, "").split()),
+    )
 
 
 def whoever_renewed(environ: Mapping[str, str]) -> Renewed | None:

@@ -28,6 +28,12 @@ class Document:
     text: str = field(default="", repr=False)
     readable_by_others: bool = False
 
+    def tables(self, key: str) -> dict[str, Mapping[str, object]]:
+        """Give the tables inside a table; what is none is left out."""
+        found = self.values.get(key)
+        inside = found.items() if isinstance(found, dict) else ()
+        return {label: table for label, table in inside if isinstance(table, dict)}
+
     def line(self, keys: Keys) -> int | None:
         """Give the line of a value, or of the nearest thing around it."""
         while keys:

@@ -23,9 +23,10 @@ _SINGLE = re.compile(r"'([^']*)'")
 _DOUBLE = re.compile(r'"((?:[^"\\$`]|\\.)*)"')
 _PLAIN = re.compile(r"[^\s'\"\\$`~;&|<>()]+")
 _ESCAPE = re.compile(r'\\(["\\$`])')  # inside double quotes, other backslashes stand for themselves
+_COMMAND = re.compile(r'(?:"(?:[^"\\]|\\.)*?)?(?:`|\$\()')
 _END = re.compile(r"(?:[ \t]+#.*|[ \t]*)")
 
-_ASSIGNMENTS_ONLY = Text("an environment file has KEY=value lines; it is read, never executed")
+ASSIGNMENTS_ONLY = Text("an environment file has KEY=value lines; it is read, never executed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ def environment_with(environ: Mapping[str, str], paths: Sequence[Path]) -> dict[
     files = [read_env_file(path) for path in paths]
     findings = [finding for file in files for finding in file.findings]
     if findings:
-        raise config_error(findings, _ASSIGNMENTS_ONLY)
+        raise config_error(findings, ASSIGNMENTS_ONLY)
     return fill_in(environ, files)
 
 
@@ -62,7 +63,8 @@ def read_env_file(path: Path) -> EnvFile:
     try:
         text = _decode(read_private_file(path))
     except ConfigError as exc:
-        raise ConfigError(Text("{path} {problem}", path=path, problem=exc.message)) from exc
+        problem = Text("{path} {problem}", path=path, problem=exc.message)
+        raise ConfigError(problem, hint=exc.hint or _what_to_name(path)) from exc
     values: dict[str, str] = {}
     findings: list[Finding] = []
     for line, name, value in _assignments(text):
@@ -73,11 +75,15 @@ def read_env_file(path: Path) -> EnvFile:
     return EnvFile(path, values, tuple(findings))
 
 
+def _what_to_name(path: Path) -> Text | None:
+    return None if path.is_file() else Text("name a file with KEY=value lines, of mode 0600")
+
+
 def _decode(data: bytes) -> str:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ConfigError(Text("is not UTF-8 text")) from None
+        raise ConfigError(Text("is not UTF-8 text"), hint=Text("save it as UTF-8")) from None
     if "\0" in text:
         raise ConfigError(Text("is not text: it holds a null byte"))
     return text
@@ -117,8 +123,13 @@ def _problem(rest: str) -> Text:
     """Say why reading stopped, by the character it stopped at."""
     if rest[0] == "'" or (rest[0] == '"' and not re.search(r"(?<!\\)[$`]", rest)):
         return Text("a quote is not closed on the same line")
-    if rest[0] in '"$`':
-        return Text("a shell would replace `$` and backquotes; put the value in single quotes")
+    if _COMMAND.match(rest):
+        return Text(
+            "a shell would run a command here; write the value itself in single quotes, or refer to"
+            " the command in the configuration: command:…"
+        )
+    if rest[0] in '"$':
+        return Text("a shell would replace `$`; write the value itself in single quotes")
     if rest[0].isspace():
         return Text("more follows after a space; put a value with spaces in quotes")
     return Text("{character} outside quotes; put the value in single quotes", character=rest[0])

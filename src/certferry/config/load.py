@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -12,7 +12,7 @@ from certferry.config.certificates import read_certificates
 from certferry.config.check import read_accounts, read_acme, read_dns, read_state, read_verify
 from certferry.config.clients import Renewed
 from certferry.config.document import Document, Place, document_of, read_document
-from certferry.config.env_files import EnvFile, fill_in, read_env_file
+from certferry.config.env_files import ASSIGNMENTS_ONLY, EnvFile, fill_in, read_env_file
 from certferry.config.files import Paths
 from certferry.config.find import find_file, usual_places
 from certferry.config.findings import REFERENCE, Finding, config_error
@@ -22,6 +22,8 @@ from certferry.config.table import Table
 from certferry.config.values import Read, word
 from certferry.errors import ConfigError
 from certferry.text import Text
+
+_NO_FILE = Document(None, {})
 
 WITHOUT_FILE = Text("without a configuration file, the keys are taken from the environment")
 
@@ -73,6 +75,13 @@ def load_draft(text: str, path: Path, environ: Mapping[str, str]) -> Settings:
     return _read(document_of(path, text), environ)
 
 
+def load_before(document: Document, path: Path, environ: Mapping[str, str]) -> Settings:
+    """Read the settings from values that are to become the file at a path, relative to which they
+    are; what is wrong with them is told as of the document. Raises `ConfigError`.
+    """
+    return _read(document, environ, beside=path)
+
+
 def from_environment(names: Sequence[str], environ: Mapping[str, str]) -> Settings:
     """Make settings without a file: one lineage of these names, proven at DNSPod, served by Qiniu.
 
@@ -82,9 +91,11 @@ def from_environment(names: Sequence[str], environ: Mapping[str, str]) -> Settin
     return _declared(certificate, VARIABLES, environ)
 
 
-def from_client(renewed: Renewed, environ: Mapping[str, str]) -> Settings:
-    """Make settings without a file: what another client has renewed, served by Qiniu. Only that
-    account's keys are needed.
+def from_client(
+    renewed: Renewed, environ: Mapping[str, str], given: Settings | None = None
+) -> Settings:
+    """Make settings of what another client has renewed, served by Qiniu: without a file, or with
+    `given` ones that declare no certificate. Only that account's keys are needed.
 
     Raises `ConfigError` that names every variable that is missing.
     """
@@ -92,10 +103,24 @@ def from_client(renewed: Renewed, environ: Mapping[str, str]) -> Settings:
         "name": renewed.name,
         "fullchain": renewed.files.fullchain,
         "privkey": renewed.files.privkey,
-        "deploy": [{"to": "qiniu"}],
     }
     needed = [variable for variable in VARIABLES if variable.account == "qiniu"]
-    return _declared(certificate, needed, environ)
+    if given is None or given.path is None:
+        return _declared({**certificate, "deploy": [{"to": "qiniu"}]}, needed, environ)
+    labels = [a.label for a in given.accounts.values() if a.type == "qiniu"] or ["qiniu"]
+    if len(labels) > 1:
+        raise ConfigError(
+            Text(
+                "{path} has several accounts of Qiniu's: {labels}", path=given.path, labels=labels
+            ),
+            hint=Text("declare the certificate under [[certificates]], with where it is to go"),
+        )
+    return _declared(
+        {**certificate, "deploy": [{"to": label} for label in labels]},
+        [replace(variable, account=label) for variable in needed for label in labels],
+        fill_in(environ, given.env_files),
+        read_document(given.path),
+    )
 
 
 def variables_of_keys(settings: Settings) -> frozenset[str]:
@@ -124,27 +149,37 @@ def default_directory(environ: Mapping[str, str], user: int) -> Path:
 
 
 def _declared(
-    certificate: Mapping[str, object], needed: Sequence[Variable], environ: Mapping[str, str]
+    certificate: Mapping[str, object],
+    needed: Sequence[Variable],
+    environ: Mapping[str, str],
+    document: Document = _NO_FILE,
 ) -> Settings:
-    """Make settings of one certificate, and of the accounts whose keys are in the environment."""
-    accounts: dict[str, dict[str, str]] = {}
+    """Make settings of a document and one certificate more. The keys that its accounts lack are
+    taken from the environment.
+    """
+    accounts = {label: dict(table) for label, table in document.tables("accounts").items()}
     findings: list[Finding] = []
     for variable in needed:
-        name = next((name for name in variable.names if environ.get(name)), None)
-        if name is None:
-            findings.append(_not_set(variable))
-        accounts.setdefault(variable.account, {})[variable.key] = f"env:{name}"
-    values = {"accounts": accounts, "certificates": [dict(certificate)]}
-    return _read(Document(None, values), environ, findings)
+        account = accounts.setdefault(variable.account, {})
+        if variable.key not in account:
+            name = next((name for name in variable.names if environ.get(name)), None)
+            if name is None:
+                findings.append(_not_set(variable))
+            account[variable.key] = f"env:{name}"
+    values = {**document.values, "accounts": accounts, "certificates": [dict(certificate)]}
+    return _read(replace(document, values=values), environ, findings)
 
 
 def _read(
-    document: Document, environ: Mapping[str, str], findings: Sequence[Finding] = ()
+    document: Document,
+    environ: Mapping[str, str],
+    findings: Sequence[Finding] = (),
+    beside: Path | None = None,
 ) -> Settings:
     """Check everything there is to check, and only then complain."""
     collected = list(findings)
     root = Table(document.values, Place(document), collected)
-    paths = Paths.beside(document.path, environ)
+    paths = Paths.beside(beside or document.path, environ)
     env_files = root.take_list("env_files", _env_file(paths), (), empty=True)
     acme = read_acme(root.table("acme"), paths)
     dns = read_dns(root.table("dns"))
@@ -166,8 +201,16 @@ def _read(
     root.done()
     collected += [finding for file in env_files for finding in file.findings]
     if collected:
-        raise config_error(collected, REFERENCE if document.path else WITHOUT_FILE)
+        raise config_error(collected, _hint(document, collected, env_files))
     return settings
+
+
+def _hint(document: Document, findings: Sequence[Finding], env_files: Sequence[EnvFile]) -> Text:
+    in_env_files = {finding.path for file in env_files for finding in file.findings}
+    if in_env_files and in_env_files >= {finding.path for finding in findings}:
+        return ASSIGNMENTS_ONLY
+    usual = REFERENCE if document.path else WITHOUT_FILE
+    return Text("{one}; {other}", one=usual, other=ASSIGNMENTS_ONLY) if in_env_files else usual
 
 
 def _env_file(paths: Paths) -> Read[EnvFile]:

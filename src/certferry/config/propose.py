@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from certferry.config.addresses import DIRECTORIES
 from certferry.config.document import Document
@@ -66,9 +66,7 @@ def certificates_of(proposal: Proposal, say: Say) -> str:
 
 def accounts_of(settings: Document | None) -> dict[str, Mapping[str, object]]:
     """Give the tables of the accounts that an operator's own settings have."""
-    tables = {} if settings is None else settings.values.get("accounts")
-    found = tables.items() if isinstance(tables, dict) else ()
-    return {label: table for label, table in found if isinstance(table, dict)}
+    return {} if settings is None else settings.tables("accounts")
 
 
 def with_keys(settings: Document, accounts: Sequence[DraftAccount]) -> str:
@@ -95,6 +93,15 @@ def with_keys(settings: Document, accounts: Sequence[DraftAccount]) -> str:
     return "\n".join(
         row for number, line in enumerate(lines, start=1) for row in (line, *below.get(number, []))
     )
+
+
+def with_accounts(settings: Document, accounts: Sequence[DraftAccount]) -> Document:
+    """Give an operator's own settings with accounts, and keys in theirs, as values alone."""
+    tables = {label: dict(table) for label, table in accounts_of(settings).items()}
+    for account in accounts:
+        table = tables.setdefault(account.label, {"type": account.type})
+        table |= account.keys
+    return replace(settings, values={**settings.values, "accounts": tables})
 
 
 def quoted(words: str) -> str:
@@ -178,6 +185,8 @@ def _left_out(left_out: Sequence[LeftOut], say: Say) -> str:
         if one.is_domain:
             table = ("[[certificates]]", f"names = [{quoted(one.name)}]", 'dns = "…"')
             lines.append(_comment(*table))
+        elif one.certificate is not None:
+            lines.append(_comment(*_certificate(one.certificate, say).split("\n")))
     return "\n".join(lines)
 
 
@@ -192,4 +201,4 @@ def _list(words: Sequence[str]) -> str:
 def _comment(*lines: str) -> str:
     """Write lines as comments, in which TOML wants no control characters."""
     shown = ("".join(c if c.isprintable() else " " for c in line) for line in lines)
-    return "\n".join(f"# {line}" for line in shown)
+    return "\n".join(f"# {line}".rstrip() for line in shown)

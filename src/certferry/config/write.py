@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from certferry.config.files import read_private_file
@@ -15,24 +17,60 @@ from certferry.errors import ConfigError
 from certferry.text import Text
 
 _NEEDS_NO_QUOTES = re.compile(r"[A-Za-z0-9_./:@%+,-]+")
+_NOTHING_CHANGED = Text("name another place with --output FILE; nothing was changed")
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A file that lies beside its place, whole and on the disk, until it is put there."""
+
+    draft: Path
+    place: Path
+
+    def put(self) -> None:
+        """Give it its name. Raises `ConfigError`."""
+        with _told(self.place, Text("name another place with --output FILE")):
+            self.draft.replace(self.place)
+            sync_directory(self.place.parent)
+
+
+@contextmanager
+def drafted(path: Path, content: bytes) -> Iterator[Draft]:
+    """Write a file beside its place, with mode 0600. It is gone at the end of the `with` block,
+    unless it was put. Where a link is in its place, it lies where that leads.
+
+    Raises `ConfigError`: whatever can be in the way of writing is found now.
+    """
+    place = path.resolve()
+    with _told(path, _NOTHING_CHANGED):
+        if place.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        draft = Draft(_beside(place, content, 0o600), place)
+    try:
+        yield draft
+    finally:
+        draft.draft.unlink(missing_ok=True)
 
 
 def write_private(path: Path, text: str) -> None:
     """Put a text file in its place, with mode 0600. Raises `ConfigError`."""
-    _put(path, text.encode())
+    with drafted(path, text.encode()) as draft:
+        draft.put()
 
 
-def keep_copy(path: Path) -> Path:
-    """Copy a file to the first free of `FILE.bak`, `FILE.bak.2` and so on, and give that.
+def drafted_copy(path: Path, copy: Path) -> AbstractContextManager[Draft]:
+    """Write a copy of a file as `drafted` does. Raises `ConfigError`."""
+    with _told(path, _NOTHING_CHANGED):
+        content = path.read_bytes()
+    return drafted(copy, content)
 
-    Raises `ConfigError`.
-    """
+
+def free_copy(path: Path) -> Path:
+    """Give the first free name of `FILE.bak`, `FILE.bak.2` and so on."""
     number, copy = 1, path.with_name(f"{path.name}.bak")
     while os.path.lexists(copy):
         number += 1
         copy = path.with_name(f"{path.name}.bak.{number}")
-    with _told(path):
-        _put(copy, path.read_bytes())
     return copy
 
 
@@ -53,19 +91,28 @@ def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
 
     `sync_directory` afterwards makes it last.
     """
+    draft = _beside(path, content, mode)
+    try:
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def _beside(path: Path, content: bytes, mode: int) -> Path:
     # mkstemp makes the file 0600; it is opened wider only when it is complete.
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
+    draft = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
-        temporary.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
         raise
+    return draft
 
 
 def sync_directory(directory: Path) -> None:
@@ -75,12 +122,6 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _put(path: Path, content: bytes) -> None:
-    with _told(path):
-        replace_file(path, content)
-        sync_directory(path.parent)
 
 
 def _shell(value: str) -> str:
@@ -95,11 +136,10 @@ def _shell(value: str) -> str:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _told(path: Path, hint: Text) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
         raise ConfigError(
-            Text("{path} cannot be written: {problem}", path=path, problem=exc.strerror),
-            hint=Text("name another place with --output FILE; nothing was changed"),
+            Text("{path} cannot be written: {problem}", path=path, problem=exc.strerror), hint=hint
         ) from exc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,6 +15,7 @@ from certferry.text import Text
 
 _HOOK = re.compile(r"\bcertferry\b.*\bhook\b", re.DOTALL)
 _QINIU = re.compile("qiniu", re.IGNORECASE)
+_SETTERS = frozenset({"env", "export"})
 
 
 class OldClient(StrEnum):
@@ -31,6 +33,15 @@ class Installed:
     fullchain: str = ""
     privkey: str = ""
     reload: str = ""
+
+    @property
+    def program(self) -> str:
+        """The program that it runs: what stands before and behind it may be a key."""
+        try:
+            words = shlex.split(self.reload)
+        except ValueError:  # a quote that is not closed, so that anything may be part of a key
+            words = []
+        return next((word for word in words if "=" not in word and word not in _SETTERS), "…")
 
     @property
     def calls_certferry(self) -> bool:

@@ -51,11 +51,14 @@ class ProposedCertificate:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A domain, or another client's lineage, that nothing is proposed for, and why."""
+    """A domain, or another client's lineage, that nothing is proposed for, and why; what could be
+    declared after all is its `certificate`.
+    """
 
     name: str
     reason: Text
     is_domain: bool = True
+    certificate: ProposedCertificate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +140,42 @@ def propose_for_inherited(
                     one.lineage, files=one.files, remarks=tuple(remarks), adopts=one
                 )
             )
-    return Proposal(_with_domains(certificates, places), tuple(left_out))
+    return _without_idle_twins(_with_domains(certificates, places), tuple(left_out), places)
+
+
+def _without_idle_twins(
+    certificates: tuple[ProposedCertificate, ...], left_out: tuple[LeftOut, ...], places: Places
+) -> Proposal:
+    """Leave out what would be renewed for ever and served nowhere, since another one is for the
+    same names: acme.sh may keep an RSA and an EC certificate of each.
+    """
+    if not places.target:
+        return Proposal(certificates, left_out)
+    kept: list[ProposedCertificate] = []
+    idle: list[LeftOut] = []
+    for one in certificates:
+        rivals = [o for o in certificates if o is not one and set(o.covered) == set(one.covered)]
+        better = next((o for o in rivals if _goes_before(o, one)), None)
+        if better is None or not _has_no_use(one):
+            kept.append(one)
+        else:
+            reason = Text("{other} is for the same names, and goes first", other=better.lineage)
+            idle.append(LeftOut(one.lineage, reason, is_domain=False, certificate=one))
+    return Proposal(tuple(kept), (*left_out, *idle))
+
+
+def _goes_before(other: ProposedCertificate, one: ProposedCertificate) -> bool:
+    return not _has_no_use(other) or _rank(other) > _rank(one)
+
+
+def _rank(one: ProposedCertificate) -> tuple[tuple[bool, int, float], str]:
+    return _fitness(one, ""), one.lineage
+
+
+def _has_no_use(one: ProposedCertificate) -> bool:
+    """Tell whether nothing serves it, and nothing is known that reads its files."""
+    copies = one.adopts.installed if one.adopts is not None else Installed()
+    return not (one.deployments or copies.fullchain or copies.privkey)
 
 
 def _why_not_issued(one: Inherited, places: Places, client: str) -> Text | None:
@@ -195,9 +233,9 @@ def _what_is_run_no_more(copies: Installed) -> list[Text]:
         return []
     return [
         Text(
-            "`{command}` is left out: it deploys to Qiniu, which certferry does now; what else it"
+            "`{program}` is left out: it deploys to Qiniu, which certferry does now; what else it"
             " does needs a `reload` of its own",
-            command=copies.reload,
+            program=copies.program,
         )
     ]
 
@@ -207,10 +245,10 @@ def _what_it_goes_on_running(copies: Installed, client: str) -> list[Text]:
         return []
     return [
         Text(
-            "{client} still runs `{command}` after a renewal, beside certferry: have it run"
+            "{client} still runs `{program}` after a renewal, beside certferry: have it run"
             " `certferry hook {client}` instead",
             client=client,
-            command=copies.reload,
+            program=copies.program,
         )
     ]
 

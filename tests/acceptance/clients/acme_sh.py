@@ -45,13 +45,24 @@ class AcmeSh:
         assert 1 == written.count(SERVICE)
         hook.write_text(written.replace(SERVICE, world.dnspod.url))
 
-    def issue(self, *names: str) -> None:
+    def issue(self, *names: str, key_length: str = "ec-256") -> None:
         """Issue a certificate, proven at DNSPod."""
         words = [word for name in names for word in ("-d", name)]
         server = ["--server", self.world.pebble.directory_url]
         bundle = ["--ca-bundle", str(self.world.pebble.ca_bundle)]
         # Without a pause of its own it would ask public resolvers for the record.
-        self.run("--issue", *server, *bundle, "--dns", "dns_dp", "--dnssleep", "1", *words)
+        self.run(
+            "--issue",
+            *server,
+            *bundle,
+            "--dns",
+            "dns_dp",
+            "--dnssleep",
+            "1",
+            "-k",
+            key_length,
+            *words,
+        )
 
     def run(
         self,
