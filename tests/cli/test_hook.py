@@ -169,6 +169,17 @@ def test_the_old_mode_where_nothing_goes_to_qiniu(home: Path) -> None:
     assert (Exit.USAGE, f"{path}: no certificate is deployed to Qiniu") == (code, error)
 
 
+def test_the_old_mode_is_for_all_whatever_a_client_says(home: Path) -> None:
+    """With a configuration nobody's variables count, not even such as contradict their files."""
+    path = declare(home, "fullchain = 'f.pem'\nprivkey = 'k.pem'\ndeploy = [{to = 'qiniu'}]")
+    caller = by_certbot(home, RENEWED_DOMAINS="x.example.com", **KEYS)
+
+    code, out, _ = caller.run("--config", str(path), "hook", "qiniu")
+
+    assert Exit.FAILED == code
+    assert f"{home}/f.pem: No such file" in out
+
+
 def test_lineage_that_nobody_declared(home: Path) -> None:
     """The message names file, certificate and client; the hint is what to write."""
     path = declare(home, "names = ['other.example.com']\ndns = 'dnspod'\ndeploy = [{to = 'qiniu'}]")

@@ -30,15 +30,14 @@ def settings_for(
     client's files cannot be taken.
     """
     renewed = whoever_renewed(environ) if mode == QINIU else renewed_by(mode, environ)
-    if renewed is not None and renewed.domains:
-        must_be_for(renewed.domains, renewed.files, source)
-    if find_file(chosen, environ) is None:
-        return from_client(renewed or _nobody(environ), environ)
-    settings = load(chosen, environ)
-    if not settings.certificates and renewed is not None:
-        return from_client(renewed, environ, settings)
-    if mode == QINIU or renewed is None:
+    settings = None if find_file(chosen, environ) is None else load(chosen, environ)
+    if settings is not None and (renewed is None or (mode == QINIU and settings.certificates)):
         return _at_qiniu(settings)
+    renewed = renewed or _nobody(environ)
+    if renewed.domains:
+        must_be_for(renewed.domains, renewed.files, source)
+    if settings is None or not settings.certificates:
+        return from_client(renewed, environ, settings)
     with open_session(settings, progress=nobody) as session:
 
         def versions(lineage: str) -> Sequence[Version]:
