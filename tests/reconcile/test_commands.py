@@ -26,7 +26,7 @@ from certferry.core.status import Standing, status_of
 from certferry.ports.receiver import Receiver
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import observe
-from certferry.testing.certificates import make_bundle
+from certferry.testing.certificates import make_bundle, with_another_chain
 from tests.reconcile.model import ModelWorld
 
 FILES = PemFiles("/ssl/fullchain.pem", "/ssl/privkey.pem")
@@ -128,8 +128,9 @@ def test_leaf_with_another_chain_is_handed_over_again(machine: Machine) -> None:
     """The command's server would go on with the chain that it was given before."""
     bundle = make_bundle("img.example.com", not_before=machine.world.clock)
     wish = replace(machine.wish("well"), names=(), dns="", files=FILES)
-    for chain in (bundle.chain, bundle.chain * 2, bundle.chain * 2):
-        machine.world.source.put(FILES, replace(bundle, chain=chain))
+    other = with_another_chain(bundle)
+    for held in (bundle, other, other):
+        machine.world.source.put(FILES, held)
         assert machine.sync(wish).ok
 
     assert ["well", "well"] == machine.ran

@@ -22,7 +22,7 @@ from certferry.core.status import Standing
 from certferry.errors import CertificateError, PlanRefused
 from certferry.reconcile.ferried import as_known
 from certferry.reconcile.reconciler import Reconciler
-from certferry.testing.certificates import make_bundle
+from certferry.testing.certificates import make_bundle, with_another_chain
 from certferry.text import Text
 from tests.reconcile.model import ModelWorld
 
@@ -292,11 +292,6 @@ def test_killed_after_any_call_the_next_run_finishes(world: ModelWorld) -> None:
         assert 1 == other.cdn.uploads, position
 
 
-def with_chain(bundle: CertificateBundle, times: int) -> CertificateBundle:
-    """Give the same leaf with other issuers."""
-    return replace(bundle, chain=bundle.chain * times)
-
-
 def in_files(*, cdn: bool = False) -> DesiredCertificate:
     """Ask for the ferried certificate in a directory, and at the CDN as well."""
     served = WISH.deployments if cdn else ()
@@ -310,7 +305,7 @@ def test_chain_that_changes_follows_into_files(world: ModelWorld, *, cdn: bool) 
     world.source.put(FILES, bundle)
     world.run(wish)
     writes = world.cdn.uploads, world.cdn.writes
-    world.source.put(FILES, with_chain(bundle, 2))
+    world.source.put(FILES, with_another_chain(bundle))
 
     plan = Reconciler(world.doors("planner"), stop=lambda: None).plan([wish])[0]
     report = world.run(wish)
@@ -324,7 +319,7 @@ def test_chain_that_changes_follows_into_files(world: ModelWorld, *, cdn: bool) 
     assert report.ok
     receiver = world.receivers.receiver(DELIVERY)
     assert [bundle.certificate.fingerprint] * 2 == receiver.deliveries
-    assert with_chain(bundle, 2) == world.state.bundle("static", 1)
+    assert with_another_chain(bundle) == world.state.bundle("static", 1)
     assert 1 == len(world.state.versions("static"))
     assert writes == (world.cdn.uploads, world.cdn.writes)
     again = world.run(wish)
@@ -341,14 +336,14 @@ def test_chain_that_changes_costs_the_cdn_nothing(world: ModelWorld) -> None:
     world.source.put(FILES, bundle)
     synced(world)
     before = world.cdn.remote_ids, world.cdn.uploads, world.cdn.writes
-    world.source.put(FILES, with_chain(bundle, 2))
+    world.source.put(FILES, with_another_chain(bundle))
 
     plan = Reconciler(world.doors("planner"), stop=lambda: None).plan([WISH])[0]
 
     assert [Action.ADOPT] == [step.action for step in plan.steps]
     assert synced(world).ok
     assert before == (world.cdn.remote_ids, world.cdn.uploads, world.cdn.writes)
-    assert with_chain(bundle, 2) == world.state.bundle("static", 2)
+    assert with_another_chain(bundle) == world.state.bundle("static", 2)
     assert synced(world).is_unchanged
 
 
@@ -359,11 +354,11 @@ def test_chain_that_is_mended_is_uploaded_where_the_first_was_refused(world: Mod
     world.cdn.denies = True
     synced(world)
     world.cdn.denies = False
-    world.source.put(FILES, with_chain(bundle, 2))
+    world.source.put(FILES, with_another_chain(bundle))
 
     assert synced(world).ok
 
-    assert with_chain(bundle, 2) == world.state.bundle("static", 1)
+    assert with_another_chain(bundle) == world.state.bundle("static", 1)
     assert 1 == world.cdn.uploads
 
 
@@ -375,7 +370,7 @@ def test_chain_that_changes_is_killed_at_every_position(world: ModelWorld) -> No
         fresh = ModelWorld()
         fresh.source.put(FILES, bundle)
         assert fresh.run(in_files()) is not None
-        fresh.source.put(FILES, with_chain(bundle, 2))
+        fresh.source.put(FILES, with_another_chain(bundle))
         return fresh
 
     calm = delivered_once()
@@ -389,7 +384,7 @@ def test_chain_that_changes_is_killed_at_every_position(world: ModelWorld) -> No
         assert report is not None
         assert report.ok, position
         found = other.receivers.receiver(DELIVERY).observe(None)
-        assert with_chain(bundle, 2).fullchain_digest == found.fullchain_digest, position
+        assert with_another_chain(bundle).fullchain_digest == found.fullchain_digest, position
 
 
 def test_files_whose_delivery_is_left_over_are_not_in_order(world: ModelWorld) -> None:
@@ -397,7 +392,7 @@ def test_files_whose_delivery_is_left_over_are_not_in_order(world: ModelWorld) -
     bundle = made(world)
     world.source.put(FILES, bundle)
     world.run(in_files(cdn=True))
-    world.source.put(FILES, with_chain(bundle, 2))
+    world.source.put(FILES, with_another_chain(bundle))
     receiver = world.receivers.receiver(DELIVERY)
     receiver.closed = True
     world.run(in_files(cdn=True))

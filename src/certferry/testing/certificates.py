@@ -36,6 +36,11 @@ def make_bundle(
     return parse_bundle(_pem(leaf) + issuer_pem, _key_pem(key))
 
 
+def with_another_chain(bundle: CertificateBundle) -> CertificateBundle:
+    """Give the same leaf with a chain that goes one certificate further, as a CA changes it."""
+    return parse_bundle(bundle.fullchain_pem + _cross_signed_root(), bundle.privkey_pem)
+
+
 def make_key() -> Secret:
     """Make a private key, as PEM."""
     return _key_pem(ec.generate_private_key(ec.SECP256R1()))
@@ -44,20 +49,40 @@ def make_key() -> Secret:
 @cache
 def _issuer() -> tuple[ec.EllipticCurvePrivateKey, str]:
     """Give the issuer's key and certificate. It is no root: its own issuer is named differently."""
-    key, root_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key, _authority("Test Issuer", key, "Test Root", _root_key())
+
+
+@cache
+def _root_key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+@cache
+def _cross_signed_root() -> str:
+    older = ec.generate_private_key(ec.SECP256R1())
+    return _authority("Test Root", _root_key(), "Older Root", older)
+
+
+def _authority(
+    name: str,
+    key: ec.EllipticCurvePrivateKey,
+    issuer: str,
+    issuer_key: ec.EllipticCurvePrivateKey,
+) -> str:
     year_2000 = datetime(2000, 1, 1, tzinfo=UTC)
     certificate = (
         x509.CertificateBuilder()
-        .subject_name(_named("Test Issuer"))
-        .issuer_name(_named("Test Root"))
+        .subject_name(_named(name))
+        .issuer_name(_named(issuer))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(year_2000)
         .not_valid_after(year_2000 + timedelta(days=36500))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(root_key, hashes.SHA256())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(issuer_key, hashes.SHA256())
     )
-    return key, _pem(certificate)
+    return _pem(certificate)
 
 
 def _named(common_name: str) -> x509.Name:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,14 +27,14 @@ from certferry.ports.state import (
     StateStore,
     Upload,
 )
-from certferry.testing.certificates import make_bundle, make_key
+from certferry.testing.certificates import make_bundle, make_key, with_another_chain
 from certferry.testing.memory_state import MemoryState
 from tests.adapters.state.child_program import NOW
 from tests.core.strategies import wishes
 
 WHOLE = [make_bundle("img.example.com", not_before=NOW) for _ in range(2)]
 TORN = [parse_bundle(bundle.cert_pem, make_key()) for bundle in WHOLE]
-LONGER = [replace(bundle, chain=bundle.chain * 2) for bundle in WHOLE]
+LONGER = [with_another_chain(bundle) for bundle in WHOLE]
 KEYS = [make_key() for _ in range(2)]
 STEPS = 30
 

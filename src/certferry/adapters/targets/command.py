@@ -1,8 +1,8 @@
 """A program of the operator's that does something with the certificate: it finds the four PEM files
 in a directory of its own, which is gone when it has ended, and is told of them in its environment.
 
-It is run once for each certificate. One that fails, or whose run was killed, is run again with the
-same certificate, so it must not mind.
+It is run once for each certificate. One that fails, whose run was killed, or that was edited since,
+is run again with the same certificate, so it must not mind.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,7 +13,7 @@ from certferry.core.certificate import CertificateBundle
 from certferry.core.observed import DomainState, ObservedDomain
 from certferry.errors import DeployError
 from certferry.ports.receiver import Delivered, Receiver
-from certferry.testing.certificates import make_bundle
+from certferry.testing.certificates import make_bundle, with_another_chain
 
 LINEAGE = "img"
 NAMES = ("img.example.com", "*.img.example.com")
@@ -126,7 +125,7 @@ class ReceiverContract:
     def test_leaf_that_comes_with_another_chain(self, receiver: Receiver) -> None:
         """What was delivered with it is told, and the other chain takes its place."""
         old = issue()
-        new = replace(old, chain=(*old.chain, issue().chain[0]))
+        new = with_another_chain(old)
         receiver.deliver(LINEAGE, old)
         assert old.fullchain_digest == receiver.observe(remembered(old)).fullchain_digest
 
