@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.core.desired import DesiredCertificate, HttpsWish
+from certferry.core.desired import DesiredCertificate, HttpsWish, Kind
 from certferry.core.observed import Served
 from certferry.core.plan import Change, Deploy
 from certferry.core.reasons import ReasonCode
@@ -146,6 +146,35 @@ def test_change_of_a_setting_that_fails_is_made_again() -> None:
     assert synced(world, wish).ok
     assert VERSIONS == world.cdn.settings(IMG).tls_versions
     assert world.plan(wish).is_settled
+
+
+def test_change_that_fails_after_it_seemed_done_is_made_again() -> None:
+    """A read that lagged behind showed the domain at rest; what fails later is not forgotten."""
+    world = served()
+    wish = world.wish(https=HttpsWish(tls_versions=VERSIONS))
+    world.cdn.fail_next(IMG, "verify tls fail")
+    world.cdn.hide_changes(IMG, 1)
+    assert synced(world, wish).ok
+    world.pass_time(timedelta(hours=1))
+
+    assert not world.plan(wish).is_settled
+    assert synced(world, wish).ok
+    assert VERSIONS == world.cdn.settings(IMG).tls_versions
+    assert world.plan(wish).is_settled
+
+
+def test_change_of_somebody_elses_that_fails_takes_nothing_back() -> None:
+    """What was sent before has succeeded, and is not sent again for it."""
+    world = served()
+    wish = world.wish(https=HttpsWish(tls_versions=VERSIONS))
+    synced(world, wish)
+    [remote_id] = world.cdn.used
+    world.cdn.fail_next(IMG, "verify redirect fail")
+    world.cdn.bind(IMG, Kind.CDN, remote_id, HttpsWish(force_https=True))
+    world.pass_time(timedelta(hours=1))
+
+    assert world.plan(wish).is_settled
+    assert synced(world, wish).is_unchanged
 
 
 def test_every_position_of_a_change_of_settings_is_killed_once() -> None:

@@ -39,8 +39,7 @@ class Version:
         """
         had = (self.key_matches, self.chain_complete)
         has = (bundle.key_matches, bundle.chain_complete)
-        is_other = bundle.key_matches and bundle.fullchain_digest != self.fullchain_digest
-        return has > had or (has == had and is_other)
+        return has > had or (has == had and bundle.fullchain_digest != self.fullchain_digest)
 
     def with_pem_of(self, bundle: CertificateBundle) -> Version:
         """Give the version as it is once the bundle has taken the place of what was kept."""
