@@ -21,6 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from certferry.adapters.clients import handover
 from certferry.adapters.sources.pem_files import PemFileSource
 from certferry.config.bind import bind
 from certferry.config.files import home_directory
@@ -78,6 +79,7 @@ class Session:
         self._progress = progress
         self._resources = resources
         self._stopping = Stopping()
+        self._workspace = settings.state.path.parent / "handover"
 
     @property
     def wishes(self) -> tuple[DesiredCertificate, ...]:
@@ -109,7 +111,7 @@ class Session:
         dns, targets = self._accounts()
         keeper = LeaseKeeper(self.state, _now)
         self._resources.callback(keeper.close)
-        self._sweep()
+        handover.sweep(self._workspace)  # the file may have no command any more that would do it
         source = PemFileSource()
         doors = Doors(
             issuer=_LateIssuer(self._issuer),
@@ -210,23 +212,10 @@ class Session:
     def _receiver(self, delivery: Delivery) -> Receiver:
         from certferry.adapters.targets import command, files
 
-        withheld = variables_of_keys(self._settings)
-        pause = self._stopping.pause
+        withheld, pause = variables_of_keys(self._settings), self._stopping.pause
         if isinstance(delivery, FileDelivery):
             return files.connect(delivery, pause=pause, withheld=withheld)
         return command.connect(delivery, workspace=self._workspace, pause=pause, withheld=withheld)
-
-    @property
-    def _workspace(self) -> Path:
-        """Where the certificates lie that programs are at work with."""
-        return self._settings.state.path.parent / "handover"
-
-    def _sweep(self) -> None:
-        """Remove the keys that killed runs have left, though no command of the file may be left."""
-        if self._workspace.exists():
-            from certferry.adapters.clients import handover
-
-            handover.sweep(self._workspace)
 
     def _adapter(self, label: str, known: Mapping[str, str], role: Text) -> Callable[..., Any]:
         """Find what an account's type names, bind its settings, and give its `connect`."""

@@ -7,78 +7,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
-from certferry.core.certificate import fingerprint
 from certferry.sandbox.world import World
 from tests.acceptance.footprint import Footprint
-from tests.acceptance.host import Host, Run
+from tests.acceptance.host import Run
+from tests.acceptance.site import Site
+from tests.acceptance.test_bad_input import whoever_may_not_read_all
 
 NAMES = ("cert.pem", "chain.pem", "fullchain.pem", "privkey.pem")
-
-
-def script(path: Path, body: str) -> Path:
-    """Write a program of the operator's."""
-    path.write_text(f"#!/bin/sh\n{body}\n")
-    path.chmod(0o755)
-    return path
-
-
-class Site(Host):
-    """A machine with a web server: a directory, a program that reloads it, and one that pushes."""
-
-    def __init__(self, world: World, folder: Path, name: str) -> None:
-        self.name = name
-        self.folder = folder
-        self.ssl = folder / "ssl"
-        tables = (
-            f'\n[[certificates]]\nname = "site"\nnames = ["{name}"]\ndns = "dnspod"\n'
-            f'[[certificates.deploy]]\nto = "files"\ndirectory = "ssl"\n'
-            f'reload = "./reload --now"\ntimeout = 20\n'
-            f'[[certificates.deploy]]\nto = "command"\ncommand = ["./push", "to lb"]\n'
-        )
-        super().__init__(world, folder, tables)
-        self.let_reload()
-        script(
-            folder / "push",
-            'echo "$1 $CERTFERRY_LINEAGE $CERTFERRY_FINGERPRINT" >> pushed\n'
-            'test -s "$CERTFERRY_PRIVKEY"',
-        )
-
-    def let_reload(self, body: str = 'echo "$1 $CERTFERRY_FINGERPRINT" >> reloaded') -> None:
-        """Let the server's reload do this."""
-        script(self.folder / "reload", body)
-
-    def lines(self, name: str) -> list[str]:
-        """What one of the programs has written down."""
-        path = self.folder / name
-        return path.read_text().splitlines() if path.exists() else []
-
-    @property
-    def held(self) -> str:
-        """The fingerprint of what lies in the directory, which must belong together."""
-        leaf, issuer = x509.load_pem_x509_certificates((self.ssl / "fullchain.pem").read_bytes())
-        key = load_pem_private_key((self.ssl / "privkey.pem").read_bytes(), None)
-        assert key.public_key() == leaf.public_key()
-        assert leaf.public_bytes(Encoding.PEM) == (self.ssl / "cert.pem").read_bytes()
-        assert issuer.public_bytes(Encoding.PEM) == (self.ssl / "chain.pem").read_bytes()
-        return fingerprint(leaf.public_bytes(Encoding.DER))
-
-    def sync(self, *arguments: str) -> dict[str, dict[str, Any]]:
-        """Sync, and give the steps by their domains."""
-        run = self.run("sync", "--json", *arguments)
-        assert run.code in {0, 1}, run
-        (lineage,) = json.loads(run.out)["certificates"]
-        assert (run.code == 0) is lineage["ok"], run
-        return {step["domain"] or step["action"]: step for step in lineage["steps"]}
-
-    def outcomes(self, *arguments: str) -> dict[str, str]:
-        """Sync, and give each step's outcome."""
-        return {name: step["outcome"] for name, step in self.sync(*arguments).items()}
 
 
 @pytest.fixture
@@ -178,12 +116,26 @@ def test_reload_that_fails_once(site: Site) -> None:
     assert {"unchanged"} == set(site.outcomes().values())
 
 
+def test_drift_after_a_reload_that_failed(site: Site) -> None:
+    """The plan lists it beside the reload that is still to be done."""
+    site.let_reload("exit 1")
+    site.sync()
+    (site.ssl / "privkey.pem").chmod(0o777)
+    (site.ssl / "cert.pem").unlink()
+
+    (step,) = json.loads(site.run("plan", "--json").out)["certificates"][0]["steps"]
+
+    assert {"privkey.pem", "cert.pem", "reload"} == set(step["diff"])
+    assert "missing" == step["diff"]["cert.pem"]["before"]
+    assert step["diff"]["privkey.pem"]["before"].startswith("0777")
+
+
 def test_command_that_fails_once(site: Site) -> None:
     """It is run again by the next run; the files' reload is not."""
-    script(site.folder / "push", "exit 7")
+    site.let_push("exit 7")
     assert "failed" == site.outcomes()["push"]
 
-    script(site.folder / "push", "touch pushed-at-last")
+    site.let_push("touch pushed-at-last")
     assert {str(site.ssl): "unchanged", "push": "done"} == site.outcomes()
 
     assert (site.folder / "pushed-at-last").exists()
@@ -223,6 +175,45 @@ def test_directory_that_takes_nothing(site: Site, old: str, new: str, error: str
     assert 1 == run.code
     assert error.format(folder=site.folder) in run.complaint.error
     assert not site.ssl.exists()
+    assert 1 == len(site.lines("pushed"))
+
+
+def test_directory_that_may_not_be_written_to(site: Site) -> None:
+    """One message with a hint; what is there stays whole, and the command gets the new
+    certificate. Who lets certferry write there needs nothing but the next run.
+    """
+    site.sync()
+    before = {name: (site.ssl / name).read_bytes() for name in NAMES}
+    site.ssl.chmod(0o555)
+
+    run = site.run("-q", "sync", "--renew", wrapped_in=whoever_may_not_read_all())
+
+    assert 1 == run.code
+    assert f"{site.ssl} cannot be written to" in run.complaint.error
+    assert "as a user who may read and write there" in run.complaint.hint
+    assert before == {name: (site.ssl / name).read_bytes() for name in NAMES}
+    assert set(NAMES) | {".certferry"} == {path.name for path in site.ssl.iterdir()}
+    newest, first = site.fingerprints("site")
+    assert [f"to lb site {first}", f"to lb site {newest}"] == site.lines("pushed")
+
+    site.ssl.chmod(0o755)
+    assert 0 == orders(site, site.sync)
+    assert newest == site.held
+
+
+def test_directory_with_links_in_it(site: Site) -> None:
+    """As certbot's: the plan says already that nothing is written there, and nothing is."""
+    site.ssl.mkdir()
+    (site.folder / "archive.pem").write_text("theirs")
+    (site.ssl / "privkey.pem").symlink_to("../archive.pem")
+
+    plan, run = site.run("plan"), site.run("-q", "sync")
+
+    assert 1 == run.code
+    assert f"{site.ssl}/privkey.pem is a symbolic link" in run.complaint.error
+    assert "choose another directory" in run.complaint.hint
+    assert f"{site.ssl}/privkey.pem is a symbolic link" in " ".join(plan.out.split())
+    assert "theirs" == (site.ssl / "privkey.pem").read_text()
     assert 1 == len(site.lines("pushed"))
 
 

@@ -410,7 +410,7 @@ def test_record_that_was_not_written(
 # --- who is stopped
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stopped_while_the_challenge_spreads(
     world: World, tmp_path: Path, name: str, how: signal.Signals
 ) -> None:

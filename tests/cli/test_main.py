@@ -258,7 +258,7 @@ def test_a_missing_secret_is_two(config: Path) -> None:
     assert "DP_Key" in result.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_run_that_is_stopped_says_so(
     config: Path, silence: socket.socket, number: signal.Signals
 ) -> None:

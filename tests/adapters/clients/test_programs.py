@@ -200,9 +200,11 @@ def test_program_that_hangs_is_ended_with_its_children(
     assert eventually(lambda: not is_alive(tmp_path / "child"))
 
 
-def test_program_that_will_not_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("begin", ["exec", "exec env -i"])
+def test_program_that_will_not_end(tmp_path: Path, begin: str) -> None:
     """It may refuse to be asked, not to be ended."""
-    script = "trap '' TERM; echo $$ > child; while :; do sleep 1; done"
+    stubborn = 'trap "" TERM; echo $$ > child; while :; do sleep 1; done'
+    script = f"{begin} /bin/sh -c '{stubborn}'"
 
     with pytest.raises(DeployError, match="was still running"):
         run(program(tmp_path, "/bin/sh", "-c", script, timeout=0.5), {}, Secret(""), no_pause)

@@ -96,10 +96,12 @@ def _opened(directory: Path) -> Iterator[int]:
 
 
 def _warn(path: Path, exc: OSError) -> None:
-    said = Text(
-        "{path} cannot be removed: {problem}; a run that was killed may have left a private key"
-        " in it",
-        path=path,
-        problem=exc.strerror or type(exc).__name__,
+    problem = exc.strerror or type(exc).__name__
+    _log.warning(
+        Text(
+            "{path} cannot be removed: {problem}; a run that was killed may have left a private key"
+            " in it",
+            path=path,
+            problem=problem,
+        )
     )
-    _log.warning(said)

@@ -1,0 +1,172 @@
+"""The programs that certferry runs: what they have of its environment, and what is left of them and
+of their key when the run is stopped, loses its terminal, or is killed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from certferry.sandbox.world import World
+from tests.acceptance.site import Site
+
+STOPPED = 130
+DEADLINE = 30  # seconds until something that a test waits for has not happened
+
+PUSH = """
+trap 'touch asked; until test -e go; do sleep 0.05; done; touch rolled-back; exit 1' TERM
+echo $$ > new; mv new pid
+until test -e go; do sleep 0.05; done
+"""
+
+
+@pytest.fixture
+def site(world: World, tmp_path: Path, new_name: Callable[[], str]) -> Iterator[Site]:
+    """A machine whose command goes on until it is let go, or asked to end."""
+    machine = Site(world, tmp_path, new_name())
+    machine.let_push(PUSH)
+    yield machine
+    with suppress(ProcessLookupError, FileNotFoundError):
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Wait until it is so."""
+    deadline = time.monotonic() + DEADLINE
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return condition()
+
+
+def is_alive(site: Site) -> bool:
+    """Tell whether the command is there."""
+    try:
+        stat = Path("/proc", (site.folder / "pid").read_text().strip(), "stat").read_text()
+    except FileNotFoundError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+def has_the_key(site: Site) -> bool:
+    """Tell whether a key lies where the command finds it."""
+    return "privkey.pem" in {path.name for path in site.handed_over}
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_stopped_while_a_command_runs(site: Site, how: signal.Signals) -> None:
+    """It is asked to end, and its files are gone; however often the run is told of the same."""
+    with site.begin("sync", "--json") as process:
+        assert eventually((site.folder / "pid").exists)
+        assert has_the_key(site)
+        process.send_signal(how)
+        assert eventually((site.folder / "asked").exists)
+        if how is not signal.SIGINT:
+            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGHUP)
+        (site.folder / "go").touch()
+        process.communicate(timeout=DEADLINE)
+
+    assert STOPPED == process.returncode
+    assert (site.folder / "rolled-back").exists()
+    assert not is_alive(site)
+    assert [] == site.handed_over
+
+    site.let_push("echo $CERTFERRY_FINGERPRINT > pushed")
+    assert "done" == site.outcomes()["push"]
+    assert site.fingerprints("site") == site.lines("pushed")
+
+
+def test_hang_up_that_is_ignored(site: Site) -> None:
+    """Started with nohup, a run outlives its terminal."""
+    with site.begin("sync", wrapped_in=("nohup",)) as process:
+        assert eventually((site.folder / "pid").exists)
+        process.send_signal(signal.SIGHUP)
+        (site.folder / "go").touch()
+        process.communicate(timeout=DEADLINE)
+
+    assert 0 == process.returncode
+    assert [] == site.handed_over
+
+
+def test_terminal_that_goes_away(site: Site) -> None:
+    """As when ssh loses its line: nobody is there to be told, and all is in order."""
+    command = [sys.executable, "-m", "certferry", "--config", str(site.config), "sync"]
+    terminal = subprocess.Popen(
+        ["script", "-qec", f"echo $$ > certferry; exec {shlex.join(command)}", "/dev/null"],
+        env={**os.environ, **site.world.environment, "TERM": "xterm", "SHELL": "/bin/sh"},
+        cwd=site.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        assert eventually((site.folder / "pid").exists)
+        assert has_the_key(site)
+    finally:
+        terminal.kill()
+        terminal.wait()
+    assert eventually((site.folder / "asked").exists)
+    (site.folder / "go").touch()
+
+    run = Path("/proc", (site.folder / "certferry").read_text().strip())
+    assert eventually(lambda: not run.exists())
+    assert (site.folder / "rolled-back").exists()
+    assert not is_alive(site)
+    assert [] == site.handed_over
+
+
+def test_key_of_a_run_that_was_killed(site: Site) -> None:
+    """It is removed by the next run, although that command is no longer in the file; not by one
+    that comes while the command has it.
+    """
+    with site.begin("sync") as process:
+        assert eventually((site.folder / "pid").exists)
+        assert 0 == site.run("plan").code
+        assert has_the_key(site)
+        process.kill()
+        process.wait()
+    assert has_the_key(site)
+    site.rewrite('[[certificates.deploy]]\nto = "command"\ncommand = ["./push", "to lb"]\n', "")
+
+    assert 0 == site.run("sync").code
+
+    assert [] == site.handed_over
+
+
+def test_keys_of_the_accounts_are_not_for_programs(site: Site) -> None:
+    """What the file refers to and the usual names are left out of their environment, and nothing
+    else: a command may need a token of its own.
+    """
+    site.rewrite("env:DP_Key", "env:OUR_DNS_TOKEN")
+    variables = {
+        "OUR_DNS_TOKEN": site.world.credentials.dnspod_token,
+        "QINIU_SK": "not-read-by-this-configuration",
+        "LB_TOKEN": "of-the-load-balancer",
+        "CERTFERRY_FINGERPRINT": "of-another-certificate",
+    }
+    tell = f"exec {sys.executable} -c 'import json, os; print(json.dumps(dict(os.environ)))' > {{}}"
+    site.let_reload(tell.format("reload.json"))
+    site.let_push(tell.format("push.json"))
+
+    run = site.run("sync", **variables)
+
+    assert 0 == run.code, run
+    given = {*site.world.environment, *variables}
+    keys = {name for name in given if name.startswith(("DP_", "QINIU_", "OUR_"))}
+    assert {"DP_Id", "DP_Key", "QINIU_ACCESS_KEY", "QINIU_SECRET_KEY"} < keys
+    for program in ("reload", "push"):
+        has = json.loads((site.folder / f"{program}.json").read_text())
+        assert set() == keys & set(has)
+        assert given - keys <= set(has)
+        assert variables["LB_TOKEN"] == has["LB_TOKEN"]
+        assert site.fingerprints("site") == [has["CERTFERRY_FINGERPRINT"]]
+        assert os.environ["PATH"] == has["PATH"]
