@@ -27,7 +27,7 @@ from certferry.core.observed import (
     Served,
     TargetRules,
 )
-from certferry.core.plan import Action, Deploy, Verify
+from certferry.core.plan import Action, Deploy, Retire, Verify
 from certferry.core.planner import Issuing, make_plan
 from certferry.core.reasons import ReasonCode
 from certferry.core.safety import without_refused
@@ -315,7 +315,9 @@ def test_retire_never_removes_nothing() -> None:
 
 
 def test_copy_said_to_be_in_use_is_left_alone_for_its_time() -> None:
-    """After the target refused a removal it is asked again only later."""
+    """After the target refused a removal it is asked again only later, and what is likely to be
+    refused again is no change that is pending.
+    """
     busy = replace(copy_of(1, OLDEST.fingerprint), in_use_until=NOW + timedelta(hours=1))
     observed = world(
         version(3, CURRENT),
@@ -327,6 +329,9 @@ def test_copy_said_to_be_in_use_is_left_alone_for_its_time() -> None:
     now_and_later = [make_plan(wish(), observed, NOW + timedelta(hours=h)) for h in (0, 2)]
 
     assert [0, 1] == [len(plan.retirements) for plan in now_and_later]
+    assert [(), ()] == [
+        tuple(step for step in plan.steps if isinstance(step, Retire)) for plan in now_and_later
+    ]
 
 
 def test_two_deployments_of_one_account_retire_once() -> None:

@@ -292,4 +292,5 @@ def _retire(deployment: DesiredDeployment, remote: RemoteCertificate, now: datet
         Reason(ReasonCode.SUPERSEDED, Text("superseded")),
         not_after=remote.not_after,
         left=remote.not_after - now,
+        again=remote.in_use_until is not None,
     )

@@ -66,8 +66,8 @@ class Retirements:
         for step in plan.retirements:
             if lease is not None and may_retire(step, plan):
                 self._retire(step, _target_of(step, observed), lease)
-        for target, kept in self._kept.items():
-            told = StepOutcome(Action.RETIRE, Outcome.UNCHANGED, kept.in_words(), target)
+        for label, kept in self._kept.items():
+            told = StepOutcome(Action.RETIRE, Outcome.UNCHANGED, kept.in_words(), label)
             self._outcomes.note(told)
 
     def _retire(self, step: Retire, target: ObservedTarget, lease: Lease) -> None:
