@@ -18,7 +18,7 @@ from certferry.testing.memory_receiver import MemoryReceivers
 from certferry.testing.memory_source import MemorySource
 from certferry.testing.memory_state import MemoryState
 from certferry.testing.memory_target import MemoryCdn
-from certferry.wiring import Session
+from certferry.wiring.session import Session
 
 START = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
 

@@ -20,7 +20,7 @@ from certferry.ports.progress import nobody
 from certferry.sandbox.proof import EdgeChange, Ledger, edge_changes
 from certferry.sandbox.world import DOMAINS, Pace, World, demonstration
 from certferry.text import Text, verbatim
-from certferry.wiring import open_session
+from certferry.wiring.session import open_session
 
 PACE = Pace(
     nameserver_lags=(0.5, 3.0),

@@ -15,7 +15,7 @@ from certferry.errors import CertificateError
 from certferry.text import Text
 
 if TYPE_CHECKING:
-    from certferry.wiring import Session
+    from certferry.wiring.session import Session
 
 
 @click.command("export")
@@ -37,7 +37,7 @@ def command(front: Front, name: str, directory: Path) -> Exit:
     """
     from certferry.cli.selection import settings_or_defaults
     from certferry.ports.progress import nobody
-    from certferry.wiring import open_session
+    from certferry.wiring.session import open_session
 
     with open_session(settings_or_defaults(front), progress=nobody) as session:
         return export(session, name, directory, front.desk)

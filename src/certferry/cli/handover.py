@@ -17,7 +17,7 @@ from certferry.ports.progress import nobody
 from certferry.ports.source import CertificateSource
 from certferry.reconcile.handed_over import declared_for, must_be_for
 from certferry.text import Text
-from certferry.wiring import open_session
+from certferry.wiring.session import open_session
 
 
 def settings_for(

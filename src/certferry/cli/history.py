@@ -11,7 +11,7 @@ from certferry.cli.exits import Exit
 from certferry.cli.options import Front, json_option, name_argument
 
 if TYPE_CHECKING:
-    from certferry.wiring import Session
+    from certferry.wiring.session import Session
 
 _MOST = 50
 
@@ -35,7 +35,7 @@ def command(front: Front, name: str | None, *, limit: int, as_json: bool) -> Exi
     """
     from certferry.cli.selection import settings_or_defaults
     from certferry.ports.progress import nobody
-    from certferry.wiring import open_session
+    from certferry.wiring.session import open_session
 
     with open_session(settings_or_defaults(front), progress=nobody) as session:
         return show_history(session, name, limit, front.desk, as_json=as_json)

@@ -116,7 +116,8 @@ def _sync(mode: str, front: Front, patience: Patience, env_files: Sequence[Path]
     from certferry.cli.following import plain_lines
     from certferry.cli.handover import settings_for
     from certferry.config.env_files import environment_with
-    from certferry.wiring import certificate_source, open_session
+    from certferry.wiring.old_clients import certificate_source
+    from certferry.wiring.session import open_session
 
     environ = environment_with(front.desk.environ, env_files)
     settings = settings_for(mode, front.config, environ, certificate_source())
@@ -128,7 +129,7 @@ def _sync(mode: str, front: Front, patience: Patience, env_files: Sequence[Path]
 
 def _install(front: Front, home: Path | None, command: Sequence[str]) -> Exit:
     from certferry.config.clients import home_of_acme_sh
-    from certferry.wiring import install_deploy_hook
+    from certferry.wiring.old_clients import install_deploy_hook
 
     home = home or home_of_acme_sh(front.desk.environ)
     path, changed = install_deploy_hook(home.absolute(), command)

@@ -36,14 +36,8 @@ from certferry.core.survey import FoundDomain
 from certferry.errors import ConfigError
 from certferry.ports.progress import nobody
 from certferry.text import Text
-from certferry.wiring import (
-    DNS_PROVIDERS,
-    TARGETS,
-    Session,
-    inheritance,
-    open_session,
-    started_by,
-)
+from certferry.wiring.old_clients import inheritance, started_by
+from certferry.wiring.session import DNS_PROVIDERS, TARGETS, Session, open_session
 
 NEEDS_ACCOUNT = frozenset({DIRECTORIES["zerossl"], DIRECTORIES["google"]})
 """Directories that want an external account (RFC 8555 §7.3.4), whose key no client gives away."""

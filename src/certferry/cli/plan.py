@@ -12,7 +12,7 @@ from certferry.cli.exits import Exit
 from certferry.cli.options import Front, json_option, names_argument
 
 if TYPE_CHECKING:
-    from certferry.wiring import Session
+    from certferry.wiring.session import Session
 
 
 @click.command("plan")
@@ -30,7 +30,7 @@ def command(
     """
     from certferry.cli.selection import read_settings
     from certferry.ports.progress import nobody
-    from certferry.wiring import open_session
+    from certferry.wiring.session import open_session
 
     with open_session(read_settings(front, names), progress=nobody) as session:
         return show_plan(session, front.desk, check=check, renew=renew, as_json=as_json)

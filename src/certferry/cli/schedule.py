@@ -52,7 +52,7 @@ def install(ctx: click.Context, *, systemd: bool) -> Exit:
     from certferry.cli import schedule_text
     from certferry.config.load import load
     from certferry.config.unattended import lost_secrets, withheld_variables
-    from certferry.wiring import schedulers
+    from certferry.wiring.schedulers import schedulers
 
     front: Front = ctx.obj
     settings = load(front.config, front.desk.environ)
@@ -77,7 +77,7 @@ def remove(front: Front, *, systemd: bool) -> Exit:
 
     Without --systemd that is the line in the crontab and the units, whichever there are.
     """
-    from certferry.wiring import schedulers
+    from certferry.wiring.schedulers import schedulers
 
     known = schedulers(front.desk.environ)
     remove_from((known.systemd,) if systemd else known.usable, front)
@@ -88,7 +88,7 @@ def remove(front: Front, *, systemd: bool) -> Exit:
 @click.pass_obj
 def show(front: Front) -> Exit:
     """Show what is installed, and when it runs next."""
-    from certferry.wiring import schedulers
+    from certferry.wiring.schedulers import schedulers
 
     show_all(schedulers(front.desk.environ).usable, front.desk)
     return Exit.OK

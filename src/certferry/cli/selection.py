@@ -20,7 +20,7 @@ from certferry.core.desired import DesiredCertificate
 from certferry.core.identifiers import covered_by
 from certferry.errors import ConfigError
 from certferry.text import Text
-from certferry.wiring import Session
+from certferry.wiring.session import Session
 
 _MOST_LISTED = 10
 """Declared names that a message lists: more would hide what it says."""

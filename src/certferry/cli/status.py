@@ -13,7 +13,7 @@ from certferry.cli.exits import Exit
 from certferry.cli.options import Front, json_option, names_argument
 
 if TYPE_CHECKING:
-    from certferry.wiring import Session
+    from certferry.wiring.session import Session
 
 
 @click.command("status")
@@ -28,7 +28,7 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
     """
     from certferry.cli.selection import read_settings
     from certferry.ports.progress import nobody
-    from certferry.wiring import open_session
+    from certferry.wiring.session import open_session
 
     with open_session(read_settings(front, names), progress=nobody) as session:
         return show_status(session, front.desk, datetime.now(UTC), as_json=as_json)

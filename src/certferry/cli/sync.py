@@ -51,7 +51,7 @@ def command(
     """
     from certferry.cli.following import following
     from certferry.cli.selection import read_settings
-    from certferry.wiring import open_session
+    from certferry.wiring.session import open_session
 
     patience = patience_of(wait, no_wait=no_wait)
     settings = read_settings(front, names)

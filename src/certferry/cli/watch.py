@@ -40,7 +40,7 @@ def command(front: Front, hosts: tuple[str, ...], *, port: int | None, as_json: 
     from certferry.cli.selection import settings_or_defaults
     from certferry.cli.watch_text import host_name
     from certferry.ports.progress import nobody
-    from certferry.wiring import open_session
+    from certferry.wiring.session import open_session
 
     names = list(dict.fromkeys(map(host_name, hosts)))
     settings = settings_or_defaults(front)

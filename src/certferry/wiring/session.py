@@ -1,48 +1,36 @@
-"""Join adapters to the doors: the only file that knows which adapters exist.
-
-What is heavy is loaded when it is first needed: a run that finds nothing to do never loads the
-ACME library.
-"""
+"""Everything a command works with, joined: the state, the accounts, the edges, the engine."""
 
 from __future__ import annotations
 
 import getpass
 import os
 import platform
-import secrets
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property, partial
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from certferry.adapters.clients import handover
 from certferry.adapters.sources.pem_files import PemFileSource
 from certferry.config.bind import bind
-from certferry.config.files import home_directory
 from certferry.config.findings import config_error, instead_of, joined
 from certferry.config.load import variables_of_keys
 from certferry.config.model import AccountTable, Settings
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import Delivery, DesiredCertificate, FileDelivery
 from certferry.core.identifiers import base_name
-from certferry.core.inherited import Inheritance, OldClient
 from certferry.core.ownership import Claims
 from certferry.core.survey import FoundZone, Survey
-from certferry.errors import ConfigError, ScheduleError
+from certferry.errors import ConfigError
 from certferry.ports.dns import DnsProvider
-from certferry.ports.issuer import Issuer, IssueRequest
+from certferry.ports.issuer import Issuer
 from certferry.ports.probe import Probe
 from certferry.ports.progress import Progress
 from certferry.ports.receiver import Receiver
-from certferry.ports.scheduler import Scheduler
 from certferry.ports.source import CertificateSource
-from certferry.ports.state import Lease, StateStore
+from certferry.ports.state import StateStore
 from certferry.ports.survey import Surveyed, ZoneKeeper
 from certferry.ports.target import DeployTarget
 from certferry.reconcile.adopt import adopt
@@ -52,14 +40,11 @@ from certferry.reconcile.leases import LeaseKeeper
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.stopping import Stopping
 from certferry.text import Text
+from certferry.wiring.clock import now
+from certferry.wiring.late_issuer import LateIssuer
 
 DNS_PROVIDERS = {"dnspod": "certferry.adapters.dns.dnspod"}
 TARGETS = {"qiniu": "certferry.adapters.targets.qiniu"}
-OLD_CLIENTS = {
-    OldClient.ACME_SH: "certferry.adapters.sources.acme_sh",
-    OldClient.CERTBOT: "certferry.adapters.sources.certbot",
-    OldClient.LEGO: "certferry.adapters.sources.lego",
-}
 
 
 @contextmanager
@@ -102,19 +87,19 @@ class Session:
 
         verify = self._settings.verify
         resolvers = [(server.host, server.port) for server in verify.resolvers]
-        return TlsProbe(resolvers, _now, port=verify.port, ca_bundle=verify.ca_bundle)
+        return TlsProbe(resolvers, now, port=verify.port, ca_bundle=verify.ca_bundle)
 
     @cached_property
     def reconciler(self) -> Reconciler:
         """The engine, over every account that the certificates name."""
         # First: with a mistake in the settings, not even an empty state is made.
         dns, targets = self._accounts()
-        keeper = LeaseKeeper(self.state, _now)
+        keeper = LeaseKeeper(self.state, now)
         self._resources.callback(keeper.close)
         handover.sweep(self._workspace)  # the file may have no command any more that would do it
         source = PemFileSource()
         doors = Doors(
-            issuer=_LateIssuer(self._issuer),
+            issuer=LateIssuer(self._issuer),
             source=source,
             dns=dns,
             targets=targets,
@@ -122,7 +107,7 @@ class Session:
             probe=self.probe,
             state=self.state,
             lease=keeper.lease,
-            now=_now,
+            now=now,
             progress=self._progress,
             who=_who(),
             verify_timeout=self._settings.verify.timeout,
@@ -140,22 +125,22 @@ class Session:
     def survey(self, label: str) -> Survey:
         """See `ports.survey.Surveyed.survey`, of a target's account."""
         connect = self._adapter(label, TARGETS, Text("target"))
-        target: Surveyed = connect(pause=self._stopping.pause, now=_now)
+        target: Surveyed = connect(pause=self._stopping.pause, now=now)
         return target.survey()
 
     def zones(self, label: str) -> tuple[FoundZone, ...]:
         """See `ports.survey.ZoneKeeper.zones`, of a DNS provider's account."""
         connect = self._adapter(label, DNS_PROVIDERS, Text("DNS provider"))
         contact = self._settings.acme.email or ""
-        provider: ZoneKeeper = connect(pause=self._stopping.pause, now=_now, contact=contact)
+        provider: ZoneKeeper = connect(pause=self._stopping.pause, now=now, contact=contact)
         return provider.zones()
 
     def adopt(self, lineage: str, bundle: CertificateBundle) -> bool:
         """See `reconcile.adopt.adopt`."""
-        keeper = LeaseKeeper(self.state, _now)
+        keeper = LeaseKeeper(self.state, now)
         try:
             return adopt(
-                lineage, bundle, state=self.state, lease=keeper.lease, now=_now(), who=_who()
+                lineage, bundle, state=self.state, lease=keeper.lease, now=now(), who=_who()
             )
         finally:
             keeper.close()
@@ -171,7 +156,7 @@ class Session:
             port=dns.port,
             timeout=dns.propagation_timeout,
             pause=self._stopping.pause,
-            now=_now,
+            now=now,
         )
         external = None
         if acme.eab_kid is not None and acme.eab_hmac_key is not None:
@@ -188,7 +173,7 @@ class Session:
             state=self.state,
             propagation=propagation,
             pause=self._stopping.pause,
-            now=_now,
+            now=now,
         )
 
     def _accounts(self) -> tuple[dict[str, DnsProvider], dict[str, DeployTarget]]:
@@ -199,12 +184,12 @@ class Session:
         for label in dict.fromkeys(wish.dns for wish in self.wishes if wish.files is None):
             with _collected(errors):
                 connect = self._adapter(label, DNS_PROVIDERS, Text("DNS provider"))
-                dns[label] = connect(pause=self._stopping.pause, now=_now, contact=self._contact())
+                dns[label] = connect(pause=self._stopping.pause, now=now, contact=self._contact())
         deployments = [d for wish in self.wishes for d in wish.deployments if d.delivery is None]
         for label in dict.fromkeys(deployment.target for deployment in deployments):
             with _collected(errors):
                 connect = self._adapter(label, TARGETS, Text("target"))
-                targets[label] = connect(pause=self._stopping.pause, now=_now)
+                targets[label] = connect(pause=self._stopping.pause, now=now)
         if errors:
             raise joined(errors)
         return dns, targets
@@ -231,64 +216,6 @@ class Session:
         return email or f"hostmaster@{base_name(names[0])}"
 
 
-def certificate_source() -> CertificateSource:
-    """Give what reads other clients' files, for who needs nothing else."""
-    return PemFileSource()
-
-
-def install_deploy_hook(home: Path, command: Sequence[str]) -> tuple[Path, bool]:
-    """See `adapters.sources.deploy_hook.install`."""
-    from certferry.adapters.sources import deploy_hook
-
-    return deploy_hook.install(home, command)
-
-
-@dataclass(frozen=True, slots=True)
-class Schedulers:
-    """What can start a run every day. `usable` are those that this machine has."""
-
-    cron: Scheduler
-    systemd: Scheduler
-    usable: tuple[Scheduler, ...]
-
-
-def schedulers(environ: Mapping[str, str]) -> Schedulers:
-    """Give the crontab and the systemd units of whoever runs this."""
-    from certferry.adapters.schedule import cron, systemd
-
-    crontab = cron.Cron(environ, secrets.randbelow, _now)
-    root = os.geteuid() == 0
-    own = systemd.units_directory(environ, home_directory(environ))
-    timer = systemd.SystemdTimer(systemd.SYSTEM_UNITS if root else own, environ, for_system=root)
-    usable = (crontab, timer) if cron.is_here(environ) else (timer,)
-    return Schedulers(crontab, timer, usable)
-
-
-def inheritance(client: OldClient, home: Path | None, environ: Mapping[str, str]) -> Inheritance:
-    """Read the directory of another client: this one, or the one that it would use itself.
-
-    Raises `ConfigError` when there is none.
-    """
-    source = import_module(OLD_CLIENTS[client])
-    usual = source.default_home(environ, home_directory(environ))
-    read: Inheritance = source.read(home or usual, usual)
-    return read
-
-
-def started_by(client: OldClient, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Give the lines of the crontab that start another client, as far as it can be read."""
-    from certferry.adapters.schedule import cron
-
-    scheduled = import_module(OLD_CLIENTS[client]).SCHEDULED
-    if not cron.is_here(environ):
-        return ()
-    try:
-        lines = cron.Cron(environ, secrets.randbelow, _now).lines()
-    except ScheduleError:
-        return ()
-    return tuple(line for line in lines if scheduled.search(line))
-
-
 def _who() -> str:
     """Who runs certferry; a number where the system has no name, as in containers."""
     try:
@@ -296,10 +223,6 @@ def _who() -> str:
     except (KeyError, OSError):
         user = str(os.geteuid())
     return f"{user}@{platform.node()}"
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _module(account: AccountTable, known: Mapping[str, str], role: Text) -> ModuleType:
@@ -320,28 +243,3 @@ def _collected(errors: list[ConfigError]) -> Iterator[None]:
         yield
     except ConfigError as error:
         errors.append(error)
-
-
-class _LateIssuer:
-    """An issuer that is connected when a certificate is first needed."""
-
-    def __init__(self, connect: Callable[[], Issuer]) -> None:
-        self._connect = connect
-        self._issuer: Issuer | None = None
-        self._lock = threading.Lock()
-
-    def issue(
-        self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
-    ) -> CertificateBundle:
-        """See `ports.issuer.Issuer.issue`."""
-        return self._connected().issue(request, dns, lease, progress)
-
-    def sweep(self, lineage: str, dns: DnsProvider, now: datetime) -> None:
-        """See `ports.issuer.Issuer.sweep`."""
-        self._connected().sweep(lineage, dns, now)
-
-    def _connected(self) -> Issuer:
-        with self._lock:
-            if self._issuer is None:
-                self._issuer = self._connect()
-            return self._issuer

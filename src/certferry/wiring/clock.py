@@ -1,0 +1,10 @@
+"""The one clock that everything is joined with."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def now() -> datetime:
+    """Give this moment."""
+    return datetime.now(UTC)

@@ -1,0 +1,58 @@
+"""Other ACME clients on this machine: what they keep, what starts them, what they are to run."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+
+from certferry.adapters.sources.pem_files import PemFileSource
+from certferry.config.files import home_directory
+from certferry.core.inherited import Inheritance, OldClient
+from certferry.errors import ScheduleError
+from certferry.ports.source import CertificateSource
+from certferry.wiring.clock import now
+
+OLD_CLIENTS = {
+    OldClient.ACME_SH: "certferry.adapters.sources.acme_sh",
+    OldClient.CERTBOT: "certferry.adapters.sources.certbot",
+    OldClient.LEGO: "certferry.adapters.sources.lego",
+}
+
+
+def certificate_source() -> CertificateSource:
+    """Give what reads other clients' files, for who needs nothing else."""
+    return PemFileSource()
+
+
+def install_deploy_hook(home: Path, command: Sequence[str]) -> tuple[Path, bool]:
+    """See `adapters.sources.deploy_hook.install`."""
+    from certferry.adapters.sources import deploy_hook
+
+    return deploy_hook.install(home, command)
+
+
+def inheritance(client: OldClient, home: Path | None, environ: Mapping[str, str]) -> Inheritance:
+    """Read the directory of another client: this one, or the one that it would use itself.
+
+    Raises `ConfigError` when there is none.
+    """
+    source = import_module(OLD_CLIENTS[client])
+    usual = source.default_home(environ, home_directory(environ))
+    read: Inheritance = source.read(home or usual, usual)
+    return read
+
+
+def started_by(client: OldClient, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Give the lines of the crontab that start another client, as far as it can be read."""
+    from certferry.adapters.schedule import cron
+
+    scheduled = import_module(OLD_CLIENTS[client]).SCHEDULED
+    if not cron.is_here(environ):
+        return ()
+    try:
+        lines = cron.Cron(environ, secrets.randbelow, now).lines()
+    except ScheduleError:
+        return ()
+    return tuple(line for line in lines if scheduled.search(line))
