@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import (
@@ -14,10 +15,10 @@ from certferry.core.desired import (
     DesiredCertificate,
     HttpsWish,
 )
-from certferry.core.lineage import Version, mark
+from certferry.core.lineage import Version
 from certferry.core.observed import Observation, ObservedTarget
 from certferry.core.plan import Action, Deploy, Issue, Retire
-from certferry.core.report import HistoryEntry, Outcome, StepOutcome
+from certferry.core.report import Outcome, StepOutcome
 from certferry.core.waiting import wait_for
 from certferry.errors import (
     CertferryError,
@@ -30,12 +31,10 @@ from certferry.errors import (
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.state import NOBODY, Lease, RolloutRecord, Upload
 from certferry.reconcile.doors import Doors
+from certferry.reconcile.history import record
 from certferry.reconcile.leases import TTL
+from certferry.reconcile.uploads import Uploads
 from certferry.text import Text
-
-LISTED_WITHIN = timedelta(minutes=10)
-"""How long an upload of ours may be missing from a target's list (Qiniu fact sheet §5.1: lists lag
-behind writes), before it counts as gone and is made anew."""
 
 IN_USE_PAUSE = timedelta(days=1)
 """How long a certificate that the target says is still used is left alone."""
@@ -52,12 +51,13 @@ class Deployed:
 
 
 class Applier:
-    """Carries out the steps of one lineage. Remembers only what it has uploaded in this run."""
+    """Carries out the steps of one lineage."""
 
     def __init__(self, desired: DesiredCertificate, doors: Doors) -> None:
         self._desired = desired
         self._doors = doors
-        self._uploads: dict[tuple[str, str], str] = {}
+        self._record = partial(record, doors, desired.lineage)
+        self._uploads = Uploads(desired.lineage, doors)
 
     # issue
 
@@ -81,11 +81,11 @@ class Applier:
         except Interrupted:
             raise
         except CertferryError as error:
-            self.record(f"{step.action} failed", problem=str(error.message))
+            self._record(f"{step.action} failed", problem=str(error.message))
             return failed(StepOutcome(step.action, Outcome.FAILED, error.message), error), None
         certificate = version.certificate
         event = "issued" if step.action is Action.ISSUE else "adopted"
-        self.record(event, fingerprint=certificate.fingerprint, issuer=certificate.issuer)
+        self._record(event, fingerprint=certificate.fingerprint, issuer=certificate.issuer)
         detail = Text("valid until {moment}", moment=certificate.not_after)
         return StepOutcome(step.action, Outcome.DONE, detail), version
 
@@ -119,9 +119,9 @@ class Applier:
         except (Interrupted, LeaseLost):
             raise
         except CertferryError as error:
-            self.record("deploy failed", domain=step.domain, problem=str(error.message))
+            self._record("deploy failed", domain=step.domain, problem=str(error.message))
             return Deployed(failed(pending, error), accepted=False)
-        self.record("deployed", domain=step.domain, remote_id=remote_id)
+        self._record("deployed", domain=step.domain, remote_id=remote_id)
         return Deployed(self._wait(pending, _CARRYING_OUT, now, now), accepted=True)
 
     def deliver(self, step: Deploy, version: Version, lease: Lease) -> StepOutcome:
@@ -144,9 +144,9 @@ class Applier:
         except (Interrupted, LeaseLost):
             raise
         except CertferryError as error:
-            self.record("deploy failed", domain=step.domain, problem=str(error.message))
+            self._record("deploy failed", domain=step.domain, problem=str(error.message))
             return failed(pending, error)
-        self.record("deployed", domain=step.domain, fingerprint=fingerprint)
+        self._record("deployed", domain=step.domain, fingerprint=fingerprint)
         return pending
 
     def _delivery(self, step: Deploy) -> Delivery:
@@ -161,7 +161,7 @@ class Applier:
         target, domain = observed.locate(step.target, step.domain)
         remote = target.remote_of(version.certificate.fingerprint)
         self._must_hold(lease)
-        remote_id = self._uploaded(step.target, version) if remote is None else remote.remote_id
+        remote_id = remote.remote_id if remote else self._uploads.of(version, step.target)
         self._must_hold(lease)
         self._doors.targets[step.target].bind(step.domain, domain.kind, remote_id, step.https)
         self._set_out(step, version, sent=step.https)
@@ -172,38 +172,6 @@ class Applier:
         have a newer certificate there already.
         """
         self._doors.state.extend(lease, TTL, self._doors.now())
-
-    def _uploaded(self, target: str, version: Version) -> str:
-        """Upload for the first domain of a target; the others of the same visit need it only."""
-        place = (target, version.certificate.fingerprint)
-        if place not in self._uploads:
-            remembered = self._remembered(target, version.certificate.fingerprint)
-            self._uploads[place] = remembered or self._upload(target, version)
-        return self._uploads[place]
-
-    def _remembered(self, target: str, fingerprint: str) -> str | None:
-        """Find an upload that is too young to be missed in a list that lags behind."""
-        oldest = self._doors.now() - LISTED_WITHIN
-        uploads = self._doors.state.uploads(self._desired.lineage, target)
-        young = (u for u in uploads if u.fingerprint == fingerprint and u.uploaded_at >= oldest)
-        return next((upload.remote_id for upload in young), None)
-
-    def _upload(self, target: str, version: Version) -> str:
-        bundle = self._doors.state.bundle(self._desired.lineage, version.number)
-        remote_id = self._doors.targets[target].upload(self._desired.lineage, bundle)
-        fingerprint = version.certificate.fingerprint
-        self._doors.state.save_upload(
-            Upload(
-                lineage=self._desired.lineage,
-                target=target,
-                remote_id=remote_id,
-                label=mark(self._desired.lineage, fingerprint),
-                fingerprint=fingerprint,
-                uploaded_at=self._doors.now(),
-            )
-        )
-        self.record("uploaded", target=target, remote_id=remote_id, fingerprint=fingerprint)
-        return remote_id
 
     def _set_out(
         self,
@@ -268,7 +236,7 @@ class Applier:
         except CertferryError as error:
             return failed(pending, error)
         self._doors.state.drop_upload(step.target, step.remote_id)
-        self.record("retired", target=step.target, remote_id=step.remote_id, label=step.label)
+        self._record("retired", target=step.target, remote_id=step.remote_id, label=step.label)
         return pending if was_there else replace(pending, detail=Text("it was gone already"))
 
     def _keep(self, step: Retire, target: ObservedTarget) -> None:
@@ -290,12 +258,6 @@ class Applier:
     def _wait(self, pending: StepOutcome, why: Text, since: datetime, now: datetime) -> StepOutcome:
         waiting = wait_for(why, since, now, since + self._doors.verify_timeout)
         return replace(pending, detail=why, waiting=waiting)
-
-    def record(self, event: str, **facts: str) -> None:
-        """Write down what happened."""
-        doors = self._doors
-        entry = HistoryEntry(doors.now(), self._desired.lineage, event, doors.who, facts)
-        doors.state.append_history(entry)
 
 
 def _program_digest(delivery: Delivery) -> str | None:

@@ -14,6 +14,7 @@ from certferry.core.report import Outcome, Place, StepOutcome
 from certferry.core.waiting import Waiting, wait_for
 from certferry.errors import CertferryError
 from certferry.ports.state import Lease, RolloutRecord
+from certferry.reconcile import history
 from certferry.reconcile.apply import Applier, failed
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.outcomes import Outcomes
@@ -166,7 +167,14 @@ class Rollouts:
         if record is None or record.verified_at is not None:
             return
         self._doors.state.save_rollout(replace(record, verified_at=self._doors.now()))
-        self._applier.record("verified", target=target, domain=domain, fingerprint=fingerprint)
+        history.record(
+            self._doors,
+            self._lineage,
+            "verified",
+            target=target,
+            domain=domain,
+            fingerprint=fingerprint,
+        )
 
     def _tell_obstacles(self, plan: Plan, observed: Observation) -> None:
         as_a_whole = {obstacle.target for obstacle in plan.obstacles if obstacle.domain is None}
