@@ -114,14 +114,35 @@ def test_edited_command_that_fails_is_run_until_it_succeeds(machine: Machine) ->
 
 
 def test_command_that_ran_before_its_arguments_were_remembered(machine: Machine) -> None:
-    """After an upgrade nobody knows what ran, and nothing is run for that alone."""
-    wish = machine.wish("well")
-    machine.sync(wish)
+    """After an upgrade nobody knows what ran, and nothing is run for that alone; from the first
+    run on it is known, and an edited one runs.
+    """
+    machine.sync(machine.wish("well"))
     [record] = machine.world.state.rollouts("img")
-    machine.world.state.save_rollout(replace(record, program_digest=None, fullchain_digest=None))
+    unknown = replace(record, program_digest=None)
+    machine.world.state.save_rollout(unknown)
 
-    assert [] == machine.deploys(machine.wish("otherwise"))
-    assert machine.sync(wish).is_unchanged
+    assert [] == machine.deploys(machine.wish("well"))
+    assert Standing.VERIFIED is machine.standing(machine.wish("well"))
+    assert (unknown,) == machine.world.state.rollouts("img")  # to look writes nothing down
+
+    assert machine.sync(machine.wish("well")).is_unchanged
+    assert (record,) == machine.world.state.rollouts("img")
+    assert machine.sync(machine.wish("otherwise")).ok
+    assert ["well", "otherwise"] == machine.ran
+
+
+def test_program_of_a_delivery_that_failed_is_not_made_up(machine: Machine) -> None:
+    """What is written down is what was run, never what will be."""
+    machine.sync(machine.wish("broken"))
+    [record] = machine.world.state.rollouts("img")
+    machine.world.state.save_rollout(replace(record, program_digest=None))
+
+    assert not machine.sync(machine.wish("broken", "again")).ok
+
+    [record] = machine.world.state.rollouts("img")
+    assert record.verified_at is None
+    assert ["broken", "broken"] == machine.ran
 
 
 def test_leaf_with_another_chain_is_handed_over_again(machine: Machine) -> None:

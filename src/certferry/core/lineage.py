@@ -21,8 +21,7 @@ _PREFIX = 20
 class Version:
     """One certificate of a lineage as the store knows it; numbers grow by one.
 
-    `fullchain_digest` is that of its bundle, `None` for one that was kept before it was written
-    down.
+    `fullchain_digest` is that of its bundle, `None` where nobody knows.
     """
 
     number: int

@@ -24,6 +24,7 @@ from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_offered
 from certferry.reconcile.observe import observe
 from certferry.reconcile.outcomes import Outcomes
+from certferry.reconcile.remembered import keep_programs, lacks_programs
 from certferry.reconcile.retirements import may_retire
 from certferry.reconcile.rollouts import Rollouts
 from certferry.text import Text
@@ -109,7 +110,9 @@ class LineageRun:
         # Looked at again: until the lease was ours, another run may have changed the world.
         observed = self._observe()
         observed = self._issue(self._plan(observed), observed, lease)
-        self._rollouts.follow(self._plan(observed), observed, lease=lease)
+        plan = self._plan(observed)
+        keep_programs(self.desired, plan, self._doors)
+        self._rollouts.follow(plan, observed, lease=lease)
         # Last: an order that went on has taken up its own records, and what is still in doubt
         # after that may take a while to be sure of.
         self._sweep()
@@ -132,6 +135,7 @@ class LineageRun:
                 for rollout in plan.rollouts
             )
             or any(may_retire(step, plan) for step in plan.retirements)
+            or lacks_programs(self.desired, plan, self._doors)
             or self._has_leftovers()
         )
 

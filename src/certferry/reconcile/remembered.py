@@ -4,21 +4,28 @@ went well.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
-from certferry.core.desired import HttpsWish
+from certferry.core.desired import CommandDelivery, DesiredCertificate, HttpsWish
 from certferry.core.moves import LAG
 from certferry.core.observed import DomainState, ObservedDomain, ObservedTarget
+from certferry.core.plan import Plan
 from certferry.ports.receiver import Delivered
 from certferry.ports.state import RolloutRecord
 from certferry.reconcile.doors import Doors
+
+
+def last_rollouts(lineage: str, target: str, doors: Doors) -> dict[str, RolloutRecord]:
+    """Find what set out last for each domain of a target, whichever certificate it was."""
+    return {r.domain: r for r in doors.state.rollouts(lineage) if r.target == target}
 
 
 def with_what_was_sent(
     found: ObservedTarget, lineage: str, target: str, doors: Doors
 ) -> ObservedTarget:
     """Add the settings that each domain was last sent."""
-    records = {r.domain: r for r in doors.state.rollouts(lineage) if r.target == target}
+    records = last_rollouts(lineage, target, doors)
     domains = (replace(d, sent=_sent(d, records.get(d.domain))) for d in found.domains)
     return replace(found, domains=tuple(domains))
 
@@ -37,8 +44,35 @@ def _has_succeeded(record: RolloutRecord) -> bool:
 
 def last_delivery(lineage: str, target: str, name: str, doors: Doors) -> Delivered | None:
     """Give what was last delivered to a receiver, when that ended well."""
-    places = {(record.target, record.domain): record for record in doors.state.rollouts(lineage)}
-    last = places.get((target, name))
+    last = last_rollouts(lineage, target, doors).get(name)
     if last is None or last.verified_at is None:
         return None
     return Delivered(last.fingerprint, last.fullchain_digest, last.program_digest)
+
+
+def keep_programs(desired: DesiredCertificate, plan: Plan, doors: Doors) -> None:
+    """Write down which programs the commands in order were run with, where nobody knows that:
+    those that are declared now. From here on, an edited one is told from them.
+    """
+    for record in _without_program(desired, plan, doors):
+        doors.state.save_rollout(record)
+
+
+def lacks_programs(desired: DesiredCertificate, plan: Plan, doors: Doors) -> bool:
+    """Tell whether `keep_programs` has something to write down."""
+    return any(_without_program(desired, plan, doors))
+
+
+def _without_program(
+    desired: DesiredCertificate, plan: Plan, doors: Doors
+) -> Iterator[RolloutRecord]:
+    """Give the records of commands that lack their program, completed."""
+    for deployment in desired.deployments:
+        delivery = deployment.delivery
+        if not isinstance(delivery, CommandDelivery):
+            continue
+        if (deployment.target, delivery.label) not in plan.unchanged:
+            continue
+        record = last_rollouts(desired.lineage, deployment.target, doors).get(delivery.label)
+        if record is not None and record.program_digest is None:
+            yield replace(record, program_digest=delivery.program.digest)

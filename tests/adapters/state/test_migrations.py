@@ -50,6 +50,15 @@ def tables(database: Database) -> set[str]:
     return {name for (name,) in rows}
 
 
+def make_old(path: Path) -> None:
+    """Take away what the first schema had not."""
+    with closing(sqlite3.connect(path)) as old, old:
+        old.execute("ALTER TABLE version DROP COLUMN fullchain_digest")
+        for column in ("sent", "program_digest", "fullchain_digest"):
+            old.execute(f"ALTER TABLE rollout DROP COLUMN {column}")
+        old.execute("DELETE FROM certferry_migration WHERE number > 1")
+
+
 def test_migrations_are_numbered_without_a_gap() -> None:
     """The files of the schema count from one, and each holds more than its name."""
     migrations = read_migrations()
@@ -121,21 +130,23 @@ def test_second_process_finds_the_work_done(database: Database, path: Path) -> N
 
 
 def test_state_of_the_first_schema(path: Path, key_file: Path) -> None:
-    """What it holds is kept; what it could not know is unknown until it is saved again."""
+    """What it holds is kept, and its digests are those of what was kept: of a version, and of what
+    a command was given. What a domain was sent, and which program ran, nobody knows.
+    """
     bundle = make_bundle("img.example.com", not_before=NOW)
-    record = RolloutRecord("img", "qiniu", "img.example.com", "ab" * 32, NOW, 2, "no", NOW)
+    leaf = bundle.certificate.fingerprint
+    domain = RolloutRecord("img", "qiniu", "img.example.com", leaf, NOW, 2, "no", NOW)
+    command = RolloutRecord("img", "command", "push", leaf, NOW, 1, None, NOW)
+    earlier = replace(command, domain="reload", fingerprint="ab" * 32)
     with closing(connect(path, key_file)) as store:
         lease = store.acquire("img", timedelta(minutes=1), NOW)
         version = store.save_version(lease, bundle, NOW)
-        store.save_rollout(record)
-    with closing(sqlite3.connect(path)) as old, old:
-        old.execute("ALTER TABLE version DROP COLUMN fullchain_digest")
-        for column in ("sent", "program_digest", "fullchain_digest"):
-            old.execute(f"ALTER TABLE rollout DROP COLUMN {column}")
-        old.execute("DELETE FROM certferry_migration WHERE number > 1")
+        for record in (domain, command, earlier):
+            store.save_rollout(record)
+    make_old(path)
 
     with closing(connect(path, key_file)) as store:
-        assert (record,) == store.rollouts("img")
-        assert (replace(version, fullchain_digest=None),) == store.versions("img")
-        assert version == store.save_version(lease, bundle, NOW)
+        assert bundle.fullchain_digest == version.fullchain_digest
         assert (version,) == store.versions("img")
+        known = replace(command, fullchain_digest=bundle.fullchain_digest)
+        assert (known, earlier, domain) == store.rollouts("img")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -50,6 +51,7 @@ def migrate(database: Database, migrations: Sequence[Migration]) -> None:
     if not _missing(database, migrations):
         return
     with database.transaction() as connection:
+        connection.create_function("sha256_hex", 1, _sha256_hex, deterministic=True)
         # Asked again: another process may have been first.
         for migration in _missing(database, migrations):
             _apply(connection, migration)
@@ -90,6 +92,10 @@ def _apply(connection: sqlite3.Connection, migration: Migration) -> None:
         f"INSERT INTO {_LEDGER} (number, name) VALUES (?, ?)",  # noqa: S608 - a constant
         (migration.number, migration.name),
     )
+
+
+def _sha256_hex(text: str | None) -> str | None:
+    return None if text is None else hashlib.sha256(text.encode()).hexdigest()
 
 
 def _statements(script: str) -> Iterator[str]:
