@@ -28,7 +28,9 @@ from tests.cli import values
 from tests.cli.desks import TestDesk
 from tests.cli.values import IMG, NOON
 
-ALWAYS = {"time", "level", "event", "lineage", "target", "domain", "outcome", "detail"}
+ALWAYS = {
+    *("time", "pid", "level", "event", "lineage", "target", "domain", "outcome", "detail"),
+}
 
 
 def journal(path: Path, language: str = "en", format_: Format = Format.TEXT) -> Journal:
@@ -107,6 +109,7 @@ def test_a_document_for_each_thing_that_happened(tmp_path: Path, language: str) 
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert all(set(line) >= ALWAYS for line in lines)
     assert {"2026-11-24T12:00:00Z"} == {line["time"] for line in lines}
+    assert {os.getpid()} == {line["pid"] for line in lines}
     assert [
         ("run.started", "info", None, None),
         ("activity", "info", "img", None),

@@ -78,6 +78,13 @@ def test_copies_that_the_client_has_made_are_meant(source: MemorySource) -> None
     assert (wishes[2],) == meant_by(CLIENTS_OWN, wishes, source)
 
 
+def test_declared_key_may_lie_elsewhere(source: MemorySource) -> None:
+    """It is the certificate that is meant; its key may be a copy that only certferry can read."""
+    wish = ferried(replace(CLIENTS_OWN, privkey="/etc/ssl/private/key.pem"), "img")
+
+    assert (wish,) == meant_by(CLIENTS_OWN, (ISSUED, wish), source)
+
+
 def test_declared_files_with_an_older_certificate_are_no_match(source: MemorySource) -> None:
     """To sync them would say "unchanged" of a certificate that has just been renewed."""
     source.put(COPY, made())

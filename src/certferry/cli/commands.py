@@ -10,7 +10,7 @@ from importlib import import_module
 import click
 
 from certferry.cli.groups import SpokenGroup
-from certferry.cli.help import spoken
+from certferry.cli.help import SpokenContext, spoken
 
 COMMANDS = {
     "init": "Write a configuration: ask for the keys, look at the accounts, propose certificates.",
@@ -31,6 +31,8 @@ COMMANDS = {
 
 class Commands(SpokenGroup):
     """The group of all commands: lists them from the table above, imports the one that runs."""
+
+    context_class = SpokenContext
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Give the names in the order of the table."""

@@ -7,15 +7,13 @@ import difflib
 import click
 from click.shell_completion import CompletionItem
 
-from certferry.cli.help import SpokenContext, paragraphs
+from certferry.cli.help import paragraphs
 from certferry.cli.usage import UsageMistake
 from certferry.text import Text
 
 
 class SpokenGroup(click.Group):
     """A group whose table of commands is translated: click's own cuts what does not fit."""
-
-    context_class = SpokenContext
 
     def meanings(self, ctx: click.Context) -> dict[str, str]:
         """Give what each command does: a sentence of the catalogue."""

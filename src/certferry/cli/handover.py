@@ -15,7 +15,7 @@ from certferry.core.lineage import Version
 from certferry.errors import ConfigError
 from certferry.ports.progress import nobody
 from certferry.ports.source import CertificateSource
-from certferry.reconcile.handed_over import declared_for, must_be_for
+from certferry.reconcile.handed_over import declared_for, how_to_declare, must_be_for
 from certferry.text import Text
 from certferry.wiring.session import open_session
 
@@ -83,10 +83,5 @@ def _nobody_declared(renewed: Renewed, settings: Settings) -> ConfigError:
             name=renewed.name,
             client=renewed.client,
         ),
-        hint=Text(
-            'declare it under [[certificates]]: fullchain = "{fullchain}" and'
-            ' privkey = "{privkey}"',
-            fullchain=renewed.files.fullchain,
-            privkey=renewed.files.privkey,
-        ),
+        hint=how_to_declare(renewed.files),
     )

@@ -3,13 +3,15 @@ programs. The events are the same in both, and in both languages.
 
     [2026-11-24 20:00:00] img: deploy waiting: qiniu → img.example.com: …
 
-As JSON a line has always `time` (RFC 3339, UTC), `level`, `event`, `lineage`, `target`, `domain`,
-`outcome` and `detail`; some events have more.
+As JSON a line has always `time` (RFC 3339, UTC), `pid`, `level`, `event`, `lineage`, `target`,
+`domain`, `outcome` and `detail`; some events have more. By `pid`, the process, the lines of runs at
+the same time are told apart.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -156,11 +158,12 @@ class Journal:
         return "\n".join([f"[{moment}] {visible(first)}", *(f"    {visible(row)}" for row in rest)])
 
     def _for_programs(self, entry: Entry) -> str:
-        document = {
+        document: dict[str, object] = {
             "time": self._now()
             .astimezone(UTC)
             .isoformat(timespec="seconds")
             .replace("+00:00", "Z"),
+            "pid": os.getpid(),
             "level": entry.level.value,
             "event": entry.event,
             "lineage": entry.lineage,

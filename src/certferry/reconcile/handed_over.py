@@ -81,7 +81,19 @@ def must_be_for(names: Collection[str], files: PemFiles, source: CertificateSour
     )
 
 
+def how_to_declare(files: PemFiles) -> Text:
+    """Say how a client's files are declared."""
+    return Text(
+        'declare it under [[certificates]]: fullchain = "{fullchain}" and privkey = "{privkey}"',
+        fullchain=files.fullchain,
+        privkey=files.privkey,
+    )
+
+
 def _is_same(declared: PemFiles | None, files: PemFiles) -> bool:
+    """Compare the fullchain alone: it is the certificate. A key that is declared elsewhere may be a
+    copy that only certferry can read; whether it belongs is judged when the declared pair is read.
+    """
     return declared is not None and PurePath(declared.fullchain) == PurePath(files.fullchain)
 
 
@@ -141,10 +153,8 @@ def _must_be_the_newest(
             latest=latest,
         ),
         hint=Text(
-            "certferry has renewed it since: switch it off in the client, or declare the client's"
-            ' files: fullchain = "{fullchain}" and privkey = "{privkey}"',
-            fullchain=files.fullchain,
-            privkey=files.privkey,
+            "certferry has renewed it since: switch it off in the client, or {advice}",
+            advice=how_to_declare(files),
         ),
     )
 
@@ -173,7 +183,7 @@ def _outdated(wish: DesiredCertificate, files: PemFiles) -> ConfigError:
         ),
         hint=Text(
             "have the client write the declared file before it runs the hook (acme.sh:"
-            ' --fullchain-file), or declare its own: fullchain = "{made}"',
-            made=files.fullchain,
+            " --fullchain-file), or {advice}",
+            advice=how_to_declare(files),
         ),
     )
