@@ -63,15 +63,23 @@ Retry.LATER = Retry(allowed=True)
 
 
 class CertferryError(Exception):
-    """Anything certferry itself reports. `code` is stable and appears in JSON."""
+    """Anything certferry itself reports. `code` is stable and appears in JSON. `lasting` is what
+    may be kept for ever: the message, unless that quotes what a program said.
+    """
 
     code: ClassVar[str] = "error"
     default_retry: ClassVar[Retry] = Retry.NEVER
 
     def __init__(
-        self, message: Text | str, *, hint: Text | None = None, retry: Retry | None = None
+        self,
+        message: Text | str,
+        *,
+        hint: Text | None = None,
+        retry: Retry | None = None,
+        lasting: Text | None = None,
     ) -> None:
         self.message = verbatim(message) if isinstance(message, str) else message
+        self.lasting = self.message if lasting is None else lasting
         self.hint = hint
         self.retry = self.default_retry if retry is None else retry
         super().__init__(str(self.message))

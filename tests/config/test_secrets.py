@@ -167,6 +167,37 @@ def test_a_command_that_fails_shows_its_complaint_and_not_its_output(secrets: Se
     assert "the command sh failed with exit code 3: no [31m entry" == said
 
 
+def test_a_command_that_complains_of_secrets(tmp_path: Path) -> None:
+    """Those that it has in its environment, and those that were resolved before, are masked before
+    the complaint is cut.
+    """
+    environ = {**os.environ, "VAULT_TOKEN": "planted-" * 5}
+    secrets = Secrets(environ, Paths(tmp_path, tmp_path))
+    resolve(secrets, "planted+literal")
+    script = 'echo planted+literal "$VAULT_TOKEN"; yes | head -n 140 | tr -d "\\n"; exit 1'
+
+    said = complaint(secrets, f"command:sh -c '({script}) >&2; exit 1'")
+
+    assert "planted" not in said
+    assert said.endswith("y" * 140)
+
+
+def test_what_is_known(tmp_path: Path) -> None:
+    """What was resolved, and what variables hold whose names tell of secrets, or are named; not
+    where something lies.
+    """
+    private(tmp_path / "key", b"in a file")
+    environ = {"DP_Key": "of dnspod", "LANG": "C", "KEY_FILE": str(tmp_path / "key"), "SK": "named"}
+    secrets = Secrets(environ, Paths(tmp_path, tmp_path))
+    for written in ("a literal", "file:key"):
+        resolve(secrets, written)
+
+    known = secrets.known({"SK"}, [{"DB_PASSWORD": "of a file", "DB_USER": "me"}])
+
+    expected = {"of dnspod", "named", "of a file", "a literal", "in a file"}
+    assert expected == {secret.reveal() for secret in known}
+
+
 def test_a_command_that_fails_in_silence(secrets: Secrets) -> None:
     """Without words of its own, its exit code speaks."""
     assert "the command false failed with exit code 1" == complaint(secrets, "command:false")

@@ -18,9 +18,11 @@ from certferry.core.secret import Secret
 from certferry.errors import CertificateError
 from certferry.sandbox.authority import Authority, Issued
 from certferry.testing.certificates import make_bundle
+from tests.core.odd_kinds import NOBODYS, SM2, SM2_SM3, on_curve, signed_as
 from tests.core.strategies import NOW
 
 NAMES = ("img.example.com", "*.img.example.com")
+_DER = serialization.Encoding.DER
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +184,60 @@ def test_unreadable_key_is_told_without_showing_it(issued: Issued) -> None:
         assert caught.value.hint is not None
         assert key not in str(caught.value)
         assert caught.value.__cause__ is None
+
+
+def refused(fullchain: str, privkey: str) -> CertificateError:
+    """Read a pair that cannot be taken."""
+    with pytest.raises(CertificateError) as caught:
+        parse_bundle(fullchain, Secret(privkey))
+    assert caught.value.__cause__ is None
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("curve", "name"), [(SM2, "SM2"), (NOBODYS, "1.2.840.10045.3.1.127")], ids=["SM2", "nobody's"]
+)
+def test_kind_that_nobody_can_read_is_told(issued: Issued, curve: bytes, name: str) -> None:
+    """A key or certificate on a curve that is not known is not damaged, and is called by its name;
+    the hint says what to have instead.
+    """
+    of_key = refused(issued.fullchain_pem, on_curve(issued.privkey_pem, curve))
+    of_certificate = refused(on_curve(issued.fullchain_pem, curve), issued.privkey_pem)
+
+    kind = f"is of a kind that certferry cannot read: {name}"
+    assert f"the private key {kind}" == str(of_key)
+    assert f"the certificate {kind}" == str(of_certificate)
+    for error in (of_key, of_certificate):
+        assert "RSA, or ECDSA with P-256 or P-384" in str(error.hint)
+
+
+def test_signature_that_nobody_can_read_is_told(issued: Issued) -> None:
+    """Who signed the leaf cannot be proven, and that is no incomplete chain."""
+    leaf, end, rest = issued.fullchain_pem.partition("-----END CERTIFICATE-----\n")
+    error = refused(signed_as(leaf + end, SM2_SM3) + rest, issued.privkey_pem)
+
+    assert "the certificate is of a kind that certferry cannot read: SM2" == str(error)
+
+
+def test_root_is_left_out_whatever_it_is(authority: Authority, issued: Issued) -> None:
+    """Nobody is shown it: a curve or an extension that cannot be read there stops nothing."""
+    plain = parse_bundle(issued.fullchain_pem, Secret(issued.privkey_pem))
+    roots = (on_curve(authority.root_pem), with_odd_extension(authority.root_pem))
+
+    for root in roots:
+        assert plain == parse_bundle(issued.fullchain_pem + root, Secret(issued.privkey_pem))
+
+
+def with_odd_extension(pem: str) -> str:
+    """Give a certificate whose basic constraints are spoilt: their SEQUENCE is a SET."""
+    der = bytearray(x509.load_pem_x509_certificate(pem.encode()).public_bytes(_DER))
+    at = der.index(bytes.fromhex("0603551d13"))
+    der[der.index(0x30, at)] = 0x31
+    body = b64encode(der).decode()
+    spoilt = f"-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n"
+    with pytest.raises(ValueError, match="error parsing asn1"):
+        _ = x509.load_pem_x509_certificate(spoilt.encode()).extensions
+    return spoilt
 
 
 def test_unreadable_certificate_is_told(issued: Issued) -> None:

@@ -40,6 +40,19 @@ def test_unfit_certificate_is_refused(observed: Observation, code: ReasonCode) -
     assert not safe.is_settled
 
 
+def test_expired_certificate_of_ours_is_not_made_anywhere_else() -> None:
+    """After a failed issuance the hint leads to what went wrong, not to another client."""
+    late = certificate("aa" * 32, not_before=NOW - timedelta(days=95), lifetime=timedelta(days=90))
+    observed = world(version(3, late), bound=None)
+    plan = make_plan(wish(), observed, NOW, Issuing.NEVER)
+
+    [refusal] = without_refused(plan, wish(), observed, NOW).refusals
+
+    assert ReasonCode.EXPIRED is refusal.reason.code
+    assert f"`certferry history {wish().lineage}`" in str(refusal.hint)
+    assert "where it is made" not in str(refusal.hint)
+
+
 def test_uncovered_domain_is_refused_before_anything_is_issued() -> None:
     """A name that the certificate would not cover is known before the CA is asked."""
     observed = world(bound=None)

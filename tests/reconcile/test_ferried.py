@@ -21,6 +21,7 @@ from certferry.core.report import LineageReport, Outcome
 from certferry.core.status import Standing
 from certferry.errors import CertificateError, PlanRefused
 from certferry.reconcile.ferried import as_known
+from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.reconciler import Reconciler
 from certferry.testing.certificates import make_bundle, with_another_chain
 from certferry.text import Text
@@ -134,6 +135,43 @@ def test_client_that_renews_no_more_is_noticed_in_time(
     assert synced(world).is_unchanged
 
 
+def test_client_that_renews_while_the_run_waits(world: ModelWorld) -> None:
+    """What it was told of at first is over, and the run ends in order."""
+    synced(world)
+    world.pass_time(timedelta(days=80))
+    world.cdn.add_domain("late.example.com")
+    wide = make_bundle(DOMAIN, "late.example.com", not_before=world.clock - timedelta(days=80))
+    world.source.put(FILES, wide)
+    world.alive.add("run")
+    run = LineageRun(WISH, world.doors("run"))
+
+    run.visit()
+    before = run.report().having(Outcome.FAILED)
+    world.source.put(FILES, make_bundle(DOMAIN, "late.example.com", not_before=world.clock))
+    world.visit_to_the_end(run)
+
+    assert ["not renewed yet" in str(told.detail) for told in before] == [True]
+    assert run.report().ok
+
+
+def test_certificate_with_nothing_left_to_serve_need_not_be_renewed(world: ModelWorld) -> None:
+    """Its domains have gone to another lineage: nobody misses it, and that is told alone."""
+    synced(world)
+    other = replace(WISH, lineage="new", names=(DOMAIN,), files=None, dns="dnspod")
+    world.claims = Claims([other, replace(WISH, names=(DOMAIN,))])
+    world.pass_time(timedelta(days=89))
+    reconciler = Reconciler(world.doors("planner"), stop=lambda: None)
+
+    report = synced(world)
+    (status,) = reconciler.status([WISH])
+
+    assert report.ok
+    assert ["every domain that it covers is served by new"] == [
+        str(told.detail) for told in report.outcomes
+    ]
+    assert status.reason is None
+
+
 def test_certificate_that_expired_before_it_was_declared(world: ModelWorld) -> None:
     """Nothing is sent, and the advice is for whoever makes it."""
     world.pass_time(timedelta(days=91))
@@ -207,6 +245,16 @@ def test_names_of_a_ferried_certificate_count_as_its_claim(
     assert names == as_known(WISH, world.source, world.state, read=True).names
 
 
+def test_files_that_are_a_mistake_of_ours_stop_no_other(world: ModelWorld) -> None:
+    """What nobody has foreseen is told when it is the certificate's turn."""
+
+    class Surprised:
+        def read(self, files: PemFiles) -> CertificateBundle:
+            raise RuntimeError
+
+    assert () == as_known(WISH, Surprised(), world.state, read=True).names
+
+
 def test_files_of_a_certificate_that_is_known_need_not_be_read(world: ModelWorld) -> None:
     """A run for another certificate of a thousand does not look at each one's key."""
     synced(world)
@@ -255,6 +303,7 @@ def test_certificate_that_others_leave_nothing_to_is_in_order(world: ModelWorld)
     ]
     assert plan.is_settled
     assert (("qiniu", ("static",)),) == plan.ceded == status.ceded
+    assert status.reason is None
     assert 0 == world.issuer.issued
 
 

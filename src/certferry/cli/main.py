@@ -98,6 +98,8 @@ def program(
 
 def main() -> int:
     """Run the command line of this process and give its exit code."""
+    # Whoever started it may have had it ignored: then nobody learns how a program has ended.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _end_in_order()
     desk = standard_desk(os.environ)
     try:
@@ -112,15 +114,21 @@ def _end_in_order() -> None:
     """Asked to end, or left by its terminal, a run ends as with Ctrl-C: challenge records removed,
     keys taken away from programs, leases given back.
     """
-    signals = [signal.SIGTERM]
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup has it ignored
-        signals.append(signal.SIGHUP)
+    signals = [
+        each
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        # nohup has one ignored, and a shell that runs a script another, in the background
+        if each is signal.SIGTERM or signal.getsignal(each) is not signal.SIG_IGN
+    ]
 
     def end(number: int, frame: FrameType | None) -> None:
         # Once: the kernel and the shell both tell of a terminal that is gone, and systemd sends
-        # both signals; what puts things in order must not be stopped by it.
+        # both signals; what puts things in order must not be stopped by it. Only who has pressed
+        # Ctrl-C may lose patience, and press it again.
         for each in signals:
             signal.signal(each, _not_again)
+        if number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)
         signal.default_int_handler(number, frame)
 
     for each in signals:

@@ -20,6 +20,7 @@ from certferry.config.model import Settings
 from certferry.config.secrets import Secrets
 from certferry.config.table import Table
 from certferry.config.values import Read, word
+from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.text import Text
 
@@ -115,9 +116,10 @@ def from_client(
             ),
             hint=Text("declare the certificate under [[certificates]], with where it is to go"),
         )
+    [label] = labels
     return _declared(
-        {**certificate, "deploy": [{"to": label} for label in labels]},
-        [replace(variable, account=label) for variable in needed for label in labels],
+        {**certificate, "deploy": [{"to": label}]},
+        [replace(variable, account=label) for variable in needed],
         fill_in(environ, given.env_files),
         read_document(given.path),
     )
@@ -133,6 +135,14 @@ def variables_of_keys(settings: Settings) -> frozenset[str]:
         written.append(settings.acme.eab_hmac_key.written)
     named = {v.removeprefix("env:") for v in written if isinstance(v, str) and v.startswith("env:")}
     return frozenset(usual | named)
+
+
+def known_secrets(settings: Settings) -> frozenset[Secret]:
+    """Give what no program's words are to show: see `secrets.Secrets.known`. An environment file
+    counts whole, since a program may read it itself.
+    """
+    files = [file.values for file in settings.env_files]
+    return settings.secrets.known(variables_of_keys(settings), files)
 
 
 def default_directory(environ: Mapping[str, str], user: int) -> Path:

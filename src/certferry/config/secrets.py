@@ -4,16 +4,17 @@ they lead to. Anything else is the secret itself, a literal.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 
 from certferry.config.files import Paths, read_private_file
 from certferry.config.findings import nearest
-from certferry.core.secret import Secret
+from certferry.core.secret import Secret, masked, tells_a_secret
 from certferry.errors import ConfigError
 from certferry.text import Text
 
@@ -52,13 +53,30 @@ class Secrets:
         self._environ = dict(environ)
         self._paths = paths
         self._command_timeout = command_timeout
+        self._given: set[Secret] = set()
 
     def resolve(self, reference: SecretReference) -> Secret:
         """Give the secret. Raises `ConfigError` that says what is missing, and never a value."""
         value = self._value(reference)
         if not value:
             raise ConfigError(Text("the secret is empty"))
-        return Secret(value)
+        secret = Secret(value)
+        self._given.add(secret)
+        return secret
+
+    def known(
+        self, variables: Collection[str] = (), more: Collection[Mapping[str, str]] = ()
+    ) -> frozenset[Secret]:
+        """Give every secret that was resolved, and what the environment, and `more` like it, hold
+        in these variables or under a name that tells of a secret.
+        """
+        held = (
+            Secret(value)
+            for environ in (self._environ, *more)
+            for name, value in environ.items()
+            if (name in variables or tells_a_secret(name)) and not _is_a_path(value)
+        )
+        return frozenset(held) | self._given
 
     def _value(self, reference: SecretReference) -> str:
         if reference.is_literal:
@@ -122,8 +140,25 @@ class Secrets:
                 )
             ) from None
         if result.returncode != 0:
-            raise _failed(program, result.returncode, result.stderr)
+            raise self._failed(program, result.returncode, result.stderr)
         return _without_final_newline(_decode(result.stdout, program))
+
+    def _failed(self, program: str, code: int, stderr: bytes) -> ConfigError:
+        words = masked(stderr.decode(errors="replace"), self.known())
+        shown = " ".join("".join(c if c.isprintable() else " " for c in words).split())
+        said = Text(
+            "the command {program} failed with exit code {code}", program=program, code=code
+        )
+        if not shown:
+            return ConfigError(said)
+        shown = shown[-_LONGEST_COMPLAINT:]
+        return ConfigError(Text("{failure}: {words}", failure=said, words=shown))
+
+
+def _is_a_path(value: str) -> bool:
+    """Tell whether a value only says where a secret lies."""
+    # No pathlib: it raises where the value is too long for a path.
+    return value.startswith("/") and os.path.exists(value)  # noqa: PTH110 - see above
 
 
 def _literal(written: str) -> str:
@@ -177,12 +212,3 @@ def _decode(data: bytes, source: str) -> str:
 
 def _without_final_newline(value: str) -> str:
     return re.sub(r"\r?\n\Z", "", value)
-
-
-def _failed(program: str, code: int, stderr: bytes) -> ConfigError:
-    words = stderr.decode(errors="replace")
-    shown = " ".join("".join(c if c.isprintable() else " " for c in words).split())
-    said = Text("the command {program} failed with exit code {code}", program=program, code=code)
-    if not shown:
-        return ConfigError(said)
-    return ConfigError(Text("{failure}: {words}", failure=said, words=shown[-_LONGEST_COMPLAINT:]))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -18,7 +21,7 @@ from cryptography.x509.oid import NameOID
 from certferry.core import identifiers
 from certferry.core.secret import Secret
 from certferry.errors import CertificateError
-from certferry.text import Text
+from certferry.text import Text, verbatim
 
 _LEAF_FIRST = Text("a fullchain is PEM text: the leaf first, then its issuer certificates")
 _COPY_AGAIN = Text(
@@ -26,9 +29,15 @@ _COPY_AGAIN = Text(
     " copy the whole file anew"
 )
 
+_KINDS = Text(
+    "have one issued with a key that every client knows: RSA, or ECDSA with P-256 or P-384"
+)
+
+_SM2 = {"1.2.156.10197.1.301", "1.2.156.10197.1.501"}  # the curve, the signature (GM/T 0006-2012)
+_OBJECT_IDENTIFIER = re.compile(r"\d+(?:\.\d+)+")
+
 _UNREADABLE = (
     ValueError,
-    UnsupportedAlgorithm,
     x509.DuplicateExtension,
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
@@ -128,19 +137,45 @@ def parse_bundle(fullchain_pem: str, privkey_pem: Secret) -> CertificateBundle:
 
 
 def parse_chain(fullchain_pem: str) -> list[x509.Certificate]:
-    """Read every certificate of a PEM text. Raises `CertificateError` when one cannot be read."""
-    try:
-        found = x509.load_pem_x509_certificates(fullchain_pem.encode())
-        for certificate in found:  # these are parsed only when they are looked at
+    """Read the certificates of a PEM text, all that follow the first but for self-signed ones:
+    nobody needs these. Raises `CertificateError` when one cannot be read.
+    """
+    with _told():
+        first, *others = x509.load_pem_x509_certificates(fullchain_pem.encode())
+        kept = [first, *(other for other in others if other.subject != other.issuer)]
+        for certificate in kept:  # these are parsed only when they are looked at
             _ = (certificate.extensions, certificate.public_key(), certificate.version)
             _ = (certificate.subject, certificate.issuer, certificate.not_valid_after_utc)
+    return kept
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say what is wrong with a certificate in other words than the library's, which are not for
+    people: they show how its parser is built.
+    """
+    try:
+        yield
+    except UnsupportedAlgorithm as exc:
+        raise CertificateError(
+            Text(
+                "the certificate is of a kind that certferry cannot read: {kind}", kind=_kind(exc)
+            ),
+            hint=_KINDS,
+        ) from None
     except _UNREADABLE:
-        # The library's own message is not for people: it shows how its parser is built.
         raise CertificateError(
             Text("the certificate cannot be read: it is damaged, or not all of it is there"),
             hint=_COPY_AGAIN,
         ) from None
-    return found
+
+
+def _kind(exc: UnsupportedAlgorithm) -> Text:
+    """Tell a curve or algorithm that the library does not know, by its number (an OID)."""
+    found = _OBJECT_IDENTIFIER.search(str(exc))
+    if found is None:
+        return Text("its algorithm is unknown")
+    return verbatim("SM2" if found[0] in _SM2 else found[0])
 
 
 def parse_key(privkey_pem: Secret) -> PrivateKeyTypes:
@@ -153,6 +188,13 @@ def parse_key(privkey_pem: Secret) -> PrivateKeyTypes:
             Text("the private key is protected by a passphrase"),
             hint=Text("write it without one: openssl pkey -in privkey.pem -out plain.pem"),
         ) from None
+    except UnsupportedAlgorithm as exc:
+        raise CertificateError(
+            Text(
+                "the private key is of a kind that certferry cannot read: {kind}", kind=_kind(exc)
+            ),
+            hint=_KINDS,
+        ) from None
     except ValueError:
         raise CertificateError(
             Text("the private key cannot be read"),
@@ -163,19 +205,20 @@ def parse_key(privkey_pem: Secret) -> PrivateKeyTypes:
 def bundle_of(certificates: list[x509.Certificate], key: PrivateKeyTypes) -> CertificateBundle:
     """Put a leaf, its issuer certificates and its key together.
 
-    A self-signed last certificate is left out; the key is turned into PKCS#8, the one form every
-    target takes. Raises `CertificateError` when the leaf does not stand first, or has no names.
+    The key is turned into PKCS#8, the one form every target takes. Raises `CertificateError` when
+    the leaf does not stand first, or has no names.
     """
     leaf, *issuers = certificates
     _must_begin_with_the_leaf(leaf, issuers, key)
-    issuers = [issuer for issuer in issuers if issuer.subject != issuer.issuer]
+    with _told():
+        complete = _is_complete(certificates)
     return CertificateBundle(
         certificate=read_certificate(leaf),
         cert_pem=_pem(leaf),
         chain=tuple(map(_pem, issuers)),
         privkey_pem=Secret(_pkcs8(key)),
         key_matches=_belongs(key, leaf),
-        chain_complete=_is_complete([leaf, *issuers]),
+        chain_complete=complete,
     )
 
 
@@ -248,6 +291,7 @@ def _issued_by(child: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         child.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature):
+        _ = child.signature_hash_algorithm  # raises `UnsupportedAlgorithm` where that is why
         return False
     return True
 

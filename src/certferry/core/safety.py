@@ -152,8 +152,17 @@ def refuse_expired(case: _Case) -> Refusal | None:
         ReasonCode.EXPIRED,
         Text("the certificate expired at {moment}", moment=case.version.certificate.not_after),
     )
-    hint = Text("renew it where it is made; what is there stays as it is until then")
-    return Refusal(case.step, reason, hint)
+    return Refusal(case.step, reason, _another_one(case))
+
+
+def _another_one(case: _Case) -> Text:
+    if case.desired.files is not None:
+        return Text("renew it where it is made; what is there stays as it is until then")
+    return Text(
+        "the next run tries again to issue one; `certferry history {lineage}` tells why there is"
+        " none. What is there stays as it is until then",
+        lineage=case.desired.lineage,
+    )
 
 
 CHECKS: tuple[_Check, ...] = (

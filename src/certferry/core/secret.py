@@ -1,10 +1,22 @@
-"""A value that never prints itself."""
+"""A value that never prints itself, and what must not be seen of it in the words of others."""
 
 from __future__ import annotations
 
 import hmac
+import re
+from collections.abc import Iterable, Iterator
 
 MASK = "•••"
+
+_TELLS_A_SECRET = re.compile(r"key|secret|token|passw", re.IGNORECASE)
+
+_SHORTEST = 8
+"""Characters from which a secret is masked: less could be in any word by chance."""
+_SHORTEST_LINE = 16
+"""Characters from which one of its lines is, and is not something like `fi` or `=`."""
+
+_BETWEEN_LINES = re.compile(r"[\r\n]+|\\n")  # a key in one line has its lines' ends as `\n`
+_FRAME = "-----"  # of PEM: what stands there is no secret, and tells what was
 
 
 class Secret:
@@ -36,7 +48,11 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        return hmac.compare_digest(self._value.encode(), other._value.encode())
+        # What is no UTF-8 in the environment comes as surrogates (PEP 383).
+        mine, others = self._value, other._value
+        return hmac.compare_digest(
+            mine.encode(errors="surrogatepass"), others.encode(errors="surrogatepass")
+        )
 
     def __hash__(self) -> int:
         return hash((Secret, self._value))
@@ -44,3 +60,36 @@ class Secret:
     def __reduce__(self) -> str:
         msg = "a secret is not pickled"
         raise TypeError(msg)
+
+
+def tells_a_secret(name: str) -> bool:
+    """Tell whether a variable is called as those are that hold secrets, `DP_Key` among them."""
+    return _TELLS_A_SECRET.search(name) is not None
+
+
+def masked(words: str, secrets: Iterable[Secret]) -> str:
+    """Give words with `•••` where they repeat a secret, one of its lines, or at their own end the
+    beginning of one: who said it may have been stopped in the middle.
+    """
+    found = {spelling for secret in secrets for spelling in _spellings(secret.reveal())}
+    longest_first = sorted(found, key=len, reverse=True)  # one may be a part of another
+    for spelling in longest_first:
+        words = words.replace(spelling, MASK)
+    cut = max((_begun_at_the_end(words, spelling) for spelling in longest_first), default=0)
+    return words[:-cut] + MASK if cut else words
+
+
+def _spellings(value: str) -> Iterator[str]:
+    """Give what a secret looks like where a program prints it, or a shell shows what it does."""
+    value = value.strip("\r\n")
+    lines = map(str.strip, _BETWEEN_LINES.split(value))
+    yield from (line for line in lines if len(line) >= _SHORTEST_LINE and _FRAME not in line)
+    if len(value) >= _SHORTEST and not {"\r", "\n"} & set(value):
+        # As it is, and as bash and dash quote it with `set -x`.
+        yield from (value.replace("'", quote) for quote in ("'", r"'\''", "'\"'\"'"))
+
+
+def _begun_at_the_end(words: str, spelling: str) -> int:
+    """Give how many characters of a spelling the words end with, if it is more than chance."""
+    lengths = range(min(len(spelling), len(words)), _SHORTEST - 1, -1)
+    return next((n for n in lengths if words.endswith(spelling[:n])), 0)

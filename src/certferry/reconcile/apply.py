@@ -120,7 +120,7 @@ class Applier:
         except (Interrupted, LeaseLost):
             raise
         except CertferryError as error:
-            self._record("deploy failed", domain=step.domain, problem=str(error.message))
+            self._record("deploy failed", domain=step.domain, problem=str(error.lasting))
             return Deployed(failed(pending, error), accepted=False)
         self._record("deployed", domain=step.domain, remote_id=remote_id)
         return Deployed(self._wait(pending, _CARRYING_OUT, now, now), accepted=True)
@@ -145,7 +145,7 @@ class Applier:
         except (Interrupted, LeaseLost):
             raise
         except CertferryError as error:
-            self._record("deploy failed", domain=step.domain, problem=str(error.message))
+            self._record("deploy failed", domain=step.domain, problem=str(error.lasting))
             return failed(pending, error)
         self._record("deployed", domain=step.domain, fingerprint=fingerprint)
         return pending

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from certferry.core.desired import DesiredCertificate
 from certferry.core.lineage import Version
-from certferry.errors import CertificateError, PlanRefused
 from certferry.ports.source import CertificateSource
 from certferry.ports.state import StateStore
 from certferry.reconcile.doors import Doors
@@ -33,8 +32,8 @@ def as_known(
     desired: DesiredCertificate, source: CertificateSource, state: StateStore, *, read: bool
 ) -> DesiredCertificate:
     """Fill in the names of a ferried certificate: those of its files where they are to be `read`
-    and can be, else those that were taken from them before. What is wrong with the files is told
-    when it is the certificate's turn.
+    and can be, else those that were taken from them before. Whatever is wrong with the files, a
+    mistake of ours too, is told when it is the certificate's turn, and stops no other.
     """
     if desired.files is None:
         return desired
@@ -44,7 +43,7 @@ def as_known(
         return replace(desired, names=remembered)
     try:
         return replace(desired, names=source.read(desired.files).certificate.names)
-    except (CertificateError, PlanRefused):
+    except Exception:  # noqa: BLE001 - nothing is lost of it; see above
         return replace(desired, names=remembered)
 
 

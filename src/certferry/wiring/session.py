@@ -16,7 +16,7 @@ from certferry.adapters.clients import handover
 from certferry.adapters.sources.pem_files import PemFileSource
 from certferry.config.bind import bind
 from certferry.config.findings import config_error, instead_of, joined
-from certferry.config.load import variables_of_keys
+from certferry.config.load import known_secrets, variables_of_keys
 from certferry.config.model import AccountTable, Settings
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import Delivery, DesiredCertificate, FileDelivery
@@ -197,10 +197,15 @@ class Session:
     def _receiver(self, delivery: Delivery) -> Receiver:
         from certferry.adapters.targets import command, files
 
-        withheld, pause = variables_of_keys(self._settings), self._stopping.pause
+        connect: Callable[..., Receiver] = partial(command.connect, workspace=self._workspace)
         if isinstance(delivery, FileDelivery):
-            return files.connect(delivery, pause=pause, withheld=withheld)
-        return command.connect(delivery, workspace=self._workspace, pause=pause, withheld=withheld)
+            connect = files.connect
+        return connect(
+            delivery,
+            pause=self._stopping.pause,
+            withheld=variables_of_keys(self._settings),
+            hidden=known_secrets(self._settings),
+        )
 
     def _adapter(self, label: str, known: Mapping[str, str], role: Text) -> Callable[..., Any]:
         """Find what an account's type names, bind its settings, and give its `connect`."""

@@ -48,7 +48,7 @@ def test_output_goes_to_the_log(tmp_path: Path, said: Callable[[], list[str]]) -
     """A record for each line, of both streams, without what would move a cursor."""
     script = "echo one; echo two >&2; printf 'th\\033[2Jree'"
 
-    run(program(tmp_path, "/bin/sh", "-c", script), {}, Secret(""), no_pause)
+    run(program(tmp_path, "/bin/sh", "-c", script), {}, no_pause, hidden=())
 
     assert ["/bin/sh: one", "/bin/sh: two", "/bin/sh: th [2Jree"] == said()
 
@@ -57,7 +57,7 @@ def test_environment_and_directory(tmp_path: Path, said: Callable[[], list[str]]
     """It has what certferry has, and what it is told; nobody answers it."""
     script = 'echo "$HOME $TOLD $PWD"; cat'
 
-    run(program(tmp_path, "/bin/sh", "-c", script), {"TOLD": "so"}, Secret(""), no_pause)
+    run(program(tmp_path, "/bin/sh", "-c", script), {"TOLD": "so"}, no_pause, hidden=())
 
     assert [f"/bin/sh: {os.environ['HOME']} so {tmp_path}"] == said()
 
@@ -73,14 +73,14 @@ def test_variables_that_are_told_or_withheld(
     script = 'echo "$TOLD $THEIR_TOKEN ${OUR_TOKEN-gone}"; test "$CERTFERRY_RUN" != inherited'
     does = program(tmp_path, "/bin/sh", "-c", script)
 
-    run(does, {"TOLD": "so"}, Secret(""), no_pause, withheld={"OUR_TOKEN", "NOT_SET"})
+    run(does, {"TOLD": "so"}, no_pause, hidden=(), withheld={"OUR_TOKEN", "NOT_SET"})
 
     assert ["/bin/sh: so inherited gone"] == said()
 
 
 def test_arguments_reach_it_as_they_are(tmp_path: Path, said: Callable[[], list[str]]) -> None:
     """No shell looks at them."""
-    run(program(tmp_path, "echo", "$HOME; *", "a  b"), {}, Secret(""), no_pause)
+    run(program(tmp_path, "echo", "$HOME; *", "a  b"), {}, no_pause, hidden=())
 
     assert ["echo: $HOME; *  a  b"] == [line.replace("* a", "*  a") for line in said()]
 
@@ -89,7 +89,7 @@ def test_long_output_is_cut_at_its_beginning(tmp_path: Path, said: Callable[[], 
     """What is kept is bounded; the last line is there, and it says how much is not."""
     source = "import sys\nfor n in range(200_000): print(n)"
 
-    run(python(tmp_path, source), {}, Secret(""), no_pause)
+    run(python(tmp_path, source), {}, no_pause, hidden=())
 
     first, *lines = said()
     assert "bytes of its output are left out" in first
@@ -105,7 +105,7 @@ def test_key_is_not_logged(tmp_path: Path, said: Callable[[], list[str]], before
     script = f"head -c {before} /dev/zero | tr '\\0' 'x'; cat privkey.pem privkey.pem; exit 1"
 
     with pytest.raises(DeployError) as failed:
-        run(program(tmp_path, "/bin/sh", "-c", script), {}, key, no_pause)
+        run(program(tmp_path, "/bin/sh", "-c", script), {}, no_pause, hidden=[key])
 
     told = "\n".join([*said(), str(failed.value)])
     assert "•••" in told
@@ -114,22 +114,53 @@ def test_key_is_not_logged(tmp_path: Path, said: Callable[[], list[str]], before
         assert line[:20] not in told
 
 
-def test_secrets_of_the_environment_are_not_logged(
-    tmp_path: Path, said: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_hidden_is_not_logged(tmp_path: Path, said: Callable[[], list[str]]) -> None:
     """A program that shows its environment shows the accounts' keys; what is no secret stays."""
-    monkeypatch.setenv("DP_Key", "planted-0123456789")
-    monkeypatch.setenv("QINIU_SECRET_KEY", "planted+9876543210/=")
-    monkeypatch.setenv("CERT_KEY_PATH", "/etc/ssl/private/site.pem")
+    shown = {"DP_Key": "planted-0123456789", "DEPLOY_KEY": "planted-line-1+0/\nplanted-line-2+0/"}
+    hidden = [Secret(value) for value in shown.values()]
+    script = "env; exit 1"
 
     with pytest.raises(DeployError) as failed:
-        run(program(tmp_path, "/bin/sh", "-c", "env; exit 1"), {}, Secret(""), no_pause)
+        run(
+            program(tmp_path, "/bin/sh", "-c", script),
+            {**shown, "LB": "1"},
+            no_pause,
+            hidden=hidden,
+        )
 
     told = "\n".join([*said(), str(failed.value)])
-    assert "/bin/sh: DP_Key=•••" in said()
-    assert "/bin/sh: QINIU_SECRET_KEY=•••" in said()
-    assert "/bin/sh: CERT_KEY_PATH=/etc/ssl/private/site.pem" in said()
+    assert {
+        "/bin/sh: DP_Key=•••",
+        "/bin/sh: DEPLOY_KEY=•••",
+        "/bin/sh: •••",
+        "/bin/sh: LB=1",
+    } <= set(said())
     assert "planted" not in told
+
+
+@pytest.mark.parametrize("after", range(260, 320, 7))
+def test_last_words_hold_no_part_of_a_secret(tmp_path: Path, after: int) -> None:
+    """Wherever they are cut; and nothing of them is kept for ever."""
+    secret = "planted-" + "planted-".join("0123456789")
+    script = f"printf %s {secret}; head -c {after} /dev/zero | tr '\\0' 'x'; exit 1"
+
+    with pytest.raises(DeployError) as failed:
+        run(program(tmp_path, "/bin/sh", "-c", script), {}, no_pause, hidden=[Secret(secret)])
+
+    assert "xxx" in str(failed.value.message)
+    assert "planted" not in str(failed.value)
+    assert "the program /bin/sh failed with exit code 1" == str(failed.value.lasting)
+
+
+def test_secret_that_a_program_was_ended_in(tmp_path: Path, said: Callable[[], list[str]]) -> None:
+    """What it had not said yet would have told that the rest of it is a secret."""
+    script = "printf 'key=planted-0123'; sleep 60"
+    does = program(tmp_path, "/bin/sh", "-c", script, timeout=0.5)
+
+    with pytest.raises(DeployError, match="was still running"):
+        run(does, {}, no_pause, hidden=[Secret("planted-0123456789")])
+
+    assert ["/bin/sh: key=•••"] == said()
 
 
 def test_what_an_interrupted_program_said(tmp_path: Path, said: Callable[[], list[str]]) -> None:
@@ -142,7 +173,7 @@ def test_what_an_interrupted_program_said(tmp_path: Path, said: Callable[[], lis
 
     script = "echo waiting; sleep 0.2; touch said; sleep 60"
     with pytest.raises(Interrupted):
-        run(program(tmp_path, "/bin/sh", "-c", script), {}, Secret(""), stop)
+        run(program(tmp_path, "/bin/sh", "-c", script), {}, stop, hidden=())
 
     assert ["/bin/sh: waiting"] == said()
 
@@ -158,7 +189,7 @@ def test_what_an_interrupted_program_said(tmp_path: Path, said: Callable[[], lis
 def test_program_that_fails(tmp_path: Path, script: str, words: str) -> None:
     """How it ended and its last words, and that it is tried again."""
     with pytest.raises(DeployError) as failed:
-        run(program(tmp_path, "/bin/sh", "-c", script), {}, Secret(""), no_pause)
+        run(program(tmp_path, "/bin/sh", "-c", script), {}, no_pause, hidden=())
 
     assert f"the program /bin/sh {words}" == str(failed.value.message)
     assert failed.value.hint is not None
@@ -168,7 +199,7 @@ def test_program_that_fails(tmp_path: Path, script: str, words: str) -> None:
 def test_program_that_is_not_there(tmp_path: Path) -> None:
     """With the places where it was looked for."""
     with pytest.raises(TargetRejected, match="the program no-such cannot be found or run") as no:
-        run(program(tmp_path, "no-such"), {}, Secret(""), no_pause)
+        run(program(tmp_path, "no-such"), {}, no_pause, hidden=())
 
     assert os.environ["PATH"] in str(no.value.hint)
 
@@ -178,10 +209,10 @@ def test_file_that_is_no_program(tmp_path: Path) -> None:
     script = tmp_path / "script"
     script.write_bytes(b"\x00\x01")
     with pytest.raises(TargetRejected, match="cannot be found or run"):
-        run(program(tmp_path, str(script)), {}, Secret(""), no_pause)
+        run(program(tmp_path, str(script)), {}, no_pause, hidden=())
     script.chmod(0o755)
     with pytest.raises(TargetRejected, match="cannot be run: Exec format error"):
-        run(program(tmp_path, str(script)), {}, Secret(""), no_pause)
+        run(program(tmp_path, str(script)), {}, no_pause, hidden=())
 
 
 def test_program_that_hangs_is_ended_with_its_children(
@@ -192,7 +223,7 @@ def test_program_that_hangs_is_ended_with_its_children(
 
     begun = time.monotonic()
     with pytest.raises(DeployError, match="was still running after 1 second") as late:
-        run(program(tmp_path, "/bin/sh", "-c", script, timeout=1), {}, Secret(""), no_pause)
+        run(program(tmp_path, "/bin/sh", "-c", script, timeout=1), {}, no_pause, hidden=())
 
     assert time.monotonic() - begun < DEADLINE
     assert ["/bin/sh: waiting"] == said()
@@ -207,7 +238,7 @@ def test_program_that_will_not_end(tmp_path: Path, begin: str) -> None:
     script = f"{begin} /bin/sh -c '{stubborn}'"
 
     with pytest.raises(DeployError, match="was still running"):
-        run(program(tmp_path, "/bin/sh", "-c", script, timeout=0.5), {}, Secret(""), no_pause)
+        run(program(tmp_path, "/bin/sh", "-c", script, timeout=0.5), {}, no_pause, hidden=())
 
     assert eventually(lambda: not is_alive(tmp_path / "child"))
 
@@ -227,7 +258,7 @@ def test_child_that_lives_on_is_left_alone(
     script = f"{begin}sh -c '{server}' & while ! test -e child; do sleep 0.02; done; echo started"
 
     begun = time.monotonic()
-    run(program(tmp_path, "/bin/sh", "-c", script), {}, Secret(""), no_pause)
+    run(program(tmp_path, "/bin/sh", "-c", script), {}, no_pause, hidden=())
 
     assert time.monotonic() - begun < DEADLINE
     assert is_alive(tmp_path / "child")
@@ -255,7 +286,7 @@ def test_silent_program_is_waited_for(tmp_path: Path) -> None:
     """One that has closed its output is not at its end yet."""
     script = "exec >&- 2>&-; sleep 0.3; touch done"
 
-    run(program(tmp_path, "/bin/sh", "-c", script), {}, Secret(""), no_pause)
+    run(program(tmp_path, "/bin/sh", "-c", script), {}, no_pause, hidden=())
 
     assert (tmp_path / "done").exists()
 
@@ -276,7 +307,7 @@ def test_stopped_run_ends_it(tmp_path: Path) -> None:
     does, pause = program(tmp_path, "/bin/sh", "-c", script), stopped_when(tmp_path / "child")
 
     with pytest.raises(Interrupted):
-        run(does, {}, Secret(""), pause)
+        run(does, {}, pause, hidden=())
 
     assert eventually(lambda: not is_alive(tmp_path / "child"))
 
@@ -292,7 +323,7 @@ def test_stopped_run_lets_it_leave_things_in_order(
     does, pause = program(tmp_path, "/bin/sh", "-c", script), stopped_when(tmp_path / "ready")
 
     with pytest.raises(Interrupted):
-        run(does, {}, Secret(""), pause)
+        run(does, {}, pause, hidden=())
 
     assert (tmp_path / "in-order").exists()
     assert "/bin/sh: rolled back" in said()
@@ -304,7 +335,7 @@ def test_stopped_run_ends_one_that_will_not(tmp_path: Path) -> None:
     does, pause = program(tmp_path, "/bin/sh", "-c", script), stopped_when(tmp_path / "child")
 
     with pytest.raises(Interrupted):
-        run(does, {}, Secret(""), pause)
+        run(does, {}, pause, hidden=())
 
     assert eventually(lambda: not is_alive(tmp_path / "child"))
 
@@ -320,7 +351,7 @@ def test_child_that_has_left_the_group_is_ended_too(tmp_path: Path, *, stopped: 
     pause = stopped_when(tmp_path / "child") if stopped else no_pause
 
     with pytest.raises(Interrupted if stopped else DeployError):
-        run(does, {}, Secret(""), pause)
+        run(does, {}, pause, hidden=())
 
     assert eventually(lambda: not is_alive(tmp_path / "child"))
     assert eventually(lambda: not is_alive(tmp_path / "grandchild"))

@@ -16,8 +16,9 @@ from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import CommandDelivery, Program
 from certferry.core.observed import DomainState
 from certferry.core.plan import Change
-from certferry.errors import DeployError, TargetRejected
+from certferry.errors import DeployError, Interrupted, TargetRejected
 from certferry.ports.receiver import Delivered, Receiver
+from certferry.text import Text
 from tests.adapters.targets.receivers import LINEAGE, issue, no_pause, program
 
 TELL = 'env | grep ^CERTFERRY_ > told; cp -p "$CERTFERRY_DIRECTORY"/* .; stat -c %a . * > modes'
@@ -145,6 +146,39 @@ def test_command_that_removes_its_files_itself(tmp_path: Path, bundle: Certifica
     shell(tmp_path, 'rm -r "$CERTFERRY_DIRECTORY"').deliver(LINEAGE, bundle)
 
     assert [] == left(tmp_path)
+
+
+REMOVES_ITSELF = 'mv "$CERTFERRY_DIRECTORY" moved; ln -s "$PWD/moved" "$CERTFERRY_DIRECTORY"'
+"""Leaves something in the place of its files that cannot be removed as they are."""
+
+
+def test_files_that_cannot_be_removed_are_no_failure(
+    tmp_path: Path, bundle: CertificateBundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The command did its work: it is told, and the command is not run again for that."""
+    shell(tmp_path, REMOVES_ITSELF).deliver(LINEAGE, bundle)
+
+    [link] = left(tmp_path)
+    assert f"{link} cannot be removed: " in caplog.text
+    assert "a private key may be in it" in caplog.text
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_files_that_cannot_be_removed_hide_nothing(tmp_path: Path, *, stopped: bool) -> None:
+    """What the command failed of, or that the run was stopped, is what is told."""
+
+    def pause(seconds: float) -> None:
+        if stopped and (tmp_path / "moved").exists():
+            raise Interrupted(Text("stopped"))
+
+    does = program(
+        tmp_path, "/bin/sh", "-c", f"{REMOVES_ITSELF}; {'sleep 60' if stopped else 'exit 3'}"
+    )
+    delivery = CommandDelivery("push", does)
+    door = command.connect(delivery, workspace=tmp_path / "handover", pause=pause)
+
+    with pytest.raises(Interrupted if stopped else DeployError, match=r"stopped|exit code 3"):
+        door.deliver(LINEAGE, issue())
 
 
 def test_memory_is_the_states(tmp_path: Path, bundle: CertificateBundle) -> None:

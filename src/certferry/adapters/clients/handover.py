@@ -41,9 +41,7 @@ def handed_over(bundle: CertificateBundle, workspace: Path) -> Iterator[Path]:
                     pem_directory.draft(path, content, _PRIVATE).replace(path)
             yield directory
         finally:
-            by_hand = Text("remove it by hand: a private key is in it")
-            with pem_directory.told(directory, by_hand), suppress(FileNotFoundError):
-                shutil.rmtree(directory)
+            _remove(directory)
 
 
 def sweep(workspace: Path) -> None:
@@ -69,6 +67,24 @@ def _make(workspace: Path, held: ExitStack) -> Path:
         directory = Path(tempfile.mkdtemp(dir=workspace))
         fcntl.flock(held.enter_context(_opened(directory)), fcntl.LOCK_EX)
     return directory
+
+
+def _remove(directory: Path) -> None:
+    """Remove it when a program has done with it. One that did its work has not failed because of
+    what it left there, and a run that was stopped is not to be told of anything else.
+    """
+    try:
+        with suppress(FileNotFoundError):
+            shutil.rmtree(directory)
+    except OSError as exc:
+        _log.warning(
+            Text(
+                "{path} cannot be removed: {problem}; a private key may be in it, and the next run"
+                " tries again",
+                path=directory,
+                problem=exc.strerror or str(exc),
+            )
+        )
 
 
 def _sweep(workspace: Path) -> None:

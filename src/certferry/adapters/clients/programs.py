@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import re
 import secrets
 import selectors
 import shutil
@@ -13,13 +12,13 @@ import signal
 import subprocess
 import time
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from datetime import timedelta
 
 from certferry.adapters.clients import strays
 from certferry.core.desired import Program
-from certferry.core.secret import MASK, Secret
+from certferry.core.secret import Secret, masked
 from certferry.errors import DeployError, Retry, TargetRejected
 from certferry.ports.progress import Pause
 from certferry.text import Text, verbatim
@@ -39,13 +38,8 @@ _TICK = 0.05
 _CHUNK = 4096
 _MOST_CHUNKS = 64
 """More than a pipe holds; a child that never stops writing does not hold up the end."""
-_SHORTEST_SECRET = 16
-"""Characters from which a line of a key is one, and not something like `fi` or `=`."""
 
 _READ_ON = "exec 3<&0; cat <&3 3<&- &"  # what goes to the background has no other input in a shell
-
-_TELLS_A_SECRET = re.compile(r"key|secret|token|passw", re.IGNORECASE)
-"""What the variables are called that hold an account's secrets, `DP_Key` among them."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,16 +59,16 @@ def must_be_there(program: Program) -> None:
 def run(
     program: Program,
     variables: Mapping[str, str],
-    hidden: Secret,
     pause: Pause,
     *,
+    hidden: Collection[Secret],
     withheld: Collection[str] = (),
 ) -> None:
     """Run a program to its end, with these variables and the environment but for the `withheld`.
 
-    Its output goes to the log, without the lines of the `hidden` PEM and without the secrets of the
-    environment. One that takes too long, or is running when the run is stopped, is ended with its
-    children. Raises `DeployError`, and `Interrupted` as `pause` does.
+    Its output goes to the log, without what is `hidden`. One that takes too long, or is running
+    when the run is stopped, is ended with its children. Raises `DeployError`, and `Interrupted` as
+    `pause` does.
     """
     must_be_there(program)
     mark = secrets.token_hex(16)
@@ -125,7 +119,7 @@ def _started(program: Program, environment: Mapping[str, str]) -> subprocess.Pop
 class _Output:
     """What a process writes: read as it comes, kept from its end."""
 
-    def __init__(self, process: subprocess.Popen[bytes], hidden: Secret) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], hidden: Collection[Secret]) -> None:
         assert process.stdout is not None  # noqa: S101 - it was asked for with PIPE
         self._stream = process.stdout
         os.set_blocking(self._stream.fileno(), False)
@@ -135,7 +129,7 @@ class _Output:
         self._size = 0
         self._left_out = 0
         self._at_end = False
-        self._hidden = list(_secrets(hidden))
+        self._hidden = hidden
 
     def read(self, seconds: float) -> None:
         """Take in what comes within this time, or at once what is there."""
@@ -202,25 +196,16 @@ class _Output:
             self._size -= len(self._kept.popleft())
 
     def _lines(self) -> list[str]:
-        lines = b"".join(self._kept).decode(errors="replace").splitlines()
-        # A line that lost its beginning may be the rest of a key's, which nothing would tell.
+        # Masked before anything is cut: nothing would tell a part of a secret.
+        text = masked(b"".join(self._kept).decode(errors="surrogateescape"), self._hidden)
+        lines = text.splitlines()
+        # A line that lost its beginning may be the rest of a secret's.
         whole = lines[1:] if self._left_out else lines
-        return [self._discreet(line) for line in whole if line.strip()]
-
-    def _discreet(self, line: str) -> str:
-        for secret in self._hidden:
-            line = line.replace(secret, MASK)
-        return "".join(c if c.isprintable() else " " for c in line).rstrip()
+        return [_without_controls(line) for line in whole if line.strip()]
 
 
-def _secrets(key: Secret) -> Iterator[str]:
-    """Give what a program could repeat: the key, line by line, and what it finds in its environment
-    that is called as a secret is, and is no path.
-    """
-    yield from (line for line in key.reveal().split() if len(line) >= _SHORTEST_SECRET)
-    for name, value in os.environ.items():
-        if _TELLS_A_SECRET.search(name) and len(value) >= _SHORTEST_SECRET and value[0] != "/":
-            yield value
+def _without_controls(line: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in line).rstrip()
 
 
 def _follow(
@@ -282,10 +267,10 @@ def _failed(program: Program, code: int, words: str) -> DeployError:
         )
     else:
         said = Text("the program {program} failed with exit code {code}", program=name, code=code)
-    if words:
-        said = Text("{failure}: {words}", failure=said, words=verbatim(words))
+    told = Text("{failure}: {words}", failure=said, words=verbatim(words)) if words else said
     return DeployError(
-        said,
+        told,
+        lasting=said,
         hint=Text(
             "all it said is in the file of --log-file, or shown with -v; the next run tries again"
         ),

@@ -16,6 +16,7 @@ from certferry.core.desired import CommandDelivery, Kind
 from certferry.core.observed import DomainState, Drift, ObservedDomain
 from certferry.core.plan import Change
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.secret import Secret
 from certferry.errors import DeployError
 from certferry.ports.progress import Pause
 from certferry.ports.receiver import Delivered, Receiver
@@ -23,24 +24,36 @@ from certferry.text import Text
 
 
 def connect(
-    delivery: CommandDelivery, *, workspace: Path, pause: Pause, withheld: Collection[str] = ()
+    delivery: CommandDelivery,
+    *,
+    workspace: Path,
+    pause: Pause,
+    withheld: Collection[str] = (),
+    hidden: Collection[Secret] = (),
 ) -> Receiver:
-    """Give the receiver for a command; `workspace` is where its files lie while it runs, and
-    `withheld` are the variables that it is not to have.
+    """Give the receiver for a command; `workspace` is where its files lie while it runs,
+    `withheld` are the variables that it is not to have, and what is `hidden` is not shown of its
+    words, nor is the key.
     """
-    return Command(delivery, workspace, pause, withheld)
+    return Command(delivery, workspace, pause, withheld, hidden)
 
 
 class Command:
     """One command."""
 
     def __init__(
-        self, delivery: CommandDelivery, workspace: Path, pause: Pause, withheld: Collection[str]
+        self,
+        delivery: CommandDelivery,
+        workspace: Path,
+        pause: Pause,
+        withheld: Collection[str],
+        hidden: Collection[Secret],
     ) -> None:
         self._delivery = delivery
         self._workspace = workspace
         self._pause = pause
         self._withheld = withheld
+        self._hidden = hidden
 
     def observe(self, delivered: Delivered | None) -> ObservedDomain:
         """Say what the state remembers: nobody can see what the command did with it."""
@@ -78,5 +91,10 @@ class Command:
         programs.must_be_there(self._delivery.program)
         with handover.handed_over(bundle, self._workspace) as directory:
             told = pem_directory.variables(lineage, bundle, directory)
-            program, key = self._delivery.program, bundle.privkey_pem
-            programs.run(program, told, key, self._pause, withheld=self._withheld)
+            programs.run(
+                self._delivery.program,
+                told,
+                self._pause,
+                hidden=[bundle.privkey_pem, *self._hidden],
+                withheld=self._withheld,
+            )

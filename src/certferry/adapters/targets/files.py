@@ -12,8 +12,7 @@ import grp
 import os
 import pwd
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from cryptography import x509
@@ -27,6 +26,7 @@ from certferry.core.desired import FileDelivery, Kind
 from certferry.core.observed import DomainState, Drift, ObservedDomain
 from certferry.core.plan import Change
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.secret import Secret
 from certferry.errors import DeployError, TargetRejected
 from certferry.ports.progress import Pause
 from certferry.ports.receiver import Delivered, Receiver
@@ -41,11 +41,17 @@ _UNTOUCHED = Text("the files that were there before are as they were")
 _NEXT_RUN = Text("the next run looks at every file again, and goes on from there")
 
 
-def connect(delivery: FileDelivery, *, pause: Pause, withheld: Collection[str] = ()) -> Receiver:
+def connect(
+    delivery: FileDelivery,
+    *,
+    pause: Pause,
+    withheld: Collection[str] = (),
+    hidden: Collection[Secret] = (),
+) -> Receiver:
     """Give the receiver for a directory; `withheld` are the variables that `reload` is not to
-    have.
+    have, and what is `hidden` is not shown of its words, nor is the key.
     """
-    return Files(delivery, pause, withheld)
+    return Files(delivery, pause, withheld, hidden)
 
 
 class Files:
@@ -55,11 +61,18 @@ class Files:
     is missing something is left to do, whoever was killed when.
     """
 
-    def __init__(self, delivery: FileDelivery, pause: Pause, withheld: Collection[str]) -> None:
+    def __init__(
+        self,
+        delivery: FileDelivery,
+        pause: Pause,
+        withheld: Collection[str],
+        hidden: Collection[Secret],
+    ) -> None:
         self._delivery = delivery
         self._directory = Path(delivery.directory)
         self._pause = pause
         self._withheld = withheld
+        self._hidden = hidden
 
     def observe(self, delivered: Delivered | None) -> ObservedDomain:
         """Read the files back, and compare them with the receipt. What the state remembers is not
@@ -68,29 +81,26 @@ class Files:
         try:
             with pem_directory.told(self._directory, _RIGHTS):
                 self._must_be_usable()
-                held, drift = self._compare()
                 receipt = self._receipt()
+                held, drift = self._compare(receipt)
         except DeployError as problem:
             return self._observed(DomainState.UNAVAILABLE, problem=problem)
         fullchain = None if receipt is None else receipt.digests.get(FULLCHAIN)
-        return replace(self._observed(DomainState.READY, held, drift), fullchain_digest=fullchain)
+        return self._observed(DomainState.READY, held, drift, fullchain_digest=fullchain)
 
     def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
         """Write what differs, read it back, run the program, and leave the receipt."""
-        wanted = pem_directory.contents(bundle)
-        with pem_directory.told(self._directory, _UNTOUCHED):
-            self._must_be_usable()
-            self._make_directory()
-            pem_directory.sweep(self._directory)
-            changing = [name for name in NAMES if not self._is_there(name, wanted[name])]
-            receipt = self._receipt_of(bundle, wanted)
-            if not changing and receipt == self._receipt():
+        with ExitStack() as held:
+            with pem_directory.told(self._directory, _UNTOUCHED):
+                drafts = self._prepared(bundle, held)
+            if not drafts:
                 return
-            # The receipt is drafted with the rest: when the disk is full, nothing has happened.
-            contents = {name: wanted[name] for name in changing}
-            contents[RECEIPT] = encode_receipt(receipt)
-            with self._drafted(contents) as drafts:
-                self._finish(lineage, bundle, drafts)
+            with pem_directory.told(self._directory, _NEXT_RUN):
+                self._put_in_place(bundle, drafts)
+            self._reload(lineage, bundle)  # what becomes of it says nothing about the directory
+            with pem_directory.told(self._directory, _NEXT_RUN):
+                drafts[RECEIPT].replace(self._directory / RECEIPT)
+                pem_directory.sync(self._directory)
 
     # looking
 
@@ -99,15 +109,22 @@ class Files:
         state: DomainState,
         held: str | None = None,
         drift: Drift | None = None,
+        *,
         problem: DeployError | None = None,
+        fullchain_digest: str | None = None,
     ) -> ObservedDomain:
         return ObservedDomain(
-            self._delivery.directory, Kind.FILES, state, held, problem=problem, drift=drift
+            self._delivery.directory,
+            Kind.FILES,
+            state,
+            held,
+            problem=problem,
+            drift=drift,
+            fullchain_digest=fullchain_digest,
         )
 
-    def _compare(self) -> tuple[str | None, Drift | None]:
+    def _compare(self, receipt: Receipt | None) -> tuple[str | None, Drift | None]:
         """Give the fingerprint of what is there, and what differs from the receipt."""
-        receipt = self._receipt()
         leaf = _leaf(pem_directory.read(self._directory / FULLCHAIN))
         if receipt is None:
             return leaf, None if leaf is None else self._unfinished()
@@ -116,7 +133,8 @@ class Files:
         if changes:
             sentence = Text("what was delivered has been changed since")
             return held, Drift(Reason(ReasonCode.DELIVERY_DRIFTED, sentence), changes)
-        if self._delivery.reload is not None and receipt.reload != self._reload_digest():
+        reload = self._delivery.reload
+        if reload is not None and receipt.reload != reload.digest:
             return held, self._unfinished() if receipt.reload is None else _edited()
         return held, None
 
@@ -188,6 +206,20 @@ class Files:
 
     # delivering
 
+    def _prepared(self, bundle: CertificateBundle, held: ExitStack) -> Mapping[str, Path]:
+        """Draft what differs, and the receipt with it: when the disk is full, nothing has happened.
+        No drafts means that nothing is left to do.
+        """
+        wanted = pem_directory.contents(bundle)
+        self._must_be_usable()
+        self._make_directory()
+        pem_directory.sweep(self._directory)
+        changing = {name: wanted[name] for name in NAMES if not self._is_there(name, wanted[name])}
+        receipt = self._receipt_of(bundle, wanted)
+        if not changing and receipt == self._receipt():
+            return {}
+        return held.enter_context(self._drafted({**changing, RECEIPT: encode_receipt(receipt)}))
+
     def _make_directory(self) -> None:
         if not self._directory.exists():
             self._directory.mkdir()
@@ -195,16 +227,11 @@ class Files:
             pem_directory.sync(self._directory.parent)
 
     def _receipt_of(self, bundle: CertificateBundle, wanted: Mapping[str, bytes]) -> Receipt:
+        reload = self._delivery.reload
         return Receipt(
             fingerprint=bundle.certificate.fingerprint,
             digests={name: pem_directory.digest(content) for name, content in wanted.items()},
-            reload=self._reload_digest(),
-        )
-
-    def _reload_digest(self) -> str | None:
-        reload = self._delivery.reload
-        return (
-            None if reload is None else pem_directory.digest("\0".join(reload.arguments).encode())
+            reload=None if reload is None else reload.digest,
         )
 
     @contextmanager
@@ -219,24 +246,28 @@ class Files:
             yield drafts
         finally:
             for drafted in drafts.values():
-                drafted.unlink(missing_ok=True)
+                with suppress(OSError):  # the next delivery sweeps; why this one ended counts more
+                    drafted.unlink()
 
-    def _finish(self, lineage: str, bundle: CertificateBundle, drafts: Mapping[str, Path]) -> None:
-        """Put the drafts in place, then do what follows from it."""
-        with pem_directory.told(self._directory, _NEXT_RUN):
-            (self._directory / RECEIPT).unlink(missing_ok=True)
-            pem_directory.sync(self._directory)
-            for name in NAMES:
-                if name in drafts:
-                    drafts[name].replace(self._directory / name)
-            pem_directory.sync(self._directory)
-            self._must_be_there(pem_directory.contents(bundle))
-            if self._delivery.reload is not None:
-                told = pem_directory.variables(lineage, bundle, self._directory)
-                reload, key = self._delivery.reload, bundle.privkey_pem
-                programs.run(reload, told, key, self._pause, withheld=self._withheld)
-            drafts[RECEIPT].replace(self._directory / RECEIPT)
-            pem_directory.sync(self._directory)
+    def _put_in_place(self, bundle: CertificateBundle, drafts: Mapping[str, Path]) -> None:
+        """Give the drafts their names, without a receipt until the program has been told."""
+        (self._directory / RECEIPT).unlink(missing_ok=True)
+        pem_directory.sync(self._directory)
+        for name in NAMES:
+            if name in drafts:
+                drafts[name].replace(self._directory / name)
+        pem_directory.sync(self._directory)
+        self._must_be_there(pem_directory.contents(bundle))
+
+    def _reload(self, lineage: str, bundle: CertificateBundle) -> None:
+        if self._delivery.reload is not None:
+            programs.run(
+                self._delivery.reload,
+                pem_directory.variables(lineage, bundle, self._directory),
+                self._pause,
+                hidden=[bundle.privkey_pem, *self._hidden],
+                withheld=self._withheld,
+            )
 
     def _must_be_there(self, wanted: Mapping[str, bytes]) -> None:
         """Read back what was written, before a server is told of it."""
