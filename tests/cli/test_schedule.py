@@ -19,11 +19,13 @@ from certferry.adapters.schedule.cron import Cron
 from certferry.adapters.schedule.systemd import SystemdTimer
 from certferry.cli.exits import Exit
 from certferry.cli.lines import plain
+from certferry.cli.main import program as main_program
 from certferry.cli.main import run
 from certferry.cli.options import Front, Verbosity
-from certferry.cli.schedule import besides, install_at, program, remove_from, show_all
+from certferry.cli.schedule import besides, install_at, job_for, program, remove_from, show_all
 from certferry.cli.schedule_text import installed, withheld
 from certferry.cli.words import Voice
+from certferry.config.load import load
 from certferry.config.unattended import withheld_variables
 from certferry.core.schedule import Change, Job, Scheduled
 from certferry.errors import ScheduleError
@@ -231,6 +233,18 @@ def test_the_global_options_go_with_the_run(
     assert "sync" == words[-1]
 
 
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/dev/null"])
+def test_a_log_that_is_no_file_opens_no_directory(config: Path, name: str) -> None:
+    """The run writes to it as it is; in the directory where it lies there is nothing to be made."""
+    settings = load(config, {})
+    root = main_program.make_context("certferry", ["--log-file", name, "schedule", "show"])
+
+    job = job_for(settings, root, TestDesk().desk)
+
+    assert (str(settings.state.path.parent),) == job.keeps
+    assert name == job.command[job.command.index("--log-file") + 1]
+
+
 def test_a_language_of_the_locale_goes_with_the_run(owner: CrontabOwner, config: Path) -> None:
     """The locale of the one who installs is not there when cron runs."""
     environ = {**owner.environ, "LANG": "zh_CN.UTF-8"}
@@ -368,6 +382,46 @@ def test_secrets_that_only_this_environment_has_are_warned_of(
         == err
     )
     assert b"sync" in entry(owner.read())["command"]
+
+
+@pytest.fixture
+def program_elsewhere(tmp_path: Path, owner: CrontabOwner) -> dict[str, str]:
+    """An environment whose PATH leads to a program that lies where cron does not look."""
+    path = tmp_path / "sbin" / "mynginx"
+    path.parent.mkdir()
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
+    return {**owner.environ, "PATH": f"{owner.environ['PATH']}:{path.parent}"}
+
+
+def test_a_program_that_cron_does_not_find_is_warned_of(
+    owner: CrontabOwner, config: Path, program_elsewhere: Mapping[str, str]
+) -> None:
+    """When it is installed and whenever it is shown, with the path to write; not where the crontab
+    has a PATH above the line that leads there.
+    """
+    reload = '{ to = "files", directory = "ssl", reload = "mynginx -s reload" }'
+    config.write_text(config.read_text().replace('{ to = "qiniu" }', reload))
+    sbin = config.parent / "sbin"
+
+    _, _, installed = certferry(program_elsewhere, "-q", "--config", config, "schedule", "install")
+    _, _, shown = certferry(program_elsewhere, "schedule", "show")
+
+    assert (
+        f"warning: {config}:14: [[certificates.deploy]] reload: mynginx is not found when the"
+        f" system starts the run; here it is {sbin}/mynginx\n\n"
+        "hint: write the whole path of each; the run looks for programs in /usr/bin:/bin alone\n"
+    ) == installed
+    assert installed == shown
+
+    line = owner.read() or b""
+    owner.write(f"PATH=/usr/bin:/bin:{sbin}\n".encode() + line)
+    assert "" == certferry(program_elsewhere, "schedule", "show")[2]
+    assert "" == certferry(program_elsewhere, "--config", config, "schedule", "install")[2]
+
+    owner.write(line)
+    config.unlink()
+    assert "" == certferry(program_elsewhere, "schedule", "show")[2]
 
 
 def test_a_wrong_configuration_is_not_scheduled(owner: CrontabOwner, config: Path) -> None:

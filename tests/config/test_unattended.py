@@ -16,6 +16,7 @@ from certferry.config.unattended import (
     directories_filled,
     directories_kept,
     files_read,
+    lost_programs,
     lost_secrets,
     needed_environment,
     runs_programs,
@@ -175,6 +176,72 @@ def test_bundles_are_found_from_anywhere(loaded: Load, folder: Path) -> None:
     assert ["REQUESTS_CA_BUNDLE"] == list(needed_environment(named, environ))
 
 
+def test_every_file_that_a_run_reads_is_known(loaded: Load, folder: Path) -> None:
+    """Secrets in files too, wherever they are named, and the pair of a ferried certificate."""
+    external = '[acme]\neab_kid = "k"\neab_hmac_key = "file:~/eab"\n'
+    accounts = ACCOUNTS.replace("env:DP_Key", "file:keys/dnspod")
+    ferried = """
+[[certificates]]
+name = "img"
+fullchain = "f.pem"
+privkey = "k.pem"
+"""
+
+    read = files_read(loaded(external + accounts + ferried), {"HOME": "/srv/home"})
+
+    assert {
+        Path("certferry.toml"),
+        folder / "keys/dnspod",
+        Path("/srv/home/eab"),
+        folder / "f.pem",
+        folder / "k.pem",
+    } == set(read)
+
+
+def test_programs_that_a_run_will_not_find(loaded: Load, folder: Path) -> None:
+    """Those that are named without a path and lie elsewhere; with where they lie here, which is
+    never guessed.
+    """
+    (folder / "sbin").mkdir()
+    for name in ("mynginx", "mypass"):
+        (folder / "sbin" / name).write_text("#!/bin/sh\n")
+        (folder / "sbin" / name).chmod(0o755)
+    accounts = ACCOUNTS.replace("env:DP_Key", "command:mypass 'show it'")
+    settings = loaded(
+        accounts
+        + CERTIFICATE
+        + """
+[[certificates.deploy]]
+to = "files"
+directory = "ssl"
+reload = "mynginx -s reload"
+
+[[certificates.deploy]]
+to = "command"
+command = ["nowhere", "geheim"]
+
+[[certificates.deploy]]
+to = "command"
+command = "sbin/mynginx"
+
+[[certificates.deploy]]
+to = "command"
+command = "sh -c true"
+"""
+    )
+    environ = {"PATH": f"/usr/bin:/bin:{folder}/sbin"}
+
+    lost = lost_programs(settings, "/usr/bin:/bin", environ)
+
+    missed = "is not found when the system starts the run"
+    assert [
+        f"[accounts.dnspod] token: mypass {missed}; here it is {folder}/sbin/mypass",
+        f"[[certificates.deploy]] reload: mynginx {missed}; here it is {folder}/sbin/mynginx",
+        f"[[certificates.deploy]] command: nowhere {missed}",
+    ] == [str(finding.text).partition(": ")[2] for finding in lost]
+    assert () == lost_programs(settings, environ["PATH"], environ)[:-1]
+
+
 def test_files_alone_run_no_program(loaded: Load, folder: Path) -> None:
     """Their directory is written into; one that is still to be made, where that happens."""
     settings = loaded(deployed('to = "files"\ndirectory = "ssl/img"'))
@@ -196,8 +263,10 @@ def test_an_owner_is_noticed(loaded: Load) -> None:
 def test_every_program_of_the_operators_is_noticed(loaded: Load) -> None:
     """A reload, a command, and a secret that a command gives."""
     secret = ACCOUNTS.replace("env:DP_Key", "command:pass show dnspod")
+    external = '[acme]\neab_kid = "k"\neab_hmac_key = "command:pass show eab"\n'
 
     assert not runs_programs(loaded(ACCOUNTS + CERTIFICATE))
     assert runs_programs(loaded(deployed('to = "files"\ndirectory = "s"\nreload = "true"')))
     assert runs_programs(loaded(deployed('to = "command"\ncommand = "true"')))
     assert runs_programs(loaded(secret + CERTIFICATE))
+    assert runs_programs(loaded(external + ACCOUNTS + CERTIFICATE))

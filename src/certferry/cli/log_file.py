@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shlex
 import stat
 from collections.abc import Iterator
@@ -27,10 +28,10 @@ _MODE = 0o640
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 
-_OUR_STREAMS = {Path("/dev/stdout"): 1, Path("/dev/stderr"): 2}
-"""What these lead to is open already. Opening it once more fails for a socket or another user's
-pipe, and a file behind it would be written at two places at once.
-"""
+_NAMED = {"/dev/stdout": 1, "/dev/stderr": 2}
+_NUMBERED = re.compile(r"/(?:dev|proc/self)/fd/([0-9]{1,9})")
+_MOST_LINKS = 40
+"""As many as Linux follows in a path (path_resolution(7))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +66,9 @@ class LogStream:
         _write(self._descriptor, _bytes(line))
 
     def _open(self) -> int:
-        if self.path in _OUR_STREAMS:
-            return os.dup(_OUR_STREAMS[self.path])
+        number = _open_already(self.path)
+        if number is not None:
+            return os.dup(number)
         # A FIFO that nobody reads is an error and not a wait; a slow reader is waited for.
         descriptor = os.open(self.path, _FLAGS)
         os.set_blocking(descriptor, True)
@@ -190,17 +192,36 @@ class LogFile:
 
 def log_at(path: Path) -> LogFile | LogStream:
     """Give the log that a path names."""
-    return LogStream(path) if _is_stream(path) else LogFile(path)
+    return LogStream(path) if is_stream(path) else LogFile(path)
 
 
-def _is_stream(path: Path) -> bool:
-    if path in _OUR_STREAMS:
+def is_stream(path: Path) -> bool:
+    """Tell whether a path leads to no file, or to whatever is open already."""
+    if _open_already(path) is not None:
         return True
     try:
         mode = path.stat().st_mode
     except OSError:  # what is wrong with it is told where it is opened
         return False
     return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)
+
+
+def _open_already(path: Path) -> int | None:
+    """Give the descriptor that a path names, perhaps by a link, as images have for their logs.
+
+    What it leads to is open. Opening it once more fails for a socket or another user's pipe, and a
+    file behind it would be written at two places at once, or moved away from whoever opened it.
+    """
+    for _ in range(_MOST_LINKS):
+        numbered = _NUMBERED.fullmatch(str(path))
+        number = int(numbered[1]) if numbered else _NAMED.get(str(path))
+        if number is not None:
+            return number
+        try:
+            path = path.parent / path.readlink()
+        except OSError:  # it is no link
+            return None
+    return None
 
 
 def _is_file(path: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,10 +16,12 @@ from certferry.cli.desk import Desk
 from certferry.cli.exits import Exit
 from certferry.cli.groups import SpokenGroup
 from certferry.cli.language import ENGLISH
+from certferry.cli.log_file import is_stream
 from certferry.cli.options import Front
-from certferry.errors import ScheduleError
+from certferry.errors import ConfigError, ScheduleError
 
 if TYPE_CHECKING:
+    from certferry.cli.schedule_text import Concern
     from certferry.config.model import Settings
     from certferry.core.schedule import Job, Scheduled
     from certferry.ports.scheduler import Scheduler
@@ -59,9 +61,10 @@ def install(ctx: click.Context, *, systemd: bool) -> Exit:
     job = job_for(settings, ctx.find_root(), front.desk)
     known = schedulers(front.desk.environ)
     chosen = known.systemd if systemd else known.cron
-    install_at(chosen, job, front)
+    installed = install_at(chosen, job, front)
     concerns = [
         schedule_text.lost(lost_secrets(settings)),
+        *missed_programs(settings, installed, front.desk),
         schedule_text.withheld(withheld_variables(front.desk.environ), systemd=systemd),
         schedule_text.not_needed(besides(chosen, known.usable)),
     ]
@@ -94,8 +97,29 @@ def show(front: Front) -> Exit:
     return Exit.OK
 
 
-def install_at(scheduler: Scheduler, job: Job, front: Front) -> None:
-    """Have a job run every day, and say what that has come to. Raises `ScheduleError`."""
+def missed_programs(settings: Settings, scheduled: Scheduled | None, desk: Desk) -> list[Concern]:
+    """Give the programs of the settings that a run will not find."""
+    from certferry.cli import schedule_text
+    from certferry.config.unattended import lost_programs
+
+    if scheduled is None or scheduled.path is None:
+        return []
+    findings = lost_programs(settings, scheduled.path, desk.environ)
+    return [schedule_text.missed(findings, scheduled.path)]
+
+
+def settings_of(scheduled: Scheduled, environ: Mapping[str, str]) -> Settings | None:
+    """Read the settings that a run reads; `None` where they are not clear, or cannot be read."""
+    from certferry.config.load import load
+
+    words = scheduled.arguments
+    with suppress(ConfigError, ValueError, IndexError):
+        return load(Path(words[words.index("--config") + 1]), environ)
+    return None
+
+
+def install_at(scheduler: Scheduler, job: Job, front: Front) -> Scheduled | None:
+    """Have a job run every day, say what that has come to, and give it. Raises `ScheduleError`."""
     from certferry.cli import schedule_text
 
     change = scheduler.install(job)
@@ -104,6 +128,7 @@ def install_at(scheduler: Scheduler, job: Job, front: Front) -> None:
         front.desk.show(schedule_text.installed(change, installed, voice))
     elif installed is not None:
         front.desk.remark(schedule_text.warned([schedule_text.undone(installed)], voice))
+    return installed
 
 
 def remove_from(schedulers: Sequence[Scheduler], front: Front) -> None:
@@ -127,6 +152,13 @@ def show_all(schedulers: Sequence[Scheduler], desk: Desk) -> None:
     found, failed = asked_each(schedulers, lambda scheduler: scheduler.find())
     if found or not failed:
         desk.show(schedule_text.told(found, desk.voice))
+    concerns = [
+        concern
+        for scheduled in found
+        if (settings := settings_of(scheduled, desk.environ)) is not None
+        for concern in missed_programs(settings, scheduled, desk)
+    ]
+    desk.remark(schedule_text.warned(concerns, desk.voice))
     if failed:
         raise failed[0]
 
@@ -170,7 +202,8 @@ def job_for(settings: Settings, root: click.Context, desk: Desk) -> Job:
     )
     from certferry.core.schedule import Job
 
-    logs = [value.parent for _, value in _carried(root) if isinstance(value, Path)]
+    said = [value for _, value in _carried(root) if isinstance(value, Path)]
+    logs = [path.parent for path in said if not is_stream(path)]
     options = options_said(root, desk)
     keeps = (*directories_kept(settings), *logs)
     return Job(

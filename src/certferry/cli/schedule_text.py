@@ -77,6 +77,14 @@ def lost(findings: Sequence[Finding]) -> Concern:
     return Concern([finding.text for finding in findings], hint)
 
 
+def missed(findings: Sequence[Finding], path: str) -> Concern:
+    """Tell of programs that the run will not find."""
+    hint = Text(
+        "write the whole path of each; the run looks for programs in {path} alone", path=path
+    )
+    return Concern([finding.text for finding in findings], hint)
+
+
 def withheld(findings: Sequence[Finding], *, systemd: bool) -> Concern:
     """Tell of variables that the run needs, and that are not written down for it."""
     # Not `env_files`: they are for secrets, and no library sees what stands there.

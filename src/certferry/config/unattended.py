@@ -6,10 +6,14 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Iterator, Mapping
+import shlex
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from certferry.config.env_files import fill_in
+from certferry.config.files import Paths
 from certferry.config.findings import Finding
 from certferry.config.model import Settings
 from certferry.core.desired import CommandDelivery, Delivery, FileDelivery
@@ -28,7 +32,24 @@ _EDGE_BUNDLE = "SSL_CERT_FILE"
 def lost_secrets(settings: Settings) -> tuple[Finding, ...]:
     """Give the references to variables that nothing but the present environment sets."""
     provided = fill_in({}, settings.env_files)
-    return tuple(_lost(settings, provided))
+    return tuple(
+        tell(problem)
+        for tell, written in _references(settings)
+        if (problem := _problem(written, provided)) is not None
+    )
+
+
+def lost_programs(
+    settings: Settings, searched: str, environ: Mapping[str, str]
+) -> tuple[Finding, ...]:
+    """Give the programs that are named without a path and are not in the directories `searched`,
+    which are written like PATH; each with where it is found in the present environment.
+    """
+    return tuple(
+        tell(_not_found(name, environ))
+        for tell, name in _programs(settings)
+        if name and "/" not in name and shutil.which(name, path=searched) is None
+    )
 
 
 def needed_environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
@@ -60,11 +81,7 @@ def withheld_variables(environ: Mapping[str, str]) -> tuple[Finding, ...]:
 
 def runs_programs(settings: Settings) -> bool:
     """Tell whether a run may start programs that the operator names."""
-    written = (value for account in settings.accounts.values() for value in account.values.values())
-    return any(str(value).startswith("command:") for value in written) or any(
-        isinstance(delivery, CommandDelivery) or delivery.reload is not None
-        for delivery in _deliveries(settings)
-    )
+    return any(True for _ in _programs(settings))
 
 
 def changes_owners(settings: Settings) -> bool:
@@ -79,6 +96,8 @@ def files_read(settings: Settings, environ: Mapping[str, str]) -> tuple[Path, ..
     """Give the files that a run reads: the configuration, and those that it or a variable names
     outright.
     """
+    paths = Paths.beside(settings.path, environ)
+    secrets = (_led_to(written, "file") for _, written in _references(settings))
     sources = [wish.files for wish in settings.certificates if wish.files is not None]
     bundles = (settings.acme.ca_bundle, settings.verify.ca_bundle)
     return tuple(
@@ -86,6 +105,7 @@ def files_read(settings: Settings, environ: Mapping[str, str]) -> tuple[Path, ..
         for path in (
             settings.path,
             *(file.path for file in settings.env_files),
+            *(paths.resolve(written) for written in secrets if written),
             *(Path(path) for files in sources for path in (files.fullchain, files.privkey)),
             *bundles,
             *map(Path, _bundles(settings, environ).values()),
@@ -121,19 +141,63 @@ def _deliveries(settings: Settings) -> Iterator[Delivery]:
                 yield deployment.delivery
 
 
-def _lost(settings: Settings, provided: Mapping[str, str]) -> Iterator[Finding]:
+def _references(settings: Settings) -> Iterator[tuple[Callable[[Text], Finding], str]]:
+    """Give what may be a reference to a secret, and how a problem of it is told."""
     for account in settings.accounts.values():
         for key, value in account.values.items():
-            if isinstance(value, str) and (problem := _problem(value, provided)):
-                yield account.place.finding(key, problem)
+            if isinstance(value, str):
+                yield partial(account.place.finding, key), value
     external = settings.acme.eab_hmac_key
-    if external is not None and (problem := _problem(external.written, provided)):
-        yield Finding(settings.path, None, "[acme]", "eab_hmac_key", problem)
+    if external is not None:
+        tell = partial(Finding, settings.path, None, "[acme]", "eab_hmac_key")
+        yield tell, external.written
+
+
+def _programs(settings: Settings) -> Iterator[tuple[Callable[[Text], Finding], str]]:
+    """Give the programs that the operator names, and how a problem of one is told."""
+    for tell, written in _references(settings):
+        command = _led_to(written, "command")
+        if command:
+            yield tell, _first_word(command)
+    for wish in settings.certificates:
+        for number, deployment in enumerate(wish.deployments):
+            place, delivery = (
+                settings.places[wish.lineage].below("deploy", number),
+                deployment.delivery,
+            )
+            if isinstance(delivery, CommandDelivery):
+                yield partial(place.finding, "command"), delivery.program.arguments[0]
+            elif isinstance(delivery, FileDelivery) and delivery.reload is not None:
+                yield partial(place.finding, "reload"), delivery.reload.arguments[0]
+
+
+def _first_word(command: str) -> str:
+    try:
+        return next(iter(shlex.split(command)), "")
+    except ValueError:  # told when it is to be run
+        return command
+
+
+def _not_found(program: str, environ: Mapping[str, str]) -> Text:
+    found = shutil.which(program, path=environ.get("PATH"))
+    if found is None:
+        return Text("{program} is not found when the system starts the run", program=program)
+    return Text(
+        "{program} is not found when the system starts the run; here it is {found}",
+        program=program,
+        found=str(Path(found).absolute()),
+    )
+
+
+def _led_to(written: str, scheme: str) -> str:
+    """Give what a reference of this kind leads to; nothing for any other value."""
+    kind, _, rest = written.partition(":")
+    return rest if kind == scheme else ""
 
 
 def _problem(written: str, provided: Mapping[str, str]) -> Text | None:
-    scheme, _, name = written.partition(":")
-    if scheme != "env" or provided.get(name):
+    name = _led_to(written, "env")
+    if not name or provided.get(name):
         return None
     return Text("nothing sets {name} when the system starts the run", name=name)
 

@@ -66,7 +66,8 @@ class Scheduled:
 
     `every_day` is false where somebody has chosen another rhythm, or one that is not understood.
     `next_run` is `None` where nobody knows it. `to_do` is what somebody has to do before the
-    system starts it.
+    system starts it. `arguments` are the words of `command`, none where they are not clear, and
+    `path` is where it looks for programs, written like PATH; `None` where nobody knows.
     """
 
     place: Text
@@ -75,3 +76,5 @@ class Scheduled:
     every_day: bool = True
     next_run: datetime | None = None
     to_do: Text | None = None
+    arguments: tuple[str, ...] = ()
+    path: str | None = None

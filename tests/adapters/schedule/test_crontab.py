@@ -13,9 +13,11 @@ from certferry.adapters.schedule.crontab import (
     Entry,
     other_entries,
     own_entry,
+    search_path,
     shell_command,
     with_entry,
     without_entry,
+    words_of,
 )
 from certferry.core.schedule import NIGHT_MOMENTS, DailyTime
 from certferry.errors import ScheduleError
@@ -273,6 +275,36 @@ def test_a_command_arrives_as_it_was_meant(words: list[str], environment: dict[s
     )
 
     assert ["x", *words] == result.stdout.decode().split("\0")[:-1]
+
+
+@given(st.lists(TRICKY, max_size=5), st.dictionaries(st.just("HOME"), TRICKY))
+def test_a_command_is_read_as_it_was_written(words: list[str], environment: dict[str, str]) -> None:
+    """Word by word, whatever is in them."""
+    read = words_of(shell_command(words, environment))
+
+    assert words == list(read[len(read) - len(words) :])
+    assert () == words_of(b"certferry 'sync")
+
+
+# What Debian's cron (3.0pl1-197) put into PATH for a line below each of these.
+@pytest.mark.parametrize(
+    ("above", "path"),
+    [
+        (b"", "/usr/bin:/bin"),
+        (b'PATH = "/usr/sbin:/usr/bin" \n', "/usr/sbin:/usr/bin"),
+        (b'"PATH"=/sbin:/bin  \n', "/sbin:/bin"),
+        (b"PATH=\n", ""),
+        (b'PATH=""\n', ""),
+        (b"\tPATH=/x:$HOME/bin:/usr/bin\n", "/x:$HOME/bin:/usr/bin"),
+        (b"PATH=/x\nMAILTO=me\nPATH=/y\n", "/y"),
+        (b"#PATH=/x\nMYPATH=/y\n0 4 * * * PATH=/z backup\n", "/usr/bin:/bin"),
+    ],
+)
+def test_the_path_of_a_line_is_the_last_one_above_it(above: bytes, path: str) -> None:
+    """A PATH below it, or in another command, counts for others."""
+    crontab = with_entry(above, b"certferry sync", TIME)
+
+    assert path == search_path(crontab + b"PATH=/late\n")
 
 
 def test_a_word_with_a_line_end_is_refused() -> None:

@@ -69,6 +69,42 @@ def verified(directory: Path, *scope: str) -> tuple[int, str]:
     return result.returncode, "\n".join(ours)
 
 
+def test_what_a_reload_starts_outlives_the_run(directory: Path, job: Job) -> None:
+    """By itself it would end with the service. Where no program is run, nothing is left to end."""
+    timer(directory).install(replace(job, runs_programs=True))
+    assert "\nKillMode=process\n" in (directory / "certferry.service").read_text()
+
+    timer(directory).install(job)
+    assert "KillMode" not in (directory / "certferry.service").read_text()
+
+
+@pytest.mark.parametrize("folder", ["/tmp", "/var/tmp"])
+def test_a_file_in_a_temporary_directory_can_be_read(directory: Path, folder: str) -> None:
+    """One of its own, empty, would hide it."""
+    timer(directory).install(Job(("/bin/true",), reads=(f"{folder}/key",)))
+    assert "\nPrivateTmp=no\n" in (directory / "certferry.service").read_text()
+
+    timer(directory).install(Job(("/bin/true",), reads=("/srv/key",)))
+    assert "\nPrivateTmp=yes\n" in (directory / "certferry.service").read_text()
+
+
+def test_what_is_installed_is_read_word_by_word(directory: Path, job: Job) -> None:
+    """As it was given, but for a program that no unit can name; with systemd's own PATH, unless a
+    drop-in may have another.
+    """
+    keeper = timer(directory)
+    keeper.install(job)
+    found = keeper.find()
+    assert found is not None
+    assert ("/usr/bin/env", *job.command) == found.arguments
+    assert "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin" == found.path
+
+    (directory / "certferry.service.d").mkdir()
+    found = keeper.find()
+    assert found is not None
+    assert found.path is None
+
+
 @pytest.mark.parametrize("runs_programs", [False, True])
 @pytest.mark.parametrize("for_system", [True, False])
 def test_systemd_accepts_the_units(

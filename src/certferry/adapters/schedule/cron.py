@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from certferry.adapters.schedule import crontab, daemon
@@ -78,8 +79,11 @@ class Cron:
 
     def find(self) -> Scheduled | None:
         """See `ports.scheduler.Scheduler.find`."""
-        entry = crontab.own_entry(self._read())
-        return None if entry is None else self._scheduled(entry)
+        content = self._read()
+        entry = crontab.own_entry(content)
+        if entry is None:
+            return None
+        return replace(self._scheduled(entry), path=crontab.search_path(content))
 
     def others(self) -> tuple[Scheduled, ...]:
         """See `ports.scheduler.Scheduler.others`."""
@@ -99,6 +103,7 @@ class Cron:
             every_day=entry.every_day,
             next_run=None if daily is None or to_do else next_run(daily, self._now()),
             to_do=to_do,
+            arguments=crontab.words_of(entry.command),
         )
 
     def _read(self) -> bytes:

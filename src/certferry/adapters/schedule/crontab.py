@@ -25,6 +25,10 @@ _WHEN = re.compile(rb"[ \t]*(@[a-z]+|(?:[^ \t]+[ \t]+){4}[^ \t]+)[ \t]+")
 _DAILY = re.compile(rb"([0-5]?\d)[ \t]+([01]?\d|2[0-3])[ \t]+\*[ \t]+\*[ \t]+\*")
 _EVERY_DAY = re.compile(rb"@(?:hourly|daily|midnight)|[^ \t]+[ \t]+[^ \t]+(?:[ \t]+\*){3}")
 
+_USUAL_PATH = b"/usr/bin:/bin"
+"""What Debian's cron, cronie and busybox put into PATH (`_PATH_DEFPATH`, paths.h)."""
+_PATH = re.compile(rb"""[ \t]*(["']?)PATH\1[ \t]*=[ \t]*(?:(["'])(.*)\2|(.*?))[ \t\r]*\n?""")
+
 _SETTING = re.compile(rb"""[ \t]*["']?\w+["']?[ \t]*=""")
 _RUN = re.compile(
     # From the program to its command, within one command of the shell's.
@@ -66,6 +70,28 @@ def shell_command(words: Sequence[str], environment: Mapping[str, str]) -> bytes
         assignments = [f"{name}={value}" for name, value in environment.items()]
         words = ["/usr/bin/env", *assignments, *words]
     return os.fsencode(" ".join(map(_quoted, words)))
+
+
+def words_of(command: bytes) -> tuple[str, ...]:
+    """Read what `shell_command` wrote; none where somebody has made it something else."""
+    try:
+        return tuple(shlex.split(os.fsdecode(command)))
+    except ValueError:
+        return ()
+
+
+def search_path(crontab: bytes) -> str:
+    """Give where our entry looks for programs: a PATH counts for what stands below it, and nothing
+    in it is replaced.
+    """
+    path = _USUAL_PATH
+    for line in _lines(crontab):
+        if _is_ours(line):
+            break
+        setting = _PATH.fullmatch(line)
+        if setting is not None:
+            path = setting[4] if setting[2] is None else setting[3]
+    return os.fsdecode(path)
 
 
 def own_entry(crontab: bytes) -> Entry | None:

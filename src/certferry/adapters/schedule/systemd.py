@@ -18,9 +18,11 @@ from certferry.adapters.schedule.units import (
     MARK,
     SERVICE,
     TIMER,
+    USUAL_PATH,
     command_of,
     service_text,
     timer_text,
+    words_of,
 )
 from certferry.core.schedule import Change, Job, Scheduled
 from certferry.errors import ScheduleError
@@ -148,21 +150,24 @@ class SystemdTimer:
     def _scheduled(self) -> Scheduled:
         running = self._runs()
         commands = self._commands(on=running and self._is_on())
-        nightly = self._own(TIMER) == timer_text() and not self._drop_ins.is_dir()
+        nightly = self._own(TIMER) == timer_text() and not self._drop_ins(TIMER).is_dir()
+        command = command_of(self._own(SERVICE) or "")
         return Scheduled(
             place=self._place,
-            command=command_of(self._own(SERVICE) or ""),
+            command=command,
             when=Text("every night, at a moment that systemd chooses")
             if nightly
             else self._as_written,
             every_day=nightly,
             next_run=self._next_run() if running else None,
             to_do=verbatim(" && ".join(commands)) if commands else None,
+            arguments=words_of(command),
+            # A drop-in may set another one.
+            path=None if self._drop_ins(SERVICE).is_dir() else USUAL_PATH,
         )
 
-    @property
-    def _drop_ins(self) -> Path:
-        return self._directory / f"{TIMER}.d"
+    def _drop_ins(self, unit: str) -> Path:
+        return self._directory / f"{unit}.d"
 
     def _commands(self, *, on: bool) -> list[str]:
         """Give what is to be typed for the timer to start the service, logged in or not."""

@@ -7,6 +7,7 @@ systemd.syntax(7).
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 
 from certferry.core.schedule import NIGHT_HOURS, Job
@@ -18,6 +19,9 @@ TIMER = "certferry.timer"
 
 MARK = "# Written by `certferry schedule install --systemd`, and taken away by `schedule remove`."
 """The first line of what is ours."""
+
+USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
+"""Where services look for programs (systemd.exec(5), "$PATH")."""
 
 _ENV = "/usr/bin/env"
 _COMMAND = re.compile(r"^ExecStart=(.*)$", re.MULTILINE)
@@ -83,6 +87,17 @@ def command_of(service: str) -> str:
     return match[1] if match else ""
 
 
+def words_of(command: str) -> tuple[str, ...]:
+    """Read what `service_text` wrote as a command; none where somebody has made it something
+    else.
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return ()
+    return tuple(word.replace("$$", "$").replace("%%", "%") for word in words)
+
+
 def _ordering(*, for_system: bool) -> Iterator[str]:
     if for_system:  # a user's units cannot wait for the system's
         yield "Wants=network-online.target"
@@ -134,6 +149,8 @@ def _system_sandbox(capabilities: Sequence[str]) -> Iterator[str]:
 def _open_sandbox() -> Iterator[str]:
     yield "# No sandbox beyond that: the configuration runs programs (a reload, a command), and"
     yield "# only whoever wrote them knows what they need. A drop-in can add what fits."
+    yield "# A server that one of them starts outlives the run, as it does when cron starts it."
+    yield "KillMode=process"
 
 
 def _command(words: Sequence[str]) -> str:
