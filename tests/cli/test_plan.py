@@ -9,10 +9,13 @@ from textwrap import dedent
 
 import pytest
 
-from certferry.cli import documents, plan_text
+from certferry.cli import documents, exits, plan_text
+from certferry.cli.exits import Exit
 from certferry.cli.words import Voice
 from certferry.core.desired import Kind
-from certferry.core.plan import Action, Change, Plan, Rollout
+from certferry.core.plan import Action, Change, Obstacle, Plan, Rollout
+from certferry.errors import CertificateError
+from certferry.text import Text
 from tests.cli import values
 from tests.cli.values import DRIFTED, HTTPS_OFF, IMG, NEW, OLD, plan, rollout
 
@@ -51,6 +54,32 @@ def test_what_another_client_made_is_not_counted_as_issued() -> None:
     ) == counts.splitlines()[-1]
     assert "\n1 certificate to adopt, 1 deployment. " in told(ferried)
     assert "  adopt    img.example.com" in told(ferried)
+
+
+def test_what_is_tried_again_is_shown_and_is_no_change() -> None:
+    """It may go: a plan hides nothing that is about to be removed. A check is not alarmed."""
+    step = replace(values.retire_anybodys("7a", "left over", None), again=True)
+    again = plan(retirements=(step,))
+
+    assert dedent("""\
+        img: retire = "all-unused"; kept if anything uses it
+          retire   left over at qiniu (7a) (tried again; kept if it is still used)
+
+        1 to try again. Nothing was changed.
+        """) == told(again)
+    assert Exit.OK is exits.of_plans([again], check=True)
+    document = documents.of_plans([again], Voice())
+    assert 0 == document["changes"]
+    assert '"again": true' in json.dumps(document)
+
+
+def test_what_is_wrong_with_a_certificate_itself_names_no_target() -> None:
+    """A lineage may be called like an account."""
+    error = CertificateError(Text("x.pem: cannot be read"))
+    obstructed = plan(obstacles=(Obstacle(None, None, error),), lineage="qiniu")
+
+    assert "\n  blocked  x.pem: cannot be read\n" in told(obstructed)
+    assert '"target": null' in json.dumps(documents.of_plans([obstructed], Voice()))
 
 
 def test_several_certificates_are_counted_in_the_plural() -> None:

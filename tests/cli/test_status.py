@@ -95,6 +95,8 @@ def test_who_serves_instead_is_told() -> None:
     said = told(lineage(ceded=(("qiniu", ("pics", "static")),)))
 
     assert "img: qiniu: every domain that it covers is served by pics, static\n" in said
+    missing = told(lineage(version=None, renew_at=None, ceded=(("qiniu", ("pics",)),)))
+    assert ["img", "not", "needed"] == missing.splitlines()[1].split()[:3]
 
 
 def test_a_source_domain_is_told_apart() -> None:

@@ -330,7 +330,7 @@ def test_copy_said_to_be_in_use_is_left_alone_for_its_time() -> None:
 
     assert [0, 1] == [len(plan.retirements) for plan in now_and_later]
     assert [(), ()] == [
-        tuple(step for step in plan.steps if isinstance(step, Retire)) for plan in now_and_later
+        tuple(step for step in plan.pending if isinstance(step, Retire)) for plan in now_and_later
     ]
 
 

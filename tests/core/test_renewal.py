@@ -49,11 +49,14 @@ def test_fresh_certificate_is_never_due(lifetime: timedelta) -> None:
 
 @given(lifetimes, st.timedeltas(timedelta(0), timedelta(days=400)))
 def test_overdue_is_between_due_and_the_end(lifetime: timedelta, later: timedelta) -> None:
-    """Another client has time to be later than we would, and an operator has time to act."""
+    """Another client has time to be later than we would, and an operator has time to act: two
+    weeks, however long the certificate lives.
+    """
     leaf = certificate(not_before=NOW, lifetime=lifetime)
     due, end = renew_at(leaf), leaf.not_after
 
     assert not is_overdue(leaf, due)
     assert not is_overdue(leaf, due + (end - due) * 0.49)
-    assert is_overdue(leaf, due + (end - due) * 0.51 + later)
+    assert not is_overdue(leaf, end - timedelta(days=14, seconds=1))
+    assert is_overdue(leaf, max(due + (end - due) * 0.51, end - timedelta(days=14)) + later)
     assert is_overdue(leaf, end)

@@ -21,9 +21,9 @@ Document = dict[str, object]
 
 
 def of_plans(plans: Sequence[Plan], voice: Voice) -> Document:
-    """What `plan` prints. `changes` counts steps."""
+    """What `plan` prints. `changes` counts steps, but for those that are only tried again."""
     return {
-        "changes": sum(len(plan.steps) for plan in plans),
+        "changes": sum(len(plan.pending) for plan in plans),
         "certificates": [
             {
                 "name": plan.lineage,
@@ -108,6 +108,7 @@ def _step(step: Step, voice: Voice) -> Document:
             "label": step.label,
             "not_after": moment(step.not_after),
             "days_left": None if step.left is None else step.left.days,
+            "again": step.again,
         }
     return written | {"kind": step.kind.value}
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from certferry.cli.journal import Entry, Journal, Level
 from certferry.cli.words import at_target, once
 from certferry.core.plan import Plan
+from certferry.core.reasons import ReasonCode
 from certferry.core.status import LineageStatus, Standing
 from certferry.text import Text
 
@@ -17,10 +18,10 @@ _WRONG = {Standing.FAILED, Standing.UNKNOWN}
 
 @dataclass(frozen=True, slots=True)
 class _Finding:
-    """What is wrong with a domain, or with its target as a whole."""
+    """What is wrong with a domain, with its target as a whole, or with the certificate itself."""
 
     lineage: str
-    target: str
+    target: str | None
     domain: str | None
     outcome: str
     message: Text
@@ -64,6 +65,10 @@ def _of_plan(plan: Plan) -> Iterator[_Finding]:
 
 
 def _of_status(status: LineageStatus) -> Iterator[_Finding]:
+    reason = status.reason
+    if reason is not None and reason.code is ReasonCode.OVERDUE:
+        code, level = reason.code.value, Level.WARNING
+        yield _Finding(status.lineage, None, None, code, reason.message, code=code, level=level)
     for domain in status.domains:
         if domain.problem is not None:
             standing = domain.standing
@@ -74,11 +79,13 @@ def _of_status(status: LineageStatus) -> Iterator[_Finding]:
 
 def _entry(command: str, found: _Finding, journal: Journal) -> Entry:
     say, word = journal.voice.say_on_one_line, journal.voice.word
-    place, detail = say(at_target(found.target, found.domain)), say(found.message)
-    said = once(found.domain or found.target, detail)
+    detail = said = say(found.message)
+    if found.target is not None:
+        place = say(at_target(found.target, found.domain))
+        said = f"{place}: {once(found.domain or found.target, detail)}"
     return Entry(
         f"{command}.{found.outcome}",
-        f"{found.lineage}: {word(found.outcome)}: {place}: {said}",
+        f"{found.lineage}: {word(found.outcome)}: {said}",
         detail,
         found.level,
         found.lineage,

@@ -26,13 +26,15 @@ INDENT = "  "
 VERB = 8
 """Cells for the word a line begins with: `issue`, `deploy`, `verify`, `retire`, `blocked`."""
 
+_AGAIN = Text(" (tried again; kept if it is still used)")
+
 _BELOW = len(INDENT) + VERB + 1
 
 
 def told(plans: Sequence[Plan], voice: Voice) -> Iterator[Line]:
     """Write plans. What is as declared is only counted."""
     for plan in plans:
-        if not plan.is_settled:
+        if plan.steps or not plan.is_settled:
             yield from _lines(plan, voice)
             yield line()
     yield line(voice.say(_conclusion(plans)))
@@ -77,7 +79,8 @@ def _subject(step: Step, told_reasons: Sequence[Text], voice: Voice) -> str:
         case Verify():
             return step.domain + in_brackets(step.kind)
         case Retire():
-            return voice.say(_copy(step))
+            copy = voice.say(_copy(step))
+            return copy + voice.say(_AGAIN) if step.again else copy
 
 
 def _copy(step: Retire) -> Text:
@@ -117,9 +120,16 @@ def _changes(changes: Sequence[Change], voice: Voice) -> list[Line]:
 
 
 def _trouble(
-    verb: str, target: str, domain: str | None, problem: str, hint: Text | None, voice: Voice
+    verb: str,
+    target: str | None,
+    domain: str | None,
+    problem: str,
+    hint: Text | None,
+    voice: Voice,
 ) -> Iterator[Line]:
-    words = f"{voice.say(at_target(target, domain))}: {once(domain or target, problem)}"
+    words = problem
+    if target is not None:
+        words = f"{voice.say(at_target(target, domain))}: {once(domain or target, problem)}"
     verb_span = _verb(voice.word(verb), Tone.BAD)
     yield from labelled(verb_span.words, verb_span.tone, words)
     if hint is not None:
@@ -129,7 +139,7 @@ def _trouble(
 def _conclusion(plans: Sequence[Plan]) -> Text:
     if not plans:
         return Text("No certificate is declared.")
-    if all(plan.is_settled for plan in plans):
+    if all(plan.is_settled and not plan.steps for plan in plans):
         return one_or_many(
             len(plans),
             Text("Nothing to do: 1 certificate is as declared."),
@@ -148,7 +158,8 @@ def _counts(plans: Sequence[Plan]) -> list[Text]:
     issues, adoptions = versions[Action.ISSUE], versions[Action.ADOPT]
     deployments = sum(rollout.deploy is not None for rollout in rollouts)
     looks = len(rollouts) - deployments
-    retirements = sum(isinstance(step, Retire) for plan in plans for step in plan.steps)
+    retirements = sum(isinstance(step, Retire) for plan in plans for step in plan.pending)
+    again = sum(step.again for plan in plans for step in plan.retirements)
     refused = sum(len(plan.refusals) for plan in plans)
     blocked = sum(len(plan.obstacles) for plan in plans)
     counted = (
@@ -165,6 +176,7 @@ def _counts(plans: Sequence[Plan]) -> list[Text]:
         (deployments, Text("1 deployment"), Text("{count} deployments", count=deployments)),
         (looks, Text("1 domain to verify"), Text("{count} domains to verify", count=looks)),
         (retirements, Text("1 to retire"), Text("{count} to retire", count=retirements)),
+        (again, Text("1 to try again"), Text("{count} to try again", count=again)),
         (refused, Text("1 refused"), Text("{count} refused", count=refused)),
         (blocked, Text("1 blocked"), Text("{count} blocked", count=blocked)),
     )

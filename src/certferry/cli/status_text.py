@@ -75,7 +75,8 @@ def _certificate(status: LineageStatus, now: datetime, voice: Voice) -> tuple[Sp
     name = Span(status.lineage, Tone.STRONG)
     empty = Span("")
     if status.version is None:
-        state = Span(voice.say(Text("missing")), Tone.PENDING)
+        words = Text("not needed") if status.ceded and status.reason is None else Text("missing")
+        state = Span(voice.say(words), Tone.PENDING)
         return (name, state, NOTHING, NOTHING, empty, empty, empty)
     certificate = status.version.certificate
     left = Span(voice.say(Text("{left}", left=certificate.remaining(now))))

@@ -59,6 +59,7 @@ WORDS = {
         Text("pending"),
         Text("drifted"),
         Text("unknown"),
+        Text("overdue"),
         # what a change is about, and from what to what, where that is no setting
         Text("certificate"),
         Text("command"),

@@ -148,6 +148,11 @@ class ObservedTarget:
     unsettled_since: datetime | None = None
     ceded: tuple[str, ...] = ()
 
+    @property
+    def is_ceded(self) -> bool:
+        """Whether other lineages serve everything here that this one covers."""
+        return bool(self.ceded) and not self.domains
+
     def remote_of(self, fingerprint: str) -> RemoteCertificate | None:
         """Give the target's copy of a certificate."""
         return next((r for r in self.remotes if r.fingerprint == fingerprint), None)
@@ -170,6 +175,11 @@ class Observation:
     def current(self) -> Version | None:
         """The version in force."""
         return self.versions[0] if self.versions else None
+
+    @property
+    def is_ceded(self) -> bool:
+        """Whether other lineages serve everything that this one was to serve."""
+        return bool(self.targets) and all(target.is_ceded for target in self.targets)
 
     def locate(self, label: str, domain: str) -> tuple[ObservedTarget, ObservedDomain]:
         """Find a domain at its target: one account may stand in several deployments."""

@@ -112,10 +112,11 @@ class Rollout:
 @dataclass(frozen=True, slots=True)
 class Obstacle:
     """Something found that keeps a wish from coming true: a target that cannot be read, a domain
-    that is frozen or unknown. `domain=None` concerns the whole deployment.
+    that is frozen or unknown. `domain=None` concerns the whole deployment, `target=None` the
+    certificate itself, wherever it is to be served.
     """
 
-    target: str
+    target: str | None
     domain: str | None
     error: CertferryError
 
@@ -150,15 +151,20 @@ class Plan:
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """Every step that would change something, in the order it is carried out."""
+        """Every step, in the order it is carried out."""
         issue: tuple[Step, ...] = () if self.issue is None else (self.issue,)
         rolled_out = tuple(step for rollout in self.rollouts for step in rollout.steps)
-        return issue + rolled_out + tuple(step for step in self.retirements if not step.again)
+        return issue + rolled_out + self.retirements
+
+    @property
+    def pending(self) -> tuple[Step, ...]:
+        """The steps but for those that are only tried again."""
+        return tuple(s for s in self.steps if not (isinstance(s, Retire) and s.again))
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is to be done; obstacles and refusals may still stand."""
-        return not self.steps
+        """Whether no change is pending; obstacles and refusals may still stand."""
+        return not self.pending
 
     @property
     def is_settled(self) -> bool:

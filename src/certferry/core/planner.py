@@ -86,7 +86,7 @@ def _overdue(
     if reason is None:
         return ()
     hint = Text("see why its client renews it no more; the next run ferries what it makes")
-    return (Obstacle(desired.lineage, None, CertificateError(reason.message, hint=hint)),)
+    return (Obstacle(None, None, CertificateError(reason.message, hint=hint)),)
 
 
 def _issue(
@@ -130,7 +130,7 @@ def _plan_target(
     """Plan one deployment. `coming=None` stands for the certificate that is about to be issued."""
     if target.failure is not None:
         return _TargetPlan(obstacles=(Obstacle(deployment.target, None, target.failure),))
-    if not target.domains and target.ceded:
+    if target.is_ceded:
         return _TargetPlan(ceded=((deployment.target, target.ceded),))
     if not target.domains:
         return _TargetPlan(obstacles=(_nothing_to_serve(deployment),))

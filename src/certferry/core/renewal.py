@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 SHORT_LIVED = timedelta(days=10)
 
+NOTICE = timedelta(days=14)
+"""How long before its end somebody is told of a certificate that another client should renew: most
+renew a third before (acme.sh, certbot and lego with 30 of 90 days left), people later."""
+
 
 @dataclass(frozen=True, slots=True)
 class RenewalWindow:
@@ -37,8 +41,8 @@ def is_due(certificate: Certificate, now: datetime, window: RenewalWindow | None
 
 
 def is_overdue(certificate: Certificate, now: datetime) -> bool:
-    """Tell whether somebody should have replaced the certificate long ago: half of the time from
-    when it was due until it ends has passed. Other clients renew a little later than we would.
+    """Tell whether somebody should have replaced the certificate by now: it ends within two weeks,
+    or for short-lived ones within half of the time that a renewal has.
     """
-    due = renew_at(certificate)
-    return now >= due + (certificate.not_after - due) / 2
+    left = certificate.not_after - renew_at(certificate)
+    return now >= certificate.not_after - min(left / 2, NOTICE)

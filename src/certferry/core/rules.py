@@ -128,7 +128,7 @@ def overdue(desired: DesiredCertificate, observed: Observation, now: datetime) -
     whoever made it renews it.
     """
     current = observed.current
-    if desired.files is None or current is None:
+    if desired.files is None or current is None or observed.is_ceded:
         return None
     certificate = current.certificate
     if not renewal.is_overdue(certificate, now):

@@ -76,19 +76,20 @@ def status_of(desired: DesiredCertificate, observed: Observation, now: datetime)
         names=desired.names,
         version=current,
         renew_at=None if desired.files else _renew_at(current),
-        reason=rules.first_violated(desired, observed, now)
-        or rules.overdue(desired, observed, now),
+        reason=_reason(desired, observed, now),
         domains=tuple(
             status
             for deployment, target in zip(desired.deployments, observed.targets, strict=True)
             for status in _domains(deployment, target, current)
         ),
-        ceded=tuple(
-            (target.label, target.ceded)
-            for target in observed.targets
-            if target.ceded and not target.domains
-        ),
+        ceded=tuple((target.label, target.ceded) for target in observed.targets if target.is_ceded),
     )
+
+
+def _reason(desired: DesiredCertificate, observed: Observation, now: datetime) -> Reason | None:
+    if observed.is_ceded:  # no certificate is ordered that has nothing to serve
+        return None
+    return rules.first_violated(desired, observed, now) or rules.overdue(desired, observed, now)
 
 
 def _renew_at(current: Version | None) -> datetime | None:

@@ -54,7 +54,7 @@ class Outcomes:
         """The latest outcome of a step."""
         return self._latest.get(place)
 
-    def of_domains(self, target: str) -> tuple[StepOutcome, ...]:
+    def of_domains(self, target: str | None) -> tuple[StepOutcome, ...]:
         """The latest outcomes of the steps for a target's domains."""
         steps = self._latest.values()
         return tuple(step for step in steps if step.target == target and step.domain is not None)

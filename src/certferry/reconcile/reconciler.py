@@ -36,7 +36,7 @@ class Reconciler:
         try:
             wish = as_offered(wish, self._doors)
         except (CertificateError, PlanRefused) as error:
-            return Plan(wish.lineage, wish.names, obstacles=(Obstacle(wish.lineage, None, error),))
+            return Plan(wish.lineage, wish.names, obstacles=(Obstacle(None, None, error),))
         return plan_lineage(wish, observe(wish, self._doors), self._doors.now(), issuing)
 
     def sync(

@@ -67,8 +67,10 @@ class Retirements:
             if lease is not None and may_retire(step, plan):
                 self._retire(step, _target_of(step, observed), lease)
         for label, kept in self._kept.items():
-            told = StepOutcome(Action.RETIRE, Outcome.UNCHANGED, kept.in_words(), label)
-            self._outcomes.note(told)
+            held = self._outcomes.of((Action.RETIRE, label, None))
+            if held is None or held.waiting is None:
+                told = StepOutcome(Action.RETIRE, Outcome.UNCHANGED, kept.in_words(), label)
+                self._outcomes.note(told)
 
     def _retire(self, step: Retire, target: ObservedTarget, lease: Lease) -> None:
         if not step.anybodys:

@@ -34,7 +34,7 @@ class Rollouts:
         self._applier = applier
         self._outcomes = outcomes
         self._retirements = Retirements(doors, applier, outcomes)
-        self._accepted: dict[Place, Accepted] = {}
+        self._accepted: dict[tuple[Place, str], Accepted] = {}
         self._undelivered: dict[Place, CertferryError] = {}
         self._first_seen: dict[Place, datetime] = {}
 
@@ -61,7 +61,7 @@ class Rollouts:
             domain,
             target.served.get(rollout.domain, ()),
             fingerprint=fingerprint,
-            accepted=self._accepted.get(place),
+            accepted=self._accepted.get((place, fingerprint)),
             since=self._since(rollout, fingerprint),
             now=self._doors.now(),
             timeout=self._doors.verify_timeout,
@@ -109,7 +109,8 @@ class Rollouts:
             return
         deployed = self._applier.deploy(step, observed, version, self._seen_since(rollout), lease)
         if deployed.accepted:
-            self._accepted[_place(rollout)] = Accepted(domain.problem)
+            place = (_place(rollout), version.certificate.fingerprint)
+            self._accepted[place] = Accepted(domain.problem)
         self._outcomes.note(deployed.told)
 
     def _deliver(self, rollout: Rollout, step: Deploy, version: Version, lease: Lease) -> None:
@@ -179,9 +180,12 @@ class Rollouts:
     def _tell_obstacles(self, plan: Plan, observed: Observation) -> None:
         as_a_whole = {obstacle.target for obstacle in plan.obstacles if obstacle.domain is None}
         unreadable = {target.label for target in observed.targets if target.failure is not None}
+        ceded = {target for target, _ in plan.ceded}
         for target in observed.targets:
-            if target.label not in as_a_whole:
+            if target.label not in as_a_whole | ceded:
                 self._outcomes.forget((Action.DEPLOY, target.label, None))
+        if None not in as_a_whole:
+            self._outcomes.forget((Action.LOOK, None, None))
         for place, lineages in plan.ceded:
             told = StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, served_by(lineages), place)
             self._outcomes.note(told)
@@ -190,16 +194,9 @@ class Rollouts:
                 self._outcomes.forget((Action.VERIFY, obstacle.target, obstacle.domain))
             elif obstacle.target in unreadable and self._tell_of_domains(obstacle):
                 continue
-            self._outcomes.note(self._obstructed(obstacle))
+            self._outcomes.note(_obstructed(obstacle))
         for refusal in plan.refusals:
             self._outcomes.note(_refused(refusal))
-
-    def _obstructed(self, obstacle: Obstacle) -> StepOutcome:
-        said = obstacle.error.message
-        if obstacle.target == self._lineage:  # the certificate's own, wherever it is to be served
-            return failed(StepOutcome(Action.LOOK, Outcome.FAILED, said), obstacle.error)
-        pending = StepOutcome(Action.DEPLOY, Outcome.FAILED, said, obstacle.target, obstacle.domain)
-        return failed(pending, obstacle.error)
 
     def _tell_of_domains(self, obstacle: Obstacle) -> bool:
         """Tell of a target that cannot be read at those of its domains that the run has begun."""
@@ -237,6 +234,12 @@ def _as_outcome(rollout: Rollout, move: Waiting | CertferryError) -> StepOutcome
     return StepOutcome(
         action, Outcome.WAITING, move.why, rollout.target, rollout.domain, waiting=move
     )
+
+
+def _obstructed(obstacle: Obstacle) -> StepOutcome:
+    action = Action.LOOK if obstacle.target is None else Action.DEPLOY
+    said, place = obstacle.error.message, (obstacle.target, obstacle.domain)
+    return failed(StepOutcome(action, Outcome.FAILED, said, *place), obstacle.error)
 
 
 def _refused(refusal: Refusal) -> StepOutcome:
