@@ -70,9 +70,8 @@ def test_stopped_while_a_command_runs(site: Site, how: signal.Signals) -> None:
         assert has_the_key(site)
         process.send_signal(how)
         assert eventually((site.folder / "asked").exists)
-        if how is not signal.SIGINT:
-            process.send_signal(signal.SIGTERM)
-            process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGHUP)
         (site.folder / "go").touch()
         process.communicate(timeout=DEADLINE)
 
@@ -84,6 +83,53 @@ def test_stopped_while_a_command_runs(site: Site, how: signal.Signals) -> None:
     site.let_push("echo $CERTFERRY_FINGERPRINT > pushed")
     assert "done" == site.outcomes()["push"]
     assert site.fingerprints("site") == site.lines("pushed")
+
+
+def test_stopped_twice_while_a_reload_runs(site: Site) -> None:
+    """Ctrl-C, and then the supervisor's SIGTERM: what the program has started in a session of its
+    own is ended, and no draft stays.
+    """
+    site.let_reload(
+        "setsid sh -c 'echo $$ > new; mv new pid; sleep 600' &\n"
+        "trap 'touch asked; until test -e go; do sleep 0.05; done; exit 1' TERM; wait"
+    )
+    with site.begin("sync") as process:
+        assert eventually((site.folder / "pid").exists)
+        process.send_signal(signal.SIGINT)
+        assert eventually((site.folder / "asked").exists)
+        process.send_signal(signal.SIGTERM)
+        (site.folder / "go").touch()
+        process.communicate(timeout=DEADLINE)
+
+    assert STOPPED == process.returncode
+    assert not is_alive(site)
+    assert ["cert.pem", "chain.pem", "fullchain.pem", "privkey.pem"] == sorted(
+        path.name for path in site.ssl.iterdir()
+    )
+
+
+IGNORE = """\
+import os, signal, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+IGNORING = (sys.executable, "-c", IGNORE)
+"""Starts a command as cron daemons and supervisors do which wait for nobody."""
+
+
+def test_parent_that_waits_for_nobody(site: Site) -> None:
+    """How a program has ended is known all the same: one that fails has failed of that."""
+    site.let_push("exit 3")
+    site.let_reload("exit 4")
+    run = site.run("sync", "--json", wrapped_in=IGNORING)
+
+    steps = {step["domain"]: step for step in run.document["certificates"][0]["steps"]}
+    assert 1 == run.code
+    for domain, words in {"push": "exit code 3", str(site.ssl): "exit code 4"}.items():
+        assert steps[domain]["detail"].endswith(f"failed with {words}"), steps
+    site.let_push("exit 0")
+    site.let_reload("exit 0")
+    assert 0 == site.run("sync", wrapped_in=IGNORING).code
 
 
 def test_hang_up_that_is_ignored(site: Site) -> None:

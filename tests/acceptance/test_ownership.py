@@ -10,6 +10,7 @@ import pytest
 from certferry.sandbox.world import World
 from certferry.testing.certificates import make_bundle
 from tests.acceptance.host import Host, Run
+from tests.core.odd_kinds import on_curve
 
 
 def deployed(run: Run) -> dict[str, set[str]]:
@@ -39,6 +40,25 @@ def host(world: World, tmp_path: Path, name: str) -> Host:
         f'\n[[certificates]]\nname = "pics"\nfullchain = "{fullchain}"\nprivkey = "{privkey}"\n'
         'deploy = [{ to = "qiniu" }]\n',
     )
+
+
+def test_files_of_a_kind_that_nobody_can_read_stop_no_other(host: Host, name: str) -> None:
+    """A whole pair of SM2 is told as what it is, in the plan too; the other certificate is issued
+    and served.
+    """
+    for path in ("fullchain.pem", "privkey.pem"):
+        file = host.directory / path
+        file.write_text(on_curve(file.read_text()))
+
+    plan, run = host.run("plan"), host.run("sync", "--json")
+
+    kind = "is of a kind that certferry cannot read: SM2"
+    assert kind in plan.out + plan.err
+    assert 1 == run.code, run
+    ok = {one["name"]: one["ok"] for one in run.document["certificates"]}
+    assert {"wide": True, "pics": False} == ok
+    assert kind in run.out
+    assert host.world.qiniu.bound(f"img.{name}") is not None
 
 
 def test_each_domain_has_one_certificate(host: Host, name: str) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from certferry.core.secret import MASK
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.world import World
+from certferry.testing.certificates import make_key
 from tests.acceptance.host import Host, Run
 from tests.acceptance.secrecy import (
     Place,
@@ -23,6 +26,7 @@ from tests.acceptance.secrecy import (
     streams,
     value,
 )
+from tests.acceptance.site import Site
 
 WRONG_TOKEN = "f00dfeedf00dfeedf00dfeedf00dfeed"
 WRONG_KEY = "not-the-secret-key-of-this-account-0000"
@@ -105,6 +109,84 @@ def test_nothing_secret_is_written_anywhere(host: Host, name: str, clean_environ
         secret.what for secret in secrets
     }
     assert set() == leaks(places, secrets)
+
+
+# --- what programs say
+
+
+@pytest.fixture
+def site(world: World, tmp_path: Path, new_name: Callable[[], str]) -> Site:
+    """A machine with programs, whose accounts' keys are in a file that its programs know of."""
+    machine = Site(world, tmp_path, new_name())
+    made_up = world.credentials
+    private_file(tmp_path / "dnspod", made_up.dnspod_token + "\n")
+    private_file(
+        tmp_path / "keys.env",
+        f"DP_Id='{made_up.dnspod_id}'\nDP_Key='{made_up.dnspod_token}'\n"
+        f"QINIU_ACCESS_KEY='{made_up.access_key}'\nQINIU_SECRET_KEY='{made_up.secret_key}'\n"
+        f'LB_PASSWORD="{OF_THE_LB}"\n',
+    )
+    text = machine.config.read_text()
+    machine.config.write_text(f'env_files = ["keys.env"]\n{text}')
+    return machine
+
+
+OF_THE_LB = "correct horse battery's staple"
+NO_KEYS = {"DP_Id": "", "DP_Key": "", "QINIU_ACCESS_KEY": "", "QINIU_SECRET_KEY": ""}
+
+
+def private_file(path: Path, content: str) -> None:
+    """Write a file that nobody else can read."""
+    path.touch(0o600)
+    path.write_text(content)
+
+
+def history_of(site: Site) -> bytes:
+    """Read the table of what happened, as it is in the database."""
+    with closing(sqlite3.connect(site.state)) as database:
+        rows = database.execute("SELECT * FROM history").fetchall()
+    return "\n".join(map(repr, rows)).encode()
+
+
+PROGRAMS = {
+    "set -x": "set -x; . ./keys.env; exit 1",
+    "a file": "cat dnspod keys.env; exit 1",
+    "one line": 'printf "%s " $(cat keys.env) "$DEPLOY_KEY"; exit 1',
+    "lines of the environment": 'echo "$DEPLOY_KEY"; exit 1',
+    "what a shell knows": ". ./keys.env; set; exit 1",
+}
+
+
+@pytest.mark.parametrize("body", PROGRAMS.values(), ids=PROGRAMS)
+def test_programs_that_tell_secrets(site: Site, body: str) -> None:
+    """Those of `env_files`, of a reference, and of the environment, on one line or several: in no
+    stream, no log and no table; and what a program said is not kept for ever.
+    """
+    site.rewrite('"env:DP_Key"', '"file:dnspod"')
+    deploy_key = make_key().reveal()
+    site.let_reload(body)
+    site.let_push(body.replace("exit 1", "echo LOOK AT THIS; exit 1"))
+    variables = {**NO_KEYS, "DEPLOY_KEY": deploy_key}
+    log = ("--log-file", str(site.folder / "log"))
+
+    runs = {
+        "sync": site.run(*log, "sync", **variables),
+        "sync -v --json": site.run("-v", *log, "sync", "--json", **variables),
+        "history": site.run("history", **variables),
+        "history --json": site.run("history", "--json", **variables),
+    }
+
+    assert [1, 1, 0, 0] == [run.code for run in runs.values()]
+    secrets = [*of_world(site.world), *of_host(site, "site")]
+    secrets += [*private_key("the deploy key", deploy_key), *value("of the LB", OF_THE_LB)]
+    places = [*streams(runs), *files(site.state.parent), Place("history", history_of(site))]
+    log_file = Place("log", (site.folder / "log").read_bytes())
+    assert set() == leaks([*places, log_file], secrets)
+    assert MASK.encode() in log_file.content
+    assert b"LOOK AT THIS" in log_file.content
+    assert "LOOK AT THIS" in runs["sync"].out + runs["sync"].err
+    assert b"failed with exit code 1" in history_of(site)
+    assert b"LOOK AT THIS" not in history_of(site)
 
 
 # --- the search itself
