@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -21,10 +22,13 @@ from certferry.sandbox.world import World
 from tests.acceptance.clients.acme_sh import AcmeSh
 from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Host, certificate
+from tests.acceptance.patience import eventually
+from tests.acceptance.public_names import answered
 
 RECORD = Path(__file__).with_name("clients") / "txt_record.py"
 LONGEST_RUN = 60  # seconds
 SKIPPED = "证书未变更,跳过同步"
+QINIU_KEYS = ("QINIU_ACCESS_KEY", "QINIU_SECRET_KEY")
 
 
 def served(world: World, name: str) -> dict[str, str]:
@@ -278,6 +282,39 @@ def test_certificate_that_no_configuration_declares(
     told = acme_sh.run(*install)
     assert "Nothing changed: 1 certificate is as declared." in told
     assert 0 == (Footprint.of(world) - before).qiniu_writes
+
+
+def test_hook_without_any_file(world: World, tmp_path: Path, name: str) -> None:
+    """The real acme.sh's certificate is uploaded and bound, by Qiniu's public names and with keys
+    from the environment or an env file; where it is served nobody can see from here, so it stays
+    in progress, and that is no failure.
+    """
+    acme_sh = AcmeSh(world, tmp_path, CERTFERRY_CONFIG="", XDG_DATA_HOME=str(tmp_path / "data"))
+    acme_sh.issue(name)
+    keys = tmp_path / "keys.env"
+    keys.write_text("".join(f"export {key}={world.environment[key]}\n" for key in QINIU_KEYS))
+    keys.chmod(0o600)
+    hook = f"certferry -v hook acme.sh --no-wait --env-file {keys}"
+    install = ("--install-cert", "-d", name, "--reloadcmd", hook)
+    services = {
+        "api.qiniu.com": world.qiniu.api_url,
+        "fusion.qiniuapi.com": world.qiniu.fusion_url,
+        "uc.qiniuapi.com": world.qiniu.uc_url,
+    }
+
+    with answered(services, tmp_path) as environ:
+        changed: dict[str, Any] = {**environ, "NO_PROXY": "", **dict.fromkeys(QINIU_KEYS, "")}
+        told = acme_sh.run(*install, **changed)
+
+        assert "Reload successful" in told
+        [made] = [c for c in world.qiniu.certificates.stored() if name in c.name]
+        leaf = x509.load_pem_x509_certificate(acme_sh.certificate(name).read_bytes())
+        assert fingerprint(leaf.public_bytes(serialization.Encoding.DER)) == made.fingerprint
+        assert eventually(lambda: made.id == world.qiniu.bound(name))
+        before = Footprint.of(world)
+        acme_sh.run(*install, **changed)
+        assert 0 == (Footprint.of(world) - before).qiniu_writes
+    assert (tmp_path / "data" / "certferry" / "state.db").exists()
 
 
 def test_other_key_than_declared_starts_no_duel(world: World, tmp_path: Path, name: str) -> None:

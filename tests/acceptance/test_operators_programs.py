@@ -10,7 +10,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from certferry.sandbox.world import World
+from tests.acceptance.patience import eventually
 from tests.acceptance.site import Site
 
 STOPPED = 130
@@ -38,14 +38,6 @@ def site(world: World, tmp_path: Path, new_name: Callable[[], str]) -> Iterator[
     yield machine
     with suppress(ProcessLookupError, FileNotFoundError):
         os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    """Wait until it is so."""
-    deadline = time.monotonic() + DEADLINE
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return condition()
 
 
 def is_alive(site: Site) -> bool:
