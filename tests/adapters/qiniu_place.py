@@ -16,7 +16,8 @@ from certferry.adapters.clients.http_problems import Timeouts
 from certferry.adapters.clients.qiniu import Hosts, QiniuClient
 from certferry.adapters.clients.qiniu_signing import Keys
 from certferry.adapters.targets.qiniu import Qiniu
-from certferry.core.certificate import CertificateBundle, parse_bundle
+from certferry.core.certificate import CertificateBundle
+from certferry.core.pem import parse_bundle
 from certferry.core.secret import Secret
 from certferry.ports.progress import Pause
 from certferry.sandbox.authority import Issued

@@ -13,14 +13,9 @@ from certferry.core.certificate import KeyType
 from certferry.core.desired import Kind, PemFiles
 from certferry.core.identifiers import covered_by
 from certferry.core.inherited import Inherited, Installed
-from certferry.core.proposal import (
-    Places,
-    Proposal,
-    ProposedDeployment,
-    propose_for_domains,
-    propose_for_inherited,
-)
+from certferry.core.proposal import Places, Proposal, ProposedDeployment, propose_for_domains
 from certferry.core.survey import FoundDomain, FoundZone
+from certferry.core.takeover import propose_for_inherited
 from certferry.testing.certificates import make_bundle
 from certferry.text import Text
 

@@ -24,15 +24,9 @@ from certferry.config.load import load_before
 from certferry.config.model import Settings
 from certferry.config.propose import Draft, accounts_of, text_of, with_accounts, with_keys
 from certferry.core.inherited import Inheritance, OldClient
-from certferry.core.proposal import (
-    LeftOut,
-    Places,
-    Proposal,
-    in_order,
-    propose_for_domains,
-    propose_for_inherited,
-)
+from certferry.core.proposal import LeftOut, Places, Proposal, in_order, propose_for_domains
 from certferry.core.survey import FoundDomain
+from certferry.core.takeover import propose_for_inherited
 from certferry.errors import ConfigError
 from certferry.ports.progress import nobody
 from certferry.text import Text

@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from certferry.core.certificate import CertificateBundle, parse_bundle
+from certferry.core.certificate import CertificateBundle
+from certferry.core.pem import parse_bundle
 from certferry.core.secret import Secret
 
 LIFETIME = timedelta(days=90)

@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from certferry.core.certificate import CertificateBundle, KeyType, parse_bundle
+from certferry.core.certificate import CertificateBundle, KeyType
+from certferry.core.pem import parse_bundle
 from certferry.core.report import Activity
 from certferry.core.secret import Secret
 from certferry.errors import DnsError, IssuanceError, StateError

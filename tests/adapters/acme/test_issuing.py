@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from certferry.adapters.acme.issuer import Settings, connect
 from certferry.adapters.acme.propagation import Propagation
-from certferry.core.certificate import KeyType, common_name
+from certferry.core.certificate import KeyType
+from certferry.core.pem import common_name
 from certferry.ports.issuer import IssueRequest
 from certferry.sandbox.nameserver import DnsService, NameServer, Resolver
 from certferry.sandbox.pebble import Pebble

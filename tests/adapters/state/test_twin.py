@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from certferry.adapters.state.sqlite import connect
-from certferry.core.certificate import CertificateBundle, parse_bundle
+from certferry.core.certificate import CertificateBundle
+from certferry.core.pem import parse_bundle
 from certferry.core.report import HistoryEntry
 from certferry.core.secret import Secret
 from certferry.errors import CertferryError

@@ -12,7 +12,8 @@ from certferry.adapters.acme.client import INVALID, PENDING, READY, VALID, Clien
 from certferry.adapters.acme.dns01 import Solver, Surroundings
 from certferry.adapters.acme.polling import Polling
 from certferry.adapters.acme.problems import Refused, not_acme, refused_order
-from certferry.core.certificate import CertificateBundle, parse_bundle
+from certferry.core.certificate import CertificateBundle
+from certferry.core.pem import parse_bundle
 from certferry.errors import (
     AuthorizationFailed,
     CertificateError,

@@ -20,9 +20,10 @@ from certferry.adapters.sources.inherited import (
     must_have_names,
     text_of,
 )
-from certferry.core.certificate import CertificateBundle, parse_bundle
+from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import PemFiles
 from certferry.core.inherited import Inheritance, Inherited, OldClient
+from certferry.core.pem import parse_bundle
 from certferry.core.secret import Secret
 from certferry.errors import CertificateError, PlanRefused
 from certferry.text import Text

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from certferry.adapters.sources.regular_files import contents_of
-from certferry.core.certificate import CertificateBundle, bundle_of, parse_chain, parse_key
+from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import PemFiles
+from certferry.core.pem import bundle_of, parse_chain, parse_key
 from certferry.core.secret import Secret
 from certferry.errors import CertificateError, PlanRefused
 from certferry.text import Text

@@ -15,8 +15,9 @@ from certferry.adapters.state.database import Database, Row
 from certferry.adapters.state.failures import damaged
 from certferry.adapters.state.leases import must_be_in_force
 from certferry.adapters.state.sealing import Sealing
-from certferry.core.certificate import Certificate, CertificateBundle, parse_bundle
+from certferry.core.certificate import Certificate, CertificateBundle
 from certferry.core.lineage import Version
+from certferry.core.pem import parse_bundle
 from certferry.core.renewal import RenewalWindow
 from certferry.errors import CertificateError, StateError
 from certferry.ports.state import Lease

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from certferry.core.certificate import CertificateBundle, parse_bundle
+from certferry.core.certificate import CertificateBundle
 from certferry.core.lineage import Version
+from certferry.core.pem import parse_bundle
 from certferry.errors import StateError
 from certferry.ports.state import StateStore
 from certferry.testing.certificates import make_bundle, make_key, with_another_chain

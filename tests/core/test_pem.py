@@ -13,7 +13,8 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certferry.core.certificate import CertificateBundle, parse_bundle
+from certferry.core.certificate import CertificateBundle
+from certferry.core.pem import parse_bundle
 from certferry.core.secret import Secret
 from certferry.errors import CertificateError
 from certferry.sandbox.authority import Authority, Issued

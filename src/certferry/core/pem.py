@@ -1,0 +1,238 @@
+"""Certificates and keys as PEM text: read, judged, and told of in words when that cannot be."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.x509.oid import NameOID
+
+from certferry.core.certificate import Certificate, CertificateBundle, fingerprint
+from certferry.core.secret import Secret
+from certferry.errors import CertificateError
+from certferry.text import Text, verbatim
+
+_LEAF_FIRST = Text("a fullchain is PEM text: the leaf first, then its issuer certificates")
+_COPY_AGAIN = Text(
+    "another client may be writing it just now: the next run looks again. If it stays like this,"
+    " copy the whole file anew"
+)
+
+_KINDS = Text(
+    "have one issued with a key that every client knows: RSA, or ECDSA with P-256 or P-384"
+)
+
+_SM2 = {"1.2.156.10197.1.301", "1.2.156.10197.1.501"}  # the curve, the signature (GM/T 0006-2012)
+_OBJECT_IDENTIFIER = re.compile(r"\d+(?:\.\d+)+")
+
+_UNREADABLE = (
+    ValueError,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+
+
+def parse_bundle(fullchain_pem: str, privkey_pem: Secret) -> CertificateBundle:
+    """Read a fullchain (leaf first) and its key; see `parse_chain`, `parse_key` and `bundle_of`."""
+    return bundle_of(parse_chain(fullchain_pem), parse_key(privkey_pem))
+
+
+def parse_chain(fullchain_pem: str) -> list[x509.Certificate]:
+    """Read the certificates of a PEM text, all that follow the first but for self-signed ones:
+    nobody needs these. Raises `CertificateError` when one cannot be read.
+    """
+    with _told():
+        first, *others = x509.load_pem_x509_certificates(fullchain_pem.encode())
+        kept = [first, *(other for other in others if other.subject != other.issuer)]
+        for certificate in kept:  # these are parsed only when they are looked at
+            _ = (certificate.extensions, certificate.public_key(), certificate.version)
+            _ = (certificate.subject, certificate.issuer, certificate.not_valid_after_utc)
+    return kept
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say what is wrong with a certificate in other words than the library's, which are not for
+    people: they show how its parser is built.
+    """
+    try:
+        yield
+    except UnsupportedAlgorithm as exc:
+        raise CertificateError(
+            Text(
+                "the certificate is of a kind that certferry cannot read: {kind}", kind=_kind(exc)
+            ),
+            hint=_KINDS,
+        ) from None
+    except _UNREADABLE:
+        raise CertificateError(
+            Text("the certificate cannot be read: it is damaged, or not all of it is there"),
+            hint=_COPY_AGAIN,
+        ) from None
+
+
+def _kind(exc: UnsupportedAlgorithm) -> Text:
+    """Tell a curve or algorithm that the library does not know, by its number (an OID)."""
+    found = _OBJECT_IDENTIFIER.search(str(exc))
+    if found is None:
+        return Text("its algorithm is unknown")
+    return verbatim("SM2" if found[0] in _SM2 else found[0])
+
+
+def parse_key(privkey_pem: Secret) -> PrivateKeyTypes:
+    """Read a key. Raises `CertificateError` when that cannot be, or it has a passphrase."""
+    # The library's own message is not passed on: it could quote what it was given.
+    try:
+        return serialization.load_pem_private_key(privkey_pem.reveal().encode(), password=None)
+    except TypeError:
+        raise CertificateError(
+            Text("the private key is protected by a passphrase"),
+            hint=Text("write it without one: openssl pkey -in privkey.pem -out plain.pem"),
+        ) from None
+    except UnsupportedAlgorithm as exc:
+        raise CertificateError(
+            Text(
+                "the private key is of a kind that certferry cannot read: {kind}", kind=_kind(exc)
+            ),
+            hint=_KINDS,
+        ) from None
+    except ValueError:
+        raise CertificateError(
+            Text("the private key cannot be read"),
+            hint=Text("a private key is PEM text that begins with BEGIN PRIVATE KEY"),
+        ) from None
+
+
+def bundle_of(certificates: list[x509.Certificate], key: PrivateKeyTypes) -> CertificateBundle:
+    """Put a leaf, its issuer certificates and its key together.
+
+    The key is turned into PKCS#8, the one form every target takes. Raises `CertificateError` when
+    the leaf does not stand first, or has no names.
+    """
+    leaf, *issuers = certificates
+    _must_begin_with_the_leaf(leaf, issuers, key)
+    with _told():
+        complete = _is_complete(certificates)
+    return CertificateBundle(
+        certificate=read_certificate(leaf),
+        cert_pem=_pem(leaf),
+        chain=tuple(map(_pem, issuers)),
+        privkey_pem=Secret(_pkcs8(key)),
+        key_matches=_belongs(key, leaf),
+        chain_complete=complete,
+    )
+
+
+def read_certificate(leaf: x509.Certificate) -> Certificate:
+    """Read a leaf's facts. Raises `CertificateError` for a certificate without DNS names."""
+    return Certificate(
+        fingerprint=fingerprint(leaf.public_bytes(serialization.Encoding.DER)),
+        names=_names(leaf),
+        common_name=common_name(leaf.subject),
+        serial=f"{leaf.serial_number:x}",
+        issuer=common_name(leaf.issuer) or leaf.issuer.rfc4514_string(),
+        not_before=leaf.not_valid_before_utc,
+        not_after=leaf.not_valid_after_utc,
+        key_type=_key_type(leaf.public_key()),
+    )
+
+
+def common_name(subject: x509.Name) -> str:
+    """Give the (first) common name, or an empty string."""
+    found = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(found[0].value) if found else ""
+
+
+def _must_begin_with_the_leaf(
+    first: x509.Certificate, others: list[x509.Certificate], key: PrivateKeyTypes
+) -> None:
+    """Say that the order is wrong before anything is said of names: an issuer certificate of a
+    public CA has none.
+    """
+    if _belongs(key, first):
+        return
+    if any(_belongs(key, other) for other in others):
+        problem = Text("the chain is in the wrong order: the certificate of the key is not first")
+        raise CertificateError(problem, hint=_LEAF_FIRST)
+    if _is_issuer(first):
+        problem = Text("an issuer certificate stands where the leaf should be")
+        raise CertificateError(problem, hint=_LEAF_FIRST)
+
+
+def _is_issuer(certificate: x509.Certificate) -> bool:
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+    except x509.ExtensionNotFound:
+        return False
+    return found.value.ca
+
+
+def _belongs(key: PrivateKeyTypes, certificate: x509.Certificate) -> bool:
+    return _public_der(key.public_key()) == _public_der(certificate.public_key())
+
+
+def _names(leaf: x509.Certificate) -> tuple[str, ...]:
+    try:
+        san = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        raise CertificateError(
+            Text("the certificate has no subject alternative names"),
+            hint=Text(
+                "no client looks at a common name any more: have it issued anew, with every name"
+                " as a subject alternative name"
+            ),
+        ) from None
+    return tuple(name.lower() for name in san.get_values_for_type(x509.DNSName))
+
+
+def _key_type(public_key: object) -> str:
+    if isinstance(public_key, ec.EllipticCurvePublicKey):
+        return f"ec{public_key.curve.key_size}"
+    if isinstance(public_key, rsa.RSAPublicKey):
+        return f"rsa{public_key.key_size}"
+    return type(public_key).__name__.removesuffix("PublicKey").lower()
+
+
+def _is_complete(chain: list[x509.Certificate]) -> bool:
+    """Tell whether each is issued by the next, down to at least one issuer certificate.
+
+    Whether the last one leads to a trusted root is for the verifier at the edge to say.
+    """
+    pairs = list(itertools.pairwise(chain))
+    return bool(pairs) and all(_issued_by(child, issuer) for child, issuer in pairs)
+
+
+def _issued_by(child: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        child.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        _ = child.signature_hash_algorithm  # raises `UnsupportedAlgorithm` where that is why
+        return False
+    return True
+
+
+def _pem(certificate: x509.Certificate) -> str:
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _pkcs8(key: PrivateKeyTypes) -> str:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()
+
+
+def _public_der(key: object) -> bytes:
+    der: bytes = key.public_bytes(  # type: ignore[attr-defined]  # every public key type has it
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return der
