@@ -34,6 +34,7 @@ class ReasonCode(StrEnum):
     HOLDS_FOREIGN = "holds_foreign"
     DELIVERY_DRIFTED = "delivery_drifted"
     DELIVERY_UNFINISHED = "delivery_unfinished"
+    PROGRAM_EDITED = "program_edited"
     # why it is looked at
     NOT_SEEN = "not_seen"
     # why a remote certificate goes

@@ -305,6 +305,7 @@ def test_program_that_was_edited(
     directory(edited).deliver(LINEAGE, bundle)
 
     assert drift is not None
+    assert ReasonCode.PROGRAM_EDITED is drift.reason.code
     assert "`reload` was edited since it last ran" == str(drift.reason.message)
     assert (Change("reload", "edited", "run"),) == drift.changes
     assert "edited" == ran()[-1]

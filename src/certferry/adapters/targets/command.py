@@ -83,7 +83,7 @@ class Command:
         if delivered.program_digest in {None, self._delivery.program.digest}:
             return None
         sentence = Text("the command was edited since it last ran")
-        reason = Reason(ReasonCode.DELIVERY_UNFINISHED, sentence)
+        reason = Reason(ReasonCode.PROGRAM_EDITED, sentence)
         return Drift(reason, (Change("command", "edited", "run"),))
 
     def deliver(self, lineage: str, bundle: CertificateBundle) -> None:

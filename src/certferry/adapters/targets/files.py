@@ -282,7 +282,7 @@ class Files:
 
 def _edited() -> Drift:
     sentence = Text("`reload` was edited since it last ran")
-    reason = Reason(ReasonCode.DELIVERY_UNFINISHED, sentence)
+    reason = Reason(ReasonCode.PROGRAM_EDITED, sentence)
     return Drift(reason, (Change("reload", "edited", "run"),))
 
 
