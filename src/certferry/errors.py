@@ -19,6 +19,7 @@ CertferryError                a message, a hint, a retry
 ├── DeployError               a target does not have the certificate
 │   ├── TargetAccessDenied    the target does not accept the credentials
 │   ├── TargetRejected        the target refused the certificate or the domain
+│   │   └── CopyGone          the copy that was to be bound is not at the target any more
 │   ├── TargetBusy            the target is still carrying out an earlier change
 │   ├── TargetInUse           the target still uses what was to be removed
 │   └── TargetUnavailable     the target did not answer sensibly
@@ -175,6 +176,10 @@ class TargetAccessDenied(DeployError):
 
 class TargetRejected(DeployError):
     """The target refused the certificate or the domain."""
+
+
+class CopyGone(TargetRejected):
+    """The copy that was to be bound is not at the target any more."""
 
 
 class TargetBusy(DeployError):

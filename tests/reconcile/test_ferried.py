@@ -172,11 +172,13 @@ def test_certificate_with_nothing_left_to_serve_need_not_be_renewed(world: Model
 
 
 def test_certificate_that_expired_before_it_was_declared(world: ModelWorld) -> None:
-    """Nothing is sent, and the advice is for whoever makes it."""
+    """Nothing is sent, the advice is for whoever makes it, and it is told once."""
     world.pass_time(timedelta(days=91))
 
-    refused = synced(world).having(Outcome.REFUSED)
+    report = synced(world)
 
+    refused = report.having(Outcome.REFUSED)
+    assert () == report.having(Outcome.FAILED)
     assert ["the certificate expired at" in str(told.detail) for told in refused] == [True]
     assert all("renew it where it is made" in str(told.hint) for told in refused)
     assert 0 == world.cdn.uploads

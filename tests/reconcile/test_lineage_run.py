@@ -17,6 +17,7 @@ from certferry.core.plan import Action
 from certferry.core.report import LineageReport, Outcome, StepOutcome
 from certferry.errors import (
     CaUnavailable,
+    CopyGone,
     DnsUnavailable,
     Interrupted,
     StateUnavailable,
@@ -676,3 +677,27 @@ def test_clock_that_was_ahead_does_not_make_it_hurry_for_ever(world: ModelWorld)
 
     assert visits < 120
     assert world.clock - begun <= timedelta(hours=2)
+
+
+def test_copy_that_somebody_removed_is_uploaded_again() -> None:
+    """A moment after its upload it counts as there, whatever the list says. When the target says
+    that it is gone, the run says so, and the next one makes it anew, as the hint promises.
+    """
+    world = ModelWorld(processing=timedelta(seconds=1), lags=(timedelta(0),))
+    world.cdn.add_domain(IMG)
+    wish = world.wish(IMG)
+    assert world.run(wish) is not None
+    fingerprint = world.state.versions("img")[0].certificate.fingerprint
+    [ours] = world.state.uploads("img", "qiniu")
+    world.cdn.add_domain(IMG, foreign=True)
+    assert world.cdn.retire(ours.remote_id, ours.label)
+    assert 0 == world.cdn.copies(fingerprint)
+
+    first, second = world.run(wish), world.run(wish)
+
+    assert first is not None
+    assert second is not None
+    assert [CopyGone] == [type(told.error) for told in first.having(Outcome.FAILED)]
+    assert second.ok
+    assert 1 == world.cdn.copies(fingerprint)
+    assert 1 == world.issuer.issued

@@ -69,7 +69,7 @@ def make_plan(
         ),
         unchanged=tuple(place for part in parts for place in part.unchanged),
         obstacles=(
-            *_overdue(desired, observed, now),
+            *_overdue(desired, observed, now, parts),
             *(obstacle for part in parts for obstacle in part.obstacles),
         ),
         ceded=tuple(place for part in parts for place in part.ceded),
@@ -77,13 +77,16 @@ def make_plan(
 
 
 def _overdue(
-    desired: DesiredCertificate, observed: Observation, now: datetime
+    desired: DesiredCertificate, observed: Observation, now: datetime, parts: list[_TargetPlan]
 ) -> tuple[Obstacle, ...]:
     """Nothing of ours can help a certificate that its client does not renew, so it is told while
-    there is time.
+    there is time. Of one that has expired, safety tells where it is to be deployed.
     """
     reason = rules.overdue(desired, observed, now)
     if reason is None:
+        return ()
+    expired = observed.current is not None and observed.current.certificate.not_after <= now
+    if expired and any(rollout.deploy for part in parts for rollout in part.rollouts):
         return ()
     hint = Text("see why its client renews it no more; the next run ferries what it makes")
     return (Obstacle(None, None, CertificateError(reason.message, hint=hint)),)

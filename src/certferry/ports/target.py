@@ -51,7 +51,8 @@ class DeployTarget(Protocol):
         """Ask the target to serve the certificate under the domain; returns when it is accepted.
 
         Must keep the domain's other settings unless the wish names them; must be idempotent; must
-        not write while an earlier change is carried out (`TargetBusy`). Raises `DeployError`.
+        not write while an earlier change is carried out (`TargetBusy`). Raises `DeployError`,
+        `CopyGone` where there is no such certificate.
         """
         ...
 

@@ -22,6 +22,7 @@ from certferry.core.report import Outcome, StepOutcome
 from certferry.core.waiting import wait_for
 from certferry.errors import (
     CertferryError,
+    CopyGone,
     Interrupted,
     LeaseLost,
     TargetBusy,
@@ -120,6 +121,8 @@ class Applier:
         except (Interrupted, LeaseLost):
             raise
         except CertferryError as error:
+            if isinstance(error, CopyGone):
+                self._uploads.forget(version, step.target)
             self._record("deploy failed", domain=step.domain, problem=str(error.lasting))
             return Deployed(failed(pending, error), accepted=False)
         self._record("deployed", domain=step.domain, remote_id=remote_id)

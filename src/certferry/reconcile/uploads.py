@@ -30,6 +30,14 @@ class Uploads:
             self._made[place] = remembered or self._upload(target, version)
         return self._made[place]
 
+    def forget(self, version: Version, target: str) -> None:
+        """Remember no longer that a version is there. The next run uploads it; one upload in a run
+        is enough, whatever becomes of it.
+        """
+        for upload in self._doors.state.uploads(self._lineage, target):
+            if upload.fingerprint == version.certificate.fingerprint:
+                self._doors.state.drop_upload(target, upload.remote_id)
+
     def _remembered(self, target: str, fingerprint: str) -> str | None:
         """Find an upload that is too young to be missed in a list that lags behind."""
         oldest = self._doors.now() - LISTED_WITHIN

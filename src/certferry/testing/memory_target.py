@@ -24,6 +24,7 @@ from certferry.core.observed import (
     TargetRules,
 )
 from certferry.errors import (
+    CopyGone,
     DeployError,
     TargetAccessDenied,
     TargetBusy,
@@ -190,7 +191,7 @@ class MemoryCdn:
             raise _frozen(domain)
         remote = self._remotes.get(remote_id)
         if remote is None:
-            raise TargetRejected(Text("no such certificate"))
+            raise CopyGone(Text("no such certificate"))
         if not remote.certificate.covers(domain):
             raise TargetRejected(Text("the certificate does not cover {domain}", domain=domain))
         wanted = merged(found.https, https)

@@ -13,6 +13,7 @@ from certferry.adapters.clients.qiniu_codes import MEANINGS
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
 from certferry.adapters.clients.qiniu_records import HttpsConf, Upload
 from certferry.errors import (
+    CopyGone,
     DeployError,
     Retry,
     TargetAccessDenied,
@@ -61,12 +62,13 @@ def _status_of(code: int) -> int:
 KINDS: dict[type[DeployError], list[int]] = {
     TargetBusy: [400013, 400030],
     TargetInUse: [400611, 400911],
+    CopyGone: [400401],
     TargetAccessDenied: [401000, 401001, 401002],
     TargetUnavailable: [500000, 500215, 500219],
     TargetRejected: [
         *(612, 400000, 400001, 400020, 400021, 400031, 400045, 400062, 400302, 400317, 400319),
         *(400320, 400321, 400322, 400323, 400324, 400325, 400326, 400327, 400328, 400329, 400338),
-        *(400348, 400397, 400400, 400401, 400407, 400500, 400514, 400515, 400722, 400910, 400932),
+        *(400348, 400397, 400400, 400407, 400500, 400514, 400515, 400722, 400910, 400932),
         *(403023, 404001, 404904, 404905, 404906, 404907, 404908, 404910, 404923, 500233, 500923),
     ],
 }
@@ -116,6 +118,7 @@ def test_a_meaning_comes_with_advice(code: int, place: Place, client: QiniuClien
         (TargetUnavailable, Retry.LATER),
         (TargetAccessDenied, Retry.NEVER),
         (TargetRejected, Retry.NEVER),
+        (CopyGone, Retry.NEVER),
     ],
 )
 def test_whether_trying_again_can_help(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from certferry.errors import (
+    CopyGone,
     DeployError,
     TargetAccessDenied,
     TargetBusy,
@@ -135,7 +136,7 @@ MEANINGS: dict[int, Meaning] = {
         "give the domain a CNAME of its own in Qiniu's console",
     ),
     400401: Meaning(
-        TargetRejected,
+        CopyGone,
         "there is no such certificate",
         "somebody removed it; the next run uploads it again",
     ),

@@ -8,7 +8,7 @@ import pytest
 
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.observed import DomainState
-from certferry.errors import DeployError, TargetAccessDenied, TargetBusy, TargetRejected
+from certferry.errors import CopyGone, DeployError, TargetAccessDenied, TargetBusy, TargetRejected
 from certferry.ports.target import DeployTarget, Look
 from certferry.testing.contracts.target_world import (
     IMG,
@@ -196,13 +196,23 @@ class BindingContract:
         world.settle()
         assert new == the_domain(target).bound
 
+    def test_binding_what_is_gone(self, target: DeployTarget, world: TargetWorld) -> None:
+        """Somebody removed the copy: refused as that, so that it can be uploaded again."""
+        world.add_domain(IMG)
+
+        with pytest.raises(CopyGone):
+            target.bind(IMG, Kind.CDN, "0" * 24, KEEP)
+
+        world.settle()
+        assert None is the_domain(target).bound
+
     def test_binding_what_does_not_fit(self, target: DeployTarget, world: TargetWorld) -> None:
-        """An unknown domain, an unknown certificate, or one that does not cover the domain."""
+        """An unknown domain, or a certificate that does not cover the domain."""
         world.add_domain(IMG)
         fitting = target.upload(LINEAGE, world.issue(*NAMES))
         foreign = target.upload("other", world.issue("www.example.org"))
 
-        for domain, remote_id in ((WWW, fitting), (IMG, "0" * 24), (IMG, foreign)):
+        for domain, remote_id in ((WWW, fitting), (IMG, foreign)):
             with pytest.raises(TargetRejected):
                 target.bind(domain, Kind.CDN, remote_id, KEEP)
 
