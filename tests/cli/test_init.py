@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -98,6 +99,17 @@ class Accounts:
     def command(self) -> list[str]:
         """The program."""
         return [sys.executable, "-m", "certferry"]
+
+    def keep(self, name: str, values: Mapping[str, str]) -> None:
+        """Write an environment file."""
+        path = self.directory / name
+        path.write_text("".join(f"export {name}='{value}'\n" for name, value in values.items()))
+        path.chmod(0o600)
+
+    def name_env_files(self, *names: str) -> None:
+        """Have the settings name environment files."""
+        path = self.directory / "settings.toml"
+        path.write_text(f"env_files = {json.dumps(names)}\n{path.read_text()}")
 
     def must_be_discreet(self, words: str) -> None:
         """Check that no key is in the words."""
@@ -305,16 +317,92 @@ def test_missing_keys_are_told_all_at_once(accounts: Accounts) -> None:
 def test_keys_in_a_file_are_referred_to_where_they_are(accounts: Accounts) -> None:
     """The file is named, not copied."""
     accounts.environ.clear()
-    path = accounts.directory / "cdn-env"
-    path.write_text("".join(f"export {name}='{value}'\n" for name, value in KEYS.items()))
-    path.chmod(0o600)
+    accounts.keep("cdn-env", KEYS)
 
     done = accounts.init("--env-file", "cdn-env")
 
     assert 0 == done.returncode, done.stderr
-    assert [str(path)] == tomllib.loads(accounts.config.read_text())["env_files"]
+    assert [str(accounts.directory / "cdn-env")] == tomllib.loads(accounts.config.read_text())[
+        "env_files"
+    ]
     assert {"cdn-env", "certferry.toml"} == accounts.left()
     assert 0 == accounts.run("plan").returncode
+
+
+def test_keys_in_a_file_that_the_settings_name(accounts: Accounts) -> None:
+    """They are found there, and naming that very file once more does no harm."""
+    accounts.environ.clear()
+    accounts.keep("cdn-env", KEYS)
+    accounts.name_env_files("cdn-env")
+
+    for words in [], ["--env-file", "cdn-env", "--force"]:
+        done = accounts.init(*words)
+
+        assert 0 == done.returncode, done.stderr
+        assert ["cdn-env"] == tomllib.loads(accounts.config.read_text())["env_files"]
+        assert 'token = "env:DP_Key"' in accounts.config.read_text()
+        assert 0 == accounts.run("plan").returncode
+
+
+def test_keys_that_are_in_no_file_that_the_settings_name(accounts: Accounts) -> None:
+    """Each is told, even at a terminal: an answer could be written nowhere."""
+    accounts.environ.clear()
+    accounts.keep("cdn-env", {name: KEYS[name] for name in ("DP_Id", "QINIU_ACCESS_KEY")})
+    accounts.name_env_files("cdn-env")
+
+    done = accounts.init()
+    with accounts.terminal() as terminal:
+        terminal.until(lambda screen: "DP_Key: not set" in screen)
+        assert 2 == terminal.end()
+
+    assert 2 == done.returncode
+    assert ["DP_Key", "QINIU_SECRET_KEY"] == re.findall(r"(\w+): not set: the ", done.stderr)
+    assert "put them into one of the env_files of settings.toml" in done.stderr
+
+
+def test_keys_that_only_the_client_has_beside_files_of_the_settings(accounts: Accounts) -> None:
+    """They are named, so that somebody can put them there."""
+    home = AcmeShHome(accounts.directory / "home")
+    home.keep_keys(SAVED_DP_Id=DP_ID, SAVED_DP_Key=DP_KEY)
+    home.add(issued("img.example.com"), "img.example.com")
+    accounts.environ.clear()
+    accounts.keep("cdn-env", {name: KEYS[name] for name in KEYS if name.startswith("QINIU")})
+    accounts.name_env_files("cdn-env")
+
+    done = accounts.init("--from", "acme.sh", "--home", "home")
+
+    assert 2 == done.returncode
+    assert "settings.toml names its own env_files, and only acme.sh has DP_Id, DP_Key" in " ".join(
+        done.stderr.split()
+    )
+    accounts.keep("cdn-env", KEYS)
+    assert 0 == accounts.init("--from", "acme.sh", "--home", "home").returncode
+
+
+def test_another_file_than_those_that_the_settings_name(accounts: Accounts) -> None:
+    """It is named, and so is what to do."""
+    accounts.keep("cdn-env", {})
+    accounts.keep("other-env", KEYS)
+    accounts.name_env_files("cdn-env")
+
+    done = accounts.init("--env-file", "other-env")
+
+    assert 2 == done.returncode
+    words = " ".join(done.stderr.split())
+    assert f"names its own env_files, without {accounts.directory / 'other-env'}" in words
+    assert "hint: add it there" in words
+
+
+def test_mistake_in_a_file_that_the_settings_name(accounts: Accounts) -> None:
+    """It is told with its line."""
+    accounts.keep("cdn-env", {})
+    (accounts.directory / "cdn-env").write_text("DP_Id=$(pass dnspod)\n")
+    accounts.name_env_files("cdn-env")
+
+    done = accounts.init()
+
+    assert 2 == done.returncode
+    assert f"{accounts.directory / 'cdn-env'}:1: DP_Id: a shell would run a command" in done.stderr
 
 
 def test_wrong_keys_are_told_and_nothing_is_written(accounts: Accounts) -> None:

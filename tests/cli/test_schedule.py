@@ -323,7 +323,7 @@ def test_a_line_of_somebodys_own_is_warned_of(owner: CrontabOwner, config: Path)
     assert re.fullmatch(
         r"warning: the crontab of \S+ starts certferry too \(as written by hand: 0 4 \* \* 1\):"
         r" certferry -c /etc/x\.toml sync\n\n"
-        r"hint: more runs than one harm nothing, but one of them is not needed\n",
+        r"hint: more than one run does no harm, but one of them is not needed\n",
         err,
     )
     assert (owner.read() or b"").startswith(own)

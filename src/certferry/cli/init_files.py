@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,11 +48,14 @@ class Files:
         """Give the environment with what those files add. Raises `ConfigError`."""
         return environment_with(environ, self.read())
 
-    def named(self, *, with_keys: bool) -> tuple[str, ...]:
-        """Give the environment files as the configuration names them."""
-        paths = [path for path in self.read() if path != self.keys]
-        own = [self.keys.name] if with_keys or self.keys.exists() else []
-        return (*(str(path.absolute()) for path in paths), *own)
+    def named(self, *, with_keys: bool = False, already: Collection[Path] = ()) -> tuple[str, ...]:
+        """Give the environment files as the configuration names them, but for those that it names
+        `already`.
+        """
+        known = {path.resolve() for path in already}
+        there = [path for path in self.read() if path.resolve() not in known]
+        own = [self.keys.name] if with_keys or self.keys in there else []
+        return (*(str(path.absolute()) for path in there if path != self.keys), *own)
 
 
 def chosen_file(output: Path | None, config: Path | None, environ: Mapping[str, str]) -> Path:

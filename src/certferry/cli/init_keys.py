@@ -14,6 +14,8 @@ from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.text import Text
 
+_ANYHOW = Text("set them, name a file that does with --env-file, or answer at a terminal")
+
 
 @dataclass(frozen=True, slots=True)
 class Keys:
@@ -42,10 +44,11 @@ def gather(
     environ: Mapping[str, str],
     inherited: Mapping[str, Secret],
     interview: Interview | None,
+    hint: Text = _ANYHOW,
 ) -> Keys:
     """Find the keys: in the environment, then with the other client, then by asking.
 
-    Raises `ConfigError` that names every variable that is missing.
+    Raises `ConfigError` that names every variable that is missing, with the `hint`.
     """
     accounts: list[DraftAccount] = []
     fresh: dict[str, Secret] = {}
@@ -64,7 +67,7 @@ def gather(
         accounts.append(_account(account, found))
         fresh |= {n: secret for n, secret in filter(None, found.values()) if secret is not None}
     if missing:
-        raise _missing(missing)
+        raise _missing(missing, hint)
     return Keys(tuple(accounts), fresh)
 
 
@@ -108,13 +111,10 @@ def _account(account: Wanted, found: Mapping[str, _Found]) -> DraftAccount:
     return DraftAccount(account.label, account.type, keys)
 
 
-def _missing(variables: Sequence[Variable]) -> ConfigError:
+def _missing(variables: Sequence[Variable], hint: Text) -> ConfigError:
     template = "\n".join(f"{{line{number}}}" for number in range(len(variables)))
     lines = {
         f"line{number}": Text("{name}: not set: {what}", name=v.names[0], what=v.what)
         for number, v in enumerate(variables)
     }
-    return ConfigError(
-        Text(template, **lines),
-        hint=Text("set them, name a file that does with --env-file, or answer at a terminal"),
-    )
+    return ConfigError(Text(template, **lines), hint=hint)

@@ -19,6 +19,7 @@ from certferry.cli.tables import aligned
 from certferry.config.addresses import DIRECTORIES, directory_url
 from certferry.config.certificates import MOST_NAMES
 from certferry.config.document import Document, read_document
+from certferry.config.env_files import EnvFile, env_files_of, fill_in
 from certferry.config.find import NAME
 from certferry.config.load import load_before
 from certferry.config.model import Settings
@@ -67,13 +68,17 @@ class _Run:
     def to_the_end(self) -> Exit:
         inherited = self._inherited()
         given = self._given()
+        env_files = () if given is None else self._env_files(given)
+        self._environ = fill_in(self._environ, env_files)
         keys = self._keys(inherited, given)
         self._environ |= {name: secret.reveal() for name, secret in keys.fresh.items()}
         has_no_ca = given is None or "acme" not in given.values
         email = self._email(inherited) if has_no_ca else None
         draft = Draft(
             settings="" if given is None else with_keys(given, keys.accounts),
-            env_files=self._asked.files.named(with_keys=bool(keys.fresh)),
+            env_files=self._asked.files.named(
+                with_keys=bool(keys.fresh), already=[file.path for file in env_files]
+            ),
             directory=DIRECTORIES["letsencrypt"] if has_no_ca else None,
             email=email,
             accounts=tuple(a for a in keys.accounts if a.label not in accounts_of(given)),
@@ -117,6 +122,22 @@ class _Run:
             )
         return document
 
+    def _env_files(self, given: Document) -> tuple[EnvFile, ...]:
+        """Read the environment files that the given settings name; then no other can be named."""
+        files = self._asked.files
+        found = env_files_of(given, files.config, self._desk.environ)
+        others = files.named(already=[file.path for file in found])
+        if "env_files" in given.values and others:
+            raise ConfigError(
+                Text(
+                    "{path} names its own env_files, without {others}",
+                    path=given.path,
+                    others=others,
+                ),
+                hint=Text("add it there"),
+            )
+        return found
+
     def _keys(self, inherited: Inheritance | None, given: Document | None) -> Keys:
         """Find the keys that the given settings do not have."""
         there = accounts_of(given)
@@ -126,13 +147,20 @@ class _Run:
             for label in (_label_of(type_, there),)
             if not (type_ == "dnspod" and self._asked.keep_client)
         ]
-        keys = gather(wanted, self._environ, inherited.keys if inherited else {}, self._interview)
-        named = self._asked.files.named(with_keys=bool(keys.fresh))
-        if given is not None and "env_files" in given.values and named:
-            raise ConfigError(
-                Text("{path} names its own env_files", path=self._asked.settings),
-                hint=Text("put the keys into one of those files"),
+        theirs = inherited.keys if inherited else {}
+        if given is None or "env_files" not in given.values:
+            return gather(wanted, self._environ, theirs, self._interview)
+        # Nobody is asked for keys that could be written nowhere.
+        hint = Text("set them, or put them into one of the env_files of {path}", path=given.path)
+        keys = gather(wanted, self._environ, theirs, None, hint)
+        if keys.fresh:
+            said = Text(
+                "{path} names its own env_files, and only {client} has {names}",
+                path=given.path,
+                client=self._asked.client,
+                names=list(keys.fresh),
             )
+            raise ConfigError(said, hint=hint)
         return keys
 
     def _email(self, inherited: Inheritance | None) -> str | None:

@@ -112,7 +112,7 @@ def not_needed(others: Sequence[Scheduled]) -> Concern:
         )
         for other in others
     ]
-    return Concern(problems, Text("more runs than one harm nothing, but one of them is not needed"))
+    return Concern(problems, Text("more than one run does no harm, but one of them is not needed"))
 
 
 def undone(scheduled: Scheduled) -> Concern:

@@ -12,8 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from certferry.config.files import read_private_file
-from certferry.config.findings import Finding, config_error
+from certferry.config.document import Document, Place
+from certferry.config.files import Paths, read_private_file
+from certferry.config.findings import REFERENCE, Finding, config_error
+from certferry.config.table import Table
+from certferry.config.values import word
 from certferry.errors import ConfigError
 from certferry.text import Text
 
@@ -56,6 +59,21 @@ def environment_with(environ: Mapping[str, str], paths: Sequence[Path]) -> dict[
     if findings:
         raise config_error(findings, ASSIGNMENTS_ONLY)
     return fill_in(environ, files)
+
+
+def env_files_of(document: Document, path: Path, environ: Mapping[str, str]) -> tuple[EnvFile, ...]:
+    """Read those that a document names which is to become the file at a path, relative to which
+    they are. Raises `ConfigError`.
+    """
+    paths = Paths.beside(path, environ)
+    findings: list[Finding] = []
+    files = Table(document.values, Place(document), findings).take_list(
+        "env_files", lambda value: read_env_file(paths.resolve(word(value))), (), empty=True
+    )
+    inside = [finding for file in files for finding in file.findings]
+    if findings or inside:
+        raise config_error([*findings, *inside], REFERENCE if findings else ASSIGNMENTS_ONLY)
+    return files
 
 
 def read_env_file(path: Path) -> EnvFile:
