@@ -126,12 +126,23 @@ def site(world: World, tmp_path: Path, new_name: Callable[[], str]) -> Site:
         f"QINIU_ACCESS_KEY='{made_up.access_key}'\nQINIU_SECRET_KEY='{made_up.secret_key}'\n"
         f'LB_PASSWORD="{OF_THE_LB}"\n',
     )
+    private_file(tmp_path / "other", OF_ANOTHER + "\n")
     text = machine.config.read_text()
-    machine.config.write_text(f'env_files = ["keys.env"]\n{text}')
+    machine.config.write_text(f'env_files = ["keys.env"]\n{text}{ANOTHER}')
     return machine
 
 
 OF_THE_LB = "correct horse battery's staple"
+OF_ANOTHER, LITERAL = (
+    "another-accounts-secret-key-0123456789",
+    "another-accounts-literal-9876543210",
+)
+ANOTHER = f"""
+[accounts.another]
+type = "qiniu"
+access_key = "{LITERAL}"
+secret_key = "file:other"
+"""
 NO_KEYS = {"DP_Id": "", "DP_Key": "", "QINIU_ACCESS_KEY": "", "QINIU_SECRET_KEY": ""}
 
 
@@ -153,6 +164,7 @@ PROGRAMS = {
     "a file": "cat dnspod keys.env; exit 1",
     "one line": 'printf "%s " $(cat keys.env) "$DEPLOY_KEY"; exit 1',
     "lines of the environment": 'echo "$DEPLOY_KEY"; exit 1',
+    "another account's": "cat other certferry.toml; exit 1",
     "what a shell knows": ". ./keys.env; set; exit 1",
 }
 
@@ -179,6 +191,7 @@ def test_programs_that_tell_secrets(site: Site, body: str) -> None:
     assert [1, 1, 0, 0] == [run.code for run in runs.values()]
     secrets = [*of_world(site.world), *of_host(site, "site")]
     secrets += [*private_key("the deploy key", deploy_key), *value("of the LB", OF_THE_LB)]
+    secrets += [*value("of another account", OF_ANOTHER), *value("a literal", LITERAL)]
     places = [*streams(runs), *files(site.state.parent), Place("history", history_of(site))]
     log_file = Place("log", (site.folder / "log").read_bytes())
     assert set() == leaks([*places, log_file], secrets)
@@ -187,6 +200,22 @@ def test_programs_that_tell_secrets(site: Site, body: str) -> None:
     assert "LOOK AT THIS" in runs["sync"].out + runs["sync"].err
     assert b"failed with exit code 1" in history_of(site)
     assert b"LOOK AT THIS" not in history_of(site)
+
+
+@pytest.mark.parametrize("name", ["QINIU_SK", "CDN_SK"])
+def test_secret_command_that_tells_a_key(site: Site, name: str) -> None:
+    """The key that another reference leads to, which nobody has followed yet, is masked too."""
+    key = "planted-secret-key-0123456789"
+    site.rewrite('"env:DP_Id"', f"\"command:sh -c 'echo trying ${name} >&2; exit 1'\"")
+    site.rewrite('"env:DP_Key"', f'"env:{name}"')
+    log = site.folder / "log"
+
+    run = site.run("--log-file", str(log), "sync", **{name: key})
+
+    assert 2 == run.code
+    assert f"the command sh failed with exit code 1: trying {MASK}" in run.err
+    places = [*streams({"sync": run}), Place("log", log.read_bytes())]
+    assert set() == leaks(places, list(value("the secret key", key)))
 
 
 # --- the search itself

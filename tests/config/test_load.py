@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
+from certferry.adapters.dns import dnspod
+from certferry.adapters.targets import qiniu
 from certferry.config.addresses import ServerAddress
-from certferry.config.load import default_directory, from_environment, load
+from certferry.config.bind import Dataclass
+from certferry.config.load import default_directory, from_environment, is_a_secrets_key, load
 from certferry.core.certificate import KeyType
 from certferry.core.desired import (
     DesiredCertificate,
@@ -322,6 +326,56 @@ def test_missing_variables_are_all_named_at_once() -> None:
         ),
     ] == str(caught.value.message).splitlines()
     assert "environment" in str(caught.value.hint)
+
+
+SEVERAL = """\
+env_files = ["cdn.env"]
+[acme]
+eab_kid = "kid"
+eab_hmac_key = "literal of the CA"
+[accounts.qiniu]
+access_key = "env:CDN_AK"
+secret_key = "command:touch ran"
+api = "https://api.example.com"
+[accounts.other]
+type = "qiniu"
+access_key = "literal of another"
+secret_key = "file:sk"
+[accounts.dnspod]
+id = "12345"
+token = "keyring:dnspod/ops"
+line = "default"
+"""
+
+
+def test_secrets_of_every_account_are_known(loaded: Load, folder: Path) -> None:
+    """Also of those that no certificate uses, and the CA's; not what else is in their tables."""
+    for name, content in (("cdn.env", "CDN_AK=of-env-files"), ("sk", "of a file\n")):
+        (folder / name).touch(0o600)
+        (folder / name).write_text(content)
+
+    secrets = loaded(SEVERAL, CDN_AK="of the environment", QINIU_SK="usual").secrets
+
+    known = {secret.reveal() for secret in secrets.known()}
+    assert {
+        *("literal of the CA", "literal of another", "of a file", "12345"),
+        *("of the environment", "of-env-files", "usual"),
+    } <= known
+    assert not known & {"https://api.example.com", "default", "qiniu", "kid"}
+    assert {"CDN_AK", "DP_Id", "DP_Key", "QINIU_SK"} <= secrets.variables
+    assert not (folder / "ran").exists()
+
+
+@pytest.mark.parametrize("adapter", [dnspod.Settings, qiniu.Settings])
+def test_secrets_of_an_adapter_are_called_so(adapter: type[Dataclass]) -> None:
+    """Which literals of an account are secrets is told by their keys, whose adapter may never be
+    looked for.
+    """
+    types = get_type_hints(adapter)
+
+    assert {key: Secret is kind for key, kind in types.items()} == {
+        key: is_a_secrets_key(key) for key in types
+    }
 
 
 def test_settings_print_no_secret(loaded: Load) -> None:

@@ -182,20 +182,89 @@ def test_a_command_that_complains_of_secrets(tmp_path: Path) -> None:
     assert said.endswith("y" * 140)
 
 
+@pytest.mark.parametrize("referred", ["env:CDN_SK", "file:sk", "planted"])
+def test_a_command_that_complains_of_what_is_not_followed_yet(
+    tmp_path: Path, referred: str
+) -> None:
+    """Whatever the settings refer to is masked, and the usual variables, in whatever order the
+    references are followed.
+    """
+    environ = {**os.environ, "QINIU_SK": "planted", "CDN_SK": "planted"}
+    private(tmp_path / "sk", b"planted\n")
+    secrets = Secrets(
+        environ,
+        Paths(tmp_path, tmp_path),
+        references=[SecretReference(referred)],
+        usual={"QINIU_SK"},
+    )
+
+    said = complaint(
+        secrets, "command:sh -c 'echo trying $QINIU_SK $CDN_SK >&2; cat sk >&2; exit 1'"
+    )
+
+    assert said.endswith(": trying ••• ••• •••")
+
+
+def test_a_command_that_complains_of_what_is_no_text(tmp_path: Path) -> None:
+    """What is no UTF-8 is masked as what it is."""
+    value = b"planted \xe9".decode(errors="surrogateescape")
+    secrets = Secrets({**os.environ, "SK": value}, Paths(tmp_path, tmp_path), usual={"SK"})
+
+    said = complaint(secrets, "command:sh -c 'echo $SK >&2; exit 1'")
+
+    assert said.endswith(": •••")
+
+
+def known(secrets: Secrets) -> set[str]:
+    """Give what is known, openly."""
+    return {secret.reveal() for secret in secrets.known()}
+
+
 def test_what_is_known(tmp_path: Path) -> None:
-    """What was resolved, and what variables hold whose names tell of secrets, or are named; not
-    where something lies.
+    """What was resolved, and what variables hold whose names tell of secrets and whose values may
+    be some, or that are referred to; not where something lies.
     """
     private(tmp_path / "key", b"in a file")
-    environ = {"DP_Key": "of dnspod", "LANG": "C", "KEY_FILE": str(tmp_path / "key"), "SK": "named"}
-    secrets = Secrets(environ, Paths(tmp_path, tmp_path))
+    key_file = str(tmp_path / "key")
+    environ = {
+        "DP_Key": "of dnspod",
+        "SK": "word",
+        "QINIU_SK": "",
+        "KEY_FILE": key_file,
+        "APP_KEY_ENV": "production",
+        "KEYBOARD": "a keyboard of 105 keys",
+    }
+    secrets = Secrets(
+        environ,
+        Paths(tmp_path, tmp_path),
+        references=[SecretReference("env:SK")],
+        usual={"DP_Key", "QINIU_SK"},
+        files=[{"DB_PASSWORD": "of env_files", "DB_USER": "me", "SK": "other"}],
+    )
     for written in ("a literal", "file:key"):
         resolve(secrets, written)
 
-    known = secrets.known({"SK"}, [{"DB_PASSWORD": "of a file", "DB_USER": "me"}])
+    assert {"of dnspod", "word", "other", "of env_files", "a literal", "in a file"} == known(
+        secrets
+    ) - {""}
+    assert {"SK", "DP_Key", "QINIU_SK"} == secrets.variables
 
-    expected = {"of dnspod", "named", "of a file", "a literal", "in a file"}
-    assert expected == {secret.reveal() for secret in known}
+
+def test_what_is_known_of_references_that_nobody_follows(tmp_path: Path) -> None:
+    """Literals, and files, be they open to others or no text; nobody is asked, and what cannot be
+    read is no mistake.
+    """
+    private(tmp_path / "sk", b"in a file\n")
+    private(tmp_path / "open", b"open to all").chmod(0o644)
+    private(tmp_path / "bytes", b"caf\xe9")
+    written = ["literal", "file:sk", "file:open", "file:bytes", "file:", "file:no-such", "file:\0"]
+    asked = ["command:touch ran", "keyring:mail/ops", "env:NOT_SET"]
+    references = list(map(SecretReference, written + asked))
+    secrets = Secrets(os.environ, Paths(tmp_path, tmp_path), references=references)
+
+    assert {"literal", "in a file", "open to all", "caf\udce9"} <= known(secrets)
+    assert not known(secrets) & {*written[1:], *asked}
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_command_that_fails_in_silence(secrets: Secrets) -> None:

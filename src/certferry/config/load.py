@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -16,11 +16,11 @@ from certferry.config.env_files import ASSIGNMENTS_ONLY, EnvFile, fill_in, read_
 from certferry.config.files import Paths
 from certferry.config.find import find_file, usual_places
 from certferry.config.findings import REFERENCE, Finding, config_error
-from certferry.config.model import Settings
-from certferry.config.secrets import Secrets
+from certferry.config.model import AccountTable, AcmeSettings, Settings
+from certferry.config.secrets import SecretReference, Secrets
 from certferry.config.table import Table
 from certferry.config.values import Read, word
-from certferry.core.secret import Secret
+from certferry.core.secret import tells_a_secret
 from certferry.errors import ConfigError
 from certferry.text import Text
 
@@ -125,26 +125,6 @@ def from_client(
     )
 
 
-def variables_of_keys(settings: Settings) -> frozenset[str]:
-    """Give the variables that hold the accounts' keys: the usual ones, and those that the settings
-    refer to. No program that certferry runs needs them.
-    """
-    usual = {name for variable in VARIABLES for name in variable.names}
-    written = [v for account in settings.accounts.values() for v in account.values.values()]
-    if settings.acme.eab_hmac_key is not None:
-        written.append(settings.acme.eab_hmac_key.written)
-    named = {v.removeprefix("env:") for v in written if isinstance(v, str) and v.startswith("env:")}
-    return frozenset(usual | named)
-
-
-def known_secrets(settings: Settings) -> frozenset[Secret]:
-    """Give what no program's words are to show: see `secrets.Secrets.known`. An environment file
-    counts whole, since a program may read it itself.
-    """
-    files = [file.values for file in settings.env_files]
-    return settings.secrets.known(variables_of_keys(settings), files)
-
-
 def default_directory(environ: Mapping[str, str], user: int) -> Path:
     """Give the directory of what certferry remembers, for a user id.
 
@@ -205,7 +185,14 @@ def _read(
         certificates=certificates,
         declared=certificates,
         places=MappingProxyType(places),
-        secrets=Secrets(fill_in(environ, env_files), paths),
+        secrets=Secrets(
+            fill_in(environ, env_files),
+            paths,
+            references=[*_references(accounts.values(), acme)],
+            usual={name for variable in VARIABLES for name in variable.names},
+            # Also what they do not fill in: a program may read them itself.
+            files=[file.values for file in env_files],
+        ),
         env_files=env_files,
     )
     root.done()
@@ -213,6 +200,25 @@ def _read(
     if collected:
         raise config_error(collected, _hint(document, collected, env_files))
     return settings
+
+
+def _references(accounts: Iterable[AccountTable], acme: AcmeSettings) -> Iterator[SecretReference]:
+    """Give the references, and the literals that are secrets, of every account and of the CA's."""
+    for account in accounts:
+        for key, written in account.values.items():
+            if isinstance(written, str):
+                reference = SecretReference(written)
+                if not reference.is_literal or is_a_secrets_key(key):
+                    yield reference
+    if acme.eab_hmac_key is not None:
+        yield acme.eab_hmac_key
+
+
+def is_a_secrets_key(key: str) -> bool:
+    """Tell whether an account's key holds a secret, whatever its adapter. The `id` of a token is
+    half of what DNSPod is sent.
+    """
+    return key == "id" or tells_a_secret(key)
 
 
 def _hint(document: Document, findings: Sequence[Finding], env_files: Sequence[EnvFile]) -> Text:

@@ -8,13 +8,14 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from certferry.config.files import Paths, read_private_file
+from certferry.config.files import Paths, read_file, read_private_file
 from certferry.config.findings import nearest
-from certferry.core.secret import Secret, masked, tells_a_secret
+from certferry.core.secret import Secret, masked, may_be_a_secret, tells_a_secret
 from certferry.errors import ConfigError
 from certferry.text import Text
 
@@ -39,21 +40,46 @@ class SecretReference:
         scheme, colon, _ = self.written.partition(":")
         return not colon or scheme not in SCHEMES
 
+    @property
+    def variable(self) -> str | None:
+        """Give the variable that it leads to, if it is of that kind."""
+        return self._place("env")
+
+    @property
+    def file(self) -> str | None:
+        """Give the path, as written, that it leads to, if it is of that kind."""
+        return self._place("file")
+
+    def _place(self, kind: str) -> str | None:
+        scheme, colon, rest = self.written.partition(":")
+        return rest if colon and scheme == kind else None
+
 
 class Secrets:
-    """Follows references, with the environment and the paths they are relative to."""
+    """Follows references, with the environment and the paths they are relative to.
+
+    `references` are all that the settings have, whether or not a run follows them; `usual` are
+    variables that hold secrets whoever refers to them, and `files` what `env_files` set.
+    """
 
     def __init__(
         self,
         environ: Mapping[str, str],
         paths: Paths,
         *,
+        references: Collection[SecretReference] = (),
+        usual: Collection[str] = (),
+        files: Collection[Mapping[str, str]] = (),
         command_timeout: timedelta = COMMAND_TIMEOUT,
     ) -> None:
         self._environ = dict(environ)
         self._paths = paths
+        self._references = tuple(references)
+        self._files = tuple(files)
         self._command_timeout = command_timeout
         self._given: set[Secret] = set()
+        self.variables = frozenset(usual) | {r.variable for r in references if r.variable}
+        """What holds the accounts' keys: no program that certferry runs needs them."""
 
     def resolve(self, reference: SecretReference) -> Secret:
         """Give the secret. Raises `ConfigError` that says what is missing, and never a value."""
@@ -64,19 +90,29 @@ class Secrets:
         self._given.add(secret)
         return secret
 
-    def known(
-        self, variables: Collection[str] = (), more: Collection[Mapping[str, str]] = ()
-    ) -> frozenset[Secret]:
-        """Give every secret that was resolved, and what the environment, and `more` like it, hold
-        in these variables or under a name that tells of a secret.
+    def known(self) -> frozenset[Secret]:
+        """Give what no program's words are to show: every secret that was resolved, the literals,
+        what the files and variables hold that are referred to, and what the environment and
+        `env_files` hold under a name that tells of a secret. No program is run for it, no key ring
+        opened; what cannot be read is left out.
         """
-        held = (
-            Secret(value)
-            for environ in (self._environ, *more)
-            for name, value in environ.items()
-            if (name in variables or tells_a_secret(name)) and not _is_a_path(value)
-        )
-        return frozenset(held) | self._given
+        return frozenset(map(Secret, (*self._referred(), *self._held()))) | self._given
+
+    def _referred(self) -> Iterator[str]:
+        for reference in self._references:
+            if reference.is_literal:
+                yield reference.written
+            elif reference.file is not None:
+                with suppress(ConfigError, ValueError):
+                    # Whoever else may read it, and be it no text: it is a secret still.
+                    data = read_file(self._paths.resolve(reference.file)).data
+                    yield _without_final_newline(data.decode(errors="surrogateescape"))
+
+    def _held(self) -> Iterator[str]:
+        for environ in (self._environ, *self._files):
+            for name, value in environ.items():
+                if name in self.variables or _is_guessed(name, value):
+                    yield value
 
     def _value(self, reference: SecretReference) -> str:
         if reference.is_literal:
@@ -144,7 +180,7 @@ class Secrets:
         return _without_final_newline(_decode(result.stdout, program))
 
     def _failed(self, program: str, code: int, stderr: bytes) -> ConfigError:
-        words = masked(stderr.decode(errors="replace"), self.known())
+        words = masked(stderr.decode(errors="surrogateescape"), self.known())
         shown = " ".join("".join(c if c.isprintable() else " " for c in words).split())
         said = Text(
             "the command {program} failed with exit code {code}", program=program, code=code
@@ -153,6 +189,11 @@ class Secrets:
             return ConfigError(said)
         shown = shown[-_LONGEST_COMPLAINT:]
         return ConfigError(Text("{failure}: {words}", failure=said, words=shown))
+
+
+def _is_guessed(name: str, value: str) -> bool:
+    """Tell whether a variable nobody referred to holds a secret all the same."""
+    return tells_a_secret(name) and may_be_a_secret(value) and not _is_a_path(value)
 
 
 def _is_a_path(value: str) -> bool:

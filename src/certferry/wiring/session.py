@@ -16,7 +16,6 @@ from certferry.adapters.clients import handover
 from certferry.adapters.sources.pem_files import PemFileSource
 from certferry.config.bind import bind
 from certferry.config.findings import config_error, instead_of, joined
-from certferry.config.load import known_secrets, variables_of_keys
 from certferry.config.model import AccountTable, Settings
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import Delivery, DesiredCertificate, FileDelivery
@@ -203,8 +202,8 @@ class Session:
         return connect(
             delivery,
             pause=self._stopping.pause,
-            withheld=variables_of_keys(self._settings),
-            hidden=known_secrets(self._settings),
+            withheld=self._settings.secrets.variables,
+            hidden=self._settings.secrets.known(),
         )
 
     def _adapter(self, label: str, known: Mapping[str, str], role: Text) -> Callable[..., Any]:
