@@ -75,6 +75,8 @@ def _remove(directory: Path) -> None:
     """
     try:
         with suppress(FileNotFoundError):
+            with _opened(directory) as place:
+                _empty(place)
             shutil.rmtree(directory)
     except OSError as exc:
         _log.warning(
@@ -92,6 +94,7 @@ def _sweep(workspace: Path) -> None:
         try:
             with _opened(directory) as place:
                 fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _empty(place)
                 shutil.rmtree(directory)
         except BlockingIOError:
             continue  # somebody is at work with it
@@ -99,6 +102,16 @@ def _sweep(workspace: Path) -> None:
             continue  # somebody has done with it meanwhile
         except OSError as exc:
             _warn(directory, exc)
+
+
+def _empty(place: int) -> None:
+    """Remove each file of an open directory that can be removed, the key first: `rmtree` stops at
+    the first thing that cannot, in the directory's own order. What its path leads to by now may be
+    another.
+    """
+    for name in sorted(os.listdir(place), key=lambda name: pem_directory.PRIVKEY not in name):
+        with suppress(OSError):
+            os.unlink(name, dir_fd=place)
 
 
 @contextmanager
