@@ -110,7 +110,14 @@ def test_secrets_that_are_no_text() -> None:
     [
         *("DP_Key", "QINIU_SECRET_KEY", "LB_TOKEN", "DB_PASSWORD", "PGPASSWORD", "KEY", "tokens"),
         *("MYSQL_PWD", "SSHPASS", "SMTP_PASS", "BORG_PASSPHRASE", "GOOGLE_CREDENTIALS_JSON"),
-        *("APIKEY", "userApiKey", "SOME_SecretKey", "AWS_ACCESS_KEY_ID", "GITHUBTOKEN", "DB_PASSWD_2"),
+        *(
+            "APIKEY",
+            "userApiKey",
+            "SOME_SecretKey",
+            "AWS_ACCESS_KEY_ID",
+            "GITHUBTOKEN",
+            "DB_PASSWD_2",
+        ),
     ],
 )
 def test_names_that_tell(name: str) -> None:
