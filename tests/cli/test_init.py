@@ -614,6 +614,31 @@ def test_client_that_is_kept_needs_no_keys_of_a_dns_account(accounts: Accounts) 
     assert 0 == accounts.run("plan").returncode
 
 
+def test_client_that_is_kept_first_and_taken_over_later(accounts: Accounts) -> None:
+    """The same settings and the same keys file do for both, and nothing is issued anew."""
+    home = AcmeShHome(accounts.directory / "home")
+    made = issued("img.example.com")
+    home.add(made, "img.example.com")
+    accounts.environ.clear()
+    accounts.keep("cdn-env", KEYS)
+    accounts.name_env_files("cdn-env")
+    words = ("--from", "acme.sh", "--home", "home")
+    kept = accounts.init(*words, "--keep-client")
+    ferried = accounts.config.read_text()
+
+    done = accounts.init(*words, "--output", "certferry.toml", "--force")
+
+    assert (0, 0) == (kept.returncode, done.returncode), kept.stderr + done.stderr
+    assert "fullchain = " in ferried
+    assert "fullchain = " not in accounts.config.read_text()
+    assert ferried in [path.read_text() for path in accounts.directory.glob("certferry.toml.*")]
+    assert "--remove -d img.example.com" in done.stdout
+    assert [made.fingerprint] == accounts.fingerprints("img.example.com")
+    planned = accounts.run("plan")
+    assert 0 == planned.returncode, planned.stderr
+    assert "issue " not in planned.stdout
+
+
 def test_mistake_in_the_settings_is_told_with_its_own_line(accounts: Accounts) -> None:
     """The file that is to be written is not there yet: nobody could look it up."""
     path = accounts.directory / "settings.toml"
