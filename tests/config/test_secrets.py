@@ -137,6 +137,11 @@ def test_a_file_without_a_secret(
     assert said.format(path=path) == complaint(secrets, "file:key")
 
 
+def test_a_name_that_no_file_can_have(secrets: Secrets) -> None:
+    """TOML can write a NUL, and no system takes one."""
+    assert complaint(secrets, "file:a\0b").endswith("is not the name of a file")
+
+
 def test_a_command(secrets: Secrets) -> None:
     """`command:…` is what the program prints; no shell looks at its arguments."""
     assert "$TOKEN; `id` | x" == resolve(

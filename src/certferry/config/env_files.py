@@ -67,13 +67,20 @@ def env_files_of(document: Document, path: Path, environ: Mapping[str, str]) -> 
     """
     paths = Paths.beside(path, environ)
     findings: list[Finding] = []
-    files = Table(document.values, Place(document), findings).take_list(
-        "env_files", lambda value: read_env_file(paths.resolve(word(value))), (), empty=True
-    )
+    files = take_env_files(Table(document.values, Place(document), findings), paths)
     inside = [finding for file in files for finding in file.findings]
     if findings or inside:
         raise config_error([*findings, *inside], REFERENCE if findings else ASSIGNMENTS_ONLY)
     return files
+
+
+def take_env_files(root: Table, paths: Paths) -> tuple[EnvFile, ...]:
+    """Read those that a document names. What is wrong inside them is in their `findings`."""
+
+    def read(value: object) -> EnvFile:
+        return read_env_file(paths.resolve(word(value)))
+
+    return root.take_list("env_files", read, (), empty=True)
 
 
 def read_env_file(path: Path) -> EnvFile:

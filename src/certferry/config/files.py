@@ -66,6 +66,8 @@ def read_file(path: Path) -> FileContent:
     try:
         # Without O_NONBLOCK, opening a FIFO waits for somebody to write.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError as exc:  # a NUL in its name
+        raise ConfigError(Text("is not the name of a file")) from exc
     except OSError as exc:
         raise _unreadable(exc) from exc
     try:

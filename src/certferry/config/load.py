@@ -12,14 +12,13 @@ from certferry.config.certificates import read_certificates
 from certferry.config.check import read_accounts, read_acme, read_dns, read_state, read_verify
 from certferry.config.clients import Renewed
 from certferry.config.document import Document, Place, document_of, read_document
-from certferry.config.env_files import ASSIGNMENTS_ONLY, EnvFile, fill_in, read_env_file
+from certferry.config.env_files import ASSIGNMENTS_ONLY, EnvFile, fill_in, take_env_files
 from certferry.config.files import Paths
 from certferry.config.find import find_file, usual_places
 from certferry.config.findings import REFERENCE, Finding, config_error
 from certferry.config.model import AccountTable, AcmeSettings, Settings
 from certferry.config.secrets import SecretReference, Secrets
 from certferry.config.table import Table
-from certferry.config.values import Read, word
 from certferry.core.secret import tells_a_secret
 from certferry.errors import ConfigError
 from certferry.text import Text
@@ -170,7 +169,7 @@ def _read(
     collected = list(findings)
     root = Table(document.values, Place(document), collected)
     paths = Paths.beside(beside or document.path, environ)
-    env_files = root.take_list("env_files", _env_file(paths), (), empty=True)
+    env_files = take_env_files(root, paths)
     acme = read_acme(root.table("acme"), paths)
     dns = read_dns(root.table("dns"))
     accounts = read_accounts(root.table("accounts"))
@@ -227,10 +226,6 @@ def _hint(document: Document, findings: Sequence[Finding], env_files: Sequence[E
         return ASSIGNMENTS_ONLY
     usual = REFERENCE if document.path else WITHOUT_FILE
     return Text("{one}; {other}", one=usual, other=ASSIGNMENTS_ONLY) if in_env_files else usual
-
-
-def _env_file(paths: Paths) -> Read[EnvFile]:
-    return lambda value: read_env_file(paths.resolve(word(value)))
 
 
 def _not_set(variable: Variable) -> Finding:
