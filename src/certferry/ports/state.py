@@ -211,6 +211,10 @@ class StateStore(Protocol):
         """How far each certificate of the lineage is with each domain."""
         ...
 
+    def rollout(self, lineage: str, target: str, domain: str) -> RolloutRecord | None:
+        """What set out last for one domain, whichever certificate it was."""
+        ...
+
     def open_rollouts(self, target: str) -> tuple[RolloutRecord, ...]:
         """Whatever is on its way to a target and has not been seen served, of every lineage."""
         ...

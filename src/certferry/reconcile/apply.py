@@ -34,7 +34,6 @@ from certferry.ports.state import NOBODY, Lease, RolloutRecord, Upload
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.history import record
 from certferry.reconcile.leases import TTL
-from certferry.reconcile.remembered import last_rollouts
 from certferry.reconcile.uploads import Uploads
 from certferry.text import Text
 
@@ -210,7 +209,7 @@ class Applier:
 
     def last_rollout(self, target: str, domain: str) -> RolloutRecord | None:
         """Find what set out last for this domain, whichever certificate it was."""
-        return last_rollouts(self._desired.lineage, target, self._doors).get(domain)
+        return self._doors.state.rollout(self._desired.lineage, target, domain)
 
     # retire
 

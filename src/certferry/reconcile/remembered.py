@@ -16,16 +16,11 @@ from certferry.ports.state import RolloutRecord
 from certferry.reconcile.doors import Doors
 
 
-def last_rollouts(lineage: str, target: str, doors: Doors) -> dict[str, RolloutRecord]:
-    """Find what set out last for each domain of a target, whichever certificate it was."""
-    return {r.domain: r for r in doors.state.rollouts(lineage) if r.target == target}
-
-
 def with_what_was_sent(
     found: ObservedTarget, lineage: str, target: str, doors: Doors
 ) -> ObservedTarget:
     """Add the settings that each domain was last sent."""
-    records = last_rollouts(lineage, target, doors)
+    records = {r.domain: r for r in doors.state.rollouts(lineage) if r.target == target}
     domains = (replace(d, sent=_sent(d, records.get(d.domain))) for d in found.domains)
     return replace(found, domains=tuple(domains))
 
@@ -44,7 +39,7 @@ def _has_succeeded(record: RolloutRecord) -> bool:
 
 def last_delivery(lineage: str, target: str, name: str, doors: Doors) -> Delivered | None:
     """Give what was last delivered to a receiver, when that ended well."""
-    last = last_rollouts(lineage, target, doors).get(name)
+    last = doors.state.rollout(lineage, target, name)
     if last is None or last.verified_at is None:
         return None
     return Delivered(last.fingerprint, last.fullchain_digest, last.program_digest)
@@ -73,6 +68,6 @@ def _without_program(
             continue
         if (deployment.target, delivery.label) not in plan.unchanged:
             continue
-        record = last_rollouts(desired.lineage, deployment.target, doors).get(delivery.label)
+        record = doors.state.rollout(desired.lineage, deployment.target, delivery.label)
         if record is not None and record.program_digest is None:
             yield replace(record, program_digest=delivery.program.digest)

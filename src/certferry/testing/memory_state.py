@@ -242,6 +242,11 @@ class MemoryState:
             found = [r for r in self._memory.rollouts.values() if r.lineage == lineage]
         return tuple(sorted(found, key=lambda r: (r.target, r.domain)))
 
+    def rollout(self, lineage: str, target: str, domain: str) -> RolloutRecord | None:
+        """What set out last for one domain, whichever certificate it was."""
+        with self._memory.lock:
+            return self._memory.rollouts.get((lineage, target, domain))
+
     def open_rollouts(self, target: str) -> tuple[RolloutRecord, ...]:
         """Whatever is on its way to a target, by lineage and domain."""
         with self._memory.lock:

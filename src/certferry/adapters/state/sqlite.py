@@ -73,6 +73,7 @@ class SqliteState:
 
         rollouts = Rollouts(database)
         self.rollouts = rollouts.rollouts
+        self.rollout = rollouts.rollout
         self.open_rollouts = rollouts.open_rollouts
         self.save_rollout = rollouts.save_rollout
 

@@ -87,14 +87,20 @@ class Rollouts:
         """How far each certificate of the lineage is with each domain, by target and domain."""
         return self._found("lineage = ? ORDER BY target, domain", lineage)
 
+    def rollout(self, lineage: str, target: str, domain: str) -> RolloutRecord | None:
+        """What set out last for one domain, whichever certificate it was."""
+        place = (lineage, target, domain)
+        found = self._found("lineage = ? AND target = ? AND domain = ?", *place)
+        return next(iter(found), None)
+
     def open_rollouts(self, target: str) -> tuple[RolloutRecord, ...]:
         """Whatever is on its way to a target, by lineage and domain."""
         return self._found("target = ? AND verified_at IS NULL ORDER BY lineage, domain", target)
 
-    def _found(self, condition: LiteralString, value: str) -> tuple[RolloutRecord, ...]:
+    def _found(self, condition: LiteralString, *values: str) -> tuple[RolloutRecord, ...]:
         rows = self._database.rows(
             f"SELECT {_ROLLOUT} FROM rollout WHERE {condition}",  # noqa: S608 - constant columns and conditions
-            value,
+            *values,
         )
         return tuple(map(_rollout, rows))
 

@@ -63,6 +63,21 @@ class TargetsContract:
         assert tuple(rollouts) == other.rollouts("img")
         assert () == other.rollouts("unknown")
 
+    def test_one_rollout_is_read_back(self, store: StateStore, other: StateStore) -> None:
+        """That of one domain, at one target, of one lineage; none where nothing set out."""
+        ours = rollout("qiniu", "img.example.com")
+        for saved in (
+            ours,
+            replace(ours, lineage="static", attempts=2),
+            replace(ours, target="files", attempts=3),
+            replace(ours, domain="a.example.com", attempts=4),
+        ):
+            store.save_rollout(saved)
+            assert saved == other.rollout(saved.lineage, saved.target, saved.domain)
+
+        assert ours == other.rollout("img", "qiniu", "img.example.com")
+        assert None is other.rollout("img", "files", "a.example.com")
+
     def test_rollout_is_kept_by_lineage_target_and_domain(self, store: StateStore) -> None:
         """Progress replaces what was known, and so does the next certificate."""
         first = rollout("qiniu", "img.example.com")
