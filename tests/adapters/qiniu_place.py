@@ -29,6 +29,8 @@ from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY, START
 WWW = "www.example.com"
 REQUEST_ID = "req-4711"
 MIN_REMAINING = timedelta(days=30)
+LOST = (Fault.reset_after(), Fault.truncated())
+"""Faults after which nobody knows whether a request was carried out."""
 SHORT = Timeouts(connect=timedelta(seconds=5), read=timedelta(seconds=0.5))
 
 
@@ -137,3 +139,8 @@ def refusal(status: int, code: int | None = None, words: str = "its words", **mo
     return Fault.status(
         status, json.dumps(body, ensure_ascii=False).encode(), headers=[("X-Reqid", REQUEST_ID)]
     )
+
+
+def fault_id(fault: Fault) -> str:
+    """Name a fault in a test's id."""
+    return f"{fault.kind.value} {fault.code or ''}".strip()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -22,29 +21,20 @@ from certferry.errors import (
 from certferry.ports.target import Look
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.qiniu_domain import HttpsConf
-from tests.adapters.qiniu_place import SHORT, WWW, Place, bundle, open_place, refusal
+from tests.adapters.qiniu_place import (
+    LOST,
+    SHORT,
+    WWW,
+    Place,
+    bundle,
+    fault_id,
+    open_place,
+    refusal,
+)
 from tests.sandbox import qiniu_calls
 
 KEEP = HttpsWish()
-LOST = [Fault.reset_after(), Fault.truncated()]
 UNDONE = [Fault.reset_before(), Fault.html(502), refusal(500, 500215), refusal(503, 500219)]
-
-
-def _id(fault: Fault) -> str:
-    return f"{fault.kind.value} {fault.code or ''}".strip()
-
-
-@pytest.fixture
-def place() -> Iterator[Place]:
-    """Run a strict stand-in that resets what a change leaves out."""
-    with open_place() as opened:
-        yield opened
-
-
-@pytest.fixture
-def target(place: Place) -> Qiniu:
-    """Give the target under test."""
-    return place.target()
 
 
 @pytest.fixture
@@ -395,7 +385,7 @@ def test_refused_keys(place: Place, target: Qiniu, old: str, new: str) -> None:
 
 
 @pytest.mark.parametrize("at_work", [False, True])
-@pytest.mark.parametrize("fault", LOST, ids=_id)
+@pytest.mark.parametrize("fault", LOST, ids=fault_id)
 def test_a_lost_answer_leads_to_no_second_change(
     fault: Fault, at_work: object, place: Place, target: Qiniu, old: str, new: str
 ) -> None:
@@ -411,7 +401,7 @@ def test_a_lost_answer_leads_to_no_second_change(
     assert new == place.service.bound(WWW)
 
 
-@pytest.mark.parametrize("fault", LOST, ids=_id)
+@pytest.mark.parametrize("fault", LOST, ids=fault_id)
 def test_a_lost_answer_and_a_read_that_lags(
     fault: Fault, place: Place, target: Qiniu, old: str, new: str
 ) -> None:
@@ -466,7 +456,7 @@ def test_a_change_that_is_late(place: Place, old: str, new: str) -> None:
     assert new == place.service.bound(WWW)
 
 
-@pytest.mark.parametrize("fault", UNDONE, ids=_id)
+@pytest.mark.parametrize("fault", UNDONE, ids=fault_id)
 def test_a_change_that_was_not_taken_is_made_again(
     fault: Fault, place: Place, target: Qiniu, old: str, new: str
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -20,7 +19,7 @@ from certferry.errors import (
 from certferry.ports.target import Look
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.qiniu_kodo import DomainType
-from tests.adapters.qiniu_place import SHORT, WWW, Place, bundle, open_place, refusal
+from tests.adapters.qiniu_place import LOST, SHORT, WWW, Place, bundle, fault_id, refusal
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY
 
@@ -29,25 +28,7 @@ SRC = "src.example.com"
 NAMES = ("*.example.com", "*.src.example.com")
 IAM_KEY = "IAM-" + "k" * 40
 KEEP = HttpsWish()
-LOST = [Fault.reset_after(), Fault.truncated()]
 UNDONE = [Fault.reset_before(), Fault.html(502)]
-
-
-def _id(fault: Fault) -> str:
-    return f"{fault.kind.value} {fault.code or ''}".strip()
-
-
-@pytest.fixture
-def place() -> Iterator[Place]:
-    """Run a strict stand-in."""
-    with open_place() as opened:
-        yield opened
-
-
-@pytest.fixture
-def target(place: Place) -> Qiniu:
-    """Give the target under test."""
-    return place.target()
 
 
 @pytest.fixture
@@ -285,7 +266,7 @@ def test_a_certificate_that_does_not_fit(place: Place, target: Qiniu) -> None:
 # --- when answers are lost ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", LOST, ids=_id)
+@pytest.mark.parametrize("fault", LOST, ids=fault_id)
 def test_a_lost_answer(fault: Fault, place: Place, target: Qiniu, new: str) -> None:
     """Bound, as the bindings show: it is not asked for again."""
     place.service.add_bucket_domain(SRC, "pictures")
@@ -297,7 +278,7 @@ def test_a_lost_answer(fault: Fault, place: Place, target: Qiniu, new: str) -> N
     assert new == target.observe(look(SRC)).domains[0].bound
 
 
-@pytest.mark.parametrize("fault", UNDONE, ids=_id)
+@pytest.mark.parametrize("fault", UNDONE, ids=fault_id)
 def test_a_change_that_was_not_made(fault: Fault, place: Place, target: Qiniu, new: str) -> None:
     """No answer, and not bound: asked for once more."""
     place.service.add_bucket_domain(SRC, "pictures")

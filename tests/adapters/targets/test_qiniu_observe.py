@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -26,32 +25,11 @@ from certferry.core.secret import Secret
 from certferry.errors import TargetAccessDenied, TargetRejected, TargetUnavailable
 from certferry.ports.target import Look
 from certferry.sandbox.faults import Fault
-from tests.adapters.qiniu_place import (
-    SHORT,
-    WWW,
-    Place,
-    bundle,
-    bundle_of,
-    open_place,
-    refusal,
-)
+from tests.adapters.qiniu_place import SHORT, WWW, Place, bundle, bundle_of, refusal
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY
 
 IMG = "img.example.com"
-
-
-@pytest.fixture
-def place() -> Iterator[Place]:
-    """Run a strict stand-in."""
-    with open_place() as opened:
-        yield opened
-
-
-@pytest.fixture
-def target(place: Place) -> Qiniu:
-    """Give the target under test."""
-    return place.target()
 
 
 def look(

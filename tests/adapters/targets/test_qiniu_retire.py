@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import pytest
@@ -15,28 +14,10 @@ from certferry.core.lineage import mark
 from certferry.errors import TargetInUse, TargetRejected, TargetUnavailable
 from certferry.ports.target import Look
 from certferry.sandbox.faults import Fault
-from tests.adapters.qiniu_place import SHORT, WWW, Place, bundle, open_place, refusal
+from tests.adapters.qiniu_place import LOST, SHORT, WWW, Place, bundle, fault_id, refusal
 from tests.sandbox import qiniu_calls
 
-LOST = [Fault.reset_after(), Fault.truncated()]
 UNDONE = [Fault.reset_before(), Fault.html(502), refusal(500, 500000)]
-
-
-def _id(fault: Fault) -> str:
-    return f"{fault.kind.value} {fault.code or ''}".strip()
-
-
-@pytest.fixture
-def place() -> Iterator[Place]:
-    """Run a strict stand-in."""
-    with open_place() as opened:
-        yield opened
-
-
-@pytest.fixture
-def target(place: Place) -> Qiniu:
-    """Give the target under test."""
-    return place.target()
 
 
 @pytest.fixture
@@ -78,7 +59,7 @@ def test_what_is_removed_is_not_seen_any_more(
     assert () == target.observe(Look("img", (WWW,), (), Kind.AUTO, (made.certificate,))).remotes
 
 
-@pytest.mark.parametrize("fault", LOST, ids=_id)
+@pytest.mark.parametrize("fault", LOST, ids=fault_id)
 def test_a_lost_answer_and_a_list_that_lags(
     fault: Fault, place: Place, target: Qiniu, ours: str, label: str
 ) -> None:
@@ -184,7 +165,7 @@ def test_a_copy_that_a_kodo_domain_uses(place: Place, target: Qiniu, ours: str, 
         target.retire(ours, label)
 
 
-@pytest.mark.parametrize("fault", LOST, ids=_id)
+@pytest.mark.parametrize("fault", LOST, ids=fault_id)
 def test_a_lost_answer(fault: Fault, place: Place, target: Qiniu, ours: str, label: str) -> None:
     """Removed, as a fresh list shows: it was there, and is not asked for again."""
     place.service.fusion.faults.add(fault, on="DELETE *")
@@ -202,7 +183,7 @@ def test_a_removal_that_is_late(place: Place, ours: str, label: str) -> None:
     assert 1 == place.count("DELETE *")
 
 
-@pytest.mark.parametrize("fault", UNDONE, ids=_id)
+@pytest.mark.parametrize("fault", UNDONE, ids=fault_id)
 def test_a_removal_that_was_not_done(
     fault: Fault, place: Place, target: Qiniu, ours: str, label: str
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,24 +14,11 @@ from certferry.core.observed import HttpsSettings, ObservedDomain
 from certferry.core.settings import setting_changes
 from certferry.errors import TargetRejected
 from certferry.ports.target import Look
-from tests.adapters.qiniu_place import WWW, Place, open_place, refusal
+from tests.adapters.qiniu_place import WWW, Place, refusal
 from tests.sandbox import qiniu_calls
 
 VERSIONS = ("TLSv1.2", "TLSv1.3")
 WISH = HttpsWish(force_https=True, http2=True, tls_versions=VERSIONS)
-
-
-@pytest.fixture
-def place() -> Iterator[Place]:
-    """Run a strict stand-in."""
-    with open_place() as opened:
-        yield opened
-
-
-@pytest.fixture
-def target(place: Place) -> Qiniu:
-    """Give the target under test."""
-    return place.target()
 
 
 def seed(place: Place) -> str:

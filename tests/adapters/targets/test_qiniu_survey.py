@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from certferry.core.desired import Kind
@@ -11,18 +9,11 @@ from certferry.core.survey import FoundDomain
 from certferry.errors import TargetAccessDenied, TargetUnavailable
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.qiniu_kodo import DomainType
-from tests.adapters.qiniu_place import Place, open_place, refusal
+from tests.adapters.qiniu_place import Place, refusal
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY
 
 IAM_KEY = "IAM-" + "k" * 40
-
-
-@pytest.fixture
-def place() -> Iterator[Place]:
-    """Run a strict stand-in."""
-    with open_place() as opened:
-        yield opened
 
 
 def found(place: Place) -> dict[str, FoundDomain]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -24,35 +23,17 @@ from certferry.errors import (
 from certferry.ports.target import Look
 from certferry.sandbox.authority import Authority
 from certferry.sandbox.faults import Fault
-from tests.adapters.qiniu_place import SHORT, WWW, Place, bundle, bundle_of, open_place, refusal
+from tests.adapters.qiniu_place import LOST, SHORT, WWW, Place, bundle, bundle_of, fault_id, refusal
 from tests.sandbox import qiniu_calls
 
 STUCK_LIST = Fault.status(200, b'{"code":200,"certs":null,"marker":""}')
 
-LOST = [Fault.reset_after(), Fault.truncated()]
 UNDONE = [
     Fault.reset_before(),
     Fault.html(502),
     refusal(500, 500000),
     refusal(503, None, "unavailable"),
 ]
-
-
-def _id(fault: Fault) -> str:
-    return f"{fault.kind.value} {fault.code or ''}".strip()
-
-
-@pytest.fixture
-def place() -> Iterator[Place]:
-    """Run a strict stand-in."""
-    with open_place() as opened:
-        yield opened
-
-
-@pytest.fixture
-def target(place: Place) -> Qiniu:
-    """Give the target under test."""
-    return place.target()
 
 
 @pytest.fixture
@@ -178,7 +159,7 @@ def test_two_processes_and_a_list_that_lags(place: Place, made: CertificateBundl
 
 
 @pytest.mark.parametrize("lag", [0, 2, 5])
-@pytest.mark.parametrize("fault", LOST, ids=_id)
+@pytest.mark.parametrize("fault", LOST, ids=fault_id)
 def test_a_lost_answer_leads_to_no_second_upload(
     fault: Fault, lag: float, place: Place, target: Qiniu, made: CertificateBundle
 ) -> None:
@@ -195,7 +176,7 @@ def test_a_lost_answer_leads_to_no_second_upload(
     assert 1 == place.count("POST *")
 
 
-@pytest.mark.parametrize("fault", UNDONE, ids=_id)
+@pytest.mark.parametrize("fault", UNDONE, ids=fault_id)
 def test_an_upload_that_was_not_done_is_done_again(
     fault: Fault, place: Place, target: Qiniu, made: CertificateBundle
 ) -> None:
@@ -319,7 +300,7 @@ def test_refused_keys(place: Place, target: Qiniu, made: CertificateBundle) -> N
 
 
 @pytest.mark.parametrize(
-    "fault", [*LOST, *UNDONE, refusal(400, 400322), refusal(401, None, "bad token")], ids=_id
+    "fault", [*LOST, *UNDONE, refusal(400, 400322), refusal(401, None, "bad token")], ids=fault_id
 )
 def test_no_error_shows_a_key(
     fault: Fault, place: Place, target: Qiniu, made: CertificateBundle
