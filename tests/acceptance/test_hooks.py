@@ -8,7 +8,6 @@ import json
 import os
 import socket
 import ssl
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,13 +19,13 @@ from cryptography.hazmat.primitives import serialization
 from certferry.core.certificate import fingerprint
 from certferry.sandbox.world import World
 from tests.acceptance.clients.acme_sh import AcmeSh
+from tests.acceptance.clients.program import run_to_its_end
 from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Host, certificate
 from tests.acceptance.patience import eventually
 from tests.acceptance.public_names import answered
 
 RECORD = Path(__file__).with_name("clients") / "txt_record.py"
-LONGEST_RUN = 60  # seconds
 SKIPPED = "证书未变更,跳过同步"
 QINIU_KEYS = ("QINIU_ACCESS_KEY", "QINIU_SECRET_KEY")
 
@@ -77,18 +76,7 @@ def run(world: World, *arguments: str, **environ: str) -> str:
         "ZONE": "example.com",
         **environ,
     }
-    done = subprocess.run(
-        arguments,
-        env=variables,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=LONGEST_RUN,
-        check=False,
-    )
-    assert 0 == done.returncode, done.stdout
-    return done.stdout
+    return run_to_its_end(arguments, variables)
 
 
 def test_the_whole_recipe_with_acme_sh(world: World, tmp_path: Path, name: str) -> None:

@@ -5,17 +5,16 @@ hook. Only the service's address in that hook is another: acme.sh has no setting
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 from certferry.sandbox.world import World
+from tests.acceptance.clients.program import run_to_its_end
 
 PACKAGE = Path("/usr/share/acme.sh")
 """Where Debian's package `acme.sh` keeps what upstream's `--install` copies."""
 
 SERVICE = "https://dnsapi.cn"
-LONGEST_RUN = 60  # seconds
 
 # DNSPod wants a program, its version and a mail address; acme.sh's own value has a web address.
 AGENT = "acme.sh/3.1 (ops@example.com)"
@@ -73,19 +72,12 @@ class AcmeSh:
         **environ: str,
     ) -> str:
         """Run acme.sh to its end, which must be this one; give what it told."""
-        done = subprocess.run(
+        return run_to_its_end(
             [str(program or self.home / "acme.sh"), *arguments],
+            {**self._environ, **environ},
+            code=code,
             cwd=cwd or self.home.parent,
-            env={**self._environ, **environ},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=LONGEST_RUN,
-            check=False,
         )
-        assert code == done.returncode, done.stdout
-        return done.stdout
 
     def certificate(self, name: str) -> Path:
         """Give the fullchain that it keeps."""

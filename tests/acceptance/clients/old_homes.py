@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
 from certferry.sandbox.world import ZONE, World
+from tests.acceptance.clients.program import run_to_its_end
 
 TXT_RECORD = Path(__file__).with_name("txt_record.py")
-LONGEST_RUN = 60  # seconds
 
 
 class _Client:
@@ -21,17 +20,8 @@ class _Client:
 
     def _run(self, *arguments: str, **environ: str) -> None:
         place = {"DNSPOD_API": self.world.dnspod.url, "ZONE": ZONE, "NO_PROXY": "*"}
-        done = subprocess.run(
-            arguments,
-            env={**os.environ, **self.world.environment, **place, **environ},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=LONGEST_RUN,
-            check=False,
-        )
-        assert 0 == done.returncode, done.stdout
+        variables = {**os.environ, **self.world.environment, **place, **environ}
+        run_to_its_end(arguments, variables)
 
 
 class Certbot(_Client):
