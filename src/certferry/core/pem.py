@@ -58,6 +58,21 @@ def parse_chain(fullchain_pem: str) -> list[x509.Certificate]:
     return kept
 
 
+def certificate_pem(certificate: x509.Certificate) -> str:
+    """Write one certificate (RFC 7468 section 5)."""
+    return certificate.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def pkcs8_pem(key: PrivateKeyTypes) -> Secret:
+    """Write a private key as PKCS#8 without a passphrase (RFC 7468 section 10)."""
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return Secret(pem.decode())
+
+
 @contextmanager
 def _told() -> Iterator[None]:
     """Say what is wrong with a certificate in other words than the library's, which are not for
@@ -123,9 +138,9 @@ def bundle_of(certificates: list[x509.Certificate], key: PrivateKeyTypes) -> Cer
         complete = _is_complete(certificates)
     return CertificateBundle(
         certificate=read_certificate(leaf),
-        cert_pem=_pem(leaf),
-        chain=tuple(map(_pem, issuers)),
-        privkey_pem=Secret(_pkcs8(key)),
+        cert_pem=certificate_pem(leaf),
+        chain=tuple(map(certificate_pem, issuers)),
+        privkey_pem=pkcs8_pem(key),
         key_matches=_belongs(key, leaf),
         chain_complete=complete,
     )
@@ -217,18 +232,6 @@ def _issued_by(child: x509.Certificate, issuer: x509.Certificate) -> bool:
         _ = child.signature_hash_algorithm  # raises `UnsupportedAlgorithm` where that is why
         return False
     return True
-
-
-def _pem(certificate: x509.Certificate) -> str:
-    return certificate.public_bytes(serialization.Encoding.PEM).decode()
-
-
-def _pkcs8(key: PrivateKeyTypes) -> str:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    ).decode()
 
 
 def _public_der(key: object) -> bytes:

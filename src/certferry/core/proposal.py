@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from certferry.core.certificate import KeyType
 from certferry.core.desired import PemFiles
@@ -76,7 +76,7 @@ class Places:
     dns: str = ""
     zones: tuple[FoundZone, ...] = ()
     target: str = ""
-    domains: tuple[FoundDomain, ...] = field(default_factory=tuple)
+    domains: tuple[FoundDomain, ...] = ()
 
     def zone_of(self, name: str) -> FoundZone | None:
         """Find the longest zone that holds a name; of those, one that can be written to."""

@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from certferry.core.pem import certificate_pem, pkcs8_pem
 
 KeyType = Literal["ec256", "rsa2048"]
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -51,12 +53,12 @@ class Authority:
     @property
     def root_pem(self) -> str:
         """What a client trusts."""
-        return _pem(self.root)
+        return certificate_pem(self.root)
 
     @property
     def intermediate_pem(self) -> str:
         """What stands behind the leaf in a fullchain."""
-        return _pem(self.intermediate)
+        return certificate_pem(self.intermediate)
 
     def issue(
         self,
@@ -73,7 +75,7 @@ class Authority:
         """
         key = _generate(key_type)
         leaf = self._sign_leaf(names, not_before, not_after, key, common_name)
-        return Issued(_pem(leaf) + self.intermediate_pem, _pkcs8(key), leaf)
+        return Issued(certificate_pem(leaf) + self.intermediate_pem, pkcs8_pem(key).reveal(), leaf)
 
     def _sign_leaf(
         self,
@@ -146,18 +148,6 @@ def _key_usage(*, of_ca: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
-
-
-def _pem(certificate: x509.Certificate) -> str:
-    return certificate.public_bytes(serialization.Encoding.PEM).decode()
-
-
-def _pkcs8(key: Key) -> str:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    ).decode()
 
 
 def _generate(key_type: KeyType) -> Key:

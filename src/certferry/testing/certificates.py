@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from certferry.core.certificate import CertificateBundle
-from certferry.core.pem import parse_bundle
+from certferry.core.pem import certificate_pem, parse_bundle, pkcs8_pem
 from certferry.core.secret import Secret
 
 LIFETIME = timedelta(days=90)
@@ -34,7 +34,7 @@ def make_bundle(
         .add_extension(x509.SubjectAlternativeName(map(x509.DNSName, names)), critical=False)
         .sign(issuer_key, hashes.SHA256())
     )
-    return parse_bundle(_pem(leaf) + issuer_pem, _key_pem(key))
+    return parse_bundle(certificate_pem(leaf) + issuer_pem, pkcs8_pem(key))
 
 
 def with_another_chain(bundle: CertificateBundle) -> CertificateBundle:
@@ -44,7 +44,7 @@ def with_another_chain(bundle: CertificateBundle) -> CertificateBundle:
 
 def make_key() -> Secret:
     """Make a private key, as PEM."""
-    return _key_pem(ec.generate_private_key(ec.SECP256R1()))
+    return pkcs8_pem(ec.generate_private_key(ec.SECP256R1()))
 
 
 @cache
@@ -83,21 +83,8 @@ def _authority(
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(issuer_key, hashes.SHA256())
     )
-    return _pem(certificate)
+    return certificate_pem(certificate)
 
 
 def _named(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-
-
-def _pem(certificate: x509.Certificate) -> str:
-    return certificate.public_bytes(serialization.Encoding.PEM).decode()
-
-
-def _key_pem(key: ec.EllipticCurvePrivateKey) -> Secret:
-    pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    return Secret(pem.decode())

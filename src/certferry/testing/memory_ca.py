@@ -10,12 +10,13 @@ from functools import cache
 from secrets import token_urlsafe
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import NameOID
 
 from certferry.core.identifiers import challenge_name
+from certferry.core.pem import certificate_pem
 from certferry.errors import AuthorizationFailed, IssuanceError, OrderFailed
 from certferry.text import Text
 
@@ -106,7 +107,7 @@ class MemoryCa:
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .sign(key, hashes.SHA256())
         )
-        return _pem(leaf) + _pem(issuer)
+        return certificate_pem(leaf) + certificate_pem(issuer)
 
 
 @cache
@@ -141,7 +142,3 @@ def _subject(name: str) -> x509.Name:
     if len(name) > LONGEST_COMMON_NAME:
         return x509.Name([])
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-
-
-def _pem(certificate: x509.Certificate) -> str:
-    return certificate.public_bytes(serialization.Encoding.PEM).decode()

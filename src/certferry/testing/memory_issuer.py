@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from certferry.core.certificate import CertificateBundle, KeyType
-from certferry.core.pem import parse_bundle
+from certferry.core.pem import parse_bundle, pkcs8_pem
 from certferry.core.report import Activity
 from certferry.core.secret import Secret
 from certferry.errors import DnsError, IssuanceError, StateError
@@ -144,17 +144,9 @@ class MemoryIssuer:
 
 
 def _new_key(key_type: KeyType) -> Secret:
-    key: _Key
     if key_type in _CURVES:
-        key = ec.generate_private_key(_CURVES[key_type])
-    else:
-        key = rsa.generate_private_key(65537, _SIZES[key_type])
-    pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    return Secret(pem.decode())
+        return pkcs8_pem(ec.generate_private_key(_CURVES[key_type]))
+    return pkcs8_pem(rsa.generate_private_key(65537, _SIZES[key_type]))
 
 
 def _load(key_pem: Secret) -> _Key:

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from certferry.core.certificate import KeyType
+from certferry.core.pem import pkcs8_pem
 from certferry.core.secret import Secret
 
 LONGEST_COMMON_NAME = 64  # characters (RFC 5280 appendix A.1, ub-common-name)
@@ -26,15 +27,9 @@ _Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 def new_key(key_type: KeyType) -> Secret:
     """Make a private key, as PKCS#8 PEM without a passphrase."""
-    return Secret(
-        _generate(key_type)
-        .private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        .decode()
-    )
+    if key_type in _CURVES:
+        return pkcs8_pem(ec.generate_private_key(_CURVES[key_type]))
+    return pkcs8_pem(rsa.generate_private_key(PUBLIC_EXPONENT, _SIZES[key_type]))
 
 
 def is_of_type(key_pem: Secret, key_type: KeyType) -> bool:
@@ -62,12 +57,6 @@ def make_csr(names: Sequence[str], key_pem: Secret) -> x509.CertificateSigningRe
         )
         .sign(_load(key_pem), hashes.SHA256())
     )
-
-
-def _generate(key_type: KeyType) -> _Key:
-    if key_type in _CURVES:
-        return ec.generate_private_key(_CURVES[key_type])
-    return rsa.generate_private_key(PUBLIC_EXPONENT, _SIZES[key_type])
 
 
 def _load(key_pem: Secret) -> _Key:
