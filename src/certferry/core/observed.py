@@ -181,6 +181,11 @@ class Observation:
         """Whether other lineages serve everything that this one was to serve."""
         return bool(self.targets) and all(target.is_ceded for target in self.targets)
 
+    @property
+    def ceded(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """The targets at which others serve everything, with these others' lineages."""
+        return tuple((target.label, target.ceded) for target in self.targets if target.is_ceded)
+
     def locate(self, label: str, domain: str) -> tuple[ObservedTarget, ObservedDomain]:
         """Find a domain at its target: one account may stand in several deployments."""
         return next(

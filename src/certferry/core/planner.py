@@ -72,7 +72,7 @@ def make_plan(
             *_overdue(desired, observed, now, parts),
             *(obstacle for part in parts for obstacle in part.obstacles),
         ),
-        ceded=tuple(place for part in parts for place in part.ceded),
+        ceded=observed.ceded,
     )
 
 
@@ -124,7 +124,6 @@ class _TargetPlan:
     rollouts: tuple[Rollout, ...] = ()
     unchanged: tuple[tuple[str, str], ...] = ()
     obstacles: tuple[Obstacle, ...] = ()
-    ceded: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
 
 def _plan_target(
@@ -134,7 +133,7 @@ def _plan_target(
     if target.failure is not None:
         return _TargetPlan(obstacles=(Obstacle(deployment.target, None, target.failure),))
     if target.is_ceded:
-        return _TargetPlan(ceded=((deployment.target, target.ceded),))
+        return _TargetPlan()
     if not target.domains:
         return _TargetPlan(obstacles=(_nothing_to_serve(deployment),))
     usable = [d for d in target.domains if d.state is not DomainState.UNAVAILABLE]

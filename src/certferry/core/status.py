@@ -82,7 +82,7 @@ def status_of(desired: DesiredCertificate, observed: Observation, now: datetime)
             for deployment, target in zip(desired.deployments, observed.targets, strict=True)
             for status in _domains(deployment, target, current)
         ),
-        ceded=tuple((target.label, target.ceded) for target in observed.targets if target.is_ceded),
+        ceded=observed.ceded,
     )
 
 
