@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,12 @@ settings.register_profile(
 )
 settings.register_profile("thorough", parent=settings.get_profile("ci"), max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+# A run in the background ignores these, and what a test starts would as well: then nothing could be
+# stopped in the middle. A handler is not passed on, so the run itself still takes no notice.
+for _number in (signal.SIGHUP, signal.SIGINT):
+    if signal.SIG_IGN == signal.getsignal(_number):
+        signal.signal(_number, lambda *_: None)
 
 # What certferry, the vendors' own tools and the HTTP libraries would read from the environment.
 FOREIGN_PREFIXES = (
