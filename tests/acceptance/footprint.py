@@ -44,6 +44,15 @@ class Footprint:
         return Footprint(*(now - then for now, then in pairs))
 
 
+NOBODY_ASKED = Footprint()
+
+
+def assert_nothing_written(left: Footprint) -> None:
+    """No provider was asked for a change, no certificate issued, nothing left in DNS."""
+    written = (left.qiniu_writes, left.dnspod_writes, left.certificates, left.challenges)
+    assert (0, 0, 0, 0) == written
+
+
 def challenges(world: World) -> list[str]:
     """Give the names at which challenge values are left in DNS."""
     records = world.zones.records(rtype="TXT")

@@ -13,8 +13,8 @@ import pytest
 from certferry.sandbox.world import World
 from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Run
+from tests.acceptance.permissions import whoever_may_not_read_all
 from tests.acceptance.site import Site
-from tests.acceptance.test_bad_input import whoever_may_not_read_all
 
 NAMES = ("cert.pem", "chain.pem", "fullchain.pem", "privkey.pem")
 

@@ -1,0 +1,178 @@
+"""A state that is of no use: told by its name, left alone, and good again once it is put back."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.footprint import NOBODY_ASKED, assert_nothing_written
+from tests.acceptance.full_disk import FullDisk
+from tests.acceptance.host import Host
+from tests.acceptance.permissions import whoever_may_not_read_all
+
+FAILED = 1
+
+
+@pytest.fixture
+def synced(host: Host) -> Host:
+    """A machine whose certificate is served."""
+    assert 0 == host.run("sync").code
+    return host
+
+
+# --- the state
+
+
+def test_state_of_a_newer_version(synced: Host, name: str) -> None:
+    """A newer schema is told with both numbers, and the file is left alone."""
+    with closing(sqlite3.connect(synced.state)) as database, database:
+        database.execute("INSERT INTO certferry_migration VALUES (999, '0999_to_come')")
+    before = synced.state.read_bytes()
+
+    for command in (["sync", "--renew"], ["plan"], ["status"], ["history"]):
+        run = synced.run("-q", *command)
+
+        assert FAILED == run.code
+        assert f"{synced.state} was written by a newer certferry" in run.complaint.error
+        assert "schema 999" in run.complaint.error
+        assert "install the newest certferry" in run.complaint.hint
+        assert NOBODY_ASKED == run.left
+    assert before == synced.state.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda _: b"this is a diary, not a database\n" * 999,
+        lambda whole: whole[: len(whole) // 2],
+        lambda whole: whole[:4096] + b"\xff" * 12288 + whole[16384:],
+    ],
+    ids=["another file", "half of it", "pages overwritten"],
+)
+def test_state_that_is_damaged(synced: Host, name: str, spoil: Callable[[bytes], bytes]) -> None:
+    """A file that is no state any more is told by its name, and not written to."""
+    whole = synced.state.read_bytes()
+    spoilt = spoil(whole)
+    synced.state.write_bytes(spoilt)
+
+    run = synced.run("-q", "sync", "--renew")
+
+    assert FAILED == run.code
+    assert f"{synced.state} is not a state of certferry" in run.complaint.error
+    assert f"put {synced.state} back from a backup" in run.complaint.hint
+    assert NOBODY_ASKED == run.left
+    assert spoilt == synced.state.read_bytes()
+
+    synced.state.write_bytes(whole)
+    assert 0 == synced.run("-q", "sync").code
+
+
+def test_state_that_cannot_be_opened(synced: Host) -> None:
+    """A state of somebody else's is told by its name."""
+    synced.state.chmod(0o000)
+
+    run = synced.run("-q", "sync", "--renew", wrapped_in=whoever_may_not_read_all())
+
+    assert FAILED == run.code
+    assert f"{synced.state} cannot be opened" in run.complaint.error
+    assert "must be a file of the user who runs certferry" in run.complaint.hint
+    assert NOBODY_ASKED == run.left
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "hint"),
+    [
+        (lambda key: key.chmod(0o640), "can be read by others", "chmod 600 "),
+        (lambda key: key.chmod(0o000), "cannot be opened: Permission denied", "must be a file of"),
+        (lambda key: key.write_bytes(b"a diary\n"), "does not hold a key", "from a backup"),
+        (
+            lambda key: key.write_bytes(base64.b64encode(secrets.token_bytes(32))),
+            "does not open what the state holds",
+            "from the backup that belongs to this state",
+        ),
+        (lambda key: key.unlink(), "is missing", "set `key_file` of [state]"),
+    ],
+    ids=["open to others", "unreadable", "no key", "another key", "missing"],
+)
+def test_key_file_that_is_of_no_use(
+    synced: Host, name: str, spoil: Callable[[Path], object], error: str, hint: str
+) -> None:
+    """Without the key nothing is ordered and nothing exported; nobody makes another key."""
+    whole = synced.key_file.read_bytes()
+    versions = synced.fingerprints(name)
+    spoil(synced.key_file)
+    exported = synced.directory / "exported"
+
+    run = synced.run("-q", "sync", "--renew", wrapped_in=whoever_may_not_read_all())
+    export = synced.run(
+        "-q", "export", name, "--dir", str(exported), wrapped_in=whoever_may_not_read_all()
+    )
+
+    for complaint in (run.complaint, export.complaint):
+        assert str(synced.key_file) in complaint.error
+        assert error in complaint.error
+        assert hint in complaint.hint
+    assert (FAILED, FAILED) == (run.code, export.code)
+    assert_nothing_written(run.left)
+    assert 0 == run.left.orders
+    assert NOBODY_ASKED == export.left
+    assert not exported.exists()
+    assert versions == synced.fingerprints(name)
+
+    synced.key_file.unlink(missing_ok=True)
+    synced.key_file.write_bytes(whole)
+    synced.key_file.chmod(0o600)
+    renewed = synced.run("-q", "sync", "--renew")
+    assert (0, "") == (renewed.code, renewed.err)
+
+
+# --- a full disk
+
+
+def test_full_disk(synced: Host, name: str) -> None:
+    """On a disk without room nothing is ordered and nothing changed; with room it goes on."""
+    versions = synced.fingerprints(name)
+    disk = FullDisk.of(synced)
+
+    run = synced.run("-q", "sync", "--renew", wrapped_in=disk.command)
+
+    assert FAILED == run.code
+    assert f"{synced.state} {disk.words}" in run.complaint.error
+    assert f"free some space at {synced.state.parent}" in run.complaint.hint
+    assert NOBODY_ASKED == run.left
+
+    for file in FullDisk.after(synced).iterdir():
+        (synced.state.parent / file.name).write_bytes(file.read_bytes())
+    assert versions == synced.fingerprints(name)
+    assert 0 == synced.run("sync", "--renew").code
+
+
+@pytest.mark.parametrize("kilobytes", [8, 36, 48, 72, 100, 140])
+def test_disk_that_fills_up_on_the_way(host: Host, name: str, kilobytes: int) -> None:
+    """Wherever writing ends, it is told, and no record is left; the next run goes on to one
+    certificate and one upload.
+
+    A limit on the size of files stands in for the disk, since it can be set to any number.
+    """
+    assert 0 == host.run("plan").code  # makes the state
+
+    run = host.run("-q", "sync", wrapped_in=("prlimit", f"--fsize={kilobytes * 1024}"))
+
+    assert FAILED == run.code
+    assert f"{host.state} cannot be read or written" in run.complaint.error
+    assert f"free some space at {host.state.parent}" in run.complaint.hint
+    assert 0 == run.left.challenges
+
+    cured = host.run("sync")
+
+    assert 0 == cured.code
+    assert 1 == run.left.certificates + cured.left.certificates
+    assert 1 == run.left.qiniu_uploads + cured.left.qiniu_uploads
+    assert 0 == cured.left.challenges
+    assert 1 == len(host.fingerprints(name))
