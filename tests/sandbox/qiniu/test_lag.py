@@ -16,22 +16,10 @@ LAG = 2
 
 
 @pytest.fixture
-def clock() -> Clock:
-    """Give a clock to the service under test."""
-    return Clock()
-
-
-@pytest.fixture
 def stand_in(clock: Clock) -> Iterator[QiniuService]:
     """Run a stand-in whose changes take a second."""
     with calls.service(clock, processing_time=timedelta(seconds=1)) as running:
         yield running
-
-
-@pytest.fixture
-def client(stand_in: QiniuService) -> Client:
-    """Give a client with a good key."""
-    return Client(stand_in)
 
 
 def test_the_list_of_certificates(clock: Clock, stand_in: QiniuService, client: Client) -> None:

@@ -26,12 +26,6 @@ def stand_in() -> Iterator[QiniuService]:
         yield running
 
 
-@pytest.fixture
-def client(stand_in: QiniuService) -> Client:
-    """Give a client with a good key."""
-    return Client(stand_in)
-
-
 def ask(client: Client, target: str) -> tuple[int, Any]:
     """GET from the uc host."""
     answer = client.qiniu("GET", client.service.uc_url + target)

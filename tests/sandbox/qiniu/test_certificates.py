@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -20,25 +19,6 @@ from tests.sandbox import qiniu_calls as calls
 from tests.sandbox.qiniu_calls import OK, START, Client, Clock, code, issue, refusal
 
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """Give a clock to the service under test."""
-    return Clock()
-
-
-@pytest.fixture
-def stand_in(clock: Clock) -> Iterator[QiniuService]:
-    """Run a strict stand-in."""
-    with calls.service(clock) as running:
-        yield running
-
-
-@pytest.fixture
-def client(stand_in: QiniuService) -> Client:
-    """Give a client with a good key."""
-    return Client(stand_in)
 
 
 def blocks(pem: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -15,25 +14,6 @@ from tests.sandbox.qiniu_calls import OK, Client, Clock, code, refusal
 
 WWW = "www.example.com"
 DEFAULT_PROCESSING = 0.3
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """Give a clock to the service under test."""
-    return Clock()
-
-
-@pytest.fixture
-def stand_in(clock: Clock) -> Iterator[QiniuService]:
-    """Run a strict stand-in."""
-    with calls.service(clock) as running:
-        yield running
-
-
-@pytest.fixture
-def client(stand_in: QiniuService) -> Client:
-    """Give a client with a good key."""
-    return Client(stand_in)
 
 
 @pytest.fixture

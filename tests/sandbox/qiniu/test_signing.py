@@ -23,7 +23,7 @@ from certferry.sandbox.qiniu_signing import Accounts, Scheme, sign, string_to_si
 from tests.sandbox import qiniu_calls as calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY, Client, Clock
 
-FILE = Path(__file__).parents[1] / "data" / "qiniu-sign-vectors.json"
+FILE = Path(__file__).parents[2] / "data" / "qiniu-sign-vectors.json"
 VECTORS: list[dict[str, Any]] = json.loads(FILE.read_text())["vectors"]
 PUBLISHED: list[dict[str, Any]] = json.loads(FILE.read_text())["published_vectors_verified"]
 VECTORS_DATE = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -159,12 +159,6 @@ def test_malformed_authorization_is_refused(authorization: str) -> None:
         accounts(vector).caller(
             with_header(request_of(vector), "Authorization", value), VECTORS_DATE
         )
-
-
-@pytest.fixture
-def clock() -> Clock:
-    """Give a clock to the service under test."""
-    return Clock()
 
 
 @pytest.fixture

@@ -20,25 +20,6 @@ WWW = "www.example.com"
 
 
 @pytest.fixture
-def clock() -> Clock:
-    """Give a clock to the service under test."""
-    return Clock()
-
-
-@pytest.fixture
-def stand_in(clock: Clock) -> Iterator[QiniuService]:
-    """Run a strict stand-in."""
-    with calls.service(clock) as running:
-        yield running
-
-
-@pytest.fixture
-def client(stand_in: QiniuService) -> Client:
-    """Give a client with a good key."""
-    return Client(stand_in)
-
-
-@pytest.fixture
 def sdk_session() -> Iterator[None]:
     """Close the connections that Qiniu's SDK keeps open."""
     yield

@@ -1,0 +1,30 @@
+"""What the tests of the Qiniu stand-in share: a strict one, its clock, and a client of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from certferry.sandbox.qiniu import QiniuService
+from tests.sandbox import qiniu_calls as calls
+from tests.sandbox.qiniu_calls import Client, Clock
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Give a clock to the service under test."""
+    return Clock()
+
+
+@pytest.fixture
+def stand_in(clock: Clock) -> Iterator[QiniuService]:
+    """Run a strict stand-in."""
+    with calls.service(clock) as running:
+        yield running
+
+
+@pytest.fixture
+def client(stand_in: QiniuService) -> Client:
+    """Give a client with a good key."""
+    return Client(stand_in)
