@@ -1,0 +1,47 @@
+"""What the tests of `certferry init` share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from certferry.sandbox.authority import Authority
+from certferry.sandbox.dnspod import DnspodService
+from certferry.sandbox.qiniu import QiniuService
+from certferry.sandbox.zones import Zones
+from tests.cli.init_accounts import AK, DP_ID, DP_KEY, SK, Accounts
+
+
+@pytest.fixture
+def accounts(tmp_path: Path) -> Iterator[Accounts]:
+    """Two domains of one zone, one of nobody's zone, one that is frozen."""
+    zones = Zones()
+    with DnspodService(zones) as dnspod, QiniuService() as qiniu:
+        dnspod.add_account(DP_ID, DP_KEY)
+        dnspod.add_domain("example.com")
+        qiniu.add_account(AK, SK)
+        end = datetime.now(UTC) + timedelta(days=20, hours=1)
+        old = Authority("Old").issue(["img.example.com"], end - timedelta(days=90), end)
+        qiniu.add_domain("img.example.com", https=qiniu.add_certificate(old, "by hand"))
+        qiniu.add_domain(".w.example.com")
+        qiniu.add_domain("x.example.net")
+        (tmp_path / "settings.toml").write_text(
+            dedent(f"""\
+            [state]
+            url = "sqlite:///state.db"
+
+            [accounts.dnspod]
+            api = "{dnspod.url}"
+            requests_per_second = 50
+
+            [accounts.qiniu]
+            api = "{qiniu.api_url}"
+            fusion = "{qiniu.fusion_url}"
+            uc = "{qiniu.uc_url}"
+            """)
+        )
+        yield Accounts(tmp_path, dnspod, qiniu)

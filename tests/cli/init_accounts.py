@@ -1,0 +1,109 @@
+"""Accounts and a directory for `certferry init`, and the program run there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from certferry.adapters.state import sqlite
+from certferry.sandbox.dnspod import DnspodService
+from certferry.sandbox.qiniu import QiniuService
+from tests.cli.terminals import Terminal
+
+DP_ID, DP_KEY = "13490", "6b5976c68aba5b14a0558b77c17c3932"
+AK, SK = "access-key-that-is-made-up", "secret-key-that-is-made-up"
+KEYS = {"DP_Id": DP_ID, "DP_Key": DP_KEY, "QINIU_ACCESS_KEY": AK, "QINIU_SECRET_KEY": SK}
+
+
+@dataclass
+class Accounts:
+    """An account at DNSPod with a zone, one at Qiniu with domains, and a directory to work in."""
+
+    directory: Path
+    dnspod: DnspodService
+    qiniu: QiniuService
+    environ: dict[str, str] = field(default_factory=lambda: dict(KEYS))
+
+    @property
+    def config(self) -> Path:
+        """The file that is written."""
+        return self.directory / "certferry.toml"
+
+    @property
+    def keys(self) -> Path:
+        """The file that typed keys go to."""
+        return self.directory / "certferry.env"
+
+    @property
+    def programs(self) -> Path:
+        """The only place where programs are found: none of this machine's own is run."""
+        return self.directory / "home" / "bin"
+
+    @property
+    def state(self) -> Path:
+        """Where the state lies."""
+        return self.directory / "state.db"
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the command without a terminal."""
+        done = subprocess.run(
+            [*self.command, *arguments],
+            cwd=self.directory,
+            env={**os.environ, **self.environ, "PATH": str(self.programs)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        self.must_be_discreet(done.stdout + done.stderr)
+        return done
+
+    def init(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `init` without questions."""
+        return self.run("init", "--settings", "settings.toml", "--yes", *arguments)
+
+    def terminal(self, *arguments: str, columns: int = 100) -> Terminal:
+        """Run `init` at a terminal that shows what is typed."""
+        return Terminal(
+            [*self.command, "init", "--settings", "settings.toml", *arguments],
+            columns=columns,
+            environ={"TERM": "dumb", **self.environ},
+            cwd=self.directory,
+            echo=True,
+        )
+
+    @property
+    def command(self) -> list[str]:
+        """The program."""
+        return [sys.executable, "-m", "certferry"]
+
+    def keep(self, name: str, values: Mapping[str, str]) -> None:
+        """Write an environment file."""
+        path = self.directory / name
+        path.write_text("".join(f"export {name}='{value}'\n" for name, value in values.items()))
+        path.chmod(0o600)
+
+    def name_env_files(self, *names: str) -> None:
+        """Have the settings name environment files."""
+        path = self.directory / "settings.toml"
+        path.write_text(f"env_files = {json.dumps(names)}\n{path.read_text()}")
+
+    def must_be_discreet(self, words: str) -> None:
+        """Check that no key is in the words."""
+        assert not any(secret in words for secret in KEYS.values())
+
+    def left(self) -> set[str]:
+        """Give the names of what is in the directory, beside what was there."""
+        return {path.name for path in self.directory.iterdir()} - {"settings.toml", "home"}
+
+    def fingerprints(self, lineage: str) -> list[str]:
+        """Give the certificates that are remembered of a lineage."""
+        with closing(sqlite.connect(self.state, self.state.with_name("secret.key"))) as store:
+            return [version.certificate.fingerprint for version in store.versions(lineage)]

@@ -1,0 +1,263 @@
+"""`certferry init --from`: what another client holds is gone on with, and nothing issued anew."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+
+import pytest
+
+from certferry.config.load import load
+from tests.adapters.sources.old_homes import AcmeShHome, CertbotHome, LegoHome, issued
+from tests.cli.init_accounts import AK, DP_ID, DP_KEY, KEYS, SK, Accounts
+
+
+def test_acme_sh_is_gone_on_with(accounts: Accounts) -> None:
+    """With its keys, of which the environment knows nothing: they go into the file beside."""
+    home = AcmeShHome(accounts.directory / "home")
+    home.keep_keys(SAVED_DP_Id=DP_ID, SAVED_DP_Key=DP_KEY)
+    made = issued("img.example.com", "*.img.example.com")
+    home.add(made, "img.example.com", "*.img.example.com", QINIU_AK=AK, QINIU_SK=SK)
+    accounts.environ.clear()
+
+    done = accounts.init("--from", "acme.sh", "--home", "home")
+
+    assert 0 == done.returncode, done.stderr
+    assert (
+        "Written, for you alone: certferry.toml\n"
+        "Written, for you alone: certferry.env\n"
+        "img.example.com: adopted, 79 days left\n"
+        "Switch off in acme.sh, or it goes on renewing:\n"
+        f"  acme.sh --home {home.path} --remove -d img.example.com --ecc\n"
+        "The files in home are renewed no more: what reads them needs a deployment to files.\n"
+        "Next: `certferry plan`\n"
+    ) == done.stdout
+    assert [made.fingerprint] == accounts.fingerprints("img.example.com")
+    planned = accounts.run("plan")
+    assert "issue " not in planned.stdout
+    assert "deploy   qiniu → img.example.com" in planned.stdout
+
+
+def test_what_starts_the_client_is_named(accounts: Accounts) -> None:
+    """The line of the crontab, as it stands there; others are nobody's business."""
+    LegoHome(accounts.directory / "home").add(issued("img.example.com"), "img.example.com")
+    accounts.programs.mkdir()
+    line = "7 3 * * * lego --path /etc/lego --domains img.example.com renew"
+    program = accounts.programs / "crontab"
+    program.write_text(f"#!/bin/sh\necho '# mine'\necho '@daily backup'\necho '{line}'\n")
+    program.chmod(0o755)
+
+    done = accounts.init("--from", "lego", "--home", "home")
+
+    assert 0 == done.returncode, done.stderr
+    assert "In the crontab it is started by:\n  " + line + "\n" in done.stdout
+    assert "backup" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("found", "written", "told"),
+    [
+        ("https://acme-staging-v02.api.letsencrypt.org/directory", "letsencrypt-staging", False),
+        ("https://ca.example.com/acme", "https://ca.example.com/acme", False),
+        ("https://acme.zerossl.com/v2/DV90", "letsencrypt", True),
+        ("nonsense", "letsencrypt", True),
+    ],
+)
+def test_ca_stays_the_same_where_it_can(
+    accounts: Accounts, found: str, written: str, told: object
+) -> None:
+    """One that wants an external account cannot be gone on with, which is said."""
+    home = AcmeShHome(accounts.directory / "home")
+    home.add(issued("img.example.com"), "img.example.com", Le_API=found)
+
+    done = accounts.init("--from", "acme.sh", "--home", "home")
+
+    assert 0 == done.returncode, done.stderr
+    assert written == tomllib.loads(accounts.config.read_text())["acme"]["directory"]
+    assert told is (f"certificates have come from {found}" in done.stderr)
+
+
+@pytest.mark.parametrize("client", ["certbot", "lego"])
+def test_others_are_gone_on_with(accounts: Accounts, client: str) -> None:
+    """What they do not write down, the environment has."""
+    made = issued("img.example.com")
+    home = accounts.directory / "home"
+    if client == "certbot":
+        CertbotHome(home).add(made, "img.example.com")
+    else:
+        LegoHome(home).add(made, "img.example.com")
+
+    done = accounts.init("--from", client, "--home", str(home))
+
+    assert 0 == done.returncode, done.stderr
+    assert [made.fingerprint] == accounts.fingerprints("img.example.com")
+    assert "issue " not in accounts.run("plan").stdout
+
+
+def test_client_that_is_kept_needs_no_dns_account(accounts: Accounts) -> None:
+    """Its files are named, and what they hold is known."""
+    made = issued("img.example.com")
+    CertbotHome(accounts.directory / "home").add(made, "img")
+    del accounts.environ["DP_Id"], accounts.environ["DP_Key"]
+    settings = accounts.directory / "settings.toml"
+    settings.write_text(re.sub(r"\[accounts\.dnspod\]\n(\w.*\n)+", "", settings.read_text()))
+
+    done = accounts.init("--from", "certbot", "--home", "home", "--keep-client")
+
+    assert 0 == done.returncode, done.stderr
+    assert "img: adopted to be ferried, 79 days left" in done.stdout
+    assert "certbot goes on as before." in done.stdout
+    assert [made.fingerprint] == accounts.fingerprints("img")
+    assert "adopt " not in accounts.run("plan").stdout
+
+
+def test_client_that_is_kept_needs_no_keys_of_a_dns_account(accounts: Accounts) -> None:
+    """Not even where the settings have one; nobody is asked which zones there are."""
+    CertbotHome(accounts.directory / "home").add(issued("img.example.com"), "img")
+    del accounts.environ["DP_Id"], accounts.environ["DP_Key"]
+
+    done = accounts.init("--from", "certbot", "--home", "home", "--keep-client")
+
+    assert 0 == done.returncode, done.stderr
+    assert "ZONE" not in done.stderr
+    assert [] == accounts.dnspod.calls("Domain.List")
+    assert 0 == accounts.run("plan").returncode
+
+
+def test_client_that_is_kept_first_and_taken_over_later(accounts: Accounts) -> None:
+    """The same settings and the same keys file do for both, and nothing is issued anew."""
+    home = AcmeShHome(accounts.directory / "home")
+    made = issued("img.example.com")
+    home.add(made, "img.example.com")
+    accounts.environ.clear()
+    accounts.keep("cdn-env", KEYS)
+    accounts.name_env_files("cdn-env")
+    words = ("--from", "acme.sh", "--home", "home")
+    kept = accounts.init(*words, "--keep-client")
+    ferried = accounts.config.read_text()
+
+    done = accounts.init(*words, "--output", "certferry.toml", "--force")
+
+    assert (0, 0) == (kept.returncode, done.returncode), kept.stderr + done.stderr
+    assert "fullchain = " in ferried
+    assert "fullchain = " not in accounts.config.read_text()
+    assert ferried in [path.read_text() for path in accounts.directory.glob("certferry.toml.*")]
+    assert "--remove -d img.example.com" in done.stdout
+    assert [made.fingerprint] == accounts.fingerprints("img.example.com")
+    planned = accounts.run("plan")
+    assert 0 == planned.returncode, planned.stderr
+    assert "issue " not in planned.stdout
+
+
+def test_mistake_in_the_settings_is_told_with_its_own_line(accounts: Accounts) -> None:
+    """The file that is to be written is not there yet: nobody could look it up."""
+    path = accounts.directory / "settings.toml"
+    path.write_text(path.read_text() + 'http_timeout = "long"\n')
+    last = len(path.read_text().splitlines())
+
+    done = accounts.init()
+
+    assert 2 == done.returncode
+    assert f"settings.toml:{last}: [accounts.qiniu] http_timeout: " in done.stderr
+    assert "certferry.toml" not in done.stderr
+    assert set() == accounts.left()
+
+
+def test_second_certificate_of_the_same_names_is_not_renewed_for_nobody(
+    accounts: Accounts,
+) -> None:
+    """acme.sh's RSA certificate beside its EC one: it stands there as a comment, is not adopted,
+    and is switched off with the other.
+    """
+    home = AcmeShHome(accounts.directory / "home")
+    made = issued("img.example.com")
+    home.add(made, "img.example.com")
+    home.add(issued("img.example.com", key_type="rsa2048"), "img.example.com", ecc=False)
+
+    done = accounts.init("--from", "acme.sh", "--home", "home")
+
+    assert 0 == done.returncode, done.stderr
+    assert [made.fingerprint] == accounts.fingerprints("img.example.com_ecc")
+    assert [] == accounts.fingerprints("img.example.com")
+    text = accounts.config.read_text()
+    assert '\n# name = "img.example.com"\n' in text
+    assert "# img.example.com: img.example.com_ecc is for the same names, and goes first" in text
+    for words in ("--remove -d img.example.com --ecc\n", "--remove -d img.example.com\n"):
+        assert f"acme.sh --home {home.path} {words}" in done.stdout
+    assert "img.example.com is left out: " in done.stderr
+
+
+def test_damaged_entries_are_told_and_the_others_taken(accounts: Accounts) -> None:
+    """A part of a certificate is none; only what was taken over is to be switched off."""
+    home = AcmeShHome(accounts.directory / "home")
+    home.add(issued("img.example.com"), "img.example.com")
+    half = home.add(issued("a.example.com"), "a.example.com") / "fullchain.cer"
+    half.write_text(half.read_text()[:300])
+    home.add(issued("b.example.net"), "b.example.net", Le_Webroot="dns_ali")
+
+    done = accounts.init("--from", "acme.sh", "--home", "home")
+
+    assert 0 == done.returncode, done.stderr
+    assert "warning: acme.sh: a.example.com_ecc is left out: " in done.stderr
+    assert f"acme.sh --home {home.path} --remove -d img.example.com --ecc\n" in done.stdout
+    assert "uninstall-cronjob" not in done.stdout
+    settings = load(accounts.config, accounts.environ)
+    wishes = {wish.lineage: wish.files is None for wish in settings.certificates}
+    assert {"img.example.com": True, "b.example.net": False} == wishes
+    assert "acme.sh goes on renewing it" in accounts.config.read_text()
+
+
+def test_nothing_to_take_is_an_error(accounts: Accounts) -> None:
+    """A directory without certificates is probably the wrong one."""
+    AcmeShHome(accounts.directory / "home")
+
+    done = accounts.init("--from", "acme.sh", "--home", "home")
+
+    assert 2 == done.returncode
+    assert "no certificate of acme.sh's is in home" in done.stderr
+    assert set() == accounts.left()
+
+
+def test_when_the_state_cannot_be_written_nothing_is(accounts: Accounts) -> None:
+    """Neither the configuration nor the keys are there without the certificates."""
+    home = AcmeShHome(accounts.directory / "home")
+    home.keep_keys(SAVED_DP_Id=DP_ID, SAVED_DP_Key=DP_KEY)
+    home.add(issued("img.example.com"), "img.example.com", QINIU_AK=AK, QINIU_SK=SK)
+    accounts.environ.clear()
+    accounts.state.mkdir()
+
+    done = accounts.init("--from", "acme.sh", "--home", "home")
+
+    assert 1 == done.returncode
+    assert {"state.db"} == accounts.left()
+
+
+@pytest.mark.parametrize("words", [("--home", "x"), ("--keep-client",)])
+def test_what_is_for_a_client_needs_one(accounts: Accounts, words: tuple[str, ...]) -> None:
+    """Half a command is told."""
+    done = accounts.init(*words)
+
+    assert 2 == done.returncode
+    assert "are for --from, and there is none" in done.stderr
+
+
+def test_settings_with_certificates_are_refused(accounts: Accounts) -> None:
+    """What is to be proposed is not there already."""
+    path = accounts.directory / "settings.toml"
+    path.write_text(path.read_text() + "\n[[certificates]]\n")
+
+    done = accounts.init()
+
+    assert 2 == done.returncode
+    assert "settings.toml declares certificates" in done.stderr
+
+
+def test_settings_that_leave_no_place_for_keys_are_refused(accounts: Accounts) -> None:
+    """An inline table has no line below which a key could stand."""
+    path = accounts.directory / "settings.toml"
+    path.write_text(f'[accounts]\ndnspod = {{ api = "{accounts.dnspod.url}" }}\n')
+
+    done = accounts.init()
+
+    assert 2 == done.returncode
+    assert "[accounts.dnspod] is no table of its own" in done.stderr
