@@ -18,6 +18,7 @@ from certferry.cli.lines import Line, Tone, line
 from certferry.cli.usage import in_our_words
 from certferry.cli.words import ERROR, HINT, Voice, labelled
 from certferry.errors import CertferryError
+from certferry.system_words import system_words
 from certferry.text import Text
 
 _log = logging.getLogger(__name__)
@@ -88,7 +89,7 @@ def _usage_hint(error: click.UsageError) -> Text:
 
 
 def _about_the_system(error: OSError) -> Complaint:
-    problem = error.strerror or type(error).__name__
+    problem = system_words(error)
     if error.filename is None:  # a stream has no name
         message = Text("the output cannot be written: {problem}", problem=problem)
     else:

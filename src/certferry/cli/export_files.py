@@ -9,6 +9,7 @@ from pathlib import Path
 from certferry.config.write import replace_file, sync_directory
 from certferry.core.certificate import CertificateBundle
 from certferry.errors import CertferryError
+from certferry.system_words import system_words
 from certferry.text import Text
 
 _PRIVATE = 0o600
@@ -44,6 +45,6 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except OSError as exc:
         raise CertferryError(
-            Text("{path} cannot be written: {problem}", path=path, problem=exc.strerror),
+            Text("{path} cannot be written: {problem}", path=path, problem=system_words(exc)),
             hint=Text("files that were there before are as they were"),
         ) from exc

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from certferry.errors import ConfigError
-from certferry.text import Text, verbatim
+from certferry.system_words import system_words
+from certferry.text import Text
 
 MOST_BYTES = 5 * 1024 * 1024
 OLD_FILES = 5
@@ -154,7 +155,7 @@ class LogFile:
         except FileNotFoundError:
             raise
         except OSError as exc:  # the directory's rights, or a file that is mounted by itself
-            return verbatim(exc.strerror or type(exc).__name__)
+            return system_words(exc)
         return None
 
     def _foreign(self) -> Path | None:
@@ -247,7 +248,9 @@ def _told(path: Path) -> Iterator[None]:
 
 def cannot_be_written(path: Path, problem: OSError) -> Text:
     """Say that a log cannot be written."""
-    return Text("the log {path} cannot be written: {problem}", path=path, problem=problem.strerror)
+    return Text(
+        "the log {path} cannot be written: {problem}", path=path, problem=system_words(problem)
+    )
 
 
 def _advice(path: Path) -> Text:

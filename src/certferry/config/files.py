@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from certferry.errors import ConfigError
+from certferry.system_words import system_words
 from certferry.text import Text
 
 _OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
@@ -103,4 +104,4 @@ def _read_open(descriptor: int) -> FileContent:
 
 
 def _unreadable(exc: OSError) -> ConfigError:
-    return ConfigError(Text("cannot be read: {problem}", problem=exc.strerror or str(exc)))
+    return ConfigError(Text("cannot be read: {problem}", problem=system_words(exc)))

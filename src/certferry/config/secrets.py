@@ -17,6 +17,7 @@ from certferry.config.files import Paths, read_file, read_private_file
 from certferry.config.findings import nearest
 from certferry.core.secret import Secret, masked, may_be_a_secret, tells_a_secret
 from certferry.errors import ConfigError
+from certferry.system_words import system_words
 from certferry.text import Text
 
 SCHEMES = ("env", "file", "command", "keyring")
@@ -167,7 +168,7 @@ class Secrets:
                 )
             ) from None
         except (OSError, ValueError) as exc:
-            reason = exc.strerror if isinstance(exc, OSError) else type(exc).__name__
+            reason = system_words(exc) if isinstance(exc, OSError) else type(exc).__name__
             raise ConfigError(
                 Text(
                     "the command {program} cannot be run: {problem}",

@@ -14,6 +14,7 @@ from pathlib import Path
 from certferry.config.files import read_private_file
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
+from certferry.system_words import system_words
 from certferry.text import Text
 
 _NEEDS_NO_QUOTES = re.compile(r"[A-Za-z0-9_./:@%+,-]+")
@@ -141,5 +142,6 @@ def _told(path: Path, hint: Text) -> Iterator[None]:
         yield
     except OSError as exc:
         raise ConfigError(
-            Text("{path} cannot be written: {problem}", path=path, problem=exc.strerror), hint=hint
+            Text("{path} cannot be written: {problem}", path=path, problem=system_words(exc)),
+            hint=hint,
         ) from exc

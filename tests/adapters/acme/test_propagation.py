@@ -420,7 +420,7 @@ def test_server_without_a_route_is_left_out_and_named(world: NameServers, report
 
     assert (
         "missing at ns1.dns.test (value absent); "
-        "not reachable from here: ns.far.test 255.255.255.255 (permission denied)"
+        "not reachable from here: ns.far.test 255.255.255.255 (Permission denied)"
     ) in str(late.value)
 
 

@@ -91,7 +91,7 @@ def test_resolver_out_of_reach_is_told_with_the_systems_words() -> None:
     """As a resolver in a network that is down."""
     resolvers = Resolvers([("255.255.255.255", 53)], ANSWER_WITHIN)
 
-    with pytest.raises(DnsUnavailable, match=r"255\.255\.255\.255 \(permission denied\)"):
+    with pytest.raises(DnsUnavailable, match=r"255\.255\.255\.255 \(Permission denied\)"):
         resolvers.alias("example.com")
 
 

@@ -160,7 +160,7 @@ def test_address_of_no_host_has_no_route() -> None:
     """The system refuses to send, with a reason."""
     reading = ask("255.255.255.255", 53, NAME, timedelta(seconds=1))
 
-    assert (Heard.NO_ROUTE, "permission denied") == (reading.heard, str(reading.why))
+    assert (Heard.NO_ROUTE, "Permission denied") == (reading.heard, str(reading.why))
 
 
 def test_refused_connection_is_silence() -> None:

@@ -460,7 +460,7 @@ def test_a_refused_connection(client: HttpClient, waits: Waits) -> None:
 
     failure = _failure(client, f"http://{host}/", repeatable=False)
 
-    assert f"no connection to {host}: connection refused" == str(failure.problem)
+    assert f"no connection to {host}: Connection refused" == str(failure.problem)
     assert not failure.maybe_done
     assert 3 == len(waits.seconds)
 
@@ -621,7 +621,7 @@ def test_a_proxy_that_is_not_there(client: HttpClient, monkeypatch: pytest.Monke
 
     failure = _failure(client, "http://api.example.com/")
 
-    assert "the proxy gave no way to api.example.com: connection refused" == str(failure.problem)
+    assert "the proxy gave no way to api.example.com: Connection refused" == str(failure.problem)
     assert not failure.maybe_done
 
 

@@ -14,6 +14,7 @@ import dns.rdatatype
 
 from certferry.adapters.acme.resolvers import PAYLOAD, records_at, to_name
 from certferry.adapters.acme.sightings import NO_ANSWER, Heard, Reading
+from certferry.system_words import system_words
 from certferry.text import Text, verbatim
 
 NO_ROUTE = frozenset(
@@ -50,8 +51,8 @@ def ask(address: str, port: int, name: str, answer_within: timedelta) -> Reading
     except dns.exception.Timeout:
         return Reading(Heard.SILENCE, NO_ANSWER)
     except OSError as exc:
-        why = verbatim((exc.strerror or type(exc).__name__).lower())
-        return Reading(Heard.NO_ROUTE if exc.errno in NO_ROUTE else Heard.SILENCE, why)
+        heard = Heard.NO_ROUTE if exc.errno in NO_ROUTE else Heard.SILENCE
+        return Reading(heard, system_words(exc))
     except (dns.exception.DNSException, EOFError):
         return Reading(Heard.SILENCE, Text("an answer that cannot be read"))
     return read(response, name)

@@ -24,7 +24,8 @@ from certferry.errors import (
     RateLimited,
     Retry,
 )
-from certferry.text import Text
+from certferry.system_words import system_words
+from certferry.text import Text, verbatim
 
 FOREIGN = (errors.Error, JoseError, requests.RequestException)
 """Everything that the libraries behind this door raise by intention."""
@@ -209,11 +210,13 @@ def _not_reached(failure: requests.RequestException) -> CaUnavailable:
     )
 
 
-def _innermost(failure: BaseException) -> str:
+def _innermost(failure: BaseException) -> Text:
     """Say the cause at the bottom: those above it repeat it within their own machinery."""
     causes = [failure, *_causes(failure)]
-    spoken = [cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror]
-    return spoken[-1] if spoken else str(causes[-1]) or type(causes[-1]).__name__
+    spoken = [cause for cause in causes if isinstance(cause, OSError) and cause.strerror]
+    if spoken:
+        return system_words(spoken[-1])
+    return verbatim(str(causes[-1]) or type(causes[-1]).__name__)
 
 
 def _causes(failure: BaseException) -> Iterator[BaseException]:

@@ -18,6 +18,7 @@ import dns.rrset
 
 from certferry.adapters.acme.sightings import NO_ANSWER
 from certferry.errors import ConfigError, DnsRejected, DnsUnavailable, Retry, ZoneNotFound
+from certferry.system_words import system_words
 from certferry.text import Text, verbatim
 
 DNS_PORT = 53
@@ -220,6 +221,6 @@ def _why(trouble: Exception | str) -> Text:
         return verbatim(trouble)
     if isinstance(trouble, dns.exception.Timeout):
         return NO_ANSWER
-    if isinstance(trouble, OSError) and trouble.strerror:
-        return verbatim(trouble.strerror.lower())
+    if isinstance(trouble, OSError):
+        return system_words(trouble)
     return Text("an answer that cannot be read")

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from certferry.adapters.clients import pem_directory
 from certferry.core.certificate import CertificateBundle
+from certferry.system_words import system_words
 from certferry.text import Text
 
 _PRIVATE_DIRECTORY = 0o700
@@ -84,7 +85,7 @@ def _remove(directory: Path) -> None:
                 "{path} cannot be removed: {problem}; a private key may be in it, and the next run"
                 " tries again",
                 path=directory,
-                problem=exc.strerror or str(exc),
+                problem=system_words(exc),
             )
         )
 
@@ -125,7 +126,7 @@ def _opened(directory: Path) -> Iterator[int]:
 
 
 def _warn(path: Path, exc: OSError) -> None:
-    problem = exc.strerror or type(exc).__name__
+    problem = system_words(exc)
     _log.warning(
         Text(
             "{path} cannot be removed: {problem}; a run that was killed may have left a private key"

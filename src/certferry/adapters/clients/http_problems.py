@@ -17,6 +17,7 @@ import requests
 import urllib3.exceptions
 
 from certferry.adapters.clients.http_bounds import WHOLE, TooLong, TooSlow
+from certferry.system_words import system_words
 from certferry.text import Text
 
 
@@ -151,7 +152,7 @@ def _any_of(causes: tuple[BaseException, ...], types: tuple[type[BaseException],
     return any(isinstance(cause, types) for cause in causes)
 
 
-def _reason(causes: tuple[BaseException, ...]) -> str:
+def _reason(causes: tuple[BaseException, ...]) -> Text | str:
     """Give the system's or the TLS library's word for what lies at the bottom."""
     for cause in reversed(causes):
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -159,5 +160,5 @@ def _reason(causes: tuple[BaseException, ...]) -> str:
         if isinstance(cause, ssl.SSLError):
             return cause.reason or "TLS"
         if isinstance(cause, OSError) and cause.strerror:
-            return cause.strerror.lower()
+            return system_words(cause)
     return type(causes[-1]).__name__

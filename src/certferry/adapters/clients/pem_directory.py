@@ -18,6 +18,7 @@ from types import MappingProxyType
 
 from certferry.core.certificate import CertificateBundle
 from certferry.errors import DeployError, Retry, TargetRejected
+from certferry.system_words import system_words
 from certferry.text import Text
 
 CHAIN, PRIVKEY, FULLCHAIN, CERT = "chain.pem", "privkey.pem", "fullchain.pem", "cert.pem"
@@ -169,7 +170,7 @@ def told(path: Path, hint: Text) -> Iterator[None]:
         if exc.errno in _FULL:
             message = Text("{path} cannot be written: the disk is full", path=path)
             raise DeployError(message, hint=hint, retry=Retry.LATER) from exc
-        problem = exc.strerror or type(exc).__name__
+        problem = system_words(exc)
         raise TargetRejected(
             Text("{path} cannot be read or written: {problem}", path=path, problem=problem),
             hint=hint,

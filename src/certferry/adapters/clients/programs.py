@@ -21,6 +21,7 @@ from certferry.core.desired import Program
 from certferry.core.secret import Secret, masked
 from certferry.errors import DeployError, Retry, TargetRejected
 from certferry.ports.progress import Pause
+from certferry.system_words import system_words
 from certferry.text import Text, verbatim
 
 MOST_OUTPUT = 16 * 1024
@@ -105,7 +106,7 @@ def _started(program: Program, environment: Mapping[str, str]) -> subprocess.Pop
             start_new_session=True,
         )
     except (OSError, ValueError) as exc:
-        problem = exc.strerror if isinstance(exc, OSError) else type(exc).__name__
+        problem = system_words(exc) if isinstance(exc, OSError) else type(exc).__name__
         raise TargetRejected(
             Text(
                 "the program {program} cannot be run: {problem}",

@@ -7,6 +7,7 @@ import ssl
 
 from cryptography import x509
 
+from certferry.system_words import system_words
 from certferry.text import Text
 
 TIMEOUT = 10.0
@@ -37,7 +38,7 @@ def served_chain(address: str, port: int, host: str) -> list[x509.Certificate]:
         problem = Text("the handshake failed ({alert})", alert=error.reason or str(error))
         raise NoHandshake(problem, silent=False) from error
     except OSError as error:
-        problem = Text("{problem}", problem=error.strerror or str(error))
+        problem = system_words(error)
         raise NoHandshake(problem, silent=True) from error
     except ValueError as error:
         problem = Text("it presents no readable certificate")

@@ -14,6 +14,7 @@ from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from certferry.errors import ConfigError
+from certferry.system_words import system_words
 from certferry.text import Text
 
 _BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
@@ -61,7 +62,7 @@ def _read(bundle: Path) -> list[x509.Certificate]:
     try:
         blocks = _BLOCK.findall(bundle.read_bytes())
     except OSError as error:
-        raise _unreadable(bundle, error.strerror or str(error)) from error
+        raise _unreadable(bundle, system_words(error)) from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CryptographyDeprecationWarning)
         roots = [root for block in blocks if (root := _root(block)) is not None]

@@ -14,6 +14,7 @@ from certferry.adapters.schedule.account import user_name
 from certferry.adapters.schedule.crontab import Entry
 from certferry.core.schedule import NIGHT_MOMENTS, Change, DailyTime, Job, Scheduled
 from certferry.errors import ScheduleError
+from certferry.system_words import system_words
 from certferry.text import Text
 
 _TIMEOUT = timedelta(seconds=30)
@@ -184,7 +185,7 @@ class Cron:
             ) from None
         except OSError as exc:
             raise ScheduleError(
-                Text("`crontab` cannot be run: {problem}", problem=exc.strerror or str(exc)),
+                Text("`crontab` cannot be run: {problem}", problem=system_words(exc)),
                 hint=Text("let systemd do it: certferry schedule install --systemd"),
             ) from exc
 

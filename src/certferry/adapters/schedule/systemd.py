@@ -26,6 +26,7 @@ from certferry.adapters.schedule.units import (
 )
 from certferry.core.schedule import Change, Job, Scheduled
 from certferry.errors import ScheduleError
+from certferry.system_words import system_words
 from certferry.text import Text, verbatim
 
 SYSTEM_UNITS = Path("/etc/systemd/system")
@@ -198,7 +199,7 @@ class SystemdTimer:
             return "" if path.is_symlink() else None
         except OSError as exc:
             raise ScheduleError(
-                Text("{path} cannot be read: {problem}", path=path, problem=exc.strerror)
+                Text("{path} cannot be read: {problem}", path=path, problem=system_words(exc))
             ) from exc
 
     def _write(self, units: Mapping[str, str]) -> None:
@@ -255,7 +256,7 @@ class SystemdTimer:
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as exc:
-            problem = exc.strerror if isinstance(exc, OSError) else type(exc).__name__
+            problem = system_words(exc) if isinstance(exc, OSError) else type(exc).__name__
             raise ScheduleError(
                 Text("`systemctl` cannot be run: {problem}", problem=problem),
                 hint=hint or Text("where systemd runs, `systemctl` is to be found in PATH"),
@@ -309,6 +310,6 @@ def _told(directory: Path, hint: Text) -> Iterator[None]:
     except OSError as exc:
         place = exc.filename or directory
         raise ScheduleError(
-            Text("{path} cannot be written: {problem}", path=place, problem=exc.strerror),
+            Text("{path} cannot be written: {problem}", path=place, problem=system_words(exc)),
             hint=hint,
         ) from exc

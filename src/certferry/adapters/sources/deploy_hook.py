@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from certferry.errors import ConfigError
+from certferry.system_words import system_words
 from certferry.text import Text
 
 PLACE = Path("deploy") / "certferry.sh"
@@ -60,7 +61,7 @@ def install(home: Path, command: Sequence[str]) -> tuple[Path, bool]:
         _replace(path, content)
     except OSError as error:
         raise ConfigError(
-            Text("{path} cannot be written: {problem}", path=path, problem=error.strerror),
+            Text("{path} cannot be written: {problem}", path=path, problem=system_words(error)),
             hint=Text("run it as the user that acme.sh belongs to"),
         ) from error
     return path, True

@@ -14,6 +14,7 @@ from certferry.core.desired import PemFiles
 from certferry.core.identifiers import base_name, normalise
 from certferry.core.inherited import Inherited, Unreadable
 from certferry.errors import CertferryError, CertificateError, ConfigError
+from certferry.system_words import system_words
 from certferry.text import Text
 
 E = TypeVar("E")
@@ -91,6 +92,6 @@ def children(directory: Path) -> list[Path]:
         return sorted(directory.iterdir())
     except OSError as error:
         raise ConfigError(
-            Text("{path}: {problem}", path=directory, problem=error.strerror or str(error)),
+            Text("{path}: {problem}", path=directory, problem=system_words(error)),
             hint=Text("name the client's directory with --home"),
         ) from error

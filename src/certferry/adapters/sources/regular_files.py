@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from certferry.errors import CertificateError
+from certferry.system_words import system_words
 from certferry.text import Text
 
 LARGEST = 1 << 20
@@ -23,7 +24,7 @@ def contents_of(path: Path, *, hint: Text | None = None) -> bytes:
         finally:
             os.close(descriptor)
     except OSError as error:
-        problem = Text("{path}: {problem}", path=path, problem=error.strerror or str(error))
+        problem = Text("{path}: {problem}", path=path, problem=system_words(error))
         raise CertificateError(problem, hint=hint) from error
     if data is None:
         raise CertificateError(Text("{path}: is not a regular file", path=path), hint=hint)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from certferry.errors import StateError, StateUnavailable
+from certferry.system_words import system_words
 from certferry.text import Text
 
 _PRIMARY = 0xFF
@@ -63,7 +64,7 @@ def _of_database(exc: sqlite3.Error, path: Path) -> StateError:
 def _of_file(exc: OSError, path: Path) -> StateError:
     if exc.errno in _NO_SPACE:
         return _full(path)
-    return _not_permitted(path, exc.strerror or str(exc))
+    return _not_permitted(path, system_words(exc))
 
 
 def _has_no_room(folder: Path) -> bool:
@@ -77,7 +78,7 @@ def _full(path: Path) -> StateUnavailable:
     )
 
 
-def _not_permitted(path: Path, problem: str) -> StateUnavailable:
+def _not_permitted(path: Path, problem: Text | str) -> StateUnavailable:
     return StateUnavailable(
         Text("{path} cannot be opened: {problem}", path=path, problem=problem),
         hint=Text("{path} must be a file of the user who runs certferry", path=path),
