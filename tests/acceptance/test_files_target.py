@@ -105,7 +105,7 @@ def test_reload_that_fails_once(site: Site) -> None:
     stats = [(site.ssl / name).stat() for name in NAMES]
     assert [site.held] == site.fingerprints("site")
     status = site.run("status")
-    assert "`reload` has not succeeded since the last change" in status.out
+    assert "`reload` has not succeeded with it yet" in status.out
     assert "drifted" in status.out
 
     site.let_reload()

@@ -161,7 +161,7 @@ def test_several_receivers(loaded: Load) -> None:
                 "to = 'files'\ndirectory = '/a'\n"
                 "[[certificates.deploy]]\nto = 'files'\ndirectory = '/a/'"
             ),
-            "directory: /a holds another certificate already, by line 5; give each its directory",
+            "directory: /a belongs to line 5 already; choose another directory",
         ),
         (
             (
@@ -188,7 +188,7 @@ def test_one_directory_for_two_certificates(refusal: Refusal) -> None:
 
     (line,) = refusal(HEAD + deploy + other + deploy)
 
-    assert "directory: /a holds another certificate already, by line 5" in line
+    assert "directory: /a belongs to line 5 already" in line
 
 
 def test_one_command_for_two_certificates(loaded: Load) -> None:
@@ -210,7 +210,7 @@ def test_certificate_that_would_be_written_over_its_source(refusal: Refusal) -> 
 
     (line,) = refusal(text)
 
-    assert "directory: /a holds another certificate already, by line 1" in line
+    assert "directory: /a belongs to line 1 already" in line
 
 
 def test_links_do_not_hide_that_a_directory_is_taken(refusal: Refusal, folder: Path) -> None:
@@ -225,7 +225,7 @@ def test_links_do_not_hide_that_a_directory_is_taken(refusal: Refusal, folder: P
     (one,) = refusal(HEAD + deploy.format("real") + other + deploy.format("way/link"))
     (two,) = refusal(ferried + deploy.format("way/real"))
 
-    said = f"directory: {folder}/real holds another certificate already, by line"
+    said = f"directory: {folder}/real belongs to line"
     assert f"{said} 5" in one
     assert f"{said} 1" in two
 

@@ -106,7 +106,7 @@ def _must_be_free(table: Table, key: str, name: tuple[str, str], taken: Taken) -
         return
     if key == "directory":
         problem = Text(
-            "{name} holds another certificate already, by line {line}; give each its directory",
+            "{name} belongs to line {line} already; choose another directory",
             name=name[1],
             line=first.line,
         )

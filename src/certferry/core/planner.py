@@ -204,7 +204,7 @@ def _reason_to_deploy(
         return Reason(ReasonCode.CHANGE_FAILED, sentence)
     if bound is not None:
         return Reason(ReasonCode.SERVES_PREVIOUS, Text("an earlier certificate is bound"))
-    sentence = Text("a certificate that is not ours is bound ({id})", id=domain.bound)
+    sentence = Text("what is bound was not uploaded for it ({id})", id=domain.bound)
     return Reason(ReasonCode.SERVES_FOREIGN, sentence)
 
 

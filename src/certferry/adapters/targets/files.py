@@ -155,9 +155,9 @@ class Files:
     def _unfinished(self) -> Drift:
         changes = tuple(self._changes())
         if self._delivery.reload is None:
-            sentence = Text("its delivery was not finished")
+            sentence = Text("it has not been delivered in full yet")
             return Drift(Reason(ReasonCode.DELIVERY_UNFINISHED, sentence), changes)
-        sentence = Text("`reload` has not succeeded since the last change")
+        sentence = Text("`reload` has not succeeded with it yet")
         reason = Reason(ReasonCode.DELIVERY_UNFINISHED, sentence)
         return Drift(reason, (*changes, Change("reload", "not run", "run")))
 
