@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import stat
 import subprocess
 import sys
@@ -142,6 +143,87 @@ def test_old_dispatcher_is_not_taken_over(
     assert "reload" not in [line.partition(" = ")[0] for line in written.splitlines()]
     [planned] = machine.plan()
     assert {"deploy", "verify"} == set(actions(planned))
+
+
+def test_revoked_certificate_is_not_brought_back(
+    machine: Machine, new_name: Callable[[], str], world: World
+) -> None:
+    """One that the real acme.sh has revoked still lies there, and is not adopted."""
+    name, revoked = new_name(), new_name()
+    client = AcmeSh(world, machine.directory)
+    for each in (name, revoked):
+        client.issue(each)
+    bundle = ("--ca-bundle", str(world.pebble.ca_bundle))
+    client.run("--revoke", "-d", revoked, "--ecc", *bundle)
+
+    done = machine.init("acme.sh", client.home, **world.environment)
+
+    assert 0 == done.code, done
+    assert f"warning: acme.sh: {revoked}_ecc is left out: it has been revoked" in done.err
+    assert [name] == [planned["name"] for planned in machine.plan()]
+
+
+def test_copies_stay_as_they_are_for_who_reads_them(
+    machine: Machine, new_name: Callable[[], str], world: World
+) -> None:
+    """The real acme.sh keeps owner, group and modes of its copies, and so does certferry: the
+    first sync replaces them, and whoever read them reads them still.
+    """
+    name = new_name()
+    client = AcmeSh(world, machine.directory)
+    client.issue(name)
+    copies = machine.directory / "ssl"
+    copies.mkdir()
+    files = {copies / "fullchain.pem": 0o640, copies / "privkey.pem": 0o640}
+    for path, mode in files.items():
+        path.touch()
+        path.chmod(mode)
+        if os.geteuid() == 0:
+            shutil.chown(path, "mail", "www-data")
+    before = {path: access(path) for path in files}
+    client.run(
+        "--install-cert", "-d", name, "--fullchain-file", str(copies / "fullchain.pem"),
+        "--key-file", str(copies / "privkey.pem"),
+    )  # fmt: skip
+    assert before == {path: access(path) for path in files}
+
+    done = machine.init("acme.sh", client.home, **world.environment)
+
+    assert 0 == done.code, done
+    synced = machine.certferry("sync", **world.environment)
+    assert 0 == synced.code, synced
+    assert before == {path: access(path) for path in files}
+    assert (copies / "chain.pem").exists()
+
+
+def test_two_keys_that_were_copied_to_one_place(
+    machine: Machine, new_name: Callable[[], str], world: World
+) -> None:
+    """A site that the real acme.sh was made to issue for anew, with another kind of key."""
+    name = new_name()
+    world.add_http_domain(name)
+    client = AcmeSh(world, machine.directory)
+    copies = machine.directory / "ssl"
+    copies.mkdir()
+    for length, more in (("2048", ()), ("ec-256", ("--ecc",))):
+        client.issue(name, key_length=length)
+        client.run(
+            "--install-cert", "-d", name, "--fullchain-file", str(copies / "fullchain.pem"),
+            "--key-file", str(copies / "privkey.pem"), *more,
+        )  # fmt: skip
+
+    done = machine.init("acme.sh", client.home, **world.environment)
+
+    assert 0 == done.code, done
+    [planned] = machine.plan()
+    assert name == planned["names"][0]
+    assert "is for the same names, and goes first" in done.err
+
+
+def access(path: Path) -> tuple[int, int, int]:
+    """Give owner, group and mode."""
+    facts = path.stat()
+    return facts.st_uid, facts.st_gid, stat.S_IMODE(facts.st_mode)
 
 
 def test_certbot_is_taken_over(machine: Machine, new_name: Callable[[], str], world: World) -> None:

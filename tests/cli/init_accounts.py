@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import dedent
 
 from certferry.adapters.state import sqlite
 from certferry.sandbox.dnspod import DnspodService
@@ -94,6 +96,18 @@ class Accounts:
         """Have the settings name environment files."""
         path = self.directory / "settings.toml"
         path.write_text(f"env_files = {json.dumps(names)}\n{path.read_text()}")
+
+    def keep_crontab(self, *lines: str) -> None:
+        """Have a crontab that can be read."""
+        self.programs.mkdir(parents=True, exist_ok=True)
+        program = self.programs / "crontab"
+        program.write_text(f"#!/bin/sh\nprintf '%s\\n' {shlex.join(lines)}\n")
+        program.chmod(0o755)
+
+    def declare(self, certificates: str) -> None:
+        """Have a configuration already, with the settings and these certificates."""
+        settings = (self.directory / "settings.toml").read_text()
+        self.config.write_text(settings + dedent(certificates))
 
     def must_be_discreet(self, words: str) -> None:
         """Check that no key is in the words."""

@@ -41,17 +41,76 @@ def test_acme_sh_is_gone_on_with(accounts: Accounts) -> None:
 def test_what_starts_the_client_is_named(accounts: Accounts) -> None:
     """The line of the crontab, as it stands there; others are nobody's business."""
     LegoHome(accounts.directory / "home").add(issued("img.example.com"), "img.example.com")
-    accounts.programs.mkdir()
-    line = "7 3 * * * lego --path /etc/lego --domains img.example.com renew"
-    program = accounts.programs / "crontab"
-    program.write_text(f"#!/bin/sh\necho '# mine'\necho '@daily backup'\necho '{line}'\n")
-    program.chmod(0o755)
+    line = f"7 3 * * * lego --path {accounts.directory}/home --domains img.example.com renew"
+    accounts.keep_crontab("# mine", "@daily backup", line)
 
     done = accounts.init("--from", "lego", "--home", "home")
 
     assert 0 == done.returncode, done.stderr
     assert "In the crontab it is started by:\n  " + line + "\n" in done.stdout
     assert "backup" not in done.stdout
+
+
+@pytest.mark.parametrize("usual", [True, False])
+def test_another_directorys_renewals_go_on(accounts: Accounts, *, usual: bool) -> None:
+    """`--uninstall-cronjob` takes every line that runs any acme.sh: where there is another one's,
+    only what was taken over is switched off, and only its own line is named.
+    """
+    path = accounts.directory / ("home/.acme.sh" if usual else "home/mine")
+    AcmeShHome(path).add(issued("img.example.com"), "img.example.com")
+    accounts.environ["HOME"] = str(accounts.directory / "home")
+    ours = f'7 0 * * * "{path}"/acme.sh --cron --home "{path}" > /dev/null'
+    theirs = '9 9 * * * "/srv/blog/.acme.sh"/acme.sh --cron --home "/srv/blog/.acme.sh"'
+    accounts.keep_crontab(theirs, ours)
+
+    done = accounts.init("--from", "acme.sh", "--home", str(path))
+
+    assert 0 == done.returncode, done.stderr
+    assert "--uninstall-cronjob" not in done.stdout
+    assert "--remove -d img.example.com --ecc\n" in done.stdout
+    assert f"In the crontab it is started by:\n  {ours}\n" in done.stdout
+    assert "blog" not in done.stdout
+
+
+def test_only_directory_is_switched_off_at_once(accounts: Accounts) -> None:
+    """With nobody else's line in the crontab."""
+    path = accounts.directory / "home/.acme.sh"
+    AcmeShHome(path).add(issued("img.example.com"), "img.example.com")
+    accounts.environ["HOME"] = str(accounts.directory / "home")
+    accounts.keep_crontab("7 0 * * * ~/.acme.sh/acme.sh --cron --home ~/.acme.sh")
+
+    done = accounts.init("--from", "acme.sh", "--home", str(path))
+
+    assert 0 == done.returncode, done.stderr
+    assert "acme.sh --uninstall-cronjob\n" in done.stdout
+    assert "--remove" not in done.stdout
+
+
+def test_certificate_that_is_known_here_keeps_its_name(accounts: Accounts) -> None:
+    """First ferried under a name of the operator's, then issued: it is the same lineage, so that
+    nothing is uploaded and bound anew.
+    """
+    home = AcmeShHome(accounts.directory / "home")
+    made = issued("img.example.com")
+    directory = home.add(made, "img.example.com")
+    accounts.declare(
+        f"""
+        [[certificates]]
+        name = "img"
+        fullchain = "{directory}/fullchain.cer"
+        privkey = "{directory}/img.example.com.key"
+        """
+    )
+    assert 0 == accounts.run("sync").returncode
+    assert [made.fingerprint] == accounts.fingerprints("img")
+
+    done = accounts.init("--from", "acme.sh", "--home", "home", "--force")
+
+    assert 0 == done.returncode, done.stderr
+    assert "img: adopted, 79 days left\n" in done.stdout
+    settings = load(accounts.config, accounts.environ)
+    assert [("img", ("img.example.com",))] == [(w.lineage, w.names) for w in settings.certificates]
+    assert [made.fingerprint] == accounts.fingerprints("img")
 
 
 @pytest.mark.parametrize(

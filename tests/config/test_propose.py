@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from certferry.config.load import load_draft
 from certferry.config.propose import Draft, DraftAccount, quoted, text_of
 from certferry.core.certificate import KeyType
-from certferry.core.desired import PemFiles
-from certferry.core.inherited import Inherited
+from certferry.core.desired import FileDelivery, PemFiles
+from certferry.core.inherited import Access, Inherited
 from certferry.core.proposal import (
     LeftOut,
     Proposal,
@@ -45,8 +45,15 @@ DEPLOYMENT = st.one_of(
         st.none() | st.lists(NAME, min_size=1, max_size=30, unique=True).map(tuple),
     ),
     st.builds(
-        lambda reload: ProposedDeployment("files", None, "/opt/ssl", reload),
+        lambda reload, access: ProposedDeployment("files", None, "/opt/ssl", reload, access),
         st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20),
+        st.builds(
+            Access,
+            st.none() | st.sampled_from(["www-data", "1000"]),
+            st.none() | st.just("ssl-cert"),
+            st.sampled_from([0o644, 0o664, 0o400]),
+            st.sampled_from([0o600, 0o640, 0o400]),
+        ),
     ),
 )
 ISSUED = st.builds(
@@ -103,6 +110,11 @@ def test_whatever_is_proposed_is_read_as_it_was_meant(
         assert [d.to for d in one.deployments] == [d.target for d in wish.deployments]
         assert [d.domains for d in one.deployments if d.to == "qiniu"] == [
             d.domains for d in wish.deployments if d.target == "qiniu"
+        ]
+        assert [d.access for d in one.deployments if d.to == "files"] == [
+            Access(there.owner, there.group, there.mode, there.key_mode)
+            for there in (d.delivery for d in wish.deployments)
+            if isinstance(there, FileDelivery)
         ]
 
 

@@ -9,9 +9,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from certferry.core.certificate import CertificateBundle
+from certferry.core.inherited import Inherited
 from certferry.errors import LeaseHeld
 from certferry.ports.state import Lease
-from certferry.reconcile.adopt import adopt
+from certferry.reconcile.adopt import adopt, as_remembered
 from certferry.testing.certificates import make_bundle
 from certferry.testing.memory_state import MemoryState
 
@@ -83,3 +84,31 @@ def test_lineage_that_another_run_works_on_is_left_alone() -> None:
         adopted(state, made(10))
 
     assert [] == fingerprints(state)
+
+
+def inherited(lineage: str, bundle: CertificateBundle) -> Inherited:
+    """Find a certificate in another client's directory."""
+    return Inherited(lineage, bundle, None, "stop")
+
+
+def test_certificate_that_is_remembered_keeps_its_name() -> None:
+    """Whatever its client calls it, and whatever has been made since; others stay as they are."""
+    state, bundle = MemoryState(), made(10)
+    adopted(state, bundle)
+    adopted(state, made(2))
+    found = [inherited("img.example.com", bundle), inherited("b", made(5))]
+
+    assert [LINEAGE, "b"] == [one.lineage for one in as_remembered(found, state)]
+
+
+@pytest.mark.parametrize("name", [LINEAGE, "img.example.com"])
+def test_name_that_is_another_ones_is_not_given_twice(name: str) -> None:
+    """Two lineages never share one."""
+    state, bundle = MemoryState(), made(10)
+    adopted(state, bundle)
+    found = [inherited("a", bundle), inherited(name, bundle)]
+
+    names = [one.lineage for one in as_remembered(found, state)]
+
+    assert 2 == len(set(names))
+    assert LINEAGE in names

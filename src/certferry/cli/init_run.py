@@ -83,7 +83,7 @@ class _Run:
             email=email,
             accounts=tuple(a for a in keys.accounts if a.label not in accounts_of(given)),
         )
-        places = self._look(given, keys)
+        places, inherited = self._look(given, keys, inherited)
         proposal = self._propose(inherited, places)
         if draft.directory is not None:
             draft = replace(draft, directory=_directory(proposal, draft.directory))
@@ -172,8 +172,12 @@ class _Run:
 
     # what is found
 
-    def _look(self, given: Document | None, keys: Keys) -> Places:
-        """Look at the accounts, and show what is there."""
+    def _look(
+        self, given: Document | None, keys: Keys, inherited: Inheritance | None
+    ) -> tuple[Places, Inheritance | None]:
+        """Look at the accounts, show what is there, and call the client's lineages as they are
+        called in the state.
+        """
         # What is wrong with the given settings is wrong in their file: the other is not there yet.
         document = with_accounts(given or Document(None, {}), keys.accounts)
         settings = load_before(document, self._asked.files.config, self._environ)
@@ -186,10 +190,13 @@ class _Run:
             places = Places(dns, zones, target, ())
             if target:
                 places = replace(places, domains=in_order(self._survey(session, target)))
+            if inherited is not None:
+                certificates = session.as_remembered(inherited.certificates)
+                inherited = replace(inherited, certificates=certificates)
         if places.domains and not self._front.quiet:
             table = init_text.found(places, self._now, self._desk.voice)
             self._desk.remark([*aligned(table), line()])
-        return places
+        return places, inherited
 
     def _survey(self, session: Session, target: str) -> tuple[FoundDomain, ...]:
         self._say(Text("Looking at the domains of the account {account} …", account=target))
@@ -251,7 +258,7 @@ class _Run:
         self._desk.show(init_text.proposed(proposal.certificates, self._now, voice))
         self._warn(*(_left_out(one) for one in proposal.left_out))
         if inherited is not None:
-            starters = started_by(inherited.client, self._desk.environ)
+            starters = started_by(inherited, self._desk.environ)
             self._desk.show(init_text.to_switch_off(inherited, proposal, starters, voice))
         usual = files.config == Path(NAME)
         self._desk.show(init_text.next_step(files.config, usual=usual, voice=voice))

@@ -10,7 +10,7 @@ from pathlib import Path
 from certferry.cli.lines import Line, Span, Tone, line
 from certferry.cli.tables import Table
 from certferry.cli.words import Voice, labelled
-from certferry.core.inherited import Inheritance, Inherited
+from certferry.core.inherited import Inheritance, Inherited, Starters
 from certferry.core.proposal import Places, Proposal, ProposedCertificate
 from certferry.core.survey import FoundDomain
 from certferry.text import Text
@@ -67,7 +67,7 @@ def proposed(
 
 
 def to_switch_off(
-    inheritance: Inheritance, proposal: Proposal, starters: Sequence[str], voice: Voice
+    inheritance: Inheritance, proposal: Proposal, starters: Starters, voice: Voice
 ) -> Iterator[Line]:
     """Tell what the other client must no longer do, command by command."""
     client = inheritance.client.value
@@ -77,14 +77,15 @@ def to_switch_off(
         yield line(voice.say(Text("{client} goes on as before.", client=client)))
         return
     wholly = len(taken) == len(inheritance.certificates) + len(inheritance.unreadable)
-    commands = inheritance.stop if wholly and inheritance.stop else _each(taken)
+    at_once = () if inheritance.stop_takes_others and starters.elsewhere else inheritance.stop
+    commands = at_once if wholly and at_once else _each(taken)
     if commands:
         said = Text("Switch off in {client}, or it goes on renewing:", client=client)
         yield line(voice.say(said))
         yield from (line("  ", Span(command, Tone.STRONG)) for command in commands)
-    if starters and wholly:
+    if starters.here and wholly:
         yield line(voice.say(Text("In the crontab it is started by:")))
-        yield from (line("  ", starter) for starter in starters)
+        yield from (line("  ", starter) for starter in starters.here)
     stale = Text(
         "The files in {home} are renewed no more: what reads them needs a deployment to files.",
         home=inheritance.home,

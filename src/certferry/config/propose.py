@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from certferry.config.addresses import DIRECTORIES
 from certferry.config.document import Document
+from certferry.core.inherited import Access
 from certferry.core.proposal import (
     LeftOut,
     Proposal,
@@ -165,6 +166,7 @@ def _deployment(deployment: ProposedDeployment, say: Say) -> Iterator[str]:
     yield f"to = {quoted(deployment.to)}"
     if deployment.directory:
         yield f"directory = {quoted(deployment.directory)}"
+        yield from _access(deployment.access)
         if deployment.reload:
             # As its client did: what stands there may be anything that a shell understands.
             yield f'reload = ["sh", "-c", {quoted(deployment.reload)}]'
@@ -173,6 +175,19 @@ def _deployment(deployment: ProposedDeployment, say: Say) -> Iterator[str]:
     else:
         yield _comment(say(Text("Every domain of the account that the certificate covers.")))
         yield 'domains = "auto"'
+
+
+def _access(access: Access) -> Iterator[str]:
+    """Say only what is not the rule."""
+    usual = Access()
+    for key in ("owner", "group"):
+        name = getattr(access, key)
+        if name is not None:
+            yield f"{key} = {quoted(name)}"
+    for key in ("mode", "key_mode"):
+        mode = getattr(access, key)
+        if mode != getattr(usual, key):
+            yield f'{key} = "{mode:04o}"'
 
 
 def _left_out(left_out: Sequence[LeftOut], say: Say) -> str:

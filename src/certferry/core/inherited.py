@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from certferry.core.certificate import CertificateBundle
-from certferry.core.desired import PemFiles
+from certferry.core.desired import KEY_MODE, MODE, PemFiles
 from certferry.core.secret import Secret
 from certferry.text import Text
 
@@ -27,33 +27,74 @@ class OldClient(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Installed:
-    """Where the client puts copies of the files, and what it runs afterwards."""
+class OldHook:
+    """What a client runs at a renewal: a command, or the name of a hook of its own."""
 
-    fullchain: str = ""
-    privkey: str = ""
-    reload: str = ""
+    command: str
 
     @property
     def program(self) -> str:
-        """The program that it runs: what stands before and behind it may be a key."""
+        """The program that is run: what stands before and behind it may be a key."""
         try:
-            words = shlex.split(self.reload)
+            words = shlex.split(self.command)
         except ValueError:  # a quote that is not closed, so that anything may be part of a key
             words = []
         return next((word for word in words if "=" not in word and word not in _SETTERS), "…")
 
     @property
     def calls_certferry(self) -> bool:
-        """Whether what it runs is certferry's own hook."""
-        return _HOOK.search(self.reload) is not None
+        """Whether it is certferry's own hook."""
+        return _HOOK.search(self.command) is not None
 
     @property
     def goes_to_qiniu(self) -> bool:
-        """Whether what it runs says by itself that it is about Qiniu, as the old recipe's
-        dispatcher does in its mode.
+        """Whether it says by itself that it is about Qiniu, as the old recipe's dispatcher does in
+        its mode.
         """
-        return _QINIU.search(self.reload) is not None
+        return _QINIU.search(self.command) is not None
+
+    @property
+    def is_of_its_own(self) -> bool:
+        """Whether it does something else than certferry does."""
+        return not (self.calls_certferry or self.goes_to_qiniu)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may read the copies; `owner` and `group` are `None` where it is whoever runs certferry.
+    `mode` is the fullchain's, `key_mode` the key's.
+    """
+
+    owner: str | None = None
+    group: str | None = None
+    mode: int = MODE
+    key_mode: int = KEY_MODE
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """Where the client puts copies of the files, and what it runs at a renewal.
+
+    `others` are copies of parts, the leaf or the issuers alone. `reload` is run after the copies
+    have been made; `hooks` are whatever else is run.
+    """
+
+    fullchain: str = ""
+    privkey: str = ""
+    reload: str = ""
+    others: tuple[str, ...] = ()
+    hooks: tuple[str, ...] = ()
+    access: Access = field(default_factory=Access)
+
+    @property
+    def copies(self) -> tuple[str, ...]:
+        """The paths of all copies."""
+        return tuple(filter(None, (self.fullchain, self.privkey, *self.others)))
+
+    @property
+    def runs(self) -> tuple[OldHook, ...]:
+        """Everything that is run."""
+        return tuple(map(OldHook, filter(None, (self.reload, *self.hooks))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +136,9 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class Inheritance:
-    """Everything in a client's directory. `stop` are the commands that end all of its renewals;
-    `keys` go by the variables that certferry knows them by.
+    """Everything in a client's directory. `stop` are the commands that end all of its renewals, and
+    where `stop_takes_others`, those of every other directory too; `keys` go by the variables that
+    certferry knows them by.
     """
 
     client: OldClient
@@ -106,3 +148,12 @@ class Inheritance:
     stop: tuple[str, ...]
     keys: Mapping[str, Secret] = field(default_factory=dict)
     email: str | None = None
+    stop_takes_others: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Starters:
+    """The lines of a crontab that start a client: for the directory that was read, for others."""
+
+    here: tuple[str, ...] = ()
+    elsewhere: tuple[str, ...] = ()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from certferry.core.certificate import KeyType
 from certferry.core.desired import PemFiles
 from certferry.core.identifiers import base_name, covered_by, is_wildcard, suffixes
-from certferry.core.inherited import Inherited
+from certferry.core.inherited import Access, Inherited
 from certferry.core.survey import FoundDomain, FoundZone
 from certferry.text import Text
 
@@ -16,13 +16,14 @@ from certferry.text import Text
 @dataclass(frozen=True, slots=True)
 class ProposedDeployment:
     """Where a certificate is to go: an account, with its domains or all that are covered
-    (`None`), or with a `directory` four files in it.
+    (`None`), or with a `directory` four files in it, and who may read them.
     """
 
     to: str
     domains: tuple[str, ...] | None = None
     directory: str = ""
     reload: str = ""
+    access: Access = field(default_factory=Access)
 
 
 @dataclass(frozen=True, slots=True)

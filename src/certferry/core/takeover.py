@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Sequence
+from dataclasses import replace
 
 from certferry.core.certificate import KeyType
-from certferry.core.inherited import Inherited, Installed
+from certferry.core.inherited import Access, Inherited, Installed, OldHook
 from certferry.core.proposal import (
     LeftOut,
     Places,
     Proposal,
     ProposedCertificate,
     ProposedDeployment,
-    fitness,
     with_domains,
 )
+from certferry.core.twins import one_for_each_directory, without_idle_twins
 from certferry.text import Text
+
+_READ_AND_WRITE = 0o664  # without the right to write for all
+_OTHERS = stat.S_IRWXO
+
+_NAMES = ("fullchain.pem", "privkey.pem", "cert.pem", "chain.pem")
+"""What the files of a deployment are called, as certbot calls them."""
 
 
 def propose_for_inherited(
@@ -29,7 +37,7 @@ def propose_for_inherited(
     for one in inherited:
         obstacle = None if keep_client else _why_not_issued(one, places, client)
         if obstacle is None and not keep_client:
-            certificates.append(_taken_over(one, places.dns))
+            certificates.append(_taken_over(one, places.dns, client))
         elif one.files is None:
             reason = Text("no single file of {client}'s holds its whole chain", client=client)
             left_out.append(LeftOut(one.lineage, reason, is_domain=False))
@@ -41,42 +49,8 @@ def propose_for_inherited(
                     one.lineage, files=one.files, remarks=tuple(remarks), adopts=one
                 )
             )
-    return _without_idle_twins(with_domains(certificates, places), tuple(left_out), places)
-
-
-def _without_idle_twins(
-    certificates: tuple[ProposedCertificate, ...], left_out: tuple[LeftOut, ...], places: Places
-) -> Proposal:
-    """Leave out what would be renewed for ever and served nowhere, since another one is for the
-    same names: acme.sh may keep an RSA and an EC certificate of each.
-    """
-    if not places.target:
-        return Proposal(certificates, left_out)
-    kept: list[ProposedCertificate] = []
-    idle: list[LeftOut] = []
-    for one in certificates:
-        rivals = [o for o in certificates if o is not one and set(o.covered) == set(one.covered)]
-        better = next((o for o in rivals if _goes_before(o, one)), None)
-        if better is None or not _has_no_use(one):
-            kept.append(one)
-        else:
-            reason = Text("{other} is for the same names, and goes first", other=better.lineage)
-            idle.append(LeftOut(one.lineage, reason, is_domain=False, certificate=one))
-    return Proposal(tuple(kept), (*left_out, *idle))
-
-
-def _goes_before(other: ProposedCertificate, one: ProposedCertificate) -> bool:
-    return not _has_no_use(other) or _rank(other) > _rank(one)
-
-
-def _rank(one: ProposedCertificate) -> tuple[tuple[bool, int, float], str]:
-    return fitness(one, ""), one.lineage
-
-
-def _has_no_use(one: ProposedCertificate) -> bool:
-    """Tell whether nothing serves it, and nothing is known that reads its files."""
-    copies = one.adopts.installed if one.adopts is not None else Installed()
-    return not (one.deployments or copies.fullchain or copies.privkey)
+    certificates = one_for_each_directory(certificates)
+    return without_idle_twins(with_domains(certificates, places), tuple(left_out), places)
 
 
 def _why_not_issued(one: Inherited, places: Places, client: str) -> Text | None:
@@ -101,18 +75,21 @@ def _why_not_issued(one: Inherited, places: Places, client: str) -> Text | None:
     )
 
 
-def _taken_over(one: Inherited, dns: str) -> ProposedCertificate:
+def _taken_over(one: Inherited, dns: str, client: str) -> ProposedCertificate:
     kinds = {kind.value: kind for kind in KeyType}
     remarks = [] if one.key_type in kinds else [_other_key(one.key_type)]
+    theirs = one.installed
+    directory = _directory(theirs)
+    remarks += _what_is_written_no_more(theirs, directory)
     deployments: tuple[ProposedDeployment, ...] = ()
-    copies = one.installed
-    if copies.fullchain or copies.privkey:
-        directory = _directory(copies)
-        if directory is None:
-            remarks.append(_elsewhere(copies))
-        else:
-            deployments = (ProposedDeployment("files", None, directory, _wanted_reload(copies)),)
-    remarks += _what_is_run_no_more(copies)
+    reload = ""
+    if directory is not None:
+        reload = _wanted_reload(theirs)
+        access = _narrowed(theirs.access)
+        deployments = (ProposedDeployment("files", None, directory, reload, access),)
+        if theirs.access.key_mode & _OTHERS:
+            remarks.append(_readable_by_all(theirs.privkey))
+    remarks += [_run_no_more(hook, client) for hook in theirs.runs if _is_given_up(hook, reload)]
     return ProposedCertificate(
         one.lineage,
         one.names,
@@ -124,50 +101,77 @@ def _taken_over(one: Inherited, dns: str) -> ProposedCertificate:
     )
 
 
-def _wanted_reload(copies: Installed) -> str:
+def _narrowed(access: Access) -> Access:
+    """Give what can be declared: nobody runs the files, and the key is not for everybody."""
+    return replace(
+        access,
+        mode=access.mode & _READ_AND_WRITE | stat.S_IRUSR,
+        key_mode=access.key_mode & _READ_AND_WRITE & ~_OTHERS | stat.S_IRUSR,
+    )
+
+
+def _readable_by_all(privkey: str) -> Text:
+    return Text("every user could read {path}: from now on only its owner and group", path=privkey)
+
+
+def _wanted_reload(theirs: Installed) -> str:
     """What ran after a renewal, but for what deployed to Qiniu: two of those would fight."""
-    return "" if copies.calls_certferry or copies.goes_to_qiniu else copies.reload
+    return theirs.reload if OldHook(theirs.reload).is_of_its_own else ""
 
 
-def _what_is_run_no_more(copies: Installed) -> list[Text]:
-    if copies.calls_certferry or not copies.goes_to_qiniu:
-        return []
-    return [
-        Text(
+def _is_given_up(hook: OldHook, reload: str) -> bool:
+    return not hook.calls_certferry and hook.command != reload
+
+
+def _run_no_more(hook: OldHook, client: str) -> Text:
+    if hook.goes_to_qiniu:
+        return Text(
             "`{program}` is left out: it deploys to Qiniu, which certferry does now; what else it"
             " does needs a `reload` of its own",
-            program=copies.program,
+            program=hook.program,
         )
-    ]
+    return Text(
+        "`{program}`, which {client} runs at a renewal, is left out: where it is needed still,"
+        " write it as `reload`, or as a deployment to `command`",
+        program=hook.program,
+        client=client,
+    )
 
 
-def _what_it_goes_on_running(copies: Installed, client: str) -> list[Text]:
-    if copies.calls_certferry or not copies.goes_to_qiniu:
-        return []
+def _what_it_goes_on_running(theirs: Installed, client: str) -> list[Text]:
     return [
         Text(
             "{client} still runs `{program}` after a renewal, beside certferry: have it run"
             " `certferry hook {client}` instead",
             client=client,
-            program=copies.program,
+            program=hook.program,
         )
+        for hook in theirs.runs
+        if hook.goes_to_qiniu and not hook.calls_certferry
     ]
 
 
-def _directory(copies: Installed) -> str | None:
+def _directory(theirs: Installed) -> str | None:
     """Give the directory whose files are called as certferry calls them."""
-    directory, _, fullchain = copies.fullchain.rpartition("/")
-    beside, _, privkey = copies.privkey.rpartition("/")
+    directory, _, fullchain = theirs.fullchain.rpartition("/")
+    beside, _, privkey = theirs.privkey.rpartition("/")
     called = (fullchain, privkey) == ("fullchain.pem", "privkey.pem")
     return directory if called and directory == beside and directory else None
 
 
-def _elsewhere(copies: Installed) -> Text:
-    return Text(
-        "what reads {files} today needs a deployment to files: they will be called fullchain.pem "
-        "and privkey.pem, in a directory of your choice",
-        files=[path for path in (copies.fullchain, copies.privkey) if path],
-    )
+def _what_is_written_no_more(theirs: Installed, directory: str | None) -> list[Text]:
+    kept = {f"{directory}/{name}" for name in _NAMES} if directory is not None else set()
+    files = [path for path in theirs.copies if path not in kept]
+    if not files:
+        return []
+    return [
+        Text(
+            "what reads {files} today needs a deployment to files: certferry calls them {names},"
+            " in a directory of your choice",
+            files=files,
+            names=_NAMES,
+        )
+    ]
 
 
 def _other_key(key_type: str) -> Text:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime
 
 from certferry.core.certificate import CertificateBundle
+from certferry.core.inherited import Inherited
 from certferry.core.report import HistoryEntry
 from certferry.ports.state import Lease, StateStore
 
@@ -34,3 +36,23 @@ def adopt(
         facts = {"fingerprint": certificate.fingerprint, "issuer": certificate.issuer}
         state.append_history(HistoryEntry(now, lineage, "adopted", who, facts))
     return True
+
+
+def as_remembered(found: Sequence[Inherited], state: StateStore) -> tuple[Inherited, ...]:
+    """Give each lineage the name under which its certificate is remembered, if it is: under a new
+    one, what is at the targets would be another lineage's, and be uploaded and bound once more.
+    """
+    remembered = {lineage: state.versions(lineage) for lineage in state.lineages()}
+    named: list[Inherited] = []
+    for one in found:
+        fingerprint = one.bundle.certificate.fingerprint
+        known = [
+            lineage
+            for lineage, versions in remembered.items()
+            if any(version.certificate.fingerprint == fingerprint for version in versions)
+        ]
+        taken = {other.lineage for other in (*found, *named)}
+        free = [lineage for lineage in known if lineage not in taken]
+        is_known = one.lineage in known or not free
+        named.append(one if is_known else replace(one, lineage=free[0]))
+    return tuple(named)

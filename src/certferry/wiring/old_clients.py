@@ -5,11 +5,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from itertools import compress
+from operator import not_
 from pathlib import Path
 
 from certferry.adapters.sources.pem_files import PemFileSource
 from certferry.config.files import home_directory
-from certferry.core.inherited import Inheritance, OldClient
+from certferry.core.inherited import Inheritance, OldClient, Starters
 from certferry.errors import ScheduleError
 from certferry.ports.source import CertificateSource
 from certferry.wiring.clock import now
@@ -44,15 +46,25 @@ def inheritance(client: OldClient, home: Path | None, environ: Mapping[str, str]
     return read
 
 
-def started_by(client: OldClient, environ: Mapping[str, str]) -> tuple[str, ...]:
+def started_by(found: Inheritance, environ: Mapping[str, str]) -> Starters:
     """Give the lines of the crontab that start another client, as far as it can be read."""
+    from certferry.adapters.sources.inherited import home_in
+
+    source = import_module(OLD_CLIENTS[found.client])
+    lines = [line for line in _crontab(environ) if source.SCHEDULED.search(line)]
+    home = home_directory(environ)
+    usual = source.default_home(environ, home).resolve()
+    named = [home_in(line, source.HOME_OPTIONS, home) or usual for line in lines]
+    is_here = [where.resolve() == Path(found.home).resolve() for where in named]
+    return Starters(tuple(compress(lines, is_here)), tuple(compress(lines, map(not_, is_here))))
+
+
+def _crontab(environ: Mapping[str, str]) -> Sequence[str]:
     from certferry.adapters.schedule import cron
 
-    scheduled = import_module(OLD_CLIENTS[client]).SCHEDULED
     if not cron.is_here(environ):
         return ()
     try:
-        lines = cron.Cron(environ, secrets.randbelow, now).lines()
+        return cron.Cron(environ, secrets.randbelow, now).lines()
     except ScheduleError:
         return ()
-    return tuple(line for line in lines if scheduled.search(line))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cached_property, partial
 from importlib import import_module
@@ -20,6 +20,7 @@ from certferry.config.model import AccountTable, Settings
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import Delivery, DesiredCertificate, FileDelivery
 from certferry.core.identifiers import base_name
+from certferry.core.inherited import Inherited
 from certferry.core.ownership import Claims
 from certferry.core.survey import FoundZone, Survey
 from certferry.errors import ConfigError
@@ -32,7 +33,7 @@ from certferry.ports.source import CertificateSource
 from certferry.ports.state import StateStore
 from certferry.ports.survey import Surveyed, ZoneKeeper
 from certferry.ports.target import DeployTarget
-from certferry.reconcile.adopt import adopt
+from certferry.reconcile.adopt import adopt, as_remembered
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_known
 from certferry.reconcile.leases import LeaseKeeper
@@ -143,6 +144,12 @@ class Session:
             )
         finally:
             keeper.close()
+
+    def as_remembered(self, found: Sequence[Inherited]) -> tuple[Inherited, ...]:
+        """See `reconcile.adopt.as_remembered`. Where there is no state, none is made."""
+        if not self._settings.state.path.exists():
+            return tuple(found)
+        return as_remembered(found, self.state)
 
     def _issuer(self) -> Issuer:
         from certferry.adapters.acme import issuer

@@ -35,6 +35,24 @@ def test_certificate_is_read_with_its_settings(home: CertbotHome) -> None:
     assert "certbot reconfigure --cert-name img --no-autorenew" == found.stop
 
 
+def test_hooks_are_read(home: CertbotHome) -> None:
+    """Whatever `--deploy-hook` and its sisters have left in the settings, and what is run for every
+    certificate since it lies there.
+    """
+    conf = home.add(issued(*NAMES), "img")
+    with conf.open("a") as file:
+        file.write("pre_hook = None\nrenew_hook = /opt/ssl/hook.sh qiniu\npost_hook = x start\n")
+    of_all = home.path / "renewal-hooks" / "deploy"
+    of_all.mkdir(parents=True)
+    for name, mode in (("01 told", 0o755), ("README", 0o644)):
+        (of_all / name).touch(mode)
+
+    [found] = read(home.path, home.path).certificates
+
+    told = f"'{of_all}/01 told'"
+    assert ("/opt/ssl/hook.sh qiniu", "x start", told) == found.installed.hooks
+
+
 def test_commands_name_a_directory_that_is_not_the_usual_one(
     home: CertbotHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

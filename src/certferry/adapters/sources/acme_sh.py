@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from certferry.adapters.sources import deploy_hook
 from certferry.adapters.sources.inherited import (
+    access_to,
     bundle_in,
     children,
     command,
@@ -24,6 +26,7 @@ from certferry.adapters.sources.inherited import (
     text_of,
 )
 from certferry.core.desired import PemFiles
+from certferry.core.identifiers import is_wildcard
 from certferry.core.inherited import Inheritance, Inherited, Installed, OldClient
 from certferry.core.secret import Secret
 from certferry.errors import CertificateError
@@ -31,6 +34,9 @@ from certferry.text import Text
 
 SCHEDULED = re.compile(r"acme\.sh\b.*--cron\b")
 """What a line that starts it looks like."""
+
+HOME_OPTIONS = ("--config-home", "--home")
+"""What names its directory there, the first before the others."""
 
 _ECC = "_ecc"
 _ASSIGNMENT = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
@@ -43,6 +49,19 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "QINIU_SECRET_KEY": ("SAVED_QINIU_SK", "QINIU_SK"),
 }
 """certferry's variables, and where the DNSPod hook and the Qiniu hook of acme.sh keep them."""
+
+
+_VARIABLES: Mapping[str, str] = {
+    "CERT_PATH": "CERTFERRY_CERT",
+    "CERT_KEY_PATH": "CERTFERRY_PRIVKEY",
+    "CA_CERT_PATH": "CERTFERRY_CHAIN",
+    "CERT_FULLCHAIN_PATH": "CERTFERRY_FULLCHAIN",
+}
+"""What a reload command may use of acme.sh's, and what certferry calls the same."""
+
+_VARIABLE = re.compile(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})")
+_OTHER_COPIES = ("Le_RealCertPath", "Le_RealCACertPath")
+_COMMANDS = ("Le_PreHook", "Le_PostHook", "Le_RenewHook")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +99,8 @@ def read(home: Path, usual: Path) -> Inheritance:
         home=str(home),
         certificates=found,
         unreadable=unreadable,
-        # This takes every line of the crontab that runs any acme.sh: another home has another one.
         stop=(command(*program, "--uninstall-cronjob"),) if is_same(home, usual) else (),
+        stop_takes_others=True,  # every line of the crontab that runs any acme.sh
         keys=dict(_keys(noted)),
         email=next((v["ACCOUNT_EMAIL"] for v in noted if v.get("ACCOUNT_EMAIL")), None),
     )
@@ -127,10 +146,13 @@ def _read(program: tuple[str, ...], entry: _Entry) -> Inherited:
     conf = parse_conf(text_of(entry.conf))
     if not conf.get("Le_Domain"):
         raise CertificateError(Text("{path}: names no domain", path=entry.conf))
+    if _is_revoked(entry):
+        raise CertificateError(Text("it has been revoked"))
     fullchain = entry.directory / "fullchain.cer"
     if not fullchain.exists():
         raise CertificateError(Text("no certificate has been issued for it yet"))
     files = PemFiles(str(fullchain), str(entry.directory / f"{entry.domain}.key"))
+    copies = (conf.get("Le_RealFullChainPath", ""), conf.get("Le_RealKeyPath", ""))
     ecc = ["--ecc"] if entry.directory.name.endswith(_ECC) else []
     return Inherited(
         lineage=entry.lineage,
@@ -140,11 +162,35 @@ def _read(program: tuple[str, ...], entry: _Entry) -> Inherited:
         directory=conf.get("Le_API", ""),
         proven_by=conf.get("Le_Webroot", ""),
         installed=Installed(
-            conf.get("Le_RealFullChainPath", ""),
-            conf.get("Le_RealKeyPath", ""),
-            conf.get("Le_ReloadCmd", ""),
+            *copies,
+            _in_our_words(conf.get("Le_ReloadCmd", ""), entry.domain),
+            others=tuple(conf[name] for name in _OTHER_COPIES if conf.get(name)),
+            hooks=tuple(_hooks(conf)),
+            access=access_to(*copies),
         ),
     )
+
+
+def _in_our_words(command: str, domain: str) -> str:
+    """Give a reload command with our variables for those that acme.sh gives it."""
+    values = {theirs: f"${{{ours}}}" for theirs, ours in _VARIABLES.items()}
+    if not is_wildcard(domain):  # a shell would look for files of such a name
+        values["Le_Domain"] = domain
+    return _VARIABLE.sub(lambda found: values.get(found[1] or found[2], found[0]), command)
+
+
+def _is_revoked(entry: _Entry) -> bool:
+    """Tell whether `--revoke` was the last thing that happened to it: that takes away the leaf's
+    file, and leaves all others; what is issued next brings it back.
+    """
+    revoked = entry.directory / f"{entry.domain}.key.revoked"
+    return revoked.exists() and not (entry.directory / f"{entry.domain}.cer").exists()
+
+
+def _hooks(conf: Mapping[str, str]) -> Iterator[str]:
+    deployed = conf.get("Le_DeployHook", "").split(",")
+    yield from (name for name in deployed if name and name != deploy_hook.PLACE.stem)
+    yield from (conf[name] for name in _COMMANDS if conf.get(name))
 
 
 def _program(home: Path, usual: Path) -> tuple[str, ...]:

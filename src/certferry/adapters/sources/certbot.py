@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,16 +19,20 @@ from certferry.adapters.sources.inherited import (
     text_of,
 )
 from certferry.core.desired import PemFiles
-from certferry.core.inherited import Inheritance, Inherited, OldClient
+from certferry.core.inherited import Inheritance, Inherited, Installed, OldClient
 from certferry.errors import CertificateError
 from certferry.text import Text
 
 SCHEDULED = re.compile(r"\bcertbot\b.*\brenew\b")
 """What a line that starts it looks like."""
 
+HOME_OPTIONS = ("--config-dir",)
+"""What names its directory there."""
+
 _USUAL = Path("/etc/letsencrypt")
 _SYSTEMD = Path("/run/systemd/system")  # there while systemd runs: sd_booted(3)
 _CRON = Path("/etc/cron.d/certbot")  # cron reads no file with a dot in its name
+_HOOKS = ("pre_hook", "renew_hook", "post_hook")
 _SETTING = re.compile(r"[ \t]*([\w.:-]+)[ \t]*=[ \t]*(.*?)[ \t]*")
 
 
@@ -47,7 +52,8 @@ def read(home: Path, usual: Path) -> Inheritance:
     entries = [_Entry(path, lineage_of(path.stem, taken)) for path in confs]
     is_usual = is_same(home, usual)
     where = () if is_usual else ("--config-dir", str(home.absolute()))
-    found, unreadable = each(entries, lambda e: e.conf.name, partial(_read, where))
+    read_one = partial(_read, where, tuple(_hooks_of_all(home)))
+    found, unreadable = each(entries, lambda e: e.conf.name, read_one)
     return Inheritance(
         client=OldClient.CERTBOT,
         home=str(home),
@@ -77,7 +83,22 @@ class _Entry:
     lineage: str
 
 
-def _read(where: tuple[str, ...], entry: _Entry) -> Inherited:
+def _named_hooks(settings: Mapping[str, str]) -> Iterator[str]:
+    for key in _HOOKS:
+        if settings.get(key, "None") not in {"", "None"}:
+            yield settings[key]
+
+
+def _hooks_of_all(home: Path) -> Iterator[str]:
+    """Find what is run for every certificate, since it lies there."""
+    for kind in ("pre", "deploy", "post"):
+        directory = home / "renewal-hooks" / kind
+        for path in children(directory) if directory.is_dir() else ():
+            if os.access(path, os.X_OK) and path.is_file():
+                yield command(str(path))
+
+
+def _read(where: tuple[str, ...], everyones_hooks: tuple[str, ...], entry: _Entry) -> Inherited:
     settings = parse_renewal(text_of(entry.conf))
     for key in ("fullchain", "privkey"):
         if not settings.get(key):
@@ -93,4 +114,5 @@ def _read(where: tuple[str, ...], entry: _Entry) -> Inherited:
         stop=command("certbot", "reconfigure", *where, "--cert-name", name, "--no-autorenew"),
         directory=settings.get("server", ""),
         proven_by=settings.get("authenticator", ""),
+        installed=Installed(hooks=(*_named_hooks(settings), *everyones_hooks)),
     )

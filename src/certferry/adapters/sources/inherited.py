@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import grp
+import os
+import pwd
+import re
 import shlex
+import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -12,12 +17,14 @@ from certferry.adapters.sources.regular_files import contents_of
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import PemFiles
 from certferry.core.identifiers import base_name, normalise
-from certferry.core.inherited import Inherited, Unreadable
+from certferry.core.inherited import Access, Inherited, Unreadable
 from certferry.errors import CertferryError, CertificateError, ConfigError
 from certferry.system_words import system_words
 from certferry.text import Text
 
 E = TypeVar("E")
+
+_HOME = re.compile(r"^(?:~|\$HOME|\$\{HOME\})(?=/|$)")
 
 
 def each(
@@ -74,6 +81,49 @@ def lineage_of(wanted: str, taken: set[str]) -> str:
         name = f"{base}-{number}"
     taken.add(name)
     return name
+
+
+def access_to(fullchain: str, privkey: str) -> Access:
+    """Tell who may read copies, as far as they can be looked at."""
+    if not (fullchain and privkey):
+        return Access()
+    try:
+        of_fullchain, of_privkey = Path(fullchain).stat(), Path(privkey).stat()
+    except OSError:
+        return Access()
+    mine = (os.geteuid(), os.getegid())
+    owner, group = of_privkey.st_uid, of_privkey.st_gid
+    return Access(
+        owner=None if owner == mine[0] else _name(owner, lambda uid: pwd.getpwuid(uid).pw_name),
+        group=None if group == mine[1] else _name(group, lambda gid: grp.getgrgid(gid).gr_name),
+        mode=stat.S_IMODE(of_fullchain.st_mode),
+        key_mode=stat.S_IMODE(of_privkey.st_mode),
+    )
+
+
+def _name(number: int, look_up: Callable[[int], str]) -> str:
+    try:
+        return look_up(number)
+    except KeyError:
+        return str(number)
+
+
+def home_in(line: str, options: Iterable[str], user_home: Path) -> Path | None:
+    """Give the directory that a line of a crontab has its client use, `None` where it names none.
+
+    `~` and `$HOME` are the user's, as for the shell that runs it.
+    """
+    try:
+        words = shlex.split(line)
+    except ValueError:
+        return None
+    for option in options:
+        for word, following in zip(words, [*words[1:], ""], strict=True):
+            name, equals, value = word.partition("=")
+            if name == option and (value or following):
+                written = value if equals else following
+                return Path(_HOME.sub(lambda _: str(user_home), written))
+    return None
 
 
 def is_same(home: Path, usual: Path) -> bool:

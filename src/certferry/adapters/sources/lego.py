@@ -31,6 +31,9 @@ from certferry.text import Text
 SCHEDULED = re.compile(r"\blego\b.*\brenew\b")
 """What a line that starts it looks like."""
 
+HOME_OPTIONS = ("--path",)
+"""What names its directory there."""
+
 _ISSUER = ".issuer"
 
 

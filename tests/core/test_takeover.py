@@ -1,0 +1,308 @@
+"""What is proposed to declare for what another client made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from certferry.core.certificate import KeyType
+from certferry.core.inherited import Access, Inherited, Installed, OldHook
+from certferry.core.proposal import (
+    Places,
+    ProposedCertificate,
+    ProposedDeployment,
+)
+from certferry.core.survey import FoundZone
+from certferry.core.takeover import propose_for_inherited
+from tests.core.found import FILES, domain, inherited, places, taken_over
+
+
+def test_lineage_is_gone_on_with() -> None:
+    """The same names and key, proven at the account whose zone holds them."""
+    one = inherited("img", "img.example.com", "*.img.example.com")
+
+    [found] = taken_over(places(domain("img.example.com")), one).certificates
+
+    assert ("img", one.names, "dnspod", KeyType.EC256) == (
+        found.lineage,
+        found.names,
+        found.dns,
+        found.key_type,
+    )
+    assert (ProposedDeployment("qiniu"),) == found.deployments
+    assert one is found.adopts
+    assert () == found.remarks
+
+
+def test_name_that_cannot_be_proven_leaves_the_lineage_with_its_client() -> None:
+    """It is ferried from then on, and says why."""
+    one = inherited("img", "img.example.com", "img.example.net")
+
+    [found] = taken_over(places(domain("img.example.com")), one).certificates
+
+    assert ((), FILES, None) == (found.names, found.files, found.key_type)
+    [remark] = map(str, found.remarks)
+    assert "acme.sh goes on renewing it" in remark
+    assert "img.example.net: no zone of the account dnspod holds it" in remark
+
+
+@pytest.mark.parametrize("domains", [(), ("img.example.com",)])
+def test_client_that_is_kept_is_asked_for_its_files(domains: tuple[str, ...]) -> None:
+    """Nothing is issued, whatever could be."""
+    one = inherited("img", "img.example.com")
+
+    proposal = propose_for_inherited(
+        [one], places(*map(domain, domains)), "certbot", keep_client=True
+    )
+
+    [found] = proposal.certificates
+    assert FILES == found.files
+    assert len(domains) == len(found.deployments)
+
+
+def test_chain_in_two_files_cannot_be_ferried() -> None:
+    """What is kept with its client is left out then, and it is said."""
+    made = inherited("img", "img.example.com")
+    split = Inherited(made.lineage, made.bundle, None, made.stop)
+
+    proposal = propose_for_inherited([split], places(), "lego", keep_client=True)
+
+    assert () == proposal.certificates
+    [left] = proposal.left_out
+    assert ("img", False) == (left.name, left.is_domain)
+
+
+def test_two_lineages_for_one_domain_do_not_take_turns() -> None:
+    """Of two that cover it the one that has its very name gets it, then the younger one; of two for
+    the same names the other is left out.
+    """
+    old = inherited("old", "img.example.com", age=20)
+    new = inherited("new", "img.example.com", age=1)
+    wide = inherited("wide", "*.example.com", age=0)
+    domains = places(domain("img.example.com"), domain("a.example.com"))
+
+    proposal = taken_over(domains, old, new, wide)
+
+    found = {one.lineage: one for one in proposal.certificates}
+    assert {"new", "wide"} == set(found)
+    [left] = proposal.left_out
+    assert left.certificate is not None
+    assert ("old", old, False) == (left.name, left.certificate.adopts, left.is_domain)
+    assert "new is for the same names, and goes first" == str(left.reason)
+    assert "is left for it to serve" in str(left.certificate.remarks[0])
+    assert (ProposedDeployment("qiniu"),) == found["new"].deployments
+    assert (ProposedDeployment("qiniu", ("a.example.com",)),) == found["wide"].deployments
+
+
+@pytest.mark.parametrize("served", [True, False])
+@pytest.mark.parametrize("in_turn", [True, False])
+def test_of_two_for_the_same_names_one_is_gone_on_with(*, served: bool, in_turn: bool) -> None:
+    """Whether a domain is there for it or not, and in whatever order they are found."""
+    lineages = [inherited(name, "img.example.com") for name in ("a", "b")]
+    domains = [domain("img.example.com")] if served else []
+
+    proposal = taken_over(places(*domains), *(lineages if in_turn else lineages[::-1]))
+
+    assert 1 == len(proposal.certificates) == len(proposal.left_out)
+    assert [served] == [bool(one.deployments) for one in proposal.certificates]
+
+
+@pytest.mark.parametrize(
+    ("installed", "target"),
+    [(Installed("/opt/img.pem", "/opt/img.key"), "qiniu"), (Installed(), "")],
+)
+def test_second_one_that_may_be_of_use_stays(installed: Installed, target: str) -> None:
+    """Somebody reads its files, or nothing is known of what is served."""
+    found = Places("dnspod", (FoundZone("example.com"),), target, (domain("img.example.com"),))
+    first, second = (inherited(n, "img.example.com", installed=installed) for n in ("a", "b"))
+
+    proposal = taken_over(found, first, second)
+
+    assert ["a", "b"] == [one.lineage for one in proposal.certificates]
+
+
+@pytest.mark.parametrize(
+    ("reload", "program"),
+    [
+        ("/opt/ssl/hook.sh qiniu HUNTER2", "/opt/ssl/hook.sh"),
+        ("SECRET_TOKEN=HUNTER2 /opt/ssl/hook.sh qiniu", "/opt/ssl/hook.sh"),
+        ("A='HUNTER2 x' B=\"HUNTER2\" env C=HUNTER2 '/opt/my qiniu' -k", "/opt/my qiniu"),
+        ("export QINIU_SK=HUNTER2; /opt/ssl/hook.sh", "/opt/ssl/hook.sh"),
+        ("QINIU_SK='x HUNTER2 /opt/hook.sh", "…"),
+        ("QINIU_SK=HUNTER2", "…"),
+    ],
+)
+def test_program_is_named_without_what_may_be_a_key(reload: str, program: str) -> None:
+    """Neither its variables nor its arguments are shown, in the file or on a screen."""
+    assert program == OldHook(reload).program
+    one = inherited("img", "img.example.com", installed=Installed(reload=reload))
+    for keep in (True, False):
+        [found] = propose_for_inherited([one], places(), "acme.sh", keep_client=keep).certificates
+        assert any(f"`{program}`" in str(remark) for remark in found.remarks)
+        assert not any("HUNTER2" in str(remark) for remark in found.remarks)
+
+
+def test_copies_in_files_go_on_being_made() -> None:
+    """Where the names fit, by a deployment; where not, it is said."""
+    fits = Installed("/opt/ssl/img/fullchain.pem", "/opt/ssl/img/privkey.pem", "reload")
+    other = Installed("/opt/ssl/img.pem", "/opt/ssl/img.key")
+
+    first, second = taken_over(
+        places(),
+        inherited("a", "a.example.com", installed=fits),
+        inherited("b", "b.example.com", installed=other),
+    ).certificates
+
+    assert (ProposedDeployment("files", None, "/opt/ssl/img", "reload"),) == first.deployments
+    assert () == second.deployments
+    assert any("what reads /opt/ssl/img.pem" in str(remark) for remark in second.remarks)
+
+
+DISPATCHER = "/opt/ssl/hook.sh QINIU"
+OWN_HOOK = "certferry --log-file /var/log/cdn.log hook acme.sh"
+
+
+@pytest.mark.parametrize(
+    ("reload", "kept", "told"),
+    [
+        ("systemctl reload nginx", "systemctl reload nginx", False),
+        (DISPATCHER, "", True),
+        (OWN_HOOK, "", False),
+        ("certferry hook qiniu", "", False),
+        ("", "", False),
+    ],
+)
+def test_what_deployed_to_qiniu_is_not_run_beside_us(reload: str, kept: str, *, told: bool) -> None:
+    """The old script would upload, bind and delete as it always did; our own hook would wait for
+    the run that it is part of.
+    """
+    files = Installed("/opt/ssl/img/fullchain.pem", "/opt/ssl/img/privkey.pem", reload)
+
+    [one] = taken_over(places(), inherited("a", "a.example.com", installed=files)).certificates
+
+    assert [kept] == [deployment.reload for deployment in one.deployments]
+    assert told == any("`/opt/ssl/hook.sh` is left out" in str(remark) for remark in one.remarks)
+
+
+@pytest.mark.parametrize(("reload", "told"), [(DISPATCHER, True), (OWN_HOOK, False), ("x", False)])
+def test_client_that_goes_on_is_to_run_our_hook(reload: str, *, told: bool) -> None:
+    """Where it is kept and still runs the old script, what to change is told."""
+    one = inherited("img", "img.example.com", installed=Installed(reload=reload))
+
+    [kept] = propose_for_inherited([one], places(), "acme.sh", keep_client=True).certificates
+
+    advice = "have it run `certferry hook acme.sh` instead"
+    assert told == any(advice in str(remark) for remark in kept.remarks)
+
+
+def test_without_an_account_everything_stays_with_the_client() -> None:
+    """Nothing can be proven where no account is known."""
+    found = Places("", (), "qiniu", (domain("img.example.com"),))
+
+    [one] = taken_over(found, inherited("img", "img.example.com")).certificates
+
+    assert FILES == one.files
+
+
+SSL = "/opt/ssl/img"
+COPIES = Installed(f"{SSL}/fullchain.pem", f"{SSL}/privkey.pem")
+
+
+def remarks(one: ProposedCertificate) -> str:
+    """Give everything that is remarked on a certificate."""
+    return "\n".join(map(str, one.remarks))
+
+
+@pytest.mark.parametrize(
+    ("installed", "told"),
+    [
+        (Installed(reload="/opt/push.sh HUNTER2"), "`/opt/push.sh`, which acme.sh runs"),
+        (Installed("/opt/a.pem", "/opt/a.key", "service x reload"), "`service`, which acme.sh"),
+        (Installed(hooks=("haproxy",)), "`haproxy`, which acme.sh runs"),
+        (Installed(hooks=("qiniu",)), "`qiniu` is left out: it deploys to Qiniu"),
+        (replace(COPIES, reload="x", hooks=("/opt/after.sh",)), "`/opt/after.sh`, which acme.sh"),
+        (Installed(others=("/opt/a.crt", "/opt/a.ca")), "what reads /opt/a.crt, /opt/a.ca today"),
+        (
+            replace(COPIES, others=(f"{SSL}/cert.pem", "/opt/ca.pem")),
+            "what reads /opt/ca.pem today",
+        ),
+    ],
+)
+def test_nothing_that_the_client_did_is_dropped_in_silence(installed: Installed, told: str) -> None:
+    """Copies that are made no more and programs that are run no more are named, and just these."""
+    [one] = taken_over(places(), inherited("a", "a.example.com", installed=installed)).certificates
+
+    assert told in remarks(one)
+    assert "HUNTER2" not in remarks(one)
+    assert f"{SSL}/cert.pem" not in remarks(one)
+
+
+def test_hook_of_the_clients_own_that_goes_on() -> None:
+    """What deploys to Qiniu beside us is told of, however it is hooked in."""
+    one = inherited("img", "img.example.com", installed=Installed(hooks=("qiniu", "haproxy")))
+
+    [kept] = propose_for_inherited([one], places(), "acme.sh", keep_client=True).certificates
+
+    assert "acme.sh still runs `qiniu` after a renewal" in remarks(kept)
+    assert "haproxy" not in remarks(kept)
+
+
+@pytest.mark.parametrize(
+    ("found", "declared"),
+    [
+        (Access(), Access()),
+        (Access("www-data", "mail", 0o640, 0o640), Access("www-data", "mail", 0o640, 0o640)),
+        (Access(None, "ssl-cert", 0o664, 0o440), Access(None, "ssl-cert", 0o664, 0o440)),
+        (Access(None, None, 0o4777, 0o200), Access(None, None, 0o664, 0o600)),
+    ],
+)
+def test_who_reads_the_copies_goes_on_reading_them(found: Access, declared: Access) -> None:
+    """Owner, group and modes are declared as they are, as far as they may be."""
+    one = inherited("a", "a.example.com", installed=replace(COPIES, access=found))
+
+    [taken] = taken_over(places(), one).certificates
+
+    assert [declared] == [deployment.access for deployment in taken.deployments]
+    assert "every user could read" not in remarks(taken)
+
+
+def test_key_that_every_user_can_read() -> None:
+    """That cannot be declared, and is told."""
+    open_to_all = replace(COPIES, access=Access(key_mode=0o644))
+
+    [taken] = taken_over(
+        places(), inherited("a", "a.example.com", installed=open_to_all)
+    ).certificates
+
+    assert [0o640] == [deployment.access.key_mode for deployment in taken.deployments]
+    assert f"every user could read {SSL}/privkey.pem" in remarks(taken)
+
+
+@pytest.mark.parametrize("in_turn", [True, False])
+def test_two_names_that_were_copied_to_one_directory(*, in_turn: bool) -> None:
+    """One of them has it, and the other tells so: both could not even be loaded."""
+    lineages = [
+        inherited(name, f"{name}.example.com", age=age, installed=COPIES)
+        for name, age in (("a", 20), ("b", 10))
+    ]
+
+    proposal = taken_over(places(), *(lineages if in_turn else lineages[::-1]))
+
+    owners = {one.lineage: one.deployments for one in proposal.certificates}
+    assert {"a": (), "b": (ProposedDeployment("files", None, SSL),)} == owners
+    [older] = [one for one in proposal.certificates if one.lineage == "a"]
+    assert f"{SSL} is left to b, which was copied there too" in remarks(older)
+
+
+def test_twins_that_were_copied_to_one_directory() -> None:
+    """A site that was issued for anew with another kind of key: the other one is of no use."""
+    lineages = [
+        inherited(name, "img.example.com", age=age, installed=COPIES)
+        for name, age in (("a", 20), ("b", 10))
+    ]
+
+    proposal = taken_over(places(domain("img.example.com")), *lineages)
+
+    assert ["b"] == [one.lineage for one in proposal.certificates]
+    assert ["a"] == [one.name for one in proposal.left_out]
