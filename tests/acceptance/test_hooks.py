@@ -295,6 +295,7 @@ def test_hook_without_any_file(world: World, tmp_path: Path, name: str) -> None:
         told = acme_sh.run(*install, **changed)
 
         assert "Reload successful" in told
+        assert "so no later run goes on: have acme.sh run the hook again." in told
         [made] = [c for c in world.qiniu.certificates.stored() if name in c.name]
         leaf = x509.load_pem_x509_certificate(acme_sh.certificate(name).read_bytes())
         assert fingerprint(leaf.public_bytes(serialization.Encoding.DER)) == made.fingerprint

@@ -446,6 +446,19 @@ def test_no_configuration_is_not_scheduled(owner: CrontabOwner, tmp_path: Path) 
     assert owner.read() is None
 
 
+def test_run_that_would_have_nothing_to_do(owner: CrontabOwner, tmp_path: Path) -> None:
+    """A file for hooks alone, which declares no certificates: it is installed, with a warning."""
+    path = tmp_path / "certferry.toml"
+    path.write_text('[accounts.qiniu]\naccess_key = "file:ak"\nsecret_key = "file:sk"\n')
+
+    code, _, err = certferry(owner.environ, "--config", path, "schedule", "install")
+
+    assert Exit.OK == code
+    assert f"warning: {path} declares no certificates\n" in err
+    assert "hint: declare them with [[certificates]]" in err
+    entry(owner.read())
+
+
 def test_without_cron_there_is_one_error_and_a_hint(config: Path, tmp_path: Path) -> None:
     """A machine without `crontab`."""
     environ = {**os.environ, "PATH": str(tmp_path)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,24 +20,34 @@ from certferry.text import Text
 from certferry.wiring.session import open_session
 
 
-def settings_for(
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """The settings of a hook's run. `undeclared_of` is the client whose certificate it is for
+    where no file declares any: no later run goes on with that.
+    """
+
+    settings: Settings
+    undeclared_of: str | None = None
+
+
+def meant_by(
     mode: str, chosen: Path | None, environ: Mapping[str, str], source: CertificateSource
-) -> Settings:
+) -> Meant:
     """Read the configuration file and keep of it the certificates that are meant.
 
     Without a file, or with one that declares no certificate, the client's certificate itself is
-    declared, for Qiniu. Raises `ConfigError`, and `CertificateError` or `PlanRefused` when the
+    taken, for Qiniu. Raises `ConfigError`, and `CertificateError` or `PlanRefused` when the
     client's files cannot be taken.
     """
     renewed = whoever_renewed(environ) if mode == QINIU else renewed_by(mode, environ)
     settings = None if find_file(chosen, environ) is None else load(chosen, environ)
     if settings is not None and (renewed is None or (mode == QINIU and settings.certificates)):
-        return _at_qiniu(settings)
+        return Meant(_at_qiniu(settings))
     renewed = renewed or _nobody(environ)
     if renewed.domains:
         must_be_for(renewed.domains, renewed.files, source)
     if settings is None or not settings.certificates:
-        return from_client(renewed, environ, settings)
+        return Meant(from_client(renewed, environ, settings), renewed.client)
     with open_session(settings, progress=nobody) as session:
 
         def versions(lineage: str) -> Sequence[Version]:
@@ -46,7 +56,7 @@ def settings_for(
         meant = declared_for(renewed.files, settings.certificates, source, versions)
     if not meant:
         raise _nobody_declared(renewed, settings)
-    return replace(settings, certificates=meant)
+    return Meant(replace(settings, certificates=meant))
 
 
 def _nobody(environ: Mapping[str, str]) -> NoReturn:

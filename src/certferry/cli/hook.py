@@ -114,16 +114,16 @@ def _patience(mode: str, wait: int | None, *, no_wait: bool) -> Patience:
 
 def _sync(mode: str, front: Front, patience: Patience, env_files: Sequence[Path]) -> Exit:
     from certferry.cli.following import plain_lines
-    from certferry.cli.handover import settings_for
+    from certferry.cli.handover import meant_by
     from certferry.config.env_files import environment_with
     from certferry.wiring.old_clients import certificate_source
     from certferry.wiring.session import open_session
 
     environ = environment_with(front.desk.environ, env_files)
-    settings = settings_for(mode, front.config, environ, certificate_source())
-    with open_session(settings, progress=plain_lines(front)) as session:
+    meant = meant_by(mode, front.config, environ, certificate_source())
+    with open_session(meant.settings, progress=plain_lines(front)) as session:
         report = session.reconciler.sync(session.wishes, patience)
-    show_report(report, front, as_json=False)
+    show_report(report, front, as_json=False, undeclared_of=meant.undeclared_of)
     return exits.of_hook(report)
 
 

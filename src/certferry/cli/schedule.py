@@ -63,6 +63,7 @@ def install(ctx: click.Context, *, systemd: bool) -> Exit:
     chosen = known.systemd if systemd else known.cron
     installed = install_at(chosen, job, front)
     concerns = [
+        schedule_text.nothing_to_do(settings),
         schedule_text.lost(lost_secrets(settings)),
         *missed_programs(settings, installed, front.desk),
         schedule_text.withheld(withheld_variables(front.desk.environ), systemd=systemd),

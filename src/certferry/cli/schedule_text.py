@@ -10,6 +10,7 @@ from certferry.cli.lines import Line, Span, Tone, line
 from certferry.cli.tables import columns
 from certferry.cli.words import HINT, WARNING, Voice, labelled
 from certferry.config.findings import Finding
+from certferry.config.model import Settings
 from certferry.core.schedule import Change, Scheduled
 from certferry.text import Text, verbatim
 
@@ -66,6 +67,13 @@ def told(found: Sequence[Scheduled], voice: Voice) -> Iterator[Line]:
                 " timer alone."
             )
             yield line(voice.say(words))
+
+
+def nothing_to_do(settings: Settings) -> Concern:
+    """Tell of a run that would be for nothing."""
+    hint = Text("declare them with [[certificates]]; what only a hook deploys is not looked after")
+    said = Text("{path} declares no certificates", path=settings.path)
+    return Concern([] if settings.certificates else [said], hint)
 
 
 def lost(findings: Sequence[Finding]) -> Concern:

@@ -74,8 +74,13 @@ def patience_of(wait: int | None, *, no_wait: bool) -> Patience:
     return Patience(None if wait is None else timedelta(seconds=wait))
 
 
-def show_report(report: SyncReport, front: Front, *, as_json: bool) -> Exit:
-    """Tell what became of a run. Told to be quiet, only what failed or was refused."""
+def show_report(
+    report: SyncReport, front: Front, *, as_json: bool, undeclared_of: str | None = None
+) -> Exit:
+    """Tell what became of a run. Told to be quiet, only what failed or was refused.
+
+    `undeclared_of` is the client whose certificate it was, where that is declared nowhere.
+    """
     from certferry.cli import documents, sync_text
     from certferry.cli.following import log_unchanged
 
@@ -86,7 +91,7 @@ def show_report(report: SyncReport, front: Front, *, as_json: bool) -> Exit:
     elif front.quiet:
         desk.remark(sync_text.what_is_wrong(report, desk.voice))
     else:
-        desk.show(sync_text.told(report, desk.voice))
+        desk.show(sync_text.told(report, desk.voice, undeclared_of))
     return exits.of_report(report)
 
 

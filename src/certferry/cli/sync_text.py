@@ -46,13 +46,13 @@ _WORST_FIRST = (
 )
 
 
-def told(report: SyncReport, voice: Voice) -> Iterator[Line]:
-    """Write a report."""
+def told(report: SyncReport, voice: Voice, undeclared_of: str | None = None) -> Iterator[Line]:
+    """Write a report, of what a client has handed over and nobody has declared, too."""
     for lineage in report.lineages:
         yield from _lines(lineage, voice)
     if report.lineages:
         yield line()
-    yield line(voice.say(_conclusion(report)))
+    yield line(voice.say(_conclusion(report, undeclared_of)))
 
 
 def what_is_wrong(report: SyncReport, voice: Voice) -> Iterator[Line]:
@@ -120,9 +120,17 @@ def _copy(label: str, step: StepOutcome) -> Text:
     )
 
 
-def _conclusion(report: SyncReport) -> Text:
+def _conclusion(report: SyncReport, undeclared_of: str | None) -> Text:
+    by_hook = Text(
+        "It is declared in no file, so no later run goes on: have {client} run the hook again.",
+        client=undeclared_of,
+    )
     if not report.complete:
-        return Text("Stopped. The next `certferry sync` goes on from here.")
+        return (
+            Text("Stopped. {advice}", advice=by_hook)
+            if undeclared_of
+            else Text("Stopped. The next `certferry sync` goes on from here.")
+        )
     if not report.lineages:
         return Text("No certificate is declared.")
     if all(lineage.is_unchanged for lineage in report.lineages):
@@ -135,7 +143,8 @@ def _conclusion(report: SyncReport) -> Text:
         )
     said = Text("{scope}: {counts}.", scope=_scope(report), counts=_counts(report))
     if report.any(Outcome.WAITING):
-        return Text("{said} Run `certferry sync` again to go on.", said=said)
+        by_sync = Text("Run `certferry sync` again to go on.")
+        return Text("{said} {advice}", said=said, advice=by_hook if undeclared_of else by_sync)
     return said
 
 
