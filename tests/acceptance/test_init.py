@@ -145,6 +145,36 @@ def test_old_dispatcher_is_not_taken_over(
     assert {"deploy", "verify"} == set(actions(planned))
 
 
+def test_the_way_back(machine: Machine, new_name: Callable[[], str], world: World) -> None:
+    """Switched off as `init` said, while certferry issued, and switched on again: the real acme.sh
+    issues, copies and runs what it did before, by the two commands of the guide.
+    """
+    name = new_name()
+    client = AcmeSh(world, machine.directory)
+    client.issue(name)
+    copies, ran = machine.directory / "ssl", machine.directory / "ran"
+    copies.mkdir()
+    fullchain = copies / "fullchain.pem"
+    client.run(
+        "--install-cert", "-d", name, "--fullchain-file", str(fullchain),
+        "--key-file", str(copies / "privkey.pem"), "--reloadcmd", f"echo again >>{ran}",
+    )  # fmt: skip
+    taken = machine.init("acme.sh", client.home, **world.environment)
+    [stop] = [line for line in taken.out.splitlines() if "acme.sh --" in line]
+    client.run(*shlex.split(stop)[1:])
+    assert 0 == machine.certferry("sync", "--renew", **world.environment).code
+    ours = fullchain.read_bytes()
+    assert ours != client.certificate(name).read_bytes()
+    ran.unlink()
+
+    conf = client.certificate(name).with_name(f"{name}.conf")
+    conf.with_name(f"{conf.name}.removed").rename(conf)
+    client.run("--renew", "-d", name, "--force")
+
+    assert client.certificate(name).read_bytes() == fullchain.read_bytes() != ours
+    assert "again\n" == ran.read_text()
+
+
 def test_revoked_certificate_is_not_brought_back(
     machine: Machine, new_name: Callable[[], str], world: World
 ) -> None:
