@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import socket
 import stat
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -158,6 +161,39 @@ def test_a_log_that_is_moved_all_the_time(tmp_path: Path) -> None:
     assert [0, 0] == [writer.returncode for writer in writers]
     assert moved > 1
     assert sorted(2 * [str(number) for number in range(8000)]) == sorted(lines)
+
+
+ONE_LINE = """
+import sys
+from pathlib import Path
+from certferry.cli.log_file import LogFile
+LogFile(Path(sys.argv[1])).add("theirs")
+"""
+
+
+def is_waiting(process: subprocess.Popen[bytes]) -> bool:
+    """Tell whether a process waits for a lock (proc_locks(5))."""
+    waiting = re.compile(rf"-> FLOCK +ADVISORY +WRITE +{process.pid} ")
+    return waiting.search(Path("/proc/locks").read_text()) is not None
+
+
+def test_a_log_that_another_run_holds_is_waited_for(tmp_path: Path) -> None:
+    """Two that move a full log away at once would replace an old one: only whoever holds it moves
+    it, and the line of the other, which has it open already, goes into the new one.
+    """
+    log, moved, deadline = tmp_path / "log", tmp_path / "log.1", time.monotonic() + LONGEST
+    log.write_text("ours\n")
+    held = log.open("a")
+    fcntl.flock(held, fcntl.LOCK_EX)
+    with subprocess.Popen([sys.executable, "-c", ONE_LINE, str(log)]) as writer, held:
+        while not is_waiting(writer):
+            assert writer.poll() is None, "it did not wait"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        log.rename(moved)
+
+    assert 0 == writer.returncode
+    assert ("ours\n", "theirs\n") == (moved.read_text(), log.read_text())
 
 
 def certferry(*options: str, stdout: int | None = None) -> subprocess.Popen[bytes]:
