@@ -1,0 +1,102 @@
+"""The units, word for word: each setting is there for a reason, and none may get lost."""
+
+from __future__ import annotations
+
+import pytest
+
+from certferry.adapters.schedule.units import service_text, timer_text
+from certferry.core.schedule import Job
+
+TIMER = """\
+# Written by `certferry schedule install --systemd`, and taken away by `schedule remove`.
+# To change it, write a drop-in: systemctl edit certferry.timer
+
+[Unit]
+Description=Daily run of certferry
+
+[Timer]
+OnCalendar=daily
+# Not everybody at midnight; on one machine always the same moment.
+RandomizedDelaySec=6h
+FixedRandomDelay=true
+# A machine that was off in the night makes up for it.
+Persistent=true
+
+[Install]
+WantedBy=timers.target
+"""
+
+SERVICE = """\
+# Written by `certferry schedule install --systemd`, and taken away by `schedule remove`.
+# To change it, write a drop-in: systemctl edit certferry.service
+
+[Unit]
+Description=certferry: renew certificates, deploy them, and see them served
+Wants=network-online.target
+After=network-online.target nss-lookup.target
+
+[Service]
+Type=oneshot
+Environment=HOME=/srv
+ExecStart=/usr/bin/certferry --quiet sync
+# Still in progress, or at work elsewhere: the next run goes on from there.
+SuccessExitStatus=75
+UMask=0077
+
+NoNewPrivileges=yes
+"""
+
+HARDENED = """\
+# Everything is there to be read, and only this to be written.
+ProtectSystem=strict
+ProtectHome=read-only
+ReadWritePaths=/var/lib/certferry
+ReadWritePaths=/etc/ssl/site
+PrivateTmp=yes
+ProtectKernelTunables=yes
+ProtectControlGroups=yes
+# The network, the resolver's socket, and nothing exotic.
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
+PrivateDevices=yes
+ProtectClock=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+CapabilityBoundingSet=
+"""
+
+OPEN = """\
+# No sandbox beyond that: the configuration runs programs (a reload, a command), and
+# only whoever wrote them knows what they need. A drop-in can add what fits.
+# A server that one of them starts outlives the run, as it does when cron starts it.
+KillMode=process
+"""
+
+
+def test_the_timer() -> None:
+    """Every night, at a moment of this machine's own that stays, and made up for if missed."""
+    assert TIMER == timer_text()
+
+
+@pytest.mark.parametrize(("runs_programs", "rest"), [(False, HARDENED), (True, OPEN)])
+def test_the_systems_service(rest: str, *, runs_programs: bool) -> None:
+    """What is left for the next run is no failure, nothing is readable to others, no privilege is
+    gained; the sandbox is whole unless programs of the operator's run in it.
+    """
+    job = Job(
+        ("/usr/bin/certferry", "--quiet", "sync"),
+        {"HOME": "/srv"},
+        keeps=("/var/lib/certferry",),
+        fills=("/etc/ssl/site",),
+        runs_programs=runs_programs,
+    )
+
+    assert SERVICE + rest == service_text(job, for_system=True)
