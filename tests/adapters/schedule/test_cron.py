@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -182,6 +183,39 @@ def test_a_user_whom_cron_refuses_is_told_where_that_is_written(owner: CrontabOw
             assert "crontab -" not in str(caught.value.hint)
 
     assert owner.read() is None
+
+
+@pytest.mark.parametrize(
+    ("job", "hint"),
+    [
+        (
+            replace(JOB, environment={"no_proxy": "h.example.com," * 80, "HOME": "/srv"}),
+            "is the variable no_proxy: shorten or unset that, or let systemd do it",
+        ),
+        (Job((*JOB.command, "--config", "/etc/" + "x" * 1000)), "cron; let systemd do it"),
+    ],
+)
+def test_a_line_that_is_too_long_for_cron(owner: CrontabOwner, job: Job, hint: str) -> None:
+    """The crontab is in order, and needs no mending: told is what makes the line long."""
+    owner.write(b"# whole\n")
+
+    with pytest.raises(ScheduleError, match="command too long") as caught:
+        cron(owner.environ).install(job)
+
+    assert f"{hint}: certferry schedule install --systemd" in str(caught.value.hint)
+    assert b"# whole\n" == owner.read()
+
+
+@with_root
+def test_somebodys_line_that_is_too_long_already(owner: CrontabOwner) -> None:
+    """Ours is not to blame, and the crontab is to be mended."""
+    owner.write(b"# whole\n")
+    owner.stored.write_bytes(b"0 4 * * * " + b"x" * 1000 + b"\n")
+
+    with pytest.raises(ScheduleError, match="command too long") as caught:
+        cron(owner.environ).install(replace(JOB, environment={"no_proxy": "localhost"}))
+
+    assert "mend it with `crontab -e`" in str(caught.value.hint)
 
 
 @with_root

@@ -66,7 +66,7 @@ class Cron:
         after = crontab.with_entry(before, command, daily)
         if after == before:
             return Change.UNCHANGED
-        self._write(after)
+        self._write(after, job)
         return Change.REPLACED if crontab.own_entry(before) else Change.INSTALLED
 
     def remove(self) -> Scheduled | None:
@@ -142,13 +142,16 @@ class Cron:
             hint=UNCHANGED,
         )
 
-    def _write(self, content: bytes) -> None:
-        """Replace the crontab as a whole, as `crontab` does it; without a line left, remove it."""
+    def _write(self, content: bytes, job: Job | None = None) -> None:
+        """Replace the crontab as a whole, as `crontab` does it; without a line left, remove it.
+
+        `job` is what our line in it runs.
+        """
         result = self._run("-", content) if content else self._run("-r")
         if result.returncode != 0:
             raise ScheduleError(
                 Text("the crontab cannot be written: {problem}", problem=_complaint(result)),
-                hint=_NO_ACCESS if b"not allowed" in result.stderr else UNCHANGED,
+                hint=_advice(result.stderr, content, job),
             )
         if self._read() != content:
             raise ScheduleError(
@@ -188,6 +191,25 @@ class Cron:
                 Text("`crontab` cannot be run: {problem}", problem=system_words(exc)),
                 hint=Text("let systemd do it: certferry schedule install --systemd"),
             ) from exc
+
+
+def _advice(complaint: bytes, content: bytes, job: Job | None) -> Text:
+    """Tell what to do about a crontab that is refused."""
+    if b"not allowed" in complaint:
+        return _NO_ACCESS
+    # Debian's cron takes 998 characters. Somebody else's line may be longer than ours.
+    longest = max(content.split(b"\n"), key=len)
+    if job is None or b"command too long" not in complaint or crontab.own_entry(longest) is None:
+        return UNCHANGED
+    if not job.environment:
+        return Text(
+            "its line is too long for cron; let systemd do it: certferry schedule install --systemd"
+        )
+    return Text(
+        "its line is too long for cron, and the longest part of it is the variable {name}: shorten"
+        " or unset that, or let systemd do it: certferry schedule install --systemd",
+        name=max(job.environment, key=lambda name: len(job.environment[name])),
+    )
 
 
 def _as_shown(content: bytes) -> bytes:
