@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
@@ -108,6 +109,15 @@ def test_a_meaning_comes_with_advice(code: int, place: Place, client: QiniuClien
 
     assert MEANINGS[code].words in str(error)
     assert str(error.hint).startswith(MEANINGS[code].advice)
+
+
+def test_advice_is_right_for_another_clients_certificate_too() -> None:
+    """Nobody knows here who makes it; `--renew` alone gives no new one from another client."""
+    advice = {code: meaning.advice for code, meaning in MEANINGS.items()}
+    ours = {code for code, said in advice.items() if re.search(r"--renew|\[acme\]", said)}
+
+    assert {400045, 400319, 400322, 400327, 400328, 400329, 400348, 400514, 500233} == ours
+    assert [] == [code for code in ours if "the client that makes it" not in advice[code]]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Qiniu's codes: what each means in plain words, and what to do about it.
 
 From the Qiniu fact sheet §4.5 and §5.3 to §5.7. Codes that say no more than their message are
-left out.
+left out. Nobody here knows who makes the certificate, so the advice is for certferry's own and for
+those of other clients.
 """
 
 from __future__ import annotations
@@ -40,18 +41,19 @@ _CHAIN = Meaning(
 _KEY = Meaning(
     TargetRejected,
     "the private key is not accepted",
-    "give Qiniu the key that belongs to the certificate, or issue a new pair with"
-    " `certferry sync --renew`",
+    "a new pair is needed: `certferry sync --renew`, or from the client that makes it",
 )
 _TOO_SHORT = Meaning(
     TargetRejected,
     "too little of the certificate's life is left",
-    "Qiniu wants about 30 days; issue a new certificate with `certferry sync --renew`",
+    "Qiniu wants about 30 days; a new certificate is needed: `certferry sync --renew`, or from the"
+    " client that makes it",
 )
 _NO_EC = Meaning(
     TargetRejected,
     "elliptic-curve keys are not supported for this domain",
-    'set `key_type = "rsa2048"` under [acme], and issue anew with `certferry sync --renew`',
+    'set `key_type = "rsa2048"` under [acme], and issue anew with `certferry sync --renew`; or have'
+    " the client that makes it use an RSA key",
 )
 _UNREADABLE = Meaning(
     TargetRejected,
@@ -122,13 +124,14 @@ MEANINGS: dict[int, Meaning] = {
     400329: Meaning(
         TargetRejected,
         "the certificate has expired",
-        "issue a new one with `certferry sync --renew`",
+        "a new one is needed: `certferry sync --renew`, or from the client that makes it",
     ),
     400338: _CHAIN,
     400348: Meaning(
         TargetRejected,
         "the certificate's common name is not accepted",
-        'use a certificate profile with a common name: profile = "classic" under [acme]',
+        'use a certificate profile with a common name: profile = "classic" under [acme], or in the'
+        " client that makes it",
     ),
     400397: Meaning(
         TargetRejected,

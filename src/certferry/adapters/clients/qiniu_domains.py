@@ -198,7 +198,8 @@ def _failed_change(record: DomainRecord) -> DeployError:
 _LOOK = Text("look at the domain in Qiniu's console, or ask its support")
 _ADVICE = {
     "verify https crt fail": Text(
-        "Qiniu found the certificate wanting; issue a new one with `certferry sync --renew`"
+        "Qiniu found the certificate wanting; a new one is needed: `certferry sync --renew`, or"
+        " from the client that makes it"
     ),
     "domain have no icp": Text(
         "domains served in mainland China need an ICP filing: file it, or set another area"
