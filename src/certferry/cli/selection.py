@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 
+from certferry.cli.lines import line
 from certferry.cli.options import Front
 from certferry.config.check import read_acme, read_dns, read_state, read_verify
 from certferry.config.document import Document, Place
@@ -70,6 +71,29 @@ def select(
         if name not in known:
             raise _unknown(name, known, wishes)
     return tuple(wish for wish in wishes if not names or wish.lineage in names)
+
+
+def look_who_renews(
+    wishes: Sequence[DesiredCertificate], names: Sequence[str], front: Front
+) -> None:
+    """Tell which certificates `--renew` is not for, since another client makes them.
+
+    Raises `ConfigError` for one that is named: nothing else of the command is done either.
+    """
+    for wish in wishes:
+        if wish.files is None:
+            continue
+        told = Text(
+            "`--renew` is not for {lineage}: the client that makes it renews it",
+            lineage=wish.lineage,
+        )
+        if names:
+            hint = Text(
+                "have it renewed where it is made; the next run ferries what is in the files"
+            )
+            raise ConfigError(told, hint=hint)
+        if not front.quiet:
+            front.desk.remark([line(front.voice.say(told))])
 
 
 def must_be_known(name: str, session: Session) -> None:

@@ -1,0 +1,102 @@
+"""`--renew` and certificates that another client makes: whoever asks is told who renews them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from certferry.cli.exits import Exit
+from certferry.cli.main import run
+from certferry.testing.certificates import make_bundle
+from tests.cli.desks import TestDesk
+
+COMMANDS = pytest.mark.parametrize("command", ["sync", "plan"])
+NOT_FOR_PICS = "`--renew` is not for pics: the client that makes it renews it"
+
+
+FERRIED = """
+[[certificates]]
+name = "pics"
+fullchain = "fullchain"
+privkey = "privkey"
+[[certificates.deploy]]
+to = "files"
+directory = "out"
+"""
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Path:
+    """A directory with a configuration: one certificate of certferry's own, which would need an
+    account, and one that another client has made.
+    """
+    made = make_bundle("pics.example.com", not_before=datetime.now(UTC))
+    (tmp_path / "fullchain").write_text(made.fullchain_pem)
+    (tmp_path / "privkey").write_text(made.privkey_pem.reveal())
+    (tmp_path / "certferry.toml").write_text(f"""
+[accounts.dnspod]
+id = "env:DP_Id"
+token = "env:DP_Key"
+
+[[certificates]]
+name = "own"
+names = ["own.example.com"]
+dns = "dnspod"
+
+{FERRIED}
+""")
+    (tmp_path / "ferried.toml").write_text(FERRIED)
+    return tmp_path
+
+
+def certferry(file: Path, *arguments: str) -> tuple[int, str, str]:
+    """Run a command; give its exit code, stdout and stderr."""
+    environ = {"HOME": str(file.parent), "XDG_DATA_HOME": str(file.parent / "data")}
+    desk = TestDesk(environ=environ)
+    code = run(["--config", str(file), *arguments], desk.desk)
+    return code, desk.out, desk.err
+
+
+@COMMANDS
+@pytest.mark.parametrize("names", [["pics"], ["own", "pics"]])
+def test_a_ferried_certificate_that_is_named(machine: Path, command: str, names: list[str]) -> None:
+    """What was asked for cannot be done: a usage error, as for a name that is not known, with who
+    can do it; and nothing is done.
+    """
+    before = sorted(machine.iterdir())
+
+    found = certferry(machine / "certferry.toml", command, "--renew", *names)
+
+    hint = "have it renewed where it is made; the next run ferries what is in the files"
+    assert (Exit.USAGE, "", f"error: {NOT_FOR_PICS}\n\nhint: {hint}\n") == found
+    assert before == sorted(machine.iterdir())
+
+
+@COMMANDS
+def test_ferried_certificates_among_all(machine: Path, command: str) -> None:
+    """They are told of and treated as in any other run; nothing has failed."""
+    code, out, err = certferry(machine / "ferried.toml", command, "--renew")
+
+    assert Exit.OK == code
+    assert f"{NOT_FOR_PICS}\n" == err[: len(NOT_FOR_PICS) + 1]
+    assert "pics" in out
+    assert (command == "sync") is (machine / "out" / "fullchain.pem").exists()
+
+
+@COMMANDS
+def test_ferried_certificates_among_all_are_not_wrong(machine: Path, command: str) -> None:
+    """Told to be quiet, a run says nothing of them."""
+    assert "" == certferry(machine / "ferried.toml", "-q", command, "--renew")[2]
+
+
+@COMMANDS
+def test_without_renew_a_ferried_certificate_is_one_like_any_other(
+    machine: Path, command: str
+) -> None:
+    """Named or not."""
+    code, _, err = certferry(machine / "ferried.toml", command, "pics")
+
+    assert Exit.OK == code
+    assert "--renew" not in err
