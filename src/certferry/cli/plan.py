@@ -28,13 +28,13 @@ def command(
 
     Nothing is changed. Without a NAME it is about every declared certificate.
     """
-    from certferry.cli.selection import look_who_renews, read_settings
+    from certferry.cli.selection import read_settings, tell_who_renews
     from certferry.ports.progress import nobody
     from certferry.wiring.session import open_session
 
     settings = read_settings(front, names)
     if renew:
-        look_who_renews(settings.certificates, names, front)
+        tell_who_renews(settings.certificates, names, front)
     with open_session(settings, progress=nobody) as session:
         return show_plan(session, front.desk, check=check, renew=renew, as_json=as_json)
 

@@ -73,7 +73,7 @@ def select(
     return tuple(wish for wish in wishes if not names or wish.lineage in names)
 
 
-def look_who_renews(
+def tell_who_renews(
     wishes: Sequence[DesiredCertificate], names: Sequence[str], front: Front
 ) -> None:
     """Tell which certificates `--renew` is not for, since another client makes them.

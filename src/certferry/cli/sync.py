@@ -50,13 +50,13 @@ def command(
     QINIU_ACCESS_KEY, QINIU_SECRET_KEY).
     """
     from certferry.cli.following import following
-    from certferry.cli.selection import look_who_renews, read_settings
+    from certferry.cli.selection import read_settings, tell_who_renews
     from certferry.wiring.session import open_session
 
     patience = patience_of(wait, no_wait=no_wait)
     settings = read_settings(front, names)
     if renew:
-        look_who_renews(settings.certificates, names, front)
+        tell_who_renews(settings.certificates, names, front)
     with (
         following(front, _now) as progress,
         open_session(settings, progress=progress) as session,
