@@ -20,10 +20,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from certferry import __version__
-from certferry.cli.discretion import discreet
 from certferry.cli.lines import visible
 from certferry.cli.log_file import LogFile, LogStream, Trouble, cannot_be_written, log_at
 from certferry.cli.words import Voice
+from certferry.core.discretion import discreet
 from certferry.text import Text
 
 

@@ -15,9 +15,9 @@ import logging
 import sys
 import time
 
-from certferry.cli.discretion import discreet
 from certferry.cli.journal import Entry, Journal, Level
 from certferry.cli.words import Voice
+from certferry.core.discretion import discreet
 from certferry.text import Text
 
 _OURS = "certferry"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import os
 import time
@@ -9,8 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from certferry.adapters.clients.programs import MOST_OUTPUT, run
+from certferry.core.pem import pkcs8_pem
 from certferry.core.secret import Secret
 from certferry.errors import DeployError, Interrupted, TargetRejected
 from certferry.testing.certificates import make_key
@@ -112,6 +117,117 @@ def test_key_is_not_logged(tmp_path: Path, said: Callable[[], list[str]], before
     for line in key.reveal().splitlines()[1:-1]:
         assert line not in told
         assert line[:20] not in told
+
+
+FORMS = {"PKCS#8": PrivateFormat.PKCS8, "traditional": PrivateFormat.TraditionalOpenSSL}
+KEYS: dict[str, PrivateKeyTypes] = {
+    "EC": ec.generate_private_key(ec.SECP256R1()),
+    "RSA": rsa.generate_private_key(65537, 2048),
+}
+
+
+def pem_of(kind: str, form: PrivateFormat) -> str:
+    """Write a key as a program of the operator's may have it."""
+    return KEYS[kind].private_bytes(Encoding.PEM, form, NoEncryption()).decode()
+
+
+@pytest.mark.parametrize("kind", KEYS)
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("known", [True, False], ids=["ours", "another"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "cat key",
+        "echo $(cat key)",
+        "sed 's/^/key: /' key",
+        "head -n 3 key",
+        "tail -n 2 key",
+        "head -c 16100 /dev/zero | tr '\\0' 'x'; echo; cat key",
+        "cat key; head -c 16100 /dev/zero | tr '\\0' 'x'; echo",
+        "cat key; head -c 16500 /dev/zero | tr '\\0' 'x'; echo",
+    ],
+)
+def test_key_in_a_frame_is_not_told(
+    tmp_path: Path,
+    said: Callable[[], list[str]],
+    kind: str,
+    form: PrivateFormat,
+    how: str,
+    *,
+    known: bool,
+) -> None:
+    """Whoever's it is, in whichever form: neither to the log, a line at a time, nor by the error;
+    also when the frame is cut off at one end, by the program or because only so much is kept.
+    """
+    pem = pem_of(kind, form)
+    (tmp_path / "key").write_text(pem)
+    hidden = [pkcs8_pem(KEYS[kind])] if known else []
+
+    with pytest.raises(DeployError) as failed:
+        run(program(tmp_path, "/bin/sh", "-c", f"{how}; exit 1"), {}, no_pause, hidden=hidden)
+
+    assert [] == lines_told(pem, "\n".join([*said(), str(failed.value)]))
+
+
+@pytest.mark.parametrize("kind", KEYS)
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize(
+    "how",
+    [
+        "grep -v -e ----- key",
+        "grep -v -e ----- key | tr -d '\\n'",
+        "grep -v -e ----- key | tr -d '\\n' | fold -w 76",
+        "base64 -w0 key",
+        "base64 key",
+        "grep -v -e ----- key | tr -d '\\n' | tail -c 300",
+        "grep -v -e ----- key; head -c 15800 /dev/zero | tr '\\0' 'x'; echo",
+    ],
+)
+def test_our_key_without_a_frame_is_not_told(
+    tmp_path: Path, said: Callable[[], list[str]], kind: str, form: PrivateFormat, how: str
+) -> None:
+    """In one line or wrapped differently, in PKCS#8 or in what OpenSSL turns it into."""
+    pem = pem_of(kind, form)
+    (tmp_path / "key").write_text(pem)
+    hidden = [pkcs8_pem(KEYS[kind])]
+
+    with pytest.raises(DeployError) as failed:
+        run(program(tmp_path, "/bin/sh", "-c", f"{how}; exit 1"), {}, no_pause, hidden=hidden)
+
+    told = "\n".join([*said(), str(failed.value)])
+    assert "•••" in told
+    assert [] == lines_told(pem, told)
+    assert [] == lines_told(base64.encodebytes(pem.encode()).decode(), told)
+
+
+def lines_told(pem: str, told: str) -> list[str]:
+    """Give the lines of a key's body that were told, with or without what stands between them."""
+    body = [line for line in pem.splitlines() if "-----" not in line]
+    unwrapped = "".join(told.split())
+    return [line for line in body if line[:20] in told or line[-20:] in told or line in unwrapped]
+
+
+def test_words_around_a_key_are_told(tmp_path: Path, said: Callable[[], list[str]]) -> None:
+    """They are why somebody looks."""
+    (tmp_path / "key").write_text(pem_of("EC", PrivateFormat.TraditionalOpenSSL))
+    script = "echo with key:; cat key; echo 'nginx: bad key'; exit 1"
+
+    with pytest.raises(DeployError) as failed:
+        run(program(tmp_path, "/bin/sh", "-c", script), {}, no_pause, hidden=())
+
+    assert ["/bin/sh: with key:", "/bin/sh: •••", "/bin/sh: nginx: bad key"] == said()
+    assert str(failed.value).endswith("exit code 1: with key: ••• nginx: bad key")
+
+
+def test_authorization_is_not_told(tmp_path: Path, said: Callable[[], list[str]]) -> None:
+    """As `curl -v` shows it: hidden to the end of its line, before the lines are joined."""
+    script = "echo '> Authorization: Bearer planted'; echo '< HTTP/1.1 403'; exit 1"
+
+    with pytest.raises(DeployError) as failed:
+        run(program(tmp_path, "/bin/sh", "-c", script), {}, no_pause, hidden=())
+
+    assert ["/bin/sh: > Authorization: •••", "/bin/sh: < HTTP/1.1 403"] == said()
+    assert str(failed.value).endswith("exit code 1: > Authorization: ••• < HTTP/1.1 403")
 
 
 def test_what_is_hidden_is_not_logged(tmp_path: Path, said: Callable[[], list[str]]) -> None:

@@ -18,7 +18,8 @@ from datetime import timedelta
 
 from certferry.adapters.clients import strays
 from certferry.core.desired import Program
-from certferry.core.secret import Secret, masked
+from certferry.core.discretion import discreet
+from certferry.core.secret import Secret
 from certferry.errors import DeployError, Retry, TargetRejected
 from certferry.ports.progress import Pause
 from certferry.system_words import system_words
@@ -198,7 +199,7 @@ class _Output:
 
     def _lines(self) -> list[str]:
         # Masked before anything is cut: nothing would tell a part of a secret.
-        text = masked(b"".join(self._kept).decode(errors="surrogateescape"), self._hidden)
+        text = discreet(b"".join(self._kept).decode(errors="surrogateescape"), self._hidden)
         lines = text.splitlines()
         # A line that lost its beginning may be the rest of a secret's.
         whole = lines[1:] if self._left_out else lines

@@ -1,0 +1,107 @@
+"""What must never be seen in words that leave the program, whoever wrote it there: private keys,
+proofs of identity, and the secrets that are known.
+
+One function takes it out, wherever words come from: of what a program printed, before that is
+split into lines, cut or quoted; of each sentence, where it is said; of the records of the log.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from certferry.core.secret import MASK, Secret
+
+_SHORTEST = 4
+"""Characters from which a secret is masked: less could be in any word by chance."""
+_SHORTEST_BEGINNING = 8
+"""Characters from which the beginning of one is."""
+_SHORTEST_LINE = 16
+"""Characters from which one of its lines is, and is not something like `fi` or `=`."""
+
+_BETWEEN_LINES = re.compile(r"[\r\n]+|\\n")  # a key in one line has its lines' ends as `\n`
+_FRAME = "-----"  # of PEM: what stands there is no secret
+_KEY = "PRIVATE KEY"
+
+# RFC 7468, and what resembles it: PGP's (a BLOCK), and that of SSH2 with four hyphens.
+_BEGIN, _END = (rf"-{{4,5}} ?{edge} [^-\r\n]*{_KEY}[^-\r\n]*-{{4,5}}" for edge in ("BEGIN", "END"))
+
+_VALUE = (
+    # Up to the quote that closes it, or to the end of the line; what is hidden already stays so.
+    rf"(\\?[\"'])(?!{MASK})([^\r\n]+?)(?=\1)"
+    rf"|(?!\\?[\"']?{MASK})(\S[^\r\n]*)"
+)
+
+_UNSPEAKABLE = (
+    # A key whose end or beginning was cut off reaches as far as the words do.
+    re.compile(rf"{_BEGIN}.*?(?:{_END}|\Z)", re.DOTALL),
+    re.compile(rf"\A(?:(?!{_BEGIN}).)*?{_END}", re.DOTALL),
+    re.compile(r"(?:QBox|Qiniu) ([\w-]+:[\w=-]+)"),
+    re.compile(r"login_token=([^&\s'\"]+)", re.IGNORECASE),
+    re.compile(rf"authorization(?:\\?[\"'])?[ \t]*:[ \t]*(?:{_VALUE})", re.IGNORECASE),
+)
+"""Private keys, Qiniu's and DNSPod's proofs of identity, any Authorization header. What must not be
+seen is the last group, or all of it. A `Secret` hides itself; this is for what others quote."""
+
+_Spans = Iterator[tuple[int, int]]
+
+
+def discreet(words: str, secrets: Iterable[Secret] = ()) -> str:
+    """Give words with `•••` for what must not be seen, be it known or not, and where they repeat a
+    secret, one of its lines, or at their own end the beginning of one: who said it may have been
+    stopped in the middle. Of a secret that is a private key, its other forms count too. Where two
+    overlap, nothing of either stays.
+    """
+    spans = sorted({*_unspeakable(words), *_repeated(words, set(secrets))})
+    shown: list[str] = []
+    end = 0
+    for start, stop in spans:
+        if start > end or not shown:
+            shown += words[end:start], MASK
+        end = max(end, stop)
+    return "".join(shown) + words[end:]
+
+
+def _unspeakable(words: str) -> _Spans:
+    for pattern in _UNSPEAKABLE:
+        for found in pattern.finditer(words):
+            yield found.span(found.lastindex or 0)
+
+
+def _repeated(words: str, secrets: Iterable[Secret]) -> _Spans:
+    for secret in secrets:
+        for spelling in set(_spellings(secret.reveal())):
+            yield from _spans(words, spelling)
+        if _KEY in secret.reveal():
+            # Loads the crypto library, which whoever has no key does not need.
+            from certferry.core.key_traces import key_spans
+
+            yield from key_spans(words, secret)
+
+
+def _spans(words: str, spelling: str) -> _Spans:
+    """Give where words repeat a spelling, wherever that begins, and where they are cut within."""
+    start = words.find(spelling)
+    while start >= 0:
+        yield start, start + len(spelling)
+        start = words.find(spelling, start + 1)
+    if begun := _begun_at_the_end(words, spelling):
+        yield len(words) - begun, len(words)
+
+
+def _spellings(value: str) -> Iterator[str]:
+    """Give what a secret looks like where a program prints it, or a shell shows what it does."""
+    value = value.strip("\r\n")
+    if not value.strip():
+        return
+    lines = map(str.strip, _BETWEEN_LINES.split(value))
+    yield from (line for line in lines if len(line) >= _SHORTEST_LINE and _FRAME not in line)
+    if len(value) >= _SHORTEST and not {"\r", "\n"} & set(value):
+        # As it is, and as bash and dash quote it with `set -x`.
+        yield from (value.replace("'", quote) for quote in ("'", r"'\''", "'\"'\"'"))
+
+
+def _begun_at_the_end(words: str, spelling: str) -> int:
+    """Give how many characters of a spelling the words end with, if it is more than chance."""
+    lengths = range(min(len(spelling), len(words)), _SHORTEST_BEGINNING - 1, -1)
+    return next((n for n in lengths if words.endswith(spelling[:n])), 0)

@@ -1,0 +1,187 @@
+"""What is seen of secrets in the words of others."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.core.discretion import discreet
+from certferry.core.secret import MASK, Secret
+from certferry.testing.certificates import make_key
+
+WORDS = st.text()
+VALUES = st.text(st.characters(exclude_characters="•\r\n\\"), min_size=8).filter(str.strip)
+SHORT = st.text("ab", min_size=4, max_size=8)
+LINES = st.text(st.characters(categories=["L", "N"], include_characters="+/="), min_size=16)
+
+
+@given(WORDS, st.lists(VALUES, min_size=1), WORDS)
+def test_no_secret_is_left(before: str, values: list[str], after: str) -> None:
+    """However many there are, one beside another or one within another."""
+    words = discreet(before + "".join(values) + after, map(Secret, values))
+
+    assert not any(value in words for value in values)
+
+
+@given(st.lists(SHORT, min_size=1), st.text("abc", min_size=4))
+def test_secrets_that_overlap(values: list[str], words: str) -> None:
+    """What is left are exactly the characters that are in no secret, wherever that begins; of the
+    beginning of one at the end nothing more is left.
+    """
+    starts = range(len(words))
+    inside = {
+        n
+        for v in values
+        for at in starts
+        if words.startswith(v, at)
+        for n in range(at, at + len(v))
+    }
+    expected = "".join("•" if n in inside else words[n] for n in starts)
+
+    said = discreet(words, map(Secret, values))
+
+    assert re.sub("•+", MASK, expected) == said
+
+
+def test_secrets_that_share_an_end() -> None:
+    """The one that is replaced first does not leave the rest of the other."""
+    two = [Secret("AAAA-planted"), Secret("planted-BBBBBBBB")]
+
+    assert f"<{MASK}>" == discreet("<AAAA-planted-BBBBBBBB>", two)
+    assert MASK == discreet("AAAA-planted-BB", two)
+
+
+@given(st.text(), st.lists(VALUES))
+def test_other_words_stay(words: str, values: list[str]) -> None:
+    """What repeats nothing, not even the beginning of a secret, is as it was."""
+    strange = [value for value in values if not any(value[:8] in words for value in values)]
+
+    assert words == discreet(words, map(Secret, strange))
+
+
+@given(st.lists(LINES, min_size=2), st.sampled_from(["\n", "\r\n", "\\n"]), st.data())
+def test_lines_of_a_secret(lines: list[str], between: str, data: st.DataObject) -> None:
+    """Each of them is hidden by itself, however the program writes their ends."""
+    shown = data.draw(st.sampled_from(["\n", " ", "\r\n", "\n    "]))
+
+    words = discreet(shown.join(lines), [Secret(between.join(lines))])
+
+    assert not any(line in words for line in lines)
+
+
+@given(VALUES, st.integers(min_value=8))
+def test_secret_that_was_begun(value: str, said: int) -> None:
+    """A program that was stopped in the middle of it has said nothing."""
+    assert f"key={MASK}" == discreet(f"key={value[:said]}", [Secret(value)])
+
+
+@pytest.mark.parametrize("shown", [r"'it'\''s a passphrase'", "'it'\"'\"'s a passphrase'"])
+def test_secret_as_a_shell_quotes_it(shown: str) -> None:
+    """`set -x` of bash and of dash."""
+    assert f"+ KEY='{MASK}'" == discreet(f"+ KEY={shown}", [Secret("it's a passphrase")])
+
+
+def test_what_is_no_secret_of_a_key() -> None:
+    """A word of a few letters may be anything, where it does not stand in its frame."""
+    key = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49\nfi\n-----END PRIVATE KEY-----\n"
+
+    assert f"{MASK}\n" == discreet(key, [Secret(key)])
+    assert f"so\n{MASK}\nfi\n" == discreet("so\nMIGHAgEAMBMGByqGSM49\nfi\n", [Secret(key)])
+    assert "fi" == discreet("fi", [Secret("fi")])
+    assert f"fi {MASK}" == discreet("fi shrt", [Secret("shrt")])
+
+
+@given(st.text(), st.text(" \t\n\r\u3000"))
+def test_blank_is_no_secret(words: str, blank: str) -> None:
+    """A variable that is set to nothing hides nothing."""
+    assert words == discreet(words, [Secret(blank)])
+
+
+def test_secrets_that_are_no_text() -> None:
+    """What is no UTF-8 in the environment is compared and masked as what it is."""
+    value = b"caf\xe9 au lait".decode(errors="surrogateescape")
+
+    assert 1 == len({Secret(value), Secret(value)})
+    assert f"<{MASK}>" == discreet(f"<{value}>", [Secret(value)])
+
+
+# --- what is not known
+
+
+LABELS = ("", "RSA ", "EC ", "ENCRYPTED ", "OPENSSH ")
+
+
+@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("between", ["\n", "\r\n", " ", "\\n", "\n   | "])
+def test_private_key_of_any_kind(label: str, between: str) -> None:
+    """Nothing is left of it, whoever's it is and however its lines end; what is around stays."""
+    frame = f"-----{{}} {label}PRIVATE KEY-----"
+    key = between.join([frame.format("BEGIN"), "planted+/0123", "planted=", frame.format("END")])
+
+    assert f"the key: {MASK}, and so on" == discreet(f"the key: {key}, and so on")
+    assert f"{MASK} {MASK}" == discreet(f"{key} {key}")
+
+
+def test_private_key_that_lost_an_end() -> None:
+    """What was printed of it before the program was stopped, or is kept of a long output."""
+    begin, end = (f"-----{edge} EC PRIVATE KEY-----" for edge in ("BEGIN", "END"))
+
+    assert f"the key: {MASK}" == discreet(f"the key: {begin}\nplanted\npla")
+    assert f"{MASK}\nnginx: bad" == discreet(f"nted\nplanted\n{end}\nnginx: bad")
+    assert f"{MASK} and {MASK}" == discreet(f"planted\n{end} and {begin}\nplanted")
+    assert f"{MASK}\nx" == discreet(f"{begin[7:]}\nplanted\n{end}\nx")
+
+
+def test_certificate_may_be_seen() -> None:
+    """So may a public key, and the name of what is hidden."""
+    words = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\nPRIVATE KEY: read"
+
+    assert words == discreet(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("> Authorization: Bearer planted\n> Host: x", f"> Authorization: {MASK}\n> Host: x"),
+        ("proxy-authorization:Basic planted==", f"proxy-authorization:{MASK}"),
+        ('Authorization: Digest username="a", x="planted"', f"Authorization: {MASK}"),
+        ("{'Authorization': 'QBox a:planted=', 'b': 1}", f"{{'Authorization': '{MASK}', 'b': 1}}"),
+        ('{"authorization": "Bearer planted", "b": 1}', f'{{"authorization": "{MASK}", "b": 1}}'),
+        (r'"{\"authorization\":\"Bearer planted\"}"', rf'"{{\"authorization\":\"{MASK}\"}}"'),
+        ("sent QBox a:planted= to it", f"sent QBox {MASK} to it"),
+        ("?login_token=1,planted&x=1", f"?login_token={MASK}&x=1"),
+        ("the authorization is pending", "the authorization is pending"),
+    ],
+)
+def test_proof_of_identity(words: str, shown: str) -> None:
+    """It is hidden as far as it goes; and what is hidden is not looked at again, so that words may
+    pass more than one door.
+    """
+    assert shown == discreet(words)
+    assert f"{shown} and more" == discreet(f"{shown} and more")
+
+
+@given(st.lists(st.sampled_from(["Authorization: ", "-----BEGIN EC PRIVATE KEY-----", "x", "\n"])))
+def test_twice_is_once(pieces: list[str]) -> None:
+    """What was made discreet stays as it is."""
+    once = discreet("".join(pieces))
+
+    assert once == discreet(once)
+
+
+def test_proof_beside_a_secret() -> None:
+    """Where what is known and what is not overlap, nothing of either stays."""
+    words = "QBox access-key:planted="
+
+    assert f"QBox {MASK}" == discreet(words, [Secret("access-key")])
+    assert MASK == discreet(words, [Secret("QBox access-key")])
+
+
+def test_key_that_is_known_and_shown() -> None:
+    """One `•••` for all of it, frames and body."""
+    key = make_key()
+
+    assert f"<{MASK}\n>" == discreet(f"<{key.reveal()}>", [key])
