@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from certferry.cli.lines import Span, Tone, coloured, line, padded, plain, width
 from certferry.cli.tables import Table, aligned, columns, fitted, stacked
 from certferry.cli.words import Voice, labelled, once, one_or_many
+from certferry.testing.certificates import make_key
 from certferry.text import Text, verbatim
 from tests.cli import values
 
@@ -29,6 +30,15 @@ def test_nothing_from_outside_moves_the_cursor(words: str) -> None:
 def test_one_line_is_one_line(words: str) -> None:
     """What has one line gets one, whatever was said."""
     assert len(Voice().say_on_one_line(verbatim(words)).splitlines()) <= 1
+
+
+def test_what_must_not_be_seen_is_not_said() -> None:
+    """Whoever quotes it, it is taken out while the sentence is whole: a key has several lines."""
+    key = make_key().reveal()
+    refused = Text("refused: {words}", words=verbatim(f"{key}Authorization: Bearer planted"))
+
+    assert "refused: •••\nAuthorization: •••" == Voice().say(refused)
+    assert "refused: ••• Authorization: •••" == Voice().say_on_one_line(refused)
 
 
 def test_the_language_is_chosen_once() -> None:

@@ -233,6 +233,16 @@ def test_ca_that_fails_leaves_what_is_there(world: ModelWorld) -> None:
     assert "issue failed" in {entry.event for entry in world.state.history("img", 5)}
 
 
+def test_ca_that_quotes_a_header(world: ModelWorld) -> None:
+    """The history, which nobody can delete, has it without what must not be seen."""
+    world.issuer.fail_with(CaUnavailable(Text("bad header Authorization: Bearer planted")))
+
+    synced(world)
+
+    (entry,) = world.state.history("img", 5)
+    assert {"problem": "bad header Authorization: •••"} == entry.facts
+
+
 def test_ca_that_fails_the_first_time_leaves_nothing_to_deploy(world: ModelWorld) -> None:
     """Without any certificate there is one failure, and no step pretends to wait."""
     world.issuer.fail_with(CaUnavailable(Text("the CA is away")))

@@ -15,6 +15,7 @@ The rules of the voice:
 - Colour helps the eye and never carries meaning alone.
 - Moments are told in UTC and say so; durations in one unit, rounded down.
 - Nothing from outside reaches the terminal as a control character.
+- What must not be seen is not said to anybody: stdout, stderr, `--json` and the log get the same.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from certferry.cli.lines import Line, Span, Tone, line, width
+from certferry.core.discretion import discreet
 from certferry.text import Text, Translate, verbatim
 
 if TYPE_CHECKING:  # the core loads the crypto library, which `--help` must not
@@ -96,8 +98,10 @@ class Voice:
         self.language = language
 
     def say(self, text: Text) -> str:
-        """Give the sentence; it may have several lines."""
-        return text.render(self._translate)
+        """Give the sentence; it may have several lines. What must not be seen is taken out while
+        it is whole.
+        """
+        return discreet(text.render(self._translate))
 
     def say_on_one_line(self, text: Text) -> str:
         """Give the sentence for a place that has one line."""

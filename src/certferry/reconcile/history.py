@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from certferry.core.discretion import discreet
 from certferry.core.report import HistoryEntry
 from certferry.reconcile.doors import Doors
 
 
 def record(doors: Doors, lineage: str, event: str, /, **facts: str) -> None:
-    """Add an entry of this moment, in the name of whoever runs certferry."""
-    doors.state.append_history(HistoryEntry(doors.now(), lineage, event, doors.who, facts))
+    """Add an entry of this moment, in the name of whoever runs certferry. It is kept for ever, and
+    what must not be seen is not: a service may have quoted it.
+    """
+    kept = {name: discreet(fact) for name, fact in facts.items()}
+    doors.state.append_history(HistoryEntry(doors.now(), lineage, event, doors.who, kept))
