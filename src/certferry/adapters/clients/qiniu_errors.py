@@ -6,7 +6,6 @@ A code that is in the table of meanings is told by it, everything else by its st
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
@@ -24,7 +23,7 @@ from certferry.adapters.clients.http import (
 from certferry.adapters.clients.http_problems import Contact
 from certferry.adapters.clients.qiniu_codes import MEANINGS, WRONG_DOMAIN_TYPE, Meaning
 from certferry.adapters.clients.qiniu_records import decode
-from certferry.core.secret import MASK
+from certferry.core.discretion import discreet
 from certferry.errors import (
     DeployError,
     Retry,
@@ -37,7 +36,6 @@ from certferry.text import Text
 SUCCESS_CODES = frozenset({None, 0, 200})
 TOO_MANY = frozenset({400039, 403024})
 KEPT_WORDS = 200  # characters of what the server says; the rest is no help to anybody
-_PROOF = re.compile(r"(?:(?<=QBox )|(?<=Qiniu ))[\w-]+:[\w=-]+")  # of an Authorization header (§2)
 IAM_PREFIX = "IAM-"  # keys of sub-accounts (§2.4)
 
 
@@ -279,4 +277,4 @@ def _said(body: bytes) -> _Said:
 def _short(words: object) -> str:
     text = " ".join(words.split()) if isinstance(words, str) else ""
     # A server that quotes what it was sent could quote a key, or the proof of who sent it.
-    return "" if "PRIVATE KEY" in text else _PROOF.sub(MASK, text)[:KEPT_WORDS]
+    return "" if "PRIVATE KEY" in text else discreet(text)[:KEPT_WORDS]
