@@ -235,6 +235,7 @@ def test_configuration_without_certificates_is_none_of_them(home: Path, mode: st
 
     assert (Exit.REFUSED, "") == (code, err)
     assert "is not the key of" in out
+    assert "so no later run goes on: have certbot run the hook again." in out
 
 
 def test_keys_that_nobody_has(home: Path) -> None:

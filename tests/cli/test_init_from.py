@@ -246,6 +246,19 @@ def test_second_certificate_of_the_same_names_is_not_renewed_for_nobody(
     assert "img.example.com is left out: " in done.stderr
 
 
+def test_no_leaves_no_state(accounts: Accounts) -> None:
+    """Looking whether a certificate is known makes none."""
+    AcmeShHome(accounts.directory / "home").add(issued("img.example.com"), "img.example.com")
+
+    words = ("--from", "acme.sh", "--home", "home", "--email", "ops@example.com")
+    with accounts.terminal(*words) as terminal:
+        terminal.until(lambda shown: "[y/N]" in shown)
+        terminal.type("n\n")
+        assert 0 == terminal.end()
+
+    assert set() == accounts.left()
+
+
 def test_damaged_entries_are_told_and_the_others_taken(accounts: Accounts) -> None:
     """A part of a certificate is none; only what was taken over is to be switched off."""
     home = AcmeShHome(accounts.directory / "home")

@@ -222,6 +222,7 @@ def remarks(one: ProposedCertificate) -> str:
         (Installed(hooks=("haproxy",)), "`haproxy`, which acme.sh runs"),
         (Installed(hooks=("qiniu",)), "`qiniu` is left out: it deploys to Qiniu"),
         (replace(COPIES, reload="x", hooks=("/opt/after.sh",)), "`/opt/after.sh`, which acme.sh"),
+        (replace(COPIES, reload=f"systemctl reload x; {OWN_HOOK}"), "`systemctl`, which acme.sh"),
         (Installed(others=("/opt/a.crt", "/opt/a.ca")), "what reads /opt/a.crt, /opt/a.ca today"),
         (
             replace(COPIES, others=(f"{SSL}/cert.pem", "/opt/ca.pem")),
@@ -293,6 +294,30 @@ def test_two_names_that_were_copied_to_one_directory(*, in_turn: bool) -> None:
     assert {"a": (), "b": (ProposedDeployment("files", None, SSL),)} == owners
     [older] = [one for one in proposal.certificates if one.lineage == "a"]
     assert f"{SSL} is left to b, which was copied there too" in remarks(older)
+
+
+@pytest.mark.parametrize(("older", "told"), [("rc-service x reload", True), ("y", False)])
+def test_reload_of_who_does_not_get_the_directory(older: str, *, told: bool) -> None:
+    """It is named, unless the other one has the same."""
+    proposal = taken_over(
+        places(),
+        inherited("a", "a.example.com", age=20, installed=replace(COPIES, reload=older)),
+        inherited("b", "b.example.com", installed=replace(COPIES, reload="y")),
+    )
+
+    said = "`rc-service`, which was run for these copies"
+    assert told == (said in remarks(proposal.certificates[0]))
+    assert ["y"] == [d.reload for one in proposal.certificates for d in one.deployments]
+
+
+@pytest.mark.parametrize("more", ["", " >/dev/null 2>&1"])
+def test_our_own_hook_is_nothing_to_tell_of(more: str) -> None:
+    """What it did, certferry does."""
+    installed = replace(COPIES, reload=OWN_HOOK + more, hooks=(OWN_HOOK,))
+
+    [one] = taken_over(places(), inherited("a", "a.example.com", installed=installed)).certificates
+
+    assert "left out" not in remarks(one)
 
 
 def test_twins_that_were_copied_to_one_directory() -> None:

@@ -101,6 +101,16 @@ def test_certificate_that_is_remembered_keeps_its_name() -> None:
     assert [LINEAGE, "b"] == [one.lineage for one in as_remembered(found, state)]
 
 
+def test_certificate_that_is_remembered_twice() -> None:
+    """The name that its client has for it goes before the other."""
+    state, bundle = MemoryState(), made(10)
+    adopted(state, bundle)
+    state.save_version(state.acquire("z", timedelta(seconds=60), NOW), bundle, NOW)
+
+    for name in (LINEAGE, "z"):
+        assert [name] == [one.lineage for one in as_remembered([inherited(name, bundle)], state)]
+
+
 @pytest.mark.parametrize("name", [LINEAGE, "img.example.com"])
 def test_name_that_is_another_ones_is_not_given_twice(name: str) -> None:
     """Two lineages never share one."""

@@ -183,7 +183,7 @@ def test_files_for_other_domains_than_the_client_says_are_refused(source: Memory
         f"{CLIENTS_OWN.fullchain} is for a.example.com, b.example.com, and what was renewed is for"
         " c.example.com"
     ) == str(caught.value)
-    assert "the next run looks again" in str(caught.value.hint)
+    assert "look again in a moment" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("names", [("a.example.com",), ("*.example.com",)])

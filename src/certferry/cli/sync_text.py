@@ -36,6 +36,8 @@ _TONES = {
     Outcome.SKIPPED: Tone.PENDING,
 }
 
+_UNDONE = (Outcome.WAITING, Outcome.FAILED, Outcome.REFUSED, Outcome.SKIPPED)
+
 _WORST_FIRST = (
     Outcome.FAILED,
     Outcome.REFUSED,
@@ -121,16 +123,14 @@ def _copy(label: str, step: StepOutcome) -> Text:
 
 
 def _conclusion(report: SyncReport, undeclared_of: str | None) -> Text:
-    by_hook = Text(
-        "It is declared in no file, so no later run goes on: have {client} run the hook again.",
-        client=undeclared_of,
-    )
+    outcome = _outcome(report)
+    advice = _how_to_go_on(report, undeclared_of)
+    return outcome if advice is None else Text("{said} {advice}", said=outcome, advice=advice)
+
+
+def _outcome(report: SyncReport) -> Text:
     if not report.complete:
-        return (
-            Text("Stopped. {advice}", advice=by_hook)
-            if undeclared_of
-            else Text("Stopped. The next `certferry sync` goes on from here.")
-        )
+        return Text("Stopped.")
     if not report.lineages:
         return Text("No certificate is declared.")
     if all(lineage.is_unchanged for lineage in report.lineages):
@@ -141,11 +141,19 @@ def _conclusion(report: SyncReport, undeclared_of: str | None) -> Text:
                 "Nothing changed: {count} certificates are as declared.", count=len(report.lineages)
             ),
         )
-    said = Text("{scope}: {counts}.", scope=_scope(report), counts=_counts(report))
-    if report.any(Outcome.WAITING):
-        by_sync = Text("Run `certferry sync` again to go on.")
-        return Text("{said} {advice}", said=said, advice=by_hook if undeclared_of else by_sync)
-    return said
+    return Text("{scope}: {counts}.", scope=_scope(report), counts=_counts(report))
+
+
+def _how_to_go_on(report: SyncReport, undeclared_of: str | None) -> Text | None:
+    is_done = report.complete and not any(map(report.any, _UNDONE))
+    if undeclared_of is not None and not is_done:
+        return Text(
+            "It is declared in no file, so no later run goes on: have {client} run the hook again.",
+            client=undeclared_of,
+        )
+    if not report.complete:
+        return Text("The next `certferry sync` goes on from here.")
+    return Text("Run `certferry sync` again to go on.") if report.any(Outcome.WAITING) else None
 
 
 def _scope(report: SyncReport) -> Text:

@@ -15,6 +15,7 @@ from certferry.text import Text
 
 _HOOK = re.compile(r"\bcertferry\b.*\bhook\b", re.DOTALL)
 _QINIU = re.compile("qiniu", re.IGNORECASE)
+_SEPARATOR = re.compile(r"[;|\n]|(?<!>)&(?![>\d])")  # of commands, and not of `2>&1`
 _SETTERS = frozenset({"env", "export"})
 
 
@@ -45,6 +46,11 @@ class OldHook:
     def calls_certferry(self) -> bool:
         """Whether it is certferry's own hook."""
         return _HOOK.search(self.command) is not None
+
+    @property
+    def is_ours_alone(self) -> bool:
+        """Whether it is certferry's own hook, and nothing beside it."""
+        return self.calls_certferry and _SEPARATOR.search(self.command) is None
 
     @property
     def goes_to_qiniu(self) -> bool:

@@ -21,7 +21,7 @@ from certferry.text import Text, verbatim
 
 _LEAF_FIRST = Text("a fullchain is PEM text: the leaf first, then its issuer certificates")
 _COPY_AGAIN = Text(
-    "another client may be writing it just now: the next run looks again. If it stays like this,"
+    "another client may be writing it just now: look again in a moment. If it stays like this,"
     " copy the whole file anew"
 )
 

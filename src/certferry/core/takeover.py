@@ -120,7 +120,7 @@ def _wanted_reload(theirs: Installed) -> str:
 
 
 def _is_given_up(hook: OldHook, reload: str) -> bool:
-    return not hook.calls_certferry and hook.command != reload
+    return not hook.is_ours_alone and hook.command != reload
 
 
 def _run_no_more(hook: OldHook, client: str) -> Text:

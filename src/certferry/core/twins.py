@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from certferry.core.inherited import Installed
+from certferry.core.inherited import Installed, OldHook
 from certferry.core.proposal import LeftOut, Places, Proposal, ProposedCertificate, fitness
 from certferry.text import Text
 
@@ -32,10 +32,16 @@ def _without_directories_of_others(
         directory=taken[0],
         other=owners[taken[0]].lineage,
     )
+    kept = {d.reload for place in taken for d in owners[place].deployments}
+    given_up = [d.reload for d in one.deployments if d.directory in taken and d.reload not in kept]
+    run_no_more = [
+        Text("`{program}`, which was run for these copies, is left out", program=OldHook(c).program)
+        for c in filter(None, given_up)
+    ]
     return replace(
         one,
         deployments=tuple(d for d in one.deployments if d.directory not in taken),
-        remarks=(*one.remarks, remark),
+        remarks=(*one.remarks, remark, *run_no_more),
         adopts=replace(one.adopts, installed=Installed()),
     )
 

@@ -75,7 +75,7 @@ def must_be_for(names: Collection[str], files: PemFiles, source: CertificateSour
             names=sorted(names),
         ),
         hint=Text(
-            "another renewal may be writing it just now: the next run looks again. By hand, all of"
+            "another renewal may be writing it just now: look again in a moment. By hand, all of"
             " the client's variables must be those of one certificate"
         ),
     )

@@ -5,8 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from itertools import compress
-from operator import not_
 from pathlib import Path
 
 from certferry.adapters.sources.pem_files import PemFileSource
@@ -47,16 +45,21 @@ def inheritance(client: OldClient, home: Path | None, environ: Mapping[str, str]
 
 
 def started_by(found: Inheritance, environ: Mapping[str, str]) -> Starters:
-    """Give the lines of the crontab that start another client, as far as it can be read."""
-    from certferry.adapters.sources.inherited import home_in
+    """Give the lines of the crontab that start another client, as far as it can be read. One whose
+    directory is not clear counts as another's: the wrong one is not to be taken out.
+    """
+    from certferry.adapters.sources.starters import homes_in
 
     source = import_module(OLD_CLIENTS[found.client])
-    lines = [line for line in _crontab(environ) if source.SCHEDULED.search(line)]
-    home = home_directory(environ)
-    usual = source.default_home(environ, home).resolve()
-    named = [home_in(line, source.HOME_OPTIONS, home) or usual for line in lines]
-    is_here = [where.resolve() == Path(found.home).resolve() for where in named]
-    return Starters(tuple(compress(lines, is_here)), tuple(compress(lines, map(not_, is_here))))
+    user_home = home_directory(environ)
+    usual = source.default_home(environ, user_home)
+    homes = homes_in(_crontab(environ), source.SCHEDULED, source.HOME_OPTIONS, user_home, usual)
+    here = Path(found.home).resolve()
+    is_here = {line: home is not None and home.resolve() == here for line, home in homes.items()}
+    return Starters(
+        tuple(line for line in homes if is_here[line]),
+        tuple(line for line in homes if not is_here[line]),
+    )
 
 
 def _crontab(environ: Mapping[str, str]) -> Sequence[str]:

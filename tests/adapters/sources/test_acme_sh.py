@@ -10,7 +10,7 @@ import pytest
 from certferry.adapters.sources import acme_sh
 from certferry.adapters.sources.acme_sh import default_home, parse_conf, read
 from certferry.core.desired import PemFiles
-from certferry.core.inherited import Access, Installed
+from certferry.core.inherited import Installed
 from certferry.errors import ConfigError
 from tests.adapters.sources.old_homes import (
     DIRECTORY,
@@ -41,7 +41,7 @@ def test_certificate_is_read_with_its_notes(home: AcmeShHome) -> None:
         *IMG,
         Le_RealFullChainPath="/opt/ssl/img.pem",
         Le_RealKeyPath="/opt/ssl/img.key",
-        Le_ReloadCmd=in_base64("service nginx reload && echo 'done'"),
+        Le_ReloadCmd=in_base64("service nginx reload && systemctl restart x"),
     )
 
     [found] = read(home.path, home.path).certificates
@@ -51,65 +51,9 @@ def test_certificate_is_read_with_its_notes(home: AcmeShHome) -> None:
     files = PemFiles(str(directory / "fullchain.cer"), str(directory / "img.example.com.key"))
     assert files == found.files
     assert (DIRECTORY, "dns_dp") == (found.directory, found.proven_by)
-    reload = "service nginx reload && echo 'done'"
+    reload = "service nginx reload && systemctl restart x"
     assert Installed("/opt/ssl/img.pem", "/opt/ssl/img.key", reload) == found.installed
     assert "acme.sh --remove -d img.example.com --ecc" == found.stop
-
-
-def test_everything_that_follows_a_renewal_is_read(home: AcmeShHome) -> None:
-    """Copies of parts, deploy hooks but for our own, and the commands around an issue."""
-    home.add(
-        issued(*IMG),
-        *IMG,
-        Le_RealCertPath="/opt/ssl/img.crt",
-        Le_RealCACertPath="/opt/ssl/ca.pem",
-        Le_DeployHook="certferry,haproxy,qiniu,",
-        Le_PostHook=in_base64("systemctl start nginx"),
-        Le_RenewHook=in_base64("/opt/told.sh"),
-    )
-
-    [found] = read(home.path, home.path).certificates
-
-    assert (
-        Installed(
-            others=("/opt/ssl/img.crt", "/opt/ssl/ca.pem"),
-            hooks=("haproxy", "qiniu", "systemctl start nginx", "/opt/told.sh"),
-        )
-        == found.installed
-    )
-
-
-@pytest.mark.parametrize(
-    ("written", "ours"),
-    [
-        (
-            "cat $CERT_FULLCHAIN_PATH ${CERT_KEY_PATH} >x",
-            "cat ${CERTFERRY_FULLCHAIN} ${CERTFERRY_PRIVKEY} >x",
-        ),
-        ('cp "$CERT_PATH" "$CA_CERT_PATH" .', 'cp "${CERTFERRY_CERT}" "${CERTFERRY_CHAIN}" .'),
-        ("tell $Le_Domain $CERT_PATHS $1 $$", "tell img.example.com $CERT_PATHS $1 $$"),
-    ],
-)
-def test_variables_of_a_reload_command_are_ours(home: AcmeShHome, written: str, ours: str) -> None:
-    """acme.sh's own would be empty here."""
-    home.add(issued(*IMG), *IMG, Le_ReloadCmd=in_base64(written))
-
-    [found] = read(home.path, home.path).certificates
-
-    assert ours == found.installed.reload
-
-
-def test_who_may_read_the_copies_is_read(home: AcmeShHome, tmp_path: Path) -> None:
-    """Nobody is named who is the same as for files of our own."""
-    fullchain, privkey = tmp_path / "fullchain.pem", tmp_path / "privkey.pem"
-    for path, mode in ((fullchain, 0o664), (privkey, 0o640)):
-        path.touch()
-        path.chmod(mode)
-    home.add(issued(*IMG), *IMG, Le_RealFullChainPath=str(fullchain), Le_RealKeyPath=str(privkey))
-
-    [found] = read(home.path, home.path).certificates
-
-    assert Access(None, None, 0o664, 0o640) == found.installed.access
 
 
 def test_revoked_certificate_is_left_out(home: AcmeShHome) -> None:

@@ -41,7 +41,8 @@ def test_hooks_are_read(home: CertbotHome) -> None:
     """
     conf = home.add(issued(*NAMES), "img")
     with conf.open("a") as file:
-        file.write("pre_hook = None\nrenew_hook = /opt/ssl/hook.sh qiniu\npost_hook = x start\n")
+        file.write("pre_hook = None\nrenew_hook = /opt/ssl/hook.sh qiniu\n")
+        file.write("post_hook = \"sh -c 'x start'\"\n")
     of_all = home.path / "renewal-hooks" / "deploy"
     of_all.mkdir(parents=True)
     for name, mode in (("01 told", 0o755), ("README", 0o644)):
@@ -50,7 +51,7 @@ def test_hooks_are_read(home: CertbotHome) -> None:
     [found] = read(home.path, home.path).certificates
 
     told = f"'{of_all}/01 told'"
-    assert ("/opt/ssl/hook.sh qiniu", "x start", told) == found.installed.hooks
+    assert ("/opt/ssl/hook.sh qiniu", "sh -c 'x start'", told) == found.installed.hooks
 
 
 def test_commands_name_a_directory_that_is_not_the_usual_one(

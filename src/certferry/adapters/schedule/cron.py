@@ -93,7 +93,7 @@ class Cron:
     def lines(self) -> tuple[str, ...]:
         """Give the lines that start something, whoever wrote them. Raises `ScheduleError`."""
         listed = self._read().decode(errors="backslashreplace").splitlines()
-        return tuple(line for line in listed if line.strip() and not line.startswith("#"))
+        return tuple(line for line in listed if line.strip() and not line.lstrip().startswith("#"))
 
     def _scheduled(self, entry: Entry) -> Scheduled:
         daily, to_do = entry.daily, self._to_do()

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from certferry.adapters.sources import deploy_hook
+from certferry.adapters.sources.acme_sh_installed import installed_by
 from certferry.adapters.sources.inherited import (
-    access_to,
     bundle_in,
     children,
     command,
@@ -24,10 +23,10 @@ from certferry.adapters.sources.inherited import (
     is_same,
     lineage_of,
     text_of,
+    unquoted,
 )
 from certferry.core.desired import PemFiles
-from certferry.core.identifiers import is_wildcard
-from certferry.core.inherited import Inheritance, Inherited, Installed, OldClient
+from certferry.core.inherited import Inheritance, Inherited, OldClient
 from certferry.core.secret import Secret
 from certferry.errors import CertificateError
 from certferry.text import Text
@@ -35,7 +34,7 @@ from certferry.text import Text
 SCHEDULED = re.compile(r"acme\.sh\b.*--cron\b")
 """What a line that starts it looks like."""
 
-HOME_OPTIONS = ("--config-home", "--home")
+HOME_OPTIONS = ("--config-home", "LE_CONFIG_HOME", "--home", "LE_WORKING_DIR")
 """What names its directory there, the first before the others."""
 
 _ECC = "_ecc"
@@ -49,19 +48,6 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "QINIU_SECRET_KEY": ("SAVED_QINIU_SK", "QINIU_SK"),
 }
 """certferry's variables, and where the DNSPod hook and the Qiniu hook of acme.sh keep them."""
-
-
-_VARIABLES: Mapping[str, str] = {
-    "CERT_PATH": "CERTFERRY_CERT",
-    "CERT_KEY_PATH": "CERTFERRY_PRIVKEY",
-    "CA_CERT_PATH": "CERTFERRY_CHAIN",
-    "CERT_FULLCHAIN_PATH": "CERTFERRY_FULLCHAIN",
-}
-"""What a reload command may use of acme.sh's, and what certferry calls the same."""
-
-_VARIABLE = re.compile(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})")
-_OTHER_COPIES = ("Le_RealCertPath", "Le_RealCACertPath")
-_COMMANDS = ("Le_PreHook", "Le_PostHook", "Le_RenewHook")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +98,8 @@ def parse_conf(text: str) -> dict[str, str]:
     for line in text.split("\n"):
         found = _ASSIGNMENT.fullmatch(line)
         if found is not None:
-            values[found[1]] = _decoded(_unquoted(found[2].strip()))
+            values[found[1]] = _decoded(unquoted(found[2].strip()))
     return values
-
-
-def _unquoted(written: str) -> str:
-    if len(written) > 1 and written[0] == written[-1] and written[0] in "'\"":
-        return written[1:-1]
-    return written
 
 
 def _decoded(value: str) -> str:
@@ -152,7 +132,6 @@ def _read(program: tuple[str, ...], entry: _Entry) -> Inherited:
     if not fullchain.exists():
         raise CertificateError(Text("no certificate has been issued for it yet"))
     files = PemFiles(str(fullchain), str(entry.directory / f"{entry.domain}.key"))
-    copies = (conf.get("Le_RealFullChainPath", ""), conf.get("Le_RealKeyPath", ""))
     ecc = ["--ecc"] if entry.directory.name.endswith(_ECC) else []
     return Inherited(
         lineage=entry.lineage,
@@ -161,22 +140,8 @@ def _read(program: tuple[str, ...], entry: _Entry) -> Inherited:
         stop=command(*program, "--remove", "-d", entry.domain, *ecc),
         directory=conf.get("Le_API", ""),
         proven_by=conf.get("Le_Webroot", ""),
-        installed=Installed(
-            *copies,
-            _in_our_words(conf.get("Le_ReloadCmd", ""), entry.domain),
-            others=tuple(conf[name] for name in _OTHER_COPIES if conf.get(name)),
-            hooks=tuple(_hooks(conf)),
-            access=access_to(*copies),
-        ),
+        installed=installed_by(conf, entry.directory, entry.domain),
     )
-
-
-def _in_our_words(command: str, domain: str) -> str:
-    """Give a reload command with our variables for those that acme.sh gives it."""
-    values = {theirs: f"${{{ours}}}" for theirs, ours in _VARIABLES.items()}
-    if not is_wildcard(domain):  # a shell would look for files of such a name
-        values["Le_Domain"] = domain
-    return _VARIABLE.sub(lambda found: values.get(found[1] or found[2], found[0]), command)
 
 
 def _is_revoked(entry: _Entry) -> bool:
@@ -185,12 +150,6 @@ def _is_revoked(entry: _Entry) -> bool:
     """
     revoked = entry.directory / f"{entry.domain}.key.revoked"
     return revoked.exists() and not (entry.directory / f"{entry.domain}.cer").exists()
-
-
-def _hooks(conf: Mapping[str, str]) -> Iterator[str]:
-    deployed = conf.get("Le_DeployHook", "").split(",")
-    yield from (name for name in deployed if name and name != deploy_hook.PLACE.stem)
-    yield from (conf[name] for name in _COMMANDS if conf.get(name))
 
 
 def _program(home: Path, usual: Path) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from certferry.adapters.sources.inherited import (
     is_same,
     lineage_of,
     text_of,
+    unquoted,
 )
 from certferry.core.desired import PemFiles
 from certferry.core.inherited import Inheritance, Inherited, Installed, OldClient
@@ -74,7 +75,7 @@ def what_stops_it(*, systemd: bool, cron: bool) -> tuple[str, ...]:
 def parse_renewal(text: str) -> dict[str, str]:
     """Read the settings of a renewal file, whatever section they are in; keys do not repeat."""
     found = (_SETTING.fullmatch(line) for line in text.split("\n"))
-    return {setting[1]: setting[2].strip("'\"") for setting in found if setting is not None}
+    return {setting[1]: unquoted(setting[2]) for setting in found if setting is not None}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import re
 import shlex
 import stat
 from collections.abc import Callable, Iterable
@@ -23,8 +22,6 @@ from certferry.system_words import system_words
 from certferry.text import Text
 
 E = TypeVar("E")
-
-_HOME = re.compile(r"^(?:~|\$HOME|\$\{HOME\})(?=/|$)")
 
 
 def each(
@@ -72,6 +69,13 @@ def text_of(path: Path) -> str:
     return text.replace("\r\n", "\n")
 
 
+def unquoted(written: str) -> str:
+    """Take away one pair of quotes around a value."""
+    if len(written) > 1 and written[0] == written[-1] and written[0] in "'\"":
+        return written[1:-1]
+    return written
+
+
 def lineage_of(wanted: str, taken: set[str]) -> str:
     """Give a lineage its name: as its client calls it, and as no other is called."""
     base = base_name(wanted).removeprefix("_.")  # as lego writes a wildcard in a file's name
@@ -106,24 +110,6 @@ def _name(number: int, look_up: Callable[[int], str]) -> str:
         return look_up(number)
     except KeyError:
         return str(number)
-
-
-def home_in(line: str, options: Iterable[str], user_home: Path) -> Path | None:
-    """Give the directory that a line of a crontab has its client use, `None` where it names none.
-
-    `~` and `$HOME` are the user's, as for the shell that runs it.
-    """
-    try:
-        words = shlex.split(line)
-    except ValueError:
-        return None
-    for option in options:
-        for word, following in zip(words, [*words[1:], ""], strict=True):
-            name, equals, value = word.partition("=")
-            if name == option and (value or following):
-                written = value if equals else following
-                return Path(_HOME.sub(lambda _: str(user_home), written))
-    return None
 
 
 def is_same(home: Path, usual: Path) -> bool:

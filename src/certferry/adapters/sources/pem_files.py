@@ -110,7 +110,7 @@ def _must_belong_together(bundle: CertificateBundle, files: PemFiles) -> None:
                 fullchain=files.fullchain,
             ),
             hint=Text(
-                "another client may be writing them just now: the next run looks again. If it"
+                "another client may be writing them just now: look again in a moment. If it"
                 " stays like this, check that both paths belong to the same certificate"
             ),
         )

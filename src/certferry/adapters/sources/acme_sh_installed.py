@@ -1,0 +1,81 @@
+"""What follows a renewal by acme.sh, as a certificate's notes tell: copies, and what is run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from certferry.adapters.sources import deploy_hook
+from certferry.adapters.sources.inherited import access_to
+from certferry.core.inherited import Installed, OldHook
+
+_OTHER_COPIES = ("Le_RealCertPath", "Le_RealCACertPath")
+_COMMANDS = ("Le_PreHook", "Le_PostHook", "Le_RenewHook")
+
+_VARIABLES: Mapping[str, str] = {
+    "CERT_PATH": "CERTFERRY_CERT",
+    "CERT_KEY_PATH": "CERTFERRY_PRIVKEY",
+    "CA_CERT_PATH": "CERTFERRY_CHAIN",
+    "CERT_FULLCHAIN_PATH": "CERTFERRY_FULLCHAIN",
+}
+"""What acme.sh exports to a reload command, and what certferry calls the same."""
+
+_PLACES = ("DOMAIN_PATH", "LE_WORKING_DIR", "LE_CONFIG_HOME", "CERT_HOME", ".acme.sh", "./")
+"""What shows that a command depends on where acme.sh runs it."""
+
+_PLAIN = re.compile(
+    r"(?:(?:sudo )?(?:systemctl|service|rc-service|nginx|apachectl|/etc/init\.d/[\w.-]+)"
+    r"(?: [\w@./=-]+)*(?: *(?:;|&&) *|$))+"
+)
+"""Commands that have no use for variables."""
+
+
+def installed_by(conf: Mapping[str, str], directory: Path, domain: str) -> Installed:
+    """Read the notes of one certificate, which acme.sh keeps in this directory."""
+    fullchain, privkey = conf.get("Le_RealFullChainPath", ""), conf.get("Le_RealKeyPath", "")
+    others = tuple(conf[name] for name in _OTHER_COPIES if conf.get(name))
+    if not (fullchain.startswith("/") and privkey.startswith("/")):
+        # From wherever acme.sh was called, which nobody has written down.
+        others = (*filter(None, (fullchain, privkey)), *others)
+        fullchain = privkey = ""
+    reload, hooks = conf.get("Le_ReloadCmd", ""), tuple(_hooks(conf))
+    if _depends_on_its_place(reload, directory, domain):
+        reload, hooks = "", (reload, *hooks)
+    return Installed(
+        _real(fullchain),
+        _real(privkey),
+        _with_variables(reload, domain),
+        others=others,
+        hooks=hooks,
+        access=access_to(fullchain, privkey),
+    )
+
+
+def _real(path: str) -> str:
+    """Give a copy's path by its real directory, which may be written in several ways."""
+    return str(Path(path).parent.resolve() / Path(path).name) if path else ""
+
+
+def _hooks(conf: Mapping[str, str]) -> Iterator[str]:
+    deployed = conf.get("Le_DeployHook", "").split(",")
+    yield from (name for name in deployed if name and name != deploy_hook.PLACE.stem)
+    yield from (conf[name] for name in _COMMANDS if conf.get(name))
+
+
+def _depends_on_its_place(command: str, directory: Path, domain: str) -> bool:
+    """Tell whether a reload command uses acme.sh's own files, which are renewed no more: it is run
+    in the directory where they lie.
+    """
+    files = ("fullchain.cer", "ca.cer", f"{domain}.cer", f"{domain}.key", str(directory))
+    return any(word in command for word in (*files, *_PLACES))
+
+
+def _with_variables(command: str, domain: str) -> str:
+    """Give a reload command what acme.sh gives it: a script that it calls may use that, too."""
+    hook = OldHook(command)
+    if not command or not hook.is_of_its_own or _PLAIN.fullmatch(command.strip()):
+        return command
+    given = [f'{theirs}="${ours}"' for theirs, ours in _VARIABLES.items()]
+    return f"export {' '.join(given)} Le_Domain={shlex.quote(domain)}; {command}"
