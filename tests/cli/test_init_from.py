@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -244,6 +245,32 @@ def test_second_certificate_of_the_same_names_is_not_renewed_for_nobody(
     for words in ("--remove -d img.example.com --ecc\n", "--remove -d img.example.com\n"):
         assert f"acme.sh --home {home.path} {words}" in done.stdout
     assert "img.example.com is left out: " in done.stderr
+
+
+@pytest.mark.parametrize("client", ["acme.sh", "certbot", "lego"])
+def test_files_of_a_client_that_is_kept_are_found_from_anywhere(
+    accounts: Accounts, client: str
+) -> None:
+    """Its directory is named from here, and the configuration lies elsewhere."""
+    home, made = accounts.directory / "home", issued("img.example.com")
+    if client == "acme.sh":
+        AcmeShHome(home).add(made, "img.example.com")
+    elif client == "certbot":
+        CertbotHome(home).add(made, "img.example.com")
+    else:
+        LegoHome(home).add(made, "img.example.com")
+    (accounts.directory / "etc").mkdir()
+    output = accounts.directory / "etc" / "certferry.toml"
+
+    done = accounts.init(
+        "--from", client, "--home", "home", "--keep-client", "--output", "etc/certferry.toml"
+    )
+
+    assert 0 == done.returncode, done.stderr
+    [wish] = load(output, accounts.environ).certificates
+    assert wish.files is not None
+    assert Path(wish.files.fullchain).is_relative_to(home)
+    assert Path(wish.files.privkey).exists()
 
 
 def test_no_leaves_no_state(accounts: Accounts) -> None:

@@ -130,6 +130,7 @@ def test_second_one_that_may_be_of_use_stays(installed: Installed, target: str) 
         ("A='HUNTER2 x' B=\"HUNTER2\" env C=HUNTER2 '/opt/my qiniu' -k", "/opt/my qiniu"),
         ("export QINIU_SK=HUNTER2; /opt/ssl/hook.sh", "/opt/ssl/hook.sh"),
         ("QINIU_SK='x HUNTER2 /opt/hook.sh", "…"),
+        ("A='x; y HUNTER2' /opt/qiniu.sh 2>&1 | tee HUNTER2", "/opt/qiniu.sh"),
         ("QINIU_SK=HUNTER2", "…"),
     ],
 )
@@ -318,6 +319,35 @@ def test_our_own_hook_is_nothing_to_tell_of(more: str) -> None:
     [one] = taken_over(places(), inherited("a", "a.example.com", installed=installed)).certificates
 
     assert "left out" not in remarks(one)
+
+
+@pytest.mark.parametrize(
+    ("command", "program"),
+    [
+        (f"{OWN_HOOK} && systemctl reload nginx", "systemctl"),
+        (f"/opt/told.sh; {OWN_HOOK} >/dev/null 2>&1", "/opt/told.sh"),
+        (f"{OWN_HOOK}\nservice x reload", "service"),
+    ],
+)
+def test_what_stands_beside_our_own_hook_is_named(command: str, program: str) -> None:
+    """By its own program: ours is not what is given up."""
+    installed = replace(COPIES, reload=command)
+
+    [one] = taken_over(places(), inherited("a", "a.example.com", installed=installed)).certificates
+
+    assert f"`{program}`, which acme.sh runs" in remarks(one)
+
+
+def test_copies_that_lie_there_go_on_being_theirs() -> None:
+    """Whatever kind of key or end the other has: something reads them under their names."""
+    lineages = [
+        inherited("a", "a.example.com", age=40, installed=replace(COPIES, is_there=True)),
+        inherited("b", "b.example.com", age=1, installed=COPIES),
+    ]
+
+    proposal = taken_over(places(), *lineages)
+
+    assert ["a"] == [one.lineage for one in proposal.certificates if one.deployments]
 
 
 def test_twins_that_were_copied_to_one_directory() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -15,8 +16,16 @@ from certferry.text import Text
 
 _HOOK = re.compile(r"\bcertferry\b.*\bhook\b", re.DOTALL)
 _QINIU = re.compile("qiniu", re.IGNORECASE)
-_SEPARATOR = re.compile(r"[;|\n]|(?<!>)&(?![>\d])")  # of commands, and not of `2>&1`
+_OURS = "certferry"
 _SETTERS = frozenset({"env", "export"})
+
+
+def _ends_a_command(word: str) -> bool:
+    return word != "" and set(word) <= set("();|&\n")  # and not `>&`, as in `2>&1`
+
+
+def _program(command: Iterable[str]) -> str:
+    return next((word for word in command if "=" not in word and word not in _SETTERS), "")
 
 
 class OldClient(StrEnum):
@@ -35,22 +44,21 @@ class OldHook:
 
     @property
     def program(self) -> str:
-        """The program that is run: what stands before and behind it may be a key."""
-        try:
-            words = shlex.split(self.command)
-        except ValueError:  # a quote that is not closed, so that anything may be part of a key
-            words = []
-        return next((word for word in words if "=" not in word and word not in _SETTERS), "…")
+        """The program that is run, the first beside certferry: what stands before and behind it may
+        be a key.
+        """
+        own = [program for program in self._programs if not program.endswith(_OURS)]
+        return next(iter([*own, *self._programs]), "…")
 
     @property
     def calls_certferry(self) -> bool:
-        """Whether it is certferry's own hook."""
+        """Whether certferry's own hook is called."""
         return _HOOK.search(self.command) is not None
 
     @property
     def is_ours_alone(self) -> bool:
         """Whether it is certferry's own hook, and nothing beside it."""
-        return self.calls_certferry and _SEPARATOR.search(self.command) is None
+        return self.calls_certferry and len(self._programs) == 1
 
     @property
     def goes_to_qiniu(self) -> bool:
@@ -63,6 +71,17 @@ class OldHook:
     def is_of_its_own(self) -> bool:
         """Whether it does something else than certferry does."""
         return not (self.calls_certferry or self.goes_to_qiniu)
+
+    @property
+    def _programs(self) -> tuple[str, ...]:
+        lexer = shlex.shlex(self.command, posix=True, punctuation_chars="();<>|&\n")
+        lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t\r", True, ""
+        try:
+            words = list(lexer)
+        except ValueError:  # a quote that is not closed, so that anything may be part of a key
+            return ()
+        groups = itertools.groupby(words, _ends_a_command)
+        return tuple(filter(None, (_program(group) for is_end, group in groups if not is_end)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +101,8 @@ class Installed:
     """Where the client puts copies of the files, and what it runs at a renewal.
 
     `others` are copies of parts, the leaf or the issuers alone. `reload` is run after the copies
-    have been made; `hooks` are whatever else is run.
+    have been made; `hooks` are whatever else is run. `is_there` tells whether `fullchain` is this
+    very certificate's: another one may have been copied over it.
     """
 
     fullchain: str = ""
@@ -91,6 +111,7 @@ class Installed:
     others: tuple[str, ...] = ()
     hooks: tuple[str, ...] = ()
     access: Access = field(default_factory=Access)
+    is_there: bool = False
 
     @property
     def copies(self) -> tuple[str, ...]:

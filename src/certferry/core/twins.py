@@ -13,11 +13,13 @@ from certferry.text import Text
 def one_for_each_directory(
     certificates: Sequence[ProposedCertificate],
 ) -> list[ProposedCertificate]:
-    """Give a directory to one certificate: two may have been copied there, one over the other."""
+    """Give a directory to one certificate: two may have been copied there, one over the other.
+    What lies there goes first, since something reads it under its names.
+    """
     owners: dict[str, ProposedCertificate] = {}
     for one in certificates:
         for directory in _directories(one):
-            owners[directory] = max(owners.get(directory, one), one, key=_rank)
+            owners[directory] = max(owners.get(directory, one), one, key=_rank_there)
     return [_without_directories_of_others(one, owners) for one in certificates]
 
 
@@ -77,6 +79,10 @@ def _goes_before(other: ProposedCertificate, one: ProposedCertificate) -> bool:
 
 def _rank(one: ProposedCertificate) -> tuple[tuple[bool, int, float], str]:
     return fitness(one, ""), one.lineage
+
+
+def _rank_there(one: ProposedCertificate) -> tuple[bool, tuple[object, ...]]:
+    return one.adopts is not None and one.adopts.installed.is_there, _rank(one)
 
 
 def _has_no_use(one: ProposedCertificate) -> bool:

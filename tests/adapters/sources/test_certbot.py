@@ -45,8 +45,11 @@ def test_hooks_are_read(home: CertbotHome) -> None:
         file.write("post_hook = \"sh -c 'x start'\"\n")
     of_all = home.path / "renewal-hooks" / "deploy"
     of_all.mkdir(parents=True)
-    for name, mode in (("01 told", 0o755), ("README", 0o644)):
+    for name, mode in (("01 told", 0o755), ("README", 0o644), ("off~", 0o755)):
         (of_all / name).touch(mode)
+    ours = of_all / "02-certferry"
+    ours.write_text("#!/bin/sh\n# ours\n\nexec /usr/local/bin/certferry hook certbot\n")
+    ours.chmod(0o755)
 
     [found] = read(home.path, home.path).certificates
 

@@ -75,7 +75,7 @@ def read(home: Path, usual: Path) -> Inheritance:
 
     Raises `ConfigError` when there is no such directory.
     """
-    entries = list(_entries(home))
+    entries = list(_entries(home.absolute()))
     program = _program(home, usual)
     found, unreadable = each(entries, lambda e: e.directory.name, partial(_read, program))
     confs = [home / "account.conf", *(entry.conf for entry in entries)]

@@ -20,7 +20,7 @@ from certferry.adapters.sources.inherited import (
     unquoted,
 )
 from certferry.core.desired import PemFiles
-from certferry.core.inherited import Inheritance, Inherited, Installed, OldClient
+from certferry.core.inherited import Inheritance, Inherited, Installed, OldClient, OldHook
 from certferry.errors import CertificateError
 from certferry.text import Text
 
@@ -48,7 +48,7 @@ def read(home: Path, usual: Path) -> Inheritance:
 
     Raises `ConfigError` when there is no such directory.
     """
-    confs = [path for path in children(home / "renewal") if path.suffix == ".conf"]
+    confs = [path for path in children(home.absolute() / "renewal") if path.suffix == ".conf"]
     taken: set[str] = set()
     entries = [_Entry(path, lineage_of(path.stem, taken)) for path in confs]
     is_usual = is_same(home, usual)
@@ -95,8 +95,17 @@ def _hooks_of_all(home: Path) -> Iterator[str]:
     for kind in ("pre", "deploy", "post"):
         directory = home / "renewal-hooks" / kind
         for path in children(directory) if directory.is_dir() else ():
-            if os.access(path, os.X_OK) and path.is_file():
+            is_run = path.is_file() and os.access(path, os.X_OK) and not path.name.endswith("~")
+            if is_run and not OldHook(_commands_in(path)).is_ours_alone:
                 yield command(str(path))
+
+
+def _commands_in(script: Path) -> str:
+    try:
+        lines = text_of(script).splitlines()
+    except CertificateError:  # no script, or nobody's to read
+        return ""
+    return "\n".join(line for line in lines if line.strip() and not line.lstrip().startswith("#"))
 
 
 def _read(where: tuple[str, ...], everyones_hooks: tuple[str, ...], entry: _Entry) -> Inherited:

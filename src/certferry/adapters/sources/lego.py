@@ -49,7 +49,7 @@ def read(home: Path, usual: Path) -> Inheritance:
     taken: set[str] = set()
     entries = [
         _Entry(path, lineage_of(path.stem, taken))
-        for path in children(home / "certificates")
+        for path in children(home.absolute() / "certificates")
         if path.suffix == ".crt" and not path.stem.endswith(_ISSUER)
     ]
     found, unreadable = each(entries, lambda e: e.crt.name, _read)
