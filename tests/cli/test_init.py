@@ -49,8 +49,13 @@ domains = "auto"
 #
 # x.example.net: no zone of the account dnspod holds it
 # [[certificates]]
+# name = "x.example.net"
 # names = ["x.example.net"]
 # dns = "…"
+#
+# [[certificates.deploy]]
+# to = "qiniu"
+# domains = ["x.example.net"]
 """
 
 
@@ -111,6 +116,40 @@ def test_interview(accounts: Accounts) -> None:
     assert KEYS == written
     # The keys are where the file says: nothing has to be in the environment.
     assert 0 == accounts.run("plan").returncode
+
+
+def test_address_that_is_none_is_asked_for_again(accounts: Accounts) -> None:
+    """Before anything is looked at: it would cost everything that was typed."""
+    with accounts.terminal() as terminal:
+        terminal.until(lambda shown: "CA may write to" in shown)
+        terminal.type("foo bar\n")
+        terminal.until(lambda shown: 2 == shown.count("CA may write to"))
+        terminal.type("ops@example.com\n")
+        terminal.until(lambda shown: "[y/N]" in shown)
+        terminal.type("y\n")
+        assert 0 == terminal.end()
+
+    assert "must be an address such as ops@example.com" in terminal.screen.text
+    assert 'email = "ops@example.com"' in accounts.config.read_text()
+
+
+def test_address_on_the_command_line_that_is_none(accounts: Accounts) -> None:
+    """It is told as a mistake of the command line, not of a file that is not there."""
+    done = accounts.init("--email", "foo bar")
+
+    assert 2 == done.returncode
+    assert "error: --email: must be an address such as ops@example.com\n" in done.stderr
+
+
+def test_account_without_domains(accounts: Accounts) -> None:
+    """Perhaps it is the wrong one: it is said that there is nothing."""
+    accounts.qiniu.add_account("another-key", "another-secret")
+    accounts.environ |= {"QINIU_ACCESS_KEY": "another-key", "QINIU_SECRET_KEY": "another-secret"}
+
+    done = accounts.init()
+
+    assert 0 == done.returncode
+    assert "warning: the account qiniu has no domains\n" in done.stderr
 
 
 @pytest.mark.parametrize("answer", ["n\n", "\n", "perhaps\n"])

@@ -13,14 +13,17 @@ from hypothesis import strategies as st
 from certferry.config.load import load_draft
 from certferry.config.propose import Draft, DraftAccount, quoted, text_of
 from certferry.core.certificate import KeyType
-from certferry.core.desired import FileDelivery, PemFiles
+from certferry.core.desired import FileDelivery, Kind, PemFiles
 from certferry.core.inherited import Access, Inherited
 from certferry.core.proposal import (
     LeftOut,
+    Places,
     Proposal,
     ProposedCertificate,
     ProposedDeployment,
+    propose_for_domains,
 )
+from certferry.core.survey import FoundDomain
 from certferry.testing.certificates import make_bundle
 from certferry.text import Text
 
@@ -76,7 +79,7 @@ def _said(words: str) -> Text:
     certificates=st.lists(ISSUED, max_size=4),
     left_out=st.lists(
         st.builds(
-            lambda name, why, is_: LeftOut(name, _said(why), is_), WORDS, WORDS, st.booleans()
+            lambda name, why, one: LeftOut(name, _said(why), one), WORDS, WORDS, st.none() | ISSUED
         )
     ),
     email=st.none() | st.just("ops@example.com"),
@@ -121,7 +124,7 @@ def test_whatever_is_proposed_is_read_as_it_was_meant(
 @given(one=ISSUED)
 def test_what_is_left_out_can_be_declared_after_all(one: ProposedCertificate) -> None:
     """It is a comment as it stands; without the # it is what it would have been."""
-    left = LeftOut("x", Text("not now"), is_domain=False, certificate=one)
+    left = LeftOut("x", Text("not now"), one)
 
     text = text_of(DRAFT, Proposal((), (left,)), str)
 
@@ -163,11 +166,14 @@ def test_settings_are_kept_as_they_are() -> None:
 
 def test_line_that_is_commented_out_is_one_when_it_is_taken_in() -> None:
     """The table of a domain that was left out needs only its account."""
-    proposal = Proposal(left_out=(LeftOut("x.example.net", Text("no zone")),))
+    found = FoundDomain("x.example.net", Kind.CDN)
+    proposal = propose_for_domains(Places("dnspod", (), "qiniu", (found,)), 100)
     text = text_of(DRAFT, proposal, str)
 
-    below = text.partition("x.example.net: no zone\n")[2]
-    taken_in = re.sub(r"^# ", "", below, flags=re.MULTILINE).replace("…", "dnspod")
+    below = text.partition("holds it\n")[2]
+    taken_in = re.sub(r"^# ?", "", below, flags=re.MULTILINE).replace("…", "dnspod")
     settings = load_draft(text + taken_in, PATH, ENVIRON)
 
-    assert [("x.example.net",)] == [wish.names for wish in settings.certificates]
+    [wish] = settings.certificates
+    assert (("x.example.net",), "dnspod") == (wish.names, wish.dns)
+    assert [("qiniu", ("x.example.net",))] == [(d.target, d.domains) for d in wish.deployments]

@@ -61,6 +61,24 @@ def test_domain_that_follows_another_does_not_narrow_a_deployment() -> None:
     assert (ProposedDeployment("qiniu"),) == one.deployments
 
 
+def test_domain_that_takes_anothers_certificate_is_not_to_be_declared() -> None:
+    """Of the others that are left out, each has what it would get, with its account if known."""
+    found = places(
+        domain("a.example.com", FROZEN),
+        domain("b.example.com", FROZEN, by_itself=False),
+        domain("c.example.net"),
+    )
+
+    left_out = {left.name: left.certificate for left in propose_for_domains(found, 100).left_out}
+
+    assert left_out["b.example.com"] is None
+    for name, dns in (("a.example.com", "dnspod"), ("c.example.net", "…")):
+        one = left_out[name]
+        assert one is not None
+        assert ((name,), dns) == (one.names, one.dns)
+        assert (ProposedDeployment("qiniu", (name,)),) == one.deployments
+
+
 def test_zone_that_is_paused_is_told_as_such() -> None:
     """A zone that no record can be written into proves nothing."""
     paused = FoundZone("example.com", Text("it is paused"))

@@ -70,7 +70,7 @@ def test_chain_in_two_files_cannot_be_ferried() -> None:
 
     assert () == proposal.certificates
     [left] = proposal.left_out
-    assert ("img", False) == (left.name, left.is_domain)
+    assert ("img", None) == (left.name, left.certificate)
 
 
 def test_two_lineages_for_one_domain_do_not_take_turns() -> None:
@@ -88,7 +88,7 @@ def test_two_lineages_for_one_domain_do_not_take_turns() -> None:
     assert {"new", "wide"} == set(found)
     [left] = proposal.left_out
     assert left.certificate is not None
-    assert ("old", old, False) == (left.name, left.certificate.adopts, left.is_domain)
+    assert ("old", old) == (left.name, left.certificate.adopts)
     assert "new is for the same names, and goes first" == str(left.reason)
     assert "is left for it to serve" in str(left.certificate.remarks[0])
     assert (ProposedDeployment("qiniu"),) == found["new"].deployments

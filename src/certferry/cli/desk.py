@@ -42,13 +42,14 @@ class Desk:
 
         What is to stand below them is set off by an empty line.
         """
-        if self.stdout.isatty():
-            self.show(fitted(table, shutil.get_terminal_size().columns))
-        else:
-            self.show(aligned(table))
+        self.show(_as_wide_as(self.stdout, table))
         remarks = list(below)
         if remarks:
             self.show([line(), *remarks])
+
+    def remark_table(self, table: Table) -> None:
+        """Write what is not data as columns, set off by an empty line."""
+        self.remark([*_as_wide_as(self.stderr, table), line()])
 
     def hand_out(self, document: Mapping[str, object]) -> None:
         """Write data for a program: one JSON document."""
@@ -81,3 +82,7 @@ def standard_desk(environ: Mapping[str, str]) -> Desk:
             stream.reconfigure(errors="backslashreplace")
     # A stream that the caller has closed is None.
     return Desk(sys.stdout or io.StringIO(), sys.stderr or io.StringIO(), environ)
+
+
+def _as_wide_as(stream: TextIO, table: Table) -> list[Line]:
+    return fitted(table, shutil.get_terminal_size().columns) if stream.isatty() else aligned(table)

@@ -82,7 +82,7 @@ def command(
     from the environment.
 
     What is still in progress in the end is no failure to the client: it exits 0, and the next run
-    finishes it.
+    finishes it, if the certificate is declared.
     """
     from certferry.config.clients import ACME_SH, MODES
 

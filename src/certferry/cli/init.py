@@ -9,6 +9,7 @@ import click
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front
 from certferry.cli.usage import UsageMistake
+from certferry.errors import ConfigError
 from certferry.text import Text
 
 CLIENTS = ("acme.sh", "certbot", "lego")
@@ -76,8 +77,8 @@ def command(  # noqa: PLR0913 - one for each option of the command line
 
     Nothing is changed but the files that are named at the end. Keys that are in the environment are
     referred to; those that are typed go into a file of their own beside the configuration, and none
-    is ever shown. With --from, the certificates that the other client has made are adopted, so that
-    nothing is issued anew.
+    is ever shown. With --from, the certificates that the other client has made are adopted into the
+    state, so that nothing is issued anew.
     """
     from certferry.cli.init_files import Files, chosen_file, must_be_free
     from certferry.cli.init_run import Asked, run
@@ -85,6 +86,8 @@ def command(  # noqa: PLR0913 - one for each option of the command line
 
     if client is None and (home is not None or keep_client):
         raise UsageMistake(Text("--home and --keep-client are for --from, and there is none"))
+    if email is not None:
+        _must_be_an_address(email)
     path = chosen_file(output, front.config, front.desk.environ)
     must_be_free(path, force=force)
     interview = None if yes else interview_at(front.desk)
@@ -94,3 +97,14 @@ def command(  # noqa: PLR0913 - one for each option of the command line
         )
     asked = Asked(client, home, Files(path, env_file), settings, email, keep_client=keep_client)
     return run(asked, front, interview)
+
+
+def _must_be_an_address(email: str) -> None:
+    from certferry.config.addresses import email_address
+
+    try:
+        email_address(email)
+    except ConfigError as error:
+        raise UsageMistake(
+            Text("{name}: {problem}", name="--email", problem=error.message)
+        ) from None

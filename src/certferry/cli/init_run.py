@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +16,7 @@ from certferry.cli.init_keys import Keys, Wanted, gather
 from certferry.cli.interview import Interview
 from certferry.cli.lines import line
 from certferry.cli.options import Front
-from certferry.cli.tables import aligned
-from certferry.config.addresses import DIRECTORIES, directory_url
+from certferry.config.addresses import DIRECTORIES, directory_url, email_address
 from certferry.config.certificates import MOST_NAMES
 from certferry.config.document import Document, read_document
 from certferry.config.env_files import EnvFile, env_files_of, fill_in
@@ -165,10 +165,13 @@ class _Run:
 
     def _email(self, inherited: Inheritance | None) -> str | None:
         known = self._asked.email or (inherited.email if inherited else None)
-        if known or self._interview is None:
-            return known
+        if known is not None:
+            with suppress(ConfigError):  # what a client holds may be none
+                return email_address(known)
+        if self._interview is None:
+            return None
         question = Text("An address that the CA may write to (nothing, if it may not)")
-        return self._interview.ask(question) or None
+        return self._interview.ask_for(question, email_address)
 
     # what is found
 
@@ -194,8 +197,9 @@ class _Run:
                 certificates = session.as_remembered(inherited.certificates)
                 inherited = replace(inherited, certificates=certificates)
         if places.domains and not self._front.quiet:
-            table = init_text.found(places, self._now, self._desk.voice)
-            self._desk.remark([*aligned(table), line()])
+            self._desk.remark_table(init_text.found(places, self._now, self._desk.voice))
+        if places.target and not places.domains:
+            self._warn(Text("the account {account} has no domains", account=places.target))
         return places, inherited
 
     def _survey(self, session: Session, target: str) -> tuple[FoundDomain, ...]:

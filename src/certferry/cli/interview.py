@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 import click
 
 from certferry.cli.desk import Desk
+from certferry.cli.lines import line
 from certferry.core.secret import Secret
-from certferry.errors import Interrupted
+from certferry.errors import ConfigError, Interrupted
 from certferry.text import Text
 
 YES = frozenset({"y", "yes", "是", "好"})
@@ -23,6 +25,18 @@ class Interview:
     def ask(self, question: Text) -> str:
         """Give the answer; it may be empty."""
         return self._prompt(question, hidden=False)
+
+    def ask_for(self, question: Text, read: Callable[[str], str]) -> str | None:
+        """Ask until the answer can be read, and give it; `None` when there is none.
+
+        `read` raises `ConfigError`, which is told.
+        """
+        while answer := self.ask(question):
+            try:
+                return read(answer)
+            except ConfigError as error:
+                self._desk.remark([line(self._desk.voice.say(error.message))])
+        return None
 
     def ask_secret(self, question: Text) -> Secret:
         """Give an answer that is not seen while it is typed; it may be empty."""
@@ -39,6 +53,8 @@ class Interview:
         try:
             answer = click.prompt(said, default="", show_default=False, hide_input=hidden, err=True)
         except click.Abort:
+            if not hidden:
+                click.echo(err=True)  # what comes next is no answer to the question
             raise Interrupted(Text("stopped"), hint=Text("nothing was written")) from None
         return str(answer).strip()
 

@@ -1,4 +1,4 @@
-"""Addresses in settings: name servers by IP address, services by URL."""
+"""Addresses in settings: name servers by IP address, services by URL, people by mail."""
 
 from __future__ import annotations
 
@@ -55,6 +55,15 @@ def server_address(value: object) -> ServerAddress:
     if not 1 <= port <= 65535:  # noqa: PLR2004 - RFC 768: ports have 16 bits
         raise _not_a_server(written)
     return ServerAddress(str(address), port)
+
+
+def email_address(value: object) -> str:
+    """Take a mail address, as far as a CA and DNSPod would."""
+    written = word(value)
+    name, at, host = written.rpartition("@")
+    if not (name and at and "." in host) or " " in written or ":" in written:
+        raise ConfigError(Text("must be an address such as ops@example.com"))
+    return written
 
 
 def https_url(value: object) -> str:

@@ -7,7 +7,13 @@ from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 
-from certferry.config.addresses import DIRECTORIES, DNS_PORT, directory_url, server_address
+from certferry.config.addresses import (
+    DIRECTORIES,
+    DNS_PORT,
+    directory_url,
+    email_address,
+    server_address,
+)
 from certferry.config.files import Paths
 from certferry.config.model import (
     AccountTable,
@@ -46,7 +52,7 @@ def read_acme(table: Table, paths: Paths) -> AcmeSettings:
     settings = AcmeSettings(
         directory=table.take("directory", directory_url, DIRECTORIES["letsencrypt"]),
         key_type=table.take("key_type", key_type, KeyType.EC256),
-        email=table.take("email", _email, None),
+        email=table.take("email", email_address, None),
         ca_bundle=table.take("ca_bundle", _existing_file(paths), None),
         profile=table.take("profile", word, None),
         eab_kid=table.take("eab_kid", word, None),
@@ -124,14 +130,6 @@ def _both_or_none(table: Table, first: str, second: str) -> None:
     for key, other in ((first, second), (second, first)):
         if key not in table and other in table:
             table.report(key, Text("missing: it goes together with {other}", other=other))
-
-
-def _email(value: object) -> str:
-    written = word(value)
-    name, at, host = written.rpartition("@")
-    if not (name and at and "." in host) or " " in written or ":" in written:
-        raise ConfigError(Text("must be an address such as ops@example.com"))
-    return written
 
 
 def _path(paths: Paths) -> Read[Path]:

@@ -197,10 +197,7 @@ def _left_out(left_out: Sequence[LeftOut], say: Say) -> str:
     for one in left_out:
         reason = Text("{name}: {reason}", name=one.name, reason=one.reason)
         lines += ["#", _comment(say(reason))]
-        if one.is_domain:
-            table = ("[[certificates]]", f"names = [{quoted(one.name)}]", 'dns = "…"')
-            lines.append(_comment(*table))
-        elif one.certificate is not None:
+        if one.certificate is not None:
             lines.append(_comment(*_certificate(one.certificate, say).split("\n")))
     return "\n".join(lines)
 

@@ -12,6 +12,9 @@ from certferry.core.inherited import Access, Inherited
 from certferry.core.survey import FoundDomain, FoundZone
 from certferry.text import Text
 
+UNKNOWN = "…"
+"""What stands in the place of an account that is to be filled in."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProposedDeployment:
@@ -56,7 +59,6 @@ class LeftOut:
 
     name: str
     reason: Text
-    is_domain: bool = True
     certificate: ProposedCertificate | None = None
 
 
@@ -105,7 +107,7 @@ def propose_for_domains(places: Places, most_names: int) -> Proposal:
     for domain in in_order(places.domains):
         reason = domain.problem or places.obstacle(domain.domain)
         if reason is not None:
-            left_out.append(LeftOut(domain.domain, reason))
+            left_out.append(LeftOut(domain.domain, reason, _by_itself(domain, places)))
         elif (zone := places.zone_of(domain.domain)) is not None:
             groups.setdefault(zone.name, []).append(domain.domain)
     certificates = [
@@ -114,6 +116,15 @@ def propose_for_domains(places: Places, most_names: int) -> Proposal:
         for lineage, names in _parts(zone, _without_covered(domains), most_names)
     ]
     return Proposal(with_domains(certificates, places), tuple(left_out))
+
+
+def _by_itself(domain: FoundDomain, places: Places) -> ProposedCertificate | None:
+    """Propose what a domain that is left out would get; nothing where it takes another's."""
+    if not domain.by_itself:
+        return None
+    dns = places.dns if places.zone_of(domain.domain) is not None else UNKNOWN
+    alone = (ProposedDeployment(places.target, (domain.domain,)),)
+    return ProposedCertificate(base_name(domain.domain), (domain.domain,), dns, deployments=alone)
 
 
 def with_domains(

@@ -40,7 +40,7 @@ def propose_for_inherited(
             certificates.append(_taken_over(one, places.dns, client))
         elif one.files is None:
             reason = Text("no single file of {client}'s holds its whole chain", client=client)
-            left_out.append(LeftOut(one.lineage, reason, is_domain=False))
+            left_out.append(LeftOut(one.lineage, reason))
         else:
             remarks = [] if obstacle is None else [obstacle]
             remarks += _what_it_goes_on_running(one.installed, client)

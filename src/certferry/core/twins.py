@@ -69,7 +69,7 @@ def without_idle_twins(
             kept.append(one)
         else:
             reason = Text("{other} is for the same names, and goes first", other=better.lineage)
-            idle.append(LeftOut(one.lineage, reason, is_domain=False, certificate=one))
+            idle.append(LeftOut(one.lineage, reason, one))
     return Proposal(tuple(kept), (*left_out, *idle))
 
 

@@ -14,7 +14,7 @@ USUAL = Path("/root/.acme.sh")
 
 def found(*crontab: str) -> list[Path | None]:
     """Give the directories that the lines of a crontab use."""
-    homes = homes_in(crontab, SCHEDULED, HOME_OPTIONS, Path("/home/me"), USUAL)
+    homes = homes_in(crontab, SCHEDULED, HOME_OPTIONS, Path("/srv/me"), USUAL)
     return list(homes.values())
 
 
@@ -24,8 +24,8 @@ def found(*crontab: str) -> list[Path | None]:
         ('7 0 * * * "/srv/a"/acme.sh --cron --home "/srv/a" > /dev/null', "/srv/a"),
         ("7 0 * * * acme.sh --cron --home=/srv/a", "/srv/a"),
         ("7 0 * * * acme.sh --cron --home /srv/a --config-home /srv/b", "/srv/b"),
-        ("7 0 * * * ~/.acme.sh/acme.sh --cron --home ~/.acme.sh", "/home/me/.acme.sh"),
-        ('7 0 * * * acme.sh --cron --home "${HOME}/x"', "/home/me/x"),
+        ("7 0 * * * ~/.acme.sh/acme.sh --cron --home ~/.acme.sh", "/srv/me/.acme.sh"),
+        ('7 0 * * * acme.sh --cron --home "${HOME}/x"', "/srv/me/x"),
         ("7 0 * * * LE_CONFIG_HOME=/srv/c /usr/bin/acme.sh --cron", "/srv/c"),
         ("7 0 * * * acme.sh --cron", str(USUAL)),
         ("7 0 * * * acme.sh --cron --home", str(USUAL)),
