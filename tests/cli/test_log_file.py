@@ -51,6 +51,19 @@ sys.exit(run(["-q", "--log-file", sys.argv[1], "completion", "bash"], desk))
 """
 
 
+def as_somebody(program: str, log: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a program that becomes somebody else."""
+    # Somebody else may not write what coverage has counted, and would say so.
+    environ = {n: v for n, v in os.environ.items() if not n.startswith("COVERAGE")}
+    return subprocess.run(
+        [sys.executable, "-c", program, str(log), *words],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
 @pytest.mark.parametrize("size", [MOST_BYTES - 10, MOST_BYTES + 10])
 def test_a_full_log_in_a_directory_of_roots_goes_on(roots_directory: Path, size: int) -> None:
@@ -61,16 +74,7 @@ def test_a_full_log_in_a_directory_of_roots_goes_on(roots_directory: Path, size:
     log.write_bytes(b"x" * (size - 1) + b"\n")
     os.chown(log, 54321, 54321)
 
-    # Somebody else may not write what coverage has counted, and would say so.
-    environ = {n: v for n, v in os.environ.items() if not n.startswith("COVERAGE")}
-
-    done = subprocess.run(
-        [sys.executable, "-c", SOMEBODY, str(log)],
-        env=environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = as_somebody(SOMEBODY, log)
 
     problem = f"the log {log} is full and cannot be moved away, so it goes on growing"
     hint = "give the log a directory of its own that 54321 may write to"
@@ -81,6 +85,86 @@ def test_a_full_log_in_a_directory_of_roots_goes_on(roots_directory: Path, size:
     assert warning.endswith(f"] warning: {problem}: Permission denied (hint: {hint})")
     assert ends.endswith("] ended with exit code 0")
     assert [log] == list(roots_directory.iterdir())
+
+
+def whose(path: Path) -> tuple[int, int, int]:
+    """Give owner, group and mode."""
+    found = path.stat()
+    return found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_a_users_log_that_root_moves_away(roots_directory: Path) -> None:
+    """Root runs something once, by chance when the log is full: the new one is the user's as the
+    old one was, and the user's daily run goes on.
+    """
+    log = roots_directory / "log"
+    log.write_bytes(b"x" * MOST_BYTES + b"\n")
+    log.chmod(0o600)
+    for path in (roots_directory, log):
+        os.chown(path, 54321, 54323)
+    LogFile(log).add("root's")
+
+    done = as_somebody(SOMEBODY, log)
+
+    assert Exit.OK == done.returncode, done.stderr
+    first, begins, _ = log.read_text().splitlines()
+    assert "root's" == first
+    assert begins.endswith(": completion begins")
+    assert [(54321, 54323, 0o600)] * 2 == [whose(log), whose(roots_directory / "log.1")]
+
+
+MEMBER = """
+import os, sys
+from pathlib import Path
+from certferry.cli.log_file import LogFile
+log = LogFile(Path(sys.argv[1]), most_bytes=4)
+os.setgroups([int(group) for group in sys.argv[2:]])
+os.setgid(54322)
+os.setuid(54322)
+log.add("theirs")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [(["54323"], (54322, 54323, 0o662)), ([], (54322, 54322, 0o602))],
+)
+def test_a_log_that_another_user_moves_away(
+    roots_directory: Path, groups: list[str], expected: tuple[int, int, int]
+) -> None:
+    """What the system allows is kept: who shares a group goes on sharing the log; what the group
+    might do, the mover's own may not.
+    """
+    log = roots_directory / "log"
+    log.write_text("full\n")
+    os.chown(log, 54321, 54323)
+    log.chmod(0o662)
+    roots_directory.chmod(0o777)
+
+    done = as_somebody(MEMBER, log, *groups)
+
+    assert 0 == done.returncode, done.stderr
+    assert ("full\n", "theirs\n") == (log.with_name("log.1").read_text(), log.read_text())
+    assert expected == whose(log)
+
+
+def test_a_new_log_has_the_mode_of_the_one_before(tmp_path: Path) -> None:
+    """Whatever the mask of the process is; where there is none before it, its group may read."""
+    log = tmp_path / "log"
+    umask = os.umask(0o077)
+    try:
+        LogFile(log).add("one")
+        made = whose(log)
+        log.chmod(0o664)
+        LogFile(log, most_bytes=4).add("two")
+    finally:
+        os.umask(umask)
+
+    assert ("one\n", "two\n") == ((tmp_path / "log.1").read_text(), log.read_text())
+    assert (os.geteuid(), os.getegid(), 0o640) == made
+    assert (os.geteuid(), os.getegid(), 0o664) == whose(log)
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

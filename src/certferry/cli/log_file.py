@@ -1,8 +1,9 @@
 """The log file: whole lines from any number of processes, and old ones kept by size.
 
 A file that has reached `MOST_BYTES` becomes `FILE.1`, the one before it `FILE.2`, and so on; of
-these there are `OLD_FILES`. By size and not by day: a disk has a size, and most days say little.
-What is no file, such as a container's `/dev/stdout`, is only written to.
+these there are `OLD_FILES`. The new file is whose the old one was. By size and
+not by day: a disk has a size, and most days say little. What is no file, such as a container's
+`/dev/stdout`, is only written to.
 """
 
 from __future__ import annotations
@@ -185,7 +186,11 @@ class LogFile:
         last = next((number for number in old if not self._old(number).exists()), OLD_FILES)
         for number in range(last - 1, 0, -1):
             self._old(number).replace(self._old(number + 1))
+        moved = self.path.stat()
         self.path.replace(self._old(1))
+        # While the old one is held: who waits for it, such as its owner, finds the new one usable.
+        with suppress(OSError):  # what is wrong is told where lines are added
+            _make_like(self.path, moved)
 
     def _old(self, number: int) -> Path:
         return self.path.with_name(f"{self.path.name}.{number}")
@@ -223,6 +228,24 @@ def _open_already(path: Path) -> int | None:
         except OSError:  # it is no link
             return None
     return None
+
+
+def _make_like(path: Path, moved: os.stat_result) -> None:
+    """Make the file that follows another, as far as the system lets us: root's run is not to lock
+    out the user whose log it was. Raises `OSError`.
+    """
+    descriptor = os.open(path, _FLAGS | os.O_CREAT | os.O_EXCL, _MODE)
+    try:
+        mode = stat.S_IMODE(moved.st_mode) & 0o777
+        try:
+            os.fchown(descriptor, -1, moved.st_gid)
+        except OSError:
+            mode &= ~stat.S_IRWXG  # another group is not to have what this one had
+        # Before the owner: what is another's already cannot be changed without a further right.
+        os.fchmod(descriptor, mode)
+        os.fchown(descriptor, moved.st_uid, -1)
+    finally:
+        os.close(descriptor)
 
 
 def _is_file(path: Path) -> bool:
