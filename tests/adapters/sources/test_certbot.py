@@ -13,6 +13,10 @@ from tests.adapters.sources.old_homes import DIRECTORY, CertbotHome, issued
 
 NAMES = ("img.example.com", "*.img.example.com")
 
+SYSTEMD = "run/systemd/system/"
+CRON = "etc/cron.d/certbot"
+DISABLE = "systemctl disable --now "
+
 
 @pytest.fixture
 def home(tmp_path: Path) -> CertbotHome:
@@ -57,6 +61,18 @@ def test_hooks_are_read(home: CertbotHome) -> None:
     assert ("/opt/ssl/hook.sh qiniu", "sh -c 'x start'", told) == found.installed.hooks
 
 
+def machine_with(machine: Path, *there: str) -> Path:
+    """Make a machine's root with files, and directories where a name ends with a slash."""
+    machine.mkdir()
+    for name in there:
+        path = machine / name
+        directory = path if name.endswith("/") else path.parent
+        directory.mkdir(parents=True, exist_ok=True)
+        if path is not directory:
+            path.touch()
+    return machine
+
+
 def test_commands_name_a_directory_that_is_not_the_usual_one(
     home: CertbotHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -64,28 +80,53 @@ def test_commands_name_a_directory_that_is_not_the_usual_one(
     timer and crontab are those of the usual directory.
     """
     home.add(issued(*NAMES), "img")
+    machine = machine_with(tmp_path / "machine", SYSTEMD, "lib/systemd/system/certbot.timer")
     monkeypatch.chdir(tmp_path)
 
-    moved = read(Path(home.path.name), tmp_path / "usual")
+    moved = read(Path(home.path.name), tmp_path / "usual", machine)
 
     [found] = moved.certificates
     assert f"--config-dir {home.path} --cert-name img --no-autorenew" in found.stop
     assert () == moved.stop
-    assert read(home.path, home.path).stop
+    assert (DISABLE + "certbot.timer",) == read(home.path, home.path, machine).stop
 
 
 @pytest.mark.parametrize(
-    ("systemd", "cron", "command"),
+    ("there", "commands"),
     [
-        (True, True, "systemctl disable --now certbot.timer"),
-        (True, False, "systemctl disable --now certbot.timer"),
-        (False, False, "systemctl disable --now certbot.timer"),
-        (False, True, "mv /etc/cron.d/certbot /etc/cron.d/certbot.disabled"),
+        ([SYSTEMD, "lib/systemd/system/certbot.timer", CRON], [DISABLE + "certbot.timer"]),
+        ([SYSTEMD, "usr/lib/systemd/system/certbot.timer"], [DISABLE + "certbot.timer"]),
+        (
+            [SYSTEMD, "etc/systemd/system/snap.certbot.renew.timer"],
+            [DISABLE + "snap.certbot.renew.timer"],
+        ),
+        (
+            [SYSTEMD, "usr/lib/systemd/system/certbot-renew.timer"],
+            [DISABLE + "certbot-renew.timer"],
+        ),
+        (
+            [
+                SYSTEMD,
+                "run/systemd/system/certbot.timer",
+                "etc/systemd/system/snap.certbot.renew.timer",
+            ],
+            [DISABLE + "certbot.timer", DISABLE + "snap.certbot.renew.timer"],
+        ),
+        (["lib/systemd/system/certbot.timer", CRON], [f"mv /{CRON} /{CRON}.disabled"]),
+        ([CRON], [f"mv /{CRON} /{CRON}.disabled"]),
+        ([SYSTEMD, CRON], []),
+        ([SYSTEMD], []),
+        (["lib/systemd/system/certbot.timer"], []),
+        ([], []),
     ],
 )
-def test_what_starts_it_is_named(systemd: object, cron: object, command: str) -> None:
-    """Debian's crontab does nothing where systemd runs, and everything where it does not."""
-    assert (command,) == certbot.what_stops_it(systemd=bool(systemd), cron=bool(cron))
+def test_what_starts_it_is_named(tmp_path: Path, there: list[str], commands: list[str]) -> None:
+    """Debian's, snap's and Fedora's timers; Debian's crontab does nothing where systemd runs, and
+    everything where it does not. Where none of them is, no command that fails is printed.
+    """
+    machine = machine_with(tmp_path / "machine", *there)
+
+    assert tuple(commands) == certbot.what_stops_it(machine)
 
 
 def test_damaged_entries_are_told_one_by_one(home: CertbotHome) -> None:

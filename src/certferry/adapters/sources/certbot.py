@@ -30,9 +30,14 @@ SCHEDULED = re.compile(r"\bcertbot\b.*\brenew\b")
 HOME_OPTIONS = ("--config-dir",)
 """What names its directory there."""
 
+_ROOT = Path("/")
 _USUAL = Path("/etc/letsencrypt")
-_SYSTEMD = Path("/run/systemd/system")  # there while systemd runs: sd_booted(3)
-_CRON = Path("/etc/cron.d/certbot")  # cron reads no file with a dot in its name
+_SYSTEMD = "run/systemd/system"  # there while systemd runs: sd_booted(3)
+_UNITS = ("etc/systemd/system", _SYSTEMD, "usr/lib/systemd/system", "lib/systemd/system")
+_TIMERS = ("certbot.timer", "snap.certbot.renew.timer", "certbot-renew.timer")
+"""Of the packages: Debian's, snap's, Fedora's and its kin's."""
+
+_CRON = "etc/cron.d/certbot"  # cron reads no file with a dot in its name
 _HOOKS = ("pre_hook", "renew_hook", "post_hook")
 _SETTING = re.compile(r"[ \t]*([\w.:-]+)[ \t]*=[ \t]*(.*?)[ \t]*")
 
@@ -43,8 +48,9 @@ def default_home(environ: Mapping[str, str], home: Path) -> Path:
     return _USUAL
 
 
-def read(home: Path, usual: Path) -> Inheritance:
-    """Read everything. `usual` is the directory that certbot uses when it is told nothing.
+def read(home: Path, usual: Path, machine: Path = _ROOT) -> Inheritance:
+    """Read everything. `usual` is the directory that certbot uses when it is told nothing,
+    `machine` the root of the machine that starts it.
 
     Raises `ConfigError` when there is no such directory.
     """
@@ -61,15 +67,20 @@ def read(home: Path, usual: Path) -> Inheritance:
         certificates=found,
         unreadable=unreadable,
         # The package renews what lies in the usual directory: nothing else may end that.
-        stop=what_stops_it(systemd=_SYSTEMD.is_dir(), cron=_CRON.exists()) if is_usual else (),
+        stop=what_stops_it(machine) if is_usual else (),
     )
 
 
-def what_stops_it(*, systemd: bool, cron: bool) -> tuple[str, ...]:
-    """Give what ends the renewals of Debian's package; its crontab yields to systemd's timer."""
-    if systemd or not cron:
-        return (command("systemctl", "disable", "--now", "certbot.timer"),)
-    return (command("mv", str(_CRON), f"{_CRON}.disabled"),)
+def what_stops_it(machine: Path) -> tuple[str, ...]:
+    """Give what ends the renewals of certbot's package, nothing where it cannot be told what starts
+    them. The crontab of Debian's does nothing while systemd runs.
+    """
+    if (machine / _SYSTEMD).is_dir():
+        there = [name for name in _TIMERS if any((machine / d / name).exists() for d in _UNITS)]
+        return tuple(command("systemctl", "disable", "--now", name) for name in there)
+    if (machine / _CRON).exists():
+        return (command("mv", f"/{_CRON}", f"/{_CRON}.disabled"),)
+    return ()
 
 
 def parse_renewal(text: str) -> dict[str, str]:
