@@ -52,6 +52,23 @@ def test_what_starts_the_client_is_named(accounts: Accounts) -> None:
     assert "backup" not in done.stdout
 
 
+def test_command_that_must_not_run_any_more_is_told_as_that(accounts: Accounts) -> None:
+    """Nothing can be switched off in lego, which renews when it is started so: the command that is
+    printed must not be run, while those that are printed for other clients are to be.
+    """
+    home = accounts.directory / "home"
+    LegoHome(home).add(issued("img.example.com"), "img.example.com")
+
+    done = accounts.init("--from", "lego", "--home", "home")
+
+    assert 0 == done.returncode, done.stderr
+    assert (
+        "No crontab, timer or script may run this any more, or lego goes on renewing:\n"
+        "  lego … --domains img.example.com … renew\n"
+    ) in done.stdout
+    assert "Switch off" not in done.stdout
+
+
 @pytest.mark.parametrize("usual", [True, False])
 def test_another_directorys_renewals_go_on(accounts: Accounts, *, usual: bool) -> None:
     """`--uninstall-cronjob` takes every line that runs any acme.sh: where there is another one's,

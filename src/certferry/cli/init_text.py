@@ -80,8 +80,7 @@ def to_switch_off(
     at_once = () if inheritance.stop_takes_others and starters.elsewhere else inheritance.stop
     commands = at_once if wholly and at_once else _each(taken)
     if commands:
-        said = Text("Switch off in {client}, or it goes on renewing:", client=client)
-        yield line(voice.say(said))
+        yield line(voice.say(_heading(inheritance)))
         yield from (line("  ", Span(command, Tone.STRONG)) for command in commands)
     if starters.here and wholly:
         yield line(voice.say(Text("In the crontab it is started by:")))
@@ -117,6 +116,17 @@ def _not_declared(proposal: Proposal) -> Iterator[ProposedCertificate]:
 
 def _each(taken: Sequence[Inherited]) -> tuple[str, ...]:
     return tuple(one.stop for one in taken if one.stop)
+
+
+def _heading(inheritance: Inheritance) -> Text:
+    client = inheritance.client.value
+    if inheritance.renews_by_itself:
+        return Text("Switch off in {client}, or it goes on renewing:", client=client)
+    # Who takes the command for one to be run issues a certificate beside certferry's.
+    return Text(
+        "No crontab, timer or script may run this any more, or {client} goes on renewing:",
+        client=client,
+    )
 
 
 def _row(domain: FoundDomain, places: Places, now: datetime, voice: Voice) -> tuple[Span, ...]:

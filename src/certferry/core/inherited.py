@@ -131,7 +131,7 @@ class Inherited:
     `directory` is the URL of the CA's directory that it came from, and `proven_by` the client's own
     word for how its names are proven; either is empty where the client does not write it down.
     `files` are `None` where no single file holds the whole chain. `stop` is the command that ends
-    its renewals, and no other's.
+    its renewals, and no other's: see `Inheritance`.
     """
 
     lineage: str
@@ -164,8 +164,9 @@ class Unreadable:
 @dataclass(frozen=True, slots=True)
 class Inheritance:
     """Everything in a client's directory. `stop` are the commands that end all of its renewals, and
-    where `stop_takes_others`, those of every other directory too; `keys` go by the variables that
-    certferry knows them by.
+    where `stop_takes_others`, those of every other directory too; where not `renews_by_itself`, no
+    command ends them, and `stop` are, here and in each certificate, those that must not be run any
+    more. `keys` go by the variables that certferry knows them by.
     """
 
     client: OldClient
@@ -176,6 +177,7 @@ class Inheritance:
     keys: Mapping[str, Secret] = field(default_factory=dict)
     email: str | None = None
     stop_takes_others: bool = False
+    renews_by_itself: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The directory of lego: `certificates/NAME.crt`, `.key` and `.json` for each certificate.
 
-lego does not write down how names are proven: that is in whatever starts it.
+lego does not write down how names are proven: that is in whatever starts it, and without that it
+renews nothing.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ def read(home: Path, usual: Path) -> Inheritance:
         certificates=found,
         unreadable=unreadable,
         stop=(),
+        renews_by_itself=False,
         email=next(_emails(home), None),
     )
 
@@ -77,7 +79,6 @@ def _read(entry: _Entry) -> Inherited:
     bundle, files = _bundle(entry)
     domain = _json(entry.crt.with_suffix(".json")).get("domain")
     name = domain if isinstance(domain, str) else entry.crt.stem
-    # Without the command that starts it, lego renews nothing: there is nothing else to switch off.
     return Inherited(
         entry.lineage, bundle, files, stop=f"lego … {command('--domains', name)} … renew"
     )
