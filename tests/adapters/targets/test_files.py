@@ -483,13 +483,18 @@ def test_disk_that_is_mounted_read_only(tmp_path: Path, *, made: bool) -> None:
 
 
 def test_owner_that_may_not_be_given(ssl: Path) -> None:
-    """Who is not root gives no files away: told before anything is replaced."""
+    """Who is not root gives no files away: told, with what to do, before anything is replaced."""
     ssl.mkdir()
 
     told = in_another_process(ssl, *without_rights(), "env", "OWNER=65534")
 
-    assert f"{ssl} cannot be read or written: Operation not permitted" == told["message"]
-    assert "the files that were there before are as they were" == told["hint"]
+    assert f"{ssl}/chain.pem cannot be given away: Operation not permitted" == told["message"]
+    assert (
+        "only root may give a file to another user, or to a group without being in it:"
+        " run certferry as root, or leave out `owner` and `group`;"
+        " the files that were there before are as they were"
+    ) == told["hint"]
+    assert not told["again"]
     assert [] == list(ssl.iterdir())
 
 

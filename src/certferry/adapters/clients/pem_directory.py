@@ -126,15 +126,15 @@ def _open(path: Path) -> tuple[bytes, os.stat_result] | None:
 def draft(path: Path, content: bytes, access: Access) -> Path:
     """Write a file under another name beside its own, and on to the disk; give that name.
 
-    It is its owner's before there is anything in it. Raises `OSError`, and leaves nothing then.
+    It is its owner's before there is anything in it. Raises `OSError`, or `TargetRejected` where it
+    may not be given to its owner or group, and leaves nothing then.
     """
     drafted = path.with_name(f"{_DRAFT}{path.name}-{secrets.token_hex(8)}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(drafted, flags, _PRIVATE)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            if access.uid is not None or access.gid is not None:
-                os.fchown(descriptor, _or_as_it_is(access.uid), _or_as_it_is(access.gid))
+            _give_away(descriptor, path, access)
             os.fchmod(descriptor, access.mode)
             file.write(content)
             file.flush()
@@ -174,6 +174,24 @@ def told(path: Path, hint: Text) -> Iterator[None]:
         raise TargetRejected(
             Text("{path} cannot be read or written: {problem}", path=path, problem=problem),
             hint=hint,
+        ) from exc
+
+
+def _give_away(descriptor: int, path: Path, access: Access) -> None:
+    if access.uid is None and access.gid is None:
+        return
+    try:
+        os.fchown(descriptor, _or_as_it_is(access.uid), _or_as_it_is(access.gid))
+    except OSError as exc:
+        if exc.errno != errno.EPERM:
+            raise
+        raise TargetRejected(
+            Text("{path} cannot be given away: {problem}", path=path, problem=system_words(exc)),
+            hint=Text(
+                "only root may give a file to another user, or to a group without being in it:"
+                " run certferry as root, or leave out `owner` and `group`;"
+                " the files that were there before are as they were"
+            ),
         ) from exc
 
 
