@@ -133,7 +133,10 @@ def test_leaf_without_its_chain_is_refused(directory: Directory) -> None:
     refused = directory.refused()
 
     assert "incomplete" in str(refused)
-    assert "--fullchain-file" in str(refused.hint)
+    assert (
+        "a fullchain holds the leaf first, then each issuer certificate; acme.sh writes it with"
+        " --fullchain-file, certbot as fullchain.pem, lego without --no-bundle"
+    ) == str(refused.hint)
 
 
 def test_chain_in_the_wrong_order_is_refused(directory: Directory) -> None:

@@ -119,6 +119,6 @@ def _must_belong_together(bundle: CertificateBundle, files: PemFiles) -> None:
             Text("{path}: the chain is incomplete or in the wrong order", path=files.fullchain),
             hint=Text(
                 "a fullchain holds the leaf first, then each issuer certificate; acme.sh writes it"
-                " with --fullchain-file, certbot as fullchain.pem"
+                " with --fullchain-file, certbot as fullchain.pem, lego without --no-bundle"
             ),
         )
