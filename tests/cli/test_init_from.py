@@ -330,7 +330,28 @@ def test_nothing_to_take_is_an_error(accounts: Accounts) -> None:
     done = accounts.init("--from", "acme.sh", "--home", "home")
 
     assert 2 == done.returncode
-    assert "no certificate of acme.sh's is in home" in done.stderr
+    assert (
+        "no certificate of acme.sh's is in home\n\nhint: name the client's directory with --home\n"
+    ) in done.stderr
+    assert set() == accounts.left()
+
+
+def test_nothing_that_can_be_read_is_another_error(accounts: Accounts) -> None:
+    """It is the right directory: its owner, or whoever mends what the warnings name, has more luck
+    than who names another.
+    """
+    home = AcmeShHome(accounts.directory / "home")
+    key = home.add(issued("img.example.com"), "img.example.com") / "img.example.com.key"
+    key.unlink()
+
+    done = accounts.init("--from", "acme.sh", "--home", "home")
+
+    assert 2 == done.returncode
+    assert "warning: acme.sh: img.example.com_ecc is left out: " in done.stderr
+    assert (
+        "no certificate of acme.sh's in home can be read\n\n"
+        "hint: see the warnings above; if the files are another user's, run this as that user\n"
+    ) in done.stderr
     assert set() == accounts.left()
 
 

@@ -103,6 +103,14 @@ class _Run:
         client = OldClient(self._asked.client)
         found = inheritance(client, self._asked.home, self._environ)
         self._warn(*init_text.unreadable(found))
+        if found.unreadable and not found.certificates:
+            said = Text(
+                "no certificate of {client}'s in {home} can be read", client=client, home=found.home
+            )
+            hint = Text(
+                "see the warnings above; if the files are another user's, run this as that user"
+            )
+            raise ConfigError(said, hint=hint)
         if not found.certificates:
             raise ConfigError(
                 Text("no certificate of {client}'s is in {home}", client=client, home=found.home),
