@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from certferry.adapters.sources.acme_sh import default_home, parse_conf, read
 from certferry.core.desired import PemFiles
 from certferry.core.inherited import Installed
 from certferry.errors import ConfigError
+from tests.acceptance.permissions import whoever_may_not_read_all
 from tests.adapters.sources.old_homes import (
     DIRECTORY,
     DP_ID,
@@ -197,6 +201,52 @@ def test_no_such_directory_is_an_error(tmp_path: Path) -> None:
         read(tmp_path / "nothing", tmp_path)
 
     assert "--home" in str(caught.value.hint)
+
+
+READ = """
+import json, sys
+from pathlib import Path
+from certferry.adapters.sources.acme_sh import read
+from certferry.errors import ConfigError
+home = Path(sys.argv[1])
+try:
+    found = read(home, home)
+except ConfigError as error:
+    print(json.dumps([str(error.message), str(error.hint)]))
+else:
+    left_out = [[one.entry, str(one.problem)] for one in found.unreadable]
+    print(json.dumps([[one.lineage for one in found.certificates], left_out]))
+"""
+
+
+def read_by_anybody(home: Path) -> object:
+    """Read it as a user whose rights end where the modes say so."""
+    words = [*whoever_may_not_read_all(), sys.executable, "-c", READ, str(home)]
+    return json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
+
+
+def test_directory_that_may_not_be_looked_into(home: AcmeShHome) -> None:
+    """It is told of like whatever else is wrong with one, and the others are read."""
+    home.add(issued(*IMG), *IMG)
+    closed = home.add(issued("a.example.com"), "a.example.com")
+    closed.chmod(0o000)
+
+    found = read_by_anybody(home.path)
+
+    closed.chmod(0o755)
+    problem = f"{closed}/a.example.com.conf: Permission denied"
+    assert [["img.example.com"], [["a.example.com_ecc", problem]]] == found
+
+
+def test_home_that_may_not_be_looked_into(home: AcmeShHome) -> None:
+    """It is probably the right one, and another user's."""
+    home.path.chmod(0o000)
+
+    found = read_by_anybody(home.path)
+
+    home.path.chmod(0o700)
+    hint = "run this as the user whose directory it is"
+    assert [f"{home.path}: Permission denied", hint] == found
 
 
 def test_home_is_where_acme_sh_looks(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -117,9 +118,18 @@ def _entries(home: Path) -> Iterator[_Entry]:
     taken: set[str] = set()
     for path in children(home):
         domain = path.name.removesuffix(_ECC)
-        if (path / f"{domain}.conf").is_file():
-            both = path.name != domain and (home / domain / f"{domain}.conf").is_file()
+        if _may_be_file(path / f"{domain}.conf"):
+            both = path.name != domain and _may_be_file(home / domain / f"{domain}.conf")
             yield _Entry(path, lineage_of(path.name if both else domain, taken))
+
+
+def _may_be_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except PermissionError:  # told where it is read
+        return True
+    except OSError:
+        return False
 
 
 def _read(program: tuple[str, ...], entry: _Entry) -> Inherited:

@@ -127,7 +127,8 @@ def children(directory: Path) -> list[Path]:
     try:
         return sorted(directory.iterdir())
     except OSError as error:
-        raise ConfigError(
-            Text("{path}: {problem}", path=directory, problem=system_words(error)),
-            hint=Text("name the client's directory with --home"),
-        ) from error
+        hint = Text("name the client's directory with --home")
+        if isinstance(error, PermissionError):
+            hint = Text("run this as the user whose directory it is")
+        problem = Text("{path}: {problem}", path=directory, problem=system_words(error))
+        raise ConfigError(problem, hint=hint) from error
