@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from hypothesis import given
@@ -133,6 +134,16 @@ def test_private_key_that_lost_an_end() -> None:
     assert f"{MASK}\nnginx: bad" == discreet(f"nted\nplanted\n{end}\nnginx: bad")
     assert f"{MASK} and {MASK}" == discreet(f"planted\n{end} and {begin}\nplanted")
     assert f"{MASK}\nx" == discreet(f"{begin[7:]}\nplanted\n{end}\nx")
+
+
+@pytest.mark.parametrize("edge", ["BEGIN", "END"])
+def test_line_that_nearly_is_a_frame(edge: str) -> None:
+    """It is looked at once, however often it names a key: all that a program prints comes here."""
+    words = f"-----{edge} " + "PRIVATE KEY " * 5000
+    begun = time.perf_counter()
+
+    assert words == discreet(words)
+    assert time.perf_counter() - begun < 1
 
 
 def test_certificate_may_be_seen() -> None:

@@ -24,7 +24,10 @@ _FRAME = "-----"  # of PEM: what stands there is no secret
 _KEY = "PRIVATE KEY"
 
 # RFC 7468, and what resembles it: PGP's (a BLOCK), and that of SSH2 with four hyphens.
-_BEGIN, _END = (rf"-{{4,5}} ?{edge} [^-\r\n]*{_KEY}[^-\r\n]*-{{4,5}}" for edge in ("BEGIN", "END"))
+# Atomic and possessive: else each `PRIVATE KEY` of a long line would be tried as the last one.
+_BEGIN, _END = (
+    rf"-{{4,5}} ?{edge} (?>[^-\r\n]*?{_KEY})[^-\r\n]*+-{{4,5}}" for edge in ("BEGIN", "END")
+)
 
 _VALUE = (
     # Up to the quote that closes it, or to the end of the line; what is hidden already stays so.
