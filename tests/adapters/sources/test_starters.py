@@ -9,7 +9,7 @@ import pytest
 from certferry.adapters.sources.acme_sh import HOME_OPTIONS, SCHEDULED
 from certferry.adapters.sources.starters import homes_in
 
-USUAL = Path("/root/.acme.sh")
+USUAL = Path("/srv/usual/.acme.sh")
 
 
 def found(*crontab: str) -> list[Path | None]:
