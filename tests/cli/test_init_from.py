@@ -39,6 +39,21 @@ def test_acme_sh_is_gone_on_with(accounts: Accounts) -> None:
     assert "deploy   qiniu → img.example.com" in planned.stdout
 
 
+def test_keys_of_an_earlier_time_are_told_of(accounts: Accounts) -> None:
+    """They may have been changed since: the second time, nobody is asked for them."""
+    home = AcmeShHome(accounts.directory / "home")
+    home.keep_keys(SAVED_DP_Id=DP_ID, SAVED_DP_Key=DP_KEY)
+    home.add(issued("img.example.com"), "img.example.com", QINIU_AK=AK, QINIU_SK=SK)
+    accounts.environ.clear()
+    words = ("--from", "acme.sh", "--home", "home")
+
+    first, second = accounts.init(*words), accounts.init(*words, "--force")
+
+    assert (0, 0) == (first.returncode, second.returncode)
+    said = "Keys are read from certferry.env.\n"
+    assert (False, True) == (said in first.stderr, said in second.stderr)
+
+
 def test_what_starts_the_client_is_named(accounts: Accounts) -> None:
     """The line of the crontab, as it stands there; others are nobody's business."""
     LegoHome(accounts.directory / "home").add(issued("img.example.com"), "img.example.com")

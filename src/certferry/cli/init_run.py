@@ -70,6 +70,8 @@ class _Run:
         given = self._given()
         env_files = () if given is None else self._env_files(given)
         self._environ = fill_in(self._environ, env_files)
+        if self._asked.files.keys.exists():  # from an earlier time: the keys may be others by now
+            self._say(Text("Keys are read from {path}.", path=self._asked.files.keys))
         keys = self._keys(inherited, given)
         self._environ |= {name: secret.reveal() for name, secret in keys.fresh.items()}
         has_no_ca = given is None or "acme" not in given.values
