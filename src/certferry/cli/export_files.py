@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from certferry.config.write import replace_file, sync_directory
-from certferry.core.certificate import CertificateBundle
+from certferry.core.certificate import CERT, CHAIN, FULLCHAIN, PRIVKEY, CertificateBundle
 from certferry.errors import CertferryError
 from certferry.system_words import system_words
 from certferry.text import Text
@@ -24,10 +24,10 @@ def write_bundle(bundle: CertificateBundle, directory: Path) -> list[Path]:
     Raises `CertferryError`.
     """
     files = (
-        ("cert.pem", bundle.cert_pem, _PUBLIC),
-        ("chain.pem", bundle.chain_pem, _PUBLIC),
-        ("fullchain.pem", bundle.fullchain_pem, _PUBLIC),
-        ("privkey.pem", bundle.privkey_pem.reveal(), _PRIVATE),
+        (CERT, bundle.cert_pem, _PUBLIC),
+        (CHAIN, bundle.chain_pem, _PUBLIC),
+        (FULLCHAIN, bundle.fullchain_pem, _PUBLIC),
+        (PRIVKEY, bundle.privkey_pem.reveal(), _PRIVATE),
     )
     with _told(directory):
         directory.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)

@@ -48,6 +48,10 @@ class Certificate:
         return identifiers.covered_by(self.names, domain)
 
 
+CERT, CHAIN, FULLCHAIN, PRIVKEY = "cert.pem", "chain.pem", "fullchain.pem", "privkey.pem"
+"""What the files of a bundle are called, as certbot calls them."""
+
+
 @dataclass(frozen=True, slots=True)
 class CertificateBundle:
     """A certificate with its chain and key.

@@ -4,6 +4,7 @@ it has not, and nothing is left to verify.
 
 from __future__ import annotations
 
+from certferry.core.certificate import FULLCHAIN
 from certferry.core.desired import HttpsWish
 from certferry.core.lineage import Version
 from certferry.core.observed import ObservedDomain, ObservedTarget
@@ -56,4 +57,4 @@ def _change_of_issuers(domain: ObservedDomain, coming: Version) -> tuple[Change,
     held, wanted = domain.fullchain_digest, coming.fullchain_digest
     if held is None or wanted is None or held == wanted:
         return ()
-    return (Change("fullchain.pem", held[:16], wanted[:16]),)
+    return (Change(FULLCHAIN, held[:16], wanted[:16]),)

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Sequence
 from dataclasses import replace
 
-from certferry.core.certificate import KeyType
+from certferry.core.certificate import CERT, CHAIN, FULLCHAIN, PRIVKEY, KeyType
 from certferry.core.inherited import Access, Inherited, Installed, OldHook
 from certferry.core.proposal import (
     LeftOut,
@@ -22,8 +22,7 @@ from certferry.text import Text
 _READ_AND_WRITE = 0o664  # without the right to write for all
 _OTHERS = stat.S_IRWXO
 
-_NAMES = ("fullchain.pem", "privkey.pem", "cert.pem", "chain.pem")
-"""What the files of a deployment are called, as certbot calls them."""
+_NAMES = (FULLCHAIN, PRIVKEY, CERT, CHAIN)
 
 
 def propose_for_inherited(
@@ -155,7 +154,7 @@ def _directory(theirs: Installed) -> str | None:
     """Give the directory whose files are called as certferry calls them."""
     directory, _, fullchain = theirs.fullchain.rpartition("/")
     beside, _, privkey = theirs.privkey.rpartition("/")
-    called = (fullchain, privkey) == ("fullchain.pem", "privkey.pem")
+    called = (fullchain, privkey) == (FULLCHAIN, PRIVKEY)
     return directory if called and directory == beside and directory else None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from certferry.core.certificate import CertificateBundle
+from certferry.core.certificate import FULLCHAIN, CertificateBundle
 from certferry.core.desired import Delivery, delivered
 from certferry.core.observed import DomainState, Drift, ObservedDomain
 from certferry.core.plan import Change
@@ -72,7 +72,7 @@ class MemoryReceiver:
     def _drift(self) -> Drift | None:
         if self.drifted:
             reason = Reason(ReasonCode.DELIVERY_DRIFTED, Text("somebody has changed it"))
-            return Drift(reason, (Change("fullchain.pem", "changed", "delivered"),))
+            return Drift(reason, (Change(FULLCHAIN, "changed", "delivered"),))
         if not self._finished:
             return Drift(Reason(ReasonCode.DELIVERY_UNFINISHED, Text("the program has not run")))
         return None

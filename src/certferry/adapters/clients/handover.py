@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from certferry.adapters.clients import pem_directory
-from certferry.core.certificate import CertificateBundle
+from certferry.core.certificate import PRIVKEY, CertificateBundle
 from certferry.system_words import system_words
 from certferry.text import Text
 
@@ -110,7 +110,7 @@ def _empty(place: int) -> None:
     the first thing that cannot, in the directory's own order. What its path leads to by now may be
     another.
     """
-    for name in sorted(os.listdir(place), key=lambda name: pem_directory.PRIVKEY not in name):
+    for name in sorted(os.listdir(place), key=lambda name: PRIVKEY not in name):
         with suppress(OSError):
             os.unlink(name, dir_fd=place)
 

@@ -16,12 +16,10 @@ from datetime import UTC
 from pathlib import Path
 from types import MappingProxyType
 
-from certferry.core.certificate import CertificateBundle
+from certferry.core.certificate import CERT, CHAIN, FULLCHAIN, PRIVKEY, CertificateBundle
 from certferry.errors import DeployError, Retry, TargetRejected
 from certferry.system_words import system_words
 from certferry.text import Text
-
-CHAIN, PRIVKEY, FULLCHAIN, CERT = "chain.pem", "privkey.pem", "fullchain.pem", "cert.pem"
 
 NAMES = (CHAIN, PRIVKEY, FULLCHAIN, CERT)
 """In the order in which they take their names: nothing comes between the key and the fullchain,

@@ -19,9 +19,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certferry.adapters.clients import pem_directory, programs
-from certferry.adapters.clients.pem_directory import FULLCHAIN, NAMES, PRIVKEY, Access, FoundFile
+from certferry.adapters.clients.pem_directory import NAMES, Access, FoundFile
 from certferry.adapters.clients.receipt import RECEIPT, Receipt, decode_receipt, encode_receipt
-from certferry.core.certificate import CertificateBundle, fingerprint
+from certferry.core.certificate import FULLCHAIN, PRIVKEY, CertificateBundle, fingerprint
 from certferry.core.desired import FileDelivery, Kind
 from certferry.core.observed import DomainState, Drift, ObservedDomain
 from certferry.core.plan import Change
