@@ -40,9 +40,12 @@ _KNOWN = {
 }
 
 
-def system_words(error: OSError) -> Text:
-    """Say what the system says. By its words and not by the number: `socket.gaierror` and
+def system_words(error: Exception) -> Text:
+    """Say what the system says; of a failure that is not the system's, only the kind, since its
+    words may quote anything. By the words and not by the number: `socket.gaierror` and
     `ssl.SSLError` are `OSError`s with numbers of their own.
     """
+    if not isinstance(error, OSError):
+        return verbatim(type(error).__name__)
     words = error.strerror or str(error) or type(error).__name__
     return _KNOWN.get(words) or verbatim(words)

@@ -51,10 +51,11 @@ def test_name_that_does_not_exist() -> None:
         (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number"), "[SSL: WRONG_"),
         (TimeoutError("timed out"), "timed out"),
         (ConnectionError(), "ConnectionError"),
+        (ValueError("a secret"), "ValueError"),
     ],
-    ids=["another table's number", "no number", "nothing at all"],
+    ids=["another table's number", "no number", "nothing at all", "not the system's"],
 )
-def test_other_words_are_left_as_they_are(error: OSError, words: str) -> None:
+def test_other_words_are_left_as_they_are(error: Exception, words: str) -> None:
     """Nothing is guessed from a number, and something is always said."""
     said = system_words(error)
 

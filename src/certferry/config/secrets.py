@@ -169,12 +169,11 @@ class Secrets:
                 )
             ) from None
         except (OSError, ValueError) as exc:
-            reason = system_words(exc) if isinstance(exc, OSError) else type(exc).__name__
             raise ConfigError(
                 Text(
                     "the command {program} cannot be run: {problem}",
                     program=program,
-                    problem=reason,
+                    problem=system_words(exc),
                 )
             ) from None
         if result.returncode != 0:

@@ -107,12 +107,11 @@ def _started(program: Program, environment: Mapping[str, str]) -> subprocess.Pop
             start_new_session=True,
         )
     except (OSError, ValueError) as exc:
-        problem = system_words(exc) if isinstance(exc, OSError) else type(exc).__name__
         raise TargetRejected(
             Text(
                 "the program {program} cannot be run: {problem}",
                 program=program.arguments[0],
-                problem=problem,
+                problem=system_words(exc),
             ),
             hint=Text("try the same command by hand, as the user who runs certferry"),
         ) from exc

@@ -256,9 +256,8 @@ class SystemdTimer:
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as exc:
-            problem = system_words(exc) if isinstance(exc, OSError) else type(exc).__name__
             raise ScheduleError(
-                Text("`systemctl` cannot be run: {problem}", problem=problem),
+                Text("`systemctl` cannot be run: {problem}", problem=system_words(exc)),
                 hint=hint or Text("where systemd runs, `systemctl` is to be found in PATH"),
             ) from exc
 
