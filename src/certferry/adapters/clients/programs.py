@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Collection, Mapping
 from contextlib import closing
 from datetime import timedelta
+from functools import cached_property
 
 from certferry.adapters.clients import strays
 from certferry.core.desired import Program
@@ -182,12 +183,12 @@ class _Output:
                 count=self._left_out,
             )
             _log.info(said, extra={"program": name})
-        for line in self._lines():
+        for line in self._lines:
             _log.info("%s: %s", name, line, extra={"program": name})
 
     def last_words(self) -> str:
         """Give the end of it, on one line."""
-        return " ".join(" ".join(self._lines()).split())[-_MOST_WORDS:]
+        return " ".join(" ".join(self._lines).split())[-_MOST_WORDS:]
 
     def _keep(self, chunk: bytes) -> None:
         self._kept.append(chunk)
@@ -196,7 +197,9 @@ class _Output:
             self._left_out += len(self._kept[0])
             self._size -= len(self._kept.popleft())
 
+    @cached_property
     def _lines(self) -> list[str]:
+        """What is kept of it, once all is there: to look for a key in it takes its time."""
         # Masked before anything is cut: nothing would tell a part of a secret.
         text = discreet(b"".join(self._kept).decode(errors="surrogateescape"), self._hidden)
         lines = text.splitlines()
