@@ -1,9 +1,9 @@
 """The log file: whole lines from any number of processes, and old ones kept by size.
 
 A file that has reached `MOST_BYTES` becomes `FILE.1`, the one before it `FILE.2`, and so on; of
-these there are `OLD_FILES`. The new file is whose the old one was. By size and
-not by day: a disk has a size, and most days say little. What is no file, such as a container's
-`/dev/stdout`, is only written to.
+these there are `OLD_FILES`. The new file is whose the old one was. By size and not by day: a disk
+has a size, and most days say little. What is no file, such as a container's `/dev/stdout`, is only
+written to.
 """
 
 from __future__ import annotations

@@ -55,11 +55,10 @@ def started_by(found: Inheritance, environ: Mapping[str, str]) -> Starters:
     usual = source.default_home(environ, user_home)
     homes = homes_in(_crontab(environ), source.SCHEDULED, source.HOME_OPTIONS, user_home, usual)
     here = Path(found.home).resolve()
-    is_here = {line: home is not None and home.resolve() == here for line, home in homes.items()}
-    return Starters(
-        tuple(line for line in homes if is_here[line]),
-        tuple(line for line in homes if not is_here[line]),
+    ours = tuple(
+        line for line, home in homes.items() if home is not None and home.resolve() == here
     )
+    return Starters(ours, tuple(line for line in homes if line not in ours))
 
 
 def _crontab(environ: Mapping[str, str]) -> Sequence[str]:

@@ -78,7 +78,7 @@ def _root(block: bytes) -> x509.Certificate | None:
         return None
 
 
-def _unreadable(bundle: Path, problem: str | Text) -> ConfigError:
+def _unreadable(bundle: Path, problem: Text) -> ConfigError:
     return ConfigError(
         Text("{path} is no bundle of certificates: {problem}", path=bundle, problem=problem),
         hint=Text("`ca_bundle` under [verify] names a PEM file of trusted roots"),
