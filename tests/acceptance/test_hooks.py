@@ -19,13 +19,13 @@ from cryptography.hazmat.primitives import serialization
 from certferry.core.certificate import fingerprint
 from certferry.sandbox.world import World
 from tests.acceptance.clients.acme_sh import AcmeSh
+from tests.acceptance.clients.old_homes import TXT_RECORD
 from tests.acceptance.clients.program import run_to_its_end
 from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Host, certificate
 from tests.acceptance.patience import eventually
 from tests.acceptance.public_names import answered
 
-RECORD = Path(__file__).with_name("clients") / "txt_record.py"
 SKIPPED = "证书未变更,跳过同步"
 QINIU_KEYS = ("QINIU_ACCESS_KEY", "QINIU_SECRET_KEY")
 
@@ -204,7 +204,7 @@ def test_renewal_by_lego(world: World, tmp_path: Path, name: str) -> None:
             "--server", world.pebble.directory_url, "--domains", name, "--dns", "exec",
             "--dns.disable-cp", "--dns.resolvers", world.dns.resolver_endpoint, *arguments,
             LEGO_CA_CERTIFICATES=str(world.pebble.ca_bundle),
-            EXEC_PATH=str(RECORD),
+            EXEC_PATH=str(TXT_RECORD),
             EXEC_POLLING_INTERVAL="1",
             CERTFERRY_CONFIG=str(host.config),
         )  # fmt: skip
@@ -362,8 +362,8 @@ class Certbot:
     def obtain(self, name: str, *, hook: str) -> str:
         """Obtain a certificate; the hook is run, and kept for renewals."""
         how = ("--manual", "--preferred-challenges", "dns")
-        prove = ("--manual-auth-hook", f"{RECORD} present")
-        clean = ("--manual-cleanup-hook", f"{RECORD} cleanup")
+        prove = ("--manual-auth-hook", f"{TXT_RECORD} present")
+        clean = ("--manual-cleanup-hook", f"{TXT_RECORD} cleanup")
         who = ("--server", self._world.pebble.directory_url, "--agree-tos", "-m", "ops@example.com")
         return self._run("certonly", *who, *how, *prove, *clean, "-d", name, "--deploy-hook", hook)
 
