@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 
 from certferry.cli.desk import standard_desk
@@ -17,25 +18,32 @@ from certferry.core.report import Activity, Event, Outcome, StepEnded, StepOutco
 from certferry.core.waiting import Waiting
 from certferry.text import Text
 
+# A morning, since the hours after it must be of the same day: of another day the date is shown too.
+BEGIN = datetime(2026, 11, 12, 9, 30, tzinfo=UTC)
+
 
 def main() -> None:
     """Show what a run of two certificates looks like, then leave result lines behind."""
     begin_logging(logging.WARNING)
     front = Front(standard_desk(os.environ))
-    now = datetime.now(UTC)
     hour = timedelta(hours=1)
-    wait = Waiting(Text("the target is carrying out the change"), now, now, now + hour)
+    started = time.monotonic()
+    wait = Waiting(Text("the target is carrying out the change"), BEGIN, BEGIN, BEGIN + hour)
     deploy = StepOutcome(
         Action.DEPLOY, Outcome.WAITING, wait.why, "qiniu", "img.example.com", waiting=wait
     )
     events: list[Event] = [
-        Activity("img", Text("waiting for the challenge to appear at {all}", all="ns1"), now),
+        Activity("img", Text("waiting for the challenge to appear at {all}", all="ns1"), BEGIN),
         StepEnded("img", deploy),
-        Activity("图片", Text("等待所有权威域名服务器显示挑战记录"), now, now + hour),
+        Activity("图片", Text("等待所有权威域名服务器显示挑战记录"), BEGIN, BEGIN + hour),
     ]
     front.desk.show([line("before")])
     front.desk.flush()
-    with following(front, lambda: datetime.now(UTC)) as progress:
+
+    def now() -> datetime:
+        return BEGIN + timedelta(seconds=time.monotonic() - started)
+
+    with following(front, now) as progress:
         for event in events:
             progress(event)
             sys.stdin.readline()

@@ -25,7 +25,7 @@ from tests.cli import values
 from tests.cli.terminals import Terminal
 from tests.cli.values import IMG, NOON
 
-WAITING = re.compile(r"deploy   waiting .*until \d\d:\d\d UTC at most", re.DOTALL)
+WAITING = re.compile(r"deploy   waiting .*until 10:30 UTC at most", re.DOTALL)
 PROGRAM = [sys.executable, str(Path(__file__).with_name("live_program.py"))]
 
 ISSUED = StepOutcome(Action.ISSUE, Outcome.DONE, Text("valid until tomorrow"))
