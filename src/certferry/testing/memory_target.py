@@ -5,6 +5,7 @@ no real CDN would tell: whether something was removed that was still bound or se
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -71,6 +72,8 @@ class MemoryCdn:
         self._ids: dict[str, list[str]] = {}
         self._ever: dict[str, Certificate] = {}
         self._numbers = itertools.count(1)
+        # Without it, two threads that upload one certificate both find that it is not there yet.
+        self._uploading = threading.Lock()
         self._failing: dict[str, list[str]] = {}
         self._hidden: dict[str, int] = {}
         self.uploads = 0
@@ -170,14 +173,15 @@ class MemoryCdn:
         """See `ports.target.DeployTarget.upload`."""
         self._must_be_let_in()
         label = mark(lineage, bundle.certificate.fingerprint)
-        for remote_id in self._ids.get(label, ()):
-            return remote_id
-        if bundle.certificate.remaining(self._now()) < self._rules.min_remaining:
-            raise TargetRejected(Text("validity too short"))
-        if not (bundle.key_matches and bundle.chain_complete):
-            raise TargetRejected(Text("key or chain is wrong"))
-        self.uploads += 1
-        return self.put(label, bundle)
+        with self._uploading:
+            for remote_id in self._ids.get(label, ()):
+                return remote_id
+            if bundle.certificate.remaining(self._now()) < self._rules.min_remaining:
+                raise TargetRejected(Text("validity too short"))
+            if not (bundle.key_matches and bundle.chain_complete):
+                raise TargetRejected(Text("key or chain is wrong"))
+            self.uploads += 1
+            return self.put(label, bundle)
 
     def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> None:
         """See `ports.target.DeployTarget.bind`."""
