@@ -76,6 +76,17 @@ def test_keys_in_the_environment_are_referred_to(accounts: Accounts) -> None:
     assert [] == accounts.dnspod.writes()
 
 
+def test_large_account_is_looked_at_with_signs_of_life(accounts: Accounts) -> None:
+    """Hundreds of domains take a minute: now and then it is told how far it is."""
+    for number in range(50):
+        accounts.qiniu.add_domain(f"n{number}.example.com")
+
+    done = accounts.init("--email", "ops@example.com")
+
+    told = [row for row in done.stderr.splitlines() if "…" in row]
+    assert ["Looking at the domains of the account qiniu …", "… 50 of 53 domains"] == told
+
+
 def test_plan_is_what_was_proposed(accounts: Accounts) -> None:
     """`certferry plan` right afterwards: the one certificate, and its two domains."""
     accounts.init()

@@ -16,11 +16,10 @@ from certferry.cli.options import Front
 from certferry.config.load import load
 from certferry.core.observed import Served
 from certferry.errors import VerificationError
-from certferry.ports.progress import nobody
 from certferry.sandbox.proof import EdgeChange, Ledger, edge_changes
 from certferry.sandbox.world import DOMAINS, Pace, World, demonstration
 from certferry.text import Text, verbatim
-from certferry.wiring.session import open_session
+from certferry.wiring.session import open_to_look
 
 PACE = Pace(
     nameserver_lags=(0.5, 3.0),
@@ -86,7 +85,7 @@ class Demo:
 
     def _look(self) -> dict[str, tuple[Served, ...]]:
         settings = load(self._config, self._desk.environ)
-        with open_session(settings, progress=nobody) as session:
+        with open_to_look(settings) as session:
             return {domain: session.probe.look(domain) for domain in DOMAINS}
 
     def _judge(self, changes: list[EdgeChange], done: Ledger, rewritten: int) -> None:

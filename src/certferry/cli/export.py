@@ -36,10 +36,9 @@ def command(front: Front, name: str, directory: Path) -> Exit:
     only its owner can read the key.
     """
     from certferry.cli.selection import settings_or_defaults
-    from certferry.ports.progress import nobody
-    from certferry.wiring.session import open_session
+    from certferry.wiring.session import open_to_look
 
-    with open_session(settings_or_defaults(front), progress=nobody) as session:
+    with open_to_look(settings_or_defaults(front)) as session:
         return export(session, name, directory, front.desk)
 
 

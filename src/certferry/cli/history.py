@@ -34,10 +34,9 @@ def command(front: Front, name: str | None, *, limit: int, as_json: bool) -> Exi
     Without a NAME it is about every certificate there has been.
     """
     from certferry.cli.selection import settings_or_defaults
-    from certferry.ports.progress import nobody
-    from certferry.wiring.session import open_session
+    from certferry.wiring.session import open_to_look
 
-    with open_session(settings_or_defaults(front), progress=nobody) as session:
+    with open_to_look(settings_or_defaults(front)) as session:
         return show_history(session, name, limit, front.desk, as_json=as_json)
 
 

@@ -32,10 +32,13 @@ from certferry.errors import ConfigError
 from certferry.ports.progress import nobody
 from certferry.text import Text
 from certferry.wiring.old_clients import inheritance, started_by
-from certferry.wiring.session import DNS_PROVIDERS, TARGETS, Session, open_session
+from certferry.wiring.session import DNS_PROVIDERS, TARGETS, Session, open_session, open_to_look
 
 NEEDS_ACCOUNT = frozenset({DIRECTORIES["zerossl"], DIRECTORIES["google"]})
 """Directories that want an external account (RFC 8555 §7.3.4), whose key no client gives away."""
+
+SIGNS_OF_LIFE = 50
+"""After how many domains something is said: ten are asked for in a second (Qiniu fact sheet §9)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +201,7 @@ class _Run:
         target = _label(settings, TARGETS)
         # Where nothing is to be issued, nobody need know who could prove a name.
         dns = "" if self._asked.keep_client else _label(settings, DNS_PROVIDERS)
-        with open_session(settings, progress=nobody) as session:
+        with open_to_look(settings) as session:
             zones = session.zones(dns) if dns else ()
             places = Places(dns, zones, target, ())
             if target:
@@ -214,11 +217,16 @@ class _Run:
 
     def _survey(self, session: Session, target: str) -> tuple[FoundDomain, ...]:
         self._say(Text("Looking at the domains of the account {account} …", account=target))
-        survey = session.survey(target)
+        survey = session.survey(target, self._tell_how_far)
         if survey.unseen is not None:
             said = Text("there may be more domains: {problem}", problem=survey.unseen.message)
             self._warn(said)
         return survey.domains
+
+    def _tell_how_far(self, count: int, total: int) -> None:
+        """Say that it goes on: an account of hundreds of domains takes a minute."""
+        if count % SIGNS_OF_LIFE == 0 and count < total:
+            self._say(Text("… {count} of {total} domains", count=count, total=total))
 
     # what is proposed
 

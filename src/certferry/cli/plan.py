@@ -29,13 +29,12 @@ def command(
     Nothing is changed. Without a NAME it is about every declared certificate.
     """
     from certferry.cli.selection import read_settings, tell_who_renews
-    from certferry.ports.progress import nobody
-    from certferry.wiring.session import open_session
+    from certferry.wiring.session import open_to_look
 
     settings = read_settings(front, names)
     if renew:
         tell_who_renews(settings.certificates, names, front)
-    with open_session(settings, progress=nobody) as session:
+    with open_to_look(settings) as session:
         return show_plan(session, front.desk, check=check, renew=renew, as_json=as_json)
 
 

@@ -27,10 +27,9 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
     still be uploaded, what is bound, and how many of its addresses serve it.
     """
     from certferry.cli.selection import read_settings
-    from certferry.ports.progress import nobody
-    from certferry.wiring.session import open_session
+    from certferry.wiring.session import open_to_look
 
-    with open_session(read_settings(front, names), progress=nobody) as session:
+    with open_to_look(read_settings(front, names)) as session:
         return show_status(session, front.desk, datetime.now(UTC), as_json=as_json)
 
 

@@ -39,13 +39,12 @@ def command(front: Front, hosts: tuple[str, ...], *, port: int | None, as_json: 
 
     from certferry.cli.selection import settings_or_defaults
     from certferry.cli.watch_text import host_name
-    from certferry.ports.progress import nobody
-    from certferry.wiring.session import open_session
+    from certferry.wiring.session import open_to_look
 
     names = list(dict.fromkeys(map(host_name, hosts)))
     settings = settings_or_defaults(front)
     verify = replace(settings.verify, port=port or settings.verify.port)
-    with open_session(replace(settings, verify=verify), progress=nobody) as session:
+    with open_to_look(replace(settings, verify=verify)) as session:
         now = datetime.now(UTC)
         return show_looks(session.probe, names, verify.port, front.desk, now, as_json=as_json)
 

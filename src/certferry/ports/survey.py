@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from certferry.core.survey import FoundZone, Survey
+
+Looked = Callable[[int, int], None]
+"""Called after each domain with how many have been looked at, and of how many."""
 
 
 class Surveyed(Protocol):
     """A target whose domains can be listed."""
 
-    def survey(self) -> Survey:
+    def survey(self, looked: Looked) -> Survey:
         """Find every domain and its certificate. Changes nothing. Raises `DeployError`."""
         ...
 

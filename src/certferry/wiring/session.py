@@ -6,7 +6,7 @@ import getpass
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import cached_property, partial
 from importlib import import_module
 from types import ModuleType
@@ -27,11 +27,11 @@ from certferry.errors import ConfigError
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer
 from certferry.ports.probe import Probe
-from certferry.ports.progress import Progress
+from certferry.ports.progress import Progress, nobody
 from certferry.ports.receiver import Receiver
 from certferry.ports.source import CertificateSource
 from certferry.ports.state import StateStore
-from certferry.ports.survey import Surveyed, ZoneKeeper
+from certferry.ports.survey import Looked, Surveyed, ZoneKeeper
 from certferry.ports.target import DeployTarget
 from certferry.reconcile.adopt import adopt, as_remembered
 from certferry.reconcile.doors import Doors
@@ -54,13 +54,28 @@ def open_session(settings: Settings, *, progress: Progress) -> Iterator[Session]
         yield Session(settings, progress, resources)
 
 
+@contextmanager
+def open_to_look(settings: Settings) -> Iterator[Session]:
+    """Open what the settings name to look at it only: not even an empty state is made."""
+    with ExitStack() as resources:
+        yield Session(settings, nobody, resources, looks_only=True)
+
+
 class Session:
     """Everything a command works with. Each part is opened when it is first asked for; what is
     wrong with the accounts is then told all at once, as one `ConfigError`.
     """
 
-    def __init__(self, settings: Settings, progress: Progress, resources: ExitStack) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        progress: Progress,
+        resources: ExitStack,
+        *,
+        looks_only: bool = False,
+    ) -> None:
         self._settings = settings
+        self._looks_only = looks_only
         self._progress = progress
         self._resources = resources
         self._stopping = Stopping()
@@ -76,9 +91,10 @@ class Session:
         """What certferry remembers."""
         from certferry.adapters.state import sqlite
 
-        state = sqlite.connect(self._settings.state.path, self._settings.state.key_file)
-        self._resources.callback(state.close)
-        return state
+        path, key_file = self._settings.state.path, self._settings.state.key_file
+        if self._looks_only:
+            return self._resources.enter_context(sqlite.looked_at(path, key_file))
+        return self._resources.enter_context(closing(sqlite.connect(path, key_file)))
 
     @cached_property
     def probe(self) -> Probe:
@@ -122,11 +138,11 @@ class Session:
             for wish in self._settings.declared
         )
 
-    def survey(self, label: str) -> Survey:
+    def survey(self, label: str, looked: Looked) -> Survey:
         """See `ports.survey.Surveyed.survey`, of a target's account."""
         connect = self._adapter(label, TARGETS, Text("target"))
         target: Surveyed = connect(pause=self._stopping.pause, now=now)
-        return target.survey()
+        return target.survey(looked)
 
     def zones(self, label: str) -> tuple[FoundZone, ...]:
         """See `ports.survey.ZoneKeeper.zones`, of a DNS provider's account."""
@@ -146,9 +162,7 @@ class Session:
             keeper.close()
 
     def as_remembered(self, found: Sequence[Inherited]) -> tuple[Inherited, ...]:
-        """See `reconcile.adopt.as_remembered`. Where there is no state, none is made."""
-        if not self._settings.state.path.exists():
-            return tuple(found)
+        """See `reconcile.adopt.as_remembered`."""
         return as_remembered(found, self.state)
 
     def _issuer(self) -> Issuer:

@@ -19,7 +19,7 @@ import pytest
 from certferry.adapters.state.database import Database
 from certferry.adapters.state.failures import in_our_words
 from certferry.adapters.state.sealing import Sealing
-from certferry.adapters.state.sqlite import SqliteState, connect
+from certferry.adapters.state.sqlite import SqliteState, connect, looked_at
 from certferry.core.report import HistoryEntry
 from certferry.errors import StateError, StateUnavailable
 from certferry.ports.state import StateStore
@@ -60,6 +60,39 @@ def test_what_is_made_is_its_owners_alone(tmp_path: Path) -> None:
 
     assert {"state.db": 0o600, "state.db-wal": 0o600, "state.db-shm": 0o600} == modes
     assert [0o700, 0o700] == [mode(folder), mode(folder.parent)]
+
+
+def test_whoever_only_looks_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no state, an empty one is read; neither it nor its folder is left."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+
+    with looked_at(tmp_path / "state" / "state.db", tmp_path / "secret.key") as store:
+        assert () == store.lineages()
+        assert [] != list(elsewhere.iterdir())
+
+    assert [elsewhere] == list(tmp_path.iterdir())
+    assert [] == list(elsewhere.iterdir())
+
+
+def test_whoever_only_looks_sees_what_is_there(
+    path: Path, key_file: Path, store: StateStore
+) -> None:
+    """A state that exists is the one that is read."""
+    store.append_history(ENTRY)
+
+    with looked_at(path, key_file) as seen:
+        assert (ENTRY,) == seen.history("img", 1)
+
+
+def test_state_behind_a_closed_door_is_not_taken_for_none(tmp_path: Path) -> None:
+    """What cannot be looked for may be there: that is an error, not an empty state."""
+    with (
+        pytest.raises(StateUnavailable),
+        looked_at(tmp_path / ("x" * 300) / "state.db", tmp_path / "secret.key"),
+    ):
+        pass
 
 
 def test_writes_are_on_the_disk_when_they_return(path: Path, store: StateStore) -> None:

@@ -16,9 +16,14 @@ from tests.sandbox.qiniu_calls import ACCESS_KEY
 IAM_KEY = "IAM-" + "k" * 40
 
 
+def unseen(count: int, total: int) -> None:
+    """Follow nothing."""
+    del count, total
+
+
 def found(place: Place) -> dict[str, FoundDomain]:
     """Survey, and give what was found by name."""
-    return {domain.domain: domain for domain in place.target().survey().domains}
+    return {domain.domain: domain for domain in place.target().survey(unseen).domains}
 
 
 def test_each_domain_is_told_with_its_certificate(place: Place) -> None:
@@ -66,6 +71,18 @@ def test_domain_that_vanishes_meanwhile_is_not_there(place: Place) -> None:
     assert {"img.example.com"} == set(found(place))
 
 
+def test_whoever_waits_is_told_how_far_it_is(place: Place) -> None:
+    """Each domain is counted, also one that has vanished meanwhile."""
+    for name in ("a.example.com", "b.example.com", "c.example.com"):
+        place.service.add_domain(name)
+    place.service.api.faults.add(refusal(404, 404001), on="GET /domain/b.example.com")
+    told: list[tuple[int, ...]] = []
+
+    place.target().survey(lambda *counted: told.append(counted))
+
+    assert [(1, 3), (2, 3), (3, 3)] == told
+
+
 def test_domain_that_may_not_be_read_is_told_as_such(place: Place) -> None:
     """One refusal does not hide the others."""
     place.service.add_domain("img.example.com")
@@ -84,7 +101,7 @@ def test_keys_without_a_right_to_kodo_see_the_cdn(place: Place) -> None:
     place.service.add_domain("img.example.com")
     place.service.add_bucket_domain("src.example.com", "pictures")
 
-    survey = place.target(access_key=IAM_KEY, secret="iam-secret").survey()
+    survey = place.target(access_key=IAM_KEY, secret="iam-secret").survey(unseen)
 
     assert ["img.example.com"] == [domain.domain for domain in survey.domains]
     assert isinstance(survey.unseen, TargetAccessDenied)
@@ -95,4 +112,4 @@ def test_silence_is_an_error(place: Place) -> None:
     place.service.api.faults.add(Fault.html(502), on="GET /domain", times=100)
 
     with pytest.raises(TargetUnavailable):
-        place.target().survey()
+        place.target().survey(unseen)

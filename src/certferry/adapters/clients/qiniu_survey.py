@@ -19,6 +19,7 @@ from certferry.adapters.clients.qiniu_sources import why_frozen
 from certferry.core.desired import Kind
 from certferry.core.survey import FoundDomain, Survey
 from certferry.errors import TargetRejected
+from certferry.ports.survey import Looked
 
 Certificates = Mapping[str, CertificateRecord]
 
@@ -30,17 +31,17 @@ class Surveyor:
         self._client = client
         self._account = account
 
-    def survey(self) -> Survey:
+    def survey(self, looked: Looked) -> Survey:
         """Read every domain, and the certificates' dates."""
         certificates = self._account.certificates()
         sources, failure = self._sources(certificates)
         found = {domain.domain: domain for domain in sources}
-        # What both halves of Qiniu know is a CDN domain (Qiniu fact sheet §6).
-        found |= {
-            domain.domain: domain
-            for item in self._account.domains()
-            if (domain := self._cdn(item, certificates)) is not None
-        }
+        items = self._account.domains()
+        for count, item in enumerate(items, start=1):
+            # What both halves of Qiniu know is a CDN domain (Qiniu fact sheet §6).
+            if (domain := self._cdn(item, certificates)) is not None:
+                found[domain.domain] = domain
+            looked(count, len(items))
         return Survey(tuple(found.values()), None if failure is None else failure.error)
 
     def _cdn(self, item: DomainItem, certificates: Certificates) -> FoundDomain | None:

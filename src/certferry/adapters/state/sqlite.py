@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from certferry.adapters.state.acme import Accounts, ChallengeRecords, Orders
 from certferry.adapters.state.database import Database
@@ -34,6 +37,19 @@ def connect(path: Path, key_file: Path) -> StateStore:
         database.close()
         raise
     return SqliteState(database, Sealing(key_file))
+
+
+@contextmanager
+def looked_at(path: Path, key_file: Path) -> Iterator[StateStore]:
+    """Open the state for somebody who only reads, for a `with` block: where there is none, none is
+    made, and an empty one is read. Raises `StateError`.
+    """
+    with ExitStack() as resources:
+        with in_our_words(path):
+            if not path.exists():
+                elsewhere = resources.enter_context(TemporaryDirectory(prefix="certferry-"))
+                path = Path(elsewhere, path.name)
+        yield resources.enter_context(closing(connect(path, key_file)))
 
 
 class SqliteState:

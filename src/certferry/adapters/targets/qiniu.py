@@ -31,6 +31,7 @@ from certferry.core.secret import Secret
 from certferry.core.survey import Survey
 from certferry.errors import DeployError, TargetRejected, TargetUnavailable
 from certferry.ports.progress import Pause
+from certferry.ports.survey import Looked
 from certferry.ports.target import DeployTarget, Look
 from certferry.text import Text
 
@@ -95,10 +96,10 @@ class Qiniu:
                 rules=self._rules, domains=tuple(found), remotes=ours, others=others
             )
 
-    def survey(self) -> Survey:
+    def survey(self, looked: Looked) -> Survey:
         """See `ports.survey.Surveyed.survey`."""
         with _door():
-            return self._surveyor.survey()
+            return self._surveyor.survey(looked)
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """Adopt the copy that is there, or upload one. One upload at a time for the account."""
