@@ -20,6 +20,7 @@ from certferry.core.plan import Action
 from certferry.core.report import LineageReport, Outcome
 from certferry.core.status import Standing
 from certferry.errors import CertificateError, PlanRefused
+from certferry.ports.state import ChallengeRecord
 from certferry.reconcile.ferried import as_known
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.reconciler import Reconciler
@@ -66,6 +67,16 @@ def test_certificate_is_adopted_and_served(world: ModelWorld) -> None:
     assert 0 == world.issuer.issued
     assert synced(world).is_unchanged
     assert (1, 1) == (world.cdn.uploads, world.cdn.writes)
+
+
+def test_lineage_that_was_issued_here_before_leaves_its_challenge_alone(world: ModelWorld) -> None:
+    """It has no account any more that could remove a record, and is served nevertheless."""
+    left = ChallengeRecord("static", f"_acme-challenge.{DOMAIN}", "left", world.clock, "handle")
+    world.state.save_challenge_record(left)
+
+    assert synced(world).ok
+    assert synced(world).is_unchanged
+    assert (left,) == world.state.challenge_records("static")
 
 
 def test_changed_files_are_a_new_version(world: ModelWorld) -> None:

@@ -39,6 +39,7 @@ class Issuer(Protocol):
     def sweep(self, lineage: str, dns: DnsProvider, now: datetime) -> None:
         """Remove the challenge records that an interrupted run of the lineage left.
 
-        Raises `DnsError` when one may still be there.
+        Raises `DnsError` when one may still be there; those whose zone the account no longer has
+        are forgotten.
         """
         ...

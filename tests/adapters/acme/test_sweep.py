@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from certferry.adapters.acme.sweep import SETTLING
-from certferry.errors import DnsUnavailable, Interrupted
+from certferry.errors import DnsUnavailable, Interrupted, ZoneNotFound
 from certferry.ports.state import ChallengeRecord
 from certferry.text import Text
 from tests.adapters.acme.bench import Bench
@@ -124,6 +124,21 @@ def test_failure_keeps_the_record_and_is_told(bench: Bench) -> None:
     bench.dns.while_removing = None
     bench.sweep()
     assert 0 == bench.rows_left
+
+
+def test_record_whose_zone_has_left_the_account_is_forgotten(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody could remove it by this account: it is told once, and fails no run after that."""
+    record = leave_record(bench)
+    bench.dns.while_removing = ZoneNotFound(Text("no zone"), hint=Text("add it"))
+
+    bench.sweep()
+
+    assert 0 == bench.rows_left
+    (told,) = (logged.getMessage() for logged in caplog.records)
+    assert record.name in told
+    assert record.value in told
 
 
 def test_failure_with_one_record_does_not_keep_the_others(bench: Bench) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from certferry.errors import DnsError
+from certferry.errors import DnsError, ZoneNotFound
 from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Pause
 from certferry.ports.state import ChallengeRecord, StateStore
+from certferry.text import Text
 
 SETTLING = timedelta(seconds=60)
 """After this time a provider finds every record that was ever sent to it. New records can be
@@ -18,6 +20,8 @@ missing in its lists for up to 30 s (DNSPod fact sheet §1.7); the rest is for t
 FIRST_REST = 0.5  # seconds between looks for a record that may still turn up
 GROWTH = 1.5
 LONGEST_REST = 5.0  # seconds
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,8 @@ class Sweep:
         for record in self.state.challenge_records(lineage):
             try:
                 self._remove(record, now)
+            except ZoneNotFound:
+                self._forget(record)
             except DnsError as failure:
                 failures.append(failure)
         if failures:
@@ -49,6 +55,19 @@ class Sweep:
         # it was interrupted before the answer, and it may still turn up.
         if not found and record.handle is None:
             self._look_until_settled(record, now)
+        self.state.drop_challenge_record(record)
+
+    def _forget(self, record: ChallengeRecord) -> None:
+        """Give up a record whose zone has left the account: it would fail every run for ever."""
+        _log.warning(
+            Text(
+                "{lineage}: the account has no zone for {name} any more; if the TXT record {value}"
+                " of an earlier run is still there, remove it by hand",
+                lineage=record.lineage,
+                name=record.name,
+                value=record.value,
+            )
+        )
         self.state.drop_challenge_record(record)
 
     def _look_until_settled(self, record: ChallengeRecord, now: datetime) -> None:
