@@ -1,0 +1,159 @@
+"""What is declared changes between two runs: other names, another key, another client, other
+places, other certificates for the same domains.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from certferry.core.certificate import KeyType
+from certferry.core.desired import (
+    CommandDelivery,
+    DesiredCertificate,
+    DesiredDeployment,
+    FileDelivery,
+    HttpsWish,
+    PemFiles,
+    Program,
+    Retirement,
+    delivered,
+)
+from certferry.core.identifiers import covered_by
+from certferry.core.ownership import Claims
+from certferry.testing.certificates import make_bundle
+from tests.reconcile.model import ModelWorld
+
+IMG, OTHER = "img.example.com", "a.img.example.com"
+NAMES = (IMG, f"*.{IMG}")
+SHOP = "shop.example.com"
+FILES = PemFiles("/srv/theirs/fullchain.pem", "/srv/theirs/privkey.pem")
+DIRECTORY = "/opt/ssl/img"
+RELOAD = Program(("systemctl", "reload", "nginx"), "/", timedelta(minutes=1))
+
+at_the_cdn = st.builds(
+    DesiredDeployment,
+    target=st.just("qiniu"),
+    domains=st.sampled_from([None, (IMG,), (OTHER,), (IMG, OTHER)]),
+    https=st.sampled_from([HttpsWish(), HttpsWish(http2=True), HttpsWish(force_https=True)]),
+    retire=st.sampled_from([Retirement.SUPERSEDED, Retirement.NEVER]),
+)
+in_files = st.sampled_from([FileDelivery(DIRECTORY), FileDelivery(DIRECTORY, reload=RELOAD)])
+by_command = st.just(CommandDelivery("nginx", RELOAD))
+deployments = st.builds(
+    lambda cdn, *rest: tuple(filter(None, (cdn, *rest))),
+    st.none() | at_the_cdn,
+    st.none() | in_files.map(delivered),
+    st.none() | by_command.map(delivered),
+)
+issued_here = st.builds(
+    DesiredCertificate,
+    lineage=st.just("img"),
+    names=st.sampled_from([NAMES, (*NAMES, "img.w.example.com"), (f"*.{IMG}", IMG)]),
+    dns=st.just("dnspod"),
+    key_type=st.sampled_from([KeyType.EC256, KeyType.EC384]),
+    deployments=deployments,
+)
+ferried = st.builds(
+    DesiredCertificate,
+    lineage=st.just("img"),
+    names=st.just(()),
+    files=st.just(FILES),
+    deployments=deployments,
+)
+pauses = st.sampled_from([timedelta(0), timedelta(hours=1), timedelta(days=20), timedelta(days=61)])
+A_CLIENT_RENEWS = timedelta(days=40)
+ends = st.none() | st.integers(0, 60)
+"""After how many calls a run is killed, if it is."""
+
+
+@settings(max_examples=100)
+@given(
+    phases=st.lists(
+        st.tuples(issued_here | ferried, pauses, ends, st.booleans()), min_size=1, max_size=5
+    ),
+    last=issued_here | ferried,
+)
+def test_any_declaration_follows_any_other(
+    phases: list[tuple[DesiredCertificate, timedelta, int | None, bool]], last: DesiredCertificate
+) -> None:
+    """Killed or not: what is declared is what is served, and unchanged when run again; nothing
+    that was served is taken away, and no challenge record is left where one could be removed.
+    """
+    world = ModelWorld()
+    world.cdn.add_domain(IMG)
+    world.cdn.add_domain(OTHER)
+    their_age = A_CLIENT_RENEWS
+    for wish, pause, killed_after, renewed in (*phases, (last, timedelta(0), None, False)):
+        world.pass_time(pause)
+        their_age += pause
+        if renewed or their_age >= A_CLIENT_RENEWS:
+            world.source.put(FILES, make_bundle(*NAMES, not_before=world.clock))
+            their_age = timedelta(0)
+        if killed_after is None or world.run(wish, kill_after=killed_after) is not None:
+            must_be_as_declared(world, wish)
+
+
+@st.composite
+def neighbours(draw: st.DrawFn) -> tuple[DesiredCertificate, ...]:
+    """Declare up to three certificates; of those that cover a domain one may name it."""
+    free = {IMG, OTHER, SHOP}
+    wishes = []
+    for lineage in draw(st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, unique=True)):
+        names = draw(st.sampled_from([NAMES, ("*.example.com", SHOP), (OTHER, SHOP)]))
+        named = [domain for domain in sorted(free) if covered_by(names, domain)]
+        domain = draw(st.none() | st.sampled_from(named)) if named else None
+        free.discard(domain or "")
+        deployment = DesiredDeployment(
+            "qiniu", (domain,) if domain else None, retire=draw(st.sampled_from(Retirement))
+        )
+        wishes.append(
+            DesiredCertificate(
+                lineage, names, "dnspod", deployments=draw(st.sampled_from([(), (deployment,)]))
+            )
+        )
+    return tuple(wishes)
+
+
+@settings(max_examples=60)
+@given(
+    phases=st.lists(st.tuples(neighbours(), pauses, ends), min_size=1, max_size=4),
+    last=neighbours(),
+)
+def test_domains_go_from_one_certificate_to_another(
+    phases: list[tuple[tuple[DesiredCertificate, ...], timedelta, int | None]],
+    last: tuple[DesiredCertificate, ...],
+) -> None:
+    """Each domain ends with the certificate that has the better claim to it, whoever had it before
+    and whatever was under way; nothing that was served is taken away.
+    """
+    world = ModelWorld()
+    for domain in (IMG, OTHER, SHOP):
+        world.cdn.add_domain(domain)
+    for wishes, pause, killed_after in (*phases, (last, timedelta(0), None)):
+        world.pass_time(pause)
+        world.claims = Claims(wishes)
+        if killed_after is not None:
+            world.run_together(wishes, kill_after=killed_after)
+            continue
+        # What another certificate's run was killed over may take longer than ours waits.
+        world.run_together(wishes)
+        reports = world.run_together(wishes)
+        assert reports is not None
+        assert all(report.ok for report in reports), reports
+        assert all(world.plan(wish).is_settled for wish in wishes)
+        assert [] == world.cdn.broken
+
+
+def must_be_as_declared(world: ModelWorld, wish: DesiredCertificate) -> None:
+    """Run to the end, and once more."""
+    report, again = world.run(wish), world.run(wish)
+    assert report is not None
+    assert report.ok, report
+    assert again is not None
+    assert again.is_unchanged, again
+    assert [] == world.cdn.broken
+    if wish.files is None:
+        assert [] == world.challenge_values()
