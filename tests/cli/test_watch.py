@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from textwrap import dedent
 
@@ -37,9 +37,9 @@ class Edges:
     def __init__(self, hosts: Mapping[str, tuple[Served, ...]]) -> None:
         self._hosts = hosts
 
-    def look(self, domain: str) -> tuple[Served, ...]:
+    def look(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
         """See `ports.probe.Probe.look`."""
-        return self._hosts[domain]
+        return {domain: self._hosts[domain] for domain in domains}
 
 
 def watched(

@@ -11,7 +11,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Retirement
-from certferry.core.observed import TargetRules
+from certferry.core.observed import Served, TargetRules
 from certferry.core.ownership import Claims
 from certferry.core.plan import Plan
 from certferry.core.planner import Issuing
@@ -33,6 +33,17 @@ TTL = timedelta(seconds=60)
 MOST_VISITS = 400
 IMMORTAL = 1_000_000
 """More calls than any run makes."""
+
+
+class FallenEdges:
+    """A `Probe` of edges that present something else than they did, whatever is bound."""
+
+    def look(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
+        """See `ports.probe.Probe.look`."""
+        return dict.fromkeys(domains, (Served("192.0.2.1", "ff" * 32, valid=True),))
+
+
+FALLEN = FallenEdges()
 
 
 class ModelWorld:

@@ -34,7 +34,7 @@ from certferry.reconcile.observe import observe
 from certferry.reconcile.outcomes import Outcomes
 from certferry.reconcile.rollouts import Rollouts
 from certferry.text import Text
-from tests.reconcile.model import START, TTL, ModelWorld
+from tests.reconcile.model import FALLEN, START, TTL, ModelWorld
 
 IMG = "img.example.com"
 OTHER = "a.img.example.com"
@@ -204,14 +204,7 @@ def test_edge_that_falls_back_gets_its_whole_time_again(world: ModelWorld) -> No
     """A domain that was verified long ago and is not served now is not given up at once."""
     synced(world)
     world.pass_time(timedelta(days=3))
-    silent = replace(world.cdn.look(IMG)[0], fingerprint="ff" * 32)
-
-    class Fallen:
-        def look(self, domain: str) -> tuple[object, ...]:
-            del domain
-            return (silent,)
-
-    report = one_visit(world, probe=Fallen())
+    report = one_visit(world, probe=FALLEN)
 
     looked = outcome(report, Action.VERIFY, IMG)
     assert Outcome.WAITING is looked.outcome
@@ -558,7 +551,7 @@ def test_run_that_was_overtaken_writes_to_no_target(world: ModelWorld) -> None:
 
     assert 1 == world.cdn.writes - writes
     newest = world.state.versions("img")[0].certificate.fingerprint
-    assert {newest} == {address.fingerprint for address in world.cdn.look(IMG)}
+    assert {newest} == {address.fingerprint for address in world.cdn.look([IMG])[IMG]}
 
 
 def test_another_run_that_finishes_first_leaves_nothing_to_do(world: ModelWorld) -> None:
@@ -669,15 +662,8 @@ def test_clock_that_was_ahead_does_not_make_it_hurry_for_ever(world: ModelWorld)
     (record,) = world.state.rollouts("img")
     ahead = replace(record, started_at=world.clock + timedelta(days=300), verified_at=None)
     world.state.save_rollout(ahead)
-    fallen = replace(world.cdn.look(IMG)[0], fingerprint="ff" * 32)
-
-    class Fallen:
-        def look(self, domain: str) -> tuple[object, ...]:
-            del domain
-            return (fallen,)
-
     world.alive.add("run")
-    doors = replace(world.doors("run"), probe=Fallen())  # type: ignore[arg-type]  # by name
+    doors = replace(world.doors("run"), probe=FALLEN)
     run = LineageRun(world.wish(), doors)
     begun = world.clock
     visits = 0

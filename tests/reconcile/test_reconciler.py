@@ -5,10 +5,14 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from certferry.core.desired import DesiredCertificate, DesiredDeployment
+from certferry.core.observed import ObservedTarget
 from certferry.core.report import Event, StepEnded
 from certferry.core.status import Standing
 from certferry.ports.progress import Progress
+from certferry.ports.target import Look
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.leases import LeaseKeeper
 from certferry.reconcile.reconciler import Reconciler
@@ -29,9 +33,15 @@ def now() -> datetime:
 class Company:
     """Many certificates, one domain each, on a CDN that is quick."""
 
-    def __init__(self, count: int, processing: timedelta = timedelta(milliseconds=20)) -> None:
+    def __init__(
+        self,
+        count: int,
+        processing: timedelta = timedelta(milliseconds=20),
+        cdn: type[MemoryCdn] = MemoryCdn,
+    ) -> None:
         self.state = MemoryState()
-        self.cdn = MemoryCdn(now, processing=processing, lags=(timedelta(0),))
+        self.stopped = threading.Event()
+        self.cdn = cdn(now, processing=processing, lags=(timedelta(0),))
         self.issuer = MemoryIssuer(self.state, now)
         self.events: list[Event] = []
         self.watch: Progress = self.events.append
@@ -58,7 +68,49 @@ class Company:
             progress=self.watch,
             who="tester",
         )
-        return Reconciler(doors, stop=lambda: None)
+        return Reconciler(doors, stop=self.stopped.set)
+
+
+class SlowCdn(MemoryCdn):
+    """A CDN whose answer comes when as many have asked as may at once."""
+
+    asked = threading.Barrier(WORKERS, timeout=20)
+
+    def observe(self, look: Look) -> ObservedTarget:
+        """See `ports.target.DeployTarget.observe`."""
+        self.asked.wait()
+        return super().observe(look)
+
+
+class StoppedCdn(MemoryCdn):
+    """A CDN during whose first answer Ctrl-C is typed."""
+
+    def observe(self, look: Look) -> ObservedTarget:
+        """See `ports.target.DeployTarget.observe`."""
+        raise KeyboardInterrupt
+
+
+def test_lineages_are_looked_at_side_by_side() -> None:
+    """A thousand answers that are waited for one after the other would take many minutes."""
+    company = Company(2 * WORKERS, cdn=SlowCdn)
+    reconciler = company.reconciler()
+
+    plans = reconciler.plan(company.wishes)
+    statuses = reconciler.status(company.wishes)
+
+    lineages = [wish.lineage for wish in company.wishes]
+    assert lineages == [plan.lineage for plan in plans]
+    assert lineages == [status.lineage for status in statuses]
+
+
+def test_ctrl_c_ends_every_look() -> None:
+    """What waits in another thread is told to stop."""
+    company = Company(1, cdn=StoppedCdn)
+
+    with pytest.raises(KeyboardInterrupt):
+        company.reconciler().plan(company.wishes)
+
+    assert company.stopped.is_set()
 
 
 def test_company_is_synced_and_stays_so() -> None:

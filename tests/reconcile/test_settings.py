@@ -8,14 +8,13 @@ from datetime import timedelta
 import pytest
 
 from certferry.core.desired import DesiredCertificate, HttpsWish, Kind
-from certferry.core.observed import Served
 from certferry.core.plan import Change, Deploy
 from certferry.core.reasons import ReasonCode
 from certferry.core.report import LineageReport, Outcome
 from certferry.core.status import Standing, status_of
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe
-from tests.reconcile.model import ModelWorld
+from tests.reconcile.model import FALLEN, ModelWorld
 
 IMG = "img.example.com"
 VERSIONS = ("TLSv1.2", "TLSv1.3")
@@ -116,15 +115,8 @@ def test_edge_that_falls_back_forgets_nothing_that_was_sent() -> None:
     world = served()
     wish = world.wish(https=HttpsWish(tls_versions=VERSIONS))
     synced(world, wish)
-    silent = replace(world.cdn.look(IMG)[0], fingerprint="ff" * 32)
-
-    class Fallen:
-        def look(self, domain: str) -> tuple[Served, ...]:
-            del domain
-            return (silent,)
-
     world.alive.add("fallen")
-    run = LineageRun(wish, replace(world.doors("fallen"), probe=Fallen()))
+    run = LineageRun(wish, replace(world.doors("fallen"), probe=FALLEN))
     assert run.visit() is not None
 
     assert world.plan(wish).is_settled

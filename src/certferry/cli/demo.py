@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -83,10 +83,10 @@ class Demo:
         language = self._desk.voice.language
         return run(["--lang", language, "--config", str(self._config), *words], self._desk)
 
-    def _look(self) -> dict[str, tuple[Served, ...]]:
+    def _look(self) -> Mapping[str, tuple[Served, ...]]:
         settings = load(self._config, self._desk.environ)
         with open_to_look(settings) as session:
-            return {domain: session.probe.look(domain) for domain in DOMAINS}
+            return session.probe.look(DOMAINS)
 
     def _judge(self, changes: list[EdgeChange], done: Ledger, rewritten: int) -> None:
         kept = self._world.qiniu.domain(DOMAINS[0]).https

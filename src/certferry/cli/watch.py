@@ -55,7 +55,7 @@ def show_looks(
     """Look at hosts, and show what each address presents."""
     from certferry.cli import documents, watch_text
 
-    looks = {host: probe.look(host) for host in hosts}
+    looks = probe.look(hosts)
     if as_json:
         desk.hand_out(documents.of_looks(looks, port, desk.voice))
     else:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from certferry.core.observed import Served
 
 
 class Probe(Protocol):
-    """Looks at a domain from outside."""
+    """Looks at domains from outside."""
 
-    def look(self, domain: str) -> tuple[Served, ...]:
-        """Shake hands with every address of the domain, once each, and say what each presents.
+    def look(self, domains: Sequence[str]) -> Mapping[str, tuple[Served, ...]]:
+        """Shake hands with every address of each domain, once each, and say what each presents.
 
         An address that does not answer is reported, not raised; so is a domain without addresses,
-        as one `Served` with an empty address. Never raises.
+        as one `Served` with an empty address. Raises only `Interrupted`.
         """
         ...

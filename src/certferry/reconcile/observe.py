@@ -101,11 +101,13 @@ def _with_marks_of_use(
 def _look_at_edges(
     found: ObservedTarget, current: str | None, doors: Doors, *, every_edge: bool
 ) -> Mapping[str, tuple[Served, ...]]:
-    return {
-        domain.domain: doors.probe.look(domain.domain)
-        for domain in found.domains
-        if every_edge or (current is not None and found.fingerprint_of(domain.bound) == current)
-    }
+    return doors.probe.look(
+        [
+            domain.domain
+            for domain in found.domains
+            if every_edge or (current is not None and found.fingerprint_of(domain.bound) == current)
+        ]
+    )
 
 
 def _observe_receiver(

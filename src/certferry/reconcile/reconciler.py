@@ -5,6 +5,8 @@ out the difference, and look again until it is served. Start reading here.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from certferry.core.desired import DesiredCertificate
 from certferry.core.plan import Obstacle, Plan
@@ -18,6 +20,8 @@ from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import observe
 from certferry.reconcile.schedule import WORKERS, Patience, Schedule
 
+T = TypeVar("T")
+
 
 class Reconciler:
     """Plans, syncs and reports on declared certificates, through the doors it is given."""
@@ -30,7 +34,7 @@ class Reconciler:
     def plan(self, wishes: Sequence[DesiredCertificate], *, renew: bool = False) -> list[Plan]:
         """Write down what `sync` would do. Changes nothing."""
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
-        return [self._plan(wish, issuing) for wish in wishes]
+        return self._at_once(lambda wish: self._plan(wish, issuing), wishes)
 
     def _plan(self, wish: DesiredCertificate, issuing: Issuing) -> Plan:
         try:
@@ -54,7 +58,7 @@ class Reconciler:
 
     def status(self, wishes: Sequence[DesiredCertificate]) -> list[LineageStatus]:
         """Tell how each lineage and each of its domains stands. Changes nothing."""
-        return [self._status(wish) for wish in wishes]
+        return self._at_once(self._status, wishes)
 
     def _status(self, wish: DesiredCertificate) -> LineageStatus:
         """Judge by what the files hold; when they cannot be read, by what was taken from them."""
@@ -64,3 +68,14 @@ class Reconciler:
             wish = as_known(wish, self._doors.source, self._doors.state, read=False)
         observed = observe(wish, self._doors, every_edge=True)
         return status_of(wish, observed, self._doors.now())
+
+    def _at_once(
+        self, look: Callable[[DesiredCertificate], T], wishes: Sequence[DesiredCertificate]
+    ) -> list[T]:
+        """Look at several lineages side by side, since most of it is waiting for an answer."""
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="look") as pool:
+            try:
+                return list(pool.map(look, wishes))
+            except KeyboardInterrupt:
+                self._stop()
+                raise

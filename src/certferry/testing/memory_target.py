@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -230,12 +230,15 @@ class MemoryCdn:
 
     # Probe
 
-    def look(self, domain: str) -> tuple[Served, ...]:
+    def look(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
         """See `ports.probe.Probe.look`: one address for each edge."""
-        return tuple(
-            self._served(f"192.0.2.{number}", remote_id)
-            for number, remote_id in enumerate(self._edges(domain), start=1)
-        )
+        return {
+            domain: tuple(
+                self._served(f"192.0.2.{number}", remote_id)
+                for number, remote_id in enumerate(self._edges(domain), start=1)
+            )
+            for domain in domains
+        }
 
     # inside
 

@@ -103,7 +103,13 @@ class Session:
 
         verify = self._settings.verify
         resolvers = [(server.host, server.port) for server in verify.resolvers]
-        return TlsProbe(resolvers, now, port=verify.port, ca_bundle=verify.ca_bundle)
+        return TlsProbe(
+            resolvers,
+            now,
+            pause=self._stopping.pause,
+            port=verify.port,
+            ca_bundle=verify.ca_bundle,
+        )
 
     @cached_property
     def reconciler(self) -> Reconciler:

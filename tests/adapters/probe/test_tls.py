@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from certferry.adapters.probe.tls import TlsProbe
+from certferry.adapters.probe.tls import AT_ONCE, TlsProbe
 from certferry.adapters.probe.trust import Trust
-from certferry.core.observed import is_served
-from certferry.errors import ConfigError
+from certferry.core.observed import Served, is_served
+from certferry.errors import ConfigError, Interrupted
+from certferry.ports.progress import Pause
 from certferry.sandbox.authority import Authority
 from certferry.sandbox.nameserver import DnsService, NameServer, Resolver
 from certferry.sandbox.qiniu import QiniuService
 from certferry.sandbox.zones import Zones
+from certferry.text import Text
 
 DOMAIN = "img.example.com"
 NAMESERVER = "ns1.example.com"
@@ -36,6 +41,7 @@ class Edges:
         self.authority = Authority("Edge CA")
         self.roots = directory / "roots.pem"
         self.roots.write_text(self.authority.root_pem)
+        self.pause: Pause = lambda _: None
 
     def serve(self, domain: str, *names: str, days: int = 60) -> str:
         """Serve a certificate under a domain, and point the domain at the edges."""
@@ -52,17 +58,21 @@ class Edges:
         for address in self.qiniu.edges.addresses:
             self.zones.seed(domain, "A", address)
 
-    def probe(self, *resolvers: tuple[str, int]) -> TlsProbe:
+    def probe(self, *resolvers: tuple[str, int], port: int | None = None) -> TlsProbe:
         """Look through the zone's resolver unless others are named."""
         ours = (self.dns.resolver.address, self.dns.port)
-        port = self.qiniu.edges.port
         return TlsProbe(
             resolvers or (ours,),
             now,
-            port=port,
+            pause=self.pause,
+            port=port or self.qiniu.edges.port,
             ca_bundle=self.roots,
             answer_within=timedelta(seconds=1),
         )
+
+    def look(self, domain: str, *resolvers: tuple[str, int]) -> tuple[Served, ...]:
+        """Look at one domain."""
+        return self.probe(*resolvers).look([domain])[domain]
 
 
 @pytest.fixture
@@ -81,7 +91,7 @@ def test_every_address_is_looked_at_once(edges: Edges) -> None:
     """Each address of the domain gives what it presents: fingerprint, validity, end."""
     fingerprint = edges.serve(DOMAIN)
 
-    seen = edges.probe().look(DOMAIN)
+    seen = edges.look(DOMAIN)
 
     assert sorted(edges.qiniu.edges.addresses) == sorted(address.address for address in seen)
     assert is_served(seen, fingerprint)
@@ -94,7 +104,7 @@ def test_wildcard_domain_is_looked_at_under_a_label(edges: Edges) -> None:
     fingerprint = edges.serve("*.cdn.example.com")
     edges.point("certferry-probe.cdn.example.com")
 
-    assert is_served(edges.probe().look("*.cdn.example.com"), fingerprint)
+    assert is_served(edges.look("*.cdn.example.com"), fingerprint)
 
 
 def test_edge_that_is_down_is_told_and_does_not_count(edges: Edges) -> None:
@@ -102,7 +112,7 @@ def test_edge_that_is_down_is_told_and_does_not_count(edges: Edges) -> None:
     fingerprint = edges.serve(DOMAIN)
     edges.qiniu.edges[0].down = True
 
-    seen = edges.probe().look(DOMAIN)
+    seen = edges.look(DOMAIN)
 
     silent = [address for address in seen if not address.answered]
     assert [edges.qiniu.edges[0].address] == [address.address for address in silent]
@@ -114,7 +124,7 @@ def test_name_that_the_edge_does_not_serve_is_no_certificate(edges: Edges) -> No
     """An alert is an answer: a visitor there gets an error, so it counts as not served."""
     edges.point("other.example.com")
 
-    seen = edges.probe().look("other.example.com")
+    seen = edges.look("other.example.com")
 
     assert 2 == len(seen)
     assert all(address.answered for address in seen)
@@ -126,7 +136,7 @@ def test_certificate_for_another_name_is_seen_and_not_valid(edges: Edges) -> Non
     """The name is judged as a client would, and the fingerprint still told."""
     fingerprint = edges.serve(DOMAIN, "other.example.com")
 
-    seen = edges.probe().look(DOMAIN)
+    seen = edges.look(DOMAIN)
 
     assert {fingerprint} == {address.fingerprint for address in seen}
     assert not any(address.valid for address in seen)
@@ -137,7 +147,7 @@ def test_expired_certificate_is_seen_and_not_valid(edges: Edges) -> None:
     """An expired certificate is told as such, with its end."""
     fingerprint = edges.serve(DOMAIN, days=-1)
 
-    seen = edges.probe().look(DOMAIN)
+    seen = edges.look(DOMAIN)
 
     assert {fingerprint} == {address.fingerprint for address in seen}
     assert not any(address.valid for address in seen)
@@ -149,7 +159,7 @@ def test_leaf_without_its_issuer_is_not_valid(edges: Edges) -> None:
     for edge in edges.qiniu.edges:
         edge.wrong_chain = True
 
-    seen = edges.probe().look(DOMAIN)
+    seen = edges.look(DOMAIN)
 
     assert {fingerprint} == {address.fingerprint for address in seen}
     assert not is_served(seen, fingerprint)
@@ -160,15 +170,55 @@ def test_untrusted_root_is_not_valid(edges: Edges) -> None:
     fingerprint = edges.serve(DOMAIN)
     edges.roots.write_text(Authority("Somebody else").root_pem)
 
-    assert not is_served(edges.probe().look(DOMAIN), fingerprint)
+    assert not is_served(edges.look(DOMAIN), fingerprint)
+
+
+def test_domains_are_looked_at_side_by_side(edges: Edges) -> None:
+    """One that is silent takes its time beside the others: here none is answered before the last
+    has asked.
+    """
+    domains = [f"n{number}.example.com" for number in range(AT_ONCE)]
+    meeting = "127.0.57.1"
+    for domain in domains:
+        edges.zones.seed(domain, "A", meeting)
+    with socket.create_server((meeting, 0)) as server, ThreadPoolExecutor(1) as host:
+        server.settimeout(20)
+        met = host.submit(see_off_together, server, len(domains))
+        seen = edges.probe(port=server.getsockname()[1]).look(domains)
+        met.result()
+
+    assert domains == list(seen)
+    problems = [str(address.problem) for looked in seen.values() for address in looked]
+    assert AT_ONCE == len(problems)
+    assert not any("no answer within" in problem for problem in problems)
+
+
+def see_off_together(server: socket.socket, count: int) -> None:
+    """Close connections when so many are open at the same time."""
+    with ExitStack() as guests:
+        for _ in range(count):
+            guests.enter_context(server.accept()[0])
+
+
+def test_stopped_run_looks_no_further(edges: Edges) -> None:
+    """Of a thousand domains the rest need not be waited for."""
+
+    def stopped(seconds: float) -> None:
+        raise Interrupted(Text("stopped"))
+
+    edges.serve(DOMAIN)
+    edges.pause = stopped
+
+    with pytest.raises(Interrupted):
+        edges.look(DOMAIN)
 
 
 def test_missing_name_is_told(edges: Edges) -> None:
     """A domain that does not exist, or has no address, is one entry that says so."""
     edges.zones.seed("empty.example.com", "TXT", "no address here")
 
-    (missing,) = edges.probe().look("nowhere.example.com")
-    (empty,) = edges.probe().look("empty.example.com")
+    (missing,) = edges.look("nowhere.example.com")
+    (empty,) = edges.look("empty.example.com")
 
     assert "does not exist" in str(missing.problem)
     assert "no address" in str(empty.problem)
@@ -182,11 +232,11 @@ def test_silent_resolver_is_named(edges: Edges) -> None:
     ours = (edges.dns.resolver.address, edges.dns.port)
     closed = ("127.0.0.9", edges.dns.port)
 
-    seen = edges.probe(ours, closed).look(DOMAIN)
+    seen = edges.look(DOMAIN, ours, closed)
 
     assert is_served(seen, fingerprint)
     assert "127.0.0.9" in str([address.problem for address in seen])
-    (alone,) = edges.probe(closed).look(DOMAIN)
+    (alone,) = edges.look(DOMAIN, closed)
     assert "does not answer" in str(alone.problem)
 
 

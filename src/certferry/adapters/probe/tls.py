@@ -1,7 +1,8 @@
-"""Look at a domain from outside: every address, one handshake each."""
+"""Look at domains from outside: every address, one handshake each."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -15,10 +16,14 @@ from certferry.adapters.probe.trust import Trust
 from certferry.core import identifiers
 from certferry.core.certificate import fingerprint
 from certferry.core.observed import Served
+from certferry.ports.progress import Pause
 from certferry.text import Text
 
 AT_ONCE = 8
-"""Handshakes of one domain under way at once."""
+"""Domains of one look, and handshakes of one domain, under way at once."""
+
+MOST_HANDSHAKES = 64
+"""All that are under way at once, for every look: a process may open 1,024 files by default."""
 
 ANSWER_WITHIN = timedelta(seconds=5)
 """How long a resolver may take for one question."""
@@ -27,7 +32,8 @@ ANSWER_WITHIN = timedelta(seconds=5)
 class TlsProbe:
     """Shakes hands with what the resolvers name. A wildcard is looked at under a label of ours.
 
-    Raises `ConfigError` when `ca_bundle` cannot be read; default is the system's trust.
+    Raises `ConfigError` when `ca_bundle` cannot be read; default is the system's trust. `pause` is
+    only asked whether the run has been stopped.
     No resolvers means the system's.
     """
 
@@ -36,18 +42,26 @@ class TlsProbe:
         resolvers: Sequence[tuple[str, int]],
         now: Callable[[], datetime],
         *,
+        pause: Pause,
         port: int = 443,
         ca_bundle: Path | None = None,
         answer_within: timedelta = ANSWER_WITHIN,
     ) -> None:
         self._resolvers = resolvers
         self._now = now
+        self._pause = pause
         self._port = port
         self._answer_within = answer_within
         self._trust = Trust(ca_bundle)
+        self._slots = threading.BoundedSemaphore(MOST_HANDSHAKES)
 
-    def look(self, domain: str) -> tuple[Served, ...]:
-        """See `ports.probe.Probe.look`."""
+    def look(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
+        """See `ports.probe.Probe.look`. One that is silent takes its time beside the others."""
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="look") as pool:
+            return dict(zip(domains, pool.map(self._look, domains), strict=True))
+
+    def _look(self, domain: str) -> tuple[Served, ...]:
+        self._pause(0)
         host = _host(domain)
         addresses = resolve(host, self._resolvers, self._answer_within)
         silent = tuple(
@@ -62,7 +76,8 @@ class TlsProbe:
 
     def _look_at(self, address: str, host: str) -> Served:
         try:
-            chain = served_chain(address, self._port, host)
+            with self._slots:
+                chain = served_chain(address, self._port, host)
         except NoHandshake as error:
             return Served(address, None, valid=False, problem=error.problem, silent=error.silent)
         problem = self._trust.problem(chain, host, self._now())
