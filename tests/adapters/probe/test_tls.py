@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.probe.tls import AT_ONCE, TlsProbe
+from certferry.adapters.probe.tls import DOMAINS_AT_ONCE, TlsProbe
 from certferry.adapters.probe.trust import Trust
 from certferry.core.observed import Served, is_served
 from certferry.errors import ConfigError, Interrupted
@@ -177,7 +177,7 @@ def test_domains_are_looked_at_side_by_side(edges: Edges) -> None:
     """One that is silent takes its time beside the others: here none is answered before the last
     has asked.
     """
-    domains = [f"n{number}.example.com" for number in range(AT_ONCE)]
+    domains = [f"n{number}.example.com" for number in range(DOMAINS_AT_ONCE)]
     meeting = "127.0.57.1"
     for domain in domains:
         edges.zones.seed(domain, "A", meeting)
@@ -189,7 +189,7 @@ def test_domains_are_looked_at_side_by_side(edges: Edges) -> None:
 
     assert domains == list(seen)
     problems = [str(address.problem) for looked in seen.values() for address in looked]
-    assert AT_ONCE == len(problems)
+    assert DOMAINS_AT_ONCE == len(problems)
     assert not any("no answer within" in problem for problem in problems)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -19,11 +18,11 @@ from certferry.core.observed import Served
 from certferry.ports.progress import Pause
 from certferry.text import Text
 
-AT_ONCE = 8
-"""Domains of one look, and handshakes of one domain, under way at once."""
-
-MOST_HANDSHAKES = 64
-"""All that are under way at once, for every look: a process may open 1,024 files by default."""
+DOMAINS_AT_ONCE = 4
+ADDRESSES_AT_ONCE = 8
+"""Of one look, and of one domain of it. Several lineages are looked at side by side as well, and a
+process may often open no more than 1,024 files.
+"""
 
 ANSWER_WITHIN = timedelta(seconds=5)
 """How long a resolver may take for one question."""
@@ -32,9 +31,8 @@ ANSWER_WITHIN = timedelta(seconds=5)
 class TlsProbe:
     """Shakes hands with what the resolvers name. A wildcard is looked at under a label of ours.
 
-    Raises `ConfigError` when `ca_bundle` cannot be read; default is the system's trust. `pause` is
-    only asked whether the run has been stopped.
-    No resolvers means the system's.
+    No resolvers means the system's. `pause` is asked before each domain whether the run has been
+    stopped. Raises `ConfigError` when `ca_bundle` cannot be read; default is the system's trust.
     """
 
     def __init__(
@@ -53,11 +51,10 @@ class TlsProbe:
         self._port = port
         self._answer_within = answer_within
         self._trust = Trust(ca_bundle)
-        self._slots = threading.BoundedSemaphore(MOST_HANDSHAKES)
 
     def look(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
         """See `ports.probe.Probe.look`. One that is silent takes its time beside the others."""
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="look") as pool:
+        with ThreadPoolExecutor(DOMAINS_AT_ONCE, thread_name_prefix="look") as pool:
             return dict(zip(domains, pool.map(self._look, domains), strict=True))
 
     def _look(self, domain: str) -> tuple[Served, ...]:
@@ -70,14 +67,13 @@ class TlsProbe:
         )
         if not addresses.found:
             return silent or (_without_address(host),)
-        with ThreadPoolExecutor(min(AT_ONCE, len(addresses.found))) as pool:
+        with ThreadPoolExecutor(min(ADDRESSES_AT_ONCE, len(addresses.found))) as pool:
             seen = tuple(pool.map(lambda address: self._look_at(address, host), addresses.found))
         return seen + silent
 
     def _look_at(self, address: str, host: str) -> Served:
         try:
-            with self._slots:
-                chain = served_chain(address, self._port, host)
+            chain = served_chain(address, self._port, host)
         except NoHandshake as error:
             return Served(address, None, valid=False, problem=error.problem, silent=error.silent)
         problem = self._trust.problem(chain, host, self._now())
