@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 for _number in (signal.SIGHUP, signal.SIGINT):
     if signal.SIG_IGN == signal.getsignal(_number):
         signal.signal(_number, lambda *_: None)
+
+# What a test reads is written by the clock of no place, wherever the machine is.
+os.environ["TZ"] = "UTC"
+time.tzset()
 
 # What certferry, the vendors' own tools and the HTTP libraries would read from the environment.
 FOREIGN_PREFIXES = (
@@ -66,7 +71,6 @@ def clean_environment(
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("LANG", "C.UTF-8")
-    monkeypatch.setenv("TZ", "UTC")
     for variable, folder in {
         "XDG_CACHE_HOME": ".cache",
         "XDG_CONFIG_HOME": ".config",
