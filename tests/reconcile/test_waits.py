@@ -25,8 +25,8 @@ from certferry.ports.state import ChallengeRecord, Lease
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.text import Text
 from tests.reconcile.model import START, ModelWorld
+from tests.reconcile.one_lineage import IMG
 
-IMG = "img.example.com"
 MOST_VISITS = 100
 """Far more than a change of ten minutes takes."""
 
@@ -58,14 +58,6 @@ class Between:
             return getattr(self._door, name)(*arguments, **named)
 
         return call
-
-
-@pytest.fixture
-def world() -> ModelWorld:
-    """A CDN with one domain that has no HTTPS, and changes that take ten minutes."""
-    world = ModelWorld()
-    world.cdn.add_domain(IMG)
-    return world
 
 
 def visited(world: ModelWorld, run: LineageRun) -> LineageReport:

@@ -1,0 +1,316 @@
+"""A target that is slow, busy, frozen or closed, that fails, or has lost what it had."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from certferry.core.certificate import CertificateBundle
+from certferry.core.lineage import mark
+from certferry.core.observed import DomainState, ObservedTarget
+from certferry.core.plan import Action
+from certferry.core.report import LineageReport, Outcome
+from certferry.errors import (
+    CopyGone,
+    TargetBusy,
+    TargetUnavailable,
+    VerificationError,
+)
+from certferry.ports.target import Look
+from certferry.reconcile.lineage_run import LineageRun
+from certferry.text import Text
+from tests.reconcile.model import FALLEN, ModelWorld
+from tests.reconcile.one_lineage import IMG, OTHER, one_visit, outcome, synced
+
+
+def test_read_that_lags_is_not_answered_by_a_second_write(world: ModelWorld) -> None:
+    """A target that does not show the accepted change at once is not asked twice."""
+    world.cdn.hide_changes(IMG, 6)
+
+    assert synced(world).ok
+    assert 1 == world.cdn.writes
+
+
+def test_failed_change_is_told_and_tried_again_by_the_next_run(world: ModelWorld) -> None:
+    """The target's description is the detail; the certificate is not issued again."""
+    world.cdn.fail_next(IMG, "verify https crt fail")
+
+    failed = outcome(synced(world), Action.DEPLOY, IMG)
+
+    assert Outcome.FAILED is failed.outcome
+    assert "verify https crt fail" == str(failed.detail)
+    assert synced(world).ok
+    assert (1, 1) == (world.issuer.issued, world.cdn.uploads)
+
+
+def test_failed_change_stops_only_its_domain(world: ModelWorld) -> None:
+    """The other domain is served all the same."""
+    world.cdn.add_domain(OTHER)
+    world.cdn.fail_next(IMG, "verify https crt fail")
+
+    report = synced(world)
+
+    assert Outcome.FAILED is outcome(report, Action.DEPLOY, IMG).outcome
+    assert Outcome.DONE is outcome(report, Action.VERIFY, OTHER).outcome
+
+
+def test_change_under_way_is_waited_for_and_not_overtaken(world: ModelWorld) -> None:
+    """Nothing is written while somebody else's change is carried out."""
+    synced(world)
+    world.cdn.add_domain(OTHER)
+    other = world.state.versions("img")[0]
+    remote = world.cdn.upload("img", world.state.bundle("img", other.number))
+    wish = world.wish(OTHER)
+    domain = world.doors("x").targets["qiniu"]
+    domain.bind(OTHER, world.wish().deployments[0].kind, remote, world.wish().deployments[0].https)
+    writes = world.cdn.writes
+
+    report = world.run(wish)
+
+    assert report is not None
+    assert report.ok
+    assert writes == world.cdn.writes
+
+
+def test_target_that_turned_busy_is_asked_later(world: ModelWorld) -> None:
+    """Between looking and writing somebody else was faster: that is a wait, not a failure."""
+
+    class Busy:
+        def __getattr__(self, name: str) -> object:
+            return getattr(world.cdn, name)
+
+        def bind(self, *_: object) -> None:
+            raise TargetBusy(Text("processing"))
+
+    report = one_visit(world, targets={"qiniu": Busy()})
+
+    deployed = outcome(report, Action.DEPLOY, IMG)
+    assert Outcome.WAITING is deployed.outcome
+    assert deployed.waiting is not None
+    assert synced(world).ok
+
+
+def test_target_that_stays_busy_is_asked_ever_more_rarely_and_given_up(world: ModelWorld) -> None:
+    """Reads say ready, writes say busy: a bounded number of attempts, then a failure."""
+    attempts = 0
+
+    class Busy:
+        def __getattr__(self, name: str) -> object:
+            return getattr(world.cdn, name)
+
+        def bind(self, *_: object) -> None:
+            nonlocal attempts
+            attempts += 1
+            raise TargetBusy(Text("processing"), hint=Text("wait"))
+
+    world.alive.add("run")
+    doors = replace(world.doors("run"), targets={"qiniu": Busy()})  # type: ignore[dict-item]  # by name
+    run = LineageRun(world.wish(), doors)
+    world.visit_to_the_end(run)
+
+    assert attempts < 120
+    assert [Outcome.FAILED] == [o.outcome for o in run.report().outcomes if o.domain == IMG]
+
+
+def test_change_that_never_ends_is_given_up_at_the_deadline() -> None:
+    """After the verify timeout it is a failure with a hint, and tried again by the next run."""
+    world = ModelWorld(processing=timedelta(hours=2))
+    world.cdn.add_domain(IMG)
+
+    stuck = outcome(synced(world), Action.DEPLOY, IMG)
+
+    assert isinstance(stuck.error, TargetBusy)
+    assert stuck.hint is not None
+    world.pass_time(timedelta(hours=2))
+    assert synced(world).ok
+    assert 1 == world.cdn.writes
+
+
+def test_edge_that_lags_too_long_is_a_failure_and_retires_nothing() -> None:
+    """Not served is not done; and what it still serves is not removed."""
+    world = ModelWorld(lags=(timedelta(0), timedelta(hours=3)))
+    world.cdn.add_domain(IMG)
+
+    report = synced(world)
+
+    lagging = outcome(report, Action.VERIFY, IMG)
+    assert isinstance(lagging.error, VerificationError)
+    assert "192.0.2.2" in str(lagging.detail)
+    world.pass_time(timedelta(hours=3))
+    assert synced(world).ok
+
+
+def test_edge_that_falls_back_gets_its_whole_time_again(world: ModelWorld) -> None:
+    """A domain that was verified long ago and is not served now is not given up at once."""
+    synced(world)
+    world.pass_time(timedelta(days=3))
+    report = one_visit(world, probe=FALLEN)
+
+    looked = outcome(report, Action.VERIFY, IMG)
+    assert Outcome.WAITING is looked.outcome
+    assert looked.waiting is not None
+    assert world.clock + timedelta(hours=1) == looked.waiting.deadline
+
+
+def test_clock_that_was_ahead_does_not_make_it_hurry_for_ever(world: ModelWorld) -> None:
+    """A rollout that set out in the future is waited for like any other."""
+    synced(world)
+    (record,) = world.state.rollouts("img")
+    ahead = replace(record, started_at=world.clock + timedelta(days=300), verified_at=None)
+    world.state.save_rollout(ahead)
+    world.alive.add("run")
+    doors = replace(world.doors("run"), probe=FALLEN)
+    run = LineageRun(world.wish(), doors)
+    begun = world.clock
+    visits = 0
+    while (waiting := run.visit()) is not None and visits < 300:
+        visits += 1
+        world.clock = waiting.until
+
+    assert visits < 120
+    assert world.clock - begun <= timedelta(hours=2)
+
+
+def test_copy_that_is_used_elsewhere_is_kept_and_not_asked_for_daily(world: ModelWorld) -> None:
+    """The target says it is in use: kept, told as unchanged, and left alone for a day."""
+    synced(world)
+    oldest = world.state.versions("img")[0]
+    for _ in range(2):
+        world.pass_time(timedelta(days=1))
+        world.run(world.wish(), renew=True)
+    # by hand, on a domain that is not ours to look at
+    world.cdn.add_domain("b.img.example.com")
+    remote = world.cdn.upload("img", world.state.bundle("img", oldest.number))
+    settings = world.wish().deployments[0]
+    world.cdn.bind("b.img.example.com", settings.kind, remote, settings.https)
+    world.pass_time(timedelta(days=1))
+
+    def run() -> LineageReport:
+        report = world.run(world.wish(IMG))
+        assert report is not None
+        return report
+
+    (kept,) = (step for step in run().outcomes if step.action is Action.RETIRE)
+    assert Outcome.UNCHANGED is kept.outcome
+    assert kept.label is not None
+    assert run().is_unchanged
+    assert world.plan(world.wish(IMG)).is_settled
+
+
+def test_frozen_domain_is_told_with_its_reason(world: ModelWorld) -> None:
+    """What cannot be changed is a failure with the target's reason and a hint."""
+    world.cdn.add_domain(OTHER, state=DomainState.UNAVAILABLE)
+
+    frozen = outcome(synced(world), Action.DEPLOY, OTHER)
+
+    assert Outcome.FAILED is frozen.outcome
+    assert "frozen" in str(frozen.detail)
+    assert frozen.hint is not None
+
+
+def test_target_that_lets_nobody_in_leaves_everything_as_it_was(world: ModelWorld) -> None:
+    """With wrong keys nothing is issued that could not be served; put right, all is done."""
+    world.cdn.denies = True
+
+    assert [Outcome.FAILED] == [step.outcome for step in synced(world).outcomes]
+    assert 0 == world.issuer.issued
+
+    world.cdn.denies = False
+    assert synced(world).ok
+
+
+def test_obstacle_or_refusal_at_a_target_keeps_everything_there(world: ModelWorld) -> None:
+    """Three versions, of which one would go: not while a domain is frozen or not covered."""
+    for _ in range(2):
+        world.run(world.wish(), renew=True)
+        world.pass_time(timedelta(days=1))
+    world.cdn.add_domain(OTHER, state=DomainState.UNAVAILABLE)
+    frozen, uncovered = world.wish(IMG, OTHER), world.wish(IMG, "www.example.com")
+    world.cdn.add_domain("www.example.com")
+
+    for wish in (frozen, uncovered):
+        world.run(wish, renew=True)
+        world.pass_time(timedelta(days=1))
+
+    assert 4 == len(world.cdn.remote_labels)
+    assert synced_after_thaw(world).ok
+    assert 2 == len(world.cdn.remote_labels)
+
+
+def synced_after_thaw(world: ModelWorld) -> LineageReport:
+    """Only the domain that is in order is asked for: what was kept may go."""
+    report = world.run(world.wish(IMG))
+    assert report is not None
+    return report
+
+
+def test_removal_that_fails_is_told_and_tried_again(world: ModelWorld) -> None:
+    """A target that cannot remove just now is a failure of that step only."""
+    for _ in range(2):
+        world.run(world.wish(), renew=True)
+        world.pass_time(timedelta(days=1))
+
+    class Unwilling:
+        def __getattr__(self, name: str) -> object:
+            return getattr(world.cdn, name)
+
+        def retire(self, *_: object, **__: object) -> bool:
+            raise TargetUnavailable(Text("away"), hint=Text("later"))
+
+    world.alive.add("run")
+    doors = replace(world.doors("run"), targets={"qiniu": Unwilling()})  # type: ignore[dict-item]  # by name
+    run = LineageRun(world.wish(), doors, renew=True)
+    world.visit_to_the_end(run)
+
+    (failed,) = run.report().having(Outcome.FAILED)
+    assert Action.RETIRE is failed.action
+    assert synced(world).ok
+    assert 2 == len(world.cdn.remote_labels)
+
+
+def test_upload_that_a_list_does_not_show_yet_is_not_made_again(world: ModelWorld) -> None:
+    """A killed run's upload is remembered for as long as lists may lag."""
+
+    class Forgetful:
+        """A target whose list lags, as another process sees it."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(world.cdn, name)
+
+        def observe(self, look: Look) -> ObservedTarget:
+            return replace(world.cdn.observe(look), remotes=())
+
+        def upload(self, lineage: str, bundle: CertificateBundle) -> str:
+            return world.cdn.put(mark(lineage, bundle.certificate.fingerprint), bundle)
+
+    for process in ("killed", "next"):
+        world.alive.add(process)
+        doors = replace(world.doors(process), targets={"qiniu": Forgetful()})  # type: ignore[dict-item]  # by name
+        LineageRun(world.wish(), doors).visit()
+        world.alive.discard(process)
+
+    assert 1 == len(world.cdn.remote_labels)
+
+
+def test_copy_that_somebody_removed_is_uploaded_again() -> None:
+    """A moment after its upload it counts as there, whatever the list says. When the target says
+    that it is gone, the run says so, and the next one makes it anew, as the hint promises.
+    """
+    world = ModelWorld(processing=timedelta(seconds=1), lags=(timedelta(0),))
+    world.cdn.add_domain(IMG)
+    wish = world.wish(IMG)
+    assert world.run(wish) is not None
+    fingerprint = world.state.versions("img")[0].certificate.fingerprint
+    [ours] = world.state.uploads("img", "qiniu")
+    world.cdn.add_domain(IMG, foreign=True)
+    assert world.cdn.retire(ours.remote_id, ours.label)
+    assert 0 == world.cdn.copies(fingerprint)
+
+    first, second = world.run(wish), world.run(wish)
+
+    assert first is not None
+    assert second is not None
+    assert [CopyGone] == [type(told.error) for told in first.having(Outcome.FAILED)]
+    assert second.ok
+    assert 1 == world.cdn.copies(fingerprint)
+    assert 1 == world.issuer.issued

@@ -1,0 +1,168 @@
+"""Another run is at work on the lineage, or this one is stopped: who holds the lease writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from certferry.core.report import Outcome
+from certferry.errors import (
+    Interrupted,
+)
+from certferry.ports.state import Lease
+from certferry.reconcile.apply import Applier
+from certferry.reconcile.lineage_run import LineageRun
+from certferry.reconcile.observe import observe
+from certferry.reconcile.outcomes import Outcomes
+from certferry.reconcile.rollouts import Rollouts
+from certferry.text import Text
+from tests.reconcile.model import START, TTL, ModelWorld
+from tests.reconcile.one_lineage import IMG, OTHER, one_visit, synced
+
+
+def test_lease_of_another_run_is_waited_for(world: ModelWorld) -> None:
+    """Another run is at work: this one waits, and then finds nothing left to do."""
+    world.alive.add("another")
+    held = world.state.seen_by("another").acquire("img", TTL, world.now())
+
+    report = one_visit(world)
+
+    assert [Outcome.WAITING] == [step.outcome for step in report.outcomes]
+    assert 0 == world.issuer.issued
+    world.state.seen_by("another").release(held)
+    assert synced(world).ok
+
+
+def test_lease_that_never_comes_free_ends_the_wait(world: ModelWorld) -> None:
+    """After the verify timeout the run ends as still waiting, so that later runs do not pile up."""
+    world.alive.add("another")
+    world.state.seen_by("another").acquire("img", timedelta(days=300), world.now())
+    world.alive.add("run")
+    run = LineageRun(world.wish(), world.doors("run"))
+
+    world.visit_to_the_end(run)
+
+    assert [Outcome.WAITING] == [step.outcome for step in run.report().outcomes]
+    assert world.clock - START <= timedelta(hours=2)
+
+
+def test_lease_is_not_needed_to_look(world: ModelWorld) -> None:
+    """A run with nothing to do takes no lease, so it never disturbs one that works."""
+    synced(world)
+    world.alive.add("another")
+    world.state.seen_by("another").acquire("img", TTL, world.now())
+
+    assert one_visit(world).is_unchanged
+
+
+def test_without_a_lease_no_target_is_written_to(world: ModelWorld) -> None:
+    """Whatever the plan says: following a lineage changes nothing at any target."""
+    synced(world)
+    world.pass_time(timedelta(days=1))
+    for _ in range(2):
+        world.run(world.wish(), renew=True)
+        world.pass_time(timedelta(days=1))
+    world.cdn.add_domain(OTHER)
+    doors = world.doors("run")
+    applier = Applier(world.wish(), doors)
+    rollouts = Rollouts("img", doors, applier, Outcomes("img", doors.progress))
+    observed = observe(world.wish(), doors)
+    plan = world.plan(world.wish())
+    assert plan.rollouts
+    before = world.cdn.writes, world.cdn.removals
+
+    rollouts.follow(plan, observed, lease=None)
+    rollouts.follow(replace(plan, rollouts=()), observed, lease=None)
+
+    assert before == (world.cdn.writes, world.cdn.removals)
+
+
+def test_stopped_run_says_so_and_gives_its_lease_back(world: ModelWorld) -> None:
+    """Interrupted in the middle: told as skipped, and another run can begin at once."""
+
+    class Stopped:
+        def issue(self, *_: object) -> object:
+            raise Interrupted(Text("stopped"))
+
+    doors = replace(world.doors("run"), issuer=Stopped())  # type: ignore[arg-type]  # only `issue` is called
+    world.alive.add("run")
+    run = LineageRun(world.wish(), doors)
+    with pytest.raises(Interrupted):
+        run.visit()
+
+    assert [Outcome.SKIPPED] == [step.outcome for step in run.report().outcomes]
+    assert synced(world).ok
+
+
+@pytest.mark.parametrize("method", ["upload", "bind", "retire"])
+def test_stop_passes_through_every_step(method: str) -> None:
+    """Whatever it was at, a stopped run ends at once, and the next one finishes."""
+    world = ModelWorld()
+    world.cdn.add_domain(IMG)
+    if method == "retire":
+        for _ in range(2):
+            world.run(world.wish(), renew=True)
+            world.pass_time(timedelta(days=1))
+
+    class Stopping:
+        def __getattr__(self, name: str) -> object:
+            if name == method:
+                raise Interrupted(Text("stopped"))
+            return getattr(world.cdn, name)
+
+    doors = replace(world.doors("run"), targets={"qiniu": Stopping()})  # type: ignore[dict-item]  # by name
+    world.alive.add("run")
+    with pytest.raises(Interrupted):
+        world.visit_to_the_end(LineageRun(world.wish(), doors, renew=method == "retire"))
+    world.alive.discard("run")
+
+    assert synced(world).ok
+    assert [] == world.cdn.broken
+
+
+def test_run_that_was_overtaken_writes_to_no_target(world: ModelWorld) -> None:
+    """Its lease was lost while it uploaded: the newer certificate of the other run stays bound."""
+
+    class Slow:
+        def __getattr__(self, name: str) -> object:
+            return getattr(world.cdn, name)
+
+        def upload(self, *arguments: object) -> str:
+            remote_id = world.cdn.upload(*arguments)  # type: ignore[arg-type]  # passed on
+            world.alive.discard("slow")
+            other = world.run(world.wish(), renew=True)
+            assert other is not None
+            assert other.ok
+            return remote_id
+
+    world.alive.add("slow")
+    doors = replace(world.doors("slow"), targets={"qiniu": Slow()})  # type: ignore[dict-item]  # by name
+    run = LineageRun(world.wish(), doors)
+    writes = world.cdn.writes
+    run.visit()
+
+    assert 1 == world.cdn.writes - writes
+    newest = world.state.versions("img")[0].certificate.fingerprint
+    assert {newest} == {address.fingerprint for address in world.cdn.look([IMG])[IMG]}
+
+
+def test_another_run_that_finishes_first_leaves_nothing_to_do(world: ModelWorld) -> None:
+    """Between looking and getting the lease the work was done: it is not done twice."""
+    doors = world.doors("late")
+    world.alive.add("late")
+
+    @contextmanager
+    def late_lease(lineage: str) -> Iterator[Lease]:
+        assert world.run(world.wish()) is not None
+        with doors.lease(lineage) as lease:
+            yield lease
+
+    run = LineageRun(world.wish(), replace(doors, lease=late_lease))
+    world.visit_to_the_end(run)
+
+    assert run.report().ok
+    assert (1, 1, 1) == (world.issuer.issued, world.cdn.uploads, world.cdn.writes)
