@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -11,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.probe.tls import DOMAINS_AT_ONCE, TlsProbe
+from certferry.adapters.probe.tls import ADDRESSES_AT_ONCE, DOMAINS_AT_ONCE, TlsProbe
 from certferry.adapters.probe.trust import Trust
 from certferry.core.observed import Served, is_served
 from certferry.errors import ConfigError, Interrupted
 from certferry.ports.progress import Pause
+from certferry.reconcile.stopping import Stopping
 from certferry.sandbox.authority import Authority
 from certferry.sandbox.nameserver import DnsService, NameServer, Resolver
 from certferry.sandbox.qiniu import QiniuService
@@ -211,6 +213,47 @@ def test_stopped_run_looks_no_further(edges: Edges) -> None:
 
     with pytest.raises(Interrupted):
         edges.look(DOMAIN)
+
+
+@pytest.mark.parametrize(
+    ("domains", "addresses", "at_once"),
+    [(4 * DOMAINS_AT_ONCE, 1, DOMAINS_AT_ONCE), (1, 3 * ADDRESSES_AT_ONCE, ADDRESSES_AT_ONCE)],
+    ids=["domains", "addresses"],
+)
+def test_nothing_is_begun_after_the_end(
+    edges: Edges, domains: int, addresses: int, at_once: int
+) -> None:
+    """A thread is told of it only once: that must not be of one domain or address, and the next
+    one be looked at as if nothing had happened, as long as the first one is silent.
+    """
+    names = [f"n{number}.example.com" for number in range(domains)]
+    for name in names:
+        for number in range(addresses):
+            edges.zones.seed(name, "A", f"127.0.57.{number + 1}")
+    stopping, told = Stopping(), threading.Semaphore(0)
+
+    def pause(seconds: float) -> None:
+        try:
+            stopping.pause(seconds)
+        except Interrupted:
+            told.release()
+            raise
+
+    edges.pause = pause
+    with socket.create_server(("", 0)) as server, ThreadPoolExecutor(1) as other:
+        server.settimeout(20)
+        look = other.submit(edges.probe(port=server.getsockname()[1]).look, names)
+        silent, *answering = [server.accept()[0] for _ in range(at_once)]
+        stopping.stop()
+        for guest in answering:
+            guest.close()
+        assert told.acquire(timeout=20)
+        server.settimeout(1)
+        with pytest.raises(TimeoutError):
+            server.accept()
+        silent.close()
+        with pytest.raises(Interrupted):
+            look.result()
 
 
 def test_missing_name_is_told(edges: Edges) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -15,6 +17,7 @@ from certferry.adapters.probe.trust import Trust
 from certferry.core import identifiers
 from certferry.core.certificate import fingerprint
 from certferry.core.observed import Served
+from certferry.errors import Interrupted
 from certferry.ports.progress import Pause
 from certferry.text import Text
 
@@ -31,7 +34,7 @@ ANSWER_WITHIN = timedelta(seconds=5)
 class TlsProbe:
     """Shakes hands with what the resolvers name. A wildcard is looked at under a label of ours.
 
-    No resolvers means the system's. `pause` is asked before each domain whether the run has been
+    No resolvers means the system's. `pause` is asked before each handshake whether the run has been
     stopped. Raises `ConfigError` when `ca_bundle` cannot be read; default is the system's trust.
     """
 
@@ -54,11 +57,17 @@ class TlsProbe:
 
     def look(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
         """See `ports.probe.Probe.look`. One that is silent takes its time beside the others."""
+        looking = _Looking(self._pause)
         with ThreadPoolExecutor(DOMAINS_AT_ONCE, thread_name_prefix="look") as pool:
-            return dict(zip(domains, pool.map(self._look, domains), strict=True))
+            try:
+                seen = pool.map(lambda domain: self._look(domain, looking), domains)
+                return dict(zip(domains, seen, strict=True))
+            except BaseException:
+                looking.end()
+                raise
 
-    def _look(self, domain: str) -> tuple[Served, ...]:
-        self._pause(0)
+    def _look(self, domain: str, looking: _Looking) -> tuple[Served, ...]:
+        looking.must_go_on()
         host = _host(domain)
         addresses = resolve(host, self._resolvers, self._answer_within)
         silent = tuple(
@@ -68,10 +77,12 @@ class TlsProbe:
         if not addresses.found:
             return silent or (_without_address(host),)
         with ThreadPoolExecutor(min(ADDRESSES_AT_ONCE, len(addresses.found))) as pool:
-            seen = tuple(pool.map(lambda address: self._look_at(address, host), addresses.found))
+            look_at = partial(self._look_at, host=host, looking=looking)
+            seen = tuple(pool.map(look_at, addresses.found))
         return seen + silent
 
-    def _look_at(self, address: str, host: str) -> Served:
+    def _look_at(self, address: str, host: str, looking: _Looking) -> Served:
+        looking.must_go_on()
         try:
             chain = served_chain(address, self._port, host)
         except NoHandshake as error:
@@ -85,6 +96,30 @@ class TlsProbe:
             problem=problem,
             not_after=leaf.not_valid_after_utc,
         )
+
+
+class _Looking:
+    """One look, by many threads. Each of them is told only once that the run has been stopped
+    (`ports.progress.Pause`); here that ends the look of them all.
+    """
+
+    def __init__(self, pause: Pause) -> None:
+        self._pause = pause
+        self._over = threading.Event()
+
+    def end(self) -> None:
+        """Begin nothing more."""
+        self._over.set()
+
+    def must_go_on(self) -> None:
+        """Raise `Interrupted` when nobody waits for the rest any longer."""
+        if self._over.is_set():
+            raise Interrupted(Text("stopped"))
+        try:
+            self._pause(0)
+        except Interrupted:
+            self.end()
+            raise
 
 
 def _host(domain: str) -> str:
