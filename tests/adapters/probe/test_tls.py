@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from certferry.adapters.probe.handshake import NoHandshake, served_chain
 from certferry.adapters.probe.tls import ADDRESSES_AT_ONCE, DOMAINS_AT_ONCE, TlsProbe
 from certferry.adapters.probe.trust import Trust
 from certferry.core.observed import Served, is_served
@@ -254,6 +257,25 @@ def test_nothing_is_begun_after_the_end(
         silent.close()
         with pytest.raises(Interrupted):
             look.result()
+
+
+def test_address_that_could_not_be_asked_is_not_taken_for_silent() -> None:
+    """Where nothing more can be opened, that is our trouble: what the address serves is unknown,
+    and must not be left out of the account.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.create_server(("127.0.57.1", 0)) as server:
+        address, port = server.getsockname()
+        free = os.open(os.devnull, os.O_RDONLY)
+        os.close(free)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+        try:
+            with pytest.raises(NoHandshake) as told:
+                served_chain(address, port, DOMAIN)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert not told.value.silent
 
 
 def test_missing_name_is_told(edges: Edges) -> None:

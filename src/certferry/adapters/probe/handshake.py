@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 
@@ -12,6 +13,12 @@ from certferry.text import Text
 
 TIMEOUT = 10.0
 """Seconds for connecting, and again for the handshake."""
+
+
+_OURS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+"""What this machine lacks, and says nothing about the address. Taken for its silence, an edge that
+was not asked would count for nothing, and what it serves still be retired.
+"""
 
 
 class NoHandshake(Exception):
@@ -39,7 +46,7 @@ def served_chain(address: str, port: int, host: str) -> list[x509.Certificate]:
         raise NoHandshake(problem, silent=False) from error
     except OSError as error:
         problem = system_words(error)
-        raise NoHandshake(problem, silent=True) from error
+        raise NoHandshake(problem, silent=error.errno not in _OURS) from error
     except ValueError as error:
         problem = Text("it presents no readable certificate")
         raise NoHandshake(problem, silent=False) from error
