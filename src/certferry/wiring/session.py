@@ -91,10 +91,9 @@ class Session:
         """What certferry remembers."""
         from certferry.adapters.state import sqlite
 
-        path, key_file = self._settings.state.path, self._settings.state.key_file
-        if self._looks_only:
-            return self._resources.enter_context(sqlite.looked_at(path, key_file))
-        return self._resources.enter_context(closing(sqlite.connect(path, key_file)))
+        connect = sqlite.connect_to_look if self._looks_only else sqlite.connect
+        state = connect(self._settings.state.path, self._settings.state.key_file)
+        return self._resources.enter_context(closing(state))
 
     @cached_property
     def probe(self) -> Probe:

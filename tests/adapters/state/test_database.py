@@ -19,7 +19,7 @@ import pytest
 from certferry.adapters.state.database import Database
 from certferry.adapters.state.failures import in_our_words
 from certferry.adapters.state.sealing import Sealing
-from certferry.adapters.state.sqlite import SqliteState, connect, looked_at
+from certferry.adapters.state.sqlite import SqliteState, connect, connect_to_look
 from certferry.core.report import HistoryEntry
 from certferry.errors import StateError, StateUnavailable
 from certferry.ports.state import StateStore
@@ -63,17 +63,17 @@ def test_what_is_made_is_its_owners_alone(tmp_path: Path) -> None:
 
 
 def test_whoever_only_looks_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no state, an empty one is read; neither it nor its folder is left."""
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(elsewhere))
+    """Where there is no state, an empty one is read, by every thread, also where nothing at all
+    can be written.
+    """
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
 
-    with looked_at(tmp_path / "state" / "state.db", tmp_path / "secret.key") as store:
+    with closing(connect_to_look(tmp_path / "state" / "state.db", tmp_path / "key")) as store:
         assert () == store.lineages()
-        assert [] != list(elsewhere.iterdir())
+        with ThreadPoolExecutor(1) as pool:
+            assert () == pool.submit(store.versions, "img").result()
 
-    assert [elsewhere] == list(tmp_path.iterdir())
-    assert [] == list(elsewhere.iterdir())
+    assert [] == list(tmp_path.iterdir())
 
 
 def test_whoever_only_looks_sees_what_is_there(
@@ -82,17 +82,32 @@ def test_whoever_only_looks_sees_what_is_there(
     """A state that exists is the one that is read."""
     store.append_history(ENTRY)
 
-    with looked_at(path, key_file) as seen:
+    with closing(connect_to_look(path, key_file)) as seen:
         assert (ENTRY,) == seen.history("img", 1)
 
 
-def test_state_behind_a_closed_door_is_not_taken_for_none(tmp_path: Path) -> None:
-    """What cannot be looked for may be there: that is an error, not an empty state."""
-    with (
-        pytest.raises(StateUnavailable),
-        looked_at(tmp_path / ("x" * 300) / "state.db", tmp_path / "secret.key"),
-    ):
-        pass
+def test_state_that_cannot_be_looked_for_is_not_taken_for_none(tmp_path: Path) -> None:
+    """Behind a closed door, or on a disk that is not there just now, it may be there: that is an
+    error, not an empty state.
+    """
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("unmounted")
+    (tmp_path / "state.db").symlink_to(tmp_path / "unmounted" / "state.db")
+    (tmp_path / "loop").symlink_to("loop")
+    closed = ("x" * 300, "file", "link", "loop")
+    for path in (*(tmp_path / name / "state.db" for name in closed), tmp_path / "state.db"):
+        with pytest.raises(StateUnavailable):
+            connect_to_look(path, tmp_path / "secret.key")
+
+
+def test_link_to_where_the_state_will_be_made_leads_to_none_yet(tmp_path: Path) -> None:
+    """What the first sync makes is not missing before."""
+    (tmp_path / "state.db").symlink_to(tmp_path / "made.db")
+
+    with closing(connect_to_look(tmp_path / "state.db", tmp_path / "secret.key")) as store:
+        assert () == store.lineages()
+
+    assert not (tmp_path / "made.db").exists()
 
 
 def test_writes_are_on_the_disk_when_they_return(path: Path, store: StateStore) -> None:

@@ -51,10 +51,15 @@ def migrate(database: Database, migrations: Sequence[Migration]) -> None:
     if not _missing(database, migrations):
         return
     with database.transaction() as connection:
-        connection.create_function("sha256_hex", 1, _sha256_hex, deterministic=True)
         # Asked again: another process may have been first.
-        for migration in _missing(database, migrations):
-            _apply(connection, migration)
+        carry_out(connection, _missing(database, migrations))
+
+
+def carry_out(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> None:
+    """Apply migrations in their order, to a database that lacks just these."""
+    connection.create_function("sha256_hex", 1, _sha256_hex, deterministic=True)
+    for migration in migrations:
+        _apply(connection, migration)
 
 
 def _missing(database: Database, migrations: Sequence[Migration]) -> list[Migration]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+import sqlite3
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from certferry.adapters.state.acme import Accounts, ChallengeRecords, Orders
 from certferry.adapters.state.database import Database
 from certferry.adapters.state.failures import in_our_words
 from certferry.adapters.state.history import History
 from certferry.adapters.state.leases import Leases
-from certferry.adapters.state.migrations import migrate, read_migrations
+from certferry.adapters.state.migrations import carry_out, migrate, read_migrations
 from certferry.adapters.state.private_files import make_directory, make_file
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.targets import Rollouts, Uploads
@@ -39,17 +37,38 @@ def connect(path: Path, key_file: Path) -> StateStore:
     return SqliteState(database, Sealing(key_file))
 
 
-@contextmanager
-def looked_at(path: Path, key_file: Path) -> Iterator[StateStore]:
-    """Open the state for somebody who only reads, for a `with` block: where there is none, none is
-    made, and an empty one is read. Raises `StateError`.
+def connect_to_look(path: Path, key_file: Path) -> StateStore:
+    """Open the state for somebody who only reads: where there is none, none is made, and an empty
+    one is read. Raises `StateError`.
     """
-    with ExitStack() as resources:
-        with in_our_words(path):
-            if not path.exists():
-                elsewhere = resources.enter_context(TemporaryDirectory(prefix="certferry-"))
-                path = Path(elsewhere, path.name)
-        yield resources.enter_context(closing(connect(path, key_file)))
+    with in_our_words(path):
+        if _is_made(path):
+            return connect(path, key_file)
+    return SqliteState(_NoDatabase(path), Sealing(key_file))
+
+
+def _is_made(path: Path) -> bool:
+    """Tell whether there is a state. Raises `OSError` when it cannot be known: behind a closed
+    door, or where a link leads nowhere, as to a disk that is not there just now.
+    """
+    for place in (path, *path.parents):
+        try:
+            place.stat()  # no `exists`: from Python 3.14 on it says no, whatever the trouble is
+        except FileNotFoundError:
+            if place.is_symlink() and not (place == path and path.resolve().parent.is_dir()):
+                raise
+        else:
+            return place == path
+    return False
+
+
+class _NoDatabase(Database):
+    """One that nobody has made yet: each thread finds an empty one, in its memory."""
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        carry_out(connection, read_migrations())
+        return connection
 
 
 class SqliteState:
