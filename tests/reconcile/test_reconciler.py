@@ -11,6 +11,7 @@ from certferry.core.desired import DesiredCertificate, DesiredDeployment
 from certferry.core.observed import ObservedTarget
 from certferry.core.report import Event, StepEnded
 from certferry.core.status import Standing
+from certferry.errors import StateUnavailable
 from certferry.ports.progress import Progress
 from certferry.ports.target import Look
 from certferry.reconcile.doors import Doors
@@ -23,6 +24,7 @@ from certferry.testing.memory_receiver import MemoryReceivers
 from certferry.testing.memory_source import MemorySource
 from certferry.testing.memory_state import MemoryState
 from certferry.testing.memory_target import MemoryCdn
+from certferry.text import Text
 
 
 def now() -> datetime:
@@ -85,9 +87,17 @@ class SlowCdn(MemoryCdn):
 class StoppedCdn(MemoryCdn):
     """A CDN during whose first answer Ctrl-C is typed."""
 
+    trouble: BaseException = KeyboardInterrupt()
+
     def observe(self, look: Look) -> ObservedTarget:
         """See `ports.target.DeployTarget.observe`."""
-        raise KeyboardInterrupt
+        raise self.trouble
+
+
+class BrokenCdn(StoppedCdn):
+    """A CDN during whose first answer the state's disk is gone."""
+
+    trouble = StateUnavailable(Text("it cannot be read"))
 
 
 def test_lineages_are_looked_at_side_by_side() -> None:
@@ -103,11 +113,14 @@ def test_lineages_are_looked_at_side_by_side() -> None:
     assert lineages == [status.lineage for status in statuses]
 
 
-def test_ctrl_c_ends_every_look() -> None:
-    """What waits in another thread is told to stop."""
-    company = Company(1, cdn=StoppedCdn)
+@pytest.mark.parametrize("cdn", [StoppedCdn, BrokenCdn])
+def test_what_ends_one_look_ends_them_all(cdn: type[StoppedCdn]) -> None:
+    """What waits in another thread is told to stop: on Ctrl-C, and where there will be no answer
+    whatever it finds.
+    """
+    company = Company(1, cdn=cdn)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(type(cdn.trouble)):
         company.reconciler().plan(company.wishes)
 
     assert company.stopped.is_set()

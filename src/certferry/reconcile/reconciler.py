@@ -76,6 +76,7 @@ class Reconciler:
         with ThreadPoolExecutor(self._workers, thread_name_prefix="look") as pool:
             try:
                 return list(pool.map(look, wishes))
-            except KeyboardInterrupt:
+            except BaseException:
+                # Ctrl-C, or what one of them cannot say in its plan: nobody waits for the others.
                 self._stop()
                 raise
