@@ -39,7 +39,7 @@ class Issuer(Protocol):
     def sweep(self, lineage: str, dns: DnsProvider, now: datetime) -> None:
         """Remove the challenge records that an interrupted run of the lineage left.
 
-        Raises `DnsError` when one may still be there; those whose zone the account no longer has
-        are forgotten.
+        Raises `DnsError` when one may still be there; those whose zone the account has not had for
+        days are forgotten.
         """
         ...

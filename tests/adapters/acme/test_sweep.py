@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.adapters.acme.sweep import SETTLING
+from certferry.adapters.acme.sweep import GIVING_UP, SETTLING
 from certferry.errors import DnsUnavailable, Interrupted, ZoneNotFound
 from certferry.ports.state import ChallengeRecord
 from certferry.text import Text
@@ -132,6 +132,7 @@ def test_record_whose_zone_has_left_the_account_is_forgotten(
     """Nobody could remove it by this account: it is told once, and fails no run after that."""
     record = leave_record(bench)
     bench.dns.while_removing = ZoneNotFound(Text("no zone"), hint=Text("add it"))
+    bench.clock.advance(GIVING_UP)
 
     bench.sweep()
 
@@ -139,6 +140,20 @@ def test_record_whose_zone_has_left_the_account_is_forgotten(
     (told,) = (logged.getMessage() for logged in caplog.records)
     assert record.name in told
     assert record.value in told
+
+
+def test_account_that_is_named_by_mistake_costs_no_record(bench: Bench) -> None:
+    """Another account has no such zone either: that is told, and the right one removes it."""
+    leave_record(bench)
+    bench.dns.while_removing = ZoneNotFound(Text("no zone"), hint=Text("name another account"))
+    with pytest.raises(ZoneNotFound):
+        bench.sweep()
+    bench.dns.while_removing = None
+
+    bench.sweep()
+
+    assert [] == bench.txt_left
+    assert 0 == bench.rows_left
 
 
 def test_failure_with_one_record_does_not_keep_the_others(bench: Bench) -> None:

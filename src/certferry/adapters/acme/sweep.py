@@ -17,6 +17,11 @@ SETTLING = timedelta(seconds=60)
 missing in its lists for up to 30 s (DNSPod fact sheet §1.7); the rest is for the request itself.
 """
 
+GIVING_UP = timedelta(days=7)
+"""After this time a zone that the account has not has left it. Until then another account may be
+named by mistake, and the right one could still remove the record.
+"""
+
 FIRST_REST = 0.5  # seconds between looks for a record that may still turn up
 GROWTH = 1.5
 LONGEST_REST = 5.0  # seconds
@@ -42,8 +47,11 @@ class Sweep:
         for record in self.state.challenge_records(lineage):
             try:
                 self._remove(record, now)
-            except ZoneNotFound:
-                self._forget(record)
+            except ZoneNotFound as failure:
+                if now - record.created_at < GIVING_UP:
+                    failures.append(failure)
+                else:
+                    self._forget(record)
             except DnsError as failure:
                 failures.append(failure)
         if failures:
