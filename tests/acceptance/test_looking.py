@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import socket
+
 import pytest
 
 from tests.acceptance.footprint import assert_nothing_written
@@ -29,3 +32,23 @@ def test_no_state_is_made(host: Host, name: str, command: list[str], code: int) 
     assert code == run.code, run
     assert_nothing_written(run.left)
     assert before == sorted(host.directory.rglob("*"))
+
+
+@pytest.mark.parametrize("command", ["plan", "status", "watch"])
+def test_ctrl_c_waits_for_nobody_who_is_silent(host: Host, name: str, command: str) -> None:
+    """Whoever only looks has nothing to put right: it ends long before an answer is given up."""
+    with socket.create_server(("127.0.57.3", 0)) as silent:
+        address, port = silent.getsockname()
+        silent.settimeout(20)
+        host.rewrite(host.world.qiniu.api_url, f"http://{address}:{port}")
+        host.rewrite(f"port = {host.world.qiniu.edges.port}\n", f"port = {port}\n")
+        words = [command] if command != "watch" else [command, name]
+        if command == "watch":
+            host.world.zones.seed(f"{name}.qiniudns.com", "A", address)
+        with host.begin(*words) as process:
+            guest, _ = silent.accept()
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=8)
+        guest.close()
+
+    assert (130, "", "stopped\n") == (process.returncode, out, err)

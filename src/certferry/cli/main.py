@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -103,11 +104,17 @@ def main() -> int:
     _end_in_order()
     desk = standard_desk(os.environ)
     try:
-        return run(sys.argv[1:], desk)
+        code = run(sys.argv[1:], desk)
+        desk.flush()
     except OSError as error:
         # Nothing can be said any more on the stream that broke, and perhaps nobody reads.
         _let_go_of(sys.stdout, sys.stderr)
-        return Exit.NO_READER if isinstance(error, BrokenPipeError) else Exit.FAILED
+        code = Exit.NO_READER if isinstance(error, BrokenPipeError) else Exit.FAILED
+    if threading.active_count() > 1:
+        # They wait for answers that nobody wants any more. What has something to put right has been
+        # waited for, unless somebody has pressed Ctrl-C a second time.
+        os._exit(code)
+    return code
 
 
 def _end_in_order() -> None:

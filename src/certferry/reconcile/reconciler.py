@@ -73,10 +73,14 @@ class Reconciler:
         self, look: Callable[[DesiredCertificate], T], wishes: Sequence[DesiredCertificate]
     ) -> list[T]:
         """Look at several lineages side by side, since most of it is waiting for an answer."""
-        with ThreadPoolExecutor(self._workers, thread_name_prefix="look") as pool:
-            try:
-                return list(pool.map(look, wishes))
-            except BaseException:
-                # Ctrl-C, or what one of them cannot say in its plan: nobody waits for the others.
-                self._stop()
-                raise
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="look")
+        try:
+            found = list(pool.map(look, wishes))
+        except BaseException:
+            # Ctrl-C, or what one of them cannot say in its plan: nobody waits for the others, and
+            # whoever only looks has nothing to put right.
+            self._stop()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
+        return found

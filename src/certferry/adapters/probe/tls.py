@@ -58,13 +58,17 @@ class TlsProbe:
     def look(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
         """See `ports.probe.Probe.look`. One that is silent takes its time beside the others."""
         looking = _Looking(self._pause)
-        with ThreadPoolExecutor(DOMAINS_AT_ONCE, thread_name_prefix="look") as pool:
-            try:
-                seen = pool.map(lambda domain: self._look(domain, looking), domains)
-                return dict(zip(domains, seen, strict=True))
-            except BaseException:
-                looking.end()
-                raise
+        pool = ThreadPoolExecutor(DOMAINS_AT_ONCE, thread_name_prefix="look")
+        try:
+            seen = pool.map(lambda domain: self._look(domain, looking), domains)
+            found = dict(zip(domains, seen, strict=True))
+        except BaseException:
+            # Nobody waits for a handshake that is under way.
+            looking.end()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
+        return found
 
     def _look(self, domain: str, looking: _Looking) -> tuple[Served, ...]:
         looking.must_go_on()
