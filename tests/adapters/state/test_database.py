@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -192,6 +193,23 @@ def test_block_that_raises_leaves_nothing(path: Path, store: StateStore) -> None
         assert [] == database.rows("SELECT * FROM lease")
         with database.transaction() as connection:
             connection.execute("INSERT INTO lease (lineage, token) VALUES ('img', 1)")
+
+
+def test_state_can_be_closed_under_threads_that_read_it(path: Path, key_file: Path) -> None:
+    """A second Ctrl-C waits for nobody: those that are at work are told, and nothing crashes."""
+
+    def read(store: StateStore) -> None:
+        while True:
+            store.challenge_records("img")
+
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(100):
+            store = connect(path, key_file)
+            readers = [pool.submit(read, store) for _ in range(4)]
+            time.sleep(0.002)
+            store.close()
+            for reader in readers:
+                assert isinstance(reader.exception(20), StateError)
 
 
 def test_closing_closes_the_connections_of_every_thread(path: Path, key_file: Path) -> None:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,20 +25,30 @@ Column = str | int | None
 Row = tuple[Any, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """A thread's connection, and what it holds while it works with it: at times it does so within
+    its own work.
+    """
+
+    connection: sqlite3.Connection
+    in_use: threading.RLock = field(default_factory=threading.RLock)
+
+
 class Database:
     """The file behind a state. It must exist; an empty one is a database without tables."""
 
     def __init__(self, path: Path, patience: timedelta = PATIENCE) -> None:
         self.path = path
         self._patience = patience.total_seconds()
-        self._connections: dict[threading.Thread, sqlite3.Connection] = {}
+        self._connections: dict[threading.Thread, _Own] = {}
         self._guard = threading.Lock()
         self._closed = False
 
     def rows(self, query: str, *values: Column) -> list[Row]:
         """Read. Takes no lock that a writer would have to wait for."""
-        with in_our_words(self.path):
-            return self.connection().execute(query, values).fetchall()
+        with in_our_words(self.path), self._in_use() as connection:
+            return connection.execute(query, values).fetchall()
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -45,8 +56,7 @@ class Database:
 
         It begins as a writer (`IMMEDIATE`), so that what it reads is still true when it writes.
         """
-        with in_our_words(self.path):
-            connection = self.connection()
+        with in_our_words(self.path), self._in_use() as connection:
             try:
                 connection.execute("BEGIN IMMEDIATE")
                 yield connection
@@ -58,6 +68,20 @@ class Database:
 
     def connection(self) -> sqlite3.Connection:
         """Give this thread's connection."""
+        return self._own().connection
+
+    @contextmanager
+    def _in_use(self) -> Iterator[sqlite3.Connection]:
+        """Have this thread's connection for a `with` block, in which nobody closes it: SQLite would
+        bring down the whole process.
+        """
+        own = self._own()
+        with own.in_use:
+            if self._closed:
+                raise _has_been_closed(self.path)
+            yield own.connection
+
+    def _own(self) -> _Own:
         found = self._connections.get(threading.current_thread())
         return self._open() if found is None else found
 
@@ -92,18 +116,19 @@ class Database:
         """Close every thread's connection, those of threads that have ended too."""
         with self._guard:
             self._closed = True
-            for connection in self._connections.values():
-                connection.close()
+            for own in self._connections.values():
+                with own.in_use:
+                    own.connection.close()
             self._connections.clear()
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self) -> _Own:
         with self._guard:
             if self._closed:
-                raise StateError(Text("{path} has been closed", path=self.path))
+                raise _has_been_closed(self.path)
             self._close_those_of_ended_threads()
-            connection = self._connect()
-            self._connections[threading.current_thread()] = connection
-            return connection
+            own = _Own(self._connect())
+            self._connections[threading.current_thread()] = own
+            return own
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
@@ -123,4 +148,8 @@ class Database:
 
     def _close_those_of_ended_threads(self) -> None:
         for thread in [thread for thread in self._connections if not thread.is_alive()]:
-            self._connections.pop(thread).close()
+            self._connections.pop(thread).connection.close()
+
+
+def _has_been_closed(path: Path) -> StateError:
+    return StateError(Text("{path} has been closed", path=path))
