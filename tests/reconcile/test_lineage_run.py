@@ -57,6 +57,20 @@ def test_second_run_says_unchanged_and_writes_nothing(world: ModelWorld) -> None
     assert entries == world.state.history(None, 100)
 
 
+def test_run_that_finds_served_what_an_earlier_one_sent(world: ModelWorld) -> None:
+    """`--no-wait`, or a run that was stopped: the one that first sees it served has news."""
+    sending = one_visit(world)
+    world.alive.discard("run")
+    world.pass_time(timedelta(hours=1))
+
+    report = synced(world)
+
+    assert not sending.ok
+    assert Outcome.DONE is outcome(report, Action.VERIFY, IMG).outcome
+    assert not report.is_unchanged
+    assert synced(world).is_unchanged
+
+
 def test_ca_that_fails_leaves_what_is_there(world: ModelWorld) -> None:
     """A renewal that fails is told; the certificate in force is still brought where it lacks."""
     synced(world)

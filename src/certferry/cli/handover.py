@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -11,6 +11,7 @@ from certferry.config.clients import QINIU, Renewed, renewed_by, whoever_renewed
 from certferry.config.find import find_file, usual_places
 from certferry.config.load import from_client, load
 from certferry.config.model import Settings
+from certferry.core.lineage import Version
 from certferry.errors import ConfigError
 from certferry.ports.source import CertificateSource
 from certferry.reconcile.handed_over import declared_for, how_to_declare, must_be_for
@@ -47,7 +48,10 @@ def meant_by(
     if settings is None or not settings.certificates:
         return Meant(from_client(renewed, environ, settings), renewed.client)
     with open_to_look(settings) as session:
-        versions = session.state.versions
+
+        def versions(lineage: str) -> Sequence[Version]:
+            return session.state.versions(lineage)  # opened for a certificate that is declared
+
         meant = declared_for(renewed.files, settings.certificates, source, versions)
     if not meant:
         raise _nobody_declared(renewed, settings)

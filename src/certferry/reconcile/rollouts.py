@@ -145,16 +145,18 @@ class Rollouts:
                 self._tell_held(target, domain)
                 continue
             self._outcomes.finish(Action.DEPLOY, target, domain, Text("bound"))
+            is_news = self._mark_verified(target, domain, _current_fingerprint(observed))
             if not self._outcomes.finish(Action.VERIFY, target, domain, _SEEN):
-                self._tell_seen(target, domain)
-            self._mark_verified(target, domain, _current_fingerprint(observed))
+                self._tell_seen(target, domain, is_news=is_news)
 
-    def _tell_seen(self, target: str, domain: str) -> None:
-        """Tell of a domain that was not waited for: done if this run brought it there."""
+    def _tell_seen(self, target: str, domain: str, *, is_news: bool) -> None:
+        """Tell of a domain that was not waited for: done if this run, or one that was not waited
+        for to its end, brought it there.
+        """
         if self._outcomes.of((Action.VERIFY, target, domain)) is not None:
             return
         deployed = self._outcomes.of((Action.DEPLOY, target, domain)) is not None
-        outcome = Outcome.DONE if deployed else Outcome.UNCHANGED
+        outcome = Outcome.DONE if deployed or is_news else Outcome.UNCHANGED
         self._outcomes.note(StepOutcome(Action.VERIFY, outcome, _SEEN, target, domain))
 
     def _tell_held(self, target: str, domain: str) -> None:
@@ -163,10 +165,11 @@ class Rollouts:
             outcome = StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, _HELD, target, domain)
             self._outcomes.note(outcome)
 
-    def _mark_verified(self, target: str, domain: str, fingerprint: str) -> None:
+    def _mark_verified(self, target: str, domain: str, fingerprint: str) -> bool:
+        """Write down when a certificate was first seen served; tell whether that is now."""
         record = self._applier.rollout(target, domain, fingerprint)
         if record is None or record.verified_at is not None:
-            return
+            return False
         self._doors.state.save_rollout(replace(record, verified_at=self._doors.now()))
         history.record(
             self._doors,
@@ -176,6 +179,7 @@ class Rollouts:
             domain=domain,
             fingerprint=fingerprint,
         )
+        return True
 
     def _tell_obstacles(self, plan: Plan, observed: Observation) -> None:
         as_a_whole = {obstacle.target for obstacle in plan.obstacles if obstacle.domain is None}
