@@ -54,6 +54,23 @@ def test_keys_of_an_earlier_time_are_told_of(accounts: Accounts) -> None:
     assert (False, True) == (said in first.stderr, said in second.stderr)
 
 
+def test_dispatcher_for_qiniu_without_keys_is_warned_of(accounts: Accounts) -> None:
+    """The certificate at the CDN would end, and nobody would have been told."""
+    home = AcmeShHome(accounts.directory / "home")
+    home.keep_keys(SAVED_DP_Id=DP_ID, SAVED_DP_Key=DP_KEY)
+    home.add(issued("img.example.com"), "img.example.com", Le_ReloadCmd="/opt/ssl/hook.sh qiniu")
+    settings = accounts.directory / "settings.toml"
+    settings.write_text(re.sub(r"\[accounts\.qiniu\]\n(\w.*\n)+", "", settings.read_text()))
+    accounts.environ.clear()
+
+    done = accounts.init("--from", "acme.sh", "--home", "home")
+
+    assert 0 == done.returncode, done.stderr
+    warning = "warning: acme.sh runs /opt/ssl/hook.sh for Qiniu, and certferry deploys nothing"
+    assert warning in " ".join(done.stderr.split())
+    assert "certferry's part now" not in done.stdout
+
+
 def test_what_starts_the_client_is_named(accounts: Accounts) -> None:
     """The line of the crontab, as it stands there; others are nobody's business."""
     LegoHome(accounts.directory / "home").add(issued("img.example.com"), "img.example.com")

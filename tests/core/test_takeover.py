@@ -186,6 +186,59 @@ def test_what_deployed_to_qiniu_is_not_run_beside_us(reload: str, kept: str, *, 
     assert told == any("`/opt/ssl/hook.sh` is left out" in str(remark) for remark in one.remarks)
 
 
+def test_what_deploys_to_qiniu_goes_on_where_nobody_else_does() -> None:
+    """Without keys to an account there, the old script is what keeps the certificate alive."""
+    files = Installed("/opt/ssl/img/fullchain.pem", "/opt/ssl/img/privkey.pem", DISPATCHER)
+    found = Places("dnspod", (FoundZone("example.com"),), "", ())
+
+    [one] = taken_over(found, inherited("a", "a.example.com", installed=files)).certificates
+
+    assert [DISPATCHER] == [deployment.reload for deployment in one.deployments]
+    assert "`/opt/ssl/hook.sh` goes on being run, and deploys to Qiniu" in remarks(one)
+    assert "is left out" not in remarks(one)
+
+
+@pytest.mark.parametrize(
+    ("reload", "told"),
+    [
+        ("/opt/ssl/push.sh", "`/opt/ssl/push.sh` goes on being run: if it deploys to Qiniu"),
+        ("systemctl reload nginx", ""),
+        ("", ""),
+    ],
+)
+def test_program_that_may_deploy_to_qiniu_without_a_word_is_told(reload: str, told: str) -> None:
+    """A dispatcher need not be called after what it does."""
+    files = Installed("/opt/ssl/img/fullchain.pem", "/opt/ssl/img/privkey.pem", reload)
+    unserved = Places("dnspod", (FoundZone("example.com"),), "", ())
+    lineage = inherited("a", "a.example.com", installed=files)
+
+    [one] = taken_over(places(), lineage).certificates
+    [nowhere] = taken_over(unserved, lineage).certificates
+
+    assert told in remarks(one)
+    assert ("goes on being run" in remarks(one)) == bool(told)
+    assert "goes on being run" not in remarks(nowhere)
+
+
+@pytest.mark.parametrize(
+    ("command", "program", "goes_to_qiniu"),
+    [
+        ("cd /opt/ssl; ./hook.sh qiniu", "./hook.sh", True),
+        ("cd /opt/qiniu && ./hook.sh", "./hook.sh", True),
+        ("nginx -t; /opt/hook.sh qiniu", "/opt/hook.sh", True),
+        ("/usr/local/bin/certferry hook qiniu; echo nginx", "echo", False),
+        ("certferry hook qiniu", "certferry", False),
+    ],
+)
+def test_program_that_is_about_qiniu_is_the_one_that_is_named(
+    command: str, program: str, *, goes_to_qiniu: bool
+) -> None:
+    """Not the first word, and not our own hook in its old mode."""
+    hook = OldHook(command)
+
+    assert (program, goes_to_qiniu) == (hook.program, hook.goes_to_qiniu)
+
+
 @pytest.mark.parametrize(("reload", "told"), [(DISPATCHER, True), (OWN_HOOK, False), ("x", False)])
 def test_client_that_goes_on_is_to_run_our_hook(reload: str, *, told: bool) -> None:
     """Where it is kept and still runs the old script, what to change is told."""
@@ -195,6 +248,10 @@ def test_client_that_goes_on_is_to_run_our_hook(reload: str, *, told: bool) -> N
 
     advice = "have it run `certferry hook acme.sh` instead"
     assert told == any(advice in str(remark) for remark in kept.remarks)
+
+    nowhere = Places("dnspod", (FoundZone("example.com"),), "", ())
+    [kept] = propose_for_inherited([one], nowhere, "acme.sh", keep_client=True).certificates
+    assert () == kept.remarks
 
 
 def test_without_an_account_everything_stays_with_the_client() -> None:
@@ -221,7 +278,7 @@ def remarks(one: ProposedCertificate) -> str:
         (Installed(reload="/opt/push.sh HUNTER2"), "`/opt/push.sh`, which acme.sh runs"),
         (Installed("/opt/a.pem", "/opt/a.key", "service x reload"), "`service`, which acme.sh"),
         (Installed(hooks=("haproxy",)), "`haproxy`, which acme.sh runs"),
-        (Installed(hooks=("qiniu",)), "`qiniu` is left out: it deploys to Qiniu"),
+        (Installed(hooks=("qiniu",)), "`qiniu` is left out: to deploy to Qiniu"),
         (replace(COPIES, reload="x", hooks=("/opt/after.sh",)), "`/opt/after.sh`, which acme.sh"),
         (replace(COPIES, reload=f"systemctl reload x; {OWN_HOOK}"), "`systemctl`, which acme.sh"),
         (Installed(others=("/opt/a.crt", "/opt/a.ca")), "what reads /opt/a.crt, /opt/a.ca today"),

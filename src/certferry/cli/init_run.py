@@ -234,6 +234,8 @@ class _Run:
         if inherited is None:
             return propose_for_domains(places, MOST_NAMES)
         client = inherited.client.value
+        if not places.target:
+            self._warn(*init_text.nothing_goes_to_qiniu(inherited))
         keep = self._asked.keep_client
         return propose_for_inherited(inherited.certificates, places, client, keep_client=keep)
 

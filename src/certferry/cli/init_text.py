@@ -37,6 +37,19 @@ def warned(problems: Sequence[Text], voice: Voice) -> Iterator[Line]:
         yield from labelled(voice.say(WARNING), Tone.PENDING, voice.say(problem))
 
 
+def nothing_goes_to_qiniu(inheritance: Inheritance) -> Iterator[Text]:
+    """Warn of what the client ran for Qiniu, where certferry has no keys to do it."""
+    hooks = (hook for one in inheritance.certificates for hook in one.installed.runs)
+    programs = dict.fromkeys(hook.program for hook in hooks if hook.goes_to_qiniu)
+    if programs:
+        yield Text(
+            "{client} runs {programs} for Qiniu, and certferry deploys nothing there without keys:"
+            " set QINIU_ACCESS_KEY and QINIU_SECRET_KEY, or name a file that does with --env-file",
+            client=inheritance.client.value,
+            programs=list(programs),
+        )
+
+
 def unreadable(inheritance: Inheritance) -> Iterator[Text]:
     """Tell of each damaged entry."""
     for entry in inheritance.unreadable:

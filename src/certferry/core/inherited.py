@@ -17,7 +17,10 @@ from certferry.text import Text
 _HOOK = re.compile(r"\bcertferry\b.*\bhook\b", re.DOTALL)
 _QINIU = re.compile("qiniu", re.IGNORECASE)
 _OURS = "certferry"
+_Command = tuple[str, list[str]]
+"""The program of one command, if it has one, and all of its words."""
 _SETTERS = frozenset({"env", "export"})
+_MOVES = frozenset({"cd", "pushd", "popd"})
 
 
 def _ends_a_command(word: str) -> bool:
@@ -25,7 +28,12 @@ def _ends_a_command(word: str) -> bool:
 
 
 def _program(command: Iterable[str]) -> str:
-    return next((word for word in command if "=" not in word and word not in _SETTERS), "")
+    first = next((word for word in command if "=" not in word and word not in _SETTERS), "")
+    return "" if first in _MOVES else first
+
+
+def _is_about_qiniu(words: Iterable[str]) -> bool:
+    return any(map(_QINIU.search, words))
 
 
 class OldClient(StrEnum):
@@ -44,11 +52,12 @@ class OldHook:
 
     @property
     def program(self) -> str:
-        """The program that is run, the first beside certferry: what stands before and behind it may
-        be a key.
+        """The program that is run, of several the one that is about Qiniu, or else the first beside
+        certferry: what stands before and behind it may be a key.
         """
-        own = [program for program in self._programs if not program.endswith(_OURS)]
-        return next(iter([*own, *self._programs]), "…")
+        about_qiniu = [program for program, words in self._own if _is_about_qiniu(words)]
+        own = [program for program, _ in self._own]
+        return next(filter(None, (*about_qiniu, *own, *self._programs)), "…")
 
     @property
     def calls_certferry(self) -> bool:
@@ -63,9 +72,11 @@ class OldHook:
     @property
     def goes_to_qiniu(self) -> bool:
         """Whether it says by itself that it is about Qiniu, as the old recipe's dispatcher does in
-        its mode.
+        its mode; `certferry hook qiniu` is not meant.
         """
-        return _QINIU.search(self.command) is not None
+        if not self._commands:
+            return _QINIU.search(self.command) is not None
+        return any(_is_about_qiniu(words) for _, words in self._own)
 
     @property
     def is_of_its_own(self) -> bool:
@@ -74,14 +85,22 @@ class OldHook:
 
     @property
     def _programs(self) -> tuple[str, ...]:
+        return tuple(program for program, _ in self._commands if program)
+
+    @property
+    def _own(self) -> tuple[_Command, ...]:
+        return tuple(one for one in self._commands if not one[0].endswith(_OURS))
+
+    @property
+    def _commands(self) -> tuple[_Command, ...]:
         lexer = shlex.shlex(self.command, posix=True, punctuation_chars="();<>|&\n")
         lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t\r", True, ""
         try:
             words = list(lexer)
         except ValueError:  # a quote that is not closed, so that anything may be part of a key
             return ()
-        groups = itertools.groupby(words, _ends_a_command)
-        return tuple(filter(None, (_program(group) for is_end, group in groups if not is_end)))
+        groups = (list(g) for is_end, g in itertools.groupby(words, _ends_a_command) if not is_end)
+        return tuple((_program(group), group) for group in groups)
 
 
 @dataclass(frozen=True, slots=True)

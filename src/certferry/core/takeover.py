@@ -22,6 +22,8 @@ from certferry.text import Text
 _READ_AND_WRITE = 0o664  # without the right to write for all
 _OTHERS = stat.S_IRWXO
 
+_KEEPERS_OF_SERVICES = frozenset({"systemctl", "service", "nginx"})
+
 _NAMES = (FULLCHAIN, PRIVKEY, CERT, CHAIN)
 
 
@@ -36,13 +38,13 @@ def propose_for_inherited(
     for one in inherited:
         obstacle = None if keep_client else _why_not_issued(one, places, client)
         if obstacle is None and not keep_client:
-            certificates.append(_taken_over(one, places.dns, client))
+            certificates.append(_taken_over(one, places, client))
         elif one.files is None:
             reason = Text("no single file of {client}'s holds its whole chain", client=client)
             left_out.append(LeftOut(one.lineage, reason))
         else:
             remarks = [] if obstacle is None else [obstacle]
-            remarks += _what_it_goes_on_running(one.installed, client)
+            remarks += _what_it_goes_on_running(one.installed, client) if places.target else []
             certificates.append(
                 ProposedCertificate(
                     one.lineage, files=one.files, remarks=tuple(remarks), adopts=one
@@ -74,7 +76,7 @@ def _why_not_issued(one: Inherited, places: Places, client: str) -> Text | None:
     )
 
 
-def _taken_over(one: Inherited, dns: str, client: str) -> ProposedCertificate:
+def _taken_over(one: Inherited, places: Places, client: str) -> ProposedCertificate:
     kinds = {kind.value: kind for kind in KeyType}
     remarks = [] if one.key_type in kinds else [_other_key(one.key_type)]
     theirs = one.installed
@@ -83,16 +85,18 @@ def _taken_over(one: Inherited, dns: str, client: str) -> ProposedCertificate:
     deployments: tuple[ProposedDeployment, ...] = ()
     reload = ""
     if directory is not None:
-        reload = _wanted_reload(theirs)
+        reload = _wanted_reload(theirs, places)
+        remarks += _what_is_run_on(reload, places)
         access = _narrowed(theirs.access)
         deployments = (ProposedDeployment("files", None, directory, reload, access),)
         if theirs.access.key_mode & _OTHERS:
             remarks.append(_readable_by_all(theirs.privkey))
-    remarks += [_run_no_more(hook, client) for hook in theirs.runs if _is_given_up(hook, reload)]
+    given_up = [hook for hook in theirs.runs if _is_given_up(hook, reload)]
+    remarks += [_run_no_more(hook, places, client) for hook in given_up]
     return ProposedCertificate(
         one.lineage,
         one.names,
-        dns,
+        places.dns,
         kinds.get(one.key_type),
         deployments=deployments,
         remarks=tuple(remarks),
@@ -113,20 +117,48 @@ def _readable_by_all(privkey: str) -> Text:
     return Text("every user could read {path}: from now on only its owner and group", path=privkey)
 
 
-def _wanted_reload(theirs: Installed) -> str:
-    """What ran after a renewal, but for what deployed to Qiniu: two of those would fight."""
-    return theirs.reload if OldHook(theirs.reload).is_of_its_own else ""
+def _wanted_reload(theirs: Installed, places: Places) -> str:
+    """What ran after a renewal. What deployed to Qiniu goes on only where certferry does not: two
+    of those would fight, and with none of them the certificate there would end.
+    """
+    hook = OldHook(theirs.reload)
+    deploys_for_us = hook.goes_to_qiniu and not hook.calls_certferry and not places.target
+    return theirs.reload if hook.is_of_its_own or deploys_for_us else ""
+
+
+def _what_is_run_on(reload: str, places: Places) -> list[Text]:
+    """Tell of a program that goes on and may deploy to Qiniu, without saying so by its words."""
+    hook = OldHook(reload)
+    if not reload or hook.program in _KEEPERS_OF_SERVICES:
+        return []
+    if hook.goes_to_qiniu:
+        return [
+            Text(
+                "`{program}` goes on being run, and deploys to Qiniu: certferry does that itself as"
+                " soon as it has keys to the account there",
+                program=hook.program,
+            )
+        ]
+    if not places.target:
+        return []
+    return [
+        Text(
+            "`{program}` goes on being run: if it deploys to Qiniu, take it out of `reload`, since"
+            " certferry does that now",
+            program=hook.program,
+        )
+    ]
 
 
 def _is_given_up(hook: OldHook, reload: str) -> bool:
     return not hook.is_ours_alone and hook.command != reload
 
 
-def _run_no_more(hook: OldHook, client: str) -> Text:
-    if hook.goes_to_qiniu:
+def _run_no_more(hook: OldHook, places: Places, client: str) -> Text:
+    if hook.goes_to_qiniu and places.target:
         return Text(
-            "`{program}` is left out: it deploys to Qiniu, which certferry does now; what else it"
-            " does needs a `reload` of its own",
+            "`{program}` is left out: to deploy to Qiniu is certferry's part now; what else it does"
+            " needs a `reload` of its own",
             program=hook.program,
         )
     return Text(

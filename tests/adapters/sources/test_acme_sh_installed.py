@@ -50,7 +50,6 @@ def test_everything_is_read() -> None:
         "sudo systemctl reload nginx@a && service postfix reload; /etc/init.d/haproxy restart",
         "nginx -s reload",
         "certferry hook acme.sh",
-        "/opt/ssl/hook.sh qiniu",
         "",
     ],
 )

@@ -85,7 +85,7 @@ def _depends_on_its_place(command: str, directory: Path, domain: str) -> bool:
 def _with_variables(command: str, domain: str) -> str:
     """Give a reload command what acme.sh gives it: a script that it calls may use that, too."""
     hook = OldHook(command)
-    if not command or not hook.is_of_its_own or _PLAIN.fullmatch(command.strip()):
+    if not command or hook.calls_certferry or _PLAIN.fullmatch(command.strip()):
         return command
     given = [f'{theirs}="${ours}"' for theirs, ours in _VARIABLES.items()]
     return f"export {' '.join(given)} Le_Domain={shlex.quote(domain)}; {command}"
