@@ -441,6 +441,29 @@ def test_stopped_while_the_challenge_spreads(
     assert (1, 1, 1) == (left.orders, left.certificates, left.qiniu_uploads)
 
 
+def test_stopped_while_it_renews_what_is_not_due(host: Host, name: str) -> None:
+    """What has been ordered is finished without another `--renew`; what has not is said."""
+    assert 0 == host.run("sync").code
+    before = Footprint.of(host.world)
+    slow = host.world.dns.servers[1]
+    slow.lag = math.inf
+    try:
+        with host.begin("sync", "--renew") as process:
+            read_until(process, "waiting for the challenge to appear at")
+            process.send_signal(signal.SIGINT)
+            out, _ = process.communicate(timeout=DEADLINE)
+    finally:
+        slow.lag = 0.0
+
+    assert STOPPED == process.returncode
+    assert "a renewal that was not ordered yet needs `--renew` again" in " ".join(out.split())
+    assert "it was ordered at" in host.run("plan").out
+    assert 0 == host.run("sync").code
+    left = Footprint.of(host.world) - before
+    assert (1, 1, 1) == (left.orders, left.certificates, left.qiniu_uploads)
+    assert 2 == len(host.fingerprints(name))
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 def test_stopped_while_a_change_is_carried_out(host: Host, name: str, how: signal.Signals) -> None:
     """A run that only waits ends at once, and what it began goes on without it."""

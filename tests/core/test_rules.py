@@ -33,6 +33,11 @@ DUE = certificate("aa" * 32, not_before=NOW - timedelta(days=61))
             ReasonCode.KEY_TYPE_CHANGED,
         ),
         (wish(), world(version(3, DUE)), ReasonCode.RENEWAL_DUE),
+        (
+            wish(),
+            replace(world(version(3, CURRENT)), ordered_at=NOW - timedelta(days=6)),
+            ReasonCode.ORDERED,
+        ),
     ],
 )
 def test_each_violated_rule_gives_its_reason(
@@ -44,6 +49,13 @@ def test_each_violated_rule_gives_its_reason(
     assert reason is not None
     assert code == reason.code
     assert str(reason.message)
+
+
+def test_order_of_long_ago_is_no_reason() -> None:
+    """It cannot be gone on with, and whoever wanted it has had a week to ask again."""
+    observed = replace(world(version(3, CURRENT)), ordered_at=NOW - timedelta(days=7))
+
+    assert first_violated(wish(), observed, NOW) is None
 
 
 def test_order_of_names_is_no_reason() -> None:

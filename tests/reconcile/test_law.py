@@ -101,6 +101,31 @@ def test_any_world_ends_as_declared(
         assert writes == world.cdn.writes
 
 
+def test_renewal_on_demand_is_finished_by_the_next_run() -> None:
+    """Killed at any moment after it was ordered, it needs no second `--renew`, and no second
+    certificate.
+    """
+    finished = 0
+    for position in range(120):
+        world = ModelWorld()
+        world.cdn.add_domain("img.example.com")
+        wish = world.wish()
+        world.run(wish)
+        if world.run(wish, kill_after=position, renew=True) is not None:
+            break
+        ordered = world.state.order("img") is not None
+        finished += ordered
+
+        world.run(wish)
+
+        assert world.plan(wish).is_settled
+        assert world.state.order("img") is None
+        assert world.issuer.issued == len(world.state.versions("img")) <= 2
+        assert 2 == world.issuer.issued or not ordered
+        assert [] == world.challenge_values()
+    assert finished
+
+
 @settings(max_examples=60)
 @given(
     world=worlds,

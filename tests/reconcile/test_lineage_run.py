@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 
 from certferry.core.plan import Action
-from certferry.core.report import Outcome
+from certferry.core.report import Activity, Outcome
 from certferry.errors import (
     CaUnavailable,
     DnsUnavailable,
@@ -170,10 +170,13 @@ def test_record_left_by_an_earlier_run_is_swept(world: ModelWorld) -> None:
     handle = world.dns.add_txt(name, "left")
     world.state.save_challenge_record(ChallengeRecord("img", name, "left", START, handle))
 
+    world.events.clear()
     synced(world)
 
     assert [] == world.challenge_values()
     assert () == world.state.challenge_records("img")
+    said = [str(event.what) for event in world.events if isinstance(event, Activity)]
+    assert ["removing challenge records that an earlier run left"] == said
 
 
 def test_record_that_cannot_be_swept_is_told_and_kept_in_mind(world: ModelWorld) -> None:

@@ -152,8 +152,17 @@ def _how_to_go_on(report: SyncReport, undeclared_of: str | None) -> Text | None:
             client=undeclared_of,
         )
     if not report.complete:
-        return Text("The next `certferry sync` goes on from here.")
+        return _after_a_stop(report)
     return Text("Run `certferry sync` again to go on.") if report.any(Outcome.WAITING) else None
+
+
+def _after_a_stop(report: SyncReport) -> Text:
+    if not report.renewing:
+        return Text("The next `certferry sync` goes on from here.")
+    return Text(
+        "The next `certferry sync` goes on from here; a renewal that was not ordered yet needs"
+        " `--renew` again."
+    )
 
 
 def _scope(report: SyncReport) -> Text:

@@ -165,11 +165,13 @@ class ObservedTarget:
 @dataclass(frozen=True, slots=True)
 class Observation:
     """Everything a decision about one lineage may look at. `versions` are newest first;
-    `targets` are in the order of the declared deployments.
+    `targets` are in the order of the declared deployments. `ordered_at` is when a certificate was
+    ordered that has not come yet.
     """
 
     versions: tuple[Version, ...] = ()
     targets: tuple[ObservedTarget, ...] = ()
+    ordered_at: datetime | None = None
 
     @property
     def current(self) -> Version | None:

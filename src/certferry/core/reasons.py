@@ -18,6 +18,7 @@ class ReasonCode(StrEnum):
     RENEWAL_DUE = "renewal_due"
     UPLOAD_DEADLINE_PASSED = "upload_deadline_passed"
     REQUESTED = "requested"
+    ORDERED = "ordered"
     FILES_CHANGED = "files_changed"
     # why another client's certificate needs somebody's attention
     OVERDUE = "overdue"

@@ -76,10 +76,13 @@ class LineageReport:
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """What became of a run; `complete` unless it was stopped."""
+    """What became of a run; `complete` unless it was stopped, `renewing` if it was to renew what
+    is not due.
+    """
 
     lineages: tuple[LineageReport, ...]
     complete: bool = True
+    renewing: bool = False
 
     @property
     def ok(self) -> bool:

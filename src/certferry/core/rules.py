@@ -5,13 +5,16 @@ end is the answer to "why is a certificate issued?".
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from certferry.core import renewal
 from certferry.core.desired import DesiredCertificate
 from certferry.core.observed import Observation, ObservedTarget
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.text import Text
+
+ORDER_LIFETIME = timedelta(days=7)
+"""How long an order can be gone on with at Let's Encrypt."""
 
 Rule = Callable[[DesiredCertificate, Observation, datetime], Reason | None]
 
@@ -105,6 +108,20 @@ def must_be_deployable(
     return None
 
 
+def must_have_come(
+    desired: DesiredCertificate, observed: Observation, now: datetime
+) -> Reason | None:
+    """What was ordered has come: a renewal on demand is finished by the run after the one that
+    was stopped in it.
+    """
+    del desired
+    ordered_at = observed.ordered_at
+    if ordered_at is None or now >= ordered_at + ORDER_LIFETIME:
+        return None
+    sentence = Text("it was ordered at {moment}, and has not come yet", moment=ordered_at)
+    return Reason(ReasonCode.ORDERED, sentence)
+
+
 def must_be_what_is_offered(
     desired: DesiredCertificate, observed: Observation, now: datetime
 ) -> Reason | None:
@@ -151,6 +168,7 @@ RULES: tuple[Rule, ...] = (
     must_match_key_type,
     must_not_be_due,
     must_be_deployable,
+    must_have_come,
 )
 
 

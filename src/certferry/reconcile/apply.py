@@ -18,7 +18,7 @@ from certferry.core.desired import (
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation, ObservedTarget
 from certferry.core.plan import Action, Deploy, Issue, Retire
-from certferry.core.report import Outcome, StepOutcome
+from certferry.core.report import Activity, Outcome, StepOutcome
 from certferry.core.waiting import wait_for
 from certferry.errors import (
     CertferryError,
@@ -41,6 +41,7 @@ IN_USE_PAUSE = timedelta(days=1)
 """How long a certificate that the target says is still used is left alone."""
 
 _CARRYING_OUT = Text("the target is carrying out a change")
+_SWEEPING = Text("removing challenge records that an earlier run left")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,12 @@ class Applier:
 
     def sweep(self) -> StepOutcome | None:
         """Remove challenge records that were left behind; tell only if that failed."""
-        dns = self._doors.dns[self._desired.dns]
+        lineage, dns = self._desired.lineage, self._doors.dns[self._desired.dns]
+        now = self._doors.now()
+        # One that may still turn up is looked for until it would have: that takes a minute.
+        self._doors.progress(Activity(lineage, _SWEEPING, now))
         try:
-            self._doors.issuer.sweep(self._desired.lineage, dns, self._doors.now())
+            self._doors.issuer.sweep(lineage, dns, now)
         except Interrupted:
             raise
         except CertferryError as error:

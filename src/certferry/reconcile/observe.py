@@ -35,7 +35,8 @@ def observe(desired: DesiredCertificate, doors: Doors, *, every_edge: bool = Fal
         _observe_target(desired, deployment, versions, doors, every_edge=every_edge)
         for deployment in desired.deployments
     )
-    return Observation(versions, targets)
+    order = None if desired.files is not None else doors.state.order(desired.lineage)
+    return Observation(versions, targets, None if order is None else order.created_at)
 
 
 def _observe_target(

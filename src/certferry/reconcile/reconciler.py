@@ -54,7 +54,8 @@ class Reconciler:
         runs = [LineageRun(wish, self._doors, renew=renew) for wish in wishes]
         schedule = Schedule(runs, patience, self._doors.now, stop=self._stop, workers=self._workers)
         complete = schedule.carry_out()
-        return SyncReport(tuple(run.report() for run in runs), complete=complete)
+        reports = tuple(run.report() for run in runs)
+        return SyncReport(reports, complete=complete, renewing=renew)
 
     def status(self, wishes: Sequence[DesiredCertificate]) -> list[LineageStatus]:
         """Tell how each lineage and each of its domains stands. Changes nothing."""
