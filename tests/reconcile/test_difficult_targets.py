@@ -220,7 +220,9 @@ def test_target_that_lets_nobody_in_leaves_everything_as_it_was(world: ModelWorl
 
 
 def test_obstacle_or_refusal_at_a_target_keeps_everything_there(world: ModelWorld) -> None:
-    """Three versions, of which one would go: not while a domain is frozen or not covered."""
+    """Three versions, of which one would go: not while a domain is frozen or not covered, and then
+    it is not planned either.
+    """
     for _ in range(2):
         world.run(world.wish(), renew=True)
         world.pass_time(timedelta(days=1))
@@ -231,6 +233,7 @@ def test_obstacle_or_refusal_at_a_target_keeps_everything_there(world: ModelWorl
     for wish in (frozen, uncovered):
         world.run(wish, renew=True)
         world.pass_time(timedelta(days=1))
+        assert () == world.plan(wish).retirements
 
     assert 4 == len(world.cdn.remote_labels)
     assert synced_after_thaw(world).ok

@@ -32,7 +32,9 @@ _Check = Callable[[_Case], Refusal | None]
 def without_refused(
     plan: Plan, desired: DesiredCertificate, observed: Observation, now: datetime
 ) -> Plan:
-    """Take every refused deployment, and what follows from it, out of the plan and say why."""
+    """Take every refused deployment, and what follows from it, out of the plan and say why. Nothing
+    is retired at a target where something stands in the way: its successor is not seen there.
+    """
     version = None if plan.issue else observed.current
     allowed: list[Rollout] = []
     refusals: list[Refusal] = []
@@ -44,7 +46,16 @@ def without_refused(
             allowed.append(rollout)
         else:
             refusals.append(refusal)
-    return replace(plan, rollouts=tuple(allowed), refusals=tuple(refusals))
+    obstructed = {
+        *(obstacle.target for obstacle in plan.obstacles),
+        *(refusal.step.target for refusal in refusals),
+    }
+    return replace(
+        plan,
+        rollouts=tuple(allowed),
+        refusals=tuple(refusals),
+        retirements=tuple(r for r in plan.retirements if r.target not in obstructed),
+    )
 
 
 def _refusal(

@@ -21,9 +21,8 @@ _OTHERS_FIRST = Text("another certificate is still on its way to this account")
 
 
 def may_retire(step: Retire, plan: Plan) -> bool:
-    """Tell whether nothing at the step's target stands between it and its successor being seen."""
-    open_places = (*plan.rollouts, *plan.obstacles, *(refusal.step for refusal in plan.refusals))
-    return all(getattr(place, "target", None) != step.target for place in open_places)
+    """Tell whether its successor has been seen wherever the step's target is to serve it."""
+    return all(rollout.target != step.target for rollout in plan.rollouts)
 
 
 @dataclass(slots=True)
