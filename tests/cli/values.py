@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from certferry.cli.lines import Line, plain
 from certferry.core.certificate import Certificate, KeyType
+from certferry.core.deliveries import NEW_CERTIFICATE
 from certferry.core.desired import HttpsWish
 from certferry.core.lineage import Version
 from certferry.core.plan import (
@@ -30,7 +31,6 @@ OLD = "0123456789abcdef" * 4
 NEW = "fedcba9876543210" * 4
 IMG = "img.example.com"
 
-NEW_CERTIFICATE = Reason(ReasonCode.NEW_CERTIFICATE, Text("a new certificate is being issued"))
 HTTPS_OFF = Reason(ReasonCode.HTTPS_OFF, Text("HTTPS is off"))
 DRIFTED = Reason(ReasonCode.SETTINGS_DRIFTED, Text("settings differ from the file"))
 NOT_SEEN = Reason(ReasonCode.NOT_SEEN, Text("not yet seen at every address"))

@@ -51,8 +51,8 @@ Bound = Callable[..., Vendor]
 def bound(loaded: Load) -> Bound:
     """Write an account's table and bind it."""
 
-    def write_and_bind(body: str, *, mode: int = 0o600) -> Vendor:
-        settings = loaded(f"[accounts.vendor]\n{body}", mode=mode, **ENVIRON)
+    def write_and_bind(body: str, *, mode: int = 0o600, **environ: str) -> Vendor:
+        settings = loaded(f"[accounts.vendor]\n{body}", mode=mode, **{**ENVIRON, **environ})
         return bind(Vendor, settings.accounts["vendor"], settings.secrets.resolve)
 
     return write_and_bind
@@ -168,6 +168,15 @@ def test_a_secret_that_others_can_read_is_refused(bound: Bound, mode: int) -> No
         )
     ] == complaint(bound, body, mode=mode)
     assert Secret("hush") == bound(body.replace("HUNTER2", "env:KEY"), mode=mode).key
+
+
+@pytest.mark.parametrize("key", ["“hush”", "hush\n", "hush\u200b"])
+def test_key_that_was_pasted_with_something_around_it(bound: Bound, key: str) -> None:
+    """It could be sent nowhere: that is told before anybody is asked, and without the key."""
+    with pytest.raises(ConfigError, match="a character that no key has") as caught:
+        bound(LEAST, KEY=key)
+
+    assert "hush" not in str(caught.value)
 
 
 @pytest.mark.parametrize("key", ["key", "id"])

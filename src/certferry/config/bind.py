@@ -40,6 +40,7 @@ from certferry.config.values import (
     wrong_type,
 )
 from certferry.core.secret import Secret
+from certferry.errors import ConfigError
 from certferry.text import Text
 
 
@@ -92,7 +93,7 @@ def _reader(
     kind = _without_none(written_type)
     if kind is Secret:
         refer = secret_reference(table)
-        return lambda value: resolve(refer(value))
+        return lambda value: _as_a_key(resolve(refer(value)))
     if kind == Secret | str:
         return lambda value: _secret_or_plain(value, resolve)
     if kind is timedelta:
@@ -118,7 +119,17 @@ def _without_none(written_type: Any) -> Any:
 def _secret_or_plain(value: object, resolve: Resolve) -> Secret | str:
     reference = SecretReference(word(value))
     secret = resolve(reference)
-    return reference.written if reference.is_literal else secret
+    return reference.written if reference.is_literal else _as_a_key(secret)
+
+
+def _as_a_key(secret: Secret) -> Secret:
+    """Let pass what can stand in a request: what cannot was pasted with something around it."""
+    value = secret.reveal()
+    if value.isascii() and value.isprintable():
+        return secret
+    raise ConfigError(
+        Text("holds a character that no key has: look for typographic quotes and line ends")
+    )
 
 
 def _words(value: object) -> tuple[str, ...]:

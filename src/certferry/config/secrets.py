@@ -54,7 +54,7 @@ class SecretReference:
 
     def _place(self, kind: str) -> str | None:
         scheme, colon, rest = self.written.partition(":")
-        return rest if colon and scheme == kind else None
+        return rest.strip() if colon and scheme == kind else None
 
 
 class Secrets:
@@ -124,9 +124,9 @@ class Secrets:
             raise ConfigError(Text("`{scheme}:` leads nowhere", scheme=scheme))
         match scheme:
             case "env":
-                return self._from_environment(rest)
+                return self._from_environment(rest.strip())
             case "file":
-                return self._from_file(rest)
+                return self._from_file(rest.strip())
             case "command":
                 return self._from_command(rest)
             case _:

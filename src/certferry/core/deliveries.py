@@ -12,6 +12,8 @@ from certferry.core.plan import Change, Deploy, Rollout
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.text import Text
 
+NEW_CERTIFICATE = Reason(ReasonCode.NEW_CERTIFICATE, Text("a new certificate is coming"))
+
 
 def plan_delivery(
     label: str, target: ObservedTarget, domain: ObservedDomain, coming: Version | None
@@ -30,7 +32,7 @@ def why_deliver(
 ) -> Reason | None:
     """Say why a receiver is to get a certificate, `None` when nothing is left to do."""
     if coming is None:
-        return Reason(ReasonCode.NEW_CERTIFICATE, Text("a new certificate is being issued"))
+        return NEW_CERTIFICATE
     if domain.bound is None:
         return Reason(ReasonCode.NOT_DELIVERED, Text("it has not been delivered yet"))
     if domain.bound == coming.certificate.fingerprint:

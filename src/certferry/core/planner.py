@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from certferry.core import rules, strangers
-from certferry.core.deliveries import plan_delivery
+from certferry.core.deliveries import NEW_CERTIFICATE, plan_delivery
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, Retirement
 from certferry.core.lineage import Version
 from certferry.core.observed import (
@@ -195,7 +195,7 @@ def _reason_to_deploy(
     if domain.bound is None:
         return Reason(ReasonCode.HTTPS_OFF, Text("HTTPS is off"))
     if coming is None:
-        return Reason(ReasonCode.NEW_CERTIFICATE, Text("a new certificate is being issued"))
+        return NEW_CERTIFICATE
     bound = target.fingerprint_of(domain.bound)
     if bound == coming.certificate.fingerprint and not _is_undone(target, domain, coming):
         return _drift(changes)

@@ -174,6 +174,21 @@ def test_what_somebody_has_changed(
     assert "theirs" == (ssl / "dhparam.pem").read_text()
 
 
+def test_another_certificate_over_ours(delivery: FileDelivery, ssl: Path) -> None:
+    """What was delivered says nothing about its issuers: each file is told once."""
+    ours, theirs = issue(), issue()
+    directory(delivery).deliver(LINEAGE, ours)
+    (ssl / "fullchain.pem").write_text(theirs.fullchain_pem)
+    (ssl / "privkey.pem").write_text(theirs.privkey_pem.reveal())
+
+    found = look(delivery)
+
+    assert theirs.certificate.fingerprint == found.bound
+    assert found.fullchain_digest is None
+    assert found.drift is not None
+    assert ["fullchain.pem", "privkey.pem"] == sorted(c.what for c in found.drift.changes)
+
+
 def test_certificate_of_somebody_else(delivery: FileDelivery, ssl: Path) -> None:
     """What lies there is told by its fingerprint, and replaced."""
     ours, theirs = issue(), issue("www.example.org")

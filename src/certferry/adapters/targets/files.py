@@ -85,7 +85,9 @@ class Files:
                 held, drift = self._compare(receipt)
         except DeployError as problem:
             return self._observed(DomainState.UNAVAILABLE, problem=problem)
-        fullchain = None if receipt is None else receipt.digests.get(FULLCHAIN)
+        fullchain = None
+        if receipt is not None and receipt.fingerprint == held:  # it tells nothing of another leaf
+            fullchain = receipt.digests.get(FULLCHAIN)
         return self._observed(DomainState.READY, held, drift, fullchain_digest=fullchain)
 
     def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
