@@ -329,6 +329,25 @@ def test_a_line_of_somebodys_own_is_warned_of(owner: CrontabOwner, config: Path)
     assert (owner.read() or b"").startswith(own)
 
 
+@pytest.mark.parametrize("installed", [False, True])
+def test_a_line_of_somebodys_own_is_shown(
+    owner: CrontabOwner, config: Path, *, installed: bool
+) -> None:
+    """Whoever asks what runs is told of all that does."""
+    owner.write(b"0 4 * * * /opt/venv/bin/certferry sync\n")
+    if installed:
+        certferry(owner.environ, "--config", config, "-q", "schedule", "install")
+
+    code, out, err = certferry(owner.environ, "schedule", "show")
+
+    assert Exit.OK == code
+    too = "too " if installed else ""
+    assert f"starts certferry {too}(every day at 04:00, by this machine's clock): /opt/venv" in err
+    assert installed == ("every day at" in out)
+    assert "Nothing is scheduled" not in out
+    assert installed == ("one of them is not needed" in err)
+
+
 def test_each_kind_of_warning_has_its_hint(owner: CrontabOwner, config: Path) -> None:
     """Set apart by an empty line."""
     (config.parent / "keys.env").write_text("")

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from datetime import timedelta
 from textwrap import dedent
 
 from certferry.cli import documents, status_text
+from certferry.cli.exits import Exit
+from certferry.cli.status import show_status
 from certferry.cli.tables import aligned
 from certferry.cli.words import Voice
 from certferry.core.desired import Kind
 from certferry.core.observed import Served
 from certferry.core.status import DomainStatus, LineageStatus, Standing
+from certferry.ports.progress import nobody
 from certferry.text import Text
 from tests.cli import values
+from tests.cli.desks import TestDesk
+from tests.cli.twins import TwinSession, TwinWorld
 from tests.cli.values import IMG, NEW, NOON, OLD
 
 NOW = NOON + timedelta(days=31, hours=1)
@@ -54,6 +60,26 @@ def told(*statuses: LineageStatus) -> str:
     voice = Voice()
     remarks = list(status_text.remarks(statuses, voice))
     return values.text_of([*aligned(status_text.table(statuses, NOW, voice)), *remarks])
+
+
+def test_account_that_cannot_be_asked_is_told_by_its_name() -> None:
+    """Nobody knows its domains."""
+    unknown = domain("*", Standing.UNKNOWN, remote_id=None, problem=Text("no connection"))
+
+    shown = told(lineage(unknown))
+
+    assert re.search(r"^  qiniu +unknown", shown, re.MULTILINE)
+    assert "qiniu: no connection" in shown
+    assert "*" not in shown
+
+
+def test_nothing_declared_is_said() -> None:
+    """A table of nothing but its head says nothing."""
+    desk = TestDesk()
+    session = TwinSession(TwinWorld(), (), nobody)
+
+    assert Exit.OK == show_status(session, desk.desk, NOW, as_json=False)
+    assert "No certificate is declared.\n" == desk.out
 
 
 def test_each_certificate_and_each_domain_has_a_row() -> None:

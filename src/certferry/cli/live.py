@@ -45,7 +45,9 @@ _STYLES = {
 def live_display(desk: Desk, now: Callable[[], datetime]) -> Iterator[Progress]:
     """Show a run on the terminal behind stderr for a `with` block."""
     display = Display(desk.voice, now)
-    console = Console(file=desk.stderr, no_color=bool(desk.environ.get("NO_COLOR")))
+    # `no_color` of rich keeps bold and dim, which the tables beside it have not got then either.
+    in_colour = not desk.environ.get("NO_COLOR")
+    console = Console(file=desk.stderr, color_system="auto" if in_colour else None)
     with Live(
         display,
         console=console,

@@ -151,7 +151,8 @@ def show_all(schedulers: Sequence[Scheduler], desk: Desk) -> None:
     from certferry.cli import schedule_text
 
     found, failed = asked_each(schedulers, lambda scheduler: scheduler.find())
-    if found or not failed:
+    others = others_of(schedulers)
+    if found or not (failed or others):
         desk.show(schedule_text.told(found, desk.voice))
     concerns = [
         concern
@@ -159,6 +160,7 @@ def show_all(schedulers: Sequence[Scheduler], desk: Desk) -> None:
         if (settings := settings_of(scheduled, desk.environ)) is not None
         for concern in missed_programs(settings, scheduled, desk)
     ]
+    concerns.append(schedule_text.not_needed(others, beside_ours=bool(found)))
     desk.remark(schedule_text.warned(concerns, desk.voice))
     if failed:
         raise failed[0]
@@ -182,10 +184,14 @@ def asked_each(
 
 def besides(chosen: Scheduler, schedulers: Sequence[Scheduler]) -> list[Scheduled]:
     """Give what starts certferry besides the one that was chosen, as far as it can be seen."""
+    unchosen = [scheduler for scheduler in schedulers if scheduler is not chosen]
+    return [*asked_each(unchosen, lambda other: other.find())[0], *others_of(schedulers)]
+
+
+def others_of(schedulers: Sequence[Scheduler]) -> list[Scheduled]:
+    """Give what starts certferry and was not installed by it, as far as it can be seen."""
     found: list[Scheduled] = []
     for scheduler in schedulers:
-        if scheduler is not chosen:
-            found += asked_each([scheduler], lambda other: other.find())[0]
         with suppress(ScheduleError):
             found += scheduler.others()
     return found

@@ -109,18 +109,18 @@ def withheld(findings: Sequence[Finding], *, systemd: bool) -> Concern:
     return Concern([finding.text for finding in findings], hint)
 
 
-def not_needed(others: Sequence[Scheduled]) -> Concern:
-    """Tell of what starts certferry too."""
-    problems = [
-        Text(
-            "{place} starts certferry too ({when}): {command}",
-            place=other.place,
-            when=other.when,
-            command=other.command,
+def not_needed(others: Sequence[Scheduled], *, beside_ours: bool = True) -> Concern:
+    """Tell of what starts certferry too, or without us where nothing of ours is installed."""
+    facts = [{"place": o.place, "when": o.when, "command": o.command} for o in others]
+    if beside_ours:
+        return Concern(
+            [Text("{place} starts certferry too ({when}): {command}", **each) for each in facts],
+            Text("more than one run does no harm, but one of them is not needed"),
         )
-        for other in others
-    ]
-    return Concern(problems, Text("more than one run does no harm, but one of them is not needed"))
+    return Concern(
+        [Text("{place} starts certferry ({when}): {command}", **each) for each in facts],
+        Text("that is enough; `certferry schedule install` would be a second"),
+    )
 
 
 def undone(scheduled: Scheduled) -> Concern:

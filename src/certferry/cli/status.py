@@ -10,7 +10,9 @@ import click
 from certferry.cli import exits
 from certferry.cli.desk import Desk
 from certferry.cli.exits import Exit
+from certferry.cli.lines import line
 from certferry.cli.options import Front, json_option, names_argument
+from certferry.text import Text
 
 if TYPE_CHECKING:
     from certferry.wiring.session import Session
@@ -42,6 +44,8 @@ def show_status(session: Session, desk: Desk, now: datetime, *, as_json: bool) -
     log_statuses(statuses, desk.journal)
     if as_json:
         desk.hand_out(documents.of_statuses(statuses, desk.voice))
+    elif not statuses:
+        desk.show([line(desk.voice.say(Text("No certificate is declared.")))])
     else:
         desk.show_table(
             status_text.table(statuses, now, desk.voice), status_text.remarks(statuses, desk.voice)

@@ -10,7 +10,7 @@ from certferry.cli.tables import Table
 from certferry.cli.words import Voice, in_brackets, labelled, once
 from certferry.core.observed import Served
 from certferry.core.ownership import served_by
-from certferry.core.status import DomainStatus, LineageStatus, Standing
+from certferry.core.status import WHOLE_ACCOUNT, DomainStatus, LineageStatus, Standing
 from certferry.text import Text
 
 _SHORT = 8
@@ -57,8 +57,13 @@ def remarks(statuses: Sequence[LineageStatus], voice: Voice) -> Iterator[Line]:
             yield from labelled(f"{status.lineage}: ", Tone.STRONG, words)
         for domain in status.domains:
             if domain.problem is not None:
-                words = once(domain.domain, voice.say(domain.problem))
-                yield from labelled(f"{domain.domain}: ", Tone.STRONG, words)
+                name = _name(domain)
+                words = once(name, voice.say(domain.problem))
+                yield from labelled(f"{name}: ", Tone.STRONG, words)
+
+
+def _name(domain: DomainStatus) -> str:
+    return domain.target if domain.domain == WHOLE_ACCOUNT else domain.domain
 
 
 def days(moment: datetime) -> str:
@@ -100,7 +105,7 @@ def _domain(domain: DomainStatus, status: LineageStatus, voice: Voice) -> tuple[
     deadline = domain.upload_deadline
     empty = Span("")
     return (
-        Span(f"  {domain.domain}{in_brackets(domain.kind)}"),
+        Span(f"  {_name(domain)}{in_brackets(domain.kind)}"),
         Span(voice.word(domain.standing), _TONES[domain.standing]),
         empty,
         empty,

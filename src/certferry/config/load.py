@@ -65,7 +65,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     if found is None:
         raise ConfigError(
             Text("there is no configuration; looked for {places}", places=usual_places(environ)),
-            hint=Text("name the file with --config FILE, or write certferry.toml here"),
+            hint=Text("name the file with --config FILE, or have one written here: certferry init"),
         )
     return _read(read_document(found), environ)
 

@@ -23,6 +23,9 @@ from certferry.core.renewal import renew_at
 from certferry.core.settings import in_sentences, setting_changes
 from certferry.text import Text
 
+WHOLE_ACCOUNT = "*"
+"""Stands for the domains of an account that could not be asked which they are."""
+
 
 class Standing(StrEnum):
     """How one domain stands."""
@@ -100,7 +103,7 @@ def _domains(
     deployment: DesiredDeployment, target: ObservedTarget, current: Version | None
 ) -> tuple[DomainStatus, ...]:
     if target.failure is not None:
-        named = deployment.domains or ("*",)
+        named = deployment.domains or (WHOLE_ACCOUNT,)
         return tuple(
             DomainStatus(
                 deployment.target,

@@ -126,9 +126,9 @@ class Applier:
         except CertferryError as error:
             if isinstance(error, CopyGone):
                 self._uploads.forget(version, step.target)
-            self._record("deploy failed", domain=step.domain, problem=str(error.lasting))
+            self._record_failure(step, error)
             return Deployed(failed(pending, error), accepted=False)
-        self._record("deployed", domain=step.domain, remote_id=remote_id)
+        self._record("deployed", target=step.target, domain=step.domain, remote_id=remote_id)
         return Deployed(self._wait(pending, _CARRYING_OUT, now, now), accepted=True)
 
     def deliver(self, step: Deploy, version: Version, lease: Lease) -> StepOutcome:
@@ -151,10 +151,14 @@ class Applier:
         except (Interrupted, LeaseLost):
             raise
         except CertferryError as error:
-            self._record("deploy failed", domain=step.domain, problem=str(error.lasting))
+            self._record_failure(step, error)
             return failed(pending, error)
-        self._record("deployed", domain=step.domain, fingerprint=fingerprint)
+        self._record("deployed", target=step.target, domain=step.domain, fingerprint=fingerprint)
         return pending
+
+    def _record_failure(self, step: Deploy, error: CertferryError) -> None:
+        problem = str(error.lasting)
+        self._record("deploy failed", target=step.target, domain=step.domain, problem=problem)
 
     def _delivery(self, step: Deploy) -> Delivery:
         return next(

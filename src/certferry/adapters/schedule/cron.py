@@ -184,7 +184,8 @@ class Cron:
                     "`crontab {option}` was still running after {time}",
                     option=option,
                     time=_TIMEOUT,
-                )
+                ),
+                hint=Text("see what it waits for: run `crontab -l` by hand"),
             ) from None
         except OSError as exc:
             raise ScheduleError(
