@@ -102,6 +102,22 @@ def test_unknown_keys(host: Host, command: str) -> None:
     assert not host.state.exists()
 
 
+def test_mistakes_of_every_kind(host: Host) -> None:
+    """What only an account's adapter knows, and a variable that is not set, are told along."""
+    host.rewrite("[accounts.qiniu]", '[accounts.qiniu]\nacces_key = "env:X"')
+    host.rewrite('"env:DP_Key"', '"env:NOBODY_SETS_IT"')
+    host.rewrite('to = "qiniu"', 'to = "qiniu"\nretire = "all_unused"')
+
+    run = host.run("-q", "sync")
+
+    assert USAGE == run.code
+    assert "retire: must be one of superseded, all-unused, never" in run.complaint.error
+    assert "acces_key: unknown key; did you mean access_key?" in run.complaint.error
+    assert "the environment variable NOBODY_SETS_IT is not set" in run.complaint.error
+    assert NOBODY_ASKED == run.left
+    assert not host.state.exists()
+
+
 def test_unknown_accounts(host: Host) -> None:
     """An account that is not declared is told with the nearest that is."""
     host.rewrite('dns = "dnspod"', 'dns = "dnspood"')

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import os
 import secrets
+import shlex
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -82,6 +84,21 @@ def test_state_that_cannot_be_opened(synced: Host) -> None:
     assert FAILED == run.code
     assert f"{synced.state} cannot be opened" in run.complaint.error
     assert "must be a file of the user who runs certferry" in run.complaint.hint
+    assert NOBODY_ASKED == run.left
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has a file system of its own to try")
+@pytest.mark.parametrize("command", ["sync", "plan", "history"])
+def test_state_on_a_disk_that_takes_no_writes(synced: Host, command: str) -> None:
+    """As after an error of the disk: it is told as that, not as a matter of owners."""
+    folder = shlex.quote(str(synced.state.parent))
+    script = f'mount --bind {folder} {folder} && mount -o remount,bind,ro {folder} && "$@"'
+
+    run = synced.run("-q", command, wrapped_in=["unshare", "--mount", "sh", "-c", script, "sh"])
+
+    assert FAILED == run.code
+    assert f"{synced.state} cannot be opened: its file system is read-only" == run.complaint.error
+    assert "writable again" in run.complaint.hint
     assert NOBODY_ASKED == run.left
 
 

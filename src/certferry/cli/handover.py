@@ -16,7 +16,7 @@ from certferry.errors import ConfigError
 from certferry.ports.source import CertificateSource
 from certferry.reconcile.handed_over import declared_for, how_to_declare, must_be_for
 from certferry.text import Text
-from certferry.wiring.session import open_to_look
+from certferry.wiring.session import check_account, open_to_look
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def meant_by(
     client's files cannot be taken.
     """
     renewed = whoever_renewed(environ) if mode == QINIU else renewed_by(mode, environ)
-    settings = None if find_file(chosen, environ) is None else load(chosen, environ)
+    settings = None if find_file(chosen, environ) is None else load(chosen, environ, check_account)
     if settings is not None and (renewed is None or (mode == QINIU and settings.certificates)):
         return Meant(_at_qiniu(settings))
     renewed = renewed or _nobody(environ)

@@ -21,7 +21,7 @@ from certferry.core.desired import DesiredCertificate
 from certferry.core.identifiers import covered_by
 from certferry.errors import ConfigError
 from certferry.text import Text
-from certferry.wiring.session import Session
+from certferry.wiring.session import Session, check_account
 
 _MOST_LISTED = 10
 """Declared names that a message lists: more would hide what it says."""
@@ -36,7 +36,7 @@ def read_settings(front: Front, names: Sequence[str]) -> Settings:
     environ = front.desk.environ
     if names and find_file(front.config, environ) is None:
         return from_environment(names, environ)
-    settings = load(front.config, environ)
+    settings = load(front.config, environ, check_account)
     return replace(settings, certificates=select(settings.certificates, names))
 
 
@@ -44,7 +44,7 @@ def settings_or_defaults(front: Front) -> Settings:
     """Read the configuration file; without one, go by the defaults, with nothing declared."""
     environ = front.desk.environ
     if find_file(front.config, environ) is not None:
-        return load(front.config, environ)
+        return load(front.config, environ, check_account)
     nothing = Table({}, Place(Document(None, {})), [])
     paths = Paths.beside(None, environ)
     dns = read_dns(nothing)

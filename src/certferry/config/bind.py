@@ -16,7 +16,7 @@ a default is required. What may be written follows from the field's type:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from types import MappingProxyType, NoneType
@@ -26,7 +26,7 @@ from certferry.config.addresses import https_url
 from certferry.config.check import secret_reference
 from certferry.config.findings import Finding, config_error
 from certferry.config.model import AccountTable
-from certferry.config.secrets import SecretReference
+from certferry.config.secrets import Resolve, SecretReference
 from certferry.config.table import Table
 from certferry.config.values import (
     Read,
@@ -51,9 +51,6 @@ class Dataclass(Protocol):
 
 
 T = TypeVar("T", bound=Dataclass)
-
-Resolve = Callable[[SecretReference], Secret]
-"""Gives the secret that a reference leads to; raises `ConfigError`. See `secrets.Secrets`."""
 
 _READERS: Mapping[object, Read[Any]] = MappingProxyType(
     {str: word, bool: flag, int: whole_number, float: number}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -15,15 +15,18 @@ from certferry.config.document import Document, Place, document_of, read_documen
 from certferry.config.env_files import ASSIGNMENTS_ONLY, EnvFile, fill_in, take_env_files
 from certferry.config.files import Paths
 from certferry.config.find import find_file, usual_places
-from certferry.config.findings import REFERENCE, Finding, config_error
+from certferry.config.findings import REFERENCE, Finding, config_error, joined
 from certferry.config.model import AccountTable, AcmeSettings, Settings
-from certferry.config.secrets import SecretReference, Secrets
+from certferry.config.secrets import Resolve, SecretReference, Secrets
 from certferry.config.table import Table
 from certferry.core.secret import tells_a_secret
 from certferry.errors import ConfigError
 from certferry.text import Text
 
 _NO_FILE = Document(None, {})
+
+Check = Callable[[AccountTable, Resolve], object]
+"""Raises `ConfigError` with what is wrong in an account's table: only its adapter knows."""
 
 WITHOUT_FILE = Text("without a configuration file, the keys are taken from the environment")
 
@@ -56,10 +59,11 @@ VARIABLES = (
 )
 
 
-def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
+def load(path: Path | None, environ: Mapping[str, str], check: Check | None = None) -> Settings:
     """Read the settings from a file: the given one, or the first of the usual places.
 
-    Raises `ConfigError` with everything that is wrong, one finding per line.
+    Raises `ConfigError` with everything that is wrong, one finding per line. What is wrong with the
+    accounts is told by whoever connects them; with `check`, along with the rest when there is any.
     """
     found = find_file(path, environ)
     if found is None:
@@ -67,7 +71,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
             Text("there is no configuration; looked for {places}", places=usual_places(environ)),
             hint=Text("name the file with --config FILE, or have one written here: certferry init"),
         )
-    return _read(read_document(found), environ)
+    return _read(read_document(found), environ, check=check)
 
 
 def load_draft(text: str, path: Path, environ: Mapping[str, str]) -> Settings:
@@ -164,6 +168,7 @@ def _read(
     environ: Mapping[str, str],
     findings: Sequence[Finding] = (),
     beside: Path | None = None,
+    check: Check | None = None,
 ) -> Settings:
     """Check everything there is to check, and only then complain."""
     collected = list(findings)
@@ -197,8 +202,21 @@ def _read(
     root.done()
     collected += [finding for file in env_files for finding in file.findings]
     if collected:
-        raise config_error(collected, _hint(document, collected, env_files))
+        wrong = config_error(collected, _hint(document, collected, env_files))
+        raise joined([wrong, *(_of_accounts(settings, check) if check else ())])
     return settings
+
+
+def _of_accounts(settings: Settings, check: Check) -> Iterator[ConfigError]:
+    """Give what is wrong with the accounts that are used, but for what only a program knows."""
+    used = {wish.dns for wish in settings.certificates}
+    used |= {d.target for wish in settings.certificates for d in wish.deployments}
+    for account in settings.accounts.values():
+        if account.label in used:
+            try:
+                check(account, settings.secrets.resolve_at_rest)
+            except ConfigError as error:
+                yield error
 
 
 def _references(accounts: Iterable[AccountTable], acme: AcmeSettings) -> Iterator[SecretReference]:

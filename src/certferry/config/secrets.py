@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -57,6 +57,10 @@ class SecretReference:
         return rest.strip() if colon and scheme == kind else None
 
 
+Resolve = Callable[[SecretReference], Secret]
+"""Gives the secret that a reference leads to; raises `ConfigError`. See `Secrets`."""
+
+
 class Secrets:
     """Follows references, with the environment and the paths they are relative to.
 
@@ -91,6 +95,14 @@ class Secrets:
         secret = Secret(value)
         self._given.add(secret)
         return secret
+
+    def resolve_at_rest(self, reference: SecretReference) -> Secret:
+        """Give the secret, or anything in place of one for which a program would be run or a key
+        ring opened. Raises `ConfigError` as `resolve` does.
+        """
+        scheme = reference.written.partition(":")[0]
+        is_at_rest = reference.is_literal or scheme in {"env", "file"}
+        return self.resolve(reference) if is_at_rest else Secret("not looked at")
 
     def known(self) -> frozenset[Secret]:
         """Give what no program's words are to show: every secret that was resolved, the literals,

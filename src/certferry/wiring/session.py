@@ -17,6 +17,7 @@ from certferry.adapters.sources.pem_files import PemFileSource
 from certferry.config.bind import bind
 from certferry.config.findings import config_error, instead_of, joined
 from certferry.config.model import AccountTable, Settings
+from certferry.config.secrets import Resolve
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import Delivery, DesiredCertificate, FileDelivery
 from certferry.core.identifiers import base_name
@@ -244,6 +245,13 @@ class Session:
         email = self._settings.acme.email
         names = [wish.names[0] for wish in self.wishes if wish.names]
         return email or f"hostmaster@{base_name(names[0])}"
+
+
+def check_account(account: AccountTable, resolve: Resolve) -> None:
+    """Raise `ConfigError` with what is wrong in an account's table, where its type is known."""
+    place = {**DNS_PROVIDERS, **TARGETS}.get(account.type)
+    if place is not None:
+        bind(import_module(place).Settings, account, resolve)
 
 
 def _who() -> str:

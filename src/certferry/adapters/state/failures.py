@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -44,7 +45,7 @@ def _of_database(exc: sqlite3.Error, path: Path) -> StateError:
                 hint=Text("see who has it open: fuser -v {path}", path=path),
             )
         case sqlite3.SQLITE_PERM | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN:
-            return _not_permitted(path, str(exc))
+            return _not_permitted(path, str(exc)) if _is_writable(path) else _read_only(path)
         case sqlite3.SQLITE_IOERR if _has_no_room(path.parent):
             # What SQLite says when it is the index of the log that cannot grow.
             return _full(path)
@@ -67,6 +68,14 @@ def _of_file(exc: OSError, path: Path) -> StateError:
     return _not_permitted(path, system_words(exc))
 
 
+def _is_writable(path: Path) -> bool:
+    """Tell whether its file system takes writes: after an error on its disk it may not any more."""
+    try:
+        return not os.statvfs(path.parent).f_flag & os.ST_RDONLY
+    except OSError:
+        return True
+
+
 def _has_no_room(folder: Path) -> bool:
     return shutil.disk_usage(folder).free < _LEAST_ROOM
 
@@ -75,6 +84,13 @@ def _full(path: Path) -> StateUnavailable:
     return StateUnavailable(
         Text("{path} cannot be written: the disk is full", path=path),
         hint=Text("free some space at {folder}", folder=path.parent),
+    )
+
+
+def _read_only(path: Path) -> StateUnavailable:
+    return StateUnavailable(
+        Text("{path} cannot be opened: its file system is read-only", path=path),
+        hint=Text("see with `mount` and `dmesg` why, and have it writable again"),
     )
 
 
