@@ -21,9 +21,19 @@ def test_acme_sh_is_gone_on_with(accounts: Accounts) -> None:
     home.add(made, "img.example.com", "*.img.example.com", QINIU_AK=AK, QINIU_SK=SK)
     accounts.environ.clear()
 
-    done = accounts.init("--from", "acme.sh", "--home", "home")
+    log = accounts.directory / "x.log"
+
+    done = accounts.run(
+        *("--log-file", str(log), "init", "--settings", "settings.toml", "--yes"),
+        *("--from", "acme.sh", "--home", "home"),
+    )
 
     assert 0 == done.returncode, done.stderr
+    assert [
+        "Written, for you alone: certferry.toml",
+        "Written, for you alone: certferry.env",
+        "img.example.com: adopted, 79 days left",
+    ] == [row.partition("] ")[2] for row in log.read_text().splitlines()][1:-1]
     assert (
         "Written, for you alone: certferry.toml\n"
         "Written, for you alone: certferry.env\n"

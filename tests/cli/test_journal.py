@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from certferry.cli.events import log_looks
 from certferry.cli.exits import Exit
 from certferry.cli.following import LogFollower, log_unchanged
 from certferry.cli.journal import Entry, Format, Journal, Level
 from certferry.cli.language import voice_in
 from certferry.cli.log_file import OLD_FILES, LogFile
 from certferry.cli.main import run
+from certferry.core.observed import Served
 from certferry.core.plan import Action
 from certferry.core.report import Activity, Outcome, StepEnded, StepOutcome
 from certferry.errors import ConfigError, TargetUnavailable
@@ -69,6 +71,21 @@ def a_day(log: Journal) -> None:
     log_unchanged(values.report(values.lineage(name="static")), log)
     log.complain("config", Text("the certificate has expired"), Text("try again in some minutes"))
     log.end(2)
+
+
+def test_address_that_serves_something_wrong_is_in_the_log(tmp_path: Path) -> None:
+    """What `watch` shows at its end, a line for each; an address that is in order is no event."""
+    bad = Served("192.0.2.2", None, valid=False, problem=Text("no answer"), silent=True)
+    good = Served("192.0.2.1", "ab" * 32, valid=True)
+
+    log_looks({IMG: (good, bad)}, journal(tmp_path / "a.log"))
+    log_looks({IMG: (good, bad)}, journal(tmp_path / "b.log", format_=Format.JSON))
+
+    told = (tmp_path / "a.log").read_text()
+    assert f"[2026-11-24 12:00:00] {IMG} 192.0.2.2: no answer\n" == told
+    event = json.loads((tmp_path / "b.log").read_text())
+    assert ("watch.failed", "error", IMG) == (event["event"], event["level"], event["domain"])
+    assert ("no answer", "192.0.2.2") == (event["detail"], event["address"])
 
 
 ENGLISH = """\

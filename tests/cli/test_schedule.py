@@ -245,6 +245,22 @@ def test_a_log_that_is_no_file_opens_no_directory(config: Path, name: str) -> No
     assert name == job.command[job.command.index("--log-file") + 1]
 
 
+def test_what_was_changed_is_in_the_log(owner: CrontabOwner, config: Path) -> None:
+    """A line for each, also of a quiet run."""
+    log = config.parent / "x.log"
+    words = ("--config", config, "--log-file", log, "-q", "schedule")
+
+    certferry(owner.environ, *words, "install")
+    certferry(owner.environ, *words, "install")
+    certferry(owner.environ, *words, "remove")
+
+    told = [row.partition("] ")[2] for row in log.read_text().splitlines()]
+    changes = [row for row in told if not re.search("begins|ended", row)]
+    assert ["Installed", "Unchanged", "Removed from the crontab of"] == [
+        re.split(r": | \w+\.$", row)[0] for row in changes
+    ]
+
+
 def test_a_language_of_the_locale_goes_with_the_run(owner: CrontabOwner, config: Path) -> None:
     """The locale of the one who installs is not there when cron runs."""
     environ = {**owner.environ, "LANG": "zh_CN.UTF-8"}

@@ -1,13 +1,16 @@
-"""What a look or an export leaves in the log: what is wrong, a line for each; the files."""
+"""What a look, or a command that writes files, leaves in the log: what is wrong, a line for each;
+what has been changed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from certferry.cli.journal import Entry, Journal, Level
 from certferry.cli.words import at_target, once
+from certferry.core.observed import Served
 from certferry.core.plan import Plan
 from certferry.core.reasons import ReasonCode
 from certferry.core.status import LineageStatus, Standing
@@ -51,6 +54,24 @@ def log_export(lineage: str, paths: Sequence[Path], fingerprint: str, journal: J
     more = {"files": files, "fingerprint": fingerprint}
     words = f"{lineage}: {said}"
     journal.write(Entry("export.done", words, said, lineage=lineage, outcome="done", more=more))
+
+
+def log_looks(looks: Mapping[str, Sequence[Served]], journal: Journal) -> None:
+    """Write down what is wrong at an address."""
+    for host, served in looks.items():
+        for address in served:
+            if address.problem is not None:
+                detail = journal.voice.say_on_one_line(address.problem)
+                words = f"{host} {address.address}".rstrip() + f": {once(host, detail)}"
+                more = {"address": address.address}
+                entry = Entry("watch.failed", words, detail, Level.ERROR, domain=host, more=more)
+                journal.write(entry)
+
+
+def log_change(event: str, said: Text, journal: Journal, lineage: str | None = None) -> None:
+    """Write down something that is otherwise on this machine than it was."""
+    words = journal.voice.say_on_one_line(said)
+    journal.write(Entry(event, words, words, lineage=lineage, outcome="done"))
 
 
 def _of_plan(plan: Plan) -> Iterator[_Finding]:

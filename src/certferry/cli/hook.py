@@ -128,15 +128,18 @@ def _sync(mode: str, front: Front, patience: Patience, env_files: Sequence[Path]
 
 
 def _install(front: Front, home: Path | None, command: Sequence[str]) -> Exit:
+    from certferry.cli.events import log_change
     from certferry.config.clients import home_of_acme_sh
     from certferry.wiring.old_clients import install_deploy_hook
 
     home = home or home_of_acme_sh(front.desk.environ)
     path, changed = install_deploy_hook(home.absolute(), command)
+    outcome = Text("written: {path}") if changed else Text("unchanged: {path}")
+    said = outcome.filled(path=path)
+    log_change("hook.install", said, front.desk.journal)
     if not front.quiet:
-        said = Text("written: {path}") if changed else Text("unchanged: {path}")
         use = Text("acme.sh --deploy -d NAME --deploy-hook certferry")
-        front.desk.show(line(front.voice.say(text)) for text in (said.filled(path=path), use))
+        front.desk.show(line(front.voice.say(text)) for text in (said, use))
     return Exit.OK
 
 

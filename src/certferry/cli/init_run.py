@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from certferry.cli import init_text
+from certferry.cli.events import log_change
 from certferry.cli.exits import Exit
 from certferry.cli.init_files import Files, put
 from certferry.cli.init_keys import Keys, Wanted, gather
@@ -275,6 +276,7 @@ class _Run:
 
         files = self._asked.files
         paths, copies = put(files, text, keys.fresh, self._environ, adopt)
+        self._log(paths, proposal)
         if self._front.quiet:
             return
         voice = self._desk.voice
@@ -286,6 +288,15 @@ class _Run:
             self._desk.show(init_text.to_switch_off(inherited, proposal, starters, voice))
         usual = files.config == Path(NAME)
         self._desk.show(init_text.next_step(files.config, usual=usual, voice=voice))
+
+    def _log(self, paths: Sequence[Path], proposal: Proposal) -> None:
+        journal = self._desk.journal
+        for path in paths:
+            log_change("init.write", init_text.writing_of(path), journal)
+        for one in proposal.certificates:
+            if one.adopts is not None:
+                said = init_text.standing_of(one, self._now)
+                log_change("init.adopt", said, journal, one.lineage)
 
     def _say(self, text: Text) -> None:
         if not self._front.quiet:

@@ -64,9 +64,14 @@ def unreadable(inheritance: Inheritance) -> Iterator[Text]:
 def written(paths: Sequence[Path], copies: Sequence[Path], voice: Voice) -> Iterator[Line]:
     """Tell which files there are now."""
     for path in paths:
-        yield line(voice.say(Text("Written, for you alone: {path}", path=path)))
+        yield line(voice.say(writing_of(path)))
     for path in copies:
         yield line(voice.say(Text("What was there before is kept: {path}", path=path)))
+
+
+def writing_of(path: Path) -> Text:
+    """Say that a file was written."""
+    return Text("Written, for you alone: {path}", path=path)
 
 
 def proposed(
@@ -74,7 +79,7 @@ def proposed(
 ) -> Iterator[Line]:
     """Tell which certificates are declared from now on, and which of them are there already."""
     for one in certificates:
-        yield line(voice.say(_standing(one, now)))
+        yield line(voice.say(standing_of(one, now)))
         for remark in one.remarks:
             yield line("  ", Span(voice.say_on_one_line(remark), Tone.FAINT))
 
@@ -111,7 +116,8 @@ def next_step(path: Path, *, usual: bool, voice: Voice) -> Iterator[Line]:
     yield line(voice.say(Text("Next: `{command}`", command=command)))
 
 
-def _standing(one: ProposedCertificate, now: datetime) -> Text:
+def standing_of(one: ProposedCertificate, now: datetime) -> Text:
+    """Say how a certificate that is declared from now on stands."""
     if one.adopts is None:
         return Text("{name}: to be issued for {names}", name=one.lineage, names=one.names)
     left = one.adopts.bundle.certificate.remaining(now)

@@ -122,9 +122,13 @@ def settings_of(scheduled: Scheduled, environ: Mapping[str, str]) -> Settings | 
 def install_at(scheduler: Scheduler, job: Job, front: Front) -> Scheduled | None:
     """Have a job run every day, say what that has come to, and give it. Raises `ScheduleError`."""
     from certferry.cli import schedule_text
+    from certferry.cli.events import log_change
 
     change = scheduler.install(job)
     installed, voice = scheduler.find(), front.desk.voice
+    if installed is not None:
+        said = schedule_text.outcome_of(change, installed)
+        log_change("schedule.install", said, front.desk.journal)
     if not front.quiet:
         front.desk.show(schedule_text.installed(change, installed, voice))
     elif installed is not None:
@@ -138,8 +142,11 @@ def remove_from(schedulers: Sequence[Scheduler], front: Front) -> None:
     One that cannot be reached does not keep the others.
     """
     from certferry.cli import schedule_text
+    from certferry.cli.events import log_change
 
     removed, failed = asked_each(schedulers, lambda scheduler: scheduler.remove())
+    for gone in removed:
+        log_change("schedule.remove", schedule_text.removal_of(gone), front.desk.journal)
     if not front.quiet and (removed or not failed):
         front.desk.show(schedule_text.removed(removed, front.desk.voice))
     if failed:

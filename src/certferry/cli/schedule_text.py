@@ -38,15 +38,25 @@ def installed(change: Change, scheduled: Scheduled | None, voice: Voice) -> Iter
         return
     yield from _one(scheduled, voice)
     yield line()
+    yield line(voice.say(outcome_of(change, scheduled)))
+
+
+def outcome_of(change: Change, scheduled: Scheduled) -> Text:
+    """Say what an installation has come to."""
     only_written = change is Change.INSTALLED and scheduled.to_do is not None
     outcome = _WRITTEN if only_written else _CHANGES[change]
-    yield line(voice.say(outcome.filled(standing=_standing(scheduled))))
+    return outcome.filled(standing=_standing(scheduled))
+
+
+def removal_of(scheduled: Scheduled) -> Text:
+    """Say where something was taken away."""
+    return Text("Removed from {place}.", place=scheduled.place)
 
 
 def removed(gone: Sequence[Scheduled], voice: Voice) -> Iterator[Line]:
     """Tell what was taken away."""
     for scheduled in gone:
-        yield line(voice.say(Text("Removed from {place}.", place=scheduled.place)))
+        yield line(voice.say(removal_of(scheduled)))
     if not gone:
         yield line(voice.say(Text("Nothing was scheduled, and nothing was changed.")))
 

@@ -54,8 +54,10 @@ def show_looks(
 ) -> Exit:
     """Look at hosts, and show what each address presents."""
     from certferry.cli import documents, watch_text
+    from certferry.cli.events import log_looks
 
     looks = probe.look(hosts)
+    log_looks(looks, desk.journal)
     if as_json:
         desk.hand_out(documents.of_looks(looks, port, desk.voice))
     else:
