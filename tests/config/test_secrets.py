@@ -370,8 +370,9 @@ def test_a_key_ring(tmp_path: Path, written: str, said: str) -> None:
 
 def test_a_key_ring_needs_its_library(tmp_path: Path) -> None:
     """Who has not installed the extra is told how."""
-    assert "needs the extra `keyring`: pip install 'certferry[keyring]'" == through_key_ring(
-        "keyring:mail/ops", tmp_path, installed=False
+    assert (
+        "needs the extra `keyring`: where certferry lies, pip install '.[keyring]'"
+        == through_key_ring("keyring:mail/ops", tmp_path, installed=False)
     )
 
 

@@ -242,7 +242,7 @@ def _from_keyring(written: str) -> str:
         import keyring.errors
     except ImportError:
         raise ConfigError(
-            Text("needs the extra `keyring`: pip install 'certferry[keyring]'")
+            Text("needs the extra `keyring`: where certferry lies, pip install '.[keyring]'")
         ) from None
     try:
         value = keyring.get_password(service, user)

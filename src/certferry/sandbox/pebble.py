@@ -261,7 +261,9 @@ def _must_be_installed() -> None:
     except ModuleNotFoundError as missing:
         raise ConfigError(
             Text("the library trustme is not installed; the sandbox makes certificates with it"),
-            hint=Text("install certferry with its sandbox: pip install 'certferry[sandbox]'"),
+            hint=Text(
+                "install certferry with its sandbox, from where it lies: pip install '.[sandbox]'"
+            ),
         ) from missing
 
 
