@@ -8,7 +8,6 @@ import sqlite3
 import stat
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -197,8 +196,11 @@ def test_block_that_raises_leaves_nothing(path: Path, store: StateStore) -> None
 
 def test_state_can_be_closed_under_threads_that_read_it(path: Path, key_file: Path) -> None:
     """A second Ctrl-C waits for nobody: those that are at work are told, and nothing crashes."""
+    at_work = threading.Barrier(5, timeout=20)
 
     def read(store: StateStore) -> None:
+        store.challenge_records("img")
+        at_work.wait()
         while True:
             store.challenge_records("img")
 
@@ -206,7 +208,7 @@ def test_state_can_be_closed_under_threads_that_read_it(path: Path, key_file: Pa
         for _ in range(100):
             store = connect(path, key_file)
             readers = [pool.submit(read, store) for _ in range(4)]
-            time.sleep(0.002)
+            at_work.wait()
             store.close()
             for reader in readers:
                 assert isinstance(reader.exception(20), StateError)
