@@ -441,6 +441,27 @@ def test_stopped_while_the_challenge_spreads(
     assert (1, 1, 1) == (left.orders, left.certificates, left.qiniu_uploads)
 
 
+def test_killed_over_a_lineage_that_is_then_called_otherwise(host: Host, name: str) -> None:
+    """No run of the old name comes again: its challenge record is the next run's to remove."""
+    slow = host.world.dns.servers[1]
+    slow.lag = math.inf
+    try:
+        with host.begin("sync") as process:
+            read_until(process, "waiting for the challenge to appear at")
+            process.kill()
+            process.communicate(timeout=DEADLINE)
+    finally:
+        slow.lag = 0.0
+    assert [f"_acme-challenge.{name}"] == challenges(host.world)
+    host.rewrite(f'name = "{name}"', 'name = "renamed"')
+
+    run = host.run("sync")
+
+    assert 0 == run.code
+    assert f"{name}: removing challenge records that an earlier run left" in run.err
+    assert [] == challenges(host.world)
+
+
 def test_stopped_while_it_renews_what_is_not_due(host: Host, name: str) -> None:
     """What has been ordered is finished without another `--renew`; what has not is said."""
     assert 0 == host.run("sync").code

@@ -70,7 +70,9 @@ def test_certificate_is_adopted_and_served(world: ModelWorld) -> None:
 
 
 def test_lineage_that_was_issued_here_before_leaves_its_challenge_alone(world: ModelWorld) -> None:
-    """It has no account any more that could remove a record, and is served nevertheless."""
+    """It has no account any more that could remove a record, and is served nevertheless; what other
+    accounts can do is the engine's.
+    """
     left = ChallengeRecord("static", f"_acme-challenge.{DOMAIN}", "left", world.clock, "handle")
     world.state.save_challenge_record(left)
 

@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from certferry.core.desired import DesiredCertificate, DesiredDeployment
+from certferry.core.desired import DesiredCertificate, DesiredDeployment, PemFiles
 from certferry.core.observed import ObservedTarget
+from certferry.core.ownership import Claims
 from certferry.core.report import Event, StepEnded
 from certferry.core.status import Standing
 from certferry.errors import StateUnavailable
 from certferry.ports.progress import Progress
+from certferry.ports.state import ChallengeRecord
 from certferry.ports.target import Look
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.leases import LeaseKeeper
@@ -43,6 +45,8 @@ class Company:
     ) -> None:
         self.state = MemoryState()
         self.stopped = threading.Event()
+        self.dns = MemoryDns(["example.com"])
+        self.claims = Claims()
         self.cdn = cdn(now, processing=processing, lags=(timedelta(0),))
         self.issuer = MemoryIssuer(self.state, now)
         self.events: list[Event] = []
@@ -60,7 +64,7 @@ class Company:
         doors = Doors(
             issuer=self.issuer,
             source=MemorySource(),
-            dns={"dns": MemoryDns(["example.com"])},
+            dns={"elsewhere": MemoryDns(["example.org"]), "dns": self.dns},
             targets={"cdn": self.cdn},
             receiver=MemoryReceivers().receiver,
             probe=self.cdn,
@@ -69,6 +73,7 @@ class Company:
             now=now,
             progress=self.watch,
             who="tester",
+            claims=self.claims,
         )
         return Reconciler(doors, stop=self.stopped.set)
 
@@ -146,6 +151,44 @@ def test_company_is_synced_and_stays_so() -> None:
     assert {wish.lineage for wish in company.wishes} == {
         event.lineage for event in company.events if isinstance(event, StepEnded)
     }
+
+
+@pytest.mark.parametrize("files", [None, PemFiles("/gone/fullchain.pem", "/gone/privkey.pem")])
+def test_records_of_a_lineage_that_is_issued_no_more_are_removed(files: PemFiles | None) -> None:
+    """A run was killed over it, and then it was declared as ferried, or not at all: the account
+    that can do it does, and those of whoever is at work or declared are left alone.
+    """
+    company = Company(2)
+    run_for, beside = company.wishes
+    ferried = DesiredCertificate("gone", (), files=files)
+    wishes = [run_for, *([ferried] if files else [])]
+    company.claims = Claims([*wishes, beside])
+    for lineage in ("gone", "held", beside.lineage):
+        name = f"_acme-challenge.{lineage}.example.com"
+        handle = company.dns.add_txt(name, "left")
+        record = ChallengeRecord(lineage, name, "left", now(), handle)
+        company.state.save_challenge_record(record)
+
+    with company.keeper.lease("held"):
+        company.reconciler().sync(wishes, Patience())
+    company.keeper.close()
+
+    assert [] == company.dns.values("_acme-challenge.gone.example.com")
+    assert {beside.lineage, "held"} == set(company.state.lineages_in_challenge_records())
+
+
+def test_record_that_nobody_can_remove_spoils_no_run(caplog: pytest.LogCaptureFixture) -> None:
+    """It is told, and what is declared is served."""
+    company = Company(1)
+    name = "_acme-challenge.gone.example.net"
+    company.state.save_challenge_record(ChallengeRecord("gone", name, "left", now(), "handle"))
+
+    report = company.reconciler().sync(company.wishes, Patience())
+    company.keeper.close()
+
+    assert report.ok
+    assert "gone: a challenge record of an earlier run is left in DNS" in caplog.text
+    assert ("gone",) == company.state.lineages_in_challenge_records()
 
 
 def test_renewal_is_planned_on_demand() -> None:

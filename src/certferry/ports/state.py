@@ -183,6 +183,10 @@ class StateStore(Protocol):
         """Our TXT values that may still be in DNS, oldest first."""
         ...
 
+    def lineages_in_challenge_records(self) -> tuple[str, ...]:
+        """Every lineage with a TXT value that may still be in DNS, by name."""
+        ...
+
     def save_challenge_record(self, record: ChallengeRecord) -> None:
         """Keep a TXT value, or its handle once it is known. Needs no lease: it must work also
         when the lease is lost, or the record would be orphaned.

@@ -18,7 +18,7 @@ from certferry.core.desired import (
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation, ObservedTarget
 from certferry.core.plan import Action, Deploy, Issue, Retire
-from certferry.core.report import Activity, Outcome, StepOutcome
+from certferry.core.report import Outcome, StepOutcome
 from certferry.core.waiting import wait_for
 from certferry.errors import (
     CertferryError,
@@ -34,6 +34,7 @@ from certferry.ports.state import NOBODY, Lease, RolloutRecord, Upload
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.history import record
 from certferry.reconcile.leases import TTL
+from certferry.reconcile.leftovers import sweep
 from certferry.reconcile.uploads import Uploads
 from certferry.text import Text
 
@@ -41,7 +42,6 @@ IN_USE_PAUSE = timedelta(days=1)
 """How long a certificate that the target says is still used is left alone."""
 
 _CARRYING_OUT = Text("the target is carrying out a change")
-_SWEEPING = Text("removing challenge records that an earlier run left")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +65,9 @@ class Applier:
 
     def sweep(self) -> StepOutcome | None:
         """Remove challenge records that were left behind; tell only if that failed."""
-        lineage, dns = self._desired.lineage, self._doors.dns[self._desired.dns]
-        now = self._doors.now()
-        # One that may still turn up is looked for until it would have: that takes a minute.
-        self._doors.progress(Activity(lineage, _SWEEPING, now))
+        dns = self._doors.dns[self._desired.dns]
         try:
-            self._doors.issuer.sweep(lineage, dns, now)
+            sweep(self._desired.lineage, dns, self._doors)
         except Interrupted:
             raise
         except CertferryError as error:

@@ -140,7 +140,7 @@ class LineageRun:
         )
 
     def _has_leftovers(self) -> bool:
-        # A lineage that is ferried by now has no account that could remove them.
+        # Those of a lineage that is ferried by now are ownerless: see `leftovers`.
         wish = self.desired
         return wish.files is None and bool(self._doors.state.challenge_records(wish.lineage))
 

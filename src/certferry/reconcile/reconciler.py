@@ -13,9 +13,10 @@ from certferry.core.plan import Obstacle, Plan
 from certferry.core.planner import Issuing
 from certferry.core.report import SyncReport
 from certferry.core.status import LineageStatus, status_of
-from certferry.errors import CertificateError, PlanRefused
+from certferry.errors import CertificateError, Interrupted, PlanRefused
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_known, as_offered
+from certferry.reconcile.leftovers import sweep_ownerless
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import observe
 from certferry.reconcile.schedule import WORKERS, Patience, Schedule
@@ -53,9 +54,18 @@ class Reconciler:
         """Bring the world to the declared state, as far as patience allows."""
         runs = [LineageRun(wish, self._doors, renew=renew) for wish in wishes]
         schedule = Schedule(runs, patience, self._doors.now, stop=self._stop, workers=self._workers)
-        complete = schedule.carry_out()
+        complete = schedule.carry_out() and self._swept(wishes)
         reports = tuple(run.report() for run in runs)
         return SyncReport(reports, complete=complete, renewing=renew)
+
+    def _swept(self, wishes: Sequence[DesiredCertificate]) -> bool:
+        """Clean up after lineages that are no more; tell whether that ran to its end."""
+        try:
+            sweep_ownerless(wishes, self._doors)
+        except (KeyboardInterrupt, Interrupted):
+            self._stop()
+            return False
+        return True
 
     def status(self, wishes: Sequence[DesiredCertificate]) -> list[LineageStatus]:
         """Tell how each lineage and each of its domains stands. Changes nothing."""

@@ -202,6 +202,11 @@ class MemoryState:
             found = [r for r in self._memory.records.values() if r.lineage == lineage]
         return tuple(sorted(found, key=lambda r: (r.created_at, r.name, r.value)))
 
+    def lineages_in_challenge_records(self) -> tuple[str, ...]:
+        """Every lineage with a TXT value that may still be in DNS, by name."""
+        with self._memory.lock:
+            return tuple(sorted({record.lineage for record in self._memory.records.values()}))
+
     def save_challenge_record(self, record: ChallengeRecord) -> None:
         """Keep a TXT value, or its handle once it is known."""
         with self._memory.lock:

@@ -198,6 +198,7 @@ QUESTIONS: tuple[Question, ...] = (
     lambda store, word: store.account(word),
     lambda store, word: store.order(word),
     lambda store, word: store.challenge_records(word),
+    lambda store, _: store.lineages_in_challenge_records(),
     lambda store, word: store.uploads(word, "a"),
     lambda store, word: store.uploads(word, "b"),
     lambda store, word: store.rollouts(word),

@@ -127,6 +127,11 @@ class ChallengeRecords:
             for name, value, created_at, handle in rows
         )
 
+    def lineages_in_challenge_records(self) -> tuple[str, ...]:
+        """Every lineage with a TXT value that may still be in DNS, by name."""
+        query = "SELECT DISTINCT lineage FROM challenge_record ORDER BY lineage"
+        return tuple(lineage for (lineage,) in self._database.rows(query))
+
     def save_challenge_record(self, record: ChallengeRecord) -> None:
         """Keep a TXT value, or its handle once it is known."""
         with self._database.transaction() as connection:

@@ -98,6 +98,7 @@ class SqliteState:
 
         records = ChallengeRecords(database)
         self.challenge_records = records.challenge_records
+        self.lineages_in_challenge_records = records.lineages_in_challenge_records
         self.save_challenge_record = records.save_challenge_record
         self.drop_challenge_record = records.drop_challenge_record
 

@@ -135,6 +135,7 @@ class AcmeContract:
             store.save_challenge_record(record)
 
         assert (older, newer) == other.challenge_records("img")
+        assert ("img", "static") == other.lineages_in_challenge_records()
 
     def test_challenge_record_gets_its_handle(self, store: StateStore) -> None:
         """Saved again it is the same record; a handle once known is not forgotten."""
