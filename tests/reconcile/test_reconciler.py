@@ -42,8 +42,9 @@ class Company:
         count: int,
         processing: timedelta = timedelta(milliseconds=20),
         cdn: type[MemoryCdn] = MemoryCdn,
+        state: type[MemoryState] = MemoryState,
     ) -> None:
-        self.state = MemoryState()
+        self.state = state()
         self.stopped = threading.Event()
         self.dns = MemoryDns(["example.com"])
         self.claims = Claims()
@@ -189,6 +190,38 @@ def test_record_that_nobody_can_remove_spoils_no_run(caplog: pytest.LogCaptureFi
     assert report.ok
     assert "gone: a challenge record of an earlier run is left in DNS" in caplog.text
     assert ("gone",) == company.state.lineages_in_challenge_records()
+
+
+class ForgetfulState(MemoryState):
+    """A state that fails, as `trouble` says, when it is asked whose challenge records there are."""
+
+    trouble: BaseException = StateUnavailable(Text("the disk is gone"))
+
+    def lineages_in_challenge_records(self) -> tuple[str, ...]:
+        """See `ports.state.StateStore.lineages_in_challenge_records`."""
+        raise self.trouble
+
+
+class InterruptedState(ForgetfulState):
+    """A state during whose answer Ctrl-C is typed."""
+
+    trouble = KeyboardInterrupt()
+
+
+@pytest.mark.parametrize(("state", "complete"), [(ForgetfulState, True), (InterruptedState, False)])
+def test_clean_up_that_fails_leaves_the_report(
+    state: type[ForgetfulState], caplog: pytest.LogCaptureFixture, *, complete: bool
+) -> None:
+    """What has become of the certificates is told, whatever comes after."""
+    company = Company(1, state=state)
+
+    report = company.reconciler().sync(company.wishes, Patience())
+    company.keeper.close()
+
+    assert complete == report.complete
+    assert [True] == [lineage.ok for lineage in report.lineages]
+    assert complete == ("are not looked for: the disk is gone" in caplog.text)
+    assert complete != company.stopped.is_set()
 
 
 def test_renewal_is_planned_on_demand() -> None:
