@@ -39,8 +39,6 @@ def sweep_ownerless(wishes: Sequence[DesiredCertificate], doors: Doors) -> None:
         for lineage in doors.state.lineages_in_challenge_records():
             if lineage not in owned - ferried:
                 _sweep_anywhere(lineage, doors)
-    except Interrupted:
-        raise
     except StateError as error:
         _log.warning(
             Text(
