@@ -10,16 +10,17 @@ from collections.abc import Callable, Iterator
 Treat = Callable[[socket.socket], None]
 
 
-def read_head(connection: socket.socket) -> None:
-    """Read a whole request head: what is left unread when a socket closes resets the connection,
-    and takes the answer with it.
+def read_request(connection: socket.socket) -> None:
+    """Read a whole request, head and body: what is left unread when a socket closes resets the
+    connection, and takes the answer with it.
     """
-    head = b""
-    while b"\r\n\r\n" not in head:
-        received = connection.recv(4096)
-        if not received:
-            return
-        head += received
+    with connection.makefile("rb") as stream:
+        length = 0
+        while line := stream.readline().strip():
+            name, _, value = line.partition(b":")
+            if name.lower() == b"content-length":
+                length = int(value)
+        stream.read(length)
 
 
 @contextlib.contextmanager
@@ -50,7 +51,7 @@ def drip(head: bytes) -> Treat:
     tap = threading.Event()  # never set: waiting for it is the time between two drops
 
     def treat(connection: socket.socket) -> None:
-        read_head(connection)
+        read_request(connection)
         connection.sendall(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n")
         while not tap.wait(0.02):
             connection.sendall(b"x")

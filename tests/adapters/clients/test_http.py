@@ -31,7 +31,7 @@ from certferry.adapters.clients.pacing import Pacer
 from certferry.errors import Interrupted
 from certferry.sandbox import httpd
 from certferry.sandbox.faults import Fault
-from tests.adapters.clients.peers import drip, peer, read_head
+from tests.adapters.clients.peers import drip, peer, read_request
 from tests.adapters.clients.waits import Waits
 
 SHORT = Timeouts(connect=timedelta(seconds=5), read=timedelta(seconds=0.5))
@@ -197,7 +197,7 @@ def test_connections_are_used_again(client: HttpClient) -> None:
     def two_answers(connection: socket.socket) -> None:
         next(opened)
         for _ in range(2):
-            read_head(connection)
+            read_request(connection)
             connection.sendall(answer)
 
     with peer(two_answers) as host:
@@ -523,7 +523,7 @@ def test_an_answer_without_an_end(client: HttpClient, waits: Waits) -> None:
     """Read up to a size that no answer should have, and not asked for again."""
 
     def flood(connection: socket.socket) -> None:
-        read_head(connection)
+        read_request(connection)
         connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
         while True:
             connection.sendall(bytes(CHUNK))
@@ -562,7 +562,7 @@ def test_something_that_is_not_http(client: HttpClient) -> None:
     """Another protocol on the port."""
 
     def greet(connection: socket.socket) -> None:
-        read_head(connection)
+        read_request(connection)
         connection.sendall(b"220 mail.example.com ESMTP\r\n")
 
     with peer(greet) as host:
@@ -575,9 +575,11 @@ def test_a_broken_encoding(client: HttpClient) -> None:
     """A body that is not what its encoding says."""
 
     def claim_gzip(connection: socket.socket) -> None:
-        read_head(connection)
+        read_request(connection)
+        # It hangs up after that, and says so: who asks again must not do so on this connection.
         connection.sendall(
-            b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"
+            b"HTTP/1.1 200 OK\r\nConnection: close\r\n"
+            b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"
         )
 
     with peer(claim_gzip) as host:
