@@ -15,8 +15,10 @@ from typing import Protocol
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import HttpsWish
 from certferry.core.lineage import Version
+from certferry.core.observed import HttpsSettings
 from certferry.core.report import HistoryEntry
 from certferry.core.secret import Secret
+from certferry.ports.account_memory import Change
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,8 @@ class RolloutRecord:
     """How far one certificate is with one domain: since when it is on its way, how often it was
     tried, when it was first seen served by all.
 
-    `sent` are the settings that the target took with it, `None` where nobody knows. At a receiver,
+    `sent` are the settings that the target took with it, `None` where nobody knows;
+    `settings_before` are those that the domain showed before. At a receiver,
     `program_digest` is that of the program which was run, and `fullchain_digest` that of leaf and
     issuers.
     """
@@ -106,6 +109,7 @@ class RolloutRecord:
     sent: HttpsWish | None = None
     program_digest: str | None = None
     fullchain_digest: str | None = None
+    settings_before: HttpsSettings | None = None
 
 
 class StateStore(Protocol):
@@ -225,6 +229,16 @@ class StateStore(Protocol):
 
     def save_rollout(self, rollout: RolloutRecord) -> None:
         """Keep a rollout, by lineage, target and domain: a new certificate takes its place."""
+        ...
+
+    # accounts
+
+    def account_note(self, account: str, name: str) -> str | None:
+        """Return what is remembered of an account under a name; see `AccountMemory`."""
+        ...
+
+    def update_account_note(self, account: str, name: str, change: Change) -> str | None:
+        """Change a note in one transaction, and return what it says now."""
         ...
 
     # history

@@ -12,6 +12,7 @@ from certferry.core.lineage import Version
 from certferry.core.report import HistoryEntry
 from certferry.core.secret import Secret
 from certferry.errors import LeaseHeld, LeaseLost, Retry, StateError
+from certferry.ports.account_memory import Change
 from certferry.ports.state import (
     AcmeAccount,
     AcmeOrder,
@@ -50,6 +51,7 @@ class _Memory:
     records: dict[tuple[str, str, str], ChallengeRecord] = field(default_factory=dict)
     uploads: dict[tuple[str, str], Upload] = field(default_factory=dict)
     rollouts: dict[tuple[str, str, str], RolloutRecord] = field(default_factory=dict)
+    notes: dict[tuple[str, str], str] = field(default_factory=dict)
     history: list[HistoryEntry] = field(default_factory=list)
 
 
@@ -264,6 +266,21 @@ class MemoryState:
         with self._memory.lock:
             place = (rollout.lineage, rollout.target, rollout.domain)
             self._memory.rollouts[place] = rollout
+
+    # accounts
+
+    def account_note(self, account: str, name: str) -> str | None:
+        """See `StateStore.account_note`."""
+        with self._memory.lock:
+            return self._memory.notes.get((account, name))
+
+    def update_account_note(self, account: str, name: str, change: Change) -> str | None:
+        """See `StateStore.update_account_note`."""
+        with self._memory.lock:
+            after = change(self._memory.notes.pop((account, name), None))
+            if after is not None:
+                self._memory.notes[account, name] = after
+            return after
 
     # history
 

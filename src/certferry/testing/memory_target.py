@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from certferry.core import identifiers
 from certferry.core.certificate import Certificate, CertificateBundle
 from certferry.core.desired import HttpsWish, Kind
-from certferry.core.lineage import mark, slug_of
+from certferry.core.lineage import mark, owner_of
 from certferry.core.observed import (
     DomainState,
     HttpsSettings,
@@ -217,7 +217,7 @@ class MemoryCdn:
         remote = self._remotes.get(remote_id)
         if remote is None:
             return False
-        if remote.label != label or not (anybodys or slug_of(label) is not None):
+        if remote.label != label or not (anybodys or owner_of(label) is not None):
             raise TargetRejected(Text("{label} is not ours", label=label))
         if any(self._uses(name, remote_id) for name in self._domains):
             raise TargetInUse(Text("{label} is in use", label=label))

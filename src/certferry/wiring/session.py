@@ -25,6 +25,7 @@ from certferry.core.inherited import Inherited
 from certferry.core.ownership import Claims
 from certferry.core.survey import FoundZone, Survey
 from certferry.errors import ConfigError
+from certferry.ports.account_memory import AccountMemory
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer
 from certferry.ports.probe import Probe
@@ -41,6 +42,7 @@ from certferry.reconcile.leases import LeaseKeeper
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.stopping import Stopping
 from certferry.text import Text
+from certferry.wiring.account_notes import AccountNotes
 from certferry.wiring.clock import now
 from certferry.wiring.late_issuer import LateIssuer
 
@@ -147,14 +149,18 @@ class Session:
     def survey(self, label: str, looked: Looked) -> Survey:
         """See `ports.survey.Surveyed.survey`, of a target's account."""
         connect = self._adapter(label, TARGETS, Text("target"))
-        target: Surveyed = connect(pause=self._stopping.pause, now=now)
+        target: Surveyed = connect(
+            pause=self._stopping.pause, now=now, memory=self._memory_of(label)
+        )
         return target.survey(looked)
 
     def zones(self, label: str) -> tuple[FoundZone, ...]:
         """See `ports.survey.ZoneKeeper.zones`, of a DNS provider's account."""
         connect = self._adapter(label, DNS_PROVIDERS, Text("DNS provider"))
         contact = self._settings.acme.email or ""
-        provider: ZoneKeeper = connect(pause=self._stopping.pause, now=now, contact=contact)
+        provider: ZoneKeeper = connect(
+            pause=self._stopping.pause, now=now, contact=contact, memory=self._memory_of(label)
+        )
         return provider.zones()
 
     def adopt(self, lineage: str, bundle: CertificateBundle) -> bool:
@@ -210,15 +216,26 @@ class Session:
         for label in dict.fromkeys(wish.dns for wish in self.wishes if wish.files is None):
             with _collected(errors):
                 connect = self._adapter(label, DNS_PROVIDERS, Text("DNS provider"))
-                dns[label] = connect(pause=self._stopping.pause, now=now, contact=self._contact())
+                dns[label] = connect(
+                    pause=self._stopping.pause,
+                    now=now,
+                    contact=self._contact(),
+                    memory=self._memory_of(label),
+                )
         deployments = [d for wish in self.wishes for d in wish.deployments if d.delivery is None]
         for label in dict.fromkeys(deployment.target for deployment in deployments):
             with _collected(errors):
                 connect = self._adapter(label, TARGETS, Text("target"))
-                targets[label] = connect(pause=self._stopping.pause, now=now)
+                targets[label] = connect(
+                    pause=self._stopping.pause, now=now, memory=self._memory_of(label)
+                )
         if errors:
             raise joined(errors)
         return dns, targets
+
+    def _memory_of(self, label: str) -> AccountMemory:
+        """Give what is remembered of an account. Who only looks, writes nothing down."""
+        return AccountNotes(lambda: self.state, label, is_kept=not self._looks_only)
 
     def _receiver(self, delivery: Delivery) -> Receiver:
         from certferry.adapters.targets import command, files

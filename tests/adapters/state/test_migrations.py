@@ -54,7 +54,8 @@ def make_old(path: Path) -> None:
     """Take away what the first schema had not."""
     with closing(sqlite3.connect(path)) as old, old:
         old.execute("ALTER TABLE version DROP COLUMN fullchain_digest")
-        for column in ("sent", "program_digest", "fullchain_digest"):
+        old.execute("DROP TABLE account_note")
+        for column in ("sent", "program_digest", "fullchain_digest", "settings_before"):
             old.execute(f"ALTER TABLE rollout DROP COLUMN {column}")
         old.execute("DELETE FROM certferry_migration WHERE number > 1")
 

@@ -6,8 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import Any
 
 from certferry.core.desired import HttpsWish
+from certferry.core.observed import HttpsSettings
 
 
 def from_moment(moment: datetime) -> str:
@@ -50,15 +52,22 @@ def to_facts(written: str) -> dict[str, str]:
     return dict(json.loads(written))
 
 
-def from_optional_wish(wish: HttpsWish | None) -> str | None:
+def from_optional_settings(settings: HttpsWish | HttpsSettings | None) -> str | None:
     """Write settings that may be unknown."""
-    return None if wish is None else json.dumps(asdict(wish))
+    return None if settings is None else json.dumps(asdict(settings))
 
 
 def to_optional_wish(written: str | None) -> HttpsWish | None:
-    """Read settings that may be unknown."""
-    if written is None:
-        return None
-    settings = json.loads(written)
-    versions = settings.pop("tls_versions")
-    return HttpsWish(**settings, tls_versions=None if versions is None else tuple(versions))
+    """Read settings that were sent, where they are known."""
+    return None if written is None else HttpsWish(**_settings(written))
+
+
+def to_optional_settings(written: str | None) -> HttpsSettings | None:
+    """Read settings that were seen, where they are known."""
+    return None if written is None else HttpsSettings(**_settings(written))
+
+
+def _settings(written: str) -> dict[str, Any]:
+    settings: dict[str, Any] = json.loads(written)
+    versions = settings["tls_versions"]
+    return settings | {"tls_versions": None if versions is None else tuple(versions)}

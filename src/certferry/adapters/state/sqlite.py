@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from certferry.adapters.state.account_notes import AccountNotes
 from certferry.adapters.state.acme import Accounts, ChallengeRecords, Orders
 from certferry.adapters.state.database import Database
 from certferry.adapters.state.failures import in_our_words
@@ -112,6 +113,10 @@ class SqliteState:
         self.rollout = rollouts.rollout
         self.open_rollouts = rollouts.open_rollouts
         self.save_rollout = rollouts.save_rollout
+
+        notes = AccountNotes(database)
+        self.account_note = notes.account_note
+        self.update_account_note = notes.update_account_note
 
         history = History(database)
         self.append_history = history.append_history

@@ -7,9 +7,10 @@ from typing import LiteralString
 from certferry.adapters.state.columns import (
     from_moment,
     from_optional_moment,
-    from_optional_wish,
+    from_optional_settings,
     to_moment,
     to_optional_moment,
+    to_optional_settings,
     to_optional_wish,
 )
 from certferry.adapters.state.database import Database, Row
@@ -17,7 +18,7 @@ from certferry.ports.state import RolloutRecord, Upload
 
 _ROLLOUT: LiteralString = (
     "lineage, target, domain, fingerprint, started_at, attempts, last_error, verified_at,"
-    " sent, program_digest, fullchain_digest"
+    " sent, program_digest, fullchain_digest, settings_before"
 )
 
 
@@ -108,13 +109,14 @@ class Rollouts:
         """Keep a rollout, by lineage, target and domain: a new certificate takes its place."""
         with self._database.transaction() as connection:
             connection.execute(
-                f"INSERT INTO rollout ({_ROLLOUT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constant columns
+                f"INSERT INTO rollout ({_ROLLOUT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constant columns
                 " ON CONFLICT (lineage, target, domain) DO UPDATE"
                 " SET fingerprint = excluded.fingerprint, started_at = excluded.started_at,"
                 " attempts = excluded.attempts, last_error = excluded.last_error,"
                 " verified_at = excluded.verified_at, sent = excluded.sent,"
                 " program_digest = excluded.program_digest,"
-                " fullchain_digest = excluded.fullchain_digest",
+                " fullchain_digest = excluded.fullchain_digest,"
+                " settings_before = excluded.settings_before",
                 (
                     rollout.lineage,
                     rollout.target,
@@ -124,16 +126,17 @@ class Rollouts:
                     rollout.attempts,
                     rollout.last_error,
                     from_optional_moment(rollout.verified_at),
-                    from_optional_wish(rollout.sent),
+                    from_optional_settings(rollout.sent),
                     rollout.program_digest,
                     rollout.fullchain_digest,
+                    from_optional_settings(rollout.settings_before),
                 ),
             )
 
 
 def _rollout(row: Row) -> RolloutRecord:
     lineage, target, domain, fingerprint, started_at, attempts, last_error, *later = row
-    verified_at, sent, program_digest, fullchain_digest = later
+    verified_at, sent, program_digest, fullchain_digest, settings_before = later
     return RolloutRecord(
         lineage,
         target,
@@ -146,4 +149,5 @@ def _rollout(row: Row) -> RolloutRecord:
         to_optional_wish(sent),
         program_digest,
         fullchain_digest,
+        to_optional_settings(settings_before),
     )

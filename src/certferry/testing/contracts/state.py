@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from certferry.testing.contracts.state_accounts import AccountNotesContract
 from certferry.testing.contracts.state_acme import AcmeContract
 from certferry.testing.contracts.state_leases import LeasesContract
 from certferry.testing.contracts.state_targets import HistoryContract, TargetsContract
@@ -9,7 +10,12 @@ from certferry.testing.contracts.state_versions import VersionsContract
 
 
 class StateStoreContract(
-    LeasesContract, VersionsContract, AcmeContract, TargetsContract, HistoryContract
+    LeasesContract,
+    VersionsContract,
+    AcmeContract,
+    TargetsContract,
+    AccountNotesContract,
+    HistoryContract,
 ):
     """Every promise of the port.
 
