@@ -17,7 +17,7 @@ from typing import Literal, Self
 
 import idna
 
-from certferry.sandbox.dnspod_accounts import Account, Accounts, Domain
+from certferry.sandbox.dnspod_accounts import PLANS, Account, Accounts, Domain
 from certferry.sandbox.dnspod_answers import Body, Refused, Status, in_china, page, respond
 from certferry.sandbox.dnspod_domains import DomainCalls
 from certferry.sandbox.dnspod_params import Params
@@ -59,10 +59,11 @@ class DnspodService:
 
     Accounts and domains are added by methods. What goes wrong is armed on `faults`, for instance
     `faults.add(Fault.reset_after(), on="POST /Record.Create")`, or with `answer_next`.
-    `index_delay` keeps new records out of lists for so many seconds. The zones' clock times it and
-    the blocked logins; `now` is the wall clock that answers show. `nameservers` serve the domains
-    that are added without a zone of their own. `line` is the default line's name, and `page_limit`
-    the longest list: `default` and 500 at the international sibling (fact sheet §1.8).
+    `index_delay` keeps new records out of lists for so many seconds; what an account calls beyond
+    `calls_per_hour` is answered with -2. The zones' clock times both and the blocked logins; `now`
+    is the wall clock that answers show. `nameservers` serve the domains that are added without a
+    zone of their own. `line` is the default line's name, and `page_limit` the longest list:
+    `default` and 500 at the international sibling (fact sheet §1.8).
     """
 
     def __init__(
@@ -133,6 +134,15 @@ class DnspodService:
     def index_delay(self, seconds: float) -> None:
         self._records.index_delay = seconds
 
+    @property
+    def calls_per_hour(self) -> int | None:
+        """The calls that an account may make within any hour; `None` is no limit."""
+        return self._accounts.calls_per_hour
+
+    @calls_per_hour.setter
+    def calls_per_hour(self, calls: int | None) -> None:
+        self._accounts.calls_per_hour = calls
+
     def add_account(self, token_id: str, token: str, email: str = "ops@example.com") -> Account:
         """Open an account. The first one is the default of `add_domain`."""
         return self._accounts.add(token_id, token, email)
@@ -144,11 +154,14 @@ class DnspodService:
         account: Account | None = None,
         status: Literal["enable", "pause", "spam", "lock"] = "enable",
         grade: str = "DP_Free",
-        min_ttl: int = 600,
+        min_ttl: int | None = None,
         records_per_name: int = 100,
         levels: int = 10,
     ) -> Domain:
-        """Put a domain into an account, in Unicode or A-labels, with its zone if there is none."""
+        """Put a domain into an account, in Unicode or A-labels, with its zone if there is none.
+
+        `grade` is the plan, one of `PLANS`; `min_ttl` another least TTL than the plan's.
+        """
         owner = account or self._accounts.first()
         domain = Domain(
             id=self._accounts.next_domain_id(),
@@ -156,7 +169,7 @@ class DnspodService:
             owner=owner.email,
             status=status,
             grade=grade,
-            min_ttl=min_ttl,
+            min_ttl=PLANS[grade].min_ttl if min_ttl is None else min_ttl,
             records_per_name=records_per_name,
             levels=levels,
         )
@@ -216,10 +229,12 @@ class DnspodService:
             with self._lock:
                 return self._work(action, params)
         except Refused as refusal:
-            return self._refusal(refusal.status, params)
+            words = refusal.words(params.text("lang", "en"))
+            return self._respond(refusal.status.code, words, params)
 
     def _work(self, action: str, params: Params) -> Response:
         account = self._accounts.login(params)
+        self._accounts.count(account)
         scripted = self._take_scripted(action)
         if scripted is None:
             body = self._actions[action](account, params)

@@ -18,11 +18,30 @@ FAILURES = 30
 FAILURES_WITHIN = 300.0
 BLOCKED_FOR = 3600.0
 
-GRADES = {  # name of the plan and its Chinese title (fact sheet §1.5)
-    "D_Free": "免费套餐",
-    "DP_Free": "新免费套餐",
-    "DP_Plus": "专业版",
-    "DP_Ultra": "尊享版",
+LIMIT_WITHIN = 3600.0  # seconds; how long a call counts against the limit of an hour
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What DNSPod calls a plan in Chinese, and the least TTL it allows, in seconds."""
+
+    title: str
+    min_ttl: int
+
+
+# The title of each plan (Domain.List's reference, field `grade`), and the least TTL in seconds: 600
+# free, 60 professional, 1 enterprise. That the old plans have their successors' is a guess.
+PLANS = {
+    "D_Free": Plan("免费套餐", 600),
+    "D_Plus": Plan("个人豪华套餐", 60),
+    "D_Extra": Plan("企业Ⅰ", 1),
+    "D_Expert": Plan("企业Ⅱ", 1),
+    "D_Ultra": Plan("企业Ⅲ", 1),
+    "DP_Free": Plan("新免费套餐", 600),
+    "DP_Plus": Plan("个人专业版", 60),
+    "DP_Extra": Plan("企业创业版", 1),
+    "DP_Expert": Plan("企业标准版", 1),
+    "DP_Ultra": Plan("企业旗舰版", 1),
 }
 
 
@@ -62,19 +81,24 @@ class Domain:
 
 @dataclass
 class Account:
-    """An account with one API token. The domains are in the order of their addition."""
+    """An account with one API token. The domains are in the order of their addition.
+
+    `calls` are the moments of the calls that count against the limit of an hour.
+    """
 
     token_id: str
     token: str = field(repr=False)
     email: str
     user_id: int
     domains: list[Domain] = field(default_factory=list)
+    calls: deque[float] = field(default_factory=deque, repr=False)
 
 
 class Accounts:
     """All accounts, and the door that lets their tokens in."""
 
     def __init__(self, clock: Clock) -> None:
+        self.calls_per_hour: int | None = None
         self._clock = clock
         self._lock = threading.Lock()
         self._by_token_id: dict[str, Account] = {}
@@ -126,6 +150,17 @@ class Accounts:
             except Refused:
                 self._note_failure(token_id, now)
                 raise
+
+    def count(self, account: Account) -> None:
+        """Count a call. Raises Refused with -2 for one too many in an hour, which counts too."""
+        if self.calls_per_hour is None:
+            return
+        now = self._clock()
+        account.calls.append(now)
+        while account.calls[0] <= now - LIMIT_WITHIN:
+            account.calls.popleft()
+        if len(account.calls) > self.calls_per_hour:
+            raise Refused(Status.LIMITED)
 
     def _check(self, params: Params) -> Account:
         login_token = params.text("login_token")

@@ -87,11 +87,16 @@ class Status(Enum):
 
 
 class Refused(Exception):
-    """The call ends with this status and nothing else."""
+    """The call ends with this status and nothing else; `english` says more than its own words."""
 
-    def __init__(self, status: Status) -> None:
-        super().__init__(status.code, status.words("en"))
+    def __init__(self, status: Status, english: str = "") -> None:
+        super().__init__(status.code, english or status.words("en"))
         self.status = status
+        self._english = english
+
+    def words(self, lang: str) -> str:
+        """The message; anything but `cn` is English."""
+        return self._english if self._english and lang != "cn" else self.status.words(lang)
 
 
 def in_china(moment: datetime) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from certferry.sandbox.dnspod_accounts import GRADES, Account, Accounts, Domain
+from certferry.sandbox.dnspod_accounts import PLANS, Account, Accounts, Domain
 from certferry.sandbox.dnspod_answers import LONG_AGO, Body, Refused, Status
 from certferry.sandbox.dnspod_params import Params
 from certferry.sandbox.zones import Zones
@@ -84,7 +84,7 @@ class DomainCalls:
             "name": domain.unicode_name,
             "punycode": domain.name,
             "grade": domain.grade,
-            "grade_title": GRADES[domain.grade],
+            "grade_title": PLANS[domain.grade].title,
             "status": domain.status,
             "ext_status": "",
             "records": str(len(self._zones.records(domain.name))),

@@ -157,7 +157,10 @@ class RecordCalls:
         rtype = params.text("record_type")
         if rtype not in TYPES:
             raise Refused(Status.BAD_TYPE)
-        ttl = params.number("ttl", domain.min_ttl, bad_ttl, least=domain.min_ttl)
+        ttl = params.number("ttl", domain.min_ttl, bad_ttl)
+        if ttl < domain.min_ttl:
+            # The words of tengattack/certbot-dns-dnspod #1, where 60 was asked of a free plan.
+            raise Refused(bad_ttl, f"Record ttl is limited({domain.min_ttl})")
         if ttl > MAX_TTL:
             raise Refused(bad_ttl)
         state = params.text("status", "enable")

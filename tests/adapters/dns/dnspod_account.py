@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from certferry.adapters.dns.dnspod import Settings, connect
@@ -12,6 +12,7 @@ from certferry.core.secret import Secret
 from certferry.ports.dns import DnsProvider
 from certferry.sandbox.dnspod import DnspodService
 from certferry.sandbox.zones import Zones
+from certferry.testing.memory_account import MemoryAccount
 from tests.adapters.clients.waits import Waits
 
 TOKEN_ID = "13490"
@@ -20,13 +21,21 @@ NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
 class DnspodAccount:
-    """The stand-in with one account; its zones' clock is the sum of the pauses so far."""
+    """The stand-in with one account; its zones' clock is the sum of the pauses so far.
+
+    `memory` is what the account's runs remember.
+    """
 
     def __init__(self) -> None:
         self.waits = Waits()
         self.zones = Zones(self.waits.clock)
         self.service = DnspodService(self.zones)
         self.service.add_account(TOKEN_ID, TOKEN)
+        self.memory = MemoryAccount()
+
+    def now(self) -> datetime:
+        """Give the time, which the pauses move as well."""
+        return NOW + timedelta(seconds=self.waits.clock())
 
     def connect(self, contact: str = "ops@example.com", **settings: Any) -> DnsProvider:
         """Give a provider, as another process would make it; not paced unless asked for."""
@@ -39,7 +48,8 @@ class DnspodAccount:
         return connect(
             Settings(**{**written, **settings}),
             pause=self.waits,
-            now=lambda: NOW,
+            now=self.now,
+            memory=self.memory,
             contact=contact,
         )
 

@@ -158,28 +158,89 @@ def test_identical_record_is_never_listed(account: DnspodAccount, provider: DnsP
 # the TTL
 
 
-@pytest.mark.parametrize(("minimum", "ttl"), [(1, 600), (120, 600), (600, 600), (1800, 1800)])
-def test_ttl_is_the_least_that_the_plan_allows_but_not_under_600(
-    account: DnspodAccount, provider: DnsProvider, minimum: int, ttl: int
+@pytest.mark.parametrize(
+    ("grade", "ttl"),
+    [
+        ("D_Free", 600),
+        ("D_Plus", 60),
+        ("D_Ultra", 60),
+        ("DP_Free", 600),
+        ("DP_Plus", 60),
+        ("DP_Extra", 60),
+        ("DP_Expert", 60),
+        ("DP_Ultra", 60),
+    ],
+)
+def test_ttl_is_that_of_the_plan_at_once(
+    account: DnspodAccount, provider: DnsProvider, grade: str, ttl: int
 ) -> None:
-    """A refused TTL is raised to the minimum in Domain.Purview."""
-    account.service.add_domain("example.org", min_ttl=minimum)
+    """The list of domains tells the plan, so nothing is refused, and nothing more is asked."""
+    account.service.add_domain("example.org", grade=grade)
 
     provider.add_txt("_acme-challenge.example.org", "value")
 
     [record] = account.zones.records(name="_acme-challenge.example.org", rtype="TXT")
     assert ttl == record.ttl
+    assert ["Domain.List", "Record.Create"] == account.actions()
 
 
-def test_minimum_ttl_is_learned_once(account: DnspodAccount, provider: DnsProvider) -> None:
-    """The second value at a domain is written with the right TTL at once."""
+@pytest.mark.parametrize("grade", ["", "DP_Gold", "Plus", "dp_free"])
+def test_plan_that_nobody_knows_is_taken_for_a_free_one(grade: str) -> None:
+    """Every plan allows what the free ones do."""
+    assert 600 == Zone("7", "example.com", "enable", grade).ttl
+
+
+@pytest.mark.parametrize(
+    ("grade", "minimum", "ttls"),
+    [
+        ("DP_Free", 1, ["600"]),
+        ("DP_Free", 1800, ["600", "1800"]),
+        ("DP_Plus", 120, ["60", "120"]),
+        ("DP_Plus", 600, ["60", "600"]),
+        ("DP_Ultra", 1800, ["60", "1800"]),
+    ],
+)
+def test_refused_ttl_is_raised_to_the_minimum(
+    account: DnspodAccount, provider: DnsProvider, grade: str, minimum: int, ttls: list[str]
+) -> None:
+    """Domain.Purview tells it, whatever the plan was thought to allow."""
+    account.service.add_domain("example.org", grade=grade, min_ttl=minimum)
+
+    provider.add_txt("_acme-challenge.example.org", "value")
+
+    assert ttls == [call.params["ttl"] for call in account.service.calls("Record.Create")]
+    [record] = account.zones.records(name="_acme-challenge.example.org", rtype="TXT")
+    assert int(ttls[-1]) == record.ttl
+
+
+@pytest.mark.parametrize("code", ["29", "32"])
+def test_refused_ttl_of_a_paid_plan_becomes_that_of_a_free_one(
+    account: DnspodAccount, provider: DnsProvider, code: str
+) -> None:
+    """Where the minimum is no reason for the refusal: a plan that has run out allows 600."""
+    account.service.add_domain("example.org", grade="DP_Plus")
+    account.service.answer_next("Record.Create", code, "Record ttl is limited(600)")
+
+    for value in ("one", "two"):
+        provider.add_txt("_acme-challenge.example.org", value)
+
+    assert ["60", "600", "600"] == [
+        call.params["ttl"] for call in account.service.calls("Record.Create")
+    ]
+
+
+def test_minimum_ttl_is_learned_once_for_each_domain(
+    account: DnspodAccount, provider: DnsProvider
+) -> None:
+    """The second value at a domain is written with the right TTL at once; others keep theirs."""
     account.service.add_domain("example.org", min_ttl=1800)
 
     provider.add_txt("_acme-challenge.example.org", "of-apex")
     provider.add_txt("_acme-challenge.example.org", "of-wildcard")
+    provider.add_txt(NAME, "of-another")
 
     assert 1 == len(account.service.calls("Domain.Purview"))
-    assert ["600", "1800", "1800"] == [
+    assert ["600", "1800", "1800", "600"] == [
         call.params["ttl"] for call in account.service.calls("Record.Create")
     ]
 
@@ -341,9 +402,10 @@ def test_place_is_in_the_longest_zone_by_whole_labels(name: str, zones: set[str]
         return
 
     place = place_of(name, listed)
-    assert max(held_by, key=len) == place.zone_id
-    assert name == (f"{place.host}.{place.zone_id}" if place.host != "@" else place.zone_id)
-    assert Place(name, place.zone_id, place.host) == place
+    zone = max(held_by, key=len)
+    assert zone == place.zone.name
+    assert name == (f"{place.host}.{zone}" if place.host != "@" else zone)
+    assert Place(name, Zone(zone, zone, "enable"), place.host) == place
 
 
 def test_zones_are_listed_with_what_is_in_their_way(account: DnspodAccount) -> None:

@@ -16,7 +16,7 @@ from certferry.errors import (
 )
 from certferry.ports.dns import DnsProvider
 from certferry.sandbox.faults import Fault
-from tests.adapters.dns.dnspod_account import NOW, TOKEN, TOKEN_ID, DnspodAccount
+from tests.adapters.dns.dnspod_account import TOKEN, TOKEN_ID, DnspodAccount
 
 NAME = "_acme-challenge.img.example.com"
 CREATE = "POST /Record.Create"
@@ -143,7 +143,7 @@ def test_long_rest_is_recommended_after_too_many_calls(
     with pytest.raises(DnsUnavailable) as limited:
         provider.add_txt(NAME, "value")
 
-    assert Retry.at(NOW + timedelta(minutes=10)) == limited.value.retry
+    assert Retry.at(account.now() + timedelta(minutes=10)) == limited.value.retry
     assert [60, 60] == [seconds for seconds in account.waits.seconds if seconds >= 1]
 
 
@@ -386,7 +386,7 @@ def test_old_way_to_log_in_is_refused_credentials_too(
 @pytest.mark.parametrize(
     ("token_id", "token", "code", "advice"),
     [
-        ("my-id", TOKEN, "10002", "the token's `id` is wrong"),
+        ("my-id", TOKEN, "10002", "the account's `id` (DP_Id) is not the id of a DNSPod token"),
         ("99999", TOKEN, "10003", "there is no such token"),
         (TOKEN_ID, "0" * 32, "10004", "the `token` does not belong to the `id`"),
     ],
@@ -403,6 +403,29 @@ def test_wrong_credentials_are_told_apart(
     assert advice in str(denied.value.hint)
     assert "console.dnspod.cn" in str(denied.value.hint)
     assert 1 == len(account.service.calls())
+
+
+def test_token_id_that_is_none_is_explained(account: DnspodAccount) -> None:
+    """Code 10002: what a token's id looks like, and that another kind of key is none."""
+    with pytest.raises(
+        DnsAccessDenied, match="code 10002: The login token ID is invalid"
+    ) as denied:
+        account.connect(id=Secret("ops@example.com")).add_txt(NAME, "value")
+
+    hint = str(denied.value.hint)
+    assert "`id` (DP_Id)" in hint
+    assert "a short number" in hint
+    assert "Tencent Cloud (AKID…) do not work" in hint
+
+
+def test_line_that_the_domain_does_not_have_is_explained(account: DnspodAccount) -> None:
+    """Code 26: what to write at either of the two services."""
+    with pytest.raises(DnsRejected, match="code 26: Record line invalid") as refused:
+        account.connect(line="境外").add_txt(NAME, "value")
+
+    hint = str(refused.value.hint)
+    assert "leave `line` out, which means 默认" in hint
+    assert "`default` at api.dnspod.com" in hint
 
 
 def test_token_is_in_no_message(account: DnspodAccount, provider: DnsProvider) -> None:

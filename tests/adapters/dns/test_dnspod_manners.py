@@ -21,6 +21,7 @@ from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Pause
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.httpd import HttpService, Request, Response
+from certferry.testing.memory_account import MemoryAccount
 from certferry.text import Text
 from tests.adapters.clients.waits import Waits
 from tests.adapters.dns.dnspod_account import NOW, TOKEN, TOKEN_ID, DnspodAccount
@@ -47,6 +48,7 @@ def test_user_agent_has_the_documented_form(
         Settings(Secret(TOKEN_ID), Secret(TOKEN), account.service.url, setting),
         pause=account.waits,
         now=lambda: NOW,
+        memory=MemoryAccount(),
         contact=contact,
     )
 
@@ -79,6 +81,7 @@ def configured(pause: Pause | None = None, **settings: object) -> DnsProvider:
         Settings(**{**written, **settings}),  # type: ignore[arg-type]  # tests give wrong ones too
         pause=pause or Waits(),
         now=lambda: NOW,
+        memory=MemoryAccount(),
         contact="ops@example.com",
     )
 
@@ -127,6 +130,15 @@ def test_rate_must_be_a_rate(rate: float) -> None:
         configured(requests_per_second=rate)
 
 
+@pytest.mark.parametrize("requests", [0, -1])
+def test_hour_must_have_a_request(requests: int) -> None:
+    """No number is no way to say "as many as it takes"."""
+    with pytest.raises(ConfigError, match=r"`requests_per_hour` .* not above zero") as refused:
+        configured(requests_per_hour=requests)
+
+    assert "leave it out" in str(refused.value.hint)
+
+
 # how often
 
 
@@ -136,6 +148,7 @@ def test_calls_are_half_a_second_apart_by_default(account: DnspodAccount) -> Non
         Settings(Secret(TOKEN_ID), Secret(TOKEN), account.service.url),
         pause=account.waits,
         now=lambda: NOW,
+        memory=MemoryAccount(),
         contact="ops@example.com",
     )
 

@@ -43,7 +43,7 @@ def service(zones: Zones) -> Iterator[DnspodService]:
         other = api.add_account("77777", "0" * 32, "other@example.org")
         api.add_domain("example.com")
         api.add_domain("dev.example.com", min_ttl=120)
-        api.add_domain("例子.com", min_ttl=1, grade="DP_Plus")
+        api.add_domain("例子.com", grade="DP_Ultra")
         for status in ("pause", "spam", "lock"):
             api.add_domain(f"{status}.example.net", status=status)
         api.add_domain("example.org", account=other)

@@ -201,6 +201,21 @@ def test_least_ttl_is_each_domains_own(call: CallApi) -> None:
     assert "120" == listed[0]["ttl"]
 
 
+@pytest.mark.parametrize(("grade", "least"), [("DP_Free", 600), ("DP_Plus", 60), ("DP_Ultra", 1)])
+def test_ttl_below_that_of_the_plan_is_refused_with_the_least(
+    service: DnspodService, call: CallApi, grade: str, least: int
+) -> None:
+    """The words say it, in English; one that is too high has other words."""
+    service.add_domain("plan.test", grade=grade)
+
+    low, high = (create(call, domain="plan.test", ttl=ttl) for ttl in (least - 1, 604_801))
+    assert ("32", f"Record ttl is limited({least})") == (code(low), low["status"]["message"])
+    assert ("32", "TTL is out of range") == (code(high), high["status"]["message"])
+    chinese = create(call, domain="plan.test", ttl=least - 1, lang="cn")
+    assert "记录的 TTL 值超出了限制" == chinese["status"]["message"]
+    assert "1" == code(create(call, domain="plan.test", ttl=least))
+
+
 def test_text_is_stored_as_it_was_sent(call: CallApi, zones: Zones) -> None:
     """Quotes are the client's mistake and become part of the value."""
     create(call, value='"quoted"')

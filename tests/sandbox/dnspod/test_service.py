@@ -314,6 +314,59 @@ def test_purview_tells_the_least_ttl(call: CallApi) -> None:
     assert ("120", 100) == (purview["记录TTL最低"], purview["负载均衡数量"])
 
 
+@pytest.mark.parametrize(
+    ("grade", "title", "least"),
+    [
+        ("D_Free", "免费套餐", "600"),
+        ("DP_Free", "新免费套餐", "600"),
+        ("DP_Plus", "个人专业版", "60"),
+        ("DP_Ultra", "企业旗舰版", "1"),
+    ],
+)
+def test_plan_of_a_domain_is_told_everywhere(
+    service: DnspodService, call: CallApi, grade: str, title: str, least: str
+) -> None:
+    """List and info name it, purview tells what TTL it allows."""
+    service.add_domain("plan.test", grade=grade)
+
+    listed = call("Domain.List", keyword="plan.test")["domains"]
+    shown = call("Domain.Info", domain="plan.test")["domain"]
+    purview = call("Domain.Purview", domain="plan.test")["purview"]
+    assert [(grade, title)] * 2 == [(one["grade"], one["grade_title"]) for one in (*listed, shown)]
+    assert least == shown["ttl"]
+    assert [least] == [entry["value"] for entry in purview if entry["name"] == "记录TTL最低"]
+
+
+# --- the limit of an hour
+
+
+def test_calls_beyond_an_hours_limit_are_refused(
+    service: DnspodService, call: CallApi, clock: ManualClock
+) -> None:
+    """An hour ends with each call's own; what was refused counts as well, and does nothing."""
+    service.calls_per_hour = 3
+    assert ["1", "1"] == [code(call("Info.Version")) for _ in range(2)]
+    clock.advance(1800)
+    assert ["1", "-2", "-2"] == [code(create(call, value=value)) for value in "abc"]
+
+    clock.advance(1800)
+    assert "-2" == code(create(call, value="d"))
+    clock.advance(1800)
+    assert ["1"] == [code(create(call, value="e"))]
+    service.calls_per_hour = None
+    listed = call("Record.List", domain="example.com", record_type="TXT")["records"]
+    assert ["a", "e"] == [record["value"] for record in listed]
+
+
+def test_limit_of_an_hour_is_each_accounts_own(service: DnspodService, call: CallApi) -> None:
+    """Other accounts go on, and a wrong token uses nothing up."""
+    service.calls_per_hour = 1
+
+    assert "10004" == code(call("Info.Version", login_token=f"{TOKEN_ID},wrong"))
+    assert ["1", "-2"] == [code(call("Info.Version")) for _ in range(2)]
+    assert "1" == code(call("Info.Version", login_token=f"77777,{'0' * 32}"))
+
+
 # --- faults and the journal
 
 

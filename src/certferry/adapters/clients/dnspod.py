@@ -21,17 +21,32 @@ from certferry.text import Text
 
 PAGE = 500  # items; the most that the international sibling gives at once (fact sheet §1.8)
 TTL = 600  # seconds; the free plans' minimum (fact sheet §1.5)
+# Seconds; the professional plans' minimum. The enterprise plans allow 1, which gains nothing: a
+# challenge's record is new each time, and what takes long is its way to all name servers.
+PAID_TTL = 60
+PAID_PLANS = frozenset(  # the grades that Domain.List documents, without D_Free and DP_Free
+    f"{era}_{plan}" for era in ("d", "dp") for plan in ("plus", "extra", "expert", "ultra")
+)
 MINIMUM_TTL = "记录TTL最低"  # its name in Domain.Purview (fact sheet §1.5)
 NUMBER = re.compile(r"[0-9]{1,15}")
 
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A domain of the account. `name` is in A-labels; `status` is enable, pause, spam or lock."""
+    """A domain of the account. `name` is in A-labels; `status` is enable, pause, spam or lock.
+
+    `grade` is DNSPod's word for the plan, such as DP_Free.
+    """
 
     id: str
     name: str
     status: str
+    grade: str = ""
+
+    @property
+    def ttl(self) -> int:
+        """Return the seconds that a record may be kept for: few, and allowed by the plan."""
+        return PAID_TTL if self.grade.lower() in PAID_PLANS else TTL
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +83,7 @@ class DnspodClient:
     def __init__(self, calls: DnspodCalls, line: str) -> None:
         self._calls = calls
         self._line = line
-        self._minimum_ttls: dict[str, int] = {}
+        self._ttls: dict[str, int] = {}
 
     def zones(self, about: str | Text) -> list[Zone]:
         """List every domain of the account (Domain.List)."""
@@ -77,6 +92,7 @@ class DnspodClient:
                 id=as_text(item.get("id")),
                 name=(as_text(item.get("punycode")) or as_text(item.get("name"))).lower(),
                 status=as_text(item.get("status")).lower(),
+                grade=as_text(item.get("grade")),
             )
             for item in self._pages(_DOMAINS, about, type="all")
         ]
@@ -98,17 +114,20 @@ class DnspodClient:
             if item.get("type") == "TXT" and as_text(item.get("name")).lower() == host
         ]
 
-    def create_txt(self, zone_id: str, host: str, value: str, about: str | Text) -> str | None:
+    def create_txt(self, zone: Zone, host: str, value: str, about: str | Text) -> str | None:
         """Write a TXT record and give its id, or `None` when the identical one is there already.
 
-        A TTL that the domain's plan does not allow is raised to the plan's minimum once.
+        A TTL that the domain's plan does not allow is raised once: to the plan's minimum, or to the
+        free plans' where it names none that is higher.
         """
-        ttl = self._minimum_ttls.get(zone_id, TTL)
-        reply = self._create(zone_id, host, value, ttl, about)
+        ttl = self._ttls.get(zone.id, zone.ttl)
+        reply = self._create(zone.id, host, value, ttl, about)
         if reply.code in TTL_REFUSED:
-            minimum = self._minimum_ttl(zone_id, about)
-            if minimum > ttl:
-                reply = self._create(zone_id, host, value, minimum, about)
+            minimum = self._minimum_ttl(zone.id, about)
+            raised = minimum if minimum > ttl else TTL
+            if raised > ttl:
+                self._ttls[zone.id] = raised
+                reply = self._create(zone.id, host, value, raised, about)
         if reply.says_exists:
             return None
         record = _settled(reply, about).body.get("record")
@@ -137,10 +156,12 @@ class DnspodClient:
     def _minimum_ttl(self, zone_id: str, about: str | Text) -> int:
         """Learn the least TTL that the domain's plan allows (Domain.Purview); 0 if it says none."""
         reply = self._calls.read("Domain.Purview", about, domain_id=zone_id)
-        for item in _items(_settled(reply, about), "purview"):
-            if item.get("name") == MINIMUM_TTL:
-                self._minimum_ttls[zone_id] = max(TTL, _number(item.get("value")) or 0)
-        return self._minimum_ttls.get(zone_id, 0)
+        told = [
+            _number(item.get("value")) or 0
+            for item in _items(_settled(reply, about), "purview")
+            if item.get("name") == MINIMUM_TTL
+        ]
+        return max(told, default=0)
 
     def _pages(self, listing: _Listing, about: str | Text, **params: str) -> list[dict[str, Any]]:
         """Read a list to its end, which is an empty page, the told total, or nothing new."""

@@ -82,7 +82,10 @@ _DENIED: dict[str, Text] = {
     "54": _TOKEN,
     "83": Text("the account is locked: unlock it at console.dnspod.cn"),
     "85": Text("this host's address is not on the token's list of allowed addresses: add it there"),
-    "10002": Text("the token's `id` is wrong: {check}", check=_TOKEN),
+    "10002": Text(
+        "the account's `id` (DP_Id) is not the id of a DNSPod token: that is a short number, which "
+        "console.dnspod.cn shows under API keys. Keys of Tencent Cloud (AKID…) do not work here"
+    ),
     "10003": Text("there is no such token: {check}", check=_TOKEN),
     "10004": Text("the `token` does not belong to the `id`: {check}", check=_TOKEN),
     "20004": _TOKEN,
@@ -99,7 +102,10 @@ _REJECTED: dict[str, Text] = {
     "23": _PLAN,
     "24": _PLAN,
     "25": _PLAN,
-    "26": Text("the account's `line` is none that the domain has: 默认 is the default line"),
+    "26": Text(
+        "the domain has no line with the name that the account's `line` gives: leave `line` out, "
+        "which means 默认 (the default line), or write `default` at api.dnspod.com"
+    ),
     "27": _BUG,
     "29": _PLAN,
     "31": Text(

@@ -18,7 +18,7 @@ from urllib3.util import Retry
 from certferry import __version__
 from certferry.adapters.clients.http_bounds import BoundedAdapter
 from certferry.adapters.clients.http_problems import Contact, Problem, Timeouts, explain
-from certferry.adapters.clients.pacing import Pacer
+from certferry.adapters.clients.pacing import Pace
 from certferry.ports.progress import Pause
 from certferry.text import Text
 
@@ -54,13 +54,22 @@ class Answer:
 
 class HttpFailure(Exception):
     """No usable answer came. `maybe_done`: the server may have carried the request out;
-    `contact`: how far the last attempt went.
+    `contact`: how far the last attempt went; `status` and `headers` are those of a web page that
+    came in place of an answer.
     """
 
     def __init__(
-        self, problem: Text, *, maybe_done: bool, contact: Contact = Contact.WORDS
+        self,
+        problem: Text,
+        *,
+        maybe_done: bool,
+        contact: Contact = Contact.WORDS,
+        status: int | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(str(problem))
+        self.status = status
+        self.headers = headers or {}
         self.problem = problem
         self.maybe_done = maybe_done
         self.contact = contact
@@ -82,7 +91,7 @@ class HttpClient:
     def __init__(
         self,
         *,
-        pace: Pacer,
+        pace: Pace,
         pause: Pause,
         attempts: int = 4,
         timeouts: Timeouts = TIMEOUTS,
@@ -116,7 +125,13 @@ class HttpClient:
                 break
             self._pause(wait)
         if isinstance(outcome, Problem):
-            raise HttpFailure(outcome.sentence, maybe_done=maybe_done, contact=outcome.contact)
+            raise HttpFailure(
+                outcome.sentence,
+                maybe_done=maybe_done,
+                contact=outcome.contact,
+                status=outcome.status,
+                headers=outcome.headers,
+            )
         return outcome
 
     def _attempt(self, request: Request) -> Answer | Problem:
@@ -198,6 +213,8 @@ def _web_page(answer: Answer, host: str) -> Problem | None:
         Text("{host} answered with a web page (status {status})", host=host, status=answer.status),
         maybe_done=not refused,
         passing=not refused,
+        status=answer.status,
+        headers=answer.headers,
     )
 
 

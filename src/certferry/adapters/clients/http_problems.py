@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import http.client
 import ssl
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import Enum
 
@@ -32,13 +32,16 @@ class Contact(Enum):
 @dataclass(frozen=True)
 class Problem:
     """An attempt without a usable answer. `maybe_done`: the server may have carried the request
-    out; `passing`: the next attempt may fare better.
+    out; `passing`: the next attempt may fare better. `status` and `headers` are those of a web page
+    that came in place of an answer.
     """
 
     sentence: Text
     maybe_done: bool
     passing: bool = True
     contact: Contact = Contact.WORDS
+    status: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,17 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from certferry.ports.progress import Pause
+
+
+class Pace(Protocol):
+    """Whoever is asked before each request."""
+
+    def wait(self) -> None:
+        """Return when the next request may be sent. Raises whatever a pause raises."""
+        ...
 
 
 class Pacer:

@@ -16,9 +16,11 @@ from datetime import datetime
 from certferry import __version__
 from certferry.adapters.clients.dnspod import DnspodClient, TxtRecord, Zone
 from certferry.adapters.clients.dnspod_calls import DnspodCalls, OutcomeUnknown
+from certferry.adapters.clients.hourly_budget import HourlyBudget
 from certferry.adapters.clients.http import HttpClient
 from certferry.adapters.clients.pacing import Pacer
 from certferry.core import identifiers
+from certferry.core.rate import Rate, rate_of
 from certferry.core.secret import Secret
 from certferry.core.survey import FoundZone
 from certferry.errors import (
@@ -29,12 +31,16 @@ from certferry.errors import (
     DnsUnavailable,
     ZoneNotFound,
 )
+from certferry.ports.account_memory import AccountMemory
 from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Pause
 from certferry.text import Text
 
 log = logging.getLogger(__name__)
 
+# "3,600 requests an hour" is what DNSPod's support told a user (TimothyYe/godns #113, 2021-05). A
+# sixth of them may go at once: 600, and then 3,000 an hour, so that no hour has more than 3,600.
+REQUESTS_PER_HOUR = 3600
 REQUESTS_PER_SECOND = 2.0  # what DNSPod allows is not published; this is modest (fact sheet §1.2)
 NO_CONTACT = "nobody@certferry.invalid"  # the form is required, an address nobody reads is honest
 CONTACT = re.compile(r"[!-'*-~]+@[!-'*-~]+")  # ASCII without spaces and parentheses
@@ -69,24 +75,37 @@ class Settings:
     contact: str = ""
     line: str = "默认"
     requests_per_second: float = REQUESTS_PER_SECOND
+    requests_per_hour: int = REQUESTS_PER_HOUR
 
 
 def connect(
-    settings: Settings, *, pause: Pause, now: Callable[[], datetime], contact: str = ""
+    settings: Settings,
+    *,
+    pause: Pause,
+    now: Callable[[], datetime],
+    memory: AccountMemory,
+    contact: str = "",
 ) -> DnsProvider:
     """Give the provider of one account; `contact` stands in when the settings name none.
 
-    Nothing is sent yet. Raises `ConfigError` for what can be no token, or no mail address.
+    `memory` is the account's, in which all runs count their requests. Nothing is sent yet.
+    Raises `ConfigError` for what can be no token, or no mail address.
     """
     token_id, token = settings.id.reveal().strip(), settings.token.reveal().strip()
     _must_be_a_token(token_id, token)
-    pace = Pacer(_must_be_positive(settings.requests_per_second), pause=pause)
+    budget = HourlyBudget(
+        _rate_of(settings.requests_per_hour),
+        memory=memory,
+        pace=Pacer(_must_be_positive(settings.requests_per_second), pause=pause),
+        pause=pause,
+        now=now,
+    )
     calls = DnspodCalls(
         api=settings.api,
         token_id=token_id,
         token=Secret(token),
         user_agent=user_agent(settings.contact or contact or NO_CONTACT),
-        http=HttpClient(pace=pace, pause=pause),
+        http=HttpClient(pace=budget, pause=pause),
         pause=pause,
         now=now,
     )
@@ -128,12 +147,21 @@ def _must_be_positive(requests_per_second: float) -> float:
     )
 
 
+def _rate_of(requests_per_hour: int) -> Rate:
+    if requests_per_hour > 0:
+        return rate_of(requests_per_hour)
+    raise ConfigError(
+        Text("`requests_per_hour` of the DNSPod account is not above zero"),
+        hint=Text("leave it out: 3600 is the limit that DNSPod's support names"),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a record goes: `host` is what stands left of the zone, `@` for nothing."""
 
     name: str
-    zone_id: str
+    zone: Zone
     host: str
 
 
@@ -147,7 +175,7 @@ def place_of(name: str, zones: Iterable[Zone]) -> Place:
     blocked = [zone for zone in holding if zone.status in BLOCKED]
     for zone in holding:
         if zone not in blocked:
-            return Place(name, zone.id, name.removesuffix(zone.name).rstrip(".") or "@")
+            return Place(name, zone, name.removesuffix(zone.name).rstrip(".") or "@")
         log.warning(Text("{problem}; it is not used", problem=_blocked(zone).message))
     raise _blocked(blocked[0]) if blocked else _not_found(name, sorted(by_name))
 
@@ -174,7 +202,7 @@ class Dnspod:
     def add_txt(self, name: str, value: str) -> str:
         """See `ports.dns.DnsProvider.add_txt`."""
         place = self._place(name)
-        return f"{place.zone_id}|{self._write(place, value)}"
+        return f"{place.zone.id}|{self._write(place, value)}"
 
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
         """See `ports.dns.DnsProvider.remove_txt`.
@@ -188,7 +216,7 @@ class Dnspod:
         # A handle may be older than the record: the value itself must be gone.
         place = self._place(name)
         record = self._find(place, value)
-        return record is not None and self._remove(place.zone_id, record.id, name)
+        return record is not None and self._remove(place.zone.id, record.id, name)
 
     def _place(self, name: str) -> Place:
         name = name.rstrip(".").lower()
@@ -201,7 +229,7 @@ class Dnspod:
         """Write a record and give its id. What is in doubt is looked for before it is repeated."""
         for _ in range(CREATE_ATTEMPTS):
             try:
-                record_id = self._client.create_txt(place.zone_id, place.host, value, place.name)
+                record_id = self._client.create_txt(place.zone, place.host, value, place.name)
             except OutcomeUnknown as exc:
                 problem = exc.problem
                 record = self._find_written(place, value)
@@ -230,7 +258,7 @@ class Dnspod:
 
     def _find(self, place: Place, value: str) -> TxtRecord | None:
         """Look for the record with exactly this value."""
-        records = self._client.txt_records(place.zone_id, place.host, place.name)
+        records = self._client.txt_records(place.zone.id, place.host, place.name)
         return next((record for record in records if record.value == value), None)
 
     def _remove(self, zone_id: str, record_id: str, name: str) -> bool:
