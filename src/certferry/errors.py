@@ -22,7 +22,8 @@ CertferryError                a message, a hint, a retry
 │   │   └── CopyGone          the copy that was to be bound is not at the target any more
 │   ├── TargetBusy            the target is still carrying out an earlier change
 │   ├── TargetInUse           the target still uses what was to be removed
-│   └── TargetUnavailable     the target did not answer sensibly
+│   ├── TargetUnavailable     the target did not answer sensibly
+│   └── ClockWrong            this machine's clock is not the target's, which refuses what it dates
 ├── VerificationError         an edge does not serve the certificate
 ├── StateError                what certferry remembers could not be read or written
 │   ├── LeaseHeld             another run is at work on the lineage
@@ -196,6 +197,12 @@ class TargetInUse(DeployError):
 
 class TargetUnavailable(DeployError):
     """The target did not answer, or not sensibly."""
+
+    default_retry = Retry.LATER
+
+
+class ClockWrong(DeployError):
+    """This machine's clock is so far from the target's that requests are refused."""
 
     default_retry = Retry.LATER
 

@@ -13,32 +13,39 @@ from typing import Any
 
 from certferry.adapters.clients.http import TIMEOUTS
 from certferry.adapters.clients.http_problems import Timeouts
-from certferry.adapters.clients.qiniu import Hosts, QiniuClient
+from certferry.adapters.clients.qiniu import QiniuClient
 from certferry.adapters.clients.qiniu_signing import Keys
+from certferry.adapters.clients.qiniu_transport import QiniuTransport
+from certferry.adapters.clients.qiniu_ways import Hosts
 from certferry.adapters.targets.qiniu import Qiniu
 from certferry.core.certificate import CertificateBundle
+from certferry.core.observed import TargetRules
 from certferry.core.pem import parse_bundle
 from certferry.core.secret import Secret
 from certferry.ports.progress import Pause
 from certferry.sandbox.authority import Issued
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.qiniu import QiniuService
+from certferry.testing.memory_account import MemoryAccount
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY, START
 
 WWW = "www.example.com"
 REQUEST_ID = "req-4711"
-MIN_REMAINING = timedelta(days=30)
+RULES = TargetRules(timedelta(days=30))
 LOST = (Fault.reset_after(), Fault.truncated())
 """Faults after which nobody knows whether a request was carried out."""
 SHORT = Timeouts(connect=timedelta(seconds=5), read=timedelta(seconds=0.5))
 
 
 class Time:
-    """Time that passes only where somebody pauses. `pauses` lists the seconds."""
+    """Time that passes only where somebody pauses. `pauses` lists the seconds; `offset` is how far
+    the clients' clock is ahead of the stand-in's.
+    """
 
     def __init__(self) -> None:
         self.pauses: list[float] = []
+        self.offset = timedelta(0)
         self._passed = 0.0
         self._lock = threading.Lock()
 
@@ -54,7 +61,11 @@ class Time:
             return self._passed
 
     def now(self) -> datetime:
-        """Give the moment."""
+        """Give the moment by the clients' clock."""
+        return self.true_now() + self.offset
+
+    def true_now(self) -> datetime:
+        """Give the moment by the stand-in's clock."""
         return START + timedelta(seconds=self.clock())
 
 
@@ -68,18 +79,34 @@ class Place:
     service: QiniuService
     time: Time = field(default_factory=Time)
     timeouts: Timeouts = TIMEOUTS
+    memory: MemoryAccount = field(default_factory=MemoryAccount)
+
+    @property
+    def hosts(self) -> Hosts:
+        """Give the stand-in's hosts."""
+        service = self.service
+        return Hosts(
+            service.api_url,
+            service.fusion_url,
+            service.uc_url,
+            service.api_backup_url,
+            service.uc_backup_url,
+        )
 
     def client(
         self, *, hosts: Hosts | None = None, access_key: str = ACCESS_KEY, secret: str = SECRET_KEY
     ) -> QiniuClient:
-        """Give a client: of this account, on the stand-in's three hosts, unless told otherwise."""
+        """Give a client: of this account, on the stand-in's hosts, unless told otherwise."""
         return QiniuClient(
-            Keys(Secret(access_key), Secret(secret)),
-            hosts or Hosts(self.service.api_url, self.service.fusion_url, self.service.uc_url),
-            pause=self.time.pause,
-            now=self.time.now,
-            clock=self.time.clock,
-            timeouts=self.timeouts,
+            QiniuTransport(
+                Keys(Secret(access_key), Secret(secret)),
+                hosts or self.hosts,
+                self.memory,
+                pause=self.time.pause,
+                now=self.time.now,
+                clock=self.time.clock,
+                timeouts=self.timeouts,
+            )
         )
 
     def target(
@@ -92,7 +119,7 @@ class Place:
         """Give the target, as a process of its own would have it."""
         wait = pause or self.time.pause
         client = self.client(access_key=access_key, secret=secret)
-        return Qiniu(client, MIN_REMAINING, pause=wait, clock=self.time.clock)
+        return Qiniu(client, RULES, self.memory, pause=wait, clock=self.time.clock)
 
     def until_all_is_done(self, seconds: float) -> None:
         """Pause until the stand-in has carried out every request, also the late ones."""
@@ -116,7 +143,7 @@ class Place:
 def open_place(*, strict: bool = True) -> Iterator[Place]:
     """Start a stand-in whose changes take no time unless a test holds them."""
     passing = Time()
-    service = QiniuService(clock=passing.now, strict=strict, processing_time=timedelta(0))
+    service = QiniuService(clock=passing.true_now, strict=strict, processing_time=timedelta(0))
     service.trust(qiniu_calls.authority().root_pem)
     service.add_account(ACCESS_KEY, SECRET_KEY)
     with service:

@@ -185,6 +185,7 @@ def test_the_document_has_the_contracts_keys() -> None:
         "not_after": "2027-02-22T12:00:00Z",
         "renew_at": "2027-01-23T12:00:00Z",
         "reason": None,
+        "notices": [],
     } == written
     served = of_domain.pop("served")
     assert {

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certferry.core.desired import HttpsWish, Kind, Retirement
-from certferry.core.lineage import mark, slug_of
+from certferry.core.lineage import mark, owner_of
 from certferry.core.observed import DomainState, ObservedDomain
 from certferry.core.ownership import Claims
 from certferry.core.settings import setting_changes
@@ -158,7 +158,7 @@ def test_lineages_of_one_account_spare_one_another(
     for label in strangers:
         remote_id = world.cdn.put_foreign(ELSEWHERE, label)
         # What carries a lineage's mark is that lineage's to remove.
-        if slug_of(label) != "img" or retire[0] is Retirement.ALL_UNUSED:
+        if owner_of(label) != "img" or retire[0] is Retirement.ALL_UNUSED:
             theirs.add(remote_id)
 
     for pause, positions, renew in phases:

@@ -290,7 +290,7 @@ def test_source_domain_follows_its_binding(
     )
     new = calls.seed(stand_in, ["src.example.com"], "new")
     body = {"certid": new, "domain": "src.example.com"}
-    assert client.qiniu("POST", stand_in.api_url + "/cert/bind", body).ok
+    assert client.qbox("POST", stand_in.api_url + "/cert/bind", body).ok
 
     assert ["new", "old", "old"] == shown(stand_in, "src.example.com")
 

@@ -31,6 +31,7 @@ def of_plans(plans: Sequence[Plan], voice: Voice) -> Document:
                 "steps": [_step(step, voice) for step in plan.steps],
                 "refusals": [_refusal(refusal, voice) for refusal in plan.refusals],
                 "obstacles": [_obstacle(obstacle, voice) for obstacle in plan.obstacles],
+                "notices": [_obstacle(notice, voice) for notice in plan.notices],
             }
             for plan in plans
         ],
@@ -182,6 +183,10 @@ def _lineage_status(status: LineageStatus, voice: Voice) -> Document:
         "renew_at": moment(status.renew_at),
         "reason": None if status.reason is None else _reason(status.reason, voice),
         "domains": [_domain_status(domain, fingerprint, voice) for domain in status.domains],
+        "notices": [
+            {"target": target, "domain": None, "error": _error(error, voice)}
+            for target, error in status.notices
+        ],
     }
 
 

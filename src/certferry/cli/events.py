@@ -83,6 +83,10 @@ def _of_plan(plan: Plan) -> Iterator[_Finding]:
         where, error = obstacle.domain, obstacle.error
         words = ("blocked", error.message, error.hint, error.code)
         yield _Finding(plan.lineage, obstacle.target, where, *words)
+    for notice in plan.notices:
+        error = notice.error
+        words = ("unread", error.message, error.hint, error.code)
+        yield _Finding(plan.lineage, notice.target, notice.domain, *words, level=Level.WARNING)
 
 
 def _of_status(status: LineageStatus) -> Iterator[_Finding]:

@@ -67,9 +67,7 @@ def of_report(report: SyncReport) -> Exit:
         return Exit.FAILED
     if report.any(Outcome.REFUSED):
         return Exit.REFUSED
-    if report.any(Outcome.WAITING) or report.any(Outcome.SKIPPED):
-        return Exit.TRY_LATER
-    return Exit.OK
+    return Exit.OK if report.ok else Exit.TRY_LATER
 
 
 def of_hook(report: SyncReport) -> Exit:

@@ -9,14 +9,15 @@ from typing import NoReturn
 
 from certferry.config.clients import QINIU, Renewed, renewed_by, whoever_renewed
 from certferry.config.find import find_file, usual_places
-from certferry.config.load import from_client, load
+from certferry.config.load import from_client
 from certferry.config.model import Settings
 from certferry.core.lineage import Version
 from certferry.errors import ConfigError
 from certferry.ports.source import CertificateSource
 from certferry.reconcile.handed_over import declared_for, how_to_declare, must_be_for
 from certferry.text import Text
-from certferry.wiring.session import check_account, open_to_look
+from certferry.wiring.profiles import load_checked
+from certferry.wiring.session import open_to_look
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ def meant_by(
     client's files cannot be taken.
     """
     renewed = whoever_renewed(environ) if mode == QINIU else renewed_by(mode, environ)
-    settings = None if find_file(chosen, environ) is None else load(chosen, environ, check_account)
+    settings = None if find_file(chosen, environ) is None else load_checked(chosen, environ)
     if settings is not None and (renewed is None or (mode == QINIU and settings.certificates)):
         return Meant(_at_qiniu(settings))
     renewed = renewed or _nobody(environ)

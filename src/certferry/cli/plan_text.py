@@ -34,7 +34,7 @@ _BELOW = len(INDENT) + VERB + 1
 def told(plans: Sequence[Plan], voice: Voice) -> Iterator[Line]:
     """Write plans. What is as declared is only counted."""
     for plan in plans:
-        if plan.steps or not plan.is_settled:
+        if plan.steps or plan.notices or not plan.is_settled:
             yield from _lines(plan, voice)
             yield line()
     yield line(voice.say(_conclusion(plans)))
@@ -54,6 +54,11 @@ def _lines(plan: Plan, voice: Voice) -> Iterator[Line]:
     for obstacle in plan.obstacles:
         problem, hint = voice.say(obstacle.error.message), obstacle.error.hint
         yield from _trouble("blocked", obstacle.target, obstacle.domain, problem, hint, voice)
+    for notice in plan.notices:
+        problem, hint = voice.say(notice.error.message), notice.error.hint
+        yield from _trouble(
+            "unread", notice.target, notice.domain, problem, hint, voice, Tone.PENDING
+        )
 
 
 def _reasons(plan: Plan) -> list[Text]:
@@ -126,11 +131,12 @@ def _trouble(
     problem: str,
     hint: Text | None,
     voice: Voice,
+    tone: Tone = Tone.BAD,
 ) -> Iterator[Line]:
     words = problem
     if target is not None:
         words = f"{voice.say(at_target(target, domain))}: {once(domain or target, problem)}"
-    verb_span = _verb(voice.word(verb), Tone.BAD)
+    verb_span = _verb(voice.word(verb), tone)
     yield from labelled(verb_span.words, verb_span.tone, words)
     if hint is not None:
         yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(hint), _BELOW)

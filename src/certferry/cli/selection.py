@@ -13,7 +13,7 @@ from certferry.config.document import Document, Place
 from certferry.config.files import Paths
 from certferry.config.find import find_file
 from certferry.config.findings import nearest
-from certferry.config.load import default_directory, from_environment, load
+from certferry.config.load import default_directory, from_environment
 from certferry.config.model import Settings
 from certferry.config.secrets import Secrets
 from certferry.config.table import Table
@@ -21,7 +21,8 @@ from certferry.core.desired import DesiredCertificate
 from certferry.core.identifiers import covered_by
 from certferry.errors import ConfigError
 from certferry.text import Text
-from certferry.wiring.session import Session, check_account
+from certferry.wiring.profiles import load_checked
+from certferry.wiring.session import Session
 
 _MOST_LISTED = 10
 """Declared names that a message lists: more would hide what it says."""
@@ -36,7 +37,7 @@ def read_settings(front: Front, names: Sequence[str]) -> Settings:
     environ = front.desk.environ
     if names and find_file(front.config, environ) is None:
         return from_environment(names, environ)
-    settings = load(front.config, environ, check_account)
+    settings = load_checked(front.config, environ)
     return replace(settings, certificates=select(settings.certificates, names))
 
 
@@ -44,7 +45,7 @@ def settings_or_defaults(front: Front) -> Settings:
     """Read the configuration file; without one, go by the defaults, with nothing declared."""
     environ = front.desk.environ
     if find_file(front.config, environ) is not None:
-        return load(front.config, environ, check_account)
+        return load_checked(front.config, environ)
     nothing = Table({}, Place(Document(None, {})), [])
     paths = Paths.beside(None, environ)
     dns = read_dns(nothing)

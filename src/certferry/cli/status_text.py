@@ -55,6 +55,9 @@ def remarks(statuses: Sequence[LineageStatus], voice: Voice) -> Iterator[Line]:
         for target, lineages in status.ceded:
             words = f"{target}: {voice.say(served_by(lineages))}"
             yield from labelled(f"{status.lineage}: ", Tone.STRONG, words)
+        for target, error in dict.fromkeys(status.notices):
+            words = once(target, voice.say(error.message))
+            yield from labelled(f"{target}: ", Tone.STRONG, words)
         for domain in status.domains:
             if domain.problem is not None:
                 name = _name(domain)

@@ -36,8 +36,6 @@ _TONES = {
     Outcome.SKIPPED: Tone.PENDING,
 }
 
-_UNDONE = (Outcome.WAITING, Outcome.FAILED, Outcome.REFUSED, Outcome.SKIPPED)
-
 _WORST_FIRST = (
     Outcome.FAILED,
     Outcome.REFUSED,
@@ -100,7 +98,7 @@ def _lines(lineage: LineageReport, voice: Voice) -> Iterator[Line]:
 
 def worst_of(outcomes: Sequence[StepOutcome]) -> Outcome:
     """Give the outcome that says most about the whole; nothing to do is `unchanged`."""
-    found = {step.outcome for step in outcomes} or {Outcome.UNCHANGED}
+    found = {step.outcome for step in outcomes if not step.is_notice} or {Outcome.UNCHANGED}
     return next(outcome for outcome in _WORST_FIRST if outcome in found)
 
 
@@ -145,7 +143,7 @@ def _outcome(report: SyncReport) -> Text:
 
 
 def _how_to_go_on(report: SyncReport, undeclared_of: str | None) -> Text | None:
-    is_done = report.complete and not any(map(report.any, _UNDONE))
+    is_done = report.complete and report.ok
     if undeclared_of is not None and not is_done:
         return Text(
             "It is declared in no file, so no later run goes on: have {client} run the hook again.",

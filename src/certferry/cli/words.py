@@ -53,6 +53,7 @@ WORDS = {
         Text("refused"),
         Text("skipped"),
         Text("blocked"),
+        Text("unread"),
         # standings
         Text("verified"),
         Text("propagating"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -10,11 +11,15 @@ from certferry.core.certificate import Certificate, CertificateBundle
 from certferry.core.renewal import RenewalWindow
 
 MARK = "certferry"
+SHORT = "cf"
 _SLUG = 24
 """Characters of the lineage's name in a mark. Targets limit the length of a label without saying
 where (Qiniu fact sheet §4.1), so it is kept short."""
 _PREFIX = 20
 """Hex digits of the fingerprint in a mark: 80 bits, more than an account can hold by chance."""
+_TAG, _SHORT_PREFIX = 7, 12
+"""Hex digits that stand for the lineage, and of the fingerprint, in a short mark: with what joins
+them 23 characters, which Qiniu takes from a widely used client (production sheet 1.9)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +55,41 @@ class Version:
         )
 
 
-_MARK = re.compile(rf"{MARK}-(?P<slug>[a-z0-9.-]*)-[0-9a-f]{{{_PREFIX}}}")
+_MARK = re.compile(rf"{MARK}-(?P<owner>[a-z0-9.-]*)-[0-9a-f]{{{_PREFIX}}}")
+_SHORT_MARK = re.compile(rf"(?P<owner>{SHORT}-[0-9a-f]{{{_TAG}}})-[0-9a-f]{{{_SHORT_PREFIX}}}")
 
 
 def mark(lineage: str, fingerprint: str) -> str:
     """Give the label of an upload: who made it, for which lineage, which certificate."""
-    return f"{MARK}-{slug(lineage)}-{fingerprint[:_PREFIX]}"
+    return f"{MARK}-{_slug(lineage)}-{fingerprint[:_PREFIX]}"
 
 
-def slug(lineage: str) -> str:
-    """Give what stands for a lineage in its marks. Several may have the same."""
+def short_mark(lineage: str, fingerprint: str) -> str:
+    """Return the label for a target that refuses the usual one as too long. It says the same, in 23
+    characters.
+    """
+    return f"{_tag(lineage)}-{fingerprint[:_SHORT_PREFIX]}"
+
+
+def marks(lineage: str, fingerprint: str) -> tuple[str, ...]:
+    """Return every label that an upload of ours may have."""
+    return mark(lineage, fingerprint), short_mark(lineage, fingerprint)
+
+
+def owner_of(label: str) -> str | None:
+    """Return what stands for a lineage in a label, `None` when the label is no mark of ours."""
+    found = _MARK.fullmatch(label) or _SHORT_MARK.fullmatch(label)
+    return None if found is None else found["owner"]
+
+
+def owners(lineage: str) -> frozenset[str]:
+    """Return what stands for a lineage in its marks. Several lineages may have the same."""
+    return frozenset((_slug(lineage), _tag(lineage)))
+
+
+def _slug(lineage: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", lineage.lower()).strip("-.")[:_SLUG]
 
 
-def slug_of(label: str) -> str | None:
-    """Find a lineage's slug in a label, `None` when the label is no mark of ours."""
-    found = _MARK.fullmatch(label)
-    return None if found is None else found["slug"]
+def _tag(lineage: str) -> str:
+    return f"{SHORT}-{hashlib.sha256(lineage.encode()).hexdigest()[:_TAG]}"

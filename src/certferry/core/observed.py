@@ -72,7 +72,8 @@ class ObservedDomain:
     `fullchain_digest` that of leaf and issuers, where it knows.
 
     `problem` says why the target cannot serve it (state `UNAVAILABLE`) or what its last change
-    failed of (state `FAILED`).
+    failed of (state `FAILED`). `binding_hidden`: the target does not tell what is bound, so `bound`
+    is what the edges and our own record of the last change suggest.
     """
 
     domain: str
@@ -84,6 +85,7 @@ class ObservedDomain:
     drift: Drift | None = None
     sent: HttpsWish | None = None
     fullchain_digest: str | None = None
+    binding_hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +136,11 @@ class ObservedTarget:
 
     `ceded` are the lineages that serve, in this one's stead, domains that it covers as well.
 
-    `served` holds a domain's addresses only where the bound certificate is the current one:
-    elsewhere there is nothing to verify yet.
+    `served` holds a domain's addresses only where the bound certificate is the current one, or not
+    told: elsewhere there is nothing to verify yet.
+
+    `unread` is what could not be read beside the domains, and does not keep them waiting. With
+    `remotes_hidden` our copies are those that the state remembers.
     """
 
     label: str = ""
@@ -147,6 +152,8 @@ class ObservedTarget:
     others: tuple[OtherCertificate, ...] = ()
     unsettled_since: datetime | None = None
     ceded: tuple[str, ...] = ()
+    unread: tuple[CertferryError, ...] = ()
+    remotes_hidden: bool = False
 
     @property
     def is_ceded(self) -> bool:

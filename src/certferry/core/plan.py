@@ -137,6 +137,7 @@ class Plan:
     `unchanged` holds (target, domain) of what is as declared; `obstacles` and `refusals` what is
     not and cannot be made so. Retirements of a target wait for all its rollouts. `ceded` holds the
     targets at which other lineages serve everything that this one covers, and those lineages.
+    `notices` tell of what could not be read and stands in nothing's way.
     """
 
     lineage: str
@@ -148,6 +149,7 @@ class Plan:
     obstacles: tuple[Obstacle, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     ceded: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    notices: tuple[Obstacle, ...] = ()
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -163,7 +165,7 @@ class Plan:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no change is pending; obstacles and refusals may still stand."""
+        """Whether no change is pending; obstacles, refusals and notices may still stand."""
         return not self.pending
 
     @property

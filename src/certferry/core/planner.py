@@ -73,7 +73,14 @@ def make_plan(
             *(obstacle for part in parts for obstacle in part.obstacles),
         ),
         ceded=observed.ceded,
+        notices=_notices(observed),
     )
+
+
+def _notices(observed: Observation) -> tuple[Obstacle, ...]:
+    """Tell once of each thing at a target that could not be read."""
+    found = (Obstacle(t.label, None, error) for t in observed.targets for error in t.unread)
+    return tuple(dict.fromkeys(found))
 
 
 def _overdue(
@@ -192,6 +199,10 @@ def _reason_to_deploy(
     coming: Version | None,
     changes: tuple[Change, ...],
 ) -> Reason | None:
+    if domain.bound is None and domain.binding_hidden:
+        return Reason(
+            ReasonCode.BINDING_UNKNOWN, Text("the target does not tell which certificate is bound")
+        )
     if domain.bound is None:
         return Reason(ReasonCode.HTTPS_OFF, Text("HTTPS is off"))
     if coming is None:
@@ -266,7 +277,7 @@ def _retirements(
     retired = {
         (deployment.target, remote.remote_id): _retire(deployment, remote, now)
         for deployment, target in zip(desired.deployments, observed.targets, strict=True)
-        if deployment.retire is not Retirement.NEVER
+        if deployment.retire is not Retirement.NEVER and not target.remotes_hidden
         for remote in target.remotes
         if remote.fingerprint not in kept and not _is_said_to_be_used(remote, now)
     }

@@ -25,6 +25,7 @@ class ReasonCode(StrEnum):
     # why a domain is deployed to
     NEW_CERTIFICATE = "new_certificate"
     HTTPS_OFF = "https_off"
+    BINDING_UNKNOWN = "binding_unknown"
     SERVES_PREVIOUS = "serves_previous"
     SERVES_FOREIGN = "serves_foreign"
     SETTINGS_DRIFTED = "settings_drifted"

@@ -46,6 +46,12 @@ class StepOutcome:
     remote_id: str | None = None
 
     @property
+    def is_notice(self) -> bool:
+        """Whether something could not be read, and nothing was kept waiting by it."""
+        at_a_target = self.action is Action.LOOK and self.target is not None
+        return at_a_target and self.outcome is Outcome.SKIPPED
+
+    @property
     def place(self) -> Place:
         """What identifies the step within its lineage."""
         return (self.action, self.target, self.domain or self.remote_id or self.label)
@@ -66,12 +72,15 @@ class LineageReport:
     @property
     def ok(self) -> bool:
         """Whether the lineage is as declared."""
-        return all(o.outcome in {Outcome.DONE, Outcome.UNCHANGED} for o in self.outcomes)
+        return all(
+            step.is_notice or step.outcome in {Outcome.DONE, Outcome.UNCHANGED}
+            for step in self.outcomes
+        )
 
     @property
     def is_unchanged(self) -> bool:
         """Whether there was nothing to do."""
-        return all(step.outcome is Outcome.UNCHANGED for step in self.outcomes)
+        return all(step.is_notice or step.outcome is Outcome.UNCHANGED for step in self.outcomes)
 
 
 @dataclass(frozen=True, slots=True)

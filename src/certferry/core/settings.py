@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 
 from certferry.core.desired import HttpsWish, Kind
-from certferry.core.observed import ObservedDomain
+from certferry.core.observed import HttpsSettings, ObservedDomain
 from certferry.core.plan import Change
 from certferry.text import Text
 
@@ -29,6 +29,22 @@ def setting_changes(wish: HttpsWish, domain: ObservedDomain) -> tuple[Change, ..
     return tuple(
         Change(name, _before(name, domain), _in_words(getattr(wish, name)))
         for name in _differing(wish, domain)
+    )
+
+
+def changes_unasked(
+    before: HttpsSettings, asked: HttpsWish | None, now: HttpsSettings
+) -> tuple[Change, ...]:
+    """List which settings differ from what they were before a change that did not ask for it, as
+    far as the target told them both times.
+    """
+    wish = asked or HttpsWish()
+    return tuple(
+        Change(name, _in_words(getattr(before, name)), _in_words(getattr(now, name)))
+        for name in _NAMES
+        if getattr(wish, name) is None
+        and None not in {getattr(before, name), getattr(now, name)}
+        and _unordered(getattr(before, name)) != _unordered(getattr(now, name))
     )
 
 

@@ -21,6 +21,7 @@ from certferry.core.observed import (
 from certferry.core.reasons import Reason
 from certferry.core.renewal import renew_at
 from certferry.core.settings import in_sentences, setting_changes
+from certferry.errors import CertferryError
 from certferry.text import Text
 
 WHOLE_ACCOUNT = "*"
@@ -67,6 +68,8 @@ class LineageStatus:
     reason: Reason | None
     domains: tuple[DomainStatus, ...]
     ceded: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    notices: tuple[tuple[str, CertferryError], ...] = ()
+    """What could not be read at a target beside its domains."""
 
 
 def status_of(desired: DesiredCertificate, observed: Observation, now: datetime) -> LineageStatus:
@@ -86,6 +89,7 @@ def status_of(desired: DesiredCertificate, observed: Observation, now: datetime)
             for status in _domains(deployment, target, current)
         ),
         ceded=observed.ceded,
+        notices=tuple((t.label, error) for t in observed.targets for error in t.unread),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, Retirement
-from certferry.core.lineage import Version, mark, slug, slug_of
+from certferry.core.lineage import Version, marks, owner_of, owners
 from certferry.core.observed import Observation, ObservedTarget, OtherCertificate
 from certferry.core.plan import Retire
 from certferry.core.reasons import Reason, ReasonCode
@@ -32,14 +32,15 @@ def unclaimed(
     about to bind it. Of `remembered` ones that are declared no more, here at least, what is in
     force and what a rollback would go back to stays until it expires.
     """
-    slugs = {slug(lineage) for lineage in declared}
+    theirs = {owner for lineage in declared for owner in owners(lineage)}
     kept = {
-        mark(lineage, version.certificate.fingerprint)
+        label
         for lineage, versions in remembered.items()
         for version in versions[:_KEPT]
         if version.certificate.not_after > now
+        for label in marks(lineage, version.certificate.fingerprint)
     }
-    return tuple(o for o in others if o.label not in kept and slug_of(o.label) not in slugs)
+    return tuple(o for o in others if o.label not in kept and owner_of(o.label) not in theirs)
 
 
 def retirements(

@@ -16,7 +16,7 @@ from certferry.core.desired import (
     HttpsWish,
 )
 from certferry.core.lineage import Version
-from certferry.core.observed import Observation, ObservedTarget
+from certferry.core.observed import HttpsSettings, Observation, ObservedTarget
 from certferry.core.plan import Action, Deploy, Issue, Retire
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.waiting import wait_for
@@ -172,7 +172,7 @@ class Applier:
         remote_id = remote.remote_id if remote else self._uploads.of(version, step.target)
         self._must_hold(lease)
         self._doors.targets[step.target].bind(step.domain, domain.kind, remote_id, step.https)
-        self._set_out(step, version, sent=step.https)
+        self._set_out(step, version, sent=step.https, settings_before=domain.https)
         return remote_id
 
     def _must_hold(self, lease: Lease) -> None:
@@ -189,6 +189,7 @@ class Applier:
         sent: HttpsWish | None = None,
         program_digest: str | None = None,
         fullchain_digest: str | None = None,
+        settings_before: HttpsSettings | None = None,
     ) -> None:
         """Write down since when the certificate is on its way, and what goes along."""
         fingerprint = version.certificate.fingerprint
@@ -204,6 +205,7 @@ class Applier:
                 sent=sent,
                 program_digest=program_digest,
                 fullchain_digest=fullchain_digest,
+                settings_before=settings_before,
             )
         )
 

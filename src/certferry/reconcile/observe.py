@@ -21,14 +21,19 @@ from certferry.ports.target import Look
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import offered_first
 from certferry.reconcile.others import without_claimed
-from certferry.reconcile.remembered import last_delivery, with_what_was_sent
+from certferry.reconcile.remembered import (
+    last_delivery,
+    with_likely_bindings,
+    with_remembered_remotes,
+    with_what_was_sent,
+)
 
 
 def observe(desired: DesiredCertificate, doors: Doors, *, every_edge: bool = False) -> Observation:
     """Look at everything one lineage touches. Changes nothing.
 
-    Edges are asked only where the target says that the current certificate is bound, unless
-    `every_edge` is set: elsewhere there is nothing to verify yet.
+    Edges are asked only where the target says that the current certificate is bound, or does not
+    say what is, unless `every_edge` is set: elsewhere there is nothing to verify yet.
     """
     versions = offered_first(doors.state.versions(desired.lineage), desired)
     targets = tuple(
@@ -64,13 +69,13 @@ def _observe_target(
     except DeployError as error:
         return ObservedTarget(label=deployment.target, failure=error)
     found = with_what_was_sent(found, desired.lineage, deployment.target, doors)
+    found = with_remembered_remotes(found, desired.lineage, deployment.target, versions, doors)
     found = _without_ceded(found, desired.lineage, deployment, doors)
     current = versions[0].certificate.fingerprint if versions else None
-    return replace(
-        _with_marks_of_use(found, desired.lineage, deployment.target, doors),
-        label=deployment.target,
-        served=_look_at_edges(found, current, doors, every_edge=every_edge),
-    )
+    served = _look_at_edges(found, current, doors, every_edge=every_edge)
+    found = _with_marks_of_use(found, desired.lineage, deployment.target, doors)
+    found = replace(found, label=deployment.target, served=served)
+    return with_likely_bindings(found, desired.lineage, doors)
 
 
 def _without_ceded(
@@ -106,7 +111,11 @@ def _look_at_edges(
         [
             domain.domain
             for domain in found.domains
-            if every_edge or (current is not None and found.fingerprint_of(domain.bound) == current)
+            if every_edge
+            or (
+                current is not None
+                and (domain.binding_hidden or found.fingerprint_of(domain.bound) == current)
+            )
         ]
     )
 

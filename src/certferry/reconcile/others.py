@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from certferry.core.lineage import slug, slug_of
+from certferry.core.lineage import owner_of, owners
 from certferry.core.observed import ObservedTarget, OtherCertificate
 from certferry.core.strangers import unclaimed
 from certferry.ports.state import NOBODY
@@ -27,11 +27,11 @@ def without_claimed(
     if not found.others:
         return found
     declared = doors.claims.lineages - {lineage}
-    slugs = {slug_of(other.label) for other in found.others}
+    found_owners = {owner_of(other.label) for other in found.others}
     remembered = {
         one: doors.state.versions(one)
         for one in {lineage, *doors.state.lineages()} - declared
-        if slug(one) in slugs
+        if owners(one) & found_owners
     }
     others = unclaimed(found.others, declared, remembered, doors.now())
     return replace(

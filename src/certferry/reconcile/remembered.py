@@ -8,8 +8,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from certferry.core.desired import CommandDelivery, DesiredCertificate, HttpsWish
+from certferry.core.hidden_binding import LastChange, likely_binding
+from certferry.core.lineage import Version
 from certferry.core.moves import LAG
-from certferry.core.observed import DomainState, ObservedDomain, ObservedTarget
+from certferry.core.observed import (
+    DomainState,
+    ObservedDomain,
+    ObservedTarget,
+    RemoteCertificate,
+)
 from certferry.core.plan import Plan
 from certferry.ports.receiver import Delivered
 from certferry.ports.state import RolloutRecord
@@ -35,6 +42,50 @@ def _sent(domain: ObservedDomain, record: RolloutRecord | None) -> HttpsWish | N
 def _has_succeeded(record: RolloutRecord) -> bool:
     # What was seen at once may have been what was there before the change.
     return record.verified_at is not None and record.verified_at - record.started_at >= LAG
+
+
+def with_remembered_remotes(
+    found: ObservedTarget,
+    lineage: str,
+    target: str,
+    versions: tuple[Version, ...],
+    doors: Doors,
+) -> ObservedTarget:
+    """Add our copies as the state knows them, where the target could not list its certificates."""
+    if not found.remotes_hidden:
+        return found
+    ends = {v.certificate.fingerprint: v.certificate.not_after for v in versions}
+    remotes = tuple(
+        RemoteCertificate(u.remote_id, u.label, u.fingerprint, ends[u.fingerprint])
+        for u in doors.state.uploads(lineage, target)
+        if u.fingerprint in ends
+    )
+    return replace(found, remotes=remotes)
+
+
+def with_likely_bindings(found: ObservedTarget, lineage: str, doors: Doors) -> ObservedTarget:
+    """Add what is probably bound, where the target does not tell."""
+    if not any(domain.binding_hidden for domain in found.domains):
+        return found
+    domains = (
+        replace(domain, bound=_likely_binding(domain, found, lineage, doors))
+        if domain.binding_hidden
+        else domain
+        for domain in found.domains
+    )
+    return replace(found, domains=tuple(domains))
+
+
+def _likely_binding(
+    domain: ObservedDomain, found: ObservedTarget, lineage: str, doors: Doors
+) -> str | None:
+    record = doors.state.rollout(lineage, found.label, domain.domain)
+    last = None
+    if record is not None:
+        was_seen = record.verified_at is not None
+        last = LastChange(record.fingerprint, record.started_at, was_seen)
+    served = found.served.get(domain.domain, ())
+    return likely_binding(found.remotes, served, last, doors.now(), doors.verify_timeout)
 
 
 def last_delivery(lineage: str, target: str, name: str, doors: Doors) -> Delivered | None:

@@ -9,8 +9,9 @@ from certferry.core.lineage import Version
 from certferry.core.moves import Accepted, Move, next_move
 from certferry.core.observed import Observation
 from certferry.core.ownership import served_by
-from certferry.core.plan import Action, Deploy, Obstacle, Plan, Refusal, Rollout
+from certferry.core.plan import Action, Change, Deploy, Obstacle, Plan, Refusal, Rollout
 from certferry.core.report import Outcome, Place, StepOutcome
+from certferry.core.settings import changes_unasked, in_sentences
 from certferry.core.waiting import Waiting, wait_for
 from certferry.errors import CertferryError
 from certferry.ports.state import Lease, RolloutRecord
@@ -135,6 +136,7 @@ class Rollouts:
                 fingerprint=fingerprint,
                 started_at=self._doors.now(),
                 sent=None if last is None else last.sent,
+                settings_before=None if last is None else last.settings_before,
             )
         )
 
@@ -145,19 +147,46 @@ class Rollouts:
                 self._tell_held(target, domain)
                 continue
             self._outcomes.finish(Action.DEPLOY, target, domain, Text("bound"))
-            is_news = self._mark_verified(target, domain, _current_fingerprint(observed))
-            if not self._outcomes.finish(Action.VERIFY, target, domain, _SEEN):
+            changes = self._unasked(target, domain, observed)
+            is_news = self._mark_verified(target, domain, _current_fingerprint(observed), changes)
+            if self._outcomes.finish(Action.VERIFY, target, domain, _SEEN):
+                self._tell_unasked(target, domain, changes)
+            elif self._outcomes.of((Action.VERIFY, target, domain)) is None:
                 self._tell_seen(target, domain, is_news=is_news)
+                self._tell_unasked(target, domain, changes)
 
     def _tell_seen(self, target: str, domain: str, *, is_news: bool) -> None:
         """Tell of a domain that was not waited for: done if this run, or one that was not waited
         for to its end, brought it there.
         """
-        if self._outcomes.of((Action.VERIFY, target, domain)) is not None:
-            return
         deployed = self._outcomes.of((Action.DEPLOY, target, domain)) is not None
         outcome = Outcome.DONE if deployed or is_news else Outcome.UNCHANGED
         self._outcomes.note(StepOutcome(Action.VERIFY, outcome, _SEEN, target, domain))
+
+    def _unasked(self, target: str, domain: str, observed: Observation) -> tuple[Change, ...]:
+        """Tell which settings changed without being asked to, when a certificate is first seen
+        served.
+        """
+        record = self._applier.rollout(target, domain, _current_fingerprint(observed))
+        if record is None or record.verified_at is not None or record.settings_before is None:
+            return ()
+        now = observed.locate(target, domain)[1].https
+        return changes_unasked(record.settings_before, record.sent, now)
+
+    def _tell_unasked(self, target: str, domain: str, changes: tuple[Change, ...]) -> None:
+        told = self._outcomes.of((Action.VERIFY, target, domain))
+        if told is None or not changes:
+            return
+        detail = Text(
+            "{said}; the target changed other settings: {changes}",
+            said=told.detail,
+            changes=in_sentences(changes),
+        )
+        hint = Text(
+            "set what it is to be in the deployment (`force_https`, `http2`, `tls_versions`), and"
+            " the next run sets it back"
+        )
+        self._outcomes.note(replace(told, detail=detail, hint=hint))
 
     def _tell_held(self, target: str, domain: str) -> None:
         told = self._outcomes.of((Action.DEPLOY, target, domain))
@@ -165,7 +194,9 @@ class Rollouts:
             outcome = StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, _HELD, target, domain)
             self._outcomes.note(outcome)
 
-    def _mark_verified(self, target: str, domain: str, fingerprint: str) -> bool:
+    def _mark_verified(
+        self, target: str, domain: str, fingerprint: str, changes: tuple[Change, ...] = ()
+    ) -> bool:
         """Write down when a certificate was first seen served; tell whether that is now."""
         record = self._applier.rollout(target, domain, fingerprint)
         if record is None or record.verified_at is not None:
@@ -178,6 +209,7 @@ class Rollouts:
             target=target,
             domain=domain,
             fingerprint=fingerprint,
+            **{change.what: f"{change.before} → {change.after}" for change in changes},
         )
         return True
 
@@ -193,6 +225,7 @@ class Rollouts:
         for place, lineages in plan.ceded:
             told = StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, served_by(lineages), place)
             self._outcomes.note(told)
+        self._tell_unread(plan, observed)
         for obstacle in plan.obstacles:
             if obstacle.domain is not None:
                 self._outcomes.forget((Action.VERIFY, obstacle.target, obstacle.domain))
@@ -201,6 +234,13 @@ class Rollouts:
             self._outcomes.note(_obstructed(obstacle))
         for refusal in plan.refusals:
             self._outcomes.note(_refused(refusal))
+
+    def _tell_unread(self, plan: Plan, observed: Observation) -> None:
+        for target in observed.targets:
+            if not target.unread:
+                self._outcomes.forget((Action.LOOK, target.label, None))
+        for notice in plan.notices:
+            self._outcomes.note(_unread(notice))
 
     def _tell_of_domains(self, obstacle: Obstacle) -> bool:
         """Tell of a target that cannot be read at those of its domains that the run has begun."""
@@ -244,6 +284,11 @@ def _obstructed(obstacle: Obstacle) -> StepOutcome:
     action = Action.LOOK if obstacle.target is None else Action.DEPLOY
     said, place = obstacle.error.message, (obstacle.target, obstacle.domain)
     return failed(StepOutcome(action, Outcome.FAILED, said, *place), obstacle.error)
+
+
+def _unread(notice: Obstacle) -> StepOutcome:
+    told = StepOutcome(Action.LOOK, Outcome.SKIPPED, notice.error.message, notice.target)
+    return replace(failed(told, notice.error), outcome=Outcome.SKIPPED)
 
 
 def _refused(refusal: Refusal) -> StepOutcome:

@@ -27,6 +27,11 @@ WRITING_METHODS = frozenset({"POST", "PUT", "DELETE"})
 LINGER_ZERO = struct.pack("ii", 1, 0)  # closing then sends RST in place of FIN (socket(7))
 
 
+def utc_now() -> datetime:
+    """Return the real time."""
+    return datetime.now(UTC)
+
+
 class Headers(Mapping[str, str]):
     """Header fields as they came: spelling and order kept, looked up without regard to case."""
 
@@ -126,8 +131,9 @@ class HttpService:
     With `tls`, a server's context, it speaks HTTPS. HEAD gets what the handler answers it with,
     without the body.
 
-    `handler` must be thread-safe. A journal entry is complete before the client can read the
-    answer. A handler that raises is answered for with 500 and logged.
+    `clock` is told in each answer's Date. `handler` must be thread-safe. A journal entry is
+    complete before the client can read the answer. A handler that raises is answered for with 500
+    and logged.
     """
 
     def __init__(
@@ -137,8 +143,10 @@ class HttpService:
         host: str = "127.0.0.1",
         port: int = 0,
         tls: ssl.SSLContext | None = None,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.faults = Faults()
+        self._clock = clock
         self._tls = tls
         self._handler = handler
         self._address = (host, port)
@@ -147,7 +155,9 @@ class HttpService:
 
     def start(self) -> Self:
         """Listen. Raises OSError when the port is taken."""
-        self._server = _Server(self._address, self._handler, self._journal, self.faults, self._tls)
+        self._server = _Server(
+            self._address, self._handler, self._journal, self.faults, self._tls, self._clock
+        )
         self._server.start()
         return self
 
@@ -265,6 +275,11 @@ class _Exchange(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)
         self.close_connection = True
 
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Tell the stand-in's time in the Date header, whatever the machine's is."""
+        moment = self.server.clock().timestamp() if timestamp is None else timestamp
+        return super().date_time_string(int(moment))
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server's name
         """Say nothing: the journal is the log."""
 
@@ -282,8 +297,10 @@ class _Server(ThreadingHTTPServer):
         journal: Journal,
         faults: Faults,
         tls: ssl.SSLContext | None = None,
+        clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self.handler = handler
+        self.clock = clock
         self.journal = journal
         self.faults = faults
         self.stopping = threading.Event()

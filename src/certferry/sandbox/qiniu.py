@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from http import HTTPStatus
 from types import MappingProxyType
@@ -20,22 +20,17 @@ from typing import Literal, Self
 from cryptography import x509
 
 from certferry.sandbox.edges import Clock, Edges, Identity, Since
-from certferry.sandbox.httpd import HttpService, Request, Response
-from certferry.sandbox.qiniu_answers import Refused
+from certferry.sandbox.httpd import HttpService, Request, Response, utc_now
+from certferry.sandbox.qiniu_answers import Refused, with_null_lists
 from certferry.sandbox.qiniu_certificates import Certificates
 from certferry.sandbox.qiniu_domain import Domain, HttpsConf
 from certferry.sandbox.qiniu_domains import CERTIFICATE_FAILURE, Domains
 from certferry.sandbox.qiniu_kodo import BucketDomain, DomainType, Kodo
-from certferry.sandbox.qiniu_routes import Host, Routes
+from certferry.sandbox.qiniu_routes import Host, Hosting, Routes
 from certferry.sandbox.qiniu_signing import Accounts, Visit
 
 EDGE_LAGS = MappingProxyType({"127.0.0.2": timedelta(0), "127.0.0.3": timedelta(seconds=0.5)})
 PROCESSING_TIME = timedelta(seconds=0.3)  # at Qiniu 5 to 15 minutes, or hours (fact sheet §5.6)
-
-
-def utc_now() -> datetime:
-    """The real clock."""
-    return datetime.now(UTC)
 
 
 class RateLimit:
@@ -62,7 +57,8 @@ class RateLimit:
 
 
 class QiniuService:
-    """Qiniu on loopback: `api`, `fusion` and `uc` are HTTP services, `edges` the CDN's edges.
+    """Qiniu on loopback: `api`, `fusion`, `uc`, `api_backup` and `uc_backup` are HTTP services,
+    `edges` the CDN's edges.
 
     Accounts, certificates and domains that are "already there" are added by methods; what the
     parts do beyond that is switched on them: `certificates.rules`, `certificates.quota`,
@@ -70,7 +66,8 @@ class QiniuService:
 
     `clock` is asked for every moment: date skew, validities, the end of processing, the edges'
     lag. Nothing runs in the background; a domain's state is worked out when it is looked at.
-    `edge_lags` names the edges' addresses. `strict` is explained in `qiniu_routes`.
+    `edge_lags` names the edges' addresses. `strict` is explained in `qiniu_routes`, where `hosting`
+    comes from. With `null_lists` an empty list is written as null (production sheet 1.1).
     """
 
     def __init__(
@@ -92,15 +89,20 @@ class QiniuService:
             self.certificates.find, processing_time, refuse_repeated_sslize=strict
         )
         self.kodo = Kodo(self.certificates.find, self.domains.__contains__)
-        self._routes = Routes(self.certificates, self.domains, self.kodo, strict=strict)
-        self.api, self.fusion, self.uc = (HttpService(partial(self._answer, h)) for h in Host)
+        self.null_lists = False
+        self.hosting = Hosting.of(strict=strict)
+        self._routes = Routes(self.certificates, self.domains, self.kodo, self.hosting)
+        self.api, self.fusion, self.uc, self.api_backup, self.uc_backup = (
+            HttpService(partial(self._answer, host), clock=clock) for host in Host
+        )
         self.edges = Edges(self._served, edge_lags, clock=clock, port=edge_port)
 
     def start(self) -> Self:
         """Listen everywhere."""
         with ExitStack() as started:
-            for part in (*self._services(), self.edges):
-                started.enter_context(part)
+            for service in self.services:
+                started.enter_context(service)
+            started.enter_context(self.edges)
             self._running = started.pop_all()
         return self
 
@@ -129,13 +131,23 @@ class QiniuService:
         """In place of https://uc.qiniuapi.com."""
         return self.uc.url
 
+    @property
+    def api_backup_url(self) -> str:
+        """In place of https://api.qiniuapi.com."""
+        return self.api_backup.url
+
+    @property
+    def uc_backup_url(self) -> str:
+        """In place of https://kodo-config.qiniuapi.com."""
+        return self.uc_backup.url
+
     def requests(self, pattern: str = "*") -> list[Request]:
-        """The requests to all three hosts whose "METHOD /path" matches the shell pattern."""
-        return [found for service in self._services() for found in service.requests(pattern)]
+        """The requests to all hosts whose "METHOD /path" matches the shell pattern."""
+        return [found for service in self.services for found in service.requests(pattern)]
 
     def writes(self) -> list[Request]:
-        """The requests to all three hosts that ask for a change: POST, PUT and DELETE."""
-        return [write for service in self._services() for write in service.writes()]
+        """The requests to all hosts that ask for a change: POST, PUT and DELETE."""
+        return [write for service in self.services for write in service.writes()]
 
     def add_account(self, access_key: str, secret_key: str) -> int:
         """Open an account and return its uid. The first one is the default of the others below."""
@@ -261,13 +273,17 @@ class QiniuService:
         with self._lock:
             self.domains.fail_next(name, description, sticks=sticks)
 
-    def _services(self) -> tuple[HttpService, HttpService, HttpService]:
-        return self.api, self.fusion, self.uc
+    @property
+    def services(self) -> tuple[HttpService, ...]:
+        """Every HTTP service."""
+        return self.api, self.fusion, self.uc, self.api_backup, self.uc_backup
 
     def _answer(self, host: Host, request: Request) -> Response:
         try:
             with self._lock:
                 response = self._work(host, request, self._clock())
+            if self.null_lists:
+                response = with_null_lists(response)
         except Refused as refusal:
             response = _refusal(host, refusal)
         return response.with_header("X-Reqid", secrets.token_urlsafe(12))
@@ -296,6 +312,6 @@ class QiniuService:
 
 def _refusal(host: Host, refusal: Refused) -> Response:
     """Kodo's gateways name a 401 as well (Qiniu fact sheet §2.4)."""
-    if host is Host.UC and refusal.status == HTTPStatus.UNAUTHORIZED:
+    if host in {Host.UC, Host.UC_BACKUP} and refusal.status == HTTPStatus.UNAUTHORIZED:
         return refusal.response(error_code="BadToken")
     return refusal.response()

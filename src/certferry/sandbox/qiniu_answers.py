@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Self, TypeVar
 
@@ -21,6 +22,7 @@ MESSAGES: Mapping[int, str] = {
     400321: "the certificate is not valid yet",
     400322: "the validity of the certificate is too short",
     400323: "the certificate chain cannot be verified",
+    400324: "the certificate and the private key do not match",
     400326: "the certificate does not match the domain",
     400327: "the private key is wrong",
     400328: "the private key does not match the certificate",
@@ -71,6 +73,14 @@ class Refused(Exception):
 def status_of(code: int) -> int:
     """The HTTP status is the first three digits of a code; 612 is one itself (§3)."""
     return int(str(code)[:3])
+
+
+def with_null_lists(response: Response) -> Response:
+    """The same answer, with null for an empty list, alone or in a field (production sheet 1.1)."""
+    said = json.loads(response.body)
+    if isinstance(said, dict):
+        said = {name: None if value == [] else value for name, value in said.items()}
+    return replace(response, body=json.dumps(None if said == [] else said).encode())
 
 
 def success(**more: object) -> Response:

@@ -56,6 +56,11 @@ class Timeline:
         """From `moment` on it is this one (None: none)."""
         self._entries.append((moment, certificate))
 
+    def since(self, moment: datetime) -> list[StoredCertificate | None]:
+        """Those in force at a moment and after it."""
+        later = [certificate for begun, certificate in self._entries if begun > moment]
+        return [self.at(moment), *later]
+
     def at(self, moment: datetime) -> StoredCertificate | None:
         """The one in force at a moment."""
         return [certificate for since, certificate in self._entries if since <= moment][-1]
@@ -146,13 +151,21 @@ class Domain:
         elif self.state == "processing":
             self.state = "success"
 
-    def uses(self, cert_id: str) -> bool:
-        """Whether the certificate is bound, or will be by the change under way."""
+    def uses(self, cert_id: str, since: datetime) -> bool:
+        """Whether the certificate is bound, was so since, or will be by the change under way."""
         confs = [self.https] if self.change is None else [self.https, self.change.conf]
-        return any(conf.certificate and conf.certificate.id == cert_id for conf in confs)
+        in_force = [conf.certificate for conf in confs] + self.applied.since(since)
+        return any(certificate and certificate.id == cert_id for certificate in in_force)
+
+    def at_once(self) -> Domain:
+        """The domain as one that is told to be done with the change under way."""
+        shown = copy(self)
+        if self.change is not None:
+            shown.https, shown.state = self.change.conf, "success"
+        return shown
 
     def list_item(self) -> dict[str, Any]:
-        """The object of the list, which has no `https` (§5.1)."""
+        """The object of the list, which has no `https` (§5.1, production sheet 1.14)."""
         return {
             "name": self.name,
             "type": self.type,
@@ -166,6 +179,12 @@ class Domain:
             "operatingState": self.state,
             "operatingStateDesc": self.state_description,
             "couldOperateBySelf": self.could_operate,
+            "uidIsFreezed": False,
+            "freezeType": "frozen" if self.state == "frozen" else "",
+            "pareDomain": self.parent,
+            "operTaskId": f"{self.number:08x}{self.tasks:016x}",
+            "operTaskType": self.operation,
+            "operTaskErrCode": 0,
             "createAt": _rfc3339(self.created),
             "modifyAt": _rfc3339(self.modified),
         }
@@ -173,13 +192,8 @@ class Domain:
     def to_wire(self) -> dict[str, Any]:
         """The object of a read, but for `https` (§5.2)."""
         return self.list_item() | {
-            "pareDomain": self.parent,
-            "uidIsFreezed": False,
-            "freezeType": "frozen" if self.state == "frozen" else "",
+            "ipTypes": 1,
             "httpsOPTime": _rfc3339(self.https_modified),
-            "operTaskId": f"{self.number:08x}{self.tasks:016x}",
-            "operTaskType": self.operation,
-            "operTaskErrCode": 0,
         }
 
 

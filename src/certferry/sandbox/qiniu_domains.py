@@ -34,6 +34,11 @@ class Domains:
     `absent_https`: how a domain without HTTPS shows it; all three have been seen (§5.2).
     `tls_versions`: their form, in and out. The documents say string, the server wants an array
     (§5.3); "untold" takes an array and never shows it.
+    `hides`: what the detail of an HTTPS domain keeps to itself: its flags, or its certificate too
+    (production sheet 1.6).
+    `claims_https`: show a domain without HTTPS as one that hides its settings (1.7).
+    `in_use_for`: how long a certificate counts as used after its domain has left it (1.10).
+    `says_done_at_once`: tell of a change as done though the edges serve it later (1.18).
     """
 
     def __init__(
@@ -50,6 +55,10 @@ class Domains:
         self.absent_https: Literal["empty", "null", "missing"] = "empty"
         self.list_lag = self.read_lag = timedelta(0)
         self.tls_versions: Literal["array", "string", "untold"] = "array"
+        self.hides: Literal["nothing", "flags", "all"] = "nothing"
+        self.claims_https = False
+        self.in_use_for = timedelta(0)
+        self.says_done_at_once = False
         self.pager = Pager()
         self._find_certificate = find_certificate
         self._domains: dict[str, Domain] = {}
@@ -78,7 +87,8 @@ class Domains:
 
     def uses(self, cert_id: str, now: datetime) -> bool:
         """Whether any domain is bound to a certificate, or about to be."""
-        return any(domain.uses(cert_id) for domain in self._settled(now))
+        since = now - self.in_use_for
+        return any(domain.uses(cert_id, since) for domain in self._settled(now))
 
     def serving(self, host: str, now: datetime) -> Domain | None:
         """The domain that answers for a host name: itself, or a wildcard domain above it.
@@ -112,7 +122,12 @@ class Domains:
             raise Refused(404001)
         domain.settle(visit.now)
         shown = domain.as_of(visit.now - self.read_lag)
-        return Response.json(shown.to_wire() | self._https_to_wire(shown, visit.now))
+        if self.says_done_at_once:
+            shown = shown.at_once()
+        wire = shown.to_wire() | self._https_to_wire(shown, visit.now)
+        if self.claims_https:
+            wire["protocol"] = "https"
+        return Response.json(wire)
 
     def httpsconf(self, visit: Visit) -> Response:
         """`PUT /domain/<name>/httpsconf` (§5.3)."""
@@ -190,13 +205,16 @@ class Domains:
         if parent is not None:
             parent.settle(now)
             domain = parent
-        shown = HttpsConf() if domain.hides_https else domain.https
+        hides = domain.hides_https or self.hides == "all"
+        shown = HttpsConf() if hides else domain.https
         if shown.is_on or self.absent_https == "empty":
             return {"https": self._conf_to_wire(shown)}
         return {"https": None} if self.absent_https == "null" else {}
 
     def _conf_to_wire(self, conf: HttpsConf) -> dict[str, Any]:
         wire = conf.to_wire()
+        if self.hides == "flags":
+            return {"certId": wire["certId"]}
         versions = wire.pop("tlsVersions", None)
         if versions is None or self.tls_versions == "untold":
             return wire

@@ -2,7 +2,8 @@
 
 Strict is what the documents of 2026 say: certificates on fusion under QBox, domains on api under
 Qiniu. Lenient is what has been seen to work: api takes both schemes for everything
-(Qiniu fact sheet §1). `/cert/...` is in no document and takes both.
+(Qiniu fact sheet §1). `/cert/...` is in no document: strict is what works for most programs, and
+`Hosting` can be set to what works for the others (production sheet 1.2, 1.3, 1.8).
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
+from typing import Self
 
 from certferry.sandbox.httpd import Request, Response
 from certferry.sandbox.qiniu_answers import Refused
@@ -23,11 +26,15 @@ Work = Callable[[Visit], Response]
 
 
 class Host(StrEnum):
-    """Qiniu's hosts: api.qiniu.com, fusion.qiniuapi.com, uc.qiniuapi.com."""
+    """Qiniu's hosts: api.qiniu.com, fusion.qiniuapi.com, uc.qiniuapi.com, and those that stand in
+    for the first and the last of them: api.qiniuapi.com, kodo-config.qiniuapi.com.
+    """
 
     API = "api"
     FUSION = "fusion"
     UC = "uc"
+    API_BACKUP = "api backup"
+    UC_BACKUP = "uc backup"
 
 
 BOTH = frozenset(Scheme)
@@ -36,13 +43,45 @@ QINIU = frozenset({Scheme.QINIU})
 Signed = Mapping[Host, frozenset[Scheme]]
 
 
+@dataclass
+class Hosting:
+    """Which hosts answer which calls, and under which schemes. Each may be set at any time.
+
+    `unknown_is_401`: a path below a domain that is no call answers 401, as api.qiniu.com does
+    (production sheet 1.12).
+    """
+
+    certificates: Signed
+    domains: Signed
+    buckets: Signed
+    bucket_domains: Signed
+    source_domains: Signed
+    bindings: Signed
+    bind: Signed
+    unknown_is_401: bool = False
+
+    @classmethod
+    def of(cls, *, strict: bool) -> Self:
+        """Give the strict or the lenient one."""
+        at_uc: Signed = dict.fromkeys((Host.UC, Host.UC_BACKUP), QINIU if strict else BOTH)
+        return cls(
+            certificates={Host.FUSION: QBOX} | ({} if strict else {Host.API: BOTH}),
+            domains={Host.API: QINIU if strict else BOTH},
+            buckets=at_uc,
+            bucket_domains=at_uc,
+            source_domains=at_uc,
+            bindings={Host.UC: QINIU} | ({} if strict else {Host.API: BOTH}),
+            bind={Host.API: QBOX if strict else BOTH},
+        )
+
+
 @dataclass(frozen=True)
 class Route:
     """A call; the group in `path` is the name of the thing it is about."""
 
     methods: frozenset[str]
     path: re.Pattern[str]
-    signed: Signed
+    signed: Callable[[], Signed]
     work: Work
 
 
@@ -50,29 +89,39 @@ class Routes:
     """The calls there are."""
 
     def __init__(
-        self, certificates: Certificates, domains: Domains, kodo: Kodo, *, strict: bool
+        self, certificates: Certificates, domains: Domains, kodo: Kodo, hosting: Hosting
     ) -> None:
-        on_fusion: Signed = {Host.FUSION: QBOX} | ({} if strict else {Host.API: BOTH})
-        on_api: Signed = {Host.API: QINIU if strict else BOTH}
-        on_uc: Signed = {Host.UC: QINIU if strict else BOTH}
-        unlisted: Signed = {Host.API: BOTH}
+        self._hosting = hosting
+        calls: dict[str, list[tuple[str, str, Work]]] = {
+            "certificates": [
+                ("POST", "/sslcert()", certificates.upload),
+                ("GET", "/sslcert()", certificates.listing),
+                ("GET", "/sslcert/([^/]+)", certificates.read),
+                ("DELETE", "/sslcert/([^/]+)", certificates.delete),
+            ],
+            "domains": [
+                ("GET", "/domain()", domains.listing),
+                ("GET", "/domain/([^/]+)", domains.read),
+                ("PUT", "/domain/([^/]+)/httpsconf", domains.httpsconf),
+                ("PUT", "/domain/([^/]+)/sslize", domains.sslize),
+                ("PUT", "/domain/([^/]+)/unsslize", domains.unsslize),
+            ],
+            "bind": [
+                ("POST PUT", "/cert/bind()", kodo.bind),
+                ("POST", "/cert/unbind()", kodo.unbind),
+            ],
+            "bindings": [("GET", "/cert/bindings()", kodo.bindings)],
+            "buckets": [("GET", "/buckets()", kodo.buckets)],
+            "bucket_domains": [
+                ("GET", "/v3/domains()", kodo.domains_v3),
+                ("GET", "/v2/domains()", kodo.domains_v2),
+            ],
+            "source_domains": [("GET", "/domain()", kodo.source_domains)],
+        }
         self._routes = [
-            _route("POST", "/sslcert()", on_fusion, certificates.upload),
-            _route("GET", "/sslcert()", on_fusion, certificates.listing),
-            _route("GET", "/sslcert/([^/]+)", on_fusion, certificates.read),
-            _route("DELETE", "/sslcert/([^/]+)", on_fusion, certificates.delete),
-            _route("GET", "/domain()", on_api, domains.listing),
-            _route("GET", "/domain/([^/]+)", on_api, domains.read),
-            _route("PUT", "/domain/([^/]+)/httpsconf", on_api, domains.httpsconf),
-            _route("PUT", "/domain/([^/]+)/sslize", on_api, domains.sslize),
-            _route("PUT", "/domain/([^/]+)/unsslize", on_api, domains.unsslize),
-            _route("POST PUT", "/cert/bind()", unlisted, kodo.bind),
-            _route("POST", "/cert/unbind()", unlisted, kodo.unbind),
-            _route("GET", "/cert/bindings()", unlisted, kodo.bindings),
-            _route("GET", "/buckets()", on_uc, kodo.buckets),
-            _route("GET", "/v3/domains()", on_uc, kodo.domains_v3),
-            _route("GET", "/v2/domains()", on_uc, kodo.domains_v2),
-            _route("GET", "/domain()", on_uc, kodo.source_domains),
+            _route(methods, path, partial(getattr, hosting, name), work)
+            for name, group in calls.items()
+            for methods, path, work in group
         ]
 
     def find(self, host: Host, request: Request, scheme: Scheme) -> tuple[Work, str]:
@@ -82,12 +131,14 @@ class Routes:
         """
         for route in self._routes:
             match = route.path.fullmatch(request.path)
-            if match and request.method in route.methods and host in route.signed:
-                if scheme not in route.signed[host]:
+            if match and request.method in route.methods and host in route.signed():
+                if scheme not in route.signed()[host]:
                     raise Refused.bad_token()
                 return route.work, match[1]
+        if self._hosting.unknown_is_401 and request.path.startswith("/domain/"):
+            raise Refused.bad_token()
         raise Refused.not_found()
 
 
-def _route(methods: str, path: str, signed: Signed, work: Work) -> Route:
+def _route(methods: str, path: str, signed: Callable[[], Signed], work: Work) -> Route:
     return Route(frozenset(methods.split()), re.compile(path), signed, work)

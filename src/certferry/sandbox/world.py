@@ -15,9 +15,10 @@ from typing import Self
 from certferry.core.identifiers import base_name, is_wildcard
 from certferry.sandbox.authority import Authority, Issued
 from certferry.sandbox.dnspod import NAMESERVERS, DnspodService
+from certferry.sandbox.httpd import utc_now
 from certferry.sandbox.nameserver import DnsService, NameServer, Resolver
 from certferry.sandbox.pebble import Pebble
-from certferry.sandbox.qiniu import EDGE_LAGS, PROCESSING_TIME, QiniuService, utc_now
+from certferry.sandbox.qiniu import EDGE_LAGS, PROCESSING_TIME, QiniuService
 from certferry.sandbox.zones import Zones
 
 ZONE = "example.com"
@@ -220,6 +221,8 @@ secret_key = "env:QINIU_SECRET_KEY"
 api = "{self.qiniu.api_url}"
 fusion = "{self.qiniu.fusion_url}"
 uc = "{self.qiniu.uc_url}"
+api_backup = "{self.qiniu.api_backup_url}"
+uc_backup = "{self.qiniu.uc_backup_url}"
 
 [accounts.dnspod]
 id = "env:DP_Id"

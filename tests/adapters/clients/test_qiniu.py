@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.adapters.clients.http import Request
-from certferry.adapters.clients.qiniu import Hosts, QiniuClient
+from certferry.adapters.clients.qiniu import QiniuClient
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
 from certferry.adapters.clients.qiniu_records import (
     BucketDomain,
@@ -24,6 +24,7 @@ from certferry.adapters.clients.qiniu_records import (
     HttpsRecord,
     Upload,
 )
+from certferry.adapters.clients.qiniu_ways import Hosts
 from certferry.sandbox import httpd
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.qiniu_kodo import DomainType
@@ -335,7 +336,7 @@ def test_domains_of_buckets(place: Place, client: QiniuClient) -> None:
     assert ["pictures", "empty"] == client.list_buckets()
     found = client.list_bucket_domains("pictures")
     assert [True, False, True] == [domain.is_source for domain in found]
-    assert BucketDomain("src.example.com", "pictures", 1, ()) == found[0]
+    assert BucketDomain("src.example.com", "pictures", 1, None, ()) == found[0]
     assert [] == client.list_bucket_domains("empty")
     assert [] == client.list_bucket_domains("not&there=1")
 
@@ -386,13 +387,15 @@ def test_one_host_for_certificates_and_domains() -> None:
         assert (asked - 1) / 5 == pytest.approx(place.time.clock(), abs=0.3)
 
 
-def test_a_path_on_the_wrong_host_says_so(place: Place) -> None:
-    """404 without a code: the operator's addresses are mixed up."""
-    swapped = Hosts(place.service.fusion_url, place.service.api_url, place.service.uc_url)
+def test_a_path_on_the_wrong_hosts_says_so(place: Place) -> None:
+    """404 without a code at every address: the operator's are mixed up, and each is named."""
+    uc = place.service.uc_url
+    host = uc.removeprefix("http://")
 
     with pytest.raises(QiniuFailure, match="404 not found") as caught:
-        place.client(hosts=swapped).list_certificates()
+        place.client(hosts=Hosts(uc, uc, uc)).list_certificates()
 
+    assert f"tried: {host} (QBox), {host} (QBox), {host} (Qiniu)" in str(caught.value)
     assert not caught.value.error.retry.allowed
 
 

@@ -64,10 +64,11 @@ KINDS: dict[type[DeployError], list[int]] = {
     TargetBusy: [400013, 400030],
     TargetInUse: [400611, 400911],
     CopyGone: [400401],
-    TargetAccessDenied: [401000, 401001, 401002],
+    TargetAccessDenied: [401000],
     TargetUnavailable: [500000, 500215, 500219],
     TargetRejected: [
-        *(612, 400000, 400001, 400020, 400021, 400031, 400045, 400062, 400302, 400317, 400319),
+        *(405, 612, 400000, 400001, 400020, 400021, 400031, 400045, 400062, 400129, 400302),
+        *(400309, 400317, 400319, 400402),
         *(400320, 400321, 400322, 400323, 400324, 400325, 400326, 400327, 400328, 400329, 400338),
         *(400348, 400397, 400400, 400407, 400500, 400514, 400515, 400722, 400910, 400932),
         *(403023, 404001, 404904, 404905, 404906, 404907, 404908, 404910, 404923, 500233, 500923),
@@ -116,7 +117,8 @@ def test_advice_is_right_for_another_clients_certificate_too() -> None:
     advice = {code: meaning.advice for code, meaning in MEANINGS.items()}
     ours = {code for code, said in advice.items() if re.search(r"--renew|\[acme\]", said)}
 
-    assert {400045, 400319, 400322, 400327, 400328, 400329, 400348, 400514, 500233} == ours
+    pair = {400324, 400328}
+    assert pair | {400045, 400319, 400322, 400327, 400329, 400348, 400514, 500233} == ours
     assert [] == [code for code in ours if "the client that makes it" not in advice[code]]
 
 
@@ -174,7 +176,7 @@ def test_a_code_that_is_no_number(place: Place, client: QiniuClient) -> None:
     failure = _failure(lambda: client.httpsconf(WWW, CONF))
 
     assert "Qiniu refused the change of www.example.com (400)" == str(failure.error)
-    assert (None, None) == (failure.code, failure.error.hint)
+    assert (400, None) == (failure.code, failure.error.hint)
 
 
 # --- keys -----------------------------------------------------------------------------------
@@ -182,21 +184,36 @@ def test_a_code_that_is_no_number(place: Place, client: QiniuClient) -> None:
 
 @pytest.mark.parametrize("keys", [("wrong", SECRET_KEY), (ACCESS_KEY, "wrong")])
 def test_wrong_keys(keys: tuple[str, str], place: Place) -> None:
-    """Which two they are, for which host, how to check them; asked once, never again."""
+    """Which two they are, for which hosts, how to check them; each way is asked once."""
     client = place.client(access_key=keys[0], secret=keys[1])
 
     failure = _failure(client.list_certificates)
 
-    host = place.service.fusion_url.removeprefix("http://")
+    service = place.service
+    fusion, api = (url.removeprefix("http://") for url in (service.fusion_url, service.api_url))
     assert (
-        f"{host} does not accept access_key and secret_key for the list of certificates"
-        " (401 bad token)"
+        f"{fusion} does not accept access_key and secret_key for the list of certificates"
+        f" (401 bad token; tried: {fusion} (QBox), {api} (QBox), {api} (Qiniu))"
     ) == str(failure.error)
     assert TargetAccessDenied is type(failure.error)
     assert "密钥管理" in str(failure.error.hint)
     assert "X-Reqid" in str(failure.error.hint)
     assert "wrong" not in f"{failure.error} {failure.error.hint}"
-    assert 1 == place.count("*")
+    assert 3 == place.count("*")
+
+
+@pytest.mark.parametrize("code", [401001, 401002])
+def test_a_signature_that_is_refused_with_a_code(
+    code: int, place: Place, client: QiniuClient
+) -> None:
+    """It says no more than 401 does: the other scheme is tried, and what came first is told."""
+    place.service.api.faults.add(refusal(401, code, "no"), on="PUT *", times=2)
+
+    error = _failure(lambda: client.httpsconf(WWW, CONF)).error
+
+    assert TargetAccessDenied is type(error)
+    assert f"{code} no; tried" in str(error)
+    assert 2 == place.count("PUT *")
 
 
 def test_keys_of_a_sub_account(place: Place) -> None:

@@ -28,7 +28,6 @@ from tests.adapters.qiniu_place import (
     Place,
     bundle,
     fault_id,
-    open_place,
     refusal,
 )
 from tests.sandbox import qiniu_calls
@@ -194,26 +193,19 @@ def test_unchanged_is_success(place: Place, target: Qiniu, old: str, new: str) -
 # --- HTTPS that Qiniu does not show ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("strict", [True, False])
 @pytest.mark.parametrize("absent", ["empty", "null", "missing"])
-def test_settings_that_are_not_shown_are_not_guessed(absent: Any, strict: Any) -> None:
-    """`protocol` says https and `https` says nothing: later, even where `sslize` would be taken
-    and would switch redirect and HTTP/2 off.
-    """
-    with open_place(strict=strict) as place:
-        cert_id, fresh = (qiniu_calls.seed(place.service, [WWW]) for _ in range(2))
-        domain = place.service.add_domain(WWW, https=cert_id, force_https=True, http2=True)
-        place.service.domains.absent_https = absent
-        domain.hides_https = True
+def test_settings_that_are_not_shown_are_not_guessed(absent: Any, place: Place) -> None:
+    """`protocol` says https and `https` says nothing: the certificate alone is sent."""
+    cert_id, fresh = (qiniu_calls.seed(place.service, [WWW]) for _ in range(2))
+    domain = place.service.add_domain(WWW, https=cert_id, force_https=True, http2=True)
+    place.service.domains.absent_https = absent
+    place.service.domains.omitted_flags = "kept"
+    domain.hides_https = True
 
-        with pytest.raises(TargetBusy, match="does not show the HTTPS settings") as caught:
-            bind(place.target(), fresh)
+    bind(place.target(), fresh)
 
-        assert caught.value.retry.allowed
-        assert [] == place.service.writes()
-        domain.hides_https = False
-        bind(place.target(), fresh)
-        assert (True, True) == (https(place).force_https, https(place).http2)
+    assert [("httpsconf", {"certId": fresh})] == writes(place)
+    assert (True, True) == (https(place).force_https, https(place).http2)
 
 
 def test_a_free_certificate_of_qinius_own(place: Place, target: Qiniu, new: str) -> None:
@@ -339,7 +331,6 @@ def test_a_kind_that_is_not_deployed_to(kind: Kind, place: Place, target: Qiniu)
     [
         (612, TargetRejected),
         (400013, TargetBusy),
-        (400302, TargetRejected),
         (400326, TargetRejected),
         (400401, TargetRejected),
         (404904, TargetRejected),

@@ -18,6 +18,7 @@ from certferry.errors import (
 )
 from certferry.ports.target import Look
 from certferry.sandbox.faults import Fault
+from certferry.sandbox.qiniu_habits import bindings_nowhere
 from certferry.sandbox.qiniu_kodo import DomainType
 from tests.adapters.qiniu_place import LOST, SHORT, WWW, Place, bundle, fault_id, refusal
 from tests.sandbox import qiniu_calls
@@ -156,7 +157,7 @@ def test_a_source_domain_is_bound(place: Place, target: Qiniu, new: str) -> None
     [request] = place.service.requests("* /cert/bind")
     assert "POST" == request.method
     assert {"certid": new, "domain": SRC} == json.loads(request.body)
-    assert request.headers["Authorization"].startswith("Qiniu ")
+    assert request.headers["Authorization"].startswith("QBox ")
     assert new == place.service.bound_at_kodo(SRC)
 
 
@@ -317,12 +318,17 @@ def test_a_sub_account_may_not_bind(place: Place, sub_account: Qiniu, new: str) 
 def test_a_key_that_does_not_tell_what_it_is(place: Place, target: Qiniu, new: str) -> None:
     """Without the prefix of sub-accounts, what worked before gives it away."""
     place.service.add_bucket_domain(SRC, "pictures")
-    place.service.api.faults.add(refusal(401, None, "bad token"), on="* /cert/*", times=None)
+    for host in (place.service.uc, place.service.api, place.service.api_backup):
+        host.faults.add(refusal(401, None, "bad token"), on="* /cert/*", times=None)
 
-    problem = problem_of(target, SRC)
+    seen = target.observe(look(SRC))
+    with pytest.raises(TargetAccessDenied, match="bad token; tried") as caught:
+        target.bind(SRC, Kind.KODO, "id", KEEP)
 
-    assert isinstance(problem, TargetAccessDenied)
-    assert "keys of the main account" in str(problem.hint)
+    [unread] = seen.unread
+    assert isinstance(unread, TargetAccessDenied)
+    for error in (unread, caught.value):
+        assert "keys of the main account" in str(error.hint)
 
 
 def test_wrong_keys_are_told_as_ever(place: Place) -> None:
@@ -334,19 +340,21 @@ def test_wrong_keys_are_told_as_ever(place: Place) -> None:
 
 
 def test_a_sub_account_goes_on_with_the_cdn(place: Place, sub_account: Qiniu) -> None:
-    """Named or found by itself, a source domain is told of, beside the others: its certificate
-    would run out unnoticed. Who wants the CDN alone can say so.
+    """A source domain that was found by itself is told of, beside the others: its certificate
+    would run out unnoticed. Who wants the CDN alone can say so. One that is named is tried.
     """
     place.service.add_domain(IMG)
     place.service.add_bucket_domain(SRC, "pictures")
 
-    for what in (look(), look(IMG, SRC)):
-        image, source = sub_account.observe(what).domains
-        assert (IMG, SRC) == (image.domain, source.domain)
-        assert (DomainState.READY, DomainState.UNAVAILABLE) == (image.state, source.state)
-        assert isinstance(source.problem, TargetAccessDenied)
-        assert "main account" in str(source.problem.hint)
-        assert ('set kind = "cdn"' in str(source.problem.hint)) == (what.domains is None)
+    image, source = sub_account.observe(look()).domains
+    assert (IMG, SRC) == (image.domain, source.domain)
+    assert (DomainState.READY, DomainState.UNAVAILABLE) == (image.state, source.state)
+    assert isinstance(source.problem, TargetAccessDenied)
+    assert "main account" in str(source.problem.hint)
+    assert 'set kind = "cdn"' in str(source.problem.hint)
+    named = sub_account.observe(look(IMG, SRC))
+    assert [False, True] == [domain.binding_hidden for domain in named.domains]
+    assert "main account" in str(named.unread[0].hint)
     assert {IMG: Kind.CDN} == found(sub_account, look(kind=Kind.CDN))
 
 
@@ -369,7 +377,11 @@ def test_keys_without_a_right_to_kodo(place: Place, target: Qiniu) -> None:
     assert {IMG: Kind.CDN} == found(target, look())
     assert {} == found(target, look(names=("www.example.org",)))
     assert {IMG: Kind.CDN} == found(target, look(IMG))
-    assert isinstance(problem_of(target, SRC, Kind.KODO), TargetAccessDenied)
+    seen = target.observe(look(SRC, kind=Kind.KODO))
+    assert [(SRC, Kind.KODO, DomainState.READY)] == [
+        (domain.domain, domain.kind, domain.state) for domain in seen.domains
+    ]
+    assert isinstance(seen.unread[0], TargetAccessDenied)
     with pytest.raises(TargetAccessDenied, match="list of buckets"):
         target.observe(look(kind=Kind.KODO))
     assert 1 == place.count("GET /buckets")
@@ -425,15 +437,18 @@ def test_a_kodo_that_falls_silent_half_way(place: Place, target: Qiniu) -> None:
 
 @pytest.mark.parametrize("what", [look(), look(SRC), look(kind=Kind.KODO)])
 def test_silence_about_bindings(what: Look, place: Place, target: Qiniu) -> None:
-    """Worth trying later, since the domains are known to be there."""
+    """It is told, and holds nothing up: the edges show as well what is bound."""
     place.service.add_domain(IMG)
     place.service.add_bucket_domain(SRC, "pictures")
-    place.service.api.faults.add(Fault.status(503), on="GET /cert/bindings", times=None)
+    place.service.uc.faults.add(Fault.status(503), on="GET /cert/bindings", times=None)
 
-    with pytest.raises(TargetUnavailable) as caught:
-        target.observe(what)
+    seen = target.observe(what)
 
-    assert caught.value.retry.allowed
+    source = seen.domains[-1]
+    assert (SRC, DomainState.READY, True) == (source.domain, source.state, source.binding_hidden)
+    [unread] = seen.unread
+    assert isinstance(unread, TargetUnavailable)
+    assert unread.retry.allowed
 
 
 def test_a_call_that_is_no_more(place: Place, target: Qiniu) -> None:
@@ -442,12 +457,14 @@ def test_a_call_that_is_no_more(place: Place, target: Qiniu) -> None:
     """
     place.service.add_domain(IMG)
     place.service.add_bucket_domain(SRC, "pictures")
-    place.service.api.faults.add(refusal(404), on="GET /cert/bindings", times=None)
+    bindings_nowhere(place.service)
 
     image, source = target.observe(look()).domains
     assert (DomainState.READY, DomainState.UNAVAILABLE) == (image.state, source.state)
     assert isinstance(source.problem, TargetRejected)
-    assert isinstance(problem_of(target, SRC), TargetRejected)
+    assert "name it under `domains`" in str(source.problem.hint)
+    [named] = target.observe(look(SRC)).domains
+    assert (DomainState.READY, True) == (named.state, named.binding_hidden)
 
 
 # --- copies ---------------------------------------------------------------------------------

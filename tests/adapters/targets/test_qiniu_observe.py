@@ -216,16 +216,17 @@ def test_a_failed_change_that_left_its_certificate_behind(place: Place, target: 
 
 @pytest.mark.parametrize("absent", ["empty", "null", "missing"])
 def test_https_that_is_not_shown(absent: Any, place: Place, target: Qiniu) -> None:
-    """HTTPS by `protocol`, and nothing under `https`: to be waited for, not HTTP."""
+    """HTTPS by `protocol`, and nothing under `https`: it is not HTTP, and what is bound is open."""
     place.service.domains.absent_https = absent
     cert_id = qiniu_calls.seed(place.service, [WWW])
     place.service.add_domain(WWW, https=cert_id).hides_https = True
 
     found = the_domain(target)
 
-    assert (DomainState.PROCESSING, None) == (found.state, found.bound)
+    assert (DomainState.READY, None, True) == (found.state, found.bound, found.binding_hidden)
     place.service.domain(WWW).hides_https = False
-    assert (DomainState.READY, cert_id) == (the_domain(target).state, the_domain(target).bound)
+    found = the_domain(target)
+    assert (DomainState.READY, cert_id, False) == (found.state, found.bound, found.binding_hidden)
 
 
 def test_a_free_certificate_of_qinius_own(place: Place, target: Qiniu) -> None:
@@ -365,11 +366,36 @@ def test_a_domain_that_cannot_be_read(
     assert (IMG, DomainState.READY) == (sound.domain, sound.state)
 
 
+def test_a_401_for_one_path_alone(place: Place, target: Qiniu) -> None:
+    """Where the list was given, the keys are not blamed for one domain, and the others go on."""
+    place.service.add_domain(WWW)
+    place.service.add_domain(IMG)
+    fault = refusal(401, None, "bad token")
+    place.service.api.faults.add(fault, on=f"GET /domain/{WWW}", times=None)
+
+    refused, sound = target.observe(look(names=("*.example.com",))).domains
+
+    assert isinstance(refused.problem, TargetAccessDenied)
+    assert "the same keys are accepted for other calls" in str(refused.problem.hint)
+    assert (IMG, DomainState.READY) == (sound.domain, sound.state)
+
+
+def test_a_401_before_anything_was_given(place: Place, target: Qiniu) -> None:
+    """It ends the look at the first named domain, whose every way was tried."""
+    place.service.add_domain(WWW)
+    place.service.add_domain(IMG)
+    place.service.api.faults.add(refusal(401, None, "bad token"), on="GET /domain/*", times=None)
+
+    with pytest.raises(TargetAccessDenied):
+        target.observe(look(WWW, IMG))
+
+    assert (2, 0) == (place.count(f"GET /domain/{WWW}"), place.count(f"GET /domain/{IMG}"))
+
+
 @pytest.mark.parametrize("domains", [(), (WWW, IMG)])
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
-        (refusal(401, None, "bad token"), TargetAccessDenied),
         (refusal(403, None, "no permission"), TargetAccessDenied),
         (refusal(403, 403024), TargetUnavailable),
         (Fault.too_many(), TargetUnavailable),
@@ -430,7 +456,7 @@ def test_refused_keys(place: Place) -> None:
         fusion=place.service.fusion_url,
         uc=place.service.uc_url,
     )
-    target = connect(settings, pause=place.time.pause, now=place.time.now)
+    target = connect(settings, pause=place.time.pause, now=place.time.now, memory=place.memory)
 
     with pytest.raises(TargetAccessDenied) as caught:
         target.observe(look(WWW))
@@ -451,7 +477,7 @@ def test_settings_reach_the_target(place: Place) -> None:
         uc=place.service.uc_url,
         min_remaining_days=20,
     )
-    target = connect(settings, pause=place.time.pause, now=place.time.now)
+    target = connect(settings, pause=place.time.pause, now=place.time.now, memory=place.memory)
 
     found = target.observe(look(WWW))
 

@@ -13,6 +13,7 @@ from certferry.adapters.targets.qiniu import Qiniu
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import Kind
 from certferry.core.lineage import mark
+from certferry.core.observed import TargetRules
 from certferry.errors import (
     DeployError,
     Interrupted,
@@ -240,7 +241,7 @@ def test_a_stopped_run_lets_the_next_one_upload(place: Place, made: CertificateB
         stopped.append(seconds)
         raise Interrupted("stopped")
 
-    target = Qiniu(place.client(), timedelta(0), pause=pause, clock=place.time.clock)
+    target = Qiniu(place.client(), TargetRules(), place.memory, pause=pause, clock=place.time.clock)
     place.service.fusion.faults.add(Fault.reset_after(), on="POST *")
 
     with pytest.raises(Interrupted):
@@ -290,13 +291,14 @@ def test_a_full_account(place: Place, target: Qiniu, made: CertificateBundle) ->
 
 
 def test_refused_keys(place: Place, target: Qiniu, made: CertificateBundle) -> None:
-    """Asked once."""
-    place.service.fusion.faults.add(refusal(401, None, "bad token"), on="POST *")
+    """Asked by each way once."""
+    for host in (place.service.fusion, place.service.api):
+        host.faults.add(refusal(401, None, "bad token"), on="POST *", times=None)
 
     with pytest.raises(TargetAccessDenied):
         target.upload("img", made)
 
-    assert 1 == place.count("POST *")
+    assert 3 == place.count("POST *")
 
 
 @pytest.mark.parametrize(

@@ -37,13 +37,13 @@ def bind(
 ) -> tuple[int, Any]:
     """Call /cert/bind or /cert/unbind."""
     url = f"{client.service.api_url}/cert/{call}"
-    answer = client.qiniu(method, url, {"certid": cert_id, "domain": domain})
+    answer = client.qbox(method, url, {"certid": cert_id, "domain": domain})
     return answer.status_code, answer.json()
 
 
 def bindings(client: Client) -> list[tuple[str, str]]:
     """Ask which source domain is bound to which certificate."""
-    answer = client.qiniu("GET", client.service.api_url + "/cert/bindings")
+    answer = client.qiniu("GET", client.service.uc_url + "/cert/bindings")
     return [(item["domain"], item["certid"]) for item in answer.json()]
 
 
@@ -52,19 +52,25 @@ def test_buckets_are_names(client: Client) -> None:
     assert (200, ["empty", "files"]) == ask(client, "/buckets")
 
 
-def test_domains_in_three_dialects(client: Client) -> None:
-    """v3 tells the type, v2 names all, the old call names source domains."""
+def test_domains_in_four_dialects(client: Client) -> None:
+    """v3 tells the type, v2 names all; the old call names source domains, in two forms."""
     status, v3 = ask(client, "/v3/domains?tbl=files")
     assert (200, [("cdn.example.com", 0), (SOURCE, 1)]) == (
         status,
         [(item["domain"], item["domaintype"]) for item in v3],
     )
     assert (200, ["cdn.example.com", SOURCE]) == ask(client, "/v2/domains?tbl=files")
-    status, old = ask(client, "/domain?bucket=files&type=all")
+    status, old = ask(client, "/domain?bucket=files")
     assert (200, [(SOURCE, "files")]) == (
         status,
         [(item["domain"], item["bucket"]) for item in old],
     )
+    status, typed = ask(client, "/domain?bucket=files&type=source")
+    assert (200, [{"domain": SOURCE, "domain_types": ["source"], "api_scope": 0}]) == (
+        status,
+        typed,
+    )
+    assert 400 == ask(client, "/domain?bucket=files&type=cdn")[0]
 
 
 def test_bucket_without_domains(client: Client) -> None:
@@ -141,7 +147,7 @@ def test_sub_account_key_is_a_bad_token(client: Client, stand_in: QiniuService) 
 
     assert 200 == sub_account.certificates().status_code
     assert (401, {"error": "bad token"}) == bind(sub_account, cert_id)
-    answer = sub_account.qiniu("GET", stand_in.api_url + "/cert/bindings")
+    answer = sub_account.qiniu("GET", stand_in.uc_url + "/cert/bindings")
     assert 401 == answer.status_code
 
 

@@ -1,38 +1,21 @@
 """Qiniu's API for certificates, CDN domains and bucket domains (Qiniu fact sheet §1 to §6).
 
-Certificates are asked for at the fusion host under QBox, domains at the api host under Qiniu,
-buckets at the uc host under Qiniu, as the documents of 2026 say. What binds a Kodo source domain
-is in no document, and lives at the api host (§6).
+Where each call is answered and how it is signed stands in `qiniu_ways`. What binds a Kodo source
+domain is in no document (§6).
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
-from functools import partial
 from http import HTTPStatus
-from typing import TypeVar
-from urllib.parse import quote, urlencode, urlsplit
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
 
 import msgspec
 
-from certferry.adapters.clients.http import TIMEOUTS as HTTP_TIMEOUTS
-from certferry.adapters.clients.http import Answer, HttpClient, HttpFailure, Request
-from certferry.adapters.clients.http_problems import Timeouts
-from certferry.adapters.clients.pacing import Pacer
-from certferry.adapters.clients.qiniu_errors import (
-    IAM_PREFIX,
-    Call,
-    QiniuFailure,
-    explain_failure,
-    explain_nonsense,
-    explain_refusal,
-    read_reply,
-    too_many,
-)
+from certferry.adapters.clients.http import Answer
+from certferry.adapters.clients.qiniu_errors import Call, QiniuFailure
 from certferry.adapters.clients.qiniu_records import (
     BindCertificate,
     Binding,
@@ -47,16 +30,9 @@ from certferry.adapters.clients.qiniu_records import (
     Uploaded,
     decode,
 )
-from certferry.adapters.clients.qiniu_signing import Keys, sign_qbox, sign_qiniu
-from certferry.ports.progress import Pause
+from certferry.adapters.clients.qiniu_transport import Asked, QiniuTransport, encoded
+from certferry.adapters.clients.qiniu_ways import SOURCE_FORM, CallGroup, Way
 from certferry.text import Text
-
-JSON = {"Content-Type": "application/json"}
-
-# Requests per second and account (§9). Of uc nothing is said, so it is treated like api.
-API_RATE = 10
-FUSION_RATE = 5
-UC_RATE = 10
 
 CERTIFICATES_PER_PAGE = 200  # what a widespread client asks for (§4.2)
 DOMAINS_PER_PAGE = 1000  # the most there may be (§5.1)
@@ -64,68 +40,21 @@ DOMAINS_PER_PAGE = 1000  # the most there may be (§5.1)
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+# Null stands for no entries; each entry is still to be decoded.
+RawList: Any = tuple[msgspec.Raw, ...] | None
 Page = tuple[tuple[msgspec.Raw, ...], str]  # the entries, and the marker of the next page
-Sign = Callable[[Request], Request]
-
-
-@dataclass(frozen=True, slots=True)
-class Hosts:
-    """Where Qiniu is: base URLs, without a slash at the end."""
-
-    api: str
-    fusion: str
-    uc: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Service:
-    url: str
-    http: HttpClient
-    sign: Sign
 
 
 class QiniuClient:
     """One account at Qiniu. Safe to share between threads; raises `QiniuFailure` throughout.
 
-    `now` is the wall clock that signatures are dated by, `clock` the one that requests are paced
-    by: it counts seconds and never goes back. Reads are repeated when they fail;
-    a write whose answer is lost is reported with `maybe_done`.
+    Reads are repeated when they fail; a write whose answer is lost is reported with `maybe_done`.
+    Every list may come as null (production sheet 1.1).
     """
 
-    def __init__(
-        self,
-        keys: Keys,
-        hosts: Hosts,
-        *,
-        pause: Pause,
-        now: Callable[[], datetime],
-        clock: Callable[[], float] = time.monotonic,
-        timeouts: Timeouts = HTTP_TIMEOUTS,
-    ) -> None:
-        self._now = now
-        self._with_iam_key = keys.access_key.reveal().startswith(IAM_PREFIX)
-        self._let_in = False
+    def __init__(self, transport: QiniuTransport) -> None:
+        self._transport = transport
         self._tls_versions_joined = False
-        rates: dict[str, float] = {}
-        for url, rate in ((hosts.api, API_RATE), (hosts.fusion, FUSION_RATE), (hosts.uc, UC_RATE)):
-            rates[url] = min(rate, rates.get(url, rate))
-        https = {
-            url: HttpClient(
-                pace=Pacer(rate, clock=clock, pause=pause),
-                pause=pause,
-                timeouts=timeouts,
-                too_many=too_many,
-            )
-            for url, rate in rates.items()
-        }
-        qbox = partial(sign_qbox, keys=keys)
-
-        def qiniu(request: Request) -> Request:
-            return sign_qiniu(request, keys, now())
-
-        self._fusion = _Service(hosts.fusion, https[hosts.fusion], qbox)
-        self._api = _Service(hosts.api, https[hosts.api], qiniu)
-        self._uc = _Service(hosts.uc, https[hosts.uc], qiniu)
 
     def list_certificates(self) -> list[CertificateRecord]:
         """Give every certificate of the account (§4.2)."""
@@ -133,7 +62,7 @@ class QiniuClient:
         def page(marker: str) -> Page:
             path = f"/sslcert?{_paging(marker, CERTIFICATES_PER_PAGE)}"
             what = Text("the list of certificates")
-            found = self._read(self._fusion, path, what, CertificatePage)
+            found = self._read(CallGroup.CERTIFICATES, path, what, CertificatePage)
             return found.certs or (), found.marker or ""
 
         return _all_pages(page, CertificateRecord, lambda record: record.certid)
@@ -141,20 +70,21 @@ class QiniuClient:
     def upload_certificate(self, upload: Upload) -> str:
         """Upload a certificate and give its id; the same one twice gets two ids (§4.1)."""
         what = Text("the upload of {label}", label=upload.name)
-        call, answer = self._write(self._fusion, "POST", "/sslcert", what, upload)
-        return self._content(call, answer, Uploaded).cert_id
+        call, answer = self._write(CallGroup.CERTIFICATES, "POST", "/sslcert", what, upload)
+        return self._transport.content(call, answer, Uploaded).cert_id
 
     def delete_certificate(self, cert_id: str) -> None:
         """Remove a certificate that nothing is bound to (§4.4)."""
         what = Text("the removal of certificate {id}", id=cert_id)
-        self._write(self._fusion, "DELETE", f"/sslcert/{cert_id}", what)
+        self._write(CallGroup.CERTIFICATES, "DELETE", f"/sslcert/{cert_id}", what)
 
     def list_domains(self) -> list[DomainItem]:
         """Give every CDN and DCDN domain of the account (§5.1)."""
 
         def page(marker: str) -> Page:
             path = f"/domain?{_paging(marker, DOMAINS_PER_PAGE)}"
-            found = self._read(self._api, path, Text("the list of domains"), DomainPage)
+            what = Text("the list of domains")
+            found = self._read(CallGroup.DOMAINS, path, what, DomainPage)
             return found.domains or (), found.marker or ""
 
         return _all_pages(page, DomainItem, lambda item: item.name)
@@ -162,7 +92,7 @@ class QiniuClient:
     def read_domain(self, name: str) -> DomainRecord:
         """Give a domain as it is now (§5.2). A wildcard domain's name begins with a dot."""
         what = Text("the domain {domain}", domain=name)
-        return self._read(self._api, f"/domain/{name}", what, DomainRecord)
+        return self._read(CallGroup.DOMAINS, f"/domain/{name}", what, DomainRecord)
 
     def httpsconf(self, name: str, conf: HttpsConf) -> None:
         """Change the certificate or the settings of a domain that has HTTPS (§5.3)."""
@@ -175,49 +105,70 @@ class QiniuClient:
 
     def list_buckets(self) -> list[str]:
         """Give the names of the account's Kodo buckets (§6)."""
-        return self._read(self._uc, "/buckets", Text("the list of buckets"), list[str])
+        what = Text("the list of buckets")
+        return self._read_list(CallGroup.BUCKETS, "/buckets", what, str)
 
     def list_bucket_domains(self, bucket: str) -> list[BucketDomain]:
         """Give the domains of a bucket; 404 is how Qiniu says that there are none (§6)."""
+
+        def path(way: Way) -> str:
+            if way.form == SOURCE_FORM:
+                return f"/domain?{urlencode({'bucket': bucket, 'type': 'source'})}"
+            return f"/v3/domains?{urlencode({'tbl': bucket})}"
+
         what = Text("the domains of bucket {bucket}", bucket=bucket)
-        path = f"/v3/domains?{urlencode({'tbl': bucket})}"
-        call, answer = self._exchange(self._uc, Request("GET", path), what, repeatable=True)
+        asked = Asked(CallGroup.BUCKET_DOMAINS, "GET", path, what, repeatable=True)
+        call, answer = self._transport.send(asked)
         if answer.status == HTTPStatus.NOT_FOUND:
             return []
-        return self._content(call, answer, list[BucketDomain])
+        self._transport.must_be_success(call, answer)
+        return self._list(call, answer, BucketDomain)
 
     def list_bindings(self) -> list[Binding]:
         """Give the source domains that have a certificate, and which (§6)."""
         what = Text("the certificates of source domains")
-        return self._read(self._api, "/cert/bindings", what, list[Binding], unlisted=True)
+        path = "/cert/bindings"
+        return self._read_list(CallGroup.BINDINGS, path, what, Binding, unlisted=True)
 
     def bind_source(self, domain: str, cert_id: str) -> None:
         """Bind a source domain to a certificate, whatever it is bound to (§6)."""
         what = Text("the certificate of source domain {domain}", domain=domain)
         body = BindCertificate(cert_id, domain)
-        self._write(self._api, "POST", "/cert/bind", what, body, unlisted=True)
+        self._write(CallGroup.BIND, "POST", "/cert/bind", what, body, unlisted=True)
 
     def _configure(self, path: str, what: Text, conf: HttpsConf) -> None:
         """Send TLS versions in the form that Qiniu wants, found out once for the account (§5.3)."""
         joined = self._tls_versions_joined
         try:
-            self._write(self._api, "PUT", path, what, _with_versions(conf, joined=joined))
+            self._put(path, what, conf, joined=joined)
         except QiniuFailure as failure:
             if conf.tls_versions is None or not _wants_another_form(failure):
                 raise
-            self._write(self._api, "PUT", path, what, _with_versions(conf, joined=not joined))
+            self._put(path, what, conf, joined=not joined)
             self._tls_versions_joined = not joined
 
-    def _read(
-        self, service: _Service, path: str, what: Text, into: type[T], *, unlisted: bool = False
-    ) -> T:
-        request = Request("GET", path)
-        call, answer = self._exchange(service, request, what, repeatable=True, unlisted=unlisted)
-        return self._content(call, answer, into)
+    def _put(self, path: str, what: Text, conf: HttpsConf, *, joined: bool) -> None:
+        self._write(CallGroup.DOMAINS, "PUT", path, what, _with_versions(conf, joined=joined))
+
+    def _read(self, group: CallGroup, path: str, what: Text, into: type[T]) -> T:
+        return self._transport.read(Asked(group, "GET", path, what, repeatable=True), into)
+
+    def _read_list(
+        self, group: CallGroup, path: str, what: Text, into: type[T], *, unlisted: bool = False
+    ) -> list[T]:
+        asked = Asked(group, "GET", path, what, repeatable=True, unlisted=unlisted)
+        call, answer = self._transport.send(asked)
+        self._transport.must_be_success(call, answer)
+        return self._list(call, answer, into)
+
+    def _list(self, call: Call, answer: Answer, into: type[T]) -> list[T]:
+        """Read a list, or null, whose odd entries are passed over."""
+        raw = self._transport.content(call, answer, RawList) or ()
+        return [item for item in (_item(one, into) for one in raw) if item is not None]
 
     def _write(
         self,
-        service: _Service,
+        group: CallGroup,
         method: str,
         path: str,
         what: Text,
@@ -225,42 +176,8 @@ class QiniuClient:
         *,
         unlisted: bool = False,
     ) -> tuple[Call, Answer]:
-        request = Request(method, path)
-        if body is not None:
-            request = Request(method, path, JSON, msgspec.json.encode(body))
-        call, answer = self._exchange(service, request, what, repeatable=False, unlisted=unlisted)
-        self._must_be_success(call, answer)
-        return call, answer
-
-    def _exchange(
-        self,
-        service: _Service,
-        request: Request,
-        what: Text,
-        *,
-        repeatable: bool,
-        unlisted: bool = False,
-    ) -> tuple[Call, Answer]:
-        host = urlsplit(service.url).netloc
-        call = Call(what, host, self._with_iam_key, unlisted, let_in=self._let_in)
-        whole = Request(request.method, service.url + request.url, request.headers, request.body)
-        try:
-            answer = service.http.exchange(lambda: service.sign(whole), repeatable=repeatable)
-        except HttpFailure as failure:
-            raise explain_failure(call, failure) from None
-        return call, answer
-
-    def _content(self, call: Call, answer: Answer, into: type[T]) -> T:
-        self._must_be_success(call, answer)
-        try:
-            return decode(answer.body, into)
-        except ValueError as problem:
-            raise explain_nonsense(call, answer, str(problem)) from None
-
-    def _must_be_success(self, call: Call, answer: Answer) -> None:
-        if not read_reply(answer).is_success:
-            raise explain_refusal(call, answer, self._now())
-        self._let_in = True
+        sent = None if body is None else encoded(body)
+        return self._transport.write(Asked(group, method, path, what, sent, unlisted=unlisted))
 
 
 def _with_versions(conf: HttpsConf, *, joined: bool) -> dict[str, object]:

@@ -13,17 +13,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import msgspec
+
 from certferry.adapters.clients.qiniu import QiniuClient
 from certferry.adapters.clients.qiniu_domains import name_here
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
 from certferry.adapters.clients.qiniu_records import BucketDomain, CertificateRecord, DomainItem
-from certferry.errors import TargetAccessDenied
+from certferry.ports.account_memory import AccountMemory
 
 log = logging.getLogger(__name__)
 
 LIST_AGE = 5.0  # seconds that a list is good for
 OWN_WRITES_AGE = 60.0  # seconds until any list shows what we wrote
 SOURCES_AGE = 300.0  # seconds; one request per bucket, and buckets change their domains seldom
+
+_NAMES, _SHORT = "names of certificates", "short"
+"""A note of the account and what it says."""
 
 T = TypeVar("T")
 Clock = Callable[[], float]
@@ -66,8 +71,9 @@ class Remembered(Generic[T]):
 class QiniuAccount:
     """The lists of one account. `clock` counts seconds and never goes back."""
 
-    def __init__(self, client: QiniuClient, clock: Clock) -> None:
+    def __init__(self, client: QiniuClient, clock: Clock, memory: AccountMemory) -> None:
         self._client = client
+        self._memory = memory
         self._clock = clock
         self._certificates = Remembered(self._list_certificates, LIST_AGE, clock)
         self._domains = Remembered(client.list_domains, LIST_AGE, clock)
@@ -87,6 +93,15 @@ class QiniuAccount:
             else:
                 found.setdefault(cert_id, record)
         return found
+
+    @property
+    def wants_short_names(self) -> bool:
+        """Whether Qiniu once refused the usual name of a certificate as too long."""
+        return self._memory.note(_NAMES) == _SHORT
+
+    def note_short_names(self) -> None:
+        """Have every later upload take the short name at once, in later runs too."""
+        self._memory.update(_NAMES, lambda _: _SHORT)
 
     def note_uploaded(self, record: CertificateRecord) -> None:
         """Count a certificate in from now on."""
@@ -134,26 +149,45 @@ class QiniuAccount:
         return {name_here(one.domain): one.certid for one in self._client.list_bindings()}
 
     def _list_sources(self) -> Sources:
-        """A bucket that may not be seen hides its own domains only: a sub-account's rights may
-        end at a bucket. Whatever else fails would fail for the next bucket as well.
+        """List the source domains of every bucket that can be read.
+
+        A bucket that cannot hides its own domains only: a sub-account's rights may end at it. One
+        whose domains were read before keeps them: a domain that is waited for must not vanish
+        because Kodo fails for a moment.
         """
         found: dict[str, BucketDomain] = {}
-        failure: QiniuFailure | None = None
         earlier, self._seen_sources = self._seen_sources, found
+        failure: QiniuFailure | None = None
         try:
             for bucket in self._client.list_buckets():
-                try:
-                    domains = self._client.list_bucket_domains(bucket)
-                except QiniuFailure as denied:
-                    if not isinstance(denied.error, TargetAccessDenied):
-                        raise
-                    failure = denied
-                else:
-                    found |= {name_here(d.domain): d for d in domains if d.is_source}
+                before, failure_before = len(found), failure
+                failure = self._read_bucket(bucket, found, failure)
+                if failure is not failure_before and len(found) == before:
+                    found |= {n: d for n, d in earlier.items() if d.tbl == bucket}
         except QiniuFailure as stopped:
             failure = stopped
-            # A domain that is waited for must not vanish because Kodo is silent for a moment.
             found |= {name: d for name, d in earlier.items() if name not in found}
         if failure is not None:
             log.info("Kodo's source domains cannot all be listed: %s", failure)
         return Sources(found, failure)
+
+    def _read_bucket(
+        self, bucket: str, found: dict[str, BucketDomain], failure: QiniuFailure | None
+    ) -> QiniuFailure | None:
+        """Add a bucket's source domains to those found, and return the last failure. Raises what
+        the next bucket would fail of as well: a rate, a wrong clock, no connection, two silences or
+        broken answers, each of which takes its time.
+        """
+        try:
+            domains = self._client.list_bucket_domains(bucket)
+        except QiniuFailure as unread:
+            again = failure is not None and failure.maybe_done and unread.maybe_done
+            if (unread.is_common and not unread.is_denied) or unread.silent or again:
+                raise
+            return unread
+        found |= {
+            name_here(d.domain): msgspec.structs.replace(d, tbl=bucket)
+            for d in domains
+            if d.is_source
+        }
+        return failure

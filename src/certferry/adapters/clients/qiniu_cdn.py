@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 from certferry.adapters.clients.qiniu import QiniuClient
 from certferry.adapters.clients.qiniu_account import QiniuAccount
-from certferry.adapters.clients.qiniu_codes import NO_SUCH_DOMAIN, UNCHANGED
+from certferry.adapters.clients.qiniu_codes import HTTPS_IS_OFF, NO_SUCH_DOMAIN, UNCHANGED
 from certferry.adapters.clients.qiniu_domains import (
     NOT_SERVED_BY_ITSELF,
     SWITCHED_OFF,
+    first_conf,
     is_in_force,
     must_be_at_rest,
     name_at_qiniu,
@@ -84,16 +85,20 @@ class CdnDomains:
         conf = wanted_conf(record, remote_id, https)
         if not is_in_force(record, conf):
             self._settler.until_settled(
-                lambda: self._change(record, conf), lambda: self._is_taken(record, conf)
+                lambda: self._change(record, conf, https), lambda: self._is_taken(record, conf)
             )
 
-    def _change(self, record: DomainRecord, conf: HttpsConf) -> bool:
-        """Write, choosing the call by what the domain has: neither stands in for the other."""
+    def _change(self, record: DomainRecord, conf: HttpsConf, https: HttpsWish) -> bool:
+        """Write, choosing the call by what the domain has. One without HTTPS that was read as one
+        with it is switched on in the same run (production sheet 1.7).
+        """
         write = self._client.httpsconf if record.has_https else self._client.sslize
         try:
             write(record.name, conf)
         except QiniuFailure as failure:
-            if failure.code != UNCHANGED:
+            if failure.code in HTTPS_IS_OFF and record.has_https:
+                self._client.sslize(record.name, first_conf(conf.cert_id, https))
+            elif failure.code != UNCHANGED:
                 raise
         return True
 

@@ -19,7 +19,8 @@ from certferry.errors import (
 )
 
 UNCHANGED = 400910
-NO_SUCH_CERTIFICATE = 400401
+HTTPS_IS_OFF = frozenset({400302, 400})  # with its code, or none at all
+NO_SUCH_CERTIFICATE = frozenset({400401, 404001})  # 404001 is any resource (§4.4)
 NO_SUCH_DOMAIN = frozenset({612, 404001})  # of a write, and of a read
 WRONG_DOMAIN_TYPE = 403  # "domaintype is not allowed", which comes without a code (§6)
 
@@ -37,6 +38,11 @@ _CHAIN = Meaning(
     TargetRejected,
     "the certificate chain cannot be verified",
     "Qiniu takes certificates of public CAs only, with the issuer certificates after the leaf",
+)
+_PAIR = Meaning(
+    TargetRejected,
+    "certificate and private key do not belong together",
+    "a new pair is needed: `certferry sync --renew`, or from the client that makes it",
 )
 _KEY = Meaning(
     TargetRejected,
@@ -77,6 +83,11 @@ _NO_DOMAIN = Meaning(
 )
 
 MEANINGS: dict[int, Meaning] = {
+    405: Meaning(
+        TargetRejected,
+        "this host does not offer the call",
+        "set `api`, `fusion` and `uc` of the account back to what they are without being set",
+    ),
     612: _NO_DOMAIN,
     404001: _NO_DOMAIN,
     400013: Meaning(
@@ -93,10 +104,25 @@ MEANINGS: dict[int, Meaning] = {
         "changes take 5 to 15 minutes, at times hours; a later run goes on from here",
     ),
     400045: _KEY,
+    400062: Meaning(
+        TargetRejected,
+        "the domain exists at Qiniu already",
+        "if it is in another account, use the keys of that one, or ask Qiniu's support",
+    ),
     400302: Meaning(
         TargetRejected,
         "the domain does not use HTTPS any more",
         "the next run switches HTTPS on again",
+    ),
+    400309: Meaning(
+        TargetRejected,
+        "the domain's cache settings are missing",
+        "save the domain's cache settings once in Qiniu's console; a later run goes on from here",
+    ),
+    400317: Meaning(
+        TargetRejected,
+        "the domain is not offline",
+        "this change is possible only for a domain that is offline; look at it in Qiniu's console",
     ),
     400319: _NO_EC,
     400320: Meaning(
@@ -111,7 +137,7 @@ MEANINGS: dict[int, Meaning] = {
     ),
     400322: _TOO_SHORT,
     400323: _CHAIN,
-    400324: _CHAIN,
+    400324: _PAIR,
     400325: _CHAIN,
     400326: Meaning(
         TargetRejected,
@@ -120,7 +146,7 @@ MEANINGS: dict[int, Meaning] = {
         " *.example.com needs *.example.com itself",
     ),
     400327: _KEY,
-    400328: _KEY,
+    400328: _PAIR,
     400329: Meaning(
         TargetRejected,
         "the certificate has expired",
@@ -142,6 +168,11 @@ MEANINGS: dict[int, Meaning] = {
         CopyGone,
         "there is no such certificate",
         "somebody removed it; the next run uploads it again",
+    ),
+    400402: Meaning(
+        TargetRejected,
+        "this CA cannot issue for the name",
+        "use a certificate of another CA, or ask Qiniu's support which it takes for the name",
     ),
     400407: _NOT_SELF_SERVICE,
     400500: Meaning(
@@ -198,3 +229,19 @@ MEANINGS: dict[int, Meaning] = {
         "Qiniu's console says why (unpaid bill, ICP filing, content); lift that first",
     ),
 }
+
+_BY_WORDS = {"expire day should more than": _TOO_SHORT}
+"""What comes without a code of its own (production sheet 1.21)."""
+_NAME_TOO_LONG = "name too long"
+"""As in "certification name too long", whose code is not known (production sheet 1.9)."""
+
+
+def meaning_of(code: int, words: str) -> Meaning | None:
+    """Return what an answer means, by its code or else by its words."""
+    by_words = (meaning for said, meaning in _BY_WORDS.items() if said in words.lower())
+    return MEANINGS.get(code) or next(by_words, None)
+
+
+def is_name_too_long(words: str) -> bool:
+    """Tell whether an upload was refused for its name's length alone."""
+    return _NAME_TOO_LONG in words.lower()

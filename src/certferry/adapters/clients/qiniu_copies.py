@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 
 from certferry.adapters.clients.qiniu import QiniuClient
 from certferry.adapters.clients.qiniu_account import QiniuAccount
-from certferry.adapters.clients.qiniu_codes import NO_SUCH_CERTIFICATE
+from certferry.adapters.clients.qiniu_codes import NO_SUCH_CERTIFICATE, is_name_too_long
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
 from certferry.adapters.clients.qiniu_records import CertificateRecord, Upload
 from certferry.adapters.clients.qiniu_settling import Settler
 from certferry.core.certificate import Certificate, CertificateBundle
-from certferry.core.lineage import mark, slug_of
+from certferry.core.lineage import mark, marks, owner_of, short_mark
 from certferry.core.observed import OtherCertificate, RemoteCertificate
 from certferry.errors import DeployError, TargetRejected
 from certferry.text import Text
@@ -36,7 +36,7 @@ class Copies:
             for record in self._copies(lineage, certificate):
                 yield RemoteCertificate(
                     record.certid,
-                    mark(lineage, certificate.fingerprint),
+                    record.name or "",
                     certificate.fingerprint,
                     certificate.not_after,
                 )
@@ -51,15 +51,9 @@ class Copies:
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """Adopt the copy that is there, or upload one. One upload at a time for the account."""
         certificate = bundle.certificate
-        upload = Upload(
-            name=mark(lineage, certificate.fingerprint),
-            common_name=certificate.common_name or certificate.names[0],
-            ca=bundle.fullchain_pem,
-            pri=bundle.privkey_pem.reveal(),
-        )
         with self._uploading:
-            return self._find(lineage, certificate) or self._settler.until_settled(
-                lambda: self._upload(upload, certificate),
+            return self._find_if_listed(lineage, certificate) or self._settler.until_settled(
+                lambda: self._upload(lineage, bundle),
                 lambda: self._find(lineage, certificate, anew=True),
             )
 
@@ -68,12 +62,23 @@ class Copies:
         record = self._certificate(remote_id)
         if record is None:
             return False
-        if (record.name or "") != label or not (anybodys or slug_of(label) is not None):
+        if (record.name or "") != label or not (anybodys or owner_of(label) is not None):
             raise _not_ours(remote_id, label)
         self._account.forget_own(remote_id)
         return self._settler.until_settled(
             lambda: self._remove(remote_id), lambda: self._is_gone(remote_id)
         )
+
+    def _find_if_listed(self, lineage: str, certificate: Certificate) -> str | None:
+        """Find a copy to adopt. A list in an unknown shape would hold up every upload for ever; one
+        that does not come is waited for, since there may be a copy in it.
+        """
+        try:
+            return self._find(lineage, certificate)
+        except QiniuFailure as unread:
+            if unread.is_common or unread.is_passing:
+                raise
+            return None
 
     def _find(self, lineage: str, certificate: Certificate, *, anew: bool = False) -> str | None:
         copies = self._copies(lineage, certificate, anew=anew)
@@ -83,17 +88,39 @@ class Copies:
         self, lineage: str, certificate: Certificate, *, anew: bool = False
     ) -> list[CertificateRecord]:
         """List the copies of a certificate, oldest first, so that everybody adopts the same one."""
-        label = mark(lineage, certificate.fingerprint)
+        labels = marks(lineage, certificate.fingerprint)
         listed = self._account.certificates(anew=anew).values()
-        found = [r for r in listed if r.name == label and _agrees(r, certificate)]
+        found = [r for r in listed if r.name in labels and _agrees(r, certificate)]
         return sorted(found, key=lambda record: (record.create_time or 0, record.certid))
 
-    def _upload(self, upload: Upload, certificate: Certificate) -> str:
-        cert_id = self._client.upload_certificate(upload)
+    def _upload(self, lineage: str, bundle: CertificateBundle) -> str:
+        """Upload under the usual name, or under a short one where that was once too long."""
+        fingerprint = bundle.certificate.fingerprint
+        if self._account.wants_short_names:
+            return self._upload_as(short_mark(lineage, fingerprint), bundle)
+        try:
+            return self._upload_as(mark(lineage, fingerprint), bundle)
+        except QiniuFailure as failure:
+            if failure.maybe_done or not is_name_too_long(failure.words):
+                raise
+        cert_id = self._upload_as(short_mark(lineage, fingerprint), bundle)
+        self._account.note_short_names()
+        return cert_id
+
+    def _upload_as(self, name: str, bundle: CertificateBundle) -> str:
+        certificate = bundle.certificate
+        cert_id = self._client.upload_certificate(
+            Upload(
+                name=name,
+                common_name=certificate.common_name or certificate.names[0],
+                ca=bundle.fullchain_pem,
+                pri=bundle.privkey_pem.reveal(),
+            )
+        )
         self._account.note_uploaded(
             CertificateRecord(
                 certid=cert_id,
-                name=upload.name,
+                name=name,
                 dnsnames=certificate.names,
                 not_before=int(certificate.not_before.timestamp()),
                 not_after=int(certificate.not_after.timestamp()),
@@ -109,7 +136,7 @@ class Copies:
         try:
             self._client.delete_certificate(remote_id)
         except QiniuFailure as failure:
-            if failure.code != NO_SUCH_CERTIFICATE:
+            if failure.code not in NO_SUCH_CERTIFICATE:
                 raise
             return False
         self._account.note_removed(remote_id)

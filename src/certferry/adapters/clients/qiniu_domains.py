@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from certferry.adapters.clients.qiniu_records import DomainRecord, HttpsConf
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.identifiers import WILDCARD
@@ -13,12 +11,11 @@ from certferry.core.observed import DomainState, HttpsSettings, ObservedDomain
 from certferry.errors import DeployError, TargetBusy, TargetRejected
 from certferry.text import Text
 
-log = logging.getLogger(__name__)
-
 NOT_SERVED_BY_ITSELF = frozenset({"pan", "test"})
 """Types of domains that take no certificate: children of a wildcard domain, and trial domains."""
 
-SWITCHED_OFF = frozenset({"offlined", "frozen"})
+_FROZEN = frozenset({"frozen", "notIcpFrozen"})
+SWITCHED_OFF = frozenset({"offlined", "deleted", *_FROZEN})
 """States of domains that serve nobody, until somebody does something about it at Qiniu (§5.6)."""
 
 _STATES = {
@@ -44,9 +41,6 @@ def observe(domain: str, record: DomainRecord) -> ObservedDomain:
     unusable = why_unusable(domain, record)
     state = _STATES.get(record.operating_state or "", DomainState.UNAVAILABLE)
     problem = _failed_change(record) if state is DomainState.FAILED else None
-    if state is DomainState.READY and record.hides_https:
-        log.info("%s speaks HTTPS, and Qiniu does not show its settings yet", domain)
-        state = DomainState.PROCESSING
     return ObservedDomain(
         domain=domain,
         kind=Kind.CDN,
@@ -54,6 +48,7 @@ def observe(domain: str, record: DomainRecord) -> ObservedDomain:
         bound=record.bound,
         https=_settings(record),
         problem=unusable or problem,
+        binding_hidden=record.hides_https,
     )
 
 
@@ -75,7 +70,7 @@ def why_unusable(domain: str, record: DomainRecord) -> DeployError | None:
             Text("{domain} is a trial domain of Qiniu's own", domain=domain),
             hint=Text("name a domain of yours under `domains`"),
         )
-    if record.operating_state == "frozen" or record.uid_is_freezed:
+    if record.operating_state in _FROZEN or record.uid_is_freezed:
         return TargetRejected(
             Text("{domain} is frozen at Qiniu", domain=domain),
             hint=Text(
@@ -86,6 +81,19 @@ def why_unusable(domain: str, record: DomainRecord) -> DeployError | None:
         return TargetRejected(
             Text("{domain} is offline at Qiniu", domain=domain),
             hint=Text("bring it online in Qiniu's console, or take it out of `domains`"),
+        )
+    if record.operating_state == "deleted":
+        return TargetRejected(
+            Text("{domain} is deleted at Qiniu", domain=domain),
+            hint=Text("add it in Qiniu's console under CDN, or correct `domains`"),
+        )
+    if record.operating_state == "waitCNAME":
+        return TargetRejected(
+            Text("{domain} waits at Qiniu for its CNAME", domain=domain),
+            hint=Text(
+                "set the CNAME that Qiniu's console shows for the domain, and wait for it to be"
+                " seen"
+            ),
         )
     return _why_not_by_self(domain, record)
 
@@ -110,8 +118,7 @@ def _why_not_by_self(domain: str, record: DomainRecord) -> DeployError | None:
 
 
 def must_be_at_rest(domain: str, record: DomainRecord) -> None:
-    """Refuse to write to a domain that Qiniu works on, that cannot be changed, or whose settings
-    are not to be seen.
+    """Refuse to write to a domain that Qiniu works on, or that cannot be changed.
 
     Raises `TargetBusy`, `TargetRejected`.
     """
@@ -129,27 +136,32 @@ def must_be_at_rest(domain: str, record: DomainRecord) -> None:
                 "changes take 5 to 15 minutes, at times hours; a later run goes on from here"
             ),
         )
-    if record.hides_https:
-        raise TargetBusy(
-            Text("Qiniu does not show the HTTPS settings of {domain} yet", domain=domain),
-            hint=Text(
-                "a later run goes on from here; if it stays so, look at the domain's HTTPS settings"
-                " in Qiniu's console and save them there once"
-            ),
-        )
 
 
 def wanted_conf(record: DomainRecord, cert_id: str, wish: HttpsWish) -> HttpsConf:
-    """Give what to send: the certificate, what is wished, and everything else as it is (§5.3).
-
-    Where HTTPS is switched on for the first time, nobody is redirected unless that is wished.
+    """Give what to send: the certificate, what is wished, and everything else as it is. What the
+    domain does not show is not sent: a guess would replace it (production sheet 1.6).
     """
+    if not record.has_https:
+        return first_conf(cert_id, wish)
     found = _settings(record)
     return HttpsConf(
         cert_id=cert_id,
         force_https=_first(wish.force_https, found.force_https),
         http2_enable=_first(wish.http2, found.http2),
         tls_versions=wish.tls_versions or found.tls_versions,
+    )
+
+
+def first_conf(cert_id: str, wish: HttpsWish) -> HttpsConf:
+    """Give what to send where HTTPS is switched on for the first time: visitors are redirected only
+    if that is wished.
+    """
+    return HttpsConf(
+        cert_id=cert_id,
+        force_https=bool(wish.force_https),
+        http2_enable=bool(wish.http2),
+        tls_versions=wish.tls_versions,
     )
 
 
@@ -162,19 +174,21 @@ def is_in_force(record: DomainRecord, conf: HttpsConf) -> bool:
     return (
         record.operating_state != "failed"
         and record.bound == conf.cert_id
-        and bool(found.force_https) == conf.force_https
-        and bool(found.http2) == conf.http2_enable
+        and conf.force_https in {None, bool(found.force_https)}
+        and conf.http2_enable in {None, bool(found.http2)}
         and found.tls_versions == versions
     )
 
 
-def _first(wished: bool | None, found: bool | None) -> bool:  # noqa: FBT001 - two of a kind
-    return bool(found if wished is None else wished)
+def _first(wished: bool | None, found: bool | None) -> bool | None:  # noqa: FBT001 - two of a kind
+    return found if wished is None else wished
 
 
 def _settings(record: DomainRecord) -> HttpsSettings:
-    """Read the settings; those of a domain without HTTPS are not in force and say nothing."""
-    if record.https is None or not record.has_https:
+    """Read the settings. Those of a domain without HTTPS are not in force and say nothing; neither
+    do those that stand where a domain hides its own.
+    """
+    if record.https is None or not record.has_https or record.hides_https:
         return HttpsSettings()
     return HttpsSettings(
         force_https=record.https.force_https,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -21,10 +22,12 @@ from certferry.adapters.clients.http import (
     seconds_asked_for,
 )
 from certferry.adapters.clients.http_problems import Contact
-from certferry.adapters.clients.qiniu_codes import MEANINGS, WRONG_DOMAIN_TYPE, Meaning
+from certferry.adapters.clients.qiniu_codes import WRONG_DOMAIN_TYPE, Meaning, meaning_of
 from certferry.adapters.clients.qiniu_records import decode
+from certferry.adapters.clients.qiniu_ways import Way
 from certferry.core.discretion import discreet
 from certferry.errors import (
+    ClockWrong,
     DeployError,
     Retry,
     TargetAccessDenied,
@@ -39,10 +42,19 @@ KEPT_WORDS = 200  # characters of what the server says; the rest is no help to a
 IAM_PREFIX = "IAM-"  # keys of sub-accounts (§2.4)
 
 
+NO_CODE = frozenset({None, 401, 404, 401001, 401002})
+"""What says no more than a status of 401 or 404; 401001 is a wrong signature, 401002 a wrong header
+(§2.4)."""
+WRONG_CLOCK = timedelta(minutes=15)
+"""How far off a request's date may be before Qiniu refuses it (§2.3)."""
+
+
 class QiniuFailure(Exception):
-    """A call that did not succeed. `error` is for the door, `code` for whoever can do something
-    about it on this side, `words` where Qiniu gives no code to tell by; `maybe_done`: Qiniu may
-    have carried it out all the same; `contact`: how far it went when no answer came.
+    """A call that did not succeed. `error` is for the door, `code` and `words` for the callers that
+    can do something about it; `maybe_done`: Qiniu may have carried it out all the same; `contact`:
+    how far it went when no answer came; `is_common`: any other call would fail as well, for refused
+    keys, a rate, a wrong clock, no connection; `is_passing`: Qiniu failed, or did not answer, so
+    that the same call may succeed later.
     """
 
     def __init__(
@@ -53,7 +65,8 @@ class QiniuFailure(Exception):
         words: str = "",
         maybe_done: bool = False,
         contact: Contact | None = None,
-        limited: bool = False,
+        is_common: bool = False,
+        is_passing: bool = False,
     ) -> None:
         super().__init__(str(error))
         self.error = error
@@ -61,13 +74,13 @@ class QiniuFailure(Exception):
         self.words = words
         self.maybe_done = maybe_done
         self._contact = contact
-        self._limited = limited
+        self.is_common = is_common or contact is Contact.NONE
+        self.is_passing = is_passing or contact is not None
 
     @property
-    def is_common(self) -> bool:
-        """Whether it would befall any other call as well: refused keys, a rate, no connection."""
-        refused = isinstance(self.error, TargetAccessDenied)
-        return refused or self._limited or self._contact is Contact.NONE
+    def is_denied(self) -> bool:
+        """Whether the keys may not do this."""
+        return isinstance(self.error, TargetAccessDenied)
 
     @property
     def silent(self) -> bool:
@@ -79,7 +92,8 @@ class QiniuFailure(Exception):
 class Call:
     """What was asked for, in words, of which host, with what kind of key: for the sentences.
 
-    `unlisted` is a call that is in no document; `let_in`: Qiniu has accepted the same key before.
+    `unlisted` is a call that is in no document; `let_in`: Qiniu has accepted the same key before;
+    `is_proven`: also for a call of this group. `tried` are the ways by which it was asked.
     """
 
     what: Text
@@ -87,6 +101,8 @@ class Call:
     with_iam_key: bool = False
     unlisted: bool = False
     let_in: bool = False
+    is_proven: bool = False
+    tried: tuple[Way, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +113,11 @@ class Reply:
     code: int | None
     words: str
     request_id: str
+
+    @property
+    def has_own_code(self) -> bool:
+        """Whether the code says more than a status of 401 or 404 does."""
+        return self.code not in NO_CODE
 
     @property
     def is_success(self) -> bool:
@@ -126,6 +147,20 @@ _MAIN_KEYS = Text(
     "Qiniu's call for the certificates of Kodo source domains takes the keys of the main account"
     " only, while sub-accounts' (IAM) keys work for everything else: use a pair of the main account"
 )
+_OTHER_CALLS_WORK = Text(
+    "the same keys are accepted for other calls: allow this one for them in Qiniu's console, and"
+    " compare the domain's name with the one there"
+)
+_SET_CLOCK = Text(
+    "set this machine's clock (`timedatectl set-ntp true`) and run certferry again; the keys are"
+    " probably right"
+)
+_CLOCK_AHEAD = Text(
+    "this machine's clock is {amount} ahead of Qiniu's, so {host} refused {what} ({answer})"
+)
+_CLOCK_BEHIND = Text(
+    "this machine's clock is {amount} behind Qiniu's, so {host} refused {what} ({answer})"
+)
 _NOT_A_SOURCE = Text(
     'it is a CDN domain: set kind = "cdn" for it, or leave `kind` out, and it is found as what it'
     " is"
@@ -154,9 +189,12 @@ def too_many(answer: Answer) -> bool:
 def explain_failure(call: Call, failure: HttpFailure) -> QiniuFailure:
     """Say that no answer came."""
     message = Text(
-        "Qiniu could not be asked for {what}: {problem}", what=call.what, problem=failure.problem
+        "Qiniu could not be asked for {what}: {problem}",
+        what=call.what,
+        problem=_with_ways(failure.problem, call),
     )
-    error = TargetUnavailable(message, hint=_NETWORK)
+    hint = _with_request_id(_NETWORK, failure.headers.get("X-Reqid"))
+    error = TargetUnavailable(message, hint=hint)
     return QiniuFailure(error, maybe_done=failure.maybe_done, contact=failure.contact)
 
 
@@ -165,31 +203,71 @@ def explain_nonsense(call: Call, answer: Answer, problem: str) -> QiniuFailure:
     message = Text(
         "Qiniu's answer about {what} cannot be read: {problem}", what=call.what, problem=problem
     )
-    hint = _with_request_id(_LATER, read_reply(answer))
+    hint = _with_request_id(_LATER, read_reply(answer).request_id)
     return QiniuFailure(TargetUnavailable(message, hint=hint), maybe_done=True)
 
 
 def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
     """Say what an answer means that is not a success."""
     reply = read_reply(answer)
-    meaning = MEANINGS.get(reply.code or reply.status)
     if _is_wrong_domain_type(reply):
         return QiniuFailure(_refused(call, reply, _NOT_A_SOURCE), code=WRONG_DOMAIN_TYPE)
+    meaning = meaning_of(reply.code or reply.status, reply.words)
     if meaning is not None:
-        return QiniuFailure(_as_meant(call, reply, meaning), code=reply.code or reply.status)
+        code = reply.code or reply.status
+        return QiniuFailure(_as_meant(call, reply, meaning), code=code, words=reply.words)
     if too_many(answer):
         error = _too_many(call, reply, seconds_asked_for(answer), now)
-        return QiniuFailure(error, code=reply.code, limited=True)
+        return QiniuFailure(error, code=reply.code, is_common=True)
     if reply.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        return QiniuFailure(_denied(call, reply), code=reply.code)
+        return _not_let_in(call, reply, answer, now)
     if is_server_error(answer):
         error = _broken(call, reply)
-        return QiniuFailure(error, code=reply.code, words=reply.words, maybe_done=True)
-    return QiniuFailure(_refused(call, reply), code=reply.code, words=reply.words)
+        return QiniuFailure(
+            error, code=reply.code, words=reply.words, maybe_done=True, is_passing=True
+        )
+    code = reply.code or reply.status
+    return QiniuFailure(_refused(call, reply), code=code, words=reply.words)
 
 
 def _is_wrong_domain_type(reply: Reply) -> bool:
     return reply.status == HTTPStatus.FORBIDDEN and "domaintype" in reply.words.lower()
+
+
+def _not_let_in(call: Call, reply: Reply, answer: Answer, now: datetime) -> QiniuFailure:
+    """Say that the request was not let in: for the clock before the keys are blamed.
+
+    A 401 where the same way has worked is about this one path, since Qiniu answers so for paths
+    that it does not know (production sheet 1.12).
+    """
+    wrong_clock = _wrong_clock(reply, answer, now)
+    if wrong_clock is not None:
+        return QiniuFailure(_as_wrong_clock(call, reply, wrong_clock), is_common=True)
+    is_this_path = call.is_proven and reply.status == HTTPStatus.UNAUTHORIZED
+    return QiniuFailure(_denied(call, reply), code=reply.code, is_common=not is_this_path)
+
+
+def _wrong_clock(reply: Reply, answer: Answer, now: datetime) -> timedelta | None:
+    """Return how far this machine's clock is ahead, by the answer's Date (RFC 9110 §6.6.1), where
+    that may be why the request was refused.
+    """
+    try:
+        ahead = now - parsedate_to_datetime(answer.headers.get("Date", ""))
+    except (ValueError, TypeError):  # no date, or one without a zone
+        return None
+    is_said = "skew" in reply.words.lower() and abs(ahead) > timedelta(seconds=1)
+    return ahead if is_said or abs(ahead) > WRONG_CLOCK else None
+
+
+def _as_wrong_clock(call: Call, reply: Reply, ahead: timedelta) -> DeployError:
+    sentence = _CLOCK_AHEAD if ahead > timedelta(0) else _CLOCK_BEHIND
+    message = sentence.filled(
+        amount=timedelta(seconds=round(abs(ahead).total_seconds())),
+        host=call.host,
+        what=call.what,
+        answer=_answered(call, reply),
+    )
+    return ClockWrong(message, hint=_with_request_id(_SET_CLOCK, reply.request_id))
 
 
 def _as_meant(call: Call, reply: Reply, meaning: Meaning) -> DeployError:
@@ -198,9 +276,9 @@ def _as_meant(call: Call, reply: Reply, meaning: Meaning) -> DeployError:
             "Qiniu refused {what}: {meaning} ({answer})",
             what=call.what,
             meaning=Text(meaning.words),
-            answer=_in_its_own_words(reply),
+            answer=_answered(call, reply),
         ),
-        hint=_with_request_id(Text(meaning.advice), reply),
+        hint=_with_request_id(Text(meaning.advice), reply.request_id),
     )
 
 
@@ -209,10 +287,11 @@ def _too_many(call: Call, reply: Reply, seconds: float | None, now: datetime) ->
         Text(
             "Qiniu takes no more requests for the moment, among them {what} ({answer})",
             what=call.what,
-            answer=_in_its_own_words(reply),
+            answer=_answered(call, reply),
         ),
         hint=_with_request_id(
-            Text("another program may be using the same account; a later run tries again"), reply
+            Text("another program may be using the same account; a later run tries again"),
+            reply.request_id,
         ),
         retry=None if seconds is None else Retry.at(now + timedelta(seconds=seconds)),
     )
@@ -224,46 +303,54 @@ def _denied(call: Call, reply: Reply) -> DeployError:
             "{host} does not accept access_key and secret_key for {what} ({answer})",
             host=call.host,
             what=call.what,
-            answer=_in_its_own_words(reply),
+            answer=_answered(call, reply),
         ),
-        hint=_with_request_id(_advice_on_keys(call), reply),
+        hint=_with_request_id(_advice_on_keys(call, reply), reply.request_id),
     )
 
 
-def _advice_on_keys(call: Call) -> Text:
+def _advice_on_keys(call: Call, reply: Reply) -> Text:
     if call.unlisted and (call.let_in or call.with_iam_key):
         return _MAIN_KEYS
+    if call.is_proven and reply.status == HTTPStatus.UNAUTHORIZED:
+        return _OTHER_CALLS_WORK
     return _CHECK_IAM_KEYS if call.with_iam_key else _CHECK_KEYS
 
 
 def _broken(call: Call, reply: Reply) -> DeployError:
     return TargetUnavailable(
-        Text(
-            "Qiniu failed over {what} ({answer})", what=call.what, answer=_in_its_own_words(reply)
-        ),
-        hint=_with_request_id(_LATER, reply),
+        Text("Qiniu failed over {what} ({answer})", what=call.what, answer=_answered(call, reply)),
+        hint=_with_request_id(_LATER, reply.request_id),
     )
 
 
 def _refused(call: Call, reply: Reply, advice: Text | None = None) -> DeployError:
     return TargetRejected(
-        Text("Qiniu refused {what} ({answer})", what=call.what, answer=_in_its_own_words(reply)),
-        hint=_with_request_id(advice, reply),
+        Text("Qiniu refused {what} ({answer})", what=call.what, answer=_answered(call, reply)),
+        hint=_with_request_id(advice, reply.request_id),
     )
 
 
-def _in_its_own_words(reply: Reply) -> Text:
+def _answered(call: Call, reply: Reply) -> Text:
+    """Quote the answer, and name the ways by which it was asked for in vain."""
     number = reply.code if reply.code is not None else reply.status
+    said = Text("{number}", number=number)
     if reply.words:
-        return Text("{number} {words}", number=number, words=reply.words)
-    return Text("{number}", number=number)
+        said = Text("{number} {words}", number=number, words=reply.words)
+    return _with_ways(said, call)
 
 
-def _with_request_id(advice: Text | None, reply: Reply) -> Text | None:
+def _with_ways(said: Text, call: Call) -> Text:
+    if len(call.tried) <= 1:
+        return said
+    return Text("{said}; tried: {ways}", said=said, ways=[str(way) for way in call.tried])
+
+
+def _with_request_id(advice: Text | None, request_id: str | None) -> Text | None:
     """Add what Qiniu's support asks for first (§1.9)."""
-    if not reply.request_id:
+    if not request_id:
         return advice
-    asked = Text("Qiniu's support asks for X-Reqid {id}", id=reply.request_id)
+    asked = Text("Qiniu's support asks for X-Reqid {id}", id=request_id)
     return asked if advice is None else Text("{advice}; {asked}", advice=advice, asked=asked)
 
 

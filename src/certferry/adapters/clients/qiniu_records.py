@@ -19,6 +19,9 @@ def decode(body: bytes, into: type[T]) -> T:
     """
     try:
         return msgspec.json.decode(body, type=into, strict=False)
+    except msgspec.ValidationError as problem:
+        said = str(problem)
+        raise ValueError(said if "`$" in said else f"{said} - at `$`") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise ValueError(str(problem)) from None
 
@@ -120,13 +123,13 @@ class DomainRecord(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class HttpsConf(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """The body of `httpsconf` and `sslize`. The three are always sent: whether Qiniu keeps or
-    resets what is left out is not known (§5.3).
+    """The body of `httpsconf` and `sslize`. The flags are sent wherever they are known: programs
+    saw them kept when they were left out, and reset when `false` was sent (production sheet 1.6).
     """
 
     cert_id: str
-    force_https: bool
-    http2_enable: bool
+    force_https: bool | None = None
+    http2_enable: bool | None = None
     tls_versions: tuple[str, ...] | None = None
 
 
@@ -144,18 +147,21 @@ class Upload(msgspec.Struct, frozen=True):
 
 class BucketDomain(msgspec.Struct, frozen=True):
     """A domain of a Kodo bucket (`tbl`); `domaintype` 0 is a CDN domain, 1 a source domain, 2 both
-    (§6).
+    (§6). Another call says the same in `domain_types` (production sheet 1.15).
     """
 
     domain: str
     tbl: str | None = None
     domaintype: int | None = None
+    domain_types: tuple[str, ...] | None = None
     freeze_types: tuple[str, ...] | None = None
 
     @property
     def is_source(self) -> bool:
-        """Whether Kodo itself serves it."""
-        return self.domaintype in {1, 2}
+        """Whether Kodo itself serves it. What `type=source` lists without a type is one."""
+        if self.domain_types is not None:
+            return "source" in self.domain_types
+        return self.domaintype in {None, 1, 2}
 
 
 class Binding(msgspec.Struct, frozen=True):

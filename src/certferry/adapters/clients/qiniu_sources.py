@@ -7,10 +7,12 @@ The calls that bind them are in no document. Nothing is believed of a change but
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from certferry.adapters.clients.qiniu import QiniuClient
 from certferry.adapters.clients.qiniu_account import QiniuAccount, Sources
 from certferry.adapters.clients.qiniu_domains import name_at_qiniu
+from certferry.adapters.clients.qiniu_errors import QiniuFailure
 from certferry.adapters.clients.qiniu_records import BucketDomain
 from certferry.adapters.clients.qiniu_settling import Settler
 from certferry.core.desired import HttpsWish, Kind
@@ -41,13 +43,28 @@ class SourceDomains:
         return (domain for domain in self.all().domains if covered_by(names, domain))
 
     def named(self, domain: str) -> ObservedDomain:
-        """Observe one domain, which must be there."""
-        frozen = why_frozen(domain, self.all().domains[domain])
+        """Observe one domain, whose bucket was read."""
+        return self._observed(domain, self._account.bindings().get(domain))
+
+    def named_without_bindings(self, domain: str) -> ObservedDomain:
+        """Observe a domain of which Kodo does not tell what it is bound to."""
+        return replace(self._observed(domain, None), binding_hidden=True)
+
+    def is_bound_at_all(self, domain: str) -> bool:
+        """Tell whether it is among the bindings, which only source domains are."""
+        try:
+            return domain in self._account.bindings()
+        except QiniuFailure:
+            return False
+
+    def _observed(self, domain: str, bound: str | None) -> ObservedDomain:
+        source = self.all().domains.get(domain)
+        frozen = None if source is None else why_frozen(domain, source)
         return ObservedDomain(
             domain=domain,
             kind=Kind.KODO,
             state=DomainState.READY if frozen is None else DomainState.UNAVAILABLE,
-            bound=self._account.bindings().get(domain),
+            bound=bound,
             problem=frozen,
         )
 
@@ -69,7 +86,13 @@ class SourceDomains:
         return True
 
     def _is_bound(self, domain: str, remote_id: str) -> bool | None:
-        return self._account.bindings(anew=True).get(domain) == remote_id or None
+        """Tell whether it is bound so; where Kodo does not tell, it has to be asked for again."""
+        try:
+            return self._account.bindings(anew=True).get(domain) == remote_id or None
+        except QiniuFailure as unread:
+            if unread.is_common and not unread.is_denied:
+                raise
+            return None
 
 
 def why_frozen(domain: str, source: BucketDomain) -> DeployError | None:

@@ -18,7 +18,6 @@ from certferry.adapters.clients.qiniu_records import CertificateRecord, DomainIt
 from certferry.adapters.clients.qiniu_sources import why_frozen
 from certferry.core.desired import Kind
 from certferry.core.survey import FoundDomain, Survey
-from certferry.errors import TargetRejected
 from certferry.ports.survey import Looked
 
 Certificates = Mapping[str, CertificateRecord]
@@ -52,7 +51,7 @@ class Surveyor:
         except QiniuFailure as failure:
             if failure.code in NO_SUCH_DOMAIN:  # removed a moment ago
                 return None
-            if not isinstance(failure.error, TargetRejected):
+            if failure.is_common or failure.silent:
                 raise
             problem = failure.error.message
             return FoundDomain(name, Kind.CDN, problem=problem, by_itself=by_itself)
@@ -72,7 +71,7 @@ class Surveyor:
         try:
             bindings = self._account.bindings() if sources.domains else {}
         except QiniuFailure as failure:
-            return [], failure
+            return list(_found(sources, {}, certificates)), failure
         return list(_found(sources, bindings, certificates)), sources.failure
 
 

@@ -9,12 +9,12 @@ want a pair of the main account, which may list Kodo's buckets.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 
-from certferry.adapters.clients.qiniu import Hosts, QiniuClient
+from certferry.adapters.clients.qiniu import QiniuClient
 from certferry.adapters.clients.qiniu_account import QiniuAccount
 from certferry.adapters.clients.qiniu_cdn import CdnDomains
 from certferry.adapters.clients.qiniu_codes import NO_SUCH_DOMAIN, WRONG_DOMAIN_TYPE
@@ -24,12 +24,15 @@ from certferry.adapters.clients.qiniu_settling import Settler
 from certferry.adapters.clients.qiniu_signing import Keys
 from certferry.adapters.clients.qiniu_sources import SourceDomains
 from certferry.adapters.clients.qiniu_survey import Surveyor
+from certferry.adapters.clients.qiniu_transport import QiniuTransport
+from certferry.adapters.clients.qiniu_ways import Hosts
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.observed import DomainState, ObservedDomain, ObservedTarget, TargetRules
 from certferry.core.secret import Secret
 from certferry.core.survey import Survey
-from certferry.errors import DeployError, TargetRejected, TargetUnavailable
+from certferry.errors import CertferryError, DeployError, TargetRejected, TargetUnavailable
+from certferry.ports.account_memory import AccountMemory
 from certferry.ports.progress import Pause
 from certferry.ports.survey import Looked
 from certferry.ports.target import DeployTarget, Look
@@ -51,15 +54,40 @@ class Settings:
     api: str = "https://api.qiniu.com"
     fusion: str = "https://fusion.qiniuapi.com"
     uc: str = "https://uc.qiniuapi.com"
+    api_backup: str = "https://api.qiniuapi.com"
+    uc_backup: str = "https://kodo-config.qiniuapi.com"
     min_remaining_days: int = MIN_REMAINING_DAYS
+    accept_no_common_name: bool = False
+
+    @property
+    def hosts(self) -> Hosts:
+        """Where Qiniu is. A mirror has a backup only where one is set, never Qiniu's own."""
+        usual = {field.name: field.default for field in fields(self)}
+        backups = {
+            name: ""
+            if getattr(self, name) == usual[name] and getattr(self, main) != usual[main]
+            else getattr(self, name).rstrip("/")
+            for main, name in (("api", "api_backup"), ("uc", "uc_backup"))
+        }
+        mains = {name: getattr(self, name).rstrip("/") for name in ("api", "fusion", "uc")}
+        return Hosts(**mains, **backups)
 
 
-def connect(settings: Settings, *, pause: Pause, now: Callable[[], datetime]) -> DeployTarget:
+def refuses_no_common_name(account: Mapping[str, object]) -> bool:
+    """Tell whether an account, as it is written, takes only certificates with a common name: Qiniu
+    refuses others with 400348 (production sheet 1.5).
+    """
+    return account.get("accept_no_common_name", False) is not True
+
+
+def connect(
+    settings: Settings, *, pause: Pause, now: Callable[[], datetime], memory: AccountMemory
+) -> DeployTarget:
     """Give the target for an account: one for all deployments to it, since it holds their pace."""
-    hosts = Hosts(*(url.rstrip("/") for url in (settings.api, settings.fusion, settings.uc)))
     keys = Keys(settings.access_key, settings.secret_key)
-    client = QiniuClient(keys, hosts, pause=pause, now=now)
-    return Qiniu(client, timedelta(days=settings.min_remaining_days), pause=pause)
+    transport = QiniuTransport(keys, settings.hosts, memory, pause=pause, now=now)
+    rules = TargetRules(timedelta(days=settings.min_remaining_days))
+    return Qiniu(QiniuClient(transport), rules, memory, pause=pause)
 
 
 class Qiniu:
@@ -73,28 +101,43 @@ class Qiniu:
     def __init__(
         self,
         client: QiniuClient,
-        min_remaining: timedelta,
+        rules: TargetRules,
+        memory: AccountMemory,
         *,
         pause: Pause,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._rules = TargetRules(min_remaining)
-        account, settler = QiniuAccount(client, clock), Settler(pause)
+        self._rules = rules
+        account, settler = QiniuAccount(client, clock, memory), Settler(pause)
         self._copies = Copies(client, account, settler)
         self._cdn = CdnDomains(client, account, settler)
         self._sources = SourceDomains(client, account, settler)
         self._surveyor = Surveyor(client, account)
 
     def observe(self, look: Look) -> ObservedTarget:
-        """Read the domains, and find our copies by mark, names and dates."""
+        """Read the domains, and find our copies by mark, names and dates. What cannot be read
+        beside them is told with what was found.
+        """
         _must_be_served_here(look.kind)
+        unread: list[CertferryError] = []
         with _door():
-            found = self._covered(look) if look.domains is None else self._named(look)
-            ours = tuple(self._copies.of(look.lineage, look.known))
-            others = tuple(self._copies.others(ours)) if look.others else ()
-            return ObservedTarget(
-                rules=self._rules, domains=tuple(found), remotes=ours, others=others
+            found = (
+                self._covered(look, unread) if look.domains is None else self._named(look, unread)
             )
+            domains = tuple(found)
+            try:
+                ours = tuple(self._copies.of(look.lineage, look.known))
+                others = tuple(self._copies.others(ours)) if look.others else ()
+            except QiniuFailure as failure:
+                if failure.is_common:
+                    raise
+                unread.append(failure.error)
+                return ObservedTarget(
+                    rules=self._rules, domains=domains, unread=_once(unread), remotes_hidden=True
+                )
+        return ObservedTarget(
+            rules=self._rules, domains=domains, remotes=ours, others=others, unread=_once(unread)
+        )
 
     def survey(self, looked: Looked) -> Survey:
         """See `ports.survey.Surveyed.survey`."""
@@ -126,36 +169,54 @@ class Qiniu:
 
     # --- domains that are found
 
-    def _covered(self, look: Look) -> list[ObservedDomain]:
+    def _covered(self, look: Look, unread: list[CertferryError]) -> list[ObservedDomain]:
         found = [] if look.kind is Kind.KODO else list(self._cdn.covered(look.names))
-        return found if look.kind is Kind.CDN else found + self._covered_sources(look, found)
+        if look.kind is Kind.CDN:
+            return found
+        return found + self._covered_sources(look, found, unread)
 
-    def _covered_sources(self, look: Look, found: list[ObservedDomain]) -> list[ObservedDomain]:
+    def _covered_sources(
+        self, look: Look, found: list[ObservedDomain], unread: list[CertferryError]
+    ) -> list[ObservedDomain]:
         """Where nobody asked for source domains, keys that may not see the buckets cost only
         these. Those that are seen are told of, or their certificates would run out unnoticed.
         """
-        sources, at_cdn = self._sources.all(), self._cdn.names()
+        sources, at_cdn = self._sources.all(), self._names_at_cdn(unread)
         names = [name for name in self._sources.covered(look.names) if name not in at_cdn]
-        if not names:
-            if sources.failure is not None and not _may_be_left_out(look, found, sources.failure):
+        if sources.failure is not None:
+            if not names and not _may_be_left_out(look, found, sources.failure):
                 raise sources.failure
-            return []
+            unread.append(_without_sources(sources.failure.error, look.kind))
         try:
             return [self._sources.named(name) for name in names]
         except QiniuFailure as failure:
-            # Kodo knows these domains, so that silence will end: it is waited for.
-            if look.kind is Kind.KODO or not found or _is_silence(failure):
+            if failure.is_common and not failure.is_denied:
                 raise
-            error = _with_way_out(failure.error)
+            if failure.is_passing:  # whether it is bound, the edges tell as well
+                unread.append(failure.error)
+                return [self._sources.named_without_bindings(name) for name in names]
+            if look.kind is Kind.KODO or not found:
+                raise
+            error = _with_way_out(_with_names(failure))
             return [_problem(name, Kind.KODO, error) for name in names]
+
+    def _names_at_cdn(self, unread: list[CertferryError]) -> frozenset[str]:
+        """Give the domains of the CDN, none where they cannot be listed."""
+        try:
+            return self._cdn.names()
+        except QiniuFailure as failure:
+            if failure.is_common:
+                raise
+            unread.append(failure.error)
+            return frozenset()
 
     # --- domains that are named
 
-    def _named(self, look: Look) -> Iterator[ObservedDomain]:
+    def _named(self, look: Look, unread: list[CertferryError]) -> Iterator[ObservedDomain]:
         was_silent = False
         for domain in look.domains or ():
             if look.kind is Kind.KODO:
-                yield self._named_source(domain)
+                yield self._named_source(domain, unread)
                 continue
             try:
                 yield self._cdn.named(domain)
@@ -163,19 +224,23 @@ class Qiniu:
                 if failure.is_common or (was_silent and failure.silent):
                     raise
                 was_silent = failure.silent
-                yield self._not_at_the_cdn(domain, look.kind, failure)
+                yield self._not_at_the_cdn(domain, look.kind, failure, unread)
             else:
                 was_silent = False
 
-    def _not_at_the_cdn(self, domain: str, kind: Kind, failure: QiniuFailure) -> ObservedDomain:
+    def _not_at_the_cdn(
+        self, domain: str, kind: Kind, failure: QiniuFailure, unread: list[CertferryError]
+    ) -> ObservedDomain:
         if failure.code not in NO_SUCH_DOMAIN:
             return _problem(domain, Kind.CDN, failure.error)
-        source = self._sources.all().domains.get(domain)
-        if source is None:
+        sources = self._sources.all()
+        source = sources.domains.get(domain)
+        if source is None and not (sources.failure and self._sources.is_bound_at_all(domain)):
             return _problem(domain, Kind.CDN, self._with_doubt(failure.error))
         if kind is Kind.CDN:
-            return _problem(domain, Kind.KODO, _is_source(domain, source.tbl or "—"))
-        return self._source(domain)
+            bucket = source.tbl if source is not None and source.tbl else "—"
+            return _problem(domain, Kind.KODO, _is_source(domain, bucket))
+        return self._source(domain, unread)
 
     def _with_doubt(self, error: DeployError) -> DeployError:
         """Say so when it could be a source domain all the same."""
@@ -186,25 +251,30 @@ class Qiniu:
             return failure.error
         return TargetRejected(
             Text("{problem}; Kodo's domains cannot be seen with these keys", problem=error.message),
-            hint=error.hint,
+            hint=_or(error.hint, Text('set kind = "kodo" if it is a source domain of Kodo')),
         )
 
-    def _named_source(self, domain: str) -> ObservedDomain:
-        if self._cdn.has(domain):
+    def _named_source(self, domain: str, unread: list[CertferryError]) -> ObservedDomain:
+        if domain in self._names_at_cdn(unread):
             return _problem(domain, Kind.CDN, _is_cdn(domain))
-        if self._sources.has(domain):
-            return self._source(domain)
         failure = self._sources.all().failure
-        error = _is_nothing(domain) if failure is None else failure.error
-        return _problem(domain, Kind.KODO, error)
+        if not self._sources.has(domain):
+            if failure is None:
+                return _problem(domain, Kind.KODO, _is_nothing(domain))
+            if failure.is_common and not failure.is_denied:
+                return _problem(domain, Kind.KODO, failure.error)
+            # The file says that it is one; Kodo refuses to bind it if it is not.
+            unread.append(failure.error)
+        return self._source(domain, unread)
 
-    def _source(self, domain: str) -> ObservedDomain:
+    def _source(self, domain: str, unread: list[CertferryError]) -> ObservedDomain:
         try:
             return self._sources.named(domain)
         except QiniuFailure as failure:
-            if _is_silence(failure):
+            if failure.is_common and not failure.is_denied:
                 raise
-            return _problem(domain, Kind.KODO, failure.error)
+            unread.append(failure.error)
+            return self._sources.named_without_bindings(domain)
 
 
 @contextmanager
@@ -239,13 +309,30 @@ def _problem(domain: str, kind: Kind, error: DeployError) -> ObservedDomain:
     return ObservedDomain(domain, kind, DomainState.UNAVAILABLE, problem=error)
 
 
+def _once(errors: list[CertferryError]) -> tuple[CertferryError, ...]:
+    return tuple(dict.fromkeys(errors))
+
+
 def _with_way_out(error: DeployError) -> DeployError:
     """Say how to have the CDN's domains alone."""
     way_out = Text('set kind = "cdn" for this deployment to leave source domains out')
-    hint = (
-        way_out if error.hint is None else Text("{one}; or {other}", one=error.hint, other=way_out)
-    )
-    return type(error)(error.message, hint=hint, retry=error.retry)
+    return type(error)(error.message, hint=_or(error.hint, way_out), retry=error.retry)
+
+
+def _with_names(failure: QiniuFailure) -> DeployError:
+    """Say how a domain goes on although nobody tells what it is bound to."""
+    if failure.is_denied:  # what tells no binding to these keys makes none for them either
+        return failure.error
+    hint = Text("name it under `domains` to have it bound all the same")
+    return type(failure.error)(failure.error.message, hint=_or(failure.error.hint, hint))
+
+
+def _without_sources(error: DeployError, kind: Kind) -> DeployError:
+    return error if kind is Kind.KODO else _with_way_out(error)
+
+
+def _or(one: Text | None, other: Text) -> Text:
+    return other if one is None else Text("{one}; or {other}", one=one, other=other)
 
 
 def _is_source(domain: str, bucket: str) -> DeployError:

@@ -1,0 +1,207 @@
+"""One call to Qiniu, by the first way that it takes: signed, paced, read, explained if refused."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+import msgspec
+
+from certferry.adapters.clients.http import TIMEOUTS as HTTP_TIMEOUTS
+from certferry.adapters.clients.http import Answer, HttpClient, HttpFailure, Request
+from certferry.adapters.clients.http_problems import Contact, Timeouts
+from certferry.adapters.clients.pacing import Pacer
+from certferry.adapters.clients.qiniu_errors import (
+    IAM_PREFIX,
+    Call,
+    explain_failure,
+    explain_nonsense,
+    explain_refusal,
+    read_reply,
+    too_many,
+)
+from certferry.adapters.clients.qiniu_records import decode
+from certferry.adapters.clients.qiniu_signing import Keys, sign_qbox, sign_qiniu
+from certferry.adapters.clients.qiniu_ways import CallGroup, Hosts, Scheme, Way, Ways
+from certferry.ports.account_memory import AccountMemory
+from certferry.ports.progress import Pause
+from certferry.text import Text
+
+JSON = {"Content-Type": "application/json"}
+
+# Requests per second and account (§9). Of uc nothing is said, so it is treated like api.
+API_RATE = 10
+FUSION_RATE = 5
+UC_RATE = 10
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of Qiniu: `what` names it for sentences, `path` may depend on the way.
+
+    `repeatable` calls are sent again when no answer came; `unlisted` ones are in no document.
+    """
+
+    group: CallGroup
+    method: str
+    path: str | Callable[[Way], str]
+    what: Text
+    body: bytes | None = None
+    repeatable: bool = False
+    unlisted: bool = False
+
+    def request(self, way: Way) -> Request:
+        """Return the request, unsigned."""
+        path = self.path if isinstance(self.path, str) else self.path(way)
+        return Request(self.method, way.url + path, JSON if self.body else {}, self.body)
+
+
+class QiniuTransport:
+    """Qiniu's hosts, for one account. Safe to share between threads; raises `QiniuFailure`.
+
+    `now` is the wall clock that signatures are dated by, `clock` the one that requests are paced
+    by: it counts seconds and never goes back.
+    """
+
+    def __init__(
+        self,
+        keys: Keys,
+        hosts: Hosts,
+        memory: AccountMemory,
+        *,
+        pause: Pause,
+        now: Callable[[], datetime],
+        clock: Callable[[], float] = time.monotonic,
+        timeouts: Timeouts = HTTP_TIMEOUTS,
+    ) -> None:
+        self._keys = keys
+        self._now = now
+        self._with_iam_key = keys.access_key.reveal().startswith(IAM_PREFIX)
+        self._ways = Ways(hosts, memory)
+        self._proven: set[CallGroup] = set()
+        self._https = {
+            url: HttpClient(
+                pace=Pacer(rate, clock=clock, pause=pause),
+                pause=pause,
+                timeouts=timeouts,
+                too_many=too_many,
+            )
+            for url, rate in _rates(hosts).items()
+        }
+
+    def read(self, asked: Asked, into: type[T]) -> T:
+        """Return what the answer holds."""
+        call, answer = self.send(asked)
+        self.must_be_success(call, answer)
+        return self.content(call, answer, into)
+
+    def write(self, asked: Asked) -> tuple[Call, Answer]:
+        """Ask for a change. A write whose answer is lost is told with `maybe_done`."""
+        call, answer = self.send(asked)
+        self.must_be_success(call, answer)
+        return call, answer
+
+    def send(self, asked: Asked) -> tuple[Call, Answer]:
+        """Return the first answer that does not ask for another way, or the one that tells most
+        of why there is none.
+        """
+        tried: list[tuple[Way, Answer | HttpFailure]] = []
+        for way in self._ways.of(asked.group):
+            if any(one.url == way.url and _is_unreached(got) for one, got in tried):
+                continue
+            came = self._exchange(asked, way)
+            tried.append((way, came))
+            if not _asks_for_another_way(asked.group, came):
+                break
+            self._ways.failed(asked.group, way)
+        ways = tuple(way for way, _ in tried)
+        way, came = tried[-1]
+        if _asks_for_another_way(asked.group, came):
+            way, came = max(tried, key=lambda one: _tells(one[1]))
+        call = self._call(asked, way, ways)
+        if isinstance(came, HttpFailure):
+            raise explain_failure(call, came) from None
+        if read_reply(came).is_success:
+            self._ways.worked(asked.group, way)
+            self._proven.add(asked.group)
+        return call, came
+
+    def content(self, call: Call, answer: Answer, into: type[T]) -> T:
+        """Read an answer of success."""
+        try:
+            return decode(answer.body, into)
+        except ValueError as problem:
+            raise explain_nonsense(call, answer, str(problem)) from None
+
+    def must_be_success(self, call: Call, answer: Answer) -> None:
+        """Raise what any other answer means."""
+        if not read_reply(answer).is_success:
+            raise explain_refusal(call, answer, self._now())
+
+    def _call(self, asked: Asked, way: Way, tried: tuple[Way, ...]) -> Call:
+        return Call(
+            asked.what,
+            way.host,
+            self._with_iam_key,
+            asked.unlisted,
+            let_in=bool(self._proven),
+            is_proven=asked.group in self._proven,
+            tried=tried,
+        )
+
+    def _exchange(self, asked: Asked, way: Way) -> Answer | HttpFailure:
+        request = asked.request(way)
+        try:
+            return self._https[way.url].exchange(
+                lambda: self._sign(request, way.scheme), repeatable=asked.repeatable
+            )
+        except HttpFailure as failure:
+            return failure
+
+    def _sign(self, request: Request, scheme: Scheme) -> Request:
+        if scheme is Scheme.QBOX:
+            return sign_qbox(request, self._keys)
+        return sign_qiniu(request, self._keys, self._now())
+
+
+def encoded(body: msgspec.Struct | dict[str, Any]) -> bytes:
+    """Return a body as compact JSON: what is signed is what is sent."""
+    return msgspec.json.encode(body)
+
+
+def _rates(hosts: Hosts) -> dict[str, float]:
+    """Return the requests per second of each base URL; hosts that are one share the lower rate."""
+    rates: dict[str, float] = {}
+    for url, rate in (
+        (hosts.api, API_RATE),
+        (hosts.fusion, FUSION_RATE),
+        (hosts.uc, UC_RATE),
+        (hosts.api_backup, API_RATE),
+        (hosts.uc_backup, UC_RATE),
+    ):
+        rates[url] = min(rate, rates.get(url, rate))
+    return rates
+
+
+def _asks_for_another_way(group: CallGroup, came: Answer | HttpFailure) -> bool:
+    if isinstance(came, HttpFailure):
+        # A host that does not know a path may say so with a web page.
+        unreached = group.has_backup and came.contact is Contact.NONE
+        return unreached or came.status in group.refusals
+    reply = read_reply(came)
+    return reply.status in group.refusals and not reply.has_own_code
+
+
+def _is_unreached(came: Answer | HttpFailure) -> bool:
+    return isinstance(came, HttpFailure) and came.contact is Contact.NONE
+
+
+def _tells(came: Answer | HttpFailure) -> int:
+    """Rank what came instead of an answer: a 401 is about the keys, a 404 only about a host."""
+    return -(came.status or HTTPStatus.INTERNAL_SERVER_ERROR)

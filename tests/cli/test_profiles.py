@@ -1,0 +1,88 @@
+"""A certificate profile without a common name, for a target that refuses such certificates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from certferry.cli.exits import Exit
+from certferry.cli.main import run
+from certferry.errors import ConfigError
+from certferry.wiring.profiles import load_checked
+from tests.cli.desks import TestDesk
+
+FILE = """
+[acme]
+profile = "{profile}"
+[accounts.qiniu]
+access_key = "env:AK"
+secret_key = "env:SK"
+{more}
+[accounts.dnspod]
+id = "env:ID"
+token = "env:TOKEN"
+[[certificates]]
+name = "img"
+{source}
+[[certificates.deploy]]
+to = "{to}"
+{place}
+"""
+ISSUED = 'names = ["img.example.com"]\ndns = "dnspod"'
+
+
+def write(
+    directory: Path,
+    profile: str,
+    *,
+    more: str = "",
+    source: str = ISSUED,
+    to: str = "qiniu",
+    place: str = "",
+) -> Path:
+    """Write a configuration, for its owner alone."""
+    path = directory / "certferry.toml"
+    path.write_text(FILE.format(profile=profile, more=more, source=source, to=to, place=place))
+    path.chmod(0o600)
+    return path
+
+
+@pytest.mark.parametrize("profile", ["tlsserver", "shortlived"])
+def test_it_is_refused_when_the_file_is_read(profile: str, tmp_path: Path) -> None:
+    """With file, line, reason and the way out, before any key or service is asked for."""
+    path = write(tmp_path, profile)
+
+    with pytest.raises(ConfigError) as caught:
+        load_checked(path, {})
+
+    assert (
+        f"{path}:16: [[certificates.deploy]] to: qiniu refuses certificates without a common name,"
+        f" and the profile {profile} makes them so"
+    ) == str(caught.value)
+    assert "accept_no_common_name = true" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("profile", "options"),
+    [
+        ("classic", {}),
+        ("tlsserver", {"more": "accept_no_common_name = true"}),
+        ("tlsserver", {"to": "files", "place": 'directory = "ssl"'}),
+        ("tlsserver", {"source": 'fullchain = "f.pem"\nprivkey = "k.pem"'}),
+    ],
+    ids=["a common name", "accepted", "another target", "made elsewhere"],
+)
+def test_everything_else_is_read(profile: str, options: dict[str, str], tmp_path: Path) -> None:
+    """A profile with a common name, an account that takes such, a directory, another's files."""
+    assert load_checked(write(tmp_path, profile, **options), {}).certificates
+
+
+def test_no_command_goes_on(tmp_path: Path) -> None:
+    """`plan`, `sync` and `status` end with 2, and nothing was asked of anybody."""
+    path = write(tmp_path, "shortlived")
+
+    for command in ("plan", "sync", "status"):
+        desk = TestDesk()
+        assert Exit.USAGE == run(["--config", str(path), command], desk.desk)
+        assert "without a common name" in desk.err
