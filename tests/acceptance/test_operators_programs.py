@@ -208,3 +208,16 @@ def test_keys_of_the_accounts_are_not_for_programs(site: Site) -> None:
         assert variables["LB_TOKEN"] == has["LB_TOKEN"]
         assert site.fingerprints("site") == [has["CERTFERRY_FINGERPRINT"]]
         assert os.environ["PATH"] == has["PATH"]
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next_sync_and_by_no_plan(site: Site) -> None:
+    """`plan` and `status` change nothing, not even there."""
+    left = site.state.parent / "handover" / "left"
+    left.mkdir(parents=True, mode=0o700)
+
+    assert 0 == site.run("plan").code
+    assert 0 == site.run("status").code
+    assert left.exists()
+    assert 0 == site.run("sync").code
+
+    assert [] == site.handed_over

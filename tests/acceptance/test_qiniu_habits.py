@@ -21,7 +21,7 @@ CASES = {name: (habit,) for name, habit in HABITS.items()} | {"all together": TO
 
 @dataclass(frozen=True)
 class Site:
-    """A CDN domain with HTTPS, one without, and a source domain; and the machine that serves them."""
+    """A CDN domain with HTTPS, one without, a source domain, and the machine that serves them."""
 
     host: Host
     https: str
@@ -71,8 +71,8 @@ domains = ["{https}", "{http}", "{source}"]
 
 @pytest.mark.parametrize("case", sorted(CASES))
 def test_a_sync_succeeds_and_the_next_changes_nothing(case: str, world: World, site: Site) -> None:
-    """Every domain serves the certificate, the redirect and HTTP/2 stay, and no domain without HTTPS
-    gets a redirect.
+    """Every domain serves the certificate, the redirect and HTTP/2 stay, and no domain that had no
+    HTTPS gets a redirect.
     """
     for habit in CASES[case]:
         habit(world.qiniu)
@@ -120,7 +120,7 @@ def _refused(world: World) -> Counter[str]:
 
 @pytest.mark.parametrize("habit", [HABITS["bindings_nowhere"]])
 def test_bindings_that_nobody_tells(habit: Habit, world: World, site: Site) -> None:
-    """The plan and the sync say what could not be read, with every way that was tried, and succeed."""
+    """Plan and sync say what could not be read, with every way that was tried, and succeed."""
     habit(world.qiniu)
 
     plan = site.host.run("plan", "--json")

@@ -44,6 +44,18 @@ def test_zero_means_in_order_and_nothing_else(report: SyncReport) -> None:
     assert in_order == (exits.of_report(report) == Exit.OK)
 
 
+def test_what_could_not_be_read_beside_the_domains_is_in_order() -> None:
+    """A notice at a target is told, and the run is 0; a step that was stopped is not."""
+    notice = StepOutcome(Action.LOOK, Outcome.SKIPPED, Text("so"), "qiniu")
+    done = StepOutcome(Action.VERIFY, Outcome.UNCHANGED, Text("so"), "qiniu", "img.example.com")
+    stopped = StepOutcome(Action.LOOK, Outcome.SKIPPED, Text("so"))
+
+    report = LineageReport("img", None, (notice, done))
+    assert (True, True) == (report.ok, report.is_unchanged)
+    assert Exit.OK == exits.of_report(SyncReport((report,)))
+    assert not LineageReport("img", None, (stopped, done)).ok
+
+
 @given(reports())
 def test_the_worst_outcome_decides(report: SyncReport) -> None:
     """Stopped, failed, refused, still in progress: the first that is true, whatever else is."""

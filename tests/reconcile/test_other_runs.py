@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 
+from certferry.core.certificate import CertificateBundle
 from certferry.core.report import Outcome
 from certferry.errors import (
     Interrupted,
@@ -35,6 +36,30 @@ def test_lease_of_another_run_is_waited_for(world: ModelWorld) -> None:
     assert 0 == world.issuer.issued
     world.state.seen_by("another").release(held)
     assert synced(world).ok
+
+
+def test_lease_that_is_lost_while_issuing_is_no_failed_issue(world: ModelWorld) -> None:
+    """Another run has taken over and goes on with the order: this one waits for it."""
+
+    class Slow:
+        def __getattr__(self, method: str) -> object:
+            return getattr(world.issuer, method)
+
+        def issue(self, *arguments: object) -> CertificateBundle:
+            bundle = world.issuer.issue(*arguments)  # type: ignore[arg-type]  # passed on
+            world.alive.discard("run")
+            world.state.seen_by("another").acquire("img", TTL, world.now())
+            world.alive.update({"run", "another"})
+            return bundle
+
+    world.alive.add("run")
+    doors = replace(world.doors("run"), issuer=Slow())  # type: ignore[arg-type]  # by name
+    run = LineageRun(world.wish(), doors)
+
+    run.visit()
+
+    assert [Outcome.WAITING] == [step.outcome for step in run.report().outcomes]
+    assert not [e for e in world.state.history("img", 10) if "failed" in e.event]
 
 
 def test_lease_that_never_comes_free_ends_the_wait(world: ModelWorld) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import cast
@@ -52,6 +53,40 @@ def done() -> None:
 def shortly() -> timedelta:
     """Come back soon."""
     return timedelta(milliseconds=5)
+
+
+def test_a_clock_that_is_set_back_holds_up_no_visit() -> None:
+    """The machine's time goes back an hour while a lineage waits: it is visited when its pause is
+    over.
+    """
+    set_back = timedelta(0)
+
+    def wall() -> datetime:
+        return now() - set_back
+
+    class Wanderer:
+        count = 0
+
+        def visit(self) -> Waiting | None:
+            nonlocal set_back
+            self.count += 1
+            if self.count > 1:
+                return None
+            moment = wall()
+            threading.Timer(0.02, adjust).start()
+            return Waiting(Text("…"), moment, moment + timedelta(milliseconds=60))
+
+    def adjust() -> None:
+        nonlocal set_back
+        set_back = timedelta(hours=1)
+
+    run = Wanderer()
+    begun = time.monotonic()
+    schedule = Schedule([cast("LineageRun", run)], Patience(), wall, stop=lambda: None)
+
+    assert schedule.carry_out()
+    assert 2 == run.count
+    assert time.monotonic() - begun < 30
 
 
 def test_each_is_visited_until_it_waits_for_nothing() -> None:

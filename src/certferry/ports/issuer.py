@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -36,10 +37,11 @@ class Issuer(Protocol):
         """
         ...
 
-    def sweep(self, lineage: str, dns: DnsProvider, now: datetime) -> None:
-        """Remove the challenge records that an interrupted run of the lineage left.
+    def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
+        """Remove the challenge records that an interrupted run of the lineage left, each at the
+        first of the accounts that has its zone.
 
-        Raises `DnsError` when one may still be there; those whose zone the account has not had for
-        days are forgotten.
+        Raises `DnsError` when one may still be there; those whose zone no account has had for days
+        are forgotten.
         """
         ...

@@ -31,10 +31,10 @@ from certferry.errors import (
 )
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.state import NOBODY, Lease, RolloutRecord, Upload
+from certferry.reconcile.challenge_cleanup import sweep
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.history import record
 from certferry.reconcile.leases import TTL
-from certferry.reconcile.leftovers import sweep
 from certferry.reconcile.uploads import Uploads
 from certferry.text import Text
 
@@ -67,7 +67,7 @@ class Applier:
         """Remove challenge records that were left behind; tell only if that failed."""
         dns = self._doors.dns[self._desired.dns]
         try:
-            sweep(self._desired.lineage, dns, self._doors)
+            sweep(self._desired.lineage, [dns], self._doors)
         except Interrupted:
             raise
         except CertferryError as error:
@@ -80,7 +80,7 @@ class Applier:
         try:
             bundle = self._obtain(step, lease)
             version = self._doors.state.save_version(lease, bundle, self._doors.now())
-        except Interrupted:
+        except (Interrupted, LeaseLost):
             raise
         except CertferryError as error:
             self._record(f"{step.action} failed", problem=str(error.message))

@@ -140,7 +140,7 @@ class LineageRun:
         )
 
     def _has_leftovers(self) -> bool:
-        # Those of a lineage that is ferried by now are ownerless: see `leftovers`.
+        # Those of a lineage that is ferried by now are ownerless: see `challenge_cleanup`.
         wish = self.desired
         return wish.files is None and bool(self._doors.state.challenge_records(wish.lineage))
 

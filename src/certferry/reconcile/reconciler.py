@@ -14,9 +14,9 @@ from certferry.core.planner import Issuing
 from certferry.core.report import SyncReport
 from certferry.core.status import LineageStatus, status_of
 from certferry.errors import CertificateError, Interrupted, PlanRefused
+from certferry.reconcile.challenge_cleanup import sweep_ownerless
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_known, as_offered
-from certferry.reconcile.leftovers import sweep_ownerless
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import observe
 from certferry.reconcile.schedule import WORKERS, Patience, Schedule

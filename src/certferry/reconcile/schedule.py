@@ -1,17 +1,22 @@
-"""When each lineage is visited. One that waits is a row in a heap, and holds no thread."""
+"""When each lineage is visited. One that waits is a row in a heap, and holds no thread.
+
+Waits are counted in seconds of a clock that never goes back: a machine's time that is set back an
+hour must not stop the visits for an hour.
+"""
 
 from __future__ import annotations
 
 import heapq
 import itertools
 import queue
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 
-from certferry.core.waiting import LONGEST, Waiting
+from certferry.core.waiting import Waiting
 from certferry.errors import Interrupted
 from certferry.reconcile.lineage_run import LineageRun
 
@@ -24,20 +29,22 @@ class Patience:
 
     limit: timedelta | None = None
 
-    def allows(self, waiting: Waiting, begun: datetime) -> bool:
-        """Tell whether the next look still lies within the run."""
-        return self.limit is None or waiting.until <= begun + self.limit
+    def allows(self, until: float) -> bool:
+        """Tell whether a look so many seconds after the run's beginning still lies within it."""
+        return self.limit is None or until <= self.limit.total_seconds()
 
 
 @dataclass(order=True, slots=True)
 class _Due:
-    at: datetime
+    at: float
     number: int
     run: LineageRun = field(compare=False)
 
 
 class Schedule:
-    """Visits lineages, at most `workers` at a time, until none waits any longer."""
+    """Visits lineages, at most `workers` at a time, until none waits any longer. `now` is the clock
+    by which they say until when they wait, `clock` counts seconds and never goes back.
+    """
 
     def __init__(
         self,
@@ -47,11 +54,13 @@ class Schedule:
         *,
         stop: Callable[[], None],
         workers: int = WORKERS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._patience = patience
         self._now = now
+        self._clock = clock
         self._stop = stop
-        self._begun = now()
+        self._begun = clock()
         self._numbers = itertools.count()
         self._heap = [_Due(self._begun, next(self._numbers), run) for run in runs]
         self._finished: queue.SimpleQueue[tuple[LineageRun, Future[Waiting | None]]] = (
@@ -77,7 +86,7 @@ class Schedule:
         return True
 
     def _begin_due(self, pool: ThreadPoolExecutor) -> None:
-        while self._busy < self._workers and self._heap and self._heap[0].at <= self._now():
+        while self._busy < self._workers and self._heap and self._heap[0].at <= self._clock():
             run = heapq.heappop(self._heap).run
             self._busy += 1
             visit = pool.submit(run.visit)
@@ -90,14 +99,15 @@ class Schedule:
         """Wait until a visit ends or the next one is due, whichever comes first."""
         timeout = None
         if self._heap and self._busy < self._workers:
-            until_due = (self._heap[0].at - self._now()).total_seconds()
-            # Bounded, since the clock may be set back meanwhile: then it is looked at anew.
-            timeout = min(max(until_due, 0), LONGEST.total_seconds())
+            timeout = max(self._heap[0].at - self._clock(), 0)
         try:
             run, visit = self._finished.get(timeout=timeout)
         except queue.Empty:
             return
         self._busy -= 1
         waiting = visit.result()
-        if waiting is not None and self._patience.allows(waiting, self._begun):
-            heapq.heappush(self._heap, _Due(waiting.until, next(self._numbers), run))
+        if waiting is None:
+            return
+        at = self._clock() + (waiting.until - self._now()).total_seconds()
+        if self._patience.allows(at - self._begun):
+            heapq.heappush(self._heap, _Due(at, next(self._numbers), run))

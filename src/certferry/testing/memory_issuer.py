@@ -5,7 +5,7 @@ state, and gives real certificates, within a millisecond.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -16,7 +16,7 @@ from certferry.core.certificate import CertificateBundle, KeyType
 from certferry.core.pem import parse_bundle, pkcs8_pem
 from certferry.core.report import Activity
 from certferry.core.secret import Secret
-from certferry.errors import DnsError, IssuanceError, StateError
+from certferry.errors import DnsError, IssuanceError, StateError, ZoneNotFound
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.progress import Progress
@@ -79,12 +79,12 @@ class MemoryIssuer:
         key = _load(order.key_pem)
         return parse_bundle(self._ca.finalize(order.url, key.public_key()), order.key_pem)
 
-    def sweep(self, lineage: str, dns: DnsProvider, now: datetime) -> None:
+    def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
         """See `ports.issuer.Issuer.sweep`. Its provider shows at once what was sent to it."""
         failures: list[DnsError] = []
         for record in self._state.challenge_records(lineage):
             try:
-                dns.remove_txt(record.name, record.value, record.handle)
+                _remove_at_first(accounts, record)
             except DnsError as failure:
                 failures.append(failure)
             else:
@@ -158,3 +158,13 @@ def _load(key_pem: Secret) -> _Key:
 
 def _type_of(key: _Key) -> str:
     return f"rsa{key.key_size}" if isinstance(key, rsa.RSAPrivateKey) else f"ec{key.key_size}"
+
+
+def _remove_at_first(accounts: Sequence[DnsProvider], record: ChallengeRecord) -> None:
+    """Remove a record at the first account that has its zone."""
+    *others, last = accounts
+    for dns in others:
+        with contextlib.suppress(ZoneNotFound):
+            dns.remove_txt(record.name, record.value, record.handle)
+            return
+    last.remove_txt(record.name, record.value, record.handle)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from certferry.core.certificate import CertificateBundle
@@ -27,9 +27,9 @@ class LateIssuer:
         """See `ports.issuer.Issuer.issue`."""
         return self._connected().issue(request, dns, lease, progress)
 
-    def sweep(self, lineage: str, dns: DnsProvider, now: datetime) -> None:
+    def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
         """See `ports.issuer.Issuer.sweep`."""
-        self._connected().sweep(lineage, dns, now)
+        self._connected().sweep(lineage, accounts, now)
 
     def _connected(self) -> Issuer:
         with self._lock:

@@ -120,7 +120,8 @@ class Session:
         dns, targets = self._accounts()
         keeper = LeaseKeeper(self.state, now)
         self._resources.callback(keeper.close)
-        handover.sweep(self._workspace)  # the file may have no command any more that would do it
+        if not self._looks_only:
+            handover.sweep(self._workspace)  # the file may have no command any more that would
         source = PemFileSource()
         doors = Doors(
             issuer=LateIssuer(self._issuer),

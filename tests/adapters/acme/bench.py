@@ -99,7 +99,7 @@ class Bench:
 
     def sweep(self) -> None:
         """Sweep the lineage."""
-        self.issuer().sweep(self.lineage, self.dns, self.clock.now())
+        self.issuer().sweep(self.lineage, [self.dns], self.clock.now())
 
     def doomed_issuer(self, fate: Fate) -> AcmeIssuer:
         """Give an issuer with a fate over every door."""

@@ -340,6 +340,21 @@ def test_address_that_could_not_be_looked_up_once(
     )
 
 
+def test_server_that_no_resolver_can_find_holds_up_nothing(
+    world: NameServers, reports: Reports, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is looked for, and then left out with a word about it: the CA cannot ask it either."""
+    world.zones.add_zone("example.org", ["ns1.dns.test", "ns.broken.test"])
+    world.zones.create("a.example.org", "TXT", "value")
+    world.zones.add_zone("broken.test", ["ns3.dns.test"])
+    world.servers[2].refusing(dns.rcode.SERVFAIL)
+
+    world.propagation(answer_within=IMPATIENT).wait(one("a.example.org"), reports)
+
+    assert 30 <= world.waits.clock() < 45
+    assert "everywhere but at ns.broken.test" in caplog.text
+
+
 def test_dead_server_is_named_and_the_others_are_noticed(
     world: NameServers, reports: Reports
 ) -> None:

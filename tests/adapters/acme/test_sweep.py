@@ -8,6 +8,7 @@ import pytest
 
 from certferry.adapters.acme.sweep import GIVING_UP, SETTLING
 from certferry.errors import DnsUnavailable, Interrupted, ZoneNotFound
+from certferry.ports.dns import DnsProvider
 from certferry.ports.state import ChallengeRecord
 from certferry.text import Text
 from tests.adapters.acme.bench import Bench
@@ -106,7 +107,7 @@ def test_time_to_settle_can_be_set(bench: Bench) -> None:
     leave_record(bench, in_dns=False, handle=False)
 
     issuer = bench.issuer(settling=timedelta(0))
-    issuer.sweep(bench.lineage, bench.dns, bench.clock.now())
+    issuer.sweep(bench.lineage, [bench.dns], bench.clock.now())
 
     assert 0 == bench.rows_left
     assert [] == bench.clock.pauses
@@ -156,6 +157,30 @@ def test_account_that_is_named_by_mistake_costs_no_record(bench: Bench) -> None:
     assert 0 == bench.rows_left
 
 
+def test_record_goes_at_the_account_that_has_its_zone(bench: Bench) -> None:
+    """However old it is: that another account has no such zone says nothing."""
+    leave_record(bench)
+    bench.clock.advance(2 * GIVING_UP)
+
+    accounts: list[DnsProvider] = [WithoutZones(), bench.dns]
+    bench.issuer().sweep(bench.lineage, accounts, bench.clock.now())
+
+    assert [] == bench.txt_left
+    assert 0 == bench.rows_left
+
+
+class WithoutZones:
+    """An account that has no zone at all."""
+
+    def add_txt(self, name: str, value: str) -> str:
+        """Find no zone."""
+        raise ZoneNotFound(Text("no zone for {name}", name=name))
+
+    def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
+        """Find no zone."""
+        raise ZoneNotFound(Text("no zone for {name}", name=name))
+
+
 def test_failure_with_one_record_does_not_keep_the_others(bench: Bench) -> None:
     """Every record is tried."""
     leave_record(bench, "one")
@@ -183,6 +208,6 @@ def test_other_lineages_are_left_alone(bench: Bench) -> None:
     """Their runs may be under way at this moment."""
     leave_record(bench)
 
-    bench.issuer().sweep("other", bench.dns, bench.clock.now())
+    bench.issuer().sweep("other", [bench.dns], bench.clock.now())
 
     assert 1 == bench.rows_left == len(bench.txt_left)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -105,9 +105,9 @@ class AcmeIssuer:
             )
             return self._with_account(client, desk)
 
-    def sweep(self, lineage: str, dns: DnsProvider, now: datetime) -> None:
+    def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
         """Remove what an interrupted run of the lineage left in DNS (`Issuer.sweep`)."""
-        Sweep(self._state, dns, self._pause, self._settings.settling).run(lineage, now)
+        Sweep(self._state, accounts, self._pause, self._settings.settling).run(lineage, now)
 
     def _with_account(self, client: Client, desk: OrderDesk) -> CertificateBundle:
         """Fulfil the order, once more with a new account when the CA has forgotten ours."""

@@ -5,8 +5,8 @@ The CA asks any of them, from several places in the world: one that lags fails t
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -29,6 +29,9 @@ ANSWER_WITHIN = timedelta(seconds=3)
 PARALLEL = 16  # addresses asked at once; unbounded bursts lose packets (libraries fact sheet §3)
 LONGEST_CHAIN = 8  # aliases; a resolver of the CA gives up after eight to eleven
 
+UNLOCATED = timedelta(seconds=30)
+"""How long a name server is looked for whose address no resolver knows."""
+
 FIRST_PAUSE = 0.2  # seconds
 LONGEST_PAUSE = 5.0  # seconds
 GROWTH = 1.5
@@ -38,6 +41,8 @@ NOBODYS = "_certferry-nobody-wrote-this"
 
 MADE_UP = ipaddress.ip_network("198.18.0.0/15")
 """For benchmarks (RFC 2544); proxies that answer DNS themselves hand out addresses of it."""
+
+log = logging.getLogger(__name__)
 
 Report = Callable[[Text, datetime, datetime], None]
 """Told after each round what is waited for, since when, and until when at most."""
@@ -93,7 +98,8 @@ class Propagation:
         return target is not None and self._resolvers.alias(f"{NOBODYS}.{parent}") == target
 
     def wait(self, wanted: Mapping[str, frozenset[str]], report: Report) -> None:
-        """Return as soon as every name server of each name's zone shows all of its values.
+        """Return as soon as every name server of each name's zone shows all of its values. One
+        whose address no resolver knows is left out after a while: the CA cannot ask it either.
 
         The names are those that `follow` gave. Raises `PropagationTimeout`, which says where
         each value was seen and where not; `DnsUnavailable` and `ZoneNotFound` when the servers
@@ -107,7 +113,11 @@ class Propagation:
                 self._look(sightings, threads)
                 if not sightings.incomplete:
                     return
-                left = (deadline - self._now()).total_seconds()
+                now = self._now()
+                if now - since >= UNLOCATED and sightings.lacks_only_unlocated:
+                    log.warning(_left_out(sightings.without_address()))
+                    return
+                left = (deadline - now).total_seconds()
                 if left <= 0:
                     raise _timed_out(sightings, self._timeout)
                 report(_waiting_for(sightings), since, deadline)
@@ -121,16 +131,22 @@ class Propagation:
             zone = self._resolvers.zone_of(name)
             if zone not in servers:
                 servers[zone] = tuple(
-                    NameServer(host, self._resolvers.addresses(host))
+                    NameServer(host, self._addresses(host))
                     for host in self._resolvers.name_servers(zone)
                 )
             yield Sought(name, zone, values, servers[zone])
 
+    def _addresses(self, host: str) -> tuple[str, ...]:
+        """Return a server's addresses, none where no resolver can say: the others may be seen."""
+        try:
+            return self._resolvers.addresses(host)
+        except DnsUnavailable:
+            return ()
+
     def _locate(self, sightings: Sightings) -> None:
         """Look up again where servers without an address are: a resolver may have failed once."""
         for host in sightings.without_address():
-            with contextlib.suppress(DnsUnavailable):
-                sightings.locate(host, self._resolvers.addresses(host))
+            sightings.locate(host, self._addresses(host))
 
     def _look(self, sightings: Sightings, threads: Executor) -> None:
         """Ask every address once for all that it has not shown yet."""
@@ -176,6 +192,14 @@ def _waiting_for(sightings: Sightings) -> Text:
 def _no_end(message: Text, chain: list[str]) -> DnsRejected:
     return DnsRejected(
         message, hint=Text("correct the CNAME records: {chain}", chain=" → ".join(chain))
+    )
+
+
+def _left_out(hosts: Iterable[str]) -> Text:
+    return Text(
+        "the challenge is seen everywhere but at {servers}, whose address no resolver knows: take"
+        " them out of the zone's NS records",
+        servers=sorted(hosts),
     )
 
 

@@ -168,6 +168,19 @@ class Sightings:
             server.host for one in self.sought for server in one.servers if not server.addresses
         }
 
+    @property
+    def lacks_only_unlocated(self) -> bool:
+        """Whether every name is seen wherever there is an address to ask."""
+        return all(
+            Verdict.SEEN in {verdict for verdict, _ in self.verdicts(one).values()}
+            and all(
+                not server.addresses
+                for server, (verdict, _) in self.verdicts(one).items()
+                if verdict is Verdict.MISSING
+            )
+            for one in self.sought
+        )
+
     def locate(self, host: str, addresses: tuple[str, ...]) -> None:
         """Take in the addresses of a server that had none."""
         self.sought = tuple(

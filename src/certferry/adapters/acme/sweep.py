@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -33,11 +34,12 @@ _log = logging.getLogger(__name__)
 class Sweep:
     """Removes what is left of a lineage in DNS, and in the state what is gone from DNS.
 
+    `accounts` are those that may have the zones: a record is given up only when none has its zone.
     `settling` is how long a record may take to appear in the provider's own lists.
     """
 
     state: StateStore
-    dns: DnsProvider
+    accounts: Sequence[DnsProvider]
     pause: Pause
     settling: timedelta = SETTLING
 
@@ -58,11 +60,26 @@ class Sweep:
             raise failures[0]
 
     def _remove(self, record: ChallengeRecord, now: datetime) -> None:
-        found = self.dns.remove_txt(record.name, record.value, record.handle)
+        """Remove a record at the first account that has its zone. Raises `ZoneNotFound` when none
+        has.
+        """
+        missing: ZoneNotFound | None = None
+        for dns in self.accounts:
+            try:
+                self._remove_at(dns, record, now)
+            except ZoneNotFound as failure:
+                missing = missing or failure
+            else:
+                return
+        if missing is not None:
+            raise missing
+
+    def _remove_at(self, dns: DnsProvider, record: ChallengeRecord, now: datetime) -> None:
+        found = dns.remove_txt(record.name, record.value, record.handle)
         # With a handle the provider has had the record, so it is gone. Without one, whoever sent
         # it was interrupted before the answer, and it may still turn up.
         if not found and record.handle is None:
-            self._look_until_settled(record, now)
+            self._look_until_settled(dns, record, now)
         self.state.drop_challenge_record(record)
 
     def _forget(self, record: ChallengeRecord) -> None:
@@ -78,13 +95,13 @@ class Sweep:
         )
         self.state.drop_challenge_record(record)
 
-    def _look_until_settled(self, record: ChallengeRecord, now: datetime) -> None:
+    def _look_until_settled(self, dns: DnsProvider, record: ChallengeRecord, now: datetime) -> None:
         # Counted in rests rather than by the clock: it may have been set back in the meantime.
         left = min(record.created_at + self.settling - now, self.settling).total_seconds()
         rest = FIRST_REST
         while left > 0:
             self.pause(min(rest, left))
-            if self.dns.remove_txt(record.name, record.value, None):
+            if dns.remove_txt(record.name, record.value, None):
                 return
             left -= rest
             rest = min(rest * GROWTH, LONGEST_REST)

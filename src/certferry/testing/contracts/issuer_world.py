@@ -83,4 +83,4 @@ class IssuerWorld(ABC):
     def sweep(self) -> None:
         """Sweep, when every list of the provider is right."""
         self.pass_time(SETTLED)
-        self.issuer().sweep(LINEAGE, self.dns, self.now())
+        self.issuer().sweep(LINEAGE, [self.dns], self.now())

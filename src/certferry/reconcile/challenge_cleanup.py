@@ -1,4 +1,4 @@
-"""What earlier runs left in DNS, and whose it is to remove."""
+"""Remove the challenge records that earlier runs left in DNS."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _SWEEPING = Text("removing challenge records that an earlier run left")
 _log = logging.getLogger(__name__)
 
 
-def sweep(lineage: str, dns: DnsProvider, doors: Doors) -> None:
+def sweep(lineage: str, accounts: Sequence[DnsProvider], doors: Doors) -> None:
     """Remove the challenge records of a lineage, and say so: one that may still turn up is looked
     for until it would have, which takes a minute. Raises `DnsError`.
     """
     now = doors.now()
     doors.progress(Activity(lineage, _SWEEPING, now))
-    doors.issuer.sweep(lineage, dns, now)
+    doors.issuer.sweep(lineage, accounts, now)
 
 
 def sweep_ownerless(wishes: Sequence[DesiredCertificate], doors: Doors) -> None:
-    """Remove what runs left that were killed over lineages which are not issued here any more: they
-    are declared under another name, as ferried, or not at all, and no run of theirs comes again.
+    """Remove what killed runs left of lineages that are not issued here any more: they are declared
+    under another name, as ferried, or not at all, and no run of theirs comes again.
 
     What goes wrong is only logged: nothing that is declared depends on it. Raises `Interrupted`.
     """
@@ -49,23 +49,19 @@ def sweep_ownerless(wishes: Sequence[DesiredCertificate], doors: Doors) -> None:
 
 
 def _sweep_anywhere(lineage: str, doors: Doors) -> None:
-    """Try every account that the run has: which one wrote the records is not known any more."""
-    problem: Text | None = None
-    with suppress(LeaseHeld), doors.lease(lineage):  # who holds it is at work on it after all
-        for dns in doors.dns.values():
-            try:
-                sweep(lineage, dns, doors)
-            except Interrupted:
-                raise
-            except CertferryError as error:
-                problem = error.message
-            else:
-                return
-    if problem is not None:
+    """Try every account that the run has: which of them wrote the records is not known any more."""
+    if not doors.dns:
+        return
+    try:
+        with suppress(LeaseHeld), doors.lease(lineage):  # another run is at work on it after all
+            sweep(lineage, tuple(doors.dns.values()), doors)
+    except Interrupted:
+        raise
+    except CertferryError as error:
         _log.warning(
             Text(
                 "{lineage}: a challenge record of an earlier run is left in DNS: {problem}",
                 lineage=lineage,
-                problem=problem,
+                problem=error.message,
             )
         )

@@ -1,0 +1,43 @@
+"""The marks by which our uploads are known, long and short."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.core.lineage import mark, marks, owner_of, owners, short_mark
+
+LINEAGES = st.text(min_size=1, max_size=80)
+FINGERPRINTS = st.text("0123456789abcdef", min_size=64, max_size=64)
+
+
+@given(LINEAGES, FINGERPRINTS)
+def test_a_mark_tells_its_lineage(lineage: str, fingerprint: str) -> None:
+    """Both forms, so that nobody else's clean-up takes them for unclaimed."""
+    assert marks(lineage, fingerprint) == (
+        mark(lineage, fingerprint),
+        short_mark(lineage, fingerprint),
+    )
+    for label in marks(lineage, fingerprint):
+        assert owner_of(label) in owners(lineage)
+
+
+@given(LINEAGES, FINGERPRINTS)
+def test_a_short_mark_has_23_characters(lineage: str, fingerprint: str) -> None:
+    """What Qiniu takes from a widely used client; letters, digits and dashes alone."""
+    label = short_mark(lineage, fingerprint)
+
+    assert 23 == len(label)
+    assert label.isascii()
+
+
+@given(st.text(max_size=40))
+def test_other_labels_are_nobodys(label: str) -> None:
+    """Whatever somebody calls a certificate by hand."""
+    assert owner_of(label) is None or label.startswith(("certferry-", "cf-"))
+
+
+def test_labels_that_are_almost_marks() -> None:
+    """A digit too few, another prefix, upper case."""
+    for label in ("cf-0123456-0123456789a", "cf-0123456-0123456789AB", "cx-0123456-0123456789ab"):
+        assert None is owner_of(label)
