@@ -214,6 +214,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next_sync_and_by_no_plan(site:
     """`plan` and `status` change nothing, not even there."""
     left = site.state.parent / "handover" / "left"
     left.mkdir(parents=True, mode=0o700)
+    site.let_push("exit 0")
 
     assert 0 == site.run("plan").code
     assert 0 == site.run("status").code
