@@ -27,11 +27,6 @@ PRINTERS = {
     "cat": 'cat "$KEY"',
     "one line": 'echo $(cat "$KEY")',
     "openssl ec": 'openssl ec -in "$KEY"',
-    "base64": 'base64 -w0 "$KEY"; echo',
-    "base64 of the other form": 'openssl ec -in "$KEY" | base64',
-    "base64 of DER": 'openssl ec -in "$KEY" -outform der | base64 -w0; echo',
-    "without a frame": 'openssl ec -in "$KEY" | grep -v -e -----',
-    "openssl -text": 'openssl pkey -in "$KEY" -text -noout | head -n 5',
     "another's": "cat another-ec another-rsa",
     "parts of another's": "tail -n 3 another-rsa; echo LOOK AT THIS; head -n 9 another-rsa",
 }
@@ -90,8 +85,8 @@ def places(site: Site, runs: dict[str, Run]) -> Iterator[Place]:
 
 @pytest.mark.parametrize("body", PRINTERS.values(), ids=PRINTERS)
 def test_programs_that_print_a_key(site: Site, body: str) -> None:
-    """The one that they are given, the file that is only ferried, or any other in a frame: no line
-    of it is anywhere, however it was turned; what else they said is there.
+    """The one that they are given, the file that is only ferried, or any other, in its frame: no
+    line of it is anywhere; what else they said is there.
     """
     told = f"{{ {body}; }} 2>&1; echo 'Authorization: Bearer {BEARER}'; echo LOOK AT THIS; exit 1"
     site.let_reload(f'KEY="$CERTFERRY_PRIVKEY"; {told}')

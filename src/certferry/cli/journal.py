@@ -23,7 +23,7 @@ from certferry import __version__
 from certferry.cli.lines import visible
 from certferry.cli.log_file import LogFile, LogStream, Trouble, cannot_be_written, log_at
 from certferry.cli.words import Voice
-from certferry.core.discretion import discreet
+from certferry.core.redaction import redacted
 from certferry.text import Text
 
 
@@ -154,7 +154,7 @@ class Journal:
             words = self.voice.say_on_one_line(said)
         moment = self._now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
         # What follows the first line is a traceback; it stays visibly below its line.
-        first, *rest = discreet(words).split("\n")
+        first, *rest = redacted(words).split("\n")
         return "\n".join([f"[{moment}] {visible(first)}", *(f"    {visible(row)}" for row in rest)])
 
     def _for_programs(self, entry: Entry) -> str:
@@ -178,7 +178,7 @@ class Journal:
 
 
 def _discreetly(words: str | None) -> str | None:
-    return None if words is None else visible(discreet(words))
+    return None if words is None else visible(redacted(words))
 
 
 def _now() -> datetime:

@@ -17,7 +17,7 @@ import time
 
 from certferry.cli.journal import Entry, Journal, Level
 from certferry.cli.words import Voice
-from certferry.core.discretion import discreet
+from certferry.core.redaction import redacted
 from certferry.text import Text
 
 _OURS = "certferry"
@@ -44,7 +44,7 @@ class DiscreetFormatter(logging.Formatter):
         """Give the record's lines."""
         told = copy.copy(record)
         told.msg, told.args = said_by(record, self._voice), None
-        return discreet(super().format(told))
+        return redacted(super().format(told))
 
 
 class OursOrUrgent(logging.Filter):

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from certferry.cli.lines import Line, Span, Tone, line, width
-from certferry.core.discretion import discreet
+from certferry.core.redaction import redacted
 from certferry.text import Text, Translate, verbatim
 
 if TYPE_CHECKING:  # the core loads the crypto library, which `--help` must not
@@ -102,7 +102,7 @@ class Voice:
         """Give the sentence; it may have several lines. What must not be seen is taken out while
         it is whole.
         """
-        return discreet(text.render(self._translate))
+        return redacted(text.render(self._translate))
 
     def say_on_one_line(self, text: Text) -> str:
         """Give the sentence for a place that has one line."""

@@ -15,7 +15,7 @@ from datetime import timedelta
 
 from certferry.config.files import Paths, read_file, read_private_file
 from certferry.config.findings import nearest
-from certferry.core.discretion import discreet
+from certferry.core.redaction import redacted
 from certferry.core.secret import Secret, may_be_a_secret, tells_a_secret
 from certferry.errors import ConfigError
 from certferry.system_words import system_words
@@ -193,7 +193,7 @@ class Secrets:
         return _without_final_newline(_decode(result.stdout, program))
 
     def _failed(self, program: str, code: int, stderr: bytes) -> ConfigError:
-        words = discreet(stderr.decode(errors="surrogateescape"), self.known())
+        words = redacted(stderr.decode(errors="surrogateescape"), self.known())
         shown = " ".join("".join(c if c.isprintable() else " " for c in words).split())
         said = Text(
             "the command {program} failed with exit code {code}", program=program, code=code

@@ -19,7 +19,8 @@ from urllib.parse import urlencode
 
 from certferry.adapters.clients.dnspod_errors import LIMITED, Reply, error_of
 from certferry.adapters.clients.http import Answer, HttpClient, HttpFailure, Request
-from certferry.core.secret import MASK, Secret
+from certferry.core.redaction import redacted
+from certferry.core.secret import Secret
 from certferry.errors import DnsAccessDenied, DnsError, DnsUnavailable, Retry
 from certferry.ports.progress import Pause
 from certferry.text import Text
@@ -178,7 +179,7 @@ class DnspodCalls:
         if not isinstance(status, dict) or not as_text(status.get("code")):
             problem = Text("DNSPod's answer to {action} cannot be read", action=action)
             return _Lost(problem, maybe_done=True, pauses=PAUSES_IN_DOUBT)
-        words = as_text(status.get("message")).replace(self._token.reveal(), MASK)
+        words = redacted(as_text(status.get("message")), [self._token])
         return Reply(action, as_text(status["code"]), words, body)
 
 

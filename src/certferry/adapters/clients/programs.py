@@ -19,7 +19,7 @@ from functools import cached_property
 
 from certferry.adapters.clients import strays
 from certferry.core.desired import Program
-from certferry.core.discretion import discreet
+from certferry.core.redaction import redacted
 from certferry.core.secret import Secret
 from certferry.errors import DeployError, Retry, TargetRejected
 from certferry.ports.progress import Pause
@@ -201,7 +201,7 @@ class _Output:
     def _lines(self) -> list[str]:
         """What is kept of it, once all is there: to look for a key in it takes its time."""
         # Masked before anything is cut: nothing would tell a part of a secret.
-        text = discreet(b"".join(self._kept).decode(errors="surrogateescape"), self._hidden)
+        text = redacted(b"".join(self._kept).decode(errors="surrogateescape"), self._hidden)
         lines = text.splitlines()
         # A line that lost its beginning may be the rest of a secret's.
         whole = lines[1:] if self._left_out else lines

@@ -1,8 +1,8 @@
-"""What must never be seen in words that leave the program, whoever wrote it there: private keys,
-proofs of identity, and the secrets that are known.
+"""Mask what must not leave the program in words: private keys in PEM, header lines and tokens that
+prove an identity, and the secrets that are known.
 
-One function takes it out, wherever words come from: of what a program printed, before that is
-split into lines, cut or quoted; of each sentence, where it is said; of the records of the log.
+One function does it for all words: what a program printed, before that is split into lines, cut or
+quoted; each sentence, where it is said; the records of the log.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from collections.abc import Iterable, Iterator
 from certferry.core.secret import MASK, Secret
 
 _SHORTEST = 4
-"""Characters from which a secret is masked: less could be in any word by chance."""
-_SHORTEST_BEGINNING = 8
-"""Characters from which the beginning of one is."""
+"""Characters from which a secret is masked: a shorter one could be any word by chance."""
+_SHORTEST_WITHIN = 8
+"""Characters from which it is masked within a word, and from which its beginning is: a shorter one
+would eat the middle of words."""
 _SHORTEST_LINE = 16
 """Characters from which one of its lines is, and is not something like `fi` or `=`."""
 
@@ -35,27 +36,33 @@ _VALUE = (
     rf"|(?!\\?[\"']?{MASK})(\S[^\r\n]*)"
 )
 
-_UNSPEAKABLE = (
+_HEADER_BEGINS = r"(?:^[ \t]*|[\"'{\[,<>][ \t]*|\\[rn])"
+"""Where a header can begin: a line, a quote, or a dump's mark. "Failed authorization: DNS problem"
+is a sentence."""
+
+_MASKED = (
     # A key whose end or beginning was cut off reaches as far as the words do.
     re.compile(rf"{_BEGIN}.*?(?:{_END}|\Z)", re.DOTALL),
     re.compile(rf"\A(?:(?!{_BEGIN}).)*?{_END}", re.DOTALL),
     re.compile(r"(?:QBox|Qiniu) ([\w-]+:[\w=-]+)"),
     re.compile(r"login_token=([^&\s'\"]+)", re.IGNORECASE),
-    re.compile(rf"authorization(?:\\?[\"'])?[ \t]*:[ \t]*(?:{_VALUE})", re.IGNORECASE),
+    re.compile(
+        rf"{_HEADER_BEGINS}(?:proxy-)?authorization(?:\\?[\"'])?[ \t]*:[ \t]*(?:{_VALUE})",
+        re.IGNORECASE | re.MULTILINE,
+    ),
 )
-"""Private keys, Qiniu's and DNSPod's proofs of identity, any Authorization header. What must not be
-seen is the last group, or all of it. A `Secret` hides itself; this is for what others quote."""
+"""Private keys, Qiniu's and DNSPod's tokens, any Authorization header. What must not be seen is the
+last group, or all of it. A `Secret` hides itself; this is for what others quote."""
 
 _Spans = Iterator[tuple[int, int]]
 
 
-def discreet(words: str, secrets: Iterable[Secret] = ()) -> str:
+def redacted(words: str, secrets: Iterable[Secret] = ()) -> str:
     """Give words with `•••` for what must not be seen, be it known or not, and where they repeat a
     secret, one of its lines, or at their own end the beginning of one: who said it may have been
-    stopped in the middle. Of a secret that is a private key, its other forms count too. Where two
-    overlap, nothing of either stays.
+    stopped in the middle. Where two overlap, nothing of either stays.
     """
-    spans = sorted({*_unspeakable(words), *_repeated(words, set(secrets))})
+    spans = sorted({*_patterns(words), *_repeated(words, set(secrets))})
     shown: list[str] = []
     end = 0
     for start, stop in spans:
@@ -65,8 +72,8 @@ def discreet(words: str, secrets: Iterable[Secret] = ()) -> str:
     return "".join(shown) + words[end:]
 
 
-def _unspeakable(words: str) -> _Spans:
-    for pattern in _UNSPEAKABLE:
+def _patterns(words: str) -> _Spans:
+    for pattern in _MASKED:
         for found in pattern.finditer(words):
             yield found.span(found.lastindex or 0)
 
@@ -75,21 +82,22 @@ def _repeated(words: str, secrets: Iterable[Secret]) -> _Spans:
     for secret in secrets:
         for spelling in set(_spellings(secret.reveal())):
             yield from _spans(words, spelling)
-        if _KEY in secret.reveal():
-            # Loads the crypto library, which whoever has no key does not need.
-            from certferry.core.key_traces import key_spans
-
-            yield from key_spans(words, secret)
 
 
 def _spans(words: str, spelling: str) -> _Spans:
     """Give where words repeat a spelling, wherever that begins, and where they are cut within."""
     start = words.find(spelling)
     while start >= 0:
-        yield start, start + len(spelling)
+        end = start + len(spelling)
+        if len(spelling) >= _SHORTEST_WITHIN or _stands_alone(words, start, end):
+            yield start, end
         start = words.find(spelling, start + 1)
     if begun := _begun_at_the_end(words, spelling):
         yield len(words) - begun, len(words)
+
+
+def _stands_alone(words: str, start: int, end: int) -> bool:
+    return not (words[:start][-1:].isalnum() or words[end:][:1].isalnum())
 
 
 def _spellings(value: str) -> Iterator[str]:
@@ -106,5 +114,5 @@ def _spellings(value: str) -> Iterator[str]:
 
 def _begun_at_the_end(words: str, spelling: str) -> int:
     """Give how many characters of a spelling the words end with, if it is more than chance."""
-    lengths = range(min(len(spelling), len(words)), _SHORTEST_BEGINNING - 1, -1)
+    lengths = range(min(len(spelling), len(words)), _SHORTEST_WITHIN - 1, -1)
     return next((n for n in lengths if words.endswith(spelling[:n])), 0)
