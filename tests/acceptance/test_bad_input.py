@@ -163,7 +163,7 @@ def test_error_in_json(host: Host) -> None:
 
 @pytest.mark.parametrize("variable", ["QINIU_ACCESS_KEY", "QINIU_SECRET_KEY"])
 def test_wrong_keys_of_qiniu(host: Host, name: str, variable: str) -> None:
-    """Qiniu is asked once; the message names both keys and where the right ones stand."""
+    """Each way to Qiniu is asked once; the message names both keys and where to compare them."""
     wrong = secrets.token_urlsafe(30)
 
     run = host.run("-q", "sync", **{variable: wrong})
@@ -176,7 +176,7 @@ def test_wrong_keys_of_qiniu(host: Host, name: str, variable: str) -> None:
     assert "clock" in run.complaint.hint
     assert "X-Reqid" in run.complaint.hint
     assert wrong not in run.err
-    assert Footprint(qiniu_requests=1) == run.left
+    assert Footprint(qiniu_requests=2) == run.left
     assert [] == host.fingerprints(name)
 
     assert 0 == host.run("sync").code
@@ -192,7 +192,7 @@ def test_plan_with_wrong_keys_of_qiniu(host: Host) -> None:
     assert [] == planned["steps"]
     assert "target_access_denied" == obstacle["error"]["code"]
     assert "密钥管理" in obstacle["error"]["hint"]
-    assert Footprint(qiniu_requests=1) == run.left
+    assert Footprint(qiniu_requests=2) == run.left
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,8 @@ def trouble_of_every_kind(host: Host, name: str) -> dict[str, Run]:
     fault = Fault.status(400, json.dumps(refusal).encode())
     world.qiniu.fusion.faults.add(fault, on="POST /sslcert")
     runs["sync, Qiniu quotes the private key"] = host.run("-v", "sync", "--renew")
-    assert [1] * len(runs) == [run.code for run in runs.values()]
+    # A list of certificates that cannot be read stops nothing that is served already.
+    assert [1, 1, 1, 1, 0, 1, 1] == [run.code for run in runs.values()]
 
     world.qiniu.fusion.faults.add(Fault.reset_before(), on="GET /sslcert")
     world.qiniu.api.faults.add(Fault.html(502), on="GET /domain/*")

@@ -29,7 +29,6 @@ BUCKETS = ("pictures", "films")
 LABEL = "a name that somebody has chosen"
 NEVER = {"1.2", "1.4, 1.5, 1.7, 1.10, 1.18", "1.16, 1.19"}
 """What no reading call can try."""
-NOT_AT_ALL = refusal(500)
 
 
 @pytest.fixture
@@ -185,13 +184,247 @@ def test_fields_that_are_missing_or_new_are_named(place: Place) -> None:
     assert "an item of the list lacks type, cname" in told(found)
 
 
-def test_filter_that_filters(place: Place) -> None:
-    """It is believed when an unknown id finds nothing and a bound one finds something."""
-    bound = place.service.bound("www.example.com")
-    assert bound is not None
-    answers = [b'{"domains":null}', b'{"domains":[{"name":"www.example.com"}]}']
-    asking = reader(place)
-    asking.ask_by_all_ways  # noqa: B018 - the lists are asked by the trial itself
+WHOLE_LIST = Fault.status(200, b'{"domains":[{"name":"a.example.com","protocol":"https"},{}]}')
+DETAIL = Fault.status(200, b'{"name":"a.example.com","https":{"certId":"694d196e"}}')
+NONE = Fault.status(200, b'{"domains":null}')
+ONE = Fault.status(200, b'{"domains":[{"name":"a.example.com"}]}')
+BROKEN = refusal(500)
+
+
+@pytest.mark.parametrize(
+    ("unknown", "bound", "expected"),
+    [
+        (NONE, ONE, HOLDS),
+        (NONE, WHOLE_LIST, HOLDS),
+        (NONE, NONE, DOES_NOT_HOLD),
+        (WHOLE_LIST, WHOLE_LIST, DOES_NOT_HOLD),
+        (BROKEN, ONE, CANNOT_TELL),
+        (NONE, BROKEN, CANNOT_TELL),
+        (BROKEN, BROKEN, CANNOT_TELL),
+    ],
+)
+def test_filter_is_judged_by_numbers(
+    place: Place, unknown: Fault, bound: Fault, expected: Verdict
+) -> None:
+    """It is believed when an id that nobody has finds nothing, and one that is bound something."""
     faults = place.service.api.faults
-    del faults
-    assert answers
+    faults.add(DETAIL, on="GET /domain/a.example.com")
+    for answer in (WHOLE_LIST, BROKEN, unknown, bound):
+        faults.add(answer, on="GET /domain")
+
+    assert expected is judged(reader(place))["1.13"].verdict
+
+
+def test_filter_without_a_bound_certificate(place: Place) -> None:
+    """A domain that hides its certificate leaves the question open, and one call unasked."""
+    faults = place.service.api.faults
+    faults.add(Fault.status(200, b'{"name":"a.example.com"}'), on="GET /domain/a.example.com")
+    for answer in (WHOLE_LIST, BROKEN, NONE):
+        faults.add(answer, on="GET /domain")
+    found = judged(reader(place))
+
+    assert CANNOT_TELL is found["1.13"].verdict
+    assert (DOES_NOT_HOLD, "`https` is hidden") == (
+        found["1.6"].verdict,
+        told(found["1.6"]).splitlines()[-1],
+    )
+
+
+def test_state_that_nobody_knows(place: Place) -> None:
+    """It is named, and words that could be a name are not."""
+    items = b"""{"domains":[{"name":"a","operatingState":"success"},{"operatingState":"resting"},
+        {"operatingState":"a.example.com"},{"operatingState":7},[],null]}"""
+    place.service.api.faults.add(Fault.status(200, items), on="GET /domain")
+    found = judged(reader(place))["1.17"]
+
+    assert (DOES_NOT_HOLD, "states: resting, success\nunknown: resting") == (
+        found.verdict,
+        told(found),
+    )
+
+
+@pytest.mark.parametrize("state", sorted(KNOWN_STATES))
+def test_known_states_are_those_that_have_words(state: str) -> None:
+    """What the trial calls known, certferry does not call by Qiniu's own word."""
+    problem = why_unusable("a", DomainRecord("a", operating_state=state))
+
+    assert problem is None or problem.message != Text(
+        "{domain} is {state} at Qiniu", domain="a", state=state
+    )
+
+
+def test_certificate_that_was_taken_near_its_end(place: Place) -> None:
+    """One upload with less life left than is said refutes the gate."""
+    near = issue("old.example.com", start=START - timedelta(days=70), days=90)
+    place.service.add_certificate(near, "old")
+    found = judged(reader(place))["1.21"]
+
+    assert DOES_NOT_HOLD is found.verdict
+    assert "the shortest life that was left at an upload: 20 days" == told(found)
+
+
+def test_certificates_without_name_and_dates(place: Place) -> None:
+    """What the list does not tell is no answer."""
+    place.service.fusion.faults.add(Fault.status(200, b'{"certs":[{"certid":"x"}]}'))
+    found = judged(reader(place))
+
+    assert (CANNOT_TELL, CANNOT_TELL) == (found["1.9"].verdict, found["1.21"].verdict)
+
+
+@pytest.mark.parametrize(("key", "secret"), [("nobody", SECRET_KEY), (ACCESS_KEY, "wrong")])
+def test_keys_that_are_wrong(place: Place, key: str, secret: str) -> None:
+    """A refusal says nothing of a guess then, and nothing more is asked."""
+    asking = reader(place, key=key, secret=secret)
+    found = judged(asking)
+
+    assert not asking.let_in
+    assert 7 == asking.requests == len(place.service.requests())
+    assert {"§2.3"} == {number for number, one in found.items() if one.verdict is not CANNOT_TELL}
+    assert "401 bad token" in told(found["1.8"])
+    assert told(found["1.3"]).startswith("not asked")
+
+
+def test_keys_of_a_sub_account(place: Place) -> None:
+    """These are said to be refused for the bindings wherever they are: that judges no host."""
+    place.service.add_iam_key("IAM-key", "iam-secret", owner=ACCESS_KEY)
+    found = judged(reader(place, key="IAM-key", secret="iam-secret"))["1.3"]
+
+    assert CANNOT_TELL is found.verdict
+    assert told(found).endswith("the access key is a sub-account's (IAM-)")
+
+
+def test_clock_that_is_wrong(place: Place) -> None:
+    """It is told by how much, also where that is why Qiniu lets nobody in."""
+    asking = QiniuReader(
+        Keys(Secret(ACCESS_KEY), Secret(SECRET_KEY)),
+        place.hosts,
+        pause=place.time.pause,
+        now=lambda: place.time.now() + timedelta(minutes=20),
+        clock=place.time.clock,
+    )
+    found = judged(asking)
+
+    assert DOES_NOT_HOLD is found["§2.3"].verdict
+    assert "is 20 minutes behind this machine" in told(found["§2.3"])
+    assert "403 request time is too skewed" in told(found["§1"])
+
+
+def test_clock_that_is_behind(place: Place) -> None:
+    """The other direction has its own sentence."""
+    asking = QiniuReader(
+        Keys(Secret(ACCESS_KEY), Secret(SECRET_KEY)),
+        place.hosts,
+        pause=place.time.pause,
+        now=lambda: place.time.now() - timedelta(seconds=90),
+        clock=place.time.clock,
+    )
+
+    assert "is 90 seconds ahead of this machine" in told(judged(asking)["§2.3"])
+
+
+def test_host_without_a_connection(place: Place) -> None:
+    """It is tried once, its ways are told to be unreached, and nothing is claimed of them."""
+    hosts = replace(place.hosts, uc="http://127.0.0.1:1")
+    asking = reader(place, hosts=hosts)
+    found = judged(asking)
+
+    assert (CANNOT_TELL, CANNOT_TELL) == (found["1.3"].verdict, found["1.15"].verdict)
+    assert (HOLDS, HOLDS) == (found["1.8"].verdict, found["§1"].verdict)
+    assert "GET /cert/bindings at 127.0.0.1:1 (Qiniu): no connection to 127.0.0.1:1" in told(
+        found["1.3"]
+    )
+    assert 1 == asking.requests - len(place.service.requests())
+
+
+def test_no_host_at_all(place: Place) -> None:
+    """Without a network there is a report still."""
+    nowhere = "http://127.0.0.1:1"
+    found = judged(reader(place, hosts=Hosts(nowhere, nowhere, nowhere)))
+
+    assert {CANNOT_TELL} == {one.verdict for one in found.values()}
+    assert "no answer told the time" == told(found["§2.3"])
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (Fault.html(404), "404, a web page"),
+        (Fault.status(200, b"<"), "200, no JSON"),
+        (Fault.status(200, b'{"a":1}'), "200, an object"),
+        (Fault.status(200, b"7"), "200, neither list nor object"),
+        (refusal(404), "404 its words"),
+        (refusal(400, 400001, "invalid domain"), "400 invalid domain, code 400001"),
+        (refusal(401, 401001, "bad token"), "401 bad token, code 401001"),
+        (refusal(401, 401, ""), "401"),
+        (Fault.too_many(), "429 too many requests"),
+        (Fault.reset_before(), "closed the connection without an answer"),
+    ],
+)
+def test_answer_of_any_kind_is_told(place: Place, fault: Fault, words: str) -> None:
+    """By its status and shape; it costs no other guess its answer."""
+    place.service.uc.faults.add(fault, on="GET /cert/bindings")
+    found = judged(reader(place))
+
+    assert words in told(found["1.3"]).splitlines()[0]
+    assert AS_DOCUMENTED.keys() == found.keys()
+    assert (HOLDS, HOLDS) == (found["1.8"].verdict, found["1.15"].verdict)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "no such bucket pictures",
+        "no such domain www.example.com",
+        "certificate 694d196ee691b4be3e838346 is not yours",
+        "user 1380000001 may not do this",
+        "key testaccesskeytestaccesskeytestaccesskey",
+        "ops@example.com",
+        "不允许",
+    ],
+)
+def test_words_that_could_be_a_name_are_left_out(place: Place, words: str) -> None:
+    """A server that quotes gets its status told, and nothing that it says."""
+    place.service.uc.faults.add(refusal(403, words=words), on="GET /v3/domains")
+    found = told(judged(reader(place))["1.15"])
+
+    assert f"GET /v3/domains?tbl=BUCKET at {place.hosts.uc[7:]} (Qiniu): 403\n" in found
+
+
+def test_probe_that_fails_stops_no_other(place: Place) -> None:
+    """What an answer of an unthought kind leads to is told by its kind, and quotes nothing."""
+
+    def fail(_: QiniuReader) -> Judged:
+        raise TypeError("www.example.com")
+
+    broken = replace(PROBES[0], judge=fail)
+    last = Probe("last", Text("the last"), lambda _: (True, ()))
+    first, second = try_guesses(reader(place), [broken, last])
+
+    assert (CANNOT_TELL, "the answer is another than was thought of (TypeError)") == (
+        first.verdict,
+        told(first),
+    )
+    assert HOLDS is second.verdict
+
+
+def test_detail_that_is_refused(place: Place) -> None:
+    """The list is judged without it."""
+    place.service.api.faults.add(refusal(500), on="GET /domain/*")
+    found = judged(reader(place))
+
+    assert [CANNOT_TELL] * 3 == [found[number].verdict for number in ("1.6", "1.11", "1.14")]
+    assert "500 its words" in told(found["1.6"])
+
+
+def test_nothing_of_the_accounts_is_named(place: Place) -> None:
+    """No domain, bucket, certificate or key is in any sentence."""
+    said = "\n".join(told(one) for one in judged(reader(place)).values())
+    service = place.service
+    names = [
+        *("example.com", *BUCKETS, LABEL, ACCESS_KEY, SECRET_KEY),
+        *(one.id for one in service.certificates.stored()),
+        *(one.headers["Authorization"].partition(" ")[2] for one in service.requests()),
+    ]
+
+    assert len(said) > 1000
+    assert [] == [name for name in names if name in said]

@@ -115,7 +115,7 @@ class Propagation:
                     return
                 now = self._now()
                 if now - since >= UNLOCATED and sightings.lacks_only_unlocated:
-                    log.warning(_left_out(sightings.without_address()))
+                    _tell_left_out(sightings.without_address())
                     return
                 left = (deadline - now).total_seconds()
                 if left <= 0:
@@ -195,11 +195,13 @@ def _no_end(message: Text, chain: list[str]) -> DnsRejected:
     )
 
 
-def _left_out(hosts: Iterable[str]) -> Text:
-    return Text(
-        "the challenge is seen everywhere but at {servers}, whose address no resolver knows: take"
-        " them out of the zone's NS records",
-        servers=sorted(hosts),
+def _tell_left_out(hosts: Iterable[str]) -> None:
+    log.warning(
+        Text(
+            "the challenge is seen everywhere but at {servers}, whose address no resolver knows:"
+            " take them out of the zone's NS records",
+            servers=sorted(hosts),
+        )
     )
 
 

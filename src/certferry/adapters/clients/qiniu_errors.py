@@ -10,22 +10,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any
-
-import msgspec
 
 from certferry.adapters.clients.http import (
     Answer,
     HttpFailure,
-    answers_too_many,
     is_server_error,
     seconds_asked_for,
 )
 from certferry.adapters.clients.http_problems import Contact
 from certferry.adapters.clients.qiniu_codes import WRONG_DOMAIN_TYPE, Meaning, meaning_of
-from certferry.adapters.clients.qiniu_records import decode
+from certferry.adapters.clients.qiniu_reply import Reply, read_reply, too_many
 from certferry.adapters.clients.qiniu_ways import Way
-from certferry.core.discretion import discreet
 from certferry.errors import (
     ClockWrong,
     DeployError,
@@ -36,15 +31,7 @@ from certferry.errors import (
 )
 from certferry.text import Text
 
-SUCCESS_CODES = frozenset({None, 0, 200})
-TOO_MANY = frozenset({400039, 403024})
-KEPT_WORDS = 200  # characters of what the server says; the rest is no help to anybody
 IAM_PREFIX = "IAM-"  # keys of sub-accounts (§2.4)
-
-
-NO_CODE = frozenset({None, 401, 404, 401001, 401002})
-"""What says no more than a status of 401 or 404; 401001 is a wrong signature, 401002 a wrong header
-(§2.4)."""
 WRONG_CLOCK = timedelta(minutes=15)
 """How far off a request's date may be before Qiniu refuses it (§2.3)."""
 
@@ -105,34 +92,6 @@ class Call:
     tried: tuple[Way, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An answer's outcome, as far as all of Qiniu's answers have one in common (§3)."""
-
-    status: int
-    code: int | None
-    words: str
-    request_id: str
-
-    @property
-    def has_own_code(self) -> bool:
-        """Whether the code says more than a status of 401 or 404 does."""
-        return self.code not in NO_CODE
-
-    @property
-    def is_success(self) -> bool:
-        """2xx, and no code that says otherwise. Words alone say nothing."""
-        return (
-            HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
-            and self.code in SUCCESS_CODES
-        )
-
-
-class _Said(msgspec.Struct, frozen=True):
-    code: Any = None
-    error: Any = None
-
-
 _LATER = Text("nothing needs to be done: a later run tries again")
 _NETWORK = Text("a later run tries again; if it stays so, look at network, proxy and clock")
 _CHECK_KEYS = Text(
@@ -165,25 +124,6 @@ _NOT_A_SOURCE = Text(
     'it is a CDN domain: set kind = "cdn" for it, or leave `kind` out, and it is found as what it'
     " is"
 )
-
-
-def read_reply(answer: Answer) -> Reply:
-    """Find code and words in an answer's body, which may have neither."""
-    said = _said(answer.body)
-    return Reply(
-        status=answer.status,
-        code=said.code if isinstance(said.code, int) else None,
-        words=_short(said.error),
-        request_id=answer.headers.get("X-Reqid", ""),
-    )
-
-
-def too_many(answer: Answer) -> bool:
-    """Tell whether Qiniu turned the request down for its rate alone: by status, or by code (§9)."""
-    return answers_too_many(answer) or (
-        answer.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN}
-        and read_reply(answer).code in TOO_MANY
-    )
 
 
 def explain_failure(call: Call, failure: HttpFailure) -> QiniuFailure:
@@ -352,16 +292,3 @@ def _with_request_id(advice: Text | None, request_id: str | None) -> Text | None
         return advice
     asked = Text("Qiniu's support asks for X-Reqid {id}", id=request_id)
     return asked if advice is None else Text("{advice}; {asked}", advice=advice, asked=asked)
-
-
-def _said(body: bytes) -> _Said:
-    try:
-        return decode(body, _Said)
-    except ValueError:  # an array, or no JSON: an answer without a code
-        return _Said()
-
-
-def _short(words: object) -> str:
-    text = " ".join(words.split()) if isinstance(words, str) else ""
-    # A server that quotes what it was sent could quote a key, or the proof of who sent it.
-    return "" if "PRIVATE KEY" in text else discreet(text)[:KEPT_WORDS]

@@ -21,10 +21,9 @@ from certferry.adapters.clients.qiniu_errors import (
     explain_failure,
     explain_nonsense,
     explain_refusal,
-    read_reply,
-    too_many,
 )
 from certferry.adapters.clients.qiniu_records import decode
+from certferry.adapters.clients.qiniu_reply import read_reply, too_many
 from certferry.adapters.clients.qiniu_signing import Keys, sign_qbox, sign_qiniu
 from certferry.adapters.clients.qiniu_ways import CallGroup, Hosts, Scheme, Way, Ways
 from certferry.ports.account_memory import AccountMemory

@@ -20,6 +20,7 @@ from certferry.adapters.clients.qiniu_cdn import CdnDomains
 from certferry.adapters.clients.qiniu_codes import NO_SUCH_DOMAIN, WRONG_DOMAIN_TYPE
 from certferry.adapters.clients.qiniu_copies import Copies
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
+from certferry.adapters.clients.qiniu_kinds import is_cdn, is_nothing, is_source
 from certferry.adapters.clients.qiniu_settling import Settler
 from certferry.adapters.clients.qiniu_signing import Keys
 from certferry.adapters.clients.qiniu_sources import SourceDomains
@@ -239,7 +240,7 @@ class Qiniu:
             return _problem(domain, Kind.CDN, self._with_doubt(failure.error))
         if kind is Kind.CDN:
             bucket = source.tbl if source is not None and source.tbl else "—"
-            return _problem(domain, Kind.KODO, _is_source(domain, bucket))
+            return _problem(domain, Kind.KODO, is_source(domain, bucket))
         return self._source(domain, unread)
 
     def _with_doubt(self, error: DeployError) -> DeployError:
@@ -256,11 +257,11 @@ class Qiniu:
 
     def _named_source(self, domain: str, unread: list[CertferryError]) -> ObservedDomain:
         if domain in self._names_at_cdn(unread):
-            return _problem(domain, Kind.CDN, _is_cdn(domain))
+            return _problem(domain, Kind.CDN, is_cdn(domain))
         failure = self._sources.all().failure
         if not self._sources.has(domain):
             if failure is None:
-                return _problem(domain, Kind.KODO, _is_nothing(domain))
+                return _problem(domain, Kind.KODO, is_nothing(domain))
             if failure.is_common and not failure.is_denied:
                 return _problem(domain, Kind.KODO, failure.error)
             # The file says that it is one; Kodo refuses to bind it if it is not.
@@ -333,28 +334,3 @@ def _without_sources(error: DeployError, kind: Kind) -> DeployError:
 
 def _or(one: Text | None, other: Text) -> Text:
     return other if one is None else Text("{one}; or {other}", one=one, other=other)
-
-
-def _is_source(domain: str, bucket: str) -> DeployError:
-    return TargetRejected(
-        Text(
-            "{domain} is a source domain of the Kodo bucket {bucket}, not a CDN domain",
-            domain=domain,
-            bucket=bucket,
-        ),
-        hint=Text('set kind = "kodo" for it, or leave `kind` out'),
-    )
-
-
-def _is_cdn(domain: str) -> DeployError:
-    return TargetRejected(
-        Text("{domain} is a CDN domain, not a source domain of Kodo", domain=domain),
-        hint=Text('set kind = "cdn" for it, or leave `kind` out'),
-    )
-
-
-def _is_nothing(domain: str) -> DeployError:
-    return TargetRejected(
-        Text("{domain} is no source domain of any Kodo bucket of this account", domain=domain),
-        hint=Text("add it to a bucket in Qiniu's console, or correct `domains`"),
-    )
