@@ -1,59 +1,73 @@
-"""Rules of STYLE.md that a program can read."""
+"""The rules of `source_rules` can fail; and what else must hold of every file."""
 
 from __future__ import annotations
 
 import ast
-import io
 import re
-import tokenize
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.house.tree import PACKAGE, ROOT, committed_files, modules, parse, relative
+from tests.house import source_rules
+from tests.house.source_rules import Breach, Rule
+from tests.house.tree import PACKAGE, ROOT, committed_files, relative
 
-MOST_LINES = 350
 VAGUE = {"base", "common", "helpers", "manager", "misc", "utils"}
-
-EXCEPTION = re.compile(r"#\s*(noqa|type:\s*ignore|pragma:\s*no (?:cover|branch))")
-EXCEPTION_WITH_REASON = re.compile(
-    r"#\s*(noqa: [A-Z]+\d+(, ?[A-Z]+\d+)*|type: ignore\[[\w, -]+\]|pragma: no (cover|branch))"
-    r"\s+[-–—#:]+ *\S+ \S+"
-)
 
 # Example paths such as /opt/ssl are fine; so is acme.sh's home, which operators know by that name.
 MACHINE_PATH = re.compile(r"(?<![\w.])/(?:work|farm|home/\w|root/(?!\.acme\.sh))[/\w]")
 
 
-def comments(path: Path) -> list[tuple[int, str]]:
-    """Give line and words of every comment."""
-    tokens = tokenize.generate_tokens(io.StringIO(path.read_text(encoding="utf-8")).readline)
-    return [(token.start[0], token.string) for token in tokens if token.type == tokenize.COMMENT]
+def literal(tree: ast.Module, text: str) -> Iterator[Breach]:
+    """The rule of sentences, without exceptions."""
+    return source_rules.literal_sentences(tree, text, frozenset())
 
 
-@pytest.mark.parametrize("path", modules(), ids=relative)
-def test_every_module_says_what_it_is(path: Path) -> None:
-    """A production module has a docstring, and its first line could stand in a map."""
-    docstring = ast.get_docstring(parse(path))
+@pytest.mark.parametrize(
+    ("rule", "source", "refused"),
+    [
+        (source_rules.docstring, "x = 1", True),
+        (source_rules.docstring, '"""A."""', True),
+        (source_rules.docstring, '"""What each address serves."""', False),
+        (source_rules.length, "\n" * 351, True),
+        (source_rules.length, "\n" * 350, False),
+        (source_rules.late_annotations, "def f(): ...", True),
+        (source_rules.late_annotations, "x = 1", False),
+        (
+            source_rules.late_annotations,
+            "from __future__ import annotations\ndef f(): ...",
+            False,
+        ),
+        (source_rules.exceptions, "x = 1  # noqa", True),
+        (source_rules.exceptions, "x = 1  # noqa: S101", True),
+        (source_rules.exceptions, "x = 1  # type: ignore", True),
+        (source_rules.exceptions, "x = 1  # type: ignore[attr-defined]", True),
+        (source_rules.exceptions, "x = 1  # pragma: no cover", True),
+        (source_rules.exceptions, "x = 1  # noqa: S101 - the caller has checked", False),
+        (source_rules.exceptions, "x = 1  # noqa: SLF001, S101 - there is no public way", False),
+        (source_rules.exceptions, "x = 1  # type: ignore[attr]  # josepy has no types", False),
+        (source_rules.exceptions, "x = 1  # pragma: no cover - only on other systems", False),
+        (source_rules.warnings, "_log.warning('%s: gone', name)", True),
+        (source_rules.warnings, "logging.getLogger(__name__).error(f'{name}: gone')", True),
+        (source_rules.warnings, "log.log(logging.WARNING, 'gone')", True),
+        (source_rules.warnings, "log.exception(words)", True),
+        (source_rules.warnings, "log.warning(Text('{name}: gone', name=name))", False),
+        (source_rules.warnings, "log.info('%s: gone', name)", False),
+        (source_rules.warnings, "self.desk.error('gone')", False),
+        (literal, "Text(words)", True),
+        (literal, "Text('said', x=words)", False),
+    ],
+)
+def test_a_rule_tells_right_from_wrong(rule: Rule, source: str, refused: object) -> None:
+    """Each can fail, and lets pass what keeps it."""
+    assert refused is bool(list(rule(ast.parse(source), source)))
 
-    assert docstring, f"{relative(path)} has no docstring"
-    assert len(docstring.splitlines()[0]) > len("A module.")
 
-
-@pytest.mark.parametrize("path", modules(), ids=relative)
-def test_every_module_fits_one_head(path: Path) -> None:
-    """No production module is longer than can be read in one sitting."""
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES
-
-
-@pytest.mark.parametrize("path", modules(), ids=relative)
-def test_every_module_reads_annotations_late(path: Path) -> None:
-    """A module with code begins with `from __future__ import annotations`."""
-    body = parse(path).body
-    has_code = any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in body)
-    late = any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in body)
-
-    assert late or not has_code
+def test_the_rules_are_asked_of_every_file() -> None:
+    """`scripts/check` runs them, and finds nothing."""
+    assert "tests.house.source_rules" in (ROOT / "scripts/check").read_text(encoding="utf-8")
+    assert [] == list(source_rules.breaches())
 
 
 def test_no_name_is_vague() -> None:
@@ -61,79 +75,6 @@ def test_no_name_is_vague() -> None:
     names = {path.stem for path in PACKAGE.rglob("*") if path.suffix in {"", ".py"}}
 
     assert set() == names & VAGUE
-
-
-@pytest.mark.parametrize(
-    "path", [*modules(), *modules(ROOT / "tests"), *modules(ROOT / "benchmarks")], ids=relative
-)
-def test_every_exception_to_a_rule_has_its_reason(path: Path) -> None:
-    """`noqa`, `type: ignore` and `no cover` name what they allow and say why, on the same line."""
-    unexplained = [
-        f"{relative(path)}:{line}: {comment}"
-        for line, comment in comments(path)
-        if EXCEPTION.search(comment) and not EXCEPTION_WITH_REASON.search(comment)
-    ]
-
-    assert [] == unexplained
-
-
-@pytest.mark.parametrize(
-    ("comment", "explained"),
-    [
-        ("# noqa", False),
-        ("# noqa: S101", False),
-        ("# type: ignore", False),
-        ("# type: ignore[attr-defined]", False),
-        ("# pragma: no cover", False),
-        ("# noqa: S101 - the caller has checked", True),
-        ("# noqa: SLF001, S101 - there is no public way", True),
-        ("# type: ignore[attr-defined]  # josepy has no types here", True),
-        ("# pragma: no cover - only on other systems", True),
-    ],
-)
-def test_a_reason_is_told_from_a_bare_exception(comment: str, explained: object) -> None:
-    """The check above can fail, and lets an explained exception pass."""
-    assert EXCEPTION.search(comment)
-    assert explained is bool(EXCEPTION_WITH_REASON.search(comment))
-
-
-URGENT = {"warning", "error", "exception", "critical"}
-
-
-def untold(tree: ast.Module) -> list[str]:
-    """Give the calls that log something for people, in words that are not a `Text`."""
-    return [
-        ast.unparse(node)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
-        and "log" in ast.unparse(node.func.value).lower()
-        and (node.func.attr in URGENT or node.func.attr == "log")
-        and not (node.args and ast.unparse(node.args[0]).startswith("Text("))
-    ]
-
-
-@pytest.mark.parametrize("path", modules(), ids=relative)
-def test_a_warning_is_a_sentence(path: Path) -> None:
-    """Warnings and errors are shown to people, in their language; only what `-v` shows is ours."""
-    assert [] == untold(parse(path))
-
-
-@pytest.mark.parametrize(
-    ("call", "refused"),
-    [
-        ("_log.warning('%s: gone', name)", True),
-        ("logging.getLogger(__name__).error(f'{name}: gone')", True),
-        ("log.log(logging.WARNING, 'gone')", True),
-        ("log.exception(words)", True),
-        ("log.warning(Text('{name}: gone', name=name))", False),
-        ("log.info('%s: gone', name)", False),
-        ("self.desk.error('gone')", False),
-    ],
-)
-def test_a_sentence_is_told_from_other_words(call: str, refused: object) -> None:
-    """The check above can fail, and lets a sentence pass."""
-    assert refused is bool(untold(ast.parse(call)))
 
 
 def test_nothing_names_a_machine() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 import string
-from pathlib import Path
 
 import pytest
 from babel.messages.catalog import Catalog, Message
@@ -13,19 +12,9 @@ from babel.messages.pofile import read_po
 
 from certferry.cli.language import LANGUAGES as SPOKEN
 from tests.house import translations
-from tests.house.tree import PACKAGE, ROOT, modules, parse, relative
+from tests.house.tree import ROOT
 
 UPDATE = "run scripts/translations, translate what is new in certferry.po, and run it again"
-
-# Sentences that are made from others, or looked up in a table of sentences.
-NOT_LITERAL = {
-    "text.py": {"self.template"},
-    "cli/completion.py": {"item.help"},
-    "cli/help.py": {"heading", "sentence"},
-    "cli/init_keys.py": {"template"},
-    "adapters/clients/qiniu_errors.py": {"meaning.words", "meaning.advice"},
-    "config/findings.py": {"template"},
-}
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 
@@ -122,25 +111,6 @@ def test_what_is_shipped_is_what_translators_wrote() -> None:
         shipped = translations.catalogue(language).with_suffix(".mo").read_bytes()
 
         assert translations.mo_of(translations.read(language)) == shipped, UPDATE
-
-
-@pytest.mark.parametrize("path", modules(), ids=relative)
-def test_a_sentence_is_written_where_it_is_said(path: Path) -> None:
-    """A `Text` begins with its sentence, so that extraction finds it; exceptions are listed."""
-    if path.is_relative_to(translations.UNSPOKEN):
-        return
-    allowed = NOT_LITERAL.get(path.relative_to(PACKAGE).as_posix(), set())
-    hidden = {
-        ast.unparse(node.args[0])
-        for node in ast.walk(parse(path))
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Name)
-        and node.func.id == "Text"
-        and node.args
-        and not (isinstance(node.args[0], ast.Constant) and isinstance(node.args[0].value, str))
-    }
-
-    assert set() == hidden - allowed
 
 
 def test_sentences_in_pieces_are_found_whole() -> None:

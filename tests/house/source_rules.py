@@ -1,0 +1,139 @@
+"""Rules of STYLE.md that a program can read, asked of every file. `scripts/check` runs this: each
+breach is a line `path:line: what`, and the exit code is 1.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import sys
+import tokenize
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tests.house.tree import PACKAGE, ROOT, modules, parse, relative
+
+Breach = tuple[int, str]
+"""A line and what is wrong there."""
+Rule = Callable[[ast.Module, str], Iterator[Breach]]
+
+MOST_LINES = 350
+SHORTEST_DOCSTRING = len("A module.")
+
+EXCEPTION = re.compile(r"#\s*(noqa|type:\s*ignore|pragma:\s*no (?:cover|branch))")
+EXCEPTION_WITH_REASON = re.compile(
+    r"#\s*(noqa: [A-Z]+\d+(, ?[A-Z]+\d+)*|type: ignore\[[\w, -]+\]|pragma: no (cover|branch))"
+    r"\s+[-–—#:]+ *\S+ \S+"
+)
+URGENT = frozenset({"warning", "error", "exception", "critical", "log"})
+
+# Sentences that are made of others, or come from tables whose sentences are found elsewhere.
+NOT_LITERAL = {
+    "text.py": {"self.template"},
+    "cli/completion.py": {"item.help"},
+    "cli/help.py": {"heading", "sentence"},
+    "cli/init_keys.py": {"template"},
+    "adapters/clients/qiniu_errors.py": {"meaning.words", "meaning.advice"},
+    "config/findings.py": {"template"},
+}
+
+
+def docstring(tree: ast.Module, text: str) -> Iterator[Breach]:
+    """A module says what it is, in a first line that could stand in a map."""
+    del text
+    said = ast.get_docstring(tree)
+    if not said or len(said.splitlines()[0]) <= SHORTEST_DOCSTRING:
+        yield 1, "the module's docstring does not say what it is"
+
+
+def length(tree: ast.Module, text: str) -> Iterator[Breach]:
+    """A module can be read in one sitting."""
+    del tree
+    if len(text.splitlines()) > MOST_LINES:
+        yield MOST_LINES + 1, f"the module is longer than {MOST_LINES} lines"
+
+
+def late_annotations(tree: ast.Module, text: str) -> Iterator[Breach]:
+    """A module with code begins with `from __future__ import annotations`."""
+    del text
+    has_code = any(isinstance(node, ast.FunctionDef | ast.ClassDef) for node in tree.body)
+    late = any(isinstance(n, ast.ImportFrom) and n.module == "__future__" for n in tree.body)
+    if has_code and not late:
+        yield 1, "annotations are read at import"
+
+
+def warnings(tree: ast.Module, text: str) -> Iterator[Breach]:
+    """Warnings and errors are sentences in the reader's language; only what `-v` shows is ours."""
+    del text
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and "log" in ast.unparse(node.func.value).lower()
+            and node.func.attr in URGENT
+            and not (node.args and ast.unparse(node.args[0]).startswith("Text("))
+        ):
+            yield node.lineno, f"no Text: {ast.unparse(node)}"
+
+
+def exceptions(tree: ast.Module, text: str) -> Iterator[Breach]:
+    """`noqa`, `type: ignore` and `no cover` name what they allow and say why, on the same line."""
+    del tree
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        comment = token.string if token.type == tokenize.COMMENT else ""
+        if EXCEPTION.search(comment) and not EXCEPTION_WITH_REASON.search(comment):
+            yield token.start[0], f"without a reason: {comment}"
+
+
+def literal_sentences(tree: ast.Module, text: str, allowed: frozenset[str]) -> Iterator[Breach]:
+    """A `Text` begins with its sentence, so that the translations find it."""
+    del text
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+            continue
+        if node.func.id != "Text" or not node.args:
+            continue
+        first = node.args[0]
+        is_literal = isinstance(first, ast.Constant) and isinstance(first.value, str)
+        if not is_literal and ast.unparse(first) not in allowed:
+            yield node.lineno, f"the sentence is not written here: {ast.unparse(first)}"
+
+
+PRODUCTION: tuple[Rule, ...] = (docstring, length, late_annotations, warnings)
+
+
+def breaches() -> Iterator[str]:
+    """Ask every rule of every file."""
+    for path in modules():
+        yield from _of_file(path, PRODUCTION)
+        if not path.is_relative_to(PACKAGE / "testing"):
+            yield from _of_sentences(path)
+    for folder in (PACKAGE, ROOT / "tests", ROOT / "benchmarks"):
+        for path in modules(folder):
+            yield from _of_file(path, (exceptions,))
+
+
+def _of_file(path: Path, rules: tuple[Rule, ...]) -> Iterator[str]:
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    for rule in rules:
+        for line, what in rule(tree, text):
+            yield f"{relative(path)}:{line}: {what}"
+
+
+def _of_sentences(path: Path) -> Iterator[str]:
+    allowed = frozenset(NOT_LITERAL.get(path.relative_to(PACKAGE).as_posix(), ()))
+    for line, what in literal_sentences(parse(path), "", allowed):
+        yield f"{relative(path)}:{line}: {what}"
+
+
+def main() -> int:
+    """Print every breach."""
+    found = list(breaches())
+    print("\n".join(found) or "source rules: kept")  # noqa: T201 - a program's output
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
