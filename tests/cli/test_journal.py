@@ -18,7 +18,7 @@ from certferry.cli.exits import Exit
 from certferry.cli.following import LogFollower, log_unchanged
 from certferry.cli.journal import Entry, Format, Journal, Level
 from certferry.cli.language import voice_in
-from certferry.cli.log_file import OLD_FILES, LogFile
+from certferry.cli.log_file import LogFile
 from certferry.cli.main import run
 from certferry.core.observed import Served
 from certferry.core.plan import Action
@@ -172,29 +172,6 @@ def test_a_log_is_for_its_owner_and_group(tmp_path: Path, mask: int) -> None:
     assert 0o600 == stat.S_IMODE(mine.stat().st_mode)
 
 
-def test_a_full_log_makes_room(tmp_path: Path) -> None:
-    """The newest lines are in the file, older ones in numbered files, the oldest are gone."""
-    log = LogFile(tmp_path / "log", most_bytes=10)
-    for number in range(30):
-        log.add(f"{number:04}")
-
-    names = ["log", *(f"log.{number}" for number in range(1, OLD_FILES + 1))]
-    assert sorted(names) == sorted(path.name for path in tmp_path.iterdir())
-    lines = [line for name in reversed(names) for line in (tmp_path / name).read_text().split()]
-    assert [f"{number:04}" for number in range(30 - len(lines), 30)] == lines
-    assert {0o640} == {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
-
-
-def test_a_line_longer_than_the_file_is_written_all_the_same(tmp_path: Path) -> None:
-    """What does not fit any file has one to itself."""
-    log = LogFile(tmp_path / "log", most_bytes=10)
-    log.add("x" * 100)
-    log.add("y" * 100)
-
-    assert "y" * 100 + "\n" == (tmp_path / "log").read_text()
-    assert "x" * 100 + "\n" == (tmp_path / "log.1").read_text()
-
-
 def test_another_program_may_move_the_log(tmp_path: Path) -> None:
     """After logrotate has moved it, lines go into a new file."""
     log = LogFile(tmp_path / "log")
@@ -205,29 +182,18 @@ def test_another_program_may_move_the_log(tmp_path: Path) -> None:
     assert ("one\n", "two\n") == ((tmp_path / "old").read_text(), (tmp_path / "log").read_text())
 
 
-def test_a_link_stays_where_it_is(tmp_path: Path) -> None:
-    """What a link leads to is turned, not the link."""
-    (tmp_path / "link").symlink_to(tmp_path / "log")
-    log = LogFile(tmp_path / "link", most_bytes=4)
-    log.add("one")
-    log.add("two")
-
-    assert (tmp_path / "link").is_symlink()
-    assert ("two\n", "one\n") == ((tmp_path / "log").read_text(), (tmp_path / "log.1").read_text())
-
-
 WRITER = """
 import sys
 from pathlib import Path
 from certferry.cli.log_file import LogFile
-log = LogFile(Path(sys.argv[1]), most_bytes=20_000)
+log = LogFile(Path(sys.argv[1]))
 for number in range(200):
     log.add(f"{sys.argv[2]} {number:03} " + sys.argv[2] * 50)
 """
 
 
 def test_lines_of_several_processes_stay_whole(tmp_path: Path) -> None:
-    """While all of them write and make room, no line is lost, torn or mixed."""
+    """While all of them write, no line is lost, torn or mixed."""
     names = "abcd"
     writers = [
         subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path / "log"), name])

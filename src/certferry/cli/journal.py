@@ -71,7 +71,7 @@ class Journal:
         self._format = Format.TEXT
         self._lock = threading.Lock()
         self.trouble: Trouble | None = None
-        """Why the log has not everything that happened, or soon will not."""
+        """Why the log has not everything that happened."""
 
     @property
     def is_open(self) -> bool:
@@ -93,9 +93,6 @@ class Journal:
         try:
             with self._lock:
                 file.add(written(entry))
-                if file.full is not None and self.trouble is None:
-                    self.trouble = file.full
-                    file.add(written(self._about_itself(file.full)))
         except OSError as exc:
             self.trouble = Trouble(cannot_be_written(file.path, exc))
 
@@ -117,10 +114,6 @@ class Journal:
         """Write down why a run has no result."""
         label = Text("error: {message}", message=message)
         self._tell("run.failed", label, message, hint, level=Level.ERROR, code=code)
-
-    def _about_itself(self, trouble: Trouble) -> Entry:
-        label = Text("warning: {message}", message=trouble.what)
-        return self._entry("log.full", label, trouble.what, trouble.hint, Level.WARNING)
 
     def _tell(
         self,
