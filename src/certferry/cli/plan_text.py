@@ -67,6 +67,8 @@ def _reasons(plan: Plan) -> list[Text]:
         return [plan.issue.reason.message]
     firsts = [rollout.steps[0].reason.message for rollout in plan.rollouts]
     reasons = firsts or [step.reason.message for step in plan.steps]
+    if not reasons and plan.is_settled:
+        return [Text("as declared, as far as it could be read")]
     return list(dict.fromkeys(reasons)) or [Text("cannot be brought to the declared state")]
 
 

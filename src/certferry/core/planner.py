@@ -32,7 +32,7 @@ from certferry.core.plan import (
     Verify,
 )
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.settings import setting_changes
+from certferry.core.settings import UNKNOWN, setting_changes
 from certferry.errors import CertificateError, TargetRejected
 from certferry.text import Text
 
@@ -238,9 +238,13 @@ def _certificate_change(
     target: ObservedTarget, domain: ObservedDomain, coming: Version | None
 ) -> Change:
     bound = target.fingerprint_of(domain.bound)
-    before = bound[:16] if bound else (domain.bound or "—")
+    before = bound[:16] if bound else (domain.bound or _nothing(domain))
     after = "…" if coming is None else coming.certificate.fingerprint[:16]
     return Change("certificate", before, after)
+
+
+def _nothing(domain: ObservedDomain) -> str:
+    return UNKNOWN.template if domain.binding_hidden else "—"
 
 
 def _not_seen(domain: ObservedDomain) -> Reason:

@@ -274,7 +274,7 @@ class Qiniu:
         except QiniuFailure as failure:
             if failure.is_common and not failure.is_denied:
                 raise
-            unread.append(failure.error)
+            unread.append(_bound_all_the_same(failure.error))
             return self._sources.named_without_bindings(domain)
 
 
@@ -318,6 +318,15 @@ def _with_way_out(error: DeployError) -> DeployError:
     """Say how to have the CDN's domains alone."""
     way_out = Text('set kind = "cdn" for this deployment to leave source domains out')
     return type(error)(error.message, hint=_or(error.hint, way_out), retry=error.retry)
+
+
+def _bound_all_the_same(error: DeployError) -> DeployError:
+    """Say what is done about a domain although its binding cannot be read."""
+    said = Text(
+        "source domains that the file names are bound all the same; their edges are the proof"
+    )
+    hint = said if error.hint is None else Text("{one}; {other}", one=said, other=error.hint)
+    return type(error)(error.message, hint=hint, retry=error.retry)
 
 
 def _with_names(failure: QiniuFailure) -> DeployError:
