@@ -14,10 +14,10 @@ from certferry.core.desired import (
     Kind,
     Retirement,
 )
+from certferry.core.https_settings import HttpsSettings
 from certferry.core.lineage import Version, mark
 from certferry.core.observed import (
     DomainState,
-    HttpsSettings,
     Observation,
     ObservedDomain,
     ObservedTarget,

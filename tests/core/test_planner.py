@@ -16,10 +16,11 @@ from certferry.core.desired import (
     Kind,
     Retirement,
 )
+from certferry.core.due import Times
+from certferry.core.https_settings import HttpsSettings
 from certferry.core.lineage import Version, mark
 from certferry.core.observed import (
     DomainState,
-    HttpsSettings,
     Observation,
     ObservedDomain,
     ObservedTarget,
@@ -91,7 +92,9 @@ def test_any_situation_plans_the_same_twice(situation: Situation, issuing: Issui
     """A plan depends on wish, world and moment alone."""
     desired, observed = situation
 
-    assert make_plan(desired, observed, NOW, issuing) == make_plan(desired, observed, NOW, issuing)
+    assert make_plan(desired, observed, Times.at(NOW), issuing) == make_plan(
+        desired, observed, Times.at(NOW), issuing
+    )
 
 
 @given(situations(), st.sampled_from(Issuing))
@@ -99,7 +102,7 @@ def test_every_domain_is_told_of_once(situation: Situation, issuing: Issuing) ->
     """Each domain of a readable target is rolled out to, unchanged, or an obstacle; never two."""
     desired, observed = situation
 
-    plan = make_plan(desired, observed, NOW, issuing)
+    plan = make_plan(desired, observed, Times.at(NOW), issuing)
 
     told = [rollout.domain for rollout in plan.rollouts]
     told += [domain for _, domain in plan.unchanged]
@@ -113,7 +116,7 @@ def test_current_and_previous_are_never_retired(situation: Situation, issuing: I
     """The certificate in force stays, and the one before it until it has expired."""
     desired, observed = situation
 
-    plan = make_plan(desired, observed, NOW, issuing)
+    plan = make_plan(desired, observed, Times.at(NOW), issuing)
 
     kept = {v.certificate.fingerprint for v in observed.versions[:1]}
     kept |= {
@@ -137,7 +140,7 @@ def test_only_our_copies_are_retired(situation: Situation) -> None:
     """What is not proven ours never appears in a plan as something to remove."""
     desired, observed = situation
 
-    plan = make_plan(desired, observed, NOW)
+    plan = make_plan(desired, observed, Times.at(NOW))
 
     ours = {remote.remote_id for target in observed.targets for remote in target.remotes}
     assert {step.remote_id for step in plan.retirements} <= ours
@@ -148,7 +151,7 @@ def test_every_deploy_is_verified(situation: Situation) -> None:
     """Wherever something is deployed, it is looked at afterwards."""
     desired, observed = situation
 
-    plan = make_plan(desired, observed, NOW)
+    plan = make_plan(desired, observed, Times.at(NOW))
 
     for rollout in plan.rollouts:
         assert isinstance(rollout.steps[-1], Verify)
@@ -158,7 +161,7 @@ def test_every_deploy_is_verified(situation: Situation) -> None:
 def test_safety_only_takes_away(situation: Situation) -> None:
     """What safety lets pass was planned, and what it refuses is told with a hint."""
     desired, observed = situation
-    plan = make_plan(desired, observed, NOW)
+    plan = make_plan(desired, observed, Times.at(NOW))
 
     safe = without_refused(plan, desired, observed, NOW)
 
@@ -173,7 +176,7 @@ def test_safety_only_takes_away(situation: Situation) -> None:
 def test_nothing_unfit_passes_safety(situation: Situation) -> None:
     """A deployment that passes is covered, and has the life the target asks for or lies there."""
     desired, observed = situation
-    safe = without_refused(make_plan(desired, observed, NOW), desired, observed, NOW)
+    safe = without_refused(make_plan(desired, observed, Times.at(NOW)), desired, observed, NOW)
 
     for rollout in safe.rollouts:
         if rollout.deploy is None or safe.issue is not None or observed.current is None:
@@ -186,7 +189,7 @@ def test_nothing_unfit_passes_safety(situation: Situation) -> None:
 
 def test_nothing_there_yet_is_issued_and_rolled_out() -> None:
     """The first plan issues, then deploys and verifies, and says why."""
-    plan = make_plan(wish(), world(bound=None), NOW)
+    plan = make_plan(wish(), world(bound=None), Times.at(NOW))
 
     assert [Action.ISSUE, Action.DEPLOY, Action.VERIFY] == [step.action for step in plan.steps]
     assert plan.issue is not None
@@ -195,7 +198,7 @@ def test_nothing_there_yet_is_issued_and_rolled_out() -> None:
 
 def test_served_certificate_leaves_an_empty_plan() -> None:
     """Bound and served by every address: there is nothing to do."""
-    plan = make_plan(wish(), world(version(3, CURRENT)), NOW)
+    plan = make_plan(wish(), world(version(3, CURRENT)), Times.at(NOW))
 
     assert plan.is_settled
     assert (("qiniu", "img.example.com"),) == plan.unchanged
@@ -218,7 +221,7 @@ def test_served_certificate_leaves_an_empty_plan() -> None:
 )
 def test_each_difference_has_its_reason_to_deploy(observed: Observation, code: ReasonCode) -> None:
     """A domain that is not bound to the current certificate is deployed to, and told why."""
-    plan = make_plan(wish(), observed, NOW)
+    plan = make_plan(wish(), observed, Times.at(NOW))
 
     deploy = plan.rollouts[0].deploy
     assert deploy is not None
@@ -230,7 +233,7 @@ def test_drifted_settings_are_deployed_with_their_differences() -> None:
     """A setting that the file names is planned when it differs; others are kept."""
     observed = world(version(3, CURRENT), https=HttpsSettings(force_https=False, http2=True))
 
-    plan = make_plan(wish(https=HttpsWish(force_https=True)), observed, NOW)
+    plan = make_plan(wish(https=HttpsWish(force_https=True)), observed, Times.at(NOW))
 
     deploy = plan.rollouts[0].deploy
     assert isinstance(deploy, Deploy)
@@ -245,14 +248,14 @@ def test_tls_versions_in_another_order_are_no_drift() -> None:
     wished = wish(https=HttpsWish(tls_versions=("TLSv1.3", "TLSv1.2")))
     told = HttpsSettings(tls_versions=("TLSv1.2", "TLSv1.3"))
 
-    assert make_plan(wished, world(version(3, CURRENT), https=told), NOW).is_settled
+    assert make_plan(wished, world(version(3, CURRENT), https=told), Times.at(NOW)).is_settled
 
 
 def test_setting_that_is_not_told_is_deployed_without_the_certificate() -> None:
     """Nobody knows it; what is bound and served stays."""
     wished = wish(https=HttpsWish(tls_versions=("TLSv1.2",)))
 
-    plan = make_plan(wished, world(version(3, CURRENT)), NOW)
+    plan = make_plan(wished, world(version(3, CURRENT)), Times.at(NOW))
 
     assert plan.issue is None
     assert [Action.DEPLOY, Action.VERIFY] == [step.action for step in plan.steps]
@@ -265,14 +268,18 @@ def test_setting_that_is_not_told_is_deployed_without_the_certificate() -> None:
 
 def test_bound_but_not_served_is_looked_at() -> None:
     """The target's word is not enough: what an address presents decides."""
-    plan = make_plan(wish(), world(version(3, CURRENT), served="bb" * 32), NOW)
+    plan = make_plan(wish(), world(version(3, CURRENT), served="bb" * 32), Times.at(NOW))
 
     assert [Action.VERIFY] == [step.action for step in plan.steps]
 
 
 def test_processing_domain_is_not_done_even_when_served() -> None:
     """A change under way may still end otherwise, so the domain is looked at again."""
-    plan = make_plan(wish(), world(version(3, CURRENT), state=DomainState.PROCESSING), NOW)
+    plan = make_plan(
+        wish(),
+        world(version(3, CURRENT), state=DomainState.PROCESSING),
+        Times.at(NOW),
+    )
 
     assert [Action.VERIFY] == [step.action for step in plan.steps]
 
@@ -281,7 +288,7 @@ def test_all_but_the_newest_superseded_go() -> None:
     """The previous version stays for a rollback; older ones are retired."""
     observed = world(version(3, CURRENT), version(2, PREVIOUS), version(1, OLDEST))
 
-    plan = make_plan(wish(), observed, NOW)
+    plan = make_plan(wish(), observed, Times.at(NOW))
 
     assert ["id-1"] == [step.remote_id for step in plan.retirements]
 
@@ -290,7 +297,7 @@ def test_expired_previous_goes_too() -> None:
     """A certificate that has expired is no fallback."""
     expired = certificate("bb" * 32, not_before=NOW - timedelta(days=100))
 
-    plan = make_plan(wish(), world(version(3, CURRENT), version(2, expired)), NOW)
+    plan = make_plan(wish(), world(version(3, CURRENT), version(2, expired)), Times.at(NOW))
 
     assert ["id-2"] == [step.remote_id for step in plan.retirements]
 
@@ -299,7 +306,7 @@ def test_renewal_keeps_what_is_in_force_for_a_rollback() -> None:
     """While a new certificate is issued, the current one is the fallback to come."""
     observed = world(version(2, PREVIOUS), version(1, OLDEST), bound="id-2")
 
-    plan = make_plan(wish(), observed, NOW, Issuing.ALWAYS)
+    plan = make_plan(wish(), observed, Times.at(NOW), Issuing.ALWAYS)
 
     assert plan.issue is not None
     assert ["id-1"] == [step.remote_id for step in plan.retirements]
@@ -309,7 +316,7 @@ def test_retire_never_removes_nothing() -> None:
     """`retire = never` keeps every copy."""
     observed = world(version(3, CURRENT), version(2, PREVIOUS), version(1, OLDEST))
 
-    plan = make_plan(wish(retire=Retirement.NEVER), observed, NOW)
+    plan = make_plan(wish(retire=Retirement.NEVER), observed, Times.at(NOW))
 
     assert () == plan.retirements
 
@@ -326,7 +333,9 @@ def test_copy_said_to_be_in_use_is_left_alone_for_its_time() -> None:
         remotes=(copy_of(3, CURRENT.fingerprint), busy),
     )
 
-    now_and_later = [make_plan(wish(), observed, NOW + timedelta(hours=h)) for h in (0, 2)]
+    now_and_later = [
+        make_plan(wish(), observed, Times.at(NOW + timedelta(hours=h))) for h in (0, 2)
+    ]
 
     assert [0, 1] == [len(plan.retirements) for plan in now_and_later]
     assert [(), ()] == [
@@ -339,7 +348,7 @@ def test_two_deployments_of_one_account_retire_once() -> None:
     observed = world(version(3, CURRENT), version(2, PREVIOUS), version(1, OLDEST))
     twice = replace(wish(), deployments=wish().deployments * 2)
 
-    plan = make_plan(twice, replace(observed, targets=observed.targets * 2), NOW)
+    plan = make_plan(twice, replace(observed, targets=observed.targets * 2), Times.at(NOW))
 
     assert ["id-1"] == [step.remote_id for step in plan.retirements]
 
@@ -349,7 +358,7 @@ def test_unreadable_target_and_empty_one_are_obstacles() -> None:
     unreadable = ObservedTarget("qiniu", failure=TargetRejected("no"))
     empty = ObservedTarget("qiniu")
     for target in (unreadable, empty):
-        plan = make_plan(wish(), Observation((version(3, CURRENT),), (target,)), NOW)
+        plan = make_plan(wish(), Observation((version(3, CURRENT),), (target,)), Times.at(NOW))
 
         assert plan.is_empty
         assert not plan.is_settled
@@ -361,7 +370,7 @@ def test_never_issuing_deploys_what_there_is() -> None:
     due = certificate("aa" * 32, not_before=NOW - timedelta(days=65))
     observed = world(version(3, due), bound=None, remotes=(copy_of(3, due.fingerprint),))
 
-    plan = make_plan(wish(), observed, NOW, Issuing.NEVER)
+    plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
 
     assert plan.issue is None
     assert [Action.DEPLOY, Action.VERIFY] == [step.action for step in plan.steps]

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.desired import HttpsWish, Kind
-from certferry.core.observed import DomainState, HttpsSettings, ObservedDomain
+from certferry.core.https_settings import HttpsSettings
+from certferry.core.observed import DomainState, ObservedDomain
 from certferry.core.settings import in_sentences, setting_changes
 from tests.core.strategies import settings_found, wishes
 

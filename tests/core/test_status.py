@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 
 from certferry.core.desired import DesiredCertificate, HttpsWish
-from certferry.core.observed import DomainState, HttpsSettings, Observation, ObservedTarget
+from certferry.core.due import Times
+from certferry.core.https_settings import HttpsSettings
+from certferry.core.observed import DomainState, Observation, ObservedTarget
 from certferry.core.planner import make_plan
 from certferry.core.status import Standing, status_of
 from certferry.errors import TargetRejected
@@ -99,7 +101,7 @@ def test_verified_exactly_where_the_plan_is_silent(
     status = status_of(desired, observed, NOW)
 
     if status.reason is None and not any(t.failure for t in observed.targets):
-        plan = make_plan(desired, observed, NOW)
+        plan = make_plan(desired, observed, Times.at(NOW))
         verified = {
             (domain.target, domain.domain)
             for domain in status.domains

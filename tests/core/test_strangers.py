@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.desired import Retirement
+from certferry.core.due import Times
 from certferry.core.lineage import Version, mark
 from certferry.core.observed import Observation, OtherCertificate
 from certferry.core.planner import make_plan
@@ -80,7 +81,7 @@ def test_without_the_setting_nothing_of_anybodys_goes(
     desired, observed = situation
     targets = tuple(replace(target, others=tuple(others)) for target in observed.targets)
 
-    plan = make_plan(desired, replace(observed, targets=targets), NOW)
+    plan = make_plan(desired, replace(observed, targets=targets), Times.at(NOW))
 
     assert not any(step.anybodys for step in plan.retirements)
 
@@ -90,7 +91,7 @@ def test_everything_is_listed_with_its_name_and_its_days() -> None:
     untold, later = OtherCertificate("f-0", ""), replace(FOREIGN, remote_id="f-2", label="later")
     later = replace(later, not_after=NOW + timedelta(days=40))
 
-    plan = make_plan(ALL, with_others(later, FOREIGN, untold), NOW)
+    plan = make_plan(ALL, with_others(later, FOREIGN, untold), Times.at(NOW))
 
     assert [("f-0", "", None), ("f-1", "by hand", 9), ("f-2", "later", 40)] == [
         (step.remote_id, step.label, step.left and step.left.days) for step in plan.retirements
@@ -101,7 +102,7 @@ def test_everything_is_listed_with_its_name_and_its_days() -> None:
 
 def test_our_own_previous_certificate_is_kept_all_the_same() -> None:
     """Removing everything unused does not take away what a rollback needs."""
-    plan = make_plan(ALL, with_others(), NOW)
+    plan = make_plan(ALL, with_others(), Times.at(NOW))
 
     assert () == plan.retirements
 
@@ -111,7 +112,7 @@ def test_one_that_is_said_to_be_used_is_left_alone_for_its_time(hours: int) -> N
     """Remembered like our own, and tried again afterwards."""
     used = replace(FOREIGN, in_use_until=NOW + timedelta(hours=1))
 
-    plan = make_plan(ALL, with_others(used), NOW + timedelta(hours=hours))
+    plan = make_plan(ALL, with_others(used), Times.at(NOW + timedelta(hours=hours)))
 
     assert bool(hours) == bool(plan.retirements)
 
@@ -121,13 +122,13 @@ def test_two_deployments_of_one_account_list_it_once() -> None:
     observed = with_others(FOREIGN)
     twice = replace(ALL, deployments=(*ALL.deployments, *ALL.deployments, *wish().deployments))
 
-    plan = make_plan(twice, replace(observed, targets=observed.targets * 3), NOW)
+    plan = make_plan(twice, replace(observed, targets=observed.targets * 3), Times.at(NOW))
 
     assert ["f-1"] == [step.remote_id for step in plan.retirements]
 
 
 def test_what_waits_for_another_certificate_is_planned() -> None:
     """The plan tells what would go, also while it has to wait."""
-    plan = make_plan(ALL, with_others(FOREIGN, unsettled=True), NOW)
+    plan = make_plan(ALL, with_others(FOREIGN, unsettled=True), Times.at(NOW))
 
     assert ["f-1"] == [step.remote_id for step in plan.retirements]

@@ -11,6 +11,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Retirement
+from certferry.core.due import Times
 from certferry.core.observed import Served, TargetRules
 from certferry.core.ownership import Claims
 from certferry.core.plan import Plan
@@ -31,6 +32,8 @@ from certferry.testing.memory_target import MemoryCdn
 START = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
 TTL = timedelta(seconds=60)
 MOST_VISITS = 400
+MOMENT = timedelta(microseconds=1)
+"""Between two runs: no two begin at the same moment."""
 IMMORTAL = 1_000_000
 """More calls than any run makes."""
 
@@ -125,6 +128,7 @@ class ModelWorld:
         finally:
             self.alive.discard(process)
             self.calls = kill_after - life.left
+            self.pass_time(MOMENT)
 
     def visit_to_the_end(self, *runs: LineageRun) -> None:
         """Visit until nothing waits, whoever's time has come first."""
@@ -177,4 +181,5 @@ class ModelWorld:
 
     def plan(self, wish: DesiredCertificate, issuing: Issuing = Issuing.IF_DUE) -> Plan:
         """Plan, without changing anything."""
-        return plan_lineage(wish, observe(wish, self.doors("planner")), self.clock, issuing)
+        times = Times.at(self.clock)
+        return plan_lineage(wish, observe(wish, self.doors("planner")), times, issuing)

@@ -19,6 +19,7 @@ from certferry.core.desired import (
     Program,
     delivered,
 )
+from certferry.core.due import Times
 from certferry.core.plan import Change, Deploy
 from certferry.core.planner import Issuing
 from certferry.core.report import LineageReport
@@ -27,7 +28,7 @@ from certferry.ports.receiver import Receiver
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import observe
 from certferry.testing.certificates import make_bundle, with_another_chain
-from tests.reconcile.model import ModelWorld
+from tests.reconcile.model import MOMENT, ModelWorld
 
 FILES = PemFiles("/ssl/fullchain.pem", "/ssl/privkey.pem")
 
@@ -53,12 +54,13 @@ class Machine:
         run = LineageRun(wish, replace(self.world.doors("run"), receiver=self.receiver))
         assert run.visit() is None
         self.world.alive.discard("run")
+        self.world.pass_time(MOMENT)
         return run.report()
 
     def deploys(self, wish: DesiredCertificate) -> list[Deploy]:
         """Plan, and give the deliveries."""
         observed = observe(wish, replace(self.world.doors("planner"), receiver=self.receiver))
-        plan = plan_lineage(wish, observed, self.world.clock, Issuing.IF_DUE)
+        plan = plan_lineage(wish, observed, Times.at(self.world.clock), Issuing.IF_DUE)
         return [step for step in plan.steps if isinstance(step, Deploy)]
 
     def standing(self, wish: DesiredCertificate) -> Standing:

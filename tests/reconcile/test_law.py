@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -257,6 +258,40 @@ def test_every_position_of_a_first_run_is_killed_once() -> None:
         assert report.ok, position
         assert (1, 1) == (world.issuer.issued, world.cdn.uploads), position
         assert [] == world.challenge_values(), position
+        assert world.plan(world.wish()).is_settled, position
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("minutes", [0, 10])
+def test_the_same_writes_follow_killed_or_not(minutes: int, *, fails: bool) -> None:
+    """What decides is in the world or in the state, never in a process's memory: wherever a run is
+    killed, the writes from there on are those of a run that goes on.
+    """
+
+    def begun() -> ModelWorld:
+        world = ModelWorld(processing=timedelta(minutes=minutes))
+        for name in DOMAINS[:2]:
+            world.cdn.add_domain(name, foreign=True)
+        if fails:
+            world.cdn.fail_next(DOMAINS[0], "verify https crt fail")
+        return world
+
+    calm = begun()
+    first = calm.run(calm.wish())
+    length = calm.calls
+    calm.run(calm.wish())
+    assert first is not None
+    assert fails is not first.ok
+
+    for position in range(1, length):
+        world = begun()
+        assert world.run(world.wish(), kill_after=position) is None
+        for _ in range(2):
+            world.run(world.wish())
+
+        assert calm.cdn.writes == world.cdn.writes, position
+        assert calm.cdn.uploads == world.cdn.uploads, position
+        assert calm.issuer.issued == world.issuer.issued, position
         assert world.plan(world.wish()).is_settled, position
 
 

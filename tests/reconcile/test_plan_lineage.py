@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, Kind
+from certferry.core.due import Times
 from certferry.core.observed import DomainState, Observation, ObservedDomain, ObservedTarget
 from certferry.core.planner import Issuing
 from certferry.core.reasons import ReasonCode
@@ -31,14 +32,14 @@ def test_nothing_is_issued_that_no_place_could_take(
     """Where something is to be served, a certificate is issued only if one domain can take it."""
     desired, observed = situation
 
-    plan = plan_lineage(desired, observed, NOW, issuing)
+    plan = plan_lineage(desired, observed, Times.at(NOW), issuing)
 
     assert plan.issue is None or plan.rollouts or not desired.deployments
 
 
 def test_denied_access_leaves_an_empty_plan() -> None:
     """With wrong keys nothing is to be done, and what stands in the way is told."""
-    plan = plan_lineage(WISH, Observation((), (DENIED,)), NOW, Issuing.ALWAYS)
+    plan = plan_lineage(WISH, Observation((), (DENIED,)), Times.at(NOW), Issuing.ALWAYS)
 
     assert plan.is_empty
     assert [DENIED.failure] == [obstacle.error for obstacle in plan.obstacles]
@@ -46,7 +47,12 @@ def test_denied_access_leaves_an_empty_plan() -> None:
 
 def test_certificate_without_a_deployment_is_issued() -> None:
     """What is only kept, to be exported, needs nobody to take it."""
-    plan = plan_lineage(replace(WISH, deployments=()), Observation(), NOW, Issuing.IF_DUE)
+    plan = plan_lineage(
+        replace(WISH, deployments=()),
+        Observation(),
+        Times.at(NOW),
+        Issuing.IF_DUE,
+    )
 
     assert plan.issue is not None
     assert ReasonCode.MISSING is plan.issue.reason.code
@@ -57,7 +63,7 @@ def test_one_place_that_can_take_it_is_enough() -> None:
     desired = replace(WISH, deployments=(DesiredDeployment("cdn"), *WISH.deployments))
     ready = replace(_without_https(), label="cdn")
 
-    plan = plan_lineage(desired, Observation((), (ready, DENIED)), NOW, Issuing.IF_DUE)
+    plan = plan_lineage(desired, Observation((), (ready, DENIED)), Times.at(NOW), Issuing.IF_DUE)
 
     assert plan.issue is not None
     assert ["cdn"] == [rollout.target for rollout in plan.rollouts]

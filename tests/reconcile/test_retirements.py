@@ -13,8 +13,9 @@ from certferry.core.observed import DomainState
 from certferry.core.ownership import Claims
 from certferry.core.plan import Action
 from certferry.core.report import LineageReport, Outcome, StepEnded, StepOutcome
+from certferry.core.rollout import RolloutRecord
 from certferry.errors import DeployError, TargetAccessDenied, TargetRejected, TargetUnavailable
-from certferry.ports.state import NOBODY, RolloutRecord
+from certferry.ports.state import NOBODY
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.testing.certificates import make_bundle
 from certferry.text import Text

@@ -8,9 +8,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from certferry.core.desired import HttpsWish, Kind
+from certferry.core.https_settings import HttpsSettings
 from certferry.core.lineage import Version
 from certferry.core.plan import Change
 from certferry.core.reasons import Reason
+from certferry.core.rollout import RolloutRecord
 from certferry.errors import CertferryError
 from certferry.text import Text
 
@@ -22,15 +24,6 @@ class DomainState(StrEnum):
     PROCESSING = "processing"
     FAILED = "failed"
     UNAVAILABLE = "unavailable"
-
-
-@dataclass(frozen=True, slots=True)
-class HttpsSettings:
-    """A domain's HTTPS settings as the target reports them; `None` where it does not say."""
-
-    force_https: bool | None = None
-    http2: bool | None = None
-    tls_versions: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +66,8 @@ class ObservedDomain:
 
     `problem` says why the target cannot serve it (state `UNAVAILABLE`) or what its last change
     failed of (state `FAILED`). `binding_hidden`: the target does not tell what is bound, so `bound`
-    is what the edges and our own record of the last change suggest.
+    is what the edges and our own record of the last change suggest. `last` is that record, of
+    whichever certificate.
     """
 
     domain: str
@@ -86,6 +80,7 @@ class ObservedDomain:
     sent: HttpsWish | None = None
     fullchain_digest: str | None = None
     binding_hidden: bool = False
+    last: RolloutRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,12 +168,13 @@ class ObservedTarget:
 class Observation:
     """Everything a decision about one lineage may look at. `versions` are newest first;
     `targets` are in the order of the declared deployments. `ordered_at` is when a certificate was
-    ordered that has not come yet.
+    ordered that has not come yet, `issue_tried_at` when one was last ordered or adopted.
     """
 
     versions: tuple[Version, ...] = ()
     targets: tuple[ObservedTarget, ...] = ()
     ordered_at: datetime | None = None
+    issue_tried_at: datetime | None = None
 
     @property
     def current(self) -> Version | None:

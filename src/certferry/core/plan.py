@@ -11,6 +11,7 @@ from enum import StrEnum
 from certferry.core.certificate import KeyType
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.reasons import Reason
+from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError
 from certferry.text import Text
 
@@ -39,6 +40,19 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Blocked:
+    """Not to be carried out in this run: for an error, or since it was tried once."""
+
+    error: CertferryError | None = None
+
+
+Due = Waiting | Blocked | None
+"""When a step is to be carried out: `None` now, after the steps before it; after a moment; or not
+in this run.
+"""
+
+
+@dataclass(frozen=True, slots=True)
 class Issue:
     """Order a certificate, or adopt one that was made elsewhere (`action`)."""
 
@@ -59,6 +73,7 @@ class Deploy:
     changes: tuple[Change, ...] = ()
     kind: Kind = Kind.AUTO
     action: Action = Action.DEPLOY
+    due: Due = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +85,7 @@ class Verify:
     reason: Reason
     kind: Kind = Kind.AUTO
     action: Action = Action.VERIFY
+    due: Due = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +118,11 @@ class Rollout:
     target: str
     domain: str
     steps: tuple[Deploy | Verify, ...]
+
+    @property
+    def due(self) -> Due:
+        """When its first step is due."""
+        return self.steps[0].due if self.steps else None
 
     @property
     def deploy(self) -> Deploy | None:

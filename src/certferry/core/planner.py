@@ -11,6 +11,7 @@ from enum import StrEnum
 from certferry.core import rules, strangers
 from certferry.core.deliveries import NEW_CERTIFICATE, plan_delivery
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, Retirement
+from certferry.core.due import Times, due_of
 from certferry.core.lineage import Version
 from certferry.core.observed import (
     DomainState,
@@ -48,14 +49,15 @@ class Issuing(StrEnum):
 def make_plan(
     desired: DesiredCertificate,
     observed: Observation,
-    now: datetime,
+    times: Times,
     issuing: Issuing = Issuing.IF_DUE,
 ) -> Plan:
-    """Plan one lineage."""
-    issue = _issue(desired, observed, now, issuing)
+    """Plan one lineage, as of a moment in a run."""
+    now = times.now
+    issue = _issue(desired, observed, times, issuing)
     coming = observed.current if issue is None else _known_already(desired, observed)
     parts = [
-        _plan_target(deployment, target, coming)
+        _plan_target(deployment, target, coming, None if issue else times)
         for deployment, target in zip(desired.deployments, observed.targets, strict=True)
     ]
     return Plan(
@@ -100,12 +102,14 @@ def _overdue(
 
 
 def _issue(
-    desired: DesiredCertificate, observed: Observation, now: datetime, issuing: Issuing
+    desired: DesiredCertificate, observed: Observation, times: Times, issuing: Issuing
 ) -> Issue | None:
-    if issuing is Issuing.NEVER:
+    tried_at = observed.issue_tried_at
+    # One try in a run: whatever the CA gave, more orders would not make it better.
+    if issuing is Issuing.NEVER or (tried_at is not None and tried_at >= times.begun):
         return None
     ferried = desired.files is not None
-    reason = rules.first_violated(desired, observed, now)
+    reason = rules.first_violated(desired, observed, times.now)
     if reason is None and issuing is Issuing.ALWAYS and not ferried:
         reason = Reason(ReasonCode.REQUESTED, Text("a new certificate was asked for"))
     if reason is None:
@@ -134,9 +138,14 @@ class _TargetPlan:
 
 
 def _plan_target(
-    deployment: DesiredDeployment, target: ObservedTarget, coming: Version | None
+    deployment: DesiredDeployment,
+    target: ObservedTarget,
+    coming: Version | None,
+    times: Times | None,
 ) -> _TargetPlan:
-    """Plan one deployment. `coming=None` stands for the certificate that is about to be issued."""
+    """Plan one deployment. `coming=None` stands for the certificate that is about to be issued;
+    until it has come, nothing else has a time.
+    """
     if target.failure is not None:
         return _TargetPlan(obstacles=(Obstacle(deployment.target, None, target.failure),))
     if target.is_ceded:
@@ -144,7 +153,10 @@ def _plan_target(
     if not target.domains:
         return _TargetPlan(obstacles=(_nothing_to_serve(deployment),))
     usable = [d for d in target.domains if d.state is not DomainState.UNAVAILABLE]
-    rollouts = [_rollout(deployment, target, domain, coming) for domain in usable]
+    rollouts = [
+        _with_due(_rollout(deployment, target, domain, coming), target, domain, coming, times)
+        for domain in usable
+    ]
     return _TargetPlan(
         rollouts=tuple(rollout for rollout in rollouts if rollout.steps),
         unchanged=tuple((r.target, r.domain) for r in rollouts if not r.steps),
@@ -152,6 +164,27 @@ def _plan_target(
             _unavailable(deployment, domain) for domain in target.domains if domain not in usable
         ),
     )
+
+
+def _with_due(
+    rollout: Rollout,
+    target: ObservedTarget,
+    domain: ObservedDomain,
+    coming: Version | None,
+    times: Times | None,
+) -> Rollout:
+    """Say when the first step is due."""
+    if not rollout.steps or coming is None or times is None:
+        return rollout
+    first, *later = rollout.steps
+    due = due_of(
+        rollout,
+        domain,
+        target.served.get(domain.domain, ()),
+        fingerprint=coming.certificate.fingerprint,
+        times=times,
+    )
+    return replace(rollout, steps=(replace(first, due=due), *later))
 
 
 def _rollout(

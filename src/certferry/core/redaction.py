@@ -40,6 +40,9 @@ _HEADER_BEGINS = r"(?:^[ \t]*|[\"'{\[,<>][ \t]*|\\[rn])"
 """Where a header can begin: a line, a quote, or a dump's mark. "Failed authorization: DNS problem"
 is a sentence."""
 
+_SCHEMES = r"(?:basic|bearer|digest|qbox|qiniu|tc3-hmac-sha256|acs3-hmac-sha256)"
+"""Words that begin a header's value wherever it is quoted (RFC 9110 §11.1, and the vendors')."""
+
 _MASKED = (
     # A key whose end or beginning was cut off reaches as far as the words do.
     re.compile(rf"{_BEGIN}.*?(?:{_END}|\Z)", re.DOTALL),
@@ -50,6 +53,7 @@ _MASKED = (
         rf"{_HEADER_BEGINS}(?:proxy-)?authorization(?:\\?[\"'])?[ \t]*:[ \t]*(?:{_VALUE})",
         re.IGNORECASE | re.MULTILINE,
     ),
+    re.compile(rf"authorization[ \t]*:[ \t]*(?!{MASK})({_SCHEMES}[ \t]+\S[^\r\n]*)", re.IGNORECASE),
 )
 """Private keys, Qiniu's and DNSPod's tokens, any Authorization header. What must not be seen is the
 last group, or all of it. A `Secret` hides itself; this is for what others quote."""

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 
 from certferry.core.desired import HttpsWish, Kind
-from certferry.core.observed import HttpsSettings, ObservedDomain
+from certferry.core.https_settings import HttpsSettings
+from certferry.core.observed import ObservedDomain
 from certferry.core.plan import Change
 from certferry.text import Text
 

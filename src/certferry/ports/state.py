@@ -13,10 +13,9 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from certferry.core.certificate import CertificateBundle
-from certferry.core.desired import HttpsWish
 from certferry.core.lineage import Version
-from certferry.core.observed import HttpsSettings
 from certferry.core.report import HistoryEntry
+from certferry.core.rollout import RolloutRecord
 from certferry.core.secret import Secret
 from certferry.ports.account_memory import Change
 
@@ -85,31 +84,6 @@ class Upload:
     fingerprint: str
     uploaded_at: datetime
     in_use_until: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class RolloutRecord:
-    """How far one certificate is with one domain: since when it is on its way, how often it was
-    tried, when it was first seen served by all.
-
-    `sent` are the settings that the target took with it, `None` where nobody knows;
-    `settings_before` are those that the domain showed before. At a receiver,
-    `program_digest` is that of the program which was run, and `fullchain_digest` that of leaf and
-    issuers.
-    """
-
-    lineage: str
-    target: str
-    domain: str
-    fingerprint: str
-    started_at: datetime
-    attempts: int = 0
-    last_error: str | None = None
-    verified_at: datetime | None = None
-    sent: HttpsWish | None = None
-    program_digest: str | None = None
-    fullchain_digest: str | None = None
-    settings_before: HttpsSettings | None = None
 
 
 class StateStore(Protocol):
@@ -199,6 +173,14 @@ class StateStore(Protocol):
 
     def drop_challenge_record(self, record: ChallengeRecord) -> None:
         """Forget a TXT value that is gone from DNS."""
+        ...
+
+    def issue_tried_at(self, lineage: str) -> datetime | None:
+        """When a certificate was last ordered or adopted for a lineage, whatever came of it."""
+        ...
+
+    def save_issue_try(self, lineage: str, at: datetime) -> None:
+        """Keep when a certificate was ordered or adopted."""
         ...
 
     # targets

@@ -4,21 +4,17 @@ outcome, so that one domain's failure stops neither the others nor the other cer
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
 from certferry.core.certificate import CertificateBundle
-from certferry.core.desired import (
-    CommandDelivery,
-    Delivery,
-    DesiredCertificate,
-    HttpsWish,
-)
+from certferry.core.desired import CommandDelivery, Delivery, DesiredCertificate
 from certferry.core.lineage import Version
-from certferry.core.observed import HttpsSettings, Observation, ObservedTarget
-from certferry.core.plan import Action, Deploy, Issue, Retire
+from certferry.core.observed import Observation, ObservedTarget
+from certferry.core.plan import Action, Deploy, Issue, Retire, Verify
 from certferry.core.report import Outcome, StepOutcome
+from certferry.core.rollout import RolloutRecord
 from certferry.core.waiting import wait_for
 from certferry.errors import (
     CertferryError,
@@ -30,7 +26,7 @@ from certferry.errors import (
     TargetRejected,
 )
 from certferry.ports.issuer import IssueRequest
-from certferry.ports.state import NOBODY, Lease, RolloutRecord, Upload
+from certferry.ports.state import NOBODY, Lease, Upload
 from certferry.reconcile.challenge_cleanup import sweep
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.history import record
@@ -42,14 +38,6 @@ IN_USE_PAUSE = timedelta(days=1)
 """How long a certificate that the target says is still used is left alone."""
 
 _CARRYING_OUT = Text("the target is carrying out a change")
-
-
-@dataclass(frozen=True, slots=True)
-class Deployed:
-    """The outcome of a deployment, and whether the target took it."""
-
-    told: StepOutcome
-    accepted: bool
 
 
 class Applier:
@@ -77,14 +65,17 @@ class Applier:
 
     def issue(self, step: Issue, lease: Lease) -> tuple[StepOutcome, Version | None]:
         """Order or adopt a certificate, and keep it at once, whatever happens next."""
+        state, lineage = self._doors.state, self._desired.lineage
         try:
             bundle = self._obtain(step, lease)
-            version = self._doors.state.save_version(lease, bundle, self._doors.now())
+            version = state.save_version(lease, bundle, self._doors.now())
         except (Interrupted, LeaseLost):
             raise
         except CertferryError as error:
+            state.save_issue_try(lineage, self._doors.now())
             self._record(f"{step.action} failed", problem=str(error.message))
             return failed(StepOutcome(step.action, Outcome.FAILED, error.message), error), None
+        state.save_issue_try(lineage, self._doors.now())
         certificate = version.certificate
         event = "issued" if step.action is Action.ISSUE else "adopted"
         self._record(event, fingerprint=certificate.fingerprint, issuer=certificate.issuer)
@@ -101,32 +92,71 @@ class Applier:
     # deploy
 
     def deploy(
-        self, step: Deploy, observed: Observation, version: Version, since: datetime, lease: Lease
-    ) -> Deployed:
+        self, step: Deploy, observed: Observation, version: Version, lease: Lease
+    ) -> StepOutcome:
         """Upload where needed, then ask the target to serve it.
 
-        `since` is when this run first found the certificate missing at the domain. Raises
-        `LeaseLost` before anything is written that another run may have overtaken.
+        Raises `LeaseLost` before anything is written that another run may have overtaken.
         """
-        now = self._doors.now()
         pending = StepOutcome(
             Action.DEPLOY, Outcome.WAITING, _CARRYING_OUT, step.target, step.domain
         )
+        begun = self.begin(step, version.certificate.fingerprint)
         try:
             remote_id = self._bind(step, observed, version, lease)
         except TargetBusy as error:
-            if now >= since + self._doors.verify_timeout:
-                return Deployed(failed(pending, error), accepted=False)
-            return Deployed(self._wait(pending, error.message, since, now), accepted=False)
+            now = self._doors.now()
+            if now >= begun.started_at + self._doors.verify_timeout:
+                return failed(pending, error)
+            return self._wait(pending, error.message, begun.started_at, now)
         except (Interrupted, LeaseLost):
             raise
         except CertferryError as error:
             if isinstance(error, CopyGone):
                 self._uploads.forget(version, step.target)
+            if not error.retry.allowed:
+                self._doors.state.save_rollout(replace(begun, failed_at=self._doors.now()))
             self._record_failure(step, error)
-            return Deployed(failed(pending, error), accepted=False)
+            return failed(pending, error)
+        _, domain = observed.locate(step.target, step.domain)
+        now = self._doors.now()
+        self._doors.state.save_rollout(
+            replace(
+                begun,
+                accepted_at=now,
+                problem_before=str(domain.problem),
+                failed_at=None,
+                sent=step.https,
+                settings_before=domain.https,
+            )
+        )
         self._record("deployed", target=step.target, domain=step.domain, remote_id=remote_id)
-        return Deployed(self._wait(pending, _CARRYING_OUT, now, now), accepted=True)
+        return self._wait(pending, _CARRYING_OUT, now, now)
+
+    def begin(self, step: Deploy | Verify, fingerprint: str) -> RolloutRecord:
+        """Return the record of bringing a certificate to a domain, begun now where it is needed
+        again. What went along with the one before stays known until the next change.
+        """
+        last = self.last_rollout(step.target, step.domain)
+        now = self._doors.now()
+        if (
+            last is not None
+            and last.fingerprint == fingerprint
+            and last.verified_at is None
+            and last.started_at <= now
+        ):
+            return last
+        begun = RolloutRecord(
+            lineage=self._desired.lineage,
+            target=step.target,
+            domain=step.domain,
+            fingerprint=fingerprint,
+            started_at=now,
+            sent=None if last is None else last.sent,
+            settings_before=None if last is None else last.settings_before,
+        )
+        self._doors.state.save_rollout(begun)
+        return begun
 
     def deliver(self, step: Deploy, version: Version, lease: Lease) -> StepOutcome:
         """Hand the certificate to a receiver. It is at the end then, or it has failed."""
@@ -137,21 +167,37 @@ class Applier:
         try:
             bundle = self._doors.state.bundle(lineage, version.number)
             delivery = self._delivery(step)
-            self._set_out(
-                step,
-                version,
+            begun = RolloutRecord(
+                lineage,
+                step.target,
+                step.domain,
+                fingerprint,
+                self._doors.now(),
                 program_digest=_program_digest(delivery),
                 fullchain_digest=bundle.fullchain_digest,
             )
+            self._doors.state.save_rollout(begun)
             self._must_hold(lease)
             self._doors.receiver(delivery).deliver(lineage, bundle)
         except (Interrupted, LeaseLost):
             raise
         except CertferryError as error:
+            self._fail_delivery(step, fingerprint)
             self._record_failure(step, error)
             return failed(pending, error)
         self._record("deployed", target=step.target, domain=step.domain, fingerprint=fingerprint)
         return pending
+
+    def _fail_delivery(self, step: Deploy, fingerprint: str) -> None:
+        """Write down that a delivery failed: it is tried once in a run, since it may cost much."""
+        last = self.last_rollout(step.target, step.domain)
+        begun = RolloutRecord(
+            self._desired.lineage, step.target, step.domain, fingerprint, self._doors.now()
+        )
+        tried = last if last is not None and last.fingerprint == fingerprint else begun
+        self._doors.state.save_rollout(
+            replace(tried, failed_at=self._doors.now(), verified_at=None)
+        )
 
     def _record_failure(self, step: Deploy, error: CertferryError) -> None:
         problem = str(error.lasting)
@@ -172,7 +218,6 @@ class Applier:
         remote_id = remote.remote_id if remote else self._uploads.of(version, step.target)
         self._must_hold(lease)
         self._doors.targets[step.target].bind(step.domain, domain.kind, remote_id, step.https)
-        self._set_out(step, version, sent=step.https, settings_before=domain.https)
         return remote_id
 
     def _must_hold(self, lease: Lease) -> None:
@@ -180,34 +225,6 @@ class Applier:
         have a newer certificate there already.
         """
         self._doors.state.extend(lease, TTL, self._doors.now())
-
-    def _set_out(
-        self,
-        step: Deploy,
-        version: Version,
-        *,
-        sent: HttpsWish | None = None,
-        program_digest: str | None = None,
-        fullchain_digest: str | None = None,
-        settings_before: HttpsSettings | None = None,
-    ) -> None:
-        """Write down since when the certificate is on its way, and what goes along."""
-        fingerprint = version.certificate.fingerprint
-        earlier = self.rollout(step.target, step.domain, fingerprint)
-        self._doors.state.save_rollout(
-            RolloutRecord(
-                lineage=self._desired.lineage,
-                target=step.target,
-                domain=step.domain,
-                fingerprint=fingerprint,
-                started_at=self._doors.now(),
-                attempts=1 if earlier is None else earlier.attempts + 1,
-                sent=sent,
-                program_digest=program_digest,
-                fullchain_digest=fullchain_digest,
-                settings_before=settings_before,
-            )
-        )
 
     def rollout(self, target: str, domain: str, fingerprint: str) -> RolloutRecord | None:
         """Find how far this certificate is with this domain."""

@@ -1,18 +1,18 @@
 """One lineage in one run: visited again and again until nothing is left to do or to wait for.
 
-Each visit looks at the world anew and plans anew, so no step remembers being half done. What a
-run does remember is only what it has told, and which deployments the targets accepted.
+Each visit looks at the world anew and plans anew, so no step remembers being half done. A run knows
+when it began, and what it has told; everything that decides is in the state.
 """
 
 from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from datetime import datetime
 
 from certferry.core.desired import DesiredCertificate
+from certferry.core.due import Times
 from certferry.core.observed import Observation
-from certferry.core.plan import Action, Deploy, Plan
+from certferry.core.plan import Action, Plan
 from certferry.core.planner import Issuing, make_plan
 from certferry.core.report import LineageReport, Outcome, StepOutcome
 from certferry.core.safety import without_refused
@@ -33,17 +33,18 @@ _log = logging.getLogger(__name__)
 
 
 def plan_lineage(
-    desired: DesiredCertificate, observed: Observation, now: datetime, issuing: Issuing
+    desired: DesiredCertificate, observed: Observation, times: Times, issuing: Issuing
 ) -> Plan:
     """Plan one lineage and take out what safety refuses.
 
     A certificate that no place could take now is not issued: whoever corrects a key or a name
     finds everything as it was, and the CA counts no order.
     """
-    plan = without_refused(make_plan(desired, observed, now, issuing), desired, observed, now)
+    plan = make_plan(desired, observed, times, issuing)
+    plan = without_refused(plan, desired, observed, times.now)
     could_take_it = plan.rollouts or plan.unchanged
     if plan.issue is not None and desired.deployments and not could_take_it:
-        return plan_lineage(desired, observed, now, Issuing.NEVER)
+        return plan_lineage(desired, observed, times, Issuing.NEVER)
     return plan
 
 
@@ -100,7 +101,7 @@ class LineageRun:
     def _visit(self) -> None:
         observed = self._observe()
         plan = self._plan(observed)
-        if self._must_act(plan, observed):
+        if self._must_act(plan):
             with self._doors.lease(self.desired.lineage) as lease:
                 self._act(lease)
         else:
@@ -125,15 +126,13 @@ class LineageRun:
         return observed
 
     def _plan(self, observed: Observation) -> Plan:
-        return plan_lineage(self.desired, observed, self._doors.now(), self._issuing)
+        times = Times(self._doors.now(), self._begun, self._doors.verify_timeout)
+        return plan_lineage(self.desired, observed, times, self._issuing)
 
-    def _must_act(self, plan: Plan, observed: Observation) -> bool:
+    def _must_act(self, plan: Plan) -> bool:
         return (
             plan.issue is not None
-            or any(
-                isinstance(self._rollouts.move(rollout, observed), Deploy)
-                for rollout in plan.rollouts
-            )
+            or any(rollout.deploy and rollout.due is None for rollout in plan.rollouts)
             or any(may_retire(step, plan) for step in plan.retirements)
             or lacks_programs(self.desired, plan, self._doors)
             or self._has_leftovers()
@@ -156,16 +155,16 @@ class LineageRun:
         """Issue if it is planned, and give the observation with the new certificate in it."""
         if plan.issue is None:
             return observed
-        # One attempt in a run: whatever the CA gave, more orders would not make it better.
-        self._issuing = Issuing.NEVER
         outcome, version = self._applier.issue(plan.issue, lease)
         self._outcomes.note(outcome)
         if version is None:
-            return observed
+            tried_at = self._doors.state.issue_tried_at(self.desired.lineage)
+            return replace(observed, issue_tried_at=tried_at)
         self._fingerprint = version.certificate.fingerprint
         # Adopted with other issuers, it is the version that was there.
         others = (known for known in observed.versions if known.number != version.number)
-        return replace(observed, versions=(version, *others))
+        tried_at = self._doors.state.issue_tried_at(self.desired.lineage)
+        return replace(observed, versions=(version, *others), issue_tried_at=tried_at)
 
 
 def _trouble(outcome: Outcome, error: CertferryError) -> StepOutcome:

@@ -22,7 +22,7 @@ from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import offered_first
 from certferry.reconcile.others import without_claimed
 from certferry.reconcile.remembered import (
-    last_delivery,
+    as_delivered,
     with_likely_bindings,
     with_remembered_remotes,
     with_what_was_sent,
@@ -41,7 +41,12 @@ def observe(desired: DesiredCertificate, doors: Doors, *, every_edge: bool = Fal
         for deployment in desired.deployments
     )
     order = None if desired.files is not None else doors.state.order(desired.lineage)
-    return Observation(versions, targets, None if order is None else order.created_at)
+    return Observation(
+        versions,
+        targets,
+        None if order is None else order.created_at,
+        doors.state.issue_tried_at(desired.lineage),
+    )
 
 
 def _observe_target(
@@ -75,7 +80,7 @@ def _observe_target(
     served = _look_at_edges(found, current, doors, every_edge=every_edge)
     found = _with_marks_of_use(found, desired.lineage, deployment.target, doors)
     found = replace(found, label=deployment.target, served=served)
-    return with_likely_bindings(found, desired.lineage, doors)
+    return with_likely_bindings(found, doors)
 
 
 def _without_ceded(
@@ -146,7 +151,8 @@ def _look_at_receiver(
     receiver: Receiver, lineage: str, deployment: DesiredDeployment, doors: Doors
 ) -> ObservedDomain:
     (name,) = deployment.domains or ("",)
+    last = doors.state.rollout(lineage, deployment.target, name)
     try:
-        return receiver.observe(last_delivery(lineage, deployment.target, name, doors))
+        return replace(receiver.observe(as_delivered(last)), last=last)
     except DeployError as error:
         return ObservedDomain(name, deployment.kind, DomainState.UNAVAILABLE, problem=error)

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from certferry.core.desired import DesiredCertificate
+from certferry.core.due import Times
 from certferry.core.plan import Obstacle, Plan
 from certferry.core.planner import Issuing
 from certferry.core.report import SyncReport
@@ -42,7 +43,9 @@ class Reconciler:
             wish = as_offered(wish, self._doors)
         except (CertificateError, PlanRefused) as error:
             return Plan(wish.lineage, wish.names, obstacles=(Obstacle(None, None, error),))
-        return plan_lineage(wish, observe(wish, self._doors), self._doors.now(), issuing)
+        now = self._doors.now()
+        times = Times(now, now, self._doors.verify_timeout)
+        return plan_lineage(wish, observe(wish, self._doors), times, issuing)
 
     def sync(
         self,

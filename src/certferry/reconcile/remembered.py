@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from certferry.core.desired import CommandDelivery, DesiredCertificate, HttpsWish
+from certferry.core.due import LAG
 from certferry.core.hidden_binding import LastChange, likely_binding
 from certferry.core.lineage import Version
-from certferry.core.moves import LAG
 from certferry.core.observed import (
     DomainState,
     ObservedDomain,
@@ -18,17 +18,20 @@ from certferry.core.observed import (
     RemoteCertificate,
 )
 from certferry.core.plan import Plan
+from certferry.core.rollout import RolloutRecord
 from certferry.ports.receiver import Delivered
-from certferry.ports.state import RolloutRecord
 from certferry.reconcile.doors import Doors
 
 
 def with_what_was_sent(
     found: ObservedTarget, lineage: str, target: str, doors: Doors
 ) -> ObservedTarget:
-    """Add the settings that each domain was last sent."""
+    """Add what is remembered of each domain, and the settings that it was last sent."""
     records = {r.domain: r for r in doors.state.rollouts(lineage) if r.target == target}
-    domains = (replace(d, sent=_sent(d, records.get(d.domain))) for d in found.domains)
+    domains = (
+        replace(d, sent=_sent(d, records.get(d.domain)), last=records.get(d.domain))
+        for d in found.domains
+    )
     return replace(found, domains=tuple(domains))
 
 
@@ -41,7 +44,8 @@ def _sent(domain: ObservedDomain, record: RolloutRecord | None) -> HttpsWish | N
 
 def _has_succeeded(record: RolloutRecord) -> bool:
     # What was seen at once may have been what was there before the change.
-    return record.verified_at is not None and record.verified_at - record.started_at >= LAG
+    asked_at = record.accepted_at or record.started_at
+    return record.verified_at is not None and record.verified_at - asked_at >= LAG
 
 
 def with_remembered_remotes(
@@ -63,12 +67,12 @@ def with_remembered_remotes(
     return replace(found, remotes=remotes)
 
 
-def with_likely_bindings(found: ObservedTarget, lineage: str, doors: Doors) -> ObservedTarget:
+def with_likely_bindings(found: ObservedTarget, doors: Doors) -> ObservedTarget:
     """Add what is probably bound, where the target does not tell."""
     if not any(domain.binding_hidden for domain in found.domains):
         return found
     domains = (
-        replace(domain, bound=_likely_binding(domain, found, lineage, doors))
+        replace(domain, bound=_likely_binding(domain, found, doors))
         if domain.binding_hidden
         else domain
         for domain in found.domains
@@ -76,21 +80,18 @@ def with_likely_bindings(found: ObservedTarget, lineage: str, doors: Doors) -> O
     return replace(found, domains=tuple(domains))
 
 
-def _likely_binding(
-    domain: ObservedDomain, found: ObservedTarget, lineage: str, doors: Doors
-) -> str | None:
-    record = doors.state.rollout(lineage, found.label, domain.domain)
+def _likely_binding(domain: ObservedDomain, found: ObservedTarget, doors: Doors) -> str | None:
+    record = domain.last
     last = None
-    if record is not None:
-        was_seen = record.verified_at is not None
-        last = LastChange(record.fingerprint, record.started_at, was_seen)
+    if record is not None and (record.accepted_at or record.verified_at):
+        asked_at = record.accepted_at or record.started_at
+        last = LastChange(record.fingerprint, asked_at, was_seen=record.verified_at is not None)
     served = found.served.get(domain.domain, ())
     return likely_binding(found.remotes, served, last, doors.now(), doors.verify_timeout)
 
 
-def last_delivery(lineage: str, target: str, name: str, doors: Doors) -> Delivered | None:
+def as_delivered(last: RolloutRecord | None) -> Delivered | None:
     """Give what was last delivered to a receiver, when that ended well."""
-    last = doors.state.rollout(lineage, target, name)
     if last is None or last.verified_at is None:
         return None
     return Delivered(last.fingerprint, last.fullchain_digest, last.program_digest)

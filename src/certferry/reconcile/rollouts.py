@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
 
 from certferry.core.lineage import Version
-from certferry.core.moves import Accepted, Move, next_move
 from certferry.core.observed import Observation
 from certferry.core.ownership import served_by
-from certferry.core.plan import Action, Change, Deploy, Obstacle, Plan, Refusal, Rollout
-from certferry.core.report import Outcome, Place, StepOutcome
+from certferry.core.plan import (
+    Action,
+    Blocked,
+    Change,
+    Deploy,
+    Obstacle,
+    Plan,
+    Refusal,
+    Rollout,
+    Verify,
+)
+from certferry.core.report import Outcome, StepOutcome
 from certferry.core.settings import changes_unasked, in_sentences
 from certferry.core.waiting import Waiting, wait_for
 from certferry.errors import CertferryError
-from certferry.ports.state import Lease, RolloutRecord
+from certferry.ports.state import Lease
 from certferry.reconcile import history
 from certferry.reconcile.apply import Applier, failed
 from certferry.reconcile.doors import Doors
@@ -27,7 +35,7 @@ _HELD = Text("delivered, and as it was delivered")
 
 
 class Rollouts:
-    """The rollouts of one lineage in one run."""
+    """The rollouts of one lineage in one run. Remembers nothing but what was told."""
 
     def __init__(self, lineage: str, doors: Doors, applier: Applier, outcomes: Outcomes) -> None:
         self._lineage = lineage
@@ -35,12 +43,9 @@ class Rollouts:
         self._applier = applier
         self._outcomes = outcomes
         self._retirements = Retirements(doors, applier, outcomes)
-        self._accepted: dict[tuple[Place, str], Accepted] = {}
-        self._undelivered: dict[Place, CertferryError] = {}
-        self._first_seen: dict[Place, datetime] = {}
 
     def follow(self, plan: Plan, observed: Observation, *, lease: Lease | None) -> None:
-        """Take each rollout as far as it goes now, and tell how everything stands.
+        """Carry out every step that is due, and tell how the others stand.
 
         Without the lease nothing is written to any target.
         """
@@ -50,95 +55,38 @@ class Rollouts:
         self._settle(plan, observed)
         self._retirements.follow(plan, observed, lease=lease)
 
-    def move(self, rollout: Rollout, observed: Observation) -> Move:
-        """Choose what to do about a rollout now; changes nothing."""
-        target, domain = observed.locate(rollout.target, rollout.domain)
-        place = _place(rollout)
-        if place in self._undelivered:  # once in a run: whatever it does may cost something
-            return self._undelivered[place]
-        fingerprint = _current_fingerprint(observed)
-        return next_move(
-            rollout,
-            domain,
-            target.served.get(rollout.domain, ()),
-            fingerprint=fingerprint,
-            accepted=self._accepted.get((place, fingerprint)),
-            since=self._since(rollout, fingerprint),
-            now=self._doors.now(),
-            timeout=self._doors.verify_timeout,
-        )
-
-    def _since(self, rollout: Rollout, fingerprint: str) -> datetime:
-        record = self._applier.rollout(rollout.target, rollout.domain, fingerprint)
-        first_seen = self._seen_since(rollout)
-        if record is None or record.verified_at is not None:
-            return first_seen
-        # A start in the future was written by a clock that was ahead.
-        return record.started_at if record.started_at <= self._doors.now() else first_seen
-
-    def _seen_since(self, rollout: Rollout) -> datetime:
-        """Since when this run has known that the rollout is needed."""
-        return self._first_seen.setdefault(_place(rollout), self._doors.now())
-
     def _move_on(self, rollout: Rollout, observed: Observation, *, lease: Lease | None) -> None:
         if observed.current is None:  # the issue failed, and there is nothing older
             return
-        move = self.move(rollout, observed)
-        if isinstance(move, Deploy):
-            if lease is not None:
-                self._deploy(rollout, move, observed, observed.current, lease)
-            return
-        if rollout.deploy is None:
-            self._outcomes.finish(Action.DEPLOY, rollout.target, rollout.domain, Text("bound"))
-            self._begin_looking(rollout, _current_fingerprint(observed))
-        else:
+        step = rollout.steps[0]
+        if isinstance(step, Deploy):
             self._outcomes.forget((Action.VERIFY, rollout.target, rollout.domain))
-        self._outcomes.note(_as_outcome(rollout, move))
+        else:
+            self._outcomes.finish(Action.DEPLOY, rollout.target, rollout.domain, Text("bound"))
+        match step.due:
+            case None:
+                if isinstance(step, Deploy) and lease is not None:
+                    self._deploy(step, observed, observed.current, lease)
+            case Waiting() as waiting:
+                self._begin(step, observed)
+                self._outcomes.note(_waiting(step, waiting))
+            case Blocked(error):
+                if error is not None:  # else it was told when it was tried
+                    self._outcomes.note(_blocked(step, error))
 
-    def _deploy(
-        self,
-        rollout: Rollout,
-        step: Deploy,
-        observed: Observation,
-        version: Version,
-        lease: Lease,
-    ) -> None:
-        _, domain = observed.locate(rollout.target, rollout.domain)
-        self._outcomes.forget((Action.VERIFY, rollout.target, rollout.domain))
-        if domain.kind.is_receiver:
-            self._deliver(rollout, step, version, lease)
+    def _begin(self, step: Deploy | Verify, observed: Observation) -> None:
+        """Write down since when a certificate is needed at a domain."""
+        self._applier.begin(step, _current_fingerprint(observed))
+
+    def _deploy(self, step: Deploy, observed: Observation, version: Version, lease: Lease) -> None:
+        _, domain = observed.locate(step.target, step.domain)
+        if not domain.kind.is_receiver:
+            self._outcomes.note(self._applier.deploy(step, observed, version, lease))
             return
-        deployed = self._applier.deploy(step, observed, version, self._seen_since(rollout), lease)
-        if deployed.accepted:
-            place = (_place(rollout), version.certificate.fingerprint)
-            self._accepted[place] = Accepted(domain.problem)
-        self._outcomes.note(deployed.told)
-
-    def _deliver(self, rollout: Rollout, step: Deploy, version: Version, lease: Lease) -> None:
         delivered = self._applier.deliver(step, version, lease)
         self._outcomes.note(delivered)
-        if delivered.error is not None:
-            self._undelivered[_place(rollout)] = delivered.error
-            return
-        self._mark_verified(step.target, step.domain, version.certificate.fingerprint)
-
-    def _begin_looking(self, rollout: Rollout, fingerprint: str) -> None:
-        """Write down since when a certificate that is bound is not served."""
-        record = self._applier.rollout(rollout.target, rollout.domain, fingerprint)
-        if record is not None and record.verified_at is None:
-            return
-        last = self._applier.last_rollout(rollout.target, rollout.domain)
-        self._doors.state.save_rollout(
-            RolloutRecord(
-                lineage=self._lineage,
-                target=rollout.target,
-                domain=rollout.domain,
-                fingerprint=fingerprint,
-                started_at=self._doors.now(),
-                sent=None if last is None else last.sent,
-                settings_before=None if last is None else last.settings_before,
-            )
-        )
+        if delivered.error is None:
+            self._mark_verified(step.target, step.domain, version.certificate.fingerprint)
 
     def _settle(self, plan: Plan, observed: Observation) -> None:
         """Tell what is as declared, and write down when it was first seen so."""
@@ -262,22 +210,19 @@ class Rollouts:
         return replace(step, detail=error.message, hint=error.hint, waiting=later)
 
 
-def _place(rollout: Rollout) -> Place:
-    return (Action.DEPLOY, rollout.target, rollout.domain)
-
-
 def _current_fingerprint(observed: Observation) -> str:
     return "" if observed.current is None else observed.current.certificate.fingerprint
 
 
-def _as_outcome(rollout: Rollout, move: Waiting | CertferryError) -> StepOutcome:
-    action = Action.VERIFY if rollout.deploy is None else Action.DEPLOY
-    if isinstance(move, CertferryError):
-        pending = StepOutcome(action, Outcome.FAILED, move.message, rollout.target, rollout.domain)
-        return failed(pending, move)
+def _waiting(step: Deploy | Verify, waiting: Waiting) -> StepOutcome:
     return StepOutcome(
-        action, Outcome.WAITING, move.why, rollout.target, rollout.domain, waiting=move
+        step.action, Outcome.WAITING, waiting.why, step.target, step.domain, waiting=waiting
     )
+
+
+def _blocked(step: Deploy | Verify, error: CertferryError) -> StepOutcome:
+    pending = StepOutcome(step.action, Outcome.FAILED, error.message, step.target, step.domain)
+    return failed(pending, error)
 
 
 def _obstructed(obstacle: Obstacle) -> StepOutcome:

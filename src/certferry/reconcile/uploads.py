@@ -15,25 +15,19 @@ behind writes), before it counts as gone and is made anew."""
 
 
 class Uploads:
-    """The uploads of one lineage. Remembers what it has uploaded in this run."""
+    """The uploads of one lineage, as the state knows them."""
 
     def __init__(self, lineage: str, doors: Doors) -> None:
         self._lineage = lineage
         self._doors = doors
-        self._made: dict[tuple[str, str], str] = {}
 
     def of(self, version: Version, target: str) -> str:
         """Give the remote id of a version, which is uploaded where it is not known to be there."""
-        place = (target, version.certificate.fingerprint)
-        if place not in self._made:
-            remembered = self._remembered(target, version.certificate.fingerprint)
-            self._made[place] = remembered or self._upload(target, version)
-        return self._made[place]
+        remembered = self._remembered(target, version.certificate.fingerprint)
+        return remembered or self._upload(target, version)
 
     def forget(self, version: Version, target: str) -> None:
-        """Remember no longer that a version is there. The next run uploads it; one upload in a run
-        is enough, whatever becomes of it.
-        """
+        """Remember no longer that a version is there: it is uploaded anew."""
         for upload in self._doors.state.uploads(self._lineage, target):
             if upload.fingerprint == version.certificate.fingerprint:
                 self._doors.state.drop_upload(target, upload.remote_id)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from certferry.core.desired import HttpsWish
-from certferry.core.observed import DomainState, HttpsSettings
+from certferry.core.https_settings import HttpsSettings
+from certferry.core.observed import DomainState
 
 
 @dataclass

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from certferry.core.certificate import CertificateBundle
 from certferry.core.lineage import Version
 from certferry.core.report import HistoryEntry
+from certferry.core.rollout import RolloutRecord
 from certferry.core.secret import Secret
 from certferry.errors import LeaseHeld, LeaseLost, Retry, StateError
 from certferry.ports.account_memory import Change
@@ -18,7 +19,6 @@ from certferry.ports.state import (
     AcmeOrder,
     ChallengeRecord,
     Lease,
-    RolloutRecord,
     Upload,
 )
 from certferry.text import Text
@@ -52,6 +52,7 @@ class _Memory:
     uploads: dict[tuple[str, str], Upload] = field(default_factory=dict)
     rollouts: dict[tuple[str, str, str], RolloutRecord] = field(default_factory=dict)
     notes: dict[tuple[str, str], str] = field(default_factory=dict)
+    issue_tries: dict[str, datetime] = field(default_factory=dict)
     history: list[HistoryEntry] = field(default_factory=list)
 
 
@@ -266,6 +267,16 @@ class MemoryState:
         with self._memory.lock:
             place = (rollout.lineage, rollout.target, rollout.domain)
             self._memory.rollouts[place] = rollout
+
+    def issue_tried_at(self, lineage: str) -> datetime | None:
+        """See `StateStore.issue_tried_at`."""
+        with self._memory.lock:
+            return self._memory.issue_tries.get(lineage)
+
+    def save_issue_try(self, lineage: str, at: datetime) -> None:
+        """See `StateStore.save_issue_try`."""
+        with self._memory.lock:
+            self._memory.issue_tries[lineage] = at
 
     # accounts
 

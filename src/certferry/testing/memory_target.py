@@ -13,10 +13,10 @@ from datetime import datetime, timedelta
 from certferry.core import identifiers
 from certferry.core.certificate import Certificate, CertificateBundle
 from certferry.core.desired import HttpsWish, Kind
+from certferry.core.https_settings import HttpsSettings
 from certferry.core.lineage import mark, owner_of
 from certferry.core.observed import (
     DomainState,
-    HttpsSettings,
     ObservedDomain,
     ObservedTarget,
     OtherCertificate,

@@ -15,8 +15,8 @@ from certferry.adapters.state.database import Database
 from certferry.adapters.state.migrations import Migration, migrate, read_migrations
 from certferry.adapters.state.sqlite import connect
 from certferry.core.report import HistoryEntry
+from certferry.core.rollout import RolloutRecord
 from certferry.errors import StateError, StateTooNew
-from certferry.ports.state import RolloutRecord
 from certferry.testing.certificates import make_bundle
 from tests.adapters.state.child_program import NOW
 
@@ -55,7 +55,9 @@ def make_old(path: Path) -> None:
     with closing(sqlite3.connect(path)) as old, old:
         old.execute("ALTER TABLE version DROP COLUMN fullchain_digest")
         old.execute("DROP TABLE account_note")
-        for column in ("sent", "program_digest", "fullchain_digest", "settings_before"):
+        old.execute("DROP TABLE issue_try")
+        since = ("sent", "program_digest", "fullchain_digest", "settings_before")
+        for column in (*since, "accepted_at", "problem_before", "failed_at"):
             old.execute(f"ALTER TABLE rollout DROP COLUMN {column}")
         old.execute("DELETE FROM certferry_migration WHERE number > 1")
 
@@ -136,8 +138,8 @@ def test_state_of_the_first_schema(path: Path, key_file: Path) -> None:
     """
     bundle = make_bundle("img.example.com", not_before=NOW)
     leaf = bundle.certificate.fingerprint
-    domain = RolloutRecord("img", "qiniu", "img.example.com", leaf, NOW, 2, "no", NOW)
-    command = RolloutRecord("img", "command", "push", leaf, NOW, 1, None, NOW)
+    domain = RolloutRecord("img", "qiniu", "img.example.com", leaf, NOW, verified_at=NOW)
+    command = RolloutRecord("img", "command", "push", leaf, NOW, verified_at=NOW)
     earlier = replace(command, domain="reload", fingerprint="ab" * 32)
     with closing(connect(path, key_file)) as store:
         lease = store.acquire("img", timedelta(minutes=1), NOW)

@@ -17,6 +17,7 @@ from certferry.adapters.state.sqlite import connect
 from certferry.core.certificate import CertificateBundle
 from certferry.core.pem import parse_bundle
 from certferry.core.report import HistoryEntry
+from certferry.core.rollout import RolloutRecord
 from certferry.core.secret import Secret
 from certferry.errors import CertferryError
 from certferry.ports.state import (
@@ -24,7 +25,6 @@ from certferry.ports.state import (
     AcmeOrder,
     ChallengeRecord,
     Lease,
-    RolloutRecord,
     StateStore,
     Upload,
 )
@@ -59,8 +59,9 @@ rollouts = st.builds(
     words,
     words,
     moments,
-    st.integers(0, 9),
+    unknown_or_moments,
     st.none() | st.text(),
+    unknown_or_moments,
     unknown_or_moments,
     st.none() | wishes,
     st.none() | words,

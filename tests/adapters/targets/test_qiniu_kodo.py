@@ -8,7 +8,8 @@ import pytest
 
 from certferry.adapters.targets.qiniu import Qiniu
 from certferry.core.desired import HttpsWish, Kind
-from certferry.core.observed import DomainState, HttpsSettings, ObservedDomain
+from certferry.core.https_settings import HttpsSettings
+from certferry.core.observed import DomainState, ObservedDomain
 from certferry.errors import (
     DeployError,
     TargetAccessDenied,

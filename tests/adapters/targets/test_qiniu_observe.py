@@ -13,10 +13,10 @@ import pytest
 from certferry.adapters.targets.qiniu import Qiniu, Settings, connect
 from certferry.core.certificate import Certificate, CertificateBundle
 from certferry.core.desired import Kind
+from certferry.core.https_settings import HttpsSettings
 from certferry.core.lineage import mark
 from certferry.core.observed import (
     DomainState,
-    HttpsSettings,
     ObservedDomain,
     RemoteCertificate,
     TargetRules,

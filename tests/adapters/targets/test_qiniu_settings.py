@@ -10,7 +10,8 @@ import pytest
 
 from certferry.adapters.targets.qiniu import Qiniu
 from certferry.core.desired import HttpsWish, Kind
-from certferry.core.observed import HttpsSettings, ObservedDomain
+from certferry.core.https_settings import HttpsSettings
+from certferry.core.observed import ObservedDomain
 from certferry.core.settings import setting_changes
 from certferry.errors import TargetRejected
 from certferry.ports.target import Look

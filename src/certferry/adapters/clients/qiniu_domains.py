@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from certferry.adapters.clients.qiniu_records import DomainRecord, HttpsConf
 from certferry.core.desired import HttpsWish, Kind
+from certferry.core.https_settings import HttpsSettings
 from certferry.core.identifiers import WILDCARD
-from certferry.core.observed import DomainState, HttpsSettings, ObservedDomain
+from certferry.core.observed import DomainState, ObservedDomain
 from certferry.errors import DeployError, TargetBusy, TargetRejected
 from certferry.text import Text
 

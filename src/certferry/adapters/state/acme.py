@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from datetime import datetime
 
 from certferry.adapters.state.columns import from_moment, from_names, to_moment, to_names
 from certferry.adapters.state.database import Database
@@ -155,4 +156,25 @@ class ChallengeRecords:
             connection.execute(
                 "DELETE FROM challenge_record WHERE lineage = ? AND name = ? AND value = ?",
                 (record.lineage, record.name, record.value),
+            )
+
+
+class IssueTries:
+    """When a certificate was last ordered or adopted, by lineage."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def issue_tried_at(self, lineage: str) -> datetime | None:
+        """When a certificate was last ordered or adopted for a lineage."""
+        rows = self._database.rows("SELECT tried_at FROM issue_try WHERE lineage = ?", lineage)
+        return next((to_moment(tried_at) for (tried_at,) in rows), None)
+
+    def save_issue_try(self, lineage: str, at: datetime) -> None:
+        """Keep when a certificate was ordered or adopted."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT INTO issue_try (lineage, tried_at) VALUES (?, ?)"
+                " ON CONFLICT (lineage) DO UPDATE SET tried_at = excluded.tried_at",
+                (lineage, from_moment(at)),
             )

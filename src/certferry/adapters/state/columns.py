@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from certferry.core.desired import HttpsWish
-from certferry.core.observed import HttpsSettings
+from certferry.core.https_settings import HttpsSettings
 
 
 def from_moment(moment: datetime) -> str:

@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from certferry.adapters.state.account_notes import AccountNotes
-from certferry.adapters.state.acme import Accounts, ChallengeRecords, Orders
+from certferry.adapters.state.acme import Accounts, ChallengeRecords, IssueTries, Orders
 from certferry.adapters.state.database import Database
 from certferry.adapters.state.failures import in_our_words
 from certferry.adapters.state.history import History
@@ -102,6 +102,10 @@ class SqliteState:
         self.lineages_in_challenge_records = records.lineages_in_challenge_records
         self.save_challenge_record = records.save_challenge_record
         self.drop_challenge_record = records.drop_challenge_record
+
+        tries = IssueTries(database)
+        self.issue_tried_at = tries.issue_tried_at
+        self.save_issue_try = tries.save_issue_try
 
         uploads = Uploads(database)
         self.uploads = uploads.uploads

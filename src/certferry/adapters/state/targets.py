@@ -14,11 +14,12 @@ from certferry.adapters.state.columns import (
     to_optional_wish,
 )
 from certferry.adapters.state.database import Database, Row
-from certferry.ports.state import RolloutRecord, Upload
+from certferry.core.rollout import RolloutRecord
+from certferry.ports.state import Upload
 
 _ROLLOUT: LiteralString = (
-    "lineage, target, domain, fingerprint, started_at, attempts, last_error, verified_at,"
-    " sent, program_digest, fullchain_digest, settings_before"
+    "lineage, target, domain, fingerprint, started_at, accepted_at, problem_before, failed_at,"
+    " verified_at, sent, program_digest, fullchain_digest, settings_before"
 )
 
 
@@ -109,22 +110,21 @@ class Rollouts:
         """Keep a rollout, by lineage, target and domain: a new certificate takes its place."""
         with self._database.transaction() as connection:
             connection.execute(
-                f"INSERT INTO rollout ({_ROLLOUT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constant columns
-                " ON CONFLICT (lineage, target, domain) DO UPDATE"
-                " SET fingerprint = excluded.fingerprint, started_at = excluded.started_at,"
-                " attempts = excluded.attempts, last_error = excluded.last_error,"
-                " verified_at = excluded.verified_at, sent = excluded.sent,"
-                " program_digest = excluded.program_digest,"
-                " fullchain_digest = excluded.fullchain_digest,"
-                " settings_before = excluded.settings_before",
+                "DELETE FROM rollout WHERE lineage = ? AND target = ? AND domain = ?",
+                (rollout.lineage, rollout.target, rollout.domain),
+            )
+            connection.execute(
+                f"INSERT INTO rollout ({_ROLLOUT}, attempts)"  # noqa: S608 - constant columns
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
                 (
                     rollout.lineage,
                     rollout.target,
                     rollout.domain,
                     rollout.fingerprint,
                     from_moment(rollout.started_at),
-                    rollout.attempts,
-                    rollout.last_error,
+                    from_optional_moment(rollout.accepted_at),
+                    rollout.problem_before,
+                    from_optional_moment(rollout.failed_at),
                     from_optional_moment(rollout.verified_at),
                     from_optional_settings(rollout.sent),
                     rollout.program_digest,
@@ -135,16 +135,18 @@ class Rollouts:
 
 
 def _rollout(row: Row) -> RolloutRecord:
-    lineage, target, domain, fingerprint, started_at, attempts, last_error, *later = row
-    verified_at, sent, program_digest, fullchain_digest, settings_before = later
+    lineage, target, domain, fingerprint, started_at, *tries = row
+    accepted_at, problem_before, failed_at, verified_at, *sent_along = tries
+    sent, program_digest, fullchain_digest, settings_before = sent_along
     return RolloutRecord(
         lineage,
         target,
         domain,
         fingerprint,
         to_moment(started_at),
-        attempts,
-        last_error,
+        to_optional_moment(accepted_at),
+        problem_before,
+        to_optional_moment(failed_at),
         to_optional_moment(verified_at),
         to_optional_wish(sent),
         program_digest,

@@ -21,6 +21,17 @@ RACERS = 8
 class AcmeContract:
     """Accounts by directory, one order and any number of challenge records by lineage."""
 
+    def test_the_last_try_to_issue_is_read_back(self, store: StateStore, other: StateStore) -> None:
+        """By lineage; a later one takes its place."""
+        assert None is store.issue_tried_at("img")
+
+        store.save_issue_try("img", NOW)
+        store.save_issue_try("static", NOW)
+        store.save_issue_try("img", NOW + timedelta(hours=1))
+
+        assert NOW + timedelta(hours=1) == other.issue_tried_at("img")
+        assert NOW == other.issue_tried_at("static")
+
     def test_account_is_read_back(self, store: StateStore, other: StateStore) -> None:
         """First without a URL, then with the one the CA gave; each directory has its own."""
         account = AcmeAccount(DIRECTORY, make_key())

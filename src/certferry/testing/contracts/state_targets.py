@@ -8,8 +8,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from certferry.core.desired import HttpsWish
+from certferry.core.https_settings import HttpsSettings
 from certferry.core.report import HistoryEntry
-from certferry.ports.state import NOBODY, RolloutRecord, StateStore, Upload
+from certferry.core.rollout import RolloutRecord
+from certferry.ports.state import NOBODY, StateStore, Upload
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -68,9 +70,9 @@ class TargetsContract:
         ours = rollout("qiniu", "img.example.com")
         for saved in (
             ours,
-            replace(ours, lineage="static", attempts=2),
-            replace(ours, target="files", attempts=3),
-            replace(ours, domain="a.example.com", attempts=4),
+            replace(ours, lineage="static", accepted_at=NOW),
+            replace(ours, target="files", failed_at=NOW),
+            replace(ours, domain="a.example.com", problem_before="no"),
         ):
             store.save_rollout(saved)
             assert saved == other.rollout(saved.lineage, saved.target, saved.domain)
@@ -83,9 +85,10 @@ class TargetsContract:
         first = rollout("qiniu", "img.example.com")
         for saved in (
             first,
-            replace(first, attempts=3, last_error="证书被拒绝"),
-            replace(first, attempts=4, verified_at=NOW + HOUR),
+            replace(first, accepted_at=NOW + HOUR, problem_before="证书被拒绝"),
+            replace(first, failed_at=NOW, verified_at=NOW + HOUR),
             replace(first, sent=HttpsWish()),
+            replace(first, settings_before=HttpsSettings(http2=True, tls_versions=("TLSv1.2",))),
             replace(first, sent=HttpsWish(force_https=False, tls_versions=("TLSv1.3", "TLSv1.2"))),
             replace(first, program_digest="cd" * 32, fullchain_digest="ef" * 32),
             replace(first, fingerprint="ff", started_at=NOW + 2 * HOUR),
@@ -97,7 +100,7 @@ class TargetsContract:
         """Of every lineage, until they have been seen; other targets' are not among them."""
         seen = replace(rollout("qiniu", "seen.example.com"), verified_at=NOW + HOUR)
         ours, theirs = rollout("qiniu", "b.example.com"), rollout("qiniu", "a.example.com")
-        theirs = replace(theirs, lineage="static", attempts=2, last_error="证书被拒绝")
+        theirs = replace(theirs, lineage="static", accepted_at=NOW)
         for saved in (theirs, seen, ours, rollout("files", "b.example.com")):
             store.save_rollout(saved)
 

@@ -1,66 +1,106 @@
-"""What to do about one rollout now: carry out its deployment, wait, or give up."""
+"""When a rollout's next step is due: now, after a moment, or no more in this run."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Self
 
 from certferry.core.observed import DomainState, ObservedDomain, Served
-from certferry.core.plan import Deploy, Rollout
+from certferry.core.plan import Blocked, Deploy, Due, Rollout
 from certferry.core.reasons import ReasonCode
+from certferry.core.rollout import RolloutRecord
 from certferry.core.settings import in_sentences
-from certferry.core.waiting import Waiting, wait_for
+from certferry.core.waiting import wait_for
 from certferry.errors import CertferryError, DeployError, TargetBusy, VerificationError
 from certferry.text import Text
 
 LAG = timedelta(minutes=1)
 """How long a target may go on telling of what was before a change that it accepted."""
 
-Move = Deploy | Waiting | CertferryError
+VERIFY_TIMEOUT = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted:
-    """A change that the target took in this run, and what it said of the domain before."""
+class Times:
+    """This moment, when the run began, and how long a domain may take to serve what is bound."""
 
-    old_problem: CertferryError | None = None
+    now: datetime
+    begun: datetime
+    timeout: timedelta = VERIFY_TIMEOUT
+
+    @classmethod
+    def at(cls, now: datetime) -> Self:
+        """Give those of a run that begins now."""
+        return cls(now, now)
 
 
-def next_move(
+def open_record(domain: ObservedDomain, fingerprint: str, now: datetime) -> RolloutRecord | None:
+    """Return what is remembered of bringing this certificate to the domain, `None` when it has to
+    be begun: for a new certificate, and where one that was served is served no more.
+    """
+    last = domain.last
+    # A start in the future was written by a clock that was ahead.
+    if last is None or last.fingerprint != fingerprint or last.started_at > now:
+        return None
+    return None if last.verified_at is not None else last
+
+
+def due_of(
     rollout: Rollout,
     domain: ObservedDomain,
     served: tuple[Served, ...],
     *,
     fingerprint: str,
-    accepted: Accepted | None,
-    since: datetime,
-    now: datetime,
-    timeout: timedelta,
-) -> Move:
-    """Choose the move.
-
-    `fingerprint` is the certificate's that is to be served; `accepted` what the target took in
-    this run; `since` when the certificate set out for this domain, or was first found missing
-    there.
+    times: Times,
+) -> Due:
+    """Return when the rollout's first step is due. `fingerprint` is the certificate's that is to be
+    served.
     """
-    deadline = since + timeout
+    last = open_record(domain, fingerprint, times.now)
+    since = times.now if last is None else last.accepted_at or last.started_at
+    if domain.kind.is_receiver:
+        return Blocked() if _failed_in_this_run(domain, fingerprint, times) else None
     if domain.state is DomainState.PROCESSING:
-        return _until(deadline, _processing(since), since, now)
+        return _until(_processing(since), since, times)
     if rollout.deploy is None:
-        return _until(deadline, _not_served(served, fingerprint, since), since, now)
-    if accepted is None:
-        return rollout.deploy
-    # Reads may lag behind writes (Qiniu fact sheet §5.1): what failed before is no news, and
-    # nothing is asked for twice in one run.
-    is_news = domain.problem != accepted.old_problem or now - since >= LAG
+        return _until(_not_served(served, fingerprint, since), since, times)
+    if _failed_in_this_run(domain, fingerprint, times):
+        return Blocked()
+    if last is None or last.accepted_at is None:
+        return None
+    return _after_acceptance(rollout.deploy, domain, last, last.accepted_at, times)
+
+
+def _after_acceptance(
+    deploy: Deploy, domain: ObservedDomain, last: RolloutRecord, accepted_at: datetime, times: Times
+) -> Due:
+    """Judge a change that the target took and that is not to be seen. It is asked for once in a
+    run; a later run asks again when it has failed, or its time is over.
+    """
+    in_this_run = accepted_at >= times.begun
+    # Reads may lag behind writes: a failure that was told before the change is no news.
+    is_news = str(domain.problem) != last.problem_before or times.now - accepted_at >= LAG
     if domain.state is DomainState.FAILED and is_news:
-        return domain.problem or DeployError(Text("the target could not carry out the change"))
-    return _until(deadline, _without_effect(rollout.deploy, domain, since), since, now)
+        error = domain.problem or DeployError(Text("the target could not carry out the change"))
+        return Blocked(error) if in_this_run else None
+    due = _until(_without_effect(deploy, domain, accepted_at), accepted_at, times)
+    return due if in_this_run or not isinstance(due, Blocked) else None
 
 
-def _until(deadline: datetime, error: CertferryError, since: datetime, now: datetime) -> Move:
+def _failed_in_this_run(domain: ObservedDomain, fingerprint: str, times: Times) -> bool:
+    last = domain.last
+    if last is None or last.fingerprint != fingerprint or last.failed_at is None:
+        return False
+    return last.failed_at >= times.begun
+
+
+def _until(error: CertferryError, since: datetime, times: Times) -> Due:
     """Wait while there is time; afterwards it has failed."""
-    return error if now >= deadline else wait_for(error.message, since, now, deadline)
+    deadline = since + times.timeout
+    if times.now >= deadline:
+        return Blocked(error)
+    return wait_for(error.message, since, times.now, deadline)
 
 
 def _processing(since: datetime) -> TargetBusy:

@@ -1,0 +1,35 @@
+"""What is remembered of bringing one certificate to one domain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from certferry.core.desired import HttpsWish
+from certferry.core.https_settings import HttpsSettings
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutRecord:
+    """How far one certificate is with one domain: since when it is needed there, when the target
+    took it, what the target said of the domain before that, when a try failed for good, when it was
+    first seen served by all.
+
+    `sent` are the settings that the target took with it, `None` where nobody knows;
+    `settings_before` are those that the domain showed before. At a receiver, `program_digest` is
+    that of the program which was run, and `fullchain_digest` that of leaf and issuers.
+    """
+
+    lineage: str
+    target: str
+    domain: str
+    fingerprint: str
+    started_at: datetime
+    accepted_at: datetime | None = None
+    problem_before: str | None = None
+    failed_at: datetime | None = None
+    verified_at: datetime | None = None
+    sent: HttpsWish | None = None
+    program_digest: str | None = None
+    fullchain_digest: str | None = None
+    settings_before: HttpsSettings | None = None
