@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from textwrap import dedent
 
 import pytest
@@ -13,8 +13,9 @@ from certferry.cli import documents, exits, plan_text
 from certferry.cli.exits import Exit
 from certferry.cli.words import Voice
 from certferry.core.desired import Kind
-from certferry.core.plan import Action, Change, Obstacle, Plan, Rollout
-from certferry.errors import CertificateError
+from certferry.core.plan import Action, Blocked, Change, Due, Obstacle, Plan, Rollout
+from certferry.core.waiting import Waiting
+from certferry.errors import CertificateError, TargetRejected
 from certferry.text import Text
 from tests.cli import values
 from tests.cli.values import DRIFTED, HTTPS_OFF, IMG, NEW, OLD, plan, rollout
@@ -280,6 +281,28 @@ def test_the_document_has_the_contracts_keys() -> None:
     assert {"code": "renewal_due", "message": "renewal due (29 days left of 90 days)"} == issue[
         "reason"
     ]
+
+
+def test_the_document_and_the_text_say_when_a_step_is_due() -> None:
+    """Now, after a moment, or not in this run, and why: what `sync` would find as well."""
+    until = datetime(2026, 11, 24, 12, 2, tzinfo=UTC)
+    error = TargetRejected(Text("it took too long"), hint=Text("look at it"))
+    waits = Waiting(Text("the target is at work"), until - timedelta(minutes=2), until)
+    dues: list[Due] = [None, waits, Blocked(error), Blocked()]
+    deploy, *_ = rollout().steps
+    plans = [plan(Rollout("qiniu", IMG, (replace(deploy, due=due),))) for due in dues]
+
+    document = json.loads(json.dumps(documents.of_plans(plans, Voice())))
+    words = told(*plans)
+
+    now, waiting, failed, spent = (c["steps"][0] for c in document["certificates"])
+    assert ("now", "blocked") == (now["due"], spent["due"])
+    assert None is spent["problem"]
+    assert ("waiting", "the target is at work") == (waiting["due"], waiting["waits_for"])
+    assert until == datetime.fromisoformat(waiting["until"])
+    assert ("blocked", "it took too long") == (failed["due"], failed["problem"]["message"])
+    assert "(waiting: the target is at work)" in words
+    assert "(waited in vain: it took too long)" in words
 
 
 def test_the_document_tells_what_cannot_be_done() -> None:

@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 
 from certferry.cli.words import Voice
 from certferry.core.observed import Served
-from certferry.core.plan import Deploy, Issue, Obstacle, Plan, Refusal, Retire, Step
+from certferry.core.plan import Blocked, Deploy, Due, Issue, Obstacle, Plan, Refusal, Retire, Step
 from certferry.core.reasons import Reason
 from certferry.core.report import HistoryEntry, LineageReport, StepOutcome, SyncReport
 from certferry.core.status import DomainStatus, LineageStatus
+from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError
 from certferry.text import Text
 
@@ -111,7 +112,19 @@ def _step(step: Step, voice: Voice) -> Document:
             "days_left": None if step.left is None else step.left.days,
             "again": step.again,
         }
-    return written | {"kind": step.kind.value}
+    return written | {"kind": step.kind.value, **_due(step.due, voice)}
+
+
+def _due(due: Due, voice: Voice) -> Document:
+    """Say when a step is carried out: `now`, `waiting` until a moment, or `blocked` in this run."""
+    match due:
+        case Waiting(why=why, until=until):
+            return {"due": "waiting", "until": moment(until), "waits_for": voice.say(why)}
+        case Blocked(error=error):
+            problem = None if error is None else _error(error, voice)
+            return {"due": "blocked", "problem": problem}
+        case _:
+            return {"due": "now"}
 
 
 def _refusal(refusal: Refusal, voice: Voice) -> Document:

@@ -18,8 +18,10 @@ from certferry.cli.words import (
     once,
     one_or_many,
 )
-from certferry.core.plan import Action, Change, Deploy, Issue, Plan, Retire, Step, Verify
+from certferry.core.plan import Action, Blocked, Change, Deploy, Issue, Plan, Retire, Step, Verify
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.waiting import Waiting
+from certferry.errors import CertferryError
 from certferry.text import Text
 
 INDENT = "  "
@@ -45,7 +47,8 @@ def _lines(plan: Plan, voice: Voice) -> Iterator[Line]:
     headline = voice.say_on_one_line(Text("{reasons}", reasons=reasons))
     yield line(Span(plan.lineage, Tone.STRONG), ": ", headline)
     for step in plan.steps:
-        yield line(_verb(voice.word(step.action), Tone.GOOD), _subject(step, reasons, voice))
+        subject = _subject(step, reasons, voice) + _when(step, voice)
+        yield line(_verb(voice.word(step.action), Tone.GOOD), subject)
         if isinstance(step, Deploy) and step.changes:
             yield from _changes(step.changes, voice)
     for refusal in plan.refusals:
@@ -88,6 +91,17 @@ def _subject(step: Step, told_reasons: Sequence[Text], voice: Voice) -> str:
         case Retire():
             copy = voice.say(_copy(step))
             return copy + voice.say(_AGAIN) if step.again else copy
+
+
+def _when(step: Step, voice: Voice) -> str:
+    """Say what keeps a step waiting, or why it is not carried out again in vain."""
+    match getattr(step, "due", None):
+        case Waiting(why=why):
+            return voice.say_on_one_line(Text(" (waiting: {why})", why=why))
+        case Blocked(error=CertferryError() as error):
+            return voice.say_on_one_line(Text(" (waited in vain: {why})", why=error.message))
+        case _:
+            return ""
 
 
 def _copy(step: Retire) -> Text:
