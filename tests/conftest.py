@@ -12,12 +12,27 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import tiers
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave what is thorough to `scripts/test --thorough`, unless it is asked for by its name."""
+    by_name = any("::" in word for word in config.args)
+    if tiers.THOROUGH or by_name:
+        return
+    kept = [item for item in items if item.get_closest_marker("thorough") is None]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept
+
+
 # No deadline: the machine is shared and tests run in parallel, so one slow example means nothing.
 settings.register_profile(
     "ci", deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("thorough", parent=settings.get_profile("ci"), max_examples=2000)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+settings.register_profile("gate", parent=settings.get_profile("ci"), max_examples=20)
+_USUAL = "ci" if tiers.THOROUGH else "gate"
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", _USUAL))
 
 # A run in the background ignores these, and what a test starts would as well: then nothing could be
 # stopped in the middle. A handler is not passed on, so the run itself still takes no notice.

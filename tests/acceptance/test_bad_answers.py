@@ -13,6 +13,7 @@ from certferry.sandbox.pebble import Pebble
 from certferry.sandbox.world import World
 from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host
+from tests.tiers import thorough
 
 FAILED = 1
 
@@ -34,6 +35,7 @@ class ChoosyPebble(Pebble):
         self._settings["domainBlocklist"] = [forbidden]
 
 
+@thorough
 def test_name_that_the_ca_forbids(host: Host, name: str) -> None:
     """The CA's problem document is shown in its own words, those of each part too."""
     with ChoosyPebble(host.world.dns.resolver_endpoint, name) as choosy:
@@ -51,6 +53,7 @@ def test_name_that_the_ca_forbids(host: Host, name: str) -> None:
     assert [] == host.fingerprints(name)
 
 
+@thorough
 def test_proof_that_the_ca_does_not_accept(host: Host, name: str) -> None:
     """What the CA saw in place of the value is shown; the record is removed, and the next run
     begins a new order.
@@ -73,6 +76,7 @@ def test_proof_that_the_ca_does_not_accept(host: Host, name: str) -> None:
     assert [] == host.fingerprints(name)
 
 
+@thorough
 def test_directory_that_cannot_be_reached(host: Host, name: str) -> None:
     """A CA where nobody listens is told with what the system says."""
     with socket.socket() as deaf:
@@ -89,6 +93,7 @@ def test_directory_that_cannot_be_reached(host: Host, name: str) -> None:
     assert [] == host.fingerprints(name)
 
 
+@thorough
 def test_directory_that_is_none(host: Host, name: str) -> None:
     """An address that leads to something else is told as such."""
     url = host.world.pebble.directory_url
@@ -103,6 +108,7 @@ def test_directory_that_is_none(host: Host, name: str) -> None:
     assert [] == host.fingerprints(name)
 
 
+@thorough
 def test_directory_that_is_not_trusted(host: Host, name: str) -> None:
     """A directory with a certificate of nobody's is not used; a private CA is hinted at."""
     host.rewrite('ca_bundle = "directory-ca.pem"', "")
@@ -127,6 +133,7 @@ def silent_resolver() -> Iterator[str]:
         yield f"127.0.0.1:{silent.getsockname()[1]}"
 
 
+@thorough
 def test_resolver_of_dns_that_does_not_answer(host: Host, name: str, silent_resolver: str) -> None:
     """Without a resolver the zone is not found: nothing is written, and the setting is named."""
     working = f'resolvers = ["{host.world.dns.resolver_endpoint}"]'
@@ -145,6 +152,7 @@ def test_resolver_of_dns_that_does_not_answer(host: Host, name: str, silent_reso
     assert [] == host.fingerprints(name)
 
 
+@thorough
 def test_resolver_of_verify_that_does_not_answer(
     host: Host, name: str, silent_resolver: str
 ) -> None:

@@ -17,6 +17,7 @@ from tests.acceptance.footprint import NOBODY_ASKED, assert_nothing_written
 from tests.acceptance.full_disk import FullDisk
 from tests.acceptance.host import Host
 from tests.acceptance.permissions import whoever_may_not_read_all
+from tests.tiers import thorough
 
 FAILED = 1
 
@@ -102,6 +103,7 @@ def test_state_on_a_disk_that_takes_no_writes(synced: Host, command: str) -> Non
     assert NOBODY_ASKED == run.left
 
 
+@thorough
 @pytest.mark.parametrize(
     ("spoil", "error", "hint"),
     [
@@ -152,6 +154,7 @@ def test_key_file_that_is_of_no_use(
 # --- a full disk
 
 
+@thorough
 def test_full_disk(synced: Host, name: str) -> None:
     """On a disk without room nothing is ordered and nothing changed; with room it goes on."""
     versions = synced.fingerprints(name)
@@ -170,6 +173,7 @@ def test_full_disk(synced: Host, name: str) -> None:
     assert 0 == synced.run("sync", "--renew").code
 
 
+@thorough
 @pytest.mark.parametrize("kilobytes", [8, 36, 48, 72, 100, 140])
 def test_disk_that_fills_up_on_the_way(host: Host, name: str, kilobytes: int) -> None:
     """Wherever writing ends, it is told, and no record is left; the next run goes on to one

@@ -15,6 +15,7 @@ from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Run
 from tests.acceptance.permissions import whoever_may_not_read_all
 from tests.acceptance.site import Site
+from tests.tiers import thorough
 
 NAMES = ("cert.pem", "chain.pem", "fullchain.pem", "privkey.pem")
 
@@ -57,6 +58,7 @@ def test_from_the_ca_into_files(site: Site) -> None:
     assert (1, 1) == (len(site.lines("reloaded")), len(site.lines("pushed")))
 
 
+@thorough
 def test_renewal_goes_the_same_way(site: Site) -> None:
     """The next certificate takes the place of the first, and everybody is told once more."""
     site.sync()
@@ -116,6 +118,7 @@ def test_reload_that_fails_once(site: Site) -> None:
     assert {"unchanged"} == set(site.outcomes().values())
 
 
+@thorough
 def test_drift_after_a_reload_that_failed(site: Site) -> None:
     """The plan lists it beside the reload that is still to be done."""
     site.let_reload("exit 1")
@@ -142,6 +145,7 @@ def test_command_that_fails_once(site: Site) -> None:
     assert 1 == len(site.lines("reloaded"))
 
 
+@thorough
 def test_reload_that_hangs(site: Site) -> None:
     """It is ended in its time, and told."""
     site.let_reload("sleep 60 & wait")
@@ -229,6 +233,7 @@ def test_nothing_is_ordered_that_nobody_takes(site: Site) -> None:
     assert not site.ssl.exists()
 
 
+@thorough
 def test_words_for_people(site: Site) -> None:
     """The plan, the run and the table speak of the directory and of the command."""
     ssl = str(site.ssl)

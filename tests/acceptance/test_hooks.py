@@ -25,6 +25,7 @@ from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Host, certificate
 from tests.acceptance.patience import eventually
 from tests.acceptance.public_names import answered
+from tests.tiers import thorough
 
 SKIPPED = "证书未变更,跳过同步"
 QINIU_KEYS = ("QINIU_ACCESS_KEY", "QINIU_SECRET_KEY")
@@ -162,6 +163,7 @@ def test_renewal_by_certbot(world: World, tmp_path: Path, name: str) -> None:
     assert everywhere(world, live / "fullchain.pem") == served(world, name) != first
 
 
+@thorough
 def test_failed_hook_is_seen_by_the_client_and_made_good_by_the_next_run(
     world: World, tmp_path: Path, name: str
 ) -> None:
@@ -226,6 +228,7 @@ def test_renewal_by_lego(world: World, tmp_path: Path, name: str) -> None:
     assert (0, 0) == (seen.orders, seen.qiniu_writes)
 
 
+@thorough
 def test_client_that_says_other_domains_is_refused(world: World, tmp_path: Path, name: str) -> None:
     """What certbot says it has renewed is what its files must be for; nothing is bound."""
     live = tmp_path / "letsencrypt" / "live" / name
@@ -246,6 +249,7 @@ def test_client_that_says_other_domains_is_refused(world: World, tmp_path: Path,
     assert everywhere(world, live / "fullchain.pem") == served(world, name)
 
 
+@thorough
 def test_certificate_that_no_configuration_declares(
     world: World, tmp_path: Path, name: str
 ) -> None:
@@ -272,6 +276,7 @@ def test_certificate_that_no_configuration_declares(
     assert 0 == (Footprint.of(world) - before).qiniu_writes
 
 
+@thorough
 def test_hook_without_any_file(world: World, tmp_path: Path, name: str) -> None:
     """The real acme.sh's certificate is uploaded and bound, by Qiniu's public names and with keys
     from the environment or an env file; where it is served nobody can see from here, so it stays
@@ -306,6 +311,7 @@ def test_hook_without_any_file(world: World, tmp_path: Path, name: str) -> None:
     assert (tmp_path / "data" / "certferry" / "state.db").exists()
 
 
+@thorough
 def test_other_key_than_declared_starts_no_duel(world: World, tmp_path: Path, name: str) -> None:
     """The real acme.sh's RSA certificate is refused where another kind is declared: it is not
     bound, and the next run issues what is declared, which the hook leaves alone.
@@ -327,6 +333,7 @@ def test_other_key_than_declared_starts_no_duel(world: World, tmp_path: Path, na
     assert (0, 0) == (seen.orders, seen.qiniu_writes)
 
 
+@thorough
 def test_the_old_dispatchers_mode(
     world: World, tmp_path: Path, name: str, new_name: Callable[[], str]
 ) -> None:

@@ -21,6 +21,7 @@ from tests.acceptance.clients.acme_sh import AcmeSh
 from tests.acceptance.clients.old_homes import Certbot, Lego
 from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Run
+from tests.tiers import thorough
 
 
 @dataclass
@@ -113,6 +114,7 @@ def test_acme_sh_is_taken_over(machine: Machine, new_name: Callable[[], str], wo
     assert "" == client.run("--list", "--listraw").partition("\n")[2]
 
 
+@thorough
 def test_old_dispatcher_is_not_taken_over(
     machine: Machine, new_name: Callable[[], str], world: World
 ) -> None:
@@ -145,6 +147,7 @@ def test_old_dispatcher_is_not_taken_over(
     assert {"deploy", "verify"} == set(actions(planned))
 
 
+@thorough
 def test_the_way_back(machine: Machine, new_name: Callable[[], str], world: World) -> None:
     """Switched off as `init` said, while certferry issued, and switched on again: the real acme.sh
     issues, copies and runs what it did before, by the two commands of the guide.
@@ -175,6 +178,7 @@ def test_the_way_back(machine: Machine, new_name: Callable[[], str], world: Worl
     assert "again\n" == ran.read_text()
 
 
+@thorough
 def test_revoked_certificate_is_not_brought_back(
     machine: Machine, new_name: Callable[[], str], world: World
 ) -> None:
@@ -193,6 +197,7 @@ def test_revoked_certificate_is_not_brought_back(
     assert [name] == [planned["name"] for planned in machine.plan()]
 
 
+@thorough
 def test_copies_stay_as_they_are_for_who_reads_them(
     machine: Machine, new_name: Callable[[], str], world: World
 ) -> None:
@@ -226,6 +231,7 @@ def test_copies_stay_as_they_are_for_who_reads_them(
     assert (copies / "chain.pem").exists()
 
 
+@thorough
 def test_two_keys_that_were_copied_to_one_place(
     machine: Machine, new_name: Callable[[], str], world: World
 ) -> None:
@@ -289,6 +295,7 @@ def test_lego_is_taken_over(machine: Machine, new_name: Callable[[], str], world
     ]
 
 
+@thorough
 def test_client_that_is_kept_goes_on_renewing(
     machine: Machine, new_name: Callable[[], str], world: World
 ) -> None:

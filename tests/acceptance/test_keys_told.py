@@ -22,6 +22,7 @@ from certferry.sandbox.world import World
 from tests.acceptance.host import Run
 from tests.acceptance.secrecy import Place, Unspeakable, leaks, private_key, streams
 from tests.acceptance.site import Site, script
+from tests.tiers import thorough
 
 PRINTERS = {
     "cat": 'cat "$KEY"',
@@ -83,6 +84,7 @@ def places(site: Site, runs: dict[str, Run]) -> Iterator[Place]:
         yield Place(f"{place.name}, unwrapped", unwrapped)
 
 
+@thorough
 @pytest.mark.parametrize("body", PRINTERS.values(), ids=PRINTERS)
 def test_programs_that_print_a_key(site: Site, body: str) -> None:
     """The one that they are given, the file that is only ferried, or any other, in its frame: no

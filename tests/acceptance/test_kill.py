@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from certferry.sandbox.world import Pace, World
+from tests.tiers import thorough
 
 RUNNER = Path(__file__).with_name("killed.py")
 SHARES = 4
@@ -71,6 +72,7 @@ class Host:
         return [record.value for record in records]
 
 
+@thorough
 @pytest.mark.parametrize("share", range(SHARES))
 def test_killed_after_every_request(world: World, tmp_path: Path, share: int) -> None:
     """Wherever it was killed, the next run ends with one certificate, one upload, no record."""

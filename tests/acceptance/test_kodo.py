@@ -12,6 +12,7 @@ import pytest
 from certferry.sandbox.world import World
 from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Host, Run
+from tests.tiers import thorough
 
 UNCHANGED = (0, 0, 0)
 """Requests that write: to Qiniu, and to DNSPod; and orders."""
@@ -97,6 +98,7 @@ def test_both_are_served_by_one_certificate(
     assert 0 == host.run("plan", "--check").code
 
 
+@thorough
 def test_renewed_and_cleaned_up(world: World, tmp_path: Path, domain: str, source: str) -> None:
     """With `all-unused`, the plan lists what would go, and after both are served it has gone: but
     neither what something uses nor what is kept for a rollback.
@@ -135,6 +137,7 @@ def test_renewed_and_cleaned_up(world: World, tmp_path: Path, domain: str, sourc
     assert host.run("sync").out.startswith(f"{domain}: unchanged")
 
 
+@thorough
 def test_named_domains_need_no_kind(world: World, tmp_path: Path, domain: str, source: str) -> None:
     """A domain is what it is; one that is asked for as what it is not is told so."""
     host = Host(world, tmp_path, table(domain, f'domains = ["{domain}", "{source}"]'))
@@ -148,6 +151,7 @@ def test_named_domains_need_no_kind(world: World, tmp_path: Path, domain: str, s
     assert 'set kind = "cdn" for it, or leave `kind` out' in wrong.out
 
 
+@thorough
 def test_a_sub_accounts_key_is_explained(
     world: World, tmp_path: Path, domain: str, source: str
 ) -> None:
@@ -218,6 +222,7 @@ def test_settings_are_applied_and_drift_is_mended(
         world.qiniu.domains.tls_versions = "array"
 
 
+@thorough
 def test_tls_versions_that_qiniu_never_tells(
     world: World, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:

@@ -19,6 +19,7 @@ import pytest
 from certferry.sandbox.world import World
 from tests.acceptance.patience import eventually
 from tests.acceptance.site import Site
+from tests.tiers import thorough
 
 STOPPED = 130
 DEADLINE = 30  # seconds until something that a test waits for has not happened
@@ -77,6 +78,7 @@ def test_stopped_while_a_command_runs(site: Site, how: signal.Signals) -> None:
     assert site.fingerprints("site") == site.lines("pushed")
 
 
+@thorough
 def test_stopped_twice_while_a_reload_runs(site: Site) -> None:
     """Ctrl-C, and then the supervisor's SIGTERM: what the program has started in a session of its
     own is ended, and no draft stays.
@@ -109,6 +111,7 @@ IGNORING = (sys.executable, "-c", IGNORE)
 """Starts a command as cron daemons and supervisors do which wait for nobody."""
 
 
+@thorough
 def test_parent_that_waits_for_nobody(site: Site) -> None:
     """How a program has ended is known all the same: one that fails has failed of that."""
     site.let_push("exit 3")
@@ -124,6 +127,7 @@ def test_parent_that_waits_for_nobody(site: Site) -> None:
     assert 0 == site.run("sync", wrapped_in=IGNORING).code
 
 
+@thorough
 def test_hang_up_that_is_ignored(site: Site) -> None:
     """Started with nohup, a run outlives its terminal."""
     with site.begin("sync", wrapped_in=("nohup",)) as process:
@@ -136,6 +140,7 @@ def test_hang_up_that_is_ignored(site: Site) -> None:
     assert [] == site.handed_over
 
 
+@thorough
 def test_terminal_that_goes_away(site: Site) -> None:
     """As when ssh loses its line: nobody is there to be told, and all is in order."""
     command = [sys.executable, "-m", "certferry", "--config", str(site.config), "sync"]

@@ -11,6 +11,7 @@ from certferry.sandbox.world import World
 from certferry.testing.certificates import make_bundle
 from tests.acceptance.host import Host, Run
 from tests.core.odd_kinds import on_curve
+from tests.tiers import thorough
 
 
 def deployed(run: Run) -> dict[str, set[str]]:
@@ -42,6 +43,7 @@ def host(world: World, tmp_path: Path, name: str) -> Host:
     )
 
 
+@thorough
 def test_files_of_a_kind_that_nobody_can_read_stop_no_other(host: Host, name: str) -> None:
     """A whole pair of SM2 is told as what it is, in the plan too; the other certificate is issued
     and served.

@@ -15,8 +15,10 @@ from certferry.sandbox.qiniu_habits import HABITS, TOGETHER, Habit, done_at_once
 from certferry.sandbox.world import World
 from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Host
+from tests.tiers import thorough
 
 CASES = {name: (habit,) for name, habit in HABITS.items()} | {"all together": TOGETHER}
+IN_THE_GATE = {"all together", "bindings_nowhere", "https_hidden"}
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,10 @@ domains = ["{https}", "{http}", "{source}"]
     return Site(Host(world, tmp_path, tables), https, http, source)
 
 
-@pytest.mark.parametrize("case", sorted(CASES))
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, marks=[] if c in IN_THE_GATE else thorough) for c in sorted(CASES)],
+)
 def test_a_sync_succeeds_and_the_next_changes_nothing(case: str, world: World, site: Site) -> None:
     """Every domain serves the certificate, the redirect and HTTP/2 stay, and no domain that had no
     HTTPS gets a redirect.
@@ -137,6 +142,7 @@ def test_bindings_that_nobody_tells(habit: Habit, world: World, site: Site) -> N
     assert "the certificates of source domains" in " ".join(status.out.split())
 
 
+@thorough
 def test_a_binding_that_drifts_where_nobody_tells_it(world: World, site: Site) -> None:
     """The edges show it, and the domain is bound again."""
     HABITS["bindings_nowhere"](world.qiniu)
@@ -172,6 +178,7 @@ def test_settings_that_a_change_resets_are_told(world: World, site: Site) -> Non
     assert "force_https" in host.run("history").out
 
 
+@thorough
 def test_a_change_that_is_told_done_and_is_not(world: World, site: Site) -> None:
     """Success is what the edges serve, whatever Qiniu says."""
     done_at_once(world.qiniu)

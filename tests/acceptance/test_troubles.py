@@ -22,6 +22,7 @@ from tests.acceptance.conftest import PACE
 from tests.acceptance.footprint import Footprint, challenges
 from tests.acceptance.host import Host, certificate
 from tests.adapters.acme.proxy import Proxy
+from tests.tiers import thorough
 
 FAILED, REFUSED, TRY_LATER, STOPPED = 1, 3, 75, 130
 LONG = timedelta(minutes=10)
@@ -40,6 +41,7 @@ def read_until(process: subprocess.Popen[str], words: str) -> None:
 # --- what safety refuses
 
 
+@thorough
 def test_domain_that_the_names_do_not_cover(
     world: World, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:
@@ -69,6 +71,7 @@ def test_domain_that_the_names_do_not_cover(
     assert (0, 0) == (again.left.orders, again.left.qiniu_writes)
 
 
+@thorough
 def test_no_domain_that_the_names_cover(
     world: World, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:
@@ -91,6 +94,7 @@ def test_no_domain_that_the_names_cover(
         assert Footprint(qiniu_requests=run.left.qiniu_requests) == run.left
 
 
+@thorough
 def test_certificates_that_end_too_soon(tmp_path: Path) -> None:
     """A CA whose certificates have too little life for Qiniu: refused before any upload, by every
     run, and no run orders another one.
@@ -115,6 +119,7 @@ def test_certificates_that_end_too_soon(tmp_path: Path) -> None:
 # --- what is held up
 
 
+@thorough
 def test_lineage_that_another_run_works_on(host: Host, name: str) -> None:
     """A run that must not wait says who is at work, and leaves it alone."""
     with host.remembering() as store:
@@ -136,6 +141,7 @@ def test_lineage_that_another_run_works_on(host: Host, name: str) -> None:
     assert [] == host.fingerprints(name)
 
 
+@thorough
 def test_lineage_that_another_run_lets_go_of(host: Host, name: str) -> None:
     """A run that may wait goes on as soon as the other one has ended."""
     with host.remembering() as store:
@@ -151,6 +157,7 @@ def test_lineage_that_another_run_lets_go_of(host: Host, name: str) -> None:
     assert 1 == len(host.fingerprints(name))
 
 
+@thorough
 def test_change_that_is_stuck(host: Host, name: str) -> None:
     """A run ends when its patience does; a later one finds the change, and finishes it without
     asking for it again.
@@ -179,6 +186,7 @@ def test_change_that_is_stuck(host: Host, name: str) -> None:
     assert Footprint(qiniu_requests=finished.left.qiniu_requests) == finished.left
 
 
+@thorough
 def test_change_that_is_begun_and_not_waited_for(host: Host, name: str) -> None:
     """`--no-wait` on a new domain begins everything, and leaves the rest to the next run."""
     host.world.qiniu.hold(name)
@@ -192,6 +200,7 @@ def test_change_that_is_begun_and_not_waited_for(host: Host, name: str) -> None:
     assert 0 == host.run("sync").code
 
 
+@thorough
 def test_change_that_is_stuck_for_too_long(host: Host, name: str) -> None:
     """After the time under [verify] it is a failure that says whom to ask."""
     host.rewrite("[verify]", "[verify]\ntimeout = 1")
@@ -336,6 +345,7 @@ FAULTS = {
 }
 
 
+@thorough
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("service", ["qiniu", "dnspod", "ca"])
 def test_every_call_that_goes_wrong_once(strain: Strain, service: str, fault: Fault) -> None:
@@ -346,6 +356,7 @@ def test_every_call_that_goes_wrong_once(strain: Strain, service: str, fault: Fa
     strain.must_be_done_once()
 
 
+@thorough
 @pytest.mark.parametrize("service", ["qiniu", "dnspod", "record"])
 def test_every_call_that_is_one_too_many(strain: Strain, service: str) -> None:
     """A service that asks for patience at every kind of call is given it."""
@@ -355,6 +366,7 @@ def test_every_call_that_is_one_too_many(strain: Strain, service: str) -> None:
     strain.must_be_done_once()
 
 
+@thorough
 def test_ca_that_asks_for_patience(strain: Strain) -> None:
     """A rate limit of the CA is told with its moment; the run after it gets by."""
     strain.arm(Fault.too_many(retry_after=3600), "order")
@@ -379,6 +391,7 @@ def test_record_whose_answer_is_lost(strain: Strain) -> None:
     strain.must_be_done_once()
 
 
+@thorough
 def test_record_that_was_not_written(
     world: World, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:
@@ -410,6 +423,7 @@ def test_record_that_was_not_written(
 # --- who is stopped
 
 
+@thorough
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stopped_while_the_challenge_spreads(
     world: World, tmp_path: Path, name: str, how: signal.Signals
@@ -441,6 +455,7 @@ def test_stopped_while_the_challenge_spreads(
     assert (1, 1, 1) == (left.orders, left.certificates, left.qiniu_uploads)
 
 
+@thorough
 def test_killed_over_a_lineage_that_is_then_called_otherwise(host: Host, name: str) -> None:
     """No run of the old name comes again: its challenge record is the next run's to remove."""
     slow = host.world.dns.servers[1]
@@ -462,6 +477,7 @@ def test_killed_over_a_lineage_that_is_then_called_otherwise(host: Host, name: s
     assert [] == challenges(host.world)
 
 
+@thorough
 def test_stopped_while_it_renews_what_is_not_due(host: Host, name: str) -> None:
     """What has been ordered is finished without another `--renew`; what has not is said."""
     assert 0 == host.run("sync").code
@@ -503,6 +519,7 @@ def test_stopped_while_a_change_is_carried_out(host: Host, name: str, how: signa
     assert Footprint(qiniu_requests=finished.left.qiniu_requests) == finished.left
 
 
+@thorough
 def test_stopped_while_another_run_is_at_work(host: Host, name: str) -> None:
     """A run that waits for its turn ends at once, and takes nothing from the other one."""
     with host.remembering() as store:

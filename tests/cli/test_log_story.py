@@ -15,6 +15,7 @@ import pytest
 
 from certferry.cli.exits import Exit
 from certferry.sandbox.world import World, demonstration
+from tests.tiers import thorough
 
 
 class LoggedHost:
@@ -141,6 +142,7 @@ def test_what_a_reload_says_is_in_the_log_of_a_quiet_run(world: World, tmp_path:
 WRONG = {"QINIU_SECRET_KEY": "planted-secret"}
 
 
+@thorough
 def test_what_a_look_finds_wrong_is_in_the_log(world: World, tmp_path: Path) -> None:
     """With a wrong key `plan` and `status` tell why, and so does the log: in both languages, and
     as documents with the same events.
@@ -176,6 +178,7 @@ def test_a_look_that_finds_nothing_wrong_adds_nothing(world: World, tmp_path: Pa
     assert [] == LoggedHost(world, tmp_path).sentences_of("plan")
 
 
+@thorough
 def test_an_export_is_in_the_log(world: World, tmp_path: Path) -> None:
     """Which files of which certificate, and nothing of what is in them."""
     host = LoggedHost(world, tmp_path, FILES.format(reload="true"))

@@ -25,6 +25,7 @@ from certferry.core.identifiers import covered_by
 from certferry.core.ownership import Claims
 from certferry.testing.certificates import make_bundle
 from tests.reconcile.model import ModelWorld
+from tests.tiers import examples
 
 IMG, OTHER = "img.example.com", "a.img.example.com"
 NAMES = (IMG, f"*.{IMG}")
@@ -69,7 +70,7 @@ ends = st.none() | st.integers(0, 60)
 """After how many calls a run is killed, if it is."""
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(
     phases=st.lists(
         st.tuples(issued_here | ferried, pauses, ends, st.booleans()), min_size=1, max_size=5
@@ -117,7 +118,7 @@ def neighbours(draw: st.DrawFn) -> tuple[DesiredCertificate, ...]:
     return tuple(wishes)
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     phases=st.lists(st.tuples(neighbours(), pauses, ends), min_size=1, max_size=4),
     last=neighbours(),

@@ -27,6 +27,7 @@ from certferry.reconcile.reconciler import Reconciler
 from certferry.testing.certificates import make_bundle, with_another_chain
 from certferry.text import Text
 from tests.reconcile.model import ModelWorld
+from tests.tiers import sampled
 
 FILES = PemFiles("/opt/ssl/static/fullchain.pem", "/opt/ssl/static/privkey.pem")
 DOMAIN = "static.example.com"
@@ -342,7 +343,7 @@ def test_killed_after_any_call_the_next_run_finishes(world: ModelWorld) -> None:
     world.source.put(FILES, bundle)
     synced(world)
 
-    for position in range(1, world.calls):
+    for position in sampled(range(1, world.calls)):
         other = ModelWorld()
         other.cdn.add_domain(DOMAIN)
         other.source.put(FILES, bundle)
@@ -439,7 +440,7 @@ def test_chain_that_changes_is_killed_at_every_position(world: ModelWorld) -> No
     calm = delivered_once()
     calm.run(in_files())
 
-    for position in range(1, calm.calls):
+    for position in sampled(range(1, calm.calls)):
         other = delivered_once()
         assert other.run(in_files(), kill_after=position) is None
         report = other.run(in_files())

@@ -17,6 +17,7 @@ from certferry.core.ownership import Claims
 from certferry.core.settings import setting_changes
 from certferry.reconcile.apply import IN_USE_PAUSE
 from tests.reconcile.model import ModelWorld
+from tests.tiers import examples, sampled
 
 DOMAINS = ("img.example.com", "a.img.example.com", "b.img.example.com", "*.img.example.com")
 
@@ -51,7 +52,7 @@ pauses = st.sampled_from(
 )
 
 
-@settings(max_examples=80)
+@settings(max_examples=examples(80))
 @given(
     world=worlds,
     there=domains,
@@ -107,7 +108,7 @@ def test_renewal_on_demand_is_finished_by_the_next_run() -> None:
     certificate.
     """
     finished = 0
-    for position in range(120):
+    for position in sampled(range(120), 30):
         world = ModelWorld()
         world.cdn.add_domain("img.example.com")
         wish = world.wish()
@@ -127,7 +128,7 @@ def test_renewal_on_demand_is_finished_by_the_next_run() -> None:
     assert finished
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     world=worlds,
     foreign=st.tuples(st.booleans(), st.booleans()),
@@ -184,7 +185,7 @@ def test_lineages_of_one_account_spare_one_another(
             assert set() == world.cdn.remote_ids & theirs
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(
     world=worlds,
     wishes=st.lists(
@@ -225,7 +226,7 @@ def test_any_settings_end_as_wished(
         assert writes == world.cdn.writes
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(world=worlds, domain=st.sampled_from(DOMAINS), position=st.integers(0, 160))
 def test_one_kill_costs_nothing(world: ModelWorld, domain: str, position: int) -> None:
     """Killed once, anywhere: the next run ends with one certificate and one upload."""
@@ -248,7 +249,7 @@ def test_every_position_of_a_first_run_is_killed_once() -> None:
     calm.cdn.add_domain("img.example.com", foreign=True)
     calm.run(calm.wish())
 
-    for position in range(1, calm.calls):
+    for position in sampled(range(1, calm.calls)):
         world = ModelWorld()
         world.cdn.add_domain("img.example.com", foreign=True)
         assert world.run(world.wish(), kill_after=position) is None
@@ -283,7 +284,7 @@ def test_the_same_writes_follow_killed_or_not(minutes: int, *, fails: bool) -> N
     assert first is not None
     assert fails is not first.ok
 
-    for position in range(1, length):
+    for position in sampled(range(1, length)):
         world = begun()
         assert world.run(world.wish(), kill_after=position) is None
         for _ in range(2):
@@ -310,7 +311,7 @@ def test_every_position_of_a_renewal_is_killed_once() -> None:
     calm.run(calm.wish())
     assert 3 == calm.issuer.issued
 
-    for position in range(1, calm.calls):
+    for position in sampled(range(1, calm.calls)):
         world = aged()
         assert world.run(world.wish(), kill_after=position) is None
         world.run(world.wish())

@@ -1,0 +1,34 @@
+"""The two tiers: the gate, which every change passes, and all, which a release passes.
+
+`pytest.mark.thorough` keeps a test out of the gate. Where a test asks the same of many places, such
+as every position of a kill, `sampled` gives the gate some of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TypeVar
+
+import pytest
+
+VARIABLE = "CERTFERRY_TEST_TIER"
+THOROUGH = "thorough" == os.environ.get(VARIABLE)
+thorough = pytest.mark.thorough
+
+_SAMPLES = 8
+
+T = TypeVar("T")
+
+
+def sampled(places: Sequence[T], samples: int = _SAMPLES) -> Sequence[T]:
+    """Give all places, or in the gate some that lie evenly between the first and the last."""
+    if THOROUGH or len(places) <= samples:
+        return places
+    last = len(places) - 1
+    return [places[round(last * n / (samples - 1))] for n in range(samples)]
+
+
+def examples(count: int) -> int:
+    """Give how many examples a property is tried on: in the gate a quarter."""
+    return count if THOROUGH else max(count // 4, 5)
