@@ -18,15 +18,11 @@ import pytest
 from certferry.adapters.schedule.cron import Cron
 from certferry.adapters.schedule.systemd import SystemdTimer
 from certferry.cli.exits import Exit
-from certferry.cli.lines import plain
 from certferry.cli.main import program as main_program
 from certferry.cli.main import run
-from certferry.cli.options import Front, Verbosity
-from certferry.cli.schedule import besides, install_at, job_for, program, remove_from, show_all
-from certferry.cli.schedule_text import installed, withheld
-from certferry.cli.words import Voice
+from certferry.cli.options import Front
+from certferry.cli.schedule import install_at, job_for, program, remove_from, show_all, starts_of
 from certferry.config.load import load
-from certferry.config.unattended import withheld_variables
 from certferry.core.schedule import Change, Job, Scheduled
 from certferry.errors import ScheduleError
 from certferry.ports.scheduler import Scheduler
@@ -51,7 +47,7 @@ deploy = [{ to = "qiniu" }]
 """
 KEYS = "DP_Id=1\nDP_Key=k\nQINIU_ACCESS_KEY=a\nQINIU_SECRET_KEY=s\n"
 ENTRY = re.compile(rb"(?P<minute>\d+) (?P<hour>\d+) \* \* \* (?P<command>.*) # certferry schedule")
-OTHERS = b"MAILTO=ops@example.com\n0 4 * * * backup 50\\% \r\n"
+OTHERS = b"MAILTO=ops@example.com\n0 4 * * * backup 50\\% \n"
 
 
 @pytest.fixture
@@ -101,12 +97,12 @@ def test_a_daily_run_is_installed_once(owner: CrontabOwner, config: Path) -> Non
     assert 0 <= int(line["hour"]) < 6
     assert 1 <= int(line["minute"]) <= 59
     assert f"every day at {int(line['hour']):02}:{int(line['minute']):02}, by this" in out
-    assert out.endswith("\n\nInstalled: certferry runs every day.\n")
+    assert re.search(r"\n\nInstalled: every day at \d\d:\d\d, by this machine's clock\.\n\Z", out)
 
     code, out, err = certferry(owner.environ, "--config", config, "schedule", "install")
 
     assert (Exit.OK, "") == (code, err)
-    assert out.endswith("\n\nUnchanged: certferry runs every day.\n")
+    assert "\n\nUnchanged: every day at " in out
     assert first == owner.read()
 
 
@@ -122,7 +118,7 @@ def test_another_configuration_replaces_the_line_and_keeps_its_time(
     code, out, _ = certferry(owner.environ, "--config", other, "schedule", "install")
 
     assert Exit.OK == code
-    assert out.endswith("\n\nReplaced: certferry runs every day.\n")
+    assert "\n\nReplaced: every day at " in out
     after = owner.read() or b""
     assert after.endswith(OTHERS)
     assert entry(before).group("minute", "hour") == entry(after).group("minute", "hour")
@@ -141,10 +137,10 @@ def test_a_rhythm_of_the_operators_own_is_not_called_daily(
     _, unchanged, _ = certferry(owner.environ, "--config", config, "schedule", "install")
 
     assert (owner.read() or b"").startswith(when + b" ")
-    standing = "certferry runs at the times written there.\n"
-    assert shown.endswith(f"\n\n{standing}")
-    assert replaced.endswith(f"\n\nReplaced: {standing}")
-    assert unchanged.endswith(f"\n\nUnchanged: {standing}")
+    written = f"as written by hand: {when.decode()}"
+    assert f"  when     {written}\n" in shown
+    assert replaced.endswith(f"\n\nReplaced: {written}.\n")
+    assert unchanged.endswith(f"\n\nUnchanged: {written}.\n")
     for out in (shown, replaced, unchanged):
         assert "every day" not in out
 
@@ -241,7 +237,7 @@ def test_a_log_that_is_no_file_opens_no_directory(config: Path, name: str) -> No
 
     job = job_for(settings, root, TestDesk().desk)
 
-    assert (str(settings.state.path.parent),) == job.keeps
+    assert (str(settings.state.path.parent),) == job.writes
     assert name == job.command[job.command.index("--log-file") + 1]
 
 
@@ -312,24 +308,16 @@ def test_a_proxys_password_is_written_nowhere(owner: CrontabOwner, config: Path)
     assert Exit.OK == code
     assert (
         "warning: https_proxy: a password may be in it, so it is not written down for the run\n\n"
-        "hint: unless it is set there already, write NAME=value above the run's line:"
-        " `crontab -e`\n"
+        "hint: set it for the run yourself: above its line with `crontab -e`, or in a file that"
+        " only you can read, by EnvironmentFile= in a drop-in of certferry.service\n"
     ) == err
     assert "geheim" not in out
     assert b"geheim" not in (owner.read() or b"")
     assert b"proxy=" not in (owner.read() or b"")
 
 
-def test_the_hint_for_a_proxy_fits_the_scheduler() -> None:
-    """A unit can be read by everybody, so a file of the operator's is named in a drop-in."""
-    lost = withheld_variables({"ALL_PROXY": "socks5h://me@proxy.example"})
-
-    assert "EnvironmentFile=" in str(withheld(lost, systemd=True).hint)
-    assert "`crontab -e`" in str(withheld(lost, systemd=False).hint)
-
-
 def test_a_line_of_somebodys_own_is_warned_of(owner: CrontabOwner, config: Path) -> None:
-    """It says what and where, and stays."""
+    """It says where, and stays."""
     own = b"0 4 * * 1 KEY=geheim certferry -c /etc/x.toml sync >>/var/log/x 2>&1\n"
     owner.write(own)
 
@@ -337,9 +325,10 @@ def test_a_line_of_somebodys_own_is_warned_of(owner: CrontabOwner, config: Path)
 
     assert Exit.OK == code
     assert re.fullmatch(
-        r"warning: the crontab of \S+ starts certferry too \(as written by hand: 0 4 \* \* 1\):"
-        r" certferry -c /etc/x\.toml sync\n\n"
-        r"hint: more than one run does no harm, but one of them is not needed\n",
+        r"warning: certferry is started by line 1 of the crontab of (\S+),"
+        r" line 2 of the crontab of \1\n\n"
+        r"hint: one is enough; `certferry schedule remove` takes away what `install` wrote,"
+        r" with --systemd the timer alone\n",
         err,
     )
     assert (owner.read() or b"").startswith(own)
@@ -349,7 +338,7 @@ def test_a_line_of_somebodys_own_is_warned_of(owner: CrontabOwner, config: Path)
 def test_a_line_of_somebodys_own_is_shown(
     owner: CrontabOwner, config: Path, *, installed: bool
 ) -> None:
-    """Whoever asks what runs is told of all that does."""
+    """Who asks what runs is told of all that does."""
     owner.write(b"0 4 * * * /opt/venv/bin/certferry sync\n")
     if installed:
         certferry(owner.environ, "--config", config, "-q", "schedule", "install")
@@ -357,11 +346,10 @@ def test_a_line_of_somebodys_own_is_shown(
     code, out, err = certferry(owner.environ, "schedule", "show")
 
     assert Exit.OK == code
-    too = "too " if installed else ""
-    assert f"starts certferry {too}(every day at 04:00, by this machine's clock): /opt/venv" in err
+    assert "certferry is started by line 1 of the crontab of " in err
+    assert installed == ("line 2 of the crontab of" in err)
     assert installed == ("every day at" in out)
     assert "Nothing is scheduled" not in out
-    assert installed == ("one of them is not needed" in err)
 
 
 def test_each_kind_of_warning_has_its_hint(owner: CrontabOwner, config: Path) -> None:
@@ -432,31 +420,24 @@ def program_elsewhere(tmp_path: Path, owner: CrontabOwner) -> dict[str, str]:
 def test_a_program_that_cron_does_not_find_is_warned_of(
     owner: CrontabOwner, config: Path, program_elsewhere: Mapping[str, str]
 ) -> None:
-    """When it is installed and whenever it is shown, with the path to write; not where the crontab
-    has a PATH above the line that leads there.
+    """When it is installed, with the path to write; not where the crontab has a PATH above the
+    line that leads there.
     """
     reload = '{ to = "files", directory = "ssl", reload = "mynginx -s reload" }'
     config.write_text(config.read_text().replace('{ to = "qiniu" }', reload))
     sbin = config.parent / "sbin"
 
     _, _, installed = certferry(program_elsewhere, "-q", "--config", config, "schedule", "install")
-    _, _, shown = certferry(program_elsewhere, "schedule", "show")
 
     assert (
         f"warning: {config}:14: [[certificates.deploy]] reload: mynginx is not found when the"
         f" system starts the run; here it is {sbin}/mynginx\n\n"
         "hint: write the whole path of each; the run looks for programs in /usr/bin:/bin alone\n"
     ) == installed
-    assert installed == shown
 
     line = owner.read() or b""
     owner.write(f"PATH=/usr/bin:/bin:{sbin}\n".encode() + line)
-    assert "" == certferry(program_elsewhere, "schedule", "show")[2]
     assert "" == certferry(program_elsewhere, "--config", config, "schedule", "install")[2]
-
-    owner.write(line)
-    config.unlink()
-    assert "" == certferry(program_elsewhere, "schedule", "show")[2]
 
 
 def test_a_wrong_configuration_is_not_scheduled(owner: CrontabOwner, config: Path) -> None:
@@ -502,8 +483,9 @@ def test_without_cron_there_is_one_error_and_a_hint(config: Path, tmp_path: Path
         Exit.FAILED,
         "",
         (
-            "error: there is no program `crontab` here\n\n"
-            "hint: install cron, or let systemd do it: certferry schedule install --systemd\n"
+            "error: `crontab` cannot be run: No such file or directory\n\n"
+            "hint: nothing was changed; systemd needs no cron: certferry schedule install"
+            " --systemd\n"
         ),
     ) == certferry(environ, "--config", config, "schedule", "install")
 
@@ -529,19 +511,21 @@ def test_a_crontab_that_cannot_be_read_is_an_error(tmp_path: Path, action: str) 
 
 
 class Unreachable:
-    """A scheduler that nobody can talk to."""
+    """A scheduler that never answers."""
 
-    def install(self, job: Job) -> Change:
+    def install(self, job: Job) -> tuple[Change, Scheduled]:
         """Fail."""
         raise ScheduleError("gone")
 
-    def remove(self) -> Scheduled | None:
+    def remove(self) -> Text | None:
         """Fail."""
         raise ScheduleError("gone")
 
-    find = remove
+    def find(self) -> Scheduled | None:
+        """Fail."""
+        raise ScheduleError("gone")
 
-    def others(self) -> tuple[Scheduled, ...]:
+    def starts(self) -> tuple[Text, ...]:
         """Fail."""
         raise ScheduleError("gone")
 
@@ -563,93 +547,55 @@ def test_units_are_installed_shown_and_removed(timer: SystemdTimer) -> None:
     show_all([timer], desk.desk)
     remove_from([timer], front)
 
-    assert 2 == desk.out.count(
-        "  to do    systemctl daemon-reload && systemctl enable --now certferry.timer\n"
-    )
-    once = "certferry runs every day once what is to do has been done.\n"
-    assert f"\n\nWritten: {once}" in desk.out
-    assert f"\n\n{once}" in desk.out
-    assert "certferry runs every day.\n" not in desk.out
+    when = "every night, at a moment that systemd chooses, or as a drop-in says"
+    assert 2 == desk.out.count(f"  when     {when}\n")
+    assert f"\n\nInstalled: {when}.\n" in desk.out
+    assert "timer: to do: systemctl enable --now certferry.timer\n" in desk.err
     assert "Removed from the systemd timer " in desk.out
 
 
-def test_what_is_to_do_is_not_quiet(timer: SystemdTimer) -> None:
-    """Who hears only of what is wrong hears of that."""
-    desk = TestDesk()
-
-    install_at(timer, Job(("/bin/true", "sync")), Front(desk.desk, verbosity=Verbosity.QUIET))
-
-    assert "" == desk.out
-    assert re.fullmatch(r"warning: the systemd timer \S+: to do: systemctl daemon-.*\n", desk.err)
-
-
 def test_a_crontab_that_nothing_follows_starts_nothing(owner: CrontabOwner) -> None:
-    """Where no cron daemon runs, that is what is to be done first, whatever the line says."""
+    """Where no cron daemon runs, that is warned of, and no next run is promised."""
     cron = Cron(
         owner.environ, lambda _: 0, lambda: datetime.now(UTC), lambda: Text("start the cron daemon")
     )
-    owner.write(b"0 9 1 1 * certferry sync # certferry schedule\n")
     desk = TestDesk()
 
     install_at(cron, Job(("/bin/true", "sync")), Front(desk.desk))
     show_all([cron], desk.desk)
 
-    assert 2 == desk.out.count("  to do    start the cron daemon\n")
     assert "next run" not in desk.out
-    standing = "certferry runs at the times written there once what is to do has been done.\n"
-    assert f"\n\nReplaced: {standing}" in desk.out
-    assert desk.out.endswith(f"\n\n{standing}")
+    assert re.fullmatch(r"warning: the crontab of \S+: to do: start the cron daemon\n", desk.err)
 
 
 def test_the_other_scheduler_is_noticed(timer: SystemdTimer, owner: CrontabOwner) -> None:
-    """The timer beside the crontab, and the other way round; neither besides itself, and what
-    cannot be seen is no warning.
-    """
+    """The timer beside the crontab; what cannot be seen is no warning."""
     cron = Cron(owner.environ, lambda _: 0, lambda: datetime.now(UTC), lambda: None)
     job = Job(("/bin/true", "sync"))
     known: list[Scheduler] = [cron, timer, Unreachable()]
     cron.install(job)
-    assert [] == besides(cron, known)
+    assert 1 == len(starts_of(known))
     timer.install(job)
 
-    [beside_cron], [beside_timer] = besides(cron, known), besides(timer, known)
+    in_cron, in_systemd = starts_of(known)
 
-    assert "timer" in str(beside_cron.place)
-    assert "crontab" in str(beside_timer.place)
-
-
-def test_what_is_gone_meanwhile_is_not_called_installed(timer: SystemdTimer) -> None:
-    """Another process may have taken it away."""
-    lines = installed(Change.INSTALLED, timer.find(), Voice())
-
-    assert ["Nothing is scheduled; run `certferry schedule install`."] == list(map(plain, lines))
+    assert "crontab" in str(in_cron)
+    assert "timer" in str(in_systemd)
 
 
-def test_one_that_cannot_be_reached_keeps_nobody(timer: SystemdTimer) -> None:
-    """The units go although the crontab fails; the failure is told all the same."""
+def test_one_that_cannot_be_reached_does_not_hide_the_other(timer: SystemdTimer) -> None:
+    """The units are shown and go although the crontab fails; the failure is told all the same."""
     timer.install(Job(("/bin/true", "sync")))
     desk = TestDesk()
 
     with pytest.raises(ScheduleError, match="gone"):
-        show_all([Unreachable(), timer], desk.desk)
+        show_all([timer, Unreachable()], desk.desk)
     with pytest.raises(ScheduleError, match="gone"):
-        remove_from([Unreachable(), timer], Front(desk.desk))
+        remove_from([timer, Unreachable()], Front(desk.desk))
 
     assert "/bin/true sync" in desk.out
+    assert "Removed from the systemd timer" in desk.out
     assert timer.find() is None
-
-
-def test_two_schedules_are_one_too_many(timer: SystemdTimer) -> None:
-    """Who has both is told, and how to keep one."""
-    timer.install(Job(("/bin/true", "sync")))
-    desk = TestDesk()
-
-    show_all([timer, timer], desk.desk)
-
-    assert desk.out.endswith(
-        "\n\nOne of these is enough: `certferry schedule remove --systemd` takes away the timer"
-        " alone.\n"
-    )
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root has a file system of its own to be tried in")
@@ -678,7 +624,10 @@ def test_root_gets_the_systems_units(config: Path) -> None:
 
     assert 0 == result.returncode, result.stderr
     assert "the systemd timer /etc/systemd/system/certferry.timer" in result.stdout
-    assert "certferry" not in result.stderr
+    assert re.fullmatch(
+        r"warning: .*: to do: systemctl enable --now certferry.timer\n",
+        "".join(line for line in result.stderr.splitlines(keepends=True) if "certferry" in line),
+    )
 
 
 def test_the_command_that_runs_now_is_named_absolutely(

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
+from certferry.cli import schedule_text
 from certferry.cli.desk import Desk
+from certferry.cli.events import log_change
 from certferry.cli.exits import Exit
 from certferry.cli.groups import SpokenGroup
 from certferry.cli.language import ENGLISH
+from certferry.cli.lines import line
 from certferry.cli.log_file import is_stream
-from certferry.cli.options import Front
-from certferry.errors import ConfigError, ScheduleError
-
-if TYPE_CHECKING:
-    from certferry.cli.schedule_text import Concern
-    from certferry.config.model import Settings
-    from certferry.core.schedule import Job, Scheduled
-    from certferry.ports.scheduler import Scheduler
-
-PROGRAM = "certferry"
+from certferry.cli.options import PROGRAM, Front
+from certferry.config import unattended
+from certferry.config.load import load
+from certferry.config.model import Settings
+from certferry.core.schedule import Job, Scheduled
+from certferry.errors import ScheduleError
+from certferry.ports.scheduler import Scheduler
+from certferry.text import Text
+from certferry.wiring.schedulers import schedulers
 
 _NOT_CARRIED = {"config", "verbose", "quiet"}
 """Global options that the run has its own of: it is told one file, and tells only what is wrong."""
@@ -51,25 +52,23 @@ def install(ctx: click.Context, *, systemd: bool) -> Exit:
     command (where the log goes, in which language). Installed again, it keeps its time; when
     nothing has changed, nothing is written.
     """
-    from certferry.cli import schedule_text
-    from certferry.config.load import load
-    from certferry.config.unattended import lost_secrets, withheld_variables
-    from certferry.wiring.schedulers import schedulers
-
     front: Front = ctx.obj
-    settings = load(front.config, front.desk.environ)
+    environ = front.desk.environ
+    settings = load(front.config, environ)
+    timer, cron = known = schedulers(environ)
     job = job_for(settings, ctx.find_root(), front.desk)
-    known = schedulers(front.desk.environ)
-    chosen = known.systemd if systemd else known.cron
-    installed = install_at(chosen, job, front)
+    installed = install_at(timer if systemd else cron, job, front)
     concerns = [
+        schedule_text.undone(installed),
         schedule_text.nothing_to_do(settings),
-        schedule_text.lost(lost_secrets(settings)),
-        *missed_programs(settings, installed, front.desk),
-        schedule_text.withheld(withheld_variables(front.desk.environ), systemd=systemd),
-        schedule_text.not_needed(besides(chosen, known.usable)),
+        schedule_text.lost(unattended.lost_secrets(settings)),
+        schedule_text.missed(
+            unattended.lost_programs(settings, installed.path, environ), installed.path
+        ),
+        schedule_text.withheld(unattended.withheld_variables(environ)),
+        schedule_text.not_needed(starts_of(known), installed=True),
     ]
-    front.desk.remark(schedule_text.warned(concerns, front.desk.voice))
+    front.desk.remark(schedule_text.warned(concerns, front.voice))
     return Exit.OK
 
 
@@ -81,10 +80,8 @@ def remove(front: Front, *, systemd: bool) -> Exit:
 
     Without --systemd that is the line in the crontab and the units, whichever there are.
     """
-    from certferry.wiring.schedulers import schedulers
-
     known = schedulers(front.desk.environ)
-    remove_from((known.systemd,) if systemd else known.usable, front)
+    remove_from(known[:1] if systemd else known, front)
     return Exit.OK
 
 
@@ -92,142 +89,76 @@ def remove(front: Front, *, systemd: bool) -> Exit:
 @click.pass_obj
 def show(front: Front) -> Exit:
     """Show what is installed, and when it runs next."""
-    from certferry.wiring.schedulers import schedulers
-
-    show_all(schedulers(front.desk.environ).usable, front.desk)
+    show_all(schedulers(front.desk.environ), front.desk)
     return Exit.OK
 
 
-def missed_programs(settings: Settings, scheduled: Scheduled | None, desk: Desk) -> list[Concern]:
-    """Give the programs of the settings that a run will not find."""
-    from certferry.cli import schedule_text
-    from certferry.config.unattended import lost_programs
-
-    if scheduled is None or scheduled.path is None:
-        return []
-    findings = lost_programs(settings, scheduled.path, desk.environ)
-    return [schedule_text.missed(findings, scheduled.path)]
-
-
-def settings_of(scheduled: Scheduled, environ: Mapping[str, str]) -> Settings | None:
-    """Read the settings that a run reads; `None` where they are not clear, or cannot be read."""
-    from certferry.config.load import load
-
-    words = scheduled.arguments
-    with suppress(ConfigError, ValueError, IndexError):
-        return load(Path(words[words.index("--config") + 1]), environ)
-    return None
-
-
-def install_at(scheduler: Scheduler, job: Job, front: Front) -> Scheduled | None:
+def install_at(scheduler: Scheduler, job: Job, front: Front) -> Scheduled:
     """Have a job run every day, say what that has come to, and give it. Raises `ScheduleError`."""
-    from certferry.cli import schedule_text
-    from certferry.cli.events import log_change
-
-    change = scheduler.install(job)
-    installed, voice = scheduler.find(), front.desk.voice
-    if installed is not None:
-        said = schedule_text.outcome_of(change, installed)
-        log_change("schedule.install", said, front.desk.journal)
+    change, installed = scheduler.install(job)
     if not front.quiet:
-        front.desk.show(schedule_text.installed(change, installed, voice))
-    elif installed is not None:
-        front.desk.remark(schedule_text.warned([schedule_text.undone(installed)], voice))
+        front.desk.show([*schedule_text.told(installed, front.voice), line()])
+    tell("schedule.install", schedule_text.OUTCOMES[change].filled(when=installed.when), front)
     return installed
 
 
 def remove_from(schedulers: Sequence[Scheduler], front: Front) -> None:
-    """Take away what is installed, and say where it was. Raises `ScheduleError`.
-
-    One that cannot be reached does not keep the others.
-    """
-    from certferry.cli import schedule_text
-    from certferry.cli.events import log_change
-
-    removed, failed = asked_each(schedulers, lambda scheduler: scheduler.remove())
-    for gone in removed:
-        log_change("schedule.remove", schedule_text.removal_of(gone), front.desk.journal)
-    if not front.quiet and (removed or not failed):
-        front.desk.show(schedule_text.removed(removed, front.desk.voice))
-    if failed:
-        raise failed[0]
+    """Take away what is installed, and say where it was. Raises `ScheduleError`."""
+    places = []
+    for scheduler in schedulers:
+        place = scheduler.remove()
+        if place is not None:
+            places.append(place)
+            tell("schedule.remove", Text("Removed from {place}.", place=place), front)
+    if not places and not front.quiet:
+        said = Text("Nothing was scheduled, and nothing was changed.")
+        front.desk.show([line(front.voice.say(said))])
 
 
 def show_all(schedulers: Sequence[Scheduler], desk: Desk) -> None:
     """Show what is installed. Raises `ScheduleError`, having shown what could be seen."""
-    from certferry.cli import schedule_text
-
-    found, failed = asked_each(schedulers, lambda scheduler: scheduler.find())
-    others = others_of(schedulers)
-    if found or not (failed or others):
-        desk.show(schedule_text.told(found, desk.voice))
-    concerns = [
-        concern
-        for scheduled in found
-        if (settings := settings_of(scheduled, desk.environ)) is not None
-        for concern in missed_programs(settings, scheduled, desk)
-    ]
-    concerns.append(schedule_text.not_needed(others, beside_ours=bool(found)))
-    desk.remark(schedule_text.warned(concerns, desk.voice))
-    if failed:
-        raise failed[0]
-
-
-def asked_each(
-    schedulers: Sequence[Scheduler], ask: Callable[[Scheduler], Scheduled | None]
-) -> tuple[list[Scheduled], list[ScheduleError]]:
-    """Ask every scheduler; give what there is, and what went wrong."""
     found: list[Scheduled] = []
-    failed: list[ScheduleError] = []
     for scheduler in schedulers:
-        try:
-            scheduled = ask(scheduler)
-        except ScheduleError as error:
-            failed.append(error)
-        else:
-            found += [scheduled] if scheduled else []
-    return found, failed
+        scheduled = scheduler.find()
+        if scheduled is not None:
+            desk.show([*([line()] if found else []), *schedule_text.told(scheduled, desk.voice)])
+            desk.remark(schedule_text.warned([schedule_text.undone(scheduled)], desk.voice))
+            found.append(scheduled)
+    starts = starts_of(schedulers)
+    if not (found or starts):
+        said = Text("Nothing is scheduled; run `certferry schedule install`.")
+        desk.show([line(desk.voice.say(said))])
+    concern = schedule_text.not_needed(starts, installed=bool(found))
+    desk.remark(schedule_text.warned([concern], desk.voice))
 
 
-def besides(chosen: Scheduler, schedulers: Sequence[Scheduler]) -> list[Scheduled]:
-    """Give what starts certferry besides the one that was chosen, as far as it can be seen."""
-    unchosen = [scheduler for scheduler in schedulers if scheduler is not chosen]
-    return [*asked_each(unchosen, lambda other: other.find())[0], *others_of(schedulers)]
-
-
-def others_of(schedulers: Sequence[Scheduler]) -> list[Scheduled]:
-    """Give what starts certferry and was not installed by it, as far as it can be seen."""
-    found: list[Scheduled] = []
+def starts_of(schedulers: Sequence[Scheduler]) -> list[Text]:
+    """Name what starts certferry, as far as it can be seen."""
+    places: list[Text] = []
     for scheduler in schedulers:
         with suppress(ScheduleError):
-            found += scheduler.others()
-    return found
+            places += scheduler.starts()
+    return places
+
+
+def tell(event: str, said: Text, front: Front) -> None:
+    """Say what is otherwise than it was, and write it down."""
+    log_change(event, said, front.desk.journal)
+    if not front.quiet:
+        front.desk.show([line(front.voice.say(said))])
 
 
 def job_for(settings: Settings, root: click.Context, desk: Desk) -> Job:
     """Put together what is to be run, so that it runs from anywhere."""
-    from certferry.config.unattended import (
-        changes_owners,
-        directories_filled,
-        directories_kept,
-        files_read,
-        needed_environment,
-        runs_programs,
-    )
-    from certferry.core.schedule import Job
-
-    said = [value for _, value in _carried(root) if isinstance(value, Path)]
-    logs = [path.parent for path in said if not is_stream(path)]
-    options = options_said(root, desk)
-    keeps = (*directories_kept(settings), *logs)
+    log = root.params.get("log_file")
+    logs = [log.parent] if log is not None and not is_stream(log) else []
+    kept = [settings.state.path.parent, settings.state.key_file.parent]
+    writes = [*kept, *logs, *unattended.directories_filled(settings)]
     return Job(
-        command=(*program_reading(settings.path), "--quiet", *options, "sync"),
-        environment=needed_environment(settings, desk.environ),
-        reads=tuple(map(_absolute, files_read(settings, desk.environ))),
-        keeps=tuple(dict.fromkeys(map(_absolute, keeps))),
-        fills=tuple(map(_absolute, directories_filled(settings))),
-        changes_owners=changes_owners(settings),
-        runs_programs=runs_programs(settings),
+        command=(*program_reading(settings.path), "--quiet", *options_said(root, desk), "sync"),
+        environment=unattended.needed_environment(desk.environ),
+        writes=tuple(dict.fromkeys(map(_absolute, writes))),
+        runs_programs=unattended.runs_programs(settings),
     )
 
 
@@ -250,26 +181,16 @@ def options_said(root: click.Context, desk: Desk) -> list[str]:
     """Give the other global options that were said, but for how much is told, for a run that
     starts elsewhere.
     """
-    options = [str(part) for said in _carried(root) for part in said if part is not None]
+    said = {ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT}
+    options: list[str] = []
+    for option in root.command.params:
+        name = option.name or ""
+        if name not in _NOT_CARRIED and root.get_parameter_source(name) in said:
+            value = root.params[name]
+            options += [option.opts[-1], _absolute(value) if isinstance(value, Path) else value]
     if "--lang" not in options and desk.voice.language != ENGLISH:
         options += ["--lang", desk.voice.language]  # the locale is not there any more
     return options
-
-
-def _carried(root: click.Context) -> Iterator[tuple[str, Path | str | None]]:
-    """Give the other global options that were said, with their values."""
-    said = {ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT}
-    for option in root.command.params:
-        name = option.name or ""
-        if name in _NOT_CARRIED or root.get_parameter_source(name) not in said:
-            continue
-        value = root.params.get(name)
-        if isinstance(value, Path):
-            yield option.opts[-1], Path(_absolute(value))
-        elif value is True:
-            yield option.opts[-1], None
-        elif value is not None:
-            yield option.opts[-1], str(value)
 
 
 def _absolute(path: Path) -> str:

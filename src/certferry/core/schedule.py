@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, time
 from enum import Enum
-from typing import Self
 
 from certferry.text import Text
 
@@ -20,35 +19,23 @@ CAs ask for another minute (letsencrypt.org/docs/integration-guide, "When to Ren
 """
 
 
-@dataclass(frozen=True, slots=True)
-class DailyTime:
-    """A time of day, by the clock of the machine."""
-
-    hour: int
-    minute: int
-
-    @classmethod
-    def at_night(cls, number: int) -> Self:
-        """Give one of the `NIGHT_MOMENTS`, counted from 0."""
-        hour, minute = divmod(number % NIGHT_MOMENTS, _MINUTES)
-        return cls(hour, minute + 1)
+def night_time(number: int) -> time:
+    """Give one of the `NIGHT_MOMENTS`, counted from 0, by the clock of the machine."""
+    hour, minute = divmod(number % NIGHT_MOMENTS, _MINUTES)
+    return time(hour, minute + 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """What is run: absolute, so that it needs neither this directory nor this environment.
 
-    `environment` is what it needs all the same. It reads the files `reads`, and writes into the
-    directories `keeps`, which are its own, and `fills`, which exist. With `changes_owners` it gives
-    files away; with `runs_programs` it starts programs of the operator's, whose needs nobody knows.
+    `environment` is what it needs all the same, `writes` are the directories that it writes into.
+    With `runs_programs` it starts programs of the operator's.
     """
 
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
-    reads: tuple[str, ...] = ()
-    keeps: tuple[str, ...] = ()
-    fills: tuple[str, ...] = ()
-    changes_owners: bool = False
+    writes: tuple[str, ...] = ()
     runs_programs: bool = False
 
 
@@ -64,17 +51,13 @@ class Change(Enum):
 class Scheduled:
     """A run that is installed.
 
-    `every_day` is false where somebody has chosen another rhythm, or one that is not understood.
-    `next_run` is `None` where nobody knows it. `to_do` is what somebody has to do before the
-    system starts it. `arguments` are the words of `command`, none where they are not clear, and
-    `path` is where it looks for programs, written like PATH; `None` where nobody knows.
+    `next_run` is `None` where it is not known. `to_do` is what the operator has to do before the
+    system is sure to start it. `path` is where it looks for programs, written like PATH.
     """
 
     place: Text
     command: str
     when: Text
-    every_day: bool = True
-    next_run: datetime | None = None
-    to_do: Text | None = None
-    arguments: tuple[str, ...] = ()
-    path: str | None = None
+    next_run: datetime | None
+    to_do: Text | None
+    path: str

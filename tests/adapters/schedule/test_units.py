@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from certferry.adapters.schedule.units import service_text, timer_text
+from certferry.adapters.schedule.units import TIMER_TEXT, service_text
 from certferry.core.schedule import Job
+from certferry.errors import ScheduleError
 
 TIMER = """\
 # Written by `certferry schedule install --systemd`, and taken away by `schedule remove`.
@@ -37,22 +38,21 @@ After=network-online.target nss-lookup.target
 
 [Service]
 Type=oneshot
-Environment=HOME=/srv
-ExecStart=/usr/bin/certferry --quiet sync
 # Still in progress, or at work elsewhere: the next run goes on from there.
 SuccessExitStatus=75
 UMask=0077
-
 NoNewPrivileges=yes
+Environment=HOME=/srv
+ExecStart=/usr/bin/certferry --quiet sync
 """
 
 HARDENED = """\
-# Everything is there to be read, and only this to be written.
-ProtectSystem=strict
-ProtectHome=read-only
 ReadWritePaths=/var/lib/certferry
 ReadWritePaths=/etc/ssl/site
-PrivateTmp=yes
+
+# Everything is there to be read, and only ReadWritePaths to be written.
+ProtectSystem=strict
+ProtectHome=read-only
 ProtectKernelTunables=yes
 ProtectControlGroups=yes
 # The network, the resolver's socket, and nothing exotic.
@@ -65,17 +65,22 @@ MemoryDenyWriteExecute=yes
 SystemCallArchitectures=native
 SystemCallFilter=@system-service
 SystemCallErrorNumber=EPERM
+"""
+
+SYSTEM = """\
 PrivateDevices=yes
 ProtectClock=yes
 ProtectHostname=yes
 ProtectKernelLogs=yes
 ProtectKernelModules=yes
-CapabilityBoundingSet=
+ProtectProc=invisible
+# For files of other users than root, and for `owner` and `group`.
+CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER
 """
 
-OPEN = """\
-# No sandbox beyond that: the configuration runs programs (a reload, a command), and
-# only whoever wrote them knows what they need. A drop-in can add what fits.
+OPEN = """
+# No sandbox beyond that: the configuration runs programs (a reload, a command), whose needs are
+# not known. A drop-in can add what fits.
 # A server that one of them starts outlives the run, as it does when cron starts it.
 KillMode=process
 """
@@ -83,20 +88,37 @@ KillMode=process
 
 def test_the_timer() -> None:
     """Every night, at a moment of this machine's own that stays, and made up for if missed."""
-    assert TIMER == timer_text()
+    assert TIMER == TIMER_TEXT
 
 
-@pytest.mark.parametrize(("runs_programs", "rest"), [(False, HARDENED), (True, OPEN)])
-def test_the_systems_service(rest: str, *, runs_programs: bool) -> None:
+@pytest.mark.parametrize(
+    ("for_system", "runs_programs", "rest"),
+    [
+        (True, False, HARDENED + SYSTEM),
+        (False, False, HARDENED),
+        (True, True, OPEN),
+        (False, True, OPEN),
+    ],
+)
+def test_the_service(rest: str, *, for_system: bool, runs_programs: bool) -> None:
     """What is left for the next run is no failure, nothing is readable to others, no privilege is
-    gained; the sandbox is whole unless programs of the operator's run in it.
+    gained; the sandbox is whole unless programs of the operator's run in it. A user's manager
+    cannot take capabilities away.
     """
     job = Job(
         ("/usr/bin/certferry", "--quiet", "sync"),
         {"HOME": "/srv"},
-        keeps=("/var/lib/certferry",),
-        fills=("/etc/ssl/site",),
+        writes=("/var/lib/certferry", "/etc/ssl/site"),
         runs_programs=runs_programs,
     )
 
-    assert SERVICE + rest == service_text(job, for_system=True)
+    assert SERVICE + rest == service_text(job, for_system=for_system)
+
+
+@pytest.mark.parametrize("character", ["\n", "'", '"', "\\", "$"])
+def test_a_word_that_no_unit_holds_is_refused(character: str) -> None:
+    """A line end would begin another setting; the others are replaced where they stand."""
+    with pytest.raises(ScheduleError, match="cannot hold") as caught:
+        service_text(Job(("/bin/certferry", f"a{character}b")), for_system=True)
+
+    assert caught.value.hint is not None

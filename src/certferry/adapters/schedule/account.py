@@ -1,4 +1,4 @@
-"""Whose crontab, and whose units."""
+"""The user whose crontab and whose units these are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pwd
 
 
 def user_name() -> str:
-    """Name whoever runs this; by number where the system has no name, as in containers."""
+    """Name the user; by number where the system has no name, as in containers."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
-import stat
 import subprocess
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,11 +14,10 @@ from certferry.adapters.schedule.units import (
     MARK,
     SERVICE,
     TIMER,
+    TIMER_TEXT,
     USUAL_PATH,
     command_of,
     service_text,
-    timer_text,
-    words_of,
 )
 from certferry.core.schedule import Change, Job, Scheduled
 from certferry.errors import ScheduleError
@@ -38,13 +33,12 @@ LINGERING = Path("/var/lib/systemd/linger")
 _TIMEOUT = timedelta(seconds=60)
 """For the manager to read every unit of a large machine again."""
 
-_WANTS = "timers.target.wants"
 _MODE = 0o644
 _PRIVATE = 0o700
 _LONGEST_COMPLAINT = 300  # characters
 _MOMENT = re.compile(r"@(\d+)")
 
-_NOTHING_CHANGED = Text("nothing was changed; units that were there are as they were")
+_TRY_AGAIN = Text("when that is mended, try again")
 
 
 class SystemdTimer:
@@ -70,158 +64,98 @@ class SystemdTimer:
         self._booted = booted
         self._lingering = lingering
 
-    def install(self, job: Job) -> Change:
+    def install(self, job: Job) -> tuple[Change, Scheduled]:
         """See `ports.scheduler.Scheduler.install`."""
-        capabilities = _capabilities(job) if self._for_system else ()
-        wanted = {
-            SERVICE: service_text(job, for_system=self._for_system, capabilities=capabilities),
-            TIMER: timer_text(),
-        }
+        wanted = {SERVICE: service_text(job, for_system=self._for_system), TIMER: TIMER_TEXT}
         present = {name: self._own(name) for name in wanted}
-        change = Change.UNCHANGED
-        with _told(self._directory, _NOTHING_CHANGED):
-            # The sandbox opens only what is there.
-            for path in map(Path, job.keeps):
+        with _told():
+            if present != wanted:
+                self._write(wanted)
+            for path in map(Path, job.writes):  # the sandbox opens only what is there
                 path.mkdir(_PRIVATE, parents=True, exist_ok=True)
-        if present != wanted:
-            self._write(wanted)
-            change = Change.REPLACED if any(present.values()) else Change.INSTALLED
-        if self._runs():
-            hint = Text(
-                "the units are in place; when that is mended, type {todo}",
-                todo=" && ".join(self._commands(on=False)),
-            )
-            if change is not Change.UNCHANGED:
-                self._must("daemon-reload", hint=hint)
-            if not self._is_on():
-                self._must("enable", "--now", TIMER, hint=hint)
-        return change
+        if self._booted.is_dir() and not (present == wanted and self._is_on()):
+            self._must("daemon-reload")
+            self._must("enable", "--now", TIMER)
+        change = Change.REPLACED if any(present.values()) else Change.INSTALLED
+        return (Change.UNCHANGED if present == wanted else change), self._scheduled()
 
-    def remove(self) -> Scheduled | None:
+    def remove(self) -> Text | None:
         """See `ports.scheduler.Scheduler.remove`."""
-        present = [name for name in (TIMER, SERVICE) if self._own(name) is not None]
+        present = [name for name in (TIMER, SERVICE) if self._own(name)]
         if not present:
             return None
-        scheduled = self._scheduled()
-        if self._runs() and TIMER in present:
-            self._must(
-                *("disable", "--now", TIMER),
-                hint=Text("nothing was removed; when that is mended, try again"),
-            )
-        left = shlex.join(str(self._directory / name) for name in present)
-        with _told(self._directory, Text("remove what is left of it: rm -f {left}", left=left)):
-            # Without a running systemd nobody else takes the link away.
-            (self._directory / _WANTS / TIMER).unlink(missing_ok=True)
+        if TIMER in present:
+            # First, since a timer whose file is gone would still start the service.
+            self._disable()
+        with _told():
             for name in present:
                 (self._directory / name).unlink()
-        if self._runs():
-            self._must(
-                "daemon-reload",
-                hint=Text(
-                    "the units are gone; for systemd to forget them, type {command}",
-                    command=f"{self._systemctl} daemon-reload",
-                ),
-            )
-        return scheduled
+        if self._booted.is_dir():
+            self._must("daemon-reload")
+        return self._place
 
     def find(self) -> Scheduled | None:
         """See `ports.scheduler.Scheduler.find`."""
-        return None if self._own(TIMER) is None else self._scheduled()
+        return self._scheduled() if self._own(TIMER) else None
 
-    def others(self) -> tuple[Scheduled, ...]:
-        """See `ports.scheduler.Scheduler.others`."""
-        timer = self._directory / TIMER
-        if not timer.is_file() or (self._read(TIMER) or "").startswith(MARK):  # or it is masked
-            return ()
-        command = command_of(self._read(SERVICE) or "")
-        return (Scheduled(self._place, command, self._as_written, every_day=False),)
+    def starts(self) -> tuple[Text, ...]:
+        """See `ports.scheduler.Scheduler.starts`."""
+        return (self._place,) if (self._directory / TIMER).is_file() else ()  # or it is masked
 
     @property
     def _place(self) -> Text:
         return Text("the systemd timer {path}", path=self._directory / TIMER)
 
-    @property
-    def _as_written(self) -> Text:
-        return Text("as {timer} and its drop-ins say", timer=TIMER)
-
-    @property
-    def _systemctl(self) -> str:
-        return "systemctl" if self._for_system else "systemctl --user"
-
     def _scheduled(self) -> Scheduled:
-        running = self._runs()
-        commands = self._commands(on=running and self._is_on())
-        nightly = self._own(TIMER) == timer_text() and not self._drop_ins(TIMER).is_dir()
-        command = command_of(self._own(SERVICE) or "")
+        is_on = self._is_on()
         return Scheduled(
             place=self._place,
-            command=command,
-            when=Text("every night, at a moment that systemd chooses")
-            if nightly
-            else self._as_written,
-            every_day=nightly,
-            next_run=self._next_run() if running else None,
-            to_do=verbatim(" && ".join(commands)) if commands else None,
-            arguments=words_of(command),
-            # A drop-in may set another one.
-            path=None if self._drop_ins(SERVICE).is_dir() else USUAL_PATH,
+            command=command_of(self._own(SERVICE) or ""),
+            when=Text("every night, at a moment that systemd chooses, or as a drop-in says"),
+            next_run=self._next_run() if is_on else None,
+            to_do=self._to_do(is_on=is_on),
+            path=USUAL_PATH,
         )
 
-    def _drop_ins(self, unit: str) -> Path:
-        return self._directory / f"{unit}.d"
-
-    def _commands(self, *, on: bool) -> list[str]:
+    def _to_do(self, *, is_on: bool) -> Text | None:
         """Give what is to be typed for the timer to start the service, logged in or not."""
-        commands = [] if on else ["daemon-reload", f"enable --now {TIMER}"]
-        typed = [f"{self._systemctl} {command}" for command in commands]
         user = user_name()
+        typed = [] if is_on else [" ".join([*self._systemctl, "enable", "--now", TIMER])]
         if not self._for_system and not (self._lingering / user).exists():
             # Otherwise the user's manager, and the timer with it, ends with the last session.
-            typed.append(f"loginctl enable-linger {shlex.quote(user)}")
-        return typed
+            typed.append(f"loginctl enable-linger {user}")
+        return verbatim(" && ".join(typed)) if typed else None
 
     def _own(self, name: str) -> str | None:
-        """Read a unit of ours, `None` when there is none; raises for somebody else's."""
+        """Read a unit, `None` when there is none of ours."""
         path = self._directory / name
-        text = self._read(name)
-        if text is not None and not text.startswith(MARK):
-            raise ScheduleError(
-                Text("{path} was not written by certferry, and stays as it is", path=path),
-                hint=Text("move it away, or keep using it instead"),
-            )
-        return text
-
-    def _read(self, name: str) -> str | None:
-        path = self._directory / name
-        try:
-            return path.read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
-            return "" if path.is_symlink() else None
-        except OSError as exc:
-            raise ScheduleError(
-                Text("{path} cannot be read: {problem}", path=path, problem=system_words(exc))
-            ) from exc
+        with _told():
+            text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        return text if text.startswith(MARK) else None
 
     def _write(self, units: Mapping[str, str]) -> None:
-        """Put all units in place, or none: each is complete on the disk before the first counts."""
-        with _told(self._directory, _NOTHING_CHANGED):
-            self._directory.mkdir(parents=True, exist_ok=True)
-            drafts: dict[str, Path] = {}
-            try:
-                for name, text in units.items():
-                    drafts[name] = _draft(self._directory, name, text)
-                for name in units:
-                    drafts.pop(name).replace(self._directory / name)
-            finally:
-                for draft in drafts.values():
-                    draft.unlink(missing_ok=True)
+        paths = [self._directory / name for name in units]
+        for path in paths:
+            if path.exists() and self._own(path.name) is None:
+                raise ScheduleError(
+                    Text("{path} was not written by certferry, and stays as it is", path=path),
+                    hint=Text("move it away, or keep using it instead"),
+                )
+        self._directory.mkdir(parents=True, exist_ok=True)
+        for name, text in units.items():
+            draft = self._directory / f".{name}.draft"
+            draft.write_text(text, encoding="utf-8")
+            draft.chmod(_MODE)
+            draft.replace(self._directory / name)
 
-    def _runs(self) -> bool:
-        return self._booted.is_dir()
+    def _disable(self) -> None:
+        if self._booted.is_dir():
+            self._must("disable", "--now", TIMER)
+        with _told():  # where systemd does not run, the link is still there
+            (self._directory / "timers.target.wants" / TIMER).unlink(missing_ok=True)
 
     def _is_on(self) -> bool:
-        enabled, active = self._ask("is-enabled", TIMER), self._ask("is-active", TIMER)
-        return enabled.returncode == active.returncode == 0
+        return self._booted.is_dir() and self._ask("is-active", TIMER).returncode == 0
 
     def _next_run(self) -> datetime | None:
         shown = self._ask(
@@ -230,24 +164,23 @@ class SystemdTimer:
         moment = _MOMENT.search(shown.stdout)
         return datetime.fromtimestamp(int(moment[1]), UTC) if moment else None
 
-    def _must(self, *arguments: str, hint: Text) -> None:
-        result = self._ask(*arguments, hint=hint)
+    def _must(self, *arguments: str) -> None:
+        result = self._ask(*arguments)
         if result.returncode != 0:
-            words = " ".join(result.stderr.split()) or str(result.returncode)
+            problem = " ".join(result.stderr.split())[:_LONGEST_COMPLAINT] or result.returncode
+            words = Text("`systemctl {arguments}` failed: {problem}")
             raise ScheduleError(
-                Text(
-                    "`systemctl {arguments}` failed: {problem}",
-                    arguments=" ".join(arguments),
-                    problem=words[:_LONGEST_COMPLAINT],
-                ),
-                hint=hint,
+                words.filled(arguments=" ".join(arguments), problem=problem), hint=_TRY_AGAIN
             )
 
-    def _ask(self, *arguments: str, hint: Text | None = None) -> subprocess.CompletedProcess[str]:
-        scope = [] if self._for_system else ["--user"]
+    @property
+    def _systemctl(self) -> list[str]:
+        return ["systemctl"] if self._for_system else ["systemctl", "--user"]
+
+    def _ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         try:
             return subprocess.run(
-                ["systemctl", *scope, *arguments],
+                [*self._systemctl, *arguments],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -258,7 +191,7 @@ class SystemdTimer:
         except (OSError, subprocess.TimeoutExpired) as exc:
             raise ScheduleError(
                 Text("`systemctl` cannot be run: {problem}", problem=system_words(exc)),
-                hint=hint or Text("where systemd runs, `systemctl` is to be found in PATH"),
+                hint=_TRY_AGAIN,
             ) from exc
 
 
@@ -267,48 +200,12 @@ def units_directory(environ: Mapping[str, str], home: Path) -> Path:
     return Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "systemd" / "user"
 
 
-def _capabilities(job: Job) -> Sequence[str]:
-    """Give what root needs beyond being root: nothing where all files are root's own."""
-    written = list(map(Path, (*job.keeps, *job.fills)))
-    read = [*map(Path, job.reads), *written]
-    passed = {step for path in read for step in path.parents}
-    reachable = (
-        all(_opens(path, stat.S_IROTH) for path in read)
-        and all(_opens(path, stat.S_IXOTH) for path in passed)
-        and all(_opens(path, stat.S_IWOTH) for path in written)
-    )
-    return (
-        *(() if reachable else ("CAP_DAC_OVERRIDE",)),
-        *(("CAP_CHOWN", "CAP_FOWNER") if job.changes_owners else ()),
-    )
-
-
-def _opens(path: Path, permission: int) -> bool:
-    """Tell whether root may, because it is root's own or because everybody may."""
-    try:
-        facts = path.stat()
-    except OSError:
-        return True  # what is not there will be made by root
-    return facts.st_uid == 0 or bool(facts.st_mode & permission)
-
-
-def _draft(directory: Path, name: str, text: str) -> Path:
-    descriptor, draft = tempfile.mkstemp(prefix=f".{name}.", dir=directory)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fchmod(descriptor, _MODE)
-        os.fsync(descriptor)
-    return Path(draft)
-
-
 @contextmanager
-def _told(directory: Path, hint: Text) -> Iterator[None]:
+def _told() -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        place = exc.filename or directory
         raise ScheduleError(
-            Text("{path} cannot be written: {problem}", path=place, problem=system_words(exc)),
-            hint=hint,
+            Text("{path}: {problem}", path=exc.filename, problem=system_words(exc)),
+            hint=_TRY_AGAIN,
         ) from exc
