@@ -1,7 +1,11 @@
-"""What is said of a domain that was taken for one of the other half of Qiniu."""
+"""What is said of a domain that was taken for one of the other half of Qiniu, and how the rest goes
+on where one half cannot be read.
+"""
 
 from __future__ import annotations
 
+from certferry.adapters.clients.qiniu_errors import QiniuFailure
+from certferry.core.desired import Kind
 from certferry.errors import DeployError, TargetRejected
 from certferry.text import Text
 
@@ -32,3 +36,27 @@ def is_nothing(domain: str) -> DeployError:
         Text("{domain} is no source domain of any Kodo bucket of this account", domain=domain),
         hint=Text("add it to a bucket in Qiniu's console, or correct `domains`"),
     )
+
+
+def with_way_out(error: DeployError) -> DeployError:
+    """Say how to have the CDN's domains alone."""
+    way_out = Text('set kind = "cdn" for this deployment to leave source domains out')
+    return type(error)(error.message, hint=or_else(error.hint, way_out), retry=error.retry)
+
+
+def with_names(failure: QiniuFailure) -> DeployError:
+    """Say how a domain goes on although nobody tells what it is bound to."""
+    if failure.is_denied:  # what tells no binding to these keys makes none for them either
+        return failure.error
+    hint = Text("name it under `domains` to have it bound all the same")
+    return type(failure.error)(failure.error.message, hint=or_else(failure.error.hint, hint))
+
+
+def without_sources(error: DeployError, kind: Kind) -> DeployError:
+    """Say it, unless source domains are all that is meant."""
+    return error if kind is Kind.KODO else with_way_out(error)
+
+
+def or_else(one: Text | None, other: Text) -> Text:
+    """Give both ways out, where there is one already."""
+    return other if one is None else Text("{one}; or {other}", one=one, other=other)

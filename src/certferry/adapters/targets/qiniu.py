@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from certferry.adapters.clients.qiniu import QiniuClient
 from certferry.adapters.clients.qiniu_account import QiniuAccount
@@ -20,7 +20,15 @@ from certferry.adapters.clients.qiniu_cdn import CdnDomains
 from certferry.adapters.clients.qiniu_codes import NO_SUCH_DOMAIN, WRONG_DOMAIN_TYPE
 from certferry.adapters.clients.qiniu_copies import Copies
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
-from certferry.adapters.clients.qiniu_kinds import is_cdn, is_nothing, is_source
+from certferry.adapters.clients.qiniu_kinds import (
+    is_cdn,
+    is_nothing,
+    is_source,
+    or_else,
+    with_names,
+    with_way_out,
+    without_sources,
+)
 from certferry.adapters.clients.qiniu_settling import Settler
 from certferry.adapters.clients.qiniu_signing import Keys
 from certferry.adapters.clients.qiniu_sources import SourceDomains
@@ -34,10 +42,25 @@ from certferry.core.secret import Secret
 from certferry.core.survey import Survey
 from certferry.errors import CertferryError, DeployError, TargetRejected, TargetUnavailable
 from certferry.ports.account_memory import AccountMemory
+from certferry.ports.adapter import Context, Variable
 from certferry.ports.progress import Pause
 from certferry.ports.survey import Looked
 from certferry.ports.target import DeployTarget, Look
 from certferry.text import Text
+
+SERVICE = "Qiniu"
+ENVIRONMENT = (
+    Variable(
+        "access_key",
+        ("QINIU_ACCESS_KEY", "QINIU_AK"),
+        Text("the access key (AK) of the Qiniu account"),
+    ),
+    Variable(
+        "secret_key",
+        ("QINIU_SECRET_KEY", "QINIU_SK"),
+        Text("the secret key (SK) of the Qiniu account"),
+    ),
+)
 
 MIN_REMAINING_DAYS = 30  # what users report; Qiniu gives no number (Qiniu fact sheet §4.1)
 
@@ -81,14 +104,14 @@ def refuses_no_common_name(account: Mapping[str, object]) -> bool:
     return account.get("accept_no_common_name", False) is not True
 
 
-def connect(
-    settings: Settings, *, pause: Pause, now: Callable[[], datetime], memory: AccountMemory
-) -> DeployTarget:
+def connect(settings: Settings, context: Context) -> DeployTarget:
     """Give the target for an account: one for all deployments to it, since it holds their pace."""
     keys = Keys(settings.access_key, settings.secret_key)
-    transport = QiniuTransport(keys, settings.hosts, memory, pause=pause, now=now)
+    transport = QiniuTransport(
+        keys, settings.hosts, context.memory, pause=context.pause, now=context.now
+    )
     rules = TargetRules(timedelta(days=settings.min_remaining_days))
-    return Qiniu(QiniuClient(transport), rules, memory, pause=pause)
+    return Qiniu(QiniuClient(transport), rules, context.memory, pause=context.pause)
 
 
 class Qiniu:
@@ -187,7 +210,7 @@ class Qiniu:
         if sources.failure is not None:
             if not names and not _may_be_left_out(look, found, sources.failure):
                 raise sources.failure
-            unread.append(_without_sources(sources.failure.error, look.kind))
+            unread.append(without_sources(sources.failure.error, look.kind))
         try:
             return [self._sources.named(name) for name in names]
         except QiniuFailure as failure:
@@ -198,7 +221,7 @@ class Qiniu:
                 return [self._sources.named_without_bindings(name) for name in names]
             if look.kind is Kind.KODO or not found:
                 raise
-            error = _with_way_out(_with_names(failure))
+            error = with_way_out(with_names(failure))
             return [_problem(name, Kind.KODO, error) for name in names]
 
     def _names_at_cdn(self, unread: list[CertferryError]) -> frozenset[str]:
@@ -252,7 +275,7 @@ class Qiniu:
             return failure.error
         return TargetRejected(
             Text("{problem}; Kodo's domains cannot be seen with these keys", problem=error.message),
-            hint=_or(error.hint, Text('set kind = "kodo" if it is a source domain of Kodo')),
+            hint=or_else(error.hint, Text('set kind = "kodo" if it is a source domain of Kodo')),
         )
 
     def _named_source(self, domain: str, unread: list[CertferryError]) -> ObservedDomain:
@@ -312,25 +335,3 @@ def _problem(domain: str, kind: Kind, error: DeployError) -> ObservedDomain:
 
 def _once(errors: list[CertferryError]) -> tuple[CertferryError, ...]:
     return tuple(dict.fromkeys(errors))
-
-
-def _with_way_out(error: DeployError) -> DeployError:
-    """Say how to have the CDN's domains alone."""
-    way_out = Text('set kind = "cdn" for this deployment to leave source domains out')
-    return type(error)(error.message, hint=_or(error.hint, way_out), retry=error.retry)
-
-
-def _with_names(failure: QiniuFailure) -> DeployError:
-    """Say how a domain goes on although nobody tells what it is bound to."""
-    if failure.is_denied:  # what tells no binding to these keys makes none for them either
-        return failure.error
-    hint = Text("name it under `domains` to have it bound all the same")
-    return type(failure.error)(failure.error.message, hint=_or(failure.error.hint, hint))
-
-
-def _without_sources(error: DeployError, kind: Kind) -> DeployError:
-    return error if kind is Kind.KODO else _with_way_out(error)
-
-
-def _or(one: Text | None, other: Text) -> Text:
-    return other if one is None else Text("{one}; or {other}", one=one, other=other)

@@ -1,0 +1,157 @@
+"""From an account's label to its door: the adapter found, its settings bound, connected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import cast
+
+from certferry.config.bind import bind
+from certferry.config.findings import config_error, joined
+from certferry.config.model import AccountTable, Settings
+from certferry.config.secrets import Resolve
+from certferry.config.table import with_hint
+from certferry.core.identifiers import base_name
+from certferry.errors import ConfigError
+from certferry.ports.account_memory import AccountMemory
+from certferry.ports.adapter import Context
+from certferry.ports.dns import DnsProvider
+from certferry.ports.http import Http
+from certferry.ports.progress import Pause, Progress
+from certferry.ports.target import DeployTarget
+from certferry.text import verbatim
+from certferry.wiring.adapters import (
+    DNS_PROVIDERS,
+    TARGETS,
+    THEIR_MISTAKE,
+    Described,
+    Family,
+    Table,
+    in_short,
+    installed,
+    wrong_with,
+)
+from certferry.wiring.clock import now
+from certferry.wiring.foreign import ForeignDns, ForeignTarget, Guard
+
+
+class Accounts:
+    """The accounts of some settings. Each call connects anew; nothing is sent by it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        memory_of: Callable[[str], AccountMemory],
+        *,
+        pause: Pause,
+        progress: Progress,
+        language: str,
+        table: Table | None = None,
+    ) -> None:
+        self._settings = settings
+        self._memory_of = memory_of
+        self._pause = pause
+        self._progress = progress
+        self._language = language
+        self._table = installed() if table is None else table
+
+    def meant(self) -> tuple[dict[str, DnsProvider], dict[str, DeployTarget]]:
+        """Connect every account that a certificate names. Raises one `ConfigError` of all that is
+        wrong with them.
+        """
+        wishes = self._settings.certificates
+        deployments = [d for wish in wishes for d in wish.deployments if d.delivery is None]
+        dns: dict[str, DnsProvider] = {}
+        targets: dict[str, DeployTarget] = {}
+        errors: list[ConfigError] = []
+        for label in dict.fromkeys(wish.dns for wish in wishes if wish.files is None):
+            with _collected(errors):
+                dns[label] = self.dns(label)
+        for label in dict.fromkeys(deployment.target for deployment in deployments):
+            with _collected(errors):
+                targets[label] = self.target(label)
+        if errors:
+            raise joined(errors)
+        return dns, targets
+
+    def dns(self, label: str) -> DnsProvider:
+        """Connect the account of a DNS provider. Raises `ConfigError`."""
+        described, door = self._connected(label, DNS_PROVIDERS, ForeignDns.WANTED)
+        provider = cast("DnsProvider", door)
+        return provider if described.is_ours else ForeignDns(self._guard(described), provider)
+
+    def target(self, label: str) -> DeployTarget:
+        """Connect the account of a target. Raises `ConfigError`."""
+        described, door = self._connected(label, TARGETS, ForeignTarget.WANTED)
+        target = cast("DeployTarget", door)
+        return target if described.is_ours else ForeignTarget(self._guard(described), target)
+
+    def _connected(
+        self, label: str, family: Family, wanted: tuple[str, ...]
+    ) -> tuple[Described, object]:
+        account = self._settings.accounts[label]
+        described = self._table.of_account(family, account)
+        settings = _bound(described, account, self._settings.secrets.resolve)
+        connect = partial(described.adapter.connect, settings, self._context(label))
+        if described.is_ours:
+            return described, connect()
+        try:
+            return described, self._guard(described).connecting(wanted, connect)
+        except ConfigError as wrong:
+            # Whoever reads it finds the account's line; the adapter need not know that.
+            found = account.place.finding("type", with_hint(wrong))
+            raise config_error([found]) from wrong
+
+    def _guard(self, described: Described) -> Guard:
+        return Guard(described, self._settings.secrets.known)
+
+    def _context(self, label: str) -> Context:
+        return Context(
+            pause=self._pause,
+            now=now,
+            memory=self._memory_of(label),
+            http=self._http,
+            progress=self._progress,
+            contact=self._contact(),
+            language=self._language,
+        )
+
+    def _http(self, per_second: float) -> Http:
+        from certferry.adapters.clients.http import HttpClient
+        from certferry.adapters.clients.pacing import Pacer
+
+        return HttpClient(pace=Pacer(per_second, pause=self._pause), pause=self._pause)
+
+    def _contact(self) -> str:
+        """Whom a vendor may write to: the operator, or by default the zone's (RFC 2142 §7)."""
+        names = [wish.names[0] for wish in self._settings.certificates if wish.names]
+        zones = [f"hostmaster@{base_name(name)}" for name in names]
+        return self._settings.acme.email or next(iter(zones), "")
+
+
+def check_account(account: AccountTable, resolve: Resolve) -> None:
+    """Raise `ConfigError` with what is wrong in an account's table, where its type is known."""
+    table = installed()
+    for family in (DNS_PROVIDERS, TARGETS):
+        if table.is_known(family, account.type):
+            _bound(table.of_account(family, account), account, resolve)
+
+
+def _bound(described: Described, account: AccountTable, resolve: Resolve) -> object:
+    try:
+        return bind(described.adapter.Settings, account, resolve)
+    except TypeError as exc:
+        if described.is_ours:
+            raise
+        wrong = wrong_with(described.package, verbatim(in_short(exc)))
+        found = account.place.finding("type", wrong.message)
+        raise config_error([found], THEIR_MISTAKE) from exc
+
+
+@contextmanager
+def _collected(errors: list[ConfigError]) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:
+        errors.append(error)
