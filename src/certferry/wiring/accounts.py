@@ -8,10 +8,9 @@ from functools import partial
 from typing import cast
 
 from certferry.config.bind import bind
-from certferry.config.findings import config_error, joined
+from certferry.config.findings import joined
 from certferry.config.model import AccountTable, Settings
 from certferry.config.secrets import Resolve
-from certferry.config.table import with_hint
 from certferry.core.identifiers import base_name
 from certferry.errors import ConfigError
 from certferry.ports.account_memory import AccountMemory
@@ -24,16 +23,17 @@ from certferry.text import verbatim
 from certferry.wiring.adapters import (
     DNS_PROVIDERS,
     TARGETS,
-    THEIR_MISTAKE,
+    BrokenAdapter,
     Described,
     Family,
     Table,
     in_short,
     installed,
+    used_by,
     wrong_with,
 )
 from certferry.wiring.clock import now
-from certferry.wiring.foreign import ForeignDns, ForeignTarget, Guard
+from certferry.wiring.foreign import BrokenDns, BrokenTarget, ForeignDns, ForeignTarget, Guard
 
 
 class Accounts:
@@ -57,8 +57,9 @@ class Accounts:
         self._table = installed() if table is None else table
 
     def meant(self) -> tuple[dict[str, DnsProvider], dict[str, DeployTarget]]:
-        """Connect every account that a certificate names. Raises one `ConfigError` of all that is
-        wrong with them.
+        """Connect every account that a certificate names. One whose adapter is broken says so when
+        it is used, so that the others go on. Raises one `ConfigError` of all that is wrong with
+        what the operator wrote.
         """
         wishes = self._settings.certificates
         deployments = [d for wish in wishes for d in wish.deployments if d.delivery is None]
@@ -67,10 +68,16 @@ class Accounts:
         errors: list[ConfigError] = []
         for label in dict.fromkeys(wish.dns for wish in wishes if wish.files is None):
             with _collected(errors):
-                dns[label] = self.dns(label)
+                try:
+                    dns[label] = self.dns(label)
+                except BrokenAdapter as wrong:
+                    dns[label] = BrokenDns(wrong)
         for label in dict.fromkeys(deployment.target for deployment in deployments):
             with _collected(errors):
-                targets[label] = self.target(label)
+                try:
+                    targets[label] = self.target(label)
+                except BrokenAdapter as wrong:
+                    targets[label] = BrokenTarget(wrong)
         if errors:
             raise joined(errors)
         return dns, targets
@@ -92,16 +99,14 @@ class Accounts:
     ) -> tuple[Described, object]:
         account = self._settings.accounts[label]
         described = self._table.of_account(family, account)
-        settings = _bound(described, account, self._settings.secrets.resolve)
+        settings = bound(described, account, self._settings.secrets.resolve)
         connect = partial(described.adapter.connect, settings, self._context(label))
         if described.is_ours:
             return described, connect()
         try:
             return described, self._guard(described).connecting(wanted, connect)
-        except ConfigError as wrong:
-            # Whoever reads it finds the account's line; the adapter need not know that.
-            found = account.place.finding("type", with_hint(wrong))
-            raise config_error([found]) from wrong
+        except BrokenAdapter as wrong:
+            raise used_by(account, wrong) from wrong
 
     def _guard(self, described: Described) -> Guard:
         return Guard(described, self._settings.secrets.known)
@@ -130,23 +135,15 @@ class Accounts:
         return self._settings.acme.email or next(iter(zones), "")
 
 
-def check_account(account: AccountTable, resolve: Resolve) -> None:
-    """Raise `ConfigError` with what is wrong in an account's table, where its type is known."""
-    table = installed()
-    for family in (DNS_PROVIDERS, TARGETS):
-        if table.is_known(family, account.type):
-            _bound(table.of_account(family, account), account, resolve)
-
-
-def _bound(described: Described, account: AccountTable, resolve: Resolve) -> object:
+def bound(described: Described, account: AccountTable, resolve: Resolve) -> object:
+    """Give the adapter's settings, as an account's table has them. Raises `ConfigError`."""
     try:
         return bind(described.adapter.Settings, account, resolve)
     except TypeError as exc:
         if described.is_ours:
             raise
         wrong = wrong_with(described.package, verbatim(in_short(exc)))
-        found = account.place.finding("type", wrong.message)
-        raise config_error([found], THEIR_MISTAKE) from exc
+        raise used_by(account, wrong) from exc
 
 
 @contextmanager

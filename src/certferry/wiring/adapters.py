@@ -9,9 +9,10 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from certferry.config.findings import config_error, instead_of
@@ -33,6 +34,10 @@ _MUST_HAVE = ("SERVICE", "ENVIRONMENT", "Settings", "connect")
 THEIR_MISTAKE = Text("what is wrong is in that package: tell who made it, or take it away")
 
 
+class BrokenAdapter(ConfigError):
+    """An adapter of a package's that cannot be used at all; others can."""
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
     """The adapters of one door: the group that they are declared in, and what each is."""
@@ -43,6 +48,9 @@ class Family:
 
 DNS_PROVIDERS = Family(DNS_GROUP, Text("DNS provider"))
 TARGETS = Family(TARGET_GROUP, Text("target"))
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {family.group: family for family in (DNS_PROVIDERS, TARGETS)}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +83,8 @@ class Table:
         return name in self._of(family)
 
     def find(self, family: Family, name: str) -> Described:
-        """Import an adapter. Raises `KeyError` for a name that nobody declares, and `ConfigError`
-        that names the package where something is wrong with it.
+        """Import an adapter. Raises `KeyError` for a name that nobody declares, and
+        `BrokenAdapter` that names the package where something is wrong with it.
         """
         point = self._chosen(family, name)
         return Described(name, _package(point), _loaded(point, family))
@@ -93,9 +101,8 @@ class Table:
                 advice=instead_of(account.type, self.names(family)),
             )
             raise config_error([account.place.finding("type", problem)]) from None
-        except ConfigError as wrong:
-            found = account.place.finding("type", wrong.message)
-            raise config_error([found], wrong.hint or THEIR_MISTAKE) from wrong
+        except BrokenAdapter as wrong:
+            raise used_by(account, wrong) from wrong
 
     def _of(self, family: Family) -> dict[str, list[EntryPoint]]:
         if family.group not in self._families:
@@ -122,7 +129,7 @@ class Table:
                     )
                 )
             return first
-        raise ConfigError(
+        raise BrokenAdapter(
             Text(
                 "several packages declare the {role} {name}: {packages}",
                 role=family.role,
@@ -145,10 +152,15 @@ def installed() -> Table:
     return Table(declared)
 
 
-def wrong_with(package: str, problem: Text) -> ConfigError:
+def wrong_with(package: str, problem: Text) -> BrokenAdapter:
     """Say what is wrong with a package."""
     said = Text("the package {package}: {problem}", package=package, problem=problem)
-    return ConfigError(said, hint=THEIR_MISTAKE)
+    return BrokenAdapter(said, hint=THEIR_MISTAKE)
+
+
+def used_by(account: AccountTable, wrong: BrokenAdapter) -> BrokenAdapter:
+    """Say it with the line of the account that uses the adapter."""
+    return BrokenAdapter(account.place.finding("type", wrong.message).text, hint=wrong.hint)
 
 
 def in_short(error: BaseException) -> str:

@@ -28,7 +28,7 @@ from certferry.ports.http import NoAnswer
 from certferry.ports.survey import Looked, Surveyed, ZoneKeeper
 from certferry.ports.target import DeployTarget, Look
 from certferry.text import Text
-from certferry.wiring.adapters import Described, in_short, wrong_with
+from certferry.wiring.adapters import BrokenAdapter, Described, in_short, wrong_with
 
 log = logging.getLogger(__name__)
 
@@ -149,3 +149,44 @@ class ForeignTarget:
             return Survey(())
         with self._guard.over(DeployError, TargetUnavailable):
             return cast("Surveyed", self._door).survey(looked)
+
+
+class BrokenDns:
+    """A `DnsProvider` of a package's that cannot be used: it says so whenever it is asked."""
+
+    def __init__(self, wrong: BrokenAdapter) -> None:
+        self._wrong = wrong
+
+    def add_txt(self, name: str, value: str) -> str:
+        """Raise `DnsError`."""
+        raise DnsError(self._wrong.message, hint=self._wrong.hint)
+
+    def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
+        """Raise `DnsError`."""
+        raise DnsError(self._wrong.message, hint=self._wrong.hint)
+
+
+class BrokenTarget:
+    """A `DeployTarget` of a package's that cannot be used: it says so whenever it is asked."""
+
+    def __init__(self, wrong: BrokenAdapter) -> None:
+        self._wrong = wrong
+
+    def observe(self, look: Look) -> ObservedTarget:
+        """Raise `DeployError`."""
+        raise self._error()
+
+    def upload(self, lineage: str, bundle: CertificateBundle) -> str:
+        """Raise `DeployError`."""
+        raise self._error()
+
+    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> None:
+        """Raise `DeployError`."""
+        raise self._error()
+
+    def retire(self, remote_id: str, label: str, *, anybodys: bool = False) -> bool:
+        """Raise `DeployError`."""
+        raise self._error()
+
+    def _error(self) -> DeployError:
+        return DeployError(self._wrong.message, hint=self._wrong.hint)

@@ -12,8 +12,8 @@ from certferry.config.load import load
 from certferry.config.model import AccountTable, Settings
 from certferry.errors import ConfigError
 from certferry.text import Text
-from certferry.wiring.accounts import check_account
 from certferry.wiring.adapters import TARGETS, installed
+from certferry.wiring.settings import ADAPTERS
 
 WITHOUT_COMMON_NAME = frozenset({"tlsserver", "shortlived"})
 """Let's Encrypt's profiles whose leaves have no common name (profiles page, 2026-07-14)."""
@@ -23,7 +23,7 @@ def load_checked(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """Read the settings from a file, as `load` does, and refuse what a target would refuse in any
     case. Raises `ConfigError`.
     """
-    settings = load(path, environ, check_account)
+    settings = load(path, environ, ADAPTERS)
     findings = tuple(_unfit_deployments(settings))
     if findings:
         hint = Text(
