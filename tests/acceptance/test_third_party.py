@@ -227,3 +227,20 @@ def test_name_that_certferry_has_keeps_its_meaning(
     assert 0 == run.returncode, run
     said = "the package certferry-bad declares the DNS provider dnspod, which certferry brings"
     assert 1 == run.stderr.count(said), run
+
+
+def test_what_the_target_does_not_declare_is_no_key_of_its_deployments(
+    place: Place,
+    world: World,
+    service: Harbour,
+    configured: Callable[[str, str], Path],
+    new_name: Callable[[], str],
+) -> None:
+    """Other targets have kinds and a redirect; Harbour has neither."""
+    config = str(configured(new_name(), "force_https = true\nretires = 1\n"))
+
+    run = place.run("--config", config, "plan", environ=environment(world, service))
+
+    assert 2 == run.returncode, run
+    assert "[[certificates.deploy]] force_https: unknown key; known are" in run.stderr
+    assert "[[certificates.deploy]] retires: unknown key; did you mean retire?" in run.stderr

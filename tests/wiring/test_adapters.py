@@ -21,6 +21,8 @@ from tests.wiring.packages import DNS_GROUP, Packages, adapter
 GOOD = "good"
 SECRET = "do-not-show-me-4711"
 
+DEPLOYED = "@dataclass(frozen=True)\nclass DeploySettings:\n"
+
 Connect = Callable[[str], Accounts]
 
 
@@ -111,6 +113,12 @@ def test_name_that_nobody_declares(connect: Connect, tmp_path: Path) -> None:
             "bad broke off: AttributeError: 'Settings' object has no attribute 'nothing'",
         ),
         (adapter().replace("return Door()", "return None"), "has no add_txt, remove_txt"),
+        (f"{adapter()}\n{DEPLOYED}    colour: str = ''", "no deployment can be told colour"),
+        (f"{adapter()}\n{DEPLOYED}    http2: bool", "no deployment can be told http2"),
+        (
+            f"from typing import Literal\n{adapter()}\n{DEPLOYED}    kind: Literal['x'] = 'x'",
+            "no domain is any of x",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_package_names_it(

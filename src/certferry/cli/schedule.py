@@ -55,9 +55,10 @@ def install(ctx: click.Context, *, systemd: bool) -> Exit:
     from certferry.config.load import load
     from certferry.config.unattended import lost_secrets, withheld_variables
     from certferry.wiring.schedulers import schedulers
+    from certferry.wiring.settings import ADAPTERS
 
     front: Front = ctx.obj
-    settings = load(front.config, front.desk.environ)
+    settings = load(front.config, front.desk.environ, ADAPTERS)
     job = job_for(settings, ctx.find_root(), front.desk)
     known = schedulers(front.desk.environ)
     chosen = known.systemd if systemd else known.cron
@@ -112,10 +113,11 @@ def missed_programs(settings: Settings, scheduled: Scheduled | None, desk: Desk)
 def settings_of(scheduled: Scheduled, environ: Mapping[str, str]) -> Settings | None:
     """Read the settings that a run reads; `None` where they are not clear, or cannot be read."""
     from certferry.config.load import load
+    from certferry.wiring.settings import ADAPTERS
 
     words = scheduled.arguments
     with suppress(ConfigError, ValueError, IndexError):
-        return load(Path(words[words.index("--config") + 1]), environ)
+        return load(Path(words[words.index("--config") + 1]), environ, ADAPTERS)
     return None
 
 

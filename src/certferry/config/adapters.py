@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from certferry.config.model import AccountTable
 from certferry.config.secrets import Resolve
@@ -39,6 +39,12 @@ class Adapters(Protocol):
         """
         ...
 
+    def options_of(self, type_: str) -> Any:
+        """Give what a deployment to a target of this type may be told, as `config.options` reads
+        it; `None` where nobody knows the type.
+        """
+        ...
+
     def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
         """Raise `ConfigError` with what is wrong in an account's table, where its type is known in
         the group of entry points that it is used as one of.
@@ -53,6 +59,9 @@ class NoAdapters:
         """Give none."""
         del types
         return ()
+
+    def options_of(self, type_: str) -> Any:
+        """Know no type."""
 
     def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
         """Find nothing wrong."""

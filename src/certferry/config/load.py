@@ -53,9 +53,11 @@ def load(
     return _read(read_document(found), environ, adapters=adapters, check=adapters.check)
 
 
-def load_draft(text: str, path: Path, environ: Mapping[str, str]) -> Settings:
+def load_draft(
+    text: str, path: Path, environ: Mapping[str, str], adapters: Adapters = NO_ADAPTERS
+) -> Settings:
     """Read the settings from a text that is to become a file. Raises `ConfigError`."""
-    return _read(document_of(path, text), environ)
+    return _read(document_of(path, text), environ, adapters=adapters)
 
 
 def load_before(document: Document, path: Path, environ: Mapping[str, str]) -> Settings:
@@ -175,7 +177,13 @@ def _read(
     acme = read_acme(root.table("acme"), paths)
     dns = read_dns(root.table("dns"))
     accounts = read_accounts(root.table("accounts"))
-    certificates, places = read_certificates(root, accounts, acme.key_type, paths)
+    certificates, places = read_certificates(
+        root,
+        accounts,
+        acme.key_type,
+        paths,
+        lambda label: adapters.options_of(accounts[label].type) if label in accounts else None,
+    )
     settings = Settings(
         path=document.path,
         state=read_state(root.table("state"), paths, default_directory(environ, os.geteuid())),

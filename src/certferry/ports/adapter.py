@@ -4,6 +4,11 @@ it is connected.
 An adapter is a module with the attributes of `Adapter`. A package declares it as an entry point,
 whose name is what operators write as `type`: in the group `certferry.dns` where it connects to a
 `ports.dns.DnsProvider`, in `certferry.targets` where it connects to a `ports.target.DeployTarget`.
+
+A target may have one name more: `DeploySettings`, a frozen dataclass of what a deployment to it can
+be told, of the fields of `core.desired.HttpsWish` and `kind`. Without it, that is nothing beside
+`domains` and `retire`. `config.options` says which types its fields may have, and that a method
+`wrong` may tell what does not go together.
 """
 
 from __future__ import annotations

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 
 from certferry.config.findings import config_error, instead_of
 from certferry.config.model import AccountTable
+from certferry.config.options import may_be_told
 from certferry.errors import ConfigError
 from certferry.ports.adapter import DNS_GROUP, TARGET_GROUP, Adapter
-from certferry.text import Text
+from certferry.text import Text, verbatim
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -51,6 +52,11 @@ TARGETS = Family(TARGET_GROUP, Text("target"))
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {family.group: family for family in (DNS_PROVIDERS, TARGETS)}
 )
+
+
+@dataclass(frozen=True, slots=True)
+class NothingMore:
+    """What a deployment may be told whose target declares no `DeploySettings`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +200,10 @@ def _loaded(point: EntryPoint, family: Family) -> Adapter:
         raise wrong_with(
             package, Text("`Settings` of {module} is no dataclass", module=point.value)
         )
+    try:
+        may_be_told(getattr(adapter, "DeploySettings", NothingMore))
+    except (TypeError, NameError) as exc:
+        raise wrong_with(package, verbatim(in_short(exc))) from exc
     found: Adapter = adapter
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 from certferry.config import load
 from certferry.config.adapters import UsualAccount, UsualAccounts
@@ -13,7 +14,15 @@ from certferry.config.secrets import Resolve
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Variable
 from certferry.wiring.accounts import bound
-from certferry.wiring.adapters import DNS_PROVIDERS, FAMILIES, TARGETS, Family, installed
+from certferry.wiring.adapters import (
+    DNS_PROVIDERS,
+    FAMILIES,
+    TARGETS,
+    BrokenAdapter,
+    Family,
+    NothingMore,
+    installed,
+)
 
 USUAL = {DNS_PROVIDERS: "dnspod", TARGETS: "qiniu"}
 """What a certificate is proven and served by that no file says anything of."""
@@ -29,6 +38,16 @@ class InstalledAdapters:
             with suppress(ConfigError):  # told by whoever connects such an account
                 names |= {name for one in variables_of(type_) for name in one.names}
         return names
+
+    def options_of(self, type_: str) -> Any:
+        """See `Adapters.options_of`."""
+        if not installed().is_known(TARGETS, type_):
+            return None
+        try:
+            adapter = installed().find(TARGETS, type_).adapter
+        except BrokenAdapter:
+            return None  # told by whoever connects such an account
+        return getattr(adapter, "DeploySettings", NothingMore)
 
     def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
         """See `Adapters.check`."""

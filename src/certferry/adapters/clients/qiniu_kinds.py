@@ -6,8 +6,12 @@ from __future__ import annotations
 
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
 from certferry.core.desired import Kind
-from certferry.errors import DeployError, TargetRejected
+from certferry.core.observed import ObservedDomain
+from certferry.errors import DeployError, TargetRejected, TargetUnavailable
+from certferry.ports.target import Look
 from certferry.text import Text
+
+_KINDS = frozenset({Kind.AUTO, Kind.CDN, Kind.KODO})
 
 
 def is_source(domain: str, bucket: str) -> DeployError:
@@ -60,3 +64,24 @@ def without_sources(error: DeployError, kind: Kind) -> DeployError:
 def or_else(one: Text | None, other: Text) -> Text:
     """Give both ways out, where there is one already."""
     return other if one is None else Text("{one}; or {other}", one=one, other=other)
+
+
+def may_be_left_out(look: Look, found: list[ObservedDomain], failure: QiniuFailure) -> bool:
+    """Tell whether it does no harm that source domains cannot be listed: an outage of Kodo's must
+    not stop the CDN, and where there is nothing else, it must not pass for an empty account.
+    """
+    return look.kind is not Kind.KODO and (bool(found) or not is_silence(failure))
+
+
+def is_silence(failure: QiniuFailure) -> bool:
+    """Tell whether no sensible answer came."""
+    return isinstance(failure.error, TargetUnavailable)
+
+
+def must_be_served_here(kind: Kind) -> None:
+    """Raise `TargetRejected` for a kind of domains that certferry does not deploy to yet."""
+    if kind not in _KINDS:
+        raise TargetRejected(
+            Text('certferry does not deploy to domains of kind "{kind}" yet', kind=kind.value),
+            hint=Text('set kind = "cdn" or "kodo", or leave it out'),
+        )

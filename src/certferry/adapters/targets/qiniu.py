@@ -9,10 +9,11 @@ want a pair of the main account, which may list Kodo's buckets.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import timedelta
+from typing import Literal
 
 from certferry.adapters.clients.qiniu import QiniuClient
 from certferry.adapters.clients.qiniu_account import QiniuAccount
@@ -23,7 +24,10 @@ from certferry.adapters.clients.qiniu_errors import QiniuFailure
 from certferry.adapters.clients.qiniu_kinds import (
     is_cdn,
     is_nothing,
+    is_silence,
     is_source,
+    may_be_left_out,
+    must_be_served_here,
     or_else,
     with_names,
     with_way_out,
@@ -40,7 +44,7 @@ from certferry.core.desired import HttpsWish, Kind
 from certferry.core.observed import DomainState, ObservedDomain, ObservedTarget, TargetRules
 from certferry.core.secret import Secret
 from certferry.core.survey import Survey
-from certferry.errors import CertferryError, DeployError, TargetRejected, TargetUnavailable
+from certferry.errors import CertferryError, DeployError, TargetRejected
 from certferry.ports.account_memory import AccountMemory
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.progress import Pause
@@ -64,7 +68,6 @@ ENVIRONMENT = (
 
 MIN_REMAINING_DAYS = 30  # what users report; Qiniu gives no number (Qiniu fact sheet §4.1)
 
-_KINDS = frozenset({Kind.AUTO, Kind.CDN, Kind.KODO})
 _ELSEWHERE = NO_SUCH_DOMAIN | {WRONG_DOMAIN_TYPE}
 """What either half of Qiniu says of a domain that belongs to the other (§6)."""
 
@@ -95,6 +98,29 @@ class Settings:
         }
         mains = {name: getattr(self, name).rstrip("/") for name in ("api", "fusion", "uc")}
         return Hosts(**mains, **backups)
+
+
+@dataclass(frozen=True, slots=True)
+class DeploySettings:
+    """What a deployment to Qiniu may be told beside its domains. `kind` is which half of Qiniu they
+    belong to; the rest is set along with the certificate, and kept where nothing is said.
+    """
+
+    kind: Literal["auto", "cdn", "kodo", "pili"] = "auto"
+    force_https: bool | None = None
+    http2: bool | None = None
+    tls_versions: tuple[Literal["TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3"], ...] | None = None
+
+    def wrong(self, written: Iterable[str]) -> Mapping[str, Text]:
+        """Tell what does not go together: a source domain has a certificate and nothing else to
+        set (§6).
+        """
+        if self.kind == "pili":
+            return {"kind": Text('"{word}" is not supported by this version', word=self.kind)}
+        if self.kind != "kodo":
+            return {}
+        said = Text('not with kind = "kodo": a source domain has no such setting')
+        return {key: said for key in written if key != "kind"}
 
 
 def refuses_no_common_name(account: Mapping[str, object]) -> bool:
@@ -142,7 +168,7 @@ class Qiniu:
         """Read the domains, and find our copies by mark, names and dates. What cannot be read
         beside them is told with what was found.
         """
-        _must_be_served_here(look.kind)
+        must_be_served_here(look.kind)
         unread: list[CertferryError] = []
         with _door():
             found = (
@@ -175,7 +201,7 @@ class Qiniu:
 
     def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> None:
         """Switch HTTPS on, or change it, unless the domain is as wished already."""
-        _must_be_served_here(kind)
+        must_be_served_here(kind)
         halves = (self._cdn, self._sources)
         likely, other = reversed(halves) if kind is Kind.KODO else halves
         with _door():
@@ -208,7 +234,7 @@ class Qiniu:
         sources, at_cdn = self._sources.all(), self._names_at_cdn(unread)
         names = [name for name in self._sources.covered(look.names) if name not in at_cdn]
         if sources.failure is not None:
-            if not names and not _may_be_left_out(look, found, sources.failure):
+            if not names and not may_be_left_out(look, found, sources.failure):
                 raise sources.failure
             unread.append(without_sources(sources.failure.error, look.kind))
         try:
@@ -271,7 +297,7 @@ class Qiniu:
         failure = self._sources.all().failure
         if failure is None:
             return error
-        if _is_silence(failure):
+        if is_silence(failure):
             return failure.error
         return TargetRejected(
             Text("{problem}; Kodo's domains cannot be seen with these keys", problem=error.message),
@@ -308,25 +334,6 @@ def _door() -> Iterator[None]:
         yield
     except QiniuFailure as failure:
         raise failure.error from None
-
-
-def _may_be_left_out(look: Look, found: list[ObservedDomain], failure: QiniuFailure) -> bool:
-    """Tell whether it does no harm that source domains cannot be listed: an outage of Kodo's must
-    not stop the CDN, and where there is nothing else, it must not pass for an empty account.
-    """
-    return look.kind is not Kind.KODO and (bool(found) or not _is_silence(failure))
-
-
-def _is_silence(failure: QiniuFailure) -> bool:
-    return isinstance(failure.error, TargetUnavailable)
-
-
-def _must_be_served_here(kind: Kind) -> None:
-    if kind not in _KINDS:
-        raise TargetRejected(
-            Text('certferry does not deploy to domains of kind "{kind}" yet', kind=kind.value),
-            hint=Text('set kind = "cdn" or "kodo", or leave it out'),
-        )
 
 
 def _problem(domain: str, kind: Kind, error: DeployError) -> ObservedDomain:
