@@ -22,10 +22,12 @@ from certferry.core.certificate import CertificateBundle
 from certferry.core.observed import TargetRules
 from certferry.core.pem import parse_bundle
 from certferry.core.secret import Secret
+from certferry.ports.adapter import Context
 from certferry.ports.progress import Pause
 from certferry.sandbox.authority import Issued
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.qiniu import QiniuService
+from certferry.testing.context import connected_with
 from certferry.testing.memory_account import MemoryAccount
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY, START
@@ -92,6 +94,11 @@ class Place:
             service.api_backup_url,
             service.uc_backup_url,
         )
+
+    @property
+    def context(self) -> Context:
+        """Give what a run would connect the account with."""
+        return connected_with(pause=self.time.pause, now=self.time.now, memory=self.memory)
 
     def client(
         self, *, hosts: Hosts | None = None, access_key: str = ACCESS_KEY, secret: str = SECRET_KEY

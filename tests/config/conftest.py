@@ -9,13 +9,22 @@ from pathlib import Path
 import pytest
 
 from certferry.config.load import load
-from certferry.config.model import Settings
+from certferry.config.model import AccountTable, Settings
+from certferry.config.secrets import Resolve
 from certferry.errors import ConfigError
+from certferry.wiring.settings import InstalledAdapters
 
 FILE = Path("certferry.toml")
 
 Load = Callable[..., Settings]
 Refusal = Callable[..., list[str]]
+
+
+class Unchecked(InstalledAdapters):
+    """Knows what deployments may be told, and lets every account pass."""
+
+    def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
+        """Find nothing wrong."""
 
 
 @pytest.fixture
@@ -32,7 +41,7 @@ def loaded(folder: Path) -> Load:
     def write_and_load(text: str, *, mode: int = 0o600, **environ: str) -> Settings:
         FILE.write_text(text, encoding="utf-8")
         FILE.chmod(mode)
-        return load(FILE, {**os.environ, **environ})
+        return load(FILE, {**os.environ, **environ}, Unchecked())
 
     return write_and_load
 

@@ -10,9 +10,9 @@ from enum import StrEnum
 import pytest
 
 from certferry.config.bind import bind
-from certferry.config.load import from_environment
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
+from certferry.wiring.settings import from_environment
 from tests.config.conftest import Load
 
 

@@ -15,11 +15,12 @@ from certferry.config.clients import (
     renewed_by,
     whoever_renewed,
 )
-from certferry.config.load import WITHOUT_FILE, from_client
+from certferry.config.load import WITHOUT_FILE
 from certferry.config.model import Settings
 from certferry.core.desired import DesiredDeployment, PemFiles
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
+from certferry.wiring.settings import from_client
 from tests.config.conftest import Load
 
 SPEECH = {

@@ -13,7 +13,7 @@ from certferry.adapters.dns import dnspod
 from certferry.adapters.targets import qiniu
 from certferry.config.addresses import ServerAddress
 from certferry.config.bind import Dataclass
-from certferry.config.load import default_directory, from_environment, is_a_secrets_key, load
+from certferry.config.load import default_directory, is_a_secrets_key, load
 from certferry.core.certificate import KeyType
 from certferry.core.desired import (
     DesiredCertificate,
@@ -24,6 +24,7 @@ from certferry.core.desired import (
 )
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
+from certferry.wiring.settings import ADAPTERS, from_environment
 from tests.config.conftest import FILE, Load
 
 WHOLE = """\
@@ -348,13 +349,16 @@ line = "default"
 """
 
 
-def test_secrets_of_every_account_are_known(loaded: Load, folder: Path) -> None:
+def test_secrets_of_every_account_are_known(folder: Path) -> None:
     """Also of those that no certificate uses, and the CA's; not what else is in their tables."""
     for name, content in (("cdn.env", "CDN_AK=of-env-files"), ("sk", "of a file\n")):
         (folder / name).touch(0o600)
         (folder / name).write_text(content)
 
-    secrets = loaded(SEVERAL, CDN_AK="of the environment", QINIU_SK="usual").secrets
+    FILE.write_text(SEVERAL, encoding="utf-8")
+    FILE.chmod(0o600)
+    environ = {**os.environ, "CDN_AK": "of the environment", "QINIU_SK": "usual"}
+    secrets = load(FILE, environ, ADAPTERS).secrets
 
     known = {secret.reveal() for secret in secrets.known()}
     assert {

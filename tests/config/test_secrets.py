@@ -200,7 +200,7 @@ def test_a_command_that_complains_of_what_is_not_followed_yet(
         environ,
         Paths(tmp_path, tmp_path),
         references=[SecretReference(referred)],
-        usual={"QINIU_SK"},
+        usual=lambda: {"QINIU_SK"},
     )
 
     said = complaint(
@@ -213,7 +213,7 @@ def test_a_command_that_complains_of_what_is_not_followed_yet(
 def test_a_command_that_complains_of_what_is_no_text(tmp_path: Path) -> None:
     """What is no UTF-8 is masked as what it is."""
     value = b"planted \xe9".decode(errors="surrogateescape")
-    secrets = Secrets({**os.environ, "SK": value}, Paths(tmp_path, tmp_path), usual={"SK"})
+    secrets = Secrets({**os.environ, "SK": value}, Paths(tmp_path, tmp_path), usual=lambda: {"SK"})
 
     said = complaint(secrets, "command:sh -c 'echo $SK >&2; exit 1'")
 
@@ -243,7 +243,7 @@ def test_what_is_known(tmp_path: Path) -> None:
         environ,
         Paths(tmp_path, tmp_path),
         references=[SecretReference("env:SK")],
-        usual={"DP_Key", "QINIU_SK"},
+        usual=lambda: {"DP_Key", "QINIU_SK"},
         files=[{"DB_PASSWORD": "of env_files", "DB_USER": "me", "SK": "other"}],
     )
     for written in ("a literal", "file:key"):

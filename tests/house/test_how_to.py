@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from certferry.config.load import load
+from certferry.wiring.settings import ADAPTERS
 from tests.house.tree import ROOT, parse, relative
 
 GUIDES = sorted((ROOT / "docs" / "how-to").glob("*.md"))
@@ -46,7 +47,7 @@ def test_the_configuration_of_a_guide_is_one(guide: Path, tmp_path: Path) -> Non
         config = tmp_path / f"{number}.toml"
         config.write_text(written.replace(ENV_FILE, str(keys)), encoding="utf-8")
 
-        assert load(config, {"HOME": str(tmp_path)}).certificates
+        assert load(config, {"HOME": str(tmp_path)}, ADAPTERS).certificates
 
 
 def test_both_languages_tell_the_same() -> None:

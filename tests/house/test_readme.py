@@ -16,6 +16,7 @@ from certferry.cli import main as front_desk
 from certferry.config.deliveries import KEYS
 from certferry.config.load import load
 from certferry.errors import ConfigError
+from certferry.wiring.settings import ADAPTERS
 from tests.house.tree import ROOT, relative
 
 README = ROOT / "README.md"
@@ -55,7 +56,7 @@ def known_keys(tmp_path: Path) -> set[str]:
     tables = ("", "[state]", "[acme]", "[dns]", "[verify]", "[[certificates]]", deploy, ferried)
     config.write_text("\n".join(f"{table}\nzqj = 1" for table in tables) + "\n[accounts.qiniu]\n")
     with pytest.raises(ConfigError) as refused:
-        load(config, {"HOME": str(tmp_path)})
+        load(config, {"HOME": str(tmp_path)}, ADAPTERS)
     listed = re.findall(r"zqj: unknown key; known are (.*)", str(refused.value))
     assert len(tables) == len(listed)
     keys = {key for words in listed for key in words.split(", ")}
@@ -109,7 +110,7 @@ def test_the_configuration_of_a_readme_is_one(readme: Path, tmp_path: Path) -> N
         config = tmp_path / f"{number}.toml"
         config.write_text(written.replace(ENV_FILE, str(keys)), encoding="utf-8")
 
-        assert load(config, {"HOME": str(tmp_path)}).certificates
+        assert load(config, {"HOME": str(tmp_path)}, ADAPTERS).certificates
 
 
 @both

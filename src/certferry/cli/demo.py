@@ -20,6 +20,7 @@ from certferry.sandbox.proof import EdgeChange, Ledger, edge_changes
 from certferry.sandbox.world import DOMAINS, Pace, World, demonstration
 from certferry.text import Text, verbatim
 from certferry.wiring.session import open_to_look
+from certferry.wiring.settings import ADAPTERS
 
 PACE = Pace(
     nameserver_lags=(0.5, 3.0),
@@ -84,7 +85,7 @@ class Demo:
         return run(["--lang", language, "--config", str(self._config), *words], self._desk)
 
     def _look(self) -> Mapping[str, tuple[Served, ...]]:
-        settings = load(self._config, self._desk.environ)
+        settings = load(self._config, self._desk.environ, ADAPTERS)
         with open_to_look(settings) as session:
             return session.probe.look(DOMAINS)
 

@@ -9,7 +9,6 @@ from typing import NoReturn
 
 from certferry.config.clients import QINIU, Renewed, renewed_by, whoever_renewed
 from certferry.config.find import find_file, usual_places
-from certferry.config.load import from_client
 from certferry.config.model import Settings
 from certferry.core.lineage import Version
 from certferry.errors import ConfigError
@@ -18,6 +17,7 @@ from certferry.reconcile.handed_over import declared_for, how_to_declare, must_b
 from certferry.text import Text
 from certferry.wiring.profiles import load_checked
 from certferry.wiring.session import open_to_look
+from certferry.wiring.settings import from_client
 
 
 @dataclass(frozen=True, slots=True)

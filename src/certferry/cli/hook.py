@@ -121,7 +121,9 @@ def _sync(mode: str, front: Front, patience: Patience, env_files: Sequence[Path]
 
     environ = environment_with(front.desk.environ, env_files)
     meant = meant_by(mode, front.config, environ, certificate_source())
-    with open_session(meant.settings, progress=plain_lines(front)) as session:
+    with open_session(
+        meant.settings, progress=plain_lines(front), language=front.voice.language
+    ) as session:
         report = session.reconciler.sync(session.wishes, patience)
     show_report(report, front, as_json=False, undeclared_of=meant.undeclared_of)
     return exits.of_hook(report)

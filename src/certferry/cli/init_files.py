@@ -23,6 +23,7 @@ from certferry.config.write import (
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.text import Text
+from certferry.wiring.settings import ADAPTERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ def put(
     """
     with ExitStack() as at_the_end:
         at_the_end.enter_context(_keys_written(files.keys, fresh))
-        settings = load_draft(text, files.config, environ)
+        settings = load_draft(text, files.config, environ, ADAPTERS)
         copies = [free_copy(files.config)] if files.config.exists() else []
         drafts = [drafted_copy(files.config, copy) for copy in copies]
         drafts.append(drafted(files.config, text.encode()))

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from certferry.cli.interview import Interview
-from certferry.config.load import VARIABLES, Variable
 from certferry.config.propose import DraftAccount
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
+from certferry.ports.adapter import Variable
 from certferry.text import Text
+from certferry.wiring.settings import variables_of
 
 _ANYHOW = Text("set them, name a file that does with --env-file, or answer at a terminal")
 
@@ -54,7 +55,7 @@ def gather(
     fresh: dict[str, Secret] = {}
     missing: list[Variable] = []
     for account in wanted:
-        variables = [v for v in VARIABLES if v.account == account.type and v.key not in account.has]
+        variables = [v for v in variables_of(account.type) if v.key not in account.has]
         found = {v.key: _found(v, environ, inherited) for v in variables}
         if account.optional and not any(found.values()) and interview is None:
             continue

@@ -32,8 +32,9 @@ from certferry.core.takeover import propose_for_inherited
 from certferry.errors import ConfigError
 from certferry.ports.progress import nobody
 from certferry.text import Text
+from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, Family, installed
 from certferry.wiring.old_clients import inheritance, started_by
-from certferry.wiring.session import DNS_PROVIDERS, TARGETS, Session, open_session, open_to_look
+from certferry.wiring.session import Session, open_session, open_to_look
 
 NEEDS_ACCOUNT = frozenset({DIRECTORIES["zerossl"], DIRECTORIES["google"]})
 """Directories that want an external account (RFC 8555 §7.3.4), whose key no client gives away."""
@@ -202,7 +203,7 @@ class _Run:
         target = _label(settings, TARGETS)
         # Where nothing is to be issued, nobody need know who could prove a name.
         dns = "" if self._asked.keep_client else _label(settings, DNS_PROVIDERS)
-        with open_to_look(settings) as session:
+        with open_to_look(settings, language=self._desk.voice.language) as session:
             zones = session.zones(dns) if dns else ()
             places = Places(dns, zones, target, ())
             if target:
@@ -312,9 +313,10 @@ def _label_of(type_: str, accounts: Mapping[str, Mapping[str, object]]) -> str:
     return next(labels, type_)
 
 
-def _label(settings: Settings, types: Mapping[str, str]) -> str:
-    """Give the first account of one of these types, nothing when there is none."""
-    return next((a.label for a in settings.accounts.values() if a.type in types), "")
+def _label(settings: Settings, family: Family) -> str:
+    """Give the first account of one of a family's types, nothing when there is none."""
+    accounts = settings.accounts.values()
+    return next((a.label for a in accounts if installed().is_known(family, a.type)), "")
 
 
 def _directory(proposal: Proposal, usual: str) -> str:

@@ -34,7 +34,7 @@ def command(
     settings = read_settings(front, names)
     if renew:
         tell_who_renews(settings.certificates, names, front)
-    with open_to_look(settings) as session:
+    with open_to_look(settings, language=front.voice.language) as session:
         return show_plan(session, front.desk, check=check, renew=renew, as_json=as_json)
 
 

@@ -28,6 +28,7 @@ from certferry.errors import ScheduleError
 from certferry.ports.scheduler import Scheduler
 from certferry.text import Text
 from certferry.wiring.schedulers import schedulers
+from certferry.wiring.settings import ADAPTERS
 
 _NOT_CARRIED = {"config", "verbose", "quiet"}
 """Global options that the run has its own of: it is told one file, and tells only what is wrong."""
@@ -54,7 +55,7 @@ def install(ctx: click.Context, *, systemd: bool) -> Exit:
     """
     front: Front = ctx.obj
     environ = front.desk.environ
-    settings = load(front.config, environ)
+    settings = load(front.config, environ, ADAPTERS)
     timer, cron = known = schedulers(environ)
     job = job_for(settings, ctx.find_root(), front.desk)
     installed = install_at(timer if systemd else cron, job, front)

@@ -13,7 +13,7 @@ from certferry.config.document import Document, Place
 from certferry.config.files import Paths
 from certferry.config.find import find_file
 from certferry.config.findings import nearest
-from certferry.config.load import default_directory, from_environment
+from certferry.config.load import default_directory
 from certferry.config.model import Settings
 from certferry.config.secrets import Secrets
 from certferry.config.table import Table
@@ -23,6 +23,7 @@ from certferry.errors import ConfigError
 from certferry.text import Text
 from certferry.wiring.profiles import load_checked
 from certferry.wiring.session import Session
+from certferry.wiring.settings import from_environment
 
 _MOST_LISTED = 10
 """Declared names that a message lists: more would hide what it says."""

@@ -31,7 +31,8 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
     from certferry.cli.selection import read_settings
     from certferry.wiring.session import open_to_look
 
-    with open_to_look(read_settings(front, names)) as session:
+    settings = read_settings(front, names)
+    with open_to_look(settings, language=front.voice.language) as session:
         return show_status(session, front.desk, datetime.now(UTC), as_json=as_json)
 
 

@@ -59,7 +59,7 @@ def command(
         tell_who_renews(settings.certificates, names, front)
     with (
         following(front, _now) as progress,
-        open_session(settings, progress=progress) as session,
+        open_session(settings, progress=progress, language=front.voice.language) as session,
     ):
         report = session.reconciler.sync(session.wishes, patience, renew=renew)
     return show_report(report, front, as_json=as_json)

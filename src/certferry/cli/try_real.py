@@ -24,12 +24,13 @@ from certferry.cli.lines import Line, line
 from certferry.cli.usage import UsageMistake
 from certferry.config.addresses import https_url
 from certferry.config.findings import Finding, config_error
-from certferry.config.load import VARIABLES, Variable
 from certferry.core.secret import Secret
 from certferry.core.trial import Judgement, Trial, Verdict
 from certferry.errors import CertferryError, ConfigError
+from certferry.ports.adapter import Variable
 from certferry.text import Text
 from certferry.wiring.clock import now
+from certferry.wiring.settings import variables_of
 from certferry.wiring.trial import try_dnspod, try_qiniu
 
 PROGRAM = "scripts/try-real"
@@ -113,15 +114,15 @@ def keys_in(environ: Mapping[str, str]) -> dict[str, dict[str, Secret]]:
     that are missing: the other half of a pair, or all of them.
     """
     found: dict[str, dict[str, Secret]] = {}
-    missing: list[Variable] = []
+    missing: dict[str, list[Variable]] = {}
     for service in SERVICES:
-        for variable in (one for one in VARIABLES if one.account == service):
+        for variable in variables_of(service):
             value = next(filter(None, map(environ.get, variable.names)), None)
             if value is None:
-                missing.append(variable)
+                missing.setdefault(service, []).append(variable)
             else:
                 found.setdefault(service, {})[variable.key] = Secret(value)
-    lacking = [one for one in missing if one.account in found] if found else missing
+    lacking = [one for service in found or SERVICES for one in missing.get(service, ())]
     if lacking:
         raise config_error(map(_not_set, lacking), _SET_THEM)
     return found

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os.path
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import PurePath
-from typing import TypeVar
+from typing import Any
 
 from certferry.config.check import RESERVED, key_type
 from certferry.config.deliveries import KEYS, Taken, read_delivery
 from certferry.config.document import Place
 from certferry.config.files import Paths
 from certferry.config.findings import nearest
+from certferry.config.options import read_options
 from certferry.config.table import Table
-from certferry.config.values import Read, flag_or_keep, one_of, string, word
+from certferry.config.values import Read, one_of, string, word
 from certferry.core import identifiers
 from certferry.core.certificate import KeyType
 from certferry.core.desired import (
@@ -33,25 +33,27 @@ from certferry.text import Text
 MOST_NAMES = 100
 """Names in one certificate, as Let's Encrypt's page "Rate Limits" has it (2026)."""
 
-TLS_VERSIONS = ("TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3")
-
 _LINEAGE = re.compile(r"[^\s/\\-][^\s/\\]*")
-_SERVED_KINDS = tuple(kind for kind in Kind if not kind.is_receiver)
-_KINDS = (Kind.AUTO, Kind.CDN, Kind.KODO)
-_RETIREMENTS = tuple(Retirement)
+_COMMON = frozenset({"to", "domains", "retire"})
+"""What a deployment can be told whatever its target."""
 
-E = TypeVar("E", bound=StrEnum)
+OptionsOf = Callable[[str], Any]
+"""Gives the `DeploySettings` of an account's adapter, `None` where that is not known."""
 
 
 def read_certificates(
-    root: Table, accounts: Collection[str], default_key: KeyType, paths: Paths
+    root: Table,
+    accounts: Collection[str],
+    default_key: KeyType,
+    paths: Paths,
+    options_of: OptionsOf,
 ) -> tuple[tuple[DesiredCertificate, ...], dict[str, Place]]:
     """Read every declared certificate, and where each lineage is declared."""
     found: list[DesiredCertificate] = []
     places: dict[str, Place] = {}
     taken: dict[tuple[str, str], Place] = {}
     for table in root.tables("certificates"):
-        certificate = _certificate(table, accounts, default_key, paths, taken)
+        certificate = _certificate(table, accounts, default_key, paths, taken, options_of)
         if certificate.lineage in places:
             _report_twin(table, certificate.lineage, places[certificate.lineage])
         places.setdefault(certificate.lineage, table.place)
@@ -87,6 +89,7 @@ def _certificate(
     default_key: KeyType,
     paths: Paths,
     taken: Taken,
+    options_of: OptionsOf,
 ) -> DesiredCertificate:
     """Read one certificate. Where something is wrong it has a hole, and loading fails."""
     lineage = table.take("name", _lineage, None)
@@ -98,7 +101,7 @@ def _certificate(
         source = os.path.realpath(PurePath(certificate.files.fullchain).parent)
         taken.setdefault((Kind.FILES.value, source), table.place)
     deployments = tuple(
-        _deployment(deploy, certificate.lineage, accounts, paths, taken)
+        _deployment(deploy, certificate.lineage, accounts, paths, taken, options_of)
         for deploy in table.tables("deploy")
     )
     table.done()
@@ -159,7 +162,12 @@ def _dns(table: Table, accounts: Collection[str]) -> str:
 
 
 def _deployment(
-    table: Table, lineage: str, accounts: Collection[str], paths: Paths, taken: Taken
+    table: Table,
+    lineage: str,
+    accounts: Collection[str],
+    paths: Paths,
+    taken: Taken,
+    options_of: OptionsOf,
 ) -> DesiredDeployment:
     if "to" not in table:
         table.report("to", Text("missing: the account that serves the certificate"))
@@ -168,21 +176,14 @@ def _deployment(
         deployment = read_delivery(target, lineage, table, paths, taken)
         table.done()
         return deployment
+    kind, https = _options(table, target or _meant(table, accounts), options_of)
     deployment = DesiredDeployment(
         target=target,
         domains=table.take_list("domains", _name, None, instead="auto"),
-        kind=table.take("kind", _supported(_SERVED_KINDS, _KINDS), Kind.AUTO),
-        https=HttpsWish(
-            force_https=table.take("force_https", flag_or_keep, None),
-            http2=table.take("http2", flag_or_keep, None),
-            tls_versions=table.take_list(
-                "tls_versions", one_of(TLS_VERSIONS), None, instead="keep"
-            ),
-        ),
-        retire=table.take("retire", _supported(_RETIREMENTS, _RETIREMENTS), Retirement.SUPERSEDED),
+        kind=kind,
+        https=https,
+        retire=table.take("retire", _retirement, Retirement.SUPERSEDED),
     )
-    if deployment.kind is Kind.KODO:
-        _report_settings(table)
     if not target:
         for keys in KEYS.values():  # nobody knows what was meant
             table.allow(*keys)
@@ -190,11 +191,19 @@ def _deployment(
     return deployment
 
 
-def _report_settings(table: Table) -> None:
-    """A source domain has a certificate and nothing else to set (Qiniu fact sheet §6)."""
-    for key in ("force_https", "http2", "tls_versions"):
-        if key in table:
-            table.report(key, Text('not with kind = "kodo": a source domain has no such setting'))
+def _meant(table: Table, accounts: Collection[str]) -> str:
+    """Give the account that was probably meant, so that its keys are judged all the same."""
+    return nearest(str(table.take("to", lambda written: written, "")), accounts) or ""
+
+
+def _options(table: Table, target: str, options_of: OptionsOf) -> tuple[Kind, HttpsWish]:
+    """Read what this target alone can be told; its adapter is asked only where there is any."""
+    beside = [key for key in table.written if key not in _COMMON]
+    options = options_of(target) if beside else None
+    if options is None:
+        table.allow(*beside)  # where the adapter is not known, that is what is told
+        return Kind.AUTO, HttpsWish()
+    return read_options(options, table)
 
 
 def _report_twin(table: Table, lineage: str, first: Place) -> None:
@@ -238,21 +247,8 @@ def _target(accounts: Collection[str]) -> Read[str]:
     return read
 
 
-def _supported(members: Iterable[E], supported: Collection[E]) -> Read[E]:
-    """Make a reader of one of the words; those of a later version are refused as such."""
-    by_word = {member.value: member for member in members}
-
-    def read(value: object) -> E:
-        found = by_word[one_of(list(by_word))(value)]
-        if found not in supported:
-            raise ConfigError(_not_supported(found.value))
-        return found
-
-    return read
-
-
-def _not_supported(word: str) -> Text:
-    return Text('"{word}" is not supported by this version', word=word)
+def _retirement(value: object) -> Retirement:
+    return Retirement(one_of([member.value for member in Retirement])(value))
 
 
 def _no_account(written: str, accounts: Collection[str]) -> Text:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+from certferry.config.adapters import Adapters, NoAdapters, UsualAccount, UsualAccounts
 from certferry.config.certificates import read_certificates
 from certferry.config.check import read_accounts, read_acme, read_dns, read_state, read_verify
 from certferry.config.clients import Renewed
@@ -21,49 +23,26 @@ from certferry.config.secrets import Resolve, SecretReference, Secrets
 from certferry.config.table import Table
 from certferry.core.secret import tells_a_secret
 from certferry.errors import ConfigError
+from certferry.ports.adapter import DNS_GROUP, TARGET_GROUP, Variable
 from certferry.text import Text
 
 _NO_FILE = Document(None, {})
+NO_ADAPTERS = NoAdapters()
 
-Check = Callable[[AccountTable, Resolve], object]
-"""Raises `ConfigError` with what is wrong in an account's table: only its adapter knows."""
+Check = Callable[[AccountTable, str, Resolve], None]
+"""See `Adapters.check`."""
 
 WITHOUT_FILE = Text("without a configuration file, the keys are taken from the environment")
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
-    """A key that is taken from the environment without a file, under the first name that is set."""
-
-    account: str
-    key: str
-    names: tuple[str, ...]
-    what: Text
-
-
-VARIABLES = (
-    Variable("dnspod", "id", ("DP_Id",), Text("the id of a DNSPod API token")),
-    Variable("dnspod", "token", ("DP_Key",), Text("the DNSPod API token itself")),
-    Variable(
-        "qiniu",
-        "access_key",
-        ("QINIU_ACCESS_KEY", "QINIU_AK"),
-        Text("the access key (AK) of the Qiniu account"),
-    ),
-    Variable(
-        "qiniu",
-        "secret_key",
-        ("QINIU_SECRET_KEY", "QINIU_SK"),
-        Text("the secret key (SK) of the Qiniu account"),
-    ),
-)
-
-
-def load(path: Path | None, environ: Mapping[str, str], check: Check | None = None) -> Settings:
+def load(
+    path: Path | None, environ: Mapping[str, str], adapters: Adapters = NO_ADAPTERS
+) -> Settings:
     """Read the settings from a file: the given one, or the first of the usual places.
 
     Raises `ConfigError` with everything that is wrong, one finding per line. What is wrong with the
-    accounts is told by whoever connects them; with `check`, along with the rest when there is any.
+    accounts is told by whoever connects them; to who gives `adapters`, along with the rest when
+    there is any.
     """
     found = find_file(path, environ)
     if found is None:
@@ -71,12 +50,14 @@ def load(path: Path | None, environ: Mapping[str, str], check: Check | None = No
             Text("there is no configuration; looked for {places}", places=usual_places(environ)),
             hint=Text("name the file with --config FILE, or have one written here: certferry init"),
         )
-    return _read(read_document(found), environ, check=check)
+    return _read(read_document(found), environ, adapters=adapters, check=adapters.check)
 
 
-def load_draft(text: str, path: Path, environ: Mapping[str, str]) -> Settings:
+def load_draft(
+    text: str, path: Path, environ: Mapping[str, str], adapters: Adapters = NO_ADAPTERS
+) -> Settings:
     """Read the settings from a text that is to become a file. Raises `ConfigError`."""
-    return _read(document_of(path, text), environ)
+    return _read(document_of(path, text), environ, adapters=adapters)
 
 
 def load_before(document: Document, path: Path, environ: Mapping[str, str]) -> Settings:
@@ -86,20 +67,29 @@ def load_before(document: Document, path: Path, environ: Mapping[str, str]) -> S
     return _read(document, environ, beside=path)
 
 
-def from_environment(names: Sequence[str], environ: Mapping[str, str]) -> Settings:
-    """Make settings without a file: one lineage of these names, proven at DNSPod, served by Qiniu.
+def from_environment(
+    names: Sequence[str], environ: Mapping[str, str], usual: UsualAccounts, adapters: Adapters
+) -> Settings:
+    """Make settings without a file: one lineage of these names, proven and served by the usual
+    accounts.
 
     Raises `ConfigError` that names every variable that is missing, and every wrong name.
     """
-    certificate = {"names": list(names), "dns": "dnspod", "deploy": [{"to": "qiniu"}]}
-    return _declared(certificate, VARIABLES, environ)
+    dns, target = usual.dns, usual.target
+    certificate = {"names": list(names), "dns": dns.type, "deploy": [{"to": target.type}]}
+    needed = {dns.type: dns.variables, target.type: target.variables}
+    return _declared(certificate, needed, environ, adapters)
 
 
 def from_client(
-    renewed: Renewed, environ: Mapping[str, str], given: Settings | None = None
+    renewed: Renewed,
+    environ: Mapping[str, str],
+    target: UsualAccount,
+    given: Settings | None,
+    adapters: Adapters,
 ) -> Settings:
-    """Make settings of what another client has renewed, served by Qiniu: without a file, or with
-    `given` ones that declare no certificate. Only that account's keys are needed.
+    """Make settings of what another client has renewed, served by the usual target: without a file,
+    or with `given` ones that declare no certificate. Only that account's keys are needed.
 
     Raises `ConfigError` that names every variable that is missing.
     """
@@ -108,22 +98,28 @@ def from_client(
         "fullchain": renewed.files.fullchain,
         "privkey": renewed.files.privkey,
     }
-    needed = [variable for variable in VARIABLES if variable.account == "qiniu"]
     if given is None or given.path is None:
-        return _declared({**certificate, "deploy": [{"to": "qiniu"}]}, needed, environ)
-    labels = [a.label for a in given.accounts.values() if a.type == "qiniu"] or ["qiniu"]
+        to = [{"to": target.type}]
+        return _declared(
+            {**certificate, "deploy": to}, {target.type: target.variables}, environ, adapters
+        )
+    labels = [a.label for a in given.accounts.values() if a.type == target.type] or [target.type]
     if len(labels) > 1:
         raise ConfigError(
             Text(
-                "{path} has several accounts of Qiniu's: {labels}", path=given.path, labels=labels
+                "{path} has several accounts of {service}'s: {labels}",
+                path=given.path,
+                service=target.service,
+                labels=labels,
             ),
             hint=Text("declare the certificate under [[certificates]], with where it is to go"),
         )
     [label] = labels
     return _declared(
         {**certificate, "deploy": [{"to": label}]},
-        [replace(variable, account=label) for variable in needed],
+        {label: target.variables},
         fill_in(environ, given.env_files),
+        adapters,
         read_document(given.path),
     )
 
@@ -143,8 +139,9 @@ def default_directory(environ: Mapping[str, str], user: int) -> Path:
 
 def _declared(
     certificate: Mapping[str, object],
-    needed: Sequence[Variable],
+    needed: Mapping[str, Sequence[Variable]],
     environ: Mapping[str, str],
+    adapters: Adapters,
     document: Document = _NO_FILE,
 ) -> Settings:
     """Make settings of a document and one certificate more. The keys that its accounts lack are
@@ -152,15 +149,16 @@ def _declared(
     """
     accounts = {label: dict(table) for label, table in document.tables("accounts").items()}
     findings: list[Finding] = []
-    for variable in needed:
-        account = accounts.setdefault(variable.account, {})
-        if variable.key not in account:
-            name = next((name for name in variable.names if environ.get(name)), None)
-            if name is None:
-                findings.append(_not_set(variable))
-            account[variable.key] = f"env:{name}"
+    for label, variables in needed.items():
+        account = accounts.setdefault(label, {})
+        for variable in variables:
+            if variable.key not in account:
+                name = next((name for name in variable.names if environ.get(name)), None)
+                if name is None:
+                    findings.append(_not_set(variable))
+                account[variable.key] = f"env:{name}"
     values = {**document.values, "accounts": accounts, "certificates": [dict(certificate)]}
-    return _read(replace(document, values=values), environ, findings)
+    return _read(replace(document, values=values), environ, findings, adapters=adapters)
 
 
 def _read(
@@ -168,7 +166,8 @@ def _read(
     environ: Mapping[str, str],
     findings: Sequence[Finding] = (),
     beside: Path | None = None,
-    check: Check | None = None,
+    adapters: Adapters = NO_ADAPTERS,
+    check: Check = NO_ADAPTERS.check,
 ) -> Settings:
     """Check everything there is to check, and only then complain."""
     collected = list(findings)
@@ -178,7 +177,13 @@ def _read(
     acme = read_acme(root.table("acme"), paths)
     dns = read_dns(root.table("dns"))
     accounts = read_accounts(root.table("accounts"))
-    certificates, places = read_certificates(root, accounts, acme.key_type, paths)
+    certificates, places = read_certificates(
+        root,
+        accounts,
+        acme.key_type,
+        paths,
+        lambda label: adapters.options_of(accounts[label].type) if label in accounts else None,
+    )
     settings = Settings(
         path=document.path,
         state=read_state(root.table("state"), paths, default_directory(environ, os.geteuid())),
@@ -193,7 +198,7 @@ def _read(
             fill_in(environ, env_files),
             paths,
             references=[*_references(accounts.values(), acme)],
-            usual={name for variable in VARIABLES for name in variable.names},
+            usual=partial(adapters.variables, {account.type for account in accounts.values()}),
             # Also what they do not fill in: a program may read them itself.
             files=[file.values for file in env_files],
         ),
@@ -203,20 +208,24 @@ def _read(
     collected += [finding for file in env_files for finding in file.findings]
     if collected:
         wrong = config_error(collected, _hint(document, collected, env_files))
-        raise joined([wrong, *(_of_accounts(settings, check) if check else ())])
+        raise joined([wrong, *_of_accounts(settings, check)])
     return settings
 
 
 def _of_accounts(settings: Settings, check: Check) -> Iterator[ConfigError]:
     """Give what is wrong with the accounts that are used, but for what only a program knows."""
-    used = {wish.dns for wish in settings.certificates}
-    used |= {d.target for wish in settings.certificates for d in wish.deployments}
+    wishes = settings.certificates
+    used = {
+        DNS_GROUP: {wish.dns for wish in wishes},
+        TARGET_GROUP: {d.target for wish in wishes for d in wish.deployments},
+    }
     for account in settings.accounts.values():
-        if account.label in used:
-            try:
-                check(account, settings.secrets.resolve_at_rest)
-            except ConfigError as error:
-                yield error
+        for group, labels in used.items():
+            if account.label in labels:
+                try:
+                    check(account, group, settings.secrets.resolve_at_rest)
+                except ConfigError as error:
+                    yield error
 
 
 def _references(accounts: Iterable[AccountTable], acme: AcmeSettings) -> Iterator[SecretReference]:
@@ -233,7 +242,7 @@ def _references(accounts: Iterable[AccountTable], acme: AcmeSettings) -> Iterato
 
 def is_a_secrets_key(key: str) -> bool:
     """Tell whether an account's key holds a secret, whatever its adapter. The `id` of a token is
-    half of what DNSPod is sent.
+    half of what is sent.
     """
     return key == "id" or tells_a_secret(key)
 

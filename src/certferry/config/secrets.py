@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 
 from certferry.config.files import Paths, read_file, read_private_file
 from certferry.config.findings import nearest
@@ -74,7 +75,7 @@ class Secrets:
         paths: Paths,
         *,
         references: Collection[SecretReference] = (),
-        usual: Collection[str] = (),
+        usual: Callable[[], Collection[str]] = frozenset,
         files: Collection[Mapping[str, str]] = (),
         command_timeout: timedelta = COMMAND_TIMEOUT,
     ) -> None:
@@ -84,8 +85,12 @@ class Secrets:
         self._files = tuple(files)
         self._command_timeout = command_timeout
         self._given: set[Secret] = set()
-        self.variables = frozenset(usual) | {r.variable for r in references if r.variable}
+        self._usual = usual
+
+    @cached_property
+    def variables(self) -> frozenset[str]:
         """What holds the accounts' keys: no program that certferry runs needs them."""
+        return frozenset(self._usual()) | {r.variable for r in self._references if r.variable}
 
     def resolve(self, reference: SecretReference) -> Secret:
         """Give the secret. Raises `ConfigError` that says what is missing, and never a value."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from certferry.config.document import Place
@@ -28,6 +28,11 @@ class Table:
 
     def __contains__(self, key: str) -> bool:
         return key in self._values
+
+    @property
+    def written(self) -> Sequence[str]:
+        """The keys that are there, known or not."""
+        return list(self._values)
 
     def take(self, key: str, read: Read[T], default: D) -> T | D:
         """Give the key's value; the default when it is absent or wrong."""

@@ -28,6 +28,11 @@ class Kind(StrEnum):
         """Whether it takes the certificate whole, and nobody connects to it."""
         return self in {Kind.FILES, Kind.COMMAND}
 
+    @property
+    def has_settings(self) -> bool:
+        """Whether there is more to set at it than its certificate."""
+        return self is not Kind.KODO
+
 
 class Retirement(StrEnum):
     """Which remote certificates are removed once their successor has been seen."""

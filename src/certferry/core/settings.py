@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 
-from certferry.core.desired import HttpsWish, Kind
+from certferry.core.desired import HttpsWish
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.observed import ObservedDomain
 from certferry.core.plan import Change
@@ -23,9 +23,9 @@ def setting_changes(wish: HttpsWish, domain: ObservedDomain) -> tuple[Change, ..
     """List where a domain's settings differ from what is asked for.
 
     What the target does not tell differs until it has been sent, which is all that can be known of
-    it. A source domain of Kodo has no settings to wish for.
+    it. Where there is nothing to set, there is nothing to wish for.
     """
-    if domain.kind is Kind.KODO:
+    if not domain.kind.has_settings:
         return ()
     return tuple(
         Change(name, _before(name, domain), _in_words(getattr(wish, name)))

@@ -5,14 +5,15 @@ before anything is ordered.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from pathlib import Path
 
 from certferry.config.findings import Finding, config_error
 from certferry.config.load import load
 from certferry.config.model import AccountTable, Settings
+from certferry.errors import ConfigError
 from certferry.text import Text
-from certferry.wiring.session import TARGETS, check_account
+from certferry.wiring.adapters import TARGETS, installed
+from certferry.wiring.settings import ADAPTERS
 
 WITHOUT_COMMON_NAME = frozenset({"tlsserver", "shortlived"})
 """Let's Encrypt's profiles whose leaves have no common name (profiles page, 2026-07-14)."""
@@ -22,7 +23,7 @@ def load_checked(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """Read the settings from a file, as `load` does, and refuse what a target would refuse in any
     case. Raises `ConfigError`.
     """
-    settings = load(path, environ, check_account)
+    settings = load(path, environ, ADAPTERS)
     findings = tuple(_unfit_deployments(settings))
     if findings:
         hint = Text(
@@ -54,8 +55,9 @@ def _unfit_deployments(settings: Settings) -> Iterator[Finding]:
 
 
 def _refuses_no_common_name(account: AccountTable) -> bool:
-    adapter = TARGETS.get(account.type)
-    if adapter is None:
-        return False
-    refuses: object = getattr(import_module(adapter), "refuses_no_common_name", None)
+    try:
+        adapter = installed().find(TARGETS, account.type).adapter
+    except (KeyError, ConfigError):
+        return False  # what is wrong with it is told by whoever connects it
+    refuses: object = getattr(adapter, "refuses_no_common_name", None)
     return callable(refuses) and bool(refuses(account.values))

@@ -5,28 +5,20 @@ from __future__ import annotations
 import getpass
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import cached_property, partial
-from importlib import import_module
-from types import ModuleType
-from typing import Any
+from typing import cast
 
 from certferry.adapters.clients import handover
 from certferry.adapters.sources.pem_files import PemFileSource
-from certferry.config.bind import bind
-from certferry.config.findings import config_error, instead_of, joined
-from certferry.config.model import AccountTable, Settings
-from certferry.config.secrets import Resolve
+from certferry.config.model import Settings
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import Delivery, DesiredCertificate, FileDelivery
-from certferry.core.identifiers import base_name
 from certferry.core.inherited import Inherited
 from certferry.core.ownership import Claims
 from certferry.core.survey import FoundZone, Survey
-from certferry.errors import ConfigError
 from certferry.ports.account_memory import AccountMemory
-from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer
 from certferry.ports.probe import Probe
 from certferry.ports.progress import Progress, nobody
@@ -34,34 +26,34 @@ from certferry.ports.receiver import Receiver
 from certferry.ports.source import CertificateSource
 from certferry.ports.state import StateStore
 from certferry.ports.survey import Looked, Surveyed, ZoneKeeper
-from certferry.ports.target import DeployTarget
 from certferry.reconcile.adopt import adopt, as_remembered
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_known
 from certferry.reconcile.leases import LeaseKeeper
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.stopping import Stopping
-from certferry.text import Text
 from certferry.wiring.account_notes import AccountNotes
+from certferry.wiring.accounts import Accounts
 from certferry.wiring.clock import now
 from certferry.wiring.late_issuer import LateIssuer
 
-DNS_PROVIDERS = {"dnspod": "certferry.adapters.dns.dnspod"}
-TARGETS = {"qiniu": "certferry.adapters.targets.qiniu"}
-
 
 @contextmanager
-def open_session(settings: Settings, *, progress: Progress) -> Iterator[Session]:
-    """Open what the settings name, and let go of it at the end of the `with` block."""
+def open_session(
+    settings: Settings, *, progress: Progress, language: str = "en"
+) -> Iterator[Session]:
+    """Open what the settings name, and let go of it at the end of the `with` block. `language` is
+    that of whoever reads what happens.
+    """
     with ExitStack() as resources:
-        yield Session(settings, progress, resources)
+        yield Session(settings, progress, resources, language=language)
 
 
 @contextmanager
-def open_to_look(settings: Settings) -> Iterator[Session]:
+def open_to_look(settings: Settings, *, language: str = "en") -> Iterator[Session]:
     """Open what the settings name to look at it only: not even an empty state is made."""
     with ExitStack() as resources:
-        yield Session(settings, nobody, resources, looks_only=True)
+        yield Session(settings, nobody, resources, language=language, looks_only=True)
 
 
 class Session:
@@ -75,9 +67,11 @@ class Session:
         progress: Progress,
         resources: ExitStack,
         *,
+        language: str,
         looks_only: bool = False,
     ) -> None:
         self._settings = settings
+        self._language = language
         self._looks_only = looks_only
         self._progress = progress
         self._resources = resources
@@ -117,7 +111,7 @@ class Session:
     def reconciler(self) -> Reconciler:
         """The engine, over every account that the certificates name."""
         # First: with a mistake in the settings, not even an empty state is made.
-        dns, targets = self._accounts()
+        dns, targets = self._accounts.meant()
         keeper = LeaseKeeper(self.state, now)
         self._resources.callback(keeper.close)
         if not self._looks_only:
@@ -149,20 +143,11 @@ class Session:
 
     def survey(self, label: str, looked: Looked) -> Survey:
         """See `ports.survey.Surveyed.survey`, of a target's account."""
-        connect = self._adapter(label, TARGETS, Text("target"))
-        target: Surveyed = connect(
-            pause=self._stopping.pause, now=now, memory=self._memory_of(label)
-        )
-        return target.survey(looked)
+        return cast("Surveyed", self._accounts.target(label)).survey(looked)
 
     def zones(self, label: str) -> tuple[FoundZone, ...]:
         """See `ports.survey.ZoneKeeper.zones`, of a DNS provider's account."""
-        connect = self._adapter(label, DNS_PROVIDERS, Text("DNS provider"))
-        contact = self._settings.acme.email or ""
-        provider: ZoneKeeper = connect(
-            pause=self._stopping.pause, now=now, contact=contact, memory=self._memory_of(label)
-        )
-        return provider.zones()
+        return cast("ZoneKeeper", self._accounts.dns(label)).zones()
 
     def adopt(self, lineage: str, bundle: CertificateBundle) -> bool:
         """See `reconcile.adopt.adopt`."""
@@ -209,30 +194,15 @@ class Session:
             now=now,
         )
 
-    def _accounts(self) -> tuple[dict[str, DnsProvider], dict[str, DeployTarget]]:
-        """Connect every account that a certificate names; nothing is sent yet."""
-        dns: dict[str, DnsProvider] = {}
-        targets: dict[str, DeployTarget] = {}
-        errors: list[ConfigError] = []
-        for label in dict.fromkeys(wish.dns for wish in self.wishes if wish.files is None):
-            with _collected(errors):
-                connect = self._adapter(label, DNS_PROVIDERS, Text("DNS provider"))
-                dns[label] = connect(
-                    pause=self._stopping.pause,
-                    now=now,
-                    contact=self._contact(),
-                    memory=self._memory_of(label),
-                )
-        deployments = [d for wish in self.wishes for d in wish.deployments if d.delivery is None]
-        for label in dict.fromkeys(deployment.target for deployment in deployments):
-            with _collected(errors):
-                connect = self._adapter(label, TARGETS, Text("target"))
-                targets[label] = connect(
-                    pause=self._stopping.pause, now=now, memory=self._memory_of(label)
-                )
-        if errors:
-            raise joined(errors)
-        return dns, targets
+    @cached_property
+    def _accounts(self) -> Accounts:
+        return Accounts(
+            self._settings,
+            self._memory_of,
+            pause=self._stopping.pause,
+            progress=self._progress,
+            language=self._language,
+        )
 
     def _memory_of(self, label: str) -> AccountMemory:
         """Give what is remembered of an account. Who only looks, writes nothing down."""
@@ -251,26 +221,6 @@ class Session:
             hidden=self._settings.secrets.known(),
         )
 
-    def _adapter(self, label: str, known: Mapping[str, str], role: Text) -> Callable[..., Any]:
-        """Find what an account's type names, bind its settings, and give its `connect`."""
-        account = self._settings.accounts[label]
-        adapter = _module(account, known, role)
-        settings = bind(adapter.Settings, account, self._settings.secrets.resolve)
-        return partial(adapter.connect, settings)
-
-    def _contact(self) -> str:
-        """Whom a vendor may write to: the operator, or by default the zone's (RFC 2142 §7)."""
-        email = self._settings.acme.email
-        names = [wish.names[0] for wish in self.wishes if wish.names]
-        return email or f"hostmaster@{base_name(names[0])}"
-
-
-def check_account(account: AccountTable, resolve: Resolve) -> None:
-    """Raise `ConfigError` with what is wrong in an account's table, where its type is known."""
-    place = {**DNS_PROVIDERS, **TARGETS}.get(account.type)
-    if place is not None:
-        bind(import_module(place).Settings, account, resolve)
-
 
 def _who() -> str:
     """Who runs certferry; a number where the system has no name, as in containers."""
@@ -279,23 +229,3 @@ def _who() -> str:
     except (KeyError, OSError):
         user = str(os.geteuid())
     return f"{user}@{platform.node()}"
-
-
-def _module(account: AccountTable, known: Mapping[str, str], role: Text) -> ModuleType:
-    if account.type in known:
-        return import_module(known[account.type])
-    problem = Text(
-        "{type} is no {role}; {advice}",
-        type=account.type,
-        role=role,
-        advice=instead_of(account.type, list(known)),
-    )
-    raise config_error([account.place.finding("type", problem)])
-
-
-@contextmanager
-def _collected(errors: list[ConfigError]) -> Iterator[None]:
-    try:
-        yield
-    except ConfigError as error:
-        errors.append(error)

@@ -18,7 +18,6 @@ from certferry.adapters.clients.http import (
     LONGEST_BACK_OFF,
     LONGEST_RETRY_AFTER,
     TIMEOUTS,
-    Answer,
     HttpClient,
     HttpFailure,
     Request,
@@ -29,6 +28,7 @@ from certferry.adapters.clients.http_bounds import CHUNK, LONGEST_ANSWER
 from certferry.adapters.clients.http_problems import Contact, Timeouts
 from certferry.adapters.clients.pacing import Pacer
 from certferry.errors import Interrupted
+from certferry.ports.http import Answer
 from certferry.sandbox import httpd
 from certferry.sandbox.faults import Fault
 from tests.adapters.clients.peers import drip, peer, read_request

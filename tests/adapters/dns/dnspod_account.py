@@ -12,6 +12,7 @@ from certferry.core.secret import Secret
 from certferry.ports.dns import DnsProvider
 from certferry.sandbox.dnspod import DnspodService
 from certferry.sandbox.zones import Zones
+from certferry.testing.context import connected_with
 from certferry.testing.memory_account import MemoryAccount
 from tests.adapters.clients.waits import Waits
 
@@ -47,10 +48,7 @@ class DnspodAccount:
         }
         return connect(
             Settings(**{**written, **settings}),
-            pause=self.waits,
-            now=self.now,
-            memory=self.memory,
-            contact=contact,
+            connected_with(pause=self.waits, now=self.now, memory=self.memory, contact=contact),
         )
 
     def values(self, name: str) -> list[str]:

@@ -21,7 +21,7 @@ from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Pause
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.httpd import HttpService, Request, Response
-from certferry.testing.memory_account import MemoryAccount
+from certferry.testing.context import connected_with
 from certferry.text import Text
 from tests.adapters.clients.waits import Waits
 from tests.adapters.dns.dnspod_account import NOW, TOKEN, TOKEN_ID, DnspodAccount
@@ -46,10 +46,7 @@ def test_user_agent_has_the_documented_form(
     """Another form may get the account banned."""
     provider = connect(
         Settings(Secret(TOKEN_ID), Secret(TOKEN), account.service.url, setting),
-        pause=account.waits,
-        now=lambda: NOW,
-        memory=MemoryAccount(),
-        contact=contact,
+        connected_with(pause=account.waits, now=lambda: NOW, contact=contact),
     )
 
     provider.add_txt(NAME, "value")
@@ -79,10 +76,7 @@ def configured(pause: Pause | None = None, **settings: object) -> DnsProvider:
     written: dict[str, object] = {"id": Secret(TOKEN_ID), "token": Secret(TOKEN)}
     return connect(
         Settings(**{**written, **settings}),  # type: ignore[arg-type]  # tests give wrong ones too
-        pause=pause or Waits(),
-        now=lambda: NOW,
-        memory=MemoryAccount(),
-        contact="ops@example.com",
+        connected_with(pause=pause or Waits(), now=lambda: NOW, contact="ops@example.com"),
     )
 
 
@@ -146,10 +140,7 @@ def test_calls_are_half_a_second_apart_by_default(account: DnspodAccount) -> Non
     """Two requests per second is what certferry allows itself."""
     provider = connect(
         Settings(Secret(TOKEN_ID), Secret(TOKEN), account.service.url),
-        pause=account.waits,
-        now=lambda: NOW,
-        memory=MemoryAccount(),
-        contact="ops@example.com",
+        connected_with(pause=account.waits, now=lambda: NOW, contact="ops@example.com"),
     )
 
     handle = provider.add_txt(NAME, "value")

@@ -456,7 +456,7 @@ def test_refused_keys(place: Place) -> None:
         fusion=place.service.fusion_url,
         uc=place.service.uc_url,
     )
-    target = connect(settings, pause=place.time.pause, now=place.time.now, memory=place.memory)
+    target = connect(settings, place.context)
 
     with pytest.raises(TargetAccessDenied) as caught:
         target.observe(look(WWW))
@@ -477,7 +477,7 @@ def test_settings_reach_the_target(place: Place) -> None:
         uc=place.service.uc_url,
         min_remaining_days=20,
     )
-    target = connect(settings, pause=place.time.pause, now=place.time.now, memory=place.memory)
+    target = connect(settings, place.context)
 
     found = target.observe(look(WWW))
 

@@ -18,10 +18,11 @@ from typing import Any
 from urllib.parse import urlencode
 
 from certferry.adapters.clients.dnspod_errors import LIMITED, Reply, error_of
-from certferry.adapters.clients.http import Answer, HttpClient, HttpFailure, Request
+from certferry.adapters.clients.http import HttpClient, HttpFailure, Request
 from certferry.core.redaction import redacted
 from certferry.core.secret import Secret
 from certferry.errors import DnsAccessDenied, DnsError, DnsUnavailable, Retry
+from certferry.ports.http import Answer
 from certferry.ports.progress import Pause
 from certferry.text import Text
 

@@ -19,6 +19,7 @@ from certferry import __version__
 from certferry.adapters.clients.http_bounds import BoundedAdapter
 from certferry.adapters.clients.http_problems import Contact, Problem, Timeouts, explain
 from certferry.adapters.clients.pacing import Pace
+from certferry.ports.http import NO_HEADERS, Answer, NoAnswer
 from certferry.ports.progress import Pause
 from certferry.text import Text
 
@@ -43,16 +44,7 @@ class Request:
     body: bytes | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What came back, whatever the status. Headers are found in any case."""
-
-    status: int
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
-
-
-class HttpFailure(Exception):
+class HttpFailure(NoAnswer):
     """No usable answer came. `maybe_done`: the server may have carried the request out;
     `contact`: how far the last attempt went; `status` and `headers` are those of a web page that
     came in place of an answer.
@@ -67,11 +59,9 @@ class HttpFailure(Exception):
         status: int | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(str(problem))
+        super().__init__(problem, maybe_done=maybe_done)
         self.status = status
         self.headers = headers or {}
-        self.problem = problem
-        self.maybe_done = maybe_done
         self.contact = contact
 
 
@@ -105,6 +95,19 @@ class HttpClient:
         self._too_many = too_many
         self._jitter = jitter
         self._session = _session(timeouts.whole)
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] = NO_HEADERS,
+        body: bytes | None = None,
+        *,
+        repeatable: bool = False,
+    ) -> Answer:
+        """See `ports.http.Http.send`."""
+        request = Request(method, url, headers, body)
+        return self.exchange(lambda: request, repeatable=repeatable)
 
     def exchange(self, prepare: Callable[[], Request], *, repeatable: bool) -> Answer:
         """Send what `prepare` gives, which is asked anew for each attempt, and give the answer.

@@ -14,7 +14,6 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from certferry.adapters.clients.http import Answer
 from certferry.adapters.clients.qiniu_errors import Call, QiniuFailure
 from certferry.adapters.clients.qiniu_records import (
     BindCertificate,
@@ -32,6 +31,7 @@ from certferry.adapters.clients.qiniu_records import (
 )
 from certferry.adapters.clients.qiniu_transport import Asked, QiniuTransport, encoded
 from certferry.adapters.clients.qiniu_ways import SOURCE_FORM, CallGroup, Way
+from certferry.ports.http import Answer
 from certferry.text import Text
 
 CERTIFICATES_PER_PAGE = 200  # what a widespread client asks for (§4.2)

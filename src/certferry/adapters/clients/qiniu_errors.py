@@ -12,7 +12,6 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 from certferry.adapters.clients.http import (
-    Answer,
     HttpFailure,
     is_server_error,
     seconds_asked_for,
@@ -29,6 +28,7 @@ from certferry.errors import (
     TargetRejected,
     TargetUnavailable,
 )
+from certferry.ports.http import Answer
 from certferry.text import Text
 
 IAM_PREFIX = "IAM-"  # keys of sub-accounts (§2.4)

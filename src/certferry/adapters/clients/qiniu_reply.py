@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 
-from certferry.adapters.clients.http import Answer, answers_too_many
+from certferry.adapters.clients.http import answers_too_many
 from certferry.adapters.clients.qiniu_records import decode
 from certferry.core.redaction import redacted
+from certferry.ports.http import Answer
 
 SUCCESS_CODES = frozenset({None, 0, 200})
 TOO_MANY = frozenset({400039, 403024})

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from certferry.adapters.clients.http import TIMEOUTS as HTTP_TIMEOUTS
-from certferry.adapters.clients.http import Answer, HttpClient, HttpFailure, Request
+from certferry.adapters.clients.http import HttpClient, HttpFailure, Request
 from certferry.adapters.clients.http_problems import Contact, Timeouts
 from certferry.adapters.clients.pacing import Pacer
 from certferry.adapters.clients.qiniu_errors import (
@@ -27,6 +27,7 @@ from certferry.adapters.clients.qiniu_reply import read_reply, too_many
 from certferry.adapters.clients.qiniu_signing import Keys, sign_qbox, sign_qiniu
 from certferry.adapters.clients.qiniu_ways import CallGroup, Hosts, Scheme, Way, Ways
 from certferry.ports.account_memory import AccountMemory
+from certferry.ports.http import Answer
 from certferry.ports.progress import Pause
 from certferry.text import Text
 

@@ -16,7 +16,7 @@ from http import HTTPStatus
 from typing import Any
 
 from certferry.adapters.clients.counted_pace import CountedPace
-from certferry.adapters.clients.http import Answer, HttpClient, HttpFailure, Request
+from certferry.adapters.clients.http import HttpClient, HttpFailure, Request
 from certferry.adapters.clients.http_problems import Contact, Timeouts
 from certferry.adapters.clients.pacing import Pacer
 from certferry.adapters.clients.qiniu_errors import IAM_PREFIX
@@ -24,6 +24,7 @@ from certferry.adapters.clients.qiniu_records import decode
 from certferry.adapters.clients.qiniu_reply import read_reply
 from certferry.adapters.clients.qiniu_signing import Keys, sign_qbox, sign_qiniu
 from certferry.adapters.clients.qiniu_ways import CallGroup, Hosts, Scheme, Way, ways_of
+from certferry.ports.http import Answer
 from certferry.ports.progress import Pause
 from certferry.text import Text, verbatim
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 
 from certferry import __version__
 from certferry.adapters.clients.dnspod import DnspodClient, TxtRecord, Zone
@@ -31,12 +30,18 @@ from certferry.errors import (
     DnsUnavailable,
     ZoneNotFound,
 )
-from certferry.ports.account_memory import AccountMemory
+from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Pause
 from certferry.text import Text
 
 log = logging.getLogger(__name__)
+
+SERVICE = "DNSPod"
+ENVIRONMENT = (
+    Variable("id", ("DP_Id",), Text("the id of a DNSPod API token")),
+    Variable("token", ("DP_Key",), Text("the DNSPod API token itself")),
+)
 
 # "3,600 requests an hour" is what DNSPod's support told a user (TimothyYe/godns #113, 2021-05). A
 # sixth of them may go at once: 600, and then 3,000 an hour, so that no hour has more than 3,600.
@@ -78,38 +83,32 @@ class Settings:
     requests_per_hour: int = REQUESTS_PER_HOUR
 
 
-def connect(
-    settings: Settings,
-    *,
-    pause: Pause,
-    now: Callable[[], datetime],
-    memory: AccountMemory,
-    contact: str = "",
-) -> DnsProvider:
-    """Give the provider of one account; `contact` stands in when the settings name none.
+def connect(settings: Settings, context: Context) -> DnsProvider:
+    """Give the provider of one account; the context's `contact` stands in when the settings name
+    none.
 
-    `memory` is the account's, in which all runs count their requests. Nothing is sent yet.
-    Raises `ConfigError` for what can be no token, or no mail address.
+    All runs count their requests in its `memory`. Nothing is sent yet. Raises `ConfigError` for
+    what can be no token, or no mail address.
     """
     token_id, token = settings.id.reveal().strip(), settings.token.reveal().strip()
     _must_be_a_token(token_id, token)
     budget = HourlyBudget(
         _rate_of(settings.requests_per_hour),
-        memory=memory,
-        pace=Pacer(_must_be_positive(settings.requests_per_second), pause=pause),
-        pause=pause,
-        now=now,
+        memory=context.memory,
+        pace=Pacer(_must_be_positive(settings.requests_per_second), pause=context.pause),
+        pause=context.pause,
+        now=context.now,
     )
     calls = DnspodCalls(
         api=settings.api,
         token_id=token_id,
         token=Secret(token),
-        user_agent=user_agent(settings.contact or contact or NO_CONTACT),
-        http=HttpClient(pace=budget, pause=pause),
-        pause=pause,
-        now=now,
+        user_agent=user_agent(settings.contact or context.contact or NO_CONTACT),
+        http=HttpClient(pace=budget, pause=context.pause),
+        pause=context.pause,
+        now=context.now,
     )
-    return Dnspod(DnspodClient(calls, settings.line), pause)
+    return Dnspod(DnspodClient(calls, settings.line), context.pause)
 
 
 def user_agent(contact: str) -> str:

@@ -9,10 +9,11 @@ want a pair of the main account, which may list Kodo's buckets.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from datetime import datetime, timedelta
+from datetime import timedelta
+from typing import Literal
 
 from certferry.adapters.clients.qiniu import QiniuClient
 from certferry.adapters.clients.qiniu_account import QiniuAccount
@@ -20,7 +21,19 @@ from certferry.adapters.clients.qiniu_cdn import CdnDomains
 from certferry.adapters.clients.qiniu_codes import NO_SUCH_DOMAIN, WRONG_DOMAIN_TYPE
 from certferry.adapters.clients.qiniu_copies import Copies
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
-from certferry.adapters.clients.qiniu_kinds import is_cdn, is_nothing, is_source
+from certferry.adapters.clients.qiniu_kinds import (
+    bound_all_the_same,
+    is_cdn,
+    is_nothing,
+    is_silence,
+    is_source,
+    may_be_left_out,
+    must_be_served_here,
+    or_else,
+    with_names,
+    with_way_out,
+    without_sources,
+)
 from certferry.adapters.clients.qiniu_settling import Settler
 from certferry.adapters.clients.qiniu_signing import Keys
 from certferry.adapters.clients.qiniu_sources import SourceDomains
@@ -32,16 +45,30 @@ from certferry.core.desired import HttpsWish, Kind
 from certferry.core.observed import DomainState, ObservedDomain, ObservedTarget, TargetRules
 from certferry.core.secret import Secret
 from certferry.core.survey import Survey
-from certferry.errors import CertferryError, DeployError, TargetRejected, TargetUnavailable
+from certferry.errors import CertferryError, DeployError, TargetRejected
 from certferry.ports.account_memory import AccountMemory
+from certferry.ports.adapter import Context, Variable
 from certferry.ports.progress import Pause
 from certferry.ports.survey import Looked
 from certferry.ports.target import DeployTarget, Look
 from certferry.text import Text
 
+SERVICE = "Qiniu"
+ENVIRONMENT = (
+    Variable(
+        "access_key",
+        ("QINIU_ACCESS_KEY", "QINIU_AK"),
+        Text("the access key (AK) of the Qiniu account"),
+    ),
+    Variable(
+        "secret_key",
+        ("QINIU_SECRET_KEY", "QINIU_SK"),
+        Text("the secret key (SK) of the Qiniu account"),
+    ),
+)
+
 MIN_REMAINING_DAYS = 30  # what users report; Qiniu gives no number (Qiniu fact sheet §4.1)
 
-_KINDS = frozenset({Kind.AUTO, Kind.CDN, Kind.KODO})
 _ELSEWHERE = NO_SUCH_DOMAIN | {WRONG_DOMAIN_TYPE}
 """What either half of Qiniu says of a domain that belongs to the other (§6)."""
 
@@ -74,6 +101,29 @@ class Settings:
         return Hosts(**mains, **backups)
 
 
+@dataclass(frozen=True, slots=True)
+class DeploySettings:
+    """What a deployment to Qiniu may be told beside its domains. `kind` is which half of Qiniu they
+    belong to; the rest is set along with the certificate, and kept where nothing is said.
+    """
+
+    kind: Literal["auto", "cdn", "kodo", "pili"] = "auto"
+    force_https: bool | None = None
+    http2: bool | None = None
+    tls_versions: tuple[Literal["TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3"], ...] | None = None
+
+    def wrong(self, written: Iterable[str]) -> Mapping[str, Text]:
+        """Tell what does not go together: a source domain has a certificate and nothing else to
+        set (§6).
+        """
+        if self.kind == "pili":
+            return {"kind": Text('"{word}" is not supported by this version', word=self.kind)}
+        if self.kind != "kodo":
+            return {}
+        said = Text('not with kind = "kodo": a source domain has no such setting')
+        return {key: said for key in written if key != "kind"}
+
+
 def refuses_no_common_name(account: Mapping[str, object]) -> bool:
     """Tell whether an account, as it is written, takes only certificates with a common name: Qiniu
     refuses others with 400348 (production sheet 1.5).
@@ -81,14 +131,14 @@ def refuses_no_common_name(account: Mapping[str, object]) -> bool:
     return account.get("accept_no_common_name", False) is not True
 
 
-def connect(
-    settings: Settings, *, pause: Pause, now: Callable[[], datetime], memory: AccountMemory
-) -> DeployTarget:
+def connect(settings: Settings, context: Context) -> DeployTarget:
     """Give the target for an account: one for all deployments to it, since it holds their pace."""
     keys = Keys(settings.access_key, settings.secret_key)
-    transport = QiniuTransport(keys, settings.hosts, memory, pause=pause, now=now)
+    transport = QiniuTransport(
+        keys, settings.hosts, context.memory, pause=context.pause, now=context.now
+    )
     rules = TargetRules(timedelta(days=settings.min_remaining_days))
-    return Qiniu(QiniuClient(transport), rules, memory, pause=pause)
+    return Qiniu(QiniuClient(transport), rules, context.memory, pause=context.pause)
 
 
 class Qiniu:
@@ -119,7 +169,7 @@ class Qiniu:
         """Read the domains, and find our copies by mark, names and dates. What cannot be read
         beside them is told with what was found.
         """
-        _must_be_served_here(look.kind)
+        must_be_served_here(look.kind)
         unread: list[CertferryError] = []
         with _door():
             found = (
@@ -152,7 +202,7 @@ class Qiniu:
 
     def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> None:
         """Switch HTTPS on, or change it, unless the domain is as wished already."""
-        _must_be_served_here(kind)
+        must_be_served_here(kind)
         halves = (self._cdn, self._sources)
         likely, other = reversed(halves) if kind is Kind.KODO else halves
         with _door():
@@ -185,9 +235,9 @@ class Qiniu:
         sources, at_cdn = self._sources.all(), self._names_at_cdn(unread)
         names = [name for name in self._sources.covered(look.names) if name not in at_cdn]
         if sources.failure is not None:
-            if not names and not _may_be_left_out(look, found, sources.failure):
+            if not names and not may_be_left_out(look, found, sources.failure):
                 raise sources.failure
-            unread.append(_without_sources(sources.failure.error, look.kind))
+            unread.append(without_sources(sources.failure.error, look.kind))
         try:
             return [self._sources.named(name) for name in names]
         except QiniuFailure as failure:
@@ -198,7 +248,7 @@ class Qiniu:
                 return [self._sources.named_without_bindings(name) for name in names]
             if look.kind is Kind.KODO or not found:
                 raise
-            error = _with_way_out(_with_names(failure))
+            error = with_way_out(with_names(failure))
             return [_problem(name, Kind.KODO, error) for name in names]
 
     def _names_at_cdn(self, unread: list[CertferryError]) -> frozenset[str]:
@@ -248,11 +298,11 @@ class Qiniu:
         failure = self._sources.all().failure
         if failure is None:
             return error
-        if _is_silence(failure):
+        if is_silence(failure):
             return failure.error
         return TargetRejected(
             Text("{problem}; Kodo's domains cannot be seen with these keys", problem=error.message),
-            hint=_or(error.hint, Text('set kind = "kodo" if it is a source domain of Kodo')),
+            hint=or_else(error.hint, Text('set kind = "kodo" if it is a source domain of Kodo')),
         )
 
     def _named_source(self, domain: str, unread: list[CertferryError]) -> ObservedDomain:
@@ -274,7 +324,7 @@ class Qiniu:
         except QiniuFailure as failure:
             if failure.is_common and not failure.is_denied:
                 raise
-            unread.append(_bound_all_the_same(failure.error))
+            unread.append(bound_all_the_same(failure.error))
             return self._sources.named_without_bindings(domain)
 
 
@@ -287,59 +337,9 @@ def _door() -> Iterator[None]:
         raise failure.error from None
 
 
-def _may_be_left_out(look: Look, found: list[ObservedDomain], failure: QiniuFailure) -> bool:
-    """Tell whether it does no harm that source domains cannot be listed: an outage of Kodo's must
-    not stop the CDN, and where there is nothing else, it must not pass for an empty account.
-    """
-    return look.kind is not Kind.KODO and (bool(found) or not _is_silence(failure))
-
-
-def _is_silence(failure: QiniuFailure) -> bool:
-    return isinstance(failure.error, TargetUnavailable)
-
-
-def _must_be_served_here(kind: Kind) -> None:
-    if kind not in _KINDS:
-        raise TargetRejected(
-            Text('certferry does not deploy to domains of kind "{kind}" yet', kind=kind.value),
-            hint=Text('set kind = "cdn" or "kodo", or leave it out'),
-        )
-
-
 def _problem(domain: str, kind: Kind, error: DeployError) -> ObservedDomain:
     return ObservedDomain(domain, kind, DomainState.UNAVAILABLE, problem=error)
 
 
 def _once(errors: list[CertferryError]) -> tuple[CertferryError, ...]:
     return tuple(dict.fromkeys(errors))
-
-
-def _with_way_out(error: DeployError) -> DeployError:
-    """Say how to have the CDN's domains alone."""
-    way_out = Text('set kind = "cdn" for this deployment to leave source domains out')
-    return type(error)(error.message, hint=_or(error.hint, way_out), retry=error.retry)
-
-
-def _bound_all_the_same(error: DeployError) -> DeployError:
-    """Say what is done about a domain although its binding cannot be read."""
-    said = Text(
-        "source domains that the file names are bound all the same; their edges are the proof"
-    )
-    hint = said if error.hint is None else Text("{one}; {other}", one=said, other=error.hint)
-    return type(error)(error.message, hint=hint, retry=error.retry)
-
-
-def _with_names(failure: QiniuFailure) -> DeployError:
-    """Say how a domain goes on although nobody tells what it is bound to."""
-    if failure.is_denied:  # what tells no binding to these keys makes none for them either
-        return failure.error
-    hint = Text("name it under `domains` to have it bound all the same")
-    return type(failure.error)(failure.error.message, hint=_or(failure.error.hint, hint))
-
-
-def _without_sources(error: DeployError, kind: Kind) -> DeployError:
-    return error if kind is Kind.KODO else _with_way_out(error)
-
-
-def _or(one: Text | None, other: Text) -> Text:
-    return other if one is None else Text("{one}; or {other}", one=one, other=other)

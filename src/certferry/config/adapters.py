@@ -1,0 +1,67 @@
+"""What the reader of the settings asks of whoever knows the adapters; it names none itself."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from certferry.config.model import AccountTable
+from certferry.config.secrets import Resolve
+from certferry.ports.adapter import Variable
+
+
+@dataclass(frozen=True, slots=True)
+class UsualAccount:
+    """An account that needs no file: its type, which is also its label; how its service is called;
+    the keys that it takes from the environment.
+    """
+
+    type: str
+    service: str
+    variables: tuple[Variable, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class UsualAccounts:
+    """Where a certificate is proven and served that no file says anything of."""
+
+    dns: UsualAccount
+    target: UsualAccount
+
+
+class Adapters(Protocol):
+    """Knows what there is to know of an account before it is connected."""
+
+    def variables(self, types: Collection[str]) -> Collection[str]:
+        """Give the names that keys have in the environment: of these types, and of the usual ones.
+        They hold secrets, whoever refers to them. A type that cannot be imported has none.
+        """
+        ...
+
+    def options_of(self, type_: str) -> Any:
+        """Give what a deployment to a target of this type may be told, as `config.options` reads
+        it; `None` where nobody knows the type.
+        """
+        ...
+
+    def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
+        """Raise `ConfigError` with what is wrong in an account's table, where its type is known in
+        the group of entry points that it is used as one of.
+        """
+        ...
+
+
+class NoAdapters:
+    """Knows none: for who only wants to know what is declared."""
+
+    def variables(self, types: Collection[str]) -> Collection[str]:
+        """Give none."""
+        del types
+        return ()
+
+    def options_of(self, type_: str) -> Any:
+        """Know no type."""
+
+    def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
+        """Find nothing wrong."""

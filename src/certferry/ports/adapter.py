@@ -1,0 +1,87 @@
+"""How an adapter is described: what an operator writes, what it reads of the environment, and how
+it is connected.
+
+An adapter is a module with the attributes of `Adapter`. A package declares it as an entry point,
+whose name is what operators write as `type`: in the group `certferry.dns` where it connects to a
+`ports.dns.DnsProvider`, in `certferry.targets` where it connects to a `ports.target.DeployTarget`.
+
+A target may have one name more: `DeploySettings`, a frozen dataclass of what a deployment to it can
+be told, of the fields of `core.desired.HttpsWish` and `kind`. Without it, that is nothing beside
+`domains` and `retire`. `config.options` says which types its fields may have, and that a method
+`wrong` may tell what does not go together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from certferry.ports.account_memory import AccountMemory
+from certferry.ports.http import OpenHttp
+from certferry.ports.progress import Pause, Progress
+from certferry.text import Text
+
+DNS_GROUP = "certferry.dns"
+TARGET_GROUP = "certferry.targets"
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A key of the settings that the environment may hold, under the first of the names that is
+    set. `what` says what it is, where it is missing or asked for: "the API token of …".
+    """
+
+    key: str
+    names: tuple[str, ...]
+    what: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a run gives to an adapter; it needs no other clock, sleep or connection.
+
+    `pause` waits, and raises `Interrupted` when the run is stopped: that must pass. `now` gives an
+    aware UTC datetime. `memory` is the account's own, between runs. `http` opens connections to a
+    service that keep the run's manners: see `ports.http.Http`. `progress` takes events for whoever
+    follows the run. `contact` is a mail address that a service may write to, or empty; `language`
+    the one in which a person reads what happens, `en` or `zh`.
+    """
+
+    pause: Pause
+    now: Callable[[], datetime]
+    memory: AccountMemory
+    http: OpenHttp
+    progress: Progress
+    contact: str = ""
+    language: str = "en"
+
+
+class Adapter(Protocol):
+    """One kind of account. A module keeps this by having these names."""
+
+    @property
+    def SERVICE(self) -> str:  # noqa: N802 - a module's constant
+        """How the service is called in sentences, such as `Qiniu`."""
+        ...
+
+    @property
+    def ENVIRONMENT(self) -> Sequence[Variable]:  # noqa: N802 - a module's constant
+        """The keys that are asked for where there are none: of `certferry init`, and where there is
+        no file. Every one is a required field of the settings.
+        """
+        ...
+
+    @property
+    def Settings(self) -> type[Any]:  # noqa: N802 - a module's class
+        """A frozen dataclass. Its fields are the keys of an account, and a field without a default
+        is required; `config.bind` tells which types a field may have. A `Secret` never prints.
+        """
+        ...
+
+    def connect(self, settings: Any, context: Context, /) -> Any:
+        """Give the account's door, for all that a run does with it: it may be shared between
+        threads. Sends nothing yet. Raises `ConfigError` for settings that can be none.
+        """
+        ...

@@ -1,0 +1,154 @@
+"""From an account's label to its door: the adapter found, its settings bound, connected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import cast
+
+from certferry.config.bind import bind
+from certferry.config.findings import joined
+from certferry.config.model import AccountTable, Settings
+from certferry.config.secrets import Resolve
+from certferry.core.identifiers import base_name
+from certferry.errors import ConfigError
+from certferry.ports.account_memory import AccountMemory
+from certferry.ports.adapter import Context
+from certferry.ports.dns import DnsProvider
+from certferry.ports.http import Http
+from certferry.ports.progress import Pause, Progress
+from certferry.ports.target import DeployTarget
+from certferry.text import verbatim
+from certferry.wiring.adapters import (
+    DNS_PROVIDERS,
+    TARGETS,
+    BrokenAdapter,
+    Described,
+    Family,
+    Table,
+    in_short,
+    installed,
+    used_by,
+    wrong_with,
+)
+from certferry.wiring.clock import now
+from certferry.wiring.foreign import BrokenDns, BrokenTarget, ForeignDns, ForeignTarget, Guard
+
+
+class Accounts:
+    """The accounts of some settings. Each call connects anew; nothing is sent by it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        memory_of: Callable[[str], AccountMemory],
+        *,
+        pause: Pause,
+        progress: Progress,
+        language: str,
+        table: Table | None = None,
+    ) -> None:
+        self._settings = settings
+        self._memory_of = memory_of
+        self._pause = pause
+        self._progress = progress
+        self._language = language
+        self._table = installed() if table is None else table
+
+    def meant(self) -> tuple[dict[str, DnsProvider], dict[str, DeployTarget]]:
+        """Connect every account that a certificate names. One whose adapter is broken says so when
+        it is used, so that the others go on. Raises one `ConfigError` of all that is wrong with
+        what the operator wrote.
+        """
+        wishes = self._settings.certificates
+        deployments = [d for wish in wishes for d in wish.deployments if d.delivery is None]
+        dns: dict[str, DnsProvider] = {}
+        targets: dict[str, DeployTarget] = {}
+        errors: list[ConfigError] = []
+        for label in dict.fromkeys(wish.dns for wish in wishes if wish.files is None):
+            with _collected(errors):
+                try:
+                    dns[label] = self.dns(label)
+                except BrokenAdapter as wrong:
+                    dns[label] = BrokenDns(wrong)
+        for label in dict.fromkeys(deployment.target for deployment in deployments):
+            with _collected(errors):
+                try:
+                    targets[label] = self.target(label)
+                except BrokenAdapter as wrong:
+                    targets[label] = BrokenTarget(wrong)
+        if errors:
+            raise joined(errors)
+        return dns, targets
+
+    def dns(self, label: str) -> DnsProvider:
+        """Connect the account of a DNS provider. Raises `ConfigError`."""
+        described, door = self._connected(label, DNS_PROVIDERS, ForeignDns.WANTED)
+        provider = cast("DnsProvider", door)
+        return provider if described.is_ours else ForeignDns(self._guard(described), provider)
+
+    def target(self, label: str) -> DeployTarget:
+        """Connect the account of a target. Raises `ConfigError`."""
+        described, door = self._connected(label, TARGETS, ForeignTarget.WANTED)
+        target = cast("DeployTarget", door)
+        return target if described.is_ours else ForeignTarget(self._guard(described), target)
+
+    def _connected(
+        self, label: str, family: Family, wanted: tuple[str, ...]
+    ) -> tuple[Described, object]:
+        account = self._settings.accounts[label]
+        described = self._table.of_account(family, account)
+        settings = bound(described, account, self._settings.secrets.resolve)
+        connect = partial(described.adapter.connect, settings, self._context(label))
+        if described.is_ours:
+            return described, connect()
+        try:
+            return described, self._guard(described).connecting(wanted, connect)
+        except BrokenAdapter as wrong:
+            raise used_by(account, wrong) from wrong
+
+    def _guard(self, described: Described) -> Guard:
+        return Guard(described, self._settings.secrets.known)
+
+    def _context(self, label: str) -> Context:
+        return Context(
+            pause=self._pause,
+            now=now,
+            memory=self._memory_of(label),
+            http=self._http,
+            progress=self._progress,
+            contact=self._contact(),
+            language=self._language,
+        )
+
+    def _http(self, per_second: float) -> Http:
+        from certferry.adapters.clients.http import HttpClient
+        from certferry.adapters.clients.pacing import Pacer
+
+        return HttpClient(pace=Pacer(per_second, pause=self._pause), pause=self._pause)
+
+    def _contact(self) -> str:
+        """Whom a vendor may write to: the operator, or by default the zone's (RFC 2142 §7)."""
+        names = [wish.names[0] for wish in self._settings.certificates if wish.names]
+        zones = [f"hostmaster@{base_name(name)}" for name in names]
+        return self._settings.acme.email or next(iter(zones), "")
+
+
+def bound(described: Described, account: AccountTable, resolve: Resolve) -> object:
+    """Give the adapter's settings, as an account's table has them. Raises `ConfigError`."""
+    try:
+        return bind(described.adapter.Settings, account, resolve)
+    except TypeError as exc:
+        if described.is_ours:
+            raise
+        wrong = wrong_with(described.package, verbatim(in_short(exc)))
+        raise used_by(account, wrong) from exc
+
+
+@contextmanager
+def _collected(errors: list[ConfigError]) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:
+        errors.append(error)

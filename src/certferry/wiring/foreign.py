@@ -1,0 +1,192 @@
+"""Doors of other people's adapters: what they raise that is none of certferry's errors is told as
+one, with the package that it came from.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import cast
+
+from certferry.core.certificate import CertificateBundle
+from certferry.core.desired import HttpsWish, Kind
+from certferry.core.observed import ObservedTarget
+from certferry.core.redaction import redacted
+from certferry.core.secret import Secret
+from certferry.core.survey import FoundZone, Survey
+from certferry.errors import (
+    CertferryError,
+    DeployError,
+    DnsError,
+    DnsUnavailable,
+    TargetUnavailable,
+)
+from certferry.ports.dns import DnsProvider
+from certferry.ports.http import NoAnswer
+from certferry.ports.survey import Looked, Surveyed, ZoneKeeper
+from certferry.ports.target import DeployTarget, Look
+from certferry.text import Text
+from certferry.wiring.adapters import BrokenAdapter, Described, in_short, wrong_with
+
+log = logging.getLogger(__name__)
+
+Hidden = Callable[[], frozenset[Secret]]
+"""Gives the secrets that a foreign error might repeat; asked when there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Whom a door belongs to, and what its errors must not show."""
+
+    whose: Described
+    hidden: Hidden
+
+    @contextmanager
+    def over(
+        self, refused: type[CertferryError], unavailable: type[CertferryError]
+    ) -> Iterator[None]:
+        """Let certferry's own errors pass, and turn what else is raised in the block into them."""
+        try:
+            yield
+        except CertferryError:
+            raise
+        except NoAnswer as exc:
+            raise unavailable(self._said(exc)) from exc
+        except Exception as exc:
+            raise self._as(refused, exc) from exc
+
+    def connecting(self, wanted: tuple[str, ...], connect: Callable[[], object]) -> object:
+        """Connect, and see that the door has what is wanted of it. Raises `ConfigError`."""
+        try:
+            door = connect()
+        except CertferryError:
+            raise
+        except Exception as exc:
+            log.debug("%s", type(exc).__name__, exc_info=exc)
+            raise wrong_with(self.whose.package, self._raised(exc)) from exc
+        missing = [name for name in wanted if not callable(getattr(door, name, None))]
+        if missing:
+            lacks = Text(
+                "what {name} connects to has no {missing}", name=self.whose.name, missing=missing
+            )
+            raise wrong_with(self.whose.package, lacks)
+        return door
+
+    def _as(self, kind: type[CertferryError], exc: Exception) -> CertferryError:
+        log.debug("%s", type(exc).__name__, exc_info=exc)
+        wrong = wrong_with(self.whose.package, self._raised(exc))
+        return kind(wrong.message, hint=wrong.hint)
+
+    def _said(self, exc: NoAnswer) -> Text:
+        return Text("{where}: {problem}", where=self.whose.adapter.SERVICE, problem=exc.problem)
+
+    def _raised(self, exc: Exception) -> Text:
+        words = redacted(in_short(exc), self.hidden())
+        return Text("{name} broke off: {problem}", name=self.whose.name, problem=words)
+
+
+class ForeignDns:
+    """A `DnsProvider` of a package's."""
+
+    WANTED = ("add_txt", "remove_txt")
+
+    def __init__(self, guard: Guard, door: DnsProvider) -> None:
+        self._guard = guard
+        self._door = door
+
+    def add_txt(self, name: str, value: str) -> str:
+        """See `ports.dns.DnsProvider.add_txt`."""
+        with self._guard.over(DnsError, DnsUnavailable):
+            return self._door.add_txt(name, value)
+
+    def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
+        """See `ports.dns.DnsProvider.remove_txt`."""
+        with self._guard.over(DnsError, DnsUnavailable):
+            return self._door.remove_txt(name, value, handle)
+
+    def zones(self) -> tuple[FoundZone, ...]:
+        """See `ports.survey.ZoneKeeper.zones`; none where the door cannot list them."""
+        if not hasattr(self._door, "zones"):
+            return ()
+        with self._guard.over(DnsError, DnsUnavailable):
+            return cast("ZoneKeeper", self._door).zones()
+
+
+class ForeignTarget:
+    """A `DeployTarget` of a package's."""
+
+    WANTED = ("observe", "upload", "bind", "retire")
+
+    def __init__(self, guard: Guard, door: DeployTarget) -> None:
+        self._guard = guard
+        self._door = door
+
+    def observe(self, look: Look) -> ObservedTarget:
+        """See `ports.target.DeployTarget.observe`."""
+        with self._guard.over(DeployError, TargetUnavailable):
+            return self._door.observe(look)
+
+    def upload(self, lineage: str, bundle: CertificateBundle) -> str:
+        """See `ports.target.DeployTarget.upload`."""
+        with self._guard.over(DeployError, TargetUnavailable):
+            return self._door.upload(lineage, bundle)
+
+    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> None:
+        """See `ports.target.DeployTarget.bind`."""
+        with self._guard.over(DeployError, TargetUnavailable):
+            self._door.bind(domain, kind, remote_id, https)
+
+    def retire(self, remote_id: str, label: str, *, anybodys: bool = False) -> bool:
+        """See `ports.target.DeployTarget.retire`."""
+        with self._guard.over(DeployError, TargetUnavailable):
+            return self._door.retire(remote_id, label, anybodys=anybodys)
+
+    def survey(self, looked: Looked) -> Survey:
+        """See `ports.survey.Surveyed.survey`; no domain where the door cannot list them."""
+        if not hasattr(self._door, "survey"):
+            return Survey(())
+        with self._guard.over(DeployError, TargetUnavailable):
+            return cast("Surveyed", self._door).survey(looked)
+
+
+class BrokenDns:
+    """A `DnsProvider` of a package's that cannot be used: it says so whenever it is asked."""
+
+    def __init__(self, wrong: BrokenAdapter) -> None:
+        self._wrong = wrong
+
+    def add_txt(self, name: str, value: str) -> str:
+        """Raise `DnsError`."""
+        raise DnsError(self._wrong.message, hint=self._wrong.hint)
+
+    def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
+        """Raise `DnsError`."""
+        raise DnsError(self._wrong.message, hint=self._wrong.hint)
+
+
+class BrokenTarget:
+    """A `DeployTarget` of a package's that cannot be used: it says so whenever it is asked."""
+
+    def __init__(self, wrong: BrokenAdapter) -> None:
+        self._wrong = wrong
+
+    def observe(self, look: Look) -> ObservedTarget:
+        """Raise `DeployError`."""
+        raise self._error()
+
+    def upload(self, lineage: str, bundle: CertificateBundle) -> str:
+        """Raise `DeployError`."""
+        raise self._error()
+
+    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> None:
+        """Raise `DeployError`."""
+        raise self._error()
+
+    def retire(self, remote_id: str, label: str, *, anybodys: bool = False) -> bool:
+        """Raise `DeployError`."""
+        raise self._error()
+
+    def _error(self) -> DeployError:
+        return DeployError(self._wrong.message, hint=self._wrong.hint)

@@ -1,0 +1,246 @@
+"""Other people's adapters, as CONTRIBUTING.md tells how to make them: a package is built, installed
+into a fresh environment, and a run goes by its DNS provider and its target.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from certferry.sandbox.world import World
+from tests.acceptance.harbour import Harbour, harbour
+from tests.house.tree import ROOT
+from tests.wiring.packages import Packages
+
+PACKAGE = ROOT / "tests" / "data" / "third_party"
+LONGEST = 100  # seconds
+
+
+class Place:
+    """A fresh environment that sees this checkout and its libraries, and what is installed in it.
+
+    No network is needed: the build backend is the checkout's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        venv.create(folder / "venv", with_pip=False, symlinks=True)
+        self.python = folder / "venv" / "bin" / "python"
+        [packages] = (folder / "venv" / "lib").glob("python3*/site-packages")
+        ours = next(path for path in sys.path if path.endswith("site-packages"))
+        (packages / "checkout.pth").write_text(f"import site; site.addsitedir({ours!r})\n")
+
+    def install(self, package: Path) -> None:
+        """Build and install a package, as `pip install .` does."""
+        pip = [sys.executable, "-m", "pip", "--python", str(self.python), "--quiet"]
+        without = ["--no-index", "--no-deps", "--no-build-isolation", "--disable-pip-version-check"]
+        subprocess.run([*pip, "install", *without, str(package)], check=True, timeout=LONGEST)
+
+    def run(self, *arguments: str, environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        """Run the command of the environment to its end."""
+        return subprocess.run(
+            [str(self.python), "-m", "certferry", *arguments],
+            env={**os.environ, **environ},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LONGEST,
+        )
+
+
+def test_recipe_is_what_is_built_here() -> None:
+    """Every block of code in CONTRIBUTING.md's recipe stands in the package, as it is shown."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    recipe = text.partition("## Adding a DNS provider")[2].partition("## Licence")[0]
+    blocks = re.findall(r"^( *)```\w+\n(.*?)^ *```$", recipe, re.MULTILINE | re.DOTALL)
+    written = [
+        path.read_text(encoding="utf-8")
+        for path in PACKAGE.rglob("*.*")
+        if path.suffix in {".py", ".toml"}
+    ]
+
+    parts = [part for _, block in blocks for part in dedent(block).strip().split("\n\n\n")]
+
+    assert 5 == len(parts)
+    for part in parts:
+        assert any(part in text for text in written), part
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    """An environment with the package of the recipe."""
+    place = Place(tmp_path_factory.mktemp("third-party"))
+    shutil.copytree(PACKAGE, place.folder / "package")
+    place.install(place.folder / "package")
+    return place
+
+
+@pytest.fixture
+def service(world: World) -> Iterator[Harbour]:
+    """The service that the package is for."""
+    with harbour(world.zones) as running:
+        yield running
+
+
+@pytest.fixture
+def configured(world: World, service: Harbour, tmp_path: Path) -> Callable[[str], Path]:
+    """Write a configuration in which Harbour proves and serves a certificate, and more tables."""
+
+    def write(name: str, more: str = "") -> Path:
+        service.add_domain(name)
+        path = world.write_files(tmp_path, "")
+        text = path.read_text().replace(
+            f"port = {world.qiniu.edges.port}", f"port = {service.edges.port}"
+        )
+        text += (
+            f'[accounts.harbour]\ntoken = "env:HARBOUR_TOKEN"\napi = "{service.http.url}"\n'
+            f'[[certificates]]\nnames = ["{name}"]\ndns = "harbour"\n'
+            f'[[certificates.deploy]]\nto = "harbour"\n{more}'
+        )
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def environment(world: World, service: Harbour) -> dict[str, str]:
+    """Give the variables with everybody's keys."""
+    return {**world.environment, "HARBOUR_TOKEN": service.token}
+
+
+def test_package_of_the_recipe_issues_and_deploys(
+    place: Place,
+    world: World,
+    service: Harbour,
+    configured: Callable[[str], Path],
+    new_name: Callable[[], str],
+) -> None:
+    """Its provider proves the name, its target serves it, and the edge is seen to do so."""
+    name = new_name()
+    config = str(configured(name))
+    environ = environment(world, service)
+
+    first = place.run("--config", config, "sync", "--json", environ=environ)
+
+    assert 0 == first.returncode, first
+    (lineage,) = json.loads(first.stdout)["certificates"]
+    assert {"done"} == {step["outcome"] for step in lineage["steps"]}, lineage
+    assert str(service.served(name)).startswith("certferry-")
+    assert service.token not in first.stdout + first.stderr
+
+    again = place.run("--config", config, "plan", "--check", environ=environ)
+
+    assert 0 == again.returncode, again
+    assert [] == world.zones.records(name=f"_acme-challenge.{name}", rtype="TXT")
+
+
+def test_wrong_token_is_told_in_the_packages_words(
+    place: Place,
+    world: World,
+    service: Harbour,
+    configured: Callable[[str], Path],
+    new_name: Callable[[], str],
+) -> None:
+    """Its errors are certferry's own, with a hint."""
+    config = str(configured(new_name()))
+    environ = {**environment(world, service), "HARBOUR_TOKEN": "wrong"}
+
+    run = place.run("--config", config, "-q", "sync", environ=environ)
+
+    assert 1 == run.returncode, run
+    assert "Harbour does not accept the token" in run.stderr
+
+
+GOOD = (PACKAGE / "src" / "certferry_harbour" / "target.py").read_text(encoding="utf-8")
+BROKEN = {
+    "fails to import": ("import no_such_module\n", "No module named 'no_such_module'"),
+    "lacks connect": (GOOD.replace("def connect", "def connects"), "bad_target has no connect"),
+    "raises something foreign": (
+        GOOD.replace('self._ask("GET", "domains")', "{}[look.lineage]", 1),
+        "bad broke off: KeyError",
+    ),
+}
+
+
+@pytest.mark.parametrize("module", BROKEN)
+def test_broken_package_is_named_and_the_others_go_on(
+    place: Place,
+    world: World,
+    service: Harbour,
+    configured: Callable[[str, str], Path],
+    new_name: Callable[[], str],
+    tmp_path: Path,
+    module: str,
+) -> None:
+    """One error for the certificate that needs it; the other one is issued and served."""
+    text, told = BROKEN[module]
+    Packages(tmp_path).install("certferry-bad", "bad_target", text, bad="certferry.targets")
+    good, bad = new_name(), new_name()
+    more = (
+        f'[accounts.bad]\ntoken = "env:HARBOUR_TOKEN"\napi = "{service.http.url}"\n'
+        f'[[certificates]]\nnames = ["{bad}"]\ndns = "harbour"\n'
+        f'[[certificates.deploy]]\nto = "bad"\n'
+    )
+    service.add_domain(bad)
+    config = str(configured(good, more))
+    environ = {**environment(world, service), "PYTHONPATH": str(tmp_path)}
+
+    run = place.run("--config", config, "sync", "--json", environ=environ)
+
+    assert 1 == run.returncode, run
+    found = {lineage["name"]: lineage for lineage in json.loads(run.stdout)["certificates"]}
+    assert {good: True, bad: False} == {name: one["ok"] for name, one in found.items()}
+    (failed,) = [str(step) for step in found[bad]["steps"] if step["outcome"] == "failed"]
+    assert "the package certferry-bad: " in failed
+    assert told in failed
+
+
+def test_name_that_certferry_has_keeps_its_meaning(
+    place: Place,
+    world: World,
+    service: Harbour,
+    configured: Callable[[str], Path],
+    new_name: Callable[[], str],
+    tmp_path: Path,
+) -> None:
+    """The package that declares it as well is told once, and nothing of it is run."""
+    Packages(tmp_path).install(
+        "certferry-bad", "bad_dns", "raise SystemExit", dnspod="certferry.dns"
+    )
+    config = configured(new_name())
+    config.write_text(config.read_text().replace('dns = "harbour"', 'dns = "dnspod"'))
+    environ = {**environment(world, service), "PYTHONPATH": str(tmp_path)}
+
+    run = place.run("--config", str(config), "sync", environ=environ)
+
+    assert 0 == run.returncode, run
+    said = "the package certferry-bad declares the DNS provider dnspod, which certferry brings"
+    assert 1 == run.stderr.count(said), run
+
+
+def test_what_the_target_does_not_declare_is_no_key_of_its_deployments(
+    place: Place,
+    world: World,
+    service: Harbour,
+    configured: Callable[[str, str], Path],
+    new_name: Callable[[], str],
+) -> None:
+    """Other targets have kinds and a redirect; Harbour has neither."""
+    config = str(configured(new_name(), "force_https = true\nretires = 1\n"))
+
+    run = place.run("--config", config, "plan", environ=environment(world, service))
+
+    assert 2 == run.returncode, run
+    assert "[[certificates.deploy]] force_https: unknown key; known are" in run.stderr
+    assert "[[certificates.deploy]] retires: unknown key; did you mean retire?" in run.stderr

@@ -1,0 +1,52 @@
+"""The DNS providers' contract, kept by the package that CONTRIBUTING.md's recipe makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from certferry.core.secret import Secret
+from certferry.ports.dns import DnsProvider
+from certferry.sandbox.zones import Zones
+from certferry.testing.context import connected_with
+from certferry.testing.contracts.dns import ZONE, DnsProviderContract, Values
+from tests.acceptance.harbour import Harbour, harbour
+from tests.data.third_party.src.certferry_harbour.dns import Settings, connect
+
+
+class TestHarbour(DnsProviderContract):
+    """A service that is made up."""
+
+    @pytest.fixture
+    def zones(self) -> Zones:
+        """What is in the account's zones."""
+        zones = Zones()
+        zones.add_zone(ZONE, ["ns1.harbour.example"])
+        return zones
+
+    @pytest.fixture
+    def service(self, zones: Zones) -> Iterator[Harbour]:
+        """The service."""
+        with harbour(zones) as service:
+            yield service
+
+    @pytest.fixture
+    def provider(self, service: Harbour) -> DnsProvider:
+        """The account."""
+        return connect(Settings(Secret(service.token), service.http.url), connected_with())
+
+    @pytest.fixture
+    def other(self, service: Harbour) -> DnsProvider:
+        """Another connection to it."""
+        return connect(Settings(Secret(service.token), service.http.url), connected_with())
+
+    @pytest.fixture
+    def denied(self, service: Harbour) -> DnsProvider:
+        """A connection with a wrong token."""
+        return connect(Settings(Secret("wrong"), service.http.url), connected_with())
+
+    @pytest.fixture
+    def values(self, zones: Zones) -> Values:
+        """What is in the zone."""
+        return lambda name: [r.value for r in zones.records(name=name, rtype="TXT")]

@@ -1,0 +1,1 @@
+"""Harbour for certferry: its DNS zones, and the domains that it serves."""

@@ -1,0 +1,139 @@
+"""Domains that Harbour serves.
+
+API: https://harbour.example/api (made up).
+Permissions: a token that may write certificates and domains.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from certferry.core.certificate import Certificate, CertificateBundle
+from certferry.core.desired import HttpsWish, Kind
+from certferry.core.identifiers import covered_by
+from certferry.core.lineage import mark, owner_of
+from certferry.core.observed import (
+    DomainState,
+    ObservedDomain,
+    ObservedTarget,
+    RemoteCertificate,
+)
+from certferry.core.secret import Secret
+from certferry.errors import (
+    CopyGone,
+    TargetAccessDenied,
+    TargetInUse,
+    TargetRejected,
+    TargetUnavailable,
+)
+from certferry.ports.adapter import Context, Variable
+from certferry.ports.http import Http, NoAnswer
+from certferry.ports.target import DeployTarget, Look
+from certferry.text import Text
+
+SERVICE = "Harbour"
+ENVIRONMENT = (Variable("token", ("HARBOUR_TOKEN",), Text("the token of the Harbour account")),)
+
+REQUESTS_PER_SECOND = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """An account at Harbour."""
+
+    token: Secret
+    api: str = "https://api.harbour.example"
+
+
+def connect(settings: Settings, context: Context) -> DeployTarget:
+    """See `ports.adapter.Adapter.connect`."""
+    return Domains(settings, context.http(REQUESTS_PER_SECOND))
+
+
+class Domains:
+    """The domains of one account. What Harbour accepts is in force at once."""
+
+    def __init__(self, settings: Settings, http: Http) -> None:
+        self._settings = settings
+        self._http = http
+
+    def observe(self, look: Look) -> ObservedTarget:
+        """See `ports.target.DeployTarget.observe`."""
+        bound: dict[str, str | None] = self._ask("GET", "domains")
+        names = look.domains
+        if names is None:
+            names = tuple(name for name in bound if covered_by(look.names, name))
+        return ObservedTarget(
+            domains=tuple(_domain(name, bound) for name in names),
+            remotes=tuple(
+                RemoteCertificate(remote_id, label, known.fingerprint, known.not_after)
+                for remote_id, label in self._labels().items()
+                for known in look.known
+                if label == _label(look.lineage, known)
+            ),
+        )
+
+    def upload(self, lineage: str, bundle: CertificateBundle) -> str:
+        """See `ports.target.DeployTarget.upload`."""
+        label = _label(lineage, bundle.certificate)
+        for remote_id, other in self._labels().items():
+            if other == label:
+                return remote_id
+        pem = {"fullchain": bundle.fullchain_pem, "privkey": bundle.privkey_pem.reveal()}
+        return str(self._ask("PUT", f"certificates/{label}", pem)["id"])
+
+    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> None:
+        """See `ports.target.DeployTarget.bind`. A domain has no other settings."""
+        if remote_id not in self._labels():
+            raise CopyGone(Text("Harbour has no certificate {id}", id=remote_id))
+        self._ask("PUT", f"domains/{domain}", {"certificate": remote_id})
+
+    def retire(self, remote_id: str, label: str, *, anybodys: bool = False) -> bool:
+        """See `ports.target.DeployTarget.retire`."""
+        found = self._labels().get(remote_id)
+        if found is None:
+            return False
+        if found != label or (owner_of(found) is None and not anybodys):
+            raise TargetRejected(Text("{label} is not ours to remove", label=found))
+        if remote_id in self._ask("GET", "domains").values():
+            raise TargetInUse(Text("a domain uses {label}", label=label))
+        return bool(self._ask("DELETE", f"certificates/{remote_id}")["removed"])
+
+    def _labels(self) -> dict[str, str]:
+        found: dict[str, str] = self._ask("GET", "certificates")
+        return found
+
+    def _ask(self, method: str, path: str, body: object = None) -> Any:
+        try:
+            answer = self._http.send(
+                method,
+                f"{self._settings.api}/{path}",
+                {"Authorization": f"Bearer {self._settings.token.reveal()}"},
+                None if body is None else json.dumps(body).encode(),
+                repeatable=True,
+            )
+        except NoAnswer as silence:
+            raise TargetUnavailable(silence.problem) from silence
+        if answer.status == 401:
+            raise TargetAccessDenied(
+                Text("Harbour does not accept the token"),
+                hint=Text("make a new one in Harbour's console"),
+            )
+        if answer.status != 200:
+            raise TargetRejected(Text("Harbour answered {status}", status=answer.status))
+        return json.loads(answer.body)
+
+
+def _domain(name: str, bound: dict[str, str | None]) -> ObservedDomain:
+    if name in bound:
+        return ObservedDomain(name, Kind.CDN, DomainState.READY, bound[name])
+    problem = TargetRejected(
+        Text("Harbour has no domain {name}", name=name), hint=Text("add it at Harbour")
+    )
+    return ObservedDomain(name, Kind.CDN, DomainState.UNAVAILABLE, problem=problem)
+
+
+def _label(lineage: str, certificate: Certificate) -> str:
+    return mark(lineage, certificate.fingerprint)

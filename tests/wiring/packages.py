@@ -1,0 +1,62 @@
+"""Packages of other people's, made for one test: their modules, and what they declare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from certferry.wiring.adapters import Table, installed
+
+DNS_GROUP = "certferry.dns"
+
+ADAPTER = """
+from dataclasses import dataclass
+
+from certferry.ports.adapter import Variable
+from certferry.text import Text
+
+SERVICE = "Ours"
+ENVIRONMENT = (Variable("token", ("OURS_TOKEN",), Text("the token of Ours")),)
+
+
+@dataclass(frozen=True)
+class Settings:
+    token: str = ""
+
+
+class Door:
+    def add_txt(self, name, value):
+        raise {raised}
+
+    def remove_txt(self, name, value, handle):
+        return True
+
+
+def connect(settings, context):
+    return Door()
+"""
+"""A DNS provider that raises something when it is used."""
+
+
+def adapter(raised: str = "RuntimeError('no token for you')") -> str:
+    """Give the module of a provider that raises this."""
+    return ADAPTER.replace("{raised}", raised)
+
+
+class Packages:
+    """A folder that packages are installed in, beside what is really installed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def install(self, package: str, module: str, text: str, **names: str) -> None:
+        """Write a module, and declare names for it: `name=group`."""
+        (self._folder / f"{module}.py").write_text(text)
+        info = self._folder / f"{package.replace('-', '_')}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        declared = "".join(f"[{group}]\n{name} = {module}\n" for name, group in names.items())
+        (info / "entry_points.txt").write_text(declared)
+
+    def table(self) -> Table:
+        """Give the table of all that is installed by now; the folder is on the path."""
+        return Table(installed().declared)

@@ -1,0 +1,194 @@
+"""Adapters that are found as entry points: certferry's own, other people's, and broken ones."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from certferry.config.load import load
+from certferry.config.model import Settings
+from certferry.errors import ConfigError, DnsError, DnsUnavailable, Interrupted
+from certferry.ports.progress import nobody
+from certferry.testing.memory_account import MemoryAccount
+from certferry.wiring.accounts import Accounts
+from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, installed
+from tests.wiring.packages import DNS_GROUP, Packages, adapter
+
+GOOD = "good"
+SECRET = "do-not-show-me-4711"
+
+DEPLOYED = "@dataclass(frozen=True)\nclass DeploySettings:\n"
+
+Connect = Callable[[str], Accounts]
+
+
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Packages]:
+    """A folder of packages, one of which has nothing wrong with it."""
+    monkeypatch.syspath_prepend(tmp_path)
+    before = set(sys.modules)
+    found = Packages(tmp_path)
+    found.install("certferry-good", "good_dns", adapter(), **{GOOD: DNS_GROUP})
+    yield found
+    for name in set(sys.modules) - before:
+        if getattr(sys.modules[name], "__file__", None) and str(tmp_path) in str(
+            sys.modules[name].__file__
+        ):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def connect(packages: Packages, tmp_path: Path) -> Connect:
+    """Read a configuration, and give its accounts by the table of the packages."""
+
+    def accounts(text: str) -> Accounts:
+        return Accounts(
+            settings(tmp_path, text),
+            lambda _: MemoryAccount(),
+            pause=lambda _: None,
+            progress=nobody,
+            language="en",
+            table=packages.table(),
+        )
+
+    return accounts
+
+
+def settings(folder: Path, text: str) -> Settings:
+    """Write a file of accounts and read it."""
+    path = folder / "certferry.toml"
+    path.write_text(text)
+    path.chmod(0o600)
+    return load(path, {"HOME": str(folder)})
+
+
+def refusal(connect: Connect, text: str, label: str = "bad") -> str:
+    """Give what is said of an account that cannot be connected."""
+    with pytest.raises(ConfigError) as caught:
+        connect(text).dns(label)
+    return str(caught.value.message)
+
+
+def test_built_in_adapters_are_found_like_everybody_elses() -> None:
+    """Also in an editable install, by the entry points of the package `certferry`."""
+    assert "dnspod" in installed().names(DNS_PROVIDERS)
+    assert "qiniu" in installed().names(TARGETS)
+    assert installed().find(TARGETS, "qiniu").is_ours
+
+
+def test_nothing_is_imported_before_it_is_used(packages: Packages) -> None:
+    """A package that nobody's account names costs no time, and breaks nothing."""
+    packages.install("certferry-bad", "bad_dns", "raise SystemExit(1)", bad=DNS_GROUP)
+
+    table = packages.table()
+
+    assert ["dnspod", "bad", GOOD] == table.names(DNS_PROVIDERS)
+    assert not {"bad_dns", "good_dns"} & set(sys.modules)
+
+
+def test_name_that_nobody_declares(connect: Connect, tmp_path: Path) -> None:
+    """The nearest spelling is named, whoever brings it, with the file and the line."""
+    said = refusal(connect, '[accounts.bad]\ntype = "goud"\n')
+
+    expected = "certferry.toml:2: [accounts.bad] type: goud is no DNS provider; did you mean good?"
+    assert f"{tmp_path}/{expected}" == said
+
+
+@pytest.mark.parametrize(
+    ("module", "told"),
+    [
+        ("import no_such_module", "cannot be imported: ModuleNotFoundError: No module named"),
+        ("raise SystemExit('bye')", "cannot be imported: SystemExit: bye"),
+        ("def connect(:", "cannot be imported: SyntaxError"),
+        (adapter().replace("def connect", "def connects"), "bad_dns has no connect"),
+        ("def connect(s, c): ...", "bad_dns has no SERVICE, ENVIRONMENT, Settings"),
+        (adapter().replace("@dataclass(frozen=True)", ""), "`Settings` of bad_dns is no dataclass"),
+        (adapter().replace("token: str", "token: object"), "no operator could write token"),
+        (
+            adapter().replace("return Door()", "return settings.nothing"),
+            "bad broke off: AttributeError: 'Settings' object has no attribute 'nothing'",
+        ),
+        (adapter().replace("return Door()", "return None"), "has no add_txt, remove_txt"),
+        (f"{adapter()}\n{DEPLOYED}    colour: str = ''", "no deployment can be told colour"),
+        (f"{adapter()}\n{DEPLOYED}    http2: bool", "no deployment can be told http2"),
+        (
+            f"from typing import Literal\n{adapter()}\n{DEPLOYED}    kind: Literal['x'] = 'x'",
+            "no domain is any of x",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_package_names_it(
+    packages: Packages, connect: Connect, module: str, told: str
+) -> None:
+    """One error, at the line of the account; an account of another package goes on."""
+    packages.install("certferry-bad", "bad_dns", module, bad=DNS_GROUP)
+    text = '[accounts.good]\n[accounts.bad]\ntoken = "t"\n'
+
+    said = refusal(connect, text)
+
+    assert "[accounts.bad] type: the package certferry-bad: " in said
+    assert told in said
+    assert 1 == len(said.splitlines())
+    assert connect(text).dns(GOOD) is not None
+
+
+def test_name_that_certferry_has_itself(
+    packages: Packages, connect: Connect, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It keeps its meaning, so that no key goes to somebody else; the package is told."""
+    packages.install("certferry-bad", "bad_dns", adapter(), dnspod=DNS_GROUP)
+
+    with caplog.at_level(logging.WARNING):
+        connect('[accounts.dnspod]\nid = "1"\ntoken = "t"\n').dns("dnspod")
+
+    (record,) = caplog.records
+    assert "the package certferry-bad declares the DNS provider dnspod" in str(record.msg)
+    assert "bad_dns" not in sys.modules
+
+
+def test_name_that_two_packages_declare(packages: Packages, connect: Connect) -> None:
+    """Neither gets the keys; others go on."""
+    for package, module in (("certferry-bad", "bad_dns"), ("certferry-worse", "worse_dns")):
+        packages.install(package, module, adapter(), bad=DNS_GROUP)
+
+    said = refusal(connect, "[accounts.bad]\n")
+
+    assert "several packages declare the DNS provider bad: certferry-bad, certferry-worse" in said
+    assert connect("[accounts.good]\n").dns(GOOD) is not None
+
+
+def test_foreign_error_of_a_door_is_told_as_one_of_ours(
+    packages: Packages, connect: Connect
+) -> None:
+    """With the package, and without a secret of the settings."""
+    module = adapter(f"RuntimeError('token {SECRET} refused')")
+    packages.install("certferry-bad", "bad_dns", module, bad=DNS_GROUP)
+    door = connect(f'[accounts.bad]\ntoken = "{SECRET}"\n').dns("bad")
+
+    with pytest.raises(DnsError) as caught:
+        door.add_txt("_acme-challenge.example.com", "value")
+
+    assert "the package certferry-bad: bad broke off: RuntimeError: token ••• refused" == str(
+        caught.value
+    )
+    assert door.remove_txt("_acme-challenge.example.com", "value", None)
+
+
+STOPPED = "__import__('certferry.errors').errors.Interrupted('stopped')"
+SILENT = "__import__('certferry.ports.http').ports.http.NoAnswer(Text('silence'), maybe_done=True)"
+
+
+@pytest.mark.parametrize(("raised", "kind"), [(STOPPED, Interrupted), (SILENT, DnsUnavailable)])
+def test_what_the_contract_allows_passes(
+    packages: Packages, connect: Connect, raised: str, kind: type[Exception]
+) -> None:
+    """Certferry's own errors as they are; a service that is silent is unavailable."""
+    packages.install("certferry-bad", "bad_dns", adapter(raised), bad=DNS_GROUP)
+    door = connect("[accounts.bad]\n").dns("bad")
+
+    with pytest.raises(kind):
+        door.add_txt("_acme-challenge.example.com", "value")
