@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from certferry.config.load import load
-from tests.adapters.sources.old_homes import AcmeShHome, CertbotHome, LegoHome, issued
 from tests.cli.init_accounts import AK, DP_ID, DP_KEY, KEYS, SK, Accounts
+from tests.migration.old_homes import AcmeShHome, CertbotHome, LegoHome, issued
 
 
 def test_acme_sh_is_gone_on_with(accounts: Accounts) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from certferry.core.desired import Kind, PemFiles
-from certferry.core.inherited import Inherited
 from certferry.core.proposal import Places, Proposal
 from certferry.core.survey import FoundDomain, FoundZone
-from certferry.core.takeover import propose_for_inherited
+from certferry.migration.home import OldCertificate
+from certferry.migration.takeover import propose_for_inherited
 from certferry.testing.certificates import make_bundle
 from certferry.text import Text
 
@@ -27,12 +27,12 @@ def places(*domains: FoundDomain, zones: tuple[str, ...] = ("example.com",)) -> 
     return Places("dnspod", tuple(map(FoundZone, zones)), "qiniu", domains)
 
 
-def inherited(lineage: str, *names: str, age: int = 10, **more: object) -> Inherited:
+def inherited(lineage: str, *names: str, age: int = 10, **more: object) -> OldCertificate:
     """Make another client's lineage."""
     bundle = make_bundle(*names, not_before=NOW - timedelta(days=age))
-    return Inherited(lineage, bundle, FILES, f"stop {lineage}", **more)  # type: ignore[arg-type]  # the fields of the test
+    return OldCertificate(lineage, bundle, FILES, f"stop {lineage}", **more)  # type: ignore[arg-type]  # the fields of the test
 
 
-def taken_over(places: Places, *lineages: Inherited) -> Proposal:
+def taken_over(places: Places, *lineages: OldCertificate) -> Proposal:
     """Propose to go on with lineages."""
     return propose_for_inherited(lineages, places, "acme.sh", keep_client=False)

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
-from certferry.config.clients import QINIU, Renewed, renewed_by, whoever_renewed
 from certferry.config.find import find_file, usual_places
 from certferry.config.load import from_client
 from certferry.config.model import Settings
 from certferry.core.lineage import Version
 from certferry.errors import ConfigError
+from certferry.migration.declared import declared_for, how_to_declare, must_be_for
+from certferry.migration.renewed import QINIU, Renewed, renewed_by, whoever_renewed
 from certferry.ports.source import CertificateSource
-from certferry.reconcile.handed_over import declared_for, how_to_declare, must_be_for
 from certferry.text import Text
 from certferry.wiring.profiles import load_checked
 from certferry.wiring.session import open_to_look
@@ -47,7 +47,7 @@ def meant_by(
     if renewed.domains:
         must_be_for(renewed.domains, renewed.files, source)
     if settings is None or not settings.certificates:
-        return Meant(from_client(renewed, environ, settings), renewed.client)
+        return Meant(from_client(renewed.name, renewed.files, environ, settings), renewed.client)
     with open_to_look(settings) as session:
 
         def versions(lineage: str) -> Sequence[Version]:

@@ -25,7 +25,7 @@ def _complete_mode(
     ctx: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
     """Offer the modes that begin so."""
-    from certferry.config.clients import MODES
+    from certferry.migration.renewed import MODES
 
     del ctx, parameter
     return [CompletionItem(mode) for mode in MODES if mode.startswith(incomplete)]
@@ -84,7 +84,7 @@ def command(
     What is still in progress in the end is no failure to the client: it exits 0, and the next run
     finishes it, if the certificate is declared.
     """
-    from certferry.config.clients import ACME_SH, MODES
+    from certferry.migration.renewed import ACME_SH, MODES
 
     front: Front = ctx.obj
     if mode not in MODES:
@@ -103,7 +103,7 @@ def command(
 
 
 def _patience(mode: str, wait: int | None, *, no_wait: bool) -> Patience:
-    from certferry.config.clients import CLIENTS
+    from certferry.migration.renewed import CLIENTS
     from certferry.reconcile.schedule import Patience
 
     patience = patience_of(wait, no_wait=no_wait)
@@ -129,11 +129,9 @@ def _sync(mode: str, front: Front, patience: Patience, env_files: Sequence[Path]
 
 def _install(front: Front, home: Path | None, command: Sequence[str]) -> Exit:
     from certferry.cli.events import log_change
-    from certferry.config.clients import home_of_acme_sh
     from certferry.wiring.old_clients import install_deploy_hook
 
-    home = home or home_of_acme_sh(front.desk.environ)
-    path, changed = install_deploy_hook(home.absolute(), command)
+    path, changed = install_deploy_hook(home, command, front.desk.environ)
     outcome = Text("written: {path}") if changed else Text("unchanged: {path}")
     said = outcome.filled(path=path)
     log_change("hook.install", said, front.desk.journal)

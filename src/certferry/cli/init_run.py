@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -25,11 +25,11 @@ from certferry.config.find import NAME
 from certferry.config.load import load_before
 from certferry.config.model import Settings
 from certferry.config.propose import Draft, accounts_of, text_of, with_accounts, with_keys
-from certferry.core.inherited import Inheritance, OldClient
 from certferry.core.proposal import LeftOut, Places, Proposal, in_order, propose_for_domains
 from certferry.core.survey import FoundDomain
-from certferry.core.takeover import propose_for_inherited
 from certferry.errors import ConfigError
+from certferry.migration.home import OldClient, OldHome
+from certferry.migration.takeover import propose_for_inherited
 from certferry.ports.progress import nobody
 from certferry.text import Text
 from certferry.wiring.old_clients import inheritance, started_by
@@ -91,9 +91,10 @@ class _Run:
         )
         places, inherited = self._look(given, keys, inherited)
         proposal = self._propose(inherited, places)
+        directories = _directories(inherited, proposal)
         if draft.directory is not None:
-            draft = replace(draft, directory=_directory(proposal, draft.directory))
-        self._tell_of_other_cas(proposal, draft.directory or self._directory_given)
+            draft = replace(draft, directory=_directory(directories, draft.directory))
+        self._tell_of_other_cas(directories, draft.directory or self._directory_given)
         text = text_of(draft, proposal, self._desk.voice.say)
         if not self._agreed(text, draft.settings):
             self._say(Text("Nothing was written."))
@@ -103,7 +104,7 @@ class _Run:
 
     # what is known
 
-    def _inherited(self) -> Inheritance | None:
+    def _inherited(self) -> OldHome | None:
         if self._asked.client is None:
             return None
         client = OldClient(self._asked.client)
@@ -152,7 +153,7 @@ class _Run:
             )
         return found
 
-    def _keys(self, inherited: Inheritance | None, given: Document | None) -> Keys:
+    def _keys(self, inherited: OldHome | None, given: Document | None) -> Keys:
         """Find the keys that the given settings do not have."""
         there = accounts_of(given)
         wanted = [
@@ -177,7 +178,7 @@ class _Run:
             raise ConfigError(said, hint=hint)
         return keys
 
-    def _email(self, inherited: Inheritance | None) -> str | None:
+    def _email(self, inherited: OldHome | None) -> str | None:
         known = self._asked.email or (inherited.email if inherited else None)
         if known is not None:
             with suppress(ConfigError):  # what a client holds may be none
@@ -190,8 +191,8 @@ class _Run:
     # what is found
 
     def _look(
-        self, given: Document | None, keys: Keys, inherited: Inheritance | None
-    ) -> tuple[Places, Inheritance | None]:
+        self, given: Document | None, keys: Keys, inherited: OldHome | None
+    ) -> tuple[Places, OldHome | None]:
         """Look at the accounts, show what is there, and call the client's lineages as they are
         called in the state.
         """
@@ -231,7 +232,7 @@ class _Run:
 
     # what is proposed
 
-    def _propose(self, inherited: Inheritance | None, places: Places) -> Proposal:
+    def _propose(self, inherited: OldHome | None, places: Places) -> Proposal:
         if inherited is None:
             return propose_for_domains(places, MOST_NAMES)
         client = inherited.client.value
@@ -240,9 +241,9 @@ class _Run:
         keep = self._asked.keep_client
         return propose_for_inherited(inherited.certificates, places, client, keep_client=keep)
 
-    def _tell_of_other_cas(self, proposal: Proposal, directory: str) -> None:
+    def _tell_of_other_cas(self, directories: Sequence[str], directory: str) -> None:
         """Warn where a certificate has come from another CA: names may be pinned to it by CAA."""
-        for earlier in dict.fromkeys(_directories(proposal)):
+        for earlier in dict.fromkeys(directories):
             if earlier != directory:
                 said = Text(
                     "certificates have come from {earlier}; the next ones come from {directory}",
@@ -265,14 +266,12 @@ class _Run:
 
     # what is written
 
-    def _write(
-        self, text: str, keys: Keys, proposal: Proposal, inherited: Inheritance | None
-    ) -> None:
+    def _write(self, text: str, keys: Keys, proposal: Proposal, inherited: OldHome | None) -> None:
         def adopt(settings: Settings) -> None:
             with open_session(settings, progress=nobody) as session:
                 for one in proposal.certificates:
                     if one.adopts is not None:
-                        session.adopt(one.lineage, one.adopts.bundle)
+                        session.adopt(one.lineage, one.adopts)
 
         files = self._asked.files
         paths, copies = put(files, text, keys.fresh, self._environ, adopt)
@@ -317,17 +316,16 @@ def _label(settings: Settings, types: Mapping[str, str]) -> str:
     return next((a.label for a in settings.accounts.values() if a.type in types), "")
 
 
-def _directory(proposal: Proposal, usual: str) -> str:
+def _directory(directories: Sequence[str], usual: str) -> str:
     """Give the CA that most of the certificates to be renewed come from."""
-    counted = Counter(filter(_is_usable, _directories(proposal)))
+    counted = Counter(filter(_is_usable, directories))
     return counted.most_common(1)[0][0] if counted else usual
 
 
-def _directories(proposal: Proposal) -> Iterator[str]:
+def _directories(home: OldHome | None, proposal: Proposal) -> Sequence[str]:
     """Give where each of the certificates to be renewed comes from, as far as it is known."""
-    for one in proposal.certificates:
-        if one.adopts is not None and one.adopts.directory and one.files is None:
-            yield one.adopts.directory
+    taken = () if home is None else home.taken_over_by(proposal)
+    return [one.directory for one in taken if one.directory]
 
 
 def _is_usable(directory: str) -> bool:

@@ -10,9 +10,9 @@ from pathlib import Path
 from certferry.cli.lines import Line, Span, Tone, line
 from certferry.cli.tables import Table
 from certferry.cli.words import Voice, labelled
-from certferry.core.inherited import Inheritance, Inherited, Starters
 from certferry.core.proposal import Places, Proposal, ProposedCertificate
 from certferry.core.survey import FoundDomain
+from certferry.migration.home import OldCertificate, OldHome, Starters
 from certferry.text import Text
 
 WARNING = Text("warning: ")
@@ -37,7 +37,7 @@ def warned(problems: Sequence[Text], voice: Voice) -> Iterator[Line]:
         yield from labelled(voice.say(WARNING), Tone.PENDING, voice.say(problem))
 
 
-def nothing_goes_to_qiniu(inheritance: Inheritance) -> Iterator[Text]:
+def nothing_goes_to_qiniu(inheritance: OldHome) -> Iterator[Text]:
     """Warn of what the client ran for Qiniu, where certferry has no keys to do it."""
     hooks = (hook for one in inheritance.certificates for hook in one.installed.runs)
     programs = dict.fromkeys(hook.program for hook in hooks if hook.goes_to_qiniu)
@@ -50,7 +50,7 @@ def nothing_goes_to_qiniu(inheritance: Inheritance) -> Iterator[Text]:
         )
 
 
-def unreadable(inheritance: Inheritance) -> Iterator[Text]:
+def unreadable(inheritance: OldHome) -> Iterator[Text]:
     """Tell of each damaged entry."""
     for entry in inheritance.unreadable:
         yield Text(
@@ -85,12 +85,11 @@ def proposed(
 
 
 def to_switch_off(
-    inheritance: Inheritance, proposal: Proposal, starters: Starters, voice: Voice
+    inheritance: OldHome, proposal: Proposal, starters: Starters, voice: Voice
 ) -> Iterator[Line]:
     """Tell what the other client must no longer do, command by command."""
     client = inheritance.client.value
-    proposed = [*proposal.certificates, *_not_declared(proposal)]
-    taken = [one.adopts for one in proposed if one.adopts and one.files is None]
+    taken = inheritance.taken_over_by(proposal)
     if not taken:
         yield line(voice.say(Text("{client} goes on as before.", client=client)))
         return
@@ -120,24 +119,17 @@ def standing_of(one: ProposedCertificate, now: datetime) -> Text:
     """Say how a certificate that is declared from now on stands."""
     if one.adopts is None:
         return Text("{name}: to be issued for {names}", name=one.lineage, names=one.names)
-    left = one.adopts.bundle.certificate.remaining(now)
+    left = one.adopts.certificate.remaining(now)
     if one.files is None:
         return Text("{name}: adopted, {left} left", name=one.lineage, left=left)
     return Text("{name}: adopted to be ferried, {left} left", name=one.lineage, left=left)
 
 
-def _not_declared(proposal: Proposal) -> Iterator[ProposedCertificate]:
-    """Give what is left out since another one takes its place, and must not be renewed either."""
-    for one in proposal.left_out:
-        if one.certificate is not None:
-            yield one.certificate
-
-
-def _each(taken: Sequence[Inherited]) -> tuple[str, ...]:
+def _each(taken: Sequence[OldCertificate]) -> tuple[str, ...]:
     return tuple(one.stop for one in taken if one.stop)
 
 
-def _heading(inheritance: Inheritance) -> Text:
+def _heading(inheritance: OldHome) -> Text:
     client = inheritance.client.value
     if inheritance.renews_by_itself:
         return Text("Switch off in {client}, or it goes on renewing:", client=client)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from certferry.config.addresses import DIRECTORIES
 from certferry.config.document import Document
-from certferry.core.inherited import Access
 from certferry.core.proposal import (
+    Access,
     LeftOut,
     Proposal,
     ProposedCertificate,

@@ -21,10 +21,11 @@ from certferry.config.secrets import Resolve
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import Delivery, DesiredCertificate, FileDelivery
 from certferry.core.identifiers import base_name
-from certferry.core.inherited import Inherited
 from certferry.core.ownership import Claims
 from certferry.core.survey import FoundZone, Survey
 from certferry.errors import ConfigError
+from certferry.migration.adopt import adopt, as_remembered
+from certferry.migration.home import OldCertificate
 from certferry.ports.account_memory import AccountMemory
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer
@@ -35,7 +36,6 @@ from certferry.ports.source import CertificateSource
 from certferry.ports.state import StateStore
 from certferry.ports.survey import Looked, Surveyed, ZoneKeeper
 from certferry.ports.target import DeployTarget
-from certferry.reconcile.adopt import adopt, as_remembered
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_known
 from certferry.reconcile.leases import LeaseKeeper
@@ -174,7 +174,7 @@ class Session:
         finally:
             keeper.close()
 
-    def as_remembered(self, found: Sequence[Inherited]) -> tuple[Inherited, ...]:
+    def as_remembered(self, found: Sequence[OldCertificate]) -> tuple[OldCertificate, ...]:
         """See `reconcile.adopt.as_remembered`."""
         return as_remembered(found, self.state)
 

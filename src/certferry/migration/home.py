@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from certferry.core.certificate import CertificateBundle
-from certferry.core.desired import KEY_MODE, MODE, PemFiles
+from certferry.core.desired import PemFiles
+from certferry.core.proposal import Access, Proposal
 from certferry.core.secret import Secret
 from certferry.text import Text
 
@@ -104,24 +105,11 @@ class OldHook:
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
-    """Who may read the copies; `owner` and `group` are `None` where it is whoever runs certferry.
-    `mode` is the fullchain's, `key_mode` the key's.
-    """
-
-    owner: str | None = None
-    group: str | None = None
-    mode: int = MODE
-    key_mode: int = KEY_MODE
-
-
-@dataclass(frozen=True, slots=True)
 class Installed:
     """Where the client puts copies of the files, and what it runs at a renewal.
 
     `others` are copies of parts, the leaf or the issuers alone. `reload` is run after the copies
-    have been made; `hooks` are whatever else is run. `is_there` tells whether `fullchain` is this
-    very certificate's: another one may have been copied over it.
+    have been made; `hooks` are whatever else is run.
     """
 
     fullchain: str = ""
@@ -130,7 +118,6 @@ class Installed:
     others: tuple[str, ...] = ()
     hooks: tuple[str, ...] = ()
     access: Access = field(default_factory=Access)
-    is_there: bool = False
 
     @property
     def copies(self) -> tuple[str, ...]:
@@ -144,13 +131,13 @@ class Installed:
 
 
 @dataclass(frozen=True, slots=True)
-class Inherited:
+class OldCertificate:
     """One lineage of another client with its certificate of today.
 
     `directory` is the URL of the CA's directory that it came from, and `proven_by` the client's own
     word for how its names are proven; either is empty where the client does not write it down.
     `files` are `None` where no single file holds the whole chain. `stop` is the command that ends
-    its renewals, and no other's: see `Inheritance`.
+    its renewals, and no other's: see `OldHome`.
     """
 
     lineage: str
@@ -181,7 +168,7 @@ class Unreadable:
 
 
 @dataclass(frozen=True, slots=True)
-class Inheritance:
+class OldHome:
     """Everything in a client's directory. `stop` are the commands that end all of its renewals, and
     where `stop_takes_others`, those of every other directory too; where not `renews_by_itself`, no
     command ends them, and `stop` are, here and in each certificate, those that must not be run any
@@ -190,13 +177,21 @@ class Inheritance:
 
     client: OldClient
     home: str
-    certificates: tuple[Inherited, ...]
+    certificates: tuple[OldCertificate, ...]
     unreadable: tuple[Unreadable, ...]
     stop: tuple[str, ...]
     keys: Mapping[str, Secret] = field(default_factory=dict)
     email: str | None = None
     stop_takes_others: bool = False
     renews_by_itself: bool = True
+
+    def taken_over_by(self, proposal: Proposal) -> tuple[OldCertificate, ...]:
+        """Give the certificates that the client must renew no more: those that certferry issues
+        from now on, and those that are left out since one of these takes their place.
+        """
+        left_out = (one.certificate for one in proposal.left_out if one.certificate is not None)
+        issued = {one.lineage for one in (*proposal.certificates, *left_out) if one.files is None}
+        return tuple(one for one in self.certificates if one.lineage in issued)
 
 
 @dataclass(frozen=True, slots=True)

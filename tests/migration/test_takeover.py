@@ -7,14 +7,15 @@ from dataclasses import replace
 import pytest
 
 from certferry.core.certificate import KeyType
-from certferry.core.inherited import Access, Inherited, Installed, OldHook
 from certferry.core.proposal import (
+    Access,
     Places,
     ProposedCertificate,
     ProposedDeployment,
 )
 from certferry.core.survey import FoundZone
-from certferry.core.takeover import propose_for_inherited
+from certferry.migration.home import Installed, OldCertificate, OldHook
+from certferry.migration.takeover import propose_for_inherited
 from tests.core.found import FILES, domain, inherited, places, taken_over
 
 
@@ -31,7 +32,7 @@ def test_lineage_is_gone_on_with() -> None:
         found.key_type,
     )
     assert (ProposedDeployment("qiniu"),) == found.deployments
-    assert one is found.adopts
+    assert one.bundle is found.adopts
     assert () == found.remarks
 
 
@@ -64,7 +65,7 @@ def test_client_that_is_kept_is_asked_for_its_files(domains: tuple[str, ...]) ->
 def test_chain_in_two_files_cannot_be_ferried() -> None:
     """What is kept with its client is left out then, and it is said."""
     made = inherited("img", "img.example.com")
-    split = Inherited(made.lineage, made.bundle, None, made.stop)
+    split = OldCertificate(made.lineage, made.bundle, None, made.stop)
 
     proposal = propose_for_inherited([split], places(), "lego", keep_client=True)
 
@@ -88,7 +89,7 @@ def test_two_lineages_for_one_domain_do_not_take_turns() -> None:
     assert {"new", "wide"} == set(found)
     [left] = proposal.left_out
     assert left.certificate is not None
-    assert ("old", old) == (left.name, left.certificate.adopts)
+    assert ("old", old.bundle) == (left.name, left.certificate.adopts)
     assert "new is for the same names, and goes first" == str(left.reason)
     assert "is left for it to serve" in str(left.certificate.remarks[0])
     assert (ProposedDeployment("qiniu"),) == found["new"].deployments
@@ -108,18 +109,18 @@ def test_of_two_for_the_same_names_one_is_gone_on_with(*, served: bool, in_turn:
     assert [served] == [bool(one.deployments) for one in proposal.certificates]
 
 
-@pytest.mark.parametrize(
-    ("installed", "target"),
-    [(Installed("/opt/img.pem", "/opt/img.key"), "qiniu"), (Installed(), "")],
-)
-def test_second_one_that_may_be_of_use_stays(installed: Installed, target: str) -> None:
-    """Somebody reads its files, or nothing is known of what is served."""
+@pytest.mark.parametrize(("directory", "target"), [("/opt/a", "qiniu"), ("", "qiniu"), ("", "")])
+def test_second_one_that_may_be_of_use_stays(directory: str, target: str) -> None:
+    """Its copies go on being made, or nothing is known of what is served."""
     found = Places("dnspod", (FoundZone("example.com"),), target, (domain("img.example.com"),))
-    first, second = (inherited(n, "img.example.com", installed=installed) for n in ("a", "b"))
+    copies = Installed(f"{directory}/fullchain.pem", f"{directory}/privkey.pem")
+    first = inherited("a", "img.example.com", installed=copies if directory else Installed())
+    second = inherited("b", "img.example.com", age=1)
 
     proposal = taken_over(found, first, second)
 
-    assert ["a", "b"] == [one.lineage for one in proposal.certificates]
+    lineages = [one.lineage for one in proposal.certificates]
+    assert (["a", "b"] if directory or not target else ["b"]) == lineages
 
 
 @pytest.mark.parametrize(
@@ -393,18 +394,6 @@ def test_what_stands_beside_our_own_hook_is_named(command: str, program: str) ->
     [one] = taken_over(places(), inherited("a", "a.example.com", installed=installed)).certificates
 
     assert f"`{program}`, which acme.sh runs" in remarks(one)
-
-
-def test_copies_that_lie_there_go_on_being_theirs() -> None:
-    """Whatever kind of key or end the other has: something reads them under their names."""
-    lineages = [
-        inherited("a", "a.example.com", age=40, installed=replace(COPIES, is_there=True)),
-        inherited("b", "b.example.com", age=1, installed=COPIES),
-    ]
-
-    proposal = taken_over(places(), *lineages)
-
-    assert ["a"] == [one.lineage for one in proposal.certificates if one.deployments]
 
 
 def test_twins_that_were_copied_to_one_directory() -> None:

@@ -7,11 +7,9 @@ import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from certferry.adapters.sources import deploy_hook
-from certferry.adapters.sources.inherited import access_to
-from certferry.adapters.sources.regular_files import contents_of
-from certferry.core.inherited import Installed, OldHook
-from certferry.errors import CertificateError
+from certferry.migration import deploy_hook
+from certferry.migration.home import Installed, OldHook
+from certferry.migration.reading import access_to
 
 _OTHER_COPIES = ("Le_RealCertPath", "Le_RealCACertPath")
 _COMMANDS = ("Le_PreHook", "Le_PostHook", "Le_RenewHook")
@@ -52,15 +50,7 @@ def installed_by(conf: Mapping[str, str], directory: Path, domain: str) -> Insta
         others=others,
         hooks=hooks,
         access=access_to(fullchain, privkey),
-        is_there=bool(fullchain) and _is_same(Path(fullchain), directory / "fullchain.cer"),
     )
-
-
-def _is_same(copy: Path, original: Path) -> bool:
-    try:
-        return contents_of(copy) == contents_of(original)
-    except CertificateError:
-        return False
 
 
 def _real(path: str) -> str:

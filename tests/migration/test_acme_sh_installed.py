@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.sources.acme_sh_installed import installed_by
-from certferry.core.inherited import Access, Installed
+from certferry.core.proposal import Access
+from certferry.migration.acme_sh_installed import installed_by
+from certferry.migration.home import Installed
 
 DOMAIN = "img.example.com"
 HOME = Path("/srv/.acme.sh/img.example.com_ecc")
@@ -111,22 +112,6 @@ def test_directory_that_is_written_in_several_ways(tmp_path: Path) -> None:
     }
 
     assert {(f"{tmp_path}/ssl/f.pem", f"{tmp_path}/ssl/k.pem")} == found
-
-
-def test_what_lies_there_may_be_anothers(tmp_path: Path) -> None:
-    """Copied over it later."""
-    copy, home = tmp_path / "fullchain.pem", tmp_path / "home"
-    home.mkdir()
-    notes = {"Le_RealFullChainPath": str(copy), "Le_RealKeyPath": str(tmp_path / "privkey.pem")}
-    (home / "fullchain.cer").write_text("this")
-    there = []
-    for content in ("this", "another"):
-        copy.write_text(content)
-        there.append(installed_by(notes, home, DOMAIN).is_there)
-    copy.unlink()
-
-    assert [True, False] == there
-    assert not installed_by(notes, home, DOMAIN).is_there
 
 
 def test_who_may_read_the_copies_is_read(tmp_path: Path) -> None:

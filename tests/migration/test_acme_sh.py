@@ -6,17 +6,19 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from certferry.adapters.sources import acme_sh
-from certferry.adapters.sources.acme_sh import default_home, parse_conf, read
+from certferry.adapters.sources.pem_files import PemFileSource
 from certferry.core.desired import PemFiles
-from certferry.core.inherited import Installed
 from certferry.errors import ConfigError
+from certferry.migration import acme_sh
+from certferry.migration.acme_sh import default_home, parse_conf
+from certferry.migration.home import Installed
 from tests.acceptance.permissions import whoever_may_not_read_all
-from tests.adapters.sources.old_homes import (
+from tests.migration.old_homes import (
     DIRECTORY,
     DP_ID,
     DP_KEY,
@@ -29,6 +31,8 @@ from tests.adapters.sources.old_homes import (
 )
 
 IMG = ("img.example.com", "*.img.example.com")
+
+read = partial(acme_sh.read, source=PemFileSource())
 
 
 @pytest.fixture
@@ -184,11 +188,10 @@ def test_notes_that_are_no_text_are_told(home: AcmeShHome, *, issued_already: bo
     assert "a.example.com.conf: is not UTF-8 text" in str(entry.problem)
 
 
-def test_notes_that_are_a_pipe_are_not_waited_for(home: AcmeShHome) -> None:
-    """Nor is a certificate that is one."""
+def test_certificate_that_is_a_pipe_is_not_waited_for(home: AcmeShHome) -> None:
+    """It is told of like whatever else is wrong with one."""
     (home.add(issued("a.example.com"), "a.example.com") / "fullchain.cer").unlink()
     os.mkfifo(home.path / "a.example.com_ecc" / "fullchain.cer")
-    os.mkfifo(home.path / "account.conf")
 
     [entry] = read(home.path, home.path).unreadable
 
@@ -206,11 +209,12 @@ def test_no_such_directory_is_an_error(tmp_path: Path) -> None:
 READ = """
 import json, sys
 from pathlib import Path
-from certferry.adapters.sources.acme_sh import read
+from certferry.adapters.sources.pem_files import PemFileSource
+from certferry.migration.acme_sh import read
 from certferry.errors import ConfigError
 home = Path(sys.argv[1])
 try:
-    found = read(home, home)
+    found = read(home, home, PemFileSource())
 except ConfigError as error:
     print(json.dumps([str(error.message), str(error.hint)]))
 else:

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from certferry.adapters.sources.pem_files import PemFileSource
-from certferry.adapters.sources.regular_files import contents_of
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import PemFiles
 from certferry.core.identifiers import base_name, normalise
-from certferry.core.inherited import Access, Inherited, Unreadable
+from certferry.core.proposal import Access
 from certferry.errors import CertferryError, CertificateError, ConfigError
+from certferry.migration.home import OldCertificate, Unreadable
+from certferry.ports.source import CertificateSource
 from certferry.system_words import system_words
 from certferry.text import Text
 
@@ -25,10 +25,10 @@ E = TypeVar("E")
 
 
 def each(
-    entries: Iterable[E], called: Callable[[E], str], read: Callable[[E], Inherited]
-) -> tuple[tuple[Inherited, ...], tuple[Unreadable, ...]]:
+    entries: Iterable[E], called: Callable[[E], str], read: Callable[[E], OldCertificate]
+) -> tuple[tuple[OldCertificate, ...], tuple[Unreadable, ...]]:
     """Read entry by entry; one that is damaged is told of, and the others are read."""
-    found: list[Inherited] = []
+    found: list[OldCertificate] = []
     unreadable: list[Unreadable] = []
     for entry in entries:
         try:
@@ -38,12 +38,12 @@ def each(
     return tuple(found), tuple(unreadable)
 
 
-def bundle_in(files: PemFiles) -> CertificateBundle:
+def bundle_in(files: PemFiles, source: CertificateSource) -> CertificateBundle:
     """Read a certificate that can be declared: for names, and not only for addresses.
 
     Raises `CertificateError` and `PlanRefused`.
     """
-    bundle = PemFileSource().read(files)
+    bundle = source.read(files)
     must_have_names(bundle, files.fullchain)
     return bundle
 
@@ -62,11 +62,13 @@ def must_have_names(bundle: CertificateBundle, path: str) -> None:
 def text_of(path: Path) -> str:
     """Read a file of a client's notes. Raises `CertificateError`."""
     try:
-        text = contents_of(path).decode("utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        problem = Text("{path}: {problem}", path=path, problem=system_words(error))
+        raise CertificateError(problem) from error
     except UnicodeDecodeError:
         # What would be put in the place of a byte could be part of a path or a command.
         raise CertificateError(Text("{path}: is not UTF-8 text", path=path)) from None
-    return text.replace("\r\n", "\n")
 
 
 def unquoted(written: str) -> str:

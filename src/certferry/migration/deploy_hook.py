@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shlex
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from certferry.errors import ConfigError
@@ -40,6 +40,12 @@ certferry_deploy() {
 }
 """
 _MODE = 0o644  # read by acme.sh, never run; there is no secret in it
+
+
+def default_home(environ: Mapping[str, str], home: Path) -> Path:
+    """Give where acme.sh looks for hooks, in `home`, the user's."""
+    chosen = environ.get("LE_WORKING_DIR")
+    return Path(chosen) if chosen else home / ".acme.sh"
 
 
 def install(home: Path, command: Sequence[str]) -> tuple[Path, bool]:

@@ -12,7 +12,7 @@ from certferry.core.certificate import CertificateBundle, KeyType
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, PemFiles
 from certferry.core.lineage import Version
 from certferry.errors import CertificateError, ConfigError, PlanRefused
-from certferry.reconcile.handed_over import declared_for, must_be_for
+from certferry.migration.declared import declared_for, must_be_for
 from certferry.testing.certificates import make_bundle
 from certferry.testing.memory_source import MemorySource
 from certferry.text import Text

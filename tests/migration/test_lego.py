@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from certferry.adapters.sources.lego import default_home, read
+from certferry.adapters.sources.pem_files import PemFileSource
 from certferry.errors import ConfigError
-from tests.adapters.sources.old_homes import LegoHome, issued, other_key
+from certferry.migration import lego
+from certferry.migration.lego import default_home
+from tests.migration.old_homes import LegoHome, issued, other_key
 
 NAMES = ("*.img.example.com", "img.example.com")
+
+read = partial(lego.read, source=PemFileSource())
 
 
 @pytest.fixture

@@ -10,9 +10,16 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from certferry.adapters.sources.inherited import (
+from certferry.core.certificate import CertificateBundle
+from certferry.core.desired import PemFiles
+from certferry.core.pem import parse_bundle
+from certferry.core.secret import Secret
+from certferry.errors import CertificateError, PlanRefused
+from certferry.migration.home import OldCertificate, OldClient, OldHome
+from certferry.migration.reading import (
     bundle_in,
     children,
     command,
@@ -21,12 +28,7 @@ from certferry.adapters.sources.inherited import (
     must_have_names,
     text_of,
 )
-from certferry.core.certificate import CertificateBundle
-from certferry.core.desired import PemFiles
-from certferry.core.inherited import Inheritance, Inherited, OldClient
-from certferry.core.pem import parse_bundle
-from certferry.core.secret import Secret
-from certferry.errors import CertificateError, PlanRefused
+from certferry.ports.source import CertificateSource
 from certferry.text import Text
 
 SCHEDULED = re.compile(r"\blego\b.*\brenew\b")
@@ -44,7 +46,7 @@ def default_home(environ: Mapping[str, str], home: Path) -> Path:
     return Path(environ.get("LEGO_PATH") or ".lego")
 
 
-def read(home: Path, usual: Path) -> Inheritance:
+def read(home: Path, usual: Path, source: CertificateSource) -> OldHome:
     """Read everything. Raises `ConfigError` when there is no such directory."""
     del usual
     taken: set[str] = set()
@@ -53,8 +55,8 @@ def read(home: Path, usual: Path) -> Inheritance:
         for path in children(home.absolute() / "certificates")
         if path.suffix == ".crt" and not path.stem.endswith(_ISSUER)
     ]
-    found, unreadable = each(entries, lambda e: e.crt.name, _read)
-    return Inheritance(
+    found, unreadable = each(entries, lambda e: e.crt.name, partial(_read, source))
+    return OldHome(
         client=OldClient.LEGO,
         home=str(home),
         certificates=found,
@@ -75,19 +77,19 @@ class _Entry:
         return PemFiles(str(self.crt), str(self.crt.with_suffix(".key")))
 
 
-def _read(entry: _Entry) -> Inherited:
-    bundle, files = _bundle(entry)
+def _read(source: CertificateSource, entry: _Entry) -> OldCertificate:
+    bundle, files = _bundle(entry, source)
     domain = _json(entry.crt.with_suffix(".json")).get("domain")
     name = domain if isinstance(domain, str) else entry.crt.stem
-    return Inherited(
+    return OldCertificate(
         entry.lineage, bundle, files, stop=f"lego … {command('--domains', name)} … renew"
     )
 
 
-def _bundle(entry: _Entry) -> tuple[CertificateBundle, PemFiles | None]:
+def _bundle(entry: _Entry, source: CertificateSource) -> tuple[CertificateBundle, PemFiles | None]:
     """Read the certificate; made with `--no-bundle`, its chain lies in a file of its own."""
     try:
-        return bundle_in(entry.files), entry.files
+        return bundle_in(entry.files, source), entry.files
     except PlanRefused:
         issuer = entry.crt.with_name(f"{entry.crt.stem}{_ISSUER}.crt")
         if not issuer.exists():

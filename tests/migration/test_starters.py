@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.sources.acme_sh import HOME_OPTIONS, SCHEDULED
-from certferry.adapters.sources.starters import homes_in
+from certferry.migration.acme_sh import HOME_OPTIONS, SCHEDULED
+from certferry.migration.starters import homes_in
 
 USUAL = Path("/srv/usual/.acme.sh")
 

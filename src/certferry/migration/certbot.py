@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from certferry.adapters.sources.inherited import (
+from certferry.core.desired import PemFiles
+from certferry.errors import CertificateError
+from certferry.migration.home import Installed, OldCertificate, OldClient, OldHome, OldHook
+from certferry.migration.reading import (
     bundle_in,
     children,
     command,
@@ -19,9 +22,7 @@ from certferry.adapters.sources.inherited import (
     text_of,
     unquoted,
 )
-from certferry.core.desired import PemFiles
-from certferry.core.inherited import Inheritance, Inherited, Installed, OldClient, OldHook
-from certferry.errors import CertificateError
+from certferry.ports.source import CertificateSource
 from certferry.text import Text
 
 SCHEDULED = re.compile(r"\bcertbot\b.*\brenew\b")
@@ -48,7 +49,7 @@ def default_home(environ: Mapping[str, str], home: Path) -> Path:
     return _USUAL
 
 
-def read(home: Path, usual: Path, machine: Path = _ROOT) -> Inheritance:
+def read(home: Path, usual: Path, source: CertificateSource, machine: Path = _ROOT) -> OldHome:
     """Read everything. `usual` is the directory that certbot uses when it is told nothing,
     `machine` the root of the machine that starts it.
 
@@ -59,9 +60,9 @@ def read(home: Path, usual: Path, machine: Path = _ROOT) -> Inheritance:
     entries = [_Entry(path, lineage_of(path.stem, taken)) for path in confs]
     is_usual = is_same(home, usual)
     where = () if is_usual else ("--config-dir", str(home.absolute()))
-    read_one = partial(_read, where, tuple(_hooks_of_all(home)))
+    read_one = partial(_read, where, tuple(_hooks_of_all(home)), source)
     found, unreadable = each(entries, lambda e: e.conf.name, read_one)
-    return Inheritance(
+    return OldHome(
         client=OldClient.CERTBOT,
         home=str(home),
         certificates=found,
@@ -119,7 +120,12 @@ def _commands_in(script: Path) -> str:
     return "\n".join(line for line in lines if line.strip() and not line.lstrip().startswith("#"))
 
 
-def _read(where: tuple[str, ...], everyones_hooks: tuple[str, ...], entry: _Entry) -> Inherited:
+def _read(
+    where: tuple[str, ...],
+    everyones_hooks: tuple[str, ...],
+    source: CertificateSource,
+    entry: _Entry,
+) -> OldCertificate:
     settings = parse_renewal(text_of(entry.conf))
     for key in ("fullchain", "privkey"):
         if not settings.get(key):
@@ -128,9 +134,9 @@ def _read(where: tuple[str, ...], everyones_hooks: tuple[str, ...], entry: _Entr
     directory = entry.conf.parent
     files = PemFiles(str(directory / settings["fullchain"]), str(directory / settings["privkey"]))
     name = entry.conf.stem
-    return Inherited(
+    return OldCertificate(
         lineage=entry.lineage,
-        bundle=bundle_in(files),
+        bundle=bundle_in(files, source),
         files=files,
         stop=command("certbot", "reconfigure", *where, "--cert-name", name, "--no-autorenew"),
         directory=settings.get("server", ""),

@@ -15,8 +15,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from certferry.adapters.sources.acme_sh_installed import installed_by
-from certferry.adapters.sources.inherited import (
+from certferry.core.desired import PemFiles
+from certferry.core.secret import Secret
+from certferry.errors import CertificateError
+from certferry.migration.acme_sh_installed import installed_by
+from certferry.migration.home import OldCertificate, OldClient, OldHome
+from certferry.migration.reading import (
     bundle_in,
     children,
     command,
@@ -26,10 +30,7 @@ from certferry.adapters.sources.inherited import (
     text_of,
     unquoted,
 )
-from certferry.core.desired import PemFiles
-from certferry.core.inherited import Inheritance, Inherited, OldClient
-from certferry.core.secret import Secret
-from certferry.errors import CertificateError
+from certferry.ports.source import CertificateSource
 from certferry.text import Text
 
 SCHEDULED = re.compile(r"acme\.sh\b.*--cron\b")
@@ -71,17 +72,17 @@ def default_home(environ: Mapping[str, str], home: Path) -> Path:
     return Path(chosen) if chosen else home / ".acme.sh"
 
 
-def read(home: Path, usual: Path) -> Inheritance:
+def read(home: Path, usual: Path, source: CertificateSource) -> OldHome:
     """Read everything. `usual` is the directory that acme.sh uses when it is told nothing.
 
     Raises `ConfigError` when there is no such directory.
     """
     entries = list(_entries(home.absolute()))
     program = _program(home, usual)
-    found, unreadable = each(entries, lambda e: e.directory.name, partial(_read, program))
+    found, unreadable = each(entries, lambda e: e.directory.name, partial(_read, program, source))
     confs = [home / "account.conf", *(entry.conf for entry in entries)]
     noted = [values for path in confs if (values := _noted(path))]
-    return Inheritance(
+    return OldHome(
         client=OldClient.ACME_SH,
         home=str(home),
         certificates=found,
@@ -132,7 +133,7 @@ def _may_be_file(path: Path) -> bool:
         return False
 
 
-def _read(program: tuple[str, ...], entry: _Entry) -> Inherited:
+def _read(program: tuple[str, ...], source: CertificateSource, entry: _Entry) -> OldCertificate:
     conf = parse_conf(text_of(entry.conf))
     if not conf.get("Le_Domain"):
         raise CertificateError(Text("{path}: names no domain", path=entry.conf))
@@ -143,9 +144,9 @@ def _read(program: tuple[str, ...], entry: _Entry) -> Inherited:
         raise CertificateError(Text("no certificate has been issued for it yet"))
     files = PemFiles(str(fullchain), str(entry.directory / f"{entry.domain}.key"))
     ecc = ["--ecc"] if entry.directory.name.endswith(_ECC) else []
-    return Inherited(
+    return OldCertificate(
         lineage=entry.lineage,
-        bundle=bundle_in(files),
+        bundle=bundle_in(files, source),
         files=files,
         stop=command(*program, "--remove", "-d", entry.domain, *ecc),
         directory=conf.get("Le_API", ""),

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-from certferry.config.files import home_directory
 from certferry.core.desired import PemFiles
 from certferry.core.identifiers import base_name
 from certferry.errors import ConfigError
@@ -76,12 +75,6 @@ CLIENTS: Mapping[str, Client] = {
 }
 
 MODES = (*CLIENTS, QINIU)
-
-
-def home_of_acme_sh(environ: Mapping[str, str]) -> Path:
-    """Give where acme.sh keeps its files and looks for hooks, as it finds that itself."""
-    chosen = environ.get("LE_WORKING_DIR")
-    return Path(chosen) if chosen else home_directory(environ) / ".acme.sh"
 
 
 def renewed_by(client: str, environ: Mapping[str, str]) -> Renewed:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from certferry.core.certificate import CERT, CHAIN, FULLCHAIN, PRIVKEY, KeyType
-from certferry.core.inherited import Access, Inherited, Installed, OldHook
 from certferry.core.proposal import (
+    Access,
     LeftOut,
     Places,
     Proposal,
@@ -16,7 +16,8 @@ from certferry.core.proposal import (
     ProposedDeployment,
     with_domains,
 )
-from certferry.core.twins import one_for_each_directory, without_idle_twins
+from certferry.migration.home import Installed, OldCertificate, OldHook
+from certferry.migration.twins import one_for_each_directory, without_idle_twins
 from certferry.text import Text
 
 _READ_AND_WRITE = 0o664  # without the right to write for all
@@ -28,7 +29,7 @@ _NAMES = (FULLCHAIN, PRIVKEY, CERT, CHAIN)
 
 
 def propose_for_inherited(
-    inherited: Sequence[Inherited], places: Places, client: str, *, keep_client: bool
+    inherited: Sequence[OldCertificate], places: Places, client: str, *, keep_client: bool
 ) -> Proposal:
     """Propose to go on with another client's lineages: issued here from now on, or, where that
     cannot be or is not wanted, made there and ferried.
@@ -47,14 +48,14 @@ def propose_for_inherited(
             remarks += _what_it_goes_on_running(one.installed, client) if places.target else []
             certificates.append(
                 ProposedCertificate(
-                    one.lineage, files=one.files, remarks=tuple(remarks), adopts=one
+                    one.lineage, files=one.files, remarks=tuple(remarks), adopts=one.bundle
                 )
             )
     certificates = one_for_each_directory(certificates)
-    return without_idle_twins(with_domains(certificates, places), tuple(left_out), places)
+    return without_idle_twins(with_domains(certificates, places), left_out, places)
 
 
-def _why_not_issued(one: Inherited, places: Places, client: str) -> Text | None:
+def _why_not_issued(one: OldCertificate, places: Places, client: str) -> Text | None:
     reason = (
         Text("no DNS account is known")
         if not places.dns
@@ -76,7 +77,7 @@ def _why_not_issued(one: Inherited, places: Places, client: str) -> Text | None:
     )
 
 
-def _taken_over(one: Inherited, places: Places, client: str) -> ProposedCertificate:
+def _taken_over(one: OldCertificate, places: Places, client: str) -> ProposedCertificate:
     kinds = {kind.value: kind for kind in KeyType}
     remarks = [] if one.key_type in kinds else [_other_key(one.key_type)]
     theirs = one.installed
@@ -100,7 +101,7 @@ def _taken_over(one: Inherited, places: Places, client: str) -> ProposedCertific
         kinds.get(one.key_type),
         deployments=deployments,
         remarks=tuple(remarks),
-        adopts=one,
+        adopts=one.bundle,
     )
 
 

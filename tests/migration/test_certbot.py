@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from certferry.adapters.sources import certbot
-from certferry.adapters.sources.certbot import read
+from certferry.adapters.sources.pem_files import PemFileSource
 from certferry.errors import ConfigError
-from tests.adapters.sources.old_homes import DIRECTORY, CertbotHome, issued
+from certferry.migration import certbot
+from tests.migration.old_homes import DIRECTORY, CertbotHome, issued
 
 NAMES = ("img.example.com", "*.img.example.com")
+
+read = partial(certbot.read, source=PemFileSource())
 
 SYSTEMD = "run/systemd/system/"
 CRON = "etc/cron.d/certbot"
@@ -83,12 +86,12 @@ def test_commands_name_a_directory_that_is_not_the_usual_one(
     machine = machine_with(tmp_path / "machine", SYSTEMD, "lib/systemd/system/certbot.timer")
     monkeypatch.chdir(tmp_path)
 
-    moved = read(Path(home.path.name), tmp_path / "usual", machine)
+    moved = read(Path(home.path.name), tmp_path / "usual", machine=machine)
 
     [found] = moved.certificates
     assert f"--config-dir {home.path} --cert-name img --no-autorenew" in found.stop
     assert () == moved.stop
-    assert (DISABLE + "certbot.timer",) == read(home.path, home.path, machine).stop
+    assert (DISABLE + "certbot.timer",) == read(home.path, home.path, machine=machine).stop
 
 
 @pytest.mark.parametrize(
