@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from certferry.cli import hook
 from certferry.core.desired import PemFiles
 from certferry.errors import ConfigError
 from certferry.migration.renewed import (
@@ -14,7 +15,7 @@ from certferry.migration.renewed import (
     MODES,
     Renewed,
     renewed_by,
-    whoever_renewed,
+    renewed_by_any,
 )
 
 SPEECH = {
@@ -51,7 +52,6 @@ RENEWED = {
             "/etc/letsencrypt/live/example.com-0001/fullchain.pem",
             "/etc/letsencrypt/live/example.com-0001/privkey.pem",
         ),
-        ("example.com", "*.example.com"),
     ),
     "lego": Renewed(
         "lego",
@@ -63,17 +63,17 @@ RENEWED = {
 
 def test_every_mode_is_a_client_or_the_old_one() -> None:
     """Four modes, as the contract lists them."""
-    assert ("acme.sh", "certbot", "lego", "qiniu") == MODES
+    assert ("acme.sh", "certbot", "lego", "qiniu") == MODES == hook.MODES
     assert set(CLIENTS) == set(SPEECH)
 
 
 @pytest.mark.parametrize("client", SPEECH)
 def test_what_a_client_says_is_understood(client: str) -> None:
-    """Its name for the certificate, without what a shell would replace, the fullchain and the key,
-    and which domains it says these are for; who it is, too.
+    """Its name for the certificate, without what a shell would replace, the fullchain and the key;
+    who it is, too.
     """
     assert RENEWED[client] == renewed_by(client, SPEECH[client])
-    assert RENEWED[client] == whoever_renewed(SPEECH[client])
+    assert RENEWED[client] == renewed_by_any(SPEECH[client])
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_missing_variable_is_named(client: str, variable: str, rest: dict[str,
 
         assert f"{client} has not set {variable}" == str(caught.value)
         assert f"certferry hook {client}" in str(caught.value.hint)
-        assert whoever_renewed(environ) is None
+        assert renewed_by_any(environ) is None
 
 
 def test_relative_paths_are_those_of_where_the_client_runs(
