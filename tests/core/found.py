@@ -8,7 +8,7 @@ from certferry.core.desired import Kind, PemFiles
 from certferry.core.proposal import Places, Proposal
 from certferry.core.survey import FoundDomain, FoundZone
 from certferry.migration.home import OldCertificate
-from certferry.migration.takeover import propose_for_inherited
+from certferry.migration.takeover import propose_takeover
 from certferry.testing.certificates import make_bundle
 from certferry.text import Text
 
@@ -35,4 +35,4 @@ def inherited(lineage: str, *names: str, age: int = 10, **more: object) -> OldCe
 
 def taken_over(places: Places, *lineages: OldCertificate) -> Proposal:
     """Propose to go on with lineages."""
-    return propose_for_inherited(lineages, places, "acme.sh", keep_client=False)
+    return propose_takeover(lineages, places, "acme.sh", keep_client=False)

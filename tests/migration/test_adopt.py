@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from certferry.core.certificate import CertificateBundle
+from certferry.core.desired import PemFiles
 from certferry.errors import LeaseHeld
 from certferry.migration.adopt import adopt, as_remembered
 from certferry.migration.home import OldCertificate
@@ -88,7 +89,7 @@ def test_lineage_that_another_run_works_on_is_left_alone() -> None:
 
 def inherited(lineage: str, bundle: CertificateBundle) -> OldCertificate:
     """Find a certificate in another client's directory."""
-    return OldCertificate(lineage, bundle, None, "stop")
+    return OldCertificate(lineage, bundle, PemFiles("f", "k"), "stop")
 
 
 def test_certificate_that_is_remembered_keeps_its_name() -> None:

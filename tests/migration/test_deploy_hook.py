@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certferry.errors import ConfigError
-from certferry.migration.deploy_hook import default_home, install
+from certferry.migration.deploy_hook import install
 
 SAYS = """
 import json, os, sys
@@ -145,9 +145,3 @@ def test_place_that_is_taken_by_a_directory(home: Path) -> None:
         install(home, ["certferry"])
 
     assert [place] == list(place.parent.iterdir())
-
-
-def test_acme_sh_is_at_home_where_it_says() -> None:
-    """`LE_WORKING_DIR`, which it exports, else the usual directory."""
-    assert Path("/opt/acme") == default_home({"LE_WORKING_DIR": "/opt/acme"}, Path("/h"))
-    assert Path("/h/.acme.sh") == default_home({}, Path("/h"))

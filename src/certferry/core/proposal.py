@@ -17,8 +17,8 @@ UNKNOWN = "…"
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may read the copies; `owner` and `group` are `None` where it is whoever runs certferry.
-    `mode` is the fullchain's, `key_mode` the key's.
+    """Who may read the copies; `owner` and `group` are `None` where they are those of certferry's
+    own user. `mode` is the fullchain's, `key_mode` the key's.
     """
 
     owner: str | None = None
@@ -58,7 +58,7 @@ class ProposedCertificate:
 
     @property
     def covered(self) -> tuple[str, ...]:
-        """The names that it is for, whoever decides them."""
+        """The names that it is for, here or where it is made."""
         return self.names if self.adopts is None else self.adopts.certificate.names
 
 

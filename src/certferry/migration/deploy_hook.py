@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from certferry.errors import ConfigError
@@ -42,12 +41,6 @@ certferry_deploy() {
 _MODE = 0o644  # read by acme.sh, never run; there is no secret in it
 
 
-def default_home(environ: Mapping[str, str], home: Path) -> Path:
-    """Give where acme.sh looks for hooks, in `home`, the user's."""
-    chosen = environ.get("LE_WORKING_DIR")
-    return Path(chosen) if chosen else home / ".acme.sh"
-
-
 def install(home: Path, command: Sequence[str]) -> tuple[Path, bool]:
     """Write the hook that runs a command; give its path, and whether anything has changed.
 
@@ -75,13 +68,10 @@ def install(home: Path, command: Sequence[str]) -> tuple[Path, bool]:
 
 def _replace(path: Path, content: bytes) -> None:
     """Put the file in its place whole: acme.sh may read it at any moment."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    draft = Path(name)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            os.fchmod(file.fileno(), _MODE)
+        draft.write_bytes(content)
+        draft.chmod(_MODE)
         draft.replace(path)
-    except BaseException:
-        draft.unlink()
-        raise
+    finally:
+        draft.unlink(missing_ok=True)

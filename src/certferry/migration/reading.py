@@ -1,11 +1,10 @@
-"""What reading the directories of all ACME clients has in common."""
+"""What reading the homes of all ACME clients has in common."""
 
 from __future__ import annotations
 
 import grp
 import os
 import pwd
-import shlex
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -44,19 +43,14 @@ def bundle_in(files: PemFiles, source: CertificateSource) -> CertificateBundle:
     Raises `CertificateError` and `PlanRefused`.
     """
     bundle = source.read(files)
-    must_have_names(bundle, files.fullchain)
-    return bundle
-
-
-def must_have_names(bundle: CertificateBundle, path: str) -> None:
-    """Raise `CertificateError` for a certificate that no public CA would issue by DNS-01."""
     names = bundle.certificate.names
     try:
         usable = bool(names) and all(normalise(name) == name for name in names)
     except ConfigError:
         usable = False
     if not usable:
-        raise CertificateError(Text("{path}: is not for domain names alone", path=path))
+        raise CertificateError(Text("{path}: is not for domain names alone", path=files.fullchain))
+    return bundle
 
 
 def text_of(path: Path) -> str:
@@ -80,7 +74,7 @@ def unquoted(written: str) -> str:
 
 def lineage_of(wanted: str, taken: set[str]) -> str:
     """Give a lineage its name: as its client calls it, and as no other is called."""
-    base = base_name(wanted).removeprefix("_.")  # as lego writes a wildcard in a file's name
+    base = base_name(wanted)
     name, number = base, 1
     while name in taken:
         number += 1
@@ -97,11 +91,10 @@ def access_to(fullchain: str, privkey: str) -> Access:
         of_fullchain, of_privkey = Path(fullchain).stat(), Path(privkey).stat()
     except OSError:
         return Access()
-    mine = (os.geteuid(), os.getegid())
     owner, group = of_privkey.st_uid, of_privkey.st_gid
     return Access(
-        owner=None if owner == mine[0] else _name(owner, lambda uid: pwd.getpwuid(uid).pw_name),
-        group=None if group == mine[1] else _name(group, lambda gid: grp.getgrgid(gid).gr_name),
+        owner=None if owner == os.geteuid() else _name(owner, lambda u: pwd.getpwuid(u).pw_name),
+        group=None if group == os.getegid() else _name(group, lambda g: grp.getgrgid(g).gr_name),
         mode=stat.S_IMODE(of_fullchain.st_mode),
         key_mode=stat.S_IMODE(of_privkey.st_mode),
     )
@@ -112,16 +105,6 @@ def _name(number: int, look_up: Callable[[int], str]) -> str:
         return look_up(number)
     except KeyError:
         return str(number)
-
-
-def is_same(home: Path, usual: Path) -> bool:
-    """Tell whether a directory is the one that its client uses when it is told nothing."""
-    return home.resolve() == usual.resolve()
-
-
-def command(*words: str) -> str:
-    """Write a command as it is typed into a shell."""
-    return shlex.join(words)
 
 
 def children(directory: Path) -> list[Path]:

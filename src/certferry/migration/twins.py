@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from certferry.core.proposal import (
@@ -10,10 +10,8 @@ from certferry.core.proposal import (
     Places,
     Proposal,
     ProposedCertificate,
-    ProposedDeployment,
     fitness,
 )
-from certferry.migration.home import OldHook
 from certferry.text import Text
 
 
@@ -36,30 +34,24 @@ def _without_others_directories(
     one: ProposedCertificate, owners: Mapping[str, ProposedCertificate]
 ) -> ProposedCertificate:
     lost = [d for d in one.deployments if d.directory and owners[d.directory] is not one]
-    remarks = [text for d in lost for text in _what_is_lost(d, owners[d.directory])]
+    remarks = [
+        Text(
+            "{directory}, and what is run for it, is left to {other}, which was copied there too",
+            directory=deployment.directory,
+            other=owners[deployment.directory].lineage,
+        )
+        for deployment in lost
+    ]
     kept = tuple(d for d in one.deployments if d not in lost)
     return replace(one, deployments=kept, remarks=(*one.remarks, *remarks))
 
 
-def _what_is_lost(lost: ProposedDeployment, owner: ProposedCertificate) -> Iterable[Text]:
-    yield Text(
-        "{directory} is left to {other}, which was copied there too",
-        directory=lost.directory,
-        other=owner.lineage,
-    )
-    if lost.reload and lost.reload not in {d.reload for d in owner.deployments}:
-        program = OldHook(lost.reload).program
-        yield Text("`{program}`, which was run for these copies, is left out", program=program)
-
-
-def without_idle_twins(
-    certificates: Sequence[ProposedCertificate], left_out: Sequence[LeftOut], places: Places
-) -> Proposal:
+def without_idle_twins(certificates: Sequence[ProposedCertificate], places: Places) -> Proposal:
     """Leave out what would be renewed for ever and deployed nowhere, while another certificate is
     for the same names: acme.sh may keep an RSA and an EC certificate of each.
     """
     if not places.target:  # nothing is known of what is served
-        return Proposal(tuple(certificates), tuple(left_out))
+        return Proposal(tuple(certificates))
     best: dict[frozenset[str], ProposedCertificate] = {}
     for one in sorted(certificates, key=_rank):
         best[frozenset(one.covered)] = one
@@ -72,7 +64,7 @@ def without_idle_twins(
         else:
             reason = Text("{other} is for the same names, and goes first", other=first.lineage)
             idle.append(LeftOut(one.lineage, reason, one))
-    return Proposal(tuple(kept), (*left_out, *idle))
+    return Proposal(tuple(kept), tuple(idle))
 
 
 def _age(one: ProposedCertificate) -> tuple[float, str]:
