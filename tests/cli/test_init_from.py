@@ -238,12 +238,17 @@ def test_second_certificate_of_the_same_names_is_not_renewed_for_nobody(
     accounts: Accounts,
 ) -> None:
     """acme.sh's RSA certificate beside its EC one: it stands there as a comment, is not adopted,
-    and is switched off with the other.
+    and is switched off with the other; copies of it that end with that are told of.
     """
     home = AcmeShHome(accounts.directory / "home")
     made = issued("img.example.com")
     home.add(made, "img.example.com")
-    home.add(issued("img.example.com", key_type="rsa2048"), "img.example.com", ecc=False)
+    home.add(
+        issued("img.example.com", key_type="rsa2048"),
+        "img.example.com",
+        ecc=False,
+        Le_RealFullChainPath="/opt/nginx/img.pem",
+    )
 
     done = accounts.init("--from", "acme.sh", "--home", "home")
 
@@ -256,6 +261,7 @@ def test_second_certificate_of_the_same_names_is_not_renewed_for_nobody(
     for words in ("--remove -d img.example.com --ecc\n", "--remove -d img.example.com\n"):
         assert f"acme.sh --home {home.path} {words}" in done.stdout
     assert "img.example.com is left out: " in done.stderr
+    assert "img.example.com: what reads /opt/nginx/img.pem today" in " ".join(done.stderr.split())
 
 
 @pytest.mark.parametrize("client", ["acme.sh", "certbot", "lego"])

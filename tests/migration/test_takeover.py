@@ -16,7 +16,8 @@ from certferry.core.proposal import (
 from certferry.core.survey import FoundZone
 from certferry.migration.home import Installed, OldHook
 from certferry.migration.takeover import propose_takeover
-from tests.core.found import FILES, domain, inherited, places, taken_over
+from tests.core.found import domain, places
+from tests.migration.found import FILES, inherited, taken_over
 
 
 def test_lineage_is_gone_on_with() -> None:

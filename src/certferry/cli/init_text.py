@@ -62,9 +62,11 @@ def unreadable(home: OldHome) -> Iterator[Text]:
 
 
 def left_out(proposal: Proposal) -> Iterator[Text]:
-    """Tell of what nothing is declared for."""
+    """Tell of what nothing is declared for, and of what ends with that."""
     for one in proposal.left_out:
         yield Text("{name} is left out: {reason}", name=one.name, reason=one.reason)
+        for remark in one.certificate.remarks if one.certificate is not None else ():
+            yield Text("{name}: {reason}", name=one.name, reason=remark)
 
 
 def written(paths: Sequence[Path], copies: Sequence[Path], voice: Voice) -> Iterator[Line]:
