@@ -229,27 +229,6 @@ def test_renewal_by_lego(world: World, tmp_path: Path, name: str) -> None:
 
 
 @thorough
-def test_client_that_says_other_domains_is_refused(world: World, tmp_path: Path, name: str) -> None:
-    """What certbot says it has renewed is what its files must be for; nothing is bound."""
-    live = tmp_path / "letsencrypt" / "live" / name
-    host = Host(world, tmp_path, ferried(name, live / "fullchain.pem", live / "privkey.pem"))
-    certbot = Certbot(world, tmp_path, CERTFERRY_CONFIG=str(host.config))
-    hook = (
-        f'test "$RENEWED_DOMAINS" = {name} && RENEWED_DOMAINS=x.example.com certferry hook certbot'
-    )
-
-    told = certbot.obtain(name, hook=hook)
-
-    assert "Hook 'deploy-hook' reported error code 3" in told
-    assert "and what was renewed is for x.example.com" in told
-    assert world.qiniu.bound(name) is None
-
-    assert "" == certbot.renew("--quiet", "--deploy-hook", "certferry hook certbot")
-
-    assert everywhere(world, live / "fullchain.pem") == served(world, name)
-
-
-@thorough
 def test_certificate_that_no_configuration_declares(
     world: World, tmp_path: Path, name: str
 ) -> None:

@@ -263,7 +263,9 @@ def access(path: Path) -> tuple[int, int, int]:
 
 
 def test_certbot_is_taken_over(machine: Machine, new_name: Callable[[], str], world: World) -> None:
-    """A lineage of the real certbot is adopted, as are those that follow it."""
+    """A lineage of the real certbot is adopted, and is none of certbot's any more once what `init`
+    said has been run.
+    """
     name = new_name()
     world.add_http_domain(name)
     client = Certbot(world, machine.directory)
@@ -274,6 +276,10 @@ def test_certbot_is_taken_over(machine: Machine, new_name: Callable[[], str], wo
     assert 0 == done.code, done
     [planned] = machine.plan()
     assert (name, ["deploy", "verify"]) == (planned["name"], actions(planned))
+    assert name in client.certificates()
+    [stop] = [line for line in done.out.splitlines() if line.startswith("  mv ")]
+    subprocess.run(shlex.split(stop), check=True)
+    assert "No certificates found" in client.certificates()
 
 
 def test_lego_is_taken_over(machine: Machine, new_name: Callable[[], str], world: World) -> None:

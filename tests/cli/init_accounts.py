@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -96,13 +95,6 @@ class Accounts:
         """Have the settings name environment files."""
         path = self.directory / "settings.toml"
         path.write_text(f"env_files = {json.dumps(names)}\n{path.read_text()}")
-
-    def keep_crontab(self, *lines: str) -> None:
-        """Have a crontab that can be read."""
-        self.programs.mkdir(parents=True, exist_ok=True)
-        program = self.programs / "crontab"
-        program.write_text(f"#!/bin/sh\nprintf '%s\\n' {shlex.join(lines)}\n")
-        program.chmod(0o755)
 
     def declare(self, certificates: str) -> None:
         """Have a configuration already, with the settings and these certificates."""

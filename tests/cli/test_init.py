@@ -15,8 +15,8 @@ from certferry.config.model import Settings
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError, StateUnavailable
 from certferry.text import Text
-from tests.adapters.sources.old_homes import AcmeShHome, issued
 from tests.cli.init_accounts import AK, DP_ID, DP_KEY, KEYS, SK, Accounts
+from tests.migration.old_homes import AcmeShHome, issued
 
 FOUND = """\
 Looking at the domains of the account qiniu …

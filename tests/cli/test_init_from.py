@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from certferry.config.load import load
-from tests.adapters.sources.old_homes import AcmeShHome, CertbotHome, LegoHome, issued
 from tests.cli.init_accounts import AK, DP_ID, DP_KEY, KEYS, SK, Accounts
+from tests.migration.old_homes import AcmeShHome, CertbotHome, LegoHome, issued
 
 
 def test_acme_sh_is_gone_on_with(accounts: Accounts) -> None:
@@ -81,19 +81,6 @@ def test_dispatcher_for_qiniu_without_keys_is_warned_of(accounts: Accounts) -> N
     assert "certferry's part now" not in done.stdout
 
 
-def test_what_starts_the_client_is_named(accounts: Accounts) -> None:
-    """The line of the crontab, as it stands there; others are nobody's business."""
-    LegoHome(accounts.directory / "home").add(issued("img.example.com"), "img.example.com")
-    line = f"7 3 * * * lego --path {accounts.directory}/home --domains img.example.com renew"
-    accounts.keep_crontab("# mine", "@daily backup", line)
-
-    done = accounts.init("--from", "lego", "--home", "home")
-
-    assert 0 == done.returncode, done.stderr
-    assert "In the crontab it is started by:\n  " + line + "\n" in done.stdout
-    assert "backup" not in done.stdout
-
-
 def test_command_that_must_not_run_any_more_is_told_as_that(accounts: Accounts) -> None:
     """Nothing can be switched off in lego, which renews when it is started so: the command that is
     printed must not be run, while those that are printed for other clients are to be.
@@ -109,41 +96,6 @@ def test_command_that_must_not_run_any_more_is_told_as_that(accounts: Accounts) 
         "  lego … --domains img.example.com … renew\n"
     ) in done.stdout
     assert "Switch off" not in done.stdout
-
-
-@pytest.mark.parametrize("usual", [True, False])
-def test_another_directorys_renewals_go_on(accounts: Accounts, *, usual: bool) -> None:
-    """`--uninstall-cronjob` takes every line that runs any acme.sh: where there is another one's,
-    only what was taken over is switched off, and only its own line is named.
-    """
-    path = accounts.directory / ("home/.acme.sh" if usual else "home/mine")
-    AcmeShHome(path).add(issued("img.example.com"), "img.example.com")
-    accounts.environ["HOME"] = str(accounts.directory / "home")
-    ours = f'7 0 * * * "{path}"/acme.sh --cron --home "{path}" > /dev/null'
-    theirs = '9 9 * * * "/srv/blog/.acme.sh"/acme.sh --cron --home "/srv/blog/.acme.sh"'
-    accounts.keep_crontab(theirs, ours)
-
-    done = accounts.init("--from", "acme.sh", "--home", str(path))
-
-    assert 0 == done.returncode, done.stderr
-    assert "--uninstall-cronjob" not in done.stdout
-    assert "--remove -d img.example.com --ecc\n" in done.stdout
-    assert f"In the crontab it is started by:\n  {ours}\n" in done.stdout
-    assert "blog" not in done.stdout
-
-
-def test_only_directory_is_switched_off_at_once(accounts: Accounts) -> None:
-    """With nobody else's line in the crontab."""
-    path = accounts.directory / "home/.acme.sh"
-    AcmeShHome(path).add(issued("img.example.com"), "img.example.com")
-    accounts.environ["HOME"] = str(accounts.directory / "home")
-    accounts.keep_crontab("7 0 * * * ~/.acme.sh/acme.sh --cron --home ~/.acme.sh")
-
-    done = accounts.init("--from", "acme.sh", "--home", str(path))
-
-    assert 0 == done.returncode, done.stderr
-    assert "acme.sh --uninstall-cronjob\n" in done.stdout
-    assert "--remove" not in done.stdout
 
 
 def test_certificate_that_is_known_here_keeps_its_name(accounts: Accounts) -> None:
@@ -286,12 +238,17 @@ def test_second_certificate_of_the_same_names_is_not_renewed_for_nobody(
     accounts: Accounts,
 ) -> None:
     """acme.sh's RSA certificate beside its EC one: it stands there as a comment, is not adopted,
-    and is switched off with the other.
+    and is switched off with the other; copies of it that end with that are told of.
     """
     home = AcmeShHome(accounts.directory / "home")
     made = issued("img.example.com")
     home.add(made, "img.example.com")
-    home.add(issued("img.example.com", key_type="rsa2048"), "img.example.com", ecc=False)
+    home.add(
+        issued("img.example.com", key_type="rsa2048"),
+        "img.example.com",
+        ecc=False,
+        Le_RealFullChainPath="/opt/nginx/img.pem",
+    )
 
     done = accounts.init("--from", "acme.sh", "--home", "home")
 
@@ -304,6 +261,7 @@ def test_second_certificate_of_the_same_names_is_not_renewed_for_nobody(
     for words in ("--remove -d img.example.com --ecc\n", "--remove -d img.example.com\n"):
         assert f"acme.sh --home {home.path} {words}" in done.stdout
     assert "img.example.com is left out: " in done.stderr
+    assert "img.example.com: what reads /opt/nginx/img.pem today" in " ".join(done.stderr.split())
 
 
 @pytest.mark.parametrize("client", ["acme.sh", "certbot", "lego"])

@@ -14,8 +14,8 @@ from certferry.config.load import load_draft
 from certferry.config.propose import Draft, DraftAccount, quoted, text_of
 from certferry.core.certificate import KeyType
 from certferry.core.desired import FileDelivery, Kind, PemFiles
-from certferry.core.inherited import Access, Inherited
 from certferry.core.proposal import (
+    Access,
     LeftOut,
     Places,
     Proposal,
@@ -140,7 +140,7 @@ def test_what_is_left_out_can_be_declared_after_all(one: ProposedCertificate) ->
 def test_files_that_are_ferried_may_lie_anywhere(fullchain: str, privkey: str) -> None:
     """A path with quotes, spaces or Chinese in it is still that path."""
     files = PemFiles(fullchain, privkey)
-    one = ProposedCertificate("img", files=files, adopts=Inherited("img", BUNDLE, files, ""))
+    one = ProposedCertificate("img", files=files, adopts=BUNDLE)
 
     text = text_of(DRAFT, Proposal((one,)), str)
 

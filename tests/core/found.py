@@ -1,19 +1,12 @@
-"""What `certferry init` finds, for tests: domains, zones, another client's lineages."""
+"""What `certferry init` finds in accounts, for tests: domains and zones."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-
-from certferry.core.desired import Kind, PemFiles
-from certferry.core.inherited import Inherited
-from certferry.core.proposal import Places, Proposal
+from certferry.core.desired import Kind
+from certferry.core.proposal import Places
 from certferry.core.survey import FoundDomain, FoundZone
-from certferry.core.takeover import propose_for_inherited
-from certferry.testing.certificates import make_bundle
 from certferry.text import Text
 
-NOW = datetime(2026, 11, 25, tzinfo=UTC)
-FILES = PemFiles("/ssl/fullchain.pem", "/ssl/privkey.pem")
 FROZEN = Text("it is frozen")
 
 
@@ -25,14 +18,3 @@ def domain(name: str, problem: Text | None = None, *, by_itself: bool = True) ->
 def places(*domains: FoundDomain, zones: tuple[str, ...] = ("example.com",)) -> Places:
     """Put domains and zones into two accounts."""
     return Places("dnspod", tuple(map(FoundZone, zones)), "qiniu", domains)
-
-
-def inherited(lineage: str, *names: str, age: int = 10, **more: object) -> Inherited:
-    """Make another client's lineage."""
-    bundle = make_bundle(*names, not_before=NOW - timedelta(days=age))
-    return Inherited(lineage, bundle, FILES, f"stop {lineage}", **more)  # type: ignore[arg-type]  # the fields of the test
-
-
-def taken_over(places: Places, *lineages: Inherited) -> Proposal:
-    """Propose to go on with lineages."""
-    return propose_for_inherited(lineages, places, "acme.sh", keep_client=False)

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
 
-from certferry.config.clients import QINIU, Renewed, renewed_by, whoever_renewed
 from certferry.config.find import find_file, usual_places
 from certferry.config.model import Settings
 from certferry.core.lineage import Version
 from certferry.errors import ConfigError
+from certferry.migration.declared import declared_for, how_to_declare
+from certferry.migration.renewed import QINIU, Renewed, renewed_by, renewed_by_any
 from certferry.ports.source import CertificateSource
-from certferry.reconcile.handed_over import declared_for, how_to_declare, must_be_for
 from certferry.text import Text
 from certferry.wiring.profiles import load_checked
 from certferry.wiring.session import open_to_look
@@ -39,15 +38,19 @@ def meant_by(
     taken, for Qiniu. Raises `ConfigError`, and `CertificateError` or `PlanRefused` when the
     client's files cannot be taken.
     """
-    renewed = whoever_renewed(environ) if mode == QINIU else renewed_by(mode, environ)
+    renewed = renewed_by_any(environ) if mode == QINIU else renewed_by(mode, environ)
     settings = None if find_file(chosen, environ) is None else load_checked(chosen, environ)
     if settings is not None and (renewed is None or (mode == QINIU and settings.certificates)):
         return Meant(_at_qiniu(settings))
-    renewed = renewed or _nobody(environ)
-    if renewed.domains:
-        must_be_for(renewed.domains, renewed.files, source)
+    if renewed is None:
+        raise _nothing_to_go_by(environ)
     if settings is None or not settings.certificates:
-        return Meant(from_client(renewed, environ, settings), renewed.client)
+        undeclared = from_client(renewed.name, renewed.files, environ, settings)
+        return Meant(undeclared, renewed.client)
+    return Meant(_declared(settings, renewed, source))
+
+
+def _declared(settings: Settings, renewed: Renewed, source: CertificateSource) -> Settings:
     with open_to_look(settings) as session:
 
         def versions(lineage: str) -> Sequence[Version]:
@@ -55,19 +58,14 @@ def meant_by(
 
         meant = declared_for(renewed.files, settings.certificates, source, versions)
     if not meant:
-        raise _nobody_declared(renewed, settings)
-    return Meant(replace(settings, certificates=meant))
-
-
-def _nobody(environ: Mapping[str, str]) -> NoReturn:
-    raise ConfigError(
-        Text(
-            "there is no configuration, and no client says what it has renewed; looked for"
-            " {places}",
-            places=usual_places(environ),
-        ),
-        hint=Text("name the file with --config FILE before the command"),
-    )
+        said = Text(
+            "{path} declares no certificate for {name}, which {client} has renewed",
+            path=settings.path,
+            name=renewed.name,
+            client=renewed.client,
+        )
+        raise ConfigError(said, hint=how_to_declare(renewed.files))
+    return replace(settings, certificates=meant)
 
 
 def _at_qiniu(settings: Settings) -> Settings:
@@ -85,13 +83,9 @@ def _at_qiniu(settings: Settings) -> Settings:
     return replace(settings, certificates=meant)
 
 
-def _nobody_declared(renewed: Renewed, settings: Settings) -> ConfigError:
-    return ConfigError(
-        Text(
-            "{path} declares no certificate for {name}, which {client} has renewed",
-            path=settings.path,
-            name=renewed.name,
-            client=renewed.client,
-        ),
-        hint=how_to_declare(renewed.files),
+def _nothing_to_go_by(environ: Mapping[str, str]) -> ConfigError:
+    said = Text(
+        "there is no configuration, and no client says what it has renewed; looked for {places}",
+        places=usual_places(environ),
     )
+    return ConfigError(said, hint=Text("name the file with --config FILE before the command"))

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem
 
 from certferry.cli import exits
 from certferry.cli.exits import Exit
@@ -21,18 +20,11 @@ if TYPE_CHECKING:
     from certferry.reconcile.schedule import Patience
 
 
-def _complete_mode(
-    ctx: click.Context, parameter: click.Parameter, incomplete: str
-) -> list[CompletionItem]:
-    """Offer the modes that begin so."""
-    from certferry.config.clients import MODES
-
-    del ctx, parameter
-    return [CompletionItem(mode) for mode in MODES if mode.startswith(incomplete)]
+MODES = ("acme.sh", "certbot", "lego", "qiniu")
 
 
 @click.command("hook")
-@click.argument("mode", metavar="MODE", shell_complete=_complete_mode)
+@click.argument("mode", metavar="MODE", type=click.Choice(MODES))
 @click.option(
     "--wait",
     metavar="SECONDS",
@@ -84,15 +76,9 @@ def command(
     What is still in progress in the end is no failure to the client: it exits 0, and the next run
     finishes it, if the certificate is declared.
     """
-    from certferry.config.clients import ACME_SH, MODES
-
     front: Front = ctx.obj
-    if mode not in MODES:
-        raise UsageMistake(
-            Text("no such mode: {mode}; there are {modes}", mode=mode, modes=list(MODES)), ctx
-        )
     patience = _patience(mode, wait, no_wait=no_wait)
-    if install and mode != ACME_SH:
+    if install and mode != "acme.sh":
         raise UsageMistake(Text("--install is for acme.sh; {mode} needs no file", mode=mode), ctx)
     if home and not install:
         raise UsageMistake(Text("--home is for --install"), ctx)
@@ -103,7 +89,7 @@ def command(
 
 
 def _patience(mode: str, wait: int | None, *, no_wait: bool) -> Patience:
-    from certferry.config.clients import CLIENTS
+    from certferry.migration.renewed import CLIENTS
     from certferry.reconcile.schedule import Patience
 
     patience = patience_of(wait, no_wait=no_wait)
@@ -131,11 +117,9 @@ def _sync(mode: str, front: Front, patience: Patience, env_files: Sequence[Path]
 
 def _install(front: Front, home: Path | None, command: Sequence[str]) -> Exit:
     from certferry.cli.events import log_change
-    from certferry.config.clients import home_of_acme_sh
     from certferry.wiring.old_clients import install_deploy_hook
 
-    home = home or home_of_acme_sh(front.desk.environ)
-    path, changed = install_deploy_hook(home.absolute(), command)
+    path, changed = install_deploy_hook(home, command, front.desk.environ)
     outcome = Text("written: {path}") if changed else Text("unchanged: {path}")
     said = outcome.filled(path=path)
     log_change("hook.install", said, front.desk.journal)

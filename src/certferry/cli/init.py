@@ -81,7 +81,8 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     state, so that nothing is issued anew.
     """
     from certferry.cli.init_files import Files, chosen_file, must_be_free
-    from certferry.cli.init_run import Asked, run
+    from certferry.cli.init_known import Asked
+    from certferry.cli.init_run import run
     from certferry.cli.interview import interview_at
 
     if client is None and (home is not None or keep_client):

@@ -65,8 +65,8 @@ def chosen_file(output: Path | None, config: Path | None, environ: Mapping[str, 
 
 
 def must_be_free(path: Path, *, force: bool) -> None:
-    """Raise `ConfigError` where the file is there already, or cannot be made. Whoever answers
-    questions first would have answered them for nothing.
+    """Raise `ConfigError` where the file is there already, or cannot be made: before
+    questions are asked, since the answers would be for nothing.
     """
     if os.path.lexists(path) and not force:
         raise ConfigError(

@@ -3,37 +3,44 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from certferry.cli import init_text
 from certferry.cli.events import log_change
 from certferry.cli.exits import Exit
-from certferry.cli.init_files import Files, put
-from certferry.cli.init_keys import Keys, Wanted, gather
+from certferry.cli.init_files import put
+from certferry.cli.init_keys import Keys
+from certferry.cli.init_known import (
+    Asked,
+    address,
+    env_files_in,
+    keys_of,
+    must_have_certificates,
+    settings_to_begin_with,
+)
 from certferry.cli.interview import Interview
 from certferry.cli.lines import line
 from certferry.cli.options import Front
-from certferry.config.addresses import DIRECTORIES, directory_url, email_address
+from certferry.config.addresses import DIRECTORIES, directory_url
 from certferry.config.certificates import MOST_NAMES
-from certferry.config.document import Document, read_document
-from certferry.config.env_files import EnvFile, env_files_of, fill_in
+from certferry.config.document import Document
+from certferry.config.env_files import EnvFile, fill_in
 from certferry.config.find import NAME
 from certferry.config.load import load_before
 from certferry.config.model import Settings
-from certferry.config.propose import Draft, accounts_of, text_of, with_accounts, with_keys
-from certferry.core.inherited import Inheritance, OldClient
-from certferry.core.proposal import LeftOut, Places, Proposal, in_order, propose_for_domains
+from certferry.config.propose import Draft, text_of, with_accounts, with_keys
+from certferry.core.proposal import Places, Proposal, in_order, propose_for_domains
 from certferry.core.survey import FoundDomain
-from certferry.core.takeover import propose_for_inherited
 from certferry.errors import ConfigError
+from certferry.migration.home import OldClient, OldHome
+from certferry.migration.takeover import propose_takeover
 from certferry.ports.progress import nobody
 from certferry.text import Text
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, Family, installed
-from certferry.wiring.old_clients import inheritance, started_by
+from certferry.wiring.old_clients import old_home
 from certferry.wiring.session import Session, open_session, open_to_look
 
 NEEDS_ACCOUNT = frozenset({DIRECTORIES["zerossl"], DIRECTORIES["google"]})
@@ -41,18 +48,6 @@ NEEDS_ACCOUNT = frozenset({DIRECTORIES["zerossl"], DIRECTORIES["google"]})
 
 SIGNS_OF_LIFE = 50
 """After how many domains something is said: ten are asked for in a second (Qiniu fact sheet §9)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the command line says."""
-
-    client: str | None
-    home: Path | None
-    files: Files
-    settings: Path | None = None
-    email: str | None = None
-    keep_client: bool = False
 
 
 def run(asked: Asked, front: Front, interview: Interview | None) -> Exit:
@@ -67,155 +62,82 @@ class _Run:
         self._desk = front.desk
         self._interview = interview
         self._now = datetime.now(UTC)
-        self._directory_given = ""
         self._environ = asked.files.environment(front.desk.environ)
 
     def to_the_end(self) -> Exit:
-        inherited = self._inherited()
-        given = self._given()
-        env_files = () if given is None else self._env_files(given)
+        home = self._home()
+        given = settings_to_begin_with(self._asked.settings)
+        env_files = env_files_in(given, self._asked.files, self._desk.environ)
         self._environ = fill_in(self._environ, env_files)
         if self._asked.files.keys.exists():  # from an earlier time: the keys may be others by now
             self._say(Text("Keys are read from {path}.", path=self._asked.files.keys))
-        keys = self._keys(inherited, given)
+        keys = keys_of(self._asked, home, given, self._environ, self._interview)
         self._environ |= {name: secret.reveal() for name, secret in keys.fresh.items()}
-        has_no_ca = given is None or "acme" not in given.values
-        email = self._email(inherited) if has_no_ca else None
-        draft = Draft(
-            settings="" if given is None else with_keys(given, keys.accounts),
-            env_files=self._asked.files.named(
-                with_keys=bool(keys.fresh), already=[file.path for file in env_files]
-            ),
-            directory=DIRECTORIES["letsencrypt"] if has_no_ca else None,
-            email=email,
-            accounts=tuple(a for a in keys.accounts if a.label not in accounts_of(given)),
-        )
-        places, inherited = self._look(given, keys, inherited)
-        proposal = self._propose(inherited, places)
+        draft = self._draft(given, env_files, keys, home)
+        settings = self._settings(given, keys)
+        places, home = self._look(settings, home)
+        proposal = self._propose(home, places)
+        directories = _directories(home, proposal)
         if draft.directory is not None:
-            draft = replace(draft, directory=_directory(proposal, draft.directory))
-        self._tell_of_other_cas(proposal, draft.directory or self._directory_given)
+            draft = replace(draft, directory=_most_usual(directories, draft.directory))
+        self._tell_of_other_cas(directories, draft.directory or settings.acme.directory)
         text = text_of(draft, proposal, self._desk.voice.say)
         if not self._agreed(text, draft.settings):
             self._say(Text("Nothing was written."))
             return Exit.OK
-        self._write(text, keys, proposal, inherited)
+        self._write(text, keys, proposal, home)
         return Exit.OK
 
     # what is known
 
-    def _inherited(self) -> Inheritance | None:
+    def _home(self) -> OldHome | None:
         if self._asked.client is None:
             return None
-        client = OldClient(self._asked.client)
-        found = inheritance(client, self._asked.home, self._environ)
+        found = old_home(OldClient(self._asked.client), self._asked.home, self._environ)
         self._warn(*init_text.unreadable(found))
-        if found.unreadable and not found.certificates:
-            said = Text(
-                "no certificate of {client}'s in {home} can be read", client=client, home=found.home
-            )
-            hint = Text(
-                "see the warnings above; if the files are another user's, run this as that user"
-            )
-            raise ConfigError(said, hint=hint)
-        if not found.certificates:
-            raise ConfigError(
-                Text("no certificate of {client}'s is in {home}", client=client, home=found.home),
-                hint=Text("name the client's directory with --home"),
-            )
+        must_have_certificates(found)
         return found
 
-    def _given(self) -> Document | None:
-        """Read the settings to begin with."""
-        if self._asked.settings is None:
-            return None
-        document = read_document(self._asked.settings)
-        if "certificates" in document.values:
-            raise ConfigError(
-                Text("{path} declares certificates", path=self._asked.settings),
-                hint=Text("leave them out: they are what is to be proposed"),
-            )
-        return document
+    def _draft(
+        self, given: Document, env_files: Sequence[EnvFile], keys: Keys, home: OldHome | None
+    ) -> Draft:
+        has_ca = "acme" in given.values
+        return Draft(
+            settings=with_keys(given, keys.accounts),
+            env_files=self._asked.files.named(
+                with_keys=bool(keys.fresh), already=[file.path for file in env_files]
+            ),
+            directory=None if has_ca else DIRECTORIES["letsencrypt"],
+            email=None if has_ca else address(self._asked, home, self._interview),
+            accounts=tuple(a for a in keys.accounts if a.label not in given.tables("accounts")),
+        )
 
-    def _env_files(self, given: Document) -> tuple[EnvFile, ...]:
-        """Read the environment files that the given settings name; then no other can be named."""
-        files = self._asked.files
-        found = env_files_of(given, files.config, self._desk.environ)
-        others = files.named(already=[file.path for file in found])
-        if "env_files" in given.values and others:
-            raise ConfigError(
-                Text(
-                    "{path} names its own env_files, without {others}",
-                    path=given.path,
-                    others=others,
-                ),
-                hint=Text("add it there"),
-            )
-        return found
-
-    def _keys(self, inherited: Inheritance | None, given: Document | None) -> Keys:
-        """Find the keys that the given settings do not have."""
-        there = accounts_of(given)
-        wanted = [
-            Wanted(type_, label, frozenset(there.get(label, {})), optional=optional)
-            for type_, optional in (("dnspod", False), ("qiniu", inherited is not None))
-            for label in (_label_of(type_, there),)
-            if not (type_ == "dnspod" and self._asked.keep_client)
-        ]
-        theirs = inherited.keys if inherited else {}
-        if given is None or "env_files" not in given.values:
-            return gather(wanted, self._environ, theirs, self._interview)
-        # Nobody is asked for keys that could be written nowhere.
-        hint = Text("set them, or put them into one of the env_files of {path}", path=given.path)
-        keys = gather(wanted, self._environ, theirs, None, hint)
-        if keys.fresh:
-            said = Text(
-                "{path} names its own env_files, and only {client} has {names}",
-                path=given.path,
-                client=self._asked.client,
-                names=list(keys.fresh),
-            )
-            raise ConfigError(said, hint=hint)
-        return keys
-
-    def _email(self, inherited: Inheritance | None) -> str | None:
-        known = self._asked.email or (inherited.email if inherited else None)
-        if known is not None:
-            with suppress(ConfigError):  # what a client holds may be none
-                return email_address(known)
-        if self._interview is None:
-            return None
-        question = Text("An address that the CA may write to (nothing, if it may not)")
-        return self._interview.ask_for(question, email_address)
+    def _settings(self, given: Document, keys: Keys) -> Settings:
+        # What is wrong with the given settings is wrong in their file: the other is not there yet.
+        document = with_accounts(given, keys.accounts)
+        return load_before(document, self._asked.files.config, self._environ)
 
     # what is found
 
-    def _look(
-        self, given: Document | None, keys: Keys, inherited: Inheritance | None
-    ) -> tuple[Places, Inheritance | None]:
-        """Look at the accounts, show what is there, and call the client's lineages as they are
+    def _look(self, settings: Settings, home: OldHome | None) -> tuple[Places, OldHome | None]:
+        """Look at the accounts, show what is there, and call the client's certificates as they are
         called in the state.
         """
-        # What is wrong with the given settings is wrong in their file: the other is not there yet.
-        document = with_accounts(given or Document(None, {}), keys.accounts)
-        settings = load_before(document, self._asked.files.config, self._environ)
-        self._directory_given = settings.acme.directory
         target = _label(settings, TARGETS)
-        # Where nothing is to be issued, nobody need know who could prove a name.
+        # Where nothing is to be issued, it makes no difference who could prove a name.
         dns = "" if self._asked.keep_client else _label(settings, DNS_PROVIDERS)
         with open_to_look(settings, language=self._desk.voice.language) as session:
             zones = session.zones(dns) if dns else ()
             places = Places(dns, zones, target, ())
             if target:
                 places = replace(places, domains=in_order(self._survey(session, target)))
-            if inherited is not None:
-                certificates = session.as_remembered(inherited.certificates)
-                inherited = replace(inherited, certificates=certificates)
+            if home is not None:
+                home = replace(home, certificates=session.as_remembered(home.certificates))
         if places.domains and not self._front.quiet:
             self._desk.remark_table(init_text.found(places, self._now, self._desk.voice))
         if places.target and not places.domains:
             self._warn(Text("the account {account} has no domains", account=places.target))
-        return places, inherited
+        return places, home
 
     def _survey(self, session: Session, target: str) -> tuple[FoundDomain, ...]:
         self._say(Text("Looking at the domains of the account {account} …", account=target))
@@ -232,18 +154,17 @@ class _Run:
 
     # what is proposed
 
-    def _propose(self, inherited: Inheritance | None, places: Places) -> Proposal:
-        if inherited is None:
+    def _propose(self, home: OldHome | None, places: Places) -> Proposal:
+        if home is None:
             return propose_for_domains(places, MOST_NAMES)
-        client = inherited.client.value
         if not places.target:
-            self._warn(*init_text.nothing_goes_to_qiniu(inherited))
+            self._warn(*init_text.nothing_goes_to_qiniu(home))
         keep = self._asked.keep_client
-        return propose_for_inherited(inherited.certificates, places, client, keep_client=keep)
+        return propose_takeover(home.certificates, places, home.client.value, keep_client=keep)
 
-    def _tell_of_other_cas(self, proposal: Proposal, directory: str) -> None:
+    def _tell_of_other_cas(self, directories: Sequence[str], directory: str) -> None:
         """Warn where a certificate has come from another CA: names may be pinned to it by CAA."""
-        for earlier in dict.fromkeys(_directories(proposal)):
+        for earlier in dict.fromkeys(directories):
             if earlier != directory:
                 said = Text(
                     "certificates have come from {earlier}; the next ones come from {directory}",
@@ -253,7 +174,7 @@ class _Run:
                 self._warn(said)
 
     def _agreed(self, text: str, settings: str) -> bool:
-        """Show what would be written, and ask; whoever cannot be asked has agreed."""
+        """Show what would be written, and ask; `--yes` has agreed."""
         if self._interview is None:
             return True
         # Given settings may hold a secret: their owner knows them.
@@ -266,14 +187,12 @@ class _Run:
 
     # what is written
 
-    def _write(
-        self, text: str, keys: Keys, proposal: Proposal, inherited: Inheritance | None
-    ) -> None:
+    def _write(self, text: str, keys: Keys, proposal: Proposal, home: OldHome | None) -> None:
         def adopt(settings: Settings) -> None:
             with open_session(settings, progress=nobody) as session:
                 for one in proposal.certificates:
                     if one.adopts is not None:
-                        session.adopt(one.lineage, one.adopts.bundle)
+                        session.adopt(one.lineage, one.adopts)
 
         files = self._asked.files
         paths, copies = put(files, text, keys.fresh, self._environ, adopt)
@@ -283,10 +202,9 @@ class _Run:
         voice = self._desk.voice
         self._desk.show(init_text.written(paths, copies, voice))
         self._desk.show(init_text.proposed(proposal.certificates, self._now, voice))
-        self._warn(*(_left_out(one) for one in proposal.left_out))
-        if inherited is not None:
-            starters = started_by(inherited, self._desk.environ)
-            self._desk.show(init_text.to_switch_off(inherited, proposal, starters, voice))
+        self._warn(*init_text.left_out(proposal))
+        if home is not None:
+            self._desk.show(init_text.to_switch_off(home, proposal, voice))
         usual = files.config == Path(NAME)
         self._desk.show(init_text.next_step(files.config, usual=usual, voice=voice))
 
@@ -307,29 +225,22 @@ class _Run:
         self._desk.remark(init_text.warned(problems, self._desk.voice))
 
 
-def _label_of(type_: str, accounts: Mapping[str, Mapping[str, object]]) -> str:
-    """Give the label of the account of a type, which is called like it where there is none."""
-    labels = (label for label, table in accounts.items() if table.get("type", label) == type_)
-    return next(labels, type_)
-
-
 def _label(settings: Settings, family: Family) -> str:
     """Give the first account of one of a family's types, nothing when there is none."""
     accounts = settings.accounts.values()
     return next((a.label for a in accounts if installed().is_known(family, a.type)), "")
 
 
-def _directory(proposal: Proposal, usual: str) -> str:
-    """Give the CA that most of the certificates to be renewed come from."""
-    counted = Counter(filter(_is_usable, _directories(proposal)))
-    return counted.most_common(1)[0][0] if counted else usual
-
-
-def _directories(proposal: Proposal) -> Iterator[str]:
+def _directories(home: OldHome | None, proposal: Proposal) -> list[str]:
     """Give where each of the certificates to be renewed comes from, as far as it is known."""
-    for one in proposal.certificates:
-        if one.adopts is not None and one.adopts.directory and one.files is None:
-            yield one.adopts.directory
+    taken = () if home is None else home.taken_over_by(proposal)
+    return [one.directory for one in taken if one.directory]
+
+
+def _most_usual(directories: Sequence[str], usual: str) -> str:
+    """Give the CA that most of the certificates come from, if it can be gone on with."""
+    counted = Counter(filter(_is_usable, directories))
+    return counted.most_common(1)[0][0] if counted else usual
 
 
 def _is_usable(directory: str) -> bool:
@@ -337,7 +248,3 @@ def _is_usable(directory: str) -> bool:
         return directory_url(directory) == directory and directory not in NEEDS_ACCOUNT
     except ConfigError:
         return False
-
-
-def _left_out(one: LeftOut) -> Text:
-    return Text("{name} is left out: {reason}", name=one.name, reason=one.reason)

@@ -10,9 +10,9 @@ from pathlib import Path
 from certferry.cli.lines import Line, Span, Tone, line
 from certferry.cli.tables import Table
 from certferry.cli.words import Voice, labelled
-from certferry.core.inherited import Inheritance, Inherited, Starters
 from certferry.core.proposal import Places, Proposal, ProposedCertificate
 from certferry.core.survey import FoundDomain
+from certferry.migration.home import OldHome
 from certferry.text import Text
 
 WARNING = Text("warning: ")
@@ -37,28 +37,36 @@ def warned(problems: Sequence[Text], voice: Voice) -> Iterator[Line]:
         yield from labelled(voice.say(WARNING), Tone.PENDING, voice.say(problem))
 
 
-def nothing_goes_to_qiniu(inheritance: Inheritance) -> Iterator[Text]:
+def nothing_goes_to_qiniu(home: OldHome) -> Iterator[Text]:
     """Warn of what the client ran for Qiniu, where certferry has no keys to do it."""
-    hooks = (hook for one in inheritance.certificates for hook in one.installed.runs)
+    hooks = (hook for one in home.certificates for hook in one.installed.runs)
     programs = dict.fromkeys(hook.program for hook in hooks if hook.goes_to_qiniu)
     if programs:
         yield Text(
             "{client} runs {programs} for Qiniu, and certferry deploys nothing there without keys:"
             " set QINIU_ACCESS_KEY and QINIU_SECRET_KEY, or name a file that does with --env-file",
-            client=inheritance.client.value,
+            client=home.client.value,
             programs=list(programs),
         )
 
 
-def unreadable(inheritance: Inheritance) -> Iterator[Text]:
+def unreadable(home: OldHome) -> Iterator[Text]:
     """Tell of each damaged entry."""
-    for entry in inheritance.unreadable:
+    for entry in home.unreadable:
         yield Text(
             "{client}: {entry} is left out: {problem}",
-            client=inheritance.client.value,
+            client=home.client.value,
             entry=entry.entry,
             problem=entry.problem,
         )
+
+
+def left_out(proposal: Proposal) -> Iterator[Text]:
+    """Tell of what nothing is declared for, and of what ends with that."""
+    for one in proposal.left_out:
+        yield Text("{name} is left out: {reason}", name=one.name, reason=one.reason)
+        for remark in one.certificate.remarks if one.certificate is not None else ():
+            yield Text("{name}: {reason}", name=one.name, reason=remark)
 
 
 def written(paths: Sequence[Path], copies: Sequence[Path], voice: Voice) -> Iterator[Line]:
@@ -84,28 +92,25 @@ def proposed(
             yield line("  ", Span(voice.say_on_one_line(remark), Tone.FAINT))
 
 
-def to_switch_off(
-    inheritance: Inheritance, proposal: Proposal, starters: Starters, voice: Voice
-) -> Iterator[Line]:
+def to_switch_off(home: OldHome, proposal: Proposal, voice: Voice) -> Iterator[Line]:
     """Tell what the other client must no longer do, command by command."""
-    client = inheritance.client.value
-    proposed = [*proposal.certificates, *_not_declared(proposal)]
-    taken = [one.adopts for one in proposed if one.adopts and one.files is None]
+    client = home.client.value
+    taken = home.taken_over_by(proposal)
     if not taken:
         yield line(voice.say(Text("{client} goes on as before.", client=client)))
         return
-    wholly = len(taken) == len(inheritance.certificates) + len(inheritance.unreadable)
-    at_once = () if inheritance.stop_takes_others and starters.elsewhere else inheritance.stop
-    commands = at_once if wholly and at_once else _each(taken)
-    if commands:
-        yield line(voice.say(_heading(inheritance)))
-        yield from (line("  ", Span(command, Tone.STRONG)) for command in commands)
-    if starters.here and wholly:
-        yield line(voice.say(Text("In the crontab it is started by:")))
-        yield from (line("  ", starter) for starter in starters.here)
+    heading = Text("Switch off in {client}, or it goes on renewing:", client=client)
+    if not home.renews_by_itself:
+        # Who takes the command for one to be run issues a certificate beside certferry's.
+        heading = Text(
+            "No crontab, timer or script may run this any more, or {client} goes on renewing:",
+            client=client,
+        )
+    yield line(voice.say(heading))
+    yield from (line("  ", Span(one.stop, Tone.STRONG)) for one in taken)
     stale = Text(
         "The files in {home} are renewed no more: what reads them needs a deployment to files.",
-        home=inheritance.home,
+        home=home.home,
     )
     yield line(voice.say(stale))
 
@@ -120,32 +125,10 @@ def standing_of(one: ProposedCertificate, now: datetime) -> Text:
     """Say how a certificate that is declared from now on stands."""
     if one.adopts is None:
         return Text("{name}: to be issued for {names}", name=one.lineage, names=one.names)
-    left = one.adopts.bundle.certificate.remaining(now)
+    left = one.adopts.certificate.remaining(now)
     if one.files is None:
         return Text("{name}: adopted, {left} left", name=one.lineage, left=left)
     return Text("{name}: adopted to be ferried, {left} left", name=one.lineage, left=left)
-
-
-def _not_declared(proposal: Proposal) -> Iterator[ProposedCertificate]:
-    """Give what is left out since another one takes its place, and must not be renewed either."""
-    for one in proposal.left_out:
-        if one.certificate is not None:
-            yield one.certificate
-
-
-def _each(taken: Sequence[Inherited]) -> tuple[str, ...]:
-    return tuple(one.stop for one in taken if one.stop)
-
-
-def _heading(inheritance: Inheritance) -> Text:
-    client = inheritance.client.value
-    if inheritance.renews_by_itself:
-        return Text("Switch off in {client}, or it goes on renewing:", client=client)
-    # Who takes the command for one to be run issues a certificate beside certferry's.
-    return Text(
-        "No crontab, timer or script may run this any more, or {client} goes on renewing:",
-        client=client,
-    )
 
 
 def _row(domain: FoundDomain, places: Places, now: datetime, voice: Voice) -> tuple[Span, ...]:

@@ -12,7 +12,6 @@ from types import MappingProxyType
 from certferry.config.adapters import Adapters, NoAdapters, UsualAccount, UsualAccounts
 from certferry.config.certificates import read_certificates
 from certferry.config.check import read_accounts, read_acme, read_dns, read_state, read_verify
-from certferry.config.clients import Renewed
 from certferry.config.document import Document, Place, document_of, read_document
 from certferry.config.env_files import ASSIGNMENTS_ONLY, EnvFile, fill_in, take_env_files
 from certferry.config.files import Paths
@@ -21,6 +20,7 @@ from certferry.config.findings import REFERENCE, Finding, config_error, joined
 from certferry.config.model import AccountTable, AcmeSettings, Settings
 from certferry.config.secrets import Resolve, SecretReference, Secrets
 from certferry.config.table import Table
+from certferry.core.desired import PemFiles
 from certferry.core.secret import tells_a_secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import DNS_GROUP, TARGET_GROUP, Variable
@@ -82,21 +82,23 @@ def from_environment(
 
 
 def from_client(
-    renewed: Renewed,
+    name: str,
+    files: PemFiles,
     environ: Mapping[str, str],
     target: UsualAccount,
     given: Settings | None,
     adapters: Adapters,
 ) -> Settings:
-    """Make settings of what another client has renewed, served by the usual target: without a file,
-    or with `given` ones that declare no certificate. Only that account's keys are needed.
+    """Make settings of a certificate that another client has renewed, served by the usual target:
+    without a file, or with `given` ones that declare no certificate. Only that account's keys are
+    needed.
 
     Raises `ConfigError` that names every variable that is missing.
     """
     certificate = {
-        "name": renewed.name,
-        "fullchain": renewed.files.fullchain,
-        "privkey": renewed.files.privkey,
+        "name": name,
+        "fullchain": files.fullchain,
+        "privkey": files.privkey,
     }
     if given is None or given.path is None:
         to = [{"to": target.type}]

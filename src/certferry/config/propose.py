@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from certferry.config.addresses import DIRECTORIES
 from certferry.config.document import Document
-from certferry.core.inherited import Access
 from certferry.core.proposal import (
+    Access,
     LeftOut,
     Proposal,
     ProposedCertificate,
@@ -60,16 +60,6 @@ def text_of(draft: Draft, proposal: Proposal, say: Say) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def certificates_of(proposal: Proposal, say: Say) -> str:
-    """Give the part of the file that is about certificates."""
-    return text_of(Draft(), proposal, say).partition("\n\n")[2]
-
-
-def accounts_of(settings: Document | None) -> dict[str, Mapping[str, object]]:
-    """Give the tables of the accounts that an operator's own settings have."""
-    return {} if settings is None else settings.tables("accounts")
-
-
 def with_keys(settings: Document, accounts: Sequence[DraftAccount]) -> str:
     """Give the text of an operator's own settings, with the keys that their accounts lack.
 
@@ -78,7 +68,7 @@ def with_keys(settings: Document, accounts: Sequence[DraftAccount]) -> str:
     lines = settings.text.splitlines()
     below: dict[int, list[str]] = {}
     for account in accounts:
-        if account.label in accounts_of(settings) and account.keys:
+        if account.label in settings.tables("accounts") and account.keys:
             number = settings.line(("accounts", account.label)) or 0
             header = lines[number - 1].partition("#")[0].strip() if number else ""
             if header != f"[accounts.{account.label}]":
@@ -98,7 +88,7 @@ def with_keys(settings: Document, accounts: Sequence[DraftAccount]) -> str:
 
 def with_accounts(settings: Document, accounts: Sequence[DraftAccount]) -> Document:
     """Give an operator's own settings with accounts, and keys in theirs, as values alone."""
-    tables = {label: dict(table) for label, table in accounts_of(settings).items()}
+    tables = {label: dict(table) for label, table in settings.tables("accounts").items()}
     for account in accounts:
         table = tables.setdefault(account.label, {"type": account.type})
         table |= account.keys

@@ -5,15 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from certferry.core.certificate import KeyType
-from certferry.core.desired import PemFiles
+from certferry.core.certificate import CertificateBundle, KeyType
+from certferry.core.desired import KEY_MODE, MODE, PemFiles
 from certferry.core.identifiers import base_name, covered_by, is_wildcard, suffixes
-from certferry.core.inherited import Access, Inherited
 from certferry.core.survey import FoundDomain, FoundZone
 from certferry.text import Text
 
 UNKNOWN = "…"
 """What stands in the place of an account that is to be filled in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may read the copies; `owner` and `group` are `None` where they are those of certferry's
+    own user. `mode` is the fullchain's, `key_mode` the key's.
+    """
+
+    owner: str | None = None
+    group: str | None = None
+    mode: int = MODE
+    key_mode: int = KEY_MODE
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +54,12 @@ class ProposedCertificate:
     files: PemFiles | None = None
     deployments: tuple[ProposedDeployment, ...] = ()
     remarks: tuple[Text, ...] = ()
-    adopts: Inherited | None = None
+    adopts: CertificateBundle | None = None
 
     @property
     def covered(self) -> tuple[str, ...]:
-        """The names that it is for, whoever decides them."""
-        return self.adopts.names if self.adopts is not None else self.names
+        """The names that it is for, here or where it is made."""
+        return self.names if self.adopts is None else self.adopts.certificate.names
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +159,8 @@ def fitness(one: ProposedCertificate, domain: str) -> tuple[bool, int, float]:
         return (domain in one.covered, 0, 0.0)
     return (
         domain in one.covered,
-        one.adopts.key_type.startswith("ec"),
-        one.adopts.bundle.certificate.not_after.timestamp(),
+        one.adopts.certificate.key_type.startswith("ec"),
+        one.adopts.certificate.not_after.timestamp(),
     )
 
 

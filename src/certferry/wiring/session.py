@@ -15,9 +15,10 @@ from certferry.adapters.sources.pem_files import PemFileSource
 from certferry.config.model import Settings
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import Delivery, DesiredCertificate, FileDelivery
-from certferry.core.inherited import Inherited
 from certferry.core.ownership import Claims
 from certferry.core.survey import FoundZone, Survey
+from certferry.migration.adopt import adopt, as_remembered
+from certferry.migration.home import OldCertificate
 from certferry.ports.account_memory import AccountMemory
 from certferry.ports.issuer import Issuer
 from certferry.ports.probe import Probe
@@ -26,7 +27,6 @@ from certferry.ports.receiver import Receiver
 from certferry.ports.source import CertificateSource
 from certferry.ports.state import StateStore
 from certferry.ports.survey import Looked, Surveyed, ZoneKeeper
-from certferry.reconcile.adopt import adopt, as_remembered
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_known
 from certferry.reconcile.leases import LeaseKeeper
@@ -150,7 +150,7 @@ class Session:
         return cast("ZoneKeeper", self._accounts.dns(label)).zones()
 
     def adopt(self, lineage: str, bundle: CertificateBundle) -> bool:
-        """See `reconcile.adopt.adopt`."""
+        """See `migration.adopt.adopt`."""
         keeper = LeaseKeeper(self.state, now)
         try:
             return adopt(
@@ -159,8 +159,8 @@ class Session:
         finally:
             keeper.close()
 
-    def as_remembered(self, found: Sequence[Inherited]) -> tuple[Inherited, ...]:
-        """See `reconcile.adopt.as_remembered`."""
+    def as_remembered(self, found: Sequence[OldCertificate]) -> tuple[OldCertificate, ...]:
+        """See `migration.adopt.as_remembered`."""
         return as_remembered(found, self.state)
 
     def _issuer(self) -> Issuer:

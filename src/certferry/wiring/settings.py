@@ -8,9 +8,9 @@ from typing import Any
 
 from certferry.config import load
 from certferry.config.adapters import UsualAccount, UsualAccounts
-from certferry.config.clients import Renewed
 from certferry.config.model import AccountTable, Settings
 from certferry.config.secrets import Resolve
+from certferry.core.desired import PemFiles
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Variable
 from certferry.wiring.accounts import bound
@@ -80,10 +80,10 @@ def from_environment(names: Sequence[str], environ: Mapping[str, str]) -> Settin
 
 
 def from_client(
-    renewed: Renewed, environ: Mapping[str, str], given: Settings | None = None
+    name: str, files: PemFiles, environ: Mapping[str, str], given: Settings | None = None
 ) -> Settings:
     """Make settings of what another client has renewed; see `config.load.from_client`."""
-    return load.from_client(renewed, environ, _usual(TARGETS), given, ADAPTERS)
+    return load.from_client(name, files, environ, _usual(TARGETS), given, ADAPTERS)
 
 
 def _usual(family: Family) -> UsualAccount:

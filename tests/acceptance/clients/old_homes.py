@@ -18,10 +18,10 @@ class _Client:
         self.world = world
         self.home = home
 
-    def _run(self, *arguments: str, **environ: str) -> None:
+    def _run(self, *arguments: str, **environ: str) -> str:
         place = {"DNSPOD_API": self.world.dnspod.url, "ZONE": ZONE, "NO_PROXY": "*"}
         variables = {**os.environ, **self.world.environment, **place, **environ}
-        run_to_its_end(arguments, variables)
+        return run_to_its_end(arguments, variables)
 
 
 class Certbot(_Client):
@@ -48,6 +48,10 @@ class Certbot(_Client):
             *words,
             REQUESTS_CA_BUNDLE=str(self.world.pebble.ca_bundle),
         )
+
+    def certificates(self) -> str:
+        """Have certbot say what it has."""
+        return self._run("certbot", "certificates", "--config-dir", str(self.home), *self._others)
 
 
 class Lego(_Client):

@@ -12,7 +12,7 @@ from certferry.core.certificate import CertificateBundle, KeyType
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, PemFiles
 from certferry.core.lineage import Version
 from certferry.errors import CertificateError, ConfigError, PlanRefused
-from certferry.reconcile.handed_over import declared_for, must_be_for
+from certferry.migration.declared import declared_for
 from certferry.testing.certificates import make_bundle
 from certferry.testing.memory_source import MemorySource
 from certferry.text import Text
@@ -169,21 +169,6 @@ def test_declared_copy_that_cannot_be_read_is_not_told_as_undeclared(
     assert (ISSUED.lineage,) == tuple(
         wish.lineage for wish in meant_by(CLIENTS_OWN, (ferried(COPY, "copy"), ISSUED), source)
     )
-
-
-def test_files_for_other_domains_than_the_client_says_are_refused(source: MemorySource) -> None:
-    """In any order and spelling; what cannot be read is a matter of whoever takes it."""
-    must_be_for(("B.example.com", "a.example.com"), CLIENTS_OWN, source)
-    must_be_for(("c.example.com",), COPY, source)
-
-    with pytest.raises(PlanRefused) as caught:
-        must_be_for(("c.example.com",), CLIENTS_OWN, source)
-
-    assert (
-        f"{CLIENTS_OWN.fullchain} is for a.example.com, b.example.com, and what was renewed is for"
-        " c.example.com"
-    ) == str(caught.value)
-    assert "look again in a moment" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize("names", [("a.example.com",), ("*.example.com",)])

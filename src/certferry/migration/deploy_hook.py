@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -69,13 +68,10 @@ def install(home: Path, command: Sequence[str]) -> tuple[Path, bool]:
 
 def _replace(path: Path, content: bytes) -> None:
     """Put the file in its place whole: acme.sh may read it at any moment."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    draft = Path(name)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            os.fchmod(file.fileno(), _MODE)
+        draft.write_bytes(content)
+        draft.chmod(_MODE)
         draft.replace(path)
-    except BaseException:
-        draft.unlink()
-        raise
+    finally:
+        draft.unlink(missing_ok=True)

@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from certferry.core.certificate import CertificateBundle
-from certferry.core.inherited import Inherited
 from certferry.core.report import HistoryEntry
+from certferry.migration.home import OldCertificate
 from certferry.ports.state import Lease, StateStore
 
 
@@ -38,12 +38,12 @@ def adopt(
     return True
 
 
-def as_remembered(found: Sequence[Inherited], state: StateStore) -> tuple[Inherited, ...]:
+def as_remembered(found: Sequence[OldCertificate], state: StateStore) -> tuple[OldCertificate, ...]:
     """Give each lineage the name under which its certificate is remembered, if it is: under a new
     one, what is at the targets would be another lineage's, and be uploaded and bound once more.
     """
     remembered = {lineage: state.versions(lineage) for lineage in state.lineages()}
-    named: list[Inherited] = []
+    named: list[OldCertificate] = []
     for one in found:
         fingerprint = one.bundle.certificate.fingerprint
         known = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -110,11 +109,4 @@ class LegoHome:
         crt.write_text(leaf + issuer if bundled else leaf)
         Path(f"{stem}.issuer.crt").write_text(issuer)
         Path(f"{stem}.key").write_text(made.privkey_pem)
-        Path(f"{stem}.json").write_text(json.dumps({"domain": domain}))
         return crt
-
-    def register(self, email: str) -> None:
-        """Write an account down."""
-        directory = self.path / "accounts" / "ca.example.com" / email
-        directory.mkdir(parents=True)
-        (directory / "account.json").write_text(json.dumps({"email": email}))

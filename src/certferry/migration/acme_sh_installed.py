@@ -7,11 +7,9 @@ import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from certferry.adapters.sources import deploy_hook
-from certferry.adapters.sources.inherited import access_to
-from certferry.adapters.sources.regular_files import contents_of
-from certferry.core.inherited import Installed, OldHook
-from certferry.errors import CertificateError
+from certferry.migration import deploy_hook
+from certferry.migration.home import Installed
+from certferry.migration.reading import access_to
 
 _OTHER_COPIES = ("Le_RealCertPath", "Le_RealCACertPath")
 _COMMANDS = ("Le_PreHook", "Le_PostHook", "Le_RenewHook")
@@ -27,11 +25,8 @@ _VARIABLES: Mapping[str, str] = {
 _PLACES = ("DOMAIN_PATH", "LE_WORKING_DIR", "LE_CONFIG_HOME", "CERT_HOME", ".acme.sh", "./")
 """What shows that a command depends on where acme.sh runs it."""
 
-_PLAIN = re.compile(
-    r"(?:(?:sudo )?(?:systemctl|service|rc-service|nginx|apachectl|/etc/init\.d/[\w.-]+)"
-    r"(?: [\w@./=-]+)*(?: *(?:;|&&) *|$))+"
-)
-"""Commands that have no use for variables."""
+_SERVICE = r"(sudo )?(systemctl|service|nginx)( [\w@.-]+)+"
+_RELOADS_SERVICES = re.compile(rf"{_SERVICE}( *(;|&&) *{_SERVICE})*")
 
 
 def installed_by(conf: Mapping[str, str], directory: Path, domain: str) -> Installed:
@@ -39,7 +34,7 @@ def installed_by(conf: Mapping[str, str], directory: Path, domain: str) -> Insta
     fullchain, privkey = conf.get("Le_RealFullChainPath", ""), conf.get("Le_RealKeyPath", "")
     others = tuple(conf[name] for name in _OTHER_COPIES if conf.get(name))
     if not (fullchain.startswith("/") and privkey.startswith("/")):
-        # From wherever acme.sh was called, which nobody has written down.
+        # Below the directory in which acme.sh was called, which it does not write down.
         others = (*filter(None, (fullchain, privkey)), *others)
         fullchain = privkey = ""
     reload, hooks = conf.get("Le_ReloadCmd", ""), tuple(_hooks(conf))
@@ -48,19 +43,12 @@ def installed_by(conf: Mapping[str, str], directory: Path, domain: str) -> Insta
     return Installed(
         _real(fullchain),
         _real(privkey),
-        _with_variables(reload, domain),
+        reload,
+        _exports(reload, domain),
         others=others,
         hooks=hooks,
         access=access_to(fullchain, privkey),
-        is_there=bool(fullchain) and _is_same(Path(fullchain), directory / "fullchain.cer"),
     )
-
-
-def _is_same(copy: Path, original: Path) -> bool:
-    try:
-        return contents_of(copy) == contents_of(original)
-    except CertificateError:
-        return False
 
 
 def _real(path: str) -> str:
@@ -82,10 +70,9 @@ def _depends_on_its_place(command: str, directory: Path, domain: str) -> bool:
     return any(word in command for word in (*files, *_PLACES))
 
 
-def _with_variables(command: str, domain: str) -> str:
+def _exports(command: str, domain: str) -> str:
     """Give a reload command what acme.sh gives it: a script that it calls may use that, too."""
-    hook = OldHook(command)
-    if not command or hook.calls_certferry or _PLAIN.fullmatch(command.strip()):
-        return command
+    if not command or _RELOADS_SERVICES.fullmatch(command.strip()):
+        return ""
     given = [f'{theirs}="${ours}"' for theirs, ours in _VARIABLES.items()]
-    return f"export {' '.join(given)} Le_Domain={shlex.quote(domain)}; {command}"
+    return f"export {' '.join(given)} Le_Domain={shlex.quote(domain)}; "

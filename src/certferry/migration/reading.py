@@ -1,23 +1,22 @@
-"""What reading the directories of all ACME clients has in common."""
+"""What reading the homes of all ACME clients has in common."""
 
 from __future__ import annotations
 
 import grp
 import os
 import pwd
-import shlex
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from certferry.adapters.sources.pem_files import PemFileSource
-from certferry.adapters.sources.regular_files import contents_of
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import PemFiles
 from certferry.core.identifiers import base_name, normalise
-from certferry.core.inherited import Access, Inherited, Unreadable
+from certferry.core.proposal import Access
 from certferry.errors import CertferryError, CertificateError, ConfigError
+from certferry.migration.home import OldCertificate, Unreadable
+from certferry.ports.source import CertificateSource
 from certferry.system_words import system_words
 from certferry.text import Text
 
@@ -25,10 +24,10 @@ E = TypeVar("E")
 
 
 def each(
-    entries: Iterable[E], called: Callable[[E], str], read: Callable[[E], Inherited]
-) -> tuple[tuple[Inherited, ...], tuple[Unreadable, ...]]:
+    entries: Iterable[E], called: Callable[[E], str], read: Callable[[E], OldCertificate]
+) -> tuple[tuple[OldCertificate, ...], tuple[Unreadable, ...]]:
     """Read entry by entry; one that is damaged is told of, and the others are read."""
-    found: list[Inherited] = []
+    found: list[OldCertificate] = []
     unreadable: list[Unreadable] = []
     for entry in entries:
         try:
@@ -38,35 +37,32 @@ def each(
     return tuple(found), tuple(unreadable)
 
 
-def bundle_in(files: PemFiles) -> CertificateBundle:
+def bundle_in(files: PemFiles, source: CertificateSource) -> CertificateBundle:
     """Read a certificate that can be declared: for names, and not only for addresses.
 
     Raises `CertificateError` and `PlanRefused`.
     """
-    bundle = PemFileSource().read(files)
-    must_have_names(bundle, files.fullchain)
-    return bundle
-
-
-def must_have_names(bundle: CertificateBundle, path: str) -> None:
-    """Raise `CertificateError` for a certificate that no public CA would issue by DNS-01."""
+    bundle = source.read(files)
     names = bundle.certificate.names
     try:
         usable = bool(names) and all(normalise(name) == name for name in names)
     except ConfigError:
         usable = False
     if not usable:
-        raise CertificateError(Text("{path}: is not for domain names alone", path=path))
+        raise CertificateError(Text("{path}: is not for domain names alone", path=files.fullchain))
+    return bundle
 
 
 def text_of(path: Path) -> str:
     """Read a file of a client's notes. Raises `CertificateError`."""
     try:
-        text = contents_of(path).decode("utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        problem = Text("{path}: {problem}", path=path, problem=system_words(error))
+        raise CertificateError(problem) from error
     except UnicodeDecodeError:
         # What would be put in the place of a byte could be part of a path or a command.
         raise CertificateError(Text("{path}: is not UTF-8 text", path=path)) from None
-    return text.replace("\r\n", "\n")
 
 
 def unquoted(written: str) -> str:
@@ -78,7 +74,7 @@ def unquoted(written: str) -> str:
 
 def lineage_of(wanted: str, taken: set[str]) -> str:
     """Give a lineage its name: as its client calls it, and as no other is called."""
-    base = base_name(wanted).removeprefix("_.")  # as lego writes a wildcard in a file's name
+    base = base_name(wanted)
     name, number = base, 1
     while name in taken:
         number += 1
@@ -95,11 +91,10 @@ def access_to(fullchain: str, privkey: str) -> Access:
         of_fullchain, of_privkey = Path(fullchain).stat(), Path(privkey).stat()
     except OSError:
         return Access()
-    mine = (os.geteuid(), os.getegid())
     owner, group = of_privkey.st_uid, of_privkey.st_gid
     return Access(
-        owner=None if owner == mine[0] else _name(owner, lambda uid: pwd.getpwuid(uid).pw_name),
-        group=None if group == mine[1] else _name(group, lambda gid: grp.getgrgid(gid).gr_name),
+        owner=None if owner == os.geteuid() else _name(owner, lambda u: pwd.getpwuid(u).pw_name),
+        group=None if group == os.getegid() else _name(group, lambda g: grp.getgrgid(g).gr_name),
         mode=stat.S_IMODE(of_fullchain.st_mode),
         key_mode=stat.S_IMODE(of_privkey.st_mode),
     )
@@ -110,16 +105,6 @@ def _name(number: int, look_up: Callable[[int], str]) -> str:
         return look_up(number)
     except KeyError:
         return str(number)
-
-
-def is_same(home: Path, usual: Path) -> bool:
-    """Tell whether a directory is the one that its client uses when it is told nothing."""
-    return home.resolve() == usual.resolve()
-
-
-def command(*words: str) -> str:
-    """Write a command as it is typed into a shell."""
-    return shlex.join(words)
 
 
 def children(directory: Path) -> list[Path]:

@@ -23,7 +23,7 @@ def declared_for(
     source: CertificateSource,
     versions: Versions,
 ) -> tuple[DesiredCertificate, ...]:
-    """Give the wishes that are meant by a client's files; none when nobody declared them.
+    """Give the wishes that are meant by a client's files; none where no wish is for them.
 
     Meant are those with the same files; else those whose files hold the same certificate, as
     copies that the client has made do; else those that ask for exactly its names. Among the last,
@@ -50,35 +50,9 @@ def declared_for(
     for wish in wanted:
         _must_be_as_asked_for(wish, renewed)
         _must_be_the_newest(wish, renewed, files, versions)
-    if wanted:
-        return tuple(replace(wish, names=(), dns="", files=files) for wish in wanted)
-    for wish, error in broken:
-        raise _perhaps_meant(wish, error)
-    return ()
-
-
-def must_be_for(names: Collection[str], files: PemFiles, source: CertificateSource) -> None:
-    """Raise `PlanRefused` when a client's files are not for the names that it speaks of. Files that
-    cannot be read are a matter of whoever takes them.
-    """
-    try:
-        found = source.read(files).certificate.names
-    except (CertificateError, PlanRefused):
-        return
-    if _are_same(found, names):
-        return
-    raise PlanRefused(
-        Text(
-            "{path} is for {found}, and what was renewed is for {names}",
-            path=files.fullchain,
-            found=found,
-            names=sorted(names),
-        ),
-        hint=Text(
-            "another renewal may be writing it just now: look again in a moment. By hand, all of"
-            " the client's variables must be those of one certificate"
-        ),
-    )
+    if broken and not wanted:
+        raise broken[0]
+    return tuple(replace(wish, names=(), dns="", files=files) for wish in wanted)
 
 
 def how_to_declare(files: PemFiles) -> Text:
@@ -103,38 +77,34 @@ def _are_same(names: Collection[str], others: Collection[str]) -> bool:
 
 def _held(
     wishes: Sequence[DesiredCertificate], source: CertificateSource
-) -> tuple[
-    list[tuple[DesiredCertificate, Certificate]],
-    list[tuple[DesiredCertificate, CertificateError | PlanRefused]],
-]:
+) -> tuple[list[tuple[DesiredCertificate, Certificate]], list[CertificateError | PlanRefused]]:
     """Give what declared files hold, and what is wrong with the others."""
     held = []
-    broken: list[tuple[DesiredCertificate, CertificateError | PlanRefused]] = []
+    broken: list[CertificateError | PlanRefused] = []
     for wish in wishes:
         if wish.files is not None:
             try:
                 held.append((wish, source.read(wish.files).certificate))
             except (CertificateError, PlanRefused) as error:
-                broken.append((wish, error))
+                broken.append(_perhaps_meant(wish, error))
     return held, broken
 
 
 def _must_be_as_asked_for(wish: DesiredCertificate, renewed: Certificate) -> None:
     """Otherwise the next run would issue the other kind, and the next hook take this one back."""
-    if renewed.key_type == wish.key_type:
-        return
-    raise PlanRefused(
-        Text(
-            "{lineage}: the key is {had}; asked for: {wanted}",
-            lineage=wish.lineage,
-            had=renewed.key_type,
-            wanted=wish.key_type.value,
-        ),
-        hint=Text(
-            "have the client make such a key (acme.sh: --keylength; certbot and lego: --key-type),"
-            " or declare `key_type` as it is"
-        ),
-    )
+    if renewed.key_type != wish.key_type:
+        raise PlanRefused(
+            Text(
+                "{lineage}: the key is {had}; asked for: {wanted}",
+                lineage=wish.lineage,
+                had=renewed.key_type,
+                wanted=wish.key_type.value,
+            ),
+            hint=Text(
+                "have the client make such a key (acme.sh: --keylength; certbot and lego:"
+                " --key-type), or declare `key_type` as it is"
+            ),
+        )
 
 
 def _must_be_the_newest(
@@ -142,34 +112,32 @@ def _must_be_the_newest(
 ) -> None:
     """Otherwise a hook that is run again would bring back what has been replaced since."""
     latest = max((v.certificate.not_before for v in versions(wish.lineage)), default=None)
-    if latest is None or latest <= renewed.not_before:
-        return
-    raise PlanRefused(
-        Text(
-            "{lineage}: {path} holds a certificate of {made}, and there is a later one of {latest}",
-            lineage=wish.lineage,
-            path=files.fullchain,
-            made=renewed.not_before,
-            latest=latest,
-        ),
-        hint=Text(
-            "certferry has renewed it since: switch it off in the client, or {advice}",
-            advice=how_to_declare(files),
-        ),
-    )
+    if latest is not None and latest > renewed.not_before:
+        raise PlanRefused(
+            Text(
+                "{lineage}: {path} holds a certificate of {made}, and there is a later one of"
+                " {latest}",
+                lineage=wish.lineage,
+                path=files.fullchain,
+                made=renewed.not_before,
+                latest=latest,
+            ),
+            hint=Text(
+                "certferry has renewed it since: switch it off in the client, or {advice}",
+                advice=how_to_declare(files),
+            ),
+        )
 
 
 def _perhaps_meant(
     wish: DesiredCertificate, error: CertificateError | PlanRefused
 ) -> CertificateError | PlanRefused:
-    return type(error)(
-        Text(
-            "no declared certificate is the renewed one; {lineage} may be meant, but {problem}",
-            lineage=wish.lineage,
-            problem=error.message,
-        ),
-        hint=error.hint,
+    said = Text(
+        "no declared certificate is the renewed one; {lineage} may be meant, but {problem}",
+        lineage=wish.lineage,
+        problem=error.message,
     )
+    return type(error)(said, hint=error.hint)
 
 
 def _outdated(wish: DesiredCertificate, files: PemFiles) -> ConfigError:

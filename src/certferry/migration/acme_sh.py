@@ -1,4 +1,4 @@
-"""The directory of acme.sh: `NAME/NAME.conf` for each certificate, `account.conf` for all.
+"""The home of acme.sh: `NAME/NAME.conf` for each certificate, `account.conf` for all.
 
 Files are what acme.sh 3 writes: assignments of a shell, each value in single quotes, some of them
 in base64 between two marks. They are read, and never executed.
@@ -9,34 +9,20 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-import stat
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from certferry.adapters.sources.acme_sh_installed import installed_by
-from certferry.adapters.sources.inherited import (
-    bundle_in,
-    children,
-    command,
-    each,
-    is_same,
-    lineage_of,
-    text_of,
-    unquoted,
-)
 from certferry.core.desired import PemFiles
-from certferry.core.inherited import Inheritance, Inherited, OldClient
 from certferry.core.secret import Secret
 from certferry.errors import CertificateError
+from certferry.migration.acme_sh_installed import installed_by
+from certferry.migration.home import OldCertificate, OldClient, OldHome
+from certferry.migration.reading import bundle_in, children, each, lineage_of, text_of, unquoted
+from certferry.ports.source import CertificateSource
 from certferry.text import Text
-
-SCHEDULED = re.compile(r"acme\.sh\b.*--cron\b")
-"""What a line that starts it looks like."""
-
-HOME_OPTIONS = ("--config-home", "LE_CONFIG_HOME", "--home", "LE_WORKING_DIR")
-"""What names its directory there, the first before the others."""
 
 _ECC = "_ecc"
 _ASSIGNMENT = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
@@ -67,27 +53,24 @@ class _Entry:
 
 def default_home(environ: Mapping[str, str], home: Path) -> Path:
     """Give the directory that acme.sh itself would use, in `home`, the user's."""
-    chosen = environ.get("LE_CONFIG_HOME") or environ.get("LE_WORKING_DIR")
+    chosen = environ.get("LE_WORKING_DIR")
     return Path(chosen) if chosen else home / ".acme.sh"
 
 
-def read(home: Path, usual: Path) -> Inheritance:
+def read(home: Path, usual: Path, source: CertificateSource) -> OldHome:
     """Read everything. `usual` is the directory that acme.sh uses when it is told nothing.
 
     Raises `ConfigError` when there is no such directory.
     """
     entries = list(_entries(home.absolute()))
-    program = _program(home, usual)
-    found, unreadable = each(entries, lambda e: e.directory.name, partial(_read, program))
-    confs = [home / "account.conf", *(entry.conf for entry in entries)]
-    noted = [values for path in confs if (values := _noted(path))]
-    return Inheritance(
+    read_one = partial(_read, source, _program(home, usual))
+    found, unreadable = each(entries, lambda entry: entry.directory.name, read_one)
+    noted = [_noted(path) for path in (home / "account.conf", *(one.conf for one in entries))]
+    return OldHome(
         client=OldClient.ACME_SH,
         home=str(home),
         certificates=found,
         unreadable=unreadable,
-        stop=(command(*program, "--uninstall-cronjob"),) if is_same(home, usual) else (),
-        stop_takes_others=True,  # every line of the crontab that runs any acme.sh
         keys=dict(_keys(noted)),
         email=next((v["ACCOUNT_EMAIL"] for v in noted if v.get("ACCOUNT_EMAIL")), None),
     )
@@ -95,12 +78,8 @@ def read(home: Path, usual: Path) -> Inheritance:
 
 def parse_conf(text: str) -> dict[str, str]:
     """Read assignments; the last one of a name counts. What is none is passed over."""
-    values: dict[str, str] = {}
-    for line in text.split("\n"):
-        found = _ASSIGNMENT.fullmatch(line)
-        if found is not None:
-            values[found[1]] = _decoded(unquoted(found[2].strip()))
-    return values
+    found = filter(None, map(_ASSIGNMENT.fullmatch, text.split("\n")))
+    return {one[1]: _decoded(unquoted(one[2].strip())) for one in found}
 
 
 def _decoded(value: str) -> str:
@@ -114,7 +93,9 @@ def _decoded(value: str) -> str:
 
 
 def _entries(home: Path) -> Iterator[_Entry]:
-    """Find the directories of certificates: each holds a `.conf` of its own name."""
+    """Find the directories of certificates: each holds a `.conf` of its own name. An RSA and an EC
+    certificate of one domain have a directory each, and a lineage each.
+    """
     taken: set[str] = set()
     for path in children(home):
         domain = path.name.removesuffix(_ECC)
@@ -125,14 +106,12 @@ def _entries(home: Path) -> Iterator[_Entry]:
 
 def _may_be_file(path: Path) -> bool:
     try:
-        return stat.S_ISREG(path.stat().st_mode)
+        return path.is_file()
     except PermissionError:  # told where it is read
         return True
-    except OSError:
-        return False
 
 
-def _read(program: tuple[str, ...], entry: _Entry) -> Inherited:
+def _read(source: CertificateSource, program: tuple[str, ...], entry: _Entry) -> OldCertificate:
     conf = parse_conf(text_of(entry.conf))
     if not conf.get("Le_Domain"):
         raise CertificateError(Text("{path}: names no domain", path=entry.conf))
@@ -143,13 +122,12 @@ def _read(program: tuple[str, ...], entry: _Entry) -> Inherited:
         raise CertificateError(Text("no certificate has been issued for it yet"))
     files = PemFiles(str(fullchain), str(entry.directory / f"{entry.domain}.key"))
     ecc = ["--ecc"] if entry.directory.name.endswith(_ECC) else []
-    return Inherited(
+    return OldCertificate(
         lineage=entry.lineage,
-        bundle=bundle_in(files),
+        bundle=bundle_in(files, source),
         files=files,
-        stop=command(*program, "--remove", "-d", entry.domain, *ecc),
+        stop=shlex.join([*program, "--remove", "-d", entry.domain, *ecc]),
         directory=conf.get("Le_API", ""),
-        proven_by=conf.get("Le_Webroot", ""),
         installed=installed_by(conf, entry.directory, entry.domain),
     )
 
@@ -166,7 +144,8 @@ def _program(home: Path, usual: Path) -> tuple[str, ...]:
     """Give how acme.sh is called: it is installed into its home, or by a distribution."""
     own = home.absolute() / "acme.sh"
     words = (str(own),) if own.is_file() else ("acme.sh",)
-    return words if is_same(home, usual) else (*words, "--home", str(home.absolute()))
+    is_usual = home.resolve() == usual.resolve()
+    return words if is_usual else (*words, "--home", str(home.absolute()))
 
 
 def _noted(path: Path) -> dict[str, str]:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.sources.acme_sh_installed import installed_by
-from certferry.core.inherited import Access, Installed
+from certferry.core.proposal import Access
+from certferry.migration.acme_sh_installed import installed_by
+from certferry.migration.home import Installed
 
 DOMAIN = "img.example.com"
 HOME = Path("/srv/.acme.sh/img.example.com_ecc")
@@ -20,11 +21,6 @@ OURS = {
     "CERTFERRY_CHAIN": "/opt/chain.pem",
     "CERTFERRY_FULLCHAIN": "/opt/fullchain.pem",
 }
-
-
-def reload_of(command: str) -> str:
-    """Give the reload command that goes on being run."""
-    return installed_by({"Le_ReloadCmd": command}, HOME, DOMAIN).reload
 
 
 def test_everything_is_read() -> None:
@@ -47,15 +43,16 @@ def test_everything_is_read() -> None:
     "command",
     [
         "systemctl reload nginx",
-        "sudo systemctl reload nginx@a && service postfix reload; /etc/init.d/haproxy restart",
+        "sudo systemctl reload a@b && service x restart",
         "nginx -s reload",
-        "certferry hook acme.sh",
         "",
     ],
 )
-def test_command_that_needs_no_variables_stays_as_it_is(command: str) -> None:
-    """A server is reloaded by its name alone; what is ours, or deploys to Qiniu, is not run."""
-    assert command == reload_of(command)
+def test_command_that_needs_no_variables_gets_none(command: str) -> None:
+    """A service is reloaded by its name alone."""
+    found = installed_by({"Le_ReloadCmd": command}, HOME, DOMAIN)
+
+    assert (command, "") == (found.reload, found.exports)
 
 
 @pytest.mark.parametrize("domain", [DOMAIN, "*.example.com"])
@@ -63,8 +60,9 @@ def test_other_commands_get_what_acme_sh_gives_them(domain: str) -> None:
     """By the names that acme.sh has for it, however they are used: a script may read them, too."""
     written = 'echo "$CERT_PATH ${CERT_KEY_PATH%/*} $CA_CERT_PATH $CERT_FULLCHAIN_PATH $Le_Domain"'
 
-    command = installed_by({"Le_ReloadCmd": written}, HOME, domain).reload
+    found = installed_by({"Le_ReloadCmd": written}, HOME, domain)
 
+    command = found.exports + found.reload
     said = subprocess.run(
         ["/bin/sh", "-c", command], env=OURS, capture_output=True, text=True, check=True
     )
@@ -111,22 +109,6 @@ def test_directory_that_is_written_in_several_ways(tmp_path: Path) -> None:
     }
 
     assert {(f"{tmp_path}/ssl/f.pem", f"{tmp_path}/ssl/k.pem")} == found
-
-
-def test_what_lies_there_may_be_anothers(tmp_path: Path) -> None:
-    """Copied over it later."""
-    copy, home = tmp_path / "fullchain.pem", tmp_path / "home"
-    home.mkdir()
-    notes = {"Le_RealFullChainPath": str(copy), "Le_RealKeyPath": str(tmp_path / "privkey.pem")}
-    (home / "fullchain.cer").write_text("this")
-    there = []
-    for content in ("this", "another"):
-        copy.write_text(content)
-        there.append(installed_by(notes, home, DOMAIN).is_there)
-    copy.unlink()
-
-    assert [True, False] == there
-    assert not installed_by(notes, home, DOMAIN).is_there
 
 
 def test_who_may_read_the_copies_is_read(tmp_path: Path) -> None:

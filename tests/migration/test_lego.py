@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from certferry.adapters.sources.lego import default_home, read
+from certferry.adapters.sources.pem_files import PemFileSource
 from certferry.errors import ConfigError
-from tests.adapters.sources.old_homes import LegoHome, issued, other_key
+from certferry.migration import lego
+from certferry.migration.lego import default_home
+from tests.migration.old_homes import LegoHome, issued, other_key
 
 NAMES = ("*.img.example.com", "img.example.com")
+
+read = partial(lego.read, source=PemFileSource())
 
 
 @pytest.fixture
@@ -23,43 +28,28 @@ def test_certificate_is_read(home: LegoHome) -> None:
     """One whose first name is a wildcard has a file name of its own making."""
     made = issued(*NAMES)
     crt = home.add(made, NAMES[0])
-    home.register("ops@example.com")
-
-    read_ = read(home.path, home.path)
-
-    [found] = read_.certificates
-    assert ("img.example.com", NAMES) == (found.lineage, found.names)
-    assert made.fingerprint == found.bundle.certificate.fingerprint
-    assert found.files is not None
-    assert str(crt) == found.files.fullchain
-    assert "--domains '*.img.example.com'" in found.stop
-    assert "ops@example.com" == read_.email
-
-
-def test_chain_beside_the_certificate_is_found(home: LegoHome) -> None:
-    """Without its chain no single file can be ferried; the certificate itself is whole."""
-    home.add(issued(*NAMES), NAMES[0], bundled=False)
 
     [found] = read(home.path, home.path).certificates
-
-    assert found.files is None
-    assert found.bundle.chain_complete
+    assert ("img.example.com", NAMES) == (found.lineage, found.names)
+    assert made.fingerprint == found.bundle.certificate.fingerprint
+    assert str(crt) == found.files.fullchain
+    assert "--domains '*.img.example.com'" in found.stop
 
 
 def test_damaged_entries_are_told_one_by_one(home: LegoHome) -> None:
-    """Whatever is wrong with some, the others are read; notes that are no JSON cost nothing."""
-    home.add(issued(*NAMES), NAMES[0]).with_suffix(".json").write_text("{")
+    """Whatever is wrong with some, the others are read; of `--no-bundle` the chain is missing."""
+    home.add(issued(*NAMES), NAMES[0])
     home.add(issued("a.example.com"), "a.example.com").write_text("-----BEGIN CERTIFICATE-----\n")
-    crt = home.add(issued("b.example.com"), "b.example.com", bundled=False)
-    crt.with_name("b.example.com.issuer.crt").unlink()
-    crt = home.add(issued("c.example.com"), "c.example.com", bundled=False)
+    home.add(issued("b.example.com"), "b.example.com", bundled=False)
+    crt = home.add(issued("c.example.com"), "c.example.com")
     crt.with_suffix(".key").write_text(other_key())
 
     found = read(home.path, home.path)
 
     assert ["img.example.com"] == [one.lineage for one in found.certificates]
-    names = {entry.entry for entry in found.unreadable}
-    assert {"a.example.com.crt", "b.example.com.crt", "c.example.com.crt"} == names
+    problems = {entry.entry: str(entry.problem) for entry in found.unreadable}
+    assert {"a.example.com.crt", "b.example.com.crt", "c.example.com.crt"} == set(problems)
+    assert "the chain is incomplete" in problems["b.example.com.crt"]
 
 
 def test_no_such_directory_is_an_error(tmp_path: Path) -> None:

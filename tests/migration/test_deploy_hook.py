@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certferry.adapters.sources.deploy_hook import install
 from certferry.errors import ConfigError
+from certferry.migration.deploy_hook import install
 
 SAYS = """
 import json, os, sys

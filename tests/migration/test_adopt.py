@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from certferry.core.certificate import CertificateBundle
-from certferry.core.inherited import Inherited
+from certferry.core.desired import PemFiles
 from certferry.errors import LeaseHeld
+from certferry.migration.adopt import adopt, as_remembered
+from certferry.migration.home import OldCertificate
 from certferry.ports.state import Lease
-from certferry.reconcile.adopt import adopt, as_remembered
 from certferry.testing.certificates import make_bundle
 from certferry.testing.memory_state import MemoryState
 
@@ -86,9 +87,9 @@ def test_lineage_that_another_run_works_on_is_left_alone() -> None:
     assert [] == fingerprints(state)
 
 
-def inherited(lineage: str, bundle: CertificateBundle) -> Inherited:
+def inherited(lineage: str, bundle: CertificateBundle) -> OldCertificate:
     """Find a certificate in another client's directory."""
-    return Inherited(lineage, bundle, None, "stop")
+    return OldCertificate(lineage, bundle, PemFiles("f", "k"), "stop")
 
 
 def test_certificate_that_is_remembered_keeps_its_name() -> None:

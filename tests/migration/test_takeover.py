@@ -7,15 +7,17 @@ from dataclasses import replace
 import pytest
 
 from certferry.core.certificate import KeyType
-from certferry.core.inherited import Access, Inherited, Installed, OldHook
 from certferry.core.proposal import (
+    Access,
     Places,
     ProposedCertificate,
     ProposedDeployment,
 )
 from certferry.core.survey import FoundZone
-from certferry.core.takeover import propose_for_inherited
-from tests.core.found import FILES, domain, inherited, places, taken_over
+from certferry.migration.home import Installed, OldHook
+from certferry.migration.takeover import propose_takeover
+from tests.core.found import domain, places
+from tests.migration.found import FILES, inherited, taken_over
 
 
 def test_lineage_is_gone_on_with() -> None:
@@ -31,7 +33,7 @@ def test_lineage_is_gone_on_with() -> None:
         found.key_type,
     )
     assert (ProposedDeployment("qiniu"),) == found.deployments
-    assert one is found.adopts
+    assert one.bundle is found.adopts
     assert () == found.remarks
 
 
@@ -52,25 +54,11 @@ def test_client_that_is_kept_is_asked_for_its_files(domains: tuple[str, ...]) ->
     """Nothing is issued, whatever could be."""
     one = inherited("img", "img.example.com")
 
-    proposal = propose_for_inherited(
-        [one], places(*map(domain, domains)), "certbot", keep_client=True
-    )
+    proposal = propose_takeover([one], places(*map(domain, domains)), "certbot", keep_client=True)
 
     [found] = proposal.certificates
     assert FILES == found.files
     assert len(domains) == len(found.deployments)
-
-
-def test_chain_in_two_files_cannot_be_ferried() -> None:
-    """What is kept with its client is left out then, and it is said."""
-    made = inherited("img", "img.example.com")
-    split = Inherited(made.lineage, made.bundle, None, made.stop)
-
-    proposal = propose_for_inherited([split], places(), "lego", keep_client=True)
-
-    assert () == proposal.certificates
-    [left] = proposal.left_out
-    assert ("img", None) == (left.name, left.certificate)
 
 
 def test_two_lineages_for_one_domain_do_not_take_turns() -> None:
@@ -88,7 +76,7 @@ def test_two_lineages_for_one_domain_do_not_take_turns() -> None:
     assert {"new", "wide"} == set(found)
     [left] = proposal.left_out
     assert left.certificate is not None
-    assert ("old", old) == (left.name, left.certificate.adopts)
+    assert ("old", old.bundle) == (left.name, left.certificate.adopts)
     assert "new is for the same names, and goes first" == str(left.reason)
     assert "is left for it to serve" in str(left.certificate.remarks[0])
     assert (ProposedDeployment("qiniu"),) == found["new"].deployments
@@ -108,45 +96,48 @@ def test_of_two_for_the_same_names_one_is_gone_on_with(*, served: bool, in_turn:
     assert [served] == [bool(one.deployments) for one in proposal.certificates]
 
 
-@pytest.mark.parametrize(
-    ("installed", "target"),
-    [(Installed("/opt/img.pem", "/opt/img.key"), "qiniu"), (Installed(), "")],
-)
-def test_second_one_that_may_be_of_use_stays(installed: Installed, target: str) -> None:
-    """Somebody reads its files, or nothing is known of what is served."""
+@pytest.mark.parametrize(("directory", "target"), [("/opt/a", "qiniu"), ("", "qiniu"), ("", "")])
+def test_second_one_that_may_be_of_use_stays(directory: str, target: str) -> None:
+    """Its copies go on being made, or nothing is known of what is served."""
     found = Places("dnspod", (FoundZone("example.com"),), target, (domain("img.example.com"),))
-    first, second = (inherited(n, "img.example.com", installed=installed) for n in ("a", "b"))
+    copies = Installed(f"{directory}/fullchain.pem", f"{directory}/privkey.pem")
+    first = inherited("a", "img.example.com", installed=copies if directory else Installed())
+    second = inherited("b", "img.example.com", age=1)
 
     proposal = taken_over(found, first, second)
 
-    assert ["a", "b"] == [one.lineage for one in proposal.certificates]
+    lineages = [one.lineage for one in proposal.certificates]
+    assert (["a", "b"] if directory or not target else ["b"]) == lineages
 
 
 @pytest.mark.parametrize(
     ("reload", "program"),
     [
         ("/opt/ssl/hook.sh qiniu HUNTER2", "/opt/ssl/hook.sh"),
-        ("SECRET_TOKEN=HUNTER2 /opt/ssl/hook.sh qiniu", "/opt/ssl/hook.sh"),
-        ("A='HUNTER2 x' B=\"HUNTER2\" env C=HUNTER2 '/opt/my qiniu' -k", "/opt/my qiniu"),
-        ("export QINIU_SK=HUNTER2; /opt/ssl/hook.sh", "/opt/ssl/hook.sh"),
+        ("/opt/ssl/qiniu.sh;echo HUNTER2", "/opt/ssl/qiniu.sh"),
+        ("SECRET_TOKEN=HUNTER2 /opt/ssl/hook.sh qiniu", "…"),
+        ("A='HUNTER2 x' B=\"HUNTER2\" env C=HUNTER2 '/opt/my qiniu' -k", "…"),
+        ("'HUNTER2 x' qiniu", "…"),
+        ("export QINIU_SK=HUNTER2; /opt/ssl/hook.sh", "export"),
         ("QINIU_SK='x HUNTER2 /opt/hook.sh", "…"),
-        ("A='x; y HUNTER2' /opt/qiniu.sh 2>&1 | tee HUNTER2", "/opt/qiniu.sh"),
         ("QINIU_SK=HUNTER2", "…"),
     ],
 )
 def test_program_is_named_without_what_may_be_a_key(reload: str, program: str) -> None:
-    """Neither its variables nor its arguments are shown, in the file or on a screen."""
+    """Neither its variables nor its arguments are shown, in the file or on a screen: the first word
+    is its name, where it cannot be anything else.
+    """
     assert program == OldHook(reload).program
     one = inherited("img", "img.example.com", installed=Installed(reload=reload))
     for keep in (True, False):
-        [found] = propose_for_inherited([one], places(), "acme.sh", keep_client=keep).certificates
+        [found] = propose_takeover([one], places(), "acme.sh", keep_client=keep).certificates
         assert any(f"`{program}`" in str(remark) for remark in found.remarks)
         assert not any("HUNTER2" in str(remark) for remark in found.remarks)
 
 
 def test_copies_in_files_go_on_being_made() -> None:
     """Where the names fit, by a deployment; where not, it is said."""
-    fits = Installed("/opt/ssl/img/fullchain.pem", "/opt/ssl/img/privkey.pem", "reload")
+    fits = Installed("/opt/ssl/img/fullchain.pem", "/opt/ssl/img/privkey.pem", "reload", "A=1; ")
     other = Installed("/opt/ssl/img.pem", "/opt/ssl/img.key")
 
     first, second = taken_over(
@@ -155,7 +146,7 @@ def test_copies_in_files_go_on_being_made() -> None:
         inherited("b", "b.example.com", installed=other),
     ).certificates
 
-    assert (ProposedDeployment("files", None, "/opt/ssl/img", "reload"),) == first.deployments
+    assert (ProposedDeployment("files", None, "/opt/ssl/img", "A=1; reload"),) == first.deployments
     assert () == second.deployments
     assert any("what reads /opt/ssl/img.pem" in str(remark) for remark in second.remarks)
 
@@ -194,7 +185,7 @@ def test_what_deploys_to_qiniu_goes_on_where_nobody_else_does() -> None:
     [one] = taken_over(found, inherited("a", "a.example.com", installed=files)).certificates
 
     assert [DISPATCHER] == [deployment.reload for deployment in one.deployments]
-    assert "`/opt/ssl/hook.sh` goes on being run, and deploys to Qiniu" in remarks(one)
+    assert "`/opt/ssl/hook.sh` goes on being run: if it deploys to Qiniu" in remarks(one)
     assert "is left out" not in remarks(one)
 
 
@@ -209,34 +200,12 @@ def test_what_deploys_to_qiniu_goes_on_where_nobody_else_does() -> None:
 def test_program_that_may_deploy_to_qiniu_without_a_word_is_told(reload: str, told: str) -> None:
     """A dispatcher need not be called after what it does."""
     files = Installed("/opt/ssl/img/fullchain.pem", "/opt/ssl/img/privkey.pem", reload)
-    unserved = Places("dnspod", (FoundZone("example.com"),), "", ())
     lineage = inherited("a", "a.example.com", installed=files)
 
     [one] = taken_over(places(), lineage).certificates
-    [nowhere] = taken_over(unserved, lineage).certificates
 
     assert told in remarks(one)
     assert ("goes on being run" in remarks(one)) == bool(told)
-    assert "goes on being run" not in remarks(nowhere)
-
-
-@pytest.mark.parametrize(
-    ("command", "program", "goes_to_qiniu"),
-    [
-        ("cd /opt/ssl; ./hook.sh qiniu", "./hook.sh", True),
-        ("cd /opt/qiniu && ./hook.sh", "./hook.sh", True),
-        ("nginx -t; /opt/hook.sh qiniu", "/opt/hook.sh", True),
-        ("/usr/local/bin/certferry hook qiniu; echo nginx", "echo", False),
-        ("certferry hook qiniu", "certferry", False),
-    ],
-)
-def test_program_that_is_about_qiniu_is_the_one_that_is_named(
-    command: str, program: str, *, goes_to_qiniu: bool
-) -> None:
-    """Not the first word, and not our own hook in its old mode."""
-    hook = OldHook(command)
-
-    assert (program, goes_to_qiniu) == (hook.program, hook.goes_to_qiniu)
 
 
 @pytest.mark.parametrize(("reload", "told"), [(DISPATCHER, True), (OWN_HOOK, False), ("x", False)])
@@ -244,13 +213,13 @@ def test_client_that_goes_on_is_to_run_our_hook(reload: str, *, told: bool) -> N
     """Where it is kept and still runs the old script, what to change is told."""
     one = inherited("img", "img.example.com", installed=Installed(reload=reload))
 
-    [kept] = propose_for_inherited([one], places(), "acme.sh", keep_client=True).certificates
+    [kept] = propose_takeover([one], places(), "acme.sh", keep_client=True).certificates
 
     advice = "have it run `certferry hook acme.sh` instead"
     assert told == any(advice in str(remark) for remark in kept.remarks)
 
     nowhere = Places("dnspod", (FoundZone("example.com"),), "", ())
-    [kept] = propose_for_inherited([one], nowhere, "acme.sh", keep_client=True).certificates
+    [kept] = propose_takeover([one], nowhere, "acme.sh", keep_client=True).certificates
     assert () == kept.remarks
 
 
@@ -301,7 +270,7 @@ def test_hook_of_the_clients_own_that_goes_on() -> None:
     """What deploys to Qiniu beside us is told of, however it is hooked in."""
     one = inherited("img", "img.example.com", installed=Installed(hooks=("qiniu", "haproxy")))
 
-    [kept] = propose_for_inherited([one], places(), "acme.sh", keep_client=True).certificates
+    [kept] = propose_takeover([one], places(), "acme.sh", keep_client=True).certificates
 
     assert "acme.sh still runs `qiniu` after a renewal" in remarks(kept)
     assert "haproxy" not in remarks(kept)
@@ -351,21 +320,9 @@ def test_two_names_that_were_copied_to_one_directory(*, in_turn: bool) -> None:
     owners = {one.lineage: one.deployments for one in proposal.certificates}
     assert {"a": (), "b": (ProposedDeployment("files", None, SSL),)} == owners
     [older] = [one for one in proposal.certificates if one.lineage == "a"]
-    assert f"{SSL} is left to b, which was copied there too" in remarks(older)
-
-
-@pytest.mark.parametrize(("older", "told"), [("rc-service x reload", True), ("y", False)])
-def test_reload_of_who_does_not_get_the_directory(older: str, *, told: bool) -> None:
-    """It is named, unless the other one has the same."""
-    proposal = taken_over(
-        places(),
-        inherited("a", "a.example.com", age=20, installed=replace(COPIES, reload=older)),
-        inherited("b", "b.example.com", installed=replace(COPIES, reload="y")),
+    assert f"{SSL}, and what is run for it, is left to b, which was copied there too" in remarks(
+        older
     )
-
-    said = "`rc-service`, which was run for these copies"
-    assert told == (said in remarks(proposal.certificates[0]))
-    assert ["y"] == [d.reload for one in proposal.certificates for d in one.deployments]
 
 
 @pytest.mark.parametrize("more", ["", " >/dev/null 2>&1"])
@@ -381,30 +338,18 @@ def test_our_own_hook_is_nothing_to_tell_of(more: str) -> None:
 @pytest.mark.parametrize(
     ("command", "program"),
     [
-        (f"{OWN_HOOK} && systemctl reload nginx", "systemctl"),
+        (f"{OWN_HOOK} && systemctl reload nginx", "certferry"),
         (f"/opt/told.sh; {OWN_HOOK} >/dev/null 2>&1", "/opt/told.sh"),
-        (f"{OWN_HOOK}\nservice x reload", "service"),
+        (f"{OWN_HOOK}\nservice x reload", "certferry"),
     ],
 )
 def test_what_stands_beside_our_own_hook_is_named(command: str, program: str) -> None:
-    """By its own program: ours is not what is given up."""
+    """By the first word of the command that it is in: what runs no more is told."""
     installed = replace(COPIES, reload=command)
 
     [one] = taken_over(places(), inherited("a", "a.example.com", installed=installed)).certificates
 
     assert f"`{program}`, which acme.sh runs" in remarks(one)
-
-
-def test_copies_that_lie_there_go_on_being_theirs() -> None:
-    """Whatever kind of key or end the other has: something reads them under their names."""
-    lineages = [
-        inherited("a", "a.example.com", age=40, installed=replace(COPIES, is_there=True)),
-        inherited("b", "b.example.com", age=1, installed=COPIES),
-    ]
-
-    proposal = taken_over(places(), *lineages)
-
-    assert ["a"] == [one.lineage for one in proposal.certificates if one.deployments]
 
 
 def test_twins_that_were_copied_to_one_directory() -> None:

@@ -6,17 +6,19 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from certferry.adapters.sources import acme_sh
-from certferry.adapters.sources.acme_sh import default_home, parse_conf, read
+from certferry.adapters.sources.pem_files import PemFileSource
 from certferry.core.desired import PemFiles
-from certferry.core.inherited import Installed
 from certferry.errors import ConfigError
+from certferry.migration import acme_sh
+from certferry.migration.acme_sh import default_home, parse_conf
+from certferry.migration.home import Installed
 from tests.acceptance.permissions import whoever_may_not_read_all
-from tests.adapters.sources.old_homes import (
+from tests.migration.old_homes import (
     DIRECTORY,
     DP_ID,
     DP_KEY,
@@ -29,6 +31,8 @@ from tests.adapters.sources.old_homes import (
 )
 
 IMG = ("img.example.com", "*.img.example.com")
+
+read = partial(acme_sh.read, source=PemFileSource())
 
 
 @pytest.fixture
@@ -54,7 +58,7 @@ def test_certificate_is_read_with_its_notes(home: AcmeShHome) -> None:
     assert made.fingerprint == found.bundle.certificate.fingerprint
     files = PemFiles(str(directory / "fullchain.cer"), str(directory / "img.example.com.key"))
     assert files == found.files
-    assert (DIRECTORY, "dns_dp") == (found.directory, found.proven_by)
+    assert DIRECTORY == found.directory
     reload = "service nginx reload && systemctl restart x"
     assert Installed("/opt/ssl/img.pem", "/opt/ssl/img.key", reload) == found.installed
     assert "acme.sh --remove -d img.example.com --ecc" == found.stop
@@ -156,19 +160,9 @@ def test_commands_name_a_home_that_is_not_the_usual_one(
 
     usual, moved = read(home.path, home.path), read(Path(home.path.name), tmp_path / "elsewhere")
 
-    assert (f"{program} --uninstall-cronjob",) == usual.stop
+    assert f"{program} --remove -d img.example.com --ecc" == usual.certificates[0].stop
     [one] = moved.certificates
     assert f"{program} --home {home.path} --remove -d img.example.com --ecc" == one.stop
-
-
-def test_lines_of_the_crontab_go_with_the_usual_home_only(home: AcmeShHome, tmp_path: Path) -> None:
-    """acme.sh takes out every line that runs it, whichever home that names: where another one is
-    given over, the usual one goes on.
-    """
-    script = Path("/usr/share/acme.sh/acme.sh").read_text()
-    assert 'sed "/$PROJECT_ENTRY --cron/d"' in script
-
-    assert () == read(home.path, tmp_path / "elsewhere").stop
 
 
 @pytest.mark.parametrize("issued_already", [True, False])
@@ -184,11 +178,10 @@ def test_notes_that_are_no_text_are_told(home: AcmeShHome, *, issued_already: bo
     assert "a.example.com.conf: is not UTF-8 text" in str(entry.problem)
 
 
-def test_notes_that_are_a_pipe_are_not_waited_for(home: AcmeShHome) -> None:
-    """Nor is a certificate that is one."""
+def test_certificate_that_is_a_pipe_is_not_waited_for(home: AcmeShHome) -> None:
+    """It is told of like whatever else is wrong with one."""
     (home.add(issued("a.example.com"), "a.example.com") / "fullchain.cer").unlink()
     os.mkfifo(home.path / "a.example.com_ecc" / "fullchain.cer")
-    os.mkfifo(home.path / "account.conf")
 
     [entry] = read(home.path, home.path).unreadable
 
@@ -206,11 +199,12 @@ def test_no_such_directory_is_an_error(tmp_path: Path) -> None:
 READ = """
 import json, sys
 from pathlib import Path
-from certferry.adapters.sources.acme_sh import read
+from certferry.adapters.sources.pem_files import PemFileSource
+from certferry.migration.acme_sh import read
 from certferry.errors import ConfigError
 home = Path(sys.argv[1])
 try:
-    found = read(home, home)
+    found = read(home, home, PemFileSource())
 except ConfigError as error:
     print(json.dumps([str(error.message), str(error.hint)]))
 else:
@@ -250,10 +244,9 @@ def test_home_that_may_not_be_looked_into(home: AcmeShHome) -> None:
 
 
 def test_home_is_where_acme_sh_looks(tmp_path: Path) -> None:
-    """Its own variables come first."""
+    """Its own variable, which it exports, comes first."""
     assert tmp_path / ".acme.sh" == default_home({}, tmp_path)
     assert Path("/w") == default_home({"LE_WORKING_DIR": "/w"}, tmp_path)
-    assert Path("/c") == default_home({"LE_WORKING_DIR": "/w", "LE_CONFIG_HOME": "/c"}, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -273,15 +266,3 @@ def test_home_is_where_acme_sh_looks(tmp_path: Path) -> None:
 def test_notes_are_read_and_never_executed(line: str, values: dict[str, str]) -> None:
     """A shell's assignments are text here."""
     assert values == parse_conf(line)
-
-
-@pytest.mark.parametrize(
-    ("line", "starts"),
-    [
-        ('7 0 * * * "/opt/.acme.sh"/acme.sh --cron --home "/opt/.acme.sh" > /dev/null', True),
-        ("7 0 * * * /usr/bin/certferry sync", False),
-    ],
-)
-def test_its_line_in_a_crontab_is_known(line: str, starts: object) -> None:
-    """So that it can be named when it is to be taken out."""
-    assert starts is bool(acme_sh.SCHEDULED.search(line))

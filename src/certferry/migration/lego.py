@@ -1,0 +1,45 @@
+"""The home of lego: `certificates/NAME.crt` and `.key` for each certificate.
+
+lego does not write down how names are proven: that is in whatever starts it, and without that it
+renews nothing.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from certferry.core.desired import PemFiles
+from certferry.migration.home import OldCertificate, OldClient, OldHome
+from certferry.migration.reading import bundle_in, children, each, lineage_of
+from certferry.ports.source import CertificateSource
+
+_ISSUER = ".issuer"
+
+
+def default_home(environ: Mapping[str, str], home: Path) -> Path:
+    """Give the directory that lego itself would use: where it is started."""
+    del home
+    return Path(environ.get("LEGO_PATH") or ".lego")
+
+
+def read(home: Path, usual: Path, source: CertificateSource) -> OldHome:
+    """Read everything. Raises `ConfigError` when there is no such directory."""
+    del usual
+    entries = [
+        path
+        for path in children(home.absolute() / "certificates")
+        if path.suffix == ".crt" and not path.stem.endswith(_ISSUER)
+    ]
+    found, unreadable = each(entries, lambda crt: crt.name, partial(_read, source, set()))
+    return OldHome(OldClient.LEGO, str(home), found, unreadable, renews_by_itself=False)
+
+
+def _read(source: CertificateSource, taken: set[str], crt: Path) -> OldCertificate:
+    files = PemFiles(str(crt), str(crt.with_suffix(".key")))
+    bundle = bundle_in(files, source)
+    name = crt.stem.replace("_.", "*.", 1)  # as lego writes a wildcard in a file's name
+    stop = f"lego … {shlex.join(['--domains', name])} … renew"
+    return OldCertificate(lineage_of(name, taken), bundle, files, stop)

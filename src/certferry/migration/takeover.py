@@ -1,0 +1,185 @@
+"""What to declare for the certificates of another client. Pure."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from certferry.core.certificate import CERT, CHAIN, FULLCHAIN, PRIVKEY, KeyType
+from certferry.core.proposal import (
+    Places,
+    Proposal,
+    ProposedCertificate,
+    ProposedDeployment,
+    with_domains,
+)
+from certferry.migration.home import Installed, OldCertificate, OldHook
+from certferry.migration.twins import one_for_each_directory, without_idle_twins
+from certferry.text import Text
+
+_READ_AND_WRITE = 0o664  # without the right to write for all
+_OTHERS = stat.S_IRWXO
+
+_KEEPERS_OF_SERVICES = frozenset({"systemctl", "service", "nginx"})
+_KINDS = {kind.value: kind for kind in KeyType}
+_NAMES = (FULLCHAIN, PRIVKEY, CERT, CHAIN)
+
+
+def propose_takeover(
+    found: Sequence[OldCertificate], places: Places, client: str, *, keep_client: bool
+) -> Proposal:
+    """Propose to go on with another client's certificates: issued here from now on, or, where that
+    cannot be or is not wanted, made there and ferried.
+    """
+    certificates = [
+        _ferried(one, places, client) if keep_client else _taken_over(one, places, client)
+        for one in found
+    ]
+    certificates = one_for_each_directory(certificates)
+    return without_idle_twins(with_domains(certificates, places), places)
+
+
+def _ferried(one: OldCertificate, places: Places, client: str, *why: Text) -> ProposedCertificate:
+    goes_on = _what_goes_on(one.installed, client) if places.target else ()
+    remarks = (*why, *goes_on)
+    return ProposedCertificate(one.lineage, files=one.files, remarks=remarks, adopts=one.bundle)
+
+
+def _what_goes_on(theirs: Installed, client: str) -> Iterator[Text]:
+    """Name what the client deploys to Qiniu with, since certferry does that, too."""
+    for hook in theirs.runs:
+        if hook.goes_to_qiniu:
+            yield Text(
+                "{client} still runs `{program}` after a renewal, beside certferry: have it run"
+                " `certferry hook {client}` instead",
+                client=client,
+                program=hook.program,
+            )
+
+
+def _taken_over(one: OldCertificate, places: Places, client: str) -> ProposedCertificate:
+    obstacle = _why_not_issued(one, places)
+    if obstacle is not None:
+        why = Text(
+            "{client} goes on renewing it, since certferry cannot prove its names: {reason}",
+            client=client,
+            reason=obstacle,
+        )
+        return _ferried(one, places, client, why)
+    directory = _directory(one.installed)
+    reload = _reload(one.installed, places) if directory else ""
+    remarks = [*_other_key(one), *_copies_no_more(one.installed, directory)]
+    deployments: tuple[ProposedDeployment, ...] = ()
+    if directory:
+        deployments = (_in_files(one.installed, directory, reload),)
+        remarks += [*_key_for_all(one.installed), *_runs_on(reload)]
+    remarks += _runs_no_more(one.installed, reload, places, client)
+    return ProposedCertificate(
+        one.lineage,
+        one.names,
+        places.dns,
+        _KINDS.get(one.key_type),
+        deployments=deployments,
+        remarks=tuple(remarks),
+        adopts=one.bundle,
+    )
+
+
+def _why_not_issued(one: OldCertificate, places: Places) -> Text | None:
+    if not places.dns:
+        return Text("no DNS account is known")
+    for name in one.names:
+        reason = places.obstacle(name)
+        if reason is not None:
+            return Text("{name}: {reason}", name=name, reason=reason)
+    return None
+
+
+def _other_key(one: OldCertificate) -> Iterator[Text]:
+    if one.key_type not in _KINDS:
+        yield Text(
+            "its key is {kind}, which certferry does not make: the next certificate has another"
+            " kind",
+            kind=one.key_type,
+        )
+
+
+def _directory(theirs: Installed) -> str:
+    """Give the directory whose files are called as certferry calls them, nothing where none is."""
+    directory, _, fullchain = theirs.fullchain.rpartition("/")
+    beside, _, privkey = theirs.privkey.rpartition("/")
+    fits = (fullchain, privkey) == (FULLCHAIN, PRIVKEY) and directory == beside
+    return directory if fits else ""
+
+
+def _in_files(theirs: Installed, directory: str, reload: str) -> ProposedDeployment:
+    """Go on with the copies, for the same readers as far as that can be declared: the files are
+    not executable, and the key is not for everybody.
+    """
+    access = replace(
+        theirs.access,
+        mode=theirs.access.mode & _READ_AND_WRITE | stat.S_IRUSR,
+        key_mode=theirs.access.key_mode & _READ_AND_WRITE & ~_OTHERS | stat.S_IRUSR,
+    )
+    command = theirs.exports + reload if reload else ""
+    return ProposedDeployment("files", None, directory, command, access)
+
+
+def _key_for_all(theirs: Installed) -> Iterator[Text]:
+    if theirs.access.key_mode & _OTHERS:
+        yield Text(
+            "every user could read {path}: from now on only its owner and group",
+            path=theirs.privkey,
+        )
+
+
+def _copies_no_more(theirs: Installed, directory: str) -> Iterator[Text]:
+    kept = {f"{directory}/{name}" for name in _NAMES} if directory else set()
+    files = [path for path in theirs.copies if path not in kept]
+    if files:
+        yield Text(
+            "what reads {files} today needs a deployment to files: certferry calls them {names},"
+            " in a directory of your choice",
+            files=files,
+            names=_NAMES,
+        )
+
+
+def _reload(theirs: Installed, places: Places) -> str:
+    """Give what goes on being run. What deploys to Qiniu does so only where certferry does not: two
+    of those would fight, and with none of them the certificate there would end.
+    """
+    hook = OldHook(theirs.reload)
+    ends = hook.calls_certferry or (hook.goes_to_qiniu and places.target)
+    return "" if ends else theirs.reload
+
+
+def _runs_on(reload: str) -> Iterator[Text]:
+    """Name a program that may deploy to Qiniu without saying so by its words."""
+    program = OldHook(reload).program
+    if reload and program not in _KEEPERS_OF_SERVICES:
+        yield Text(
+            "`{program}` goes on being run: if it deploys to Qiniu, take it out of `reload` where"
+            " certferry does that",
+            program=program,
+        )
+
+
+def _runs_no_more(theirs: Installed, reload: str, places: Places, client: str) -> Iterator[Text]:
+    for hook in theirs.runs:
+        if hook.is_ours_alone or hook.command == reload:
+            continue
+        if hook.goes_to_qiniu and places.target:
+            yield Text(
+                "`{program}` is left out: to deploy to Qiniu is certferry's part now; what else it"
+                " does needs a `reload` of its own",
+                program=hook.program,
+            )
+        else:
+            yield Text(
+                "`{program}`, which {client} runs at a renewal, is left out: where it is needed"
+                " still, write it as `reload`, or as a deployment to `command`",
+                program=hook.program,
+                client=client,
+            )

@@ -1,0 +1,25 @@
+"""What `certferry init --from` finds, for tests: another client's certificates."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from certferry.core.desired import PemFiles
+from certferry.core.proposal import Places, Proposal
+from certferry.migration.home import OldCertificate
+from certferry.migration.takeover import propose_takeover
+from certferry.testing.certificates import make_bundle
+
+NOW = datetime(2026, 11, 25, tzinfo=UTC)
+FILES = PemFiles("/ssl/fullchain.pem", "/ssl/privkey.pem")
+
+
+def inherited(lineage: str, *names: str, age: int = 10, **more: object) -> OldCertificate:
+    """Make another client's certificate."""
+    bundle = make_bundle(*names, not_before=NOW - timedelta(days=age))
+    return OldCertificate(lineage, bundle, FILES, f"stop {lineage}", **more)  # type: ignore[arg-type]  # the fields of the test
+
+
+def taken_over(places: Places, *lineages: OldCertificate) -> Proposal:
+    """Propose to go on with certificates."""
+    return propose_takeover(lineages, places, "acme.sh", keep_client=False)
