@@ -113,6 +113,15 @@ def test_what_is_shipped_is_what_translators_wrote() -> None:
         assert translations.mo_of(translations.read(language)) == shipped, UPDATE
 
 
+def test_a_catalogue_is_the_same_from_every_version_of_babel() -> None:
+    """No file names the version that wrote it; a newer one on a new machine changes nothing."""
+    for language in translations.LANGUAGES:
+        catalogue = translations.read(language)
+
+        assert b"Babel" not in translations.mo_of(catalogue)
+        assert b"Babel" not in translations.po_of(translations.updated(language))
+
+
 def test_sentences_in_pieces_are_found_whole() -> None:
     """Strings that are written one after the other are one sentence, as Python reads them."""
     tree = ast.parse('Text("a {b}"\n  " c", b=Text("d"))\nMeaning(E, "words", "advice")\nText(x)')

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-from babel.messages.catalog import Catalog
+from babel.messages.catalog import Catalog, Message
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
@@ -36,6 +36,19 @@ UNSPOKEN = PACKAGE / "testing"
 
 _WRITTEN = datetime(2026, 11, 25, tzinfo=UTC)
 """The date in every catalogue: the same sentences make the same file, whenever it is made."""
+
+
+class _Lasting(Catalog):
+    """A catalogue whose header does not name the version of Babel that wrote it: the next version
+    would make another file of the same sentences, and the check of what is shipped would fail.
+    """
+
+    def __iter__(self) -> Iterator[Message]:
+        header, *messages = super().__iter__()
+        lines = str(header.string).splitlines(keepends=True)
+        kept = "".join(line for line in lines if not line.startswith("Generated-By:"))
+        yield Message("", kept, flags=header.flags)
+        yield from messages
 
 
 def catalogue(language: str) -> Path:
@@ -103,7 +116,12 @@ def read(language: str) -> Catalog:
     if not path.exists():
         return _empty(language)
     with path.open("rb") as file:
-        return read_po(file, locale=language)
+        read_one = read_po(file, locale=language)
+    lasting = _empty(language)
+    for message in read_one:
+        if message.id:
+            lasting[message.id] = message
+    return lasting
 
 
 def po_of(catalog: Catalog) -> bytes:
@@ -132,7 +150,7 @@ def _add(catalog: Catalog, sentence: str, where: str) -> None:
 
 
 def _empty(language: str | None) -> Catalog:
-    return Catalog(
+    return _Lasting(
         locale=language,
         project="certferry",
         copyright_holder="certferry",
