@@ -1,4 +1,4 @@
-"""What the reader of the settings asks of whoever knows the adapters; it names none itself."""
+"""What the reader of the settings asks of the wiring, which knows the adapters."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Adapters(Protocol):
 
     def options_of(self, type_: str) -> Any:
         """Give what a deployment to a target of this type may be told, as `config.options` reads
-        it; `None` where nobody knows the type.
+        it; `None` where the type is unknown.
         """
         ...
 

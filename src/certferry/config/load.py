@@ -41,7 +41,7 @@ def load(
     """Read the settings from a file: the given one, or the first of the usual places.
 
     Raises `ConfigError` with everything that is wrong, one finding per line. What is wrong with the
-    accounts is told by whoever connects them; to who gives `adapters`, along with the rest when
+    accounts is told when they are connected; where `adapters` are given, along with the rest if
     there is any.
     """
     found = find_file(path, environ)

@@ -15,7 +15,7 @@ class RolloutRecord:
     took it, what the target said of the domain before that, when a try failed for good, when it was
     first seen served by all.
 
-    `sent` are the settings that the target took with it, `None` where nobody knows;
+    `sent` are the settings that the target took with it, `None` where that is unknown;
     `settings_before` are those that the domain showed before. At a receiver, `program_digest` is
     that of the program which was run, and `fullchain_digest` that of leaf and issuers.
     """

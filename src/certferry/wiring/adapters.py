@@ -1,7 +1,7 @@
 """The table of adapters: certferry's own and other people's, all found as entry points.
 
 Nothing of one is imported until an account of its type is used: a package that cannot be imported
-fails that account, and nobody else.
+fails that account, and no other.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Table:
         return name in self._of(family)
 
     def find(self, family: Family, name: str) -> Described:
-        """Import an adapter. Raises `KeyError` for a name that nobody declares, and
+        """Import an adapter. Raises `KeyError` for a name that no package declares, and
         `BrokenAdapter` that names the package where something is wrong with it.
         """
         point = self._chosen(family, name)

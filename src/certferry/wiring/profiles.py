@@ -58,6 +58,6 @@ def _refuses_no_common_name(account: AccountTable) -> bool:
     try:
         adapter = installed().find(TARGETS, account.type).adapter
     except (KeyError, ConfigError):
-        return False  # what is wrong with it is told by whoever connects it
+        return False  # what is wrong with it is told when it is connected
     refuses: object = getattr(adapter, "refuses_no_common_name", None)
     return callable(refuses) and bool(refuses(account.values))

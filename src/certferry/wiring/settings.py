@@ -35,7 +35,7 @@ class InstalledAdapters:
         """See `Adapters.variables`."""
         names: set[str] = set()
         for type_ in {*types, *USUAL.values()}:
-            with suppress(ConfigError):  # told by whoever connects such an account
+            with suppress(ConfigError):  # told when such an account is connected
                 names |= {name for one in variables_of(type_) for name in one.names}
         return names
 
@@ -46,7 +46,7 @@ class InstalledAdapters:
         try:
             adapter = installed().find(TARGETS, type_).adapter
         except BrokenAdapter:
-            return None  # told by whoever connects such an account
+            return None  # told when such an account is connected
         return getattr(adapter, "DeploySettings", NothingMore)
 
     def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:

@@ -49,7 +49,7 @@ def with_way_out(error: DeployError) -> DeployError:
 
 
 def with_names(failure: QiniuFailure) -> DeployError:
-    """Say how a domain goes on although nobody tells what it is bound to."""
+    """Say how a domain goes on although its binding cannot be read."""
     if failure.is_denied:  # what tells no binding to these keys makes none for them either
         return failure.error
     hint = Text("name it under `domains` to have it bound all the same")

@@ -17,7 +17,7 @@ from certferry.ports.http import Answer
 
 SUCCESS_CODES = frozenset({None, 0, 200})
 TOO_MANY = frozenset({400039, 403024})
-KEPT_WORDS = 200  # characters of what the server says; the rest is no help to anybody
+KEPT_WORDS = 200  # characters of what the server says; the rest helps no operator
 
 
 NO_CODE = frozenset({None, 401, 404, 401001, 401002})

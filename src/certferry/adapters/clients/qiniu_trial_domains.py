@@ -23,7 +23,7 @@ from certferry.text import Text
 ALL = "/domain?marker=&limit=1000"
 DOMAINS = Question("/domain", ALL, field="domains")
 NONSENSE = Question("/domain/no-domain.invalid/no-call")
-NO_ID = "0" * 24  # spelled as the id of a certificate that nobody has
+NO_ID = "0" * 24  # spelled as the id of a certificate that does not exist
 
 KNOWN_STATES = SWITCHED_OFF | {"success", "processing", "failed", "waitCNAME"}
 ITEM_FIELDS = (
@@ -176,7 +176,7 @@ def _with_certificate(cert_id: str) -> Question:
 
 
 def _filters(listed: Seen, unknown: Seen, bound: Seen | None) -> bool | None:
-    """Judge by the numbers: none for an id that nobody has, some for one that a domain is bound
+    """Judge by the numbers: none for an id that does not exist, some for one that a domain is bound
     to. All for the first is no filter.
     """
     if len(unknown.items) == len(listed.items):

@@ -88,7 +88,7 @@ class Cron:
         )
 
     def lines(self) -> tuple[str, ...]:
-        """Give the lines that are no comments, whoever wrote them. Raises `ScheduleError`."""
+        """Give the lines that are no comments, certferry's or another's. Raises `ScheduleError`."""
         listed = self._read().decode(errors="backslashreplace").splitlines()
         return tuple(line for line in listed if line.strip() and not line.lstrip().startswith("#"))
 
