@@ -58,7 +58,7 @@ def due_of(
     served.
     """
     last = open_record(domain, fingerprint, times.now)
-    since = times.now if last is None else last.accepted_at or last.started_at
+    since = times.now if last is None else last.asked_at
     if domain.kind.is_receiver:
         return Blocked() if _failed_in_this_run(domain, fingerprint, times) else None
     if domain.state is DomainState.PROCESSING:

@@ -33,3 +33,8 @@ class RolloutRecord:
     program_digest: str | None = None
     fullchain_digest: str | None = None
     settings_before: HttpsSettings | None = None
+
+    @property
+    def asked_at(self) -> datetime:
+        """When the target took the change, or the rollout began where it has not."""
+        return self.accepted_at or self.started_at

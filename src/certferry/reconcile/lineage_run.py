@@ -157,14 +157,15 @@ class LineageRun:
             return observed
         outcome, version = self._applier.issue(plan.issue, lease)
         self._outcomes.note(outcome)
+        observed = replace(
+            observed, issue_tried_at=self._doors.state.issue_tried_at(self.desired.lineage)
+        )
         if version is None:
-            tried_at = self._doors.state.issue_tried_at(self.desired.lineage)
-            return replace(observed, issue_tried_at=tried_at)
+            return observed
         self._fingerprint = version.certificate.fingerprint
         # Adopted with other issuers, it is the version that was there.
         others = (known for known in observed.versions if known.number != version.number)
-        tried_at = self._doors.state.issue_tried_at(self.desired.lineage)
-        return replace(observed, versions=(version, *others), issue_tried_at=tried_at)
+        return replace(observed, versions=(version, *others))
 
 
 def _trouble(outcome: Outcome, error: CertferryError) -> StepOutcome:

@@ -44,8 +44,7 @@ def _sent(domain: ObservedDomain, record: RolloutRecord | None) -> HttpsWish | N
 
 def _has_succeeded(record: RolloutRecord) -> bool:
     # What was seen at once may have been what was there before the change.
-    asked_at = record.accepted_at or record.started_at
-    return record.verified_at is not None and record.verified_at - asked_at >= LAG
+    return record.verified_at is not None and record.verified_at - record.asked_at >= LAG
 
 
 def with_remembered_remotes(
@@ -84,8 +83,8 @@ def _likely_binding(domain: ObservedDomain, found: ObservedTarget, doors: Doors)
     record = domain.last
     last = None
     if record is not None and (record.accepted_at or record.verified_at):
-        asked_at = record.accepted_at or record.started_at
-        last = LastChange(record.fingerprint, asked_at, was_seen=record.verified_at is not None)
+        was_seen = record.verified_at is not None
+        last = LastChange(record.fingerprint, record.asked_at, was_seen=was_seen)
     served = found.served.get(domain.domain, ())
     return likely_binding(found.remotes, served, last, doors.now(), doors.verify_timeout)
 
