@@ -9,13 +9,14 @@ from textwrap import dedent
 
 import pytest
 
-from certferry.cli import documents, exits, plan_text
+from certferry.cli import exits
 from certferry.cli.exits import Exit
-from certferry.cli.words import Voice
 from certferry.core.desired import Kind
 from certferry.core.plan import Action, Blocked, Change, Due, Obstacle, Plan, Rollout
 from certferry.core.waiting import Waiting
 from certferry.errors import CertificateError, TargetRejected
+from certferry.present import documents, plan_text
+from certferry.present.language import Voice
 from certferry.text import Text
 from tests.cli import values
 from tests.cli.values import DRIFTED, HTTPS_OFF, IMG, NEW, OLD, plan, rollout

@@ -10,7 +10,7 @@ from certferry.cli.exits import Exit
 from certferry.cli.main import run
 from certferry.errors import ConfigError
 from certferry.wiring.profiles import load_checked
-from tests.cli.desks import TestDesk
+from tests.cli.consoles import TestConsole
 
 FILE = """
 [acme]
@@ -83,6 +83,6 @@ def test_no_command_goes_on(tmp_path: Path) -> None:
     path = write(tmp_path, "shortlived")
 
     for command in ("plan", "sync", "status"):
-        desk = TestDesk()
-        assert Exit.USAGE == run(["--config", str(path), command], desk.desk)
-        assert "without a common name" in desk.err
+        console = TestConsole()
+        assert Exit.USAGE == run(["--config", str(path), command], console.console)
+        assert "without a common name" in console.err

@@ -1,4 +1,4 @@
-"""The log on stderr: certferry's own words, and nothing in it that must not be seen.
+"""What certferry's modules log with Python's `logging`: on stderr, and in the run's log.
 
 With -v everything certferry logs is shown. Of the libraries only warnings ever are: at lower levels
 `urllib3`, `requests` and `acme` write down URLs, bodies, nonces and signatures.
@@ -15,10 +15,10 @@ import logging
 import sys
 import time
 
-from certferry.cli.journal import Entry, Journal, Level
-from certferry.cli.words import Voice
 from certferry.core.redaction import redacted
-from certferry.text import Text
+from certferry.present.language import Voice
+from certferry.present.run_log import Entry, Level, RunLog
+from certferry.text import Text, verbatim
 
 _OURS = "certferry"
 
@@ -65,54 +65,47 @@ class StderrHandler(logging.Handler):
             sys.stderr.flush()
 
 
-class JournalHandler(logging.Handler):
+class RunLogHandler(logging.Handler):
     """Writes into the log file what is said beside the events of a run, from a level on, and what
     programs said.
     """
 
-    def __init__(self, journal: Journal, level: int) -> None:
+    def __init__(self, run_log: RunLog, level: int) -> None:
         super().__init__()
-        self._journal = journal
+        self._run_log = run_log
         self._from = level
         self.addFilter(OursOrUrgent())
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
         program: str | None = getattr(record, "program", None)
+        said = said_by(record, self._run_log.voice)
         if program is not None:
-            self._write_what_was_said(program, record)
+            detail = verbatim(said.removeprefix(f"{program}: "))
+            more = {"program": program}
+            self._run_log.write(Entry("program.output", detail, words=said, more=more))
         elif record.levelno >= self._from:
-            self._write_down(record)
-
-    def _write_what_was_said(self, program: str, record: logging.LogRecord) -> None:
-        words = said_by(record, self._journal.voice)
-        detail = words.removeprefix(f"{program}: ")
-        self._journal.write(Entry("program.output", words, detail, more={"program": program}))
-
-    def _write_down(self, record: logging.LogRecord) -> None:
-        said = said_by(record, self._journal.voice)
-        traceback = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
-        words = f"{said}\n{traceback}" if traceback else said
-        level = _LEVELS.get(record.levelno, Level.ERROR)
-        self._journal.write(
-            Entry("log", words, detail=words, level=level, more={"logger": record.name})
-        )
+            info = record.exc_info
+            traceback = logging.Formatter().formatException(info) if info else ""
+            level = _LEVELS.get(record.levelno, Level.ERROR)
+            more = {"logger": record.name}
+            self._run_log.write(Entry("log", verbatim(said), level, below=traceback, more=more))
 
 
-def begin_logging(level: int, journal: Journal | None = None) -> None:
+def begin_logging(level: int, run_log: RunLog | None = None) -> None:
     """Send the log to stderr: certferry's from this level on, warnings of everything else.
 
     A log file gets the same, and, whatever the level, warnings and the output of programs.
     """
-    voice = None if journal is None else journal.voice
+    voice = None if run_log is None else run_log.voice
     to_stderr = StderrHandler(level)
     to_stderr.setFormatter(
         DiscreetFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s", voice)
     )
     to_stderr.addFilter(OursOrUrgent())
     handlers: list[logging.Handler] = [to_stderr]
-    if journal is not None and journal.is_open:
-        handlers.append(JournalHandler(journal, min(level, logging.WARNING)))
+    if run_log is not None and run_log.is_open:
+        handlers.append(RunLogHandler(run_log, min(level, logging.WARNING)))
         level = min(level, logging.INFO)
     logging.basicConfig(level=max(level, logging.WARNING), handlers=handlers, force=True)
     logging.getLogger(_OURS).setLevel(level)

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from certferry.cli.exits import Exit
-from certferry.cli.journal import Journal
-from certferry.cli.language import voice_in
-from certferry.cli.log_file import LogFile, log_at
 from certferry.cli.main import run
 from certferry.errors import ConfigError
-from tests.cli.desks import TestDesk
+from certferry.present.language import voice_in
+from certferry.present.log_file import LogFile, log_at
+from certferry.present.run_log import RunLog
+from tests.cli.consoles import TestConsole
 
 LONGEST = 30  # seconds
 
@@ -42,7 +42,7 @@ def test_a_new_log_may_be_read_by_its_group(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from certferry.cli.log_file import LogFile
+from certferry.present.log_file import LogFile
 log = LogFile(Path(sys.argv[1]))
 for number in range(8000):
     log.add(str(number))
@@ -146,12 +146,12 @@ def test_a_log_that_another_program_reads(fifo: Path) -> None:
 def test_a_fifo_that_nobody_reads_is_told_of(fifo: Path) -> None:
     """Before any work, and at once."""
     with pytest.raises(ConfigError, match="cannot be written: No such device or address"):
-        Journal(voice_in("en")).open(fifo)
+        RunLog(voice_in("en")).open(fifo)
 
 
 def test_a_device_is_only_written_to() -> None:
     """There is nothing to move, and nothing beside it."""
-    desk = TestDesk()
+    console = TestConsole()
 
-    assert Exit.OK == run(["--log-file", os.devnull, "completion", "bash"], desk.desk)
-    assert "" == desk.err
+    assert Exit.OK == run(["--log-file", os.devnull, "completion", "bash"], console.console)
+    assert "" == console.err

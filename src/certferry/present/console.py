@@ -8,30 +8,38 @@ import shutil
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import TextIO
 
-from certferry.cli.journal import Journal
-from certferry.cli.lines import Line, coloured, line, plain
-from certferry.cli.tables import Table, aligned, fitted
-from certferry.cli.words import Voice
+from certferry.present.language import Voice
+from certferry.present.layout import Line, Table, aligned, coloured, fitted, line, plain
+from certferry.present.run_log import RunLog
 
 _DUMB = {"", "dumb", "unknown"}
 """Values of `$TERM` for terminals that only print, and cannot move the cursor or colour."""
 
 
+class Verbosity(Enum):
+    """How much a run tells beside its data: only what is wrong, what happens, the log."""
+
+    QUIET = "quiet"
+    NORMAL = "normal"
+    VERBOSE = "verbose"
+
+
 @dataclass(frozen=True, slots=True)
-class Desk:
+class Console:
     """The two streams, the voice that speaks on them, and the log."""
 
     stdout: TextIO
     stderr: TextIO
     environ: Mapping[str, str] = field(repr=False)
     voice: Voice = field(default_factory=Voice)
-    journal: Journal = field(default_factory=lambda: Journal(Voice()))
+    run_log: RunLog = field(default_factory=lambda: RunLog(Voice()))
 
-    def speaking(self, voice: Voice) -> Desk:
-        """Give the desk of a run in the voice's language, with a log that is not open yet."""
-        return replace(self, voice=voice, journal=Journal(voice))
+    def speaking(self, voice: Voice) -> Console:
+        """Give the console of a run in the voice's language, with a log that is not open yet."""
+        return replace(self, voice=voice, run_log=RunLog(voice))
 
     def show(self, lines: Iterable[Line]) -> None:
         """Write data for a person."""
@@ -75,13 +83,13 @@ class Desk:
         stream.writelines(written(one) + "\n" for one in lines)
 
 
-def standard_desk(environ: Mapping[str, str]) -> Desk:
-    """Give the desk of this process. What its streams cannot encode is written as an escape."""
+def standard_console(environ: Mapping[str, str]) -> Console:
+    """Give the console of this process. What its streams cannot encode is written as an escape."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     # A stream that the caller has closed is None.
-    return Desk(sys.stdout or io.StringIO(), sys.stderr or io.StringIO(), environ)
+    return Console(sys.stdout or io.StringIO(), sys.stderr or io.StringIO(), environ)
 
 
 def _as_wide_as(stream: TextIO, table: Table) -> list[Line]:

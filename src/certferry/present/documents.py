@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from certferry.cli.words import Voice
 from certferry.core.observed import Served
 from certferry.core.plan import Blocked, Deploy, Due, Issue, Obstacle, Plan, Refusal, Retire, Step
 from certferry.core.reasons import Reason
@@ -16,6 +15,7 @@ from certferry.core.report import HistoryEntry, LineageReport, StepOutcome, Sync
 from certferry.core.status import DomainStatus, LineageStatus
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError
+from certferry.present.language import Voice
 from certferry.text import Text
 
 Document = dict[str, object]

@@ -7,9 +7,23 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.cli.lines import Span, Tone, coloured, line, padded, plain, width
-from certferry.cli.tables import Table, aligned, columns, fitted, stacked
-from certferry.cli.words import Voice, labelled, once, one_or_many
+from certferry.present.language import Voice
+from certferry.present.layout import (
+    Span,
+    Table,
+    Tone,
+    aligned,
+    coloured,
+    columns,
+    fitted,
+    labelled,
+    line,
+    padded,
+    plain,
+    stacked,
+    width,
+)
+from certferry.present.vocabulary import once, one_or_many
 from certferry.testing.certificates import make_key
 from certferry.text import Text, verbatim
 from tests.cli import values

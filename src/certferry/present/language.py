@@ -1,7 +1,24 @@
-"""Which language a run speaks, and the voice that speaks it.
+"""Which language a run speaks, and the voice in which a `Text` becomes what a person reads.
 
 `--lang` decides, then `CERTFERRY_LANG`, then the locale as POSIX reads it: the first of `LC_ALL`,
 `LC_MESSAGES` and `LANG` that is not empty. A locale of another language gets English.
+
+The rules of the voice:
+
+- Data goes to stdout; progress, warnings, errors and hints to stderr.
+- A line begins with whom it is about: the lineage, then the step, then the domain.
+- Errors, hints, details and reasons: lower case, no full stop, no blame. What happened to whom;
+  the hint says what to do next. Closing sentences are sentences, with a capital and a full stop.
+- The same words everywhere: the actions `issue deploy verify retire`, the outcomes
+  `done unchanged waiting failed refused skipped`, the standings of the contract. They are
+  programs' words too: translated where a person reads them, never in JSON.
+- One thing per line, aligned where lines are compared. A plan ends with its count.
+- One is one and two are many: no `certificate(s)`.
+- Names, commands and settings as a person types them, commands in backquotes.
+- Colour helps the eye and never carries meaning alone.
+- Moments are told in UTC and say so; durations in one unit, rounded down.
+- Nothing from outside reaches the terminal as a control character.
+- What must not be seen is not said to anybody: stdout, stderr, `--json` and the log get the same.
 """
 
 from __future__ import annotations
@@ -9,9 +26,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from certferry.cli.words import Voice
+from certferry.core.redaction import redacted
 from certferry.errors import ConfigError
-from certferry.text import Text
+from certferry.present.vocabulary import WORDS
+from certferry.text import Text, Translate
 
 ENGLISH = "en"
 LANGUAGES = ("zh", ENGLISH)
@@ -20,7 +38,34 @@ OPTION = "--lang"
 VARIABLE = "CERTFERRY_LANG"
 
 _LOCALE = ("LC_ALL", "LC_MESSAGES", "LANG")
-_CATALOGUES = Path(__file__).parents[1] / "locale"
+CATALOGUES = Path(__file__).parents[1] / "locale"
+
+
+def english(template: str) -> str:
+    """Translate into the language the templates are written in."""
+    return template
+
+
+class Voice:
+    """Says texts in one language, chosen once for a run."""
+
+    def __init__(self, translate: Translate = english, language: str = "en") -> None:
+        self._translate = translate
+        self.language = language
+
+    def say(self, text: Text) -> str:
+        """Give the sentence; it may have several lines. What must not be seen is taken out while
+        it is whole.
+        """
+        return redacted(text.render(self._translate))
+
+    def say_on_one_line(self, text: Text) -> str:
+        """Give the sentence for a place that has one line."""
+        return " ".join(self.say(text).splitlines())
+
+    def word(self, word: str) -> str:
+        """Give a word that programs read too; one that is not known here stays as it is."""
+        return self.say(WORDS[word]) if word in WORDS else word
 
 
 def voice_for(arguments: Sequence[str], environ: Mapping[str, str]) -> Voice:
@@ -46,7 +91,7 @@ def voice_in(language: str) -> Voice:
         return Voice()
     from gettext import GNUTranslations
 
-    path = _CATALOGUES / language / "LC_MESSAGES" / "certferry.mo"
+    path = CATALOGUES / language / "LC_MESSAGES" / "certferry.mo"
     with path.open("rb") as file:
         return Voice(GNUTranslations(file).gettext, language)
 

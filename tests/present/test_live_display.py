@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from certferry.cli.lines import width
-from certferry.cli.live import Display
-from certferry.cli.words import Voice
 from certferry.core.plan import Action
 from certferry.core.report import Activity, Event, Outcome, StepEnded, StepOutcome
+from certferry.present.language import Voice
+from certferry.present.layout import width
+from certferry.present.live_display import Display
 from certferry.text import Text, verbatim
 from tests.cli import values
 from tests.cli.terminals import Terminal

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
-from certferry.cli.lines import Line, Span, Tone
-from certferry.cli.tables import Table
-from certferry.cli.words import Voice, in_brackets, labelled, once
 from certferry.core.observed import Served
 from certferry.core.ownership import served_by
 from certferry.core.status import WHOLE_ACCOUNT, DomainStatus, LineageStatus, Standing
+from certferry.present.language import Voice
+from certferry.present.layout import Line, Span, Table, Tone, labelled
+from certferry.present.vocabulary import in_brackets, once
 from certferry.text import Text
 
 _SHORT = 8

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
-from certferry.cli.lines import Line, Span, Tone, line
-from certferry.cli.tables import columns
-from certferry.cli.words import HINT, WARNING, Voice, labelled
-from certferry.config.findings import Finding
-from certferry.config.model import Settings
 from certferry.core.schedule import Change, Scheduled
+from certferry.present.language import Voice
+from certferry.present.layout import Line, Span, Tone, columns, labelled, line
+from certferry.present.vocabulary import HINT, WARNING
 from certferry.text import Text, verbatim
 
 Concern = tuple[Sequence[Text], Text | None]
@@ -41,33 +40,32 @@ def told(scheduled: Scheduled, voice: Voice) -> list[Line]:
     ]
 
 
-def nothing_to_do(settings: Settings) -> Concern:
+def nothing_to_do(path: Path | None) -> Concern:
     """Tell of a run that would be for nothing."""
-    said = Text("{path} declares no certificates", path=settings.path)
-    return [] if settings.certificates else [said], Text(
+    return [Text("{path} declares no certificates", path=path)], Text(
         "declare them with [[certificates]]; what only a hook deploys is not looked after"
     )
 
 
-def lost(findings: Sequence[Finding]) -> Concern:
+def lost(problems: Sequence[Text]) -> Concern:
     """Tell of secrets that the run will not find."""
-    return [finding.text for finding in findings], Text(
+    return problems, Text(
         "write the variables into a file that `env_files` names, or refer to them by file: or"
         " command:"
     )
 
 
-def missed(findings: Sequence[Finding], path: str) -> Concern:
+def missed(problems: Sequence[Text], path: str) -> Concern:
     """Tell of programs that the run will not find."""
-    return [finding.text for finding in findings], Text(
+    return problems, Text(
         "write the whole path of each; the run looks for programs in {path} alone", path=path
     )
 
 
-def withheld(findings: Sequence[Finding]) -> Concern:
+def withheld(problems: Sequence[Text]) -> Concern:
     """Tell of variables that the run needs, and that are not written down for it."""
     # Not `env_files`: they are for secrets, and no library sees what stands there.
-    return [finding.text for finding in findings], Text(
+    return problems, Text(
         "set it for the run yourself: above its line with `crontab -e`, or in a file that only you"
         " can read, by EnvironmentFile= in a drop-in of certferry.service"
     )

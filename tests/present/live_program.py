@@ -8,14 +8,13 @@ import sys
 import time
 from datetime import UTC, datetime, timedelta
 
-from certferry.cli.desk import standard_desk
-from certferry.cli.following import following
-from certferry.cli.lines import line
-from certferry.cli.logs import begin_logging
-from certferry.cli.options import Front
 from certferry.core.plan import Action
 from certferry.core.report import Activity, Event, Outcome, StepEnded, StepOutcome
 from certferry.core.waiting import Waiting
+from certferry.present.console import Verbosity, standard_console
+from certferry.present.diagnostics import begin_logging
+from certferry.present.layout import line
+from certferry.present.progress import progress_on
 from certferry.text import Text
 
 # A morning, since the hours after it must be of the same day: of another day the date is shown too.
@@ -25,7 +24,7 @@ BEGIN = datetime(2026, 11, 12, 9, 30, tzinfo=UTC)
 def main() -> None:
     """Show what a run of two certificates looks like, then leave result lines behind."""
     begin_logging(logging.WARNING)
-    front = Front(standard_desk(os.environ))
+    console = standard_console(os.environ)
     hour = timedelta(hours=1)
     started = time.monotonic()
     wait = Waiting(Text("the target is carrying out the change"), BEGIN, BEGIN, BEGIN + hour)
@@ -37,19 +36,19 @@ def main() -> None:
         StepEnded("img", deploy),
         Activity("图片", Text("等待所有权威域名服务器显示挑战记录"), BEGIN, BEGIN + hour),
     ]
-    front.desk.show([line("before")])
-    front.desk.flush()
+    console.show([line("before")])
+    console.flush()
 
     def now() -> datetime:
         return BEGIN + timedelta(seconds=time.monotonic() - started)
 
-    with following(front, now) as progress:
+    with progress_on(console, Verbosity.NORMAL, now) as progress:
         for event in events:
             progress(event)
             sys.stdin.readline()
         logging.getLogger("certferry").warning("a lease could not be extended")
         sys.stdin.readline()
-    front.desk.show([line("img: waiting")])
+    console.show([line("img: waiting")])
 
 
 if __name__ == "__main__":

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from certferry.cli.lines import Line, Span, Tone, line, padded
-from certferry.cli.plan_text import INDENT, VERB
-from certferry.cli.words import (
+from certferry.core.plan import Action
+from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
+from certferry.present.language import Voice
+from certferry.present.layout import Line, Span, Tone, labelled, line, padded
+from certferry.present.plan_text import INDENT, VERB
+from certferry.present.vocabulary import (
     ERROR,
     HINT,
     WORDS,
-    Voice,
     at_target,
     copy_at_target,
-    labelled,
     once,
     one_or_many,
 )
-from certferry.core.plan import Action
-from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
 from certferry.text import Text, verbatim
 
 OUTCOME = 9

@@ -10,17 +10,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from rich.console import Console, ConsoleOptions
+from rich.console import Console as Screen
+from rich.console import ConsoleOptions
 from rich.live import Live
 from rich.text import Text as RichText
 
-from certferry.cli.desk import Desk
-from certferry.cli.lines import Line, Span, Tone, line, visible
-from certferry.cli.plan_text import INDENT
-from certferry.cli.sync_text import BELOW, head_of, subject_and_detail
-from certferry.cli.words import Voice, once, one_or_many
 from certferry.core.report import Activity, Event, Outcome, Place, StepEnded, StepOutcome
 from certferry.ports.progress import Progress
+from certferry.present.console import Console
+from certferry.present.language import Voice
+from certferry.present.layout import Line, Span, Tone, line, visible
+from certferry.present.plan_text import INDENT
+from certferry.present.report_text import BELOW, head_of, subject_and_detail
+from certferry.present.vocabulary import once, one_or_many
 from certferry.text import Text
 
 _REFRESHES = 4
@@ -42,15 +44,15 @@ _STYLES = {
 
 
 @contextmanager
-def live_display(desk: Desk, now: Callable[[], datetime]) -> Iterator[Progress]:
+def live_display(console: Console, now: Callable[[], datetime]) -> Iterator[Progress]:
     """Show a run on the terminal behind stderr for a `with` block."""
-    display = Display(desk.voice, now)
+    display = Display(console.voice, now)
     # `no_color` of rich keeps bold and dim, which the tables beside it have not got then either.
-    in_colour = not desk.environ.get("NO_COLOR")
-    console = Console(file=desk.stderr, color_system="auto" if in_colour else None)
+    in_colour = not console.environ.get("NO_COLOR")
+    screen = Screen(file=console.stderr, color_system="auto" if in_colour else None)
     with Live(
         display,
-        console=console,
+        console=screen,
         refresh_per_second=_REFRESHES,
         transient=True,
         redirect_stdout=False,
@@ -91,22 +93,22 @@ class Display:
                     lineage.activity = None
                     lineage.steps[event.outcome.place] = event.outcome
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RichText]:
+    def __rich_console__(self, screen: Screen, options: ConsoleOptions) -> Iterator[RichText]:
         """Draw what fits."""
-        width, height = options.max_width, max(console.size.height - 1, 1)
-        footer = _fitted(line(), self._footer(), console, width)
+        width, height = options.max_width, max(screen.size.height - 1, 1)
+        footer = _fitted(line(), self._footer(), screen, width)
         if len(footer) >= height:
             footer = []
         with self._lock:
-            yield from self._rows(console, width, height - len(footer))
+            yield from self._rows(screen, width, height - len(footer))
         yield from footer
 
-    def _rows(self, console: Console, width: int, most: int) -> list[RichText]:
+    def _rows(self, screen: Screen, width: int, most: int) -> list[RichText]:
         """Give the certificates that are busy, as many as fit; the others are counted."""
         busy = [(name, lineage) for name, lineage in self._lineages.items() if lineage.is_busy]
         rows: list[RichText] = []
         for shown, (name, lineage) in enumerate(busy):
-            block = self._block(name, lineage, console, width)
+            block = self._block(name, lineage, screen, width)
             is_last = shown == len(busy) - 1
             if len(rows) + len(block) > (most if is_last else most - 1):
                 # A block alone that does not fit is cut; others are left out as a whole.
@@ -115,10 +117,10 @@ class Display:
             rows += block
         return rows
 
-    def _block(self, name: str, lineage: _Lineage, console: Console, width: int) -> list[RichText]:
-        rows = _fitted(line(), line(Span(name, Tone.STRONG)), console, width)
+    def _block(self, name: str, lineage: _Lineage, screen: Screen, width: int) -> list[RichText]:
+        rows = _fitted(line(), line(Span(name, Tone.STRONG)), screen, width)
         for head, body in self._parts(name, lineage):
-            rows += _fitted(head, body, console, width)
+            rows += _fitted(head, body, screen, width)
         return rows
 
     def _more(self, certificates: int) -> RichText:
@@ -161,7 +163,7 @@ def _rich(written: Line) -> RichText:
     return RichText.assemble(*((visible(span.words), _STYLES[span.tone]) for span in written))
 
 
-def _fitted(head: Line, body: Line, console: Console, width: int) -> list[RichText]:
+def _fitted(head: Line, body: Line, screen: Screen, width: int) -> list[RichText]:
     """Break a line to the width; what follows the columns stays to the right of them.
 
     On a narrow terminal it goes below them.
@@ -171,9 +173,9 @@ def _fitted(head: Line, body: Line, console: Console, width: int) -> list[RichTe
     if width < _NARROW and indent > _NARROW_INDENT:
         indent = _NARROW_INDENT
         first.rstrip()
-        rows += first.wrap(console, width) if first.plain else []
+        rows += first.wrap(screen, width) if first.plain else []
         first = RichText(" " * indent)
-    for wrapped in _rich(body).wrap(console, max(width - indent, 1)):
+    for wrapped in _rich(body).wrap(screen, max(width - indent, 1)):
         rows.append(RichText.assemble(first, wrapped))
         first = RichText(" " * indent)
     return rows

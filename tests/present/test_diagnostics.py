@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.cli.journal import Format, Journal
-from certferry.cli.language import voice_in
-from certferry.cli.logs import DiscreetFormatter, begin_logging
 from certferry.core.secret import Secret
+from certferry.present.diagnostics import DiscreetFormatter, begin_logging
+from certferry.present.language import voice_in
+from certferry.present.run_log import Format, RunLog
 from certferry.testing.certificates import make_key
 from certferry.text import Text
 
@@ -100,9 +100,9 @@ def test_a_sentence_is_told_in_the_language_of_the_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A record's `Text` is translated on stderr and in the log; a traceback stands as it is."""
-    journal = Journal(voice_in("zh"))
-    journal.open(tmp_path / "log")
-    begin_logging(logging.WARNING, journal)
+    run_log = RunLog(voice_in("zh"))
+    run_log.open(tmp_path / "log")
+    begin_logging(logging.WARNING, run_log)
     ours = logging.getLogger("certferry.reconcile")
 
     ours.error(Text("{lineage}: unexpected error", lineage="img"), exc_info=KeyError("x"))
@@ -121,9 +121,9 @@ def test_what_a_program_says_is_for_the_log_file(
     """At whatever level: it is in the file, as it was said, and not on stderr; nothing else below
     a warning is.
     """
-    journal = Journal(voice_in("zh"))
-    journal.open(tmp_path / "log", Format.JSON)
-    begin_logging(level, journal)
+    run_log = RunLog(voice_in("zh"))
+    run_log.open(tmp_path / "log", Format.JSON)
+    begin_logging(level, run_log)
     ours = logging.getLogger("certferry.adapters")
 
     ours.info("%s: %s", "nginx", "reloaded", extra={"program": "nginx"})

@@ -1,15 +1,12 @@
-"""Lines of words with tones: coloured on a terminal, plain elsewhere, aligned in both."""
+"""How words are laid out: lines in tones, and tables, wrapped and aligned by their width."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TypedDict
-
-import click
 
 
 class Tone(Enum):
@@ -27,19 +24,14 @@ _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
 """Everything that moves a cursor or turns text around, but the line end: C0, C1, bidi controls."""
 
 
-class _Style(TypedDict, total=False):
-    bold: bool
-    dim: bool
-    fg: str
-
-
-_STYLES: Mapping[Tone, _Style] = {
-    Tone.STRONG: {"bold": True},
-    Tone.GOOD: {"fg": "green"},
-    Tone.PENDING: {"fg": "yellow"},
-    Tone.BAD: {"fg": "red"},
-    Tone.FAINT: {"dim": True},
+_CODES: Mapping[Tone, int] = {
+    Tone.STRONG: 1,
+    Tone.FAINT: 2,
+    Tone.BAD: 31,
+    Tone.GOOD: 32,
+    Tone.PENDING: 33,
 }
+"""What turns a tone on in a terminal (ECMA-48 §8.3.117)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +62,7 @@ def coloured(written: Line) -> str:
 
 def _coloured(span: Span) -> str:
     words = visible(span.words)
-    return words if span.tone is Tone.PLAIN else click.style(words, **_STYLES[span.tone])
+    return words if span.tone is Tone.PLAIN else f"\x1b[{_CODES[span.tone]}m{words}\x1b[0m"
 
 
 def visible(words: str) -> str:
@@ -114,3 +106,60 @@ def _cells(character: str) -> int:
     if unicodedata.combining(character):
         return 0
     return 2 if unicodedata.east_asian_width(character) in {"W", "F"} else 1
+
+
+def labelled(label: str, tone: Tone, words: str, indent: int = 0) -> Iterator[Line]:
+    """Write words after a label; where they have several lines, all begin in the same column."""
+    first, *rest = words.split("\n")
+    yield line(" " * indent, Span(label, tone), first)
+    yield from (line(" " * (indent + width(label)), more) for more in rest)
+
+
+GAP = "  "
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of cells under headers."""
+
+    headers: tuple[str, ...]
+    rows: tuple[tuple[Span, ...], ...]
+
+
+def aligned(table: Table) -> list[Line]:
+    """Write a table as aligned columns."""
+    headers = tuple(Span(header, Tone.STRONG) for header in table.headers)
+    return columns((headers, *table.rows))
+
+
+def columns(rows: Sequence[tuple[Span, ...]], indent: str = "") -> list[Line]:
+    """Write rows as aligned columns without headers."""
+    widths = [max(width(cell.words) for cell in column) for column in zip(*rows, strict=True)]
+    return [line(indent, *_row(cells, widths)) for cells in rows]
+
+
+def _row(cells: tuple[Span, ...], widths: Sequence[int]) -> Iterator[Span]:
+    for cell, cells_wide in zip(cells[:-1], widths[:-1], strict=True):
+        yield Span(padded(cell.words, cells_wide) + GAP, cell.tone)
+    yield cells[-1]
+
+
+def stacked(table: Table) -> Iterator[Line]:
+    """Write each row downwards, for terminals that are too narrow: below the first cell a line for
+    each of the others that says something.
+    """
+    named = max(map(width, table.headers))
+    for first, *others in table.rows:
+        indent = first.words[: len(first.words) - len(first.words.lstrip())] + GAP
+        yield line(first)
+        for header, cell in zip(table.headers[1:], others, strict=True):
+            if cell.words:
+                label = padded(header.lower(), named) + GAP
+                yield line(indent, Span(label, Tone.FAINT), cell)
+
+
+def fitted(table: Table, cells_wide: int) -> list[Line]:
+    """Write a table as columns where they fit, downwards elsewhere."""
+    rows = aligned(table)
+    fits = all(width(plain(row)) <= cells_wide for row in rows)
+    return rows if fits else list(stacked(table))

@@ -20,10 +20,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from certferry import __version__
-from certferry.cli.lines import visible
-from certferry.cli.log_file import LogFile, LogStream, Trouble, cannot_be_written, log_at
-from certferry.cli.words import Voice
 from certferry.core.redaction import redacted
+from certferry.present.language import Voice
+from certferry.present.layout import visible
+from certferry.present.log_file import LogFile, LogStream, Trouble, cannot_be_written, log_at
 from certferry.text import Text
 
 
@@ -45,23 +45,24 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One thing that happened. `event` is stable; `words` is the whole line of a person's log,
-    `detail` what is left of it where the other fields stand by themselves.
+    """One thing that happened. `event` is stable; `detail` says what became of what the other
+    fields name. A person reads `words`, or the lineage and the detail, and the rows `below`.
     """
 
     event: str
-    words: str
-    detail: str | None = None
+    detail: Text
     level: Level = Level.INFO
     lineage: str | None = None
     target: str | None = None
     domain: str | None = None
     outcome: str | None = None
-    hint: str | None = None
+    hint: Text | None = None
+    words: str | None = None
+    below: str = ""
     more: Mapping[str, object] = field(default_factory=dict)
 
 
-class Journal:
+class RunLog:
     """A run's log. Until it is opened nothing is written, and nothing is asked of anybody."""
 
     def __init__(self, voice: Voice, now: Callable[[], datetime] | None = None) -> None:
@@ -99,63 +100,43 @@ class Journal:
     def begin(self, command: str) -> None:
         """Write down that a command begins."""
         said = Text("certferry {version}: {command} begins", version=__version__, command=command)
-        self._tell("run.started", said, command=command, version=__version__)
+        more = {"command": command, "version": __version__}
+        self.write(Entry("run.started", said, more=more))
 
     def end(self, code: int) -> None:
         """Write down that a run has ended."""
         said = Text("ended with exit code {code}", code=code)
-        self._tell("run.ended", said, exit_code=int(code))
+        self.write(Entry("run.ended", said, more={"exit_code": int(code)}))
 
     def stop(self) -> None:
         """Write down that somebody stopped the run."""
-        self._tell("run.stopped", Text("stopped"), level=Level.WARNING)
+        self.write(Entry("run.stopped", Text("stopped"), Level.WARNING))
 
     def complain(self, code: str, message: Text, hint: Text | None) -> None:
         """Write down why a run has no result."""
-        label = Text("error: {message}", message=message)
-        self._tell("run.failed", label, message, hint, level=Level.ERROR, code=code)
-
-    def _tell(
-        self,
-        event: str,
-        said: Text,
-        detail: Text | None = None,
-        hint: Text | None = None,
-        *,
-        level: Level = Level.INFO,
-        **more: object,
-    ) -> None:
-        self.write(self._entry(event, said, detail, hint, level, **more))
-
-    def _entry(
-        self,
-        event: str,
-        said: Text,
-        detail: Text | None,
-        hint: Text | None,
-        level: Level,
-        **more: object,
-    ) -> Entry:
-        say = self.voice.say_on_one_line
-        told = None if hint is None else say(hint)
-        return Entry(event, say(said), say(detail or said), level, hint=told, more=more)
+        words = self.voice.say_on_one_line(Text("error: {message}", message=message))
+        more = {"code": code}
+        entry = Entry("run.failed", message, Level.ERROR, hint=hint, words=words, more=more)
+        self.write(entry)
 
     def _for_people(self, entry: Entry) -> str:
+        say = self.voice.say_on_one_line
         words = entry.words
+        if words is None:
+            detail = say(entry.detail)
+            words = detail if entry.lineage is None else f"{entry.lineage}: {detail}"
         if entry.hint is not None:
-            said = Text("{said} (hint: {hint})", said=words, hint=entry.hint)
-            words = self.voice.say_on_one_line(said)
+            words = say(Text("{said} (hint: {hint})", said=words, hint=entry.hint))
         moment = self._now().astimezone().strftime("%Y-%m-%d %H:%M:%S")
-        # What follows the first line is a traceback; it stays visibly below its line.
-        first, *rest = redacted(words).split("\n")
+        # A traceback stays visibly below its line.
+        first, *rest = redacted(f"{words}\n{entry.below}".rstrip("\n")).split("\n")
         return "\n".join([f"[{moment}] {visible(first)}", *(f"    {visible(row)}" for row in rest)])
 
     def _for_programs(self, entry: Entry) -> str:
+        say = self.voice.say_on_one_line
+        detail = f"{say(entry.detail)}\n{entry.below}".rstrip("\n")
         document: dict[str, object] = {
-            "time": self._now()
-            .astimezone(UTC)
-            .isoformat(timespec="seconds")
-            .replace("+00:00", "Z"),
+            "time": rfc3339(self._now()),
             "pid": os.getpid(),
             "level": entry.level.value,
             "event": entry.event,
@@ -163,15 +144,16 @@ class Journal:
             "target": entry.target,
             "domain": entry.domain,
             "outcome": entry.outcome,
-            "detail": _discreetly(entry.detail),
+            "detail": visible(redacted(detail)),
         }
         if entry.hint is not None:
-            document["hint"] = _discreetly(entry.hint)
+            document["hint"] = visible(say(entry.hint))
         return json.dumps({**document, **entry.more}, ensure_ascii=False)
 
 
-def _discreetly(words: str | None) -> str | None:
-    return None if words is None else visible(redacted(words))
+def rfc3339(moment: datetime) -> str:
+    """Write a moment for programs (RFC 3339, UTC)."""
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _now() -> datetime:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
-from certferry.cli.lines import Line, Span, Tone
-from certferry.cli.status_text import NOTHING, days
-from certferry.cli.tables import Table
-from certferry.cli.words import Voice, labelled, once
 from certferry.core.identifiers import is_wildcard, normalise
 from certferry.core.observed import Served
 from certferry.errors import ConfigError
+from certferry.present.language import Voice
+from certferry.present.layout import Line, Span, Table, Tone, labelled
+from certferry.present.status_text import NOTHING, days
+from certferry.present.vocabulary import once
 from certferry.text import Text
 
 _SHORT = 16

@@ -6,9 +6,8 @@ import json
 
 import pytest
 
-from certferry.cli.lines import Span, Tone, line, width
-from certferry.cli.tables import Table
-from tests.cli.desks import Paper, TestDesk, terminal
+from certferry.present.layout import Span, Table, Tone, line, width
+from tests.cli.consoles import Paper, TestConsole, terminal
 
 FAILED = line(Span("failed", Tone.BAD), " img")
 TABLE = Table(
@@ -35,44 +34,44 @@ DOWNWARDS = (
 
 def test_a_terminal_gets_colour() -> None:
     """Data and remarks are coloured where somebody looks."""
-    desk = terminal()
+    console = terminal()
 
-    desk.desk.show([FAILED])
-    desk.desk.remark([FAILED])
+    console.console.show([FAILED])
+    console.console.remark([FAILED])
 
-    assert "\x1b[31mfailed\x1b[0m img\n" == desk.out == desk.err
+    assert "\x1b[31mfailed\x1b[0m img\n" == console.out == console.err
 
 
 @pytest.mark.parametrize(
-    "desk",
-    [TestDesk(), terminal(NO_COLOR="1"), terminal(TERM="dumb"), terminal(TERM="")],
+    "console",
+    [TestConsole(), terminal(NO_COLOR="1"), terminal(TERM="dumb"), terminal(TERM="")],
     ids=["a file", "NO_COLOR", "a dumb terminal", "no TERM"],
 )
-def test_colour_is_left_out_where_it_is_not_wanted(desk: TestDesk) -> None:
+def test_colour_is_left_out_where_it_is_not_wanted(console: TestConsole) -> None:
     """The words alone say it."""
-    desk.desk.show([FAILED])
+    console.console.show([FAILED])
 
-    assert "failed img\n" == desk.out
+    assert "failed img\n" == console.out
 
 
 def test_a_table_is_never_wider_than_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """In any script: where columns do not fit, rows are written downwards."""
     for columns, expected in ((36, PLAIN), (35, DOWNWARDS), (25, DOWNWARDS)):
         monkeypatch.setenv("COLUMNS", str(columns))
-        desk = terminal(NO_COLOR="1")
+        console = terminal(NO_COLOR="1")
 
-        desk.desk.show_table(TABLE)
+        console.console.show_table(TABLE)
 
-        assert expected == desk.out
-        assert all(width(row) <= columns for row in desk.out.split("\n"))
+        assert expected == console.out
+        assert all(width(row) <= columns for row in console.out.split("\n"))
 
 
 def test_a_table_is_coloured_unless_told_otherwise() -> None:
     """NO_COLOR is obeyed by tables too."""
     coloured, bare = terminal(), terminal(NO_COLOR="1")
 
-    coloured.desk.show_table(TABLE)
-    bare.desk.show_table(TABLE)
+    coloured.console.show_table(TABLE)
+    bare.console.show_table(TABLE)
 
     assert "\x1b[31mfailed" in coloured.out
     assert "\x1b" not in bare.out
@@ -81,11 +80,11 @@ def test_a_table_is_coloured_unless_told_otherwise() -> None:
 def test_elsewhere_a_table_is_plain_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files and pipes get columns, however wide they become."""
     monkeypatch.setenv("COLUMNS", "10")
-    desk = TestDesk()
+    console = TestConsole()
 
-    desk.desk.show_table(TABLE, below=[line("img: due")])
+    console.console.show_table(TABLE, below=[line("img: due")])
 
-    assert PLAIN + "\nimg: due\n" == desk.out
+    assert PLAIN + "\nimg: due\n" == console.out
 
 
 @pytest.mark.parametrize(
@@ -93,9 +92,9 @@ def test_elsewhere_a_table_is_plain_columns(monkeypatch: pytest.MonkeyPatch) -> 
 )
 def test_a_document_is_readable_where_the_stream_can_write_it(encoding: str, expected: str) -> None:
     """JSON is never broken by an old locale."""
-    desk = TestDesk(stdout=Paper(encoding=encoding))
+    console = TestConsole(stdout=Paper(encoding=encoding))
 
-    desk.desk.hand_out({"name": "图片"})
+    console.console.hand_out({"name": "图片"})
 
-    assert expected in desk.out
-    assert {"name": "图片"} == json.loads(desk.out)
+    assert expected in console.out
+    assert {"name": "图片"} == json.loads(console.out)

@@ -9,14 +9,13 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.cli.desk import Desk
-from certferry.cli.following import PlainFollower, following
-from certferry.cli.options import Front, Verbosity
 from certferry.core.plan import Action
 from certferry.core.report import Activity, Outcome, StepEnded, StepOutcome
+from certferry.present.console import Console, Verbosity
+from certferry.present.progress import progress_lines, progress_on
 from certferry.text import Text
 from tests.cli import values
-from tests.cli.desks import TestDesk, terminal
+from tests.cli.consoles import TestConsole, terminal
 from tests.cli.values import IMG, NOON
 
 BUSY = Activity("img", Text("ordering a certificate"), NOON)
@@ -37,8 +36,8 @@ def later(seconds: int) -> StepOutcome:
 
 def test_a_wait_is_told_when_it_changes_not_when_somebody_looks() -> None:
     """The same sentence about the same step is one line, however often it is looked at."""
-    desk = TestDesk()
-    follower = PlainFollower(desk.desk)
+    console = TestConsole()
+    follower = progress_lines(console.console)
     closer = replace(WAITING, detail=Text("1 of 2 addresses do not serve it yet"))
 
     for outcome in (WAITING, later(20), later(40), closer, replace(closer, waiting=None)):
@@ -47,28 +46,28 @@ def test_a_wait_is_told_when_it_changes_not_when_somebody_looks() -> None:
     assert (
         "img: verify waiting: img.example.com: 2 of 2 addresses do not serve it yet\n"
         "img: verify waiting: img.example.com: 1 of 2 addresses do not serve it yet\n"
-    ) == desk.err
-    assert "" == desk.out
+    ) == console.err
+    assert "" == console.out
 
 
 def test_each_certificate_and_each_step_is_told_for_itself() -> None:
     """What one certificate waits for does not silence another's news."""
-    desk = TestDesk()
-    follower = PlainFollower(desk.desk)
+    console = TestConsole()
+    follower = progress_lines(console.console)
 
     for event in (BUSY, BUSY, replace(BUSY, lineage="static"), BUSY):
         follower(event)
 
-    assert "img: ordering a certificate\nstatic: ordering a certificate\n" == desk.err
+    assert "img: ordering a certificate\nstatic: ordering a certificate\n" == console.err
 
 
 def test_what_is_unchanged_is_no_news() -> None:
     """A run with nothing to do is silent on the way."""
-    desk = TestDesk()
+    console = TestConsole()
 
-    PlainFollower(desk.desk)(StepEnded("img", replace(WAITING, outcome=Outcome.UNCHANGED)))
+    progress_lines(console.console)(StepEnded("img", replace(WAITING, outcome=Outcome.UNCHANGED)))
 
-    assert "" == desk.err
+    assert "" == console.err
 
 
 def test_a_stderr_that_is_gone_stops_no_run() -> None:
@@ -76,13 +75,13 @@ def test_a_stderr_that_is_gone_stops_no_run() -> None:
     gone = io.StringIO()
     gone.close()
 
-    PlainFollower(Desk(io.StringIO(), gone, {}))(BUSY)
+    progress_lines(Console(io.StringIO(), gone, {}))(BUSY)
 
 
 def test_many_threads_may_tell_at_once() -> None:
     """Lines are whole, whoever writes them."""
-    desk = TestDesk()
-    follower = PlainFollower(desk.desk)
+    console = TestConsole()
+    follower = progress_lines(console.console)
     threads = [
         threading.Thread(target=follower, args=(replace(BUSY, lineage=f"c{number}"),))
         for number in range(20)
@@ -93,24 +92,24 @@ def test_many_threads_may_tell_at_once() -> None:
         thread.join()
 
     expected = {f"c{number}: ordering a certificate" for number in range(20)}
-    assert expected == set(desk.err.splitlines())
+    assert expected == set(console.err.splitlines())
 
 
 @pytest.mark.parametrize(
-    ("desk", "verbosity", "expected"),
+    ("console", "verbosity", "expected"),
     [
-        (TestDesk(), Verbosity.QUIET, ""),
+        (TestConsole(), Verbosity.QUIET, ""),
         (terminal(), Verbosity.QUIET, ""),
-        (TestDesk(), Verbosity.NORMAL, "img: ordering a certificate\n"),
+        (TestConsole(), Verbosity.NORMAL, "img: ordering a certificate\n"),
         (terminal(), Verbosity.VERBOSE, "img: ordering a certificate\n"),
         (terminal(TERM="dumb"), Verbosity.NORMAL, "img: ordering a certificate\n"),
     ],
 )
 def test_who_follows_depends_on_who_looks(
-    desk: TestDesk, verbosity: Verbosity, expected: str
+    console: TestConsole, verbosity: Verbosity, expected: str
 ) -> None:
     """Quiet is quiet; a log, a file and a dumb terminal get plain lines."""
-    with following(Front(desk.desk, verbosity=verbosity), lambda: NOON) as progress:
+    with progress_on(console.console, verbosity, lambda: NOON) as progress:
         progress(BUSY)
 
-    assert expected == desk.err
+    assert expected == console.err

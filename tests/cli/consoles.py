@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from certferry.cli.desk import Desk
+from certferry.present.console import Console
 
 
 class Paper(io.StringIO):
@@ -28,8 +28,8 @@ class Paper(io.StringIO):
 
 
 @dataclass(frozen=True)
-class TestDesk:
-    """A desk, and what has been written on it."""
+class TestConsole:
+    """A console, and what has been written on it."""
 
     __test__ = False
 
@@ -38,9 +38,9 @@ class TestDesk:
     environ: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def desk(self) -> Desk:
-        """The desk."""
-        return Desk(self.stdout, self.stderr, self.environ)
+    def console(self) -> Console:
+        """The console."""
+        return Console(self.stdout, self.stderr, self.environ)
 
     @property
     def out(self) -> str:
@@ -53,8 +53,8 @@ class TestDesk:
         return self.stderr.getvalue()
 
 
-def terminal(**environ: str) -> TestDesk:
-    """Give a desk on a terminal."""
-    return TestDesk(
+def terminal(**environ: str) -> TestConsole:
+    """Give a console on a terminal."""
+    return TestConsole(
         Paper(terminal=True), Paper(terminal=True), {"TERM": "xterm-256color", **environ}
     )

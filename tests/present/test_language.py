@@ -11,23 +11,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.cli import complaints, documents, history_text, plan_text, status_text, sync_text
+from certferry.cli import complaints, history
+from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
-from certferry.cli.language import LANGUAGES, VARIABLE, voice_for, voice_in
-from certferry.cli.lines import plain, width, wrapped
 from certferry.cli.main import run
-from certferry.cli.tables import aligned, stacked
-from certferry.cli.usage import UsageMistake
-from certferry.cli.words import WORDS
 from certferry.core.desired import Kind
 from certferry.core.observed import Served
 from certferry.core.plan import Action
 from certferry.core.report import HistoryEntry, Outcome, StepOutcome
 from certferry.core.status import DomainStatus, LineageStatus, Standing
 from certferry.errors import DnsUnavailable
+from certferry.present import documents, plan_text, report_text, status_text
+from certferry.present.language import LANGUAGES, VARIABLE, voice_for, voice_in
+from certferry.present.layout import aligned, plain, stacked, width, wrapped
+from certferry.present.vocabulary import WORDS
 from certferry.text import Text
 from tests.cli import values
-from tests.cli.desks import TestDesk
+from tests.cli.consoles import TestConsole
 from tests.cli.values import IMG, NEW, NOON
 
 ZH = voice_in("zh")
@@ -78,8 +78,8 @@ def test_every_language_can_be_spoken(language: str) -> None:
 
 def complained(*arguments: str, **environ: str) -> tuple[int, str]:
     """Run the command in this process; give its exit code and what went to stderr."""
-    desk = TestDesk(environ=environ)
-    return run(arguments, desk.desk), desk.err
+    console = TestConsole(environ=environ)
+    return run(arguments, console.console), console.err
 
 
 def test_a_language_that_there_is_not_is_two() -> None:
@@ -96,8 +96,8 @@ def test_a_language_that_there_is_not_is_two() -> None:
     ("arguments", "error", "hint"),
     [
         (["snyc"], "没有这个命令：snyc；是否想输入 `sync`？", "请运行 `certferry --help`"),
-        (["sync", "--renwe"], "没有这个选项：--renwe", "是否想输入 --renew？"),
-        (["sync", "-v"], "没有这个选项：-v", "请写在命令之前：certferry -v … sync"),
+        (["sync", "--renwe"], "没有这个选项：'--renwe'", "是否想输入 --renew？"),
+        (["sync", "-v"], "没有这个选项：'-v'", "请写在命令之前：certferry -v … sync"),
         (["-v", "-q", "sync"], "-v 和 -q 不能同时使用", "请运行 `certferry --help`"),
         (
             ["sync", "--wait", "soon"],
@@ -123,12 +123,12 @@ def test_a_language_that_there_is_not_is_two() -> None:
         ),
         (
             ["export", "img", "--dir", __file__],
-            f"'--dir' 的值无效：目录 {__file__!r} 是文件",
+            f"'--dir' 的值无效：{__file__!r} 是文件",
             "请运行 `certferry export --help`",
         ),
         (
             ["completion"],
-            "缺少参数 'SHELL'，可选：bash, zsh, fish",
+            "缺少参数 'SHELL'. 可选：bash, zsh, fish",
             "请运行 `certferry completion --help`",
         ),
         (["export", "img"], "缺少选项 '--dir'", "请运行 `certferry export --help`"),
@@ -162,12 +162,12 @@ def test_a_mistake_of_the_command_line_is_a_text() -> None:
 
 def test_help_is_chinese_and_fits(capsys: pytest.CaptureFixture[str]) -> None:
     """Headings, usage, options and paragraphs are translated, in lines as wide as the English."""
-    assert Exit.OK == run(["--lang", "zh", "sync", "--help"], TestDesk().desk)
+    assert Exit.OK == run(["--lang", "zh", "sync", "--help"], TestConsole().console)
 
     written = capsys.readouterr().out
     first, *rows = written.splitlines()
-    assert "用法：certferry sync [选项] [NAME]..." == first
-    assert {"  使实际状态与声明一致：签发、部署、验证、清理。", "选项："} <= set(rows)
+    assert "用法: certferry sync [选项] [NAME]..." == first
+    assert {"  使实际状态与声明一致：签发、部署、验证、清理。", "选项:"} <= set(rows)
     assert "  -h, --help      显示本帮助并退出。" == rows[-1]
     assert max(map(width, rows)) <= 80
 
@@ -176,15 +176,15 @@ def test_the_help_of_the_program_lists_commands_in_chinese(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The table is translated, and the meanings begin in one column."""
-    assert Exit.OK == run(["--help"], TestDesk(environ={"LC_ALL": "zh_CN.UTF-8"}).desk)
+    assert Exit.OK == run(["--help"], TestConsole(environ={"LC_ALL": "zh_CN.UTF-8"}).console)
 
-    commands = capsys.readouterr().out.partition("\n命令：\n")[2]
+    commands = capsys.readouterr().out.partition("\n命令:\n")[2]
     assert "  plan        显示 sync 将执行的操作及原因。\n" in commands
 
 
 def test_help_in_english_is_as_click_writes_it(capsys: pytest.CaptureFixture[str]) -> None:
     """A default is told, and paragraphs stay apart."""
-    assert Exit.OK == run(["history", "--help"], TestDesk().desk)
+    assert Exit.OK == run(["history", "--help"], TestConsole().console)
 
     assert (
         dedent("""\
@@ -264,17 +264,17 @@ def test_a_sync_in_chinese() -> None:
                              提示：请几分钟后重试
 
         1 张证书：1 项完成、1 项未变更、1 项等待中、1 项失败。再次运行 `certferry sync` 以继续。
-        """) == values.text_of(list(sync_text.told(report, ZH)))
+        """) == values.text_of(list(report_text.told(report, ZH)))
     assert (
         "错误：img: 清理 失败: qiniu 上的 certferry-img-0123: 无法连接 api.qiniu.com："
         "refused\n提示：请几分钟后重试\n"
-    ) == values.text_of(list(sync_text.what_is_wrong(report, ZH)))
+    ) == values.text_of(list(report_text.what_is_wrong(report, ZH)))
 
 
 def test_a_second_run_in_chinese_says_the_sentence() -> None:
     """Operators search their logs for it."""
-    (*_, one) = sync_text.told(values.report(values.lineage(SEEN)), ZH)
-    (*_, two) = sync_text.told(values.report(values.lineage(SEEN), values.lineage(SEEN)), ZH)
+    (*_, one) = report_text.told(values.report(values.lineage(SEEN)), ZH)
+    (*_, two) = report_text.told(values.report(values.lineage(SEEN), values.lineage(SEEN)), ZH)
 
     assert "证书未变更,跳过同步" == plain(one)
     assert plain(two).startswith("证书未变更,跳过同步（共 2 张证书")
@@ -357,7 +357,7 @@ def test_history_in_chinese() -> None:
 
     assert (
         "2026-11-24 12:00 UTC  img  签发失败  root@host  domain=img.example.com\n"
-        == values.text_of(history_text.told([entry], ZH))
+        == values.text_of(history.told([entry], ZH))
     )
 
 

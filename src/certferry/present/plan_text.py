@@ -6,22 +6,20 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
-from certferry.cli.lines import Line, Span, Tone, line, padded
-from certferry.cli.tables import columns
-from certferry.cli.words import (
-    HINT,
-    Voice,
-    at_target,
-    copy_at_target,
-    in_brackets,
-    labelled,
-    once,
-    one_or_many,
-)
 from certferry.core.plan import Action, Blocked, Change, Deploy, Issue, Plan, Retire, Step, Verify
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError
+from certferry.present.language import Voice
+from certferry.present.layout import Line, Span, Tone, columns, labelled, line, padded
+from certferry.present.vocabulary import (
+    HINT,
+    at_target,
+    copy_at_target,
+    in_brackets,
+    once,
+    one_or_many,
+)
 from certferry.text import Text
 
 INDENT = "  "

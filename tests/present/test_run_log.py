@@ -13,21 +13,21 @@ from pathlib import Path
 
 import pytest
 
-from certferry.cli.events import log_looks
 from certferry.cli.exits import Exit
-from certferry.cli.following import LogFollower, log_unchanged
-from certferry.cli.journal import Entry, Format, Journal, Level
-from certferry.cli.language import voice_in
-from certferry.cli.log_file import LogFile
 from certferry.cli.main import run
 from certferry.core.observed import Served
 from certferry.core.plan import Action
 from certferry.core.report import Activity, Outcome, StepEnded, StepOutcome
 from certferry.errors import ConfigError, TargetUnavailable
+from certferry.present.language import voice_in
+from certferry.present.log_entries import log_looks, log_unchanged
+from certferry.present.log_file import LogFile
+from certferry.present.progress import logged_progress
+from certferry.present.run_log import Entry, Format, Level, RunLog
 from certferry.testing.certificates import make_key
-from certferry.text import Text
+from certferry.text import Text, verbatim
 from tests.cli import values
-from tests.cli.desks import TestDesk
+from tests.cli.consoles import TestConsole
 from tests.cli.values import IMG, NOON
 
 ALWAYS = {
@@ -35,14 +35,14 @@ ALWAYS = {
 }
 
 
-def journal(path: Path, language: str = "en", format_: Format = Format.TEXT) -> Journal:
+def run_log(path: Path, language: str = "en", format_: Format = Format.TEXT) -> RunLog:
     """Open a log whose clock stands at noon, UTC."""
-    opened = Journal(voice_in(language), lambda: NOON)
+    opened = RunLog(voice_in(language), lambda: NOON)
     opened.open(path, format_)
     return opened
 
 
-def a_day(log: Journal) -> None:
+def a_day(log: RunLog) -> None:
     """Let everything happen that a run can tell of."""
     failure = TargetUnavailable(Text("{host} did not answer within {read}", host="h", read=NOON))
     waiting = StepOutcome(
@@ -62,7 +62,7 @@ def a_day(log: Journal) -> None:
         error=failure,
         hint=Text("try again in some minutes"),
     )
-    follower = LogFollower(log)
+    follower = logged_progress(log)
     log.begin("sync")
     follower(Activity("img", Text("ordering a certificate"), NOON))
     follower(StepEnded("img", waiting))
@@ -78,8 +78,8 @@ def test_address_that_serves_something_wrong_is_in_the_log(tmp_path: Path) -> No
     bad = Served("192.0.2.2", None, valid=False, problem=Text("no answer"), silent=True)
     good = Served("192.0.2.1", "ab" * 32, valid=True)
 
-    log_looks({IMG: (good, bad)}, journal(tmp_path / "a.log"))
-    log_looks({IMG: (good, bad)}, journal(tmp_path / "b.log", format_=Format.JSON))
+    log_looks({IMG: (good, bad)}, run_log(tmp_path / "a.log"))
+    log_looks({IMG: (good, bad)}, run_log(tmp_path / "b.log", format_=Format.JSON))
 
     told = (tmp_path / "a.log").read_text()
     assert f"[2026-11-24 12:00:00] {IMG} 192.0.2.2: no answer\n" == told
@@ -112,7 +112,7 @@ CHINESE = """\
 @pytest.mark.parametrize(("language", "expected"), [("en", ENGLISH), ("zh", CHINESE)])
 def test_a_line_for_each_thing_that_happened(tmp_path: Path, language: str, expected: str) -> None:
     """The same events in both languages; a wait is told once."""
-    a_day(journal(tmp_path / "log", language))
+    a_day(run_log(tmp_path / "log", language))
 
     written = re.sub(r"\d+\.\d+\.\d+\S*(?=:)", "VERSION", (tmp_path / "log").read_text())
     assert expected == written
@@ -121,7 +121,7 @@ def test_a_line_for_each_thing_that_happened(tmp_path: Path, language: str, expe
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_a_document_for_each_thing_that_happened(tmp_path: Path, language: str) -> None:
     """Events have stable names and fields in both languages."""
-    a_day(journal(tmp_path / "log", language, Format.JSON))
+    a_day(run_log(tmp_path / "log", language, Format.JSON))
 
     lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert all(set(line) >= ALWAYS for line in lines)
@@ -146,9 +146,9 @@ def test_a_document_for_each_thing_that_happened(tmp_path: Path, language: str) 
 def test_moments_for_people_are_local(tmp_path: Path) -> None:
     """Who looks at a log looks at the clock on the wall as well."""
     script = (
-        "from pathlib import Path\nfrom certferry.cli.journal import Journal\n"
-        "from certferry.cli.words import Voice\nfrom datetime import datetime, UTC\n"
-        "log = Journal(Voice(), lambda: datetime(2026, 11, 24, 12, tzinfo=UTC))\n"
+        "from pathlib import Path\nfrom certferry.present.run_log import RunLog\n"
+        "from certferry.present.language import Voice\nfrom datetime import datetime, UTC\n"
+        "log = RunLog(Voice(), lambda: datetime(2026, 11, 24, 12, tzinfo=UTC))\n"
         f"log.open(Path({str(tmp_path / 'log')!r}))\nlog.end(0)\n"
     )
     subprocess.run([sys.executable, "-c", script], env=os.environ | {"TZ": "CST-8"}, check=True)
@@ -185,7 +185,7 @@ def test_another_program_may_move_the_log(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from certferry.cli.log_file import LogFile
+from certferry.present.log_file import LogFile
 log = LogFile(Path(sys.argv[1]))
 for number in range(200):
     log.add(f"{sys.argv[2]} {number:03} " + sys.argv[2] * 50)
@@ -208,43 +208,43 @@ def test_lines_of_several_processes_stay_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_a_log_that_cannot_be_written_is_two(tmp_path: Path, language: str) -> None:
     """The directory must be there; the error says which file and what to do, before any work."""
-    desk = TestDesk()
+    console = TestConsole()
     path = tmp_path / "none" / "log"
 
-    code = run(["--lang", language, "--log-file", str(path), "history"], desk.desk)
+    code = run(["--lang", language, "--log-file", str(path), "history"], console.console)
 
     hint = voice_in(language).say(
         Text("make the directory first: mkdir -p {directory}", directory=path.parent)
     )
     assert Exit.USAGE == code
-    assert str(path) in desk.err
-    assert hint in desk.err
+    assert str(path) in console.err
+    assert hint in console.err
     assert not path.parent.exists()
 
 
 def test_a_directory_is_no_log(tmp_path: Path) -> None:
     """Neither is anything else that no line can be added to."""
     with pytest.raises(ConfigError):
-        Journal(voice_in("en")).open(tmp_path)
+        RunLog(voice_in("en")).open(tmp_path)
 
 
 def test_a_format_without_a_file_is_asked_about() -> None:
     """Who chooses a format wants a log."""
-    desk = TestDesk()
+    console = TestConsole()
 
-    assert Exit.USAGE == run(["--log-format", "json", "history"], desk.desk)
-    assert "error: --log-format is for --log-file, and there is none\n" in desk.err
+    assert Exit.USAGE == run(["--log-format", "json", "history"], console.console)
+    assert "error: --log-format is for --log-file, and there is none\n" in console.err
 
 
 def test_a_full_disk_stops_nothing(tmp_path: Path) -> None:
     """The work goes on when the log does not, and a person is told."""
-    desk = TestDesk()
+    console = TestConsole()
     nothing = str(tmp_path / "none.toml")
 
-    code = run(["--log-file", "/dev/full", "--config", nothing, "history"], desk.desk)
+    code = run(["--log-file", "/dev/full", "--config", nothing, "history"], console.console)
 
     warning = "warning: the log /dev/full cannot be written: No space left on device\n"
-    assert (Exit.USAGE, 1) == (code, desk.err.count(warning))
+    assert (Exit.USAGE, 1) == (code, console.err.count(warning))
 
 
 @pytest.mark.parametrize("verbosity", ["-q", "-v"])
@@ -253,7 +253,9 @@ def test_the_log_has_what_a_person_needs_whatever_is_told(tmp_path: Path, verbos
     path = tmp_path / "log"
     nothing = str(tmp_path / "none.toml")
 
-    code = run([verbosity, "--log-file", str(path), "--config", nothing, "plan"], TestDesk().desk)
+    code = run(
+        [verbosity, "--log-file", str(path), "--config", nothing, "plan"], TestConsole().console
+    )
 
     first, second, third = (line.partition("] ")[2] for line in path.read_text().splitlines())
     assert Exit.USAGE == code
@@ -268,14 +270,14 @@ def test_nothing_secret_is_written(tmp_path: Path, format_: Format) -> None:
     """Keys and proofs of identity are hidden, whoever quotes them, whichever way they come."""
     key = make_key().reveal()
     path = tmp_path / "log"
-    log = journal(path, format_=format_)
+    log = run_log(path, format_=format_)
     for planted in (key, key[:-40], "Authorization: QBox planted:secret=", "login_token=planted"):
         said = Text("the CA refused: {problem}", problem=planted)
         log.complain("error", said, said)
-        log.write(Entry("log", planted, detail=planted, level=Level.WARNING))
-        LogFollower(log)(Activity("img", said, NOON))
+        log.write(Entry("log", verbatim(planted), Level.WARNING, below=planted))
+        logged_progress(log)(Activity("img", said, NOON))
         step = StepOutcome(Action.ISSUE, Outcome.FAILED, said, hint=said)
-        LogFollower(log)(StepEnded("img", step))
+        logged_progress(log)(StepEnded("img", step))
 
     written = path.read_text()
     assert "•••" in written
@@ -285,7 +287,7 @@ def test_nothing_secret_is_written(tmp_path: Path, format_: Format) -> None:
 
 def test_a_line_cannot_be_forged(tmp_path: Path) -> None:
     """What a server says stays on its line, and moves no cursor."""
-    journal(tmp_path / "log").complain("error", Text("a\n[2026-11-24 12:00:00] b\x1b[2J\rc"), None)
+    run_log(tmp_path / "log").complain("error", Text("a\n[2026-11-24 12:00:00] b\x1b[2J\rc"), None)
 
     (line,) = (tmp_path / "log").read_text().splitlines()
     assert NOON == datetime.fromisoformat(f"{line[1:20]}+00:00")
