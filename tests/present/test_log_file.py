@@ -16,7 +16,7 @@ from certferry.cli.exits import Exit
 from certferry.cli.main import run
 from certferry.errors import ConfigError
 from certferry.present.language import voice_in
-from certferry.present.log_file import LogFile, log_at
+from certferry.present.log_file import LogFile
 from certferry.present.run_log import RunLog
 from tests.cli.consoles import TestConsole
 
@@ -129,7 +129,7 @@ def test_a_log_that_another_program_reads(fifo: Path) -> None:
     """A reader that takes its time gets all lines of a run, and one end, after the last of them."""
     lines = [f"{number} " + "x" * 1000 for number in range(200)]  # more than a pipe holds
     read: list[str] = []
-    log = log_at(fifo)
+    log = LogFile(fifo)
     with os.fdopen(os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)) as reader:
         log.try_out()
         os.set_blocking(reader.fileno(), True)

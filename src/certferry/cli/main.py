@@ -26,7 +26,7 @@ from certferry.present.diagnostics import begin_logging
 from certferry.present.language import LANGUAGES, must_be_spoken, voice_for
 from certferry.present.layout import Tone, labelled, line
 from certferry.present.run_log import Format
-from certferry.present.vocabulary import HINT, WARNING
+from certferry.present.vocabulary import WARNING
 from certferry.text import Text
 
 _LEVELS = {
@@ -210,9 +210,7 @@ def _end_log(code: int, console: Console) -> None:
     console.run_log.end(code)
     trouble, say = console.run_log.trouble, console.voice.say
     if trouble is not None:
-        console.remark(labelled(say(WARNING), Tone.PENDING, say(trouble.what)))
-        if trouble.hint is not None:
-            console.remark(labelled(say(HINT), Tone.FAINT, say(trouble.hint)))
+        console.remark(labelled(say(WARNING), Tone.PENDING, say(trouble)))
 
 
 def _let_go_of(*streams: TextIO) -> None:

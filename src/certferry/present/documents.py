@@ -6,7 +6,7 @@ Moments are RFC 3339 in UTC; fingerprints SHA-256 over the DER leaf, lower-case 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from certferry.core.observed import Served
 from certferry.core.plan import Blocked, Deploy, Due, Issue, Obstacle, Plan, Refusal, Retire, Step
@@ -16,6 +16,7 @@ from certferry.core.status import DomainStatus, LineageStatus
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError
 from certferry.present.language import Voice
+from certferry.present.run_log import rfc3339
 from certferry.text import Text
 
 Document = dict[str, object]
@@ -85,9 +86,7 @@ def of_history(entries: Sequence[HistoryEntry]) -> Document:
 
 def moment(value: datetime | None) -> str | None:
     """Write a moment."""
-    if value is None:
-        return None
-    return value.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return None if value is None else rfc3339(value)
 
 
 # plan

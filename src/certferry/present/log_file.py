@@ -9,9 +9,6 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from certferry.errors import ConfigError
@@ -29,65 +26,47 @@ _MOST_LINKS = 40
 """As many as Linux follows in a path (path_resolution(7))."""
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """What is wrong with a log, and what to do about it."""
-
-    what: Text
-    hint: Text | None = None
-
-
-class LogStream:
-    """A pipe, a terminal or another device. Lines are written to it; nothing is kept or moved."""
+class LogFile:
+    """A file that lines are added to; or a pipe, a terminal, a device that they are written to."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._descriptor: int | None = None
+        self._kept: int | None = None
 
     def try_out(self) -> None:
-        """Open it, until the process ends: who reads a FIFO would take a pause for the end.
+        """Open it; a file that is not there is made. Raises `ConfigError` when that cannot be.
 
-        Raises `ConfigError`.
+        What is no file stays open until the process ends: a pause would be the end to the reader
+        of a FIFO.
         """
-        with _told(self.path):
-            self._descriptor = self._open()
+        kept = is_stream(self.path)
+        try:
+            descriptor = self._open()
+        except OSError as exc:
+            raise ConfigError(cannot_be_written(self.path, exc), hint=_advice(self.path)) from exc
+        if kept:
+            self._kept = descriptor
+        else:
+            os.close(descriptor)
 
     def add(self, line: str) -> None:
-        """Write a line. Raises `OSError`."""
-        if self._descriptor is None:
-            self._descriptor = self._open()
-        _write(self._descriptor, _bytes(line))
+        """Add a line, in one piece (`O_APPEND`). Raises `OSError`."""
+        descriptor = self._open() if self._kept is None else self._kept
+        try:
+            _write(descriptor, (line + "\n").encode("utf-8", "backslashreplace"))
+        finally:
+            if descriptor != self._kept:
+                os.close(descriptor)
 
     def _open(self) -> int:
         number = _open_already(self.path)
         if number is not None:
             return os.dup(number)
-        # A FIFO that nobody reads is an error and not a wait; a slow reader is waited for.
-        descriptor = os.open(self.path, _FLAGS)
-        os.set_blocking(descriptor, True)
-        return descriptor
-
-
-class LogFile:
-    """A file that lines are added to."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def try_out(self) -> None:
-        """Make the file, empty, if it is not there. Raises `ConfigError` when that cannot be."""
-        with _told(self.path):
-            os.close(self._open())
-
-    def add(self, line: str) -> None:
-        """Add a line, in one piece (`O_APPEND`). Raises `OSError`."""
-        descriptor = self._open()
-        try:
-            _write(descriptor, _bytes(line))
-        finally:
-            os.close(descriptor)
-
-    def _open(self) -> int:
+        if is_stream(self.path):
+            # A FIFO that nobody reads is an error and not a wait; a slow reader is waited for.
+            descriptor = os.open(self.path, _FLAGS)
+            os.set_blocking(descriptor, True)
+            return descriptor
         try:
             descriptor = os.open(self.path, _FLAGS | os.O_CREAT | os.O_EXCL, _MODE)
         except FileExistsError:
@@ -96,11 +75,6 @@ class LogFile:
         # The process's mask may have taken the group's right away.
         os.fchmod(descriptor, _MODE)
         return descriptor
-
-
-def log_at(path: Path) -> LogFile | LogStream:
-    """Give the log that a path names."""
-    return LogStream(path) if is_stream(path) else LogFile(path)
 
 
 def is_stream(path: Path) -> bool:
@@ -132,21 +106,9 @@ def _open_already(path: Path) -> int | None:
     return None
 
 
-def _bytes(line: str) -> bytes:
-    return (line + "\n").encode("utf-8", "backslashreplace")
-
-
 def _write(descriptor: int, written: bytes) -> None:
     while written:
         written = written[os.write(descriptor, written) :]
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as exc:
-        raise ConfigError(cannot_be_written(path, exc), hint=_advice(path)) from exc
 
 
 def cannot_be_written(path: Path, problem: OSError) -> Text:

@@ -23,7 +23,7 @@ from certferry import __version__
 from certferry.core.redaction import redacted
 from certferry.present.language import Voice
 from certferry.present.layout import visible
-from certferry.present.log_file import LogFile, LogStream, Trouble, cannot_be_written, log_at
+from certferry.present.log_file import LogFile, cannot_be_written
 from certferry.text import Text
 
 
@@ -68,10 +68,10 @@ class RunLog:
     def __init__(self, voice: Voice, now: Callable[[], datetime] | None = None) -> None:
         self.voice = voice
         self._now = now or _now
-        self._file: LogFile | LogStream | None = None
+        self._file: LogFile | None = None
         self._format = Format.TEXT
         self._lock = threading.Lock()
-        self.trouble: Trouble | None = None
+        self.trouble: Text | None = None
         """Why the log has not everything that happened."""
 
     @property
@@ -81,7 +81,7 @@ class RunLog:
 
     def open(self, path: Path, format_: Format = Format.TEXT) -> None:
         """Begin to write. Raises `ConfigError` when the file cannot be written."""
-        file = log_at(path)
+        file = LogFile(path)
         file.try_out()
         self._file, self._format = file, format_
 
@@ -95,7 +95,7 @@ class RunLog:
             with self._lock:
                 file.add(written(entry))
         except OSError as exc:
-            self.trouble = Trouble(cannot_be_written(file.path, exc))
+            self.trouble = cannot_be_written(file.path, exc)
 
     def begin(self, command: str) -> None:
         """Write down that a command begins."""
