@@ -41,41 +41,46 @@ UNSPOKEN = PACKAGE / "testing"
 """Twins and contract suites speak to authors of adapters, in English."""
 
 UNMET = {
-    # modules that certferry does not call, or only for a question that takes every answer
-    *("_termui_impl.py", "_winconsole.py", "shell_completion.py", "termui.py", "utils.py"),
-    # printed by `click.main`, which is not used: certferry tells mistakes in its own way
-    *("Aborted!", "Error: {message}", "Try '{command} {option}' for help."),
-    # what may have been meant: told in a hint
-    *("Did you mean {possibility}?", "No such command {name!r}."),
-    # mistakes of a programmer, told by an exception
-    *(
+    "modules that are not called, or only for a question that takes every answer": (
+        *("_termui_impl.py", "_winconsole.py", "shell_completion.py", "termui.py", "utils.py"),
+    ),
+    "printed by `click.main`, which is not used; or told by us, in a hint": (
+        *("Aborted!", "Error: {message}", "Try '{command} {option}' for help."),
+        *("Did you mean {possibility}?", "No such command {name!r}."),
+    ),
+    "mistakes of a programmer": (
         "Name '{name}' defined twice",
         "Choice({choices})",
         "Invalid start character for option ({option})",
+        "Boolean option {decl!r} cannot use the same flag for true/false.",
+        "Could not determine name for option with declarations {decls!r}",
+        (
+            "No options defined but a name was passed ({name}). Did you mean to declare an argument"
+            " instead? Did you mean to pass '--{name}'?"
+        ),
+        "Arguments take exactly one parameter declaration, got {length}: {decls}.",
     ),
-    "Boolean option {decl!r} cannot use the same flag for true/false.",
-    "Could not determine name for option with declarations {decls!r}",
-    (
-        "No options defined but a name was passed ({name}). Did you mean to declare an argument"
-        " instead? Did you mean to pass '--{name}'?"
+    "kinds of parameters that no command has": (
+        *("deprecated", "env var: {var}", "(dynamic)", "Positional arguments", "Missing parameter"),
+        "DeprecationWarning: The command {name!r} is deprecated.{extra_message}",
+        "DeprecationWarning: The {param_type} {name!r} is deprecated.{extra_message}",
+        *("Missing {param_type}", "Missing parameter: {param_name}", "Value must be an iterable."),
+        *("Takes {nargs} values but 1 was given.", "Argument {name!r} takes {nargs} values."),
+        "{len_type} values are required, but {len_value} was given.",
+        *("unknown error", "Could not open file {filename!r}: {message}"),
+        "{value!r} is not a valid boolean. Recognized values: {states}",
+        *("{value!r} does not match the format {format}.", "{value!r} is not a valid UUID."),
+        *("Do you want to continue?", "Confirm the action without prompting."),
+        "Invalid value: {message}",
     ),
-    "Arguments take exactly one parameter declaration, got {length}: {decls}.",
-    # kinds of parameters that no command has: deprecated, from the environment, several values,
-    # opened files, booleans with a value, moments, identifiers, confirmations
-    *("deprecated", "env var: {var}", "(dynamic)", "Positional arguments", "Missing parameter"),
-    "DeprecationWarning: The command {name!r} is deprecated.{extra_message}",
-    "DeprecationWarning: The {param_type} {name!r} is deprecated.{extra_message}",
-    *("Missing {param_type}", "Missing parameter: {param_name}", "Value must be an iterable."),
-    *("Takes {nargs} values but 1 was given.", "Argument {name!r} takes {nargs} values."),
-    "{len_type} values are required, but {len_value} was given.",
-    *("unknown error", "Could not open file {filename!r}: {message}"),
-    *("{value!r} is not a valid boolean. Recognized values: {states}", "Invalid value: {message}"),
-    *("{value!r} does not match the format {format}.", "{value!r} is not a valid UUID."),
-    *("Do you want to continue?", "Confirm the action without prompting."),
-    # said while a command is declared, before there is a language; ours has the first, too
-    *("Show the version and exit.", "%(prog)s, version %(version)s", "file", "directory", "path"),
+    "said while a command is declared, before there is a language; ours has the first, too": (
+        *("Show the version and exit.", "%(prog)s, version %(version)s"),
+        *("file", "directory", "path"),
+    ),
 }
-"""What click's sources have and no operator meets, by sentence (the singular) or by module."""
+"""What click's sources have and no operator meets, by the reason: modules, and sentences (of two
+numbers, the singular).
+"""
 
 NOT_MARKED = ("required",)
 """What click looks up by a variable, so that no reading of its sources finds it."""
@@ -116,10 +121,10 @@ def extract() -> Catalog:
 
 def extract_click() -> Catalog:
     """Give every sentence of click's that an operator can meet."""
-    found = _empty(None)
+    found, unmet = _empty(None), set(itertools.chain.from_iterable(UNMET.values()))
     for path, _, sentence, _, _ in extract_from_dir(str(Path(click.__file__).parent)):
         first = sentence if isinstance(sentence, str) else sentence[0]
-        if not {path, first} & UNMET:
+        if not {path, first} & unmet:
             found.add(sentence, locations=[(f"click/{path}", 0)])
     for sentence in NOT_MARKED:
         found.add(sentence)
