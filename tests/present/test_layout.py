@@ -1,4 +1,4 @@
-"""The terminal's voice: what comes from outside cannot move the cursor; lines line up."""
+"""How words are laid out: what comes from outside cannot move the cursor; lines line up."""
 
 from __future__ import annotations
 
