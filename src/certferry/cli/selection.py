@@ -4,21 +4,16 @@ command line, or that another ACME client has just renewed.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from certferry.cli.options import Front
-from certferry.config.check import read_acme, read_dns, read_state, read_verify
-from certferry.config.document import Document, Place
-from certferry.config.files import Paths
-from certferry.config.find import find_file, usual_places
+from certferry.config.document import Document
+from certferry.config.find import NAME, find_file, usual_places
 from certferry.config.findings import nearest
-from certferry.config.load import default_directory
+from certferry.config.load import load_before
 from certferry.config.model import Settings
-from certferry.config.secrets import Secrets
-from certferry.config.table import Table
 from certferry.core.desired import DesiredCertificate
 from certferry.core.identifiers import covered_by
 from certferry.core.lineage import Version
@@ -52,23 +47,9 @@ def read_settings(front: Front, names: Sequence[str]) -> Settings:
 def settings_or_defaults(front: Front) -> Settings:
     """Read the configuration file; without one, go by the defaults, with nothing declared."""
     environ = front.console.environ
-    if find_file(front.config, environ) is not None:
-        return load_checked(front.config, environ)
-    nothing = Table({}, Place(Document(None, {})), [])
-    paths = Paths.beside(None, environ)
-    dns = read_dns(nothing)
-    return Settings(
-        path=None,
-        state=read_state(nothing, paths, default_directory(environ, os.geteuid())),
-        acme=read_acme(nothing, paths),
-        dns=dns,
-        verify=read_verify(nothing, paths, dns),
-        accounts={},
-        certificates=(),
-        declared=(),
-        places={},
-        secrets=Secrets(environ, paths),
-    )
+    if find_file(front.config, environ) is None:
+        return load_before(Document(None, {}), Path(NAME), environ)
+    return load_checked(front.config, environ)
 
 
 def select(
