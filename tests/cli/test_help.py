@@ -105,8 +105,14 @@ def test_a_group_lists_whole_sentences(capsys: pytest.CaptureFixture[str]) -> No
     assert "..." not in listed
 
 
-def test_a_command_runs_in_the_environment_it_was_started_in() -> None:
+@pytest.mark.parametrize("language", [None, "de"])
+def test_a_command_runs_in_the_environment_it_was_started_in(
+    language: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Click speaks Chinese by the process's LANGUAGE; programs that a command starts do not."""
+    monkeypatch.delenv("LANGUAGE", raising=False)
+    if language is not None:
+        monkeypatch.setenv("LANGUAGE", language)
     seen = []
 
     @click.command()
@@ -116,7 +122,7 @@ def test_a_command_runs_in_the_environment_it_was_started_in() -> None:
         seen.append((os.environ.get("LANGUAGE"), gettext.textdomain()))
         return Exit.OK
 
-    before = (os.environ.get("LANGUAGE"), gettext.textdomain())
+    before = (language, gettext.textdomain())
     console = TestConsole()
     chinese = console.console.speaking(voice_in("zh"))
 
