@@ -20,6 +20,7 @@ from certferry.adapters.clients.qiniu_codes import NO_SUCH_DOMAIN, WRONG_DOMAIN_
 from certferry.adapters.clients.qiniu_copies import Copies
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
 from certferry.adapters.clients.qiniu_kinds import (
+    KODO,
     bound_all_the_same,
     is_cdn,
     is_nothing,
@@ -145,7 +146,7 @@ class Qiniu:
         """Switch HTTPS on, or change it, unless the domain is as wished already."""
         must_be_served_here(kind)
         halves = (self._cdn, self._sources)
-        likely, other = reversed(halves) if kind is Kind.KODO else halves
+        likely, other = reversed(halves) if kind == KODO else halves
         with _door():
             try:
                 likely.bind(domain, remote_id, https)
@@ -162,8 +163,8 @@ class Qiniu:
     # --- domains that are found
 
     def _covered(self, look: Look, unread: list[CertferryError]) -> list[ObservedDomain]:
-        found = [] if look.kind is Kind.KODO else list(self._cdn.covered(look.names))
-        if look.kind is Kind.CDN:
+        found = [] if look.kind == KODO else list(self._cdn.covered(look.names))
+        if look.kind == Kind.CDN:
             return found
         return found + self._covered_sources(look, found, unread)
 
@@ -187,10 +188,10 @@ class Qiniu:
             if failure.is_passing:  # whether it is bound, the edges tell as well
                 unread.append(failure.error)
                 return [self._sources.named_without_bindings(name) for name in names]
-            if look.kind is Kind.KODO or not found:
+            if look.kind == KODO or not found:
                 raise
             error = with_way_out(with_names(failure))
-            return [_problem(name, Kind.KODO, error) for name in names]
+            return [_problem(name, KODO, error) for name in names]
 
     def _names_at_cdn(self, unread: list[CertferryError]) -> frozenset[str]:
         """Give the domains of the CDN, none where they cannot be listed."""
@@ -207,7 +208,7 @@ class Qiniu:
     def _named(self, look: Look, unread: list[CertferryError]) -> Iterator[ObservedDomain]:
         was_silent = False
         for domain in look.domains or ():
-            if look.kind is Kind.KODO:
+            if look.kind == KODO:
                 yield self._named_source(domain, unread)
                 continue
             try:
@@ -229,9 +230,9 @@ class Qiniu:
         source = sources.domains.get(domain)
         if source is None and not (sources.failure and self._sources.is_bound_at_all(domain)):
             return _problem(domain, Kind.CDN, self._with_doubt(failure.error))
-        if kind is Kind.CDN:
+        if kind == Kind.CDN:
             bucket = source.tbl if source is not None and source.tbl else "—"
-            return _problem(domain, Kind.KODO, is_source(domain, bucket))
+            return _problem(domain, KODO, is_source(domain, bucket))
         return self._source(domain, unread)
 
     def _with_doubt(self, error: DeployError) -> DeployError:
@@ -252,9 +253,9 @@ class Qiniu:
         failure = self._sources.all().failure
         if not self._sources.has(domain):
             if failure is None:
-                return _problem(domain, Kind.KODO, is_nothing(domain))
+                return _problem(domain, KODO, is_nothing(domain))
             if failure.is_common and not failure.is_denied:
-                return _problem(domain, Kind.KODO, failure.error)
+                return _problem(domain, KODO, failure.error)
             # The file says that it is one; Kodo refuses to bind it if it is not.
             unread.append(failure.error)
         return self._source(domain, unread)
@@ -279,7 +280,9 @@ def _door() -> Iterator[None]:
 
 
 def _problem(domain: str, kind: Kind, error: DeployError) -> ObservedDomain:
-    return ObservedDomain(domain, kind, DomainState.UNAVAILABLE, problem=error)
+    return ObservedDomain(
+        domain, kind, DomainState.UNAVAILABLE, problem=error, has_settings=kind != KODO
+    )
 
 
 def _once(errors: list[CertferryError]) -> tuple[CertferryError, ...]:
