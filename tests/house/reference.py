@@ -96,7 +96,7 @@ CHINESE = Words(
     deployments="`[[certificates.deploy]]` 中，除 `to`、`domains`、`retire` 之外：",
     deployment_columns=("键", "取值", "默认值", "含义"),
     no_more="部署中只能写 `to`、`domains`、`retire`。",
-    common_name="没有通用名称（common name）的证书在申请之前就会被拒绝{exception}。",
+    common_name="没有 Common Name 的证书在申请之前就会被拒绝{exception}。",
     exception="，除非账号中写有 `{key} = true`",
     types={
         Secret: "密钥",

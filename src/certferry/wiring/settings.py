@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +14,7 @@ from certferry.config.model import AccountTable, Settings
 from certferry.config.options import read_options
 from certferry.config.questions import Question, questions_of
 from certferry.config.secrets import Resolve
-from certferry.config.table import Table
+from certferry.config.table import Table as Keys
 from certferry.core.desired import HttpsWish, Kind, PemFiles
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Variable
@@ -25,6 +25,7 @@ from certferry.wiring.adapters import (
     FAMILIES,
     TARGETS,
     Family,
+    Table,
     installed,
 )
 from certferry.wiring.described import BrokenAdapter, Described, in_short, wrong_with
@@ -36,33 +37,36 @@ USUAL = {DNS_PROVIDERS: "dnspod", TARGETS: "qiniu"}
 
 
 class InstalledAdapters:
-    """See `config.adapters.Adapters`: those that are installed."""
+    """See `config.adapters.Adapters`: those of a table, by default what is installed."""
+
+    def __init__(self, table: Callable[[], Table] = installed) -> None:
+        self._table = table
 
     def variables(self, types: Collection[str]) -> Collection[str]:
         """See `Adapters.variables`."""
         names: set[str] = set()
         for type_ in {*types, *USUAL.values()}:
             with suppress(ConfigError):  # told when such an account is connected
-                names |= {name for one in variables_of(type_) for name in one.names}
+                names |= {name for one in variables_of(type_, self._table()) for name in one.names}
         return names
 
     def options_of(self, type_: str) -> ReadOptions | None:
         """See `Adapters.options_of`."""
-        if not installed().is_known(TARGETS, type_):
+        if not self._table().is_known(TARGETS, type_):
             return None
         try:
-            return partial(_told, installed().find(TARGETS, type_))
+            return partial(_told, self._table().find(TARGETS, type_))
         except BrokenAdapter:
             return None  # told when such an account is connected
 
     def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
         """See `Adapters.check`."""
         family = FAMILIES[group]
-        if installed().is_known(family, account.type):
-            bound(installed().of_account(family, account), account, resolve)
+        if self._table().is_known(family, account.type):
+            bound(self._table().of_account(family, account), account, resolve)
 
 
-def _told(target: Described, table: Table) -> tuple[Kind, HttpsWish]:
+def _told(target: Described, table: Keys) -> tuple[Kind, HttpsWish]:
     """Read what a deployment is told. What a package raises instead is reported as its mistake."""
     try:
         return read_options(target.options, table)
@@ -76,11 +80,11 @@ def _told(target: Described, table: Table) -> tuple[Kind, HttpsWish]:
 ADAPTERS = InstalledAdapters()
 
 
-def variables_of(type_: str) -> tuple[Variable, ...]:
+def variables_of(type_: str, table: Table | None = None) -> tuple[Variable, ...]:
     """Give the keys of an account of this type that the environment may hold. Raises `ConfigError`
     for an adapter that cannot be imported.
     """
-    table = installed()
+    table = installed() if table is None else table
     found = [
         variable
         for family in FAMILIES.values()
