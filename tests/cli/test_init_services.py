@@ -111,6 +111,7 @@ def test_service_whose_keys_are_there_is_not_asked_for(accounts: Accounts, answe
             "[accounts.harbour] servers: not set: servers of the account at Harbour",
         ],
     }
+    assert ("a file for --settings" in done.stderr) is (answer == "HARBOUR_TOKEN")
     told = [line.removeprefix("error: ").strip() for line in done.stderr.splitlines()]
     assert missing[answer] == [line for line in told if "not set" in line]
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from certferry.cli.interview import Interview
+from certferry.config.findings import in_lines
 from certferry.config.propose import DraftAccount
 from certferry.config.questions import Question
 from certferry.core.secret import Secret
@@ -15,6 +16,7 @@ from certferry.errors import ConfigError
 from certferry.text import Text
 from certferry.wiring.settings import Service
 
+_IN_THE_FILE = Text("write what is no variable under its account, in a file for --settings")
 _ANYHOW = Text("set them, name a file that does with --env-file, or answer at a terminal")
 
 
@@ -53,7 +55,7 @@ def gather(
     """
     accounts: list[DraftAccount] = []
     fresh: dict[str, Secret] = {}
-    missing: list[Text] = []
+    missing: list[tuple[Question, str]] = []
     for account in wanted:
         questions = [q for q in account.service.questions if q.key not in account.has]
         answers = {q.key: found(q, environ, inherited) for q in questions}
@@ -63,7 +65,7 @@ def gather(
         given = _ask(open_ones, interview, optional=account.optional)
         if given is None:
             continue
-        missing += [_not_set(q, account.label) for q in open_ones if q.key not in given]
+        missing += [(q, account.label) for q in open_ones if q.key not in given]
         answered = {key: one for key, one in (answers | given).items() if one is not None}
         written = {key: answer.written for key, answer in answered.items()}
         accounts.append(DraftAccount(account.label, account.service.type, written))
@@ -127,13 +129,13 @@ def _answer(question: Question, interview: Interview, *, may_end: bool) -> Answe
     return None if value is None else Answer(value)
 
 
+def _missing(missing: Sequence[tuple[Question, str]], hint: Text) -> ConfigError:
+    """Tell of questions without an answer, and of which accounts they are."""
+    if not all(question.names for question, _ in missing):
+        hint = Text("{one}; {other}", one=hint, other=_IN_THE_FILE)
+    return ConfigError(in_lines([_not_set(*one) for one in missing]), hint=hint)
+
+
 def _not_set(question: Question, label: str) -> Text:
     name = next(iter(question.names), f"[accounts.{label}] {question.key}")
     return Text("{name}: not set: {what}", name=name, what=question.what)
-
-
-def _missing(lines: Sequence[Text], hint: Text) -> ConfigError:
-    template = "\n".join(f"{{line{number}}}" for number in range(len(lines)))
-    return ConfigError(
-        Text(template, **{f"line{number}": line for number, line in enumerate(lines)}), hint=hint
-    )

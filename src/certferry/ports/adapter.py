@@ -82,7 +82,7 @@ class Adapter(Protocol):
 
     @property
     def SERVICE(self) -> str:  # noqa: N802 - a module's constant
-        """How the service is called in sentences, such as `Qiniu`."""
+        """How the service is called in sentences, such as `Harbour`."""
         ...
 
     @property
