@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 from certferry.cli.language import voice_in
-from certferry.config.bind import meanings, must_be_written
+from certferry.config.bind import meanings, must_be_written, without_none
 from certferry.config.options import choices
 from certferry.core.secret import Secret
 from certferry.text import Text
@@ -161,7 +160,7 @@ def _settings(one: Described, words: Words, say: Say) -> Iterator[tuple[str, ...
         variable = variables.get(field.name)
         yield (
             f"`{field.name}`",
-            _type(field.name, types[field.name], words),
+            _type(types[field.name], words),
             words.required if field.name in required else _default(field.default, words),
             words.between.join(f"`{name}`" for name in (variable.names if variable else ())),
             say(variable.what if variable else said[field.name]),
@@ -180,9 +179,8 @@ def _options(options: Any, words: Words, say: Say) -> Iterator[tuple[str, ...]]:
         )
 
 
-def _type(name: str, written: Any, words: Words) -> str:
-    kinds = [kind for kind in get_args(written) if kind is not NoneType]
-    kind = kinds[0] if len(kinds) == 1 and NoneType in get_args(written) else written
+def _type(written: Any, words: Words) -> str:
+    kind = without_none(written)
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return words.between.join(f"`{member.value}`" for member in kind)
     return words.types[kind]

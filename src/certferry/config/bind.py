@@ -93,7 +93,7 @@ def may_be_written(settings_class: type[Dataclass]) -> tuple[str, ...]:
     """
     types = get_type_hints(settings_class)
     for field in dataclasses.fields(settings_class):
-        if not _is_known(_without_none(types[field.name])):
+        if not _is_known(without_none(types[field.name])):
             msg = f"no operator could write {field.name}: {types[field.name]}"
             raise TypeError(msg)
     return tuple(field.name for field in dataclasses.fields(settings_class))
@@ -116,17 +116,15 @@ def meanings(settings_class: type[Dataclass]) -> Mapping[str, Text]:
 
 
 def is_secret(settings_class: type[Dataclass], key: str) -> bool:
-    """Tell whether a key holds a secret and nothing else."""
-    return _without_none(get_type_hints(settings_class)[key]) is Secret
+    """Tell whether a key holds a secret, or may hold one."""
+    return without_none(get_type_hints(settings_class)[key]) in (Secret, Secret | str)
 
 
 def read_answer(settings_class: type[Dataclass], key: str, answer: str) -> object:
     """Give the value that stands in a file for what a person has typed; the words of a list have
     spaces between them. Raises `ConfigError` where the key cannot have it. Not for secrets.
     """
-    kind = _without_none(get_type_hints(settings_class)[key])
-    if kind == Secret | str:
-        return word(answer)
+    kind = without_none(get_type_hints(settings_class)[key])
     [field] = [field for field in dataclasses.fields(settings_class) if field.name == key]
     value: object = answer
     if kind == tuple[str, ...]:
@@ -151,7 +149,7 @@ def _is_required(field: dataclasses.Field[Any]) -> bool:
 def _reader(
     field: dataclasses.Field[Any], written_type: Any, table: Table, resolve: Resolve
 ) -> Read[Any]:
-    kind = _without_none(written_type)
+    kind = without_none(written_type)
     if kind is Secret:
         refer = secret_reference(table)
         return lambda value: _as_a_key(resolve(refer(value)))
@@ -172,8 +170,8 @@ def _plain_reader(field: dataclasses.Field[Any], kind: Any) -> Read[Any]:
     return _READERS[kind]
 
 
-def _without_none(written_type: Any) -> Any:
-    """Give `X` for `X | None`."""
+def without_none(written_type: Any) -> Any:
+    """Give `X` for `X | None`, and every other type as it is."""
     kinds = [kind for kind in get_args(written_type) if kind is not NoneType]
     return kinds[0] if len(kinds) == 1 and NoneType in get_args(written_type) else written_type
 

@@ -14,7 +14,7 @@ from certferry.config.model import AccountTable, Settings
 from certferry.config.options import read_options
 from certferry.config.questions import Question, questions_of
 from certferry.config.secrets import Resolve
-from certferry.config.table import Table as Keys
+from certferry.config.table import Table as TomlTable
 from certferry.core.desired import HttpsWish, Kind, PemFiles
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Variable
@@ -66,7 +66,7 @@ class InstalledAdapters:
             bound(self._table().of_account(family, account), account, resolve)
 
 
-def _told(target: Described, table: Keys) -> tuple[Kind, HttpsWish]:
+def _told(target: Described, table: TomlTable) -> tuple[Kind, HttpsWish]:
     """Read what a deployment is told. What a package raises instead is reported as its mistake."""
     try:
         return read_options(target.options, table)
