@@ -117,7 +117,8 @@ def _mistakes(found: Described, module: str) -> Iterator[Text]:
         yield Text("`Settings` of {module} is no dataclass", module=module)
     keys = may_be_written(names.Settings)
     for variable in names.ENVIRONMENT:
-        if not isinstance(variable, Variable) or not isinstance(variable.names, tuple):
+        is_one = isinstance(variable, Variable) and isinstance(variable.names, tuple)
+        if not (is_one and variable.names):
             yield Text("`ENVIRONMENT` of {module} has no `Variable`s with names", module=module)
         if variable.key not in keys:
             yield Text("`Settings` of {module} has no {key}", module=module, key=variable.key)
