@@ -14,8 +14,8 @@ from certferry.core.ownership import Claims
 from certferry.core.plan import Action
 from certferry.core.report import LineageReport, Outcome, StepEnded, StepOutcome
 from certferry.core.rollout import RolloutRecord
+from certferry.core.upload import NOBODY
 from certferry.errors import DeployError, TargetAccessDenied, TargetRejected, TargetUnavailable
-from certferry.ports.state import NOBODY
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.testing.certificates import make_bundle
 from certferry.text import Text

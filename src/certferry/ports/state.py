@@ -14,9 +14,11 @@ from typing import Protocol
 
 from certferry.core.certificate import CertificateBundle
 from certferry.core.lineage import Version
+from certferry.core.remembered import Remembered
 from certferry.core.report import HistoryEntry
 from certferry.core.rollout import RolloutRecord
 from certferry.core.secret import Secret
+from certferry.core.upload import Upload
 from certferry.ports.account_memory import Change
 
 
@@ -67,25 +69,6 @@ class ChallengeRecord:
     handle: str | None = None
 
 
-NOBODY = ""
-"""The lineage of an `Upload` that is not ours: all that is remembered of it is that it is used."""
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """A copy of a certificate that we put at a target. `in_use_until` is until when it is left
-    alone, since the target said that something uses it.
-    """
-
-    lineage: str
-    target: str
-    remote_id: str
-    label: str
-    fingerprint: str
-    uploaded_at: datetime
-    in_use_until: datetime | None = None
-
-
 class StateStore(Protocol):
     """Remembers lineages, accounts, orders, challenge records, uploads, rollouts, history."""
 
@@ -110,6 +93,12 @@ class StateStore(Protocol):
 
     def lineages(self) -> tuple[str, ...]:
         """Every lineage with at least one version, by name."""
+        ...
+
+    def remembered(self, lineage: str) -> Remembered:
+        """All that is remembered of a lineage, read at one moment: what `versions`, `order`,
+        `issue_tried_at`, `uploads` of every target, `rollouts` and `challenge_records` give.
+        """
         ...
 
     def versions(self, lineage: str) -> tuple[Version, ...]:

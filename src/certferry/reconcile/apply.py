@@ -15,6 +15,7 @@ from certferry.core.observed import Observation, ObservedTarget
 from certferry.core.plan import Action, Deploy, Issue, Retire, Verify
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.rollout import RolloutRecord
+from certferry.core.upload import NOBODY, Upload
 from certferry.core.waiting import wait_for
 from certferry.errors import (
     CertferryError,
@@ -26,7 +27,7 @@ from certferry.errors import (
     TargetRejected,
 )
 from certferry.ports.issuer import IssueRequest
-from certferry.ports.state import NOBODY, Lease, Upload
+from certferry.ports.state import Lease
 from certferry.reconcile.challenge_cleanup import sweep
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.history import record

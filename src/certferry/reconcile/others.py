@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from certferry.core.lineage import owner_of, owners
 from certferry.core.observed import ObservedTarget, OtherCertificate
 from certferry.core.strangers import unclaimed
-from certferry.ports.state import NOBODY
+from certferry.core.upload import NOBODY
 from certferry.reconcile.doors import Doors
 
 SETTLING = timedelta(days=1)

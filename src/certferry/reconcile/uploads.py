@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from certferry.core.lineage import Version, mark
-from certferry.ports.state import Upload
+from certferry.core.upload import Upload
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.history import record
 

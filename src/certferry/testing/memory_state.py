@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from certferry.core.certificate import CertificateBundle
 from certferry.core.lineage import Version
+from certferry.core.remembered import Remembered
 from certferry.core.report import HistoryEntry
 from certferry.core.rollout import RolloutRecord
 from certferry.core.secret import Secret
+from certferry.core.upload import Upload
 from certferry.errors import LeaseHeld, LeaseLost, Retry, StateError
 from certferry.ports.account_memory import Change
-from certferry.ports.state import (
-    AcmeAccount,
-    AcmeOrder,
-    ChallengeRecord,
-    Lease,
-    Upload,
-)
+from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, Lease
 from certferry.text import Text
 
 
@@ -122,6 +118,19 @@ class MemoryState:
         """Every lineage with at least one version, by name."""
         with self._memory.lock:
             return tuple(sorted(self._memory.versions))
+
+    def remembered(self, lineage: str) -> Remembered:
+        """All that is remembered of a lineage, read at one moment."""
+        with self._memory.lock:
+            order = self._memory.orders.get(lineage)
+            return Remembered(
+                self.versions(lineage),
+                None if order is None else order.created_at,
+                self.issue_tried_at(lineage),
+                _sorted(u for u in self._memory.uploads.values() if u.lineage == lineage),
+                self.rollouts(lineage),
+                bool(self.challenge_records(lineage)),
+            )
 
     def versions(self, lineage: str) -> tuple[Version, ...]:
         """The versions of a lineage, newest first."""
@@ -227,12 +236,8 @@ class MemoryState:
     def uploads(self, lineage: str, target: str) -> tuple[Upload, ...]:
         """Our copies at a target that have not been retired, newest first."""
         with self._memory.lock:
-            found = [
-                upload
-                for upload in self._memory.uploads.values()
-                if (upload.lineage, upload.target) == (lineage, target)
-            ]
-        return tuple(sorted(found, key=lambda u: (u.uploaded_at, u.remote_id), reverse=True))
+            uploads = tuple(self._memory.uploads.values())
+        return _sorted(u for u in uploads if (u.lineage, u.target) == (lineage, target))
 
     def save_upload(self, upload: Upload) -> None:
         """Keep an upload, by target and remote id."""
@@ -330,6 +335,12 @@ def _completed(known: _Kept, bundle: CertificateBundle) -> Version:
         known.bundle = bundle
         known.version = known.version.with_pem_of(bundle)
     return known.version
+
+
+def _sorted(uploads: Iterable[Upload]) -> tuple[Upload, ...]:
+    """Give them by target, and newest first."""
+    newest = sorted(uploads, key=lambda u: (u.uploaded_at, u.remote_id), reverse=True)
+    return tuple(sorted(newest, key=lambda u: u.target))
 
 
 def _place_of(record: ChallengeRecord) -> tuple[str, str, str]:

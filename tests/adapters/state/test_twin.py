@@ -19,15 +19,9 @@ from certferry.core.pem import parse_bundle
 from certferry.core.report import HistoryEntry
 from certferry.core.rollout import RolloutRecord
 from certferry.core.secret import Secret
+from certferry.core.upload import Upload
 from certferry.errors import CertferryError
-from certferry.ports.state import (
-    AcmeAccount,
-    AcmeOrder,
-    ChallengeRecord,
-    Lease,
-    StateStore,
-    Upload,
-)
+from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, Lease, StateStore
 from certferry.testing.certificates import make_bundle, make_key, with_another_chain
 from certferry.testing.memory_state import MemoryState
 from tests.adapters.state.child_program import NOW
@@ -193,6 +187,7 @@ class Pair(RuleBasedStateMachine):
 
 QUESTIONS: tuple[Question, ...] = (
     lambda store, _: store.lineages(),
+    lambda store, word: store.remembered(word),
     lambda store, word: store.versions(word),
     lambda store, word: store.bundle(word, 1),
     lambda store, word: store.bundle(word, 2),

@@ -51,14 +51,25 @@ class Database:
             return connection.execute(query, values).fetchall()
 
     @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Read several times at one moment: what others write meanwhile is not seen."""
+        with self._begun("BEGIN"):
+            yield
+
+    @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """Write: all of it has happened when the block ends, nothing when it raises.
 
         It begins as a writer (`IMMEDIATE`), so that what it reads is still true when it writes.
         """
+        with self._begun("BEGIN IMMEDIATE") as connection:
+            yield connection
+
+    @contextmanager
+    def _begun(self, begin: str) -> Iterator[sqlite3.Connection]:
         with in_our_words(self.path), self._in_use() as connection:
             try:
-                connection.execute("BEGIN IMMEDIATE")
+                connection.execute(begin)
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:

@@ -13,6 +13,7 @@ from certferry.adapters.state.history import History
 from certferry.adapters.state.leases import Leases
 from certferry.adapters.state.migrations import carry_out, migrate, read_migrations
 from certferry.adapters.state.private_files import make_directory, make_file
+from certferry.adapters.state.remembered import Lineages
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.targets import Rollouts, Uploads
 from certferry.adapters.state.versions import Versions
@@ -80,6 +81,8 @@ class SqliteState:
         self.acquire = leases.acquire
         self.extend = leases.extend
         self.release = leases.release
+
+        self.remembered = Lineages(database, sealing).remembered
 
         versions = Versions(database, sealing)
         self.lineages = versions.lineages
