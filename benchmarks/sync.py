@@ -22,7 +22,7 @@ from certferry.ports.state import StateStore
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.leases import LeaseKeeper
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.schedule import Patience
+from certferry.reconcile.visits import Patience
 from certferry.testing.certificates import make_bundle
 from certferry.testing.memory_dns import MemoryDns
 from certferry.testing.memory_issuer import MemoryIssuer
@@ -89,7 +89,6 @@ def main() -> None:
             lease=keeper.lease,
             now=now,
             progress=nobody,
-            who="benchmark",
         )
         reconciler = Reconciler(doors, stop=lambda: None)
         report = reconciler.sync(wishes, Patience())

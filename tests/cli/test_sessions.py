@@ -22,7 +22,7 @@ from certferry.cli.sync import show_report
 from certferry.cli.watch import show_looks
 from certferry.core.observed import DomainState
 from certferry.errors import CertferryError, CertificateError, ConfigError, DnsAccessDenied
-from certferry.reconcile.schedule import Patience
+from certferry.reconcile.visits import Patience
 from certferry.text import Text
 from tests.cli.desks import TestDesk
 from tests.cli.twins import START, TwinWorld, wish

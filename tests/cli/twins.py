@@ -8,9 +8,10 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta
 
 from certferry.core.desired import DesiredCertificate, DesiredDeployment
-from certferry.ports.progress import Progress, nobody
+from certferry.ports.progress import Progress, each_of, nobody
 from certferry.ports.state import Lease
 from certferry.reconcile.doors import Doors
+from certferry.reconcile.history import history_keeper
 from certferry.reconcile.reconciler import Reconciler
 from certferry.testing.memory_dns import MemoryDns
 from certferry.testing.memory_issuer import MemoryIssuer
@@ -76,8 +77,7 @@ class TwinSession(Session):
             state=world.state,
             lease=lambda lineage: _lease(world, lineage),
             now=world.now,
-            progress=progress,
-            who="tester@host",
+            progress=each_of(history_keeper(world.state, world.now, "tester@host"), progress),
         )
         self.reconciler = Reconciler(doors, stop=ExitStack().close)
 

@@ -17,8 +17,10 @@ from certferry.core.ownership import Claims
 from certferry.core.plan import Plan
 from certferry.core.planner import Issuing
 from certferry.core.report import Event, LineageReport
+from certferry.ports.progress import each_of
 from certferry.ports.state import Lease
 from certferry.reconcile.doors import Doors
+from certferry.reconcile.history import history_keeper
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import observe
 from certferry.testing.interruptions import Door, Killed, Life
@@ -170,8 +172,7 @@ class ModelWorld:
             state=state,
             lease=lease,
             now=self.now,
-            progress=self.events.append,
-            who="tester",
+            progress=each_of(history_keeper(state, self.now, "tester"), self.events.append),
             claims=self.claims,
         )
 

@@ -10,16 +10,18 @@ from datetime import timedelta
 import pytest
 
 from certferry.core.certificate import CertificateBundle
+from certferry.core.plan import Retire, Verify
+from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.report import Outcome
 from certferry.errors import (
     Interrupted,
+    LeaseLost,
 )
 from certferry.ports.state import Lease
-from certferry.reconcile.apply import Applier
+from certferry.reconcile.apply import carry_out
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe
-from certferry.reconcile.outcomes import Outcomes
-from certferry.reconcile.rollouts import Rollouts
+from certferry.reconcile.visit import Visit
 from certferry.text import Text
 from tests.reconcile.model import START, TTL, ModelWorld
 from tests.reconcile.one_lineage import IMG, OTHER, one_visit, synced
@@ -85,7 +87,7 @@ def test_lease_is_not_needed_to_look(world: ModelWorld) -> None:
 
 
 def test_without_a_lease_no_target_is_written_to(world: ModelWorld) -> None:
-    """Whatever the plan says: following a lineage changes nothing at any target."""
+    """Whatever the plan says: no step is carried out."""
     synced(world)
     world.pass_time(timedelta(days=1))
     for _ in range(2):
@@ -93,17 +95,22 @@ def test_without_a_lease_no_target_is_written_to(world: ModelWorld) -> None:
         world.pass_time(timedelta(days=1))
     world.cdn.add_domain(OTHER)
     doors = world.doors("run")
-    applier = Applier(world.wish(), doors)
-    rollouts = Rollouts("img", doors, applier, Outcomes("img", doors.progress))
-    observed = observe(world.wish(), doors)
     plan = world.plan(world.wish())
     assert plan.rollouts
-    before = world.cdn.writes, world.cdn.removals
+    observed = observe(world.wish(), doors)
+    [target] = observed.targets
+    reason = Reason(ReasonCode.SUPERSEDED, Text("superseded"))
+    retirements = [Retire("qiniu", r.remote_id, r.label, reason) for r in target.remotes]
+    assert retirements
+    visit = Visit(world.wish(), observed, doors, lease=None)
+    before = world.cdn.writes, world.cdn.removals, world.cdn.uploads
 
-    rollouts.follow(plan, observed, lease=None)
-    rollouts.follow(replace(plan, rollouts=()), observed, lease=None)
+    for step in (*plan.steps, *retirements):
+        if not isinstance(step, Verify):
+            with pytest.raises(LeaseLost):
+                list(carry_out([step], visit))
 
-    assert before == (world.cdn.writes, world.cdn.removals)
+    assert before == (world.cdn.writes, world.cdn.removals, world.cdn.uploads)
 
 
 def test_stopped_run_says_so_and_gives_its_lease_back(world: ModelWorld) -> None:

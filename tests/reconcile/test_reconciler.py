@@ -13,13 +13,14 @@ from certferry.core.ownership import Claims
 from certferry.core.report import Event, StepEnded
 from certferry.core.status import Standing
 from certferry.errors import StateUnavailable
-from certferry.ports.progress import Progress
+from certferry.ports.progress import Progress, each_of
 from certferry.ports.state import ChallengeRecord
 from certferry.ports.target import Look
 from certferry.reconcile.doors import Doors
+from certferry.reconcile.history import history_keeper
 from certferry.reconcile.leases import LeaseKeeper
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.schedule import WORKERS, Patience
+from certferry.reconcile.visits import WORKERS, Patience
 from certferry.testing.memory_dns import MemoryDns
 from certferry.testing.memory_issuer import MemoryIssuer
 from certferry.testing.memory_receiver import MemoryReceivers
@@ -72,8 +73,7 @@ class Company:
             state=self.state,
             lease=self.keeper.lease,
             now=now,
-            progress=self.watch,
-            who="tester",
+            progress=each_of(history_keeper(self.state, now, "tester"), self.watch),
             claims=self.claims,
         )
         return Reconciler(doors, stop=self.stopped.set)

@@ -22,13 +22,14 @@ from certferry.migration.home import OldCertificate
 from certferry.ports.account_memory import AccountMemory
 from certferry.ports.issuer import Issuer
 from certferry.ports.probe import Probe
-from certferry.ports.progress import Progress, nobody
+from certferry.ports.progress import Progress, each_of, nobody
 from certferry.ports.receiver import Receiver
 from certferry.ports.source import CertificateSource
 from certferry.ports.state import StateStore
 from certferry.ports.survey import Looked, Surveyed, ZoneKeeper
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_known
+from certferry.reconcile.history import history_keeper
 from certferry.reconcile.leases import LeaseKeeper
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.stopping import Stopping
@@ -127,8 +128,7 @@ class Session:
             state=self.state,
             lease=keeper.lease,
             now=now,
-            progress=self._progress,
-            who=_who(),
+            progress=each_of(history_keeper(self.state, now, _who()), self._progress),
             verify_timeout=self._settings.verify.timeout,
             claims=self._claims(source),
         )
