@@ -99,7 +99,7 @@ def wish(lineage: str = "img", *domains: str) -> DesiredCertificate:
 
 @contextmanager
 def _lease(world: TwinWorld, lineage: str) -> Iterator[Lease]:
-    held = world.state.acquire(lineage, timedelta(seconds=60), world.now())
+    held = world.state.acquire(lineage, world.now())
     try:
         yield held
     finally:

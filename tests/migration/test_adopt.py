@@ -31,7 +31,7 @@ def adopted(state: MemoryState, bundle: CertificateBundle) -> bool:
 
     @contextmanager
     def lease(lineage: str) -> Iterator[Lease]:
-        held = state.acquire(lineage, timedelta(seconds=60), NOW)
+        held = state.acquire(lineage, NOW)
         yield held
         state.release(held)
 
@@ -79,7 +79,7 @@ def test_only_a_later_certificate_takes_the_place_of_another(age: int, taken: ob
 def test_lineage_that_another_run_works_on_is_left_alone() -> None:
     """The lease says whose turn it is."""
     state = MemoryState()
-    state.acquire(LINEAGE, timedelta(seconds=60), NOW)
+    state.acquire(LINEAGE, NOW)
 
     with pytest.raises(LeaseHeld):
         adopted(state, made(10))
@@ -106,7 +106,7 @@ def test_certificate_that_is_remembered_twice() -> None:
     """The name that its client has for it goes before the other."""
     state, bundle = MemoryState(), made(10)
     adopted(state, bundle)
-    state.save_version(state.acquire("z", timedelta(seconds=60), NOW), bundle, NOW)
+    state.save_version(state.acquire("z", NOW), bundle, NOW)
 
     for name in (LINEAGE, "z"):
         assert [name] == [one.lineage for one in as_remembered([inherited(name, bundle)], state)]

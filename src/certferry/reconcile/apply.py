@@ -31,7 +31,6 @@ from certferry.ports.state import Lease
 from certferry.reconcile.challenge_cleanup import sweep
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.history import record
-from certferry.reconcile.leases import TTL
 from certferry.reconcile.uploads import Uploads
 from certferry.text import Text
 
@@ -225,7 +224,7 @@ class Applier:
         """Make sure, right before a target is written to, that no other run has taken over: it may
         have a newer certificate there already.
         """
-        self._doors.state.extend(lease, TTL, self._doors.now())
+        self._doors.state.extend(lease)
 
     def rollout(self, target: str, domain: str, fingerprint: str) -> RolloutRecord | None:
         """Find how far this certificate is with this domain."""
