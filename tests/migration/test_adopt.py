@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -13,7 +12,7 @@ from certferry.core.desired import PemFiles
 from certferry.errors import LeaseHeld
 from certferry.migration.adopt import adopt, as_remembered
 from certferry.migration.home import OldCertificate
-from certferry.ports.state import Lease
+from certferry.reconcile.leases import held_lease
 from certferry.testing.certificates import make_bundle
 from certferry.testing.memory_state import MemoryState
 
@@ -28,13 +27,7 @@ def made(age: int) -> CertificateBundle:
 
 def adopted(state: MemoryState, bundle: CertificateBundle) -> bool:
     """Adopt it."""
-
-    @contextmanager
-    def lease(lineage: str) -> Iterator[Lease]:
-        held = state.acquire(lineage, NOW)
-        yield held
-        state.release(held)
-
+    lease = partial(held_lease, state, lambda: NOW)
     return adopt(LINEAGE, bundle, state=state, lease=lease, now=NOW, who="ops@host")
 
 

@@ -6,10 +6,12 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from certferry.adapters.state.columns import from_moment
 from certferry.adapters.state.connect import connect
 from certferry.adapters.state.migrations import Migration, migrate, read_migrations
 from certferry.adapters.state.sqlite_database import SqliteDatabase
@@ -120,6 +122,18 @@ def test_database_of_a_newer_version(path: Path, key_file: Path) -> None:
     assert not refused.value.retry.allowed
     assert before == path.read_bytes()
     assert [path] == list(path.parent.iterdir())
+
+
+def test_lease_that_a_run_of_an_earlier_version_left(path: Path, key_file: Path) -> None:
+    """The process and the end in its row hold nobody up, and the next token is greater."""
+    connect(path, key_file).close()
+    holder = "host/0000-boot/pid:[1]/4711/815/0123456789abcdef"
+    row = ("img", 7, holder, from_moment(NOW), from_moment(NOW + timedelta(days=1)))
+    with closing(sqlite3.connect(path)) as old, old:
+        old.execute("INSERT INTO lease VALUES (?, ?, ?, ?, ?)", row)
+
+    with closing(connect(path, key_file)) as store:
+        assert 8 == store.acquire("img", NOW).token
 
 
 def test_second_process_finds_the_work_done(database: SqliteDatabase, path: Path) -> None:
