@@ -17,7 +17,7 @@ def now() -> datetime:
 
 
 def test_lease_is_held_while_the_work_goes_on() -> None:
-    """No other run can have it."""
+    """Another run is refused."""
     state = MemoryState()
 
     with held_lease(state, now, "img") as lease, pytest.raises(LeaseHeld):

@@ -83,7 +83,7 @@ class Bench:
         return IssueRequest(self.lineage, names or (self.name,), key_type)
 
     def lease(self) -> Lease:
-        """Take the lease over: whoever has it has ended."""
+        """Take the lease over: the run that has it has ended."""
         return self.state.acquire(self.lineage, self.clock.now())
 
     def issue(

@@ -129,7 +129,7 @@ def test_database_that_is_put_back_under_a_holder(
 
 
 def test_lock_that_is_removed_under_its_holder(path: Path, store: StateStore) -> None:
-    """Whoever comes next takes over, and what the first one still writes is refused."""
+    """The next run takes over, and what the first one still writes is refused."""
     lost = store.acquire("img", NOW)
     for lock in path.with_name("state.db-leases").iterdir():
         lock.unlink()

@@ -34,8 +34,8 @@ class Leases:
     def acquire(self, lineage: str, now: datetime) -> Lease:
         """Take the lease of a lineage. Raises `LeaseHeld`."""
         with ExitStack() as undo:
-            # Locked inside the write, and let go inside one: whoever finds it locked reads of
-            # the present holder.
+            # Locked inside the write, and let go inside one: a run that finds it locked reads who
+            # has it now.
             with self._database.transaction(serializable=True) as connection:
                 lock = self._locks.take(lineage)
                 if lock is None:

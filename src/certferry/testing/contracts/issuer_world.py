@@ -59,7 +59,7 @@ class IssuerWorld(ABC):
     # what the engine does
 
     def lease(self) -> Lease:
-        """Take the lease over: whoever has it has ended."""
+        """Take the lease over: the run that has it has ended."""
         return self.state.acquire(LINEAGE, self.now())
 
     def request(self, *names: str, key_type: KeyType = KeyType.EC256) -> IssueRequest:
