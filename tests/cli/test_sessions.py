@@ -130,7 +130,7 @@ def test_without_patience_the_rest_is_left_to_the_next_run() -> None:
 def test_a_run_beside_another_answers_that_it_is_locked() -> None:
     """Who holds the lease is named; nothing is done twice."""
     world = TwinWorld()
-    world.state.seen_by("another run").acquire("img", timedelta(hours=1), world.now())
+    world.state.seen_by("another run").acquire("img", world.now())
 
     code, desk = synced(world, Patience(timedelta(0)))
 

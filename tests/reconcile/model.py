@@ -32,7 +32,6 @@ from certferry.testing.memory_state import MemoryState
 from certferry.testing.memory_target import MemoryCdn
 
 START = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
-TTL = timedelta(seconds=60)
 MOST_VISITS = 400
 MOMENT = timedelta(microseconds=1)
 """Between two runs: no two begin at the same moment."""
@@ -156,7 +155,7 @@ class ModelWorld:
 
         @contextmanager
         def lease(lineage: str) -> Iterator[Lease]:
-            held = state.acquire(lineage, TTL, self.now())
+            held = state.acquire(lineage, self.now())
             try:
                 yield held
             finally:

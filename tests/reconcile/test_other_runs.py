@@ -23,14 +23,14 @@ from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
-from tests.reconcile.model import START, TTL, ModelWorld
+from tests.reconcile.model import START, ModelWorld
 from tests.reconcile.one_lineage import IMG, OTHER, one_visit, synced
 
 
 def test_lease_of_another_run_is_waited_for(world: ModelWorld) -> None:
     """Another run is at work: this one waits, and then finds nothing left to do."""
     world.alive.add("another")
-    held = world.state.seen_by("another").acquire("img", TTL, world.now())
+    held = world.state.seen_by("another").acquire("img", world.now())
 
     report = one_visit(world)
 
@@ -50,7 +50,7 @@ def test_lease_that_is_lost_while_issuing_is_no_failed_issue(world: ModelWorld) 
         def issue(self, *arguments: object) -> CertificateBundle:
             bundle = world.issuer.issue(*arguments)  # type: ignore[arg-type]  # passed on
             world.alive.discard("run")
-            world.state.seen_by("another").acquire("img", TTL, world.now())
+            world.state.seen_by("another").acquire("img", world.now())
             world.alive.update({"run", "another"})
             return bundle
 
@@ -67,7 +67,7 @@ def test_lease_that_is_lost_while_issuing_is_no_failed_issue(world: ModelWorld) 
 def test_lease_that_never_comes_free_ends_the_wait(world: ModelWorld) -> None:
     """After the verify timeout the run ends as still waiting, so that later runs do not pile up."""
     world.alive.add("another")
-    world.state.seen_by("another").acquire("img", timedelta(days=300), world.now())
+    world.state.seen_by("another").acquire("img", world.now())
     world.alive.add("run")
     run = LineageRun(world.wish(), world.doors("run"))
 
@@ -81,7 +81,7 @@ def test_lease_is_not_needed_to_look(world: ModelWorld) -> None:
     """A run with nothing to do takes no lease, so it never disturbs one that works."""
     synced(world)
     world.alive.add("another")
-    world.state.seen_by("another").acquire("img", TTL, world.now())
+    world.state.seen_by("another").acquire("img", world.now())
 
     assert one_visit(world).is_unchanged
 

@@ -336,7 +336,7 @@ def test_what_another_lineage_waits_to_bind_stays(
     does; without either it is nobody's.
     """
     made = make_bundle("static.example.com", not_before=world.now())
-    with_lease = world.state.acquire("dropped", HOUR, world.now())
+    with_lease = world.state.acquire("dropped", world.now())
     world.state.save_version(with_lease, made, world.now())
     world.claims = Claims([wish, replace(wish, lineage="static")])
     fingerprint = made.certificate.fingerprint

@@ -9,7 +9,7 @@ that take a lease raise `LeaseLost` when it is no longer in force, and change no
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 from certferry.core.certificate import CertificateBundle
@@ -74,15 +74,20 @@ class StateStore(Protocol):
 
     # leases
 
-    def acquire(self, lineage: str, ttl: timedelta, now: datetime) -> Lease:
-        """Take the lease of a lineage. Raises `LeaseHeld` while another holder has it: until its
-        time is up, or its process on this very host has ended. A process that certainly lives on
-        this host keeps it whatever the clock says.
+    def acquire(self, lineage: str, now: datetime) -> Lease:
+        """Take the lease of a lineage. Raises `LeaseHeld` while another holder has it, which may
+        be a thread of this process: until it is released, the holder's store is closed, or its
+        process has ended. A process that is at work keeps it whatever the clock says.
+
+        How it outlives no process is the store's own business: a lock that the system ends, or a
+        time that the store itself extends.
         """
         ...
 
-    def extend(self, lease: Lease, ttl: timedelta, now: datetime) -> None:
-        """Keep a lease for longer. Raises `LeaseLost`."""
+    def extend(self, lease: Lease) -> None:
+        """Make sure, before something is changed elsewhere, that a lease is still in force, and
+        hold on to it. Raises `LeaseLost`.
+        """
         ...
 
     def release(self, lease: Lease) -> None:
@@ -223,5 +228,5 @@ class StateStore(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of every resource. The store is not used afterwards."""
+        """Let go of every resource and lease. The store is not used afterwards."""
         ...

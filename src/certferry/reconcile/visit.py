@@ -14,7 +14,6 @@ from certferry.core.rollout import RolloutRecord
 from certferry.errors import LeaseLost
 from certferry.ports.state import Lease
 from certferry.reconcile.doors import Doors
-from certferry.reconcile.leases import TTL
 from certferry.text import Text
 
 
@@ -47,14 +46,14 @@ class Visit:
         return self.doors.now()
 
     def held(self) -> Lease:
-        """Return the lease, held for longer from now on: another run that has taken over may have
-        put a newer certificate where this one is about to write. Raises `LeaseLost`.
+        """Return the lease, which is still in force: another run that has taken over may have put a
+        newer certificate where this one is about to write. Raises `LeaseLost`.
         """
         if self.lease is None:
             raise LeaseLost(
                 Text("{lineage}: this run does not hold the lease", lineage=self.lineage)
             )
-        self.doors.state.extend(self.lease, TTL, self.now)
+        self.doors.state.extend(self.lease)
         return self.lease
 
     def tell(self, event: str, /, **facts: str) -> None:

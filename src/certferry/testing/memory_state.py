@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from certferry.core.certificate import CertificateBundle
 from certferry.core.lineage import Version
@@ -14,7 +14,7 @@ from certferry.core.report import HistoryEntry
 from certferry.core.rollout import RolloutRecord
 from certferry.core.secret import Secret
 from certferry.core.upload import Upload
-from certferry.errors import LeaseHeld, LeaseLost, Retry, StateError
+from certferry.errors import LeaseHeld, LeaseLost, StateError
 from certferry.ports.account_memory import Change
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, Lease
 from certferry.text import Text
@@ -25,7 +25,6 @@ class _Holding:
     process: str
     holder: str
     since: datetime
-    until: datetime
 
 
 @dataclass(slots=True)
@@ -79,38 +78,36 @@ class MemoryState:
 
     # leases
 
-    def acquire(self, lineage: str, ttl: timedelta, now: datetime) -> Lease:
+    def acquire(self, lineage: str, now: datetime) -> Lease:
         """Take the lease of a lineage. Raises `LeaseHeld`."""
         with self._memory.lock:
             held = self._memory.holdings.get(lineage)
-            if held is not None and held.until > now and self._is_alive(held.process):
+            if held is not None and self._is_alive(held.process):
                 raise _held(lineage, held)
             token = self._memory.tokens.get(lineage, 0) + 1
             holder = f"{self._process}/{lineage}/{token}"
             self._memory.tokens[lineage] = token
-            self._memory.holdings[lineage] = _Holding(self._process, holder, now, now + ttl)
+            self._memory.holdings[lineage] = _Holding(self._process, holder, now)
             return Lease(lineage, holder, token)
 
-    def extend(self, lease: Lease, ttl: timedelta, now: datetime) -> None:
-        """Keep a lease for longer. Raises `LeaseLost`."""
+    def extend(self, lease: Lease) -> None:
+        """Make sure that a lease is still in force. Raises `LeaseLost`."""
         with self._memory.lock:
-            self._must_be_in_force(lease).until = now + ttl
+            self._must_be_in_force(lease)
 
     def release(self, lease: Lease) -> None:
         """Give a lease back. A lost one is let go silently."""
         with self._memory.lock:
-            if self._holding(lease) is not None:
+            if self._is_in_force(lease):
                 del self._memory.holdings[lease.lineage]
 
-    def _must_be_in_force(self, lease: Lease) -> _Holding:
-        holding = self._holding(lease)
-        if holding is None:
+    def _must_be_in_force(self, lease: Lease) -> None:
+        if not self._is_in_force(lease):
             raise LeaseLost(Text("{lineage}: another run has taken over", lineage=lease.lineage))
-        return holding
 
-    def _holding(self, lease: Lease) -> _Holding | None:
+    def _is_in_force(self, lease: Lease) -> bool:
         found = self._memory.holdings.get(lease.lineage)
-        return found if found is not None and found.holder == lease.holder else None
+        return found is not None and found.holder == lease.holder
 
     # lineages and versions
 
@@ -312,20 +309,22 @@ class MemoryState:
         return tuple(found[: -limit - 1 : -1])
 
     def close(self) -> None:
-        """Let go of nothing: what was kept stays for the other processes."""
+        """Let go of the leases; what was kept stays for the other processes."""
+        with self._memory.lock:
+            for lineage, held in tuple(self._memory.holdings.items()):
+                if held.process == self._process:
+                    del self._memory.holdings[lineage]
 
 
 def _held(lineage: str, held: _Holding) -> LeaseHeld:
     return LeaseHeld(
         Text(
-            "{lineage}: {holder} has been at work since {since}, and may be until {until}",
+            "{lineage}: {holder} has been at work since {since}",
             lineage=lineage,
             holder=held.process,
             since=held.since,
-            until=held.until,
         ),
         hint=Text("try again when it has ended"),
-        retry=Retry.at(held.until),
     )
 
 

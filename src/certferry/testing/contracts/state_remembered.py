@@ -25,7 +25,7 @@ class RememberedContract:
 
     def test_lineage_of_which_nothing_is_known(self, store: StateStore) -> None:
         """It has nothing, whatever others have and although its lease is held."""
-        store.acquire("img", HOUR, NOW)
+        store.acquire("img", NOW)
         keep_everything(store, "static")
 
         assert Remembered() == store.remembered("img")
@@ -72,7 +72,7 @@ class RememberedContract:
 
 def issue_in_rounds(store: StateStore) -> None:
     """Order and save one version after the other; each order is an hour later."""
-    lease = store.acquire("img", HOUR, NOW)
+    lease = store.acquire("img", NOW)
     for number in range(ROUNDS):
         created_at = NOW + number * HOUR
         store.save_order(lease, replace(make_order("img"), created_at=created_at))
@@ -82,7 +82,7 @@ def issue_in_rounds(store: StateStore) -> None:
 
 def keep_everything(store: StateStore, lineage: str) -> None:
     """Keep something of each kind for a lineage."""
-    lease = store.acquire(lineage, HOUR, NOW)
+    lease = store.acquire(lineage, NOW)
     for _ in range(2):
         store.save_version(lease, make_bundle("img.example.com", not_before=NOW), NOW)
     store.save_order(lease, make_order(lineage))
