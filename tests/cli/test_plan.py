@@ -188,7 +188,7 @@ def test_the_document_tells_how_long_a_copy_is_valid() -> None:
 def test_a_source_domain_is_told_apart() -> None:
     """Its kind stands behind it; a CDN domain is what most are."""
     steps = values.rollout().steps
-    source = Rollout("qiniu", IMG, tuple(replace(step, kind=Kind.KODO) for step in steps))
+    source = Rollout("qiniu", IMG, tuple(replace(step, kind=Kind("kodo")) for step in steps))
 
     whole = told(plan(source))
 

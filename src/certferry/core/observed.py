@@ -67,7 +67,7 @@ class ObservedDomain:
     `problem` says why the target cannot serve it (state `UNAVAILABLE`) or what its last change
     failed of (state `FAILED`). `binding_hidden`: the target does not tell what is bound, so `bound`
     is what the edges and our own record of the last change suggest. `last` is that record, of
-    whichever certificate.
+    whichever certificate. Of one without `has_settings`, only the certificate can be set.
     """
 
     domain: str
@@ -81,6 +81,7 @@ class ObservedDomain:
     fullchain_digest: str | None = None
     binding_hidden: bool = False
     last: RolloutRecord | None = None
+    has_settings: bool = True
 
 
 @dataclass(frozen=True, slots=True)

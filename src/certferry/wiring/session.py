@@ -143,8 +143,10 @@ class Session:
         """See `ports.survey.Surveyed.survey`, of a target's account."""
         return cast("Surveyed", self._accounts.target(label)).survey(looked)
 
-    def zones(self, label: str) -> tuple[FoundZone, ...]:
-        """See `ports.survey.ZoneKeeper.zones`, of a DNS provider's account."""
+    def zones(self, label: str) -> tuple[FoundZone, ...] | None:
+        """See `ports.survey.ZoneKeeper.zones`, of a DNS provider's account; `None` where it cannot
+        list them.
+        """
         return cast("ZoneKeeper", self._accounts.dns(label)).zones()
 
     def adopt(self, lineage: str, bundle: CertificateBundle) -> bool:
