@@ -18,6 +18,7 @@ import pytest
 from certferry.adapters.schedule.cron import Cron
 from certferry.adapters.schedule.systemd import SystemdTimer
 from certferry.cli.exits import Exit
+from certferry.cli.help import spoken
 from certferry.cli.main import program as main_program
 from certferry.cli.main import run
 from certferry.cli.options import Front
@@ -26,6 +27,7 @@ from certferry.config.load import load
 from certferry.core.schedule import Change, Job, Scheduled
 from certferry.errors import ScheduleError
 from certferry.ports.scheduler import Scheduler
+from certferry.present.language import Voice
 from certferry.text import Text
 from tests.adapters.schedule.crontab_owner import AS_ROOT, CrontabOwner, crontab_owner
 from tests.cli.consoles import TestConsole
@@ -233,7 +235,8 @@ def test_the_global_options_go_with_the_run(
 def test_a_log_that_is_no_file_opens_no_directory(config: Path, name: str) -> None:
     """The run writes to it as it is; in the directory where it lies there is nothing to be made."""
     settings = load(config, {})
-    root = main_program.make_context("certferry", ["--log-file", name, "schedule", "show"])
+    command = spoken(main_program, Voice())
+    root = command.make_context("certferry", ["--log-file", name, "schedule", "show"])
 
     job = job_for(settings, root, TestConsole().console)
 

@@ -19,7 +19,7 @@ from certferry.errors import DnsUnavailable, LeaseHeld, Retry
 from certferry.present import documents
 from certferry.present.console import Verbosity
 from certferry.present.language import Voice
-from certferry.reconcile.schedule import Patience
+from certferry.reconcile.visits import Patience
 from certferry.text import Text
 from tests.cli import values
 from tests.cli.consoles import TestConsole

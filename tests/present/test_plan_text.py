@@ -138,7 +138,7 @@ def test_what_is_only_not_yet_seen_is_counted_as_a_look() -> None:
     """A certificate on its way is one domain to verify, and nothing else."""
     assert dedent("""\
         img: not yet seen at every address
-          verify   img.example.com
+          verify   img.example.com (waiting: 1 of 2 addresses do not serve it yet)
 
         1 domain to verify. Nothing was changed; run `certferry sync`.
         """) == told(plan(values.look()))

@@ -113,7 +113,10 @@ def voice_of(ctx: click.Context) -> Voice:
 
 
 def spoken(command: click.Command, voice: Voice) -> click.Command:
-    """Give a copy of a command, or of a group with its commands, whose help the voice has said."""
+    """Give a copy of a command, or of a group with its commands, whose help the voice has said.
+
+    Only copies are run: click keeps a command's `--help` in the language it was first asked for.
+    """
     told = copy.copy(command)
     told.context_class = SpokenContext
     said = [_said(paragraph, voice) for paragraph in paragraphs(command.help or "")]

@@ -9,7 +9,7 @@ from pathlib import Path
 from certferry.core.observed import Served
 from certferry.core.plan import Obstacle, Plan
 from certferry.core.reasons import ReasonCode
-from certferry.core.report import Activity, Event, Outcome, StepEnded, StepOutcome, SyncReport
+from certferry.core.report import Activity, Outcome, StepEnded, StepOutcome, SyncReport
 from certferry.core.status import LineageStatus, Standing
 from certferry.present.run_log import Entry, Level, RunLog
 from certferry.present.vocabulary import at_target, once
@@ -19,7 +19,7 @@ _FAILED = {Outcome.FAILED, Outcome.REFUSED}
 _WRONG = {Standing.FAILED, Standing.UNKNOWN}
 
 
-def log_event(event: Event, words: str, log: RunLog) -> None:
+def log_event(event: Activity | StepEnded, words: str, log: RunLog) -> None:
     """Write down what happens in a run; `words` tell it in one line."""
     match event:
         case Activity():

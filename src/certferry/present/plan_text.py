@@ -6,7 +6,18 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
-from certferry.core.plan import Action, Blocked, Change, Deploy, Issue, Plan, Retire, Step, Verify
+from certferry.core.plan import (
+    Action,
+    Blocked,
+    Change,
+    Clean,
+    Deploy,
+    Issue,
+    Plan,
+    Retire,
+    Step,
+    Verify,
+)
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError
@@ -86,6 +97,8 @@ def _subject(step: Step, told_reasons: Sequence[Text], voice: Voice) -> str:
             return where + _why(step.reason, told_reasons, voice)
         case Verify():
             return step.domain + in_brackets(step.kind)
+        case Clean():
+            return voice.say(step.reason.message)
         case Retire():
             copy = voice.say(_copy(step))
             return copy + voice.say(_AGAIN) if step.again else copy

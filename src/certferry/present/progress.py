@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 
-from certferry.core.report import Activity, Event, Outcome, StepEnded
-from certferry.ports.progress import Progress, nobody
+from certferry.core.report import Activity, Event, Happened, Outcome, StepEnded
+from certferry.ports.progress import Progress, each_of, nobody
 from certferry.present.console import Console, Verbosity
 from certferry.present.language import Voice
 from certferry.present.layout import line
@@ -50,7 +50,7 @@ def progress_on_stdout(console: Console, verbosity: Verbosity) -> Progress:
 def progress_lines(console: Console) -> Progress:
     """Tell a run on stderr, a line for each thing that happens; what is unchanged is no news."""
 
-    def tell(event: Event, words: str) -> None:
+    def tell(event: Activity | StepEnded, words: str) -> None:
         if isinstance(event, StepEnded) and event.outcome.outcome is Outcome.UNCHANGED:
             return
         with contextlib.suppress(OSError, ValueError):  # whatever has become of stderr
@@ -70,15 +70,7 @@ def _lines_unless_quiet(console: Console, verbosity: Verbosity) -> Progress:
 
 
 def _also_logged(shown: Progress, run_log: RunLog) -> Progress:
-    if not run_log.is_open:
-        return shown
-    logged = logged_progress(run_log)
-
-    def tell(event: Event) -> None:
-        logged(event)
-        shown(event)
-
-    return tell
+    return each_of(logged_progress(run_log), shown) if run_log.is_open else shown
 
 
 class _Once:
@@ -86,7 +78,7 @@ class _Once:
     when it changes, not each time somebody looks.
     """
 
-    def __init__(self, voice: Voice, tell: Callable[[Event, str], None]) -> None:
+    def __init__(self, voice: Voice, tell: Callable[[Activity | StepEnded, str], None]) -> None:
         self._voice = voice
         self._tell = tell
         self._told: dict[Hashable, str] = {}
@@ -95,6 +87,8 @@ class _Once:
     def __call__(self, event: Event) -> None:
         """See `ports.progress.Progress`."""
         match event:
+            case Happened():
+                return  # told by the step that it is part of
             case Activity():
                 subject: Hashable = (event.lineage, None)
                 words = f"{event.lineage}: {self._voice.say_on_one_line(event.what)}"
