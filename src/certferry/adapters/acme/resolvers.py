@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cached_property
-from typing import Any
 
 import dns.exception
 import dns.inet
-import dns.message
 import dns.name
 import dns.nameserver
 import dns.rdatatype
 import dns.resolver
-import dns.rrset
 
-from certferry.adapters.acme.sightings import NO_ANSWER
+from certferry.adapters.acme.propagation_status import NO_ANSWER
 from certferry.errors import ConfigError, DnsRejected, DnsUnavailable, Retry, ZoneNotFound
 from certferry.system_words import system_words
 from certferry.text import Text, verbatim
@@ -42,45 +40,53 @@ class Resolvers:
         self._endpoints = tuple(endpoints)
         self._answer_within = answer_within
 
-    def alias(self, name: str) -> str | None:
-        """Give the name that this one is an alias of, by one CNAME."""
-        response = self._ask(name, dns.rdatatype.CNAME)
-        for record in records_at(response.answer, name, dns.rdatatype.CNAME):
-            return to_text(record.target)
-        return None
+    def end_of_aliases(self, name: str) -> str:
+        """Give the name that this one is an alias of, by however many CNAME records, or itself."""
+        with self._told(name):
+            try:
+                # What the CA asks for: a server made for challenges may answer nothing else.
+                answer = self._resolver.resolve(
+                    to_name(name), dns.rdatatype.TXT, raise_on_no_answer=False
+                )
+            except dns.resolver.NXDOMAIN as nothing:
+                return to_text(nothing.canonical_name)
+        return to_text(answer.canonical_name)
 
     def zone_of(self, name: str) -> str:
         """Give the zone that holds the name, whether or not the name exists.
 
         Raises `ZoneNotFound` when only a top-level domain does.
         """
-        parent = name
-        while parent:
-            response = self._ask(parent, dns.rdatatype.SOA)
-            cut = zone_cut(response, name)
-            if cut is not None:
-                return _must_be_delegated(cut, name)
-            _, _, parent = parent.partition(".")
-        return _must_be_delegated("", name)
+        with self._told(name):
+            try:
+                zone = to_text(dns.resolver.zone_for_name(to_name(name), resolver=self._resolver))
+            except dns.resolver.NoRootSOA:
+                raise _not_delegated(name) from None
+        # Only a registry's zone is left when the domain is not registered, or is on hold.
+        if "." not in zone:
+            raise _not_delegated(name)
+        return zone
 
     def name_servers(self, zone: str) -> tuple[str, ...]:
         """Give the host names in the zone's NS records. Raises `ZoneNotFound` when it has none."""
-        response = self._ask(zone, dns.rdatatype.NS)
-        hosts = {
-            to_text(record.target) for record in records_at(response.answer, zone, dns.rdatatype.NS)
-        }
-        if not hosts:
-            raise _not_delegated(zone)
-        return tuple(sorted(hosts))
+        with self._told(zone):
+            try:
+                records = self._resolver.resolve(to_name(zone), dns.rdatatype.NS)
+            except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+                raise _not_delegated(zone) from None
+        return tuple(sorted({to_text(record.target) for record in records}))
 
     def addresses(self, host: str) -> tuple[str, ...]:
-        """Give the IPv4 and IPv6 addresses of a host; none when it has none or cannot be found."""
+        """Give the IPv4 and IPv6 addresses of a host, as far as they can be found: one name server
+        that cannot be found must not hide what the others show.
+        """
         found: list[str] = []
         for rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
-            answer = self._look_up(host, rdtype)
-            # One name server that cannot be found must not hide what the others show.
-            sections = answer.answer if isinstance(answer, dns.message.Message) else []
-            found += [r.address for rr in sections if rr.rdtype == rdtype for r in rr]
+            # Each by itself: broken servers fail at AAAA.
+            with suppress(dns.exception.DNSException):
+                found += [
+                    record.address for record in self._resolver.resolve(to_name(host), rdtype)
+                ]
         return tuple(dict.fromkeys(found))
 
     @cached_property
@@ -100,28 +106,17 @@ class Resolvers:
         resolver.lifetime = resolver.timeout * (len(self._servers) + 1)
         return resolver
 
-    def _ask(self, name: str, rdtype: dns.rdatatype.RdataType) -> dns.message.Message:
-        answer = self._look_up(name, rdtype)
-        if isinstance(answer, dns.message.Message):
-            return answer
-        raise _refused(answer, name)
-
-    def _look_up(
-        self, name: str, rdtype: dns.rdatatype.RdataType
-    ) -> dns.message.Message | list[Text]:
-        """Give an answer, or why none of the resolvers has one. Raises when all are silent."""
-        question = to_name(name)
+    @contextmanager
+    def _told(self, name: str) -> Iterator[None]:
+        """Turn dnspython's errors into those of the door."""
         try:
-            return self._resolver.resolve(question, rdtype, raise_on_no_answer=False).response
-        except dns.resolver.NXDOMAIN as nothing:
-            response: dns.message.Message = nothing.kwargs["responses"][question]
-            return response
+            yield
         except dns.resolver.LifetimeTimeout as exc:
             raise _unanswered(self._troubles(exc), name) from exc
         except dns.resolver.NoNameservers as exc:
-            return self._troubles(exc)
+            raise _refused(self._troubles(exc), name) from exc
         except dns.exception.DNSException as exc:  # such as a DNAME that makes the name too long
-            return [verbatim(type(exc).__name__)]
+            raise _refused([verbatim(type(exc).__name__)], name) from exc
 
     def _troubles(self, exc: dns.exception.DNSException) -> list[Text]:
         """Say for each resolver what became of the question."""
@@ -142,29 +137,6 @@ def system_resolvers(path: str = "/etc/resolv.conf") -> list[tuple[str, int]]:
         ) from exc
 
 
-def zone_cut(response: dns.message.Message, name: str) -> str | None:
-    """Read which zone holds the name, or one below which it lies, off the answer to an SOA query.
-
-    The SOA is the answer itself, or stands in the authority section of "no such name" and "no
-    such record" (RFC 2308 §3). An SOA beside the name's path belongs to the end of an alias.
-    """
-    wanted = to_name(name)
-    for records in (*response.answer, *response.authority):
-        if records.rdtype == dns.rdatatype.SOA and wanted.is_subdomain(records.name):
-            return to_text(records.name)
-    return None
-
-
-def records_at(
-    section: Sequence[dns.rrset.RRset], name: str, rdtype: dns.rdatatype.RdataType
-) -> Iterator[Any]:
-    """Give the data of the records of one type at exactly this name, as dnspython has it."""
-    wanted = to_name(name)
-    for records in section:
-        if records.name == wanted and records.rdtype == rdtype:
-            yield from records
-
-
 def to_name(text: str) -> dns.name.Name:
     """Give a name as DNS knows it. Raises `DnsRejected` when it is too long for DNS."""
     try:
@@ -176,13 +148,6 @@ def to_name(text: str) -> dns.name.Name:
 def to_text(name: dns.name.Name) -> str:
     """Give a name in lower case without the final dot; the root is empty."""
     return name.to_text(omit_final_dot=True).lower() if name != dns.name.root else ""
-
-
-def _must_be_delegated(zone: str, name: str) -> str:
-    # Only a registry's zone is left when the domain is not registered, or is on hold.
-    if "." not in zone:
-        raise _not_delegated(name)
-    return zone
 
 
 def _not_delegated(name: str) -> ZoneNotFound:
@@ -208,7 +173,10 @@ def _unanswered(troubles: list[Text], name: str) -> DnsUnavailable:
 def _refused(troubles: list[Text], name: str) -> DnsUnavailable:
     return DnsUnavailable(
         Text("no resolver could look up {name}: {troubles}", name=name, troubles=troubles),
-        hint=Text("check the delegation of the domain, or name other resolvers in [dns].resolvers"),
+        hint=Text(
+            "check the delegation and the CNAME records of the domain, or name other resolvers in"
+            " [dns].resolvers"
+        ),
     )
 
 
