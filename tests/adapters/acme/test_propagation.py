@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import dns.flags
@@ -587,15 +588,28 @@ def test_alias_beside_a_wildcard_is_followed(world: NameServers) -> None:
     assert "challenges.example.net" == world.propagation().follow(NAME)
 
 
-def test_aliases_in_a_circle(world: NameServers) -> None:
-    """No resolver finds their end, and the hint names what to look at."""
-    world.zones.seed(NAME, "CNAME", "alias.example.com.")
-    world.zones.seed("alias.example.com", "CNAME", f"{NAME}.")
+@pytest.mark.parametrize("length", [1, 2, 5])
+def test_aliases_in_a_circle_are_told(world: NameServers, length: int) -> None:
+    """With the whole circle, so that it can be broken."""
+    names = [NAME, *(f"alias-{number}.example.com" for number in range(1, length))]
+    for name, target in zip(names, [*names[1:], NAME], strict=True):
+        world.zones.seed(name, "CNAME", f"{target}.")
 
-    with pytest.raises(DnsUnavailable) as circle:
+    with pytest.raises(DnsRejected, match="too many aliases") as circle:
         world.propagation().follow(NAME)
 
-    assert "CNAME records" in str(circle.value.hint)
+    assert " → ".join([*names, NAME]) in str(circle.value.hint)
+
+
+def test_chain_of_aliases_has_an_end(world: NameServers) -> None:
+    """Eight aliases are followed, a ninth is not."""
+    names = [NAME, *(f"alias-{number}.example.com" for number in range(1, 10))]
+    for name, target in pairwise(names):
+        world.zones.seed(name, "CNAME", f"{target}.")
+
+    assert names[-1] == world.propagation().follow(names[1])
+    with pytest.raises(DnsRejected, match="too many aliases"):
+        world.propagation().follow(NAME)
 
 
 def test_name_too_long_for_dns_is_refused(world: NameServers) -> None:

@@ -40,27 +40,27 @@ def ask(server: OddServer, question: Callable[[Resolvers], object]) -> object:
 
 def test_next_resolver_takes_over() -> None:
     """One that is silent is asked once."""
-    dead = OddServer({("example.com", "TXT"): lambda _, __: None}, "127.0.53.7")
+    dead = OddServer({("example.com", "CNAME"): lambda _, __: None}, "127.0.53.7")
     server = OddServer(
-        {("example.com", "TXT"): [("answer", "example.com.", 5, "IN", "CNAME", "b.")]}
+        {("example.com", "CNAME"): [("answer", "example.com.", 5, "IN", "CNAME", "b.")]}
     )
 
     with odd_servers(dead, server) as port:
         resolvers = Resolvers([(dead.address, port), (server.address, port)], IMPATIENT)
-        assert "b" == resolvers.end_of_aliases("example.com")
+        assert "b" == resolvers.alias("example.com")
 
     assert 1 == len(dead.queries)
 
 
 def test_each_resolver_is_named_with_its_trouble() -> None:
     """The operator sees which of several is the bad one."""
-    dead = OddServer({("example.com", "TXT"): lambda _, __: None})
-    failing = OddServer({("example.com", "TXT"): code(dns.rcode.SERVFAIL)}, "127.0.53.7")
+    dead = OddServer({("example.com", "CNAME"): lambda _, __: None})
+    failing = OddServer({("example.com", "CNAME"): code(dns.rcode.SERVFAIL)}, "127.0.53.7")
 
     with odd_servers(dead, failing) as port:
         resolvers = Resolvers([(failing.address, port), (dead.address, port)], IMPATIENT)
         with pytest.raises(DnsUnavailable) as trouble:
-            resolvers.end_of_aliases("example.com")
+            resolvers.alias("example.com")
 
     assert (
         "no resolver answered when asked for example.com: "
@@ -81,7 +81,7 @@ def test_resolver_that_cannot_look_it_up_is_not_called_silent(
 ) -> None:
     """The trouble may lie in the domain's delegation, and the hint says so."""
     with pytest.raises(DnsUnavailable, match=f"could look up example.com: .*{why}") as refused:
-        ask(OddServer({("example.com", "TXT"): act}), lambda r: r.end_of_aliases("example.com"))
+        ask(OddServer({("example.com", "CNAME"): act}), lambda r: r.alias("example.com"))
 
     assert "delegation" in str(refused.value.hint)
     assert "[dns].resolvers" in str(refused.value.hint)
@@ -92,7 +92,7 @@ def test_resolver_out_of_reach_is_told_with_the_systems_words() -> None:
     resolvers = Resolvers([("255.255.255.255", 53)], ANSWER_WITHIN)
 
     with pytest.raises(DnsUnavailable, match=r"255\.255\.255\.255 \(Permission denied\)"):
-        resolvers.end_of_aliases("example.com")
+        resolvers.alias("example.com")
 
 
 def test_answer_cut_off_over_tcp_is_told() -> None:
@@ -105,7 +105,7 @@ def test_answer_cut_off_over_tcp_is_told() -> None:
         return bytes(response.to_wire())
 
     with pytest.raises(DnsUnavailable, match="an answer that cannot be read"):
-        ask(OddServer({("example.com", "TXT"): act}), lambda r: r.end_of_aliases("example.com"))
+        ask(OddServer({("example.com", "CNAME"): act}), lambda r: r.alias("example.com"))
 
 
 def test_zone_is_found_without_an_soa_beside_the_answer() -> None:
@@ -194,6 +194,6 @@ def test_names_come_back_in_one_spelling() -> None:
         world.zones.seed("shout.example.com", "CNAME", "EDGE.Example.NET.")
         resolvers = Resolvers([(world.resolver.address, world.port)], ANSWER_WITHIN)
 
-        assert "edge.example.net" == resolvers.end_of_aliases("Shout.Example.COM.")
+        assert "edge.example.net" == resolvers.alias("Shout.Example.COM.")
         assert ("ns1.dns.test", "ns2.dns.test") == resolvers.name_servers("example.com")
         assert "example.com" == resolvers.zone_of("a.b.Example.com")

@@ -22,12 +22,13 @@ from certferry.adapters.acme.propagation_status import (
     with_reasons,
 )
 from certferry.adapters.acme.resolvers import DNS_PORT, Resolvers
-from certferry.errors import PropagationTimeout
+from certferry.errors import DnsRejected, PropagationTimeout
 from certferry.ports.progress import Pause
 from certferry.text import Text
 
 ANSWER_WITHIN = timedelta(seconds=3)
 PARALLEL = 16  # addresses asked at once; unbounded bursts lose packets (libraries fact sheet §3)
+LONGEST_CHAIN = 8  # aliases; a resolver of the CA gives up after eight to eleven
 
 UNLOCATED = timedelta(seconds=30)
 """How long a name server is looked for whose address no resolver knows."""
@@ -78,15 +79,22 @@ class Propagation:
         An alias that a wildcard makes up is none: it gives way as soon as something is written at
         the name itself (RFC 4592 §2.2.1), and the zone it leads to is usually a CDN's.
 
-        Raises `DnsRejected` for a name too long for DNS, and `DnsUnavailable`, also for aliases
-        that run in a circle.
+        Raises `DnsRejected` for a loop or an overlong chain, and `DnsUnavailable`.
         """
-        end = self._resolvers.end_of_aliases(name)
-        if end == name:
-            return name
+        target = self._resolvers.alias(name)
         _, _, parent = name.partition(".")
-        is_made_up = self._resolvers.end_of_aliases(f"{NOBODYS}.{parent}") == end
-        return name if is_made_up else end
+        if target is None or self._resolvers.alias(f"{NOBODYS}.{parent}") == target:
+            return name
+        names = [name]
+        while target is not None:
+            names.append(target)
+            if len(names) > 1 + LONGEST_CHAIN:
+                raise DnsRejected(
+                    Text("{name} has too many aliases in a row", name=name),
+                    hint=Text("correct the CNAME records: {chain}", chain=" → ".join(names)),
+                )
+            target = self._resolvers.alias(target)
+        return names[-1]
 
     def wait(self, wanted: Mapping[str, frozenset[str]], report: Report) -> None:
         """Return as soon as every name server of each name's zone shows all of its values. One

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cached_property
+from typing import Any
 
 import dns.exception
 import dns.inet
@@ -40,17 +41,12 @@ class Resolvers:
         self._endpoints = tuple(endpoints)
         self._answer_within = answer_within
 
-    def end_of_aliases(self, name: str) -> str:
-        """Give the name that this one is an alias of, by however many CNAME records, or itself."""
-        with self._told(name):
-            try:
-                # What the CA asks for: a server made for challenges may answer nothing else.
-                answer = self._resolver.resolve(
-                    to_name(name), dns.rdatatype.TXT, raise_on_no_answer=False
-                )
-            except dns.resolver.NXDOMAIN as nothing:
-                return to_text(nothing.canonical_name)
-        return to_text(answer.canonical_name)
+    def alias(self, name: str) -> str | None:
+        """Give the name that this one is an alias of, by one CNAME."""
+        # Not dnspython's canonical name, which would need an answer from the end of the chain:
+        # that is often a CDN's, and a wildcard's.
+        records = self._records(name, dns.rdatatype.CNAME)
+        return to_text(records[0].target) if records else None
 
     def zone_of(self, name: str) -> str:
         """Give the zone that holds the name, whether or not the name exists.
@@ -69,11 +65,9 @@ class Resolvers:
 
     def name_servers(self, zone: str) -> tuple[str, ...]:
         """Give the host names in the zone's NS records. Raises `ZoneNotFound` when it has none."""
-        with self._told(zone):
-            try:
-                records = self._resolver.resolve(to_name(zone), dns.rdatatype.NS)
-            except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
-                raise _not_delegated(zone) from None
+        records = self._records(zone, dns.rdatatype.NS)
+        if not records:
+            raise _not_delegated(zone)
         return tuple(sorted({to_text(record.target) for record in records}))
 
     def addresses(self, host: str) -> tuple[str, ...]:
@@ -105,6 +99,13 @@ class Resolvers:
         resolver.timeout = self._answer_within.total_seconds()
         resolver.lifetime = resolver.timeout * (len(self._servers) + 1)
         return resolver
+
+    def _records(self, name: str, rdtype: dns.rdatatype.RdataType) -> list[Any]:
+        with self._told(name):
+            try:
+                return list(self._resolver.resolve(to_name(name), rdtype))
+            except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+                return []
 
     @contextmanager
     def _told(self, name: str) -> Iterator[None]:
@@ -173,10 +174,7 @@ def _unanswered(troubles: list[Text], name: str) -> DnsUnavailable:
 def _refused(troubles: list[Text], name: str) -> DnsUnavailable:
     return DnsUnavailable(
         Text("no resolver could look up {name}: {troubles}", name=name, troubles=troubles),
-        hint=Text(
-            "check the delegation and the CNAME records of the domain, or name other resolvers in"
-            " [dns].resolvers"
-        ),
+        hint=Text("check the delegation of the domain, or name other resolvers in [dns].resolvers"),
     )
 
 
