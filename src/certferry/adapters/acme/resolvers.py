@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
@@ -76,11 +76,13 @@ class Resolvers:
         """
         found: list[str] = []
         for rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
-            # Each by itself: broken servers fail at AAAA.
-            with suppress(dns.exception.DNSException):
-                found += [
-                    record.address for record in self._resolver.resolve(to_name(host), rdtype)
-                ]
+            try:
+                answer = self._resolver.resolve(to_name(host), rdtype)
+            except dns.resolver.LifetimeTimeout:
+                break  # to wait for as long again would find no more
+            except dns.exception.DNSException:
+                continue  # broken servers fail at AAAA alone
+            found += [record.address for record in answer]
         return tuple(dict.fromkeys(found))
 
     @cached_property
