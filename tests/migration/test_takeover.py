@@ -358,7 +358,7 @@ def test_what_stands_beside_our_own_hook_is_named(command: str, program: str) ->
     assert f"`{program}`, which acme.sh runs" in remarks(one)
 
 
-def test_twins_that_were_copied_to_one_directory() -> None:
+def test_duplicates_that_were_copied_to_one_directory() -> None:
     """A site that was issued for anew with another kind of key: the other one is of no use."""
     lineages = [
         inherited(name, "img.example.com", age=age, installed=COPIES)
