@@ -14,10 +14,10 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
-from certferry.adapters.state.sqlite import connect
+from certferry.adapters.state.connect import connect
 from certferry.ports.state import StateStore
 from certferry.testing.certificates import make_bundle
 
@@ -29,7 +29,7 @@ def fill(store: StateStore, lineages: Sequence[str]) -> None:
     """Give every lineage a few versions."""
     bundles = [make_bundle("img.example.com", not_before=NOW) for _ in range(VERSIONS)]
     for lineage in lineages:
-        lease = store.acquire(lineage, timedelta(hours=1), NOW)
+        lease = store.acquire(lineage, NOW)
         for bundle in bundles:
             store.save_version(lease, bundle, NOW)
         store.release(lease)

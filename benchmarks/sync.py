@@ -13,16 +13,17 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
-from certferry.adapters.state import sqlite
+from certferry.adapters.state.connect import connect
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Kind
 from certferry.ports.progress import nobody
 from certferry.ports.state import StateStore
 from certferry.reconcile.doors import Doors
-from certferry.reconcile.leases import LeaseKeeper
+from certferry.reconcile.leases import held_lease
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.schedule import Patience
+from certferry.reconcile.visits import Patience
 from certferry.testing.certificates import make_bundle
 from certferry.testing.memory_dns import MemoryDns
 from certferry.testing.memory_issuer import MemoryIssuer
@@ -47,7 +48,7 @@ def furnish(state: StateStore, cdn: MemoryCdn, wishes: list[DesiredCertificate])
     """Bring every certificate to where nothing is to do: issued, bound, served."""
     for one in wishes:
         bundle = make_bundle(*one.names, not_before=now() - timedelta(days=1))
-        lease = state.acquire(one.lineage, timedelta(minutes=1), now())
+        lease = state.acquire(one.lineage, now())
         state.save_version(lease, bundle, now())
         state.release(lease)
         cdn.add_domain(one.lineage)
@@ -73,9 +74,8 @@ def main() -> None:
     arguments = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as directory:
-        state = sqlite.connect(Path(directory) / "state.db", Path(directory) / "secret.key")
+        state = connect(Path(directory) / "state.db", Path(directory) / "secret.key")
         cdn = MemoryCdn(now, processing=timedelta(0), lags=(timedelta(0), timedelta(0)))
-        keeper = LeaseKeeper(state, now)
         wishes = [wish(number) for number in range(arguments.certificates)]
         furnish(state, cdn, wishes)
         doors = Doors(
@@ -86,10 +86,9 @@ def main() -> None:
             targets={"cdn": cdn},
             probe=cdn,
             state=state,
-            lease=keeper.lease,
+            lease=partial(held_lease, state, now),
             now=now,
             progress=nobody,
-            who="benchmark",
         )
         reconciler = Reconciler(doors, stop=lambda: None)
         report = reconciler.sync(wishes, Patience())
@@ -97,7 +96,6 @@ def main() -> None:
         each = milliseconds(lambda: reconciler.sync(wishes, Patience()), arguments.rounds)
         each /= len(wishes)
         reading = milliseconds(lambda: read_all(state, wishes), arguments.rounds) / len(wishes)
-        keeper.close()
         state.close()
 
     print(f"reading the versions   {reading:6.3f} ms each")

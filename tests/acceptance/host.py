@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from certferry.adapters.state import sqlite
+from certferry.adapters.state.connect import connect
 from certferry.ports.state import StateStore
 from certferry.sandbox.world import World
 from tests.acceptance.footprint import Footprint
@@ -132,7 +132,7 @@ class Host:
     @contextmanager
     def remembering(self) -> Iterator[StateStore]:
         """Open what the host remembers, for a `with` block."""
-        with closing(sqlite.connect(self.state, self.key_file)) as store:
+        with closing(connect(self.state, self.key_file)) as store:
             yield store
 
     def fingerprints(self, lineage: str) -> list[str]:

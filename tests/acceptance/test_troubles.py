@@ -25,7 +25,6 @@ from tests.adapters.acme.proxy import Proxy
 from tests.tiers import thorough
 
 FAILED, REFUSED, TRY_LATER, STOPPED = 1, 3, 75, 130
-LONG = timedelta(minutes=10)
 DEADLINE = 30.0  # seconds until something that a test waits for has not happened
 
 
@@ -123,7 +122,7 @@ def test_certificates_that_end_too_soon(tmp_path: Path) -> None:
 def test_lineage_that_another_run_works_on(host: Host, name: str) -> None:
     """A run that must not wait says who is at work, and leaves it alone."""
     with host.remembering() as store:
-        store.acquire(name, LONG, datetime.now(UTC))
+        store.acquire(name, datetime.now(UTC))
 
         runs = host.run("sync", "--no-wait", "--json"), host.run("sync", "--wait", "1", "--json")
         quiet = host.run("-q", "sync", "--no-wait")
@@ -145,7 +144,7 @@ def test_lineage_that_another_run_works_on(host: Host, name: str) -> None:
 def test_lineage_that_another_run_lets_go_of(host: Host, name: str) -> None:
     """A run that may wait goes on as soon as the other one has ended."""
     with host.remembering() as store:
-        lease = store.acquire(name, LONG, datetime.now(UTC))
+        lease = store.acquire(name, datetime.now(UTC))
         with host.begin("sync") as process:
             read_until(process, "has been at work since")
             assert [] == challenges(host.world)
@@ -523,12 +522,12 @@ def test_stopped_while_a_change_is_carried_out(host: Host, name: str, how: signa
 def test_stopped_while_another_run_is_at_work(host: Host, name: str) -> None:
     """A run that waits for its turn ends at once, and takes nothing from the other one."""
     with host.remembering() as store:
-        lease = store.acquire(name, LONG, datetime.now(UTC))
+        lease = store.acquire(name, datetime.now(UTC))
         with host.begin("sync") as process:
             read_until(process, "has been at work since")
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=DEADLINE)
-        store.extend(lease, LONG, datetime.now(UTC))
+        store.extend(lease)
 
     assert STOPPED == process.returncode
 
@@ -536,4 +535,4 @@ def test_stopped_while_another_run_is_at_work(host: Host, name: str) -> None:
 def must_be_free(host: Host, name: str) -> None:
     """Nobody holds the lineage's lease."""
     with host.remembering() as store:
-        store.release(store.acquire(name, LONG, datetime.now(UTC)))
+        store.release(store.acquire(name, datetime.now(UTC)))

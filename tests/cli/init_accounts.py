@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from textwrap import dedent
 
-from certferry.adapters.state import sqlite
+from certferry.adapters.state.connect import connect
 from certferry.sandbox.dnspod import DnspodService
 from certferry.sandbox.qiniu import QiniuService
 from tests.cli.terminals import Terminal
@@ -111,5 +111,5 @@ class Accounts:
 
     def fingerprints(self, lineage: str) -> list[str]:
         """Give the certificates that are remembered of a lineage."""
-        with closing(sqlite.connect(self.state, self.state.with_name("secret.key"))) as store:
+        with closing(connect(self.state, self.state.with_name("secret.key"))) as store:
             return [version.certificate.fingerprint for version in store.versions(lineage)]

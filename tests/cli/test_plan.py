@@ -137,7 +137,7 @@ def test_what_is_only_not_yet_seen_is_counted_as_a_look() -> None:
     """A certificate on its way is one domain to verify, and nothing else."""
     assert dedent("""\
         img: not yet seen at every address
-          verify   img.example.com
+          verify   img.example.com (waiting: 1 of 2 addresses do not serve it yet)
 
         1 domain to verify. Nothing was changed; run `certferry sync`.
         """) == told(plan(values.look()))
@@ -188,7 +188,7 @@ def test_the_document_tells_how_long_a_copy_is_valid() -> None:
 def test_a_source_domain_is_told_apart() -> None:
     """Its kind stands behind it; a CDN domain is what most are."""
     steps = values.rollout().steps
-    source = Rollout("qiniu", IMG, tuple(replace(step, kind=Kind.KODO) for step in steps))
+    source = Rollout("qiniu", IMG, tuple(replace(step, kind=Kind("kodo")) for step in steps))
 
     whole = told(plan(source))
 

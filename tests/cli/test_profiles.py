@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from certferry.cli.main import run
 from certferry.errors import ConfigError
 from certferry.wiring.profiles import load_checked
 from tests.cli.desks import TestDesk
+from tests.wiring.packages import TARGET_GROUP, Packages, adapter
 
 FILE = """
 [acme]
@@ -86,3 +90,26 @@ def test_no_command_goes_on(tmp_path: Path) -> None:
         desk = TestDesk()
         assert Exit.USAGE == run(["--config", str(path), command], desk.desk)
         assert "without a common name" in desk.err
+
+
+def test_target_of_a_package_says_so_as_well(tmp_path: Path) -> None:
+    """Without a way out of its own, another profile is the only one."""
+    rule = (
+        "from certferry.ports.adapter import CommonNameRule\nNEEDS_COMMON_NAME = CommonNameRule()"
+    )
+    packages = Packages(tmp_path)
+    packages.install("certferry-depot", "depot", f"{adapter()}{rule}\n", depot=TARGET_GROUP)
+    path = write(tmp_path, "tlsserver", more="[accounts.depot]", to="depot")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "certferry", "--config", str(path), "plan"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert Exit.USAGE == done.returncode
+    assert "[[certificates.deploy]] to: depot refuses certificates without" in done.stderr
+    assert 'hint: set profile = "classic" under [acme]\n' in done.stderr

@@ -12,7 +12,7 @@ from certferry.cli.options import Front
 from certferry.cli.selection import must_be_known, read_settings, select, settings_or_defaults
 from certferry.errors import ConfigError
 from certferry.ports.progress import nobody
-from certferry.reconcile.schedule import Patience
+from certferry.reconcile.visits import Patience
 from tests.cli.desks import TestDesk
 from tests.cli.twins import TwinSession, TwinWorld, wish
 

@@ -22,7 +22,7 @@ from certferry.cli.sync import show_report
 from certferry.cli.watch import show_looks
 from certferry.core.observed import DomainState
 from certferry.errors import CertferryError, CertificateError, ConfigError, DnsAccessDenied
-from certferry.reconcile.schedule import Patience
+from certferry.reconcile.visits import Patience
 from certferry.text import Text
 from tests.cli.desks import TestDesk
 from tests.cli.twins import START, TwinWorld, wish
@@ -130,7 +130,7 @@ def test_without_patience_the_rest_is_left_to_the_next_run() -> None:
 def test_a_run_beside_another_answers_that_it_is_locked() -> None:
     """Who holds the lease is named; nothing is done twice."""
     world = TwinWorld()
-    world.state.seen_by("another run").acquire("img", timedelta(hours=1), world.now())
+    world.state.seen_by("another run").acquire("img", world.now())
 
     code, desk = synced(world, Patience(timedelta(0)))
 

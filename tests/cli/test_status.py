@@ -127,7 +127,7 @@ def test_who_serves_instead_is_told() -> None:
 
 def test_a_source_domain_is_told_apart() -> None:
     """Its kind stands behind its name, and in the document."""
-    source = replace(domain(), kind=Kind.KODO)
+    source = replace(domain(), kind=Kind("kodo"))
 
     assert "  img.example.com (kodo)  verified" in told(lineage(source))
     document = json.loads(json.dumps(documents.of_statuses([lineage(source)], Voice())))

@@ -18,7 +18,7 @@ from certferry.cli.words import Voice
 from certferry.core.plan import Action
 from certferry.core.report import Outcome, StepOutcome, SyncReport
 from certferry.errors import DnsUnavailable, LeaseHeld, Retry
-from certferry.reconcile.schedule import Patience
+from certferry.reconcile.visits import Patience
 from certferry.text import Text
 from tests.cli import values
 from tests.cli.desks import TestDesk

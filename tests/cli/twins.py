@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from datetime import datetime, timedelta
+from functools import partial
 
 from certferry.core.desired import DesiredCertificate, DesiredDeployment
-from certferry.ports.progress import Progress, nobody
-from certferry.ports.state import Lease
+from certferry.ports.progress import Progress, each_of, nobody
 from certferry.reconcile.doors import Doors
+from certferry.reconcile.history import history_keeper
+from certferry.reconcile.leases import held_lease
 from certferry.reconcile.reconciler import Reconciler
 from certferry.testing.memory_dns import MemoryDns
 from certferry.testing.memory_issuer import MemoryIssuer
@@ -74,10 +75,9 @@ class TwinSession(Session):
             receiver=MemoryReceivers().receiver,
             probe=world.cdn,
             state=world.state,
-            lease=lambda lineage: _lease(world, lineage),
+            lease=partial(held_lease, world.state, world.now),
             now=world.now,
-            progress=progress,
-            who="tester@host",
+            progress=each_of(history_keeper(world.state, world.now, "tester@host"), progress),
         )
         self.reconciler = Reconciler(doors, stop=ExitStack().close)
 
@@ -95,12 +95,3 @@ def wish(lineage: str = "img", *domains: str) -> DesiredCertificate:
         "dnspod",
         deployments=(DesiredDeployment("qiniu", domains or None),),
     )
-
-
-@contextmanager
-def _lease(world: TwinWorld, lineage: str) -> Iterator[Lease]:
-    held = world.state.acquire(lineage, timedelta(seconds=60), world.now())
-    try:
-        yield held
-    finally:
-        world.state.release(held)

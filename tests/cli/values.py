@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from certferry.cli.lines import Line, plain
 from certferry.core.certificate import Certificate, KeyType
@@ -60,9 +60,13 @@ def rollout(
     return Rollout("qiniu", domain, (deploy, Verify("qiniu", domain, NOT_SEEN)))
 
 
+WHEN = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
 def look(domain: str = IMG) -> Rollout:
-    """A look without a deployment."""
-    return Rollout("qiniu", domain, (Verify("qiniu", domain, NOT_SEEN),))
+    """A look without a deployment, which is not seen yet."""
+    waiting = Waiting(Text("1 of 2 addresses do not serve it yet"), WHEN, WHEN)
+    return Rollout("qiniu", domain, (Verify("qiniu", domain, NOT_SEEN, due=waiting),))
 
 
 def retire(label: str = "certferry-img-0123456789abcdef0123") -> Retire:

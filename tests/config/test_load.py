@@ -158,7 +158,7 @@ def test_source_domains_and_whole_accounts(loaded: Load, folder: Path) -> None:
     [certificate] = loaded(written).certificates
 
     assert (
-        DesiredDeployment("qiniu", kind=Kind.KODO, retire=Retirement.ALL_UNUSED),
+        DesiredDeployment("qiniu", kind=Kind("kodo"), retire=Retirement.ALL_UNUSED),
     ) == certificate.deployments
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.state.sqlite import connect
+from certferry.adapters.state.connect import connect
 from certferry.ports.state import StateStore
 from certferry.testing.contracts.state import StateStoreContract
 from certferry.testing.memory_state import MemoryState

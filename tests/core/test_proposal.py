@@ -32,6 +32,19 @@ def test_domains_of_a_zone_share_a_certificate() -> None:
     assert "no zone of the account dnspod" in str(left.reason)
 
 
+def test_zones_that_are_not_known_part_the_names() -> None:
+    """A name and its wildcard have a certificate: what is above them may be no zone."""
+    domains = tuple(map(domain, ("img.example.com", "*.img.example.com", "a.example.net")))
+
+    proposal = propose_for_domains(Places("harbour", None, "qiniu", domains), 100)
+
+    assert [
+        ("a.example.net", ("a.example.net",)),
+        ("img.example.com", ("img.example.com", "*.img.example.com")),
+    ] == [(one.lineage, one.names) for one in proposal.certificates]
+    assert () == proposal.left_out
+
+
 def test_domain_under_a_wildcard_is_not_named_again() -> None:
     """A CA refuses an order with both; the wildcard's domain serves both."""
     proposal = propose_for_domains(places(domain("*.example.com"), domain("a.example.com")), 100)

@@ -80,11 +80,11 @@ def test_domain_without_https_has_no_settings_yet() -> None:
     assert ["—"] == [change.before for change in setting_changes(wish, off)]
 
 
-def test_source_domain_has_no_settings_to_wish_for() -> None:
-    """Kodo binds a certificate and nothing else: a wish for both kinds is no difference there."""
+def test_domain_without_settings_has_none_to_wish_for() -> None:
+    """Its target binds a certificate and nothing else: what is asked of others is no difference."""
     wish = HttpsWish(force_https=True, http2=True, tls_versions=VERSIONS)
 
-    assert () == setting_changes(wish, replace(DOMAIN, kind=Kind.KODO))
+    assert () == setting_changes(wish, replace(DOMAIN, has_settings=False))
 
 
 def test_changes_are_told_in_sentences() -> None:

@@ -33,7 +33,6 @@ NOT_LITERAL = {
     "text.py": {"self.template"},
     "cli/completion.py": {"item.help"},
     "cli/help.py": {"heading", "sentence"},
-    "cli/init_keys.py": {"template"},
     "adapters/clients/qiniu_errors.py": {"meaning.words", "meaning.advice"},
     "config/findings.py": {"template"},
 }

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -13,7 +12,7 @@ from certferry.core.desired import PemFiles
 from certferry.errors import LeaseHeld
 from certferry.migration.adopt import adopt, as_remembered
 from certferry.migration.home import OldCertificate
-from certferry.ports.state import Lease
+from certferry.reconcile.leases import held_lease
 from certferry.testing.certificates import make_bundle
 from certferry.testing.memory_state import MemoryState
 
@@ -28,13 +27,7 @@ def made(age: int) -> CertificateBundle:
 
 def adopted(state: MemoryState, bundle: CertificateBundle) -> bool:
     """Adopt it."""
-
-    @contextmanager
-    def lease(lineage: str) -> Iterator[Lease]:
-        held = state.acquire(lineage, timedelta(seconds=60), NOW)
-        yield held
-        state.release(held)
-
+    lease = partial(held_lease, state, lambda: NOW)
     return adopt(LINEAGE, bundle, state=state, lease=lease, now=NOW, who="ops@host")
 
 
@@ -79,7 +72,7 @@ def test_only_a_later_certificate_takes_the_place_of_another(age: int, taken: ob
 def test_lineage_that_another_run_works_on_is_left_alone() -> None:
     """The lease says whose turn it is."""
     state = MemoryState()
-    state.acquire(LINEAGE, timedelta(seconds=60), NOW)
+    state.acquire(LINEAGE, NOW)
 
     with pytest.raises(LeaseHeld):
         adopted(state, made(10))
@@ -106,7 +99,7 @@ def test_certificate_that_is_remembered_twice() -> None:
     """The name that its client has for it goes before the other."""
     state, bundle = MemoryState(), made(10)
     adopted(state, bundle)
-    state.save_version(state.acquire("z", timedelta(seconds=60), NOW), bundle, NOW)
+    state.save_version(state.acquire("z", NOW), bundle, NOW)
 
     for name in (LINEAGE, "z"):
         assert [name] == [one.lineage for one in as_remembered([inherited(name, bundle)], state)]

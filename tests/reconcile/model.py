@@ -17,8 +17,10 @@ from certferry.core.ownership import Claims
 from certferry.core.plan import Plan
 from certferry.core.planner import Issuing
 from certferry.core.report import Event, LineageReport
+from certferry.ports.progress import each_of
 from certferry.ports.state import Lease
 from certferry.reconcile.doors import Doors
+from certferry.reconcile.history import history_keeper
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import observe
 from certferry.testing.interruptions import Door, Killed, Life
@@ -30,7 +32,6 @@ from certferry.testing.memory_state import MemoryState
 from certferry.testing.memory_target import MemoryCdn
 
 START = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
-TTL = timedelta(seconds=60)
 MOST_VISITS = 400
 MOMENT = timedelta(microseconds=1)
 """Between two runs: no two begin at the same moment."""
@@ -154,7 +155,7 @@ class ModelWorld:
 
         @contextmanager
         def lease(lineage: str) -> Iterator[Lease]:
-            held = state.acquire(lineage, TTL, self.now())
+            held = state.acquire(lineage, self.now())
             try:
                 yield held
             finally:
@@ -170,8 +171,7 @@ class ModelWorld:
             state=state,
             lease=lease,
             now=self.now,
-            progress=self.events.append,
-            who="tester",
+            progress=each_of(history_keeper(state, self.now, "tester"), self.events.append),
             claims=self.claims,
         )
 

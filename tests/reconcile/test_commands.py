@@ -115,25 +115,6 @@ def test_edited_command_that_fails_is_run_until_it_succeeds(machine: Machine) ->
     assert ["well", "broken", "well"] == machine.ran
 
 
-def test_command_that_ran_before_its_arguments_were_remembered(machine: Machine) -> None:
-    """After an upgrade nobody knows what ran, and nothing is run for that alone; from the first
-    run on it is known, and an edited one runs.
-    """
-    machine.sync(machine.wish("well"))
-    [record] = machine.world.state.rollouts("img")
-    unknown = replace(record, program_digest=None)
-    machine.world.state.save_rollout(unknown)
-
-    assert [] == machine.deploys(machine.wish("well"))
-    assert Standing.VERIFIED is machine.standing(machine.wish("well"))
-    assert (unknown,) == machine.world.state.rollouts("img")  # to look writes nothing down
-
-    assert machine.sync(machine.wish("well")).is_unchanged
-    assert (record,) == machine.world.state.rollouts("img")
-    assert machine.sync(machine.wish("otherwise")).ok
-    assert ["well", "otherwise"] == machine.ran
-
-
 def test_program_of_a_delivery_that_failed_is_not_made_up(machine: Machine) -> None:
     """What is written down is what was run, never what will be."""
     machine.sync(machine.wish("broken"))

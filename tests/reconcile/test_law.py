@@ -15,7 +15,7 @@ from certferry.core.lineage import mark, owner_of
 from certferry.core.observed import DomainState, ObservedDomain
 from certferry.core.ownership import Claims
 from certferry.core.settings import setting_changes
-from certferry.reconcile.apply import IN_USE_PAUSE
+from certferry.reconcile.retire import IN_USE_PAUSE
 from tests.reconcile.model import ModelWorld
 from tests.tiers import examples, sampled
 

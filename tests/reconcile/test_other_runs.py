@@ -10,25 +10,27 @@ from datetime import timedelta
 import pytest
 
 from certferry.core.certificate import CertificateBundle
+from certferry.core.plan import Retire, Verify
+from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.report import Outcome
 from certferry.errors import (
     Interrupted,
+    LeaseLost,
 )
 from certferry.ports.state import Lease
-from certferry.reconcile.apply import Applier
+from certferry.reconcile.apply import carry_out
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe
-from certferry.reconcile.outcomes import Outcomes
-from certferry.reconcile.rollouts import Rollouts
+from certferry.reconcile.visit import Visit
 from certferry.text import Text
-from tests.reconcile.model import START, TTL, ModelWorld
+from tests.reconcile.model import START, ModelWorld
 from tests.reconcile.one_lineage import IMG, OTHER, one_visit, synced
 
 
 def test_lease_of_another_run_is_waited_for(world: ModelWorld) -> None:
     """Another run is at work: this one waits, and then finds nothing left to do."""
     world.alive.add("another")
-    held = world.state.seen_by("another").acquire("img", TTL, world.now())
+    held = world.state.seen_by("another").acquire("img", world.now())
 
     report = one_visit(world)
 
@@ -48,7 +50,7 @@ def test_lease_that_is_lost_while_issuing_is_no_failed_issue(world: ModelWorld) 
         def issue(self, *arguments: object) -> CertificateBundle:
             bundle = world.issuer.issue(*arguments)  # type: ignore[arg-type]  # passed on
             world.alive.discard("run")
-            world.state.seen_by("another").acquire("img", TTL, world.now())
+            world.state.seen_by("another").acquire("img", world.now())
             world.alive.update({"run", "another"})
             return bundle
 
@@ -65,7 +67,7 @@ def test_lease_that_is_lost_while_issuing_is_no_failed_issue(world: ModelWorld) 
 def test_lease_that_never_comes_free_ends_the_wait(world: ModelWorld) -> None:
     """After the verify timeout the run ends as still waiting, so that later runs do not pile up."""
     world.alive.add("another")
-    world.state.seen_by("another").acquire("img", timedelta(days=300), world.now())
+    world.state.seen_by("another").acquire("img", world.now())
     world.alive.add("run")
     run = LineageRun(world.wish(), world.doors("run"))
 
@@ -79,13 +81,13 @@ def test_lease_is_not_needed_to_look(world: ModelWorld) -> None:
     """A run with nothing to do takes no lease, so it never disturbs one that works."""
     synced(world)
     world.alive.add("another")
-    world.state.seen_by("another").acquire("img", TTL, world.now())
+    world.state.seen_by("another").acquire("img", world.now())
 
     assert one_visit(world).is_unchanged
 
 
 def test_without_a_lease_no_target_is_written_to(world: ModelWorld) -> None:
-    """Whatever the plan says: following a lineage changes nothing at any target."""
+    """Whatever the plan says: no step is carried out."""
     synced(world)
     world.pass_time(timedelta(days=1))
     for _ in range(2):
@@ -93,17 +95,22 @@ def test_without_a_lease_no_target_is_written_to(world: ModelWorld) -> None:
         world.pass_time(timedelta(days=1))
     world.cdn.add_domain(OTHER)
     doors = world.doors("run")
-    applier = Applier(world.wish(), doors)
-    rollouts = Rollouts("img", doors, applier, Outcomes("img", doors.progress))
-    observed = observe(world.wish(), doors)
     plan = world.plan(world.wish())
     assert plan.rollouts
-    before = world.cdn.writes, world.cdn.removals
+    observed = observe(world.wish(), doors)
+    [target] = observed.targets
+    reason = Reason(ReasonCode.SUPERSEDED, Text("superseded"))
+    retirements = [Retire("qiniu", r.remote_id, r.label, reason) for r in target.remotes]
+    assert retirements
+    visit = Visit(world.wish(), observed, doors, lease=None)
+    before = world.cdn.writes, world.cdn.removals, world.cdn.uploads
 
-    rollouts.follow(plan, observed, lease=None)
-    rollouts.follow(replace(plan, rollouts=()), observed, lease=None)
+    for step in (*plan.steps, *retirements):
+        if not isinstance(step, Verify):
+            with pytest.raises(LeaseLost):
+                list(carry_out([step], visit))
 
-    assert before == (world.cdn.writes, world.cdn.removals)
+    assert before == (world.cdn.writes, world.cdn.removals, world.cdn.uploads)
 
 
 def test_stopped_run_says_so_and_gives_its_lease_back(world: ModelWorld) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -13,13 +14,14 @@ from certferry.core.ownership import Claims
 from certferry.core.report import Event, StepEnded
 from certferry.core.status import Standing
 from certferry.errors import StateUnavailable
-from certferry.ports.progress import Progress
+from certferry.ports.progress import Progress, each_of
 from certferry.ports.state import ChallengeRecord
 from certferry.ports.target import Look
 from certferry.reconcile.doors import Doors
-from certferry.reconcile.leases import LeaseKeeper
+from certferry.reconcile.history import history_keeper
+from certferry.reconcile.leases import held_lease
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.schedule import WORKERS, Patience
+from certferry.reconcile.visits import WORKERS, Patience
 from certferry.testing.memory_dns import MemoryDns
 from certferry.testing.memory_issuer import MemoryIssuer
 from certferry.testing.memory_receiver import MemoryReceivers
@@ -45,6 +47,7 @@ class Company:
         state: type[MemoryState] = MemoryState,
     ) -> None:
         self.state = state()
+        self.lease = partial(held_lease, self.state, now)
         self.stopped = threading.Event()
         self.dns = MemoryDns(["example.com"])
         self.claims = Claims()
@@ -53,7 +56,6 @@ class Company:
         self.events: list[Event] = []
         self.watch: Progress = self.events.append
         self.wishes = [self._wish(f"img{number}.example.com") for number in range(count)]
-        self.keeper = LeaseKeeper(self.state, now)
 
     def _wish(self, domain: str) -> DesiredCertificate:
         self.cdn.add_domain(domain)
@@ -70,10 +72,9 @@ class Company:
             receiver=MemoryReceivers().receiver,
             probe=self.cdn,
             state=self.state,
-            lease=self.keeper.lease,
+            lease=self.lease,
             now=now,
-            progress=self.watch,
-            who="tester",
+            progress=each_of(history_keeper(self.state, now, "tester"), self.watch),
             claims=self.claims,
         )
         return Reconciler(doors, stop=self.stopped.set)
@@ -140,7 +141,6 @@ def test_company_is_synced_and_stays_so() -> None:
 
     first = reconciler.sync(company.wishes, Patience())
     second = reconciler.sync(company.wishes, Patience())
-    company.keeper.close()
 
     assert first.ok
     assert first.complete
@@ -170,9 +170,8 @@ def test_records_of_a_lineage_that_is_issued_no_more_are_removed(files: PemFiles
         record = ChallengeRecord(lineage, name, "left", now(), handle)
         company.state.save_challenge_record(record)
 
-    with company.keeper.lease("held"):
+    with company.lease("held"):
         company.reconciler().sync(wishes, Patience())
-    company.keeper.close()
 
     assert [] == company.dns.values("_acme-challenge.gone.example.com")
     assert {beside.lineage, "held"} == set(company.state.lineages_in_challenge_records())
@@ -185,7 +184,6 @@ def test_record_that_nobody_can_remove_spoils_no_run(caplog: pytest.LogCaptureFi
     company.state.save_challenge_record(ChallengeRecord("gone", name, "left", now(), "handle"))
 
     report = company.reconciler().sync(company.wishes, Patience())
-    company.keeper.close()
 
     assert report.ok
     assert "gone: a challenge record of an earlier run is left in DNS" in caplog.text
@@ -216,7 +214,6 @@ def test_clean_up_that_fails_leaves_the_report(
     company = Company(1, state=state)
 
     report = company.reconciler().sync(company.wishes, Patience())
-    company.keeper.close()
 
     assert complete == report.complete
     assert [True] == [lineage.ok for lineage in report.lineages]
@@ -229,7 +226,6 @@ def test_renewal_is_planned_on_demand() -> None:
     company = Company(1)
     reconciler = company.reconciler()
     reconciler.sync(company.wishes, Patience())
-    company.keeper.close()
 
     (plan,) = reconciler.plan(company.wishes, renew=True)
 
@@ -244,7 +240,6 @@ def test_hundred_waiting_domains_hold_no_thread() -> None:
     company.watch = lambda _: counts.append(threading.active_count() - before)
 
     report = company.reconciler().sync(company.wishes, Patience())
-    company.keeper.close()
 
     assert report.ok
-    assert max(counts) <= WORKERS + 1  # and the one that extends leases
+    assert max(counts) <= WORKERS

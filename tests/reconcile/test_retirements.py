@@ -14,8 +14,8 @@ from certferry.core.ownership import Claims
 from certferry.core.plan import Action
 from certferry.core.report import LineageReport, Outcome, StepEnded, StepOutcome
 from certferry.core.rollout import RolloutRecord
+from certferry.core.upload import NOBODY
 from certferry.errors import DeployError, TargetAccessDenied, TargetRejected, TargetUnavailable
-from certferry.ports.state import NOBODY
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.testing.certificates import make_bundle
 from certferry.text import Text
@@ -336,7 +336,7 @@ def test_what_another_lineage_waits_to_bind_stays(
     does; without either it is nobody's.
     """
     made = make_bundle("static.example.com", not_before=world.now())
-    with_lease = world.state.acquire("dropped", HOUR, world.now())
+    with_lease = world.state.acquire("dropped", world.now())
     world.state.save_version(with_lease, made, world.now())
     world.claims = Claims([wish, replace(wish, lineage="static")])
     fingerprint = made.certificate.fingerprint

@@ -119,7 +119,7 @@ def test_state_that_fails_ends_the_run(world: ModelWorld) -> None:
     """A disk that fills up while a change is under way is told once, and nobody is asked again."""
     full = StateUnavailable(Text("the disk is full"), hint=Text("free some space"))
     doors = world.doors("run")
-    state = Between(doors.state, world, full, "versions")
+    state = Between(doors.state, world, full, "remembered")
 
     report = visited(world, run_with(world, state=state))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from certferry.wiring.adapters import Table, installed
 
-DNS_GROUP = "certferry.dns"
+DNS_GROUP, TARGET_GROUP = "certferry.dns", "certferry.targets"
 
 ADAPTER = """
 from dataclasses import dataclass

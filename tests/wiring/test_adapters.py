@@ -6,21 +6,29 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from certferry.config.load import load
 from certferry.config.model import Settings
+from certferry.core.desired import Kind
 from certferry.errors import ConfigError, DnsError, DnsUnavailable, Interrupted
 from certferry.ports.progress import nobody
+from certferry.ports.survey import Surveyed
 from certferry.testing.memory_account import MemoryAccount
 from certferry.wiring.accounts import Accounts
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, installed
-from tests.wiring.packages import DNS_GROUP, Packages, adapter
+from certferry.wiring.settings import InstalledAdapters
+from tests.house.tree import ROOT
+from tests.wiring.packages import DNS_GROUP, TARGET_GROUP, Packages, adapter
 
 GOOD = "good"
 SECRET = "do-not-show-me-4711"
 
+RULE = "from certferry.ports.adapter import CommonNameRule\n"
+LITERAL = "from typing import Literal\n"
+HARBOUR = ROOT / "tests/data/third_party/src/certferry_harbour/target.py"
 DEPLOYED = "@dataclass(frozen=True)\nclass DeploySettings:\n"
 
 Connect = Callable[[str], Accounts]
@@ -60,10 +68,15 @@ def connect(packages: Packages, tmp_path: Path) -> Connect:
 
 def settings(folder: Path, text: str) -> Settings:
     """Write a file of accounts and read it."""
+    return load(written(folder, text), {"HOME": str(folder)})
+
+
+def written(folder: Path, text: str) -> Path:
+    """Write a configuration, for its owner alone."""
     path = folder / "certferry.toml"
     path.write_text(text)
     path.chmod(0o600)
-    return load(path, {"HOME": str(folder)})
+    return path
 
 
 def refusal(connect: Connect, text: str, label: str = "bad") -> str:
@@ -116,8 +129,20 @@ def test_name_that_nobody_declares(connect: Connect, tmp_path: Path) -> None:
         (f"{adapter()}\n{DEPLOYED}    colour: str = ''", "no deployment can be told colour"),
         (f"{adapter()}\n{DEPLOYED}    http2: bool", "no deployment can be told http2"),
         (
-            f"from typing import Literal\n{adapter()}\n{DEPLOYED}    kind: Literal['x'] = 'x'",
-            "no domain is any of x",
+            f"{LITERAL}{adapter()}\n{DEPLOYED}    kind: Literal['files'] = 'files'",
+            "no domain is any of files",
+        ),
+        (adapter().replace("token: str", "token: 'Nothing'"), "NameError: name 'Nothing'"),
+        (adapter().replace("(Variable(", "('OURS_TOKEN', ("), "has no `Variable`s with names"),
+        (adapter().replace('("OURS_TOKEN",)', '("OURS_TOKEN")'), "has no `Variable`s with names"),
+        (
+            adapter().replace('Variable("token"', 'Variable("key"'),
+            "`Settings` of bad_dns has no key",
+        ),
+        (f"{adapter()}\nNEEDS_COMMON_NAME = True", "is no `CommonNameRule`"),
+        (
+            f"{adapter()}\n{RULE}NEEDS_COMMON_NAME = CommonNameRule('no_such')",
+            "`Settings` of bad_dns has no no_such",
         ),
     ],
 )
@@ -192,3 +217,88 @@ def test_what_the_contract_allows_passes(
 
     with pytest.raises(kind):
         door.add_txt("_acme-challenge.example.com", "value")
+
+
+def test_settings_that_break_off(packages: Packages, connect: Connect) -> None:
+    """What their own check raises is told of the account, without the secret that it repeats."""
+    settings = 'token: str = ""\n'
+    judged = (
+        "token: __import__('certferry').core.secret.Secret\n\n"
+        "    def __post_init__(self):\n        raise ValueError(self.token.reveal())\n"
+    )
+    module = adapter().replace(settings, judged)
+    packages.install("certferry-bad", "bad_dns", module, bad=DNS_GROUP)
+
+    said = refusal(connect, f'[accounts.bad]\ntoken = "{SECRET}"\n')
+
+    assert "[accounts.bad] type: the package certferry-bad: ValueError: •••" in said
+    assert SECRET not in said
+
+
+def test_door_that_gives_something_else(packages: Packages, connect: Connect) -> None:
+    """It is told at once, and not as a mistake of what was to be done with it."""
+    module = adapter().replace("raise RuntimeError('no token for you')", "return None")
+    packages.install("certferry-bad", "bad_dns", module, bad=DNS_GROUP)
+    door = connect("[accounts.bad]\n").dns("bad")
+
+    with pytest.raises(DnsError, match="bad broke off: TypeError: gave NoneType and not str"):
+        door.add_txt("_acme-challenge.example.com", "value")
+
+
+TARGET = f"""{LITERAL}{adapter()}
+{DEPLOYED}    kind: Literal["auto", "bucket"] = "auto"
+    http2: bool | None = None
+
+"""
+SERVED = """[accounts.depot]
+[accounts.dnspod]
+id = "1"
+token = "t"
+[[certificates]]
+names = ["img.example.com"]
+dns = "dnspod"
+[[certificates.deploy]]
+to = "depot"
+kind = "bucket"
+"""
+
+
+def test_target_has_kinds_of_its_own(packages: Packages, tmp_path: Path) -> None:
+    """Its words are those that a deployment may be told, and no others."""
+    packages.install("certferry-depot", "depot_target", TARGET, depot=TARGET_GROUP)
+    adapters = InstalledAdapters(packages.table)
+    path = written(tmp_path, SERVED)
+
+    [wish] = load(path, {"HOME": str(tmp_path)}, adapters).certificates
+    with pytest.raises(ConfigError) as caught:
+        load(written(tmp_path, SERVED.replace("bucket", "kodo")), {}, adapters)
+
+    [deployment] = wish.deployments
+    assert (Kind("bucket"), True) == (deployment.kind, deployment.kind.is_peculiar)
+    assert "kind: must be one of auto, bucket" in str(caught.value)
+
+
+def test_options_of_a_deployment_that_break_off(packages: Packages, tmp_path: Path) -> None:
+    """The file is refused, at the deployment, with the package: what was asked for is not known."""
+    module = f"{TARGET}    def wrong(self, written):\n        return written['kind']\n"
+    packages.install("certferry-depot", "depot_target", module, depot=TARGET_GROUP)
+
+    with pytest.raises(ConfigError) as caught:
+        load(written(tmp_path, SERVED), {}, InstalledAdapters(packages.table))
+
+    assert (
+        f"{tmp_path}/certferry.toml:9: [[certificates.deploy]] to: the package certferry-depot:"
+        " TypeError: list indices must be integers or slices, not str"
+    ) == str(caught.value)
+
+
+def test_target_that_cannot_list_domains(packages: Packages, connect: Connect) -> None:
+    """It says so to `init`, which would take it for an empty account otherwise."""
+    module = HARBOUR.read_text(encoding="utf-8")
+    packages.install("certferry-depot", "depot_target", module, depot=TARGET_GROUP)
+    target = connect('[accounts.depot]\ntoken = "t"\n').target("depot")
+
+    survey = cast("Surveyed", target).survey(lambda *_: None)
+
+    assert () == survey.domains
+    assert "depot cannot list its domains" == str(survey.unseen)

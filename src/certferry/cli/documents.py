@@ -10,7 +10,19 @@ from datetime import UTC, datetime
 
 from certferry.cli.words import Voice
 from certferry.core.observed import Served
-from certferry.core.plan import Blocked, Deploy, Due, Issue, Obstacle, Plan, Refusal, Retire, Step
+from certferry.core.plan import (
+    Blocked,
+    Clean,
+    Deploy,
+    Due,
+    Issue,
+    Obstacle,
+    Plan,
+    Refusal,
+    Retire,
+    Step,
+    Verify,
+)
 from certferry.core.reasons import Reason
 from certferry.core.report import HistoryEntry, LineageReport, StepOutcome, SyncReport
 from certferry.core.status import DomainStatus, LineageStatus
@@ -94,16 +106,18 @@ def moment(value: datetime | None) -> str | None:
 
 
 def _step(step: Step, voice: Voice) -> Document:
-    changes = step.changes if isinstance(step, Deploy) else ()
+    changes = step.changes if isinstance(step, Deploy | Verify) else ()
     written: Document = {
         "action": step.action.value,
-        "target": None if isinstance(step, Issue) else step.target,
-        "domain": None if isinstance(step, Issue | Retire) else step.domain,
+        "target": None if isinstance(step, Issue | Clean) else step.target,
+        "domain": step.domain if isinstance(step, Deploy | Verify) else None,
         "reason": _reason(step.reason, voice),
         "diff": {c.what: {"before": c.before, "after": c.after} for c in changes},
     }
     if isinstance(step, Issue):
         return written | {"names": list(step.names), "key_type": step.key_type.value}
+    if isinstance(step, Clean):
+        return written
     if isinstance(step, Retire):
         return written | {
             "remote_id": step.remote_id,
@@ -111,6 +125,7 @@ def _step(step: Step, voice: Voice) -> Document:
             "not_after": moment(step.not_after),
             "days_left": None if step.left is None else step.left.days,
             "again": step.again,
+            **_due(step.due, voice),
         }
     return written | {"kind": step.kind.value, **_due(step.due, voice)}
 

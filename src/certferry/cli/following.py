@@ -16,8 +16,16 @@ from certferry.cli.lines import line
 from certferry.cli.options import Front, Verbosity
 from certferry.cli.sync_text import in_one_line
 from certferry.cli.words import Voice
-from certferry.core.report import Activity, Event, Outcome, StepEnded, StepOutcome, SyncReport
-from certferry.ports.progress import Progress, nobody
+from certferry.core.report import (
+    Activity,
+    Event,
+    Happened,
+    Outcome,
+    StepEnded,
+    StepOutcome,
+    SyncReport,
+)
+from certferry.ports.progress import Progress, each_of, nobody
 from certferry.text import Text
 
 
@@ -31,7 +39,7 @@ def following(front: Front, now: Callable[[], datetime]) -> Iterator[Progress]:
     """
     journal = front.desk.journal
     with _shown(front, now) as shown:
-        yield _both(LogFollower(journal), shown) if journal.is_open else shown
+        yield each_of(LogFollower(journal), shown) if journal.is_open else shown
 
 
 def plain_lines(front: Front) -> Progress:
@@ -41,7 +49,7 @@ def plain_lines(front: Front) -> Progress:
     """
     desk = front.desk
     shown = nobody if front.quiet else PlainFollower(replace(desk, stderr=desk.stdout))
-    return _both(LogFollower(desk.journal), shown) if desk.journal.is_open else shown
+    return each_of(LogFollower(desk.journal), shown) if desk.journal.is_open else shown
 
 
 @contextmanager
@@ -58,14 +66,6 @@ def _shown(front: Front, now: Callable[[], datetime]) -> Iterator[Progress]:
             yield progress
 
 
-def _both(first: Progress, second: Progress) -> Progress:
-    def tell(event: Event) -> None:
-        first(event)
-        second(event)
-
-    return tell
-
-
 class Follower(ABC):
     """Tells each thing that happens once. What is waited for is told when it begins and when it
     changes, not each time somebody looks.
@@ -78,6 +78,8 @@ class Follower(ABC):
 
     def __call__(self, event: Event) -> None:
         """See `ports.progress.Progress`."""
+        if isinstance(event, Happened):  # told by the step that it is part of
+            return
         words = self._in_words(event)
         subject = (event.lineage, event.outcome.place if isinstance(event, StepEnded) else None)
         with self._lock:
@@ -86,10 +88,10 @@ class Follower(ABC):
                 self.tell(event, words)
 
     @abstractmethod
-    def tell(self, event: Event, words: str) -> None:
+    def tell(self, event: Activity | StepEnded, words: str) -> None:
         """Tell an event. Must not raise."""
 
-    def _in_words(self, event: Event) -> str:
+    def _in_words(self, event: Activity | StepEnded) -> str:
         match event:
             case Activity():
                 return f"{event.lineage}: {self._voice.say_on_one_line(event.what)}"
@@ -104,7 +106,7 @@ class PlainFollower(Follower):
         super().__init__(desk.voice)
         self._desk = desk
 
-    def tell(self, event: Event, words: str) -> None:
+    def tell(self, event: Activity | StepEnded, words: str) -> None:
         """Write a line, whatever has become of stderr."""
         if isinstance(event, StepEnded) and event.outcome.outcome is Outcome.UNCHANGED:
             return
@@ -120,7 +122,7 @@ class LogFollower(Follower):
         super().__init__(journal.voice)
         self._journal = journal
 
-    def tell(self, event: Event, words: str) -> None:
+    def tell(self, event: Activity | StepEnded, words: str) -> None:
         """Write an entry."""
         match event:
             case Activity():

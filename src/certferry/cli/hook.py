@@ -17,7 +17,7 @@ from certferry.cli.usage import UsageMistake
 from certferry.text import Text
 
 if TYPE_CHECKING:
-    from certferry.reconcile.schedule import Patience
+    from certferry.reconcile.visits import Patience
 
 
 MODES = ("acme.sh", "certbot", "lego", "qiniu")
@@ -90,7 +90,7 @@ def command(
 
 def _patience(mode: str, wait: int | None, *, no_wait: bool) -> Patience:
     from certferry.migration.renewed import CLIENTS
-    from certferry.reconcile.schedule import Patience
+    from certferry.reconcile.visits import Patience
 
     patience = patience_of(wait, no_wait=no_wait)
     if patience.limit is None and mode in CLIENTS:

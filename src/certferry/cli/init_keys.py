@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from certferry.cli.interview import Interview
+from certferry.config.findings import in_lines
 from certferry.config.propose import DraftAccount
+from certferry.config.questions import Question
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
-from certferry.ports.adapter import Variable
 from certferry.text import Text
-from certferry.wiring.settings import variables_of
+from certferry.wiring.settings import Service
 
+_IN_THE_FILE = Text("write what is no variable under its account, in a file for --settings")
 _ANYHOW = Text("set them, name a file that does with --env-file, or answer at a terminal")
 
 
@@ -34,7 +36,7 @@ class Wanted:
     a whole.
     """
 
-    type: str
+    service: Service
     label: str
     has: frozenset[str] = frozenset()
     optional: bool = False
@@ -49,73 +51,91 @@ def gather(
 ) -> Keys:
     """Find the keys: in the environment, then with the other client, then by asking.
 
-    Raises `ConfigError` that names every variable that is missing, with the `hint`.
+    Raises `ConfigError` that names everything that is missing, with the `hint`.
     """
     accounts: list[DraftAccount] = []
     fresh: dict[str, Secret] = {}
-    missing: list[Variable] = []
+    missing: list[tuple[Question, str]] = []
     for account in wanted:
-        variables = [v for v in variables_of(account.type) if v.key not in account.has]
-        found = {v.key: _found(v, environ, inherited) for v in variables}
-        if account.optional and not any(found.values()) and interview is None:
+        questions = [q for q in account.service.questions if q.key not in account.has]
+        answers = {q.key: found(q, environ, inherited) for q in questions}
+        if account.optional and not any(answers.values()) and interview is None:
             continue
-        asked = [v for v in variables if found[v.key] is None]
-        given = _ask(asked, interview, optional=account.optional)
+        open_ones = [q for q in questions if answers[q.key] is None]
+        given = _ask(open_ones, interview, optional=account.optional)
         if given is None:
             continue
-        missing += [v for v in asked if not given.get(v.key)]
-        found |= {key: (_variable(variables, key), secret) for key, secret in given.items()}
-        accounts.append(_account(account, found))
-        fresh |= {n: secret for n, secret in filter(None, found.values()) if secret is not None}
+        missing += [(q, account.label) for q in open_ones if q.key not in given]
+        answered = {key: one for key, one in (answers | given).items() if one is not None}
+        written = {key: answer.written for key, answer in answered.items()}
+        accounts.append(DraftAccount(account.label, account.service.type, written))
+        fresh |= {answer.name: answer.fresh for answer in answered.values() if answer.fresh}
     if missing:
         raise _missing(missing, hint)
     return Keys(tuple(accounts), fresh)
 
 
-_Found = tuple[str, Secret | None] | None
-"""A variable's name, and what is to be written where it leads; `None` where it leads already."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is written of a key: its value, or a reference to a variable, of that `name`. A `fresh`
+    secret is not where that leads yet.
+    """
+
+    written: object
+    name: str = ""
+    fresh: Secret | None = None
 
 
-def _found(
-    variable: Variable, environ: Mapping[str, str], inherited: Mapping[str, Secret]
-) -> _Found:
-    name = next((name for name in variable.names if environ.get(name)), None)
+def found(
+    question: Question, environ: Mapping[str, str], inherited: Mapping[str, Secret]
+) -> Answer | None:
+    """Find a key without asking."""
+    name = next((name for name in question.names if environ.get(name)), None)
     if name is not None:
-        return name, None
-    usual = variable.names[0]
-    return (usual, inherited[usual]) if inherited.get(usual) else None
+        return _reference(name)
+    usual = next(iter(question.names), "")
+    return _reference(usual, inherited[usual]) if inherited.get(usual) else None
+
+
+def _reference(name: str, fresh: Secret | None = None) -> Answer:
+    return Answer(f"env:{name}", name, fresh)
 
 
 def _ask(
-    variables: Sequence[Variable], interview: Interview | None, *, optional: bool
-) -> dict[str, Secret] | None:
+    questions: Sequence[Question], interview: Interview | None, *, optional: bool
+) -> dict[str, Answer | None] | None:
     """Ask for what is missing; `None` when the first answer says that there is no such account."""
-    given: dict[str, Secret] = {}
+    given: dict[str, Answer | None] = {}
     if interview is None:
         return given
-    for variable in variables:
-        question = variable.what
-        if optional and not given:
-            question = Text("{what} (nothing, if there is none)", what=question)
-        given[variable.key] = interview.ask_secret(question)
-        if optional and not given[variable.key]:
+    for number, question in enumerate(questions):
+        may_end = optional and number == 0
+        answer = _answer(question, interview, may_end=may_end)
+        if answer is not None:
+            given[question.key] = answer
+        elif may_end:
             return None
     return given
 
 
-def _variable(variables: Sequence[Variable], key: str) -> str:
-    return next(variable.names[0] for variable in variables if variable.key == key)
+def _answer(question: Question, interview: Interview, *, may_end: bool) -> Answer | None:
+    what = question.what
+    if may_end:
+        what = Text("{what} (nothing, if there is none)", what=what)
+    if question.names:
+        secret = interview.ask_secret(what)
+        return _reference(question.names[0], secret) if secret else None
+    value = interview.ask_for(what, question.read)
+    return None if value is None else Answer(value)
 
 
-def _account(account: Wanted, found: Mapping[str, _Found]) -> DraftAccount:
-    keys = {key: f"env:{place[0]}" for key, place in found.items() if place is not None}
-    return DraftAccount(account.label, account.type, keys)
+def _missing(missing: Sequence[tuple[Question, str]], hint: Text) -> ConfigError:
+    """Tell of questions without an answer, and of which accounts they are."""
+    if not all(question.names for question, _ in missing):
+        hint = Text("{one}; {other}", one=hint, other=_IN_THE_FILE)
+    return ConfigError(in_lines([_not_set(*one) for one in missing]), hint=hint)
 
 
-def _missing(variables: Sequence[Variable], hint: Text) -> ConfigError:
-    template = "\n".join(f"{{line{number}}}" for number in range(len(variables)))
-    lines = {
-        f"line{number}": Text("{name}: not set: {what}", name=v.names[0], what=v.what)
-        for number, v in enumerate(variables)
-    }
-    return ConfigError(Text(template, **lines), hint=hint)
+def _not_set(question: Question, label: str) -> Text:
+    name = next(iter(question.names), f"[accounts.{label}] {question.key}")
+    return Text("{name}: not set: {what}", name=name, what=question.what)

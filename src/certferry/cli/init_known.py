@@ -4,20 +4,23 @@ own settings, keys, an address.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from certferry.cli.init_files import Files
 from certferry.cli.init_keys import Keys, Wanted, gather
+from certferry.cli.init_services import chosen
 from certferry.cli.interview import Interview
 from certferry.config.addresses import email_address
 from certferry.config.document import Document, read_document
 from certferry.config.env_files import EnvFile, env_files_of
+from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.migration.home import OldHome
 from certferry.text import Text
+from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +74,56 @@ def env_files_in(given: Document, files: Files, environ: Mapping[str, str]) -> t
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The keys, and the labels of the accounts that are looked at: where names are proven, where
+    they are served. They are empty where there is no such account.
+    """
+
+    keys: Keys
+    dns: str
+    target: str
+
+
 def keys_of(
     asked: Asked,
     home: OldHome | None,
     given: Document,
     environ: Mapping[str, str],
     interview: Interview | None,
-) -> Keys:
-    """Find the keys that the given settings do not have."""
+) -> Known:
+    """Find the keys that the given settings do not have. Raises `ConfigError`."""
     there = given.tables("accounts")
-    types = ["qiniu"] if asked.keep_client else ["dnspod", "qiniu"]
-    labels = {type_: _label_of(type_, there) for type_ in types}
-    wanted = [
-        Wanted(type_, label, frozenset(there.get(label, {})), optional=_may_lack(type_, home))
-        for type_, label in labels.items()
-    ]
     theirs = home.keys if home else {}
+    # Where nothing is to be issued, it makes no difference who could prove a name.
+    families = [TARGETS] if asked.keep_client else [DNS_PROVIDERS, TARGETS]
+    types = {str(table.get("type", label)) for label, table in there.items()}
+    services = {f.group: chosen(f, types, environ, theirs, interview) for f in families}
+    labels = {group: _label_of(service.type, there) for group, service in services.items()}
+    wanted = {
+        labels[group]: Wanted(
+            service,
+            labels[group],
+            frozenset(there.get(labels[group], {})),
+            # What a client made may go to files alone.
+            optional=home is not None and service is not services.get(DNS_PROVIDERS.group),
+        )
+        for group, service in services.items()
+    }
+    keys = _gathered(list(wanted.values()), asked, given, environ, theirs, interview)
+    known = {*there, *(account.label for account in keys.accounts)}
+    dns, target = (labels.get(family.group, "") for family in (DNS_PROVIDERS, TARGETS))
+    return Known(keys, dns, target if target in known else "")
+
+
+def _gathered(
+    wanted: Sequence[Wanted],
+    asked: Asked,
+    given: Document,
+    environ: Mapping[str, str],
+    theirs: Mapping[str, Secret],
+    interview: Interview | None,
+) -> Keys:
     if "env_files" not in given.values:
         return gather(wanted, environ, theirs, interview)
     # Keys that could be written nowhere are not asked for.
@@ -113,11 +150,6 @@ def address(asked: Asked, home: OldHome | None, interview: Interview | None) -> 
         return None
     question = Text("An address that the CA may write to (nothing, if it may not)")
     return interview.ask_for(question, email_address)
-
-
-def _may_lack(type_: str, home: OldHome | None) -> bool:
-    """Tell whether there need be no such account: what a client made may go to files alone."""
-    return type_ == "qiniu" and home is not None
 
 
 def _label_of(type_: str, accounts: Mapping[str, Mapping[str, object]]) -> str:

@@ -15,6 +15,7 @@ from certferry.cli.init_files import put
 from certferry.cli.init_keys import Keys
 from certferry.cli.init_known import (
     Asked,
+    Known,
     address,
     env_files_in,
     keys_of,
@@ -39,9 +40,10 @@ from certferry.migration.home import OldClient, OldHome
 from certferry.migration.takeover import propose_takeover
 from certferry.ports.progress import nobody
 from certferry.text import Text
-from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, Family, installed
+from certferry.wiring.adapters import TARGETS
 from certferry.wiring.old_clients import old_home
 from certferry.wiring.session import Session, open_session, open_to_look
+from certferry.wiring.settings import offered
 
 NEEDS_ACCOUNT = frozenset({DIRECTORIES["zerossl"], DIRECTORIES["google"]})
 """Directories that want an external account (RFC 8555 §7.3.4), whose key no client gives away."""
@@ -71,11 +73,12 @@ class _Run:
         self._environ = fill_in(self._environ, env_files)
         if self._asked.files.keys.exists():  # from an earlier time: the keys may be others by now
             self._say(Text("Keys are read from {path}.", path=self._asked.files.keys))
-        keys = keys_of(self._asked, home, given, self._environ, self._interview)
+        known = keys_of(self._asked, home, given, self._environ, self._interview)
+        keys = known.keys
         self._environ |= {name: secret.reveal() for name, secret in keys.fresh.items()}
         draft = self._draft(given, env_files, keys, home)
         settings = self._settings(given, keys)
-        places, home = self._look(settings, home)
+        places, home = self._look(settings, home, known)
         proposal = self._propose(home, places)
         directories = _directories(home, proposal)
         if draft.directory is not None:
@@ -119,13 +122,13 @@ class _Run:
 
     # what is found
 
-    def _look(self, settings: Settings, home: OldHome | None) -> tuple[Places, OldHome | None]:
+    def _look(
+        self, settings: Settings, home: OldHome | None, known: Known
+    ) -> tuple[Places, OldHome | None]:
         """Look at the accounts, show what is there, and call the client's certificates as they are
         called in the state.
         """
-        target = _label(settings, TARGETS)
-        # Where nothing is to be issued, it makes no difference who could prove a name.
-        dns = "" if self._asked.keep_client else _label(settings, DNS_PROVIDERS)
+        dns, target = known.dns, known.target
         with open_to_look(settings, language=self._desk.voice.language) as session:
             zones = session.zones(dns) if dns else ()
             places = Places(dns, zones, target, ())
@@ -135,8 +138,6 @@ class _Run:
                 home = replace(home, certificates=session.as_remembered(home.certificates))
         if places.domains and not self._front.quiet:
             self._desk.remark_table(init_text.found(places, self._now, self._desk.voice))
-        if places.target and not places.domains:
-            self._warn(Text("the account {account} has no domains", account=places.target))
         return places, home
 
     def _survey(self, session: Session, target: str) -> tuple[FoundDomain, ...]:
@@ -145,6 +146,8 @@ class _Run:
         if survey.unseen is not None:
             said = Text("there may be more domains: {problem}", problem=survey.unseen.message)
             self._warn(said)
+        elif not survey.domains:
+            self._warn(Text("the account {account} has no domains", account=target))
         return survey.domains
 
     def _tell_how_far(self, count: int, total: int) -> None:
@@ -158,7 +161,8 @@ class _Run:
         if home is None:
             return propose_for_domains(places, MOST_NAMES)
         if not places.target:
-            self._warn(*init_text.nothing_goes_to_qiniu(home))
+            usual, *_ = offered(TARGETS)
+            self._warn(*init_text.nothing_goes_there(home, usual))
         keep = self._asked.keep_client
         return propose_takeover(home.certificates, places, home.client.value, keep_client=keep)
 
@@ -223,12 +227,6 @@ class _Run:
 
     def _warn(self, *problems: Text) -> None:
         self._desk.remark(init_text.warned(problems, self._desk.voice))
-
-
-def _label(settings: Settings, family: Family) -> str:
-    """Give the first account of one of a family's types, nothing when there is none."""
-    accounts = settings.accounts.values()
-    return next((a.label for a in accounts if installed().is_known(family, a.type)), "")
 
 
 def _directories(home: OldHome | None, proposal: Proposal) -> list[str]:

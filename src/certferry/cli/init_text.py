@@ -14,16 +14,17 @@ from certferry.core.proposal import Places, Proposal, ProposedCertificate
 from certferry.core.survey import FoundDomain
 from certferry.migration.home import OldHome
 from certferry.text import Text
+from certferry.wiring.settings import Service
 
 WARNING = Text("warning: ")
 
 
 def found(places: Places, now: datetime, voice: Voice) -> Table:
-    """Write a row for each domain: what it is, its certificate, and, where a DNS account was looked
-    at, the zone that holds it.
+    """Write a row for each domain: what it is, its certificate, and, where the zones of a DNS
+    account are known, the one that holds it.
     """
     headers = [Text("DOMAIN"), Text("KIND"), Text("CERTIFICATE")]
-    if places.dns:
+    if _knows_zones(places):
         headers.append(Text("ZONE"))
     return Table(
         tuple(map(voice.say, headers)),
@@ -37,16 +38,18 @@ def warned(problems: Sequence[Text], voice: Voice) -> Iterator[Line]:
         yield from labelled(voice.say(WARNING), Tone.PENDING, voice.say(problem))
 
 
-def nothing_goes_to_qiniu(home: OldHome) -> Iterator[Text]:
-    """Warn of what the client ran for Qiniu, where certferry has no keys to do it."""
+def nothing_goes_there(home: OldHome, usual: Service) -> Iterator[Text]:
+    """Warn of what the client ran for the usual target, where certferry has no keys to do it."""
     hooks = (hook for one in home.certificates for hook in one.installed.runs)
     programs = dict.fromkeys(hook.program for hook in hooks if hook.goes_to_qiniu)
     if programs:
         yield Text(
-            "{client} runs {programs} for Qiniu, and certferry deploys nothing there without keys:"
-            " set QINIU_ACCESS_KEY and QINIU_SECRET_KEY, or name a file that does with --env-file",
+            "{client} runs {programs} for {service}, and certferry deploys nothing there without"
+            " keys: set {variables}, or name a file that does with --env-file",
             client=home.client.value,
             programs=list(programs),
+            service=usual.name,
+            variables=[question.names[0] for question in usual.questions if question.names],
         )
 
 
@@ -131,13 +134,17 @@ def standing_of(one: ProposedCertificate, now: datetime) -> Text:
     return Text("{name}: adopted to be ferried, {left} left", name=one.lineage, left=left)
 
 
+def _knows_zones(places: Places) -> bool:
+    return bool(places.dns) and places.zones is not None
+
+
 def _row(domain: FoundDomain, places: Places, now: datetime, voice: Voice) -> tuple[Span, ...]:
     row = (
         Span(domain.domain, Tone.STRONG),
         Span(domain.kind.value),
         Span(voice.say_on_one_line(domain.problem or _certificate(domain, now))),
     )
-    if not places.dns:
+    if not _knows_zones(places):
         return row
     zone = places.zone_of(domain.domain)
     return (*row, Span(zone.name) if zone else Span(voice.say(Text("none")), Tone.PENDING))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from typing import TypeVar
 
 import click
 
@@ -12,6 +13,8 @@ from certferry.cli.lines import line
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError, Interrupted
 from certferry.text import Text
+
+T = TypeVar("T")
 
 YES = frozenset({"y", "yes", "是", "好"})
 
@@ -26,7 +29,7 @@ class Interview:
         """Give the answer; it may be empty."""
         return self._prompt(question, hidden=False)
 
-    def ask_for(self, question: Text, read: Callable[[str], str]) -> str | None:
+    def ask_for(self, question: Text, read: Callable[[str], T]) -> T | None:
         """Ask until the answer can be read, and give it; `None` when there is none.
 
         `read` raises `ConfigError`, which is told.

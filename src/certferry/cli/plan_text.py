@@ -18,7 +18,18 @@ from certferry.cli.words import (
     once,
     one_or_many,
 )
-from certferry.core.plan import Action, Blocked, Change, Deploy, Issue, Plan, Retire, Step, Verify
+from certferry.core.plan import (
+    Action,
+    Blocked,
+    Change,
+    Clean,
+    Deploy,
+    Issue,
+    Plan,
+    Retire,
+    Step,
+    Verify,
+)
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError
@@ -88,6 +99,8 @@ def _subject(step: Step, told_reasons: Sequence[Text], voice: Voice) -> str:
             return where + _why(step.reason, told_reasons, voice)
         case Verify():
             return step.domain + in_brackets(step.kind)
+        case Clean():
+            return voice.say(step.reason.message)
         case Retire():
             copy = voice.say(_copy(step))
             return copy + voice.say(_AGAIN) if step.again else copy

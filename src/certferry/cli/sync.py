@@ -17,7 +17,7 @@ from certferry.text import Text
 
 if TYPE_CHECKING:
     from certferry.core.report import SyncReport
-    from certferry.reconcile.schedule import Patience
+    from certferry.reconcile.visits import Patience
 
 LONGEST_WAIT = timedelta(days=365)
 
@@ -67,7 +67,7 @@ def command(
 
 def patience_of(wait: int | None, *, no_wait: bool) -> Patience:
     """Say how long a run waits. Raises `click.UsageError` when told both to wait and not to."""
-    from certferry.reconcile.schedule import Patience
+    from certferry.reconcile.visits import Patience
 
     if no_wait and wait:
         raise UsageMistake(Text("--wait and --no-wait exclude each other"))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from certferry.config.model import AccountTable
 from certferry.config.secrets import Resolve
+from certferry.config.table import Table
+from certferry.core.desired import HttpsWish, Kind
 from certferry.ports.adapter import Variable
 
 
@@ -30,6 +32,10 @@ class UsualAccounts:
     target: UsualAccount
 
 
+ReadOptions = Callable[[Table], tuple[Kind, HttpsWish]]
+"""Reads the keys that a target declares for its deployments, as `config.options` does."""
+
+
 class Adapters(Protocol):
     """Knows what there is to know of an account before it is connected."""
 
@@ -39,9 +45,9 @@ class Adapters(Protocol):
         """
         ...
 
-    def options_of(self, type_: str) -> Any:
-        """Give what a deployment to a target of this type may be told, as `config.options` reads
-        it; `None` where the type is unknown.
+    def options_of(self, type_: str) -> ReadOptions | None:
+        """Give what reads the keys that a target of this type declares for its deployments; `None`
+        where the type is unknown.
         """
         ...
 
@@ -60,7 +66,7 @@ class NoAdapters:
         del types
         return ()
 
-    def options_of(self, type_: str) -> Any:
+    def options_of(self, type_: str) -> ReadOptions | None:
         """Know no type."""
 
     def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:

@@ -11,12 +11,16 @@ a default is required. What may be written follows from the field's type:
 - `tuple[str, ...]`: a list of strings
 - a `StrEnum`: one of its words
 - `X | None`: as `X`
+
+Beside the type may stand what the field means: `Annotated[X, Text("…")]`.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from enum import StrEnum
 from types import MappingProxyType, NoneType
@@ -55,13 +59,16 @@ T = TypeVar("T", bound=Dataclass)
 _READERS: Mapping[object, Read[Any]] = MappingProxyType(
     {str: word, bool: flag, int: whole_number, float: number}
 )
+_AS_JSON = (bool, int, float, timedelta)
+"""What TOML and JSON write in the same way."""
 
 
 def bind(settings_class: type[T], account: AccountTable, resolve: Resolve) -> T:
     """Make the adapter's settings. Raises `ConfigError` with everything that is wrong in the table.
 
-    Raises `TypeError` for a settings class with a field that no operator could write.
+    Raises `TypeError` as `may_be_written` does.
     """
+    may_be_written(settings_class)
     findings: list[Finding] = []
     table = Table(account.values, account.place, findings)
     types = get_type_hints(settings_class)
@@ -80,6 +87,61 @@ def bind(settings_class: type[T], account: AccountTable, resolve: Resolve) -> T:
     return settings_class(**arguments)
 
 
+def may_be_written(settings_class: type[Dataclass]) -> tuple[str, ...]:
+    """Give the keys that an operator may write. Raises `TypeError` for a field that no operator
+    could, and `NameError` for a type that is not there.
+    """
+    types = get_type_hints(settings_class)
+    for field in dataclasses.fields(settings_class):
+        if not _is_known(without_none(types[field.name])):
+            msg = f"no operator could write {field.name}: {types[field.name]}"
+            raise TypeError(msg)
+    return tuple(field.name for field in dataclasses.fields(settings_class))
+
+
+def must_be_written(settings_class: type[Dataclass]) -> tuple[str, ...]:
+    """Give the keys without which there is no account."""
+    return tuple(f.name for f in dataclasses.fields(settings_class) if _is_required(f))
+
+
+def meanings(settings_class: type[Dataclass]) -> Mapping[str, Text]:
+    """Give what the fields mean, as far as they say it."""
+    types = get_type_hints(settings_class, include_extras=True)
+    return {
+        name: said
+        for name, written_type in types.items()
+        for said in getattr(written_type, "__metadata__", ())
+        if isinstance(said, Text)
+    }
+
+
+def is_secret(settings_class: type[Dataclass], key: str) -> bool:
+    """Tell whether a key holds a secret, or may hold one."""
+    return without_none(get_type_hints(settings_class)[key]) in (Secret, Secret | str)
+
+
+def read_answer(settings_class: type[Dataclass], key: str, answer: str) -> object:
+    """Give the value that stands in a file for what a person has typed; the words of a list have
+    spaces between them. Raises `ConfigError` where the key cannot have it. Not for secrets.
+    """
+    kind = without_none(get_type_hints(settings_class)[key])
+    [field] = [field for field in dataclasses.fields(settings_class) if field.name == key]
+    value: object = answer
+    if kind == tuple[str, ...]:
+        value = answer.split()
+    elif kind in _AS_JSON:
+        with suppress(ValueError):  # the reader says what it must be
+            value = json.loads(answer)
+    _plain_reader(field, kind)(value)
+    return value
+
+
+def _is_known(kind: object) -> bool:
+    is_enum = isinstance(kind, type) and issubclass(kind, StrEnum)
+    known = (Secret, Secret | str, timedelta, tuple[str, ...], *_READERS)
+    return is_enum or kind in known
+
+
 def _is_required(field: dataclasses.Field[Any]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
@@ -87,12 +149,16 @@ def _is_required(field: dataclasses.Field[Any]) -> bool:
 def _reader(
     field: dataclasses.Field[Any], written_type: Any, table: Table, resolve: Resolve
 ) -> Read[Any]:
-    kind = _without_none(written_type)
+    kind = without_none(written_type)
     if kind is Secret:
         refer = secret_reference(table)
         return lambda value: _as_a_key(resolve(refer(value)))
     if kind == Secret | str:
         return lambda value: _secret_or_plain(value, resolve)
+    return _plain_reader(field, kind)
+
+
+def _plain_reader(field: dataclasses.Field[Any], kind: Any) -> Read[Any]:
     if kind is timedelta:
         return days if field.name.endswith("_days") else seconds
     if kind is str and str(field.default).startswith("https://"):
@@ -101,14 +167,11 @@ def _reader(
         return _words
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return _one_of_enum(kind)
-    if kind in _READERS:
-        return _READERS[kind]
-    msg = f"no operator could write {field.name}: {written_type}"
-    raise TypeError(msg)
+    return _READERS[kind]
 
 
-def _without_none(written_type: Any) -> Any:
-    """Give `X` for `X | None`."""
+def without_none(written_type: Any) -> Any:
+    """Give `X` for `X | None`, and every other type as it is."""
     kinds = [kind for kind in get_args(written_type) if kind is not NoneType]
     return kinds[0] if len(kinds) == 1 and NoneType in get_args(written_type) else written_type
 

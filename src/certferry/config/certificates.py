@@ -7,14 +7,13 @@ import re
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import PurePath
-from typing import Any
 
+from certferry.config.adapters import ReadOptions
 from certferry.config.check import RESERVED, key_type
 from certferry.config.deliveries import KEYS, Taken, read_delivery
 from certferry.config.document import Place
 from certferry.config.files import Paths
 from certferry.config.findings import nearest
-from certferry.config.options import read_options
 from certferry.config.table import Table
 from certferry.config.values import Read, one_of, string, word
 from certferry.core import identifiers
@@ -37,8 +36,8 @@ _LINEAGE = re.compile(r"[^\s/\\-][^\s/\\]*")
 _COMMON = frozenset({"to", "domains", "retire"})
 """What a deployment can be told whatever its target."""
 
-OptionsOf = Callable[[str], Any]
-"""Gives the `DeploySettings` of an account's adapter, `None` where that is not known."""
+OptionsOf = Callable[[str], ReadOptions | None]
+"""Gives what reads the keys of deployments to an account, `None` where that is not known."""
 
 
 def read_certificates(
@@ -199,11 +198,11 @@ def _meant(table: Table, accounts: Collection[str]) -> str:
 def _options(table: Table, target: str, options_of: OptionsOf) -> tuple[Kind, HttpsWish]:
     """Read what this target alone can be told; its adapter is asked only where there is any."""
     beside = [key for key in table.written if key not in _COMMON]
-    options = options_of(target) if beside else None
-    if options is None:
+    read = options_of(target) if beside else None
+    if read is None:
         table.allow(*beside)  # where the adapter is not known, that is what is told
         return Kind.AUTO, HttpsWish()
-    return read_options(options, table)
+    return read(table)
 
 
 def _report_twin(table: Table, lineage: str, first: Place) -> None:

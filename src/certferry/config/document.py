@@ -76,7 +76,7 @@ class Place:
 
     @property
     def title(self) -> str:
-        """Give the table's name as the file spells it, `[accounts.qiniu]`."""
+        """Give the table's name as the file spells it, `[accounts.mine]`."""
         if not self.keys or self.document.path is None:
             return ""
         dotted = ".".join(_spelled(key) for key in self.keys if isinstance(key, str))

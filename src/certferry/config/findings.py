@@ -18,7 +18,7 @@ class Finding:
     """One mistake: where it stands and what it is.
 
     `path` is as the operator gave it, `None` for the environment. `table` is written as in the
-    file, `[accounts.qiniu]` or `[[certificates]]`; empty for the keys above the first table.
+    file, `[accounts.mine]` or `[[certificates]]`; empty for the keys above the first table.
     """
 
     path: Path | None
@@ -29,7 +29,7 @@ class Finding:
 
     @property
     def where(self) -> str:
-        """Give the place as `certferry.toml:12: [accounts.qiniu] access_key`."""
+        """Give the place as `certferry.toml:12: [accounts.mine] token`."""
         location = ":".join(str(part) for part in (self.path, self.line) if part is not None)
         subject = " ".join(part for part in (self.table, self.key) if part)
         return _on_one_line(": ".join(part for part in (location, subject) if part))
@@ -47,12 +47,12 @@ def config_error(findings: Iterable[Finding], hint: Text = REFERENCE) -> ConfigE
     found = list(findings)
     files = list(dict.fromkeys(finding.path for finding in found))
     ordered = sorted(found, key=lambda finding: (files.index(finding.path), finding.line or 0))
-    return ConfigError(_lines([finding.text for finding in ordered]), hint=hint)
+    return ConfigError(in_lines([finding.text for finding in ordered]), hint=hint)
 
 
 def joined(errors: Sequence[ConfigError]) -> ConfigError:
     """Put several errors into one, such as those of each account; the first one's hint stays."""
-    return ConfigError(_lines([error.message for error in errors]), hint=errors[0].hint)
+    return ConfigError(in_lines([error.message for error in errors]), hint=errors[0].hint)
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
@@ -71,7 +71,8 @@ def instead_of(word: str, words: Sequence[str]) -> Text:
     return Text("known are {words}", words=list(words)) if words else Text("there are none")
 
 
-def _lines(texts: Sequence[Text]) -> Text:
+def in_lines(texts: Sequence[Text]) -> Text:
+    """Put texts below one another."""
     # The template is made of places and line ends alone, so there is nothing in it to translate.
     template = "\n".join(f"{{line{number}}}" for number in range(len(texts)))
     return Text(template, **{f"line{number}": text for number, text in enumerate(texts)})

@@ -26,11 +26,11 @@ _SHORT = 72
 
 @dataclass(frozen=True, slots=True)
 class DraftAccount:
-    """An account to declare: its keys are references to secrets."""
+    """An account to declare: its keys are references to secrets, or plain values."""
 
     label: str
     type: str
-    keys: Mapping[str, str]
+    keys: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def _account(account: DraftAccount) -> str:
 
 
 def _keys(account: DraftAccount) -> list[str]:
-    return [f"{key} = {quoted(reference)}" for key, reference in account.keys.items()]
+    return [f"{key} = {_value(value)}" for key, value in account.keys.items()]
 
 
 def _certificate(one: ProposedCertificate, say: Say) -> str:
@@ -190,6 +190,16 @@ def _left_out(left_out: Sequence[LeftOut], say: Say) -> str:
         if one.certificate is not None:
             lines.append(_comment(*_certificate(one.certificate, say).split("\n")))
     return "\n".join(lines)
+
+
+def _value(value: object) -> str:
+    match value:
+        case str():
+            return quoted(value)
+        case list():
+            return _list(value)
+        case _:
+            return json.dumps(value)
 
 
 def _list(words: Sequence[str]) -> str:

@@ -6,22 +6,29 @@ import hashlib
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from typing import ClassVar
 
 from certferry.core.certificate import Certificate, KeyType
 
 
-class Kind(StrEnum):
-    """What a domain is at its target. `AUTO` asks the target.
+class Kind(str):
+    """What a domain is at its target, in the target's own word. `AUTO` asks the target, and a `CDN`
+    domain is one like any other, whatever the target.
 
     A directory or a command is a receiver: the name under which it is declared is no domain name.
     """
 
-    AUTO = "auto"
-    CDN = "cdn"
-    KODO = "kodo"
-    PILI = "pili"
-    FILES = "files"
-    COMMAND = "command"
+    __slots__ = ()
+
+    AUTO: ClassVar[Kind]
+    CDN: ClassVar[Kind]
+    FILES: ClassVar[Kind]
+    COMMAND: ClassVar[Kind]
+
+    @property
+    def value(self) -> str:
+        """The word."""
+        return str(self)
 
     @property
     def is_receiver(self) -> bool:
@@ -29,9 +36,13 @@ class Kind(StrEnum):
         return self in {Kind.FILES, Kind.COMMAND}
 
     @property
-    def has_settings(self) -> bool:
-        """Whether there is more to set at it than its certificate."""
-        return self is not Kind.KODO
+    def is_peculiar(self) -> bool:
+        """Whether it is the target's own: its name alone does not tell what the domain is."""
+        return not self.is_receiver and self not in {Kind.AUTO, Kind.CDN}
+
+
+Kind.AUTO, Kind.CDN = Kind("auto"), Kind("cdn")
+Kind.FILES, Kind.COMMAND = Kind("files"), Kind("command")
 
 
 class Retirement(StrEnum):

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Self
 
-from certferry.core.observed import DomainState, ObservedDomain, Served
+from certferry.core.observed import DomainState, ObservedDomain, Served, is_served
 from certferry.core.plan import Blocked, Deploy, Due, Rollout
 from certferry.core.reasons import ReasonCode
 from certferry.core.rollout import RolloutRecord
 from certferry.core.settings import in_sentences
-from certferry.core.waiting import wait_for
+from certferry.core.waiting import Waiting, wait_for
 from certferry.errors import CertferryError, DeployError, TargetBusy, VerificationError
 from certferry.text import Text
 
@@ -64,12 +64,22 @@ def due_of(
     if domain.state is DomainState.PROCESSING:
         return _until(_processing(since), since, times)
     if rollout.deploy is None:
+        if is_served(served, fingerprint):
+            return None
         return _until(_not_served(served, fingerprint, since), since, times)
     if _failed_in_this_run(domain, fingerprint, times):
         return Blocked()
     if last is None or last.accepted_at is None:
         return None
     return _after_acceptance(rollout.deploy, domain, last, last.accepted_at, times)
+
+
+def due_unread(record: RolloutRecord, error: CertferryError, times: Times) -> Due:
+    """Return when to look again for a change at a target that cannot be read, `None` when it is not
+    waited for: the change goes on meanwhile.
+    """
+    due = _until(error, record.asked_at, times) if error.retry.allowed else Blocked(error)
+    return due if isinstance(due, Waiting) or record.asked_at >= times.begun else None
 
 
 def _after_acceptance(

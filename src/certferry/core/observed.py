@@ -67,7 +67,7 @@ class ObservedDomain:
     `problem` says why the target cannot serve it (state `UNAVAILABLE`) or what its last change
     failed of (state `FAILED`). `binding_hidden`: the target does not tell what is bound, so `bound`
     is what the edges and our own record of the last change suggest. `last` is that record, of
-    whichever certificate.
+    whichever certificate. Of one without `has_settings`, only the certificate can be set.
     """
 
     domain: str
@@ -81,6 +81,7 @@ class ObservedDomain:
     fullchain_digest: str | None = None
     binding_hidden: bool = False
     last: RolloutRecord | None = None
+    has_settings: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,8 @@ class ObservedTarget:
     `served` holds a domain's addresses only where the bound certificate is the current one, or not
     told: elsewhere there is nothing to verify yet.
 
+    `under_way` is what was begun at a target that could not be looked at, and not seen since.
+
     `unread` is what could not be read beside the domains, and does not keep them waiting. With
     `remotes_hidden` our copies are those that the state remembers.
     """
@@ -144,6 +147,7 @@ class ObservedTarget:
     remotes: tuple[RemoteCertificate, ...] = ()
     served: Mapping[str, tuple[Served, ...]] = field(default_factory=dict)
     failure: CertferryError | None = None
+    under_way: tuple[RolloutRecord, ...] = ()
     others: tuple[OtherCertificate, ...] = ()
     unsettled_since: datetime | None = None
     ceded: tuple[str, ...] = ()
@@ -168,13 +172,15 @@ class ObservedTarget:
 class Observation:
     """Everything a decision about one lineage may look at. `versions` are newest first;
     `targets` are in the order of the declared deployments. `ordered_at` is when a certificate was
-    ordered that has not come yet, `issue_tried_at` when one was last ordered or adopted.
+    ordered that has not come yet, `issue_tried_at` when one was last ordered or adopted;
+    `has_leftovers` tells of challenge records of ours that may still be in DNS.
     """
 
     versions: tuple[Version, ...] = ()
     targets: tuple[ObservedTarget, ...] = ()
     ordered_at: datetime | None = None
     issue_tried_at: datetime | None = None
+    has_leftovers: bool = False
 
     @property
     def current(self) -> Version | None:

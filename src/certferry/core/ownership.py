@@ -73,4 +73,4 @@ def served_by(lineages: Iterable[str]) -> Text:
 
 
 def _is_about(deployment: DesiredDeployment, kind: Kind) -> bool:
-    return Kind.AUTO in {deployment.kind, kind} or deployment.kind is kind
+    return Kind.AUTO in {deployment.kind, kind} or deployment.kind == kind

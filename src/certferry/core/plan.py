@@ -17,8 +17,8 @@ from certferry.text import Text
 
 
 class Action(StrEnum):
-    """The kinds of step. Only the first four are planned: `CLEAN` takes challenge records away that
-    were left behind, `LOOK` is a whole visit to a lineage.
+    """The kinds of step. `LOOK` is never planned: it is a whole visit to a lineage, or the reading
+    of a target.
     """
 
     ISSUE = "issue"
@@ -78,11 +78,15 @@ class Deploy:
 
 @dataclass(frozen=True, slots=True)
 class Verify:
-    """Look until every address of the domain presents the current certificate."""
+    """Look until every address of the domain presents the current certificate, then write that
+    down: it is due once that was seen. `changes` are other settings that the target changed along
+    with the certificate without being asked to.
+    """
 
     target: str
     domain: str
     reason: Reason
+    changes: tuple[Change, ...] = ()
     kind: Kind = Kind.AUTO
     action: Action = Action.VERIFY
     due: Due = None
@@ -106,9 +110,18 @@ class Retire:
     anybodys: bool = False
     again: bool = False
     action: Action = Action.RETIRE
+    due: Due = None
 
 
-Step = Issue | Deploy | Verify | Retire
+@dataclass(frozen=True, slots=True)
+class Clean:
+    """Remove challenge records that an earlier run left in DNS."""
+
+    reason: Reason
+    action: Action = Action.CLEAN
+
+
+Step = Issue | Deploy | Verify | Retire | Clean
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +136,11 @@ class Rollout:
     def due(self) -> Due:
         """When its first step is due."""
         return self.steps[0].due if self.steps else None
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether the certificate was seen served, which is only to be written down."""
+        return self.due is None and self.deploy is None
 
     @property
     def deploy(self) -> Deploy | None:
@@ -171,18 +189,39 @@ class Plan:
     refusals: tuple[Refusal, ...] = ()
     ceded: tuple[tuple[str, tuple[str, ...]], ...] = ()
     notices: tuple[Obstacle, ...] = ()
+    clean: Clean | None = None
 
     @property
     def steps(self) -> tuple[Step, ...]:
         """Every step, in the order it is carried out."""
-        issue: tuple[Step, ...] = () if self.issue is None else (self.issue,)
-        rolled_out = tuple(step for rollout in self.rollouts for step in rollout.steps)
-        return issue + rolled_out + self.retirements
+        rolled_out = (step for rollout in self.rollouts for step in rollout.steps)
+        found = (self.issue, *rolled_out, *self.retirements, self.clean)
+        return tuple(step for step in found if step is not None)
+
+    @property
+    def ready(self) -> tuple[Step, ...]:
+        """The steps to carry out now, in their order. An issue comes alone, since all that follows
+        depends on what it brings; a retirement waits until its successor was seen wherever its
+        target is to serve it.
+        """
+        if self.issue is not None:
+            return (self.issue,)
+        unseen = {rollout.target for rollout in self.rollouts if not rollout.is_seen}
+        found = (
+            *(rollout.steps[0] for rollout in self.rollouts if rollout.due is None),
+            *(r for r in self.retirements if r.due is None and r.target not in unseen),
+            self.clean,
+        )
+        return tuple(step for step in found if step is not None)
 
     @property
     def pending(self) -> tuple[Step, ...]:
-        """The steps but for those that are only tried again."""
-        return tuple(s for s in self.steps if not (isinstance(s, Retire) and s.again))
+        """The steps that change something: not those that are only tried again, and not what is
+        only written down.
+        """
+        seen = {rollout.steps[0] for rollout in self.rollouts if rollout.is_seen}
+        again = {step for step in self.retirements if step.again}
+        return tuple(step for step in self.steps if step not in seen | again)
 
     @property
     def is_empty(self) -> bool:

@@ -84,16 +84,19 @@ class Proposal:
 @dataclass(frozen=True, slots=True)
 class Places:
     """What was found in the accounts: their labels (empty where there is no such account), the
-    zones of the one, and the domains of the other.
+    zones of the one, and the domains of the other. `zones` is `None` where the account cannot list
+    them: then every name is taken to be in a zone of its own.
     """
 
     dns: str = ""
-    zones: tuple[FoundZone, ...] = ()
+    zones: tuple[FoundZone, ...] | None = ()
     target: str = ""
     domains: tuple[FoundDomain, ...] = ()
 
     def zone_of(self, name: str) -> FoundZone | None:
         """Find the longest zone that holds a name; of those, one that can be written to."""
+        if self.zones is None:
+            return FoundZone(base_name(name))
         by_name = {zone.name: zone for zone in self.zones}
         holding = [by_name[s] for s in suffixes(base_name(name)) if s in by_name]
         return next((z for z in holding if z.problem is None), next(iter(holding), None))

@@ -42,6 +42,8 @@ class ReasonCode(StrEnum):
     # why a remote certificate goes
     SUPERSEDED = "superseded"
     UNUSED = "unused"
+    # why DNS is cleaned
+    LEFT_BEHIND = "left_behind"
     # why safety refuses
     NAME_NOT_COVERED = "name_not_covered"
     KEY_MISMATCH = "key_mismatch"

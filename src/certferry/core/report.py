@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -55,6 +55,17 @@ class StepOutcome:
     def place(self) -> Place:
         """What identifies the step within its lineage."""
         return (self.action, self.target, self.domain or self.remote_id or self.label)
+
+    def failed(self, error: CertferryError) -> StepOutcome:
+        """Return the step as it ends in failure."""
+        return replace(
+            self,
+            outcome=Outcome.FAILED,
+            detail=error.message,
+            hint=error.hint,
+            error=error,
+            waiting=None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,4 +143,13 @@ class StepEnded:
     outcome: StepOutcome
 
 
-Event = Activity | StepEnded
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """Something that the history keeps: its name there, and its facts."""
+
+    lineage: str
+    event: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+Event = Activity | StepEnded | Happened

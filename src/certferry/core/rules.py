@@ -122,42 +122,6 @@ def must_have_come(
     return Reason(ReasonCode.ORDERED, sentence)
 
 
-def must_be_what_is_offered(
-    desired: DesiredCertificate, observed: Observation, now: datetime
-) -> Reason | None:
-    """The certificate is the one that its files hold, and so are its issuers."""
-    del now
-    offered, current = desired.offered, observed.current
-    if offered is None or desired.files is None:
-        return None
-    path = desired.files.fullchain
-    if current is None or current.certificate.fingerprint != offered.fingerprint:
-        unknown = Text("{path} holds a certificate that is not known yet", path=path)
-        return Reason(ReasonCode.FILES_CHANGED, unknown)
-    if current.fullchain_digest in {None, desired.offered_fullchain}:
-        return None
-    other = Text("{path} holds other issuer certificates for the same leaf", path=path)
-    return Reason(ReasonCode.FILES_CHANGED, other)
-
-
-def overdue(desired: DesiredCertificate, observed: Observation, now: datetime) -> Reason | None:
-    """Say that the files of a ferried certificate should have been renewed long ago. Only told:
-    whoever made it renews it.
-    """
-    current = observed.current
-    if desired.files is None or current is None or observed.is_ceded:
-        return None
-    certificate = current.certificate
-    if not renewal.is_overdue(certificate, now):
-        return None
-    path, end = desired.files.fullchain, certificate.not_after
-    if end <= now:
-        message = Text("{path}: not renewed, and expired at {moment}", path=path, moment=end)
-    else:
-        message = Text("{path}: not renewed yet, and expires at {moment}", path=path, moment=end)
-    return Reason(ReasonCode.OVERDUE, message)
-
-
 def _is_missing(fingerprint: str, target: ObservedTarget) -> bool:
     return bool(target.domains) and target.remote_of(fingerprint) is None
 
@@ -172,14 +136,9 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-RULES_FOR_FERRIED: tuple[Rule, ...] = (must_be_what_is_offered,)
-"""Whoever made a certificate elsewhere decides when it is renewed, and for which names."""
-
-
 def first_violated(
     desired: DesiredCertificate, observed: Observation, now: datetime
 ) -> Reason | None:
     """Give the first rule's reason to issue a certificate, or `None` when all are kept."""
-    rules = RULES if desired.files is None else RULES_FOR_FERRIED
-    found = (rule(desired, observed, now) for rule in rules)
+    found = (rule(desired, observed, now) for rule in RULES)
     return next((reason for reason in found if reason is not None), None)

@@ -25,7 +25,7 @@ def setting_changes(wish: HttpsWish, domain: ObservedDomain) -> tuple[Change, ..
     What the target does not tell differs until it has been sent, which is all that can be known of
     it. Where there is nothing to set, there is nothing to wish for.
     """
-    if not domain.kind.has_settings:
+    if not domain.has_settings:
         return ()
     return tuple(
         Change(name, _before(name, domain), _in_words(getattr(wish, name)))

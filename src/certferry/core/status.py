@@ -9,6 +9,7 @@ from enum import StrEnum
 from certferry.core import rules
 from certferry.core.deliveries import why_deliver
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, Kind
+from certferry.core.ferried import overdue, why_adopt
 from certferry.core.lineage import Version
 from certferry.core.observed import (
     DomainState,
@@ -96,7 +97,9 @@ def status_of(desired: DesiredCertificate, observed: Observation, now: datetime)
 def _reason(desired: DesiredCertificate, observed: Observation, now: datetime) -> Reason | None:
     if observed.is_ceded:  # no certificate is ordered that has nothing to serve
         return None
-    return rules.first_violated(desired, observed, now) or rules.overdue(desired, observed, now)
+    if desired.files is not None:
+        return why_adopt(desired, observed) or overdue(desired, observed, now)
+    return rules.first_violated(desired, observed, now)
 
 
 def _renew_at(current: Version | None) -> datetime | None:

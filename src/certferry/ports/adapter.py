@@ -5,10 +5,18 @@ An adapter is a module with the attributes of `Adapter`. A package declares it a
 whose name is what operators write as `type`: in the group `certferry.dns` where it connects to a
 `ports.dns.DnsProvider`, in `certferry.targets` where it connects to a `ports.target.DeployTarget`.
 
-A target may have one name more: `DeploySettings`, a frozen dataclass of what a deployment to it can
-be told, of the fields of `core.desired.HttpsWish` and `kind`. Without it, that is nothing beside
-`domains` and `retire`. `config.options` says which types its fields may have, and that a method
-`wrong` may tell what does not go together.
+A target may have two names more:
+
+- `DeploySettings`, a frozen dataclass of what a deployment to it can be told, of the fields of
+  `core.desired.HttpsWish` and `kind`. Without it, that is nothing beside `domains` and `retire`.
+  `config.options` says which types its fields may have, and that a method `wrong` may tell what
+  does not go together.
+- `NEEDS_COMMON_NAME`, a `CommonNameRule`: certificates without a common name are refused. Without
+  it, they are taken.
+
+What a field of `Settings` or `DeploySettings` means stands beside its type, as
+`Annotated[str, Text("the address of the API")]`, where no `Variable` says it: `certferry init` asks
+with these words, and docs/reference/adapters.md is made of them.
 """
 
 from __future__ import annotations
@@ -39,6 +47,17 @@ class Variable:
 
 
 @dataclass(frozen=True, slots=True)
+class CommonNameRule:
+    """A target refuses certificates without a common name, so a profile that makes such is refused
+    when the file is read. `unless` is a setting, true or false, with which an account takes them
+    all the same, and `advice` says when to set it; both are empty where there is none.
+    """
+
+    unless: str = ""
+    advice: Text | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """What a run gives to an adapter; it needs no other clock, sleep or connection.
 
@@ -63,7 +82,7 @@ class Adapter(Protocol):
 
     @property
     def SERVICE(self) -> str:  # noqa: N802 - a module's constant
-        """How the service is called in sentences, such as `Qiniu`."""
+        """How the service is called in sentences, such as `Harbour`."""
         ...
 
     @property

@@ -6,7 +6,9 @@ from typing import Protocol
 
 
 class DnsProvider(Protocol):
-    """Writes challenge records into the zones of one account."""
+    """Writes challenge records into the zones of one account. A name is absolute, in ASCII and
+    lower case, without a final dot.
+    """
 
     def add_txt(self, name: str, value: str) -> str:
         """Put a TXT value at a name and give a handle by which any process can remove it.

@@ -1,4 +1,4 @@
-"""The door to whoever follows a run while it goes on."""
+"""The door to the listeners of a run: what happens is told to them as it happens."""
 
 from __future__ import annotations
 
@@ -7,12 +7,24 @@ from collections.abc import Callable
 from certferry.core.report import Event
 
 Progress = Callable[[Event], None]
-"""Called from the thread that does the work; must return at once and never raise."""
+"""Called from the thread that does the work; must return at once and not raise. Only the keeper of
+the history raises `StateError`: what cannot be written down must not go on in silence.
+"""
 
 Pause = Callable[[float], None]
 """Wait this many seconds; raises `Interrupted` as soon as the run is stopped, once in each thread:
 what is waited for after that belongs to putting things in order.
 """
+
+
+def each_of(*listeners: Progress) -> Progress:
+    """Tell several listeners, in their order."""
+
+    def tell(event: Event) -> None:
+        for listener in listeners:
+            listener(event)
+
+    return tell
 
 
 def nobody(event: Event) -> None:

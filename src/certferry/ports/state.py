@@ -9,14 +9,16 @@ that take a lease raise `LeaseLost` when it is no longer in force, and change no
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 from certferry.core.certificate import CertificateBundle
 from certferry.core.lineage import Version
+from certferry.core.remembered import Remembered
 from certferry.core.report import HistoryEntry
 from certferry.core.rollout import RolloutRecord
 from certferry.core.secret import Secret
+from certferry.core.upload import Upload
 from certferry.ports.account_memory import Change
 
 
@@ -67,39 +69,25 @@ class ChallengeRecord:
     handle: str | None = None
 
 
-NOBODY = ""
-"""The lineage of an `Upload` that is not ours: all that is remembered of it is that it is used."""
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """A copy of a certificate that we put at a target. `in_use_until` is until when it is left
-    alone, since the target said that something uses it.
-    """
-
-    lineage: str
-    target: str
-    remote_id: str
-    label: str
-    fingerprint: str
-    uploaded_at: datetime
-    in_use_until: datetime | None = None
-
-
 class StateStore(Protocol):
     """Remembers lineages, accounts, orders, challenge records, uploads, rollouts, history."""
 
     # leases
 
-    def acquire(self, lineage: str, ttl: timedelta, now: datetime) -> Lease:
-        """Take the lease of a lineage. Raises `LeaseHeld` while another holder has it: until its
-        time is up, or its process on this very host has ended. A process that certainly lives on
-        this host keeps it whatever the clock says.
+    def acquire(self, lineage: str, now: datetime) -> Lease:
+        """Take the lease of a lineage. Raises `LeaseHeld` while another holder has it, which may
+        be a thread of this process: until it is released, the holder's store is closed, or its
+        process has ended. A process that is at work keeps it whatever the clock says.
+
+        How it outlives no process is the store's own business: a lock that the system ends, or a
+        time that the store itself extends.
         """
         ...
 
-    def extend(self, lease: Lease, ttl: timedelta, now: datetime) -> None:
-        """Keep a lease for longer. Raises `LeaseLost`."""
+    def extend(self, lease: Lease) -> None:
+        """Make sure, before something is changed elsewhere, that a lease is still in force, and
+        hold on to it. Raises `LeaseLost`.
+        """
         ...
 
     def release(self, lease: Lease) -> None:
@@ -110,6 +98,12 @@ class StateStore(Protocol):
 
     def lineages(self) -> tuple[str, ...]:
         """Every lineage with at least one version, by name."""
+        ...
+
+    def remembered(self, lineage: str) -> Remembered:
+        """All that is remembered of a lineage, read at one moment: what `versions`, `order`,
+        `issue_tried_at`, `uploads` of every target, `rollouts` and `challenge_records` give.
+        """
         ...
 
     def versions(self, lineage: str) -> tuple[Version, ...]:
@@ -234,5 +228,5 @@ class StateStore(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of every resource. The store is not used afterwards."""
+        """Let go of every resource and lease. The store is not used afterwards."""
         ...

@@ -12,7 +12,7 @@ Looked = Callable[[int, int], None]
 
 
 class Surveyed(Protocol):
-    """A target whose domains can be listed."""
+    """A target whose domains can be listed. One that lacks this proposes nothing to `init`."""
 
     def survey(self, looked: Looked) -> Survey:
         """Find every domain and its certificate. Changes nothing. Raises `DeployError`."""
@@ -20,7 +20,9 @@ class Surveyed(Protocol):
 
 
 class ZoneKeeper(Protocol):
-    """A DNS account whose zones can be listed."""
+    """A DNS account whose zones can be listed. Of one that lacks this, every name is taken to be in
+    a zone of its own.
+    """
 
     def zones(self) -> tuple[FoundZone, ...]:
         """Find every zone. Changes nothing. Raises `DnsError`."""

@@ -24,9 +24,10 @@ class Doors:
     """The ports, joined by the wiring. Providers and targets are found by their account's label,
     receivers by what is to be delivered how.
 
-    `lease` takes the lease of a lineage for a `with` block; `now` is the only clock; `who` goes
-    into the history; `verify_timeout` is how long a domain may take to serve what it is bound to;
-    `claims` are those of the whole configuration, whichever certificates the run is for.
+    `lease` takes the lease of a lineage for a `with` block; `now` is the only clock; what happens
+    is told to `progress`, the history's keeper included; `verify_timeout` is how long a
+    domain may take to serve what it is bound to; `claims` are those of the whole configuration,
+    for however few certificates the run is.
     """
 
     issuer: Issuer
@@ -39,6 +40,5 @@ class Doors:
     lease: Callable[[str], AbstractContextManager[Lease]]
     now: Callable[[], datetime]
     progress: Progress
-    who: str
     verify_timeout: timedelta = timedelta(hours=1)
     claims: Claims = field(default_factory=Claims)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from certferry.core.certificate import Certificate
 from certferry.core.desired import DesiredCertificate
 from certferry.core.lineage import Version
 from certferry.ports.source import CertificateSource
@@ -47,13 +48,9 @@ def as_known(
         return replace(desired, names=remembered)
 
 
-def offered_first(
-    versions: tuple[Version, ...], desired: DesiredCertificate
-) -> tuple[Version, ...]:
+def offered_first(versions: tuple[Version, ...], offered: Certificate) -> tuple[Version, ...]:
     """Put the version in force first: with files that went back to an older certificate, that is
     not the newest one.
     """
-    if desired.offered is None:
-        return versions
-    wanted = desired.offered.fingerprint
+    wanted = offered.fingerprint
     return tuple(sorted(versions, key=lambda v: v.certificate.fingerprint != wanted))

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
+
 from certferry.core.redaction import redacted
-from certferry.core.report import HistoryEntry
-from certferry.reconcile.doors import Doors
+from certferry.core.report import Event, Happened, HistoryEntry
+from certferry.ports.progress import Progress
+from certferry.ports.state import StateStore
 
 
-def record(doors: Doors, lineage: str, event: str, /, **facts: str) -> None:
-    """Add an entry of this moment, in the name of whoever runs certferry. It is kept for ever, and
-    what must not be seen is not: a service may have quoted it.
+def history_keeper(state: StateStore, now: Callable[[], datetime], who: str) -> Progress:
+    """Return a listener that adds an entry for each thing that happens, in the name of `who`. It is
+    kept for ever, and what must not be seen is not: a service may have quoted it.
     """
-    kept = {name: redacted(fact) for name, fact in facts.items()}
-    doors.state.append_history(HistoryEntry(doors.now(), lineage, event, doors.who, kept))
+
+    def keep(event: Event) -> None:
+        if isinstance(event, Happened):
+            facts = {name: redacted(fact) for name, fact in event.facts.items()}
+            state.append_history(HistoryEntry(now(), event.lineage, event.event, who, facts))
+
+    return keep

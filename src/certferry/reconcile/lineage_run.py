@@ -12,21 +12,19 @@ from dataclasses import replace
 from certferry.core.desired import DesiredCertificate
 from certferry.core.due import Times
 from certferry.core.observed import Observation
-from certferry.core.plan import Action, Plan
+from certferry.core.plan import Action, Plan, Verify
 from certferry.core.planner import Issuing, make_plan
 from certferry.core.report import LineageReport, Outcome, StepOutcome
 from certferry.core.safety import without_refused
 from certferry.core.waiting import Waiting, wait_for
 from certferry.errors import CertferryError, Interrupted, LeaseHeld, LeaseLost, PlanRefused
 from certferry.ports.state import Lease
-from certferry.reconcile.apply import Applier, failed
+from certferry.reconcile.apply import carry_out
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_offered
-from certferry.reconcile.observe import observe
+from certferry.reconcile.observe import observe, with_remembered
 from certferry.reconcile.outcomes import Outcomes
-from certferry.reconcile.remembered import keep_programs, lacks_programs
-from certferry.reconcile.retirements import may_retire
-from certferry.reconcile.rollouts import Rollouts
+from certferry.reconcile.visit import Visit
 from certferry.text import Text
 
 _log = logging.getLogger(__name__)
@@ -37,8 +35,8 @@ def plan_lineage(
 ) -> Plan:
     """Plan one lineage and take out what safety refuses.
 
-    A certificate that no place could take now is not issued: whoever corrects a key or a name
-    finds everything as it was, and the CA counts no order.
+    A certificate that no place could take now is not issued: after a key or a name is corrected,
+    everything is as it was, and the CA counts no order.
     """
     plan = make_plan(desired, observed, times, issuing)
     plan = without_refused(plan, desired, observed, times.now)
@@ -57,8 +55,6 @@ class LineageRun:
         self._begun = doors.now()
         self._issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
         self._outcomes = Outcomes(desired.lineage, doors.progress)
-        self._applier = Applier(desired, doors)
-        self._rollouts = Rollouts(desired.lineage, doors, self._applier, self._outcomes)
         self._fingerprint: str | None = None
 
     def report(self) -> LineageReport:
@@ -66,7 +62,7 @@ class LineageRun:
         return LineageReport(self.desired.lineage, self._fingerprint, self._outcomes.all())
 
     def visit(self) -> Waiting | None:
-        """Look, plan, act; give the wait before the next visit, or `None` when this was the last.
+        """Look, plan, act; return the wait before the next visit, `None` when this was the last.
 
         Raises `Interrupted` when the run is stopped; everything else becomes an outcome. What
         stops a visit as a whole is the end of the lineage's run, unless it is another run's lease.
@@ -90,6 +86,56 @@ class LineageRun:
             self._outcomes.trouble(StepOutcome(Action.LOOK, Outcome.FAILED, detail))
         return self._outcomes.next_look()
 
+    def _visit(self) -> None:
+        observed = self._observe()
+        plan = self._plan(observed)
+        if all(isinstance(step, Verify) for step in plan.ready):  # nothing is written anywhere
+            self._follow(plan, observed)
+            return
+        with self._doors.lease(self.desired.lineage) as lease:
+            # Looked at again: until the lease was ours, another run may have changed the world.
+            observed = self._observe()
+            plan = self._plan(observed)
+            if plan.issue is not None:
+                observed = self._issue(plan, observed, lease)
+                plan = self._plan(observed)
+            self._follow(plan, observed, lease)
+
+    def _observe(self) -> Observation:
+        if self.desired.files is not None:
+            self.desired = as_offered(self.desired, self._doors)
+        return self._in_force(observe(self.desired, self._doors))
+
+    def _plan(self, observed: Observation) -> Plan:
+        times = Times(self._doors.now(), self._begun, self._doors.verify_timeout)
+        return plan_lineage(self.desired, observed, times, self._issuing)
+
+    def _issue(self, plan: Plan, observed: Observation, lease: Lease) -> Observation:
+        """Issue, and return the observation with what came of it."""
+        self._carry_out(plan, Visit(self.desired, observed, self._doors, lease))
+        remembered = self._doors.state.remembered(self.desired.lineage)
+        return self._in_force(with_remembered(observed, remembered, self.desired))
+
+    def _follow(self, plan: Plan, observed: Observation, lease: Lease | None = None) -> None:
+        """Carry out every step that is ready, and tell how the others stand."""
+        visit = Visit(self.desired, observed, self._doors, lease)
+        self._outcomes.note_plan(plan, observed)
+        readable = {target.label for target in observed.targets if target.failure is None}
+        for rollout in plan.rollouts:
+            if isinstance(rollout.due, Waiting) and rollout.target in readable:
+                visit.begin(rollout.target, rollout.domain)
+        self._carry_out(plan, visit)
+
+    def _carry_out(self, plan: Plan, visit: Visit) -> None:
+        for outcome in carry_out(plan.ready, visit):
+            self._outcomes.note(outcome)
+
+    def _in_force(self, observed: Observation) -> Observation:
+        """Keep which version is in force, for the report."""
+        if observed.current is not None:
+            self._fingerprint = observed.current.certificate.fingerprint
+        return observed
+
     def _held_up(self, error: LeaseHeld | LeaseLost) -> StepOutcome:
         """Wait for the other run, but not for ever: every later run would come to wait as well."""
         now, deadline = self._doors.now(), self._begun + self._doors.verify_timeout
@@ -98,77 +144,8 @@ class LineageRun:
             return told
         return replace(told, waiting=wait_for(error.message, self._begun, now, deadline))
 
-    def _visit(self) -> None:
-        observed = self._observe()
-        plan = self._plan(observed)
-        if self._must_act(plan):
-            with self._doors.lease(self.desired.lineage) as lease:
-                self._act(lease)
-        else:
-            self._rollouts.follow(plan, observed, lease=None)
-
-    def _act(self, lease: Lease) -> None:
-        # Looked at again: until the lease was ours, another run may have changed the world.
-        observed = self._observe()
-        observed = self._issue(self._plan(observed), observed, lease)
-        plan = self._plan(observed)
-        keep_programs(self.desired, plan, self._doors)
-        self._rollouts.follow(plan, observed, lease=lease)
-        # Last: an order that went on has taken up its own records, and what is still in doubt
-        # after that may take a while to be sure of.
-        self._sweep()
-
-    def _observe(self) -> Observation:
-        self.desired = as_offered(self.desired, self._doors)
-        observed = observe(self.desired, self._doors)
-        if observed.current is not None:
-            self._fingerprint = observed.current.certificate.fingerprint
-        return observed
-
-    def _plan(self, observed: Observation) -> Plan:
-        times = Times(self._doors.now(), self._begun, self._doors.verify_timeout)
-        return plan_lineage(self.desired, observed, times, self._issuing)
-
-    def _must_act(self, plan: Plan) -> bool:
-        return (
-            plan.issue is not None
-            or any(rollout.deploy and rollout.due is None for rollout in plan.rollouts)
-            or any(may_retire(step, plan) for step in plan.retirements)
-            or lacks_programs(self.desired, plan, self._doors)
-            or self._has_leftovers()
-        )
-
-    def _has_leftovers(self) -> bool:
-        # Those of a lineage that is ferried by now are ownerless: see `challenge_cleanup`.
-        wish = self.desired
-        return wish.files is None and bool(self._doors.state.challenge_records(wish.lineage))
-
-    def _sweep(self) -> None:
-        if self._has_leftovers():
-            outcome = self._applier.sweep()
-            if outcome is not None:
-                self._outcomes.note(outcome)
-                return
-        self._outcomes.forget((Action.CLEAN, None, None))
-
-    def _issue(self, plan: Plan, observed: Observation, lease: Lease) -> Observation:
-        """Issue if it is planned, and give the observation with the new certificate in it."""
-        if plan.issue is None:
-            return observed
-        outcome, version = self._applier.issue(plan.issue, lease)
-        self._outcomes.note(outcome)
-        observed = replace(
-            observed, issue_tried_at=self._doors.state.issue_tried_at(self.desired.lineage)
-        )
-        if version is None:
-            return observed
-        self._fingerprint = version.certificate.fingerprint
-        # Adopted with other issuers, it is the version that was there.
-        others = (known for known in observed.versions if known.number != version.number)
-        return replace(observed, versions=(version, *others))
-
 
 def _trouble(outcome: Outcome, error: CertferryError) -> StepOutcome:
     """Tell what stopped a visit as a whole."""
-    told = failed(StepOutcome(Action.LOOK, outcome, error.message), error)
+    told = StepOutcome(Action.LOOK, outcome, error.message).failed(error)
     return replace(told, outcome=outcome)

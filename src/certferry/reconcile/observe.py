@@ -5,28 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from certferry.core.desired import DesiredCertificate, DesiredDeployment, Retirement
-from certferry.core.lineage import Version, mark
+from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Retirement
+from certferry.core.due import LAG
 from certferry.core.observed import (
     DomainState,
     Observation,
     ObservedDomain,
     ObservedTarget,
-    RemoteCertificate,
     Served,
 )
+from certferry.core.remembered import Remembered
+from certferry.core.rollout import RolloutRecord
+from certferry.core.untold import with_likely_bindings, with_remembered_remotes
 from certferry.errors import DeployError
-from certferry.ports.receiver import Receiver
 from certferry.ports.target import Look
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import offered_first
-from certferry.reconcile.others import without_claimed
-from certferry.reconcile.remembered import (
-    as_delivered,
-    with_likely_bindings,
-    with_remembered_remotes,
-    with_what_was_sent,
-)
+from certferry.reconcile.receivers import observe_receiver
+from certferry.reconcile.unmanaged import without_claimed
 
 
 def observe(desired: DesiredCertificate, doors: Doors, *, every_edge: bool = False) -> Observation:
@@ -35,124 +31,141 @@ def observe(desired: DesiredCertificate, doors: Doors, *, every_edge: bool = Fal
     Edges are asked only where the target says that the current certificate is bound, or does not
     say what is, unless `every_edge` is set: elsewhere there is nothing to verify yet.
     """
-    versions = offered_first(doors.state.versions(desired.lineage), desired)
-    targets = tuple(
-        _observe_target(desired, deployment, versions, doors, every_edge=every_edge)
-        for deployment in desired.deployments
+    remembered = doors.state.remembered(desired.lineage)
+    known = with_remembered(Observation(), remembered, desired)
+    looker = _Looker(desired, doors, remembered, known, every_edge=every_edge)
+    return replace(known, targets=tuple(looker.look(d) for d in desired.deployments))
+
+
+def with_remembered(
+    observed: Observation, remembered: Remembered, desired: DesiredCertificate
+) -> Observation:
+    """Return an observation with what the store says of the lineage now."""
+    versions = remembered.versions
+    return replace(
+        observed,
+        versions=versions if desired.offered is None else offered_first(versions, desired.offered),
+        ordered_at=None if desired.files is not None else remembered.ordered_at,
+        issue_tried_at=remembered.issue_tried_at,
+        has_leftovers=remembered.has_challenge_records,
     )
-    order = None if desired.files is not None else doors.state.order(desired.lineage)
-    return Observation(
-        versions,
-        targets,
-        None if order is None else order.created_at,
-        doors.state.issue_tried_at(desired.lineage),
-    )
 
 
-def _observe_target(
-    desired: DesiredCertificate,
-    deployment: DesiredDeployment,
-    versions: tuple[Version, ...],
-    doors: Doors,
-    *,
-    every_edge: bool,
-) -> ObservedTarget:
-    if deployment.delivery is not None:
-        receiver = doors.receiver(deployment.delivery)
-        return _observe_receiver(receiver, desired.lineage, deployment, versions, doors)
-    look = Look(
-        lineage=desired.lineage,
-        names=desired.names,
-        domains=deployment.domains,
-        kind=deployment.kind,
-        known=[version.certificate for version in versions],
-        others=deployment.retire is Retirement.ALL_UNUSED,
-    )
-    try:
-        found = doors.targets[deployment.target].observe(look)
-        found = without_claimed(found, desired.lineage, deployment.target, doors)
-    except DeployError as error:
-        return ObservedTarget(label=deployment.target, failure=error)
-    found = with_what_was_sent(found, desired.lineage, deployment.target, doors)
-    found = with_remembered_remotes(found, desired.lineage, deployment.target, versions, doors)
-    found = _without_ceded(found, desired.lineage, deployment, doors)
-    current = versions[0].certificate.fingerprint if versions else None
-    served = _look_at_edges(found, current, doors, every_edge=every_edge)
-    found = _with_marks_of_use(found, desired.lineage, deployment.target, doors)
-    found = replace(found, label=deployment.target, served=served)
-    return with_likely_bindings(found, doors)
+class _Looker:
+    """Looks at the targets of one lineage."""
 
+    def __init__(
+        self,
+        desired: DesiredCertificate,
+        doors: Doors,
+        remembered: Remembered,
+        known: Observation,
+        *,
+        every_edge: bool,
+    ) -> None:
+        self._desired = desired
+        self._doors = doors
+        self._remembered = remembered
+        self._versions = known.versions
+        self._current = known.current and known.current.certificate.fingerprint
+        self._every_edge = every_edge
 
-def _without_ceded(
-    found: ObservedTarget, lineage: str, deployment: DesiredDeployment, doors: Doors
-) -> ObservedTarget:
-    """Leave to other lineages what they have the better claim to."""
-    claims = doors.claims
-    owned = tuple(d for d in found.domains if claims.owns(lineage, deployment, d.domain, d.kind))
-    owners = {
-        claims.owner(deployment.target, d.domain, d.kind) for d in found.domains if d not in owned
-    }
-    return replace(found, domains=owned, ceded=tuple(sorted(filter(None, owners - {lineage}))))
-
-
-def _with_marks_of_use(
-    found: ObservedTarget, lineage: str, target: str, doors: Doors
-) -> ObservedTarget:
-    """Add what the store remembers of refused retirements."""
-    if len(found.remotes) <= 1:  # the one in force is never retired
-        return found
-    uploads = doors.state.uploads(lineage, target)
-    in_use = {upload.remote_id: upload.in_use_until for upload in uploads}
-    remotes = tuple(
-        replace(remote, in_use_until=in_use.get(remote.remote_id)) for remote in found.remotes
-    )
-    return replace(found, remotes=remotes)
-
-
-def _look_at_edges(
-    found: ObservedTarget, current: str | None, doors: Doors, *, every_edge: bool
-) -> Mapping[str, tuple[Served, ...]]:
-    return doors.probe.look(
-        [
-            domain.domain
-            for domain in found.domains
-            if every_edge
-            or (
-                current is not None
-                and (domain.binding_hidden or found.fingerprint_of(domain.bound) == current)
+    def look(self, deployment: DesiredDeployment) -> ObservedTarget:
+        """Observe the target of one deployment, and add what is remembered of it."""
+        records = {
+            record.domain: record
+            for record in self._remembered.rollouts
+            if record.target == deployment.target
+        }
+        if deployment.delivery is not None:
+            (name,) = deployment.domains or ("",)
+            receiver = self._doors.receiver(deployment.delivery)
+            return observe_receiver(
+                receiver, self._desired.lineage, deployment, self._versions, records.get(name)
             )
-        ]
-    )
+        try:
+            found = self._read(deployment)
+        except DeployError as error:
+            under_way = tuple(record for record in records.values() if self._is_open(record))
+            return ObservedTarget(deployment.target, failure=error, under_way=under_way)
+        found = self._with_edges(self._with_uploads(_with_records(found, records), deployment))
+        hidden = any(domain.binding_hidden for domain in found.domains)
+        if hidden:
+            found = with_likely_bindings(found, self._doors.now(), self._doors.verify_timeout)
+        return replace(found, label=deployment.target)
 
-
-def _observe_receiver(
-    receiver: Receiver,
-    lineage: str,
-    deployment: DesiredDeployment,
-    versions: tuple[Version, ...],
-    doors: Doors,
-) -> ObservedTarget:
-    """Look at a receiver: what it holds counts as a copy when it is one of the lineage's."""
-    found = _look_at_receiver(receiver, lineage, deployment, doors)
-    held = [v.certificate for v in versions if v.certificate.fingerprint == found.bound]
-    remotes = tuple(
-        RemoteCertificate(
-            certificate.fingerprint,
-            mark(lineage, certificate.fingerprint),
-            certificate.fingerprint,
-            certificate.not_after,
+    def _read(self, deployment: DesiredDeployment) -> ObservedTarget:
+        found = self._doors.targets[deployment.target].observe(
+            Look(
+                lineage=self._desired.lineage,
+                names=self._desired.names,
+                domains=deployment.domains,
+                kind=deployment.kind,
+                known=[version.certificate for version in self._versions],
+                others=deployment.retire is Retirement.ALL_UNUSED,
+            )
         )
-        for certificate in held
+        found = self._without_ceded(found, deployment)
+        if not found.others:
+            return found
+        return without_claimed(found, self._desired.lineage, deployment.target, self._doors)
+
+    def _without_ceded(
+        self, found: ObservedTarget, deployment: DesiredDeployment
+    ) -> ObservedTarget:
+        """Leave to other lineages what they have the better claim to."""
+        lineage, claims = self._desired.lineage, self._doors.claims
+        owned = tuple(
+            d for d in found.domains if claims.owns(lineage, deployment, d.domain, d.kind)
+        )
+        owners = {
+            claims.owner(deployment.target, d.domain, d.kind)
+            for d in found.domains
+            if d not in owned
+        }
+        return replace(found, domains=owned, ceded=tuple(sorted(filter(None, owners - {lineage}))))
+
+    def _is_open(self, record: RolloutRecord) -> bool:
+        return record.verified_at is None and record.fingerprint == self._current
+
+    def _with_uploads(self, found: ObservedTarget, deployment: DesiredDeployment) -> ObservedTarget:
+        """Add what is remembered of our copies: which of them the target did not let go of."""
+        uploads = [u for u in self._remembered.uploads if u.target == deployment.target]
+        if found.remotes_hidden:
+            found = with_remembered_remotes(found, self._versions, uploads)
+        in_use = {upload.remote_id: upload.in_use_until for upload in uploads}
+        remotes = (
+            replace(remote, in_use_until=in_use.get(remote.remote_id)) for remote in found.remotes
+        )
+        return replace(found, remotes=tuple(remotes))
+
+    def _with_edges(self, found: ObservedTarget) -> ObservedTarget:
+        asked = [d.domain for d in found.domains if self._every_edge or self._may_serve(found, d)]
+        served: Mapping[str, tuple[Served, ...]] = self._doors.probe.look(asked)
+        return replace(found, served=served)
+
+    def _may_serve(self, found: ObservedTarget, domain: ObservedDomain) -> bool:
+        if self._current is None:
+            return False
+        return domain.binding_hidden or found.fingerprint_of(domain.bound) == self._current
+
+
+def _with_records(found: ObservedTarget, records: Mapping[str, RolloutRecord]) -> ObservedTarget:
+    """Add what is remembered of each domain, and the settings that it was last sent."""
+    domains = (
+        replace(d, sent=_sent(d, records.get(d.domain)), last=records.get(d.domain))
+        for d in found.domains
     )
-    return ObservedTarget(label=deployment.target, domains=(found,), remotes=remotes)
+    return replace(found, domains=tuple(domains))
 
 
-def _look_at_receiver(
-    receiver: Receiver, lineage: str, deployment: DesiredDeployment, doors: Doors
-) -> ObservedDomain:
-    (name,) = deployment.domains or ("",)
-    last = doors.state.rollout(lineage, deployment.target, name)
-    try:
-        return replace(receiver.observe(as_delivered(last)), last=last)
-    except DeployError as error:
-        return ObservedDomain(name, deployment.kind, DomainState.UNAVAILABLE, problem=error)
+def _sent(domain: ObservedDomain, record: RolloutRecord | None) -> HttpsWish | None:
+    """Return what was sent, unless it is that change which has failed."""
+    if record is None or (domain.state is DomainState.FAILED and not _has_succeeded(record)):
+        return None
+    return record.sent
+
+
+def _has_succeeded(record: RolloutRecord) -> bool:
+    # What was seen at once may have been what was there before the change.
+    return record.verified_at is not None and record.verified_at - record.asked_at >= LAG

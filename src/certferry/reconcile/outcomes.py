@@ -1,76 +1,70 @@
-"""What has become of each step of a lineage in this run, and telling it to whoever follows."""
+"""What has become of each step of a lineage in this run, told as it becomes known."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from certferry.core.plan import Action
+from certferry.core.observed import Observation
+from certferry.core.plan import Plan
+from certferry.core.plan_outcomes import outcomes_of, outlived
 from certferry.core.report import Outcome, Place, StepEnded, StepOutcome
 from certferry.core.waiting import Waiting
 from certferry.ports.progress import Progress
-from certferry.text import Text
 
 
 class Outcomes:
-    """The latest outcome of each step, in the order the steps were first heard of."""
+    """The latest outcome of each step, in the order the steps were first heard of. It decides
+    nothing: what the next visit does is in the plan.
+    """
 
     def __init__(self, lineage: str, progress: Progress) -> None:
         self._lineage = lineage
         self._progress = progress
         self._latest: dict[Place, StepOutcome] = {}
         self._trouble: StepOutcome | None = None
-        self._found: set[Place] = set()
+        self._waits: dict[Place, Waiting] = {}
 
     def begin_visit(self) -> None:
-        """Whatever was waited for has to be found again, or nothing is waited for any more."""
+        """Forget what was waited for: it has to be found again."""
         self._trouble = None
-        self._found.clear()
+        self._waits.clear()
 
     def note(self, outcome: StepOutcome) -> None:
         """Keep an outcome, and tell it if it is news."""
-        self._found.add(outcome.place)
+        self._waits.pop(outcome.place, None)
+        if outcome.waiting is not None:
+            self._waits[outcome.place] = outcome.waiting
         if self._latest.get(outcome.place) != outcome:
             self._latest[outcome.place] = outcome
             self._progress(StepEnded(self._lineage, outcome))
+
+    def note_plan(self, plan: Plan, observed: Observation) -> None:
+        """Keep how everything stands that the plan does not carry out now."""
+        told = {outcome.place: outcome for outcome in outcomes_of(plan, observed)}
+        for place, before in tuple(self._latest.items()):
+            left = outlived(before, plan)
+            if left is None:
+                self._latest.pop(place)
+            elif place not in told and left != before:
+                self.note(left)
+        for outcome in told.values():
+            if not (outcome.outcome is Outcome.UNCHANGED and self._is_done(outcome.place)):
+                self.note(outcome)
 
     def trouble(self, outcome: StepOutcome) -> None:
         """Keep what stopped the visit as a whole."""
         self._progress(StepEnded(self._lineage, outcome))
         self._trouble = outcome
 
-    def finish(self, action: Action, target: str, domain: str, detail: Text) -> bool:
-        """End a step that was waited for; tell whether it was."""
-        outcome = self._latest.get((action, target, domain))
-        if outcome is None or outcome.outcome is not Outcome.WAITING:
-            return False
-        self.note(replace(outcome, outcome=Outcome.DONE, detail=detail, hint=None, waiting=None))
-        return True
-
-    def forget(self, place: Place) -> None:
-        """Drop a step that no longer makes sense, such as looking at a domain that is gone."""
-        self._latest.pop(place, None)
-
-    def of(self, place: Place) -> StepOutcome | None:
-        """The latest outcome of a step."""
-        return self._latest.get(place)
-
-    def of_domains(self, target: str | None) -> tuple[StepOutcome, ...]:
-        """The latest outcomes of the steps for a target's domains."""
-        steps = self._latest.values()
-        return tuple(step for step in steps if step.target == target and step.domain is not None)
-
     def all(self) -> tuple[StepOutcome, ...]:
-        """Every step's latest outcome, and what stopped the last visit."""
+        """Return every step's latest outcome, and what stopped the last visit."""
         trouble = () if self._trouble is None else (self._trouble,)
         return (*self._latest.values(), *trouble)
 
     def next_look(self) -> Waiting | None:
-        """The wait that ends first, of those that this visit found.
-
-        An older one has ended: to come back for it would be to come back at once, again and again.
-        """
+        """Return the wait that ends first, of those that this visit found."""
         if self._trouble is not None:
             return self._trouble.waiting
-        found = [step for place, step in self._latest.items() if place in self._found]
-        waits = [step.waiting for step in found if step.waiting is not None]
-        return min(waits, key=lambda waiting: waiting.until, default=None)
+        return min(self._waits.values(), key=lambda waiting: waiting.until, default=None)
+
+    def _is_done(self, place: Place) -> bool:
+        before = self._latest.get(place)
+        return before is not None and before.outcome is Outcome.DONE

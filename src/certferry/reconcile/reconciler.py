@@ -20,7 +20,7 @@ from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_known, as_offered
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import observe
-from certferry.reconcile.schedule import WORKERS, Patience, Schedule
+from certferry.reconcile.visits import WORKERS, Patience, Visits
 
 T = TypeVar("T")
 
@@ -56,8 +56,8 @@ class Reconciler:
     ) -> SyncReport:
         """Bring the world to the declared state, as far as patience allows."""
         runs = [LineageRun(wish, self._doors, renew=renew) for wish in wishes]
-        schedule = Schedule(runs, patience, self._doors.now, stop=self._stop, workers=self._workers)
-        complete = schedule.carry_out() and self._swept(wishes)
+        visits = Visits(runs, patience, self._doors.now, stop=self._stop, workers=self._workers)
+        complete = visits.carry_out() and self._swept(wishes)
         reports = tuple(run.report() for run in runs)
         return SyncReport(reports, complete=complete, renewing=renew)
 

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from certferry.core.certificate import CertificateBundle
 from certferry.core.lineage import Version
+from certferry.core.remembered import Remembered
 from certferry.core.report import HistoryEntry
 from certferry.core.rollout import RolloutRecord
 from certferry.core.secret import Secret
-from certferry.errors import LeaseHeld, LeaseLost, Retry, StateError
+from certferry.core.upload import Upload
+from certferry.errors import LeaseHeld, LeaseLost, StateError
 from certferry.ports.account_memory import Change
-from certferry.ports.state import (
-    AcmeAccount,
-    AcmeOrder,
-    ChallengeRecord,
-    Lease,
-    Upload,
-)
+from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, Lease
 from certferry.text import Text
 
 
@@ -29,7 +25,6 @@ class _Holding:
     process: str
     holder: str
     since: datetime
-    until: datetime
 
 
 @dataclass(slots=True)
@@ -83,38 +78,36 @@ class MemoryState:
 
     # leases
 
-    def acquire(self, lineage: str, ttl: timedelta, now: datetime) -> Lease:
+    def acquire(self, lineage: str, now: datetime) -> Lease:
         """Take the lease of a lineage. Raises `LeaseHeld`."""
         with self._memory.lock:
             held = self._memory.holdings.get(lineage)
-            if held is not None and held.until > now and self._is_alive(held.process):
+            if held is not None and self._is_alive(held.process):
                 raise _held(lineage, held)
             token = self._memory.tokens.get(lineage, 0) + 1
             holder = f"{self._process}/{lineage}/{token}"
             self._memory.tokens[lineage] = token
-            self._memory.holdings[lineage] = _Holding(self._process, holder, now, now + ttl)
+            self._memory.holdings[lineage] = _Holding(self._process, holder, now)
             return Lease(lineage, holder, token)
 
-    def extend(self, lease: Lease, ttl: timedelta, now: datetime) -> None:
-        """Keep a lease for longer. Raises `LeaseLost`."""
+    def extend(self, lease: Lease) -> None:
+        """Make sure that a lease is still in force. Raises `LeaseLost`."""
         with self._memory.lock:
-            self._must_be_in_force(lease).until = now + ttl
+            self._must_be_in_force(lease)
 
     def release(self, lease: Lease) -> None:
         """Give a lease back. A lost one is let go silently."""
         with self._memory.lock:
-            if self._holding(lease) is not None:
+            if self._is_in_force(lease):
                 del self._memory.holdings[lease.lineage]
 
-    def _must_be_in_force(self, lease: Lease) -> _Holding:
-        holding = self._holding(lease)
-        if holding is None:
+    def _must_be_in_force(self, lease: Lease) -> None:
+        if not self._is_in_force(lease):
             raise LeaseLost(Text("{lineage}: another run has taken over", lineage=lease.lineage))
-        return holding
 
-    def _holding(self, lease: Lease) -> _Holding | None:
+    def _is_in_force(self, lease: Lease) -> bool:
         found = self._memory.holdings.get(lease.lineage)
-        return found if found is not None and found.holder == lease.holder else None
+        return found is not None and found.holder == lease.holder
 
     # lineages and versions
 
@@ -122,6 +115,19 @@ class MemoryState:
         """Every lineage with at least one version, by name."""
         with self._memory.lock:
             return tuple(sorted(self._memory.versions))
+
+    def remembered(self, lineage: str) -> Remembered:
+        """All that is remembered of a lineage, read at one moment."""
+        with self._memory.lock:
+            order = self._memory.orders.get(lineage)
+            return Remembered(
+                self.versions(lineage),
+                None if order is None else order.created_at,
+                self.issue_tried_at(lineage),
+                _sorted(u for u in self._memory.uploads.values() if u.lineage == lineage),
+                self.rollouts(lineage),
+                bool(self.challenge_records(lineage)),
+            )
 
     def versions(self, lineage: str) -> tuple[Version, ...]:
         """The versions of a lineage, newest first."""
@@ -227,12 +233,8 @@ class MemoryState:
     def uploads(self, lineage: str, target: str) -> tuple[Upload, ...]:
         """Our copies at a target that have not been retired, newest first."""
         with self._memory.lock:
-            found = [
-                upload
-                for upload in self._memory.uploads.values()
-                if (upload.lineage, upload.target) == (lineage, target)
-            ]
-        return tuple(sorted(found, key=lambda u: (u.uploaded_at, u.remote_id), reverse=True))
+            uploads = tuple(self._memory.uploads.values())
+        return _sorted(u for u in uploads if (u.lineage, u.target) == (lineage, target))
 
     def save_upload(self, upload: Upload) -> None:
         """Keep an upload, by target and remote id."""
@@ -307,20 +309,22 @@ class MemoryState:
         return tuple(found[: -limit - 1 : -1])
 
     def close(self) -> None:
-        """Let go of nothing: what was kept stays for the other processes."""
+        """Let go of the leases; what was kept stays for the other processes."""
+        with self._memory.lock:
+            for lineage, held in tuple(self._memory.holdings.items()):
+                if held.process == self._process:
+                    del self._memory.holdings[lineage]
 
 
 def _held(lineage: str, held: _Holding) -> LeaseHeld:
     return LeaseHeld(
         Text(
-            "{lineage}: {holder} has been at work since {since}, and may be until {until}",
+            "{lineage}: {holder} has been at work since {since}",
             lineage=lineage,
             holder=held.process,
             since=held.since,
-            until=held.until,
         ),
         hint=Text("try again when it has ended"),
-        retry=Retry.at(held.until),
     )
 
 
@@ -330,6 +334,12 @@ def _completed(known: _Kept, bundle: CertificateBundle) -> Version:
         known.bundle = bundle
         known.version = known.version.with_pem_of(bundle)
     return known.version
+
+
+def _sorted(uploads: Iterable[Upload]) -> tuple[Upload, ...]:
+    """Give them by target, and newest first."""
+    newest = sorted(uploads, key=lambda u: (u.uploaded_at, u.remote_id), reverse=True)
+    return tuple(sorted(newest, key=lambda u: u.target))
 
 
 def _place_of(record: ChallengeRecord) -> tuple[str, str, str]:

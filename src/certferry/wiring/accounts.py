@@ -10,8 +10,10 @@ from typing import cast
 from certferry.config.bind import bind
 from certferry.config.findings import joined
 from certferry.config.model import AccountTable, Settings
-from certferry.config.secrets import Resolve
+from certferry.config.secrets import Resolve, SecretReference
 from certferry.core.identifiers import base_name
+from certferry.core.redaction import redacted
+from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.ports.account_memory import AccountMemory
 from certferry.ports.adapter import Context
@@ -20,19 +22,9 @@ from certferry.ports.http import Http
 from certferry.ports.progress import Pause, Progress
 from certferry.ports.target import DeployTarget
 from certferry.text import verbatim
-from certferry.wiring.adapters import (
-    DNS_PROVIDERS,
-    TARGETS,
-    BrokenAdapter,
-    Described,
-    Family,
-    Table,
-    in_short,
-    installed,
-    used_by,
-    wrong_with,
-)
+from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, Family, Table, installed, used_by
 from certferry.wiring.clock import now
+from certferry.wiring.described import BrokenAdapter, Described, in_short, wrong_with
 from certferry.wiring.foreign import BrokenDns, BrokenTarget, ForeignDns, ForeignTarget, Guard
 
 
@@ -137,12 +129,21 @@ class Accounts:
 
 def bound(described: Described, account: AccountTable, resolve: Resolve) -> object:
     """Give the adapter's settings, as an account's table has them. Raises `ConfigError`."""
+    seen: set[Secret] = set()
+
+    def watched(reference: SecretReference) -> Secret:
+        secret = resolve(reference)
+        seen.add(secret)
+        return secret
+
     try:
-        return bind(described.adapter.Settings, account, resolve)
-    except TypeError as exc:
+        return bind(described.adapter.Settings, account, watched)
+    except ConfigError:
+        raise
+    except Exception as exc:
         if described.is_ours:
             raise
-        wrong = wrong_with(described.package, verbatim(in_short(exc)))
+        wrong = wrong_with(described.package, verbatim(redacted(in_short(exc), frozenset(seen))))
         raise used_by(account, wrong) from exc
 
 

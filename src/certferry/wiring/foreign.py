@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import HttpsWish, Kind
@@ -21,6 +21,7 @@ from certferry.errors import (
     DeployError,
     DnsError,
     DnsUnavailable,
+    TargetRejected,
     TargetUnavailable,
 )
 from certferry.ports.dns import DnsProvider
@@ -28,9 +29,11 @@ from certferry.ports.http import NoAnswer
 from certferry.ports.survey import Looked, Surveyed, ZoneKeeper
 from certferry.ports.target import DeployTarget, Look
 from certferry.text import Text
-from certferry.wiring.adapters import BrokenAdapter, Described, in_short, wrong_with
+from certferry.wiring.described import BrokenAdapter, Described, in_short, wrong_with
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 Hidden = Callable[[], frozenset[Secret]]
 """Gives the secrets that a foreign error might repeat; asked when there is one."""
@@ -99,19 +102,19 @@ class ForeignDns:
     def add_txt(self, name: str, value: str) -> str:
         """See `ports.dns.DnsProvider.add_txt`."""
         with self._guard.over(DnsError, DnsUnavailable):
-            return self._door.add_txt(name, value)
+            return _given(self._door.add_txt(name, value), str)
 
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
         """See `ports.dns.DnsProvider.remove_txt`."""
         with self._guard.over(DnsError, DnsUnavailable):
             return self._door.remove_txt(name, value, handle)
 
-    def zones(self) -> tuple[FoundZone, ...]:
-        """See `ports.survey.ZoneKeeper.zones`; none where the door cannot list them."""
+    def zones(self) -> tuple[FoundZone, ...] | None:
+        """See `ports.survey.ZoneKeeper.zones`; `None` where the door cannot list them."""
         if not hasattr(self._door, "zones"):
-            return ()
+            return None
         with self._guard.over(DnsError, DnsUnavailable):
-            return cast("ZoneKeeper", self._door).zones()
+            return _given(cast("ZoneKeeper", self._door).zones(), tuple)
 
 
 class ForeignTarget:
@@ -126,12 +129,12 @@ class ForeignTarget:
     def observe(self, look: Look) -> ObservedTarget:
         """See `ports.target.DeployTarget.observe`."""
         with self._guard.over(DeployError, TargetUnavailable):
-            return self._door.observe(look)
+            return _given(self._door.observe(look), ObservedTarget)
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """See `ports.target.DeployTarget.upload`."""
         with self._guard.over(DeployError, TargetUnavailable):
-            return self._door.upload(lineage, bundle)
+            return _given(self._door.upload(lineage, bundle), str)
 
     def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> None:
         """See `ports.target.DeployTarget.bind`."""
@@ -144,11 +147,20 @@ class ForeignTarget:
             return self._door.retire(remote_id, label, anybodys=anybodys)
 
     def survey(self, looked: Looked) -> Survey:
-        """See `ports.survey.Surveyed.survey`; no domain where the door cannot list them."""
+        """See `ports.survey.Surveyed.survey`; where the door cannot list domains, it says so."""
         if not hasattr(self._door, "survey"):
-            return Survey(())
+            said = Text("{name} cannot list its domains", name=self._guard.whose.name)
+            return Survey((), TargetRejected(said))
         with self._guard.over(DeployError, TargetUnavailable):
-            return cast("Surveyed", self._door).survey(looked)
+            return _given(cast("Surveyed", self._door).survey(looked), Survey)
+
+
+def _given(answer: object, kind: type[T]) -> T:
+    """Give what a door has given, which is told as its mistake where it is something else."""
+    if not isinstance(answer, kind):
+        msg = f"gave {type(answer).__name__} and not {kind.__name__}"
+        raise TypeError(msg)
+    return answer
 
 
 class BrokenDns:

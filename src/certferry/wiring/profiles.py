@@ -11,6 +11,7 @@ from certferry.config.findings import Finding, config_error
 from certferry.config.load import load
 from certferry.config.model import AccountTable, Settings
 from certferry.errors import ConfigError
+from certferry.ports.adapter import CommonNameRule
 from certferry.text import Text
 from certferry.wiring.adapters import TARGETS, installed
 from certferry.wiring.settings import ADAPTERS
@@ -24,40 +25,39 @@ def load_checked(path: Path | None, environ: Mapping[str, str]) -> Settings:
     case. Raises `ConfigError`.
     """
     settings = load(path, environ, ADAPTERS)
-    findings = tuple(_unfit_deployments(settings))
-    if findings:
-        hint = Text(
-            'set profile = "classic" under [acme]; if Qiniu takes such certificates by now, set'
-            " `accept_no_common_name = true` on the account"
-        )
-        raise config_error(findings, hint)
+    unfit = tuple(_unfit_deployments(settings))
+    if unfit:
+        advice = Text('set profile = "classic" under [acme]')
+        for more in dict.fromkeys(rule.advice for rule, _ in unfit if rule.advice is not None):
+            advice = Text("{one}; {other}", one=advice, other=more)
+        raise config_error([finding for _, finding in unfit], advice)
     return settings
 
 
-def _unfit_deployments(settings: Settings) -> Iterator[Finding]:
+def _unfit_deployments(settings: Settings) -> Iterator[tuple[CommonNameRule, Finding]]:
     profile = settings.acme.profile
     if profile not in WITHOUT_COMMON_NAME:
         return
     for wish in settings.declared:
         for number, deployment in enumerate(wish.deployments):
             account = settings.accounts.get(deployment.target)
-            if wish.files is None and account is not None and _refuses_no_common_name(account):
+            rule = None if wish.files or account is None else _kept_by(account)
+            if rule is not None:
                 place = settings.places[wish.lineage].below("deploy", number)
-                yield place.finding(
-                    "to",
-                    Text(
-                        "{target} refuses certificates without a common name, and the profile"
-                        " {profile} makes them so",
-                        target=deployment.target,
-                        profile=profile,
-                    ),
+                problem = Text(
+                    "{target} refuses certificates without a common name, and the profile"
+                    " {profile} makes them so",
+                    target=deployment.target,
+                    profile=profile,
                 )
+                yield rule, place.finding("to", problem)
 
 
-def _refuses_no_common_name(account: AccountTable) -> bool:
+def _kept_by(account: AccountTable) -> CommonNameRule | None:
+    """Give the rule of an account's target, unless the account, as it is written, is excepted."""
     try:
-        adapter = installed().find(TARGETS, account.type).adapter
+        rule = installed().find(TARGETS, account.type).needs_common_name
     except (KeyError, ConfigError):
-        return False  # what is wrong with it is told when it is connected
-    refuses: object = getattr(adapter, "refuses_no_common_name", None)
-    return callable(refuses) and bool(refuses(account.values))
+        return None  # what is wrong with it is told when it is connected
+    excepted = rule is not None and account.values.get(rule.unless) is True
+    return None if excepted else rule

@@ -22,14 +22,15 @@ from certferry.migration.home import OldCertificate
 from certferry.ports.account_memory import AccountMemory
 from certferry.ports.issuer import Issuer
 from certferry.ports.probe import Probe
-from certferry.ports.progress import Progress, nobody
+from certferry.ports.progress import Progress, each_of, nobody
 from certferry.ports.receiver import Receiver
 from certferry.ports.source import CertificateSource
 from certferry.ports.state import StateStore
 from certferry.ports.survey import Looked, Surveyed, ZoneKeeper
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_known
-from certferry.reconcile.leases import LeaseKeeper
+from certferry.reconcile.history import history_keeper
+from certferry.reconcile.leases import held_lease
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.stopping import Stopping
 from certferry.wiring.account_notes import AccountNotes
@@ -86,10 +87,10 @@ class Session:
     @cached_property
     def state(self) -> StateStore:
         """What certferry remembers."""
-        from certferry.adapters.state import sqlite
+        from certferry.adapters.state.connect import connect
 
-        connect = sqlite.connect_to_look if self._looks_only else sqlite.connect
-        state = connect(self._settings.state.path, self._settings.state.key_file)
+        where = self._settings.state
+        state = connect(where.path, where.key_file, looks_only=self._looks_only)
         return self._resources.enter_context(closing(state))
 
     @cached_property
@@ -112,8 +113,6 @@ class Session:
         """The engine, over every account that the certificates name."""
         # First: with a mistake in the settings, not even an empty state is made.
         dns, targets = self._accounts.meant()
-        keeper = LeaseKeeper(self.state, now)
-        self._resources.callback(keeper.close)
         if not self._looks_only:
             handover.sweep(self._workspace)  # the file may have no command any more that would
         source = PemFileSource()
@@ -125,10 +124,9 @@ class Session:
             receiver=self._receiver,
             probe=self.probe,
             state=self.state,
-            lease=keeper.lease,
+            lease=partial(held_lease, self.state, now),
             now=now,
-            progress=self._progress,
-            who=_who(),
+            progress=each_of(history_keeper(self.state, now, _who()), self._progress),
             verify_timeout=self._settings.verify.timeout,
             claims=self._claims(source),
         )
@@ -145,19 +143,16 @@ class Session:
         """See `ports.survey.Surveyed.survey`, of a target's account."""
         return cast("Surveyed", self._accounts.target(label)).survey(looked)
 
-    def zones(self, label: str) -> tuple[FoundZone, ...]:
-        """See `ports.survey.ZoneKeeper.zones`, of a DNS provider's account."""
+    def zones(self, label: str) -> tuple[FoundZone, ...] | None:
+        """See `ports.survey.ZoneKeeper.zones`, of a DNS provider's account; `None` where it cannot
+        list them.
+        """
         return cast("ZoneKeeper", self._accounts.dns(label)).zones()
 
     def adopt(self, lineage: str, bundle: CertificateBundle) -> bool:
         """See `migration.adopt.adopt`."""
-        keeper = LeaseKeeper(self.state, now)
-        try:
-            return adopt(
-                lineage, bundle, state=self.state, lease=keeper.lease, now=now(), who=_who()
-            )
-        finally:
-            keeper.close()
+        lease = partial(held_lease, self.state, now)
+        return adopt(lineage, bundle, state=self.state, lease=lease, now=now(), who=_who())
 
     def as_remembered(self, found: Sequence[OldCertificate]) -> tuple[OldCertificate, ...]:
         """See `migration.adopt.as_remembered`."""

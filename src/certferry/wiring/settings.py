@@ -2,68 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from dataclasses import dataclass
+from functools import partial
 
 from certferry.config import load
-from certferry.config.adapters import UsualAccount, UsualAccounts
+from certferry.config.adapters import ReadOptions, UsualAccount, UsualAccounts
 from certferry.config.model import AccountTable, Settings
+from certferry.config.options import read_options
+from certferry.config.questions import Question, questions_of
 from certferry.config.secrets import Resolve
-from certferry.core.desired import PemFiles
+from certferry.config.table import Table as TomlTable
+from certferry.core.desired import HttpsWish, Kind, PemFiles
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Variable
+from certferry.text import Text, verbatim
 from certferry.wiring.accounts import bound
 from certferry.wiring.adapters import (
     DNS_PROVIDERS,
     FAMILIES,
     TARGETS,
-    BrokenAdapter,
     Family,
-    NothingMore,
+    Table,
     installed,
 )
+from certferry.wiring.described import BrokenAdapter, Described, in_short, wrong_with
+
+log = logging.getLogger(__name__)
 
 USUAL = {DNS_PROVIDERS: "dnspod", TARGETS: "qiniu"}
 """What a certificate is proven and served by that no file says anything of."""
 
 
 class InstalledAdapters:
-    """See `config.adapters.Adapters`: those that are installed."""
+    """See `config.adapters.Adapters`: those of a table, by default what is installed."""
+
+    def __init__(self, table: Callable[[], Table] = installed) -> None:
+        self._table = table
 
     def variables(self, types: Collection[str]) -> Collection[str]:
         """See `Adapters.variables`."""
         names: set[str] = set()
         for type_ in {*types, *USUAL.values()}:
             with suppress(ConfigError):  # told when such an account is connected
-                names |= {name for one in variables_of(type_) for name in one.names}
+                names |= {name for one in variables_of(type_, self._table()) for name in one.names}
         return names
 
-    def options_of(self, type_: str) -> Any:
+    def options_of(self, type_: str) -> ReadOptions | None:
         """See `Adapters.options_of`."""
-        if not installed().is_known(TARGETS, type_):
+        if not self._table().is_known(TARGETS, type_):
             return None
         try:
-            adapter = installed().find(TARGETS, type_).adapter
+            return partial(_told, self._table().find(TARGETS, type_))
         except BrokenAdapter:
             return None  # told when such an account is connected
-        return getattr(adapter, "DeploySettings", NothingMore)
 
     def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
         """See `Adapters.check`."""
         family = FAMILIES[group]
-        if installed().is_known(family, account.type):
-            bound(installed().of_account(family, account), account, resolve)
+        if self._table().is_known(family, account.type):
+            bound(self._table().of_account(family, account), account, resolve)
+
+
+def _told(target: Described, table: TomlTable) -> tuple[Kind, HttpsWish]:
+    """Read what a deployment is told. What a package raises instead is reported as its mistake."""
+    try:
+        return read_options(target.options, table)
+    except Exception as exc:
+        if target.is_ours:
+            raise
+        table.report("to", wrong_with(target.package, verbatim(in_short(exc))).message)
+        return Kind.AUTO, HttpsWish()
 
 
 ADAPTERS = InstalledAdapters()
 
 
-def variables_of(type_: str) -> tuple[Variable, ...]:
+def variables_of(type_: str, table: Table | None = None) -> tuple[Variable, ...]:
     """Give the keys of an account of this type that the environment may hold. Raises `ConfigError`
     for an adapter that cannot be imported.
     """
-    table = installed()
+    table = installed() if table is None else table
     found = [
         variable
         for family in FAMILIES.values()
@@ -71,6 +92,47 @@ def variables_of(type_: str) -> tuple[Variable, ...]:
         for variable in table.find(family, type_).adapter.ENVIRONMENT
     ]
     return tuple({variable.key: variable for variable in found}.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What an account may be of: the type, as operators write it, how the service is called, and
+    what must be known of an account there.
+    """
+
+    type: str
+    name: str
+    questions: tuple[Question, ...]
+
+
+def offered(family: Family) -> tuple[Service, ...]:
+    """Give what accounts of a family may be of, the usual one first. A package that is broken is
+    told, and left out.
+    """
+    table = installed()
+    usual = USUAL[family]
+    found = []
+    for type_ in sorted(table.names(family), key=lambda name: name != usual):
+        try:
+            name = table.find(family, type_).adapter.SERVICE
+            found.append(Service(type_, name, _questions(type_)))
+        except BrokenAdapter as broken:
+            log.warning(
+                Text("{type} is not offered: {problem}", type=type_, problem=broken.message)
+            )
+    return tuple(found)
+
+
+def _questions(type_: str) -> tuple[Question, ...]:
+    """Put those of both families together: one account may be of both."""
+    table = installed()
+    found = [
+        question
+        for family in FAMILIES.values()
+        if table.is_known(family, type_)
+        for question in questions_of(type_, table.find(family, type_).adapter)
+    ]
+    return tuple({question.key: question for question in found}.values())
 
 
 def from_environment(names: Sequence[str], environ: Mapping[str, str]) -> Settings:

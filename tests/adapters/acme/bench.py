@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -24,7 +23,6 @@ from tests.adapters.acme.doors import AtOnce, Clock, ZoneDns
 from tests.adapters.acme.proxy import Proxy
 
 ZONE = "example.com"
-LEASE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class Bench:
         self.zones = zones
         self.proxy = Proxy(pebble)
         self.clock = Clock()
-        self.state = MemoryState()
+        self.state = MemoryState(is_alive=lambda _: False)
         self.dns = ZoneDns(zones)
         self.propagation = AtOnce(zones, self.clock)
         self.lineage = f"img-{uuid4().hex[:12]}"
@@ -85,9 +83,8 @@ class Bench:
         return IssueRequest(self.lineage, names or (self.name,), key_type)
 
     def lease(self) -> Lease:
-        """Take the lease over from whoever has it."""
-        self.clock.advance(LEASE)
-        return self.state.acquire(self.lineage, LEASE, self.clock.now())
+        """Take the lease over: the run that has it has ended."""
+        return self.state.acquire(self.lineage, self.clock.now())
 
     def issue(
         self, *names: str, key_type: KeyType = KeyType.EC256, issuer: AcmeIssuer | None = None

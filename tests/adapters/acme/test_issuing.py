@@ -21,7 +21,7 @@ from certferry.ports.issuer import IssueRequest
 from certferry.sandbox.nameserver import DnsService, NameServer, Resolver
 from certferry.sandbox.pebble import Pebble
 from certferry.sandbox.zones import Zones
-from tests.adapters.acme.bench import LEASE, ZONE, Bench
+from tests.adapters.acme.bench import ZONE, Bench
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_eight_lineages_share_an_issuer(moody_bench: Bench) -> None:
 
     def issue(number: int) -> tuple[str, ...]:
         lineage = f"{bench.lineage}-{number}"
-        lease = bench.state.acquire(lineage, LEASE, bench.clock.now())
+        lease = bench.state.acquire(lineage, bench.clock.now())
         request = IssueRequest(lineage, (f"{number}.{bench.name}",), KeyType.EC256)
         return issuer.issue(request, bench.dns, lease, bench.events.append).certificate.names
 

@@ -37,7 +37,7 @@ from certferry.sandbox.httpd import Request, Response
 from certferry.sandbox.zones import Zones
 from certferry.testing.memory_dns import MemoryDns
 from certferry.testing.memory_state import MemoryState
-from tests.adapters.acme.bench import LEASE, Bench
+from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.doors import AtOnce, Clock
 from tests.adapters.acme.proxy import ERROR, AcmeService, refusal, with_fields
 from tests.adapters.clients.peers import drip, peer
@@ -370,7 +370,7 @@ def test_whatever_the_ca_says_only_our_errors_pass_the_door(
         pause=clock.pause,
         now=clock.now,
     )
-    lease = state.acquire("img", LEASE, clock.now())
+    lease = state.acquire("img", clock.now())
     request = IssueRequest("img", ("img.example.com",), KeyType.EC256)
 
     with pytest.raises(CertferryError) as failure:
@@ -395,7 +395,7 @@ def test_orders_beyond_what_a_ca_bears_wait_for_their_turn(tmp_path: Path) -> No
         def issue(number: int) -> None:
             lineage = f"img-{number}"
             request = IssueRequest(lineage, (f"{lineage}.example.com",), KeyType.EC256)
-            lease = state.acquire(lineage, LEASE, clock.now())
+            lease = state.acquire(lineage, clock.now())
             with pytest.raises(CaUnavailable):
                 issuer.issue(request, MemoryDns([]), lease, lambda _: None)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -42,6 +45,21 @@ class Child:
         """End it with SIGKILL; it has ended on return, and nobody has taken notice (a zombie)."""
         self._process.kill()
         os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Suspend it for a `with` block; it stands still when the block begins."""
+        self._process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED | os.WNOWAIT)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
 
     def bury(self) -> None:
         """Take notice that it has ended."""

@@ -6,22 +6,23 @@ import itertools
 import json
 import os
 import resource
+import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from certferry.adapters.state.migrations import read_migrations
-from certferry.adapters.state.sqlite import connect
+from certferry.adapters.state.connect import connect
 from certferry.core.certificate import CertificateBundle
 from certferry.errors import LeaseHeld, StateError
 from certferry.ports.state import AcmeAccount, AcmeOrder, StateStore
 from certferry.testing.certificates import make_bundle, make_key
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-TTL = timedelta(hours=1)
+HOUR = timedelta(hours=1)
 DIRECTORY = "https://ca.test/directory"
 NOBODY = 65534
 BLOCK = 4096
@@ -54,9 +55,17 @@ def take_lease(folder: Path) -> None:
     wait()
     store = opened(folder)
     try:
-        say(store.acquire("img", TTL, NOW).token)
+        say(store.acquire("img", NOW).token)
     except LeaseHeld:
         say(None)
+    wait()
+
+
+def take_lease_and_start_a_program(folder: Path) -> None:
+    """Hold a lease, and start a program under it that knows nothing of its end."""
+    opened(folder).acquire("img", NOW)
+    program = subprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL)
+    say(program.pid)
     wait()
 
 
@@ -73,7 +82,7 @@ def register(folder: Path) -> None:
 def write(folder: Path) -> None:
     """Write an order, then the version it leads to, again and again, telling each beforehand."""
     store = opened(folder)
-    lease = store.acquire("img", TTL, NOW)
+    lease = store.acquire("img", NOW)
     for number in itertools.count(len(store.versions("img")) + 1):
         names = (f"v{number}.example.com",)
         say("order")
@@ -115,7 +124,7 @@ def run_out_of_disk(folder: Path) -> None:
 
 def _write_around(folder: Path, fill: Callable[[], None], make_room: Callable[[], None]) -> None:
     store = opened(folder)
-    lease = store.acquire("img", TTL, NOW)
+    lease = store.acquire("img", NOW)
     store.save_version(lease, bundle(1), NOW)
     fill()
     try:
@@ -131,7 +140,9 @@ def _write_around(folder: Path, fill: Callable[[], None], make_room: Callable[[]
 
 def open_as_somebody_else(folder: Path) -> None:
     """Open the state without the right to: as another user when it is root who runs the tests."""
-    read_migrations()  # read once: somebody else may not even read certferry's own files
+    with tempfile.TemporaryDirectory() as elsewhere:
+        # Read once: somebody else may not even read certferry's own files.
+        opened(Path(elsewhere)).close()
     if os.geteuid() == 0:
         os.seteuid(NOBODY)
     try:
@@ -145,6 +156,7 @@ PROGRAMS = {
     program.__name__: program
     for program in (
         take_lease,
+        take_lease_and_start_a_program,
         register,
         write,
         run_out_of_allowed_size,

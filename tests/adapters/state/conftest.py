@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.state.sqlite import connect
+from certferry.adapters.state.connect import connect
 from certferry.ports.state import StateStore
 from tests.adapters.state.child import Child
 

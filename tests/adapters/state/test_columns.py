@@ -15,7 +15,7 @@ from certferry.adapters.state.columns import from_moment, to_moment
 from certferry.core.renewal import RenewalWindow
 from certferry.ports.state import StateStore
 from certferry.testing.certificates import make_bundle
-from tests.adapters.state.child_program import NOW, TTL
+from tests.adapters.state.child_program import HOUR, NOW
 
 moments = st.datetimes(
     min_value=datetime(1970, 1, 2),  # noqa: DTZ001 - the zone is drawn beside it
@@ -45,12 +45,12 @@ def test_moments_sort_as_text(one: datetime, other: datetime) -> None:
 
 def test_renewal_window_is_read(path: Path, store: StateStore) -> None:
     """A window that the CA has named belongs to its version."""
-    lease = store.acquire("img", TTL, NOW)
+    lease = store.acquire("img", NOW)
     store.save_version(lease, make_bundle("img.example.com", not_before=NOW), NOW)
     with closing(sqlite3.connect(path)) as raw, raw:
         raw.execute(
             "UPDATE version SET window_start = ?, window_end = ?",
-            (from_moment(NOW), from_moment(NOW + TTL)),
+            (from_moment(NOW), from_moment(NOW + HOUR)),
         )
 
-    assert [RenewalWindow(NOW, NOW + TTL)] == [v.window for v in store.versions("img")]
+    assert [RenewalWindow(NOW, NOW + HOUR)] == [v.window for v in store.versions("img")]

@@ -16,15 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.state.database import Database
+from certferry.adapters.state.connect import connect
 from certferry.adapters.state.failures import in_our_words
-from certferry.adapters.state.sealing import Sealing
-from certferry.adapters.state.sqlite import SqliteState, connect, connect_to_look
+from certferry.adapters.state.history import History
+from certferry.adapters.state.sqlite_database import SqliteDatabase
 from certferry.core.report import HistoryEntry
 from certferry.errors import StateError, StateUnavailable
 from certferry.ports.state import StateStore
 from tests.adapters.state.child import Child
-from tests.adapters.state.child_program import NOW, TTL
+from tests.adapters.state.child_program import NOW
 
 ENTRY = HistoryEntry(NOW, "img", "issued", "root")
 THREADS = 20
@@ -51,15 +51,17 @@ def open_files(folder: Path) -> list[str]:
 
 @pytest.mark.usefixtures("no_umask")
 def test_what_is_made_is_its_owners_alone(tmp_path: Path) -> None:
-    """Folders 0700, files 0600, also the log beside the database."""
+    """Folders 0700, files 0600, also the log beside the database and the locks of leases."""
     folder = tmp_path / "new" / "certferry"
     with closing(connect(folder / "state.db", folder / "keys" / "secret.key")) as store:
-        store.acquire("img", TTL, NOW)
+        store.acquire("img", NOW)
         assert not (folder / "keys").exists()
-        modes = {file.name: mode(file) for file in folder.iterdir()}
+        modes = {file.name: mode(file) for file in folder.iterdir() if file.is_file()}
+        (locks,) = (entry for entry in folder.iterdir() if entry.is_dir())
 
     assert {"state.db": 0o600, "state.db-wal": 0o600, "state.db-shm": 0o600} == modes
-    assert [0o700, 0o700] == [mode(folder), mode(folder.parent)]
+    assert [0o600] == [mode(file) for file in locks.iterdir()]
+    assert [0o700] * 3 == [mode(folder), mode(folder.parent), mode(locks)]
 
 
 def test_whoever_only_looks_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +70,8 @@ def test_whoever_only_looks_makes_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     """
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
 
-    with closing(connect_to_look(tmp_path / "state" / "state.db", tmp_path / "key")) as store:
+    path = tmp_path / "state" / "state.db"
+    with closing(connect(path, tmp_path / "key", looks_only=True)) as store:
         assert () == store.lineages()
         with ThreadPoolExecutor(1) as pool:
             assert () == pool.submit(store.versions, "img").result()
@@ -82,7 +85,7 @@ def test_whoever_only_looks_sees_what_is_there(
     """A state that exists is the one that is read."""
     store.append_history(ENTRY)
 
-    with closing(connect_to_look(path, key_file)) as seen:
+    with closing(connect(path, key_file, looks_only=True)) as seen:
         assert (ENTRY,) == seen.history("img", 1)
 
 
@@ -97,14 +100,14 @@ def test_state_that_cannot_be_looked_for_is_not_taken_for_none(tmp_path: Path) -
     closed = ("x" * 300, "file", "link", "loop")
     for path in (*(tmp_path / name / "state.db" for name in closed), tmp_path / "state.db"):
         with pytest.raises(StateUnavailable):
-            connect_to_look(path, tmp_path / "secret.key")
+            connect(path, tmp_path / "secret.key", looks_only=True)
 
 
 def test_link_to_where_the_state_will_be_made_leads_to_none_yet(tmp_path: Path) -> None:
     """What the first sync makes is not missing before."""
     (tmp_path / "state.db").symlink_to(tmp_path / "made.db")
 
-    with closing(connect_to_look(tmp_path / "state.db", tmp_path / "secret.key")) as store:
+    with closing(connect(tmp_path / "state.db", tmp_path / "secret.key", looks_only=True)) as store:
         assert () == store.lineages()
 
     assert not (tmp_path / "made.db").exists()
@@ -112,7 +115,7 @@ def test_link_to_where_the_state_will_be_made_leads_to_none_yet(tmp_path: Path) 
 
 def test_writes_are_on_the_disk_when_they_return(path: Path, store: StateStore) -> None:
     """Write-ahead log, synchronous in full, foreign keys: on every thread's connection."""
-    with closing(Database(path)) as database, ThreadPoolExecutor(1) as pool:
+    with closing(SqliteDatabase(path)) as database, ThreadPoolExecutor(1) as pool:
         for ask in (database.rows, lambda query: pool.submit(database.rows, query).result()):
             assert [("wal",)] == ask("PRAGMA journal_mode")
             assert [(2,)] == ask("PRAGMA synchronous")
@@ -138,13 +141,13 @@ def test_reading_neither_waits_for_a_writer_nor_writes(
             assert () == reader.rollouts("img")
 
 
-def test_database_that_stays_locked(path: Path, key_file: Path, store: StateStore) -> None:
+def test_database_that_stays_locked(path: Path, store: StateStore) -> None:
     """A writer gives up after its patience, says so, and may come again."""
-    impatient = Database(path, patience=timedelta(milliseconds=20))
     with (
-        closing(SqliteState(impatient, Sealing(key_file))) as late,
+        closing(SqliteDatabase(path, patience=timedelta(milliseconds=20))) as impatient,
         closing(sqlite3.connect(path, isolation_level=None)) as writer,
     ):
+        late = History(impatient)
         writer.execute("BEGIN IMMEDIATE")
         with pytest.raises(StateUnavailable, match="locked by another process") as refused:
             late.append_history(ENTRY)
@@ -159,7 +162,7 @@ def test_database_that_stays_locked(path: Path, key_file: Path, store: StateStor
 def test_new_database_that_stays_locked(path: Path) -> None:
     """Also the switch to the write-ahead log waits no longer than patience lasts."""
     with (
-        closing(Database(path, patience=timedelta(milliseconds=20))) as late,
+        closing(SqliteDatabase(path, patience=timedelta(milliseconds=20))) as late,
         closing(sqlite3.connect(path, isolation_level=None)) as writer,
     ):
         writer.execute("BEGIN IMMEDIATE")
@@ -170,7 +173,7 @@ def test_new_database_that_stays_locked(path: Path) -> None:
 def test_file_system_that_cannot_share_a_database() -> None:
     """A database that cannot have a write-ahead log, as on some networks, is refused."""
     with (
-        closing(Database(Path(":memory:"))) as lonely,
+        closing(SqliteDatabase(Path(":memory:"))) as lonely,
         pytest.raises(StateUnavailable, match="cannot share a database") as refused,
     ):
         lonely.use_write_ahead_log()
@@ -180,7 +183,7 @@ def test_file_system_that_cannot_share_a_database() -> None:
 
 def test_block_that_raises_leaves_nothing(path: Path, store: StateStore) -> None:
     """A transaction that is interrupted has not happened, and the connection can go on."""
-    with closing(Database(path)) as database:
+    with closing(SqliteDatabase(path)) as database:
 
         def interrupted() -> None:
             with database.transaction() as connection:
@@ -321,7 +324,7 @@ def test_state_of_another_user(folder_mode: int) -> None:
 def test_error_nobody_foresaw(path: Path) -> None:
     """What SQLite says otherwise is passed on as an error of the state."""
     with (
-        closing(Database(path)) as database,
+        closing(SqliteDatabase(path)) as database,
         pytest.raises(StateError, match=r"state\.db: no such table: nowhere"),
     ):
         database.rows("SELECT * FROM nowhere")

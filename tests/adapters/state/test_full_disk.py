@@ -11,22 +11,21 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.state.database import Database
+from certferry.adapters.state.history import History
 from certferry.adapters.state.migrations import migrate, read_migrations
-from certferry.adapters.state.sealing import Sealing
-from certferry.adapters.state.sqlite import SqliteState
+from certferry.adapters.state.sqlite_database import SqliteDatabase
 from certferry.core.report import HistoryEntry
 from certferry.errors import StateUnavailable
 from tests.adapters.state.child import Child
 from tests.adapters.state.child_program import NOW
 
 
-def test_database_that_may_not_grow(path: Path, key_file: Path) -> None:
+def test_database_that_may_not_grow(path: Path) -> None:
     """SQLite's own "full" is told with the folder to free space in; what was there is there."""
     path.touch()
-    database = Database(path)
-    with closing(SqliteState(database, Sealing(key_file))) as store:
-        migrate(database, read_migrations())
+    with closing(SqliteDatabase(path)) as database:
+        store = History(database)
+        migrate(database, read_migrations("sqlite"))
         store.append_history(HistoryEntry(NOW, "img", "issued", "root"))
         ((pages,),) = database.rows("PRAGMA page_count")
         database.rows(f"PRAGMA max_page_count = {pages}")

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.state.database import Database
+from certferry.adapters.state.columns import from_moment
+from certferry.adapters.state.connect import connect
 from certferry.adapters.state.migrations import Migration, migrate, read_migrations
-from certferry.adapters.state.sqlite import connect
+from certferry.adapters.state.sqlite_database import SqliteDatabase
 from certferry.core.report import HistoryEntry
 from certferry.core.rollout import RolloutRecord
 from certferry.errors import StateError, StateTooNew
@@ -37,14 +38,14 @@ BROKEN = Migration(3, "0003_broken", "CREATE TABLE quay (name TEXT); CREATE NONS
 
 
 @pytest.fixture
-def database(path: Path) -> Iterator[Database]:
+def database(path: Path) -> Iterator[SqliteDatabase]:
     """An empty database."""
     path.touch()
-    with closing(Database(path)) as opened:
+    with closing(SqliteDatabase(path)) as opened:
         yield opened
 
 
-def tables(database: Database) -> set[str]:
+def tables(database: SqliteDatabase) -> set[str]:
     """Give the names of the tables."""
     rows = database.rows("SELECT name FROM sqlite_schema WHERE type = 'table'")
     return {name for (name,) in rows}
@@ -64,7 +65,7 @@ def make_old(path: Path) -> None:
 
 def test_migrations_are_numbered_without_a_gap() -> None:
     """The files of the schema count from one, and each holds more than its name."""
-    migrations = read_migrations()
+    migrations = read_migrations("sqlite")
 
     assert list(range(1, len(migrations) + 1)) == [m.number for m in migrations]
     assert all(m.name.startswith(f"{m.number:04}_") and m.script for m in migrations)
@@ -79,7 +80,7 @@ def test_empty_file_is_migrated(path: Path, key_file: Path) -> None:
         assert 1 == len(store.history("img", 10))
 
 
-def test_only_what_is_missing_is_applied(database: Database) -> None:
+def test_only_what_is_missing_is_applied(database: SqliteDatabase) -> None:
     """Each migration runs once, whatever stands in it between semicolons."""
     migrate(database, [SHIPS])
     migrate(database, [SHIPS, PORTS])
@@ -94,7 +95,7 @@ def test_only_what_is_missing_is_applied(database: Database) -> None:
         database.rows("DELETE FROM port")
 
 
-def test_migrations_that_fail_leave_nothing(database: Database) -> None:
+def test_migrations_that_fail_leave_nothing(database: SqliteDatabase) -> None:
     """One that is broken takes back those before it, and the database is as it was."""
     with pytest.raises(StateError, match="NONSENSE"):
         migrate(database, [SHIPS, PORTS, BROKEN])
@@ -109,7 +110,7 @@ def test_migrations_that_fail_leave_nothing(database: Database) -> None:
 def test_database_of_a_newer_version(path: Path, key_file: Path) -> None:
     """It is refused with both numbers and what to do, and not a byte of it changes."""
     connect(path, key_file).close()
-    newest = read_migrations()[-1].number
+    newest = read_migrations("sqlite")[-1].number
     with closing(sqlite3.connect(path)) as newer, newer:
         newer.execute("INSERT INTO certferry_migration VALUES (9001, '9001_new')")
     before = path.read_bytes()
@@ -123,9 +124,21 @@ def test_database_of_a_newer_version(path: Path, key_file: Path) -> None:
     assert [path] == list(path.parent.iterdir())
 
 
-def test_second_process_finds_the_work_done(database: Database, path: Path) -> None:
+def test_lease_that_a_run_of_an_earlier_version_left(path: Path, key_file: Path) -> None:
+    """The process and the end in its row hold nobody up, and the next token is greater."""
+    connect(path, key_file).close()
+    holder = "host/0000-boot/pid:[1]/4711/815/0123456789abcdef"
+    row = ("img", 7, holder, from_moment(NOW), from_moment(NOW + timedelta(days=1)))
+    with closing(sqlite3.connect(path)) as old, old:
+        old.execute("INSERT INTO lease VALUES (?, ?, ?, ?, ?)", row)
+
+    with closing(connect(path, key_file)) as store:
+        assert 8 == store.acquire("img", NOW).token
+
+
+def test_second_process_finds_the_work_done(database: SqliteDatabase, path: Path) -> None:
     """Who waited for another's migration applies nothing again."""
-    with closing(Database(path)) as first:
+    with closing(SqliteDatabase(path)) as first:
         migrate(first, [SHIPS])
     migrate(database, [SHIPS])
 
@@ -142,7 +155,7 @@ def test_state_of_the_first_schema(path: Path, key_file: Path) -> None:
     command = RolloutRecord("img", "command", "push", leaf, NOW, verified_at=NOW)
     earlier = replace(command, domain="reload", fingerprint="ab" * 32)
     with closing(connect(path, key_file)) as store:
-        lease = store.acquire("img", timedelta(minutes=1), NOW)
+        lease = store.acquire("img", NOW)
         version = store.save_version(lease, bundle, NOW)
         for record in (domain, command, earlier):
             store.save_rollout(record)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from certferry.adapters.state.sqlite import connect
-from certferry.errors import LeaseHeld
+from certferry.adapters.state.connect import connect
+from certferry.errors import LeaseHeld, LeaseLost
 from certferry.ports.state import StateStore
 from tests.adapters.state.child import Child
-from tests.adapters.state.child_program import DIRECTORY, NOW, TTL
+from tests.adapters.state.child_program import DIRECTORY, NOW
 
 RACERS = 8
 
@@ -29,13 +33,22 @@ def race(start: Start, program: str) -> list[object]:
     return [racer.hear() for racer in racers]
 
 
+def take(child: Child) -> int:
+    """Let it take the lease, and give the token."""
+    child.hear()
+    child.go_on()
+    token = child.hear()
+    assert isinstance(token, int)
+    return token
+
+
 def test_processes_that_race_for_a_lease(start: Start, store: StateStore) -> None:
     """Exactly one of them gets it, and has it."""
     said = race(start, "take_lease")
 
     assert [1] == [token for token in said if token is not None]
     with pytest.raises(LeaseHeld):
-        store.acquire("img", TTL, NOW)
+        store.acquire("img", NOW)
 
 
 def test_processes_that_race_on_a_new_state(start: Start, path: Path, key_file: Path) -> None:
@@ -53,20 +66,92 @@ def test_processes_that_race_on_a_new_state(start: Start, path: Path, key_file: 
 
 @pytest.mark.parametrize("buried", [False, True])
 def test_killed_holder_is_followed_at_once(start: Start, store: StateStore, buried: object) -> None:
-    """Nobody waits for the end of a dead process's lease, also while it is still a zombie."""
+    """A dead process holds nothing, also while it is still a zombie."""
     child = start("take_lease")
-    child.hear()
-    child.go_on()
-    token = child.hear()
-    with pytest.raises(LeaseHeld) as refused:
-        store.acquire("img", TTL, NOW)
-    assert NOW + TTL == refused.value.retry.after
+    token = take(child)
+    with pytest.raises(LeaseHeld, match=f"process {child.pid} on "):
+        store.acquire("img", NOW)
 
     child.kill()
     if buried:
         child.bury()
 
-    assert token + 1 == store.acquire("img", TTL, NOW).token
+    assert token + 1 == store.acquire("img", NOW).token
+
+
+def test_stopped_holder_keeps_its_lease(start: Start, store: StateStore) -> None:
+    """Suspended, it may wake up in the middle of its work; a clock that jumps ends nothing."""
+    child = start("take_lease")
+    take(child)
+
+    with child.stopped(), pytest.raises(LeaseHeld):
+        store.acquire("img", NOW + timedelta(days=400))
+
+
+def test_program_that_outlives_the_holder_that_started_it(start: Start, store: StateStore) -> None:
+    """It inherits no lease."""
+    child = start("take_lease_and_start_a_program")
+    program = child.hear()
+    child.kill()
+    try:
+        os.kill(program, 0)
+        assert "img" == store.acquire("img", NOW).lineage
+    finally:
+        os.kill(program, signal.SIGKILL)
+
+
+def test_state_that_is_copied_under_a_holder(start: Start, path: Path, tmp_path: Path) -> None:
+    """In a backup that is put back, no lease is held, whatever the database says."""
+    take(start("take_lease"))
+    copied = shutil.copytree(path.parent, tmp_path / "backup")
+
+    with closing(connect(copied / path.name, copied / "secret.key")) as restored:
+        assert "img" == restored.acquire("img", NOW).lineage
+
+
+def test_database_that_is_put_back_under_a_holder(
+    start: Start, path: Path, key_file: Path, tmp_path: Path
+) -> None:
+    """An older one knows nothing of the holder, which keeps its lease all the same."""
+    earlier = tmp_path / "earlier.db"
+    connect(earlier, key_file).close()
+    with start("take_lease") as child:
+        take(child)
+        for file in path.parent.glob("state.db-[ws]*"):
+            file.unlink()
+        earlier.replace(path)
+
+        with closing(connect(path, key_file)) as store:
+            with pytest.raises(LeaseHeld, match=r"^img: another run is at work$"):
+                store.acquire("img", NOW)
+            child.kill()
+            assert "img" == store.acquire("img", NOW).lineage
+
+
+def test_lock_that_is_removed_under_its_holder(path: Path, store: StateStore) -> None:
+    """The next run takes over, and what the first one still writes is refused."""
+    lost = store.acquire("img", NOW)
+    for lock in path.with_name("state.db-leases").iterdir():
+        lock.unlink()
+
+    held = store.acquire("img", NOW)
+
+    with pytest.raises(LeaseLost):
+        store.extend(lost)
+    store.release(lost)
+    store.extend(held)
+    with pytest.raises(LeaseHeld):
+        store.acquire("img", NOW)
+
+
+def test_two_ways_to_one_state(path: Path, key_file: Path, store: StateStore) -> None:
+    """Through a link, its leases are the same."""
+    link = path.with_name("link.db")
+    link.symlink_to(path)
+    store.acquire("img", NOW)
+
+    with closing(connect(link, key_file)) as linked, pytest.raises(LeaseHeld):
+        linked.acquire("img", NOW)
 
 
 @pytest.mark.parametrize("lines", [(1, 2, 3), (4, 7, 12)])
@@ -90,20 +175,3 @@ def test_killed_writer_leaves_no_torn_write(
         assert [version.certificate for version in versions] == [b.certificate for b in bundles]
         assert all(bundle.key_matches for bundle in bundles)
         assert order is None or f"order/{len(versions) + 1}" == order.url
-
-
-def test_living_process_keeps_its_lease_whatever_the_clock_says(
-    start: Start, store: StateStore
-) -> None:
-    """A clock that jumps, or a host that was suspended, hands nobody's work to somebody else."""
-    with start("take_lease") as child:
-        child.hear()
-        child.go_on()
-        assert child.hear() is not None
-
-        with pytest.raises(LeaseHeld):
-            store.acquire("img", TTL, NOW + 100 * TTL)
-
-        child.kill()
-
-        assert "img" == store.acquire("img", TTL, NOW + 100 * TTL).lineage

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.state.sqlite import connect
+from certferry.adapters.state.connect import connect
 from certferry.core.certificate import CertificateBundle
 from certferry.core.secret import Secret
 from certferry.errors import StateError
 from certferry.ports.state import AcmeAccount, AcmeOrder, StateStore
 from certferry.testing.certificates import make_bundle, make_key
-from tests.adapters.state.child_program import DIRECTORY, NOW, TTL
+from tests.adapters.state.child_program import DIRECTORY, NOW
 
 OTHER_DIRECTORY = "https://other-ca.test/directory"
 LINEAGES = ("img", "static")
@@ -30,7 +30,7 @@ def bundles(store: StateStore) -> dict[str, CertificateBundle]:
     for directory in (DIRECTORY, OTHER_DIRECTORY):
         store.save_account(AcmeAccount(directory, make_key()))
     for lineage in LINEAGES:
-        lease = store.acquire(lineage, TTL, NOW)
+        lease = store.acquire(lineage, NOW)
         kept[lineage] = make_bundle(f"{lineage}.example.com", not_before=NOW)
         store.save_version(lease, kept[lineage], NOW)
         store.save_order(
@@ -55,7 +55,7 @@ READS: dict[str, Callable[[StateStore], object]] = {
 WRITES: dict[str, Callable[[StateStore], object]] = {
     "account": lambda store: store.save_account(AcmeAccount("https://third.test", make_key())),
     "version": lambda store: store.save_version(
-        store.acquire("new", TTL, NOW), make_bundle("new.example.com", not_before=NOW), NOW
+        store.acquire("new", NOW), make_bundle("new.example.com", not_before=NOW), NOW
     ),
 }
 
@@ -63,7 +63,7 @@ WRITES: dict[str, Callable[[StateStore], object]] = {
 def test_key_file_is_made_by_the_first_secret(key_file: Path, store: StateStore) -> None:
     """Reading makes none; it is 32 bytes in base64 that only its owner can read."""
     assert None is store.account(DIRECTORY)
-    store.acquire("img", TTL, NOW)
+    store.acquire("img", NOW)
     assert not key_file.exists()
 
     store.save_account(AcmeAccount(DIRECTORY, make_key()))
@@ -209,7 +209,7 @@ def test_no_secret_is_on_the_disk(path: Path, key_file: Path, store: StateStore)
     """Neither database nor log holds a key in any form that could be recognised."""
     secrets = [make_key(), make_key()]
     store.save_account(AcmeAccount(DIRECTORY, secrets[0]))
-    lease = store.acquire("img", TTL, NOW)
+    lease = store.acquire("img", NOW)
     store.save_order(lease, AcmeOrder("img", DIRECTORY, "order/1", ("img",), secrets[1], NOW))
     while_ordering = on_the_disk(path)
     bundle = make_bundle("img.example.com", not_before=NOW)
@@ -243,7 +243,8 @@ def test_no_secret_is_in_an_error(path: Path, key_file: Path) -> None:
 
 def on_the_disk(path: Path) -> bytes:
     """Give the bytes of the database and of what lies beside it."""
-    return b"".join(file.read_bytes() for file in sorted(path.parent.glob(f"{path.name}*")))
+    beside = sorted(path.parent.glob(f"{path.name}*"))
+    return b"".join(file.read_bytes() for file in beside if file.is_file())
 
 
 def forms_of(secret: Secret) -> set[bytes]:

@@ -13,21 +13,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
-from certferry.adapters.state.sqlite import connect
+from certferry.adapters.state.connect import connect
 from certferry.core.certificate import CertificateBundle
 from certferry.core.pem import parse_bundle
 from certferry.core.report import HistoryEntry
 from certferry.core.rollout import RolloutRecord
 from certferry.core.secret import Secret
+from certferry.core.upload import Upload
 from certferry.errors import CertferryError
-from certferry.ports.state import (
-    AcmeAccount,
-    AcmeOrder,
-    ChallengeRecord,
-    Lease,
-    StateStore,
-    Upload,
-)
+from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, Lease, StateStore
 from certferry.testing.certificates import make_bundle, make_key, with_another_chain
 from certferry.testing.memory_state import MemoryState
 from tests.adapters.state.child_program import NOW
@@ -112,12 +106,12 @@ class Pair(RuleBasedStateMachine):
     def time_passes(self, duration: timedelta) -> None:
         self.now += duration
 
-    @rule(lineage=words, ttl=durations)
-    def acquire(self, lineage: str, ttl: timedelta) -> None:
+    @rule(lineage=words)
+    def acquire(self, lineage: str) -> None:
         given: list[Lease] = []
 
         def question(store: StateStore) -> Answer:
-            given.append(store.acquire(lineage, ttl, self.now))
+            given.append(store.acquire(lineage, self.now))
             return given[-1].token
 
         self.ask(question)
@@ -126,9 +120,9 @@ class Pair(RuleBasedStateMachine):
             self.held.append((real, twin))
 
     @precondition(lambda self: self.held)
-    @rule(pick=picks, ttl=durations)
-    def extend(self, pick: int, ttl: timedelta) -> None:
-        self.ask_with_lease(pick, lambda store, lease: store.extend(lease, ttl, self.now))
+    @rule(pick=picks)
+    def extend(self, pick: int) -> None:
+        self.ask_with_lease(pick, lambda store, lease: store.extend(lease))
 
     @precondition(lambda self: self.held)
     @rule(pick=picks)
@@ -193,6 +187,7 @@ class Pair(RuleBasedStateMachine):
 
 QUESTIONS: tuple[Question, ...] = (
     lambda store, _: store.lineages(),
+    lambda store, word: store.remembered(word),
     lambda store, word: store.versions(word),
     lambda store, word: store.bundle(word, 1),
     lambda store, word: store.bundle(word, 2),

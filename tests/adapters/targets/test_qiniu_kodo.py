@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from certferry.adapters.clients.qiniu_kinds import KODO
 from certferry.adapters.targets.qiniu import Qiniu
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.https_settings import HttpsSettings
@@ -78,8 +79,8 @@ def test_both_halves_are_found(place: Place, target: Qiniu) -> None:
         place.service.add_bucket_domain(name, bucket)
     place.service.add_bucket_domain(IMG, "pictures", domain_type=DomainType.CDN)
 
-    assert {IMG: Kind.CDN, SRC: Kind.KODO, "a.src.example.com": Kind.KODO} == found(target, look())
-    assert {SRC: Kind.KODO} == found(target, look(kind=Kind.KODO, names=(SRC,)))
+    assert {IMG: Kind.CDN, SRC: KODO, "a.src.example.com": KODO} == found(target, look())
+    assert {SRC: KODO} == found(target, look(kind=KODO, names=(SRC,)))
     assert {IMG: Kind.CDN} == found(target, look(kind=Kind.CDN))
 
 
@@ -90,8 +91,8 @@ def test_a_domain_that_both_halves_know_is_a_cdn_domain(place: Place, target: Qi
 
     assert {WWW: Kind.CDN} == found(target, look())
     assert {WWW: Kind.CDN} == found(target, look(WWW))
-    assert {} == found(target, look(kind=Kind.KODO))
-    problem = problem_of(target, WWW, Kind.KODO)
+    assert {} == found(target, look(kind=KODO))
+    problem = problem_of(target, WWW, KODO)
     assert "is a CDN domain, not a source domain" in str(problem)
     assert 'kind = "cdn"' in str(problem.hint)
 
@@ -100,7 +101,7 @@ def test_a_domain_that_is_bound_both_ways_but_not_at_the_cdn(place: Place, targe
     """Type 2 without a CDN domain is served by Kodo alone."""
     place.service.add_bucket_domain(SRC, "pictures", domain_type=DomainType.BOTH)
 
-    assert {SRC: Kind.KODO} == found(target, look())
+    assert {SRC: KODO} == found(target, look())
 
 
 def test_named_domains_are_what_they_are(place: Place, target: Qiniu) -> None:
@@ -109,8 +110,8 @@ def test_named_domains_are_what_they_are(place: Place, target: Qiniu) -> None:
     place.service.add_bucket_domain(SRC, "pictures")
 
     for _ in range(3):
-        assert {SRC: Kind.KODO, IMG: Kind.CDN} == found(target, look(SRC, IMG))
-    assert {SRC: Kind.KODO} == found(target, look(SRC, kind=Kind.KODO))
+        assert {SRC: KODO, IMG: Kind.CDN} == found(target, look(SRC, IMG))
+    assert {SRC: KODO} == found(target, look(SRC, kind=KODO))
     assert 1 == place.count("GET /buckets")
 
 
@@ -127,7 +128,7 @@ def test_a_source_domain_that_was_asked_for_as_a_cdn_domain(place: Place, target
 def test_a_domain_that_is_nowhere(place: Place, target: Qiniu) -> None:
     """Neither half knows it; asked for as a source domain, buckets are spoken of."""
     assert "not a CDN domain of this account" in str(problem_of(target, WWW))
-    assert "no source domain of any Kodo bucket" in str(problem_of(target, WWW, Kind.KODO))
+    assert "no source domain of any Kodo bucket" in str(problem_of(target, WWW, KODO))
 
 
 def test_a_frozen_source_domain(place: Place, target: Qiniu, new: str) -> None:
@@ -136,7 +137,7 @@ def test_a_frozen_source_domain(place: Place, target: Qiniu, new: str) -> None:
 
     assert "frozen at Kodo (ICP_EXPIRED)" in str(problem_of(target, SRC))
     with pytest.raises(TargetRejected, match="frozen"):
-        target.bind(SRC, Kind.KODO, new, KEEP)
+        target.bind(SRC, KODO, new, KEEP)
     assert 0 == place.count("* /cert/bind")
 
 
@@ -149,12 +150,13 @@ def test_a_source_domain_is_bound(place: Place, target: Qiniu, new: str) -> None
     place.service.add_bucket_domain(SRC, "pictures", https=old)
     [before] = target.observe(look(SRC)).domains
 
-    target.bind(SRC, Kind.KODO, new, HttpsWish(force_https=True, http2=True))
-    target.bind(SRC, Kind.KODO, new, KEEP)
+    target.bind(SRC, KODO, new, HttpsWish(force_https=True, http2=True))
+    target.bind(SRC, KODO, new, KEEP)
 
     [domain] = target.observe(look(SRC)).domains
     assert old == before.bound
-    assert ObservedDomain(SRC, Kind.KODO, DomainState.READY, new, HttpsSettings()) == domain
+    ready = ObservedDomain(SRC, KODO, DomainState.READY, new, HttpsSettings(), has_settings=False)
+    assert ready == domain
     [request] = place.service.requests("* /cert/bind")
     assert "POST" == request.method
     assert {"certid": new, "domain": SRC} == json.loads(request.body)
@@ -167,7 +169,7 @@ def test_a_change_that_qiniu_took_and_did_not_make(place: Place, target: Qiniu, 
     place.service.add_bucket_domain(SRC, "pictures")
     place.service.api.faults.add(Fault.status(200, b"{}"), on="POST /cert/bind")
 
-    target.bind(SRC, Kind.KODO, new, KEEP)
+    target.bind(SRC, KODO, new, KEEP)
 
     assert None is target.observe(look(SRC)).domains[0].bound
 
@@ -178,7 +180,7 @@ def test_any_success_is_one(body: bytes, place: Place, target: Qiniu, new: str) 
     place.service.add_bucket_domain(SRC, "pictures")
     place.service.api.faults.add(Fault.status(200, body), on="POST /cert/bind")
 
-    target.bind(SRC, Kind.KODO, new, KEEP)
+    target.bind(SRC, KODO, new, KEEP)
 
 
 def test_a_cdn_domain_that_was_taken_for_a_source_domain(
@@ -187,7 +189,7 @@ def test_a_cdn_domain_that_was_taken_for_a_source_domain(
     """The refusal "domaintype is not allowed" leads to the CDN, where it is bound."""
     place.service.add_domain(WWW)
 
-    target.bind(WWW, Kind.KODO, new, KEEP)
+    target.bind(WWW, KODO, new, KEEP)
 
     assert new == place.service.bound(WWW)
     assert ["/cert/bind", f"/domain/{WWW}/sslize"] == [r.path for r in place.service.writes()]
@@ -239,7 +241,7 @@ def test_a_cdn_domain_of_another_account(place: Place, target: Qiniu, new: str) 
     place.service.add_bucket_domain(SRC, "pictures", domain_type=DomainType.CDN)
 
     with pytest.raises(TargetRejected, match="domaintype is not allowed") as caught:
-        target.bind(SRC, Kind.KODO, new, KEEP)
+        target.bind(SRC, KODO, new, KEEP)
 
     assert "it is a CDN domain" in str(caught.value.hint)
 
@@ -262,7 +264,7 @@ def test_a_certificate_that_does_not_fit(place: Place, target: Qiniu) -> None:
 
     for cert_id, words in ((foreign, "does not match"), ("0" * 24, "invalid certid")):
         with pytest.raises(TargetRejected, match=words):
-            target.bind(SRC, Kind.KODO, cert_id, KEEP)
+            target.bind(SRC, KODO, cert_id, KEEP)
 
 
 # --- when answers are lost ------------------------------------------------------------------
@@ -274,7 +276,7 @@ def test_a_lost_answer(fault: Fault, place: Place, target: Qiniu, new: str) -> N
     place.service.add_bucket_domain(SRC, "pictures")
     place.service.api.faults.add(fault, on="POST /cert/bind")
 
-    target.bind(SRC, Kind.KODO, new, KEEP)
+    target.bind(SRC, KODO, new, KEEP)
 
     assert 1 == place.count("POST /cert/bind")
     assert new == target.observe(look(SRC)).domains[0].bound
@@ -286,7 +288,7 @@ def test_a_change_that_was_not_made(fault: Fault, place: Place, target: Qiniu, n
     place.service.add_bucket_domain(SRC, "pictures")
     place.service.api.faults.add(fault, on="POST /cert/bind")
 
-    target.bind(SRC, Kind.KODO, new, KEEP)
+    target.bind(SRC, KODO, new, KEEP)
 
     assert 2 == place.count("POST /cert/bind")
     assert new == place.service.bound_at_kodo(SRC)
@@ -298,7 +300,7 @@ def test_a_change_that_is_late(place: Place, new: str) -> None:
     place.service.add_bucket_domain(SRC, "pictures")
     place.service.api.faults.add(Fault.delay(1.5), on="POST /cert/bind")
 
-    place.target(pause=place.until_all_is_done).bind(SRC, Kind.KODO, new, KEEP)
+    place.target(pause=place.until_all_is_done).bind(SRC, KODO, new, KEEP)
 
     assert 1 == place.count("POST /cert/bind")
 
@@ -311,7 +313,7 @@ def test_a_sub_account_may_not_bind(place: Place, sub_account: Qiniu, new: str) 
     place.service.add_bucket_domain(SRC, "pictures")
 
     with pytest.raises(TargetAccessDenied, match="bad token") as caught:
-        sub_account.bind(SRC, Kind.KODO, new, KEEP)
+        sub_account.bind(SRC, KODO, new, KEEP)
 
     assert "main account" in str(caught.value.hint)
 
@@ -324,7 +326,7 @@ def test_a_key_that_does_not_tell_what_it_is(place: Place, target: Qiniu, new: s
 
     seen = target.observe(look(SRC))
     with pytest.raises(TargetAccessDenied, match="bad token; tried") as caught:
-        target.bind(SRC, Kind.KODO, "id", KEEP)
+        target.bind(SRC, KODO, "id", KEEP)
 
     [unread] = seen.unread
     assert isinstance(unread, TargetAccessDenied)
@@ -335,7 +337,7 @@ def test_a_key_that_does_not_tell_what_it_is(place: Place, target: Qiniu, new: s
 def test_wrong_keys_are_told_as_ever(place: Place) -> None:
     """A key that works nowhere is not explained by sub-accounts."""
     with pytest.raises(TargetAccessDenied) as caught:
-        place.target(secret="wrong").bind(SRC, Kind.KODO, "id", KEEP)
+        place.target(secret="wrong").bind(SRC, KODO, "id", KEEP)
 
     assert "compare both" in str(caught.value.hint)
 
@@ -359,7 +361,7 @@ def test_a_sub_account_goes_on_with_the_cdn(place: Place, sub_account: Qiniu) ->
     assert {IMG: Kind.CDN} == found(sub_account, look(kind=Kind.CDN))
 
 
-@pytest.mark.parametrize("what", [look(kind=Kind.KODO), look()])
+@pytest.mark.parametrize("what", [look(kind=KODO), look()])
 def test_a_sub_account_with_source_domains_alone(
     what: Look, place: Place, sub_account: Qiniu
 ) -> None:
@@ -378,13 +380,13 @@ def test_keys_without_a_right_to_kodo(place: Place, target: Qiniu) -> None:
     assert {IMG: Kind.CDN} == found(target, look())
     assert {} == found(target, look(names=("www.example.org",)))
     assert {IMG: Kind.CDN} == found(target, look(IMG))
-    seen = target.observe(look(SRC, kind=Kind.KODO))
-    assert [(SRC, Kind.KODO, DomainState.READY)] == [
+    seen = target.observe(look(SRC, kind=KODO))
+    assert [(SRC, KODO, DomainState.READY)] == [
         (domain.domain, domain.kind, domain.state) for domain in seen.domains
     ]
     assert isinstance(seen.unread[0], TargetAccessDenied)
     with pytest.raises(TargetAccessDenied, match="list of buckets"):
-        target.observe(look(kind=Kind.KODO))
+        target.observe(look(kind=KODO))
     assert 1 == place.count("GET /buckets")
 
 
@@ -394,7 +396,7 @@ def test_one_bucket_that_may_not_be_seen(place: Place, target: Qiniu) -> None:
     place.service.add_bucket_domain(SRC, "ours")
     place.service.uc.faults.add(refusal(403, None, "no"), on="GET /v3/domains")
 
-    assert {SRC: Kind.KODO} == found(target, look(kind=Kind.KODO))
+    assert {SRC: KODO} == found(target, look(kind=KODO))
     assert "cannot be seen" in str(problem_of(target, WWW))
 
 
@@ -408,7 +410,7 @@ def test_a_silent_kodo(place: Place, target: Qiniu) -> None:
 
     assert {IMG: Kind.CDN} == found(target, look())
     assert isinstance(problem_of(target, SRC), TargetUnavailable)
-    for what in (look(names=("www.example.org",)), look(kind=Kind.KODO)):
+    for what in (look(names=("www.example.org",)), look(kind=KODO)):
         with pytest.raises(TargetUnavailable):
             target.observe(what)
 
@@ -417,11 +419,11 @@ def test_domains_that_were_seen_are_not_forgotten(place: Place, target: Qiniu) -
     """When the list grows old while Kodo is silent, what was there is still looked at."""
     place.service.add_domain(IMG)
     place.service.add_bucket_domain(SRC, "pictures")
-    assert {IMG: Kind.CDN, SRC: Kind.KODO} == found(target, look())
+    assert {IMG: Kind.CDN, SRC: KODO} == found(target, look())
     place.service.uc.faults.add(Fault.status(503), times=None)
     place.time.pause(301)
 
-    assert {IMG: Kind.CDN, SRC: Kind.KODO} == found(target, look())
+    assert {IMG: Kind.CDN, SRC: KODO} == found(target, look())
 
 
 def test_a_kodo_that_falls_silent_half_way(place: Place, target: Qiniu) -> None:
@@ -432,11 +434,11 @@ def test_a_kodo_that_falls_silent_half_way(place: Place, target: Qiniu) -> None:
     place.service.uc.faults.add(Fault.delay(0), on="GET /v3/domains")
     place.service.uc.faults.add(silence, on="GET /v3/domains", times=None)
 
-    assert {SRC: Kind.KODO} == found(target, look())
+    assert {SRC: KODO} == found(target, look())
     assert isinstance(problem_of(target, WWW), TargetUnavailable)
 
 
-@pytest.mark.parametrize("what", [look(), look(SRC), look(kind=Kind.KODO)])
+@pytest.mark.parametrize("what", [look(), look(SRC), look(kind=KODO)])
 def test_silence_about_bindings(what: Look, place: Place, target: Qiniu) -> None:
     """It is told, and holds nothing up: the edges show as well what is bound."""
     place.service.add_domain(IMG)
@@ -476,7 +478,7 @@ def test_a_copy_that_a_source_domain_uses_is_seen_bound(place: Place, target: Qi
     place.service.add_bucket_domain(SRC, "pictures")
     made = bundle(SRC)
     cert_id = target.upload("img", made)
-    target.bind(SRC, Kind.KODO, cert_id, KEEP)
+    target.bind(SRC, KODO, cert_id, KEEP)
 
     seen = target.observe(Look("img", (SRC,), None, Kind.AUTO, (made.certificate,)))
 

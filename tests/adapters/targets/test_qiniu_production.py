@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from certferry.adapters.clients.qiniu_kinds import KODO
 from certferry.adapters.clients.qiniu_ways import Hosts
 from certferry.adapters.targets.qiniu import Qiniu
 from certferry.core.certificate import Certificate
@@ -83,14 +84,14 @@ def test_number_2_the_scheme_of_bind(takes: frozenset[Scheme], scheme: str, plac
     place.service.add_bucket_domain(SRC, "pictures")
     for expected in ([scheme] if scheme == "QBox" else ["QBox", scheme], [scheme]):
         before = place.count("POST /cert/bind")
-        place.target().bind(SRC, Kind.KODO, seed(place), KEEP)
+        place.target().bind(SRC, KODO, seed(place), KEEP)
         asked = place.service.requests("POST /cert/bind")[before:]
         assert expected == [request.headers["Authorization"].split()[0] for request in asked]
 
     other = QINIU if takes is QBOX else QBOX
     place.service.hosting.bind = {Host.API: other}
     new = seed(place)
-    place.target().bind(SRC, Kind.KODO, new, KEEP)
+    place.target().bind(SRC, KODO, new, KEEP)
 
     assert new == place.service.bound_at_kodo(SRC)
 
@@ -102,7 +103,7 @@ def test_number_2_both_schemes_refused(place: Place, target: Qiniu) -> None:
     host = place.service.api_url.removeprefix("http://")
 
     with pytest.raises(TargetAccessDenied) as caught:
-        target.bind(SRC, Kind.KODO, "id", KEEP)
+        target.bind(SRC, KODO, "id", KEEP)
 
     assert f"(401 bad token; tried: {host} (QBox), {host} (Qiniu))" in str(caught.value)
 
@@ -138,7 +139,7 @@ def test_number_3_bindings_that_nobody_answers(place: Place, target: Qiniu) -> N
     new = seed(place)
 
     seen = target.observe(look(SRC))
-    target.bind(SRC, Kind.KODO, new, KEEP)
+    target.bind(SRC, KODO, new, KEEP)
 
     [domain], [unread] = seen.domains, seen.unread
     assert (DomainState.READY, None, True) == (domain.state, domain.bound, domain.binding_hidden)
@@ -386,7 +387,7 @@ def test_number_16_calls_that_are_not_used(place: Place, target: Qiniu) -> None:
     target.observe(look())
     new = target.upload("img", made)
     target.bind(WWW, Kind.CDN, new, KEEP)
-    target.bind(SRC, Kind.KODO, new, KEEP)
+    target.bind(SRC, KODO, new, KEEP)
     target.observe(look(WWW, SRC))
 
     assert 0 == place.count("* /v6/*") + place.count("* /domain/*/sslcert")
@@ -604,7 +605,7 @@ def test_a_list_of_domains_that_cannot_be_read(place: Place, target: Qiniu) -> N
     place.service.api.faults.add(Fault.status(200, b"[]"), on="GET /domain", times=None)
 
     assert [IMG] == [d.domain for d in target.observe(look(IMG)).domains]
-    seen = target.observe(look(SRC, kind=Kind.KODO))
+    seen = target.observe(look(SRC, kind=KODO))
 
     assert [(SRC, DomainState.READY)] == [(d.domain, d.state) for d in seen.domains]
     assert "the list of domains cannot be read" in str(seen.unread[0])
@@ -616,10 +617,10 @@ def test_buckets_that_cannot_be_listed(place: Place, target: Qiniu) -> None:
     place.service.uc.faults.add(refusal(403, None, "no"), on="GET /buckets", times=None)
     new = seed(place)
 
-    [domain] = target.observe(look(SRC, kind=Kind.KODO)).domains
-    target.bind(SRC, Kind.KODO, new, KEEP)
+    [domain] = target.observe(look(SRC, kind=KODO)).domains
+    target.bind(SRC, KODO, new, KEEP)
 
-    assert (Kind.KODO, DomainState.READY, None) == (domain.kind, domain.state, domain.problem)
+    assert (KODO, DomainState.READY, None) == (domain.kind, domain.state, domain.problem)
     assert new == place.service.bound_at_kodo(SRC)
 
 
@@ -631,7 +632,7 @@ def test_a_source_domain_is_known_by_its_binding(place: Place, target: Qiniu) ->
 
     found = the_domain(target, SRC)
 
-    assert (Kind.KODO, old) == (found.kind, found.bound)
+    assert (KODO, old) == (found.kind, found.bound)
 
 
 # --- speed ------------------------------------------------------------------------------------
@@ -645,7 +646,7 @@ def test_a_first_deployment_makes_no_more_requests_than_before(place: Place, tar
     target.observe(look(WWW, SRC))
     new = target.upload("img", bundle("*.example.com"))
     target.bind(WWW, Kind.CDN, new, KEEP)
-    target.bind(SRC, Kind.KODO, new, KEEP)
+    target.bind(SRC, KODO, new, KEEP)
 
     expected = {
         f"GET /domain/{WWW}": 2,

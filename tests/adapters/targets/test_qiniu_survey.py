@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from certferry.adapters.clients.qiniu_kinds import KODO
 from certferry.core.desired import Kind
 from certferry.core.survey import FoundDomain
 from certferry.errors import TargetAccessDenied, TargetUnavailable
@@ -41,7 +42,7 @@ def test_each_domain_is_told_with_its_certificate(place: Place) -> None:
     assert {
         "img.example.com": FoundDomain("img.example.com", Kind.CDN, has_https=True, not_after=end),
         "*.w.example.com": FoundDomain("*.w.example.com", Kind.CDN),
-        "src.example.com": FoundDomain("src.example.com", Kind.KODO, has_https=True, not_after=end),
+        "src.example.com": FoundDomain("src.example.com", KODO, has_https=True, not_after=end),
     } == domains
     assert [] == place.service.writes()
 

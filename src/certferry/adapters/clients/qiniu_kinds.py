@@ -11,7 +11,10 @@ from certferry.errors import DeployError, TargetRejected, TargetUnavailable
 from certferry.ports.target import Look
 from certferry.text import Text
 
-_KINDS = frozenset({Kind.AUTO, Kind.CDN, Kind.KODO})
+KODO = Kind("kodo")
+"""A source domain of a bucket."""
+
+_KINDS = frozenset({Kind.AUTO, Kind.CDN, KODO})
 
 
 def is_source(domain: str, bucket: str) -> DeployError:
@@ -58,7 +61,7 @@ def with_names(failure: QiniuFailure) -> DeployError:
 
 def without_sources(error: DeployError, kind: Kind) -> DeployError:
     """Say it, unless source domains are all that is meant."""
-    return error if kind is Kind.KODO else with_way_out(error)
+    return error if kind == KODO else with_way_out(error)
 
 
 def bound_all_the_same(error: DeployError) -> DeployError:
@@ -79,7 +82,7 @@ def may_be_left_out(look: Look, found: list[ObservedDomain], failure: QiniuFailu
     """Tell whether it does no harm that source domains cannot be listed: an outage of Kodo's must
     not stop the CDN, and where there is nothing else, it must not pass for an empty account.
     """
-    return look.kind is not Kind.KODO and (bool(found) or not is_silence(failure))
+    return look.kind != KODO and (bool(found) or not is_silence(failure))
 
 
 def is_silence(failure: QiniuFailure) -> bool:

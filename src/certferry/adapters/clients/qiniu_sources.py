@@ -13,9 +13,10 @@ from certferry.adapters.clients.qiniu import QiniuClient
 from certferry.adapters.clients.qiniu_account import QiniuAccount, Sources
 from certferry.adapters.clients.qiniu_domains import name_at_qiniu
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
+from certferry.adapters.clients.qiniu_kinds import KODO
 from certferry.adapters.clients.qiniu_records import BucketDomain
 from certferry.adapters.clients.qiniu_settling import Settler
-from certferry.core.desired import HttpsWish, Kind
+from certferry.core.desired import HttpsWish
 from certferry.core.identifiers import covered_by
 from certferry.core.observed import DomainState, ObservedDomain
 from certferry.errors import DeployError, TargetRejected
@@ -62,10 +63,11 @@ class SourceDomains:
         frozen = None if source is None else why_frozen(domain, source)
         return ObservedDomain(
             domain=domain,
-            kind=Kind.KODO,
+            kind=KODO,
             state=DomainState.READY if frozen is None else DomainState.UNAVAILABLE,
             bound=bound,
             problem=frozen,
+            has_settings=False,
         )
 
     def bind(self, domain: str, remote_id: str, https: HttpsWish) -> None:

@@ -14,6 +14,7 @@ from certferry.adapters.clients.qiniu_domains import (
     why_unusable,
 )
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
+from certferry.adapters.clients.qiniu_kinds import KODO
 from certferry.adapters.clients.qiniu_records import CertificateRecord, DomainItem
 from certferry.adapters.clients.qiniu_sources import why_frozen
 from certferry.core.desired import Kind
@@ -82,7 +83,7 @@ def _found(
         frozen = why_frozen(name, source)
         yield FoundDomain(
             domain=name,
-            kind=Kind.KODO,
+            kind=KODO,
             has_https=name in bindings,
             not_after=_not_after(bindings.get(name), certificates),
             problem=None if frozen is None else frozen.message,

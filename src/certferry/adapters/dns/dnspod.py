@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Annotated
 
 from certferry import __version__
 from certferry.adapters.clients.dnspod import DnspodClient, TxtRecord, Zone
@@ -67,20 +68,25 @@ BLOCKED = {
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an operator writes under `[accounts.<label>]`.
-
-    `id` is a short number, `token` 32 hexadecimal digits. `contact` is a mail address at which
-    DNSPod can reach who runs certferry. `line` is the default line's name: `default` at
-    api.dnspod.com.
+    """What an operator writes under `[accounts.<label>]`. `id` is a short number, `token` 32
+    hexadecimal digits.
     """
 
     id: Secret
     token: Secret
-    api: str = "https://dnsapi.cn"
-    contact: str = ""
-    line: str = "默认"
-    requests_per_second: float = REQUESTS_PER_SECOND
-    requests_per_hour: int = REQUESTS_PER_HOUR
+    api: Annotated[str, Text("where the API is; `https://api.dnspod.com` for the one abroad")] = (
+        "https://dnsapi.cn"
+    )
+    contact: Annotated[
+        str, Text("a mail address for DNSPod; that of `[acme]`, or the zone's, where there is none")
+    ] = ""
+    line: Annotated[str, Text("the default line's name; `default` at api.dnspod.com")] = "默认"
+    requests_per_second: Annotated[float, Text("the most requests in a second")] = (
+        REQUESTS_PER_SECOND
+    )
+    requests_per_hour: Annotated[int, Text("the most requests in an hour, of all runs")] = (
+        REQUESTS_PER_HOUR
+    )
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:

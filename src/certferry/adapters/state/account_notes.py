@@ -21,7 +21,7 @@ class AccountNotes:
 
     def update_account_note(self, account: str, name: str, change: Change) -> str | None:
         """Change a note in one transaction, and return what it says now."""
-        with self._database.transaction() as connection:
+        with self._database.transaction(serializable=True) as connection:
             before = self.account_note(account, name)
             after = change(before)
             if after is None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from datetime import datetime
 
 from certferry.adapters.state.columns import from_moment, from_names, to_moment, to_names
-from certferry.adapters.state.database import Database
+from certferry.adapters.state.database import Connection, Database
 from certferry.adapters.state.leases import must_be_in_force
 from certferry.adapters.state.sealing import Sealing
 from certferry.core.secret import Secret
@@ -34,7 +33,7 @@ class Accounts:
 
     def save_account(self, account: AcmeAccount) -> AcmeAccount:
         """Keep an account, and give the one in force: the first key wins."""
-        with self._database.transaction() as connection:
+        with self._database.transaction(serializable=True) as connection:
             in_force = self.account(account.directory)
             if in_force is None:
                 self._insert(connection, account)
@@ -49,12 +48,12 @@ class Accounts:
 
     def forget_account(self, directory: str, key_pem: Secret) -> None:
         """Forget an account, if it still has this key."""
-        with self._database.transaction() as connection:
+        with self._database.transaction(serializable=True) as connection:
             in_force = self.account(directory)
             if in_force is not None and in_force.key_pem == key_pem:
                 connection.execute("DELETE FROM acme_account WHERE directory = ?", (directory,))
 
-    def _insert(self, connection: sqlite3.Connection, account: AcmeAccount) -> None:
+    def _insert(self, connection: Connection, account: AcmeAccount) -> None:
         sealed = self._sealing.seal(connection, account.key_pem, _ACCOUNT, account.directory)
         connection.execute(
             "INSERT INTO acme_account (directory, url, sealed_key_pem) VALUES (?, ?, ?)",
@@ -85,7 +84,7 @@ class Orders:
 
     def save_order(self, lease: Lease, order: AcmeOrder) -> None:
         """Keep the order under way, in place of an earlier one."""
-        with self._database.transaction() as connection:
+        with self._database.transaction(serializable=True) as connection:
             must_be_in_force(connection, lease)
             sealed = self._sealing.seal(connection, order.key_pem, _ORDER, order.lineage, order.url)
             connection.execute("DELETE FROM acme_order WHERE lineage = ?", (order.lineage,))
@@ -105,7 +104,7 @@ class Orders:
 
     def drop_order(self, lease: Lease) -> None:
         """Forget the order under way."""
-        with self._database.transaction() as connection:
+        with self._database.transaction(serializable=True) as connection:
             must_be_in_force(connection, lease)
             connection.execute("DELETE FROM acme_order WHERE lineage = ?", (lease.lineage,))
 

@@ -101,7 +101,7 @@ def _not_permitted(path: Path, problem: Text | str) -> StateUnavailable:
     )
 
 
-def damaged(path: Path, problem: Text | str) -> StateError:
+def damaged(path: Path | str, problem: Text | str) -> StateError:
     """Give the error for a file that is no state, or no longer one."""
     return StateError(
         Text("{path} is not a state of certferry: {problem}", path=path, problem=problem),

@@ -15,7 +15,7 @@ class History:
 
     def append_history(self, entry: HistoryEntry) -> None:
         """Write down what happened. Never changed, never removed."""
-        with self._database.transaction() as connection:
+        with self._database.transaction(serializable=True) as connection:
             connection.execute(
                 "INSERT INTO history (number, at, lineage, event, who, facts)"
                 " SELECT COALESCE(MAX(number), 0) + 1, ?, ?, ?, ?, ? FROM history",

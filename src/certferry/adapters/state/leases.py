@@ -1,63 +1,76 @@
-"""The leases: who may work on which lineage, and until when."""
+"""The leases of one host: the system's locks say who works on what, the database who came last."""
 
 from __future__ import annotations
 
-import sqlite3
-from datetime import datetime, timedelta
+import os
+import platform
+import secrets
+from contextlib import ExitStack
+from datetime import datetime
 
 from certferry.adapters.state.columns import from_moment, to_moment
-from certferry.adapters.state.database import Database
-from certferry.adapters.state.holder import Holder
-from certferry.errors import LeaseHeld, LeaseLost, Retry
+from certferry.adapters.state.database import Connection, Database
+from certferry.adapters.state.lease_locks import LeaseLocks
+from certferry.errors import LeaseHeld, LeaseLost
 from certferry.ports.state import Lease
 from certferry.text import Text
 
+_BETWEEN = "/"
+
 
 class Leases:
-    """One lease for each lineage; its token grows with every new holder and is never forgotten."""
+    """One lease for each lineage; its token grows with every new holder and is never forgotten.
 
-    def __init__(self, database: Database) -> None:
+    It is held while its lock is, which ends with its process: nothing has to be extended, and
+    the column `until` stays empty. The token still refuses what a former holder writes, should
+    somebody have removed the lock's file.
+    """
+
+    def __init__(self, database: Database, locks: LeaseLocks) -> None:
         self._database = database
+        self._locks = locks
+        self._held: dict[Lease, ExitStack] = {}
 
-    def acquire(self, lineage: str, ttl: timedelta, now: datetime) -> Lease:
-        """Take the lease of a lineage, unless somebody alive holds it. Raises `LeaseHeld`."""
-        with self._database.transaction() as connection:
-            last_token = _refuse_if_held(connection, lineage, now)
-            lease = Lease(lineage, str(Holder.here()), last_token + 1)
-            connection.execute(
-                "INSERT INTO lease (lineage, token, holder, since, until) VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT (lineage) DO UPDATE SET token = excluded.token,"
-                " holder = excluded.holder, since = excluded.since, until = excluded.until",
-                (
-                    lease.lineage,
-                    lease.token,
-                    lease.holder,
-                    from_moment(now),
-                    from_moment(now + ttl),
-                ),
-            )
+    def acquire(self, lineage: str, now: datetime) -> Lease:
+        """Take the lease of a lineage. Raises `LeaseHeld`."""
+        with ExitStack() as undo:
+            # Locked inside the write, and let go inside one: a run that finds it locked reads who
+            # has it now.
+            with self._database.transaction(serializable=True) as connection:
+                lock = self._locks.take(lineage)
+                if lock is None:
+                    raise _held(connection, lineage)
+                undo.push(lock)
+                lease = _write_down(connection, lineage, now)
+            self._held[lease] = undo.pop_all()
         return lease
 
-    def extend(self, lease: Lease, ttl: timedelta, now: datetime) -> None:
-        """Keep a lease for longer. Raises `LeaseLost`."""
-        with self._database.transaction() as connection:
+    def extend(self, lease: Lease) -> None:
+        """See `StateStore.extend`: there is nothing to do but to look."""
+        with self._database.snapshot() as connection:
             must_be_in_force(connection, lease)
-            connection.execute(
-                "UPDATE lease SET until = ? WHERE lineage = ?",
-                (from_moment(now + ttl), lease.lineage),
-            )
 
     def release(self, lease: Lease) -> None:
         """Give a lease back. A lost one is let go silently."""
-        with self._database.transaction() as connection:
+        with (
+            self._held.pop(lease, ExitStack()) as lock,
+            self._database.transaction() as connection,
+        ):
             connection.execute(
-                "UPDATE lease SET holder = NULL, since = NULL, until = NULL"
+                "UPDATE lease SET holder = NULL, since = NULL"
                 " WHERE lineage = ? AND holder = ? AND token = ?",
                 (lease.lineage, lease.holder, lease.token),
             )
+            lock.close()
+
+    def close(self) -> None:
+        """Let go of the locks that are still held."""
+        while self._held:
+            _, lock = self._held.popitem()
+            lock.close()
 
 
-def must_be_in_force(connection: sqlite3.Connection, lease: Lease) -> None:
+def must_be_in_force(connection: Connection, lease: Lease) -> None:
     """Refuse, inside a write, what comes from a holder that another has replaced (`LeaseLost`)."""
     found = connection.execute(
         "SELECT 1 FROM lease WHERE lineage = ? AND holder = ? AND token = ?",
@@ -70,32 +83,35 @@ def must_be_in_force(connection: sqlite3.Connection, lease: Lease) -> None:
         )
 
 
-def _refuse_if_held(connection: sqlite3.Connection, lineage: str, now: datetime) -> int:
-    """Give the last holder's token, or raise `LeaseHeld`."""
+def _write_down(connection: Connection, lineage: str, now: datetime) -> Lease:
+    found = connection.execute("SELECT token FROM lease WHERE lineage = ?", (lineage,)).fetchone()
+    token = 1 if found is None else found[0] + 1
+    # Anew for each acquisition: a database that was put back from a backup gives tokens again.
+    holder = _BETWEEN.join((platform.node(), str(os.getpid()), secrets.token_hex(8)))
+    connection.execute(
+        "INSERT INTO lease (lineage, token, holder, since, until) VALUES (?, ?, ?, ?, NULL)"
+        " ON CONFLICT (lineage) DO UPDATE SET token = excluded.token,"
+        " holder = excluded.holder, since = excluded.since, until = excluded.until",
+        (lineage, token, holder, from_moment(now)),
+    )
+    return Lease(lineage, holder, token)
+
+
+def _held(connection: Connection, lineage: str) -> LeaseHeld:
+    hint = Text("try again when it has ended")
     found = connection.execute(
-        "SELECT token, holder, since, until FROM lease WHERE lineage = ?", (lineage,)
+        "SELECT holder, since FROM lease WHERE lineage = ? AND holder IS NOT NULL", (lineage,)
     ).fetchone()
-    if found is None:
-        return 0
-    token, written, since, until = found
-    if written is None:
-        return int(token)
-    holder = Holder.parse(written)
-    is_over = to_moment(until) <= now and not holder.lives_beside_us()
-    if is_over or holder.has_ended():
-        return int(token)
-    raise _held(lineage, holder, to_moment(since), to_moment(until))
-
-
-def _held(lineage: str, holder: Holder, since: datetime, until: datetime) -> LeaseHeld:
+    if found is None:  # the database was put back from a backup under the holder
+        return LeaseHeld(Text("{lineage}: another run is at work", lineage=lineage), hint=hint)
+    holder, since = found
+    host, pid, _ = holder.rsplit(_BETWEEN, 2)
     return LeaseHeld(
         Text(
-            "{lineage}: {holder} has been at work since {since}, and may be until {until}",
+            "{lineage}: {holder} has been at work since {since}",
             lineage=lineage,
-            holder=holder.described(),
-            since=since,
-            until=until,
+            holder=Text("process {pid} on {host}", pid=pid, host=host),
+            since=to_moment(since),
         ),
-        hint=Text("try again when it has ended; if it is gone, its lease ends by itself"),
-        retry=Retry.at(until),
+        hint=hint,
     )

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-from certferry.adapters.state.database import Database
+from certferry.adapters.state.database import Connection, Database
 from certferry.adapters.state.failures import damaged
 from certferry.errors import StateTooNew
 from certferry.text import Text
@@ -27,15 +25,15 @@ class Migration:
 
 
 @cache
-def read_migrations() -> tuple[Migration, ...]:
-    """Give the migrations this version knows: each its plain SQL, then what SQLite adds to it."""
+def read_migrations(dialect: str) -> tuple[Migration, ...]:
+    """Give the migrations this version knows: each its plain SQL, then what a dialect adds."""
     scripts = {
         file.name.removesuffix(".sql"): file.read_text(encoding="utf-8")
         for file in (resources.files(__package__) / "schema").iterdir()
     }
     return tuple(
         Migration(
-            int(name.partition("_")[0]), name, scripts[name] + scripts.get(f"{name}.sqlite", "")
+            int(name.partition("_")[0]), name, scripts[name] + scripts.get(f"{name}.{dialect}", "")
         )
         for name in sorted(scripts)
         if "." not in name
@@ -50,16 +48,15 @@ def migrate(database: Database, migrations: Sequence[Migration]) -> None:
     """
     if not _missing(database, migrations):
         return
-    with database.transaction() as connection:
+    with database.transaction(serializable=True) as connection:
         # Asked again: another process may have been first.
-        carry_out(connection, _missing(database, migrations))
+        carry_out(database, connection, _missing(database, migrations))
 
 
-def carry_out(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> None:
+def carry_out(database: Database, connection: Connection, migrations: Sequence[Migration]) -> None:
     """Apply migrations in their order, to a database that lacks just these."""
-    connection.create_function("sha256_hex", 1, _sha256_hex, deterministic=True)
     for migration in migrations:
-        _apply(connection, migration)
+        _apply(database, connection, migration)
 
 
 def _missing(database: Database, migrations: Sequence[Migration]) -> list[Migration]:
@@ -69,7 +66,7 @@ def _missing(database: Database, migrations: Sequence[Migration]) -> list[Migrat
         raise StateTooNew(
             Text(
                 "{path} was written by a newer certferry: schema {found}, known here: {known}",
-                path=database.path,
+                path=database.place,
                 found=max(applied),
                 known=newest,
             ),
@@ -79,37 +76,21 @@ def _missing(database: Database, migrations: Sequence[Migration]) -> list[Migrat
 
 
 def _applied(database: Database) -> set[int]:
-    tables = {name for (name,) in database.rows("SELECT name FROM sqlite_schema")}
+    tables = database.tables()
     if not tables:
         return set()
     if _LEDGER not in tables:
-        raise damaged(database.path, Text("it holds the tables of another program"))
+        raise damaged(database.place, Text("it holds the tables of another program"))
     return {number for (number,) in database.rows(f"SELECT number FROM {_LEDGER}")}  # noqa: S608 - a constant
 
 
-def _apply(connection: sqlite3.Connection, migration: Migration) -> None:
+def _apply(database: Database, connection: Connection, migration: Migration) -> None:
     connection.execute(
         f"CREATE TABLE IF NOT EXISTS {_LEDGER} (number INTEGER PRIMARY KEY, name TEXT NOT NULL)"
     )
-    for statement in _statements(migration.script):
+    for statement in database.statements(migration.script):
         connection.execute(statement)
     connection.execute(
         f"INSERT INTO {_LEDGER} (number, name) VALUES (?, ?)",  # noqa: S608 - a constant
         (migration.number, migration.name),
     )
-
-
-def _sha256_hex(text: str | None) -> str | None:
-    return None if text is None else hashlib.sha256(text.encode()).hexdigest()
-
-
-def _statements(script: str) -> Iterator[str]:
-    """Take a script apart: `executescript` would commit before it begins."""
-    statement = ""
-    for piece in script.split(";"):
-        statement += piece + ";"
-        # A semicolon may also stand in a string, a comment or a trigger's body.
-        if sqlite3.complete_statement(statement):
-            yield statement
-            statement = ""
-    yield statement

@@ -8,12 +8,12 @@ from __future__ import annotations
 import base64
 import json
 import os
-import sqlite3
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from certferry.adapters.state.database import Connection
 from certferry.adapters.state.key_file import make_key, read_key
 from certferry.core.secret import Secret
 from certferry.errors import StateError
@@ -33,7 +33,7 @@ class Sealing:
     def __init__(self, key_file: Path) -> None:
         self._key_file = key_file
 
-    def seal(self, connection: sqlite3.Connection, secret: Secret, *bound_to: str) -> str:
+    def seal(self, connection: Connection, secret: Secret, *bound_to: str) -> str:
         """Seal a secret inside a write. The first one ever makes the key file.
 
         Raises `StateError` when the key is not the one that the rest of the database is sealed
@@ -45,7 +45,7 @@ class Sealing:
         """Open a secret. Raises `StateError` when the key file does not fit."""
         return Secret(self._decrypt(read_key(self._key_file), sealed, bound_to))
 
-    def _key_in_force(self, connection: sqlite3.Connection) -> bytes:
+    def _key_in_force(self, connection: Connection) -> bytes:
         found = connection.execute("SELECT sealed_check FROM sealing").fetchone()
         if found is not None:
             key = read_key(self._key_file)

@@ -5,47 +5,52 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from certferry.adapters.state.account_notes import AccountNotes
-from certferry.adapters.state.acme import Accounts, ChallengeRecords, IssueTries, Orders
-from certferry.adapters.state.database import Database
 from certferry.adapters.state.failures import in_our_words
-from certferry.adapters.state.history import History
+from certferry.adapters.state.lease_locks import LeaseLocks
 from certferry.adapters.state.leases import Leases
 from certferry.adapters.state.migrations import carry_out, migrate, read_migrations
 from certferry.adapters.state.private_files import make_directory, make_file
 from certferry.adapters.state.sealing import Sealing
-from certferry.adapters.state.targets import Rollouts, Uploads
-from certferry.adapters.state.versions import Versions
+from certferry.adapters.state.sqlite_database import SqliteDatabase
+from certferry.adapters.state.store import SqlState
 from certferry.ports.state import StateStore
 
+_SCHEME = "sqlite:///"
+_LEASES = "-leases"
+"""What the folder of the lease locks is called behind the database's name, as SQLite calls its own
+files beside it."""
 
-def connect(path: Path, key_file: Path) -> StateStore:
-    """Open the state, made and migrated when necessary; the key file is made by the first secret.
 
-    What is made can be read by its owner only: directories 0700, files 0600. Raises `StateError`
-    (`StateUnavailable`, `StateTooNew`).
+def connect(url: str, key_file: Path, *, looks_only: bool) -> StateStore:
+    """See `connect.connect`; three slashes stand before the path, which may begin with a fourth.
+
+    What is made can be read by its owner only: directories 0700, files 0600.
     """
+    path = Path(url.removeprefix(_SCHEME))
+    with in_our_words(path):
+        is_made = not looks_only or _is_made(path)
+    return _state(_opened(path) if is_made else _NoDatabase(path), key_file)
+
+
+def _state(database: SqliteDatabase, key_file: Path) -> StateStore:
+    # Whichever way leads to a database, its leases are the same.
+    path = database.place.resolve()
+    locks = LeaseLocks(path.with_name(path.name + _LEASES))
+    return SqlState(database, Sealing(key_file), Leases(database, locks))
+
+
+def _opened(path: Path) -> SqliteDatabase:
     with in_our_words(path):
         make_directory(path.parent)
         make_file(path, b"")
-    database = Database(path)
+    database = SqliteDatabase(path)
     try:
-        migrate(database, read_migrations())
+        migrate(database, read_migrations(database.dialect))
         database.use_write_ahead_log()
     except BaseException:
         database.close()
         raise
-    return SqliteState(database, Sealing(key_file))
-
-
-def connect_to_look(path: Path, key_file: Path) -> StateStore:
-    """Open the state for somebody who only reads: where there is none, none is made, and an empty
-    one is read. Raises `StateError`.
-    """
-    with in_our_words(path):
-        if _is_made(path):
-            return connect(path, key_file)
-    return SqliteState(_NoDatabase(path), Sealing(key_file))
+    return database
 
 
 def _is_made(path: Path) -> bool:
@@ -63,67 +68,10 @@ def _is_made(path: Path) -> bool:
     return False
 
 
-class _NoDatabase(Database):
-    """One that nobody has made yet: each thread finds an empty one, in its memory."""
+class _NoDatabase(SqliteDatabase):
+    """One that has not been made yet: each thread finds an empty one, in its memory."""
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        carry_out(connection, read_migrations())
+        connection = self._connect_to(":memory:")
+        carry_out(self, connection, read_migrations(self.dialect))
         return connection
-
-
-class SqliteState:
-    """Every door of `StateStore`, each leading to its group of tables."""
-
-    def __init__(self, database: Database, sealing: Sealing) -> None:
-        leases = Leases(database)
-        self.acquire = leases.acquire
-        self.extend = leases.extend
-        self.release = leases.release
-
-        versions = Versions(database, sealing)
-        self.lineages = versions.lineages
-        self.versions = versions.versions
-        self.bundle = versions.bundle
-        self.save_version = versions.save_version
-
-        accounts = Accounts(database, sealing)
-        self.account = accounts.account
-        self.save_account = accounts.save_account
-        self.forget_account = accounts.forget_account
-
-        orders = Orders(database, sealing)
-        self.order = orders.order
-        self.save_order = orders.save_order
-        self.drop_order = orders.drop_order
-
-        records = ChallengeRecords(database)
-        self.challenge_records = records.challenge_records
-        self.lineages_in_challenge_records = records.lineages_in_challenge_records
-        self.save_challenge_record = records.save_challenge_record
-        self.drop_challenge_record = records.drop_challenge_record
-
-        tries = IssueTries(database)
-        self.issue_tried_at = tries.issue_tried_at
-        self.save_issue_try = tries.save_issue_try
-
-        uploads = Uploads(database)
-        self.uploads = uploads.uploads
-        self.save_upload = uploads.save_upload
-        self.drop_upload = uploads.drop_upload
-
-        rollouts = Rollouts(database)
-        self.rollouts = rollouts.rollouts
-        self.rollout = rollouts.rollout
-        self.open_rollouts = rollouts.open_rollouts
-        self.save_rollout = rollouts.save_rollout
-
-        notes = AccountNotes(database)
-        self.account_note = notes.account_note
-        self.update_account_note = notes.update_account_note
-
-        history = History(database)
-        self.append_history = history.append_history
-        self.history = history.history
-
-        self.close = database.close

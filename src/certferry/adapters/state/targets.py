@@ -15,7 +15,9 @@ from certferry.adapters.state.columns import (
 )
 from certferry.adapters.state.database import Database, Row
 from certferry.core.rollout import RolloutRecord
-from certferry.ports.state import Upload
+from certferry.core.upload import Upload
+
+_UPLOAD: LiteralString = "lineage, target, remote_id, label, fingerprint, uploaded_at, in_use_until"
 
 _ROLLOUT: LiteralString = (
     "lineage, target, domain, fingerprint, started_at, accepted_at, problem_before, failed_at,"
@@ -31,39 +33,33 @@ class Uploads:
 
     def uploads(self, lineage: str, target: str) -> tuple[Upload, ...]:
         """Our copies at a target that have not been retired, newest first."""
+        return self._found("lineage = ? AND target = ?", lineage, target)
+
+    def of_lineage(self, lineage: str) -> tuple[Upload, ...]:
+        """Our copies at every target, by target and newest first."""
+        return self._found("lineage = ?", lineage)
+
+    def _found(self, condition: LiteralString, *values: str) -> tuple[Upload, ...]:
         rows = self._database.rows(
-            "SELECT remote_id, label, fingerprint, uploaded_at, in_use_until FROM upload"
-            " WHERE lineage = ? AND target = ? ORDER BY uploaded_at DESC, remote_id DESC",
-            lineage,
-            target,
+            f"SELECT {_UPLOAD} FROM upload WHERE {condition}"  # noqa: S608 - constant columns and conditions
+            " ORDER BY target, uploaded_at DESC, remote_id DESC",
+            *values,
         )
-        return tuple(
-            Upload(
-                lineage,
-                target,
-                remote_id,
-                label,
-                fingerprint,
-                to_moment(uploaded_at),
-                to_optional_moment(in_use_until),
-            )
-            for remote_id, label, fingerprint, uploaded_at, in_use_until in rows
-        )
+        return tuple(map(_upload, rows))
 
     def save_upload(self, upload: Upload) -> None:
         """Keep an upload, by target and remote id."""
         with self._database.transaction() as connection:
             connection.execute(
-                "INSERT INTO upload"
-                " (target, remote_id, lineage, label, fingerprint, uploaded_at, in_use_until)"
+                f"INSERT INTO upload ({_UPLOAD})"  # noqa: S608 - constant columns
                 " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (target, remote_id) DO UPDATE"
                 " SET lineage = excluded.lineage, label = excluded.label,"
                 " fingerprint = excluded.fingerprint, uploaded_at = excluded.uploaded_at,"
                 " in_use_until = excluded.in_use_until",
                 (
+                    upload.lineage,
                     upload.target,
                     upload.remote_id,
-                    upload.lineage,
                     upload.label,
                     upload.fingerprint,
                     from_moment(upload.uploaded_at),
@@ -132,6 +128,19 @@ class Rollouts:
                     from_optional_settings(rollout.settings_before),
                 ),
             )
+
+
+def _upload(row: Row) -> Upload:
+    lineage, target, remote_id, label, fingerprint, uploaded_at, in_use_until = row
+    return Upload(
+        lineage,
+        target,
+        remote_id,
+        label,
+        fingerprint,
+        to_moment(uploaded_at),
+        to_optional_moment(in_use_until),
+    )
 
 
 def _rollout(row: Row) -> RolloutRecord:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from datetime import datetime
 
 from certferry.adapters.state.columns import (
@@ -11,7 +10,7 @@ from certferry.adapters.state.columns import (
     to_moment,
     to_names,
 )
-from certferry.adapters.state.database import Database, Row
+from certferry.adapters.state.database import Connection, Database, Row
 from certferry.adapters.state.failures import damaged
 from certferry.adapters.state.leases import must_be_in_force
 from certferry.adapters.state.sealing import Sealing
@@ -69,14 +68,14 @@ class Versions:
         try:
             bundle = parse_bundle(fullchain_pem, privkey_pem)
         except CertificateError as exc:
-            raise damaged(self._database.path, exc.message) from exc
+            raise damaged(self._database.place, exc.message) from exc
         if bundle.certificate.fingerprint != fingerprint:
-            raise damaged(self._database.path, Text("a certificate stands in another's place"))
+            raise damaged(self._database.place, Text("a certificate stands in another's place"))
         return bundle
 
     def save_version(self, lease: Lease, bundle: CertificateBundle, now: datetime) -> Version:
         """Keep a new certificate and forget the order it came from."""
-        with self._database.transaction() as connection:
+        with self._database.transaction(serializable=True) as connection:
             must_be_in_force(connection, lease)
             connection.execute("DELETE FROM acme_order WHERE lineage = ?", (lease.lineage,))
             known = _find(connection, lease.lineage, bundle.certificate.fingerprint)
@@ -87,7 +86,7 @@ class Versions:
             return self._replace(connection, lease.lineage, bundle, known)
 
     def _insert(
-        self, connection: sqlite3.Connection, lineage: str, bundle: CertificateBundle, now: datetime
+        self, connection: Connection, lineage: str, bundle: CertificateBundle, now: datetime
     ) -> Version:
         ((newest,),) = connection.execute(
             "SELECT COALESCE(MAX(number), 0) FROM version WHERE lineage = ?", (lineage,)
@@ -125,7 +124,7 @@ class Versions:
 
     def _replace(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         lineage: str,
         bundle: CertificateBundle,
         known: Version,
@@ -145,7 +144,7 @@ class Versions:
         return known.with_pem_of(bundle)
 
     def _keep_pem(
-        self, connection: sqlite3.Connection, lineage: str, number: int, bundle: CertificateBundle
+        self, connection: Connection, lineage: str, number: int, bundle: CertificateBundle
     ) -> None:
         bound_to = (_KIND, lineage, bundle.certificate.fingerprint)
         sealed = self._sealing.seal(connection, bundle.privkey_pem, *bound_to)
@@ -158,7 +157,7 @@ class Versions:
         )
 
 
-def _find(connection: sqlite3.Connection, lineage: str, fingerprint: str) -> Version | None:
+def _find(connection: Connection, lineage: str, fingerprint: str) -> Version | None:
     found = connection.execute(
         f"SELECT {_FACTS} FROM version WHERE lineage = ? AND fingerprint = ?",  # noqa: S608 - constant columns
         (lineage, fingerprint),

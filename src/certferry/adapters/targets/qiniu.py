@@ -9,11 +9,9 @@ want a pair of the main account, which may list Kodo's buckets.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import Literal
 
 from certferry.adapters.clients.qiniu import QiniuClient
 from certferry.adapters.clients.qiniu_account import QiniuAccount
@@ -22,6 +20,7 @@ from certferry.adapters.clients.qiniu_codes import NO_SUCH_DOMAIN, WRONG_DOMAIN_
 from certferry.adapters.clients.qiniu_copies import Copies
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
 from certferry.adapters.clients.qiniu_kinds import (
+    KODO,
     bound_all_the_same,
     is_cdn,
     is_nothing,
@@ -34,101 +33,44 @@ from certferry.adapters.clients.qiniu_kinds import (
     with_way_out,
     without_sources,
 )
+from certferry.adapters.clients.qiniu_settings import (
+    ENVIRONMENT,
+    NEEDS_COMMON_NAME,
+    DeploySettings,
+    Settings,
+)
 from certferry.adapters.clients.qiniu_settling import Settler
 from certferry.adapters.clients.qiniu_signing import Keys
 from certferry.adapters.clients.qiniu_sources import SourceDomains
 from certferry.adapters.clients.qiniu_survey import Surveyor
 from certferry.adapters.clients.qiniu_transport import QiniuTransport
-from certferry.adapters.clients.qiniu_ways import Hosts
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.observed import DomainState, ObservedDomain, ObservedTarget, TargetRules
-from certferry.core.secret import Secret
 from certferry.core.survey import Survey
 from certferry.errors import CertferryError, DeployError, TargetRejected
 from certferry.ports.account_memory import AccountMemory
-from certferry.ports.adapter import Context, Variable
+from certferry.ports.adapter import Context
 from certferry.ports.progress import Pause
 from certferry.ports.survey import Looked
 from certferry.ports.target import DeployTarget, Look
 from certferry.text import Text
 
-SERVICE = "Qiniu"
-ENVIRONMENT = (
-    Variable(
-        "access_key",
-        ("QINIU_ACCESS_KEY", "QINIU_AK"),
-        Text("the access key (AK) of the Qiniu account"),
-    ),
-    Variable(
-        "secret_key",
-        ("QINIU_SECRET_KEY", "QINIU_SK"),
-        Text("the secret key (SK) of the Qiniu account"),
-    ),
+# What `ports.adapter.Adapter` wants of a module, and more that a target may have.
+__all__ = (
+    "ENVIRONMENT",
+    "NEEDS_COMMON_NAME",
+    "SERVICE",
+    "DeploySettings",
+    "Qiniu",
+    "Settings",
+    "connect",
 )
 
-MIN_REMAINING_DAYS = 30  # what users report; Qiniu gives no number (Qiniu fact sheet §4.1)
+SERVICE = "Qiniu"
 
 _ELSEWHERE = NO_SUCH_DOMAIN | {WRONG_DOMAIN_TYPE}
 """What either half of Qiniu says of a domain that belongs to the other (§6)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """An account at Qiniu. The addresses are others only in tests and for mirrors."""
-
-    access_key: Secret
-    secret_key: Secret
-    api: str = "https://api.qiniu.com"
-    fusion: str = "https://fusion.qiniuapi.com"
-    uc: str = "https://uc.qiniuapi.com"
-    api_backup: str = "https://api.qiniuapi.com"
-    uc_backup: str = "https://kodo-config.qiniuapi.com"
-    min_remaining_days: int = MIN_REMAINING_DAYS
-    accept_no_common_name: bool = False
-
-    @property
-    def hosts(self) -> Hosts:
-        """Where Qiniu is. A mirror has a backup only where one is set, never Qiniu's own."""
-        usual = {field.name: field.default for field in fields(self)}
-        backups = {
-            name: ""
-            if getattr(self, name) == usual[name] and getattr(self, main) != usual[main]
-            else getattr(self, name).rstrip("/")
-            for main, name in (("api", "api_backup"), ("uc", "uc_backup"))
-        }
-        mains = {name: getattr(self, name).rstrip("/") for name in ("api", "fusion", "uc")}
-        return Hosts(**mains, **backups)
-
-
-@dataclass(frozen=True, slots=True)
-class DeploySettings:
-    """What a deployment to Qiniu may be told beside its domains. `kind` is which half of Qiniu they
-    belong to; the rest is set along with the certificate, and kept where nothing is said.
-    """
-
-    kind: Literal["auto", "cdn", "kodo", "pili"] = "auto"
-    force_https: bool | None = None
-    http2: bool | None = None
-    tls_versions: tuple[Literal["TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3"], ...] | None = None
-
-    def wrong(self, written: Iterable[str]) -> Mapping[str, Text]:
-        """Tell what does not go together: a source domain has a certificate and nothing else to
-        set (§6).
-        """
-        if self.kind == "pili":
-            return {"kind": Text('"{word}" is not supported by this version', word=self.kind)}
-        if self.kind != "kodo":
-            return {}
-        said = Text('not with kind = "kodo": a source domain has no such setting')
-        return {key: said for key in written if key != "kind"}
-
-
-def refuses_no_common_name(account: Mapping[str, object]) -> bool:
-    """Tell whether an account, as it is written, takes only certificates with a common name: Qiniu
-    refuses others with 400348 (production sheet 1.5).
-    """
-    return account.get("accept_no_common_name", False) is not True
 
 
 def connect(settings: Settings, context: Context) -> DeployTarget:
@@ -204,7 +146,7 @@ class Qiniu:
         """Switch HTTPS on, or change it, unless the domain is as wished already."""
         must_be_served_here(kind)
         halves = (self._cdn, self._sources)
-        likely, other = reversed(halves) if kind is Kind.KODO else halves
+        likely, other = reversed(halves) if kind == KODO else halves
         with _door():
             try:
                 likely.bind(domain, remote_id, https)
@@ -221,8 +163,8 @@ class Qiniu:
     # --- domains that are found
 
     def _covered(self, look: Look, unread: list[CertferryError]) -> list[ObservedDomain]:
-        found = [] if look.kind is Kind.KODO else list(self._cdn.covered(look.names))
-        if look.kind is Kind.CDN:
+        found = [] if look.kind == KODO else list(self._cdn.covered(look.names))
+        if look.kind == Kind.CDN:
             return found
         return found + self._covered_sources(look, found, unread)
 
@@ -246,10 +188,10 @@ class Qiniu:
             if failure.is_passing:  # whether it is bound, the edges tell as well
                 unread.append(failure.error)
                 return [self._sources.named_without_bindings(name) for name in names]
-            if look.kind is Kind.KODO or not found:
+            if look.kind == KODO or not found:
                 raise
             error = with_way_out(with_names(failure))
-            return [_problem(name, Kind.KODO, error) for name in names]
+            return [_problem(name, KODO, error) for name in names]
 
     def _names_at_cdn(self, unread: list[CertferryError]) -> frozenset[str]:
         """Give the domains of the CDN, none where they cannot be listed."""
@@ -266,7 +208,7 @@ class Qiniu:
     def _named(self, look: Look, unread: list[CertferryError]) -> Iterator[ObservedDomain]:
         was_silent = False
         for domain in look.domains or ():
-            if look.kind is Kind.KODO:
+            if look.kind == KODO:
                 yield self._named_source(domain, unread)
                 continue
             try:
@@ -288,9 +230,9 @@ class Qiniu:
         source = sources.domains.get(domain)
         if source is None and not (sources.failure and self._sources.is_bound_at_all(domain)):
             return _problem(domain, Kind.CDN, self._with_doubt(failure.error))
-        if kind is Kind.CDN:
+        if kind == Kind.CDN:
             bucket = source.tbl if source is not None and source.tbl else "—"
-            return _problem(domain, Kind.KODO, is_source(domain, bucket))
+            return _problem(domain, KODO, is_source(domain, bucket))
         return self._source(domain, unread)
 
     def _with_doubt(self, error: DeployError) -> DeployError:
@@ -311,9 +253,9 @@ class Qiniu:
         failure = self._sources.all().failure
         if not self._sources.has(domain):
             if failure is None:
-                return _problem(domain, Kind.KODO, is_nothing(domain))
+                return _problem(domain, KODO, is_nothing(domain))
             if failure.is_common and not failure.is_denied:
-                return _problem(domain, Kind.KODO, failure.error)
+                return _problem(domain, KODO, failure.error)
             # The file says that it is one; Kodo refuses to bind it if it is not.
             unread.append(failure.error)
         return self._source(domain, unread)
@@ -338,7 +280,9 @@ def _door() -> Iterator[None]:
 
 
 def _problem(domain: str, kind: Kind, error: DeployError) -> ObservedDomain:
-    return ObservedDomain(domain, kind, DomainState.UNAVAILABLE, problem=error)
+    return ObservedDomain(
+        domain, kind, DomainState.UNAVAILABLE, problem=error, has_settings=kind != KODO
+    )
 
 
 def _once(errors: list[CertferryError]) -> tuple[CertferryError, ...]:

@@ -15,7 +15,6 @@ from certferry.testing.interruptions import Door, Fate
 from certferry.testing.memory_state import MemoryState
 
 LINEAGE = "img"
-TTL = timedelta(minutes=10)
 SETTLED = timedelta(minutes=5)
 """After this time no provider lists a record late any more."""
 
@@ -30,7 +29,7 @@ class IssuerWorld(ABC):
     dns: DnsProvider
 
     def __init__(self) -> None:
-        self.state: StateStore = MemoryState()
+        self.state: StateStore = MemoryState(is_alive=lambda _: False)
         self.events: list[Event] = []
 
     @abstractmethod
@@ -60,9 +59,8 @@ class IssuerWorld(ABC):
     # what the engine does
 
     def lease(self) -> Lease:
-        """Take the lease, from whoever had it."""
-        self.pass_time(TTL)
-        return self.state.acquire(LINEAGE, TTL, self.now())
+        """Take the lease over: the run that has it has ended."""
+        return self.state.acquire(LINEAGE, self.now())
 
     def request(self, *names: str, key_type: KeyType = KeyType.EC256) -> IssueRequest:
         """Ask for these names, or for the one name of the world."""

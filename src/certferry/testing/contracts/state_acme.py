@@ -13,7 +13,7 @@ from certferry.testing.certificates import make_bundle, make_key
 from certferry.testing.contracts.state_leases import make_order
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
-TTL = timedelta(minutes=10)
+LATER = NOW + timedelta(minutes=10)
 DIRECTORY = "https://ca.test/directory"
 RACERS = 8
 
@@ -103,7 +103,7 @@ class AcmeContract:
     def test_order_is_read_back(self, store: StateStore, other: StateStore) -> None:
         """One order for each lineage; the later takes the earlier one's place."""
         assert None is store.order("img")
-        lease = store.acquire("img", TTL, NOW)
+        lease = store.acquire("img", NOW)
 
         for _ in range(2):
             order = make_order("img")
@@ -113,7 +113,7 @@ class AcmeContract:
 
     def test_order_is_dropped(self, store: StateStore) -> None:
         """Dropping is fine also when there is none."""
-        lease = store.acquire("img", TTL, NOW)
+        lease = store.acquire("img", NOW)
         store.save_order(lease, make_order("img"))
 
         store.drop_order(lease)
@@ -124,7 +124,7 @@ class AcmeContract:
     def test_saving_the_version_forgets_its_order(self, store: StateStore) -> None:
         """The order of the lineage is gone with the version it led to; others' stay."""
         bundle = make_bundle("img.example.com", not_before=NOW)
-        leases = {lineage: store.acquire(lineage, TTL, NOW) for lineage in ("img", "static")}
+        leases = {lineage: store.acquire(lineage, NOW) for lineage in ("img", "static")}
         for lineage, lease in leases.items():
             store.save_order(lease, make_order(lineage))
 
@@ -141,7 +141,7 @@ class AcmeContract:
     ) -> None:
         """Oldest first, and each lineage for itself; apex and wildcard share a name."""
         older = challenge("img", "apex", NOW)
-        newer = challenge("img", "wildcard", NOW + TTL)
+        newer = challenge("img", "wildcard", LATER)
         for record in (newer, challenge("static", "apex", NOW), older):
             store.save_challenge_record(record)
 
@@ -153,7 +153,7 @@ class AcmeContract:
         record = challenge("img", "apex", NOW)
         known = replace(record, handle="5021")
 
-        for saved in (record, known, record, replace(record, created_at=NOW + TTL)):
+        for saved in (record, known, record, replace(record, created_at=LATER)):
             store.save_challenge_record(saved)
 
         assert (known,) == store.challenge_records("img")

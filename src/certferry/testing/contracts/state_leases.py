@@ -15,7 +15,6 @@ from certferry.ports.state import AcmeOrder, Lease, StateStore
 from certferry.testing.certificates import make_bundle, make_key
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
-TTL = timedelta(minutes=10)
 RACERS = 8
 
 
@@ -24,68 +23,46 @@ class LeasesContract:
 
     def test_free_lease_is_taken(self, store: StateStore) -> None:
         """A lease names its lineage and somebody."""
-        lease = store.acquire("img", TTL, NOW)
+        lease = store.acquire("img", NOW)
 
         assert "img" == lease.lineage
         assert lease.holder
 
-    def test_held_lease_is_refused_until_its_time_is_up(
-        self, store: StateStore, other: StateStore
-    ) -> None:
-        """The refusal names the lineage and the moment from which another try can succeed."""
-        store.acquire("img", TTL, NOW)
+    def test_held_lease_is_refused(self, store: StateStore, other: StateStore) -> None:
+        """The refusal names the lineage, says since when, and that another try may succeed; a clock
+        that jumps ends no lease.
+        """
+        store.acquire("img", NOW)
 
         with pytest.raises(LeaseHeld, match=r"^img: ") as refused:
-            other.acquire("img", TTL, NOW + TTL - timedelta(microseconds=1))
+            other.acquire("img", NOW + timedelta(days=400))
 
-        assert Retry.at(NOW + TTL) == refused.value.retry
+        assert Retry.LATER == refused.value.retry
         assert refused.value.hint is not None
-        assert "2026-03-01 12:00 UTC" in str(refused.value)
-        assert "2026-03-01 12:10 UTC" in str(refused.value)
-
-    def test_refusal_says_since_when_the_present_holder_has_it(self, store: StateStore) -> None:
-        """Extending moves the end and not the beginning."""
-        lease = store.acquire("img", TTL, NOW)
-        store.extend(lease, TTL, NOW + TTL)
-
-        with pytest.raises(LeaseHeld) as refused:
-            store.acquire("img", TTL, NOW + TTL)
-
         assert "since 2026-03-01 12:00 UTC" in str(refused.value)
-        assert Retry.at(NOW + 2 * TTL) == refused.value.retry
-
-    def test_lease_whose_time_is_up_is_taken_over(
-        self, store: StateStore, other: StateStore
-    ) -> None:
-        """At the very end of its time, and by a greater token."""
-        first = store.acquire("img", TTL, NOW)
-        second = other.acquire("img", TTL, NOW + TTL)
-
-        assert second.token > first.token
-        assert second.holder != first.holder
 
     def test_second_run_of_the_same_process_is_another_holder(self, store: StateStore) -> None:
         """A lease is not taken twice by whoever has it."""
-        store.acquire("img", TTL, NOW)
+        store.acquire("img", NOW)
 
         with pytest.raises(LeaseHeld):
-            store.acquire("img", TTL, NOW)
+            store.acquire("img", NOW)
 
     def test_lineages_do_not_hold_one_another_up(
         self, store: StateStore, other: StateStore
     ) -> None:
         """Each lineage has its own lease."""
-        store.acquire("img", TTL, NOW)
+        store.acquire("img", NOW)
 
-        assert "static" == other.acquire("static", TTL, NOW).lineage
+        assert "static" == other.acquire("static", NOW).lineage
 
     def test_released_lease_is_free_and_its_token_is_not_used_again(
         self, store: StateStore, other: StateStore
     ) -> None:
         """Giving back frees at once; the next token is still greater."""
-        first = store.acquire("img", TTL, NOW)
+        first = store.acquire("img", NOW)
         store.release(first)
-        second = other.acquire("img", TTL, NOW)
+        second = other.acquire("img", NOW)
 
         assert second.token > first.token
 
@@ -93,42 +70,43 @@ class LeasesContract:
         self, store: StateStore, other: StateStore
     ) -> None:
         """It is silent, and so is releasing twice."""
-        lost = store.acquire("img", TTL, NOW)
-        held = other.acquire("img", TTL, NOW + TTL)
+        lost = store.acquire("img", NOW)
         store.release(lost)
+        held = other.acquire("img", NOW)
         store.release(lost)
+        other.release(lost)
 
-        other.extend(held, TTL, NOW + TTL)
+        other.extend(held)
         with pytest.raises(LeaseHeld):
-            store.acquire("img", TTL, NOW + TTL)
+            store.acquire("img", NOW)
 
-    def test_extended_lease_is_held_for_longer(self, store: StateStore, other: StateStore) -> None:
-        """The new end counts from the moment of extending."""
-        lease = store.acquire("img", TTL, NOW)
-        store.extend(lease, TTL, NOW + TTL / 2)
+    def test_lease_ends_with_its_store(self, store: StateStore, other: StateStore) -> None:
+        """Closing lets go of what is still held."""
+        first = store.acquire("img", NOW)
+        store.close()
 
-        with pytest.raises(LeaseHeld):
-            other.acquire("img", TTL, NOW + TTL)
-        assert lease.token < other.acquire("img", TTL, NOW + TTL / 2 + TTL).token
+        assert first.token < other.acquire("img", NOW).token
 
-    def test_lease_that_nobody_took_over_is_still_in_force(self, store: StateStore) -> None:
-        """Its time only says from when others may take it."""
-        lease = store.acquire("img", TTL, NOW)
+    def test_lease_that_is_held_is_in_force(self, store: StateStore) -> None:
+        """However much later."""
+        lease = store.acquire("img", NOW)
 
-        store.extend(lease, TTL, NOW + 10 * TTL)
-        store.save_version(lease, make_bundle("img.example.com", not_before=NOW), NOW + 20 * TTL)
+        store.extend(lease)
+        later = NOW + timedelta(days=400)
+        store.save_version(lease, make_bundle("img.example.com", not_before=NOW), later)
 
         assert 1 == len(store.versions("img"))
 
     def test_lost_lease_writes_nothing(self, store: StateStore, other: StateStore) -> None:
         """Every call with a lost lease raises `LeaseLost` and leaves all as it was."""
-        lost = store.acquire("img", TTL, NOW)
-        held = other.acquire("img", TTL, NOW + TTL)
+        lost = store.acquire("img", NOW)
+        store.release(lost)
+        held = other.acquire("img", NOW)
         order = make_order("img")
         other.save_order(held, order)
 
         with pytest.raises(LeaseLost, match=r"^img: "):
-            store.extend(lost, TTL, NOW + TTL)
+            store.extend(lost)
         with pytest.raises(LeaseLost):
             store.save_order(lost, make_order("img"))
         with pytest.raises(LeaseLost):
@@ -142,7 +120,7 @@ class LeasesContract:
     @pytest.mark.parametrize("end", ["released", "made up"])
     def test_lease_that_is_not_in_force_writes_nothing(self, store: StateStore, end: str) -> None:
         """A lease given back is lost, and so is one with another's holder or token."""
-        lease = store.acquire("img", TTL, NOW)
+        lease = store.acquire("img", NOW)
         if end == "released":
             store.release(lease)
         else:
@@ -162,7 +140,7 @@ class LeasesContract:
         def race(handle: StateStore) -> None:
             start.wait()
             try:
-                won.append(handle.acquire("img", TTL, NOW))
+                won.append(handle.acquire("img", NOW))
             except LeaseHeld as refusal:
                 held.append(refusal)
 

@@ -11,7 +11,8 @@ from certferry.core.desired import HttpsWish
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.report import HistoryEntry
 from certferry.core.rollout import RolloutRecord
-from certferry.ports.state import NOBODY, StateStore, Upload
+from certferry.core.upload import NOBODY, Upload
+from certferry.ports.state import StateStore
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 HOUR = timedelta(hours=1)

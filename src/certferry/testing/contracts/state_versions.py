@@ -16,7 +16,7 @@ from certferry.ports.state import StateStore
 from certferry.testing.certificates import make_bundle, make_key, with_another_chain
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
-TTL = timedelta(minutes=10)
+LATER = NOW + timedelta(minutes=10)
 
 
 class VersionsContract:
@@ -58,7 +58,7 @@ class VersionsContract:
 
     def test_lineages_are_in_the_order_of_their_names(self, store: StateStore) -> None:
         """Only lineages with a version count; an order or a lease makes none."""
-        store.acquire("leased", TTL, NOW)
+        store.acquire("leased", NOW)
         for lineage in ("static", "img", "图片", "img"):
             save(store, lineage, make_bundle("img.example.com", not_before=NOW))
 
@@ -72,7 +72,7 @@ class VersionsContract:
         first = save(store, "img", bundle)
         save(store, "img", make_bundle("img.example.com", not_before=NOW))
 
-        assert first == save(other, "img", bundle, NOW + TTL)
+        assert first == save(other, "img", bundle, LATER)
         assert [2, 1] == [version.number for version in store.versions("img")]
 
     def test_same_certificate_may_belong_to_two_lineages(self, store: StateStore) -> None:
@@ -94,7 +94,7 @@ class VersionsContract:
         assert (False, False) == (first.key_matches, first.chain_complete)
         assert torn == store.bundle("img", 1)
 
-        second = save(store, "img", whole, NOW + TTL)
+        second = save(store, "img", whole, LATER)
         assert first_version(whole) == second
         assert (second,) == store.versions("img")
         assert whole == store.bundle("img", 1)
@@ -117,7 +117,7 @@ class VersionsContract:
         save(store, "img", bundle)
         newer = with_another_chain(bundle)
 
-        replaced = save(store, "img", newer, NOW + TTL)
+        replaced = save(store, "img", newer, LATER)
 
         assert first_version(newer) == replaced
         assert (replaced,) == other.versions("img")
@@ -134,7 +134,7 @@ def save(
     store: StateStore, lineage: str, bundle: CertificateBundle, now: datetime = NOW
 ) -> Version:
     """Save a version under a lease of its own."""
-    lease = store.acquire(lineage, TTL, now)
+    lease = store.acquire(lineage, now)
     try:
         return store.save_version(lease, bundle, now)
     finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import Annotated
 
 from certferry.core.secret import Secret
 from certferry.errors import DnsAccessDenied, DnsRejected, DnsUnavailable, ZoneNotFound
@@ -27,7 +28,7 @@ class Settings:
     """An account at Harbour."""
 
     token: Secret
-    api: str = "https://api.harbour.example"
+    api: Annotated[str, Text("the address of the API")] = "https://api.harbour.example"
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:

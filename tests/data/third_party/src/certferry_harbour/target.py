@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from certferry.core.certificate import Certificate, CertificateBundle
 from certferry.core.desired import HttpsWish, Kind
@@ -44,7 +44,7 @@ class Settings:
     """An account at Harbour."""
 
     token: Secret
-    api: str = "https://api.harbour.example"
+    api: Annotated[str, Text("the address of the API")] = "https://api.harbour.example"
 
 
 def connect(settings: Settings, context: Context) -> DeployTarget:

@@ -1,21 +1,27 @@
-"""What `retire = "all-unused"` removes beside our own: whatever lies in an account and nobody looks
-after. Which of it is used only the target knows, so it is asked to remove each, and may refuse.
+"""What `retire = "all-unused"` removes beside our own: the certificates of an account that no
+declared certificate owns. Which of them is used only the target knows, so it is asked to remove
+each, and may refuse.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, Retirement
+from certferry.core.due import Times
 from certferry.core.lineage import Version, marks, owner_of, owners
 from certferry.core.observed import Observation, ObservedTarget, OtherCertificate
-from certferry.core.plan import Retire
+from certferry.core.plan import Blocked, Due, Retire
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.waiting import wait_for
 from certferry.text import Text
 
 _KEPT = 2
 """Versions of a lineage: the one in force, and the one before it to go back to."""
+
+OTHERS_FIRST = Text("another certificate is still on its way to this account")
 
 _WHY = Text('retire = "all-unused"; kept if anything uses it')
 
@@ -44,16 +50,31 @@ def unclaimed(
 
 
 def retirements(
-    desired: DesiredCertificate, observed: Observation, now: datetime
+    desired: DesiredCertificate, observed: Observation, times: Times
 ) -> tuple[Retire, ...]:
     """List what is to be tried, once for each account, what ends first at the top."""
+    now = times.now
     steps = {
-        (deployment.target, other.remote_id): _retire(deployment, other, now)
+        (deployment.target, other.remote_id): replace(
+            _retire(deployment, other, now), due=_due(target.unsettled_since, times)
+        )
         for deployment, target in _places(desired, observed)
         for other in target.others
         if other.in_use_until is None or other.in_use_until <= now
     }
     return tuple(sorted(steps.values(), key=lambda step: (step.target, step.not_after or now)))
+
+
+def _due(unsettled_since: datetime | None, times: Times) -> Due:
+    """Wait while another lineage's certificate is on its way: what it replaces may be served until
+    it has arrived.
+    """
+    if unsettled_since is None:
+        return None
+    deadline = unsettled_since + times.timeout
+    if times.now >= deadline:
+        return Blocked()
+    return wait_for(OTHERS_FIRST, unsettled_since, times.now, deadline)
 
 
 def _places(

@@ -11,7 +11,7 @@ from typing import cast
 from certferry.core.waiting import Waiting
 from certferry.errors import Interrupted
 from certferry.reconcile.lineage_run import LineageRun
-from certferry.reconcile.schedule import Patience, Schedule
+from certferry.reconcile.visits import Patience, Visits
 from certferry.text import Text
 
 
@@ -43,7 +43,7 @@ def carry_out(
 ) -> bool:
     """Visit them all."""
     chosen = [cast("LineageRun", run) for run in runs]
-    return Schedule(chosen, patience, now, stop=stop, workers=workers).carry_out()
+    return Visits(chosen, patience, now, stop=stop, workers=workers).carry_out()
 
 
 def done() -> None:
@@ -82,7 +82,7 @@ def test_a_clock_that_is_set_back_holds_up_no_visit() -> None:
 
     run = Wanderer()
     begun = time.monotonic()
-    schedule = Schedule([cast("LineageRun", run)], Patience(), wall, stop=lambda: None)
+    schedule = Visits([cast("LineageRun", run)], Patience(), wall, stop=lambda: None)
 
     assert schedule.carry_out()
     assert 2 == run.count

@@ -41,7 +41,7 @@ class _Due:
     run: LineageRun = field(compare=False)
 
 
-class Schedule:
+class Visits:
     """Visits lineages, at most `workers` at a time, until none waits any longer. `now` is the clock
     by which they say until when they wait, `clock` counts seconds and never goes back.
     """

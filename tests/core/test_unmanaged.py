@@ -15,7 +15,7 @@ from certferry.core.lineage import Version, mark
 from certferry.core.observed import Observation, OtherCertificate
 from certferry.core.planner import make_plan
 from certferry.core.reasons import ReasonCode
-from certferry.core.strangers import unclaimed
+from certferry.core.unmanaged import unclaimed
 from tests.core.strategies import NOW, certificate, fingerprints, situations, version
 from tests.core.test_planner import CURRENT, PREVIOUS, Situation, wish, world
 

@@ -1,0 +1,103 @@
+"""What an operator can write of an account at Qiniu, and of a deployment to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated, Literal
+
+from certferry.adapters.clients.qiniu_ways import Hosts
+from certferry.core.secret import Secret
+from certferry.ports.adapter import CommonNameRule, Variable
+from certferry.text import Text
+
+ENVIRONMENT = (
+    Variable(
+        "access_key",
+        ("QINIU_ACCESS_KEY", "QINIU_AK"),
+        Text("the access key (AK) of the Qiniu account"),
+    ),
+    Variable(
+        "secret_key",
+        ("QINIU_SECRET_KEY", "QINIU_SK"),
+        Text("the secret key (SK) of the Qiniu account"),
+    ),
+)
+NEEDS_COMMON_NAME = CommonNameRule(  # others are refused with 400348 (production sheet 1.5)
+    "accept_no_common_name",
+    Text(
+        "if Qiniu takes such certificates by now, set `accept_no_common_name = true` on the account"
+    ),
+)
+
+MIN_REMAINING_DAYS = 30  # what users report; Qiniu gives no number (Qiniu fact sheet §4.1)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """An account at Qiniu. The addresses are others only in tests and for mirrors."""
+
+    access_key: Secret
+    secret_key: Secret
+    api: Annotated[str, Text("where the domains of the CDN are")] = "https://api.qiniu.com"
+    fusion: Annotated[str, Text("where the certificates are")] = "https://fusion.qiniuapi.com"
+    uc: Annotated[str, Text("where the buckets of Kodo and their source domains are")] = (
+        "https://uc.qiniuapi.com"
+    )
+    api_backup: Annotated[str, Text("tried where `api` does not answer")] = (
+        "https://api.qiniuapi.com"
+    )
+    uc_backup: Annotated[str, Text("tried where `uc` does not answer")] = (
+        "https://kodo-config.qiniuapi.com"
+    )
+    min_remaining_days: Annotated[
+        int, Text("a certificate with fewer days left is not uploaded: Qiniu would refuse it")
+    ] = MIN_REMAINING_DAYS
+    accept_no_common_name: Annotated[
+        bool, Text("also certificates without a common name go there, which Qiniu has refused")
+    ] = False
+
+    @property
+    def hosts(self) -> Hosts:
+        """Where Qiniu is. A mirror has a backup only where one is set, never Qiniu's own."""
+        usual = {field.name: field.default for field in fields(self)}
+        backups = {
+            name: ""
+            if getattr(self, name) == usual[name] and getattr(self, main) != usual[main]
+            else getattr(self, name).rstrip("/")
+            for main, name in (("api", "api_backup"), ("uc", "uc_backup"))
+        }
+        mains = {name: getattr(self, name).rstrip("/") for name in ("api", "fusion", "uc")}
+        return Hosts(**mains, **backups)
+
+
+@dataclass(frozen=True, slots=True)
+class DeploySettings:
+    """What a deployment to Qiniu may be told beside its domains. `kind` is which half of Qiniu they
+    belong to; the rest is set along with the certificate, and kept where nothing is said.
+    """
+
+    kind: Annotated[
+        Literal["auto", "cdn", "kodo", "pili"],
+        Text(
+            "what the domains are: `cdn` is for CDN and DCDN, `kodo` for source domains of buckets;"
+            " `auto` looks, `pili` is not supported yet"
+        ),
+    ] = "auto"
+    force_https: Annotated[bool | None, Text("whether HTTP is redirected to HTTPS")] = None
+    http2: Annotated[bool | None, Text("whether HTTP/2 is spoken")] = None
+    tls_versions: Annotated[
+        tuple[Literal["TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3"], ...] | None,
+        Text("the versions of TLS that are spoken"),
+    ] = None
+
+    def wrong(self, written: Iterable[str]) -> Mapping[str, Text]:
+        """Tell what does not go together: a source domain has a certificate and nothing else to
+        set (§6).
+        """
+        if self.kind == "pili":
+            return {"kind": Text('"{word}" is not supported by this version', word=self.kind)}
+        if self.kind != "kodo":
+            return {}
+        said = Text('not with kind = "kodo": a source domain has no such setting')
+        return {key: said for key in written if key != "kind"}

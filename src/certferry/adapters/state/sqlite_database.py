@@ -1,0 +1,184 @@
+"""One SQLite file: a connection for each thread, writes as whole transactions, our own errors."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+from certferry.adapters.state.database import Column, Row
+from certferry.adapters.state.failures import in_our_words
+from certferry.errors import StateError, StateUnavailable
+from certferry.text import Text
+
+PATIENCE = timedelta(seconds=10)
+"""How long a write waits for another process's."""
+_PAUSE = 0.01
+_WRITE_AHEAD = "wal"
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """A thread's connection, and what it holds while it works with it: at times it does so within
+    its own work.
+    """
+
+    connection: sqlite3.Connection
+    in_use: threading.RLock = field(default_factory=threading.RLock)
+
+
+class SqliteDatabase:
+    """The file behind a state. It must exist; an empty one is a database without tables."""
+
+    dialect = "sqlite"
+
+    def __init__(self, path: Path, patience: timedelta = PATIENCE) -> None:
+        self.place = path
+        self._patience = patience.total_seconds()
+        self._connections: dict[threading.Thread, _Own] = {}
+        self._guard = threading.Lock()
+        self._closed = False
+
+    def rows(self, query: str, *values: Column) -> list[Row]:
+        """Read. Takes no lock that a writer would have to wait for."""
+        with in_our_words(self.place), self._in_use() as connection:
+            return connection.execute(query, values).fetchall()
+
+    def snapshot(self) -> AbstractContextManager[sqlite3.Connection]:
+        """See `Database.snapshot`."""
+        return self._begun("BEGIN")
+
+    def transaction(
+        self, *, serializable: bool = False
+    ) -> AbstractContextManager[sqlite3.Connection]:
+        """See `Database.transaction`: there is one writer at a time, so all are serializable. It
+        begins as that writer (`IMMEDIATE`), before it has read anything.
+        """
+        del serializable
+        return self._begun("BEGIN IMMEDIATE")
+
+    @contextmanager
+    def _begun(self, begin: str) -> Iterator[sqlite3.Connection]:
+        with in_our_words(self.place), self._in_use() as connection:
+            try:
+                connection.execute(begin)
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def tables(self) -> set[str]:
+        """See `Database.tables`."""
+        return {name for (name,) in self.rows("SELECT name FROM sqlite_schema")}
+
+    def statements(self, script: str) -> Iterator[str]:
+        """See `Database.statements`: `executescript` would commit before it begins."""
+        statement = ""
+        for piece in script.split(";"):
+            statement += piece + ";"
+            # A semicolon may also stand in a string, a comment or a trigger's body.
+            if sqlite3.complete_statement(statement):
+                yield statement
+                statement = ""
+        yield statement
+
+    @contextmanager
+    def _in_use(self) -> Iterator[sqlite3.Connection]:
+        """Have this thread's connection for a `with` block, in which nobody closes it: SQLite would
+        bring down the whole process.
+        """
+        own = self._own()
+        with own.in_use:
+            if self._closed:
+                raise _has_been_closed(self.place)
+            yield own.connection
+
+    def _own(self) -> _Own:
+        found = self._connections.get(threading.current_thread())
+        return self._open() if found is None else found
+
+    def use_write_ahead_log(self) -> None:
+        """Let nobody who reads wait for a writer: a property of the file, set once for ever."""
+        with in_our_words(self.place):
+            if self._journal_mode("PRAGMA journal_mode") == _WRITE_AHEAD:
+                return
+            if self._switch_with_patience() != _WRITE_AHEAD:
+                raise StateUnavailable(
+                    Text("{path}: its file system cannot share a database", path=self.place),
+                    hint=Text("put the state on a local disk"),
+                )
+
+    def _switch_with_patience(self) -> str:
+        deadline = time.monotonic() + self._patience
+        while True:
+            # SQLite may say "busy" at once, without its own waiting, to one of two processes
+            # that open a new file at the same moment.
+            try:
+                return self._journal_mode(f"PRAGMA journal_mode = {_WRITE_AHEAD}")
+            except sqlite3.OperationalError as exc:
+                if exc.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(_PAUSE)
+
+    def _journal_mode(self, pragma: str) -> str:
+        ((mode,),) = self._own().connection.execute(pragma).fetchall()
+        return str(mode)
+
+    def close(self) -> None:
+        """Close every thread's connection, those of threads that have ended too."""
+        with self._guard:
+            self._closed = True
+            for own in self._connections.values():
+                with own.in_use:
+                    own.connection.close()
+            self._connections.clear()
+
+    def _open(self) -> _Own:
+        with self._guard:
+            if self._closed:
+                raise _has_been_closed(self.place)
+            self._close_those_of_ended_threads()
+            own = _Own(self._connect())
+            self._connections[threading.current_thread()] = own
+            return own
+
+    def _connect(self) -> sqlite3.Connection:
+        return self._connect_to(self.place)
+
+    def _connect_to(self, file: Path | str) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            file,
+            timeout=self._patience,
+            isolation_level=None,  # transactions are begun where `transaction` says so
+            check_same_thread=False,  # used by one thread, but closed by whoever closes all
+        )
+        try:
+            # A write is on the disk when it returns: a power failure loses no account and no key.
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.create_function("sha256_hex", 1, _sha256_hex, deterministic=True)
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
+    def _close_those_of_ended_threads(self) -> None:
+        for thread in [thread for thread in self._connections if not thread.is_alive()]:
+            self._connections.pop(thread).connection.close()
+
+
+def _sha256_hex(text: str | None) -> str | None:
+    """Give what migrations ask SQLite for, which has no function of its own."""
+    return None if text is None else hashlib.sha256(text.encode()).hexdigest()
+
+
+def _has_been_closed(path: Path) -> StateError:
+    return StateError(Text("{path} has been closed", path=path))

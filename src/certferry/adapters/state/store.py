@@ -1,0 +1,76 @@
+"""The state in a database of SQL tables."""
+
+from __future__ import annotations
+
+from certferry.adapters.state.account_notes import AccountNotes
+from certferry.adapters.state.acme import Accounts, ChallengeRecords, IssueTries, Orders
+from certferry.adapters.state.database import Database
+from certferry.adapters.state.history import History
+from certferry.adapters.state.leases import Leases
+from certferry.adapters.state.remembered import Lineages
+from certferry.adapters.state.sealing import Sealing
+from certferry.adapters.state.targets import Rollouts, Uploads
+from certferry.adapters.state.versions import Versions
+
+
+class SqlState:
+    """Every door of `StateStore`, each leading to its group of tables."""
+
+    def __init__(self, database: Database, sealing: Sealing, leases: Leases) -> None:
+        self._database = database
+        self._leases = leases
+        self.acquire = leases.acquire
+        self.extend = leases.extend
+        self.release = leases.release
+
+        self.remembered = Lineages(database, sealing).remembered
+
+        versions = Versions(database, sealing)
+        self.lineages = versions.lineages
+        self.versions = versions.versions
+        self.bundle = versions.bundle
+        self.save_version = versions.save_version
+
+        accounts = Accounts(database, sealing)
+        self.account = accounts.account
+        self.save_account = accounts.save_account
+        self.forget_account = accounts.forget_account
+
+        orders = Orders(database, sealing)
+        self.order = orders.order
+        self.save_order = orders.save_order
+        self.drop_order = orders.drop_order
+
+        records = ChallengeRecords(database)
+        self.challenge_records = records.challenge_records
+        self.lineages_in_challenge_records = records.lineages_in_challenge_records
+        self.save_challenge_record = records.save_challenge_record
+        self.drop_challenge_record = records.drop_challenge_record
+
+        tries = IssueTries(database)
+        self.issue_tried_at = tries.issue_tried_at
+        self.save_issue_try = tries.save_issue_try
+
+        uploads = Uploads(database)
+        self.uploads = uploads.uploads
+        self.save_upload = uploads.save_upload
+        self.drop_upload = uploads.drop_upload
+
+        rollouts = Rollouts(database)
+        self.rollouts = rollouts.rollouts
+        self.rollout = rollouts.rollout
+        self.open_rollouts = rollouts.open_rollouts
+        self.save_rollout = rollouts.save_rollout
+
+        notes = AccountNotes(database)
+        self.account_note = notes.account_note
+        self.update_account_note = notes.update_account_note
+
+        history = History(database)
+        self.append_history = history.append_history
+        self.history = history.history
+
+    def close(self) -> None:
+        """See `StateStore.close`."""
+        self._leases.close()
+        self._database.close()

@@ -1,0 +1,59 @@
+"""What has to be known of an account before there is one: its adapter's settings, as questions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from certferry.config.bind import (
+    Dataclass,
+    is_secret,
+    meanings,
+    must_be_written,
+    read_answer,
+)
+from certferry.ports.adapter import Adapter, Variable
+from certferry.text import Text
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A key of an account, and what it is. A secret is kept under the first of the `names` that
+    variables of the environment may have. What has none is no secret: `read` gives the value that
+    stands in the file for an answer, or raises `ConfigError`.
+    """
+
+    key: str
+    what: Text
+    names: tuple[str, ...] = ()
+    read: Callable[[str], object] = str
+
+
+def questions_of(type_: str, adapter: Adapter) -> tuple[Question, ...]:
+    """Give what must be asked for an account of this type: what the environment may hold, then
+    every other key that has no default.
+    """
+    variables = adapter.ENVIRONMENT
+    return (
+        *(Question(one.key, one.what, tuple(one.names)) for one in variables),
+        *_others(type_, adapter, variables),
+    )
+
+
+def _others(type_: str, adapter: Adapter, variables: Sequence[Variable]) -> Iterator[Question]:
+    settings: type[Dataclass] = adapter.Settings
+    said = meanings(settings)
+    for key in must_be_written(settings):
+        if key not in {variable.key for variable in variables}:
+            unsaid = Text("{key} of the account at {service}", key=key, service=adapter.SERVICE)
+            what = said.get(key, unsaid)
+            if is_secret(settings, key):
+                yield Question(key, what, (_variable(type_, key),))
+            else:
+                yield Question(key, what, read=partial(read_answer, settings, key))
+
+
+def _variable(type_: str, key: str) -> str:
+    """Make a name for a variable that the adapter has none for."""
+    return "".join(c if c.isalnum() else "_" for c in f"{type_}_{key}").upper()

@@ -1,0 +1,29 @@
+"""All that is remembered of one lineage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from certferry.core.lineage import Version
+from certferry.core.rollout import RolloutRecord
+from certferry.core.upload import Upload
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """What the store knows of a lineage at one moment, without keys: a lineage that it does not
+    know has nothing of it.
+
+    `versions` are newest first; `ordered_at` is when the order under way was made, `issue_tried_at`
+    when a certificate was last ordered or adopted; `uploads` are those at every target, by target
+    and newest first; `rollouts` are by target and domain. With `has_challenge_records`, TXT values
+    of ours may still be in DNS.
+    """
+
+    versions: tuple[Version, ...] = ()
+    ordered_at: datetime | None = None
+    issue_tried_at: datetime | None = None
+    uploads: tuple[Upload, ...] = ()
+    rollouts: tuple[RolloutRecord, ...] = ()
+    has_challenge_records: bool = False

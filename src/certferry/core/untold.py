@@ -1,0 +1,82 @@
+"""What a target does not tell, filled in: our copies from what is remembered of them, the bound
+certificate from what its edges and our record of the last change say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from certferry.core.lineage import Version
+from certferry.core.observed import ObservedDomain, ObservedTarget, RemoteCertificate, Served
+from certferry.core.upload import Upload
+
+
+def with_remembered_remotes(
+    found: ObservedTarget, versions: Iterable[Version], uploads: Iterable[Upload]
+) -> ObservedTarget:
+    """Add our copies as they are remembered, for a target that could not list its certificates."""
+    ends = {v.certificate.fingerprint: v.certificate.not_after for v in versions}
+    remotes = tuple(
+        RemoteCertificate(u.remote_id, u.label, u.fingerprint, ends[u.fingerprint])
+        for u in uploads
+        if u.fingerprint in ends
+    )
+    return replace(found, remotes=remotes)
+
+
+def with_likely_bindings(
+    found: ObservedTarget, now: datetime, timeout: timedelta
+) -> ObservedTarget:
+    """Add what is probably bound, where the target does not tell."""
+    domains = (
+        replace(domain, bound=_bound(domain, found, now, timeout))
+        if domain.binding_hidden
+        else domain
+        for domain in found.domains
+    )
+    return replace(found, domains=tuple(domains))
+
+
+def _bound(
+    domain: ObservedDomain, found: ObservedTarget, now: datetime, timeout: timedelta
+) -> str | None:
+    record = domain.last
+    last = None
+    if record is not None and (record.accepted_at or record.verified_at):
+        was_seen = record.verified_at is not None
+        last = LastChange(record.fingerprint, record.asked_at, was_seen=was_seen)
+    served = found.served.get(domain.domain, ())
+    return likely_binding(found.remotes, served, last, now, timeout)
+
+
+@dataclass(frozen=True, slots=True)
+class LastChange:
+    """The last certificate that we asked for at a domain, when, and whether it was ever seen."""
+
+    fingerprint: str
+    at: datetime
+    was_seen: bool
+
+
+def likely_binding(
+    remotes: Sequence[RemoteCertificate],
+    served: Sequence[Served],
+    last: LastChange | None,
+    now: datetime,
+    timeout: timedelta,
+) -> str | None:
+    """Return the remote id that is probably bound, `None` when it is probably none of ours.
+
+    A change that we asked for a moment ago counts before what the edges still serve; after
+    `timeout`, what the edges serve counts. Where no edge answers, our record does.
+    """
+    by_fingerprint = {remote.fingerprint: remote.remote_id for remote in remotes}
+    asked = None if last is None else by_fingerprint.get(last.fingerprint)
+    if asked is not None and last is not None and not last.was_seen and now < last.at + timeout:
+        return asked
+    seen = {address.fingerprint for address in served if address.answered}
+    if not seen:
+        return asked
+    return by_fingerprint.get(seen.pop() or "") if len(seen) == 1 else None

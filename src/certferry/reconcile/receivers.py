@@ -1,0 +1,109 @@
+"""Places that take a certificate whole, such as files or a command: what is there, and delivery."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from certferry.core.desired import CommandDelivery, Delivery, DesiredDeployment
+from certferry.core.lineage import Version, mark
+from certferry.core.observed import (
+    DomainState,
+    ObservedDomain,
+    ObservedTarget,
+    RemoteCertificate,
+)
+from certferry.core.plan import Action, Deploy
+from certferry.core.report import Outcome, StepOutcome
+from certferry.core.rollout import RolloutRecord
+from certferry.errors import CertferryError, DeployError, Interrupted, LeaseLost
+from certferry.ports.receiver import Delivered, Receiver
+from certferry.reconcile.deploy import tell_failure
+from certferry.reconcile.visit import Visit
+from certferry.text import Text
+
+
+def observe_receiver(
+    receiver: Receiver,
+    lineage: str,
+    deployment: DesiredDeployment,
+    versions: tuple[Version, ...],
+    last: RolloutRecord | None,
+) -> ObservedTarget:
+    """Look at a receiver: what it holds counts as a copy when it is one of the lineage's. `last` is
+    what is remembered of the last delivery.
+    """
+    found = _look(receiver, deployment, last)
+    held = [v.certificate for v in versions if v.certificate.fingerprint == found.bound]
+    remotes = tuple(
+        RemoteCertificate(
+            certificate.fingerprint,
+            mark(lineage, certificate.fingerprint),
+            certificate.fingerprint,
+            certificate.not_after,
+        )
+        for certificate in held
+    )
+    return ObservedTarget(label=deployment.target, domains=(found,), remotes=remotes)
+
+
+def _look(
+    receiver: Receiver, deployment: DesiredDeployment, last: RolloutRecord | None
+) -> ObservedDomain:
+    (name,) = deployment.domains or ("",)
+    try:
+        return replace(receiver.observe(_delivered(last)), last=last)
+    except DeployError as error:
+        return ObservedDomain(name, deployment.kind, DomainState.UNAVAILABLE, problem=error)
+
+
+def _delivered(last: RolloutRecord | None) -> Delivered | None:
+    """Return what was last delivered to a receiver, when that ended well."""
+    if last is None or last.verified_at is None:
+        return None
+    return Delivered(last.fingerprint, last.fullchain_digest, last.program_digest)
+
+
+def deliver(step: Deploy, visit: Visit) -> StepOutcome:
+    """Hand the certificate to a receiver. It is at the end then, or it has failed."""
+    state, version = visit.doors.state, visit.version
+    told = StepOutcome(Action.DEPLOY, Outcome.DONE, Text("delivered"), step.target, step.domain)
+    begun = RolloutRecord(
+        visit.lineage, step.target, step.domain, version.certificate.fingerprint, visit.now
+    )
+    try:
+        bundle = state.bundle(visit.lineage, version.number)
+        delivery = _delivery(step, visit)
+        begun = replace(
+            begun,
+            program_digest=_program_digest(delivery),
+            fullchain_digest=bundle.fullchain_digest,
+        )
+        state.save_rollout(begun)
+        visit.held()
+        visit.doors.receiver(delivery).deliver(visit.lineage, bundle)
+    except (Interrupted, LeaseLost):
+        raise
+    except CertferryError as error:
+        # Tried once in a run, since it may cost much.
+        state.save_rollout(replace(begun, failed_at=visit.now))
+        tell_failure(step, error, visit)
+        return told.failed(error)
+    state.save_rollout(replace(begun, verified_at=visit.now))
+    facts = {"target": step.target, "domain": step.domain, "fingerprint": begun.fingerprint}
+    visit.tell("deployed", **facts)
+    visit.tell("verified", **facts)
+    return told
+
+
+def _delivery(step: Deploy, visit: Visit) -> Delivery:
+    return next(
+        deployment.delivery
+        for deployment in visit.desired.deployments
+        if deployment.delivery is not None
+        and (deployment.target, deployment.domains) == (step.target, (step.domain,))
+    )
+
+
+def _program_digest(delivery: Delivery) -> str | None:
+    # Files keep their own receipt, which knows of their program.
+    return delivery.program.digest if isinstance(delivery, CommandDelivery) else None

@@ -1,0 +1,54 @@
+"""Remove copies of certificates that have had their time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from certferry.core.plan import Action, Retire
+from certferry.core.report import Outcome, StepOutcome
+from certferry.core.upload import NOBODY, Upload
+from certferry.errors import CertferryError, Interrupted, TargetInUse
+from certferry.reconcile.visit import Visit
+from certferry.text import Text
+
+IN_USE_PAUSE = timedelta(days=1)
+"""How long a certificate that the target says is still used is left alone."""
+
+
+def retire(step: Retire, visit: Visit) -> StepOutcome:
+    """Remove a superseded copy. One that the target says is used is kept, and that is fine."""
+    visit.held()
+    told = StepOutcome(Action.RETIRE, Outcome.DONE, Text("removed"), step.target, label=step.label)
+    if step.anybodys:  # labels are given to ours alone: others' may be anything, and the same
+        told = replace(told, remote_id=step.remote_id)
+    target = visit.doors.targets[step.target]
+    try:
+        was_there = target.retire(step.remote_id, step.label, anybodys=step.anybodys)
+    except TargetInUse as error:
+        keep(step, visit)
+        return replace(told, outcome=Outcome.UNCHANGED, detail=error.message)
+    except Interrupted:
+        raise
+    except CertferryError as error:
+        return told.failed(error)
+    visit.doors.state.drop_upload(step.target, step.remote_id)
+    visit.tell("retired", target=step.target, remote_id=step.remote_id, label=step.label)
+    return told if was_there else replace(told, detail=Text("it was gone already"))
+
+
+def keep(step: Retire, visit: Visit) -> None:
+    """Leave a copy alone for a while: the target does not let go of it."""
+    found = (remote for target in visit.observed.targets for remote in target.remotes)
+    ours = next((r for r in found if r.remote_id == step.remote_id), None)
+    visit.doors.state.save_upload(
+        Upload(
+            lineage=NOBODY if ours is None else visit.lineage,
+            target=step.target,
+            remote_id=step.remote_id,
+            label=step.label,
+            fingerprint="" if ours is None else ours.fingerprint,
+            uploaded_at=visit.now,
+            in_use_until=visit.now + IN_USE_PAUSE,
+        )
+    )

@@ -1,0 +1,214 @@
+"""Write the reference page of the built-in adapters, in each language, from their own settings.
+
+`scripts/reference` runs this. What an adapter says of itself is in the catalogues; the words around
+it are here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from certferry.cli.language import voice_in
+from certferry.config.bind import meanings, must_be_written, without_none
+from certferry.config.options import choices
+from certferry.core.secret import Secret
+from certferry.text import Text
+from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, Family, installed
+from certferry.wiring.described import Described
+from tests.house.tree import ROOT
+
+PAGE = ROOT / "docs" / "reference" / "adapters.md"
+Say = Callable[[Text], str]
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the page says in one language, beside what the adapters say."""
+
+    title: str
+    intro: str
+    families: Mapping[Family, str]
+    settings: str
+    setting_columns: tuple[str, ...]
+    deployments: str
+    deployment_columns: tuple[str, ...]
+    no_more: str
+    common_name: str
+    exception: str
+    types: Mapping[object, str]
+    required: str
+    empty: str
+    keep: str
+    between: str
+
+
+ENGLISH = Words(
+    title="# Adapters: accounts, and what a deployment can be told",
+    intro="""\
+Made by `./scripts/reference` from the adapters' own settings; edit those, not this page.
+
+`type` is what stands in `[accounts.<label>]`; without one it is the label. A secret is a
+reference: `env:NAME`, `file:PATH`, `keyring:SERVICE/USER`, `command:…`. Where there is no file, and
+in `certferry init`, a key is taken from the first of its variables that is set. Packages of other
+people bring further types: see [Contributing](../../CONTRIBUTING.md#adding-a-dns-provider).""",
+    families={DNS_PROVIDERS: "## DNS providers", TARGETS: "## Targets"},
+    settings="Under `[accounts.<label>]`:",
+    setting_columns=("key", "type", "default", "variable", "meaning"),
+    deployments="Under `[[certificates.deploy]]`, beside `to`, `domains` and `retire`:",
+    deployment_columns=("key", "values", "default", "meaning"),
+    no_more="A deployment can be told nothing beside `to`, `domains` and `retire`.",
+    common_name="A certificate without a common name is refused before it is ordered{exception}.",
+    exception=", unless the account has `{key} = true`",
+    types={
+        Secret: "secret",
+        Secret | str: "secret or string",
+        str: "string",
+        bool: "true or false",
+        int: "whole number",
+        float: "number",
+        timedelta: "seconds",
+        tuple[str, ...]: "list of strings",
+    },
+    required="required",
+    empty="empty",
+    keep='`"keep"`: as it is',
+    between=", ",
+)
+CHINESE = Words(
+    title="# 适配器：账号与部署选项",
+    intro="""\
+本页由 `./scripts/reference` 根据适配器自身的设置生成；请修改适配器，而不是本页。
+
+`type` 写在 `[accounts.<label>]` 中；省略时取表名。密钥写成引用：`env:NAME`、`file:PATH`、
+`keyring:SERVICE/USER`、`command:…`。没有配置文件时，以及在 `certferry init` 中，
+会取所列变量中第一个已设置的。其他类型可由第三方软件包提供，
+见 [CONTRIBUTING](../../CONTRIBUTING.md#adding-a-dns-provider)。""",
+    families={DNS_PROVIDERS: "## DNS 服务商", TARGETS: "## 部署目标"},
+    settings="`[accounts.<label>]` 中：",
+    setting_columns=("键", "类型", "默认值", "变量", "含义"),
+    deployments="`[[certificates.deploy]]` 中，除 `to`、`domains`、`retire` 之外：",
+    deployment_columns=("键", "取值", "默认值", "含义"),
+    no_more="部署中只能写 `to`、`domains`、`retire`。",
+    common_name="没有 Common Name 的证书在申请之前就会被拒绝{exception}。",
+    exception="，除非账号中写有 `{key} = true`",
+    types={
+        Secret: "密钥",
+        Secret | str: "密钥或字符串",
+        str: "字符串",
+        bool: "true 或 false",
+        int: "整数",
+        float: "数字",
+        timedelta: "秒数",
+        tuple[str, ...]: "字符串列表",
+    },
+    required="必填",
+    empty="空",
+    keep='`"keep"`：保持不变',
+    between="、",
+)
+
+
+def pages() -> dict[Path, str]:
+    """Give the pages and where they lie."""
+    return {
+        PAGE: page(ENGLISH, voice_in("en").say),
+        PAGE.with_suffix(".zh-CN.md"): page(CHINESE, voice_in("zh").say),
+    }
+
+
+def page(words: Words, say: Say) -> str:
+    """Write the page in one language."""
+    parts = [words.title, words.intro]
+    for family, heading in words.families.items():
+        parts.append(heading)
+        found = (installed().find(family, name) for name in installed().names(family))
+        parts += [
+            part for one in found if one.is_ours for part in _adapter(one, family, words, say)
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _adapter(one: Described, family: Family, words: Words, say: Say) -> Iterator[str]:
+    yield f"### {one.adapter.SERVICE}: `{one.name}`"
+    yield words.settings
+    yield _table(words.setting_columns, _settings(one, words, say))
+    if family is not TARGETS:
+        return
+    if dataclasses.fields(one.options):
+        yield words.deployments
+        yield _table(words.deployment_columns, _options(one.options, words, say))
+    else:
+        yield words.no_more
+    rule = one.needs_common_name
+    if rule is not None:
+        exception = words.exception.format(key=rule.unless) if rule.unless else ""
+        yield words.common_name.format(exception=exception)
+
+
+def _settings(one: Described, words: Words, say: Say) -> Iterator[tuple[str, ...]]:
+    settings = one.adapter.Settings
+    variables = {variable.key: variable for variable in one.adapter.ENVIRONMENT}
+    types, said = get_type_hints(settings), meanings(settings)
+    required = must_be_written(settings)
+    for field in dataclasses.fields(settings):
+        variable = variables.get(field.name)
+        yield (
+            f"`{field.name}`",
+            _type(types[field.name], words),
+            words.required if field.name in required else _default(field.default, words),
+            words.between.join(f"`{name}`" for name in (variable.names if variable else ())),
+            say(variable.what if variable else said[field.name]),
+        )
+
+
+def _options(options: Any, words: Words, say: Say) -> Iterator[tuple[str, ...]]:
+    types, said = get_type_hints(options), meanings(options)
+    for field in dataclasses.fields(options):
+        allowed = choices(types[field.name])
+        yield (
+            f"`{field.name}`",
+            words.between.join(f"`{word}`" for word in allowed) or words.types[bool],
+            words.keep if field.default is None else _default(field.default, words),
+            say(said[field.name]),
+        )
+
+
+def _type(written: Any, words: Words) -> str:
+    kind = without_none(written)
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return words.between.join(f"`{member.value}`" for member in kind)
+    return words.types[kind]
+
+
+def _default(value: object, words: Words) -> str:
+    match value:
+        case None | "" | ():
+            return words.empty
+        case bool():
+            return f"`{str(value).lower()}`"
+        case float():
+            return f"`{value:g}`"
+        case timedelta():
+            return f"`{value.total_seconds():g}`"
+    return f"`{value}`"
+
+
+def _table(columns: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
+    lines = [columns, ("---",) * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def main() -> None:
+    """Write them."""
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
