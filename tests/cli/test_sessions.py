@@ -43,7 +43,7 @@ def synced(
     """Sync, followed by plain lines; give the exit code and what was written."""
     console = TestConsole()
     session = world.session(progress=progress_lines(console.console))
-    report = session.reconciler.sync(session.wishes, patience or Patience(), renew=renew)
+    report = session.reconciler().sync(session.wishes, patience or Patience(), renew=renew)
     return show_report(report, Front(console.console), as_json=False), console
 
 

@@ -45,7 +45,7 @@ def show_plan(
     from certferry.present import documents, plan_text
     from certferry.present.log_entries import log_plans
 
-    plans = session.reconciler.plan(session.wishes, renew=renew)
+    plans = session.reconciler().plan(session.wishes, renew=renew)
     log_plans(plans, console.run_log)
     if as_json:
         console.hand_out(documents.of_plans(plans, console.voice))

@@ -41,7 +41,7 @@ def show_status(session: Session, console: Console, now: datetime, *, as_json: b
     from certferry.present import documents, status_text
     from certferry.present.log_entries import log_statuses
 
-    statuses = session.reconciler.status(session.wishes)
+    statuses = session.reconciler().status(session.wishes)
     log_statuses(statuses, console.run_log)
     if as_json:
         console.hand_out(documents.of_statuses(statuses, console.voice))
