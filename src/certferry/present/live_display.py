@@ -15,7 +15,7 @@ from rich.console import ConsoleOptions
 from rich.live import Live
 from rich.text import Text as RichText
 
-from certferry.core.report import Activity, Event, Outcome, Place, StepEnded, StepOutcome
+from certferry.core.report import Activity, Event, Outcome, StepEnded, StepKey, StepOutcome
 from certferry.ports.progress import Progress
 from certferry.present.console import Console
 from certferry.present.language import Voice
@@ -64,7 +64,7 @@ def live_display(console: Console, now: Callable[[], datetime]) -> Iterator[Prog
 @dataclass(slots=True)
 class _Lineage:
     activity: Activity | None = None
-    steps: dict[Place, StepOutcome] = field(default_factory=dict)
+    steps: dict[StepKey, StepOutcome] = field(default_factory=dict)
 
     @property
     def is_busy(self) -> bool:
@@ -91,7 +91,7 @@ class Display:
                     lineage.activity = event
                 case StepEnded():
                     lineage.activity = None
-                    lineage.steps[event.outcome.place] = event.outcome
+                    lineage.steps[event.outcome.key] = event.outcome
 
     def __rich_console__(self, screen: Screen, options: ConsoleOptions) -> Iterator[RichText]:
         """Draw what fits."""

@@ -93,7 +93,7 @@ class _Once:
                 subject: Hashable = (event.lineage, None)
                 words = f"{event.lineage}: {self._voice.say_on_one_line(event.what)}"
             case StepEnded():
-                subject = (event.lineage, event.outcome.place)
+                subject = (event.lineage, event.outcome.key)
                 words = in_one_line(event.lineage, event.outcome, self._voice)
         with self._lock:
             if self._told.get(subject) != words:
