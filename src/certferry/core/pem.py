@@ -172,9 +172,7 @@ def _must_begin_with_the_leaf(
     """Say that the order is wrong before anything is said of names: an issuer certificate of a
     public CA has none.
     """
-    if _belongs(key, first):
-        return
-    if any(_belongs(key, other) for other in others):
+    if not _belongs(key, first) and any(_belongs(key, other) for other in others):
         problem = Text("the chain is in the wrong order: the certificate of the key is not first")
         raise CertificateError(problem, hint=_LEAF_FIRST)
     if _is_issuer(first):

@@ -4,9 +4,11 @@ world and moment give the same plan.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 
 from certferry.core import rules, unmanaged
+from certferry.core.believable import held_back
 from certferry.core.desired import DesiredCertificate
 from certferry.core.due import Times
 from certferry.core.ferried import known_already, overdue_obstacles, why_adopt
@@ -46,6 +48,8 @@ def make_plan(
     obstacles = tuple(obstacle for part in parts for obstacle in part.obstacles)
     if desired.files is not None:
         obstacles = (*overdue_obstacles(desired, observed, now, rollouts), *obstacles)
+    elif issue is None:
+        obstacles = (*_held_back(desired, observed, times), *obstacles)
     return Plan(
         lineage=desired.lineage,
         names=desired.names,
@@ -93,7 +97,22 @@ def _issue(
     if desired.files is not None:
         why = why_adopt(desired, observed)
         return None if why is None else Issue(desired.names, desired.key_type, why, Action.ADOPT)
+    if issuing is Issuing.IF_DUE and held_back(observed.rejected_at, times.now) is not None:
+        return None
     reason = rules.first_violated(desired, observed, times.now)
     if reason is None and issuing is Issuing.ALWAYS:
         reason = Reason(ReasonCode.REQUESTED, Text("a new certificate was asked for"))
     return None if reason is None else Issue(desired.names, desired.key_type, reason)
+
+
+def _held_back(
+    desired: DesiredCertificate, observed: Observation, times: Times
+) -> Iterator[Obstacle]:
+    """Tell that a certificate is wanted, and not ordered since the CA gave a wrong one before."""
+    rejected_at = observed.rejected_at
+    error = held_back(rejected_at, times.now)
+    told_in_this_run = rejected_at is not None and rejected_at >= times.begun
+    if error is None or told_in_this_run:
+        return
+    if rules.first_violated(desired, observed, times.now) is not None:
+        yield Obstacle(None, None, error)

@@ -7,12 +7,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from certferry.core.believable import must_be_as_ordered
 from certferry.core.certificate import CertificateBundle
 from certferry.core.plan import Action, Clean, Deploy, Issue, Retire, Step, Verify
 from certferry.core.plan_outcomes import SEEN
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.settings import in_sentences
-from certferry.errors import CertferryError, Interrupted, LeaseLost
+from certferry.errors import CertferryError, CertificateRejected, Interrupted, LeaseLost
 from certferry.ports.issuer import IssueRequest
 from certferry.reconcile.challenge_cleanup import sweep
 from certferry.reconcile.deploy import deploy
@@ -62,7 +63,10 @@ def issue(step: Issue, visit: Visit) -> StepOutcome:
     except (Interrupted, LeaseLost):
         raise
     except CertferryError as error:
-        state.save_issue_try(visit.lineage, now())
+        rejected = isinstance(error, CertificateRejected)
+        state.save_issue_try(visit.lineage, now(), rejected=rejected)
+        if rejected:  # afterwards: killed in between, the next run still knows that it is held back
+            state.drop_order(lease)
         visit.tell(f"{step.action} failed", problem=str(error.message))
         return StepOutcome(step.action, Outcome.FAILED, error.message).failed(error)
     state.save_issue_try(visit.lineage, now())
@@ -78,7 +82,9 @@ def _obtain(step: Issue, visit: Visit) -> CertificateBundle:
     if desired.files is not None:
         return doors.source.read(desired.files)
     request = IssueRequest(desired.lineage, step.names, step.key_type)
-    return doors.issuer.issue(request, doors.dns[desired.dns], visit.held(), doors.progress)
+    bundle = doors.issuer.issue(request, doors.dns[desired.dns], visit.held(), doors.progress)
+    must_be_as_ordered(bundle, step.names, visit.now)
+    return bundle
 
 
 def verify(step: Verify, visit: Visit) -> StepOutcome:

@@ -48,6 +48,7 @@ class _Memory:
     rollouts: dict[tuple[str, str, str], RolloutRecord] = field(default_factory=dict)
     notes: dict[tuple[str, str], str] = field(default_factory=dict)
     issue_tries: dict[str, datetime] = field(default_factory=dict)
+    rejections: dict[str, datetime] = field(default_factory=dict)
     history: list[HistoryEntry] = field(default_factory=list)
 
 
@@ -124,6 +125,7 @@ class MemoryState:
                 self.versions(lineage),
                 None if order is None else order.created_at,
                 self.issue_tried_at(lineage),
+                self._memory.rejections.get(lineage),
                 _sorted(u for u in self._memory.uploads.values() if u.lineage == lineage),
                 self.rollouts(lineage),
                 bool(self.challenge_records(lineage)),
@@ -275,10 +277,13 @@ class MemoryState:
         with self._memory.lock:
             return self._memory.issue_tries.get(lineage)
 
-    def save_issue_try(self, lineage: str, at: datetime) -> None:
+    def save_issue_try(self, lineage: str, at: datetime, *, rejected: bool = False) -> None:
         """See `StateStore.save_issue_try`."""
         with self._memory.lock:
             self._memory.issue_tries[lineage] = at
+            self._memory.rejections.pop(lineage, None)
+            if rejected:
+                self._memory.rejections[lineage] = at
 
     # accounts
 

@@ -12,8 +12,9 @@ from certferry.adapters.acme.client import INVALID, PENDING, READY, VALID, Clien
 from certferry.adapters.acme.dns01 import Solver, Surroundings
 from certferry.adapters.acme.polling import Polling
 from certferry.adapters.acme.problems import Refused, not_acme, refused_order
+from certferry.core.believable import rejected
 from certferry.core.certificate import CertificateBundle
-from certferry.core.pem import parse_bundle
+from certferry.core.pem import bundle_of, parse_chain, parse_key
 from certferry.errors import (
     AuthorizationFailed,
     CertificateError,
@@ -123,9 +124,13 @@ class OrderDesk:
             order = self.client.order(order.url)
         fullchain_pem = self.client.fullchain(self._certificate_url(kept, order))
         try:
-            return parse_bundle(fullchain_pem, kept.key_pem)
+            chain = parse_chain(fullchain_pem)
         except CertificateError as problem:
             raise not_acme(str(problem)) from problem
+        try:
+            return bundle_of(chain, parse_key(kept.key_pem))
+        except CertificateError as problem:
+            raise rejected(problem.message) from problem
 
     def _certificate_url(self, kept: AcmeOrder, order: Order) -> str:
         what = Text("waiting for the CA to issue the certificate")
