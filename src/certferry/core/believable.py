@@ -20,6 +20,9 @@ ANEW_AFTER = timedelta(days=1)
 """How long nothing is ordered after such a certificate. The CA counts each as issued (Let's Encrypt
 allows five of the same names in a week)."""
 
+_NAMED = 5
+"""Names that a message holds: a certificate may have thousands."""
+
 _NOT_KEPT = Text(
     "nothing was kept or deployed. Tell the CA, or use another one (`directory` under [acme]); see"
     " that no gateway stands between. Runs order again after a day,"
@@ -72,10 +75,14 @@ def held_back(rejected_at: datetime | None, now: datetime) -> CertificateRejecte
 
 
 def _other_names(case: _Case) -> Text | None:
-    had = case.bundle.certificate.names
-    if set(had) == set(case.names):
+    had, wanted = case.bundle.certificate.names, case.names
+    if set(had) == set(wanted):
         return None
-    return Text("it is for {had}; asked for: {wanted}", had=had, wanted=case.names)
+    return Text("it is for {had}; asked for: {wanted}", had=_few(had), wanted=_few(wanted))
+
+
+def _few(names: tuple[str, ...]) -> tuple[str, ...]:
+    return names if len(names) <= _NAMED else (*names[:_NAMED], "…")
 
 
 def _other_key(case: _Case) -> Text | None:

@@ -215,12 +215,15 @@ def _key_type(public_key: object) -> str:
 
 
 def _is_complete(chain: list[x509.Certificate]) -> bool:
-    """Tell whether each is issued by the next, down to at least one issuer certificate.
+    """Tell whether each is issued by the next, which may issue, down to at least one issuer
+    certificate.
 
     Whether the last one leads to a trusted root is for the verifier at the edge to say.
     """
     pairs = list(itertools.pairwise(chain))
-    return bool(pairs) and all(_issued_by(child, issuer) for child, issuer in pairs)
+    return bool(pairs) and all(
+        _is_issuer(issuer) and _issued_by(child, issuer) for child, issuer in pairs
+    )
 
 
 def _issued_by(child: x509.Certificate, issuer: x509.Certificate) -> bool:

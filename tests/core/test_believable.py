@@ -1,0 +1,90 @@
+"""What a CA gave, judged before it is kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.core.believable import ANEW_AFTER, SKEW, held_back, must_be_as_ordered
+from certferry.core.certificate import CertificateBundle
+from certferry.errors import CertificateRejected
+from certferry.testing.certificates import make_bundle
+from tests.core.strategies import NOW
+
+NAMES = ("img.example.com", "*.img.example.com")
+ORDERED = make_bundle(*NAMES, not_before=NOW)
+END = ORDERED.certificate.not_after
+
+names = st.lists(
+    st.sampled_from([*NAMES, "evil.example.net", "example.com"]), min_size=1, unique=True
+)
+moments = st.timedeltas(timedelta(days=-400), timedelta(days=400)).map(lambda ago: NOW + ago)
+
+
+@given(
+    names.map(tuple),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([NOW - SKEW, NOW, END, END + SKEW]) | moments,
+)
+def test_certificate_is_believed_only_when_everything_is_as_ordered(
+    had: tuple[str, ...], ours: bool, whole: bool, now: object
+) -> None:
+    """Exactly the names in any order, our key, its issuers, and valid at this moment, give or take
+    the clock's error.
+    """
+    bundle = replace(
+        ORDERED,
+        certificate=replace(ORDERED.certificate, names=had),
+        key_matches=ours,
+        chain_complete=whole,
+    )
+    in_time = NOW - SKEW <= now < END + SKEW  # type: ignore[operator]  # a moment
+    as_ordered = set(had) == set(NAMES) and ours and whole and in_time
+
+    assert as_ordered is is_believed(bundle, now)
+
+
+def is_believed(bundle: CertificateBundle, now: object) -> bool:
+    """Whether nothing is said against it; what is said comes with a way out."""
+    try:
+        must_be_as_ordered(bundle, NAMES, now)  # type: ignore[arg-type]  # a moment
+    except CertificateRejected as error:
+        assert error.hint is not None
+        return False
+    return True
+
+
+def test_certificate_of_thousands_of_names_is_told_in_one_line() -> None:
+    """The log and the history, which keeps it for ever, are not filled by a stranger."""
+    many = tuple(f"n{number}.example.net" for number in range(5000))
+    bundle = replace(ORDERED, certificate=replace(ORDERED.certificate, names=many))
+
+    with pytest.raises(CertificateRejected) as caught:
+        must_be_as_ordered(bundle, NAMES, NOW)
+
+    assert len(str(caught.value)) < 300
+    assert "n0.example.net" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("since", "held"),
+    [
+        (timedelta(0), True),
+        (ANEW_AFTER - timedelta(seconds=1), True),
+        (ANEW_AFTER, False),
+        (timedelta(seconds=-1), False),
+    ],
+)
+def test_nothing_is_ordered_for_a_day(since: timedelta, held: bool) -> None:
+    """It is told until when; what a clock that was ahead wrote down holds nothing back."""
+    error = held_back(NOW - since, NOW)
+
+    assert held is (error is not None)
+    if error is not None:
+        assert error.retry.after == NOW - since + ANEW_AFTER
+    assert None is held_back(None, NOW)
