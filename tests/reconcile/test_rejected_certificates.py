@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from certferry.core.certificate import CertificateBundle
 from certferry.core.believable import ANEW_AFTER
+from certferry.core.certificate import CertificateBundle
 from certferry.core.plan import Action
 from certferry.core.report import LineageReport, Outcome
 from certferry.errors import CertificateRejected

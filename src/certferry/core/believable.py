@@ -1,5 +1,5 @@
-"""Whether what a CA gave is what was ordered: asked before it is kept or sent anywhere, and how long
-nothing more is ordered where it is not.
+"""Whether what a CA gave is what was ordered: asked before it is kept or sent anywhere. Where it is
+not, nothing more is ordered for a day.
 """
 
 from __future__ import annotations

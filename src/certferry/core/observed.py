@@ -172,8 +172,9 @@ class ObservedTarget:
 class Observation:
     """Everything a decision about one lineage may look at. `versions` are newest first;
     `targets` are in the order of the declared deployments. `ordered_at` is when a certificate was
-    ordered that has not come yet, `issue_tried_at` when one was last ordered or adopted, `rejected_at`
-    the same where what came was not what was ordered; `has_leftovers` tells of challenge records of ours that may still be in DNS.
+    ordered that has not come yet, `issue_tried_at` when one was last ordered or adopted,
+    `rejected_at` the same where what came was not what was ordered; `has_leftovers` tells of
+    challenge records of ours that may still be in DNS.
     """
 
     versions: tuple[Version, ...] = ()

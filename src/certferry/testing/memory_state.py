@@ -48,7 +48,7 @@ class _Memory:
     rollouts: dict[tuple[str, str, str], RolloutRecord] = field(default_factory=dict)
     notes: dict[tuple[str, str], str] = field(default_factory=dict)
     issue_tries: dict[str, datetime] = field(default_factory=dict)
-    rejections: dict[str, datetime] = field(default_factory=dict)
+    rejections: dict[str, datetime | None] = field(default_factory=dict)
     history: list[HistoryEntry] = field(default_factory=list)
 
 
@@ -281,9 +281,7 @@ class MemoryState:
         """See `StateStore.save_issue_try`."""
         with self._memory.lock:
             self._memory.issue_tries[lineage] = at
-            self._memory.rejections.pop(lineage, None)
-            if rejected:
-                self._memory.rejections[lineage] = at
+            self._memory.rejections[lineage] = at if rejected else None
 
     # accounts
 
