@@ -111,6 +111,7 @@ class OtherCertificate:
     label: str
     not_after: datetime | None = None
     in_use_until: datetime | None = None
+    not_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,9 @@ class ObservedTarget:
     `others` is everything else in the account, where that was asked for; what somebody still looks
     after has been taken out. `unsettled_since` tells since when another lineage's certificate is
     on its way to the account: until it has arrived, what it replaces may still be served.
+
+    `unremembered` is what carries the lineage's mark, and is none of its certificates that the
+    state knows.
 
     `ceded` are the lineages that serve, in this one's stead, domains that it covers as well.
 
@@ -150,6 +154,7 @@ class ObservedTarget:
     under_way: tuple[RolloutRecord, ...] = ()
     others: tuple[OtherCertificate, ...] = ()
     unsettled_since: datetime | None = None
+    unremembered: tuple[OtherCertificate, ...] = ()
     ceded: tuple[str, ...] = ()
     unread: tuple[CertferryError, ...] = ()
     remotes_hidden: bool = False

@@ -23,6 +23,7 @@ from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import offered_first
 from certferry.reconcile.receivers import observe_receiver
 from certferry.reconcile.unmanaged import without_claimed
+from certferry.reconcile.unremembered import without_remembered
 
 
 def observe(desired: DesiredCertificate, doors: Doors, *, every_edge: bool = False) -> Observation:
@@ -106,6 +107,7 @@ class _Looker:
                 others=deployment.retire is Retirement.ALL_UNUSED,
             )
         )
+        found = without_remembered(found, self._desired.lineage, self._doors)
         found = self._without_ceded(found, deployment)
         if not found.others:
             return found
