@@ -18,7 +18,7 @@ class Lineages:
         self._database = database
         self._versions = Versions(database, sealing)
         self._tries = IssueTries(database)
-        self._uploads = Uploads(database)
+        self._uploads = Uploads(database, sealing)
         self._rollouts = Rollouts(database)
 
     def remembered(self, lineage: str) -> Remembered:
