@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.believable import ANEW_AFTER, SKEW, held_back, must_be_as_ordered
+from certferry.core.believable import SKEW, must_be_as_ordered
 from certferry.core.certificate import CertificateBundle
 from certferry.errors import CertificateRejected
 from certferry.testing.certificates import make_bundle
@@ -69,22 +69,3 @@ def test_certificate_of_thousands_of_names_is_told_in_one_line() -> None:
     assert len(str(caught.value)) < 300
     assert "n0.example.net" in str(caught.value)
     assert caught.value.hint is not None
-
-
-@pytest.mark.parametrize(
-    ("since", "held"),
-    [
-        (timedelta(0), True),
-        (ANEW_AFTER - timedelta(seconds=1), True),
-        (ANEW_AFTER, False),
-        (timedelta(seconds=-1), False),
-    ],
-)
-def test_nothing_is_ordered_for_a_day(since: timedelta, *, held: bool) -> None:
-    """It is told until when; what a clock that was ahead wrote down holds nothing back."""
-    error = held_back(NOW - since, NOW)
-
-    assert held is (error is not None)
-    if error is not None:
-        assert error.retry.after == NOW - since + ANEW_AFTER
-    assert None is held_back(None, NOW)

@@ -1,6 +1,4 @@
-"""Whether what a CA gave is what was ordered: asked before it is kept or sent anywhere. Where it is
-not, nothing more is ordered for a day.
-"""
+"""Whether what a CA gave is what was ordered: asked before it is kept or sent anywhere."""
 
 from __future__ import annotations
 
@@ -9,16 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from certferry.core.certificate import CertificateBundle
-from certferry.errors import CertificateRejected, Retry
+from certferry.errors import CertificateRejected
 from certferry.text import Text
 
 SKEW = timedelta(minutes=15)
 """How wrong this machine's clock may be: by more, Qiniu refuses what is dated by it (fact sheet
 §2.3), and nothing could be deployed."""
-
-ANEW_AFTER = timedelta(days=1)
-"""How long nothing is ordered after such a certificate. The CA counts each as issued (Let's Encrypt
-allows five of the same names in a week)."""
 
 _NAMED = 5
 """Names that a message holds: a certificate may have thousands."""
@@ -54,23 +48,6 @@ def rejected(problem: Text) -> CertificateRejected:
     return CertificateRejected(
         Text("the CA gave a certificate that was not ordered: {problem}", problem=problem),
         hint=_NOT_KEPT,
-    )
-
-
-def held_back(rejected_at: datetime | None, now: datetime) -> CertificateRejected | None:
-    """Tell why nothing is ordered now, `None` when it may be."""
-    # A moment in the future was written by a clock that was ahead.
-    if rejected_at is None or not rejected_at <= now < rejected_at + ANEW_AFTER:
-        return None
-    return CertificateRejected(
-        Text(
-            "nothing is ordered before {moment}: at {past} the CA gave a certificate that was not"
-            " ordered",
-            moment=rejected_at + ANEW_AFTER,
-            past=rejected_at,
-        ),
-        hint=Text("`certferry history` tells what was wrong; `certferry sync --renew` orders now"),
-        retry=Retry.at(rejected_at + ANEW_AFTER),
     )
 
 

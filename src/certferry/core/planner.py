@@ -4,11 +4,10 @@ world and moment give the same plan.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from datetime import datetime
 from enum import StrEnum
 
-from certferry.core import rules, unmanaged
-from certferry.core.believable import held_back
+from certferry.core import rejections, rules, unmanaged
 from certferry.core.desired import DesiredCertificate
 from certferry.core.due import Times
 from certferry.core.ferried import known_already, overdue_obstacles, why_adopt
@@ -48,8 +47,9 @@ def make_plan(
     obstacles = tuple(obstacle for part in parts for obstacle in part.obstacles)
     if desired.files is not None:
         obstacles = (*overdue_obstacles(desired, observed, now, rollouts), *obstacles)
-    elif issue is None:
-        obstacles = (*_held_back(desired, observed, times), *obstacles)
+    elif issue is None and observed.rejected_at is not None:
+        held_back = rejections.obstacles(desired, observed, observed.rejected_at, times)
+        obstacles = (*held_back, *obstacles)
     return Plan(
         lineage=desired.lineage,
         names=desired.names,
@@ -90,29 +90,21 @@ def _notices(observed: Observation) -> tuple[Obstacle, ...]:
 def _issue(
     desired: DesiredCertificate, observed: Observation, times: Times, issuing: Issuing
 ) -> Issue | None:
-    tried_at = observed.issue_tried_at
+    tried_at, now = observed.issue_tried_at, times.now
     # One try in a run: whatever the CA gave, more orders would not make it better.
     if issuing is Issuing.NEVER or (tried_at is not None and tried_at >= times.begun):
         return None
     if desired.files is not None:
         why = why_adopt(desired, observed)
         return None if why is None else Issue(desired.names, desired.key_type, why, Action.ADOPT)
-    if issuing is Issuing.IF_DUE and held_back(observed.rejected_at, times.now) is not None:
+    if issuing is Issuing.IF_DUE and _is_held_back(observed, now):
         return None
-    reason = rules.first_violated(desired, observed, times.now)
+    reason = rules.first_violated(desired, observed, now)
     if reason is None and issuing is Issuing.ALWAYS:
         reason = Reason(ReasonCode.REQUESTED, Text("a new certificate was asked for"))
     return None if reason is None else Issue(desired.names, desired.key_type, reason)
 
 
-def _held_back(
-    desired: DesiredCertificate, observed: Observation, times: Times
-) -> Iterator[Obstacle]:
-    """Tell that a certificate is wanted, and not ordered since the CA gave a wrong one before."""
+def _is_held_back(observed: Observation, now: datetime) -> bool:
     rejected_at = observed.rejected_at
-    error = held_back(rejected_at, times.now)
-    told_in_this_run = rejected_at is not None and rejected_at >= times.begun
-    if error is None or told_in_this_run:
-        return
-    if rules.first_violated(desired, observed, times.now) is not None:
-        yield Obstacle(None, None, error)
+    return rejected_at is not None and rejections.held_back(rejected_at, now) is not None

@@ -9,7 +9,8 @@ from datetime import datetime
 from certferry.core import identifiers
 from certferry.core.desired import DesiredCertificate
 from certferry.core.lineage import Version
-from certferry.core.observed import Observation, ObservedTarget, OtherCertificate
+from certferry.core.observed import Observation, ObservedTarget
+from certferry.core.older_state import refuse_older
 from certferry.core.plan import Deploy, Plan, Refusal, Rollout
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.text import Text
@@ -24,7 +25,6 @@ class _Case:
     target: ObservedTarget
     version: Version | None
     now: datetime
-    newer: OtherCertificate | None
 
 
 _Check = Callable[[_Case], Refusal | None]
@@ -37,7 +37,7 @@ def without_refused(
     is retired at a target where something stands in the way: its successor is not seen there.
     """
     version = None if plan.issue else observed.current
-    newer = newer_than_remembered(observed)
+    may_be_older = version is not None and any(t.unremembered for t in observed.targets)
     allowed: list[Rollout] = []
     refusals: list[Refusal] = []
     unread = {target.label for target in observed.targets if target.failure is not None}
@@ -47,10 +47,9 @@ def without_refused(
             continue
         target, domain = observed.locate(rollout.target, rollout.domain)
         checks = CHECKS_FOR_RECEIVERS if domain.kind.is_receiver else CHECKS
-        deploy = rollout.deploy
-        refusal = None
-        if deploy is not None:
-            refusal = _refusal(_Case(deploy, desired, target, version, now, newer), checks)
+        refusal = _refusal(rollout, desired, target, version, now, checks)
+        if may_be_older and rollout.deploy is not None:
+            refusal = refuse_older(rollout.deploy, desired, observed) or refusal
         if refusal is None:
             allowed.append(rollout)
         else:
@@ -67,46 +66,19 @@ def without_refused(
     )
 
 
-def newer_than_remembered(observed: Observation) -> OtherCertificate | None:
-    """Return the newest of what carries the lineage's mark at a target and was issued after every
-    version that the state knows: then the state is an older copy. `None` where there is none.
-    """
-    remembered = [version.certificate.not_before for version in observed.versions]
-    found = [
-        (other.not_before, other)
-        for target in observed.targets
-        for other in target.unremembered
-        if other.not_before is not None and all(other.not_before > begin for begin in remembered)
-    ]
-    return max(found, key=lambda pair: pair[0])[1] if found else None
-
-
-def _refusal(case: _Case, checks: tuple[_Check, ...]) -> Refusal | None:
+def _refusal(
+    rollout: Rollout,
+    desired: DesiredCertificate,
+    target: ObservedTarget,
+    version: Version | None,
+    now: datetime,
+    checks: tuple[_Check, ...],
+) -> Refusal | None:
+    if rollout.deploy is None:
+        return None
+    case = _Case(rollout.deploy, desired, target, version, now)
     found = (check(case) for check in checks)
     return next((refusal for refusal in found if refusal is not None), None)
-
-
-def refuse_older(case: _Case) -> Refusal | None:
-    """Nothing newer of the lineage is there already. Of a ferried certificate the files tell which
-    is to be served, and not the state.
-    """
-    if case.newer is None or case.version is None or case.desired.files is not None:
-        return None
-    reason = Reason(
-        ReasonCode.STATE_OLDER,
-        Text(
-            "{label}, valid from {moment}, is there already and newer than what the state knows",
-            label=case.newer.label,
-            moment=case.newer.not_before,
-        ),
-    )
-    hint = Text(
-        "the state is an older copy, or another host has this certificate under the same name: put"
-        " the newest state back, or run `certferry sync --renew {lineage}` for one that is newer"
-        " still",
-        lineage=case.desired.lineage,
-    )
-    return Refusal(case.step, reason, hint)
 
 
 def refuse_uncovered_name(case: _Case) -> Refusal | None:
@@ -213,7 +185,6 @@ def _another_one(case: _Case) -> Text:
 
 
 CHECKS: tuple[_Check, ...] = (
-    refuse_older,
     refuse_uncovered_name,
     refuse_foreign_key,
     refuse_incomplete_chain,
@@ -222,7 +193,6 @@ CHECKS: tuple[_Check, ...] = (
 )
 
 CHECKS_FOR_RECEIVERS: tuple[_Check, ...] = (
-    refuse_older,
     refuse_foreign_key,
     refuse_incomplete_chain,
     refuse_expired,

@@ -107,7 +107,8 @@ class _Looker:
                 others=deployment.retire is Retirement.ALL_UNUSED,
             )
         )
-        found = without_remembered(found, self._desired.lineage, self._doors)
+        if found.unremembered:
+            found = without_remembered(found, self._desired.lineage, self._doors)
         found = self._without_ceded(found, deployment)
         if not found.others:
             return found

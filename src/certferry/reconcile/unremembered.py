@@ -15,8 +15,6 @@ def without_remembered(found: ObservedTarget, lineage: str, doors: Doors) -> Obs
     The store is asked after the target: what another run has uploaded by then has its version
     there.
     """
-    if not found.unremembered:
-        return found
     same = [one for one in {lineage, *doors.state.lineages()} if owners(one) & owners(lineage)]
     known = {
         label

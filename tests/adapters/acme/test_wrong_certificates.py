@@ -7,7 +7,6 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.core.believable import must_be_as_ordered
 from certferry.errors import CaUnavailable, CertificateRejected
 from certferry.sandbox.httpd import Request, Response
 from certferry.testing.certificates import make_bundle
@@ -25,16 +24,48 @@ def giving(bench: Bench, text: str) -> None:
     bench.proxy.rewrite = rewrite
 
 
-def test_certificate_of_somebody_else_is_given_and_not_believed(bench: Bench) -> None:
-    """Its key is not ours, which is seen before anything is kept."""
-    other = make_bundle("evil.example.net", not_before=bench.clock.now())
-    giving(bench, other.fullchain_pem)
+def test_certificate_of_somebody_else(bench: Bench) -> None:
+    """It is told as the CA's mistake. The order stays until that is written down."""
+    giving(bench, make_bundle("evil.example.net", not_before=bench.clock.now()).fullchain_pem)
 
-    bundle = bench.issue()
+    with pytest.raises(CertificateRejected, match=r"it is for evil\.example\.net;") as caught:
+        bench.issue()
 
-    assert not bundle.key_matches
-    with pytest.raises(CertificateRejected, match=r"evil\.example\.net"):
-        must_be_as_ordered(bundle, (bench.name,), bench.clock.now())
+    assert caught.value.hint is not None
+    assert [] == bench.txt_left
+    assert None is not bench.state.order(bench.lineage)
+
+
+def test_certificate_with_somebody_elses_key(bench: Bench) -> None:
+    """The right name is not enough."""
+    giving(bench, make_bundle(bench.name, not_before=bench.clock.now()).fullchain_pem)
+
+    with pytest.raises(CertificateRejected, match="does not belong to our private key"):
+        bench.issue()
+
+
+def test_certificate_without_its_issuers(bench: Bench) -> None:
+    """A leaf alone is trusted by some clients and not by others."""
+    bench.proxy.rewrite = leaf_alone
+
+    with pytest.raises(CertificateRejected, match="not followed by its issuer certificates"):
+        bench.issue()
+
+
+def leaf_alone(request: Request, response: Response) -> Response:
+    """Cut the chain off behind its first certificate."""
+    if not request.path.startswith("/certZ/"):
+        return response
+    leaf, end, _ = response.body.partition(b"-----END CERTIFICATE-----\n")
+    return replace(response, body=leaf + end)
+
+
+def test_certificate_that_is_not_valid_yet(bench: Bench) -> None:
+    """Here, where nobody could use it: both moments are told."""
+    bench.clock.advance(timedelta(days=-2))
+
+    with pytest.raises(CertificateRejected, match=r"it is valid from .* and here it is "):
+        bench.issue()
 
 
 def test_issuer_certificate_in_place_of_the_leaf(bench: Bench) -> None:
@@ -61,14 +92,16 @@ def test_text_that_is_no_certificate_may_pass(bench: Bench) -> None:
 
 
 def test_certificate_of_an_old_order_that_has_expired_is_ordered_anew(bench: Bench) -> None:
-    """It was as ordered, once: nobody made a mistake."""
+    """It was as ordered, once, and is no mistake of the CA's. The new one counts: here it is not
+    valid any more either, since only our clock has gone on.
+    """
     first = bench.issue()
     bench.clock.advance(first.certificate.remaining(bench.clock.now()) + timedelta(hours=1))
     bench.proxy.rewrite = without_end
 
-    second = bench.issue()
+    with pytest.raises(CertificateRejected, match="it is valid from"):
+        bench.issue()
 
-    assert first.certificate.fingerprint != second.certificate.fingerprint
     assert 2 == bench.proxy.finalized
 
 

@@ -12,7 +12,7 @@ from certferry.adapters.acme.client import INVALID, PENDING, READY, VALID, Clien
 from certferry.adapters.acme.dns01 import Solver, Surroundings
 from certferry.adapters.acme.polling import Polling
 from certferry.adapters.acme.problems import Refused, not_acme, refused_order
-from certferry.core.believable import rejected
+from certferry.core.believable import must_be_as_ordered, rejected
 from certferry.core.certificate import CertificateBundle
 from certferry.core.pem import bundle_of, parse_chain, parse_key
 from certferry.errors import (
@@ -51,10 +51,14 @@ class OrderDesk:
             with contextlib.suppress(AuthorizationFailed):
                 bundle = self._carried_out(*left_over)
                 if bundle.certificate.not_after > self.around.now():
-                    return bundle
-                # Issued days ago for a few days: that is nobody's mistake.
+                    return self._as_ordered(bundle)
+                # Issued days ago for a few days: that is no mistake of the CA's.
                 self._forget()
-        return self._carried_out(*self._begin())
+        return self._as_ordered(self._carried_out(*self._begin()))
+
+    def _as_ordered(self, bundle: CertificateBundle) -> CertificateBundle:
+        must_be_as_ordered(bundle, self.request.names, self.around.now())
+        return bundle
 
     # whose order it is
 
