@@ -65,7 +65,9 @@ def test_renewal_window_is_read(path: Path, store: StateStore) -> None:
     assert [RenewalWindow(NOW, NOW + HOUR)] == [v.window for v in store.versions("img")]
 
 
-@pytest.mark.parametrize("spoilt", ["", "soon", "[", "7", "null", "[" * 100_000, "{" * 100_000])
+@pytest.mark.parametrize(
+    "spoilt", ["", "soon", "2026-11-26T12:00:00", "[", "7", "null", "[" * 100_000, "{" * 100_000]
+)
 @pytest.mark.parametrize("read", [to_moment, to_facts, to_optional_wish, to_optional_settings])
 def test_column_that_somebody_else_wrote(read: Callable[[str], object], spoilt: str) -> None:
     """A state that was tampered with is told as such, whatever stands in it."""

@@ -172,13 +172,17 @@ class IssueTries:
 
     def issue_tried_at(self, lineage: str) -> datetime | None:
         """When a certificate was last ordered or adopted for a lineage."""
-        rows = self._database.rows("SELECT tried_at FROM issue_try WHERE lineage = ?", lineage)
-        return next((to_moment(tried_at) for (tried_at,) in rows), None)
+        tried_at, _ = self.last(lineage)
+        return tried_at
 
-    def rejected_at(self, lineage: str) -> datetime | None:
-        """When that was, if what came was not what was ordered."""
-        rows = self._database.rows("SELECT rejected_at FROM issue_try WHERE lineage = ?", lineage)
-        return next((to_optional_moment(rejected_at) for (rejected_at,) in rows), None)
+    def last(self, lineage: str) -> tuple[datetime | None, datetime | None]:
+        """When that was, and again if what came was not what was ordered."""
+        rows = self._database.rows(
+            "SELECT tried_at, rejected_at FROM issue_try WHERE lineage = ?", lineage
+        )
+        for tried_at, rejected_at in rows:
+            return to_moment(tried_at), to_optional_moment(rejected_at)
+        return None, None
 
     def save_issue_try(self, lineage: str, at: datetime, *, rejected: bool = False) -> None:
         """Keep when a certificate was ordered or adopted, and whether what came was rejected."""

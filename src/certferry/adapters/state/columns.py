@@ -28,9 +28,12 @@ def from_moment(moment: datetime) -> str:
 def to_moment(written: str) -> datetime:
     """Read a moment."""
     try:
-        return datetime.fromisoformat(written)
+        moment = datetime.fromisoformat(written)
+        if moment.tzinfo is None:
+            raise ValueError(written)
     except _UNREADABLE as problem:
         raise _spoilt() from problem
+    return moment
 
 
 def from_optional_moment(moment: datetime | None) -> str | None:

@@ -33,8 +33,7 @@ class Lineages:
             return Remembered(
                 self._versions.versions(lineage),
                 next((to_moment(created_at) for (created_at,) in orders), None),
-                self._tries.issue_tried_at(lineage),
-                self._tries.rejected_at(lineage),
+                *self._tries.last(lineage),
                 self._uploads.of_lineage(lineage),
                 self._rollouts.rollouts(lineage),
                 bool(records),
