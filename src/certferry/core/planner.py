@@ -4,9 +4,10 @@ world and moment give the same plan.
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 
-from certferry.core import rules, unmanaged
+from certferry.core import rejections, rules, unmanaged
 from certferry.core.desired import DesiredCertificate
 from certferry.core.due import Times
 from certferry.core.ferried import known_already, overdue_obstacles, why_adopt
@@ -47,6 +48,9 @@ def make_plan(
     obstacles = tuple(obstacle for part in parts for obstacle in part.obstacles)
     if desired.files is not None:
         obstacles = (*overdue_obstacles(desired, observed, now, rollouts), *obstacles)
+    elif issue is None and observed.rejected_at is not None:
+        held_back = rejections.obstacles(desired, observed, observed.rejected_at, times)
+        obstacles = (*held_back, *obstacles)
     return Plan(
         lineage=desired.lineage,
         names=desired.names,
@@ -99,6 +103,8 @@ def _issue(
     if issuing is Issuing.NEVER:
         return None
     ferried = desired.files is not None
+    if issuing is Issuing.IF_DUE and not ferried and _is_held_back(observed, times.now):
+        return None
     reason = (
         why_adopt(desired, observed)
         if ferried
@@ -114,3 +120,8 @@ def _issue(
     action = Action.ADOPT if ferried else Action.ISSUE
     due = Blocked(tried_at=tried_at) if tried else None
     return Issue(desired.names, desired.key_type, reason, action, due)
+
+
+def _is_held_back(observed: Observation, now: datetime) -> bool:
+    rejected_at = observed.rejected_at
+    return rejected_at is not None and rejections.held_back(rejected_at, now) is not None

@@ -102,7 +102,8 @@ class StateStore(Protocol):
 
     def remembered(self, lineage: str) -> Remembered:
         """All that is remembered of a lineage, read at one moment: what `versions`, `order`,
-        `issue_tried_at`, `uploads` of every target, `rollouts` and `challenge_records` give.
+        `issue_tried_at`, `uploads` of every target, `rollouts` and `challenge_records` give, and
+        whether the last try was `rejected`.
         """
         ...
 
@@ -173,8 +174,8 @@ class StateStore(Protocol):
         """When a certificate was last ordered or adopted for a lineage, whatever came of it."""
         ...
 
-    def save_issue_try(self, lineage: str, at: datetime) -> None:
-        """Keep when a certificate was ordered or adopted."""
+    def save_issue_try(self, lineage: str, at: datetime, *, rejected: bool = False) -> None:
+        """Keep when a certificate was ordered or adopted, and whether what came was `rejected`."""
         ...
 
     # targets

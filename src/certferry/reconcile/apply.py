@@ -12,7 +12,7 @@ from certferry.core.plan import Action, Clean, Deploy, Issue, Retire, Step, Veri
 from certferry.core.plan_outcomes import SEEN
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.settings import in_sentences
-from certferry.errors import CertferryError, Interrupted, LeaseLost
+from certferry.errors import CertferryError, CertificateRejected, Interrupted, LeaseLost
 from certferry.ports.issuer import IssueRequest
 from certferry.reconcile.challenge_cleanup import sweep
 from certferry.reconcile.deploy import deploy
@@ -62,7 +62,10 @@ def issue(step: Issue, visit: Visit) -> StepOutcome:
     except (Interrupted, LeaseLost):
         raise
     except CertferryError as error:
-        state.save_issue_try(visit.lineage, now())
+        rejected = isinstance(error, CertificateRejected)
+        state.save_issue_try(visit.lineage, now(), rejected=rejected)
+        if rejected:  # afterwards: killed in between, the next run still knows that it is held back
+            state.drop_order(lease)
         visit.tell(f"{step.action} failed", problem=str(error.message))
         return StepOutcome(step.action, Outcome.FAILED, error.message).failed(error)
     state.save_issue_try(visit.lineage, now())

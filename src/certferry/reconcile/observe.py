@@ -23,6 +23,7 @@ from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import offered_first
 from certferry.reconcile.receivers import observe_receiver
 from certferry.reconcile.unmanaged import without_claimed
+from certferry.reconcile.unremembered import without_remembered
 
 
 def observe(desired: DesiredCertificate, doors: Doors, *, every_edge: bool = False) -> Observation:
@@ -48,6 +49,7 @@ def with_remembered(
         versions=versions if desired.offered is None else offered_first(versions, desired.offered),
         ordered_at=None if desired.files is not None else remembered.ordered_at,
         issue_tried_at=remembered.issue_tried_at,
+        rejected_at=remembered.rejected_at,
         has_leftovers=remembered.has_challenge_records,
     )
 
@@ -106,6 +108,8 @@ class _Looker:
                 others=deployment.retire is Retirement.ALL_UNUSED,
             )
         )
+        if found.unremembered:
+            found = without_remembered(found, self._desired.lineage, self._doors)
         found = self._without_ceded(found, deployment)
         if not found.others:
             return found

@@ -46,4 +46,5 @@ class Memory:
     rollouts: dict[tuple[str, str, str], RolloutRecord] = field(default_factory=dict)
     notes: dict[tuple[str, str], str] = field(default_factory=dict)
     issue_tries: dict[str, datetime] = field(default_factory=dict)
+    rejections: dict[str, datetime | None] = field(default_factory=dict)
     history: list[HistoryEntry] = field(default_factory=list)

@@ -93,6 +93,7 @@ class MemoryState:
                 self.versions(lineage),
                 None if order is None else order.created_at,
                 self.issue_tried_at(lineage),
+                self._memory.rejections.get(lineage),
                 _sorted(u for u in self._memory.uploads.values() if u.lineage == lineage),
                 self.rollouts(lineage),
                 bool(self.challenge_records(lineage)),
@@ -253,10 +254,11 @@ class MemoryState:
         with self._memory.lock:
             return self._memory.issue_tries.get(lineage)
 
-    def save_issue_try(self, lineage: str, at: datetime) -> None:
+    def save_issue_try(self, lineage: str, at: datetime, *, rejected: bool = False) -> None:
         """See `StateStore.save_issue_try`."""
         with self._memory.lock:
             self._memory.issue_tries[lineage] = at
+            self._memory.rejections[lineage] = at if rejected else None
 
     # accounts
 
