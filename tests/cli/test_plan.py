@@ -59,7 +59,7 @@ def test_what_another_client_made_is_not_counted_as_issued() -> None:
 
 def test_what_is_tried_again_is_shown_and_is_no_change() -> None:
     """It may go: a plan hides nothing that is about to be removed. A check is not alarmed."""
-    step = replace(values.retire_anybodys("7a", "left over", None), again=True)
+    step = replace(values.retire_unmanaged("7a", "left over", None), again=True)
     again = plan(retirements=(step,))
 
     assert dedent("""\
@@ -157,7 +157,7 @@ def test_what_is_not_ours_is_listed_with_its_days() -> None:
     """By label and id, since labels may be missing or the same."""
     left = (timedelta(days=9, hours=1), None, timedelta(days=-3))
     steps = tuple(
-        values.retire_anybodys(f"{number}f", label, days)
+        values.retire_unmanaged(f"{number}f", label, days)
         for number, (label, days) in enumerate(zip(("by hand", "", "old"), left, strict=True))
     )
 
@@ -173,7 +173,7 @@ def test_what_is_not_ours_is_listed_with_its_days() -> None:
 
 def test_the_document_tells_how_long_a_copy_is_valid() -> None:
     """The moment and the whole days, for our own and for anybody's."""
-    step = values.retire_anybodys("5f3c", "by hand", timedelta(days=9, hours=1))
+    step = values.retire_unmanaged("5f3c", "by hand", timedelta(days=9, hours=1))
 
     document = json.loads(json.dumps(documents.of_plans([plan(retirements=(step,))], Voice())))
 

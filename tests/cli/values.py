@@ -74,11 +74,11 @@ def retire(label: str = "certferry-img-0123456789abcdef0123") -> Retire:
     return Retire("qiniu", "5f3c", label, SUPERSEDED)
 
 
-def retire_anybodys(remote_id: str, label: str, left: timedelta | None) -> Retire:
+def retire_unmanaged(remote_id: str, label: str, left: timedelta | None) -> Retire:
     """A retirement of what is not ours."""
     reason = Reason(ReasonCode.UNUSED, Text('retire = "all-unused"; kept if anything uses it'))
     end = None if left is None else NOON + left
-    return Retire("qiniu", remote_id, label, reason, end, left, anybodys=True)
+    return Retire("qiniu", remote_id, label, reason, end, left, unmanaged=True)
 
 
 def plan(

@@ -119,7 +119,7 @@ def _when(step: Step, voice: Voice) -> str:
 
 def _copy(step: Retire) -> Text:
     """Name what goes; of what is not ours, what it needs to be found in the target's console."""
-    if not step.anybodys:
+    if not step.unmanaged:
         return copy_at_target(step.label, step.target)
     label, place, remote_id = step.label or "—", step.target, step.remote_id
     if step.left is None:

@@ -45,7 +45,7 @@ class AcmeAccount:
 @dataclass(frozen=True, slots=True)
 class AcmeOrder:
     """An order under way. The key of its certificate is kept before the CA is asked to finalize,
-    so that whoever comes next can still use what the CA issued.
+    so that the next run can still use what the CA issued.
     """
 
     lineage: str
