@@ -261,7 +261,7 @@ def _read_problem(response: requests.Response) -> messages.Error | None:
     """Read a problem document. One whose parts are unknown to us keeps its type and detail."""
     try:
         document = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(document, dict):
         return None
