@@ -41,6 +41,19 @@ HEADER_VALUES = (
     "Mon, 99 Foo 2026",
     "a\tb",
 )
+ODD = (
+    b"\0",
+    b"\n",
+    b"'",
+    b'"',
+    b"\\",
+    b"/",
+    b"=",
+    b"\xff",
+    b"\xc0\x80",
+    b"\xe2\x80\xae",
+    b"\x1b[2J",
+)
 STATUSES = (200, 201, 204, 206, 301, 400, 401, 403, 404, 409, 429, 500, 503, 599, 612, 999)
 
 
@@ -114,7 +127,8 @@ def bent_bytes(body: bytes, chance: Random) -> bytes:
         case 0:
             return body[:at]
         case 1:
-            return body[:at] + chance.randbytes(chance.randint(1, 8)) + body[at + 1 :]
+            other = chance.choice((*ODD, chance.randbytes(chance.randint(1, 8))))
+            return body[:at] + other + body[at + chance.randrange(2) :]
         case 2:
             return body[:at] + body[at // 2 :]
         case 3 | 4 | 5:
