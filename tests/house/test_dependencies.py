@@ -14,7 +14,7 @@ from typing import Any
 from tests.house.tree import ROOT, modules, parse
 
 RECORD = ROOT / "docs" / "decisions" / "0001-dependencies.md"
-FLOORS = ROOT / "docs" / "decisions" / "0018-floors-and-hashes.md"
+FLOORS = ROOT / "docs" / "decisions" / "0019-floors-and-hashes.md"
 
 
 @cache
