@@ -19,7 +19,7 @@ from certferry.core.report import HistoryEntry
 from certferry.core.rollout import RolloutRecord
 from certferry.core.secret import Secret
 from certferry.core.upload import Upload
-from certferry.ports.account_memory import Change
+from certferry.ports.account_memory import Edit
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +213,7 @@ class StateStore(Protocol):
         """Return what is remembered of an account under a name; see `AccountMemory`."""
         ...
 
-    def update_account_note(self, account: str, name: str, change: Change) -> str | None:
+    def update_account_note(self, account: str, name: str, change: Edit) -> str | None:
         """Change a note in one transaction, and return what it says now."""
         ...
 
