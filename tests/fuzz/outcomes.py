@@ -11,11 +11,11 @@ from certferry.errors import CertferryError
 from tests.tiers import examples
 
 over_sockets = settings(
-    max_examples=examples(200),
+    max_examples=examples(120),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-in_memory = settings(over_sockets, max_examples=examples(1000))
+in_memory = settings(over_sockets, max_examples=examples(400))
 
 
 def only_ours(*calls: Callable[[], object]) -> None:

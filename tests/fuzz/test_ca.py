@@ -105,3 +105,17 @@ def test_a_problem_document(seed: int, status: int) -> None:
 def test_a_moment_to_come_back_at(written: str) -> None:
     """It is a moment, or none."""
     only_ours(partial(moment_of, written, NOW))
+
+
+@pytest.mark.parametrize("depth", [10, 300, 100_000])
+def test_a_problem_within_a_problem(depth: int) -> None:
+    """However many a CA puts into one another, an operator reads the first few."""
+    part = b'{"type":"urn:ietf:params:acme:error:compound","detail":"d","subproblems":['
+    response = requests.Response()
+    response.status_code = 403
+    response.raw = io.BytesIO(part * depth + b"]}" * depth)
+
+    error = as_error(Refused.from_response(response), NOW)
+
+    assert isinstance(error, IssuanceError)
+    assert len(str(error)) < 1000

@@ -91,7 +91,7 @@ QUESTIONS: tuple[Callable[[Resolvers, int], object], ...] = (
 """Aliases, zones, name servers, addresses, and the values of a challenge."""
 
 
-@settings(over_sockets, max_examples=examples(120))
+@settings(over_sockets, max_examples=examples(80))
 @given(seed=st.integers(0, 2**32 - 1), question=st.sampled_from(range(len(QUESTIONS))))
 def test_an_answer_of_dns(servers: BentDns, seed: int, question: int) -> None:
     """It is understood, or told as none."""

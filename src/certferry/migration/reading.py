@@ -56,21 +56,21 @@ def bundle_in(files: PemFiles, source: CertificateSource) -> CertificateBundle:
 def text_of(path: Path) -> str:
     """Read a file of a client's notes. Raises `CertificateError`."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         problem = Text("{path}: {problem}", path=path, problem=system_words(error))
         raise CertificateError(problem) from error
     except UnicodeDecodeError:
         # What would be put in the place of a byte could be part of a path or a command.
         raise CertificateError(Text("{path}: is not UTF-8 text", path=path)) from None
-    if "\0" in text:  # which no path may have
-        problem = Text("is not text: it holds a null byte")
-        raise CertificateError(Text("{path}: {problem}", path=path, problem=problem))
-    return text
 
 
 def unquoted(written: str) -> str:
-    """Take away one pair of quotes around a value."""
+    """Take away one pair of quotes around a value. One with a null byte, which neither a path nor a
+    command may have, is as good as none.
+    """
+    if "\0" in written:
+        return ""
     if len(written) > 1 and written[0] == written[-1] and written[0] in "'\"":
         return written[1:-1]
     return written
