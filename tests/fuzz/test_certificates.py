@@ -65,7 +65,6 @@ def test_a_chain_and_a_key(seed: int, made: Issued) -> None:
 
     only_ours(
         partial(parse_bundle, chain, Secret(made.privkey_pem)),
-        partial(parse_bundle, chain, key),
         partial(parse_key, key),
         lambda: [read_certificate(one) for one in parse_chain(chain)],
     )
