@@ -23,7 +23,6 @@ _HEAD = """\
 """
 _SOURCE = "#   "
 _PIN = re.compile(r"([\w.-]+==\S+(?: ; .+)?)((?: \\\n    --hash=sha256:[0-9a-f]{64})+)\n")
-_INCLUDE = re.compile(r"-r [\w-]+\.txt\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +66,18 @@ def breaches() -> Iterator[str]:
         if not one.path.is_file():
             yield f"{relative(one.path)}: is missing"
             continue
-        text = one.path.read_text(encoding="utf-8")
-        if not text.startswith(_head(one)):
-            yield f"{relative(one.path)}: pyproject.toml asks for something else by now"
-        rest = _INCLUDE.sub("", _PIN.sub("", text.removeprefix(_head(one))))
-        if rest.strip():
-            yield f"{relative(one.path)}: no pin with its hashes: {rest.splitlines()[0]}"
+        problem = problem_of(one, one.path.read_text(encoding="utf-8"))
+        if problem:
+            yield f"{relative(one.path)}: {problem}"
+
+
+def problem_of(one: Wanted, text: str) -> str:
+    """Say what is wrong with a file's text; nothing when it is in order."""
+    head = _head(one)
+    if not text.startswith(head):
+        return "pyproject.toml asks for something else by now"
+    rest = _PIN.sub("", text.removeprefix(head))
+    return f"no pin with its hashes: {rest.splitlines()[0]}" if rest else ""
 
 
 def make() -> None:

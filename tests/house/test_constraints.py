@@ -8,6 +8,7 @@ import subprocess
 import tomllib
 import venv
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,13 +69,16 @@ def test_the_files_name_no_registry() -> None:
     assert [] == [text for text in written if "://" in text or "index-url" in text]
 
 
-def test_a_pin_is_read_whole() -> None:
-    """Without a hash it is none, and pip would be told to take any file."""
-    hashed = f"idna==3.20 ; python_version < '4' \\\n    --hash=sha256:{'0' * 64}\n"
+def test_a_file_that_is_not_in_order_is_told() -> None:
+    """One without a hash, and one that was made from other floors."""
+    one = constraints.wanted()[0]
+    text = one.path.read_text(encoding="utf-8")
+    older = replace(one, requirements=("urllib3>=2.5", *one.requirements[1:]))
 
-    assert {"idna==3.20 ; python_version < '4'": hashed} == constraints.pins(hashed)
-    assert {} == constraints.pins("idna==3.20\n")
-    assert {} == constraints.pins("idna>=3.20 \\\n    --hash=sha256:00\n")
+    assert "" == constraints.problem_of(one, text)
+    assert "no pin with its hashes: idna==3" == constraints.problem_of(one, f"{text}idna==3\n")
+    assert "no pin" in constraints.problem_of(one, text.replace("--hash=sha256:", "--hash=md5:", 1))
+    assert "something else" in constraints.problem_of(older, text)
 
 
 @pytest.mark.parametrize("manual", MANUALS, ids=relative)
