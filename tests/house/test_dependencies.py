@@ -14,6 +14,7 @@ from typing import Any
 from tests.house.tree import ROOT, modules, parse
 
 RECORD = ROOT / "docs" / "decisions" / "0001-dependencies.md"
+FLOORS = ROOT / "docs" / "decisions" / "0020-floors-and-hashes.md"
 
 
 @cache
@@ -85,3 +86,12 @@ def test_what_is_declared_is_imported() -> None:
     used = {name.lower() for module in imported() for name in distributions.get(module, [module])}
 
     assert set() == names(project()["dependencies"]) - used
+
+
+def test_every_floor_has_its_reason() -> None:
+    """The decision record says for each library from which version on, and why."""
+    recorded = re.findall(
+        r"^\| `([\w.-]+)` \| ([\d.]+) \| \S", FLOORS.read_text(encoding="utf-8"), re.MULTILINE
+    )
+
+    assert sorted(project()["dependencies"]) == sorted(f"{name}>={at}" for name, at in recorded)

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "src" / "certferry"
 
-FOLDERS = (".ci", "benchmarks", "docs", "scripts", "src", "tests")
+FOLDERS = (".ci", "benchmarks", "docs", "requirements", "scripts", "src", "tests")
 
 
 def modules(folder: Path = PACKAGE) -> list[Path]:

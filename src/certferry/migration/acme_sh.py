@@ -7,7 +7,6 @@ in base64 between two marks. They are read, and never executed.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 import shlex
 from collections.abc import Iterator, Mapping
@@ -87,9 +86,10 @@ def _decoded(value: str) -> str:
     if found is None:
         return value
     try:
-        return base64.b64decode(found[1], validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+        decoded = base64.b64decode(found[1], validate=True).decode()
+    except ValueError:
         return ""
+    return "" if "\0" in decoded else decoded
 
 
 def _entries(home: Path) -> Iterator[_Entry]:

@@ -66,7 +66,11 @@ def text_of(path: Path) -> str:
 
 
 def unquoted(written: str) -> str:
-    """Take away one pair of quotes around a value."""
+    """Take away one pair of quotes around a value. One with a null byte, which neither a path nor a
+    command may have, is as good as none.
+    """
+    if "\0" in written:
+        return ""
     if len(written) > 1 and written[0] == written[-1] and written[0] in "'\"":
         return written[1:-1]
     return written

@@ -210,7 +210,14 @@ def _read(parse: Callable[[Any], _T], response: requests.Response) -> _T:
     """
     try:
         return parse(_without_nulls(response.json()))
-    except (JoseError, ValueError, TypeError, LookupError, AttributeError) as problem:
+    except (
+        JoseError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        RecursionError,
+    ) as problem:
         raise not_acme(f"{type(problem).__name__}: {problem}") from problem
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import requests
+from acme import errors
 from acme.client import ClientNetwork
 from josepy.jwa import ES256
 
@@ -125,7 +126,10 @@ class Network(ClientNetwork):
     ) -> requests.Response:
         if not response.ok:
             raise Refused.from_response(response)
-        return super()._check_response(response, content_type)
+        try:
+            return super()._check_response(response, content_type)
+        except RecursionError as deep:
+            raise errors.ClientError("JSON that is nested too deeply") from deep
 
 
 def _is_lost_connection(failure: Exception) -> bool:

@@ -48,6 +48,8 @@ _ERRORS: dict[str, type[IssuanceError]] = {
 _PASSING = {"accountDoesNotExist", "alreadyReplaced"}
 """What the next run does differently, so that it may well succeed."""
 
+MOST_PARTS = 10  # sub-problems that are read of one problem
+
 
 class Refused(errors.ClientError):
     """A request that the CA refused: its HTTP status, its problem document when it sent one, and
@@ -144,8 +146,10 @@ def kind_of(problem: messages.Error) -> str:
     return str(problem.typ).removeprefix(messages.ERROR_PREFIX)
 
 
-def in_words(problem: messages.Error) -> Text:
-    """Say a problem with all its sub-problems, in the CA's own words (RFC 8555 §6.7.1)."""
+def in_words(problem: messages.Error, levels: int = 2) -> Text:
+    """Say a problem with its sub-problems, in the CA's own words (RFC 8555 §6.7.1): those of
+    sub-problems too, but no endless nest of them.
+    """
     said = Text(
         "{detail} ({kind})",
         detail=problem.detail or problem.title or problem.description or Text("no details"),
@@ -153,7 +157,13 @@ def in_words(problem: messages.Error) -> Text:
     )
     if problem.identifier is not None:
         said = Text("{name}: {problem}", name=problem.identifier.value, problem=said)
-    return _joined([said, *map(in_words, problem.subproblems or ())])
+    parts = _parts(problem) if levels else ()
+    return _joined([said, *(in_words(part, levels - 1) for part in parts)])
+
+
+def _parts(problem: messages.Error) -> Sequence[messages.Error]:
+    """Give the sub-problems, as many as an operator would read."""
+    return (problem.subproblems or ())[:MOST_PARTS]
 
 
 def is_untrusted(failure: BaseException) -> bool:
@@ -261,13 +271,13 @@ def _read_problem(response: requests.Response) -> messages.Error | None:
     """Read a problem document. One whose parts are unknown to us keeps its type and detail."""
     try:
         document = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(document, dict):
         return None
     try:
         problem = messages.Error.from_json(document)
-    except (JoseError, TypeError, AttributeError):
+    except (JoseError, TypeError, AttributeError, RecursionError):
         problem = _problem(str(document.get("type")), str(document.get("detail")))
     return _with_page(problem, document.get("instance"))
 

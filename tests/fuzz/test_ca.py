@@ -1,0 +1,121 @@
+"""Whatever a CA answers, the issuer raises certferry's errors and no others."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import partial
+from random import Random
+from typing import Any
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.adapters.acme.problems import Refused, as_error, moment_of
+from certferry.errors import IssuanceError
+from certferry.sandbox.httpd import Request, Response
+from certferry.testing.memory_state import MemoryState
+from tests.adapters.acme.bench import Bench, running_ca
+from tests.adapters.acme.proxy import ERROR
+from tests.fuzz.bent import HEADER_VALUES, Bend, bends, bent
+from tests.fuzz.outcomes import in_memory, only_ours, over_sockets
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+PROBLEM: dict[str, Any] = {
+    "type": f"{ERROR}compound",
+    "title": "several",
+    "detail": "one of them: see the parts",
+    "instance": "https://ca.example/terms",
+    "status": 403,
+    "subproblems": [
+        {
+            "type": f"{ERROR}caa",
+            "detail": "CAA record forbids it",
+            "identifier": {"type": "dns", "value": "www.example.com"},
+        },
+        {"type": f"{ERROR}rejectedIdentifier", "detail": "no", "subproblems": []},
+    ],
+}
+ENDS = (
+    "",
+    "/dir",
+    "nonce",
+    "sign-me-up",
+    "order-plz",
+    "/authZ/",
+    "/chalZ/",
+    "/my-order/",
+    "/certZ/",
+)
+"""Which answers of a run are bent: all, or those of the paths with this in them."""
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """A bench at a CA that refuses no good nonce."""
+    with running_ca(nonce_reject=0) as ca:
+        made = Bench(ca.pebble, ca.zones, tmp_path_factory.mktemp("bench"))
+        with made.proxy:
+            yield made
+
+
+@over_sockets
+@given(bend=bends(), end=st.sampled_from(ENDS), refuses=st.booleans())
+def test_a_certificate_is_ordered(bench: Bench, bend: Bend, end: str, refuses: object) -> None:
+    """Directory, account, order, authorization, challenge, chain: each may be anything."""
+    turn = bend.turns()
+    refusal = Response(403, json.dumps(PROBLEM).encode(), "application/problem+json")
+
+    def rewrite(request: Request, response: Response) -> Response:
+        if end not in request.path:
+            return response
+        bent_one = turn(response)
+        return turn(refusal) if refuses and bent_one != response else bent_one
+
+    bench.state = MemoryState(is_alive=lambda _: False)
+    bench.proxy.rewrite = rewrite
+    only_ours(bench.issue, bench.issue, bench.sweep)
+
+
+@in_memory
+@given(seed=st.integers(0, 2**32 - 1), status=st.sampled_from([400, 403, 404, 429, 500, 503]))
+def test_a_problem_document(seed: int, status: int) -> None:
+    """It becomes an error with a sentence, whatever is in it."""
+    chance = Random(seed)  # noqa: S311 - it bends answers, and guards nothing
+    body = json.dumps(PROBLEM).encode()
+    for _ in range(chance.randint(1, 3)):
+        body = bent(body, chance)
+    response = requests.Response()
+    response.status_code = status
+    response.headers["Retry-After"] = chance.choice(HEADER_VALUES)
+    response.raw = io.BytesIO(body)
+
+    error = as_error(Refused.from_response(response), NOW)
+
+    assert isinstance(error, IssuanceError)
+    assert str(error)
+
+
+@in_memory
+@given(st.text(max_size=40) | st.from_regex(r"\d{1,400}") | st.dates().map(str))
+def test_a_moment_to_come_back_at(written: str) -> None:
+    """It is a moment, or none."""
+    only_ours(partial(moment_of, written, NOW))
+
+
+@pytest.mark.parametrize("depth", [10, 300, 100_000])
+def test_a_problem_within_a_problem(depth: int) -> None:
+    """However many a CA puts into one another, an operator reads the first few."""
+    part = b'{"type":"urn:ietf:params:acme:error:compound","detail":"d","subproblems":['
+    response = requests.Response()
+    response.status_code = 403
+    response.raw = io.BytesIO(part * depth + b"]}" * depth)
+
+    error = as_error(Refused.from_response(response), NOW)
+
+    assert isinstance(error, IssuanceError)
+    assert len(str(error)) < 1000

@@ -1,0 +1,126 @@
+"""Whatever stands in a chain, a key or a bundle, their readers raise certferry's errors alone."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+from functools import partial
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.adapters.probe.handshake import NoHandshake, served_chain
+from certferry.adapters.probe.trust import Trust
+from certferry.adapters.sources.pem_files import PemFileSource
+from certferry.core.desired import PemFiles
+from certferry.core.pem import parse_bundle, parse_chain, parse_key, read_certificate
+from certferry.core.secret import Secret
+from certferry.sandbox.authority import Issued
+from tests.adapters.clients.peers import peer
+from tests.fuzz.bent import bent_bytes
+from tests.fuzz.outcomes import in_memory, only_ours, over_sockets
+from tests.sandbox.qiniu_calls import issue
+
+# The library warns of what it will refuse one day; then that is an error like all others.
+pytestmark = pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
+
+NOW = datetime(2026, 5, 26, 12, tzinfo=UTC)
+MADE = [issue("www.example.com", "*.example.com", key_type=kind) for kind in ("ec256", "rsa2048")]
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+def chance_of(seed: int) -> Random:
+    """Give what decides how something is bent."""
+    return Random(seed)  # noqa: S311 - it bends certificates, and guards nothing
+
+
+def bent_pem(pem: str, chance: Random) -> str:
+    """Bend PEM text: some bytes of a block's DER, which often leaves it a certificate, or the text
+    itself.
+    """
+    if chance.random() < 0.2:
+        return bent_bytes(pem.encode(), chance).decode(errors="replace")
+    blocks = pem.split("-----BEGIN ")
+    at = chance.randrange(1, len(blocks))
+    label, _, rest = blocks[at].partition("-----\n")
+    body, end, tail = rest.partition("-----END ")
+    der = bytearray(base64.b64decode(body))
+    for _ in range(chance.randint(1, 3)):
+        der[chance.randrange(len(der))] = chance.choice(
+            (0, 1, 2, 0x7F, 0x80, 0xFF, chance.randrange(256))
+        )
+    blocks[at] = f"{label}-----\n{base64.encodebytes(bytes(der)).decode()}{end}{tail}"
+    return "-----BEGIN ".join(blocks)
+
+
+@in_memory
+@given(seed=SEEDS, made=st.sampled_from(MADE))
+def test_a_chain_and_a_key(seed: int, made: Issued) -> None:
+    """As a CA sends it, and as the state gives it back."""
+    chance = chance_of(seed)
+    chain = bent_pem(made.fullchain_pem, chance)
+    key = Secret(bent_pem(made.privkey_pem, chance))
+
+    only_ours(
+        partial(parse_bundle, chain, Secret(made.privkey_pem)),
+        partial(parse_key, key),
+        lambda: [read_certificate(one) for one in parse_chain(chain)],
+    )
+
+
+@in_memory
+@given(seed=SEEDS, made=st.sampled_from(MADE))
+def test_certificates_in_files(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, made: Issued
+) -> None:
+    """As another client, an editor or a full disk leaves them; a bundle of trust as well."""
+    chance = chance_of(seed)
+    folder = tmp_path_factory.mktemp("files")
+    fullchain, privkey = folder / "fullchain.pem", folder / "privkey.pem"
+    fullchain.write_bytes(_in_some_encoding(bent_pem(made.fullchain_pem, chance), chance))
+    privkey.write_bytes(_in_some_encoding(made.privkey_pem, chance))
+
+    only_ours(
+        partial(PemFileSource().read, PemFiles(str(fullchain), str(privkey))),
+        partial(PemFileSource().read, PemFiles(str(privkey), str(fullchain))),
+        partial(Trust, fullchain),
+    )
+
+
+def _in_some_encoding(text: str, chance: Random) -> bytes:
+    encoding = chance.choice(("utf-8", "utf-8", "utf-8", "utf-8-sig", "utf-16", "utf-32"))
+    return text.replace("\n", chance.choice(("\n", "\r\n", "\r"))).encode(encoding)
+
+
+@in_memory
+@given(seed=SEEDS, made=st.sampled_from(MADE))
+def test_a_chain_that_an_edge_serves(trust: Trust, seed: int, made: Issued) -> None:
+    """It is trusted, or there is a sentence that says why not."""
+
+    def judged() -> None:
+        chain = parse_chain(bent_pem(made.fullchain_pem, chance_of(seed)))
+        problem = trust.problem(chain, "www.example.com", NOW)
+        assert problem is None or str(problem)
+
+    only_ours(judged)
+
+
+@pytest.fixture(scope="module")
+def trust(tmp_path_factory: pytest.TempPathFactory) -> Trust:
+    """Trust in whoever issued the leaves."""
+    bundle = tmp_path_factory.mktemp("trust") / "root.pem"
+    bundle.write_text(MADE[0].fullchain_pem.partition("-----END CERTIFICATE-----\n")[2])
+    return Trust(bundle)
+
+
+@over_sockets
+@given(words=st.binary(max_size=300), like=st.sampled_from([b"", b"\x16\x03\x03", b"\x15\x03\x03"]))
+def test_words_in_place_of_a_handshake(words: bytes, like: bytes) -> None:
+    """An address that speaks something else than TLS gives no certificate."""
+    with (
+        peer(lambda connection: connection.sendall(like + words)) as address,
+        pytest.raises(NoHandshake),
+    ):
+        served_chain(address.partition(":")[0], int(address.partition(":")[2]), "www.example.com")

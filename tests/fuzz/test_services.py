@@ -1,0 +1,179 @@
+"""Whatever Qiniu and DNSPod answer, their doors raise certferry's errors and no others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import cast
+
+import pytest
+from hypothesis import given
+
+from certferry.adapters.clients.qiniu_kinds import KODO
+from certferry.adapters.clients.qiniu_signing import Keys
+from certferry.adapters.clients.qiniu_trial import try_guesses
+from certferry.adapters.clients.qiniu_trial_calls import QiniuReader
+from certferry.adapters.clients.qiniu_ways import Hosts
+from certferry.adapters.dns.dnspod import Settings, connect
+from certferry.adapters.targets.qiniu import Qiniu
+from certferry.core.certificate import CertificateBundle
+from certferry.core.desired import HttpsWish, Kind
+from certferry.core.lineage import mark
+from certferry.core.secret import Secret
+from certferry.ports.survey import ZoneKeeper
+from certferry.ports.target import Look
+from certferry.testing.context import connected_with
+from certferry.testing.memory_account import MemoryAccount
+from certferry.wiring.trial import try_dnspod
+from tests.adapters.dns.dnspod_account import TOKEN, TOKEN_ID, DnspodAccount, dnspod_account
+from tests.adapters.qiniu_place import RULES, WWW, Place, bundle, bundle_of, open_place
+from tests.fuzz.bent import Bend, Bent, bends
+from tests.fuzz.outcomes import only_ours, over_sockets
+from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY, issue
+
+LINEAGE = "img"
+SOURCE = "source.example.com"
+CHALLENGE = "_acme-challenge.www.example.com"
+
+
+@dataclass(frozen=True, repr=False)
+class BentQiniu:
+    """An account with domains of every kind, and services that bend what its hosts answer."""
+
+    place: Place
+    fronts: dict[str, Bent]
+    held: CertificateBundle
+    held_id: str
+    offered: CertificateBundle
+
+    def bend(self, bend: Bend) -> None:
+        """Begin a conversation that goes so; the hosts count their answers together."""
+        turn = bend.turns()
+        for front in self.fronts.values():
+            front.turn = turn
+
+    @property
+    def hosts(self) -> Hosts:
+        """The hosts, each behind its front."""
+        told = self.place.hosts
+        urls = (told.api, told.fusion, told.uc, told.api_backup, told.uc_backup)
+        return Hosts(*(self.fronts[url].url for url in urls))
+
+    def target(self) -> Qiniu:
+        """The target, as a process of its own would have it."""
+        client = self.place.client(hosts=self.hosts)
+        passing = self.place.time
+        return Qiniu(client, RULES, MemoryAccount(), pause=passing.pause, clock=passing.clock)
+
+
+@pytest.fixture(scope="module")
+def qiniu() -> Iterator[BentQiniu]:
+    """Run a strict stand-in, and the fronts before its hosts."""
+    with open_place() as place, ExitStack() as running:
+        service = place.service
+        held = issue(WWW)
+        label = mark(LINEAGE, bundle_of(held).certificate.fingerprint)
+        held_id = service.add_certificate(held, label)
+        service.add_domain(WWW, https=held_id, tls_versions=["TLSv1.2"])
+        service.add_domain("plain.example.com")
+        service.add_domain(".example.com")
+        service.add_bucket_domain(SOURCE, "pictures", https=held_id)
+        hosts = place.hosts
+        urls = {hosts.api, hosts.fusion, hosts.uc, hosts.api_backup, hosts.uc_backup}
+        fronts = {url: running.enter_context(Bent(url)) for url in urls}
+        yield BentQiniu(place, fronts, bundle_of(held), held_id, bundle(WWW, "*.example.com"))
+
+
+@pytest.fixture(scope="module")
+def account() -> Iterator[DnspodAccount]:
+    """Run the stand-in of DNSPod, with two zones."""
+    with dnspod_account() as opened:
+        opened.service.add_domain("example.com")
+        opened.service.add_domain("example.org", grade="DP_Plus")
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def front(account: DnspodAccount) -> Iterator[Bent]:
+    """Run what stands before it."""
+    with Bent(account.service.url) as running:
+        yield running
+
+
+@over_sockets
+@given(bend=bends())
+def test_qiniu_is_looked_at(qiniu: BentQiniu, bend: Bend) -> None:
+    """Lists, domains, buckets, bindings, and the certificates of others."""
+    known = (qiniu.held.certificate, qiniu.offered.certificate)
+    names = (WWW, "*.example.com")
+
+    for named in (None, (WWW, SOURCE, "plain.example.com")):
+        qiniu.bend(bend)
+        look = Look(LINEAGE, names, named, Kind.AUTO, known, others=named is None)
+        only_ours(partial(qiniu.target().observe, look))
+    qiniu.bend(bend)
+    only_ours(partial(qiniu.target().survey, lambda *_: None))
+
+
+@over_sockets
+@given(bend=bends())
+def test_qiniu_is_changed(qiniu: BentQiniu, bend: Bend) -> None:
+    """An upload, bindings of every kind, a removal: also when it is not known what was done."""
+    target = qiniu.target()
+    label = mark(LINEAGE, qiniu.held.certificate.fingerprint)
+    keep, versions = HttpsWish(), HttpsWish(force_https=True, tls_versions=("TLSv1.3",))
+    for call in (
+        partial(target.upload, LINEAGE, qiniu.offered),
+        partial(target.bind, WWW, Kind.CDN, qiniu.held_id, keep),
+        partial(target.bind, "plain.example.com", Kind.CDN, qiniu.held_id, versions),
+        partial(target.bind, SOURCE, KODO, qiniu.held_id, keep),
+        partial(target.retire, qiniu.held_id, label),
+    ):
+        qiniu.bend(bend)
+        only_ours(call)
+
+
+@over_sockets
+@given(bend=bends())
+def test_qiniu_is_tried(qiniu: BentQiniu, bend: Bend) -> None:
+    """The trial of the guesses comes to its end."""
+    qiniu.bend(bend)
+    place = qiniu.place
+    reader = QiniuReader(
+        Keys(Secret(ACCESS_KEY), Secret(SECRET_KEY)),
+        qiniu.hosts,
+        pause=place.time.pause,
+        now=place.time.now,
+        clock=place.time.clock,
+    )
+
+    only_ours(partial(try_guesses, reader))
+
+
+@over_sockets
+@given(bend=bends())
+def test_dnspod_is_asked(account: DnspodAccount, front: Bent, bend: Bend) -> None:
+    """Zones, a record put and taken away, with its handle and without."""
+    written = Settings(Secret(TOKEN_ID), Secret(TOKEN), api=front.url, requests_per_second=1e6)
+    provider = connect(
+        written, connected_with(pause=account.waits, now=account.now, memory=MemoryAccount())
+    )
+    for call in (
+        cast("ZoneKeeper", provider).zones,
+        partial(provider.add_txt, CHALLENGE, "a value"),
+        partial(provider.remove_txt, CHALLENGE, "a value", None),
+        partial(provider.remove_txt, CHALLENGE, "another value", "1"),
+    ):
+        front.turn = bend.turns()
+        only_ours(call)
+    front.turn = bend.turns()
+    only_ours(
+        partial(
+            try_dnspod,
+            *(Secret(TOKEN_ID), Secret(TOKEN), {"api": front.url}),
+            pause=account.waits,
+            now=account.now,
+        )
+    )

@@ -1,0 +1,27 @@
+"""The tests that a document names, as `tests/FILE.py::NAME` between backquotes."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from tests.house.tree import ROOT, parse
+
+_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+
+
+def named_tests(text: str) -> list[tuple[str, str]]:
+    """Give file and name of every test that a text names."""
+    return _TEST.findall(text)
+
+
+def missing_tests(text: str) -> list[str]:
+    """Give the tests that a text names and that are not there."""
+    return [f"{file}::{name}" for file, name in named_tests(text) if name not in _functions(file)]
+
+
+def _functions(file: str) -> set[str]:
+    path = ROOT / file
+    if not path.is_file():
+        return set()
+    return {node.name for node in parse(path).body if isinstance(node, ast.FunctionDef)}
