@@ -16,6 +16,7 @@ from acme import errors, messages
 from josepy.errors import Error as JoseError
 
 from certferry.adapters.acme import advice
+from certferry.adapters.clients.http_bounds import TooLong, TooSlow
 from certferry.errors import (
     AuthorizationFailed,
     CaUnavailable,
@@ -212,6 +213,8 @@ def _not_reached(failure: requests.RequestException) -> CaUnavailable:
 
 def _innermost(failure: BaseException) -> Text:
     """Say the cause at the bottom: those above it repeat it within their own machinery."""
+    if isinstance(failure, TooSlow | TooLong):
+        return verbatim(str(failure))
     causes = [failure, *_causes(failure)]
     spoken = [cause for cause in causes if isinstance(cause, OSError) and cause.strerror]
     if spoken:
