@@ -316,47 +316,11 @@ def test_a_proxys_password_is_written_nowhere(owner: CrontabOwner, config: Path)
     assert b"proxy=" not in (owner.read() or b"")
 
 
-def test_a_line_of_somebodys_own_is_warned_of(owner: CrontabOwner, config: Path) -> None:
-    """It says where, and stays."""
-    own = b"0 4 * * 1 KEY=geheim certferry -c /etc/x.toml sync >>/var/log/x 2>&1\n"
-    owner.write(own)
-
-    code, _, err = certferry(owner.environ, "--config", config, "-q", "schedule", "install")
-
-    assert Exit.OK == code
-    assert re.fullmatch(
-        r"warning: certferry is started by line 1 of the crontab of (\S+),"
-        r" line 2 of the crontab of \1\n\n"
-        r"hint: one is enough; `certferry schedule remove` takes away what `install` wrote,"
-        r" with --systemd the timer alone\n",
-        err,
-    )
-    assert (owner.read() or b"").startswith(own)
-
-
-@pytest.mark.parametrize("installed", [False, True])
-def test_a_line_of_somebodys_own_is_shown(
-    owner: CrontabOwner, config: Path, *, installed: bool
-) -> None:
-    """Who asks what runs is told of all that does."""
-    owner.write(b"0 4 * * * /opt/venv/bin/certferry sync\n")
-    if installed:
-        certferry(owner.environ, "--config", config, "-q", "schedule", "install")
-
-    code, out, err = certferry(owner.environ, "schedule", "show")
-
-    assert Exit.OK == code
-    assert "certferry is started by line 1 of the crontab of " in err
-    assert installed == ("line 2 of the crontab of" in err)
-    assert installed == ("every day at" in out)
-    assert "Nothing is scheduled" not in out
-
-
 def test_each_kind_of_warning_has_its_hint(owner: CrontabOwner, config: Path) -> None:
     """Set apart by an empty line."""
     (config.parent / "keys.env").write_text("")
-    owner.write(b"0 4 * * * certferry sync\n")
-    environ = {**owner.environ, **dict(line.split("=") for line in KEYS.split())}
+    proxy = {"https_proxy": "http://me:geheim@proxy.example:3128"}
+    environ = {**owner.environ, **dict(line.split("=") for line in KEYS.split()), **proxy}
 
     _, _, err = certferry(environ, "-q", "--config", config, "schedule", "install")
 
@@ -522,10 +486,6 @@ class Unreachable:
         raise ScheduleError("gone")
 
     def find(self) -> Scheduled | None:
-        """Fail."""
-        raise ScheduleError("gone")
-
-    def starts(self) -> tuple[Text, ...]:
         """Fail."""
         raise ScheduleError("gone")
 

@@ -135,6 +135,6 @@ def test_what_is_only_remembered_is_known_too() -> None:
     """A certificate that is no longer declared still has its history and its files."""
     world = TwinWorld()
     session = world.session()
-    session.reconciler.sync(session.wishes, Patience(timedelta(0)))
+    session.reconciler().sync(session.wishes, Patience(timedelta(0)))
 
     must_be_known("img", TwinSession(world, (), nobody))

@@ -43,7 +43,7 @@ def synced(
     """Sync, followed by plain lines; give the exit code and what was written."""
     desk = TestDesk()
     session = world.session(progress=PlainFollower(desk.desk))
-    report = session.reconciler.sync(session.wishes, patience or Patience(), renew=renew)
+    report = session.reconciler().sync(session.wishes, patience or Patience(), renew=renew)
     return show_report(report, Front(desk.desk), as_json=False), desk
 
 

@@ -110,7 +110,7 @@ def _sync(mode: str, front: Front, patience: Patience, env_files: Sequence[Path]
     with open_session(
         meant.settings, progress=plain_lines(front), language=front.voice.language
     ) as session:
-        report = session.reconciler.sync(session.wishes, patience)
+        report = session.reconciler().sync(session.wishes, patience)
     show_report(report, front, as_json=False, undeclared_of=meant.undeclared_of)
     return exits.of_hook(report)
 

@@ -43,7 +43,7 @@ def show_plan(session: Session, desk: Desk, *, check: bool, renew: bool, as_json
     from certferry.cli import documents, plan_text
     from certferry.cli.events import log_plans
 
-    plans = session.reconciler.plan(session.wishes, renew=renew)
+    plans = session.reconciler().plan(session.wishes, renew=renew)
     log_plans(plans, desk.journal)
     if as_json:
         desk.hand_out(documents.of_plans(plans, desk.voice))

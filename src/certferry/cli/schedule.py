@@ -67,7 +67,7 @@ def install(ctx: click.Context, *, systemd: bool) -> Exit:
             unattended.lost_programs(settings, installed.path, environ), installed.path
         ),
         schedule_text.withheld(unattended.withheld_variables(environ)),
-        schedule_text.not_needed(starts_of(known), installed=True),
+        schedule_text.not_needed(starts_of(known)),
     ]
     front.desk.remark(schedule_text.warned(concerns, front.voice))
     return Exit.OK
@@ -125,20 +125,20 @@ def show_all(schedulers: Sequence[Scheduler], desk: Desk) -> None:
             desk.show([*([line()] if found else []), *schedule_text.told(scheduled, desk.voice)])
             desk.remark(schedule_text.warned([schedule_text.undone(scheduled)], desk.voice))
             found.append(scheduled)
-    starts = starts_of(schedulers)
-    if not (found or starts):
+    if not found:
         said = Text("Nothing is scheduled; run `certferry schedule install`.")
         desk.show([line(desk.voice.say(said))])
-    concern = schedule_text.not_needed(starts, installed=bool(found))
+    concern = schedule_text.not_needed([scheduled.place for scheduled in found])
     desk.remark(schedule_text.warned([concern], desk.voice))
 
 
 def starts_of(schedulers: Sequence[Scheduler]) -> list[Text]:
-    """Name what starts certferry, as far as it can be seen."""
+    """Name what is installed, as far as it can be seen."""
     places: list[Text] = []
     for scheduler in schedulers:
         with suppress(ScheduleError):
-            places += scheduler.starts()
+            if (scheduled := scheduler.find()) is not None:
+                places.append(scheduled.place)
     return places
 
 

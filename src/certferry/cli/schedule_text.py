@@ -73,10 +73,10 @@ def withheld(findings: Sequence[Finding]) -> Concern:
     )
 
 
-def not_needed(starts: Sequence[Text], *, installed: bool) -> Concern:
-    """Tell of all that starts certferry, unless that is what is installed, and nothing else."""
+def not_needed(starts: Sequence[Text]) -> Concern:
+    """Tell of all that starts certferry, when it is more than one."""
     said = Text("certferry is started by {places}", places=starts)
-    return [said] if starts[installed:] else [], Text(
+    return [said] if len(starts) > 1 else [], Text(
         "one is enough; `certferry schedule remove` takes away what `install` wrote, with --systemd"
         " the timer alone"
     )

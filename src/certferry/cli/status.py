@@ -41,7 +41,7 @@ def show_status(session: Session, desk: Desk, now: datetime, *, as_json: bool) -
     from certferry.cli import documents, status_text
     from certferry.cli.events import log_statuses
 
-    statuses = session.reconciler.status(session.wishes)
+    statuses = session.reconciler().status(session.wishes)
     log_statuses(statuses, desk.journal)
     if as_json:
         desk.hand_out(documents.of_statuses(statuses, desk.voice))

@@ -61,7 +61,7 @@ def command(
         following(front, _now) as progress,
         open_session(settings, progress=progress, language=front.voice.language) as session,
     ):
-        report = session.reconciler.sync(session.wishes, patience, renew=renew)
+        report = session.reconciler().sync(session.wishes, patience, renew=renew)
     return show_report(report, front, as_json=as_json)
 
 

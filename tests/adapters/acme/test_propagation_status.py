@@ -15,11 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.adapters.acme.nameservers import ask, read
-from certferry.adapters.acme.sightings import (
+from certferry.adapters.acme.propagation_status import (
     Heard,
-    NameServer,
+    PropagationStatus,
     Reading,
-    Sightings,
     Sought,
     Verdict,
     judge,
@@ -78,28 +77,22 @@ def test_what_is_left_to_ask_is_what_keeps_it_incomplete(
     readings: dict[str, Reading], servers: list[list[str]], wanted: frozenset[str]
 ) -> None:
     """While something is missing at an address, that address is asked; once all is seen, none."""
-    sought = Sought(
-        NAME,
-        "example.com",
-        wanted,
-        tuple(NameServer(f"ns{i}", tuple(addresses)) for i, addresses in enumerate(servers)),
-    )
-    sightings = Sightings([sought])
+    hosts = {f"ns{i}": tuple(addresses) for i, addresses in enumerate(servers)}
+    sought = Sought(NAME, "example.com", wanted, tuple(hosts))
+    status = PropagationStatus([sought], hosts)
     for address, reading in readings.items():
-        sightings.note(address, NAME, reading)
+        status.note(address, NAME, reading)
 
-    to_ask = sightings.to_ask()
-    verdicts = [verdict for verdict, _ in sightings.verdicts(sought).values()]
-    assert bool(sightings.incomplete) == (
-        Verdict.MISSING in verdicts or Verdict.SEEN not in verdicts
-    )
+    to_ask = status.to_ask()
+    verdicts = [verdict for verdict, _ in status.verdicts(sought).values()]
+    assert bool(status.incomplete) == (Verdict.MISSING in verdicts or Verdict.SEEN not in verdicts)
     assert all([NAME] == names for names in to_ask.values())
     for address in to_ask:
         assert not (address in readings and readings[address].shows(wanted))
-    for server, (verdict, _) in sightings.verdicts(sought).items():
+    for host, (verdict, _) in status.verdicts(sought).items():
         if verdict is not Verdict.SEEN:
-            lacking = [a for a in server.addresses if a not in readings or a in to_ask]
-            assert bool(server.addresses) == bool(lacking)
+            lacking = [a for a in hosts[host] if a not in readings or a in to_ask]
+            assert bool(hosts[host]) == bool(lacking)
 
 
 def answer(

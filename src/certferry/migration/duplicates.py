@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from certferry.core.proposal import (
@@ -25,44 +25,38 @@ def one_for_each_directory(
         deployment.directory: one
         for one in sorted(certificates, key=_age)
         for deployment in one.deployments
-        if deployment.directory
     }
-    return [_without_others_directories(one, owners) for one in certificates]
+    kept = []
+    for one in certificates:
+        own = tuple(d for d in one.deployments if owners[d.directory] is one)
+        remarks = [
+            Text(
+                "{directory}, and what is run for it, is left to {other}, which was copied there"
+                " too",
+                directory=deployment.directory,
+                other=owners[deployment.directory].lineage,
+            )
+            for deployment in one.deployments
+            if deployment not in own
+        ]
+        kept.append(replace(one, deployments=own, remarks=(*one.remarks, *remarks)))
+    return kept
 
 
-def _without_others_directories(
-    one: ProposedCertificate, owners: Mapping[str, ProposedCertificate]
-) -> ProposedCertificate:
-    lost = [d for d in one.deployments if d.directory and owners[d.directory] is not one]
-    remarks = [
-        Text(
-            "{directory}, and what is run for it, is left to {other}, which was copied there too",
-            directory=deployment.directory,
-            other=owners[deployment.directory].lineage,
-        )
-        for deployment in lost
-    ]
-    kept = tuple(d for d in one.deployments if d not in lost)
-    return replace(one, deployments=kept, remarks=(*one.remarks, *remarks))
-
-
-def without_idle_twins(certificates: Sequence[ProposedCertificate], places: Places) -> Proposal:
+def without_duplicates(certificates: Sequence[ProposedCertificate], places: Places) -> Proposal:
     """Leave out what would be renewed for ever and deployed nowhere, while another certificate is
     for the same names: acme.sh may keep an RSA and an EC certificate of each.
     """
-    if not places.target:  # nothing is known of what is served
-        return Proposal(tuple(certificates))
-    best: dict[frozenset[str], ProposedCertificate] = {}
-    for one in sorted(certificates, key=_rank):
-        best[frozenset(one.covered)] = one
+    first = {frozenset(one.covered): one for one in sorted(certificates, key=_rank)}
     kept: list[ProposedCertificate] = []
     idle: list[LeftOut] = []
     for one in certificates:
-        first = best[frozenset(one.covered)]
-        if one is first or one.deployments:
+        other = first[frozenset(one.covered)]
+        # Without a target nothing is known of what is served.
+        if other is one or one.deployments or not places.target:
             kept.append(one)
         else:
-            reason = Text("{other} is for the same names, and goes first", other=first.lineage)
+            reason = Text("{other} is for the same names, and goes first", other=other.lineage)
             idle.append(LeftOut(one.lineage, reason, one))
     return Proposal(tuple(kept), tuple(idle))
 
