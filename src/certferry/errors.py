@@ -41,7 +41,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Self
 
-from certferry.text import Text, verbatim
+from certferry.text import Text, own_words, verbatim
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ Retry.LATER = Retry(allowed=True)
 
 class CertferryError(Exception):
     """Anything certferry itself reports. `code` is stable and appears in JSON. `lasting` is what
-    may be kept for ever: the message, unless that quotes what a program said.
+    may be kept for ever: the message without what it quotes of others.
     """
 
     code: ClassVar[str] = "error"
@@ -81,7 +81,7 @@ class CertferryError(Exception):
         lasting: Text | None = None,
     ) -> None:
         self.message = verbatim(message) if isinstance(message, str) else message
-        self.lasting = self.message if lasting is None else lasting
+        self.lasting = own_words(self.message) if lasting is None else lasting
         self.hint = hint
         self.retry = self.default_retry if retry is None else retry
         super().__init__(str(self.message))

@@ -7,8 +7,10 @@ quoted; each sentence, where it is said; the records of the log.
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable, Iterator
+from urllib.parse import quote, quote_plus
 
 from certferry.core.secret import MASK, Secret
 
@@ -113,7 +115,16 @@ def _spellings(value: str) -> Iterator[str]:
     yield from (line for line in lines if len(line) >= _SHORTEST_LINE and _FRAME not in line)
     if len(value) >= _SHORTEST and not {"\r", "\n"} & set(value):
         # As it is, and as bash and dash quote it with `set -x`.
-        yield from (value.replace("'", quote) for quote in ("'", r"'\''", "'\"'\"'"))
+        yield from (value.replace("'", shown) for shown in ("'", r"'\''", "'\"'\"'"))
+        yield from _encoded(value.encode(errors="surrogateescape"))
+
+
+def _encoded(raw: bytes) -> Iterator[str]:
+    """Give what services and libraries make of a value before they send or quote it."""
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        yield from (encode(raw).decode(), encode(raw).decode().rstrip("="))
+    yield from (raw.hex(), raw.hex().upper())
+    yield from (quote(raw, safe=""), quote_plus(raw, safe=""), quote(raw, safe="").lower())
 
 
 def _begun_at_the_end(words: str, spelling: str) -> int:

@@ -63,7 +63,7 @@ def issue(step: Issue, visit: Visit) -> StepOutcome:
         raise
     except CertferryError as error:
         state.save_issue_try(visit.lineage, now())
-        visit.tell(f"{step.action} failed", problem=str(error.message))
+        visit.tell(f"{step.action} failed", problem=str(error.lasting))
         return StepOutcome(step.action, Outcome.FAILED, error.message).failed(error)
     state.save_issue_try(visit.lineage, now())
     certificate = version.certificate

@@ -17,6 +17,7 @@ from josepy.errors import Error as JoseError
 
 from certferry.adapters.acme import advice
 from certferry.adapters.clients.http_bounds import TooLong, TooSlow
+from certferry.core.foreign_words import quoted, quoted_id
 from certferry.errors import (
     AuthorizationFailed,
     CaUnavailable,
@@ -45,6 +46,8 @@ _ERRORS: dict[str, type[IssuanceError]] = {
     "unknownHost": AuthorizationFailed,
 }
 """What is not about the order, the request or the account."""
+
+MOST_PARTS = 10  # sub-problems that are read of one problem
 
 _PASSING = {"accountDoesNotExist", "alreadyReplaced"}
 """What the next run does differently, so that it may well succeed."""
@@ -108,10 +111,10 @@ def as_error(foreign: Exception, now: datetime) -> IssuanceError:
     if isinstance(foreign, messages.Error):
         return refused_order(foreign)
     if isinstance(foreign, requests.exceptions.InvalidJSONError):
-        return not_acme(str(foreign))
+        return not_acme(quoted(foreign))
     if isinstance(foreign, requests.RequestException):
         return _not_reached(foreign)
-    return not_acme(str(foreign) or type(foreign).__name__)
+    return not_acme(quoted(str(foreign) or type(foreign).__name__))
 
 
 def refused_order(problem: messages.Error, retry: Retry | None = None) -> IssuanceError:
@@ -147,14 +150,24 @@ def kind_of(problem: messages.Error) -> str:
 
 def in_words(problem: messages.Error) -> Text:
     """Say a problem with all its sub-problems, in the CA's own words (RFC 8555 §6.7.1)."""
+    return _joined([_in_words(problem), *map(_in_words, _parts(problem))])
+
+
+def _in_words(problem: messages.Error) -> Text:
+    detail = problem.detail or problem.title or problem.description
     said = Text(
         "{detail} ({kind})",
-        detail=problem.detail or problem.title or problem.description or Text("no details"),
-        kind=kind_of(problem),
+        detail=quoted(detail) if detail else Text("no details"),
+        kind=quoted_id(kind_of(problem)) or Text("no code"),
     )
-    if problem.identifier is not None:
-        said = Text("{name}: {problem}", name=problem.identifier.value, problem=said)
-    return _joined([said, *map(in_words, problem.subproblems or ())])
+    if problem.identifier is None:
+        return said
+    return Text("{name}: {problem}", name=quoted(problem.identifier.value), problem=said)
+
+
+def _parts(problem: messages.Error) -> Sequence[messages.Error]:
+    """Give the sub-problems, as many as an operator would read; they have none of their own."""
+    return (problem.subproblems or ())[:MOST_PARTS]
 
 
 def is_untrusted(failure: BaseException) -> bool:
@@ -219,7 +232,7 @@ def _innermost(failure: BaseException) -> Text:
     spoken = [cause for cause in causes if isinstance(cause, OSError) and cause.strerror]
     if spoken:
         return system_words(spoken[-1])
-    return verbatim(str(causes[-1]) or type(causes[-1]).__name__)
+    return verbatim(quoted(str(causes[-1]) or type(causes[-1]).__name__))
 
 
 def _causes(failure: BaseException) -> Iterator[BaseException]:
@@ -242,14 +255,13 @@ def _refused_proof(proof: FailedProof) -> Text:
 
 def _decisive(problem: messages.Error) -> str:
     """Give the type that decides: a compound problem's is that of its first part."""
-    if kind_of(problem) == "compound" and problem.subproblems:
-        return _decisive(problem.subproblems[0])
-    return kind_of(problem)
+    parts = _parts(problem)
+    return kind_of(parts[0] if parts and kind_of(problem) == "compound" else problem)
 
 
 def _first(hints: dict[str, Text], problem: messages.Error) -> Text | None:
     """Give the hint for the problem, or for the first of its parts that has one."""
-    parts = [problem, *(problem.subproblems or ())]
+    parts = [problem, *_parts(problem)]
     return next((hints[kind_of(part)] for part in parts if kind_of(part) in hints), None)
 
 
@@ -264,7 +276,7 @@ def _read_problem(response: requests.Response) -> messages.Error | None:
     """Read a problem document. One whose parts are unknown to us keeps its type and detail."""
     try:
         document = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(document, dict):
         return None

@@ -15,7 +15,7 @@ from certferry.adapters.clients.http_connections import POOLS, Exchange
 
 WHOLE = timedelta(seconds=60)  # for a whole exchange; what certferry asks for takes a second or two
 LONGEST_ANSWER = 16 * 2**20  # bytes; a page of a thousand domains is about one mebibyte
-LONGEST_TRANSFER = 2 * LONGEST_ANSWER  # bytes; with headers, and the frames of chunks
+FRAMES = 2  # times that: what may come in all, with headers and the frames of chunks
 CHUNK = 64 * 2**10  # bytes read at once
 
 
@@ -29,11 +29,14 @@ class TooLong(requests.exceptions.RequestException):
 
 class BoundedAdapter(HTTPAdapter):
     """Reads each answer's body before it is handed out. `whole` is the time for one exchange, from
-    the first address that is tried to the last byte.
+    the first address that is tried to the last byte; `longest` the bytes of a body.
     """
 
-    def __init__(self, whole: timedelta = WHOLE, **options: Any) -> None:
+    def __init__(
+        self, whole: timedelta = WHOLE, longest: int = LONGEST_ANSWER, **options: Any
+    ) -> None:
         self._whole = whole
+        self._longest = longest
         super().__init__(**options)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
@@ -50,13 +53,13 @@ class BoundedAdapter(HTTPAdapter):
 
     def send(self, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request. Raises requests' exceptions, `TooSlow` and `TooLong` among them."""
-        exchange = Exchange.of(self._whole, LONGEST_TRANSFER)
+        exchange = Exchange.of(self._whole, FRAMES * self._longest)
         try:
             with exchange.under_way():
                 return self._exchange(*args, **kwargs)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as failed:
             if exchange.bytes_left < 0:
-                raise _too_long() from failed
+                raise self._too_long() from failed
             if not exchange.seconds_left:
                 seconds = self._whole.total_seconds()
                 words = f"the answer was not complete within {seconds:g} seconds"
@@ -67,7 +70,7 @@ class BoundedAdapter(HTTPAdapter):
         response = super().send(*args, **kwargs)
         raw: urllib3.HTTPResponse = response.raw
         try:
-            response.raw = io.BytesIO(_read(raw))
+            response.raw = io.BytesIO(self._read(raw))
         except ProtocolError as broken:
             raise requests.exceptions.ChunkedEncodingError(broken) from broken
         except DecodeError as garbled:
@@ -79,16 +82,14 @@ class BoundedAdapter(HTTPAdapter):
             raw.release_conn()
         return response
 
+    def _read(self, raw: urllib3.HTTPResponse) -> bytes:
+        body = bytearray()
+        # Not `read`, which waits until so many bytes are there.
+        while chunk := raw.read1(CHUNK, decode_content=True):
+            body += chunk
+            if len(body) > self._longest:
+                raise self._too_long()
+        return bytes(body)
 
-def _read(raw: urllib3.HTTPResponse) -> bytes:
-    body = bytearray()
-    # Not `read`, which waits until so many bytes are there.
-    while chunk := raw.read1(CHUNK, decode_content=True):
-        body += chunk
-        if len(body) > LONGEST_ANSWER:
-            raise _too_long()
-    return bytes(body)
-
-
-def _too_long() -> TooLong:
-    return TooLong(f"the answer is longer than {LONGEST_ANSWER} bytes")
+    def _too_long(self) -> TooLong:
+        return TooLong(f"the answer is longer than {self._longest} bytes")
