@@ -116,7 +116,7 @@ def _spellings(value: str) -> Iterator[str]:
     if len(value) >= _SHORTEST and not {"\r", "\n"} & set(value):
         # As it is, and as bash and dash quote it with `set -x`.
         yield from (value.replace("'", shown) for shown in ("'", r"'\''", "'\"'\"'"))
-        yield from _encoded(value.encode(errors="surrogateescape"))
+        yield from _encoded(value.encode(errors="surrogatepass"))
 
 
 def _encoded(raw: bytes) -> Iterator[str]:
