@@ -23,7 +23,7 @@ from certferry.reconcile.lineage_run import LineageRun
 
 WORKERS = 8
 
-STOPPING = timedelta(seconds=3)
+STOPPING = timedelta(seconds=4)
 """How long the visits of a run that is stopped are waited for."""
 
 
