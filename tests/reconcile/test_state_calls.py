@@ -12,7 +12,7 @@ from tests.reconcile.model import ModelWorld
 from tests.reconcile.one_lineage import IMG
 
 MOST_PER_VISIT = 1.5
-"""Version 0.1 made 231 calls in 34 visits. Most of what is left is the one reading at each visit."""
+"""Version 0.1 made 231 calls in 34 visits. What is left is mostly the one reading at each visit."""
 
 
 class Counted:
