@@ -58,7 +58,7 @@ class Quoted(str):
 
 def own_words(value: Text) -> Text:
     """Give a sentence without what it quotes: for what is kept for ever."""
-    return Text(value.template, **{name: _own(one) for name, one in value.values.items()})
+    return value.filled(**{name: _own(one) for name, one in value.values.items()})
 
 
 def _own(value: object) -> object:

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import base64
 import re
+import string
 from collections.abc import Iterable, Iterator
-from urllib.parse import quote, quote_plus
 
 from certferry.core.secret import MASK, Secret
+
+_UNRESERVED = frozenset(string.ascii_letters + string.digits + "-._~")
+"""What percent-encoding leaves as it is (RFC 3986 §2.3)."""
 
 _SHORTEST = 4
 """Characters from which a secret is masked: a shorter one could be any word by chance."""
@@ -124,7 +127,8 @@ def _encoded(raw: bytes) -> Iterator[str]:
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         yield from (encode(raw).decode(), encode(raw).decode().rstrip("="))
     yield from (raw.hex(), raw.hex().upper())
-    yield from (quote(raw, safe=""), quote_plus(raw, safe=""), quote(raw, safe="").lower())
+    escaped = "".join(chr(b) if chr(b) in _UNRESERVED else f"%{b:02X}" for b in raw)
+    yield from (escaped, escaped.lower(), escaped.replace("%20", "+"))
 
 
 def _begun_at_the_end(words: str, spelling: str) -> int:
