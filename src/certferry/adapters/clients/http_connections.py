@@ -20,6 +20,7 @@ from typing import Any, Protocol, cast
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.util.connection import allowed_gai_family
 
 
 @dataclass(slots=True)
@@ -133,7 +134,10 @@ class _InTime:
         exchange, timeout = _CURRENT.get(), cast("float", connection.timeout)
         try:
             places = socket.getaddrinfo(
-                connection.host.strip("[]"), connection.port, type=socket.SOCK_STREAM
+                connection.host.strip("[]"),
+                connection.port,
+                allowed_gai_family(),
+                socket.SOCK_STREAM,
             )
         except socket.gaierror as unknown:
             raise NameResolutionError(connection.host, connection, unknown) from unknown
