@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from certferry.config.findings import nearest
 from certferry.config.values import word
-from certferry.core.identifiers import is_loopback
+from certferry.core.loopback import is_loopback
 from certferry.errors import ConfigError
 from certferry.text import Text
 

@@ -6,7 +6,6 @@ translate at their own edge.
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterable
 
@@ -96,13 +95,3 @@ def suffixes(name: str) -> tuple[str, ...]:
     """Give the name and each of its parents down to two labels, longest first."""
     labels = name.split(".")
     return tuple(".".join(labels[start:]) for start in range(len(labels) - 1))
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host, by name or address without brackets, is this machine."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -197,15 +197,25 @@ class Observation:
         """The targets at which others serve everything, with these others' lineages."""
         return tuple((target.label, target.ceded) for target in self.targets if target.is_ceded)
 
-    def locate(self, label: str, domain: str) -> tuple[ObservedTarget, ObservedDomain]:
-        """Find a domain at its target: one account may stand in several deployments."""
-        return next(
+    def find(self, label: str, domain: str) -> tuple[ObservedTarget, ObservedDomain] | None:
+        """Find a domain at its target, which may not be readable: one account may stand in several
+        deployments.
+        """
+        places = (
             (target, found)
             for target in self.targets
             if target.label == label
             for found in target.domains
             if found.domain == domain
         )
+        return next(places, None)
+
+    def locate(self, label: str, domain: str) -> tuple[ObservedTarget, ObservedDomain]:
+        """Return a domain that was found at its target."""
+        found = self.find(label, domain)
+        if found is None:
+            raise LookupError(label, domain)
+        return found
 
 
 def is_served(addresses: tuple[Served, ...], fingerprint: str) -> bool:

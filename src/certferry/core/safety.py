@@ -38,9 +38,8 @@ def without_refused(
     version = None if plan.issue else observed.current
     allowed: list[Rollout] = []
     refusals: list[Refusal] = []
-    unread = {target.label for target in observed.targets if target.failure is not None}
     for rollout in plan.rollouts:
-        if rollout.target in unread:  # nothing is sent there now
+        if rollout.unread:  # nothing is sent there now
             allowed.append(rollout)
             continue
         target, domain = observed.locate(rollout.target, rollout.domain)

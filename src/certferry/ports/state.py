@@ -79,8 +79,8 @@ class StateStore(Protocol):
         be a thread of this process: until it is released, the holder's store is closed, or its
         process has ended. A process that is at work keeps it whatever the clock says.
 
-        How it outlives no process is the store's own business: a lock that the system ends, or a
-        time that the store itself extends.
+        Each store decides how a lease ends with its process: by a lock of the system's, or by a
+        time that the store extends.
         """
         ...
 
@@ -201,6 +201,12 @@ class StateStore(Protocol):
 
     def open_rollouts(self, target: str) -> tuple[RolloutRecord, ...]:
         """Whatever is on its way to a target and has not been seen served, of every lineage."""
+        ...
+
+    def replace_rollout(self, before: RolloutRecord | None, after: RolloutRecord) -> bool:
+        """Keep a rollout if what is known of its domain is still `before`, and tell whether it was:
+        without a lease, another run may have written meanwhile.
+        """
         ...
 
     def save_rollout(self, rollout: RolloutRecord) -> None:

@@ -84,15 +84,18 @@ def _obtain(step: Issue, visit: Visit) -> CertificateBundle:
 def verify(step: Verify, visit: Visit) -> StepOutcome:
     """Write down that every address was seen to serve the certificate."""
     _, domain = visit.observed.locate(step.target, step.domain)
-    if domain.last is not None:
-        visit.doors.state.save_rollout(replace(domain.last, verified_at=visit.now))
-    visit.tell(
-        "verified",
-        target=step.target,
-        domain=step.domain,
-        fingerprint=visit.version.certificate.fingerprint,
-        **{change.what: f"{change.before} → {change.after}" for change in step.changes},
-    )
+    last = domain.last
+    # Without a lease another run may have gone on meanwhile: then it is for that one to tell.
+    if last is not None and visit.doors.state.replace_rollout(
+        last, replace(last, verified_at=visit.now)
+    ):
+        visit.tell(
+            "verified",
+            target=step.target,
+            domain=step.domain,
+            fingerprint=last.fingerprint,
+            **{change.what: f"{change.before} → {change.after}" for change in step.changes},
+        )
     told = StepOutcome(Action.VERIFY, Outcome.DONE, SEEN, step.target, step.domain)
     return _with_unasked(told, step) if step.changes else told
 
@@ -114,6 +117,7 @@ def _with_unasked(told: StepOutcome, step: Verify) -> StepOutcome:
 def clean(step: Clean, visit: Visit) -> StepOutcome:
     """Remove challenge records that an earlier run left."""
     told = StepOutcome(step.action, Outcome.DONE, Text("challenge records are removed"))
+    visit.held()
     try:
         sweep(visit.lineage, [visit.doors.dns[visit.desired.dns]], visit.doors)
     except Interrupted:

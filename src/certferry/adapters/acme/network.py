@@ -23,7 +23,7 @@ from certferry import __version__
 from certferry.adapters.acme.problems import Refused, is_untrusted, moment_of
 from certferry.adapters.clients.http_session import PlainSession
 from certferry.core.foreign_words import quoted
-from certferry.core.identifiers import is_loopback
+from certferry.core.loopback import is_loopback
 from certferry.errors import CaUnavailable
 from certferry.ports.progress import Pause
 from certferry.text import Text
@@ -150,7 +150,7 @@ def _must_be_private(url: str) -> None:
         parts = parse_url(url)
     except LocationParseError:
         return  # requests tells of it
-    if parts.scheme == "http" and not is_loopback(parts.host or ""):
+    if parts.scheme == "http" and not is_loopback((parts.host or "").strip("[]")):
         raise CaUnavailable(
             Text("the CA names an address without https: {host}", host=quoted(parts.host)),
             hint=Text("an ACME directory and all that it names are https:// addresses"),

@@ -61,6 +61,7 @@ class SqlState:
         self.rollout = rollouts.rollout
         self.open_rollouts = rollouts.open_rollouts
         self.save_rollout = rollouts.save_rollout
+        self.replace_rollout = rollouts.replace_rollout
 
         notes = AccountNotes(database)
         self.account_note = notes.account_note

@@ -13,7 +13,7 @@ from certferry.adapters.state.columns import (
     to_optional_settings,
     to_optional_wish,
 )
-from certferry.adapters.state.database import Database, Row
+from certferry.adapters.state.database import Connection, Database, Row
 from certferry.core.rollout import RolloutRecord
 from certferry.core.upload import Upload
 
@@ -105,29 +105,41 @@ class Rollouts:
     def save_rollout(self, rollout: RolloutRecord) -> None:
         """Keep a rollout, by lineage, target and domain: a new certificate takes its place."""
         with self._database.transaction() as connection:
-            connection.execute(
-                "DELETE FROM rollout WHERE lineage = ? AND target = ? AND domain = ?",
-                (rollout.lineage, rollout.target, rollout.domain),
-            )
-            connection.execute(
-                f"INSERT INTO rollout ({_ROLLOUT}, attempts)"  # noqa: S608 - constant columns
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
-                (
-                    rollout.lineage,
-                    rollout.target,
-                    rollout.domain,
-                    rollout.fingerprint,
-                    from_moment(rollout.started_at),
-                    from_optional_moment(rollout.accepted_at),
-                    rollout.problem_before,
-                    from_optional_moment(rollout.failed_at),
-                    from_optional_moment(rollout.verified_at),
-                    from_optional_settings(rollout.sent),
-                    rollout.program_digest,
-                    rollout.fullchain_digest,
-                    from_optional_settings(rollout.settings_before),
-                ),
-            )
+            _keep(rollout, connection)
+
+    def replace_rollout(self, before: RolloutRecord | None, after: RolloutRecord) -> bool:
+        """Keep a rollout if what is known of its domain is still `before`; tell whether it was."""
+        with self._database.transaction(serializable=True) as connection:
+            if self.rollout(after.lineage, after.target, after.domain) != before:
+                return False
+            _keep(after, connection)
+            return True
+
+
+def _keep(rollout: RolloutRecord, connection: Connection) -> None:
+    connection.execute(
+        "DELETE FROM rollout WHERE lineage = ? AND target = ? AND domain = ?",
+        (rollout.lineage, rollout.target, rollout.domain),
+    )
+    connection.execute(
+        f"INSERT INTO rollout ({_ROLLOUT}, attempts)"  # noqa: S608 - constant columns
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+        (
+            rollout.lineage,
+            rollout.target,
+            rollout.domain,
+            rollout.fingerprint,
+            from_moment(rollout.started_at),
+            from_optional_moment(rollout.accepted_at),
+            rollout.problem_before,
+            from_optional_moment(rollout.failed_at),
+            from_optional_moment(rollout.verified_at),
+            from_optional_settings(rollout.sent),
+            rollout.program_digest,
+            rollout.fullchain_digest,
+            from_optional_settings(rollout.settings_before),
+        ),
+    )
 
 
 def _upload(row: Row) -> Upload:
