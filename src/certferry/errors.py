@@ -42,7 +42,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar, Self
 
-from certferry.text import Text, verbatim
+from certferry.text import Text, own_words, verbatim
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +66,7 @@ Retry.LATER = Retry(allowed=True)
 
 
 class CertferryError(Exception):
-    """Anything certferry itself reports. `code` is stable and appears in JSON. `lasting` is what
-    may be kept for ever: the message, unless that quotes what a program said.
-    """
+    """Anything certferry itself reports. `code` is stable and appears in JSON."""
 
     code: ClassVar[str] = "error"
     default_retry: ClassVar[Retry] = Retry.NEVER
@@ -79,13 +77,16 @@ class CertferryError(Exception):
         *,
         hint: Text | None = None,
         retry: Retry | None = None,
-        lasting: Text | None = None,
     ) -> None:
         self.message = verbatim(message) if isinstance(message, str) else message
-        self.lasting = self.message if lasting is None else lasting
         self.hint = hint
         self.retry = self.default_retry if retry is None else retry
         super().__init__(str(self.message))
+
+    @property
+    def lasting(self) -> Text:
+        """What may be kept for ever: the message without what it quotes of others."""
+        return own_words(self.message)
 
     def __eq__(self, other: object) -> bool:
         """Errors are values too: plans and outcomes that carry them are compared."""

@@ -50,6 +50,25 @@ class Text:
         return hash((self.template, str(self)))
 
 
+class Quoted(str):
+    """What a service said, as it may be shown (`core.foreign_words`). It is not kept for ever."""
+
+    __slots__ = ()
+
+
+def own_words(value: Text) -> Text:
+    """Give a sentence without what it quotes: for what is kept for ever."""
+    return value.filled(**{name: _own(one) for name, one in value.values.items()})
+
+
+def _own(value: object) -> object:
+    if isinstance(value, Text):
+        return own_words(value)
+    if isinstance(value, list | tuple):
+        return [_own(one) for one in value]
+    return "…" if isinstance(value, Quoted) else value
+
+
 def verbatim(words: str) -> Text:
     """Wrap words that came from outside, such as a server's message: never translated."""
     return Text("{words}", words=words)

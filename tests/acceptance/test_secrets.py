@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -58,7 +60,8 @@ def trouble_of_every_kind(host: Host, name: str) -> dict[str, Run]:
     }
 
     token = f"{world.credentials.dnspod_id},{world.credentials.dnspod_token}"
-    world.dnspod.answer_next("Record.Create", "6", f"bad parameter login_token={token}")
+    said = " or ".join(spelling.decode() for spelling in spellings(token))
+    world.dnspod.answer_next("Record.Create", "6", f"bad parameter login_token={said}")
     runs["sync, DNSPod quotes the token"] = host.run("-v", "sync", "--renew")
 
     for call in ("GET /sslcert", "GET /domain/*"):
@@ -68,7 +71,8 @@ def trouble_of_every_kind(host: Host, name: str) -> dict[str, Run]:
 
     with host.remembering() as store:
         pem = store.bundle(name, store.versions(name)[0].number).privkey_pem.reveal()
-    refusal = {"code": 400327, "error": f"cannot parse {pem}"}
+    said = " or ".join(spelling.decode() for spelling in key_spellings(pem))
+    refusal = {"code": 400327, "error": f"cannot parse {said}"}
     fault = Fault.status(400, json.dumps(refusal).encode())
     world.qiniu.fusion.faults.add(fault, on="POST /sslcert")
     runs["sync, Qiniu quotes the private key"] = host.run("-v", "sync", "--renew")
@@ -83,6 +87,21 @@ def trouble_of_every_kind(host: Host, name: str) -> dict[str, Run]:
     runs["sync, broken lines"] = host.run("-v", "sync", "--renew")
     runs["status, mistaken"] = host.run("-v", "status", "--jsn")
     return runs
+
+
+def spellings(token: str) -> Iterator[bytes]:
+    """Write a token as services and libraries do."""
+    raw = token.encode()
+    yield from (raw, base64.b64encode(raw), raw.hex().encode(), quote(raw, safe="").encode())
+
+
+def key_spellings(pem: str) -> Iterator[bytes]:
+    """Write a key as services do that cannot read it: its lines without their frames, its DER as
+    hexadecimal digits and in one line, and all of it.
+    """
+    body = [line for line in pem.splitlines() if not line.startswith("-----")]
+    der = base64.b64decode("".join(body))
+    yield from (" ".join(body).encode(), der.hex().encode(), der.hex(":").encode(), pem.encode())
 
 
 def quoting(world: World, call: str) -> Fault:
@@ -110,6 +129,10 @@ def test_nothing_secret_is_written_anywhere(host: Host, name: str, clean_environ
         secret.what for secret in secrets
     }
     assert set() == leaks(places, secrets)
+    with closing(sqlite3.connect(host.state)) as database:
+        kept = repr(database.execute("SELECT * FROM history").fetchall())
+    assert "400327" in kept
+    assert "cannot parse" not in kept
 
 
 # --- what programs say

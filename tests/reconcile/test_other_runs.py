@@ -65,7 +65,9 @@ def test_lease_that_is_lost_while_issuing_is_no_failed_issue(world: ModelWorld) 
 
 
 def test_lease_that_never_comes_free_ends_the_wait(world: ModelWorld) -> None:
-    """After the verify timeout the run ends as still waiting, so that later runs do not pile up."""
+    """After the verify timeout it is trouble: a run that hangs must not look like one at work, and
+    later runs must not pile up.
+    """
     world.alive.add("another")
     world.state.seen_by("another").acquire("img", world.now())
     world.alive.add("run")
@@ -73,7 +75,10 @@ def test_lease_that_never_comes_free_ends_the_wait(world: ModelWorld) -> None:
 
     world.visit_to_the_end(run)
 
-    assert [Outcome.WAITING] == [step.outcome for step in run.report().outcomes]
+    [step] = run.report().outcomes
+    assert Outcome.FAILED is step.outcome
+    assert "did not end in the 1 hour that this run has waited" in str(step.detail)
+    assert "pgrep" in str(step.hint)
     assert world.clock - START <= timedelta(hours=2)
 
 

@@ -7,10 +7,8 @@ import os
 import resource
 import signal
 import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TextIO
 
 import click
@@ -19,6 +17,7 @@ from certferry import __version__
 from certferry.cli import complaints
 from certferry.cli.commands import Commands
 from certferry.cli.complaints import UsageMistake
+from certferry.cli.ending import end_in_order, has_unfinished_threads
 from certferry.cli.exits import Exit
 from certferry.cli.help import click_speaks, spoken
 from certferry.cli.options import COMPLETION, PROGRAM, Front
@@ -104,7 +103,7 @@ def main() -> int:
     # Whoever started it may have had it ignored: then nobody learns how a program has ended.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _leave_no_core()
-    _end_in_order()
+    end_in_order()
     console = standard_console(os.environ)
     try:
         code = run(sys.argv[1:], console)
@@ -113,9 +112,7 @@ def main() -> int:
         # Nothing can be said any more on the stream that broke, and perhaps nobody reads.
         _let_go_of(sys.stdout, sys.stderr)
         code = Exit.NO_READER if isinstance(error, BrokenPipeError) else Exit.FAILED
-    if threading.active_count() > 1:
-        # They wait for answers that nobody wants any more. What has something to put right has been
-        # waited for, unless somebody has pressed Ctrl-C a second time.
+    if has_unfinished_threads():
         os._exit(code)
     return code
 
@@ -126,35 +123,6 @@ def _leave_no_core() -> None:
     """
     _, most = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, most))
-
-
-def _end_in_order() -> None:
-    """Asked to end, or left by its terminal, a run ends as with Ctrl-C: challenge records removed,
-    keys taken away from programs, leases given back.
-    """
-    signals = [
-        each
-        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        # nohup has one ignored, and a shell that runs a script another, in the background
-        if each is signal.SIGTERM or signal.getsignal(each) is not signal.SIG_IGN
-    ]
-
-    def end(number: int, frame: FrameType | None) -> None:
-        # Once: the kernel and the shell both tell of a terminal that is gone, and systemd sends
-        # both signals; what puts things in order must not be stopped by it. Only who has pressed
-        # Ctrl-C may lose patience, and press it again.
-        for each in signals:
-            signal.signal(each, _not_again)
-        if number == signal.SIGINT:
-            signal.signal(number, signal.default_int_handler)
-        signal.default_int_handler(number, frame)
-
-    for each in signals:
-        signal.signal(each, end)
-
-
-def _not_again(number: int, frame: FrameType | None) -> None:
-    """Be told a second time. No SIG_IGN: the programs that are started would have it too."""
 
 
 def run(arguments: Sequence[str], console: Console) -> int:

@@ -11,6 +11,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from certferry.config.findings import nearest
 from certferry.config.values import word
+from certferry.core.loopback import is_loopback
 from certferry.errors import ConfigError
 from certferry.text import Text
 
@@ -72,7 +73,7 @@ def https_url(value: object) -> str:
     parts = _split(written)
     if parts.username is not None or parts.password is not None:
         raise ConfigError(Text("must not hold a user name or password"))
-    if parts.scheme == "http" and not _is_loopback(parts.hostname or ""):
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise ConfigError(
             Text("must begin with https://; http:// is for addresses of this machine only")
         )
@@ -107,15 +108,6 @@ def _split(written: str) -> SplitResult:
     if not complete or " " in written:
         raise ConfigError(Text("must be a URL such as https://host/path"))
     return parts
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _not_a_server(written: str) -> ConfigError:

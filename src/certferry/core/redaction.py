@@ -7,10 +7,15 @@ quoted; each sentence, where it is said; the records of the log.
 
 from __future__ import annotations
 
+import base64
 import re
+import string
 from collections.abc import Iterable, Iterator
 
 from certferry.core.secret import MASK, Secret
+
+_UNRESERVED = frozenset(string.ascii_letters + string.digits + "-._~")
+"""What percent-encoding leaves as it is (RFC 3986 §2.3)."""
 
 _SHORTEST = 4
 """Characters from which a secret is masked: a shorter one could be any word by chance."""
@@ -113,7 +118,17 @@ def _spellings(value: str) -> Iterator[str]:
     yield from (line for line in lines if len(line) >= _SHORTEST_LINE and _FRAME not in line)
     if len(value) >= _SHORTEST and not {"\r", "\n"} & set(value):
         # As it is, and as bash and dash quote it with `set -x`.
-        yield from (value.replace("'", quote) for quote in ("'", r"'\''", "'\"'\"'"))
+        yield from (value.replace("'", shown) for shown in ("'", r"'\''", "'\"'\"'"))
+        yield from _encoded(value.encode(errors="surrogatepass"))
+
+
+def _encoded(raw: bytes) -> Iterator[str]:
+    """Give what services and libraries make of a value before they send or quote it."""
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        yield from (encode(raw).decode(), encode(raw).decode().rstrip("="))
+    yield from (raw.hex(), raw.hex().upper())
+    escaped = "".join(chr(b) if chr(b) in _UNRESERVED else f"%{b:02X}" for b in raw)
+    yield from (escaped, escaped.lower(), escaped.replace("%20", "+"))
 
 
 def _begun_at_the_end(words: str, spelling: str) -> int:

@@ -66,7 +66,7 @@ def issue(step: Issue, visit: Visit) -> StepOutcome:
         state.save_issue_try(visit.lineage, now(), rejected=rejected)
         if rejected:  # afterwards: killed in between, the next run still knows that it is held back
             state.drop_order(lease)
-        visit.tell(f"{step.action} failed", problem=str(error.message))
+        visit.tell(f"{step.action} failed", problem=str(error.lasting))
         return StepOutcome(step.action, Outcome.FAILED, error.message).failed(error)
     state.save_issue_try(visit.lineage, now())
     certificate = version.certificate

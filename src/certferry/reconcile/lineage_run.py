@@ -137,12 +137,24 @@ class LineageRun:
         return observed
 
     def _held_up(self, error: LeaseHeld | LeaseLost) -> StepOutcome:
-        """Wait for the other run, but not for ever: every later run would come to wait as well."""
+        """Wait for the other run, but not for ever: every later run would come to wait as well, and
+        a run that hangs would look like one at work.
+        """
         now, deadline = self._doors.now(), self._begun + self._doors.verify_timeout
-        told = _trouble(Outcome.WAITING, error)
         if now >= deadline:
-            return told
+            return _trouble(Outcome.FAILED, self._hanging(error))
+        told = _trouble(Outcome.WAITING, error)
         return replace(told, waiting=wait_for(error.message, self._begun, now, deadline))
+
+    def _hanging(self, error: LeaseHeld | LeaseLost) -> LeaseHeld:
+        return LeaseHeld(
+            Text(
+                "{held}; it did not end in the {time} that this run has waited",
+                held=error.message,
+                time=self._doors.verify_timeout,
+            ),
+            hint=Text("look for another `certferry` that hangs (`pgrep -a certferry`), and end it"),
+        )
 
 
 def _trouble(outcome: Outcome, error: CertferryError) -> StepOutcome:

@@ -9,9 +9,9 @@ from datetime import timedelta
 from certferry.errors import Interrupted
 from certferry.text import Text
 
-CLEANING_UP = timedelta(seconds=60)
-"""How long a thread that was told may wait in all, in order to remove what it put. systemd kills
-what has not ended after 90 s (systemd.service(5), TimeoutStopSec).
+CLEANING_UP = timedelta(seconds=3.5)
+"""How long a thread that was told may wait in all, in order to remove what it put. The process ends
+within five seconds; what is left is written down for the next run.
 """
 
 

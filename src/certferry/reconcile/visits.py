@@ -6,6 +6,7 @@ hour must not stop the visits for an hour.
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import queue
@@ -21,6 +22,9 @@ from certferry.errors import Interrupted
 from certferry.reconcile.lineage_run import LineageRun
 
 WORKERS = 8
+
+STOPPING = timedelta(seconds=4)
+"""How long the visits of a run that is stopped are waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +76,32 @@ class Visits:
     def carry_out(self) -> bool:
         """Visit until nothing is left; tell whether it ran to its end, or was stopped.
 
-        On Ctrl-C the visits under way are asked to stop, and waited for: each leaves its
-        challenge records removed and its lease given back.
+        On Ctrl-C the visits under way are asked to stop, and have a moment: each leaves its
+        challenge records removed and its lease given back, unless it hangs.
         """
-        with ThreadPoolExecutor(self._workers, thread_name_prefix="visit") as pool:
-            try:
-                while self._heap or self._busy:
-                    self._begin_due(pool)
-                    self._await_one()
-            except (KeyboardInterrupt, Interrupted):
-                self._stop()
-                return False
+        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="visit")
+        try:
+            while self._heap or self._busy:
+                self._begin_due(pool)
+                self._await_one()
+        except (KeyboardInterrupt, Interrupted):
+            self._stop()
+            self._await_stopped()
+            pool.shutdown(wait=False, cancel_futures=True)
+            return False
+        except BaseException:
+            pool.shutdown()
+            raise
+        pool.shutdown()
         return True
+
+    def _await_stopped(self) -> None:
+        """Wait until the visits under way have ended, or should have."""
+        until = self._clock() + STOPPING.total_seconds()
+        with contextlib.suppress(queue.Empty):
+            while self._busy:
+                self._finished.get(timeout=max(until - self._clock(), 0))
+                self._busy -= 1
 
     def _begin_due(self, pool: ThreadPoolExecutor) -> None:
         while self._busy < self._workers and self._heap and self._heap[0].at <= self._clock():

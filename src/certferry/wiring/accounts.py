@@ -11,8 +11,8 @@ from certferry.config.bind import bind
 from certferry.config.findings import joined
 from certferry.config.model import AccountTable, Settings
 from certferry.config.secrets import Resolve, SecretReference
+from certferry.core.foreign_words import quoted
 from certferry.core.identifiers import base_name
-from certferry.core.redaction import redacted
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.ports.account_memory import AccountMemory
@@ -143,7 +143,7 @@ def bound(described: Described, account: AccountTable, resolve: Resolve) -> obje
     except Exception as exc:
         if described.is_ours:
             raise
-        wrong = wrong_with(described.package, verbatim(redacted(in_short(exc), frozenset(seen))))
+        wrong = wrong_with(described.package, verbatim(quoted(in_short(exc), seen)))
         raise used_by(account, wrong) from exc
 
 

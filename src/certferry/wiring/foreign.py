@@ -12,8 +12,8 @@ from typing import TypeVar, cast
 
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import HttpsWish, Kind
+from certferry.core.foreign_words import quoted
 from certferry.core.observed import ObservedTarget
-from certferry.core.redaction import redacted
 from certferry.core.secret import Secret
 from certferry.core.survey import FoundZone, Survey
 from certferry.errors import (
@@ -86,7 +86,7 @@ class Guard:
         return Text("{where}: {problem}", where=self.whose.adapter.SERVICE, problem=exc.problem)
 
     def _raised(self, exc: Exception) -> Text:
-        words = redacted(in_short(exc), self.hidden())
+        words = quoted(in_short(exc), self.hidden())
         return Text("{name} broke off: {problem}", name=self.whose.name, problem=words)
 
 

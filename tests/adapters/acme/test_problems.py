@@ -189,15 +189,32 @@ def test_compound_problem_is_decided_by_its_parts() -> None:
             "detail": "on a block list",
             "identifier": {"type": "dns", "value": "a.example.com"},
         },
-        {"type": f"{ERROR}caa", "detail": "not allowed", "subproblems": [{"detail": "deep"}]},
+        {"type": f"{ERROR}caa", "detail": "not allowed"},
     ]
 
     error = as_error(refused("compound", "two problems", subproblems=parts), NOW)
 
     assert type(error) is OrderFailed
     said = "two problems (compound); a.example.com: on a block list (rejectedIdentifier)"
-    assert str(error).endswith(f"{said}; not allowed (caa); deep (about:blank)")
+    assert str(error).endswith(f"{said}; not allowed (caa)")
     assert advice.FOR_REQUESTS["rejectedIdentifier"] == error.hint
+
+
+def test_problem_of_many_parts() -> None:
+    """As many are shown as an operator would read, and each is short."""
+    parts = [{"type": f"{ERROR}caa", "detail": "no " * 5000} for _ in range(5000)]
+
+    error = as_error(refused("compound", "many problems", subproblems=parts), NOW)
+
+    assert 10_000 < len(str(error)) < 11_000
+
+
+def test_problem_that_quotes_what_was_sent() -> None:
+    """The CA's words are shown without what could be a key, and kept for ever not at all."""
+    error = as_error(refused("malformed", "bad payload MIGHAgEAMBMGByqGSM49AgEGCCqGSM49"), NOW)
+
+    assert "the CA refused: bad payload ••• (malformed)" == str(error)
+    assert "the CA refused: … (malformed)" == str(error.lasting)
 
 
 def test_page_where_the_operator_must_act_is_shown() -> None:

@@ -48,12 +48,17 @@ def peer(treat: Treat) -> Iterator[str]:
 
 def drip(head: bytes) -> Treat:
     """Answer with this header field, and then byte by byte until the other side hangs up."""
+    return endless(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n", b"x")
+
+
+def endless(beginning: bytes, drop: bytes) -> Treat:
+    """Answer with a beginning, and then with drops until the other side hangs up."""
     tap = threading.Event()  # never set: waiting for it is the time between two drops
 
     def treat(connection: socket.socket) -> None:
         read_request(connection)
-        connection.sendall(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n")
+        connection.sendall(beginning)
         while not tap.wait(0.02):
-            connection.sendall(b"x")
+            connection.sendall(drop)
 
     return treat

@@ -252,7 +252,7 @@ def test_last_words_hold_no_part_of_a_secret(tmp_path: Path, after: int) -> None
 
     assert "xxx" in str(failed.value.message)
     assert "planted" not in str(failed.value)
-    assert "the program /bin/sh failed with exit code 1" == str(failed.value.lasting)
+    assert "the program /bin/sh failed with exit code 1: …" == str(failed.value.lasting)
 
 
 def test_secret_that_a_program_was_ended_in(tmp_path: Path, said: Callable[[], list[str]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import logging
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.adapters.clients.http import Request
-from certferry.adapters.clients.qiniu import QiniuClient
+from certferry.adapters.clients.qiniu import MOST_PAGES, QiniuClient
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
 from certferry.adapters.clients.qiniu_records import (
     BucketDomain,
@@ -239,6 +240,23 @@ def test_a_marker_comes_back_as_it_was_given(marker: str) -> None:
 
     assert ["a", "b"] == [record.certid for record in listed]
     assert [marker] == parse_qs(seen[1])["marker"]
+
+
+def test_a_list_without_an_end() -> None:
+    """Half a list would be taken for the whole: it is told, after very many pages."""
+    pages = itertools.count(1)
+
+    def answer(request: httpd.Request) -> httpd.Response:
+        page = next(pages)
+        return httpd.Response.json({"certs": [{"certid": f"c{page}"}], "marker": f"m{page}"})
+
+    with httpd.HttpService(answer) as server:
+        client = Place(qiniu_calls.service()).client(hosts=Hosts(*([server.url] * 3)))
+
+        with pytest.raises(QiniuFailure, match="does not come to an end"):
+            client.list_certificates()
+
+    assert MOST_PAGES + 1 == next(pages)
 
 
 # --- domains --------------------------------------------------------------------------------

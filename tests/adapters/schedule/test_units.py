@@ -40,6 +40,9 @@ After=network-online.target nss-lookup.target
 Type=oneshot
 # Still in progress, or at work elsewhere: the next run goes on from there.
 SuccessExitStatus=75
+# A run that hangs must not keep tomorrow's from starting; one that is told ends within seconds.
+TimeoutStartSec=12h
+TimeoutStopSec=15s
 UMask=0077
 NoNewPrivileges=yes
 Environment=HOME=/srv

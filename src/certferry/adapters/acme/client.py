@@ -17,6 +17,7 @@ from josepy.jwk import JWKEC
 
 from certferry.adapters.acme.network import Network
 from certferry.adapters.acme.problems import Refused, not_acme
+from certferry.core.foreign_words import quoted
 from certferry.core.identifiers import WILDCARD
 from certferry.text import Text
 
@@ -218,7 +219,7 @@ def _read(parse: Callable[[Any], _T], response: requests.Response) -> _T:
         AttributeError,
         RecursionError,
     ) as problem:
-        raise not_acme(f"{type(problem).__name__}: {problem}") from problem
+        raise not_acme(quoted(f"{type(problem).__name__}: {problem}")) from problem
 
 
 def _without_nulls(document: Any) -> Any:

@@ -14,6 +14,7 @@ from typing import Protocol
 from certferry.adapters.acme.client import PENDING, VALID, Authorization, Challenge, Client
 from certferry.adapters.acme.polling import Polling
 from certferry.adapters.acme.problems import FailedProof, Refused, refused_proofs
+from certferry.core.foreign_words import quoted
 from certferry.core.identifiers import challenge_name
 from certferry.errors import (
     CertferryError,
@@ -79,12 +80,16 @@ class Solver:
         self._put: list[ChallengeRecord] = []
         self._stopped: Interrupted | None = None
 
-    def prove(self, urls: Sequence[str]) -> None:
-        """Make the authorizations at these URLs valid. Those that are need no record.
+    def prove(self, urls: Sequence[str], names: Sequence[str]) -> None:
+        """Make the authorizations at these URLs valid, which are for the names that were ordered.
+        Those that are valid need no record.
 
-        Raises `AuthorizationFailed` and what the doors raise.
+        Raises `AuthorizationFailed`, `OrderFailed` and what the doors raise.
         """
+        if len(urls) > len(names):
+            raise _not_as_ordered(Text("the CA asks for more proofs than there are names"))
         authorizations = [self._client.authorization(url) for url in urls]
+        _must_be_ordered(authorizations, names)
         _must_not_have_failed(authorizations)
         pending = [one for one in authorizations if one.status == PENDING]
         if not pending:
@@ -215,6 +220,20 @@ def _challenge_of(authorization: Authorization) -> Challenge:
             hint=Text("another CA may: see `directory` under [acme]"),
         )
     return authorization.challenge
+
+
+def _must_be_ordered(authorizations: Sequence[Authorization], names: Sequence[str]) -> None:
+    """Refuse to prove what nobody asked for: the proof could serve another's order."""
+    for authorization in authorizations:
+        if authorization.name.lower() not in names:
+            name = quoted(authorization.name)
+            raise _not_as_ordered(
+                Text("the CA asks for a proof of {name}, which was not ordered", name=name)
+            )
+
+
+def _not_as_ordered(what: Text) -> OrderFailed:
+    return OrderFailed(what, hint=Text("this is a mistake of the CA's: the next run orders anew"))
 
 
 def _must_not_have_failed(authorizations: Sequence[Authorization]) -> None:

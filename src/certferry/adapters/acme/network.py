@@ -16,15 +16,22 @@ import requests
 from acme import errors
 from acme.client import ClientNetwork
 from josepy.jwa import ES256
+from urllib3.exceptions import LocationParseError
+from urllib3.util import parse_url
 
 from certferry import __version__
 from certferry.adapters.acme.problems import Refused, is_untrusted, moment_of
-from certferry.adapters.clients.http_bounds import BoundedAdapter
+from certferry.adapters.clients.http_session import PlainSession
+from certferry.core.foreign_words import quoted
+from certferry.core.loopback import is_loopback
+from certferry.errors import CaUnavailable
 from certferry.ports.progress import Pause
+from certferry.text import Text
 
 CONNECT_TIMEOUT = 10.0  # seconds
 READ_TIMEOUT = 45.0  # seconds, the library's default
 WHOLE = timedelta(seconds=90)  # for a whole answer, which may begin after all of READ_TIMEOUT
+LONGEST_ANSWER = 2**20  # bytes; a chain, or an order of a hundred names, has some ten thousand
 MOST_NONCES = 40  # even when every other good nonce is refused, this many in a row never are
 RESTS = (0.25, 1.0)  # seconds before each further attempt when no answer came, or a 5xx
 LONGEST_REST = 10.0  # seconds; for longer, the run does not hold its breath
@@ -42,8 +49,9 @@ _T = TypeVar("_T")
 class Network(ClientNetwork):
     """The requests of one order, signed with ES256 once `key` and `account` are set.
 
-    Not for several threads at once. Raises `Refused` for every answer that is an error, and
-    `requests` exceptions when there was none.
+    Not for several threads at once. Raises `Refused` for every answer that is an error or a
+    redirect, `CaUnavailable` for an address that others could listen at, and `requests` exceptions
+    when no answer came.
     """
 
     def __init__(
@@ -55,8 +63,7 @@ class Network(ClientNetwork):
         whole: timedelta = WHOLE,
     ) -> None:
         super().__init__(alg=ES256, user_agent=f"certferry/{__version__}")
-        for scheme in ("http://", "https://"):
-            self.session.mount(scheme, BoundedAdapter(whole))
+        self.session = PlainSession(whole, LONGEST_ANSWER)
         if ca_bundle is not None:
             self.verify_ssl = str(ca_bundle)  # type: ignore[assignment]  # requests takes a path
         self._pause = pause
@@ -109,6 +116,7 @@ class Network(ClientNetwork):
         return max(rest, asked) if asked <= LONGEST_REST else None
 
     def _send_request(self, method: str, url: str, *args: Any, **kwargs: Any) -> requests.Response:
+        _must_be_private(url)
         kwargs["timeout"] = (CONNECT_TIMEOUT, READ_TIMEOUT)
         try:
             response = super()._send_request(method, url, *args, **kwargs)
@@ -116,6 +124,8 @@ class Network(ClientNetwork):
             raise
         except OSError as missing:  # so requests says that there is no such CA bundle
             raise requests.RequestException(str(missing)) from missing
+        except ValueError as nonsense:  # so urllib3 and idna say that a host can be none
+            raise requests.exceptions.InvalidURL("this is no address") from nonsense
         if not response.ok and self.REPLAY_NONCE_HEADER in response.headers:
             self._add_nonce(response)  # a refusal brings the next nonce (RFC 8555 §6.5)
         return response
@@ -124,12 +134,27 @@ class Network(ClientNetwork):
     def _check_response(
         cls, response: requests.Response, content_type: str | None = None
     ) -> requests.Response:
-        if not response.ok:
+        if not response.ok or response.is_redirect:
             raise Refused.from_response(response)
         try:
             return super()._check_response(response, content_type)
         except RecursionError as deep:
             raise errors.ClientError("JSON that is nested too deeply") from deep
+
+
+def _must_be_private(url: str) -> None:
+    """Refuse plain HTTP, but to this machine: the directory names all other addresses, so who can
+    change one answer could lead the account's requests away.
+    """
+    try:
+        parts = parse_url(url)
+    except LocationParseError:
+        return  # requests tells of it
+    if parts.scheme == "http" and not is_loopback((parts.host or "").strip("[]")):
+        raise CaUnavailable(
+            Text("the CA names an address without https: {host}", host=quoted(parts.host)),
+            hint=Text("an ACME directory and all that it names are https:// addresses"),
+        )
 
 
 def _is_lost_connection(failure: Exception) -> bool:

@@ -128,7 +128,8 @@ class OrderDesk:
 
     def _carry_out(self, kept: AcmeOrder, order: Order) -> CertificateBundle:
         if order.status == PENDING:
-            Solver(self.client, self.request.lineage, self.around).prove(order.authorizations)
+            solver = Solver(self.client, self.request.lineage, self.around)
+            solver.prove(order.authorizations, self.request.names)
             order = self.client.order(order.url)
         fullchain_pem = self.client.fullchain(self._certificate_url(kept, order))
         try:

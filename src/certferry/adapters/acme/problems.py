@@ -16,6 +16,8 @@ from acme import errors, messages
 from josepy.errors import Error as JoseError
 
 from certferry.adapters.acme import advice
+from certferry.adapters.clients.http_bounds import TooLong, TooSlow
+from certferry.core.foreign_words import quoted, quoted_id
 from certferry.errors import (
     AuthorizationFailed,
     CaUnavailable,
@@ -45,10 +47,10 @@ _ERRORS: dict[str, type[IssuanceError]] = {
 }
 """What is not about the order, the request or the account."""
 
+MOST_PARTS = 10  # sub-problems that are read of one problem
+
 _PASSING = {"accountDoesNotExist", "alreadyReplaced"}
 """What the next run does differently, so that it may well succeed."""
-
-MOST_PARTS = 10  # sub-problems that are read of one problem
 
 
 class Refused(errors.ClientError):
@@ -109,10 +111,10 @@ def as_error(foreign: Exception, now: datetime) -> IssuanceError:
     if isinstance(foreign, messages.Error):
         return refused_order(foreign)
     if isinstance(foreign, requests.exceptions.InvalidJSONError):
-        return not_acme(str(foreign))
+        return not_acme(quoted(foreign))
     if isinstance(foreign, requests.RequestException):
         return _not_reached(foreign)
-    return not_acme(str(foreign) or type(foreign).__name__)
+    return not_acme(quoted(str(foreign) or type(foreign).__name__))
 
 
 def refused_order(problem: messages.Error, retry: Retry | None = None) -> IssuanceError:
@@ -146,23 +148,25 @@ def kind_of(problem: messages.Error) -> str:
     return str(problem.typ).removeprefix(messages.ERROR_PREFIX)
 
 
-def in_words(problem: messages.Error, levels: int = 2) -> Text:
-    """Say a problem with its sub-problems, in the CA's own words (RFC 8555 §6.7.1): those of
-    sub-problems too, but no endless nest of them.
-    """
+def in_words(problem: messages.Error) -> Text:
+    """Say a problem with all its sub-problems, in the CA's own words (RFC 8555 §6.7.1)."""
+    return _joined([_in_words(problem), *map(_in_words, _parts(problem))])
+
+
+def _in_words(problem: messages.Error) -> Text:
+    detail = problem.detail or problem.title or problem.description
     said = Text(
         "{detail} ({kind})",
-        detail=problem.detail or problem.title or problem.description or Text("no details"),
-        kind=kind_of(problem),
+        detail=quoted(detail) if detail else Text("no details"),
+        kind=quoted_id(kind_of(problem)) or Text("no code"),
     )
-    if problem.identifier is not None:
-        said = Text("{name}: {problem}", name=problem.identifier.value, problem=said)
-    parts = _parts(problem) if levels else ()
-    return _joined([said, *(in_words(part, levels - 1) for part in parts)])
+    if problem.identifier is None:
+        return said
+    return Text("{name}: {problem}", name=quoted(problem.identifier.value), problem=said)
 
 
 def _parts(problem: messages.Error) -> Sequence[messages.Error]:
-    """Give the sub-problems, as many as an operator would read."""
+    """Give the sub-problems, as many as an operator would read; they have none of their own."""
     return (problem.subproblems or ())[:MOST_PARTS]
 
 
@@ -222,11 +226,13 @@ def _not_reached(failure: requests.RequestException) -> CaUnavailable:
 
 def _innermost(failure: BaseException) -> Text:
     """Say the cause at the bottom: those above it repeat it within their own machinery."""
+    if isinstance(failure, TooSlow | TooLong):
+        return verbatim(str(failure))
     causes = [failure, *_causes(failure)]
     spoken = [cause for cause in causes if isinstance(cause, OSError) and cause.strerror]
     if spoken:
         return system_words(spoken[-1])
-    return verbatim(str(causes[-1]) or type(causes[-1]).__name__)
+    return verbatim(quoted(str(causes[-1]) or type(causes[-1]).__name__))
 
 
 def _causes(failure: BaseException) -> Iterator[BaseException]:
@@ -249,14 +255,13 @@ def _refused_proof(proof: FailedProof) -> Text:
 
 def _decisive(problem: messages.Error) -> str:
     """Give the type that decides: a compound problem's is that of its first part."""
-    if kind_of(problem) == "compound" and problem.subproblems:
-        return _decisive(problem.subproblems[0])
-    return kind_of(problem)
+    parts = _parts(problem)
+    return kind_of(parts[0] if parts and kind_of(problem) == "compound" else problem)
 
 
 def _first(hints: dict[str, Text], problem: messages.Error) -> Text | None:
     """Give the hint for the problem, or for the first of its parts that has one."""
-    parts = [problem, *(problem.subproblems or ())]
+    parts = [problem, *_parts(problem)]
     return next((hints[kind_of(part)] for part in parts if kind_of(part) in hints), None)
 
 

@@ -28,10 +28,15 @@ from certferry.text import Text
 
 ANSWER_WITHIN = timedelta(seconds=3)
 PARALLEL = 16  # addresses asked at once; unbounded bursts lose packets (libraries fact sheet §3)
+MOST_HOSTS = 32  # name servers of a zone; the root has 13, and a registry takes about as many
+MOST_ADDRESSES = 8  # of one name server
 LONGEST_CHAIN = 8  # aliases; a resolver of the CA gives up after eight to eleven
 
 UNLOCATED = timedelta(seconds=30)
 """How long a name server is looked for whose address no resolver knows."""
+
+ROUND = timedelta(seconds=5)
+"""What the first look has at least, however short the whole wait is to be."""
 
 FIRST_PAUSE = 0.2  # seconds
 LONGEST_PAUSE = 5.0  # seconds
@@ -68,7 +73,8 @@ class Propagation:
         answer_within: timedelta = ANSWER_WITHIN,
     ) -> None:
         self._resolvers = Resolvers(resolvers, answer_within)
-        self._ask = partial(_ask_for_all, port=port, answer_within=answer_within)
+        self._port = port
+        self._answer_within = answer_within
         self._timeout = timeout
         self._pause = pause
         self._now = now
@@ -98,7 +104,8 @@ class Propagation:
 
     def wait(self, wanted: Mapping[str, frozenset[str]], report: Report) -> None:
         """Return as soon as every name server of each name's zone shows all of its values. One
-        whose address no resolver knows is left out after a while: the CA cannot ask it either.
+        whose address no resolver knows is left out after a while: the CA cannot ask it either. Of
+        very many the first are asked.
 
         The names are those that `follow` gave. Raises `PropagationTimeout`, which says where
         each value was seen and where not; `DnsUnavailable` and `ZoneNotFound` when the servers
@@ -106,10 +113,11 @@ class Propagation:
         """
         since = self._now()
         deadline = since + self._timeout
-        status = self._begin(wanted)
+        latest = max(deadline, since + ROUND)
+        status = self._begin(wanted, latest)
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix="propagation") as threads:
             for pause in _pauses():
-                self._look(status, threads)
+                self._look(status, threads, latest)
                 now = self._now()
                 if now - since >= UNLOCATED:
                     status.leave_out_unlocated()
@@ -122,39 +130,46 @@ class Propagation:
                 report(_waiting_for(status), since, deadline)
                 self._pause(min(pause, left))
                 # A resolver may have failed once.
-                status.addresses |= self._addresses(status.unlocated)
+                status.addresses |= self._addresses(status.unlocated, latest)
 
-    def _begin(self, wanted: Mapping[str, frozenset[str]]) -> PropagationStatus:
+    def _begin(self, wanted: Mapping[str, frozenset[str]], latest: datetime) -> PropagationStatus:
         """Find the name servers of every name."""
         zones = {name: self._resolvers.zone_of(name) for name in wanted}
-        hosts = {zone: self._resolvers.name_servers(zone) for zone in set(zones.values())}
+        hosts = {
+            zone: self._resolvers.name_servers(zone)[:MOST_HOSTS] for zone in set(zones.values())
+        }
         sought = [Sought(n, zones[n], values, hosts[zones[n]]) for n, values in wanted.items()]
-        return PropagationStatus(sought, self._addresses(set(chain.from_iterable(hosts.values()))))
+        addresses = self._addresses(set(chain.from_iterable(hosts.values())), latest)
+        return PropagationStatus(sought, addresses)
 
-    def _addresses(self, hosts: Iterable[str]) -> dict[str, tuple[str, ...]]:
-        return {host: self._resolvers.addresses(host) for host in hosts}
+    def _addresses(self, hosts: Iterable[str], latest: datetime) -> dict[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = dict.fromkeys(hosts, ())
+        for host in found:
+            if self._now() < latest:
+                found[host] = self._resolvers.addresses(host)[:MOST_ADDRESSES]
+        return found
 
-    def _look(self, status: PropagationStatus, threads: Executor) -> None:
-        """Ask every address once for all that it has not shown yet."""
+    def _look(self, status: PropagationStatus, threads: Executor, latest: datetime) -> None:
+        """Ask every address once for all that it has not shown yet, as long as there is time."""
         questions = status.to_ask()
-        answers = threads.map(self._ask, questions, questions.values())
+        ask_one = partial(self._ask, latest=latest)
+        answers = threads.map(ask_one, questions, questions.values())
         for address, readings in zip(questions, answers, strict=True):
             for name, reading in readings.items():
                 status.note(address, name, reading)
 
-
-def _ask_for_all(
-    address: str, names: Iterable[str], *, port: int, answer_within: timedelta
-) -> dict[str, Reading]:
-    """Ask one address for each name; when it is silent once, the others are not asked for."""
-    readings: dict[str, Reading] = {}
-    unheard: Reading | None = None
-    for name in names:
-        reading = unheard or ask(address, port, name, answer_within)
-        if reading.heard in {Heard.SILENCE, Heard.NO_ROUTE}:
-            unheard = reading
-        readings[name] = reading
-    return readings
+    def _ask(self, address: str, names: Iterable[str], *, latest: datetime) -> dict[str, Reading]:
+        """Ask one address for each name; when it is silent once, the others are not asked for."""
+        readings: dict[str, Reading] = {}
+        unheard: Reading | None = None
+        for name in names:
+            if self._now() >= latest:
+                break
+            reading = unheard or ask(address, self._port, name, self._answer_within)
+            if reading.heard in {Heard.SILENCE, Heard.NO_ROUTE}:
+                unheard = reading
+            readings[name] = reading
+        return readings
 
 
 def _pauses() -> Iterator[float]:

@@ -17,9 +17,11 @@ from certferry.adapters.clients.dnspod_errors import (
     Reply,
     error_of,
 )
+from certferry.errors import DnsUnavailable
 from certferry.text import Text
 
 PAGE = 500  # items; the most that the international sibling gives at once (fact sheet §1.8)
+MOST_PAGES = 200  # of a list: a hundred thousand domains or records
 TTL = 600  # seconds; the free plans' minimum (fact sheet §1.5)
 # Seconds; the professional plans' minimum. The enterprise plans allow 1, which gains nothing: a
 # challenge's record is new each time, and what takes long is its way to all name servers.
@@ -181,9 +183,11 @@ class DnspodClient:
         return max(told, default=0)
 
     def _pages(self, listing: _Listing, about: str | Text, **params: str) -> list[dict[str, Any]]:
-        """Read a list to its end, which is an empty page, the told total, or nothing new."""
+        """Read a list to its end, which is an empty page, the told total, or nothing new. One
+        without an end raises `DnsUnavailable`.
+        """
         found: dict[str, dict[str, Any]] = {}
-        while True:
+        for _ in range(MOST_PAGES):
             reply = self._calls.read(
                 listing.action, about, **params, offset=len(found), length=PAGE
             )
@@ -194,6 +198,10 @@ class DnspodClient:
                 found[as_text(item.get("id"))] = item
             if len(found) == before or len(found) >= _total(reply, listing.total):
                 break
+        else:
+            raise DnsUnavailable(
+                Text("{about}: a list at DNSPod does not come to an end", about=about)
+            )
         return list(found.values())
 
 

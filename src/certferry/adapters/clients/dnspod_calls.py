@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 
 from certferry.adapters.clients.dnspod_errors import LIMITED, Reply, error_of
 from certferry.adapters.clients.http import HttpClient, HttpFailure, Request
-from certferry.core.redaction import redacted
+from certferry.core.foreign_words import quoted, quoted_id
 from certferry.core.secret import Secret
 from certferry.errors import DnsAccessDenied, DnsError, DnsUnavailable, Retry
 from certferry.ports.http import Answer
@@ -177,11 +177,11 @@ class DnspodCalls:
             )
         body = _parse_json(answer.body)
         status = body.get("status")
-        if not isinstance(status, dict) or not as_text(status.get("code")):
+        if not isinstance(status, dict) or not quoted_id(as_text(status.get("code"))):
             problem = Text("DNSPod's answer to {action} cannot be read", action=action)
             return _Lost(problem, maybe_done=True, pauses=PAUSES_IN_DOUBT)
-        words = redacted(as_text(status.get("message")), [self._token])
-        return Reply(action, as_text(status["code"]), words, body)
+        words = quoted(as_text(status.get("message")), [self._token])
+        return Reply(action, quoted_id(as_text(status["code"])), words, body)
 
 
 def _parse_json(raw: bytes) -> dict[str, Any]:

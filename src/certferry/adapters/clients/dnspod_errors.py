@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from certferry.errors import DnsAccessDenied, DnsError, DnsRejected, DnsUnavailable
-from certferry.text import Text
+from certferry.text import Quoted, Text
 
 DONE = "1"
 LIMITED = "-2"
@@ -31,7 +31,7 @@ class Reply:
 
     action: str
     code: str
-    message: str
+    message: Quoted
     body: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property

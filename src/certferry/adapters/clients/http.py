@@ -9,15 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http import HTTPStatus
-from http.cookiejar import DefaultCookiePolicy
 
-import requests
 from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.util import Retry
 
-from certferry import __version__
-from certferry.adapters.clients.http_bounds import BoundedAdapter
 from certferry.adapters.clients.http_problems import Contact, Problem, Timeouts, explain
+from certferry.adapters.clients.http_session import PlainSession
 from certferry.adapters.clients.pacing import Pace
 from certferry.ports.http import NO_HEADERS, Answer, NoAnswer
 from certferry.ports.progress import Pause
@@ -26,7 +23,6 @@ from certferry.text import Text
 log = logging.getLogger(__name__)
 
 TIMEOUTS = Timeouts(connect=timedelta(seconds=5), read=timedelta(seconds=15))
-POOL_SIZE = 16  # connections kept per host: two for each lineage that is worked on by default
 
 FIRST_BACK_OFF = 0.2  # seconds
 FIRST_BACK_OFF_OF_TOO_MANY = 1.0  # seconds: rates are counted by the second
@@ -94,7 +90,7 @@ class HttpClient:
         self._timeouts = timeouts
         self._too_many = too_many
         self._jitter = jitter
-        self._session = _session(timeouts.whole)
+        self._session = PlainSession(timeouts.whole)
 
     def send(
         self,
@@ -149,7 +145,6 @@ class HttpClient:
                     self._timeouts.connect.total_seconds(),
                     self._timeouts.read.total_seconds(),
                 ),
-                allow_redirects=False,
             )
         except (OSError, HTTPError, ValueError) as exc:
             log.debug("%s %s: %s", request.method, host, type(exc).__name__)
@@ -219,19 +214,3 @@ def _web_page(answer: Answer, host: str) -> Problem | None:
         status=answer.status,
         headers=answer.headers,
     )
-
-
-def _session(whole: timedelta) -> requests.Session:
-    session = requests.Session()
-    session.headers.clear()
-    session.headers["User-Agent"] = f"certferry/{__version__}"
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.auth = _as_signed
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, BoundedAdapter(whole, pool_maxsize=POOL_SIZE, max_retries=0))
-    return session
-
-
-def _as_signed(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Leave the request alone: without this, a line in ~/.netrc would replace Authorization."""
-    return request

@@ -1,13 +1,8 @@
-"""Answers that come to an end: read whole within a time and up to a size, or not at all.
-
-A read timeout bounds the wait for each next byte only: a server that drips, or never stops, would
-hold a run for ever.
-"""
+"""Answers that come to an end: read whole within a time and up to a size, or not at all."""
 
 from __future__ import annotations
 
 import io
-import time
 from datetime import timedelta
 from typing import Any
 
@@ -16,8 +11,11 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import DecodeError, ProtocolError
 
-WHOLE = timedelta(seconds=60)  # for a whole answer; what certferry asks for takes a second or two
+from certferry.adapters.clients.http_connections import POOLS, Exchange
+
+WHOLE = timedelta(seconds=60)  # for a whole exchange; what certferry asks for takes a second or two
 LONGEST_ANSWER = 16 * 2**20  # bytes; a page of a thousand domains is about one mebibyte
+FRAMES = 2  # times that: what may come in all, with headers and the frames of chunks
 CHUNK = 64 * 2**10  # bytes read at once
 
 
@@ -30,22 +28,49 @@ class TooLong(requests.exceptions.RequestException):
 
 
 class BoundedAdapter(HTTPAdapter):
-    """Reads each answer's body before it is handed out. `whole` is the time for one request.
-
-    Head and status line are bounded by the read timeout and by `http.client` (64 KiB a line).
+    """Reads each answer's body before it is handed out. `whole` is the time for one exchange, from
+    the first address that is tried to the last byte; `longest` the bytes of a body.
     """
 
-    def __init__(self, whole: timedelta = WHOLE, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(
+        self, whole: timedelta = WHOLE, longest: int = LONGEST_ANSWER, **options: Any
+    ) -> None:
         self._whole = whole
+        self._longest = longest
+        super().__init__(**options)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make connections that end with the exchange."""
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = POOLS
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        """Make those by way of a proxy, but for SOCKS, which has its own."""
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        if not proxy.lower().startswith("socks"):
+            manager.pool_classes_by_scheme = POOLS
+        return manager
 
     def send(self, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request. Raises requests' exceptions, `TooSlow` and `TooLong` among them."""
-        deadline = time.monotonic() + self._whole.total_seconds()
+        exchange = Exchange.of(self._whole, FRAMES * self._longest)
+        try:
+            with exchange.under_way():
+                return self._exchange(*args, **kwargs)
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as failed:
+            if exchange.bytes_left < 0:
+                raise self._too_long() from failed
+            if not exchange.seconds_left:
+                seconds = self._whole.total_seconds()
+                words = f"the answer was not complete within {seconds:g} seconds"
+                raise TooSlow(words) from failed
+            raise
+
+    def _exchange(self, *args: Any, **kwargs: Any) -> requests.Response:
         response = super().send(*args, **kwargs)
         raw: urllib3.HTTPResponse = response.raw
         try:
-            response.raw = io.BytesIO(self._read(raw, deadline))
+            response.raw = io.BytesIO(self._read(raw))
         except ProtocolError as broken:
             raise requests.exceptions.ChunkedEncodingError(broken) from broken
         except DecodeError as garbled:
@@ -57,14 +82,14 @@ class BoundedAdapter(HTTPAdapter):
             raw.release_conn()
         return response
 
-    def _read(self, raw: urllib3.HTTPResponse, deadline: float) -> bytes:
+    def _read(self, raw: urllib3.HTTPResponse) -> bytes:
         body = bytearray()
         # Not `read`, which waits until so many bytes are there.
         while chunk := raw.read1(CHUNK, decode_content=True):
             body += chunk
-            if len(body) > LONGEST_ANSWER:
-                raise TooLong(f"the answer is longer than {LONGEST_ANSWER} bytes")
-            if time.monotonic() > deadline:
-                seconds = self._whole.total_seconds()
-                raise TooSlow(f"the answer was not complete within {seconds:g} seconds")
+            if len(body) > self._longest:
+                raise self._too_long()
         return bytes(body)
+
+    def _too_long(self) -> TooLong:
+        return TooLong(f"the answer is longer than {self._longest} bytes")

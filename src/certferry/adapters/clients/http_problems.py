@@ -99,17 +99,17 @@ _RULES = (
         contact=Contact.NONE,
     ),
     _Rule(
-        (urllib3.exceptions.ReadTimeoutError,),
-        Text("{host} did not answer within {read}"),
-        contact=Contact.SILENCE,
-    ),
-    _Rule(
         (TooSlow,),
         Text("the answer of {host} was not complete within {whole}"),
         passing=False,
         contact=Contact.SILENCE,
     ),
     _Rule((TooLong,), Text("the answer of {host} is longer than any should be"), passing=False),
+    _Rule(
+        (urllib3.exceptions.ReadTimeoutError,),
+        Text("{host} did not answer within {read}"),
+        contact=Contact.SILENCE,
+    ),
     _Rule((requests.exceptions.ChunkedEncodingError,), Text("the answer of {host} ended early")),
     _Rule((ConnectionError,), Text("{host} closed the connection without an answer")),
     _Rule(

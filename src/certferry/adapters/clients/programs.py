@@ -18,7 +18,7 @@ from certferry.core.secret import Secret
 from certferry.errors import DeployError, Retry, TargetRejected
 from certferry.ports.progress import Pause
 from certferry.system_words import system_words
-from certferry.text import Text, verbatim
+from certferry.text import Quoted, Text
 
 GRACE = timedelta(seconds=3)
 """How long a program that is ended before its time may take to leave things in order."""
@@ -172,10 +172,9 @@ def _failed(program: Program, code: int, words: str) -> DeployError:
         )
     else:
         said = Text("the program {program} failed with exit code {code}", program=name, code=code)
-    told = Text("{failure}: {words}", failure=said, words=verbatim(words)) if words else said
+    told = Text("{failure}: {words}", failure=said, words=Quoted(words)) if words else said
     return DeployError(
         told,
-        lasting=said,
         hint=Text(
             "all it said is in the file of --log-file, or shown with -v; the next run tries again"
         ),

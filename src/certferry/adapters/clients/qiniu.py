@@ -31,11 +31,13 @@ from certferry.adapters.clients.qiniu_records import (
 )
 from certferry.adapters.clients.qiniu_transport import Asked, QiniuTransport, encoded
 from certferry.adapters.clients.qiniu_ways import SOURCE_FORM, CallGroup, Way
+from certferry.errors import TargetUnavailable
 from certferry.ports.http import Answer
 from certferry.text import Text
 
 CERTIFICATES_PER_PAGE = 200  # what a widespread client asks for (§4.2)
 DOMAINS_PER_PAGE = 1000  # the most there may be (§5.1)
+MOST_PAGES = 200  # of a list: forty thousand certificates
 
 log = logging.getLogger(__name__)
 
@@ -200,10 +202,12 @@ def _paging(marker: str, limit: int) -> str:
 def _all_pages(
     read_page: Callable[[str], Page], into: type[T], identity: Callable[[T], str]
 ) -> list[T]:
-    """Read on until a page has no marker or nothing new: a marker need not advance (§4.2)."""
+    """Read on until a page has no marker or nothing new: a marker need not advance (§4.2). Half a
+    list would be taken for the whole, so one without an end raises `QiniuFailure`.
+    """
     found: dict[str, T | None] = {}
     marker = ""
-    while True:
+    for _ in range(MOST_PAGES):
         page, marker = read_page(marker)
         before = len(found)
         for raw in page:
@@ -212,6 +216,7 @@ def _all_pages(
             found[bytes(raw).decode(errors="replace") if item is None else identity(item)] = item
         if not marker or len(found) == before:
             return [item for item in found.values() if item is not None]
+    raise QiniuFailure(TargetUnavailable(Text("a list at Qiniu does not come to an end")))
 
 
 def _item(raw: msgspec.Raw, into: type[T]) -> T | None:

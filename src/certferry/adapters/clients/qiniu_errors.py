@@ -20,6 +20,7 @@ from certferry.adapters.clients.http_problems import Contact
 from certferry.adapters.clients.qiniu_codes import WRONG_DOMAIN_TYPE, Meaning, meaning_of
 from certferry.adapters.clients.qiniu_reply import Reply, read_reply, too_many
 from certferry.adapters.clients.qiniu_ways import Way
+from certferry.core.foreign_words import quoted, quoted_id
 from certferry.errors import (
     ClockWrong,
     DeployError,
@@ -133,7 +134,7 @@ def explain_failure(call: Call, failure: HttpFailure) -> QiniuFailure:
         what=call.what,
         problem=_with_ways(failure.problem, call),
     )
-    hint = _with_request_id(_NETWORK, failure.headers.get("X-Reqid"))
+    hint = _with_request_id(_NETWORK, quoted_id(failure.headers.get("X-Reqid", "")))
     error = TargetUnavailable(message, hint=hint)
     return QiniuFailure(error, maybe_done=failure.maybe_done, contact=failure.contact)
 
@@ -141,7 +142,9 @@ def explain_failure(call: Call, failure: HttpFailure) -> QiniuFailure:
 def explain_nonsense(call: Call, answer: Answer, problem: str) -> QiniuFailure:
     """Say that an answer of success cannot be read; what was asked for is probably done."""
     message = Text(
-        "Qiniu's answer about {what} cannot be read: {problem}", what=call.what, problem=problem
+        "Qiniu's answer about {what} cannot be read: {problem}",
+        what=call.what,
+        problem=quoted(problem),
     )
     hint = _with_request_id(_LATER, read_reply(answer).request_id)
     return QiniuFailure(TargetUnavailable(message, hint=hint), maybe_done=True)

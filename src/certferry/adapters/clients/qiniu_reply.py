@@ -12,12 +12,12 @@ import msgspec
 
 from certferry.adapters.clients.http import answers_too_many
 from certferry.adapters.clients.qiniu_records import decode
-from certferry.core.redaction import redacted
+from certferry.core.foreign_words import quoted, quoted_id
 from certferry.ports.http import Answer
+from certferry.text import Quoted
 
 SUCCESS_CODES = frozenset({None, 0, 200})
 TOO_MANY = frozenset({400039, 403024})
-KEPT_WORDS = 200  # characters of what the server says; the rest helps no operator
 
 
 NO_CODE = frozenset({None, 401, 404, 401001, 401002})
@@ -31,7 +31,7 @@ class Reply:
 
     status: int
     code: int | None
-    words: str
+    words: Quoted
     request_id: str
 
     @property
@@ -59,8 +59,8 @@ def read_reply(answer: Answer) -> Reply:
     return Reply(
         status=answer.status,
         code=said.code if isinstance(said.code, int) else None,
-        words=_short(said.error),
-        request_id=answer.headers.get("X-Reqid", ""),
+        words=quoted(said.error if isinstance(said.error, str) else ""),
+        request_id=quoted_id(answer.headers.get("X-Reqid", "")),
     )
 
 
@@ -77,9 +77,3 @@ def _said(body: bytes) -> _Said:
         return decode(body, _Said)
     except ValueError:  # an array, or no JSON: an answer without a code
         return _Said()
-
-
-def _short(words: object) -> str:
-    text = " ".join(words.split()) if isinstance(words, str) else ""
-    # A server that quotes what it was sent could quote a key, or the proof of who sent it.
-    return "" if "PRIVATE KEY" in text else redacted(text)[:KEPT_WORDS]

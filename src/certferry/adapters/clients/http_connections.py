@@ -1,0 +1,183 @@
+"""Connections that are read until a moment and up to a size, whatever the server sends.
+
+A read timeout bounds the wait for each next byte only. A server that drips would hold a run for
+ever: its status line, its headers, a `100 Continue`, a chunk's extension, a trailer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Protocol, cast
+
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
+from urllib3.util.connection import allowed_gai_family
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What is left of one request and its answer: seconds until `deadline`, and bytes."""
+
+    deadline: float
+    bytes_left: int
+
+    @classmethod
+    def of(cls, whole: timedelta, size: int) -> Exchange:
+        """Begin an exchange."""
+        return cls(time.monotonic() + whole.total_seconds(), size)
+
+    @property
+    def seconds_left(self) -> float:
+        """Until it must have ended; 0 when it must have by now."""
+        return max(self.deadline - time.monotonic(), 0)
+
+    @contextlib.contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Let the connections of this thread end with it."""
+        before = _CURRENT.set(self)
+        try:
+            yield
+        finally:
+            _CURRENT.reset(before)
+
+
+_CURRENT: ContextVar[Exchange] = ContextVar("exchange")
+
+
+class _Readable(Protocol):
+    """What a plain socket, one with TLS, and TLS within TLS have in common."""
+
+    def makefile(self, mode: str, buffering: int) -> io.RawIOBase: ...
+    def gettimeout(self) -> float | None: ...
+    def settimeout(self, value: float | None) -> None: ...
+
+
+class _Stream(io.RawIOBase):
+    """What comes from a socket, for one exchange. Raises `TimeoutError` when that is over."""
+
+    def __init__(self, source: _Readable, exchange: Exchange) -> None:
+        self._source = source
+        self._raw = source.makefile("rb", 0)
+        self._exchange = exchange
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        with self._in_time():
+            count = cast("int | None", self._raw.readinto(buffer))
+        self._exchange.bytes_left -= count or 0
+        if self._exchange.bytes_left < 0:
+            raise TimeoutError("the answer does not end")
+        return count
+
+    @contextlib.contextmanager
+    def _in_time(self) -> Iterator[None]:
+        left, usual = self._exchange.seconds_left, self._source.gettimeout()
+        if not left:
+            raise TimeoutError("the time for the answer is over")
+        if usual is not None and usual <= left:
+            yield
+            return
+        self._source.settimeout(left)
+        try:
+            yield
+        finally:
+            # The connection may be used again, by an exchange with all its time before it.
+            self._source.settimeout(usual)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._raw.close()
+        super().close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """As much of a socket as `http.client.HTTPResponse` asks for."""
+
+    source: _Readable
+    exchange: Exchange
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(_Stream(self.source, self.exchange))
+
+
+class _InTime:
+    """A connection of urllib3's that belongs to the exchange under way."""
+
+    @property
+    def response_class(self) -> Callable[..., http.client.HTTPResponse]:
+        """What `http.client` reads an answer with, and a proxy's answer to CONNECT."""
+        exchange = _CURRENT.get()
+
+        def read(sock: _Readable, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:
+            source = cast("socket.socket", _Source(sock, exchange))
+            return http.client.HTTPResponse(source, *args, **kwargs)
+
+        return read
+
+    def _new_conn(self) -> socket.socket:
+        """Try the host's addresses in turn. urllib3 gives each the whole timeout, and asks for no
+        time when there are many.
+        """
+        connection = cast("HTTPConnection", self)
+        exchange, timeout = _CURRENT.get(), cast("float", connection.timeout)
+        try:
+            places = socket.getaddrinfo(
+                connection.host.strip("[]"),
+                connection.port,
+                allowed_gai_family(),
+                socket.SOCK_STREAM,
+            )
+        except socket.gaierror as unknown:
+            raise NameResolutionError(connection.host, connection, unknown) from unknown
+        failure: OSError = OSError("there is no address")
+        for family, kind, protocol, _, place in places:
+            sock = socket.socket(family, kind, protocol)
+            try:
+                for option in connection.socket_options or ():
+                    sock.setsockopt(*option)
+                # Not 0, which would mean not to wait at all.
+                sock.settimeout(max(min(timeout, exchange.seconds_left), 0.001))
+                sock.connect(place)
+            except OSError as problem:
+                sock.close()
+                failure = problem
+            else:
+                sock.settimeout(timeout)
+                return sock
+            if not exchange.seconds_left:
+                break
+        if isinstance(failure, TimeoutError):
+            raise ConnectTimeoutError(connection, "no connection in time") from failure
+        raise NewConnectionError(connection, "no connection") from failure
+
+
+class _PlainConnection(_InTime, HTTPConnection):  # type: ignore[misc]  # see _InTime
+    """HTTP."""
+
+
+class _TlsConnection(_InTime, HTTPSConnection):  # type: ignore[misc]  # see _InTime
+    """HTTPS."""
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+POOLS = {"http": _PlainPool, "https": _TlsPool}
+"""What a `PoolManager` makes its connections with."""

@@ -1,0 +1,71 @@
+"""How the process ends that is asked to: in order, once, and soon, whatever hangs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType
+
+from certferry.cli.exits import Exit
+
+AT_LATEST = 4.8  # seconds after the first signal: within the five that are promised
+
+
+def end_in_order() -> None:
+    """Asked to end, or left by its terminal, a run ends as with Ctrl-C: challenge records removed,
+    keys taken away from programs, leases given back.
+    """
+    signals = [
+        each
+        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        # nohup has one ignored, and a shell that runs a script another, in the background
+        if each is signal.SIGTERM or signal.getsignal(each) is not signal.SIG_IGN
+    ]
+
+    def end(number: int, frame: FrameType | None) -> None:
+        # Once: the kernel and the shell both tell of a terminal that is gone, and systemd sends
+        # both signals; what puts things in order must not be stopped by it. Only who has pressed
+        # Ctrl-C may lose patience, and press it again.
+        for each in signals:
+            signal.signal(each, _not_again)
+        if number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)
+        signal.default_int_handler(number, frame)
+
+    _watch(frozenset(signals))
+    for each in signals:
+        signal.signal(each, end)
+
+
+def has_unfinished_threads() -> bool:
+    """Tell whether threads wait for answers that nobody wants any more. What has something to put
+    right has had its time.
+    """
+    this = threading.current_thread()
+    return any(each is not this and not each.daemon for each in threading.enumerate())
+
+
+def _not_again(number: int, frame: FrameType | None) -> None:
+    """Be told a second time. No SIG_IGN: the programs that are started would have it too."""
+
+
+def _watch(signals: frozenset[int]) -> None:
+    """See to it that the process ends. A handler runs between two steps of Python, and there are
+    none while the system looks up a name or waits for a disk: the system's own note of a signal
+    does not wait for that.
+    """
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    watch = threading.Thread(target=_end_at_last, args=(reading, signals), daemon=True)
+    watch.start()
+
+
+def _end_at_last(reading: int, signals: frozenset[int]) -> None:
+    while not signals & set(os.read(reading, 16)):
+        pass
+    threading.Event().wait(AT_LATEST)
+    # What is written down is: the state is changed in transactions, and the system lets go of
+    # leases. The next run removes the challenge records that are left.
+    os._exit(Exit.STOPPED)

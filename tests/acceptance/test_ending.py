@@ -1,0 +1,122 @@
+"""A run that is told to end while something hangs: it ends within five seconds, in order."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from subprocess import Popen
+
+import pytest
+
+from certferry.cli.exits import Exit
+from certferry.sandbox.faults import Fault
+from tests.acceptance.footprint import challenges
+from tests.acceptance.host import Host
+from tests.acceptance.patience import eventually
+
+PROMISED = 5.0  # seconds
+DEADLINE = 60.0  # seconds, for what must come before
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+
+
+@contextmanager
+def silent_server() -> Iterator[tuple[str, threading.Event]]:
+    """Accept connections and never answer; the event says that there is one."""
+    asked, over = threading.Event(), threading.Event()
+    kept: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            while not over.is_set():
+                kept.append(listener.accept()[0])
+                asked.set()
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        port = listener.getsockname()[1]
+        try:
+            yield f"http://127.0.0.1:{port}", asked
+        finally:
+            over.set()
+            socket.create_connection(("127.0.0.1", port)).close()
+            thread.join()
+            for connection in kept:
+                connection.close()
+
+
+def seconds_to_end(process: Popen[str], how: signal.Signals) -> float:
+    """Tell the process to end, and measure."""
+    begun = time.monotonic()
+    process.send_signal(how)
+    process.communicate(timeout=DEADLINE)
+    return time.monotonic() - begun
+
+
+def must_be_free(host: Host, name: str) -> None:
+    """No run holds the lineage's lease."""
+    with host.remembering() as store:
+        store.release(store.acquire(name, datetime.now(UTC)))
+
+
+@pytest.mark.parametrize("how", SIGNALS)
+@pytest.mark.parametrize("command", ["sync", "plan", "status"])
+def test_service_that_hangs(host: Host, name: str, command: str, how: signal.Signals) -> None:
+    """Of a service that took the request and keeps silent, no answer is waited for."""
+    with silent_server() as (url, asked):
+        host.rewrite(host.world.qiniu.api.url, url)
+        with host.begin(command) as process:
+            assert asked.wait(DEADLINE)
+            assert seconds_to_end(process, how) < PROMISED
+
+    assert Exit.STOPPED == process.returncode
+    must_be_free(host, name)
+
+
+@pytest.mark.parametrize("how", SIGNALS)
+def test_directory_that_hangs(host: Host, name: str, how: signal.Signals) -> None:
+    """The CA's silence may last forty-five seconds, and does not."""
+    with silent_server() as (url, asked):
+        host.rewrite(host.world.pebble.directory_url, f"{url}/dir")
+        with host.begin("sync") as process:
+            assert asked.wait(DEADLINE)
+            assert seconds_to_end(process, how) < PROMISED
+
+    assert Exit.STOPPED == process.returncode
+    must_be_free(host, name)
+
+
+@pytest.mark.parametrize("how", SIGNALS)
+def test_record_that_is_being_written(host: Host, name: str, how: signal.Signals) -> None:
+    """Whether it was written is not known; it is written down, and the next run removes it."""
+    dnspod = host.world.dnspod
+    before = len(dnspod.http.requests("POST /Record.Create"))
+    dnspod.faults.add(Fault.delay(8), on="POST /Record.Create")
+    with host.begin("sync") as process:
+        assert eventually(lambda: len(dnspod.http.requests("POST /Record.Create")) > before)
+        assert seconds_to_end(process, how) < PROMISED
+
+    assert Exit.STOPPED == process.returncode
+    with host.remembering() as store:
+        assert 1 == len(store.challenge_records(name))
+    assert eventually(lambda: [f"_acme-challenge.{name}"] == challenges(host.world))
+
+    assert 0 == host.run("sync").code
+    assert [] == challenges(host.world)
+
+
+@pytest.mark.parametrize("how", SIGNALS)
+def test_name_server_that_hangs(host: Host, how: signal.Signals) -> None:
+    """A resolver that loses every question holds up no end."""
+    resolver = host.world.dns.resolver
+    before = len(resolver.queries)
+    resolver.down()
+    with host.begin("sync") as process:
+        assert eventually(lambda: len(resolver.queries) > before)
+        assert seconds_to_end(process, how) < PROMISED
+
+    assert Exit.STOPPED == process.returncode

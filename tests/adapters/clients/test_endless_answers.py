@@ -1,0 +1,153 @@
+"""Servers that never stop talking, over real sockets: each exchange ends all the same."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import ssl
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import trustme
+
+from certferry.adapters.clients.http import HttpClient, HttpFailure, Request
+from certferry.adapters.clients.http_bounds import CHUNK
+from certferry.adapters.clients.http_problems import Contact, Timeouts
+from certferry.adapters.clients.pacing import Pacer
+from tests.adapters.clients.peers import endless, peer, read_request
+from tests.adapters.clients.waits import Waits
+
+WHOLE = timedelta(seconds=0.5)
+LATEST = 5.0  # seconds, with room for a busy machine; the drips themselves have no end
+TIMEOUTS = Timeouts(connect=timedelta(seconds=5), read=timedelta(seconds=5), whole=WHOLE)
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
+NOTHING = gzip.compress(b"")
+"""Ten bytes and more that say nothing, as often as one likes."""
+
+DRIPS = {
+    "status line": (b"HTTP/1.1 200 ", b"O"),
+    "a header": (b"HTTP/1.1 200 OK\r\nX-Long: ", b"x"),
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n"),
+    "100 Continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "chunk extension": (CHUNKED + b"\r\n1;", b"x"),
+    "trailers": (CHUNKED + b"\r\n0\r\n", b"X-A: b\r\n"),
+    "compressed nothing": (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n", NOTHING),
+}
+
+
+@pytest.fixture
+def waits() -> Waits:
+    """Give pauses that return at once."""
+    return Waits()
+
+
+@pytest.fixture
+def hurried(waits: Waits) -> HttpClient:
+    """Give a client whose exchanges last half a second, and whose reads might last longer."""
+    return HttpClient(pace=Pacer(1000, pause=waits), pause=waits, timeouts=TIMEOUTS)
+
+
+def _given_up(client: HttpClient, url: str) -> HttpFailure:
+    begun = time.monotonic()
+    with pytest.raises(HttpFailure) as caught:
+        client.exchange(lambda: Request("GET", url), repeatable=True)
+    assert time.monotonic() - begun < LATEST
+    return caught.value
+
+
+@pytest.mark.parametrize("way", DRIPS)
+def test_answer_that_drips(way: str, hurried: HttpClient, waits: Waits) -> None:
+    """Every byte comes in time and the whole never does: given up after its time, once."""
+    with peer(endless(*DRIPS[way])) as host:
+        failure = _given_up(hurried, f"http://{host}/")
+
+    assert f"the answer of {host} was not complete within 0 seconds" == str(failure)
+    assert (True, Contact.SILENCE) == (failure.maybe_done, failure.contact)
+    assert [] == waits.seconds
+
+
+def test_answer_that_drips_within_tls(
+    hurried: HttpClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The deadline is that of the connection, whatever it is made of."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    answer = endless(*DRIPS["a header"])
+
+    def within_tls(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as secured:
+            answer(secured)
+
+    with peer(within_tls) as host:
+        failure = _given_up(hurried, f"https://{host}/")
+
+    assert "not complete within" in str(failure)
+
+
+def test_proxy_that_drips(hurried: HttpClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer to CONNECT belongs to the exchange."""
+    with peer(endless(*DRIPS["headers"])) as host:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{host}")
+        failure = _given_up(hurried, "https://api.example.com/")
+
+    assert "not complete within" in str(failure)
+
+
+def test_handshake_that_does_not_end(waits: Waits) -> None:
+    """A server that accepts a connection and says nothing has the time to connect, and no more."""
+    ended = threading.Event()
+    timeouts = Timeouts(connect=WHOLE, read=timedelta(seconds=60))
+    client = HttpClient(pace=Pacer(1000, pause=waits), pause=waits, timeouts=timeouts, attempts=1)
+
+    def say_nothing(_: socket.socket) -> None:
+        ended.wait(60)
+
+    with peer(say_nothing) as host:
+        failure = _given_up(client, f"https://{host}/")
+        ended.set()
+
+    assert host in str(failure)
+
+
+def test_flood_without_a_body(waits: Waits) -> None:
+    """What is no body has a size, too."""
+    trailer = b"X-A: " + b"b" * (CHUNK - 100) + b"\r\n"
+
+    def flood(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(CHUNKED + b"\r\n0\r\n")
+        while True:
+            connection.sendall(trailer)
+
+    client = HttpClient(pace=Pacer(1000, pause=waits), pause=waits)
+    with peer(flood) as host, pytest.raises(HttpFailure, match="longer than any"):
+        client.exchange(lambda: Request("GET", f"http://{host}/"), repeatable=True)
+
+    assert [] == waits.seconds
+
+
+def test_connection_after_an_exchange_that_was_nearly_over(hurried: HttpClient) -> None:
+    """The next exchange by the same connection has all its time."""
+    late = threading.Event()  # never set: waiting for it is the delay
+    ok = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+    def twice(connection: socket.socket) -> None:
+        for delay in (0.3, 0.3):
+            read_request(connection)
+            late.wait(delay)
+            connection.sendall(ok)
+
+    with peer(twice) as host:
+        answers = [
+            hurried.exchange(lambda: Request("GET", f"http://{host}/"), repeatable=False)
+            for _ in range(2)
+        ]
+
+    assert [b"ok", b"ok"] == [answer.body for answer in answers]
