@@ -37,7 +37,7 @@ def test_configuration_that_cannot_be_read(host: Host) -> None:
     """A file without permission to read is told by its name and by what the system says."""
     host.config.chmod(0o000)
 
-    run = host.run("-q", "sync", wrapped_in=whoever_may_not_read_all())
+    run = host.run_apart("-q", "sync", wrapped_in=whoever_may_not_read_all())
 
     assert USAGE == run.code
     assert f"{host.config}: cannot be read: Permission denied" == run.complaint.error

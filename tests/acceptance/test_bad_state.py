@@ -80,7 +80,7 @@ def test_state_that_cannot_be_opened(synced: Host) -> None:
     """A state of somebody else's is told by its name."""
     synced.state.chmod(0o000)
 
-    run = synced.run("-q", "sync", "--renew", wrapped_in=whoever_may_not_read_all())
+    run = synced.run_apart("-q", "sync", "--renew", wrapped_in=whoever_may_not_read_all())
 
     assert FAILED == run.code
     assert f"{synced.state} cannot be opened" in run.complaint.error
@@ -95,7 +95,9 @@ def test_state_on_a_disk_that_takes_no_writes(synced: Host, command: str) -> Non
     folder = shlex.quote(str(synced.state.parent))
     script = f'mount --bind {folder} {folder} && mount -o remount,bind,ro {folder} && "$@"'
 
-    run = synced.run("-q", command, wrapped_in=["unshare", "--mount", "sh", "-c", script, "sh"])
+    run = synced.run_apart(
+        "-q", command, wrapped_in=["unshare", "--mount", "sh", "-c", script, "sh"]
+    )
 
     assert FAILED == run.code
     assert f"{synced.state} cannot be opened: its file system is read-only" == run.complaint.error
@@ -128,8 +130,8 @@ def test_key_file_that_is_of_no_use(
     spoil(synced.key_file)
     exported = synced.directory / "exported"
 
-    run = synced.run("-q", "sync", "--renew", wrapped_in=whoever_may_not_read_all())
-    export = synced.run(
+    run = synced.run_apart("-q", "sync", "--renew", wrapped_in=whoever_may_not_read_all())
+    export = synced.run_apart(
         "-q", "export", name, "--dir", str(exported), wrapped_in=whoever_may_not_read_all()
     )
 
@@ -160,7 +162,7 @@ def test_full_disk(synced: Host, name: str) -> None:
     versions = synced.fingerprints(name)
     disk = FullDisk.of(synced)
 
-    run = synced.run("-q", "sync", "--renew", wrapped_in=disk.command)
+    run = synced.run_apart("-q", "sync", "--renew", wrapped_in=disk.command)
 
     assert FAILED == run.code
     assert f"{synced.state} {disk.words}" in run.complaint.error
@@ -183,7 +185,7 @@ def test_disk_that_fills_up_on_the_way(host: Host, name: str, kilobytes: int) ->
     """
     assert 0 == host.run("plan").code  # makes the state
 
-    run = host.run("-q", "sync", wrapped_in=("prlimit", f"--fsize={kilobytes * 1024}"))
+    run = host.run_apart("-q", "sync", wrapped_in=("prlimit", f"--fsize={kilobytes * 1024}"))
 
     assert FAILED == run.code
     assert f"{host.state} cannot be read or written" in run.complaint.error

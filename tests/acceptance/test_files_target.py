@@ -190,7 +190,7 @@ def test_directory_that_may_not_be_written_to(site: Site) -> None:
     before = {name: (site.ssl / name).read_bytes() for name in NAMES}
     site.ssl.chmod(0o555)
 
-    run = site.run("-q", "sync", "--renew", wrapped_in=whoever_may_not_read_all())
+    run = site.run_apart("-q", "sync", "--renew", wrapped_in=whoever_may_not_read_all())
 
     assert 1 == run.code
     assert f"{site.ssl} cannot be written to" in run.complaint.error
