@@ -80,11 +80,11 @@ def test_stopped_while_a_command_runs(site: Site, how: signal.Signals) -> None:
 
 @thorough
 def test_stopped_twice_while_a_reload_runs(site: Site) -> None:
-    """Ctrl-C, and then the supervisor's SIGTERM: what the program has started in a session of its
-    own is ended, and no draft stays.
+    """Ctrl-C, and then the supervisor's SIGTERM: what the program has started is ended, and no
+    draft stays.
     """
     site.let_reload(
-        "setsid sh -c 'echo $$ > new; mv new pid; sleep 600' &\n"
+        "sh -c 'echo $$ > new; mv new pid; sleep 600' &\n"
         "trap 'touch asked; until test -e go; do sleep 0.05; done; exit 1' TERM; wait"
     )
     with site.begin("sync") as process:

@@ -79,7 +79,11 @@ class TwinSession(Session):
             now=world.now,
             progress=each_of(history_keeper(world.state, world.now, "tester@host"), progress),
         )
-        self.reconciler = Reconciler(doors, stop=ExitStack().close)
+        self._reconciler = Reconciler(doors, stop=ExitStack().close)
+
+    def reconciler(self) -> Reconciler:
+        """Return the engine over the twins."""
+        return self._reconciler
 
     @property
     def wishes(self) -> tuple[DesiredCertificate, ...]:

@@ -137,7 +137,7 @@ def test_program_is_named_without_what_may_be_a_key(reload: str, program: str) -
 
 def test_copies_in_files_go_on_being_made() -> None:
     """Where the names fit, by a deployment; where not, it is said."""
-    fits = Installed("/opt/ssl/img/fullchain.pem", "/opt/ssl/img/privkey.pem", "reload", "A=1; ")
+    fits = Installed("/opt/ssl/img/fullchain.pem", "/opt/ssl/img/privkey.pem", "reload")
     other = Installed("/opt/ssl/img.pem", "/opt/ssl/img.key")
 
     first, second = taken_over(
@@ -146,7 +146,7 @@ def test_copies_in_files_go_on_being_made() -> None:
         inherited("b", "b.example.com", installed=other),
     ).certificates
 
-    assert (ProposedDeployment("files", None, "/opt/ssl/img", "A=1; reload"),) == first.deployments
+    assert (ProposedDeployment("files", None, "/opt/ssl/img", "reload"),) == first.deployments
     assert () == second.deployments
     assert any("what reads /opt/ssl/img.pem" in str(remark) for remark in second.remarks)
 
@@ -185,14 +185,20 @@ def test_what_deploys_to_qiniu_goes_on_where_nobody_else_does() -> None:
     [one] = taken_over(found, inherited("a", "a.example.com", installed=files)).certificates
 
     assert [DISPATCHER] == [deployment.reload for deployment in one.deployments]
-    assert "`/opt/ssl/hook.sh` goes on being run: if it deploys to Qiniu" in remarks(one)
+    assert (
+        "`/opt/ssl/hook.sh` goes on being run, and finds the paths in CERTFERRY_FULLCHAIN"
+        in remarks(one)
+    )
     assert "is left out" not in remarks(one)
 
 
 @pytest.mark.parametrize(
     ("reload", "told"),
     [
-        ("/opt/ssl/push.sh", "`/opt/ssl/push.sh` goes on being run: if it deploys to Qiniu"),
+        (
+            "/opt/ssl/push.sh",
+            "`/opt/ssl/push.sh` goes on being run, and finds the paths in CERTFERRY_FULLCHAIN",
+        ),
         ("systemctl reload nginx", ""),
         ("", ""),
     ],
@@ -352,7 +358,7 @@ def test_what_stands_beside_our_own_hook_is_named(command: str, program: str) ->
     assert f"`{program}`, which acme.sh runs" in remarks(one)
 
 
-def test_twins_that_were_copied_to_one_directory() -> None:
+def test_duplicates_that_were_copied_to_one_directory() -> None:
     """A site that was issued for anew with another kind of key: the other one is of no use."""
     lineages = [
         inherited(name, "img.example.com", age=age, installed=COPIES)

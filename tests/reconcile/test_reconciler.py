@@ -3,81 +3,23 @@
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from datetime import timedelta
 
 import pytest
 
-from certferry.core.desired import DesiredCertificate, DesiredDeployment, PemFiles
+from certferry.core.desired import DesiredCertificate, PemFiles
 from certferry.core.observed import ObservedTarget
 from certferry.core.ownership import Claims
-from certferry.core.report import Event, StepEnded
+from certferry.core.report import StepEnded
 from certferry.core.status import Standing
 from certferry.errors import StateUnavailable
-from certferry.ports.progress import Progress, each_of
 from certferry.ports.state import ChallengeRecord
 from certferry.ports.target import Look
-from certferry.reconcile.doors import Doors
-from certferry.reconcile.history import history_keeper
-from certferry.reconcile.leases import held_lease
-from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.visits import WORKERS, Patience
-from certferry.testing.memory_dns import MemoryDns
-from certferry.testing.memory_issuer import MemoryIssuer
-from certferry.testing.memory_receiver import MemoryReceivers
-from certferry.testing.memory_source import MemorySource
 from certferry.testing.memory_state import MemoryState
 from certferry.testing.memory_target import MemoryCdn
 from certferry.text import Text
-
-
-def now() -> datetime:
-    """The real clock."""
-    return datetime.now(UTC)
-
-
-class Company:
-    """Many certificates, one domain each, on a CDN that is quick."""
-
-    def __init__(
-        self,
-        count: int,
-        processing: timedelta = timedelta(milliseconds=20),
-        cdn: type[MemoryCdn] = MemoryCdn,
-        state: type[MemoryState] = MemoryState,
-    ) -> None:
-        self.state = state()
-        self.lease = partial(held_lease, self.state, now)
-        self.stopped = threading.Event()
-        self.dns = MemoryDns(["example.com"])
-        self.claims = Claims()
-        self.cdn = cdn(now, processing=processing, lags=(timedelta(0),))
-        self.issuer = MemoryIssuer(self.state, now)
-        self.events: list[Event] = []
-        self.watch: Progress = self.events.append
-        self.wishes = [self._wish(f"img{number}.example.com") for number in range(count)]
-
-    def _wish(self, domain: str) -> DesiredCertificate:
-        self.cdn.add_domain(domain)
-        deployment = DesiredDeployment("cdn", (domain,))
-        return DesiredCertificate(domain, (domain,), "dns", deployments=(deployment,))
-
-    def reconciler(self) -> Reconciler:
-        """The engine over these doors."""
-        doors = Doors(
-            issuer=self.issuer,
-            source=MemorySource(),
-            dns={"elsewhere": MemoryDns(["example.org"]), "dns": self.dns},
-            targets={"cdn": self.cdn},
-            receiver=MemoryReceivers().receiver,
-            probe=self.cdn,
-            state=self.state,
-            lease=self.lease,
-            now=now,
-            progress=each_of(history_keeper(self.state, now, "tester"), self.watch),
-            claims=self.claims,
-        )
-        return Reconciler(doors, stop=self.stopped.set)
+from tests.reconcile.company import Company, now
 
 
 class SlowCdn(MemoryCdn):

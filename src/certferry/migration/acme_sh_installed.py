@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -14,19 +12,9 @@ from certferry.migration.reading import access_to
 _OTHER_COPIES = ("Le_RealCertPath", "Le_RealCACertPath")
 _COMMANDS = ("Le_PreHook", "Le_PostHook", "Le_RenewHook")
 
-_VARIABLES: Mapping[str, str] = {
-    "CERT_PATH": "CERTFERRY_CERT",
-    "CERT_KEY_PATH": "CERTFERRY_PRIVKEY",
-    "CA_CERT_PATH": "CERTFERRY_CHAIN",
-    "CERT_FULLCHAIN_PATH": "CERTFERRY_FULLCHAIN",
-}
-"""What acme.sh exports to a reload command, and what certferry calls the same."""
-
 _PLACES = ("DOMAIN_PATH", "LE_WORKING_DIR", "LE_CONFIG_HOME", "CERT_HOME", ".acme.sh", "./")
-"""What shows that a command depends on where acme.sh runs it."""
-
-_SERVICE = r"(sudo )?(systemctl|service|nginx)( [\w@.-]+)+"
-_RELOADS_SERVICES = re.compile(rf"{_SERVICE}( *(;|&&) *{_SERVICE})*")
+_VARIABLES = ("CERT_PATH", "CERT_KEY_PATH", "CERT_FULLCHAIN_PATH", "Le_Domain")
+"""What shows that a command depends on where acme.sh runs it, and on what it exports there."""
 
 
 def installed_by(conf: Mapping[str, str], directory: Path, domain: str) -> Installed:
@@ -44,7 +32,6 @@ def installed_by(conf: Mapping[str, str], directory: Path, domain: str) -> Insta
         _real(fullchain),
         _real(privkey),
         reload,
-        _exports(reload, domain),
         others=others,
         hooks=hooks,
         access=access_to(fullchain, privkey),
@@ -63,16 +50,8 @@ def _hooks(conf: Mapping[str, str]) -> Iterator[str]:
 
 
 def _depends_on_its_place(command: str, directory: Path, domain: str) -> bool:
-    """Tell whether a reload command uses acme.sh's own files, which are renewed no more: it is run
-    in the directory where they lie.
+    """Tell whether a reload command uses acme.sh's own files, which are renewed no more, or its
+    variables: it is run in the directory where they lie.
     """
     files = ("fullchain.cer", "ca.cer", f"{domain}.cer", f"{domain}.key", str(directory))
-    return any(word in command for word in (*files, *_PLACES))
-
-
-def _exports(command: str, domain: str) -> str:
-    """Give a reload command what acme.sh gives it: a script that it calls may use that, too."""
-    if not command or _RELOADS_SERVICES.fullmatch(command.strip()):
-        return ""
-    given = [f'{theirs}="${ours}"' for theirs, ours in _VARIABLES.items()]
-    return f"export {' '.join(given)} Le_Domain={shlex.quote(domain)}; "
+    return any(word in command for word in (*files, *_PLACES, *_VARIABLES))

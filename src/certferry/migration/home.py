@@ -62,14 +62,12 @@ class Installed:
     """Where the client puts copies of the files, and what it runs at a renewal.
 
     `others` are copies of parts, the leaf or the issuers alone, or such as have a relative path.
-    `reload` is run after the copies have been made, with what `exports` hands to it; `hooks` are
-    whatever else is run.
+    `reload` is run after the copies have been made; `hooks` are whatever else is run.
     """
 
     fullchain: str = ""
     privkey: str = ""
     reload: str = ""
-    exports: str = ""
     others: tuple[str, ...] = ()
     hooks: tuple[str, ...] = ()
     access: Access = field(default_factory=Access)

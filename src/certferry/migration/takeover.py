@@ -14,8 +14,8 @@ from certferry.core.proposal import (
     ProposedDeployment,
     with_domains,
 )
+from certferry.migration.duplicates import one_for_each_directory, without_duplicates
 from certferry.migration.home import Installed, OldCertificate, OldHook
-from certferry.migration.twins import one_for_each_directory, without_idle_twins
 from certferry.text import Text
 
 _READ_AND_WRITE = 0o664  # without the right to write for all
@@ -37,7 +37,7 @@ def propose_takeover(
         for one in found
     ]
     certificates = one_for_each_directory(certificates)
-    return without_idle_twins(with_domains(certificates, places), places)
+    return without_duplicates(with_domains(certificates, places), places)
 
 
 def _ferried(one: OldCertificate, places: Places, client: str, *why: Text) -> ProposedCertificate:
@@ -69,7 +69,7 @@ def _taken_over(one: OldCertificate, places: Places, client: str) -> ProposedCer
         return _ferried(one, places, client, why)
     directory = _directory(one.installed)
     reload = _reload(one.installed, places) if directory else ""
-    remarks = [*_other_key(one), *_copies_no_more(one.installed, directory)]
+    remarks = [*_copies_no_more(one.installed, directory)]
     deployments: tuple[ProposedDeployment, ...] = ()
     if directory:
         deployments = (_in_files(one.installed, directory, reload),)
@@ -96,15 +96,6 @@ def _why_not_issued(one: OldCertificate, places: Places) -> Text | None:
     return None
 
 
-def _other_key(one: OldCertificate) -> Iterator[Text]:
-    if one.key_type not in _KINDS:
-        yield Text(
-            "its key is {kind}, which certferry does not make: the next certificate has another"
-            " kind",
-            kind=one.key_type,
-        )
-
-
 def _directory(theirs: Installed) -> str:
     """Give the directory whose files are called as certferry calls them, nothing where none is."""
     directory, _, fullchain = theirs.fullchain.rpartition("/")
@@ -122,8 +113,7 @@ def _in_files(theirs: Installed, directory: str, reload: str) -> ProposedDeploym
         mode=theirs.access.mode & _READ_AND_WRITE | stat.S_IRUSR,
         key_mode=theirs.access.key_mode & _READ_AND_WRITE & ~_OTHERS | stat.S_IRUSR,
     )
-    command = theirs.exports + reload if reload else ""
-    return ProposedDeployment("files", None, directory, command, access)
+    return ProposedDeployment("files", None, directory, reload, access)
 
 
 def _key_for_all(theirs: Installed) -> Iterator[Text]:
@@ -156,12 +146,15 @@ def _reload(theirs: Installed, places: Places) -> str:
 
 
 def _runs_on(reload: str) -> Iterator[Text]:
-    """Name a program that may deploy to Qiniu without saying so by its words."""
+    """Name a program that may deploy to Qiniu without saying so by its words, or that may ask for
+    what acme.sh has told it.
+    """
     program = OldHook(reload).program
     if reload and program not in _KEEPERS_OF_SERVICES:
         yield Text(
-            "`{program}` goes on being run: if it deploys to Qiniu, take it out of `reload` where"
-            " certferry does that",
+            "`{program}` goes on being run, and finds the paths in CERTFERRY_FULLCHAIN and"
+            " CERTFERRY_PRIVKEY; if it deploys to Qiniu, take it out of `reload` where certferry"
+            " does that",
             program=program,
         )
 

@@ -30,7 +30,3 @@ class Scheduler(Protocol):
     def find(self) -> Scheduled | None:
         """Give what is installed, `None` when nothing is."""
         ...
-
-    def starts(self) -> tuple[Text, ...]:
-        """Name each place that starts `certferry sync`, ours and others."""
-        ...

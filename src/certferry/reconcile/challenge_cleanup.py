@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from certferry.core.desired import DesiredCertificate
 from certferry.core.report import Activity
-from certferry.errors import CertferryError, Interrupted, LeaseHeld, StateError
+from certferry.errors import CertferryError, Interrupted, LeaseHeld
 from certferry.ports.dns import DnsProvider
 from certferry.reconcile.doors import Doors
 from certferry.text import Text
@@ -27,25 +27,20 @@ def sweep(lineage: str, accounts: Sequence[DnsProvider], doors: Doors) -> None:
     doors.issuer.sweep(lineage, accounts, now)
 
 
-def sweep_ownerless(wishes: Sequence[DesiredCertificate], doors: Doors) -> None:
+def sweep_ownerless(
+    left: Sequence[str], wishes: Sequence[DesiredCertificate], doors: Doors
+) -> None:
     """Remove what killed runs left of lineages that are not issued here any more: they are declared
     under another name, as ferried, or not at all, and no run of theirs comes again.
 
-    What goes wrong is only logged: nothing that is declared depends on it. Raises `Interrupted`.
+    `left` are the lineages with records. What goes wrong is only logged: nothing that is declared
+    depends on it. Raises `Interrupted`.
     """
     ferried = {wish.lineage for wish in wishes if wish.files is not None}
     owned = {wish.lineage for wish in wishes} | doors.claims.lineages
-    try:
-        for lineage in doors.state.lineages_in_challenge_records():
-            if lineage not in owned - ferried:
-                _sweep_anywhere(lineage, doors)
-    except StateError as error:
-        _log.warning(
-            Text(
-                "challenge records of earlier runs are not looked for: {problem}",
-                problem=error.message,
-            )
-        )
+    for lineage in left:
+        if lineage not in owned - ferried:
+            _sweep_anywhere(lineage, doors)
 
 
 def _sweep_anywhere(lineage: str, doors: Doors) -> None:

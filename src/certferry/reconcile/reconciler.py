@@ -4,6 +4,7 @@ out the difference, and look again until it is served. Start reading here.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -14,15 +15,18 @@ from certferry.core.plan import Obstacle, Plan
 from certferry.core.planner import Issuing
 from certferry.core.report import SyncReport
 from certferry.core.status import LineageStatus, status_of
-from certferry.errors import CertificateError, Interrupted, PlanRefused
+from certferry.errors import CertificateError, Interrupted, PlanRefused, StateError
 from certferry.reconcile.challenge_cleanup import sweep_ownerless
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_known, as_offered
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import observe
 from certferry.reconcile.visits import WORKERS, Patience, Visits
+from certferry.text import Text
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 
 class Reconciler:
@@ -64,10 +68,19 @@ class Reconciler:
     def _swept(self, wishes: Sequence[DesiredCertificate]) -> bool:
         """Clean up after lineages that are no more; tell whether that ran to its end."""
         try:
-            sweep_ownerless(wishes, self._doors)
+            left = self._doors.state.lineages_in_challenge_records()
+            if left:
+                sweep_ownerless(left, wishes, self._doors)
         except (KeyboardInterrupt, Interrupted):
             self._stop()
             return False
+        except StateError as error:  # nothing that is declared depends on it
+            _log.warning(
+                Text(
+                    "challenge records of earlier runs are not looked for: {problem}",
+                    problem=error.message,
+                )
+            )
         return True
 
     def status(self, wishes: Sequence[DesiredCertificate]) -> list[LineageStatus]:
@@ -91,8 +104,8 @@ class Reconciler:
         try:
             found = list(pool.map(look, wishes))
         except BaseException:
-            # Ctrl-C, or what one of them cannot say in its plan: nobody waits for the others, and
-            # whoever only looks has nothing to put right.
+            # Ctrl-C, or what one of them cannot say in its plan. The others are not waited for: a
+            # look leaves nothing to put right.
             self._stop()
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -19,8 +19,12 @@ class Stopping:
     """The waits of a run, and their end. Safe to use from any thread."""
 
     def __init__(self, cleaning_up: timedelta = CLEANING_UP) -> None:
-        self._stopped = threading.Event()
         self._cleaning_up = cleaning_up.total_seconds()
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a run that was not stopped yet, whatever became of the one before."""
+        self._stopped = threading.Event()
         self._told = threading.local()
 
     def stop(self) -> None:

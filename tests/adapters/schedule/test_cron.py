@@ -138,19 +138,6 @@ def test_the_minute_is_the_random_sources(owner: CrontabOwner, number: int, time
     assert (owner.read() or b"").startswith(time + b" * * * ")
 
 
-def test_a_line_of_somebodys_own_is_noticed_and_stays(owner: CrontabOwner) -> None:
-    """It is told by its number, without what may be a secret in it."""
-    own = b"0 4 * * * KEY=secret /opt/bin/certferry -q sync >>/var/log/x 2>&1\n"
-    owner.write(own)
-    keeper = cron(owner.environ)
-    keeper.install(JOB)
-
-    assert ["line 1 of the crontab of", "line 2 of the crontab of"] == [
-        str(place).rpartition(" ")[0] for place in keeper.starts()
-    ]
-    assert own + ENTRY == owner.read()
-
-
 def test_the_next_run_is_always_ahead() -> None:
     """Today if the time is still to come, tomorrow otherwise."""
     assert NOON.replace(hour=12, minute=1) == next_run(time(12, 1), NOON)
@@ -167,7 +154,6 @@ def test_without_the_program_the_hint_knows_another_way(tmp_path: Path) -> None:
     assert "--systemd" in str(caught.value.hint)
     assert keeper.find() is None
     assert keeper.remove() is None
-    assert () == keeper.starts()
 
 
 @with_root
@@ -196,27 +182,6 @@ def test_a_line_that_is_too_long_for_cron(owner: CrontabOwner) -> None:
 
 
 @with_root
-@pytest.mark.parametrize("line", [b"MAILTO=x\r", b"# \b", b"0 4 * * * grep '\\bword' log"])
-def test_a_listing_that_is_not_exact_is_not_written_back(owner: CrontabOwner, line: bytes) -> None:
-    """The line to write by hand is told; once it stands there, nothing is left to do."""
-    owner.write(b"A=b\n" + line + b"\n")
-    before = owner.stored.read_bytes()
-    keeper = cron(owner.environ)
-
-    with pytest.raises(ScheduleError, match="may stand for a control character") as caught:
-        keeper.install(JOB)
-
-    assert str(caught.value.hint).endswith(f" {ENTRY.decode().rstrip()}")
-    assert before == owner.stored.read_bytes()
-    owner.write(b"A=b\n" + line + b"\n" + ENTRY)
-    before = owner.stored.read_bytes()
-    assert Change.UNCHANGED is keeper.install(JOB)[0]
-    with pytest.raises(ScheduleError, match="may stand for a control character"):
-        keeper.remove()
-    assert before == owner.stored.read_bytes()
-
-
-@with_root
 def test_a_crontab_that_is_broken_already_stays_as_it_is(owner: CrontabOwner) -> None:
     """Where the real crontab refuses the other lines, nothing is replaced."""
     owner.write(b"# whole\n")
@@ -239,20 +204,6 @@ def test_a_last_line_without_its_end_gets_one(owner: CrontabOwner) -> None:
     cron(owner.environ).install(JOB)
 
     assert b"A=b\n0 4 * * * backup\n" + ENTRY == owner.read()
-
-
-@with_root
-def test_comments_that_a_listing_hides_survive(owner: CrontabOwner) -> None:
-    """A crontab that was put there by other means begins with comments and no header of cron's."""
-    owner.write(b"# whole\n")
-    theirs = b"# theirs\n# and theirs\nA=b\n"
-    owner.stored.write_bytes(theirs)
-
-    cron(owner.environ).install(JOB)
-    assert owner.stored.read_bytes().endswith(b"\n" + theirs + ENTRY)
-
-    cron(owner.environ).remove()
-    assert theirs == owner.read()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from certferry.adapters.schedule.crontab import (
     MARK,
     Entry,
     own_entries,
-    runs,
     shell_command,
     with_entry,
     without_entry,
@@ -134,43 +133,6 @@ def test_a_time_that_no_clock_shows_is_no_time() -> None:
     assert time(23, 59) == Entry(b"59 23 * * *", b"").daily
     for when in (b"60 3 * * *", b"17 24 * * *"):
         assert Entry(when, b"").daily is None
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "0 4 * * * certferry sync",
-        "\t@daily /opt/certferry -q --config '/etc/a b.toml' sync img",
-        "0 4 * * 1 cd /srv && X=1 /opt/certferry -q sync>>log 2>&1",
-        "0 4 * * * /usr/bin/python3 -m certferry sync; date",
-        "0 4 * * * sh -c '/opt/certferry sync'",
-        '0 4 * * * "/opt/certferry" sync',
-        "17 3 * * * '/opt/my certferry' sync # certferry schedule",
-    ],
-)
-def test_a_line_that_runs_certferry_is_found(line: str) -> None:
-    """However it is written, ours and others."""
-    assert [2] == list(runs(f"A=b\n{line}\nC=d".encode()))
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "#0 4 * * * certferry sync",
-        "  # 0 4 * * * certferry sync",
-        "0 4 * * * certferry status",
-        "0 4 * * * certferry status; sync",
-        "0 4 * * * certferry plan # before sync",
-        "0 4 * * * true # certferry sync",
-        "0 4 * * * certferry --config /etc/sync.toml plan",
-        "0 4 * * * my-certferry sync",
-        "0 4 * * * certferry rsync",
-        "0 4 * * * certferry synchronise",
-    ],
-)
-def test_a_line_that_does_not_run_certferry_is_not_found(line: str) -> None:
-    """A comment, another command."""
-    assert [] == list(runs(line.encode()))
 
 
 def test_an_entry_that_is_commented_out_is_not_ours_any_more() -> None:

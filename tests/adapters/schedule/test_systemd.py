@@ -164,21 +164,6 @@ def test_where_systemd_does_not_run_it_is_said_what_to_type(directory: Path, job
         assert f"{systemctl} enable --now certferry.timer{then}" == str(found.to_do)
 
 
-def test_every_timer_of_the_name_is_noticed(directory: Path, job: Job) -> None:
-    """Ours and another one; not a masked one."""
-    keeper = timer(directory)
-    assert () == keeper.starts()
-    keeper.install(job)
-    assert [f"the systemd timer {directory}/certferry.timer"] == list(map(str, keeper.starts()))
-
-    (directory / "certferry.timer").write_text("[Timer]\n")
-    assert [f"the systemd timer {directory}/certferry.timer"] == list(map(str, keeper.starts()))
-
-    (directory / "certferry.timer").unlink()
-    (directory / "certferry.timer").symlink_to("/dev/null")
-    assert () == keeper.starts()
-
-
 def test_what_is_removed_leaves_no_trace(directory: Path, job: Job) -> None:
     """The units and the link that started them go; what lies beside them stays."""
     keeper = timer(directory)

@@ -12,8 +12,8 @@ import dns.query
 import dns.rcode
 import dns.rdatatype
 
-from certferry.adapters.acme.resolvers import PAYLOAD, records_at, to_name
-from certferry.adapters.acme.sightings import NO_ANSWER, Heard, Reading
+from certferry.adapters.acme.propagation_status import NO_ANSWER, Heard, Reading
+from certferry.adapters.acme.resolvers import PAYLOAD, to_name
 from certferry.system_words import system_words
 from certferry.text import Text, verbatim
 
@@ -67,8 +67,11 @@ def read(response: dns.message.Message, name: str) -> Reading:
         return Reading(Heard.REFUSAL, verbatim(dns.rcode.to_text(response.rcode())))
     if not response.flags & dns.flags.AA:
         return Reading(Heard.HEARSAY, Text("not authoritative"))
-    values = (
+    wanted = to_name(name)
+    values = frozenset(
         b"".join(record.strings).decode(errors="replace")
-        for record in records_at(response.answer, name, dns.rdatatype.TXT)
+        for records in response.answer
+        if (records.name, records.rdtype) == (wanted, dns.rdatatype.TXT)
+        for record in records
     )
-    return Reading(Heard.ANSWER, values=frozenset(values))
+    return Reading(Heard.ANSWER, values=values)

@@ -11,17 +11,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import chain
 
 from certferry.adapters.acme.nameservers import ask
-from certferry.adapters.acme.resolvers import DNS_PORT, Resolvers
-from certferry.adapters.acme.sightings import (
+from certferry.adapters.acme.propagation_status import (
     Heard,
-    NameServer,
+    PropagationStatus,
     Reading,
-    Sightings,
     Sought,
+    with_reasons,
 )
-from certferry.errors import DnsRejected, DnsUnavailable, PropagationTimeout
+from certferry.adapters.acme.resolvers import DNS_PORT, Resolvers
+from certferry.errors import DnsRejected, PropagationTimeout
 from certferry.ports.progress import Pause
 from certferry.text import Text
 
@@ -80,22 +81,20 @@ class Propagation:
 
         Raises `DnsRejected` for a loop or an overlong chain, and `DnsUnavailable`.
         """
-        if self._is_made_up(name):
-            return name
-        chain = [name]
-        while (target := self._resolvers.alias(chain[-1])) is not None:
-            chain.append(target)
-            if target in chain[:-1]:
-                raise _no_end(Text("the aliases of {name} run in a circle", name=name), chain)
-            if len(chain) > 1 + LONGEST_CHAIN:
-                raise _no_end(Text("{name} has too many aliases in a row", name=name), chain)
-        return chain[-1]
-
-    def _is_made_up(self, name: str) -> bool:
-        """Tell whether a name beside it, which nobody wrote, is an alias of the same target."""
         target = self._resolvers.alias(name)
         _, _, parent = name.partition(".")
-        return target is not None and self._resolvers.alias(f"{NOBODYS}.{parent}") == target
+        if target is None or self._resolvers.alias(f"{NOBODYS}.{parent}") == target:
+            return name
+        names = [name]
+        while target is not None:
+            names.append(target)
+            if len(names) > 1 + LONGEST_CHAIN:
+                raise DnsRejected(
+                    Text("{name} has too many aliases in a row", name=name),
+                    hint=Text("correct the CNAME records: {chain}", chain=" → ".join(names)),
+                )
+            target = self._resolvers.alias(target)
+        return names[-1]
 
     def wait(self, wanted: Mapping[str, frozenset[str]], report: Report) -> None:
         """Return as soon as every name server of each name's zone shows all of its values. One
@@ -107,54 +106,41 @@ class Propagation:
         """
         since = self._now()
         deadline = since + self._timeout
-        sightings = Sightings(self._seek(wanted))
+        status = self._begin(wanted)
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix="propagation") as threads:
             for pause in _pauses():
-                self._look(sightings, threads)
-                if not sightings.incomplete:
-                    return
+                self._look(status, threads)
                 now = self._now()
-                if now - since >= UNLOCATED and sightings.lacks_only_unlocated:
-                    _tell_left_out(sightings.without_address())
+                if now - since >= UNLOCATED:
+                    status.leave_out_unlocated()
+                if not status.incomplete:
+                    _tell_left_out(status.unlocated)
                     return
                 left = (deadline - now).total_seconds()
                 if left <= 0:
-                    raise _timed_out(sightings, self._timeout)
-                report(_waiting_for(sightings), since, deadline)
+                    raise _timed_out(status, self._timeout)
+                report(_waiting_for(status), since, deadline)
                 self._pause(min(pause, left))
-                self._locate(sightings)
+                # A resolver may have failed once.
+                status.addresses |= self._addresses(status.unlocated)
 
-    def _seek(self, wanted: Mapping[str, frozenset[str]]) -> Iterator[Sought]:
-        """Find the servers of every name, those of a zone only once."""
-        servers: dict[str, tuple[NameServer, ...]] = {}
-        for name, values in wanted.items():
-            zone = self._resolvers.zone_of(name)
-            if zone not in servers:
-                servers[zone] = tuple(
-                    NameServer(host, self._addresses(host))
-                    for host in self._resolvers.name_servers(zone)
-                )
-            yield Sought(name, zone, values, servers[zone])
+    def _begin(self, wanted: Mapping[str, frozenset[str]]) -> PropagationStatus:
+        """Find the name servers of every name."""
+        zones = {name: self._resolvers.zone_of(name) for name in wanted}
+        hosts = {zone: self._resolvers.name_servers(zone) for zone in set(zones.values())}
+        sought = [Sought(n, zones[n], values, hosts[zones[n]]) for n, values in wanted.items()]
+        return PropagationStatus(sought, self._addresses(set(chain.from_iterable(hosts.values()))))
 
-    def _addresses(self, host: str) -> tuple[str, ...]:
-        """Return a server's addresses, none where no resolver can say: the others may be seen."""
-        try:
-            return self._resolvers.addresses(host)
-        except DnsUnavailable:
-            return ()
+    def _addresses(self, hosts: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        return {host: self._resolvers.addresses(host) for host in hosts}
 
-    def _locate(self, sightings: Sightings) -> None:
-        """Look up again where servers without an address are: a resolver may have failed once."""
-        for host in sightings.without_address():
-            sightings.locate(host, self._addresses(host))
-
-    def _look(self, sightings: Sightings, threads: Executor) -> None:
+    def _look(self, status: PropagationStatus, threads: Executor) -> None:
         """Ask every address once for all that it has not shown yet."""
-        questions = sightings.to_ask()
+        questions = status.to_ask()
         answers = threads.map(self._ask, questions, questions.values())
         for address, readings in zip(questions, answers, strict=True):
             for name, reading in readings.items():
-                sightings.note(address, name, reading)
+                status.note(address, name, reading)
 
 
 def _ask_for_all(
@@ -179,48 +165,41 @@ def _pauses() -> Iterator[float]:
         pause = min(pause * GROWTH, LONGEST_PAUSE)
 
 
-def _waiting_for(sightings: Sightings) -> Text:
-    servers = [
-        Text("{server} ({why})", server=server, why=why)
-        for server, why in sightings.missing().items()
-    ]
+def _waiting_for(status: PropagationStatus) -> Text:
+    servers = with_reasons(status.missing())
     if not servers:
         return Text("no name server can be reached from here")
     return Text("waiting for the challenge to appear at {servers}", servers=servers)
 
 
-def _no_end(message: Text, chain: list[str]) -> DnsRejected:
-    return DnsRejected(
-        message, hint=Text("correct the CNAME records: {chain}", chain=" → ".join(chain))
-    )
-
-
-def _tell_left_out(hosts: Iterable[str]) -> None:
-    log.warning(
-        Text(
-            "the challenge is seen everywhere but at {servers}, whose address no resolver knows:"
-            " take them out of the zone's NS records",
-            servers=sorted(hosts),
+def _tell_left_out(hosts: list[str]) -> None:
+    if hosts:
+        log.warning(
+            Text(
+                "the challenge is seen everywhere but at {servers}, whose address no resolver"
+                " knows: take them out of the zone's NS records",
+                servers=hosts,
+            )
         )
-    )
 
 
-def _timed_out(sightings: Sightings, timeout: timedelta) -> PropagationTimeout:
+def _timed_out(status: PropagationStatus, timeout: timedelta) -> PropagationTimeout:
     return PropagationTimeout(
         Text(
             "not every name server showed the challenge within {timeout}: {account}",
             timeout=timeout,
-            account=sightings.account(),
+            account=status.account(),
         ),
-        hint=advice(sightings),
+        hint=advice(status),
     )
 
 
-def advice(sightings: Sightings) -> Text:
+def advice(status: PropagationStatus) -> Text:
     """Say what to look at when the values are not seen everywhere."""
-    incomplete = sightings.incomplete
-    zones = sorted({one.zone for one in incomplete})
-    addresses = {a for one in incomplete for server in one.servers for a in server.addresses}
+    zones = sorted({one.zone for one in status.incomplete})
+    addresses = {
+        a for one in status.incomplete for host in one.hosts for a in status.addresses[host]
+    }
     made_up = sorted(a for a in addresses if ipaddress.ip_address(a) in MADE_UP)
     if made_up:
         return Text(
@@ -228,25 +207,26 @@ def advice(sightings: Sightings) -> Text:
             "it by, or name resolvers that it leaves alone in [dns].resolvers",
             addresses=made_up,
         )
-    heard = sightings.heard()
-    if heard == {Heard.SILENCE}:
+    heard = status.heard()
+    if heard.keys() == {Heard.SILENCE}:
         return Text(
             "no name server answered at all: this host may not be allowed to ask them directly; let"
             " it send to port 53 outbound, UDP and TCP, of any address, or check the name servers"
             " of {zones}",
             zones=zones,
         )
-    if heard - {Heard.SILENCE} == {Heard.HEARSAY}:
+    if heard.keys() - {Heard.SILENCE} == {Heard.HEARSAY}:
         return Text(
             "something answers in place of the name servers of {zones}, such as a router or a proxy"
             " that takes every DNS question for itself: let this host's questions to port 53 pass"
             " it by, UDP and TCP",
             zones=zones,
         )
-    if sightings.refusing():
+    refusing = heard.get(Heard.REFUSAL, set()) | heard.get(Heard.HEARSAY, set())
+    if refusing:
         return Text(
             "{servers} should serve {zones} and do not: correct the name servers at the registrar",
-            servers=sightings.refusing(),
+            servers=sorted(refusing),
             zones=zones,
         )
     return Text(

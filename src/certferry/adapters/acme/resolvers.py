@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
 import dns.exception
 import dns.inet
-import dns.message
 import dns.name
 import dns.nameserver
 import dns.rdatatype
 import dns.resolver
-import dns.rrset
 
-from certferry.adapters.acme.sightings import NO_ANSWER
+from certferry.adapters.acme.propagation_status import NO_ANSWER
 from certferry.errors import ConfigError, DnsRejected, DnsUnavailable, Retry, ZoneNotFound
 from certferry.system_words import system_words
 from certferry.text import Text, verbatim
@@ -44,43 +43,46 @@ class Resolvers:
 
     def alias(self, name: str) -> str | None:
         """Give the name that this one is an alias of, by one CNAME."""
-        response = self._ask(name, dns.rdatatype.CNAME)
-        for record in records_at(response.answer, name, dns.rdatatype.CNAME):
-            return to_text(record.target)
-        return None
+        # Not dnspython's canonical name, which would need an answer from the end of the chain:
+        # that is often a CDN's, and a wildcard's.
+        records = self._records(name, dns.rdatatype.CNAME)
+        return to_text(records[0].target) if records else None
 
     def zone_of(self, name: str) -> str:
         """Give the zone that holds the name, whether or not the name exists.
 
         Raises `ZoneNotFound` when only a top-level domain does.
         """
-        parent = name
-        while parent:
-            response = self._ask(parent, dns.rdatatype.SOA)
-            cut = zone_cut(response, name)
-            if cut is not None:
-                return _must_be_delegated(cut, name)
-            _, _, parent = parent.partition(".")
-        return _must_be_delegated("", name)
+        with self._told(name):
+            try:
+                zone = to_text(dns.resolver.zone_for_name(to_name(name), resolver=self._resolver))
+            except dns.resolver.NoRootSOA:
+                raise _not_delegated(name) from None
+        # Only a registry's zone is left when the domain is not registered, or is on hold.
+        if "." not in zone:
+            raise _not_delegated(name)
+        return zone
 
     def name_servers(self, zone: str) -> tuple[str, ...]:
         """Give the host names in the zone's NS records. Raises `ZoneNotFound` when it has none."""
-        response = self._ask(zone, dns.rdatatype.NS)
-        hosts = {
-            to_text(record.target) for record in records_at(response.answer, zone, dns.rdatatype.NS)
-        }
-        if not hosts:
+        records = self._records(zone, dns.rdatatype.NS)
+        if not records:
             raise _not_delegated(zone)
-        return tuple(sorted(hosts))
+        return tuple(sorted({to_text(record.target) for record in records}))
 
     def addresses(self, host: str) -> tuple[str, ...]:
-        """Give the IPv4 and IPv6 addresses of a host; none when it has none or cannot be found."""
+        """Give the IPv4 and IPv6 addresses of a host, as far as they can be found: one name server
+        that cannot be found must not hide what the others show.
+        """
         found: list[str] = []
         for rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
-            answer = self._look_up(host, rdtype)
-            # One name server that cannot be found must not hide what the others show.
-            sections = answer.answer if isinstance(answer, dns.message.Message) else []
-            found += [r.address for rr in sections if rr.rdtype == rdtype for r in rr]
+            try:
+                answer = self._resolver.resolve(to_name(host), rdtype)
+            except dns.resolver.LifetimeTimeout:
+                break  # to wait for as long again would find no more
+            except dns.exception.DNSException:
+                continue  # broken servers fail at AAAA alone
+            found += [record.address for record in answer]
         return tuple(dict.fromkeys(found))
 
     @cached_property
@@ -100,28 +102,24 @@ class Resolvers:
         resolver.lifetime = resolver.timeout * (len(self._servers) + 1)
         return resolver
 
-    def _ask(self, name: str, rdtype: dns.rdatatype.RdataType) -> dns.message.Message:
-        answer = self._look_up(name, rdtype)
-        if isinstance(answer, dns.message.Message):
-            return answer
-        raise _refused(answer, name)
+    def _records(self, name: str, rdtype: dns.rdatatype.RdataType) -> list[Any]:
+        with self._told(name):
+            try:
+                return list(self._resolver.resolve(to_name(name), rdtype))
+            except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+                return []
 
-    def _look_up(
-        self, name: str, rdtype: dns.rdatatype.RdataType
-    ) -> dns.message.Message | list[Text]:
-        """Give an answer, or why none of the resolvers has one. Raises when all are silent."""
-        question = to_name(name)
+    @contextmanager
+    def _told(self, name: str) -> Iterator[None]:
+        """Turn dnspython's errors into those of the door."""
         try:
-            return self._resolver.resolve(question, rdtype, raise_on_no_answer=False).response
-        except dns.resolver.NXDOMAIN as nothing:
-            response: dns.message.Message = nothing.kwargs["responses"][question]
-            return response
+            yield
         except dns.resolver.LifetimeTimeout as exc:
             raise _unanswered(self._troubles(exc), name) from exc
         except dns.resolver.NoNameservers as exc:
-            return self._troubles(exc)
+            raise _refused(self._troubles(exc), name) from exc
         except dns.exception.DNSException as exc:  # such as a DNAME that makes the name too long
-            return [verbatim(type(exc).__name__)]
+            raise _refused([verbatim(type(exc).__name__)], name) from exc
 
     def _troubles(self, exc: dns.exception.DNSException) -> list[Text]:
         """Say for each resolver what became of the question."""
@@ -142,29 +140,6 @@ def system_resolvers(path: str = "/etc/resolv.conf") -> list[tuple[str, int]]:
         ) from exc
 
 
-def zone_cut(response: dns.message.Message, name: str) -> str | None:
-    """Read which zone holds the name, or one below which it lies, off the answer to an SOA query.
-
-    The SOA is the answer itself, or stands in the authority section of "no such name" and "no
-    such record" (RFC 2308 §3). An SOA beside the name's path belongs to the end of an alias.
-    """
-    wanted = to_name(name)
-    for records in (*response.answer, *response.authority):
-        if records.rdtype == dns.rdatatype.SOA and wanted.is_subdomain(records.name):
-            return to_text(records.name)
-    return None
-
-
-def records_at(
-    section: Sequence[dns.rrset.RRset], name: str, rdtype: dns.rdatatype.RdataType
-) -> Iterator[Any]:
-    """Give the data of the records of one type at exactly this name, as dnspython has it."""
-    wanted = to_name(name)
-    for records in section:
-        if records.name == wanted and records.rdtype == rdtype:
-            yield from records
-
-
 def to_name(text: str) -> dns.name.Name:
     """Give a name as DNS knows it. Raises `DnsRejected` when it is too long for DNS."""
     try:
@@ -176,13 +151,6 @@ def to_name(text: str) -> dns.name.Name:
 def to_text(name: dns.name.Name) -> str:
     """Give a name in lower case without the final dot; the root is empty."""
     return name.to_text(omit_final_dot=True).lower() if name != dns.name.root else ""
-
-
-def _must_be_delegated(zone: str, name: str) -> str:
-    # Only a registry's zone is left when the domain is not registered, or is on hold.
-    if "." not in zone:
-        raise _not_delegated(name)
-    return zone
 
 
 def _not_delegated(name: str) -> ZoneNotFound:

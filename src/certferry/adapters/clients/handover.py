@@ -80,14 +80,7 @@ def _remove(directory: Path) -> None:
                 _empty(place)
             shutil.rmtree(directory)
     except OSError as exc:
-        _log.warning(
-            Text(
-                "{path} cannot be removed: {problem}; a private key may be in it, and the next run"
-                " tries again",
-                path=directory,
-                problem=system_words(exc),
-            )
-        )
+        _warn(directory, exc)
 
 
 def _sweep(workspace: Path) -> None:
@@ -126,12 +119,11 @@ def _opened(directory: Path) -> Iterator[int]:
 
 
 def _warn(path: Path, exc: OSError) -> None:
-    problem = system_words(exc)
     _log.warning(
         Text(
-            "{path} cannot be removed: {problem}; a run that was killed may have left a private key"
-            " in it",
+            "{path} cannot be removed: {problem}; a private key may be in it, and the next run"
+            " tries again",
             path=path,
-            problem=problem,
+            problem=system_words(exc),
         )
     )

@@ -50,6 +50,17 @@ class Access:
     uid: int | None = None
     gid: int | None = None
 
+    def allows(self, found: Access) -> bool:
+        """Tell whether a file with this access is as wanted."""
+        owners = self.uid in {None, found.uid} and self.gid in {None, found.gid}
+        return owners and self.mode == found.mode
+
+    @property
+    def in_words(self) -> str:
+        """The mode, and owner and group by number."""
+        owners = [number for number in (self.uid, self.gid) if number is not None]
+        return " ".join([f"{self.mode:04o}", ":".join(map(str, owners))]).rstrip()
+
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
@@ -179,7 +190,12 @@ def _give_away(descriptor: int, path: Path, access: Access) -> None:
     if access.uid is None and access.gid is None:
         return
     try:
-        os.fchown(descriptor, _or_as_it_is(access.uid), _or_as_it_is(access.gid))
+        # -1 leaves it as it is
+        os.fchown(
+            descriptor,
+            -1 if access.uid is None else access.uid,
+            -1 if access.gid is None else access.gid,
+        )
     except OSError as exc:
         if exc.errno != errno.EPERM:
             raise
@@ -191,7 +207,3 @@ def _give_away(descriptor: int, path: Path, access: Access) -> None:
                 " the files that were there before are as they were"
             ),
         ) from exc
-
-
-def _or_as_it_is(number: int | None) -> int:
-    return -1 if number is None else number

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import time
 
@@ -22,10 +22,6 @@ _OWN = re.compile(
     re.MULTILINE,
 )
 _DAILY = re.compile(rb"([0-5]?\d)[ \t]+([01]?\d|2[0-3])[ \t]+\*[ \t]+\*[ \t]+\*")
-_RUN = re.compile(
-    # From the program to its command, within one command of the shell's.
-    rb"""[^#]*(?<![\w-])certferry["']?(?=\s)[^;&|#]*?\ssync(?![\w.-])"""
-)
 _PATH = re.compile(rb"""^[ \t]*PATH[ \t]*=[ \t]*(["']?)(.*?)\1[ \t]*$""", re.MULTILINE)
 _USUAL_PATH = "/usr/bin:/bin"
 """What Debian's cron, cronie and busybox put into PATH (`_PATH_DEFPATH`, paths.h)."""
@@ -63,22 +59,9 @@ def shell_command(words: Sequence[str], environment: Mapping[str, str]) -> bytes
 def own_entries(crontab: bytes) -> list[Entry]:
     """Find our entry; more than one where the operator has copied it."""
     return [
-        Entry(own["when"], own["command"], search_path(crontab[: own.start()]))
+        Entry(own["when"], own["command"], _path_below(crontab[: own.start()]))
         for own in _OWN.finditer(crontab)
     ]
-
-
-def search_path(above: bytes) -> str:
-    """Give where an entry looks for programs, from what stands above it."""
-    paths = [os.fsdecode(path[2]) for path in _PATH.finditer(above)]
-    return paths[-1] if paths else _USUAL_PATH
-
-
-def runs(crontab: bytes) -> Iterator[int]:
-    """Give the numbers of the lines that run `certferry sync`, ours and others."""
-    for number, line in enumerate(crontab.split(b"\n"), start=1):
-        if _RUN.match(line) or _OWN.fullmatch(line):
-            yield number
 
 
 def with_entry(crontab: bytes, command: bytes, daily: time) -> bytes:
@@ -97,6 +80,12 @@ def with_entry(crontab: bytes, command: bytes, daily: time) -> bytes:
 def without_entry(crontab: bytes) -> bytes:
     """Give the crontab without anything of ours."""
     return _OWN.sub(b"", crontab)
+
+
+def _path_below(above: bytes) -> str:
+    """Give where an entry looks for programs, from what stands above it."""
+    paths = [os.fsdecode(path[2]) for path in _PATH.finditer(above)]
+    return paths[-1] if paths else _USUAL_PATH
 
 
 def _quoted(word: str) -> str:

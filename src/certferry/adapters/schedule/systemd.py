@@ -98,10 +98,6 @@ class SystemdTimer:
         """See `ports.scheduler.Scheduler.find`."""
         return self._scheduled() if self._own(TIMER) else None
 
-    def starts(self) -> tuple[Text, ...]:
-        """See `ports.scheduler.Scheduler.starts`."""
-        return (self._place,) if (self._directory / TIMER).is_file() else ()  # or it is masked
-
     @property
     def _place(self) -> Text:
         return Text("the systemd timer {path}", path=self._directory / TIMER)

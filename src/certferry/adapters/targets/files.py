@@ -8,10 +8,8 @@ between leaves them so until the next one.
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -19,7 +17,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certferry.adapters.clients import pem_directory, programs
-from certferry.adapters.clients.pem_directory import NAMES, Access, FoundFile
+from certferry.adapters.clients.pem_directory import NAMES, Access
+from certferry.adapters.clients.place_checks import (
+    RIGHTS,
+    group_number,
+    must_be_writable,
+    must_take_files,
+    user_number,
+)
 from certferry.adapters.clients.receipt import RECEIPT, Receipt, decode_receipt, encode_receipt
 from certferry.core.certificate import FULLCHAIN, PRIVKEY, CertificateBundle, fingerprint
 from certferry.core.desired import FileDelivery, Kind
@@ -27,7 +32,7 @@ from certferry.core.observed import DomainState, Drift, ObservedDomain
 from certferry.core.plan import Change
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.secret import Secret
-from certferry.errors import DeployError, TargetRejected
+from certferry.errors import DeployError
 from certferry.ports.progress import Pause
 from certferry.ports.receiver import Delivered, Receiver
 from certferry.text import Text
@@ -36,7 +41,6 @@ DIRECTORY_MODE = 0o755
 
 _RECEIPT_ACCESS = Access(0o600)  # a key's digest is no secret, and nobody else's matter either
 
-_RIGHTS = Text("run certferry as a user who may read and write there")
 _UNTOUCHED = Text("the files that were there before are as they were")
 _NEXT_RUN = Text("the next run looks at every file again, and goes on from there")
 
@@ -79,7 +83,7 @@ class Files:
         asked for: several machines may share it, and each has its own directory.
         """
         try:
-            with pem_directory.told(self._directory, _RIGHTS):
+            with pem_directory.told(self._directory, RIGHTS):
                 self._must_be_usable()
                 receipt = self._receipt()
                 held, drift = self._compare(receipt)
@@ -148,8 +152,8 @@ class Files:
                 yield Change(name, "missing", "delivered")
             elif digests is not None and found.digest != digests.get(name):
                 yield Change(name, "changed", "delivered")
-            elif not self._is_accessible(name, found):
-                yield Change(name, _in_words(found.access), _in_words(self._access(name)))
+            elif not self._access(name).allows(found.access):
+                yield Change(name, found.access.in_words, self._access(name).in_words)
 
     def _receipt(self) -> Receipt | None:
         return decode_receipt(pem_directory.read(self._directory / RECEIPT))
@@ -165,15 +169,9 @@ class Files:
 
     def _is_there(self, name: str, content: bytes) -> bool:
         found = pem_directory.look_at(self._directory / name)
-        same = found is not None and found.digest == pem_directory.digest(content)
-        return same and found is not None and self._is_accessible(name, found)
-
-    def _is_accessible(self, name: str, found: FoundFile) -> bool:
-        wanted = self._access(name)
+        wanted = pem_directory.digest(content)
         return (
-            found.access.mode == wanted.mode
-            and wanted.uid in {None, found.access.uid}
-            and wanted.gid in {None, found.access.gid}
+            found is not None and found.digest == wanted and self._access(name).allows(found.access)
         )
 
     def _access(self, name: str) -> Access:
@@ -181,8 +179,8 @@ class Files:
         delivery = self._delivery
         return Access(
             delivery.key_mode if name == PRIVKEY else delivery.mode,
-            _number(delivery.owner, lambda user: pwd.getpwnam(user).pw_uid, Text("user")),
-            _number(delivery.group, lambda group: grp.getgrnam(group).gr_gid, Text("group")),
+            user_number(delivery.owner),
+            group_number(delivery.group),
         )
 
     def _must_be_usable(self) -> None:
@@ -193,18 +191,10 @@ class Files:
             programs.must_be_there(self._delivery.reload)
         if not os.path.lexists(directory):
             # Only the last one is made: a longer path is a slip, or a disk that is not mounted.
-            _must_be_writable(directory.parent, Text("make it, or correct `directory`"))
+            must_be_writable(directory.parent, Text("make it, or correct `directory`"))
             return
-        _must_be_writable(directory, _RIGHTS)
-        for path in (directory / name for name in NAMES):
-            if path.is_symlink():
-                # certbot's `live` is made of them, and certbot goes astray where one is a file.
-                problem = Text("{path} is a symbolic link", path=path)
-                hint = Text("certferry writes files of its own; choose another directory")
-                raise TargetRejected(problem, hint=hint)
-            if path.is_dir():
-                problem = Text("{path} is a directory, not a file", path=path)
-                raise TargetRejected(problem, hint=Text("move it away, or correct `directory`"))
+        must_be_writable(directory, RIGHTS)
+        must_take_files(directory, NAMES)
 
     # delivering
 
@@ -295,45 +285,3 @@ def _leaf(fullchain: bytes | None) -> str | None:
     except ValueError:
         return None
     return fingerprint(leaf.public_bytes(Encoding.DER))
-
-
-def _number(name: str | None, look_up: Callable[[str], int], what: Text) -> int | None:
-    if name is None or name.isdecimal():
-        return None if name is None else int(name)
-    try:
-        return look_up(name)
-    except KeyError:
-        raise TargetRejected(
-            Text("this machine knows no {what} called {name}", what=what, name=name),
-            hint=Text("make it first, or correct `owner` and `group`"),
-        ) from None
-
-
-def _must_be_writable(directory: Path, hint: Text) -> None:
-    if not directory.exists():
-        if directory.is_symlink():
-            raise TargetRejected(
-                Text("{path} is a symbolic link that leads nowhere", path=directory),
-                hint=Text("make the directory that it leads to, or correct `directory`"),
-            )
-        raise TargetRejected(Text("there is no directory {path}", path=directory), hint=hint)
-    if not directory.is_dir():
-        raise TargetRejected(
-            Text("{path} is not a directory", path=directory),
-            hint=Text("correct `directory`, or move away what is there"),
-        )
-    if os.statvfs(directory).f_flag & os.ST_RDONLY:
-        raise TargetRejected(
-            Text("{path} lies on a file system that is mounted read-only", path=directory),
-            hint=Text(
-                "mount it for writing, or correct `directory`; for a run by a systemd timer,"
-                " `certferry schedule install --systemd` opens the directories of the file"
-            ),
-        )
-    if not os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
-        raise TargetRejected(Text("{path} cannot be written to", path=directory), hint=_RIGHTS)
-
-
-def _in_words(access: Access) -> str:
-    owners = [number for number in (access.uid, access.gid) if number is not None]
-    return " ".join([f"{access.mode:04o}", ":".join(map(str, owners))]).rstrip()

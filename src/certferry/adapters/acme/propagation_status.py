@@ -1,0 +1,191 @@
+"""Which name servers have shown which challenge values, and what that means. No sockets here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from certferry.text import Text
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """The values that a name must show at every host in the NS records of its zone."""
+
+    name: str
+    zone: str
+    values: frozenset[str]
+    hosts: tuple[str, ...]
+
+
+class Heard(Enum):
+    """What came back from an address."""
+
+    ANSWER = "the values at the name"
+    REFUSAL = "an answer that does not count"
+    HEARSAY = "an answer from somebody who does not hold the zone"
+    SILENCE = "nothing"
+    NO_ROUTE = "the question could not be sent from this host"
+
+
+VALUE_ABSENT = Text("value absent")
+NO_ANSWER = Text("no answer")
+NO_ADDRESS = Text("has no address")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one address said about one name; `why` says what is wrong when a value is missing."""
+
+    heard: Heard
+    why: Text = VALUE_ABSENT
+    values: frozenset[str] = frozenset()
+
+    def shows(self, wanted: frozenset[str]) -> bool:
+        """Tell whether every wanted value is there."""
+        return self.heard is Heard.ANSWER and wanted <= self.values
+
+
+UNASKED = Reading(Heard.SILENCE, NO_ANSWER)
+
+
+class Verdict(Enum):
+    """Whether a server counts as showing the values."""
+
+    SEEN = "seen"
+    MISSING = "missing"
+    LEFT_OUT = "left out"
+
+
+def judge(readings: Sequence[Reading], wanted: frozenset[str]) -> tuple[Verdict, Text]:
+    """Judge a server by the readings of all its addresses; for the reason, see `Reading.why`.
+
+    Each address that answers must show every value. Silent ones are forgiven while another
+    answers. A server that this host cannot send to at all, as an IPv6-only one from a host
+    without IPv6, is left out: it would never be seen.
+    """
+    if not readings:
+        return Verdict.MISSING, NO_ADDRESS
+    asked = [reading for reading in readings if reading.heard is not Heard.NO_ROUTE]
+    if not asked:
+        return Verdict.LEFT_OUT, readings[0].why
+    answered = [reading for reading in asked if reading.heard is not Heard.SILENCE]
+    lacking = [reading for reading in answered or asked if not reading.shows(wanted)]
+    if lacking:
+        return Verdict.MISSING, lacking[0].why
+    return Verdict.SEEN, Text("")
+
+
+class PropagationStatus:
+    """The readings so far. What an address has shown once, it is not asked for again.
+
+    `addresses` are those of each host; it has none while no resolver knows it.
+    """
+
+    def __init__(self, sought: Iterable[Sought], addresses: Mapping[str, tuple[str, ...]]) -> None:
+        self.sought = tuple(sought)
+        self.addresses = dict(addresses)
+        self._readings: dict[tuple[str, str], Reading] = {}
+        self._without_unlocated = False
+
+    def note(self, address: str, name: str, reading: Reading) -> None:
+        """Keep the newest reading of a name at an address."""
+        self._readings[address, name] = reading
+
+    def leave_out_unlocated(self) -> None:
+        """Wait no longer for hosts without an address."""
+        self._without_unlocated = True
+
+    @property
+    def unlocated(self) -> list[str]:
+        """The hosts that cannot be asked since no address of theirs is known."""
+        return sorted(host for host, addresses in self.addresses.items() if not addresses)
+
+    def to_ask(self) -> dict[str, list[str]]:
+        """Give the names to ask for at each address."""
+        questions: dict[str, list[str]] = {}
+        for one in self.sought:
+            for host, (verdict, _) in self.verdicts(one).items():
+                for address in self.addresses[host] if verdict is not Verdict.SEEN else ():
+                    names = questions.setdefault(address, [])
+                    if one.name not in names and not self._reading(one, address).shows(one.values):
+                        names.append(one.name)
+        return {address: names for address, names in questions.items() if names}
+
+    def verdicts(self, one: Sought) -> dict[str, tuple[Verdict, Text]]:
+        """Judge every host for one name; an address that was not asked yet counts as silent."""
+        return {host: self._verdict(one, host) for host in one.hosts}
+
+    @property
+    def incomplete(self) -> list[Sought]:
+        """What some host that can be asked does not show yet, or what none shows."""
+        return [one for one in self.sought if not self._is_complete(one)]
+
+    def missing(self) -> dict[str, Text]:
+        """Give the hosts that lack something, each with the reason."""
+        return {
+            host: why
+            for one in self.incomplete
+            for host, why in self._judged(one, Verdict.MISSING).items()
+        }
+
+    def heard(self) -> dict[Heard, set[str]]:
+        """Give the kinds of what came back, each with the hosts; those that cannot be asked are
+        none of them.
+        """
+        found: dict[Heard, set[str]] = {}
+        for one in self.sought:
+            for host in one.hosts:
+                for address in self.addresses[host]:
+                    found.setdefault(self._reading(one, address).heard, set()).add(host)
+        found.pop(Heard.NO_ROUTE, None)
+        return found
+
+    def account(self) -> list[Text]:
+        """Say for each name that is not seen everywhere where it is, where not, and why."""
+        return [
+            Text(
+                "{name} {seen}{missing}{unreachable}",
+                name=one.name,
+                seen=_listed(
+                    Text("was seen at {servers}"),
+                    [*self._judged(one, Verdict.SEEN)] or [Text("none")],
+                ),
+                missing=_listed(
+                    Text("; missing at {servers}"), with_reasons(self._judged(one, Verdict.MISSING))
+                ),
+                unreachable=_listed(
+                    Text("; not reachable from here: {servers}"),
+                    with_reasons(self._judged(one, Verdict.LEFT_OUT)),
+                ),
+            )
+            for one in self.incomplete
+        ]
+
+    def _reading(self, one: Sought, address: str) -> Reading:
+        return self._readings.get((address, one.name), UNASKED)
+
+    def _verdict(self, one: Sought, host: str) -> tuple[Verdict, Text]:
+        if self._without_unlocated and not self.addresses[host]:
+            return Verdict.LEFT_OUT, NO_ADDRESS
+        return judge([self._reading(one, address) for address in self.addresses[host]], one.values)
+
+    def _judged(self, one: Sought, wanted: Verdict) -> dict[str, Text]:
+        """Give the hosts with this verdict, each with the reason."""
+        return {
+            host: why for host, (verdict, why) in self.verdicts(one).items() if verdict is wanted
+        }
+
+    def _is_complete(self, one: Sought) -> bool:
+        verdicts = {verdict for verdict, _ in self.verdicts(one).values()}
+        return Verdict.SEEN in verdicts and Verdict.MISSING not in verdicts
+
+
+def with_reasons(hosts: Mapping[str, Text]) -> list[Text]:
+    """Give each host with the reason behind it."""
+    return [Text("{server} ({why})", server=host, why=why) for host, why in hosts.items()]
+
+
+def _listed(sentence: Text, servers: Sequence[object]) -> Text:
+    return sentence.filled(servers=servers) if servers else Text("")
