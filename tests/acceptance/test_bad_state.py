@@ -89,7 +89,9 @@ def test_state_that_cannot_be_opened(synced: Host) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has a file system of its own to try")
-@pytest.mark.parametrize("command", ["sync", "plan", "history"])
+@pytest.mark.parametrize(
+    "command", ["sync", *(pytest.param(each, marks=thorough) for each in ("plan", "history"))]
+)
 def test_state_on_a_disk_that_takes_no_writes(synced: Host, command: str) -> None:
     """As after an error of the disk: it is told as that, not as a matter of owners."""
     folder = shlex.quote(str(synced.state.parent))

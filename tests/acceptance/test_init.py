@@ -253,6 +253,7 @@ def access(path: Path) -> tuple[int, int, int]:
     return facts.st_uid, facts.st_gid, stat.S_IMODE(facts.st_mode)
 
 
+@thorough
 def test_certbot_is_taken_over(machine: Machine, new_name: Callable[[], str], world: World) -> None:
     """A lineage of the real certbot is adopted, and is none of certbot's any more once what `init`
     said has been run.
@@ -273,6 +274,7 @@ def test_certbot_is_taken_over(machine: Machine, new_name: Callable[[], str], wo
     assert "No certificates found" in client.certificates()
 
 
+@thorough
 def test_lego_is_taken_over(machine: Machine, new_name: Callable[[], str], world: World) -> None:
     """A lineage of the real lego is adopted, though its first name is a wildcard; it goes to the
     domain that it covers.
