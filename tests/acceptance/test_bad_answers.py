@@ -13,7 +13,7 @@ from certferry.sandbox.pebble import Pebble
 from certferry.sandbox.world import World
 from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host
-from tests.tiers import thorough
+from tests.support.tiers import thorough
 
 FAILED = 1
 

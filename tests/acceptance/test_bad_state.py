@@ -16,8 +16,8 @@ import pytest
 from tests.acceptance.footprint import NOBODY_ASKED, assert_nothing_written
 from tests.acceptance.full_disk import FullDisk
 from tests.acceptance.host import Host
-from tests.acceptance.permissions import whoever_may_not_read_all
-from tests.tiers import thorough
+from tests.support.permissions import bound_by_permissions
+from tests.support.tiers import thorough
 
 FAILED = 1
 
@@ -80,7 +80,7 @@ def test_state_that_cannot_be_opened(synced: Host) -> None:
     """A state of somebody else's is told by its name."""
     synced.state.chmod(0o000)
 
-    run = synced.run_apart("-q", "sync", "--renew", wrapped_in=whoever_may_not_read_all())
+    run = synced.run_apart("-q", "sync", "--renew", wrapped_in=bound_by_permissions())
 
     assert FAILED == run.code
     assert f"{synced.state} cannot be opened" in run.complaint.error
@@ -132,9 +132,9 @@ def test_key_file_that_is_of_no_use(
     spoil(synced.key_file)
     exported = synced.directory / "exported"
 
-    run = synced.run_apart("-q", "sync", "--renew", wrapped_in=whoever_may_not_read_all())
+    run = synced.run_apart("-q", "sync", "--renew", wrapped_in=bound_by_permissions())
     export = synced.run_apart(
-        "-q", "export", name, "--dir", str(exported), wrapped_in=whoever_may_not_read_all()
+        "-q", "export", name, "--dir", str(exported), wrapped_in=bound_by_permissions()
     )
 
     for complaint in (run.complaint, export.complaint):

@@ -21,7 +21,7 @@ from tests.acceptance.clients.old_homes import Certbot, Lego
 from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Run
 from tests.support.command import run_here
-from tests.tiers import thorough
+from tests.support.tiers import thorough
 
 
 @dataclass

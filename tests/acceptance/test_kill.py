@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from certferry.sandbox.world import Pace, World
-from tests.tiers import sampled, thorough
+from tests.support.tiers import sampled, thorough
 
 RUNNER = Path(__file__).with_name("killed.py")
 SHARES = 4

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from certferry.sandbox.world import World
-from tests.acceptance.patience import eventually
 from tests.acceptance.site import Site
-from tests.tiers import thorough
+from tests.support.tiers import thorough
+from tests.support.waiting import eventually
 
 STOPPED = 130
 DEADLINE = 30  # seconds until something that a test waits for has not happened

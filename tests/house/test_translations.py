@@ -46,9 +46,9 @@ def ids(found: object) -> set[str]:
 
 
 @cache
-def of_the_sources() -> frozenset[str]:
+def of_the_sources() -> set[str]:
     """Give every sentence of the sources. Reading them takes a second."""
-    return frozenset(ids(translations.extract()))
+    return ids(translations.extract())
 
 
 def test_there_is_a_catalogue_for_each_language_but_english() -> None:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-from certferry.cli.desk import standard_desk
 from certferry.cli.main import run
+from certferry.present.console import standard_console
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def run_here(
         redirect_stdout(streams[0]),
         redirect_stderr(streams[1]),
     ):
-        code = run(arguments, standard_desk(os.environ))
+        code = run(arguments, standard_console(os.environ))
     return Ended(int(code), *(_written_on(stream) for stream in streams))
 
 
