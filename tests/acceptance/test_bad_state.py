@@ -6,6 +6,7 @@ import base64
 import os
 import secrets
 import shlex
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -171,8 +172,7 @@ def test_full_disk(synced: Host, name: str) -> None:
     assert f"free some space at {synced.state.parent}" in run.complaint.hint
     assert NOBODY_ASKED == run.left
 
-    for file in FullDisk.after(synced).iterdir():
-        (synced.state.parent / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(FullDisk.after(synced), synced.state.parent, dirs_exist_ok=True)
     assert versions == synced.fingerprints(name)
     assert 0 == synced.run("sync", "--renew").code
 
