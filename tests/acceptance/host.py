@@ -1,4 +1,4 @@
-"""A machine in a world: its configuration, its state, and the command, run there as a process."""
+"""A machine in a world: its configuration, its state, and the command, run there."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from certferry.adapters.state.connect import connect
 from certferry.ports.state import StateStore
 from certferry.sandbox.world import World
 from tests.acceptance.footprint import Footprint
+from tests.support.command import run_here
 
 LONGEST_RUN = 60  # seconds
 
@@ -95,8 +96,20 @@ class Host:
         assert old in text
         self.config.write_text(text.replace(old, new, 1))
 
-    def run(self, *arguments: str, wrapped_in: Sequence[str] = (), **environ: str) -> Run:
-        """Run the command to its end, while nobody else is at work in the world."""
+    def run(self, *arguments: str, **environ: str) -> Run:
+        """Run the command to its end in this process, while nobody else is at work in the world.
+
+        An empty variable is left out of the command's environment.
+        """
+        before = Footprint.of(self.world)
+        words = ["--config", str(self.config), *arguments]
+        ended = run_here(words, self._environment(environ))
+        return Run(ended.code, ended.out, ended.err, Footprint.of(self.world) - before)
+
+    def run_apart(self, *arguments: str, wrapped_in: Sequence[str] = (), **environ: str) -> Run:
+        """The same as a process of its own: where another program starts it, or where what it has
+        begun ends with it.
+        """
         before = Footprint.of(self.world)
         with self.begin(*arguments, wrapped_in=wrapped_in, **environ) as process:
             out, err = process.communicate(timeout=LONGEST_RUN)
@@ -106,15 +119,11 @@ class Host:
     def begin(
         self, *arguments: str, wrapped_in: Sequence[str] = (), **environ: str
     ) -> Iterator[subprocess.Popen[str]]:
-        """Run the command beside a `with` block; at the block's end it is over, whatever it does.
-
-        An empty variable is left out of the command's environment.
-        """
+        """Run it beside a `with` block; at the block's end it is over, whatever it does."""
         command = [*wrapped_in, sys.executable, "-m", "certferry", "--config", str(self.config)]
-        variables = {**os.environ, **self.world.environment, **environ}
         process = subprocess.Popen(
             [*command, *arguments],
-            env={name: value for name, value in variables.items() if value},
+            env=self._environment(environ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -128,6 +137,10 @@ class Host:
             for stream in (process.stdout, process.stderr):
                 assert stream is not None
                 stream.close()
+
+    def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
+        variables = {**os.environ, **self.world.environment, **more}
+        return {name: value for name, value in variables.items() if value}
 
     @contextmanager
     def remembering(self) -> Iterator[StateStore]:

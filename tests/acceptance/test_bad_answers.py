@@ -13,7 +13,7 @@ from certferry.sandbox.pebble import Pebble
 from certferry.sandbox.world import World
 from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host
-from tests.tiers import thorough
+from tests.support.tiers import thorough
 
 FAILED = 1
 
@@ -140,7 +140,7 @@ def test_resolver_of_dns_that_does_not_answer(host: Host, name: str, silent_reso
     host.rewrite("[verify]", f"[verify]\n{working}")
     host.rewrite(working, f'resolvers = ["{silent_resolver}"]')
 
-    run = host.run("-q", "sync")
+    run = host.run_apart("-q", "sync")
 
     assert FAILED == run.code
     assert (
@@ -161,7 +161,7 @@ def test_resolver_of_verify_that_does_not_answer(
     """
     host.rewrite("[verify]", f'[verify]\nresolvers = ["{silent_resolver}"]\ntimeout = 1')
 
-    run = host.run("-q", "sync")
+    run = host.run_apart("-q", "sync")
 
     assert FAILED == run.code
     assert f"{name}: verify failed: no address answers" in run.complaint.error

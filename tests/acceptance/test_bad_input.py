@@ -12,7 +12,7 @@ from certferry.sandbox.qiniu import QiniuService
 from certferry.sandbox.world import World
 from tests.acceptance.footprint import NOBODY_ASKED, Footprint, assert_nothing_written
 from tests.acceptance.host import Host, certificate
-from tests.acceptance.permissions import whoever_may_not_read_all
+from tests.support.permissions import bound_by_permissions
 
 FAILED, USAGE = 1, 2
 
@@ -37,7 +37,7 @@ def test_configuration_that_cannot_be_read(host: Host) -> None:
     """A file without permission to read is told by its name and by what the system says."""
     host.config.chmod(0o000)
 
-    run = host.run("-q", "sync", wrapped_in=whoever_may_not_read_all())
+    run = host.run_apart("-q", "sync", wrapped_in=bound_by_permissions())
 
     assert USAGE == run.code
     assert f"{host.config}: cannot be read: Permission denied" == run.complaint.error

@@ -6,6 +6,7 @@ import base64
 import os
 import secrets
 import shlex
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -16,8 +17,8 @@ import pytest
 from tests.acceptance.footprint import NOBODY_ASKED, assert_nothing_written
 from tests.acceptance.full_disk import FullDisk
 from tests.acceptance.host import Host
-from tests.acceptance.permissions import whoever_may_not_read_all
-from tests.tiers import thorough
+from tests.support.permissions import bound_by_permissions
+from tests.support.tiers import thorough
 
 FAILED = 1
 
@@ -80,7 +81,7 @@ def test_state_that_cannot_be_opened(synced: Host) -> None:
     """A state of somebody else's is told by its name."""
     synced.state.chmod(0o000)
 
-    run = synced.run("-q", "sync", "--renew", wrapped_in=whoever_may_not_read_all())
+    run = synced.run_apart("-q", "sync", "--renew", wrapped_in=bound_by_permissions())
 
     assert FAILED == run.code
     assert f"{synced.state} cannot be opened" in run.complaint.error
@@ -89,13 +90,17 @@ def test_state_that_cannot_be_opened(synced: Host) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has a file system of its own to try")
-@pytest.mark.parametrize("command", ["sync", "plan", "history"])
+@pytest.mark.parametrize(
+    "command", ["sync", *(pytest.param(each, marks=thorough) for each in ("plan", "history"))]
+)
 def test_state_on_a_disk_that_takes_no_writes(synced: Host, command: str) -> None:
     """As after an error of the disk: it is told as that, not as a matter of owners."""
     folder = shlex.quote(str(synced.state.parent))
     script = f'mount --bind {folder} {folder} && mount -o remount,bind,ro {folder} && "$@"'
 
-    run = synced.run("-q", command, wrapped_in=["unshare", "--mount", "sh", "-c", script, "sh"])
+    run = synced.run_apart(
+        "-q", command, wrapped_in=["unshare", "--mount", "sh", "-c", script, "sh"]
+    )
 
     assert FAILED == run.code
     assert f"{synced.state} cannot be opened: its file system is read-only" == run.complaint.error
@@ -128,9 +133,9 @@ def test_key_file_that_is_of_no_use(
     spoil(synced.key_file)
     exported = synced.directory / "exported"
 
-    run = synced.run("-q", "sync", "--renew", wrapped_in=whoever_may_not_read_all())
-    export = synced.run(
-        "-q", "export", name, "--dir", str(exported), wrapped_in=whoever_may_not_read_all()
+    run = synced.run_apart("-q", "sync", "--renew", wrapped_in=bound_by_permissions())
+    export = synced.run_apart(
+        "-q", "export", name, "--dir", str(exported), wrapped_in=bound_by_permissions()
     )
 
     for complaint in (run.complaint, export.complaint):
@@ -160,15 +165,14 @@ def test_full_disk(synced: Host, name: str) -> None:
     versions = synced.fingerprints(name)
     disk = FullDisk.of(synced)
 
-    run = synced.run("-q", "sync", "--renew", wrapped_in=disk.command)
+    run = synced.run_apart("-q", "sync", "--renew", wrapped_in=disk.command)
 
     assert FAILED == run.code
     assert f"{synced.state} {disk.words}" in run.complaint.error
     assert f"free some space at {synced.state.parent}" in run.complaint.hint
     assert NOBODY_ASKED == run.left
 
-    for file in FullDisk.after(synced).iterdir():
-        (synced.state.parent / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(FullDisk.after(synced), synced.state.parent, dirs_exist_ok=True)
     assert versions == synced.fingerprints(name)
     assert 0 == synced.run("sync", "--renew").code
 
@@ -183,7 +187,7 @@ def test_disk_that_fills_up_on_the_way(host: Host, name: str, kilobytes: int) ->
     """
     assert 0 == host.run("plan").code  # makes the state
 
-    run = host.run("-q", "sync", wrapped_in=("prlimit", f"--fsize={kilobytes * 1024}"))
+    run = host.run_apart("-q", "sync", wrapped_in=("prlimit", f"--fsize={kilobytes * 1024}"))
 
     assert FAILED == run.code
     assert f"{host.state} cannot be read or written" in run.complaint.error

@@ -13,8 +13,8 @@ from certferry.core.certificate import fingerprint
 from certferry.sandbox.world import World
 from tests.acceptance.footprint import NOBODY_ASKED, Footprint, challenges
 from tests.acceptance.host import Host, certificate
-from tests.acceptance.patience import eventually
 from tests.sandbox.qiniu_calls import Client
+from tests.support.waiting import eventually
 
 
 def test_staging_needs_no_target(world: World, tmp_path: Path, new_name: Callable[[], str]) -> None:

@@ -17,7 +17,7 @@ from certferry.cli.exits import Exit
 from certferry.sandbox.faults import Fault
 from tests.acceptance.footprint import challenges
 from tests.acceptance.host import Host
-from tests.acceptance.patience import eventually
+from tests.support.waiting import eventually
 
 PROMISED = 5.0  # seconds
 DEADLINE = 60.0  # seconds, for what must come before

@@ -13,9 +13,9 @@ import pytest
 from certferry.sandbox.world import World
 from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Run
-from tests.acceptance.permissions import whoever_may_not_read_all
 from tests.acceptance.site import Site
-from tests.tiers import thorough
+from tests.support.permissions import bound_by_permissions
+from tests.support.tiers import thorough
 
 NAMES = ("cert.pem", "chain.pem", "fullchain.pem", "privkey.pem")
 
@@ -190,7 +190,7 @@ def test_directory_that_may_not_be_written_to(site: Site) -> None:
     before = {name: (site.ssl / name).read_bytes() for name in NAMES}
     site.ssl.chmod(0o555)
 
-    run = site.run("-q", "sync", "--renew", wrapped_in=whoever_may_not_read_all())
+    run = site.run_apart("-q", "sync", "--renew", wrapped_in=bound_by_permissions())
 
     assert 1 == run.code
     assert f"{site.ssl} cannot be written to" in run.complaint.error

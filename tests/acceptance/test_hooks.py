@@ -23,9 +23,9 @@ from tests.acceptance.clients.old_homes import TXT_RECORD
 from tests.acceptance.clients.program import run_to_its_end
 from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Host, certificate
-from tests.acceptance.patience import eventually
 from tests.acceptance.public_names import answered
-from tests.tiers import thorough
+from tests.support.tiers import thorough
+from tests.support.waiting import eventually
 
 SKIPPED = "证书未变更,跳过同步"
 QINIU_KEYS = ("QINIU_ACCESS_KEY", "QINIU_SECRET_KEY")

@@ -8,7 +8,6 @@ import shlex
 import shutil
 import stat
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,8 @@ from tests.acceptance.clients.acme_sh import AcmeSh
 from tests.acceptance.clients.old_homes import Certbot, Lego
 from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Run
-from tests.tiers import thorough
+from tests.support.command import run_here
+from tests.support.tiers import thorough
 
 
 @dataclass
@@ -38,18 +38,9 @@ class Machine:
 
     def certferry(self, *arguments: str, **environ: str) -> Run:
         """Run the command in the machine's directory."""
-        done = subprocess.run(
-            [sys.executable, "-m", "certferry", *arguments],
-            cwd=self.directory,
-            env={**os.environ, **environ},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert not any(secret in done.stdout + done.stderr for secret in self.world.secrets())
-        return Run(done.returncode, done.stdout, done.stderr, Footprint.of(self.world))
+        done = run_here(arguments, {**os.environ, **environ}, self.directory)
+        assert not any(secret in done.out + done.err for secret in self.world.secrets())
+        return Run(done.code, done.out, done.err, Footprint.of(self.world))
 
     def init(self, client: str, home: Path, *more: str, **environ: str) -> Run:
         """Run `init --from`, without questions."""
@@ -262,6 +253,7 @@ def access(path: Path) -> tuple[int, int, int]:
     return facts.st_uid, facts.st_gid, stat.S_IMODE(facts.st_mode)
 
 
+@thorough
 def test_certbot_is_taken_over(machine: Machine, new_name: Callable[[], str], world: World) -> None:
     """A lineage of the real certbot is adopted, and is none of certbot's any more once what `init`
     said has been run.
@@ -282,6 +274,7 @@ def test_certbot_is_taken_over(machine: Machine, new_name: Callable[[], str], wo
     assert "No certificates found" in client.certificates()
 
 
+@thorough
 def test_lego_is_taken_over(machine: Machine, new_name: Callable[[], str], world: World) -> None:
     """A lineage of the real lego is adopted, though its first name is a wildcard; it goes to the
     domain that it covers.

@@ -22,7 +22,7 @@ from certferry.sandbox.world import World
 from tests.acceptance.host import Run
 from tests.acceptance.secrecy import Place, Unspeakable, leaks, private_key, streams
 from tests.acceptance.site import Site, script
-from tests.tiers import thorough
+from tests.support.tiers import thorough
 
 PRINTERS = {
     "cat": 'cat "$KEY"',

@@ -12,7 +12,7 @@ import pytest
 from certferry.sandbox.world import World
 from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Host, Run
-from tests.tiers import thorough
+from tests.support.tiers import thorough
 
 UNCHANGED = (0, 0, 0)
 """Requests that write: to Qiniu, and to DNSPod; and orders."""

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from certferry.sandbox.world import World
-from tests.acceptance.patience import eventually
 from tests.acceptance.site import Site
-from tests.tiers import thorough
+from tests.support.tiers import thorough
+from tests.support.waiting import eventually
 
 STOPPED = 130
 DEADLINE = 30  # seconds until something that a test waits for has not happened
@@ -116,7 +116,7 @@ def test_parent_that_waits_for_nobody(site: Site) -> None:
     """How a program has ended is known all the same: one that fails has failed of that."""
     site.let_push("exit 3")
     site.let_reload("exit 4")
-    run = site.run("sync", "--json", wrapped_in=IGNORING)
+    run = site.run_apart("sync", "--json", wrapped_in=IGNORING)
 
     steps = {step["domain"]: step for step in run.document["certificates"][0]["steps"]}
     assert 1 == run.code
@@ -124,7 +124,7 @@ def test_parent_that_waits_for_nobody(site: Site) -> None:
         assert steps[domain]["detail"].endswith(f"failed with {words}"), steps
     site.let_push("exit 0")
     site.let_reload("exit 0")
-    assert 0 == site.run("sync", wrapped_in=IGNORING).code
+    assert 0 == site.run_apart("sync", wrapped_in=IGNORING).code
 
 
 @thorough

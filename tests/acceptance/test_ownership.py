@@ -11,7 +11,7 @@ from certferry.sandbox.world import World
 from certferry.testing.certificates import make_bundle
 from tests.acceptance.host import Host, Run
 from tests.core.odd_kinds import on_curve
-from tests.tiers import thorough
+from tests.support.tiers import thorough
 
 
 def deployed(run: Run) -> dict[str, set[str]]:

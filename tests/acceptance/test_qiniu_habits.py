@@ -15,7 +15,7 @@ from certferry.sandbox.qiniu_habits import HABITS, TOGETHER, Habit, done_at_once
 from certferry.sandbox.world import World
 from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Host
-from tests.tiers import thorough
+from tests.support.tiers import thorough
 
 CASES = {name: (habit,) for name, habit in HABITS.items()} | {"all together": TOGETHER}
 IN_THE_GATE = {"all together", "bindings_nowhere", "https_hidden"}

@@ -91,7 +91,7 @@ def test_the_services_command_does_the_job_in_its_sandbox(
         mount -t tmpfs none /run
         exec "$@"
     """
-    installed = prepared.run(
+    installed = prepared.run_apart(
         "schedule",
         "install",
         "--systemd",

@@ -18,8 +18,8 @@ from textwrap import dedent
 import pytest
 
 from certferry.sandbox.world import World
-from tests.acceptance.harbour import Harbour, harbour
 from tests.house.tree import ROOT
+from tests.support.harbour import Harbour, harbour
 from tests.wiring.packages import Packages
 
 PACKAGE = ROOT / "tests" / "data" / "third_party"

@@ -22,7 +22,7 @@ from tests.acceptance.conftest import PACE
 from tests.acceptance.footprint import Footprint, challenges
 from tests.acceptance.host import Host, certificate
 from tests.adapters.acme.proxy import Proxy
-from tests.tiers import thorough
+from tests.support.tiers import thorough
 
 FAILED, REFUSED, TRY_LATER, STOPPED = 1, 3, 75, 130
 DEADLINE = 30.0  # seconds until something that a test waits for has not happened

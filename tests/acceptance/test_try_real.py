@@ -23,9 +23,9 @@ from certferry.sandbox.httpd import utc_now
 from certferry.sandbox.qiniu import QiniuService
 from certferry.sandbox.qiniu_habits import HABITS
 from certferry.sandbox.zones import Zones
-from tests.acceptance.patience import eventually
 from tests.cli.consoles import TestConsole
 from tests.sandbox.qiniu_calls import issue, service
+from tests.support.waiting import eventually
 
 GUIDES = Path(__file__).parents[2] / "docs" / "how-to"
 SAMPLE = re.compile(r"^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)

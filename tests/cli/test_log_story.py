@@ -15,7 +15,7 @@ import pytest
 
 from certferry.cli.exits import Exit
 from certferry.sandbox.world import World, demonstration
-from tests.tiers import thorough
+from tests.support.tiers import thorough
 
 
 class LoggedHost:

@@ -11,8 +11,8 @@ from certferry.ports.dns import DnsProvider
 from certferry.sandbox.zones import Zones
 from certferry.testing.context import connected_with
 from certferry.testing.contracts.dns import ZONE, DnsProviderContract, Values
-from tests.acceptance.harbour import Harbour, harbour
 from tests.data.third_party.src.certferry_harbour.dns import Settings, connect
+from tests.support.harbour import Harbour, harbour
 
 
 class TestHarbour(DnsProviderContract):

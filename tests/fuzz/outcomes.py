@@ -8,7 +8,7 @@ from collections.abc import Callable
 from hypothesis import HealthCheck, settings
 
 from certferry.errors import CertferryError
-from tests.tiers import examples
+from tests.support.tiers import examples
 
 over_sockets = settings(
     max_examples=examples(120),

@@ -18,7 +18,7 @@ from certferry.sandbox.dnsd import DnsDaemon, Handler, Reply, Transport
 from certferry.sandbox.nameserver import DnsServer
 from tests.adapters.acme.name_servers import RESOLVER, NameServers
 from tests.fuzz.outcomes import only_ours, over_sockets
-from tests.tiers import examples
+from tests.support.tiers import examples
 
 NAME = "_acme-challenge.www.example.com"
 SERVER = "127.0.53.1"

@@ -15,7 +15,7 @@ import pytest
 
 from tests.house import constraints
 from tests.house.tree import ROOT, relative
-from tests.tiers import thorough
+from tests.support.tiers import thorough
 
 MANUALS = (
     *(ROOT / name for name in ("README.md", "README.zh-CN.md")),

@@ -17,7 +17,6 @@ from certferry.errors import ConfigError
 from certferry.migration import acme_sh
 from certferry.migration.acme_sh import default_home, parse_conf
 from certferry.migration.home import Installed
-from tests.acceptance.permissions import whoever_may_not_read_all
 from tests.migration.old_homes import (
     DIRECTORY,
     DP_ID,
@@ -29,6 +28,7 @@ from tests.migration.old_homes import (
     issued,
     other_key,
 )
+from tests.support.permissions import bound_by_permissions
 
 IMG = ("img.example.com", "*.img.example.com")
 
@@ -215,7 +215,7 @@ else:
 
 def read_by_anybody(home: Path) -> object:
     """Read it as a user whose rights end where the modes say so."""
-    words = [*whoever_may_not_read_all(), sys.executable, "-c", READ, str(home)]
+    words = [*bound_by_permissions(), sys.executable, "-c", READ, str(home)]
     return json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
 
 

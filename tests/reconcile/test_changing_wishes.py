@@ -25,7 +25,7 @@ from certferry.core.identifiers import covered_by
 from certferry.core.ownership import Claims
 from certferry.testing.certificates import make_bundle
 from tests.reconcile.model import ModelWorld
-from tests.tiers import examples
+from tests.support.tiers import examples
 
 IMG, OTHER = "img.example.com", "a.img.example.com"
 NAMES = (IMG, f"*.{IMG}")

@@ -27,7 +27,7 @@ from certferry.reconcile.reconciler import Reconciler
 from certferry.testing.certificates import make_bundle, with_another_chain
 from certferry.text import Text
 from tests.reconcile.model import ModelWorld
-from tests.tiers import sampled
+from tests.support.tiers import sampled
 
 FILES = PemFiles("/opt/ssl/static/fullchain.pem", "/opt/ssl/static/privkey.pem")
 DOMAIN = "static.example.com"

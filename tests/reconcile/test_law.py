@@ -17,7 +17,7 @@ from certferry.core.ownership import Claims
 from certferry.core.settings import setting_changes
 from certferry.reconcile.retire import IN_USE_PAUSE
 from tests.reconcile.model import ModelWorld
-from tests.tiers import examples, sampled
+from tests.support.tiers import examples, sampled
 
 DOMAINS = ("img.example.com", "a.img.example.com", "b.img.example.com", "*.img.example.com")
 

@@ -21,7 +21,7 @@ from certferry.reconcile.observe import observe
 from certferry.testing.memory_receiver import MemoryReceiver
 from certferry.text import Text
 from tests.reconcile.model import ModelWorld
-from tests.tiers import examples, sampled
+from tests.support.tiers import examples, sampled
 
 IMG = "img.example.com"
 DIRECTORY = "/opt/ssl/img"

@@ -15,7 +15,7 @@ from certferry.core.status import Standing, status_of
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe
 from tests.reconcile.model import FALLEN, ModelWorld
-from tests.tiers import sampled
+from tests.support.tiers import sampled
 
 IMG = "img.example.com"
 VERSIONS = ("TLSv1.2", "TLSv1.3")

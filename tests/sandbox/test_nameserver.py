@@ -23,7 +23,7 @@ import pytest
 from certferry.sandbox.dnsd import Transport
 from certferry.sandbox.nameserver import DnsServer, DnsService, NameServer, Query, Resolver
 from certferry.sandbox.zones import Zones
-from tests.sandbox.manual_clock import ManualClock
+from tests.support.manual_clock import ManualClock
 
 CHALLENGE = "_acme-challenge.example.com"
 BOTH = ("ns1.dns.test", "ns2.dns.test")

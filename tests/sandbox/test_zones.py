@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.sandbox.zones import Zones
-from tests.sandbox.manual_clock import ManualClock
+from tests.support.manual_clock import ManualClock
 
 CHALLENGE = "_acme-challenge.example.com"
 NAMESERVERS = ("ns1.dns.test", "ns2.dns.test")

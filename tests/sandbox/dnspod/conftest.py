@@ -10,7 +10,7 @@ import requests
 
 from certferry.sandbox.dnspod import DnspodService
 from certferry.sandbox.zones import Zones
-from tests.sandbox.dnspod_calls import (
+from tests.support.dnspod_calls import (
     LOGIN,
     NOW,
     TIMEOUT,
@@ -20,7 +20,7 @@ from tests.sandbox.dnspod_calls import (
     Answer,
     CallApi,
 )
-from tests.sandbox.manual_clock import ManualClock
+from tests.support.manual_clock import ManualClock
 
 
 @pytest.fixture

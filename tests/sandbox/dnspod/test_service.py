@@ -10,7 +10,7 @@ import requests
 from certferry.sandbox.dnspod import Call, DnspodService
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.zones import Zones
-from tests.sandbox.dnspod_calls import (
+from tests.support.dnspod_calls import (
     LOGIN,
     TIMEOUT,
     TOKEN,
@@ -21,7 +21,7 @@ from tests.sandbox.dnspod_calls import (
     create,
     names,
 )
-from tests.sandbox.manual_clock import ManualClock
+from tests.support.manual_clock import ManualClock
 
 # --- the wire
 

@@ -8,6 +8,6 @@ AS_ANYBODY = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search")
 """Takes from root what lets it read every file; what a file's mode says then counts."""
 
 
-def whoever_may_not_read_all() -> tuple[str, ...]:
+def bound_by_permissions() -> tuple[str, ...]:
     """Give the command before a command, for which permissions count."""
     return AS_ANYBODY if os.geteuid() == 0 else ()

@@ -1,0 +1,49 @@
+"""The command line, run in the tests' own process: with the environment and the streams that it
+would have as one of its own, and without the time that Python takes to start.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import chdir, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+from certferry.cli.main import run
+from certferry.present.console import standard_console
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run of the command ended, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+
+def run_here(
+    arguments: Sequence[str], environ: Mapping[str, str], directory: Path | None = None
+) -> Ended:
+    """Run the command to its end, in the directory if one is given.
+
+    What a process has apart is not here: signals, and threads that end with it. A test of these
+    starts one.
+    """
+    streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2)]
+    with (
+        mock.patch.dict(os.environ, environ, clear=True),
+        chdir(directory or Path.cwd()),
+        redirect_stdout(streams[0]),
+        redirect_stderr(streams[1]),
+    ):
+        code = run(arguments, standard_console(os.environ))
+    return Ended(int(code), *(_written_on(stream) for stream in streams))
+
+
+def _written_on(stream: io.TextIOWrapper) -> str:
+    stream.seek(0)
+    return stream.read()
