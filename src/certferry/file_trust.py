@@ -1,0 +1,247 @@
+"""Whether anybody but root and the caller could change a file, or put another in its place.
+
+The rule, for whatever decides what certferry does and for the directories it makes files in: the
+file, each link and each directory on the way to it belongs to root or to the caller, and nobody
+else may write to it. A group may, when it is the private one of root or the caller: called like its
+user, and without other members (Debian, Fedora and others give each user such a group, and a umask
+of 002). In a sticky directory such as `/tmp` others may write, since they can neither move nor
+remove what is root's or the caller's there; but nothing is made there (sshd's StrictModes and sudo
+judge in the same way; what a file's owner may do, root's own tools ignore).
+"""
+
+from __future__ import annotations
+
+import errno
+import grp
+import os
+import pwd
+import shlex
+import stat
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from certferry.text import Text
+
+# Goes through directories that may be passed and not listed; Linux and FreeBSD have it.
+_PASS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
+"""To open a FIFO would wait for somebody to write, without O_NONBLOCK."""
+
+_MOST_LINKS = 40
+"""As many as Linux follows in a path (path_resolution(7))."""
+
+
+class NotTrusted(PermissionError):
+    """Others could change a file: `problem` continues its name, `fix` is what to do."""
+
+    def __init__(self, problem: Text, fix: Text) -> None:
+        super().__init__(errno.EPERM, str(problem))
+        self.problem = problem
+        self.fix = fix
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A name in an open directory, where a path has led to; there may be nothing there."""
+
+    directory: int
+    name: str
+    path: Path
+    owners: frozenset[int]
+    makes_files: bool
+
+    def open(self, flags: int = _READ) -> int:
+        """Open what is there, by itself: to be read unless the `flags` say otherwise. It is yet to
+        be judged. Raises `OSError`.
+        """
+        return os.open(self.name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.directory)
+
+    def judge(self, facts: os.stat_result) -> None:
+        """Raise `NotTrusted` where others could change what has these facts."""
+        _judge(self.path, facts, self.owners, sticky=not self.makes_files)
+
+
+def open_directory(path: Path, owners: Collection[int] = ()) -> int:
+    """Open a directory in which files are made. These `owners` may own it beside root and the
+    caller. Raises `OSError`: `NotTrusted` where others could change it.
+    """
+    with spot(path, owners, makes_files=True) as found:
+        descriptor = found.open(os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            found.judge(os.fstat(descriptor))
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+
+def must_be_trusted(path: Path, *, makes_files: bool = False) -> None:
+    """Raise `OSError` as `open_directory` does, for a directory in which files are made or for what
+    is only read. It is not opened for that: SQLite's locks on a file end when the process that has
+    them closes one of its descriptors.
+    """
+    with spot(path, makes_files=makes_files) as found:
+        found.judge(os.stat(found.name, dir_fd=found.directory, follow_symlinks=False))
+
+
+@contextmanager
+def spot(path: Path, owners: Collection[int] = (), *, makes_files: bool = False) -> Iterator[Spot]:
+    """Follow a path for a `with` block, each directory and link judged before what it leads to is
+    looked for. Raises `OSError` as `open_directory` does.
+    """
+    trusted = frozenset({0, os.geteuid(), *owners})
+    way = _Way(trusted)
+    try:
+        name = way.follow(path.absolute())
+        yield Spot(way.handle, name, way.path / name, trusted, makes_files)
+    finally:
+        way.close()
+
+
+class _Way:
+    """The directory that has been reached, by its handle and by its path."""
+
+    def __init__(self, trusted: frozenset[int]) -> None:
+        self._trusted = trusted
+        self.handle = -1
+        self.path = Path("/")
+
+    def follow(self, path: PurePath) -> str:
+        """Go as far as the last name of an absolute path, which is no link then; give the name."""
+        left = self._from_here(path)
+        links = 0
+        while True:
+            name = left.pop()
+            target = self._link(name)
+            if target is not None:
+                links += 1
+                if links > _MOST_LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+                left += self._from_here(target)
+            elif not left:
+                return name
+            else:
+                self._enter(name)
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        if self.handle >= 0:
+            os.close(self.handle)
+        self.handle = -1
+
+    def _from_here(self, path: PurePath) -> list[str]:
+        """Give the names still to go, the next one last."""
+        if path.is_absolute():
+            self._stand_in(os.open("/", _PASS), Path("/"))
+        names = [name for name in path.parts if name != path.anchor]
+        return names[::-1] or ["."]
+
+    def _link(self, name: str) -> PurePath | None:
+        """Give where a link leads; `None` for what is none, or not there."""
+        try:
+            facts = os.stat(name, dir_fd=self.handle, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        if not stat.S_ISLNK(facts.st_mode):
+            return None
+        _judge_owner(self.path / name, facts, self._trusted)
+        return PurePath(os.readlink(name, dir_fd=self.handle))
+
+    def _enter(self, name: str) -> None:
+        entered = os.open(name, _PASS, dir_fd=self.handle)
+        self._stand_in(entered, self.path.parent if name == ".." else self.path / name)
+
+    def _stand_in(self, handle: int, path: Path) -> None:
+        self.close()
+        self.handle, self.path = handle, path
+        _judge(path, os.fstat(handle), self._trusted, sticky=True, passed=True)
+
+
+def _judge(
+    path: Path,
+    facts: os.stat_result,
+    trusted: frozenset[int],
+    *,
+    sticky: bool,
+    passed: bool = False,
+) -> None:
+    """Raise `NotTrusted`; in a `sticky` directory others may write. One that is `passed` leads to
+    the file that is told of.
+    """
+    _judge_owner(path, facts, trusted, passed=passed)
+    who = _others_who_write(facts, trusted)
+    is_sticky = stat.S_ISDIR(facts.st_mode) and bool(facts.st_mode & stat.S_ISVTX)
+    if who is None or (sticky and is_sticky):
+        return
+    mode = f"{stat.S_IMODE(facts.st_mode):04o}"
+    if passed:
+        problem = Text(
+            "lies in {directory}, where {who} can put another in its place (mode {mode})",
+            directory=path,
+            who=who,
+            mode=mode,
+        )
+    else:
+        problem = Text("can be changed by {who} (mode {mode})", who=who, mode=mode)
+    raise NotTrusted(problem, _elsewhere() if is_sticky else _run("chmod", "go-w", path))
+
+
+def _judge_owner(
+    path: Path, facts: os.stat_result, trusted: frozenset[int], *, passed: bool = False
+) -> None:
+    if facts.st_uid in trusted:
+        return
+    owner = user_name(facts.st_uid)
+    if passed:
+        # Nobody is told to take another's home away.
+        problem = Text("lies in {directory}, which belongs to {owner}", directory=path, owner=owner)
+        raise NotTrusted(problem, _elsewhere())
+    problem = Text("belongs to {owner}, who could change it", owner=owner)
+    raise NotTrusted(problem, _run("chown", "-h", user_name(os.geteuid()), path))
+
+
+def _others_who_write(facts: os.stat_result, trusted: frozenset[int]) -> Text | None:
+    if facts.st_mode & stat.S_IWOTH:
+        return Text("every user")
+    if facts.st_mode & stat.S_IWGRP and not _is_private(facts.st_gid, trusted):
+        return Text("the group {group}", group=_group_name(facts.st_gid))
+    return None
+
+
+def _is_private(group: int, users: frozenset[int]) -> bool:
+    """Tell whether a group is one of these users' own; where it has no name, as in containers, its
+    number is its user's.
+    """
+    try:
+        entry = grp.getgrgid(group)
+    except KeyError:
+        return group in users
+    names = {user_name(user) for user in users}
+    return entry.gr_name in names and names.issuperset(entry.gr_mem)
+
+
+def user_name(number: int) -> str:
+    """Give a user's name, or the number of one that has none."""
+    with suppress(KeyError):
+        return pwd.getpwuid(number).pw_name
+    return str(number)
+
+
+def _group_name(number: int) -> str:
+    with suppress(KeyError):
+        return grp.getgrgid(number).gr_name
+    return str(number)
+
+
+def _run(*words: object) -> Text:
+    return Text("run: {command}", command=shlex.join(map(str, words)))
+
+
+def _elsewhere() -> Text:
+    caller = os.geteuid()
+    if caller == 0:
+        return Text("keep it where only root can write, such as below /etc or /var/lib")
+    return Text("keep it where only {user} and root can write", user=user_name(caller))
