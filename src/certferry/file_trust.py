@@ -35,10 +35,11 @@ _MOST_LINKS = 40
 
 
 class NotTrusted(PermissionError):
-    """Others could change a file: `problem` continues its name, `fix` is what to do."""
+    """Others could change what is at a path: `problem` continues its name, `fix` is what to do."""
 
-    def __init__(self, problem: Text, fix: Text) -> None:
+    def __init__(self, path: Path, problem: Text, fix: Text) -> None:
         super().__init__(errno.EPERM, str(problem))
+        self.path = path
         self.problem = problem
         self.fix = fix
 
@@ -61,12 +62,12 @@ class Spot:
 
     def judge(self, facts: os.stat_result) -> None:
         """Raise `NotTrusted` where others could change what has these facts."""
-        _judge(self.path, facts, self.owners, sticky=not self.makes_files)
+        _judge(self.path, facts, self.owners, makes_files=self.makes_files)
 
 
 def open_directory(path: Path, owners: Collection[int] = ()) -> int:
-    """Open a directory in which files are made. These `owners` may own it beside root and the
-    caller. Raises `OSError`: `NotTrusted` where others could change it.
+    """Open a directory in which files are made. These `owners` may own it, and those above it,
+    beside root and the caller; no link is followed there. Raises `OSError`: `NotTrusted` where others could change it.
     """
     with spot(path, owners, makes_files=True) as found:
         descriptor = found.open(os.O_RDONLY | os.O_DIRECTORY)
@@ -93,9 +94,9 @@ def spot(path: Path, owners: Collection[int] = (), *, makes_files: bool = False)
     looked for. Raises `OSError` as `open_directory` does.
     """
     trusted = frozenset({0, os.geteuid(), *owners})
-    way = _Way(trusted)
+    way = _Way(path.absolute(), trusted)
     try:
-        name = way.follow(path.absolute())
+        name = way.follow()
         yield Spot(way.handle, name, way.path / name, trusted, makes_files)
     finally:
         way.close()
@@ -104,14 +105,17 @@ def spot(path: Path, owners: Collection[int] = (), *, makes_files: bool = False)
 class _Way:
     """The directory that has been reached, by its handle and by its path."""
 
-    def __init__(self, trusted: frozenset[int]) -> None:
+    def __init__(self, wanted: Path, trusted: frozenset[int]) -> None:
+        self._wanted = wanted
         self._trusted = trusted
+        # Who owns a directory of the way, and is neither root nor the caller.
+        self._host: int | None = None
         self.handle = -1
         self.path = Path("/")
 
-    def follow(self, path: PurePath) -> str:
-        """Go as far as the last name of an absolute path, which is no link then; give the name."""
-        left = self._from_here(path)
+    def follow(self) -> str:
+        """Go as far as the last name of the path, which is no link then; give the name."""
+        left = self._from_here(self._wanted)
         links = 0
         while True:
             name = left.pop()
@@ -147,6 +151,13 @@ class _Way:
             return None
         if not stat.S_ISLNK(facts.st_mode):
             return None
+        if self._host is not None:
+            # It could lead to another's files by now, which root would write to.
+            problem = Text(
+                "is a symbolic link, and {owner} could have it lead elsewhere",
+                owner=user_name(self._host),
+            )
+            raise NotTrusted(self.path / name, problem, Text("name what it leads to"))
         _judge_owner(self.path / name, facts, self._trusted)
         return PurePath(os.readlink(name, dir_fd=self.handle))
 
@@ -157,50 +168,67 @@ class _Way:
     def _stand_in(self, handle: int, path: Path) -> None:
         self.close()
         self.handle, self.path = handle, path
-        _judge(path, os.fstat(handle), self._trusted, sticky=True, passed=True)
+        facts = os.fstat(handle)
+        self._judge(facts)
+        if facts.st_uid not in {0, os.geteuid()} and facts.st_uid in self._trusted:
+            self._host = facts.st_uid
+
+    def _judge(self, facts: os.stat_result) -> None:
+        """Judge the directory, which leads to what is told of."""
+        if facts.st_uid not in self._trusted and _has_number(facts.st_uid):
+            problem = Text(
+                "lies in {directory}, which belongs to {owner}",
+                directory=self.path,
+                owner=user_name(facts.st_uid),
+            )
+            # Nobody is told to take another's home away.
+            raise NotTrusted(self._wanted, problem, _elsewhere())
+        who = _others_who_write(facts, self._trusted)
+        if who is not None and not _is_sticky(facts):
+            problem = Text(
+                "lies in {directory}, where {who} can put another in its place (mode {mode})",
+                directory=self.path,
+                who=who,
+                mode=_octal(facts),
+            )
+            raise NotTrusted(self._wanted, problem, _run("chmod", "go-w", self.path))
 
 
 def _judge(
-    path: Path,
-    facts: os.stat_result,
-    trusted: frozenset[int],
-    *,
-    sticky: bool,
-    passed: bool = False,
+    path: Path, facts: os.stat_result, trusted: frozenset[int], *, makes_files: bool
 ) -> None:
-    """Raise `NotTrusted`; in a `sticky` directory others may write. One that is `passed` leads to
-    the file that is told of.
-    """
-    _judge_owner(path, facts, trusted, passed=passed)
+    """Judge what a path has led to."""
+    _judge_owner(path, facts, trusted)
     who = _others_who_write(facts, trusted)
-    is_sticky = stat.S_ISDIR(facts.st_mode) and bool(facts.st_mode & stat.S_ISVTX)
-    if who is None or (sticky and is_sticky):
-        return
-    mode = f"{stat.S_IMODE(facts.st_mode):04o}"
-    if passed:
-        problem = Text(
-            "lies in {directory}, where {who} can put another in its place (mode {mode})",
-            directory=path,
-            who=who,
-            mode=mode,
-        )
-    else:
-        problem = Text("can be changed by {who} (mode {mode})", who=who, mode=mode)
-    raise NotTrusted(problem, _elsewhere() if is_sticky else _run("chmod", "go-w", path))
+    if who is not None and (makes_files or not _is_sticky(facts)):
+        problem = Text("can be changed by {who} (mode {mode})", who=who, mode=_octal(facts))
+        fix = _elsewhere() if _is_sticky(facts) else _run("chmod", "go-w", path)
+        raise NotTrusted(path, problem, fix)
 
 
-def _judge_owner(
-    path: Path, facts: os.stat_result, trusted: frozenset[int], *, passed: bool = False
-) -> None:
-    if facts.st_uid in trusted:
-        return
-    owner = user_name(facts.st_uid)
-    if passed:
-        # Nobody is told to take another's home away.
-        problem = Text("lies in {directory}, which belongs to {owner}", directory=path, owner=owner)
-        raise NotTrusted(problem, _elsewhere())
-    problem = Text("belongs to {owner}, who could change it", owner=owner)
-    raise NotTrusted(problem, _run("chown", "-h", user_name(os.geteuid()), path))
+def _judge_owner(path: Path, facts: os.stat_result, trusted: frozenset[int]) -> None:
+    if facts.st_uid not in trusted:
+        problem = Text("belongs to {owner}, who could change it", owner=user_name(facts.st_uid))
+        raise NotTrusted(path, problem, _run("chown", "-h", user_name(os.geteuid()), path))
+
+
+def _has_number(user: int) -> bool:
+    """Tell whether a user has a number in this user namespace: the directories around a container
+    may be those of users outside, who all seem to be one (user_namespaces(7)).
+    """
+    try:
+        ranges = [line.split() for line in Path("/proc/self/uid_map").read_text().splitlines()]
+    except OSError:
+        return True
+    return any(int(first) <= user < int(first) + int(count) for first, _, count in ranges)
+
+
+def _is_sticky(facts: os.stat_result) -> bool:
+    return stat.S_ISDIR(facts.st_mode) and bool(facts.st_mode & stat.S_ISVTX)
+
+
+def _octal(facts: os.stat_result) -> str:
+    return f"{stat.S_IMODE(facts.st_mode):04o}"
 
 
 def _others_who_write(facts: os.stat_result, trusted: frozenset[int]) -> Text | None:

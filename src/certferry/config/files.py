@@ -1,4 +1,4 @@
-"""Reading files an operator names: only regular ones that nobody else could change, never waiting."""
+"""Reading files an operator names: regular ones that nobody else could change, never waiting."""
 
 from __future__ import annotations
 

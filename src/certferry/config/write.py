@@ -145,7 +145,7 @@ def _told(path: Path, hint: Text) -> Iterator[None]:
         yield
     except NotTrusted as exc:
         raise ConfigError(
-            Text("{path} {problem}", path=path, problem=exc.problem),
+            Text("{path} {problem}", path=exc.path, problem=exc.problem),
             hint=Text("{one}; {other}", one=exc.fix, other=hint),
         ) from exc
     except OSError as exc:
