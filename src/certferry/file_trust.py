@@ -67,7 +67,8 @@ class Spot:
 
 def open_directory(path: Path, owners: Collection[int] = ()) -> int:
     """Open a directory in which files are made. These `owners` may own it, and those above it,
-    beside root and the caller; no link is followed there. Raises `OSError`: `NotTrusted` where others could change it.
+    beside root and the caller; no link is followed there. Raises `OSError`: `NotTrusted` where
+    others could change it.
     """
     with spot(path, owners, makes_files=True) as found:
         descriptor = found.open(os.O_RDONLY | os.O_DIRECTORY)

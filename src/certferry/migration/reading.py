@@ -56,7 +56,12 @@ def bundle_in(files: PemFiles, source: CertificateSource) -> CertificateBundle:
 def text_of(path: Path) -> str:
     """Read a file of a client's notes. Raises `CertificateError`."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        # Without O_NONBLOCK, opening a FIFO waits for somebody to write.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, encoding="utf-8-sig") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise CertificateError(Text("{path}: is not a regular file", path=path))
+            return file.read()
     except OSError as error:
         problem = Text("{path}: {problem}", path=path, problem=system_words(error))
         raise CertificateError(problem) from error
