@@ -1,6 +1,6 @@
 """Sentences with named places, kept apart from their values until somebody reads them.
 
-The core, the adapters and the errors speak in `Text`; the front desk chooses the language.
+The core, the adapters and the errors speak in `Text`; who presents them chooses the language.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from certferry.sandbox.qiniu import QiniuService
 from certferry.sandbox.qiniu_habits import HABITS
 from certferry.sandbox.zones import Zones
 from tests.acceptance.patience import eventually
-from tests.cli.desks import TestDesk
+from tests.cli.consoles import TestConsole
 from tests.sandbox.qiniu_calls import issue, service
 
 GUIDES = Path(__file__).parents[2] / "docs" / "how-to"
@@ -81,9 +81,9 @@ class Services:
     def trial(self, *arguments: str, **environ: str) -> Trial:
         """Run the program in this process."""
         known = {name: value for name, value in (self.environ | environ).items() if value}
-        desk = TestDesk(environ=known)
-        code = run([*self.options, *arguments], desk.desk)
-        return Trial(code, desk.out, desk.err)
+        console = TestConsole(environ=known)
+        code = run([*self.options, *arguments], console.console)
+        return Trial(code, console.out, console.err)
 
 
 @dataclass(frozen=True)
@@ -271,7 +271,7 @@ def test_keys_of_one_service(services: Services) -> None:
     [
         (["--uc", "http://uc.qiniuapi.com"], "invalid value for '--uc': must begin with https://"),
         (["--lang", "fr"], "invalid value for '--lang': 'fr' is not one of 'zh', 'en'"),
-        (["--write"], "no such option: --write"),
+        (["--write"], "no such option '--write'"),
         (["now"], "got unexpected extra argument (now)"),
     ],
 )

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from certferry.cli.lines import width
+from certferry.present.layout import width
 
 _PIECE = re.compile(r"\x1b\[(?P<parameters>[?\d;]*)(?P<code>[A-Za-z])|(?P<other>.)", re.DOTALL)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gettext
+import os
 import re
 from collections.abc import Iterator
 
@@ -9,9 +11,10 @@ import click
 import pytest
 
 from certferry.cli.exits import Exit
-from certferry.cli.lines import width
-from certferry.cli.main import program, run
-from tests.cli.desks import TestDesk
+from certferry.cli.main import program, run, run_command
+from certferry.present.language import voice_in
+from certferry.present.layout import width
+from tests.cli.consoles import TestConsole
 
 TYPED = re.compile(r"`[^`]*`|\[[a-z]+\]|--?[a-z][\w-]*|[!-~]*[./~_][!-~]*")
 """Commands in backquotes, tables of the configuration, options, files and variables."""
@@ -71,7 +74,7 @@ def test_a_help_in_chinese_has_no_english_sentence(
     """Whatever the width, all that is no name and not typed is translated."""
     monkeypatch.setenv("COLUMNS", str(columns))
 
-    assert Exit.OK == run(["--lang", "zh", *path, "--help"], TestDesk().desk)
+    assert Exit.OK == run(["--lang", "zh", *path, "--help"], TestConsole().console)
 
     page = capsys.readouterr().out
     typed = page.replace(" ".join(("certferry", *path)), "", 1)
@@ -94,9 +97,38 @@ def test_every_value_of_an_option_has_a_name(path: tuple[str, ...]) -> None:
 
 def test_a_group_lists_whole_sentences(capsys: pytest.CaptureFixture[str]) -> None:
     """None ends in dots where the screen does."""
-    assert Exit.OK == run(["schedule", "--help"], TestDesk().desk)
+    assert Exit.OK == run(["schedule", "--help"], TestConsole().console)
 
     listed = capsys.readouterr().out.partition("\nCommands:\n")[2]
     sentence = "Write one line into your crontab, or a service and a timer; at a random minute"
     assert sentence in " ".join(listed.split())
     assert "..." not in listed
+
+
+@pytest.mark.parametrize("language", [None, "de"])
+def test_a_command_runs_in_the_environment_it_was_started_in(
+    language: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Click speaks Chinese by the process's LANGUAGE; programs that a command starts do not."""
+    monkeypatch.delenv("LANGUAGE", raising=False)
+    if language is not None:
+        monkeypatch.setenv("LANGUAGE", language)
+    seen = []
+
+    @click.command()
+    @click.option("--number", type=int, required=True)
+    def command(number: int) -> int:
+        del number
+        seen.append((os.environ.get("LANGUAGE"), gettext.textdomain()))
+        return Exit.OK
+
+    before = (language, gettext.textdomain())
+    console = TestConsole()
+    chinese = console.console.speaking(voice_in("zh"))
+
+    assert Exit.OK == run_command(command, "x", ["--number", "1"], chinese)
+    assert Exit.USAGE == run_command(command, "x", [], chinese)
+
+    assert "错误：缺少选项 '--number'" in console.err
+    assert [before] == seen
+    assert before == (os.environ.get("LANGUAGE"), gettext.textdomain())

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 from textwrap import dedent
 
-from certferry.cli import documents, history_text
-from certferry.cli.words import Voice
+from certferry.cli import history
 from certferry.core.report import HistoryEntry
+from certferry.present import documents
+from certferry.present.language import Voice
 from tests.cli import values
 from tests.cli.values import NOON
 
@@ -30,13 +31,13 @@ def test_each_event_is_one_line() -> None:
         2026-11-24 12:09 UTC  static  deploy failed  root@edge  domain=s.example.com problem=it said �[31mno
         2026-11-24 12:00 UTC  img     issued         root@edge  fingerprint=fedc issuer=Test Issuer
         """)  # noqa: E501 - a transcript is as wide as it is
-        == values.text_of(history_text.told([FAILED, ISSUED], Voice()))
+        == values.text_of(history.told([FAILED, ISSUED], Voice()))
     )
 
 
 def test_an_empty_history_says_so() -> None:
     """Silence would look like a failure."""
-    assert "Nothing has happened yet.\n" == values.text_of(history_text.told([], Voice()))
+    assert "Nothing has happened yet.\n" == values.text_of(history.told([], Voice()))
 
 
 def test_the_document_holds_every_fact() -> None:

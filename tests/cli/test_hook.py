@@ -13,18 +13,18 @@ from click.shell_completion import ShellComplete
 
 from certferry.cli import exits
 from certferry.cli.exits import Exit
-from certferry.cli.following import plain_lines
-from certferry.cli.journal import Journal
 from certferry.cli.main import program, run
-from certferry.cli.options import Front, Verbosity
-from certferry.cli.words import Voice
 from certferry.core.certificate import CertificateBundle
 from certferry.core.plan import Action
 from certferry.core.report import Activity, Outcome, StepEnded, StepOutcome
+from certferry.present.console import Verbosity
+from certferry.present.language import Voice
+from certferry.present.progress import progress_on_stdout
+from certferry.present.run_log import RunLog
 from certferry.testing.certificates import make_bundle
 from certferry.text import Text
 from tests.cli import values
-from tests.cli.desks import TestDesk, terminal
+from tests.cli.consoles import TestConsole, terminal
 
 KEYS = {"QINIU_AK": "a", "QINIU_SK": "s"}
 MODES = ("acme.sh", "certbot", "lego", "qiniu")
@@ -47,9 +47,9 @@ class Caller:
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
         """Run the command line; give its exit code, stdout and stderr."""
-        desk = TestDesk(environ=self.environ)
-        code = run(arguments, desk.desk)
-        return code, desk.out, desk.err
+        console = TestConsole(environ=self.environ)
+        code = run(arguments, console.console)
+        return code, console.out, console.err
 
     def complaint(self, *arguments: str) -> tuple[int, str, str]:
         """Run a hook that must complain and change nothing; give the code, the error, the hint."""
@@ -111,7 +111,7 @@ def test_unknown_mode(home: Path, mode: str) -> None:
         (("acme.sh", "--wait", "5", "--no-wait"), "--wait and --no-wait exclude each other"),
         (("certbot", "--install"), "--install is for acme.sh; certbot needs no file"),
         (("acme.sh", "--home", "/opt/acme"), "--home is for --install"),
-        ((), "missing argument 'MODE', one of acme.sh, certbot, lego, qiniu"),
+        ((), "missing argument 'MODE'. Choose from: acme.sh, certbot, lego, qiniu"),
     ],
 )
 def test_options_that_do_not_go_together(
@@ -395,19 +395,19 @@ def test_only_what_went_wrong_is_a_failure_to_a_client(outcome: Outcome, code: E
 
 def test_progress_is_plain_lines_on_stdout_and_in_the_log(tmp_path: Path) -> None:
     """Also on a terminal, where the client writes too; clients show stderr as an error."""
-    desk = terminal()
-    journal = Journal(Voice())
-    journal.open(tmp_path / "cdn.log")
+    console = terminal()
+    run_log = RunLog(Voice())
+    run_log.open(tmp_path / "cdn.log")
     step = StepOutcome(Action.DEPLOY, Outcome.DONE, Text("bound"), "qiniu", values.IMG)
 
     for verbosity in (Verbosity.QUIET, Verbosity.NORMAL):
-        progress = plain_lines(Front(replace(desk.desk, journal=journal), verbosity=verbosity))
+        progress = progress_on_stdout(replace(console.console, run_log=run_log), verbosity)
         progress(Activity("img", Text("uploading"), values.NOON))
         progress(StepEnded("img", step))
 
     lines = ["img: uploading", f"img: deploy done: qiniu → {values.IMG}: bound"]
-    assert lines == desk.out.splitlines()
-    assert "" == desk.err
+    assert lines == console.out.splitlines()
+    assert "" == console.err
     logged = (tmp_path / "cdn.log").read_text().splitlines()
     assert lines + lines == [row.partition("] ")[2] for row in logged]
-    assert os.linesep == desk.out[-1]
+    assert os.linesep == console.out[-1]

@@ -20,11 +20,11 @@ from certferry.cli import complaints
 from certferry.cli.commands import COMMANDS, Commands
 from certferry.cli.exits import Exit
 from certferry.cli.main import program, run
-from certferry.cli.words import Voice
 from certferry.errors import DnsUnavailable, LeaseHeld
+from certferry.present.language import Voice
 from certferry.text import Text
 from tests.cli import values
-from tests.cli.desks import TestDesk
+from tests.cli.consoles import TestConsole
 from tests.cli.terminals import Terminal
 
 CERTFERRY = [sys.executable, "-m", "certferry"]
@@ -44,23 +44,23 @@ def certferry(*arguments: str, **environ: str) -> subprocess.CompletedProcess[st
 
 def complained(*arguments: str) -> tuple[int, str]:
     """Run the command in this process; give its exit code and what went to stderr."""
-    desk = TestDesk(environ=os.environ)
-    code = run(arguments, desk.desk)
-    assert "" == desk.out
-    return code, desk.err
+    console = TestConsole(environ=os.environ)
+    code = run(arguments, console.console)
+    assert "" == console.out
+    return code, console.err
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "hint"),
     [
         (["snyc"], "no such command: snyc; did you mean `sync`?", "run `certferry --help`"),
-        (["sync", "--renwe"], "no such option: --renwe", "did you mean --renew?"),
+        (["sync", "--renwe"], "no such option '--renwe'", "did you mean --renew?"),
         (
             ["sync", "-v"],
-            "no such option: -v",
+            "no such option '-v'",
             "write it before the command: certferry -v … sync",
         ),
-        (["plan", "--zzz"], "no such option: --zzz", "run `certferry plan --help`"),
+        (["plan", "--zzz"], "no such option '--zzz'", "run `certferry plan --help`"),
         (
             ["-v", "-q", "sync"],
             "-v and -q exclude each other",
@@ -114,9 +114,9 @@ def test_the_table_says_what_the_command_says(name: str) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """`-h` is `--help`."""
-    assert Exit.OK == run([name, "--help"], TestDesk().desk)
+    assert Exit.OK == run([name, "--help"], TestConsole().console)
     long = capsys.readouterr().out
-    assert Exit.OK == run([name, "-h"], TestDesk().desk)
+    assert Exit.OK == run([name, "-h"], TestConsole().console)
 
     assert long == capsys.readouterr().out
     assert long.startswith(f"Usage: certferry {name} ")
@@ -171,7 +171,7 @@ def test_a_usage_error_is_a_document_too() -> None:
     assert {
         "error": {
             "code": "usage",
-            "message": "no such option: --chek",
+            "message": "no such option '--chek'",
             "hint": "did you mean --check?",
         }
     } == json.loads(result.stdout)

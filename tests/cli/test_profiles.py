@@ -13,7 +13,7 @@ from certferry.cli.exits import Exit
 from certferry.cli.main import run
 from certferry.errors import ConfigError
 from certferry.wiring.profiles import load_checked
-from tests.cli.desks import TestDesk
+from tests.cli.consoles import TestConsole
 from tests.wiring.packages import TARGET_GROUP, Packages, adapter
 
 FILE = """
@@ -87,9 +87,9 @@ def test_no_command_goes_on(tmp_path: Path) -> None:
     path = write(tmp_path, "shortlived")
 
     for command in ("plan", "sync", "status"):
-        desk = TestDesk()
-        assert Exit.USAGE == run(["--config", str(path), command], desk.desk)
-        assert "without a common name" in desk.err
+        console = TestConsole()
+        assert Exit.USAGE == run(["--config", str(path), command], console.console)
+        assert "without a common name" in console.err
 
 
 def test_target_of_a_package_says_so_as_well(tmp_path: Path) -> None:

@@ -11,13 +11,13 @@ import pytest
 from certferry.adapters.state.key_file import read_key
 from certferry.cli.init_files import must_be_free
 from certferry.cli.init_text import next_step
-from certferry.cli.lines import plain
-from certferry.cli.log_file import LogFile
 from certferry.cli.main import run
-from certferry.cli.words import Voice
 from certferry.config.files import read_private_file
 from certferry.errors import CertferryError
-from tests.cli.desks import TestDesk
+from certferry.present.language import Voice
+from certferry.present.layout import plain
+from certferry.present.log_file import LogFile
+from tests.cli.consoles import TestConsole
 
 
 @pytest.fixture
@@ -76,9 +76,9 @@ def test_a_file_to_be_closed(folder: Path) -> None:
 
     for act in (lambda: read_private_file(path), lambda: read_key(path)):
         assert ["chmod", "600", str(path)] == command(said(act), "chmod")
-    desk = TestDesk()
-    run(["--config", str(config), "plan"], desk.desk)
-    assert ["chmod", "600", str(config)] == command(desk.err.partition("\n\n")[0], "chmod")
+    console = TestConsole()
+    run(["--config", str(config), "plan"], console.console)
+    assert ["chmod", "600", str(config)] == command(console.err.partition("\n\n")[0], "chmod")
 
 
 def test_a_configuration_to_be_planned(folder: Path) -> None:

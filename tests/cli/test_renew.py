@@ -10,7 +10,7 @@ import pytest
 from certferry.cli.exits import Exit
 from certferry.cli.main import run
 from certferry.testing.certificates import make_bundle
-from tests.cli.desks import TestDesk
+from tests.cli.consoles import TestConsole
 
 COMMANDS = pytest.mark.parametrize("command", ["sync", "plan"])
 NOT_FOR_PICS = "`--renew` is not for pics: the client that makes it renews it"
@@ -54,9 +54,9 @@ dns = "dnspod"
 def certferry(file: Path, *arguments: str) -> tuple[int, str, str]:
     """Run a command; give its exit code, stdout and stderr."""
     environ = {"HOME": str(file.parent), "XDG_DATA_HOME": str(file.parent / "data")}
-    desk = TestDesk(environ=environ)
-    code = run(["--config", str(file), *arguments], desk.desk)
-    return code, desk.out, desk.err
+    console = TestConsole(environ=environ)
+    code = run(["--config", str(file), *arguments], console.console)
+    return code, console.out, console.err
 
 
 @COMMANDS

@@ -18,6 +18,7 @@ import pytest
 from certferry.adapters.schedule.cron import Cron
 from certferry.adapters.schedule.systemd import SystemdTimer
 from certferry.cli.exits import Exit
+from certferry.cli.help import spoken
 from certferry.cli.main import program as main_program
 from certferry.cli.main import run
 from certferry.cli.options import Front
@@ -26,9 +27,10 @@ from certferry.config.load import load
 from certferry.core.schedule import Change, Job, Scheduled
 from certferry.errors import ScheduleError
 from certferry.ports.scheduler import Scheduler
+from certferry.present.language import Voice
 from certferry.text import Text
 from tests.adapters.schedule.crontab_owner import AS_ROOT, CrontabOwner, crontab_owner
-from tests.cli.desks import TestDesk
+from tests.cli.consoles import TestConsole
 
 CONFIG = """\
 [accounts.qiniu]
@@ -70,9 +72,9 @@ def config(tmp_path: Path) -> Path:
 
 def certferry(environ: Mapping[str, str], *arguments: object) -> tuple[Exit, str, str]:
     """Run the command in this process; give its exit code and what it wrote."""
-    desk = TestDesk(environ=environ)
-    code = run([str(argument) for argument in arguments], desk.desk)
-    return Exit(code), desk.out, desk.err
+    console = TestConsole(environ=environ)
+    code = run([str(argument) for argument in arguments], console.console)
+    return Exit(code), console.out, console.err
 
 
 def entry(crontab: bytes | None) -> re.Match[bytes]:
@@ -233,9 +235,10 @@ def test_the_global_options_go_with_the_run(
 def test_a_log_that_is_no_file_opens_no_directory(config: Path, name: str) -> None:
     """The run writes to it as it is; in the directory where it lies there is nothing to be made."""
     settings = load(config, {})
-    root = main_program.make_context("certferry", ["--log-file", name, "schedule", "show"])
+    command = spoken(main_program, Voice())
+    root = command.make_context("certferry", ["--log-file", name, "schedule", "show"])
 
-    job = job_for(settings, root, TestDesk().desk)
+    job = job_for(settings, root, TestConsole().console)
 
     assert (str(settings.state.path.parent),) == job.writes
     assert name == job.command[job.command.index("--log-file") + 1]
@@ -500,18 +503,18 @@ def timer(tmp_path: Path) -> SystemdTimer:
 
 def test_units_are_installed_shown_and_removed(timer: SystemdTimer) -> None:
     """What there is to do is said with the rest."""
-    desk = TestDesk()
-    front = Front(desk.desk)
+    console = TestConsole()
+    front = Front(console.console)
 
     install_at(timer, Job(("/bin/true", "sync")), front)
-    show_all([timer], desk.desk)
+    show_all([timer], console.console)
     remove_from([timer], front)
 
     when = "every night, at a moment that systemd chooses, or as a drop-in says"
-    assert 2 == desk.out.count(f"  when     {when}\n")
-    assert f"\n\nInstalled: {when}.\n" in desk.out
-    assert "timer: to do: systemctl enable --now certferry.timer\n" in desk.err
-    assert "Removed from the systemd timer " in desk.out
+    assert 2 == console.out.count(f"  when     {when}\n")
+    assert f"\n\nInstalled: {when}.\n" in console.out
+    assert "timer: to do: systemctl enable --now certferry.timer\n" in console.err
+    assert "Removed from the systemd timer " in console.out
 
 
 def test_a_crontab_that_nothing_follows_starts_nothing(owner: CrontabOwner) -> None:
@@ -519,13 +522,13 @@ def test_a_crontab_that_nothing_follows_starts_nothing(owner: CrontabOwner) -> N
     cron = Cron(
         owner.environ, lambda _: 0, lambda: datetime.now(UTC), lambda: Text("start the cron daemon")
     )
-    desk = TestDesk()
+    console = TestConsole()
 
-    install_at(cron, Job(("/bin/true", "sync")), Front(desk.desk))
-    show_all([cron], desk.desk)
+    install_at(cron, Job(("/bin/true", "sync")), Front(console.console))
+    show_all([cron], console.console)
 
-    assert "next run" not in desk.out
-    assert re.fullmatch(r"warning: the crontab of \S+: to do: start the cron daemon\n", desk.err)
+    assert "next run" not in console.out
+    assert re.fullmatch(r"warning: the crontab of \S+: to do: start the cron daemon\n", console.err)
 
 
 def test_the_other_scheduler_is_noticed(timer: SystemdTimer, owner: CrontabOwner) -> None:
@@ -546,15 +549,15 @@ def test_the_other_scheduler_is_noticed(timer: SystemdTimer, owner: CrontabOwner
 def test_one_that_cannot_be_reached_does_not_hide_the_other(timer: SystemdTimer) -> None:
     """The units are shown and go although the crontab fails; the failure is told all the same."""
     timer.install(Job(("/bin/true", "sync")))
-    desk = TestDesk()
+    console = TestConsole()
 
     with pytest.raises(ScheduleError, match="gone"):
-        show_all([timer, Unreachable()], desk.desk)
+        show_all([timer, Unreachable()], console.console)
     with pytest.raises(ScheduleError, match="gone"):
-        remove_from([timer, Unreachable()], Front(desk.desk))
+        remove_from([timer, Unreachable()], Front(console.console))
 
-    assert "/bin/true sync" in desk.out
-    assert "Removed from the systemd timer" in desk.out
+    assert "/bin/true sync" in console.out
+    assert "Removed from the systemd timer" in console.out
     assert timer.find() is None
 
 

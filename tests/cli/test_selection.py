@@ -13,7 +13,7 @@ from certferry.cli.selection import must_be_known, read_settings, select, settin
 from certferry.errors import ConfigError
 from certferry.ports.progress import nobody
 from certferry.reconcile.visits import Patience
-from tests.cli.desks import TestDesk
+from tests.cli.consoles import TestConsole
 from tests.cli.twins import TwinSession, TwinWorld, wish
 
 KEYS = {"DP_Id": "1", "DP_Key": "k", "QINIU_AK": "a", "QINIU_SK": "s"}
@@ -30,7 +30,7 @@ def front(
     path: Path, *, config: Path | None = None, environ: Mapping[str, str] | None = None
 ) -> Front:
     """What the global options say, for a user whose home is here."""
-    return Front(TestDesk(environ={"HOME": str(path), **(environ or {})}).desk, config)
+    return Front(TestConsole(environ={"HOME": str(path), **(environ or {})}).console, config)
 
 
 def declared(path: Path, *names: str) -> Path:

@@ -13,7 +13,6 @@ import pytest
 
 from certferry.cli.exits import Exit
 from certferry.cli.export import export
-from certferry.cli.following import PlainFollower
 from certferry.cli.history import show_history
 from certferry.cli.options import Front
 from certferry.cli.plan import show_plan
@@ -22,9 +21,10 @@ from certferry.cli.sync import show_report
 from certferry.cli.watch import show_looks
 from certferry.core.observed import DomainState
 from certferry.errors import CertferryError, CertificateError, ConfigError, DnsAccessDenied
+from certferry.present.progress import progress_lines
 from certferry.reconcile.visits import Patience
 from certferry.text import Text
-from tests.cli.desks import TestDesk
+from tests.cli.consoles import TestConsole
 from tests.cli.twins import START, TwinWorld, wish
 
 ANY = "0123456789abcdef"
@@ -39,19 +39,19 @@ def masked(words: str) -> str:
 
 def synced(
     world: TwinWorld, patience: Patience | None = None, *, renew: bool = False
-) -> tuple[Exit, TestDesk]:
+) -> tuple[Exit, TestConsole]:
     """Sync, followed by plain lines; give the exit code and what was written."""
-    desk = TestDesk()
-    session = world.session(progress=PlainFollower(desk.desk))
+    console = TestConsole()
+    session = world.session(progress=progress_lines(console.console))
     report = session.reconciler().sync(session.wishes, patience or Patience(), renew=renew)
-    return show_report(report, Front(desk.desk), as_json=False), desk
+    return show_report(report, Front(console.console), as_json=False), console
 
 
 def planned(world: TwinWorld, *, check: bool = False) -> tuple[Exit, str]:
     """Plan, and give the exit code and what a person reads."""
-    desk = TestDesk()
-    code = show_plan(world.session(), desk.desk, check=check, renew=False, as_json=False)
-    return code, masked(desk.out)
+    console = TestConsole()
+    code = show_plan(world.session(), console.console, check=check, renew=False, as_json=False)
+    return code, masked(console.out)
 
 
 STORY = (
@@ -69,7 +69,7 @@ def test_a_first_run_is_planned_then_done_then_unchanged() -> None:
     world = TwinWorld()
 
     planned_first = planned(world, check=True)
-    first, desk = synced(world)
+    first, console = synced(world)
     second, silence = synced(world)
 
     assert (
@@ -84,7 +84,7 @@ def test_a_first_run_is_planned_then_done_then_unchanged() -> None:
         1 certificate to issue, 1 deployment. Nothing was changed; run `certferry sync`.
         """),
     ) == planned_first
-    told = desk.err.splitlines()
+    told = console.err.splitlines()
     assert sorted(set(told), key=STORY.index) == told
     assert set(STORY) - set(told) <= {STORY[2], STORY[4]}, "waits that were over too quickly"
     assert (
@@ -97,7 +97,7 @@ def test_a_first_run_is_planned_then_done_then_unchanged() -> None:
 
         1 certificate: 3 done.
         """),
-    ) == (first, desk.out)
+    ) == (first, console.out)
     assert (Exit.OK, "") == (second, silence.err)
     assert "Nothing changed: 1 certificate is as declared.\n" in silence.out
     assert (Exit.OK, "Nothing to do: 1 certificate is as declared.\n") == planned(world, check=True)
@@ -107,7 +107,7 @@ def test_without_patience_the_rest_is_left_to_the_next_run() -> None:
     """`--no-wait` submits, answers 75, and the next run finishes."""
     world = TwinWorld(processing=timedelta(minutes=10))
 
-    code, desk = synced(world, Patience(timedelta(0)))
+    code, console = synced(world, Patience(timedelta(0)))
 
     assert (
         dedent("""\
@@ -117,7 +117,7 @@ def test_without_patience_the_rest_is_left_to_the_next_run() -> None:
 
         1 certificate: 1 done, 1 waiting. Run `certferry sync` again to go on.
         """)
-        == desk.out
+        == console.out
     )
     assert Exit.TRY_LATER == code
 
@@ -132,10 +132,10 @@ def test_a_run_beside_another_answers_that_it_is_locked() -> None:
     world = TwinWorld()
     world.state.seen_by("another run").acquire("img", world.now())
 
-    code, desk = synced(world, Patience(timedelta(0)))
+    code, console = synced(world, Patience(timedelta(0)))
 
     assert Exit.TRY_LATER == code
-    assert "another run has been at work since 2026-11-24 12:00 UTC" in desk.out
+    assert "another run has been at work since 2026-11-24 12:00 UTC" in console.out
 
 
 def test_wrong_credentials_are_told_with_advice() -> None:
@@ -146,11 +146,11 @@ def test_wrong_credentials_are_told_with_advice() -> None:
     )
     world.dns.fail_with(denied)
 
-    code, desk = synced(world)
+    code, console = synced(world)
 
-    assert "img: issue failed: DNSPod does not accept the token\n" in desk.err
-    assert "  issue    failed    DNSPod does not accept the token\n" in desk.out
-    assert "                     hint: check DP_Id and DP_Key\n" in desk.out
+    assert "img: issue failed: DNSPod does not accept the token\n" in console.err
+    assert "  issue    failed    DNSPod does not accept the token\n" in console.out
+    assert "                     hint: check DP_Id and DP_Key\n" in console.out
     assert Exit.FAILED == code
 
 
@@ -160,11 +160,13 @@ def test_a_domain_that_cannot_be_changed_blocks_only_itself() -> None:
     world.cdn.add_domain("a.img.example.com", state=DomainState.UNAVAILABLE)
 
     plan_code, plan = planned(world)
-    code, desk = synced(world)
+    code, console = synced(world)
 
     assert "  blocked  qiniu → a.img.example.com: " in plan
-    assert "  verify   done      img.example.com: served by every address that answers" in desk.out
-    assert re.search(r"  deploy   failed    qiniu → a\.img\.example\.com: ", desk.out)
+    assert (
+        "  verify   done      img.example.com: served by every address that answers" in console.out
+    )
+    assert re.search(r"  deploy   failed    qiniu → a\.img\.example\.com: ", console.out)
     assert (Exit.FAILED, Exit.FAILED) == (plan_code, code)
 
 
@@ -173,11 +175,11 @@ def test_a_certificate_that_lives_too_short_is_refused() -> None:
     world = TwinWorld(lifetime=timedelta(days=20))
     _, first = synced(world)
 
-    code, desk = synced(world)
+    code, console = synced(world)
     plan_code, plan = planned(world, check=True)
 
     assert "refused   qiniu → img.example.com: 19 days left" in first.out
-    assert "hint: " in desk.out
+    assert "hint: " in console.out
     assert "1 refused. Nothing was changed.\n" in plan
     assert (Exit.REFUSED, Exit.REFUSED) == (code, plan_code)
     assert 0 == world.cdn.uploads
@@ -186,8 +188,8 @@ def test_a_certificate_that_lives_too_short_is_refused() -> None:
 def test_a_status_follows_the_certificate_on_its_way() -> None:
     """Before: missing. After: valid, bound, and served by both addresses."""
     world = TwinWorld()
-    before = TestDesk()
-    code = show_status(world.session(), before.desk, START, as_json=False)
+    before = TestConsole()
+    code = show_status(world.session(), before.console, START, as_json=False)
 
     assert (
         dedent("""\
@@ -202,8 +204,8 @@ def test_a_status_follows_the_certificate_on_its_way() -> None:
     assert Exit.OK == code
 
     synced(world)
-    after = TestDesk()
-    show_status(world.session(), after.desk, START, as_json=False)
+    after = TestConsole()
+    show_status(world.session(), after.console, START, as_json=False)
 
     assert dedent("""\
         NAME               STATE     LEFT     RENEWAL     UPLOAD BY   BOUND     SERVED
@@ -216,11 +218,11 @@ def test_the_documents_of_a_session_are_whole() -> None:
     """Each command prints one JSON document on stdout, and nothing else."""
     world = TwinWorld()
     synced(world)
-    plan, status, history = TestDesk(), TestDesk(), TestDesk()
+    plan, status, history = TestConsole(), TestConsole(), TestConsole()
 
-    show_plan(world.session(), plan.desk, check=False, renew=True, as_json=True)
-    show_status(world.session(), status.desk, START, as_json=True)
-    show_history(world.session(), None, 10, history.desk, as_json=True)
+    show_plan(world.session(), plan.console, check=False, renew=True, as_json=True)
+    show_status(world.session(), status.console, START, as_json=True)
+    show_history(world.session(), None, 10, history.console, as_json=True)
 
     assert 3 == json.loads(plan.out)["changes"]
     assert "verified" == json.loads(status.out)["certificates"][0]["domains"][0]["state"]
@@ -232,10 +234,10 @@ def test_history_tells_of_one_certificate_newest_first() -> None:
     """Who did what when; the limit keeps the newest."""
     world = TwinWorld()
     synced(world)
-    whole, newest = TestDesk(), TestDesk()
+    whole, newest = TestConsole(), TestConsole()
 
-    show_history(world.session(), "img", 50, whole.desk, as_json=False)
-    show_history(world.session(), "img", 1, newest.desk, as_json=False)
+    show_history(world.session(), "img", 50, whole.console, as_json=False)
+    show_history(world.session(), "img", 1, newest.console, as_json=False)
 
     events = [row.split("  ")[2] for row in whole.out.splitlines()]
     assert ["verified", "deployed", "uploaded", "issued"] == events
@@ -246,28 +248,28 @@ def test_history_tells_of_one_certificate_newest_first() -> None:
 
 def test_history_of_nothing_is_told_apart_from_a_wrong_name() -> None:
     """A declared certificate may have none yet; an unknown name is a mistake."""
-    world, desk = TwinWorld(), TestDesk()
+    world, console = TwinWorld(), TestConsole()
 
-    assert Exit.OK == show_history(world.session(), "img", 50, desk.desk, as_json=False)
+    assert Exit.OK == show_history(world.session(), "img", 50, console.console, as_json=False)
     with pytest.raises(ConfigError) as caught:
-        show_history(world.session(), "imgg", 50, desk.desk, as_json=False)
+        show_history(world.session(), "imgg", 50, console.console, as_json=False)
 
-    assert "Nothing has happened yet.\n" == desk.out
+    assert "Nothing has happened yet.\n" == console.out
     assert "did you mean img?" == str(caught.value.hint)
 
 
 def test_watch_shows_what_the_edges_serve() -> None:
     """After a sync both addresses of the domain present the same valid certificate."""
-    world, desk = TwinWorld(), TestDesk()
+    world, console = TwinWorld(), TestConsole()
     synced(world)
 
-    code = show_looks(world.cdn, ["img.example.com"], 443, desk.desk, START, as_json=False)
+    code = show_looks(world.cdn, ["img.example.com"], 443, console.console, START, as_json=False)
 
     assert dedent(f"""\
         HOST             ADDRESS    FINGERPRINT       VALID  UNTIL       LEFT
         img.example.com  192.0.2.1  {ANY}  yes    2027-02-22  90 days
         img.example.com  192.0.2.2  {ANY}  yes    2027-02-22  90 days
-        """) == masked(desk.out)
+        """) == masked(console.out)
     assert Exit.OK == code
 
 
@@ -281,15 +283,15 @@ def mode(path: Path) -> int:
 
 def test_an_export_writes_certbots_files(tmp_path: Path) -> None:
     """Four files; the directory and the key are their owner's alone; the paths are printed."""
-    world, desk, place = TwinWorld(), TestDesk(), tmp_path / "new" / "ssl"
+    world, console, place = TwinWorld(), TestConsole(), tmp_path / "new" / "ssl"
     synced(world)
     version = world.state.versions("img")[0]
     bundle = world.state.bundle("img", version.number)
 
-    code = export(world.session(), "img", place, desk.desk)
+    code = export(world.session(), "img", place, console.console)
 
     assert Exit.OK == code
-    assert {str(place / name) for name in FILES} == set(desk.out.splitlines())
+    assert {str(place / name) for name in FILES} == set(console.out.splitlines())
     assert FILES == {path.name for path in place.iterdir()}
     assert (0o700, 0o600, 0o644) == (
         mode(place),
@@ -311,7 +313,7 @@ def test_an_export_replaces_what_was_there(tmp_path: Path) -> None:
     (tmp_path / "cert.pem").write_text("old")
     (tmp_path / "cert.pem").chmod(0o666)
 
-    export(world.session(), "img", tmp_path, TestDesk().desk)
+    export(world.session(), "img", tmp_path, TestConsole().console)
 
     assert "theirs" == elsewhere.read_text()
     assert not (tmp_path / "privkey.pem").is_symlink()
@@ -325,7 +327,7 @@ def test_an_export_that_fails_leaves_no_half_file(tmp_path: Path) -> None:
     (tmp_path / "chain.pem").mkdir()
 
     with pytest.raises(CertferryError, match=r"chain\.pem cannot be written"):
-        export(world.session(), "img", tmp_path, TestDesk().desk)
+        export(world.session(), "img", tmp_path, TestConsole().console)
 
     assert {"cert.pem", "chain.pem"} == {path.name for path in tmp_path.iterdir()}
 
@@ -337,7 +339,7 @@ def test_an_export_into_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "ssl").touch()
 
     with pytest.raises(CertferryError, match="ssl cannot be written: File exists"):
-        export(world.session(), "img", tmp_path / "ssl", TestDesk().desk)
+        export(world.session(), "img", tmp_path / "ssl", TestConsole().console)
 
 
 def test_an_export_of_nothing_is_told_apart_from_a_wrong_name(tmp_path: Path) -> None:
@@ -345,9 +347,9 @@ def test_an_export_of_nothing_is_told_apart_from_a_wrong_name(tmp_path: Path) ->
     session = TwinWorld().session(wish("img"), wish("static"))
 
     with pytest.raises(CertificateError) as missing:
-        export(session, "img", tmp_path, TestDesk().desk)
+        export(session, "img", tmp_path, TestConsole().console)
     with pytest.raises(ConfigError) as unknown:
-        export(session, "sttic", tmp_path, TestDesk().desk)
+        export(session, "sttic", tmp_path, TestConsole().console)
 
     assert "run `certferry sync img`" == str(missing.value.hint)
     assert "did you mean static? there are img, static" == str(unknown.value.hint)

@@ -8,18 +8,18 @@ from dataclasses import replace
 from datetime import timedelta
 from textwrap import dedent
 
-from certferry.cli import documents, status_text
 from certferry.cli.exits import Exit
 from certferry.cli.status import show_status
-from certferry.cli.tables import aligned
-from certferry.cli.words import Voice
 from certferry.core.desired import Kind
 from certferry.core.observed import Served
 from certferry.core.status import DomainStatus, LineageStatus, Standing
 from certferry.ports.progress import nobody
+from certferry.present import documents, status_text
+from certferry.present.language import Voice
+from certferry.present.layout import aligned
 from certferry.text import Text
 from tests.cli import values
-from tests.cli.desks import TestDesk
+from tests.cli.consoles import TestConsole
 from tests.cli.twins import TwinSession, TwinWorld
 from tests.cli.values import IMG, NEW, NOON, OLD
 
@@ -75,11 +75,11 @@ def test_account_that_cannot_be_asked_is_told_by_its_name() -> None:
 
 def test_nothing_declared_is_said() -> None:
     """A table of nothing but its head says nothing."""
-    desk = TestDesk()
+    console = TestConsole()
     session = TwinSession(TwinWorld(), (), nobody)
 
-    assert Exit.OK == show_status(session, desk.desk, NOW, as_json=False)
-    assert "No certificate is declared.\n" == desk.out
+    assert Exit.OK == show_status(session, console.console, NOW, as_json=False)
+    assert "No certificate is declared.\n" == console.out
 
 
 def test_each_certificate_and_each_domain_has_a_row() -> None:

@@ -10,18 +10,19 @@ from textwrap import dedent
 import click
 import pytest
 
-from certferry.cli import documents
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front, Verbosity
+from certferry.cli.options import Front
 from certferry.cli.sync import patience_of, show_report
-from certferry.cli.words import Voice
 from certferry.core.plan import Action
 from certferry.core.report import Outcome, StepOutcome, SyncReport
 from certferry.errors import DnsUnavailable, LeaseHeld, Retry
+from certferry.present import documents
+from certferry.present.console import Verbosity
+from certferry.present.language import Voice
 from certferry.reconcile.visits import Patience
 from certferry.text import Text
 from tests.cli import values
-from tests.cli.desks import TestDesk
+from tests.cli.consoles import TestConsole
 from tests.cli.values import IMG, NEW, lineage, report
 
 LABEL = "certferry-img-0123456789abcdef0123"
@@ -58,16 +59,18 @@ REFUSED = StepOutcome(
 )
 
 
-def shown(told: SyncReport, *, quiet: bool = False, as_json: bool = False) -> tuple[Exit, TestDesk]:
+def shown(
+    told: SyncReport, *, quiet: bool = False, as_json: bool = False
+) -> tuple[Exit, TestConsole]:
     """Give the exit code and what was written."""
-    desk = TestDesk()
+    console = TestConsole()
     verbosity = Verbosity.QUIET if quiet else Verbosity.NORMAL
-    return show_report(told, Front(desk.desk, verbosity=verbosity), as_json=as_json), desk
+    return show_report(told, Front(console.console, verbosity=verbosity), as_json=as_json), console
 
 
 def test_everything_done_is_a_line_per_step_and_a_summary() -> None:
     """A first run tells what was issued, bound, seen and retired."""
-    code, desk = shown(report(lineage(ISSUED, BOUND, SEEN, RETIRED)))
+    code, console = shown(report(lineage(ISSUED, BOUND, SEEN, RETIRED)))
 
     assert (
         dedent("""\
@@ -79,9 +82,9 @@ def test_everything_done_is_a_line_per_step_and_a_summary() -> None:
 
         1 certificate: 4 done.
         """)
-        == desk.out
+        == console.out
     )
-    assert (Exit.OK, "") == (code, desk.err)
+    assert (Exit.OK, "") == (code, console.err)
 
 
 def test_what_was_not_ours_is_told_by_name_and_id() -> None:
@@ -89,7 +92,7 @@ def test_what_was_not_ours_is_told_by_name_and_id() -> None:
     gone = replace(RETIRED, label="", remote_id="5f3c")
     kept = StepOutcome(Action.RETIRE, Outcome.UNCHANGED, Text("kept: {count}", count=7), "qiniu")
 
-    code, desk = shown(report(lineage(gone, replace(gone, label="old", remote_id="77aa"), kept)))
+    code, console = shown(report(lineage(gone, replace(gone, label="old", remote_id="77aa"), kept)))
 
     assert Exit.OK is code
     assert (
@@ -101,13 +104,13 @@ def test_what_was_not_ours_is_told_by_name_and_id() -> None:
 
         1 certificate: 2 done, 1 unchanged.
         """)
-        == desk.out
+        == console.out
     )
 
 
 def test_a_second_run_says_that_nothing_changed() -> None:
     """Nothing to do is told as such, and is in order."""
-    code, desk = shown(report(lineage(UNCHANGED), lineage(name="kept")))
+    code, console = shown(report(lineage(UNCHANGED), lineage(name="kept")))
 
     assert (
         dedent("""\
@@ -117,14 +120,14 @@ def test_a_second_run_says_that_nothing_changed() -> None:
 
         Nothing changed: 2 certificates are as declared.
         """)
-        == desk.out
+        == console.out
     )
     assert Exit.OK == code
 
 
 def test_what_still_waits_is_left_to_the_next_run() -> None:
     """Work in progress is 75, and the summary says how to go on."""
-    code, desk = shown(report(lineage(ISSUED, PROCESSING)))
+    code, console = shown(report(lineage(ISSUED, PROCESSING)))
 
     assert (
         dedent("""\
@@ -134,14 +137,14 @@ def test_what_still_waits_is_left_to_the_next_run() -> None:
 
         1 certificate: 1 done, 1 waiting. Run `certferry sync` again to go on.
         """)
-        == desk.out
+        == console.out
     )
     assert Exit.TRY_LATER == code
 
 
 def test_one_failure_is_told_beside_what_was_done() -> None:
     """A failure carries its hint, stops no other certificate, and decides the exit code."""
-    code, desk = shown(
+    code, console = shown(
         report(lineage(FAILED), lineage(BOUND, SEEN, name="static"), lineage(REFUSED, name="old"))
     )
 
@@ -160,7 +163,7 @@ def test_one_failure_is_told_beside_what_was_done() -> None:
 
         3 certificates: 2 done, 1 failed, 1 refused.
         """)  # noqa: E501 - a transcript is as wide as it is
-        == desk.out
+        == console.out
     )
     assert Exit.FAILED == code
 
@@ -176,7 +179,7 @@ def test_a_stopped_run_says_that_the_next_goes_on() -> None:
     """Ctrl-C loses nothing, and says so."""
     skipped = StepOutcome(Action.ISSUE, Outcome.SKIPPED, Text("stopped"))
 
-    code, desk = shown(report(lineage(skipped), complete=False))
+    code, console = shown(report(lineage(skipped), complete=False))
 
     assert (
         dedent("""\
@@ -185,30 +188,30 @@ def test_a_stopped_run_says_that_the_next_goes_on() -> None:
 
         Stopped. The next `certferry sync` goes on from here.
         """)
-        == desk.out
+        == console.out
     )
     assert Exit.STOPPED == code
 
 
 def test_no_certificate_at_all_is_said() -> None:
     """An empty file is in order, and not silent."""
-    code, desk = shown(report())
+    code, console = shown(report())
 
-    assert (Exit.OK, "No certificate is declared.\n") == (code, desk.out)
+    assert (Exit.OK, "No certificate is declared.\n") == (code, console.out)
 
 
 def test_a_quiet_run_in_order_says_nothing() -> None:
     """Cron sends no mail when there is nothing to say."""
-    code, desk = shown(report(lineage(ISSUED, BOUND, SEEN), lineage(PROCESSING)), quiet=True)
+    code, console = shown(report(lineage(ISSUED, BOUND, SEEN), lineage(PROCESSING)), quiet=True)
 
-    assert (Exit.TRY_LATER, "", "") == (code, desk.out, desk.err)
+    assert (Exit.TRY_LATER, "", "") == (code, console.out, console.err)
 
 
 def test_a_quiet_run_tells_what_is_wrong() -> None:
     """Failures and refusals go to stderr, each with its hint."""
-    code, desk = shown(report(lineage(FAILED, BOUND), lineage(REFUSED, name="old")), quiet=True)
+    code, console = shown(report(lineage(FAILED, BOUND), lineage(REFUSED, name="old")), quiet=True)
 
-    assert "" == desk.out
+    assert "" == console.out
     assert (
         dedent("""\
         error: img: issue failed: example.com: DNSPod does not answer tried 3 times
@@ -216,16 +219,16 @@ def test_a_quiet_run_tells_what_is_wrong() -> None:
         error: old: deploy refused: qiniu → img.example.com: 6 days left, and qiniu takes certificates with at least 30 days
         hint: use a CA whose certificates live longer
         """)  # noqa: E501 - a transcript is as wide as it is
-        == desk.err
+        == console.err
     )
     assert Exit.FAILED == code
 
 
 def test_the_document_has_the_contracts_keys() -> None:
     """`--json` gives the report of the contract, and nothing for people."""
-    _, desk = shown(report(lineage(ISSUED, PROCESSING, RETIRED, REFUSED)), as_json=True)
+    _, console = shown(report(lineage(ISSUED, PROCESSING, RETIRED, REFUSED)), as_json=True)
 
-    document = json.loads(desk.out)
+    document = json.loads(console.out)
 
     assert document["ok"] is False
     (written,) = document["certificates"]
@@ -240,7 +243,7 @@ def test_the_document_has_the_contracts_keys() -> None:
         refused["outcome"],
         refused["hint"],
     )
-    assert "" == desk.err
+    assert "" == console.err
 
 
 def test_the_document_says_when_to_try_again() -> None:

@@ -11,11 +11,11 @@ import pytest
 
 from certferry.cli.exits import Exit
 from certferry.cli.watch import show_looks
-from certferry.cli.watch_text import host_name
 from certferry.core.observed import Served
 from certferry.errors import ConfigError
+from certferry.present.watch_text import host_name
 from certferry.text import Text
-from tests.cli.desks import TestDesk
+from tests.cli.consoles import TestConsole
 from tests.cli.values import IMG, NEW, NOON, OLD
 
 GOOD = Served("192.0.2.1", NEW, valid=True, not_after=NOON + timedelta(days=58, hours=1))
@@ -44,10 +44,12 @@ class Edges:
 
 def watched(
     hosts: Mapping[str, tuple[Served, ...]], *, as_json: bool = False
-) -> tuple[Exit, TestDesk]:
+) -> tuple[Exit, TestConsole]:
     """Give the exit code and what was written."""
-    desk = TestDesk()
-    return show_looks(Edges(hosts), list(hosts), 443, desk.desk, NOON, as_json=as_json), desk
+    console = TestConsole()
+    return show_looks(
+        Edges(hosts), list(hosts), 443, console.console, NOON, as_json=as_json
+    ), console
 
 
 def test_each_address_has_a_row() -> None:
@@ -55,7 +57,9 @@ def test_each_address_has_a_row() -> None:
 
     Words from outside stay in their column, and move no cursor.
     """
-    code, desk = watched({IMG: (GOOD, FOREIGN, REFUSING, SILENT), "gone.example.com": (NOWHERE,)})
+    code, console = watched(
+        {IMG: (GOOD, FOREIGN, REFUSING, SILENT), "gone.example.com": (NOWHERE,)}
+    )
 
     assert (
         dedent("""\
@@ -72,7 +76,7 @@ def test_each_address_has_a_row() -> None:
         img.example.com 2001:db8::1: no answer
         gone.example.com: does not exist in DNS
         """)
-        == desk.out
+        == console.out
     )
     assert Exit.FAILED == code
 
@@ -86,7 +90,7 @@ def test_hosts_in_order_are_zero() -> None:
 
 def test_the_document_tells_every_address() -> None:
     """`--json` gives whole fingerprints and moments."""
-    code, desk = watched({IMG: (GOOD, SILENT)}, as_json=True)
+    code, console = watched({IMG: (GOOD, SILENT)}, as_json=True)
 
     assert Exit.FAILED == code
     assert {
@@ -114,7 +118,7 @@ def test_the_document_tells_every_address() -> None:
                 ],
             }
         ],
-    } == json.loads(desk.out)
+    } == json.loads(console.out)
 
 
 @pytest.mark.parametrize(

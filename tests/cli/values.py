@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from certferry.cli.lines import Line, plain
 from certferry.core.certificate import Certificate, KeyType
 from certferry.core.deliveries import NEW_CERTIFICATE
 from certferry.core.desired import HttpsWish
@@ -24,6 +23,7 @@ from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.report import LineageReport, StepOutcome, SyncReport
 from certferry.core.waiting import Waiting
 from certferry.errors import TargetRejected
+from certferry.present.layout import Line, plain
 from certferry.text import Text
 
 NOON = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
@@ -74,11 +74,11 @@ def retire(label: str = "certferry-img-0123456789abcdef0123") -> Retire:
     return Retire("qiniu", "5f3c", label, SUPERSEDED)
 
 
-def retire_anybodys(remote_id: str, label: str, left: timedelta | None) -> Retire:
+def retire_unmanaged(remote_id: str, label: str, left: timedelta | None) -> Retire:
     """A retirement of what is not ours."""
     reason = Reason(ReasonCode.UNUSED, Text('retire = "all-unused"; kept if anything uses it'))
     end = None if left is None else NOON + left
-    return Retire("qiniu", remote_id, label, reason, end, left, anybodys=True)
+    return Retire("qiniu", remote_id, label, reason, end, left, unmanaged=True)
 
 
 def plan(

@@ -32,7 +32,7 @@ def test_a_short_mark_has_23_characters(lineage: str, fingerprint: str) -> None:
 
 
 @given(st.text(max_size=40))
-def test_other_labels_are_nobodys(label: str) -> None:
+def test_other_labels_are_untrusted(label: str) -> None:
     """Whatever somebody calls a certificate by hand."""
     assert owner_of(label) is None or label.startswith(("certferry-", "cf-"))
 

@@ -9,7 +9,7 @@ import ssl
 
 import pytest
 
-from certferry.cli.language import voice_in
+from certferry.present.language import voice_in
 from certferry.system_words import _KNOWN, system_words
 from certferry.text import verbatim
 

@@ -74,7 +74,7 @@ def test_a_lineage_that_is_not_declared_here_keeps_what_it_needs() -> None:
 
 
 @given(situations(), st.lists(st.builds(OtherCertificate, st.uuids().map(str), labels)))
-def test_without_the_setting_nothing_of_anybodys_goes(
+def test_without_the_setting_nothing_of_unmanaged_goes(
     situation: Situation, others: list[OtherCertificate]
 ) -> None:
     """Whatever is there, `superseded` and `never` plan nothing for it."""
@@ -83,7 +83,7 @@ def test_without_the_setting_nothing_of_anybodys_goes(
 
     plan = make_plan(desired, replace(observed, targets=targets), Times.at(NOW))
 
-    assert not any(step.anybodys for step in plan.retirements)
+    assert not any(step.unmanaged for step in plan.retirements)
 
 
 def test_everything_is_listed_with_its_name_and_its_days() -> None:
@@ -97,7 +97,7 @@ def test_everything_is_listed_with_its_name_and_its_days() -> None:
         (step.remote_id, step.label, step.left and step.left.days) for step in plan.retirements
     ]
     assert {ReasonCode.UNUSED} == {step.reason.code for step in plan.retirements}
-    assert all(step.anybodys for step in plan.retirements)
+    assert all(step.unmanaged for step in plan.retirements)
 
 
 def test_our_own_previous_certificate_is_kept_all_the_same() -> None:

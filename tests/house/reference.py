@@ -14,10 +14,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from certferry.cli.language import voice_in
 from certferry.config.bind import meanings, must_be_written, without_none
 from certferry.config.options import choices
 from certferry.core.secret import Secret
+from certferry.present.language import voice_in
 from certferry.text import Text
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, Family, installed
 from certferry.wiring.described import Described

@@ -67,7 +67,7 @@ def test_version_loads_next_to_nothing() -> None:
 
 
 def test_help_loads_no_network_crypto_or_display_library() -> None:
-    """Help is answered from the front desk alone: no adapter, no heavy library."""
+    """Help is answered from the command line alone: no adapter, no heavy library."""
     output, modules = loaded_by("--help")
 
     assert "sync" in output
@@ -81,9 +81,9 @@ def test_a_catalogue_is_read_only_for_who_wants_it() -> None:
     _, english = loaded_by("--help")
     output, chinese = loaded_by("--lang", "zh", "--help")
 
-    assert "用法：certferry" in output
+    assert "用法: certferry" in output
     assert set() == {module.partition(".")[0] for module in chinese} & (HEAVY | {"babel"})
-    assert "certferry.cli.language" in english
+    assert "certferry.present.language" in english
     assert not [path for path in opened_by("--help") if path.endswith(".mo")]
     assert [path for path in opened_by("--lang", "zh", "--help") if path.endswith(".mo")]
 

@@ -10,7 +10,8 @@ import pytest
 from babel.messages.catalog import Catalog, Message
 from babel.messages.pofile import read_po
 
-from certferry.cli.language import LANGUAGES as SPOKEN
+from certferry.cli.help import CLICK
+from certferry.present.language import LANGUAGES as SPOKEN
 from tests.house import translations
 from tests.house.tree import ROOT
 
@@ -98,19 +99,53 @@ def test_chinese_is_chinese() -> None:
     english = []
     for message in messages("zh"):
         words = re.sub(r"\{\w+\}", "", str(message.id))
-        typed = words.startswith("bash:") or message.id in SAME
-        if LETTERS.search(words) and not typed and not CHINESE.search(str(message.string)):
+        same = message.id in SAME
+        if LETTERS.search(words) and not same and not CHINESE.search(str(message.string)):
             english.append((message.id, message.string))
 
     assert [] == english
 
 
-def test_what_is_shipped_is_what_translators_wrote() -> None:
+@pytest.mark.parametrize("language", translations.LANGUAGES)
+def test_every_sentence_of_click_is_translated(language: str) -> None:
+    """What an operator can meet of the click that is installed is there, in its every number."""
+    known = translations.read(language, CLICK)
+    missing = [
+        message.id
+        for message in translations.extract_click()
+        if message.id and not ((found := known.get(message.id)) and all(forms(found)))
+    ]
+
+    assert [] == missing, UPDATE
+
+
+@pytest.mark.parametrize("language", translations.LANGUAGES)
+def test_a_translation_of_click_names_nothing_that_click_does_not_fill_in(language: str) -> None:
+    """Its places are among those of the sentence; a word that click leaves in English may go."""
+    for message in translations.read(language, CLICK):
+        allowed = {place for sentence in ids_of(message) for place in places(sentence)}
+
+        assert not {place for said in forms(message) for place in places(said)} - allowed
+
+
+def forms(message: Message) -> tuple[str, ...]:
+    """Give the translations of a message, one for each number."""
+    said = message.string or ""
+    return (said,) if isinstance(said, str) else tuple(said)
+
+
+def ids_of(message: Message) -> tuple[str, ...]:
+    """Give the sentences of a message, one for each number."""
+    return (message.id,) if isinstance(message.id, str) else tuple(message.id)
+
+
+@pytest.mark.parametrize("domain", translations.DOMAINS)
+def test_what_is_shipped_is_what_translators_wrote(domain: str) -> None:
     """The compiled catalogue is made from the one in the checkout: no step is left to do."""
     for language in translations.LANGUAGES:
-        shipped = translations.catalogue(language).with_suffix(".mo").read_bytes()
+        shipped = translations.catalogue(language, domain).with_suffix(".mo").read_bytes()
 
-        assert translations.mo_of(translations.read(language)) == shipped, UPDATE
+        assert translations.mo_of(translations.read(language, domain)) == shipped, UPDATE
 
 
 def test_a_catalogue_is_the_same_from_every_version_of_babel() -> None:

@@ -3,12 +3,16 @@
 `scripts/translations` runs this: `extract` writes the template, `update` brings each language's
 catalogue up to it (what is new is empty, what is gone is dropped, nothing is guessed), `compile`
 writes what certferry reads.
+
+Click has no Chinese of its own, so what it says to an operator is translated beside ours, in
+`click.po`. Its sentences are those of the version that is installed.
 """
 
 from __future__ import annotations
 
 import ast
 import io
+import itertools
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,23 +20,70 @@ from pathlib import Path
 
 import click
 from babel.messages.catalog import Catalog, Message
+from babel.messages.extract import extract_from_dir
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
 from certferry.cli.commands import COMMANDS, Commands
-from certferry.cli.help import paragraphs
+from certferry.cli.help import CLICK, UNBROKEN, paragraphs
 from certferry.cli.main import program
 from tests.house.tree import PACKAGE, modules, parse
 
 LOCALE = PACKAGE / "locale"
 TEMPLATE = LOCALE / "certferry.pot"
 LANGUAGES = ("zh",)
+OURS = "certferry"
 
 SENTENCES = {"Text": (0,), "Meaning": (1, 2)}
 """What is called with sentences, and at which places among its arguments."""
 
 UNSPOKEN = PACKAGE / "testing"
 """Twins and contract suites speak to authors of adapters, in English."""
+
+UNMET = {
+    "modules that are not called, or only for a question that takes every answer": (
+        *("_termui_impl.py", "_winconsole.py", "shell_completion.py", "termui.py", "utils.py"),
+    ),
+    "printed by `click.main`, which is not used; or told by us, in a hint": (
+        *("Aborted!", "Error: {message}", "Try '{command} {option}' for help."),
+        *("Did you mean {possibility}?", "No such command {name!r}."),
+    ),
+    "mistakes of a programmer": (
+        "Name '{name}' defined twice",
+        "Choice({choices})",
+        "Invalid start character for option ({option})",
+        "Boolean option {decl!r} cannot use the same flag for true/false.",
+        "Could not determine name for option with declarations {decls!r}",
+        (
+            "No options defined but a name was passed ({name}). Did you mean to declare an argument"
+            " instead? Did you mean to pass '--{name}'?"
+        ),
+        "Arguments take exactly one parameter declaration, got {length}: {decls}.",
+    ),
+    "kinds of parameters that no command has": (
+        *("deprecated", "env var: {var}", "(dynamic)", "Positional arguments", "Missing parameter"),
+        "DeprecationWarning: The command {name!r} is deprecated.{extra_message}",
+        "DeprecationWarning: The {param_type} {name!r} is deprecated.{extra_message}",
+        *("Missing {param_type}", "Missing parameter: {param_name}", "Value must be an iterable."),
+        *("Takes {nargs} values but 1 was given.", "Argument {name!r} takes {nargs} values."),
+        "{len_type} values are required, but {len_value} was given.",
+        *("unknown error", "Could not open file {filename!r}: {message}"),
+        "{value!r} is not a valid boolean. Recognized values: {states}",
+        *("{value!r} does not match the format {format}.", "{value!r} is not a valid UUID."),
+        *("Do you want to continue?", "Confirm the action without prompting."),
+        "Invalid value: {message}",
+    ),
+    "said while a command is declared, before there is a language; ours has the first, too": (
+        *("Show the version and exit.", "%(prog)s, version %(version)s"),
+        *("file", "directory", "path"),
+    ),
+}
+"""What click's sources have and no operator meets, by the reason: modules, and sentences (of two
+numbers, the singular).
+"""
+
+NOT_MARKED = ("required",)
+"""What click looks up by a variable, so that no reading of its sources finds it."""
 
 _WRITTEN = datetime(2026, 11, 25, tzinfo=UTC)
 """The date in every catalogue: the same sentences make the same file, whenever it is made."""
@@ -51,9 +102,9 @@ class _Lasting(Catalog):
         yield from messages
 
 
-def catalogue(language: str) -> Path:
+def catalogue(language: str, domain: str = OURS) -> Path:
     """Give the catalogue that translators edit."""
-    return LOCALE / language / "LC_MESSAGES" / "certferry.po"
+    return LOCALE / language / "LC_MESSAGES" / f"{domain}.po"
 
 
 def extract() -> Catalog:
@@ -65,6 +116,18 @@ def extract() -> Catalog:
                 _add(found, sentence, path.relative_to(PACKAGE).as_posix())
     for where, sentence in help_sentences():
         _add(found, sentence, where)
+    return found
+
+
+def extract_click() -> Catalog:
+    """Give every sentence of click's that an operator can meet."""
+    found, unmet = _empty(None), set(itertools.chain.from_iterable(UNMET.values()))
+    for path, _, sentence, _, _ in extract_from_dir(str(Path(click.__file__).parent)):
+        first = sentence if isinstance(sentence, str) else sentence[0]
+        if not {path, first} & unmet:
+            found.add(sentence, locations=[(f"click/{path}", 0)])
+    for sentence in NOT_MARKED:
+        found.add(sentence)
     return found
 
 
@@ -89,7 +152,7 @@ def help_sentences() -> Iterator[tuple[str, str]]:
 
 
 def _said_by(command: click.Command) -> Iterator[str]:
-    yield from paragraphs(command.help or "")
+    yield from (part for part in paragraphs(command.help or "") if not part.startswith(UNBROKEN))
     for parameter in command.params:
         if isinstance(parameter, click.Option) and parameter.help:
             yield parameter.help
@@ -98,11 +161,11 @@ def _said_by(command: click.Command) -> Iterator[str]:
             yield from _said_by(part)
 
 
-def updated(language: str) -> Catalog:
+def updated(language: str, domain: str = OURS) -> Catalog:
     """Give a language's catalogue with the sentences of the sources, no more and no less."""
-    known = read(language)
+    known = read(language, domain)
     fresh = _empty(language)
-    for message in extract():
+    for message in DOMAINS[domain]():
         if message.id:
             earlier = known.get(message.id)
             said = "" if earlier is None else earlier.string
@@ -110,9 +173,13 @@ def updated(language: str) -> Catalog:
     return fresh
 
 
-def read(language: str) -> Catalog:
+DOMAINS = {OURS: extract, CLICK: extract_click}
+"""The text domains, and what finds their sentences."""
+
+
+def read(language: str, domain: str = OURS) -> Catalog:
     """Read a language's catalogue; one that is not there yet is empty."""
-    path = catalogue(language)
+    path = catalogue(language, domain)
     if not path.exists():
         return _empty(language)
     with path.open("rb") as file:
@@ -168,11 +235,13 @@ def main(tasks: list[str]) -> None:
             case "extract":
                 TEMPLATE.write_bytes(po_of(extract()))
             case "update":
-                for language in LANGUAGES:
-                    catalogue(language).write_bytes(po_of(updated(language)))
+                for language, domain in itertools.product(LANGUAGES, DOMAINS):
+                    written = po_of(updated(language, domain))
+                    catalogue(language, domain).write_bytes(written)
             case "compile":
-                for language in LANGUAGES:
-                    catalogue(language).with_suffix(".mo").write_bytes(mo_of(read(language)))
+                for language, domain in itertools.product(LANGUAGES, DOMAINS):
+                    shipped = catalogue(language, domain).with_suffix(".mo")
+                    shipped.write_bytes(mo_of(read(language, domain)))
             case _:
                 sys.exit(f"translations: unknown task {task}; there are extract, update, compile")
 

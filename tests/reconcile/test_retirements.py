@@ -151,9 +151,9 @@ def test_one_that_vanished_is_fine(world: ModelWorld, wish: DesiredCertificate) 
         def __getattr__(self, name: str) -> object:
             return getattr(world.cdn, name)
 
-        def retire(self, remote_id: str, label: str, *, anybodys: bool) -> bool:
-            world.cdn.retire(remote_id, label, anybodys=anybodys)
-            return world.cdn.retire(remote_id, label, anybodys=anybodys)
+        def retire(self, remote_id: str, label: str, *, unmanaged: bool) -> bool:
+            world.cdn.retire(remote_id, label, unmanaged=unmanaged)
+            return world.cdn.retire(remote_id, label, unmanaged=unmanaged)
 
     report = with_target(world, wish, Vanishing())
 
@@ -171,10 +171,10 @@ def test_one_that_fails_stops_neither_the_others_nor_the_certificate(
         def __getattr__(self, name: str) -> object:
             return getattr(world.cdn, name)
 
-        def retire(self, remote_id: str, label: str, *, anybodys: bool) -> bool:
+        def retire(self, remote_id: str, label: str, *, unmanaged: bool) -> bool:
             if remote_id == first:
                 raise TargetUnavailable(Text("away"))
-            return world.cdn.retire(remote_id, label, anybodys=anybodys)
+            return world.cdn.retire(remote_id, label, unmanaged=unmanaged)
 
     report = with_target(world, wish, Unwilling())
 
@@ -195,9 +195,9 @@ class Refusing:
     def __getattr__(self, name: str) -> object:
         return getattr(self._world.cdn, name)
 
-    def retire(self, remote_id: str, label: str, *, anybodys: bool) -> bool:
+    def retire(self, remote_id: str, label: str, *, unmanaged: bool) -> bool:
         """Refuse."""
-        assert anybodys, label
+        assert unmanaged, label
         self.tried.append(remote_id)
         raise self._error
 
@@ -343,12 +343,12 @@ def test_what_another_lineage_waits_to_bind_stays(
     kept = [
         world.cdn.put_foreign(ELSEWHERE, mark(name, fingerprint)) for name in ("static", "dropped")
     ]
-    nobodys = world.cdn.put_foreign(ELSEWHERE, mark("unknown", fingerprint))
+    untrusted = world.cdn.put_foreign(ELSEWHERE, mark("unknown", fingerprint))
 
     synced(world, wish)
 
     assert set(kept) <= world.cdn.remote_ids
-    assert nobodys not in world.cdn.remote_ids
+    assert untrusted not in world.cdn.remote_ids
     assert world.plan(wish).is_settled
 
 

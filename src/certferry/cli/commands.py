@@ -5,12 +5,16 @@ A command is a module of this room, named like it, whose `command` is a click co
 
 from __future__ import annotations
 
+import difflib
+from gettext import gettext
 from importlib import import_module
 
 import click
+from click.shell_completion import CompletionItem
 
-from certferry.cli.groups import SpokenGroup
-from certferry.cli.help import SpokenContext, spoken
+from certferry.cli.complaints import UsageMistake
+from certferry.cli.help import spoken, voice_of
+from certferry.text import Text
 
 COMMANDS = {
     "init": "Write a configuration: ask for the keys, look at the accounts, propose certificates.",
@@ -29,10 +33,21 @@ COMMANDS = {
 """Each command's name and, as in its own docstring, what it does."""
 
 
-class Commands(SpokenGroup):
-    """The group of all commands: lists them from the table above, imports the one that runs."""
+class Group(click.Group):
+    """A group of commands that says what was probably meant."""
 
-    context_class = SpokenContext
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command to run."""
+        known = self.list_commands(ctx)
+        if args[0] not in known and not ctx.resilient_parsing:
+            raise UsageMistake(_unknown(args[0], known), ctx)
+        return super().resolve_command(ctx, args)
+
+
+class Commands(Group):
+    """The group of all commands: lists them from the table above, imports the one that runs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Give the names in the order of the table."""
@@ -43,8 +58,29 @@ class Commands(SpokenGroup):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"certferry.cli.{cmd_name}").command
-        return spoken(command)
+        return spoken(command, voice_of(ctx))
 
-    def meanings(self, ctx: click.Context) -> dict[str, str]:
-        """Give what each command does, with none imported."""
-        return COMMANDS
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table into the help, in whole sentences."""
+        say = voice_of(ctx).say
+        with formatter.section(gettext("Commands")):
+            formatter.write_dl([(name, say(Text(what))) for name, what in COMMANDS.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the commands that begin so, and the options."""
+        say = voice_of(ctx).say
+        named = [
+            CompletionItem(name, help=say(Text(what)))
+            for name, what in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
+        return [*named, *click.Command.shell_complete(self, ctx, incomplete)]
+
+
+def _unknown(name: str, known: list[str]) -> Text:
+    meant = difflib.get_close_matches(name, known, n=1)
+    if meant:
+        others = Text("did you mean `{meant}`?", meant=meant[0])
+    else:
+        others = Text("there are {known}", known=known)
+    return Text("no such command: {name}; {known}", name=name, known=others)

@@ -10,18 +10,27 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from gettext import gettext
 
 import click
 
 from certferry.cli.exits import Exit, of_error
-from certferry.cli.lines import Line, Tone, line
-from certferry.cli.usage import in_our_words
-from certferry.cli.words import ERROR, HINT, Voice, labelled
 from certferry.errors import CertferryError
+from certferry.present.language import Voice
+from certferry.present.layout import Line, Tone, labelled, line
+from certferry.present.vocabulary import ERROR, HINT
 from certferry.system_words import system_words
-from certferry.text import Text
+from certferry.text import Text, verbatim
 
 _log = logging.getLogger(__name__)
+
+
+class UsageMistake(click.UsageError):
+    """A command line that certferry itself does not accept."""
+
+    def __init__(self, text: Text, ctx: click.Context | None = None) -> None:
+        super().__init__(str(text), ctx)
+        self.text = text
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +77,18 @@ def document(complaint: Complaint, voice: Voice) -> dict[str, object]:
 
 
 def _about_usage(error: click.UsageError) -> Complaint:
-    return Complaint("usage", in_our_words(error), _usage_hint(error), Exit.USAGE)
+    return Complaint("usage", _in_our_voice(error), _usage_hint(error), Exit.USAGE)
+
+
+def _in_our_voice(error: click.UsageError) -> Text:
+    """Give our own sentence, or click's as everything else is said: lower case, no full stop."""
+    if isinstance(error, UsageMistake):
+        return error.text
+    is_named = isinstance(error, click.NoSuchOption)  # what may be meant is in the hint
+    # Click has translated its sentences by now, but for one of a group that runs: no command.
+    words = " ".join(gettext(error.message if is_named else error.format_message()).split())
+    words = words.removesuffix(".").removesuffix("。")
+    return verbatim(words[:1].lower() + words[1:])
 
 
 def _usage_hint(error: click.UsageError) -> Text:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import click
 from click.shell_completion import BashComplete, FishComplete, ShellComplete, ZshComplete
 
-from certferry.cli.desk import Desk
 from certferry.cli.exits import Exit
 from certferry.cli.options import COMPLETION, PROGRAM, Front
-from certferry.text import Text
+from certferry.present.console import Console
 
 _SHELLS: dict[str, type[ShellComplete]] = {
     "bash": BashComplete,
@@ -32,7 +31,7 @@ def command(ctx: click.Context, shell: str) -> Exit:
     """Print the script of a shell."""
     front: Front = ctx.obj
     # Written as it is: these are no words for a person.
-    front.desk.stdout.write(script(shell, ctx.find_root().command))
+    front.console.stdout.write(script(shell, ctx.find_root().command))
     return Exit.OK
 
 
@@ -43,17 +42,16 @@ def script(shell: str, program: click.Command) -> str:
     return ShellComplete.source(completer)
 
 
-def answer(program: click.Command, desk: Desk, asked: str) -> Exit:
-    """Answer a shell that asks what may stand where: what it is for is told as help is."""
+def answer(program: click.Command, console: Console, asked: str) -> Exit:
+    """Answer a shell that asks what may stand where: what it is for is told as in the help."""
     shell, _, task = asked.partition("_")
     if shell not in _SHELLS or task not in {"source", "complete"}:
         return Exit.USAGE
     if task == "source":
-        desk.stdout.write(script(shell, program))
+        console.stdout.write(script(shell, program))
         return Exit.OK
-    completer = _SHELLS[shell](program, {"obj": desk}, PROGRAM, COMPLETION)
+    completer = _SHELLS[shell](program, {"obj": console}, PROGRAM, COMPLETION)
     items = completer.get_completions(*completer.get_completion_args())
     for item in items:
-        item.help = item.help and desk.voice.say(Text(item.help))
-        desk.stdout.write(completer.format_completion(item) + "\n")
+        console.stdout.write(completer.format_completion(item) + "\n")
     return Exit.OK

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import click
 
-from certferry.cli.desk import Desk
-from certferry.cli.lines import Line, Span, Tone, line, padded, wrapped
 from certferry.cli.options import Front
 from certferry.config.load import load
 from certferry.core.observed import Served
 from certferry.errors import VerificationError
+from certferry.present.console import Console
+from certferry.present.layout import Line, Span, Tone, line, padded, wrapped
 from certferry.sandbox.proof import EdgeChange, Ledger, edge_changes
 from certferry.sandbox.world import DOMAINS, Pace, World, demonstration
 from certferry.text import Text, verbatim
@@ -38,13 +38,13 @@ _FINGERPRINT = 16
 @click.pass_obj
 def command(front: Front, *, fast: bool) -> int:
     """Run the main job in a world on loopback, and prove it."""
-    desk = front.desk
-    desk.show(_paragraph(desk, _OPENING))
+    console = front.console
+    console.show(_paragraph(console, _OPENING))
     with (
         tempfile.TemporaryDirectory(prefix="certferry-demo-") as directory,
         demonstration(Pace() if fast else PACE) as world,
     ):
-        desk.show(_cast(world, desk))
+        console.show(_cast(world, console))
         return Demo(front, world, world.write_files(Path(directory))).run()
 
 
@@ -55,8 +55,8 @@ class Demo:
         self._front = front
         self._world = world
         self._config = config
-        environ = {**front.desk.environ, **world.environment}
-        self._desk = replace(front.desk, environ=environ)
+        environ = {**front.console.environ, **world.environment}
+        self._console = replace(front.console, environ=environ)
 
     def run(self) -> int:
         """Perform; raises `VerificationError` when the world does not bear the claim out."""
@@ -71,7 +71,7 @@ class Demo:
             for change in edge_changes(domain, before[domain], after[domain])
         ]
         rewritten = Ledger.of(self._world).writes_since(done)
-        self._desk.show(_proof(changes, done, rewritten, self._desk))
+        self._console.show(_proof(changes, done, rewritten, self._console))
         self._judge(changes, done, rewritten)
         return max(first, second)
 
@@ -79,13 +79,13 @@ class Demo:
         """Run a command as a user would, in this process."""
         from certferry.cli.main import run
 
-        self._desk.show([line(), line(Span(f"$ certferry {' '.join(words)}", Tone.STRONG))])
-        self._desk.stdout.flush()
-        language = self._desk.voice.language
-        return run(["--lang", language, "--config", str(self._config), *words], self._desk)
+        self._console.show([line(), line(Span(f"$ certferry {' '.join(words)}", Tone.STRONG))])
+        self._console.stdout.flush()
+        language = self._console.voice.language
+        return run(["--lang", language, "--config", str(self._config), *words], self._console)
 
     def _look(self) -> Mapping[str, tuple[Served, ...]]:
-        settings = load(self._config, self._desk.environ, ADAPTERS)
+        settings = load(self._config, self._console.environ, ADAPTERS)
         with open_to_look(settings) as session:
             return session.probe.look(DOMAINS)
 
@@ -117,12 +117,12 @@ _OPENING = Text(
 )
 
 
-def _paragraph(desk: Desk, text: Text) -> Iterator[Line]:
-    for written in wrapped(desk.voice.say(text), 88):
+def _paragraph(console: Console, text: Text) -> Iterator[Line]:
+    for written in wrapped(console.voice.say(text), 88):
         yield line(written)
 
 
-def _cast(world: World, desk: Desk) -> Iterator[Line]:
+def _cast(world: World, console: Console) -> Iterator[Line]:
     yield line()
     for role, where in (
         (verbatim("CA"), world.pebble.directory_url),
@@ -137,12 +137,16 @@ def _cast(world: World, desk: Desk) -> Iterator[Line]:
             ", ".join(f"{a}:{world.qiniu.edges.port}" for a in world.qiniu.edges.addresses),
         ),
     ):
-        yield line(f"  {padded(desk.voice.say(role), 13)} {where}")
+        yield line(f"  {padded(console.voice.say(role), 13)} {where}")
 
 
-def _proof(changes: list[EdgeChange], done: Ledger, rewritten: int, desk: Desk) -> Iterator[Line]:
+def _proof(
+    changes: list[EdgeChange], done: Ledger, rewritten: int, console: Console
+) -> Iterator[Line]:
     yield line()
-    yield line(Span(desk.voice.say(Text("What each edge served, before and after")), Tone.STRONG))
+    yield line(
+        Span(console.voice.say(Text("What each edge served, before and after")), Tone.STRONG)
+    )
     for change in changes:
         before = (change.before or "—")[:_FINGERPRINT]
         after = (change.after or "—")[:_FINGERPRINT]
@@ -158,4 +162,4 @@ def _proof(changes: list[EdgeChange], done: Ledger, rewritten: int, desk: Desk) 
         ),
         Text("second run: {count} writes", count=rewritten),
     ):
-        yield line(f"  {desk.voice.say(text)}")
+        yield line(f"  {console.voice.say(text)}")

@@ -1,8 +1,15 @@
-"""Help in the reader's language, in lines that are as wide as they look."""
+"""How click speaks to an operator: in the language of the run, and in lines as wide as they look.
+
+Click looks its own sentences up with `gettext`; `click.mo`, beside our catalogue, has them in
+Chinese. Ours, the help of commands and options, are translated before click sees them.
+"""
 
 from __future__ import annotations
 
+import copy
+import gettext
 import inspect
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,93 +17,53 @@ from typing import Self
 
 import click
 
-from certferry.cli.lines import padded, width, wrapped
-from certferry.cli.words import Voice
+from certferry.present.language import CATALOGUES, ENGLISH, Voice
+from certferry.present.layout import padded, width, wrapped
 from certferry.text import Text
 
-# What click itself says in a help.
-_HEADINGS = {word.template: word for word in (Text("Options"), Text("Commands"))}
-_ENDINGS = {
-    word.template: word
-    for word in (Text("Show this message and exit."), Text("Show the version and exit."))
-}
-_EXTRAS = re.compile(r"(?P<said>.*?)(?:  \[(?P<extras>[^\]]*)\])?", re.DOTALL)
-_UNBROKEN = "\b\n"
+CLICK = "click"
+"""The text domain of click's own sentences."""
+
+UNBROKEN = "\b\n"
 """How a paragraph begins whose lines stay as they are: click's own mark."""
 
 
-def paragraphs(help_: str) -> list[str]:
-    """Give the paragraphs of a help, each as one sentence for the catalogue.
+@contextmanager
+def click_speaks(language: str) -> Iterator[None]:
+    """Let click find its sentences in a language, for a `with` block.
 
-    One whose lines stay as they are keeps its line ends.
+    `gettext` goes by the process's text domain and by LANGUAGE in its environment, at each look.
+    Both are as before when a command runs: the programs that it starts speak as they did.
     """
-    text = inspect.cleandoc(help_).partition("\f")[0]
-    return [_paragraph(block) for block in re.split(r"\n\s*\n", text) if block.strip()]
+    if language == ENGLISH:
+        yield
+        return
+    gettext.bindtextdomain(CLICK, str(CATALOGUES))
+    domain, asked = gettext.textdomain(), os.environ.get("LANGUAGE")
+    gettext.textdomain(CLICK)
+    os.environ["LANGUAGE"] = language
+    try:
+        yield
+    finally:
+        gettext.textdomain(domain)
+        if asked is None:
+            del os.environ["LANGUAGE"]
+        else:
+            os.environ["LANGUAGE"] = asked
 
 
-def _paragraph(block: str) -> str:
-    if block.startswith(_UNBROKEN):
-        return block.removeprefix(_UNBROKEN)
-    return " ".join(block.split())
-
-
-class SpokenContext(click.Context):
-    """A context whose help speaks as the run does: its root's object has the voice.
-
-    Every mistake of a command line knows its command: click's parser leaves that out of some.
-    """
-
-    @contextmanager
-    def scope(self, cleanup: bool = True) -> Iterator[Self]:  # noqa: FBT001, FBT002 - click's own
-        """Enter the context, as click does."""
-        with super().scope(cleanup):
-            try:
-                yield self
-            except click.UsageError as error:
-                error.ctx = error.ctx or self
-                raise
-
-    def make_formatter(self) -> click.HelpFormatter:
-        """Give the formatter of this run's language."""
-        voice = getattr(self.find_root().obj, "voice", None)
-        return SpokenFormatter(voice or Voice(), self.terminal_width, self.max_content_width)
-
-
-def spoken(command: click.Command) -> click.Command:
-    """Let a command, and the commands of a group, have their help in the run's language."""
-    command.context_class = SpokenContext
-    if isinstance(command, click.Group):
-        for part in command.commands.values():
-            spoken(part)
-    return command
-
-
-class SpokenFormatter(click.HelpFormatter):
-    """Writes help as click does, translated, and counted in cells."""
-
-    def __init__(self, voice: Voice, cells: int | None, most: int | None) -> None:
-        super().__init__(width=cells, max_width=most)
-        self._voice = voice
-
-    def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
-        """Write how a command is called."""
-        usage = self._voice.say(Text("Usage: "))
-        args = args.replace("COMMAND [ARGS]...", self._voice.say(Text("COMMAND [ARGS]...")))
-        args = args.replace("[OPTIONS]", self._voice.say(Text("[OPTIONS]")))
-        super().write_usage(prog, args, usage if prefix is None else prefix)
-
-    def write_heading(self, heading: str) -> None:
-        """Write what stands above a list."""
-        said = self._voice.say(_HEADINGS.get(heading, Text(heading)))
-        self.write(f"{'':>{self.current_indent}}{self._voice.say(Text('{what}:', what=said))}\n")
+class WideFormatter(click.HelpFormatter):
+    """Writes help as click does, but counts cells: Chinese characters are two wide."""
 
     def write_text(self, text: str) -> None:
         """Write paragraphs."""
         indent = " " * self.current_indent
         blocks = []
         for paragraph in paragraphs(text):
-            said = self._say(paragraph)
-            rows = said.splitlines() if "\n" in paragraph else self._wrapped(said, len(indent))
+            if paragraph.startswith(UNBROKEN):
+                rows = paragraph.removeprefix(UNBROKEN).splitlines()
+            else:
+                rows = self._wrapped(paragraph, len(indent))
             blocks.append("\n".join(indent + row for row in rows))
         self.write("\n\n".join(blocks) + "\n")
 
@@ -110,7 +77,7 @@ class SpokenFormatter(click.HelpFormatter):
         for term, meaning in rows:
             indent = " " * self.current_indent
             below = indent + " " * first
-            said = self._wrapped(self._with_extras(meaning), len(below))
+            said = self._wrapped(meaning, len(below))
             if width(term) + col_spacing > first or not said:
                 self.write(f"{indent}{term}\n")
             else:
@@ -120,23 +87,63 @@ class SpokenFormatter(click.HelpFormatter):
     def _wrapped(self, words: str, indent: int) -> list[str]:
         return wrapped(words, max(self.width - indent, 10))
 
-    def _say(self, sentence: str) -> str:
-        return self._voice.say(_ENDINGS.get(sentence, Text(sentence))) if sentence else ""
 
-    def _with_extras(self, meaning: str) -> str:
-        """Translate an option's help, and what click adds to it in brackets."""
-        found = _EXTRAS.fullmatch(meaning)
-        if found is None or found["extras"] is None:
-            return self._say(" ".join(meaning.split()))
-        extras = "; ".join(map(self._extra, found["extras"].split("; ")))
-        return f"{self._say(found['said'])}  [{extras}]".strip()
+class SpokenContext(click.Context):
+    """A context in which click speaks as the run does: its root's object has the voice.
 
-    def _extra(self, words: str) -> str:
-        kind, _, value = words.partition(": ")
-        match kind:
-            case "default":
-                return self._voice.say(Text("default: {value}", value=value))
-            case "required":
-                return self._voice.say(Text("required"))
-            case _:
-                return words
+    Every mistake of a command line knows its command: click's parser leaves that out of some.
+    """
+
+    formatter_class = WideFormatter
+
+    @contextmanager
+    def scope(self, cleanup: bool = True) -> Iterator[Self]:  # noqa: FBT001, FBT002 - click's own
+        """Enter the context, as click does to read a command line."""
+        with click_speaks(voice_of(self).language), super().scope(cleanup):
+            try:
+                yield self
+            except click.UsageError as error:
+                error.ctx = error.ctx or self
+                raise
+
+
+def voice_of(ctx: click.Context) -> Voice:
+    """Give the voice of the run that a context belongs to."""
+    return getattr(ctx.find_root().obj, "voice", None) or Voice()
+
+
+def spoken(command: click.Command, voice: Voice) -> click.Command:
+    """Give a copy of a command, or of a group with its commands, whose help the voice has said.
+
+    Only copies are run: click keeps a command's `--help` in the language it was first asked for.
+    """
+    told = copy.copy(command)
+    told.context_class = SpokenContext
+    said = [_said(paragraph, voice) for paragraph in paragraphs(command.help or "")]
+    told.help, told.short_help = "\n\n".join(said), next(iter(said), "")
+    told.options_metavar = voice.say(Text("[OPTIONS]"))
+    told.params = [_spoken_parameter(parameter, voice) for parameter in command.params]
+    if isinstance(told, click.Group):
+        told.subcommand_metavar = voice.say(Text("COMMAND [ARGS]..."))
+        told.commands = {name: spoken(part, voice) for name, part in told.commands.items()}
+    return told
+
+
+def _spoken_parameter(parameter: click.Parameter, voice: Voice) -> click.Parameter:
+    if not (isinstance(parameter, click.Option) and parameter.help):
+        return parameter
+    told = copy.copy(parameter)
+    told.help = _said(parameter.help, voice)
+    return told
+
+
+def _said(paragraph: str, voice: Voice) -> str:
+    # Lines that stay as they are are to be typed.
+    return paragraph if paragraph.startswith(UNBROKEN) else voice.say(Text(paragraph))
+
+
+def paragraphs(help_: str) -> list[str]:
+    """Give the paragraphs of a help, each as one line, unless its lines stay as they are."""
+    text = inspect.cleandoc(help_).partition("\f")[0]
+    blocks = filter(str.strip, re.split(r"\n\s*\n", text))
+    return [b if b.startswith(UNBROKEN) else " ".join(b.split()) for b in blocks]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
-from certferry.cli.desk import Desk
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front, json_option, name_argument
+from certferry.present.console import Console
+from certferry.present.language import Voice
+from certferry.present.layout import Line, Span, Tone, columns, line
+from certferry.text import Text, verbatim
 
 if TYPE_CHECKING:
+    from certferry.core.report import HistoryEntry
     from certferry.wiring.session import Session
 
 _MOST = 50
@@ -37,21 +42,39 @@ def command(front: Front, name: str | None, *, limit: int, as_json: bool) -> Exi
     from certferry.wiring.session import open_to_look
 
     with open_to_look(settings_or_defaults(front)) as session:
-        return show_history(session, name, limit, front.desk, as_json=as_json)
+        return show_history(session, name, limit, front.console, as_json=as_json)
 
 
 def show_history(
-    session: Session, name: str | None, limit: int, desk: Desk, *, as_json: bool
+    session: Session, name: str | None, limit: int, console: Console, *, as_json: bool
 ) -> Exit:
     """Show what the state remembers. Raises `ConfigError` for a name that nothing is known of."""
-    from certferry.cli import documents, history_text
     from certferry.cli.selection import must_be_known
+    from certferry.present import documents
 
     entries = session.state.history(name, limit)
     if name is not None and not entries:
         must_be_known(name, session)
     if as_json:
-        desk.hand_out(documents.of_history(entries))
+        console.hand_out(documents.of_history(entries))
     else:
-        desk.show(history_text.told(entries, desk.voice))
+        console.show(told(entries, console.voice))
     return Exit.OK
+
+
+def told(entries: Sequence[HistoryEntry], voice: Voice) -> list[Line]:
+    """Write events in the order they are given."""
+    if not entries:
+        return [line(voice.say(Text("Nothing has happened yet.")))]
+    return columns([_row(entry, voice) for entry in entries])
+
+
+def _row(entry: HistoryEntry, voice: Voice) -> tuple[Span, ...]:
+    facts = " ".join(f"{name}={value}" for name, value in entry.facts.items())
+    return (
+        Span(voice.say(Text("{at}", at=entry.at)), Tone.FAINT),
+        Span(entry.lineage, Tone.STRONG),
+        Span(voice.word(entry.event)),
+        Span(voice.say_on_one_line(verbatim(entry.who))),
+        Span(voice.say_on_one_line(verbatim(facts)), Tone.FAINT),
+    )

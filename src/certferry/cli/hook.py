@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import click
 
 from certferry.cli import exits
+from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
-from certferry.cli.lines import line
-from certferry.cli.options import Front
-from certferry.cli.sync import LONGEST_WAIT, patience_of, show_report
-from certferry.cli.usage import UsageMistake
+from certferry.cli.options import Front, no_wait_option, wait_option
+from certferry.cli.sync import patience_of, show_report
+from certferry.present.layout import line
 from certferry.text import Text
 
 if TYPE_CHECKING:
@@ -25,14 +25,11 @@ MODES = ("acme.sh", "certbot", "lego", "qiniu")
 
 @click.command("hook")
 @click.argument("mode", metavar="MODE", type=click.Choice(MODES))
-@click.option(
-    "--wait",
-    metavar="SECONDS",
-    type=click.IntRange(0, int(LONGEST_WAIT.total_seconds())),
-    help="Wait no longer than this for what takes its time. Default: until it has ended; for lego,"
-    " which would end the hook, 90 seconds.",
+@wait_option(
+    "Wait no longer than this for what takes its time. Default: until it has ended; for lego, which"
+    " would end the hook, 90 seconds."
 )
-@click.option("--no-wait", is_flag=True, help="Begin everything; leave the rest to the next run.")
+@no_wait_option
 @click.option(
     "--env-file",
     "env_files",
@@ -99,33 +96,32 @@ def _patience(mode: str, wait: int | None, *, no_wait: bool) -> Patience:
 
 
 def _sync(mode: str, front: Front, patience: Patience, env_files: Sequence[Path]) -> Exit:
-    from certferry.cli.following import plain_lines
-    from certferry.cli.handover import meant_by
+    from certferry.cli.selection import meant_by
     from certferry.config.env_files import environment_with
+    from certferry.present.progress import progress_on_stdout
     from certferry.wiring.old_clients import certificate_source
     from certferry.wiring.session import open_session
 
-    environ = environment_with(front.desk.environ, env_files)
+    environ = environment_with(front.console.environ, env_files)
     meant = meant_by(mode, front.config, environ, certificate_source())
-    with open_session(
-        meant.settings, progress=plain_lines(front), language=front.voice.language
-    ) as session:
+    progress = progress_on_stdout(front.console, front.verbosity)
+    with open_session(meant.settings, progress=progress, language=front.voice.language) as session:
         report = session.reconciler().sync(session.wishes, patience)
     show_report(report, front, as_json=False, undeclared_of=meant.undeclared_of)
     return exits.of_hook(report)
 
 
 def _install(front: Front, home: Path | None, command: Sequence[str]) -> Exit:
-    from certferry.cli.events import log_change
+    from certferry.present.log_entries import log_change
     from certferry.wiring.old_clients import install_deploy_hook
 
-    path, changed = install_deploy_hook(home, command, front.desk.environ)
+    path, changed = install_deploy_hook(home, command, front.console.environ)
     outcome = Text("written: {path}") if changed else Text("unchanged: {path}")
     said = outcome.filled(path=path)
-    log_change("hook.install", said, front.desk.journal)
+    log_change("hook.install", said, front.console.run_log)
     if not front.quiet:
         use = Text("acme.sh --deploy -d NAME --deploy-hook certferry")
-        front.desk.show(line(front.voice.say(text)) for text in (said, use))
+        front.console.show(line(front.voice.say(text)) for text in (said, use))
     return Exit.OK
 
 
@@ -134,9 +130,9 @@ def _this_program(ctx: click.Context) -> list[str]:
     from certferry.cli.schedule import options_said, program_reading
     from certferry.config.find import find_file
 
-    desk = ctx.obj.desk
-    file = find_file(ctx.obj.config, desk.environ)
-    return [*program_reading(file), *options_said(ctx.find_root(), desk)]
+    console = ctx.obj.console
+    file = find_file(ctx.obj.config, console.environ)
+    return [*program_reading(file), *options_said(ctx.find_root(), console)]
 
 
 def _options(wait: int | None, *, no_wait: bool, env_files: Sequence[Path]) -> list[str]:

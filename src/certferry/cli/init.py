@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front
-from certferry.cli.usage import UsageMistake
 from certferry.errors import ConfigError
 from certferry.text import Text
 
@@ -89,9 +89,9 @@ def command(  # noqa: PLR0913 - one for each option of the command line
         raise UsageMistake(Text("--home and --keep-client are for --from, and there is none"))
     if email is not None:
         _must_be_an_address(email)
-    path = chosen_file(output, front.config, front.desk.environ)
+    path = chosen_file(output, front.config, front.console.environ)
     must_be_free(path, force=force)
-    interview = None if yes else interview_at(front.desk)
+    interview = None if yes else interview_at(front.console)
     if interview is None and not yes:
         raise UsageMistake(
             Text("there is no terminal to ask at; --yes asks nothing, and writes what it proposes")

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from certferry.cli import init_text
-from certferry.cli.events import log_change
 from certferry.cli.exits import Exit
 from certferry.cli.init_files import put
 from certferry.cli.init_keys import Keys
@@ -23,7 +22,6 @@ from certferry.cli.init_known import (
     settings_to_begin_with,
 )
 from certferry.cli.interview import Interview
-from certferry.cli.lines import line
 from certferry.cli.options import Front
 from certferry.config.addresses import DIRECTORIES, directory_url
 from certferry.config.certificates import MOST_NAMES
@@ -39,6 +37,8 @@ from certferry.errors import ConfigError
 from certferry.migration.home import OldClient, OldHome
 from certferry.migration.takeover import propose_takeover
 from certferry.ports.progress import nobody
+from certferry.present.layout import line
+from certferry.present.log_entries import log_change
 from certferry.text import Text
 from certferry.wiring.adapters import TARGETS
 from certferry.wiring.old_clients import old_home
@@ -61,15 +61,15 @@ class _Run:
     def __init__(self, asked: Asked, front: Front, interview: Interview | None) -> None:
         self._asked = asked
         self._front = front
-        self._desk = front.desk
+        self._console = front.console
         self._interview = interview
         self._now = datetime.now(UTC)
-        self._environ = asked.files.environment(front.desk.environ)
+        self._environ = asked.files.environment(front.console.environ)
 
     def to_the_end(self) -> Exit:
         home = self._home()
         given = settings_to_begin_with(self._asked.settings)
-        env_files = env_files_in(given, self._asked.files, self._desk.environ)
+        env_files = env_files_in(given, self._asked.files, self._console.environ)
         self._environ = fill_in(self._environ, env_files)
         if self._asked.files.keys.exists():  # from an earlier time: the keys may be others by now
             self._say(Text("Keys are read from {path}.", path=self._asked.files.keys))
@@ -84,7 +84,7 @@ class _Run:
         if draft.directory is not None:
             draft = replace(draft, directory=_most_usual(directories, draft.directory))
         self._tell_of_other_cas(directories, draft.directory or settings.acme.directory)
-        text = text_of(draft, proposal, self._desk.voice.say)
+        text = text_of(draft, proposal, self._console.voice.say)
         if not self._agreed(text, draft.settings):
             self._say(Text("Nothing was written."))
             return Exit.OK
@@ -129,7 +129,7 @@ class _Run:
         called in the state.
         """
         dns, target = known.dns, known.target
-        with open_to_look(settings, language=self._desk.voice.language) as session:
+        with open_to_look(settings, language=self._console.voice.language) as session:
             zones = session.zones(dns) if dns else ()
             places = Places(dns, zones, target, ())
             if target:
@@ -137,7 +137,7 @@ class _Run:
             if home is not None:
                 home = replace(home, certificates=session.as_remembered(home.certificates))
         if places.domains and not self._front.quiet:
-            self._desk.remark_table(init_text.found(places, self._now, self._desk.voice))
+            self._console.remark_table(init_text.found(places, self._now, self._console.voice))
         return places, home
 
     def _survey(self, session: Session, target: str) -> tuple[FoundDomain, ...]:
@@ -185,7 +185,7 @@ class _Run:
         shown = (
             text.replace(settings.strip(), f"# … {self._asked.settings} …") if settings else text
         )
-        self._desk.show(line(row) for row in shown.splitlines())
+        self._console.show(line(row) for row in shown.splitlines())
         path = self._asked.files.config
         return self._interview.confirm(Text("Write this to {path}?", path=path))
 
@@ -203,30 +203,30 @@ class _Run:
         self._log(paths, proposal)
         if self._front.quiet:
             return
-        voice = self._desk.voice
-        self._desk.show(init_text.written(paths, copies, voice))
-        self._desk.show(init_text.proposed(proposal.certificates, self._now, voice))
+        voice = self._console.voice
+        self._console.show(init_text.written(paths, copies, voice))
+        self._console.show(init_text.proposed(proposal.certificates, self._now, voice))
         self._warn(*init_text.left_out(proposal))
         if home is not None:
-            self._desk.show(init_text.to_switch_off(home, proposal, voice))
+            self._console.show(init_text.to_switch_off(home, proposal, voice))
         usual = files.config == Path(NAME)
-        self._desk.show(init_text.next_step(files.config, usual=usual, voice=voice))
+        self._console.show(init_text.next_step(files.config, usual=usual, voice=voice))
 
     def _log(self, paths: Sequence[Path], proposal: Proposal) -> None:
-        journal = self._desk.journal
+        run_log = self._console.run_log
         for path in paths:
-            log_change("init.write", init_text.writing_of(path), journal)
+            log_change("init.write", init_text.writing_of(path), run_log)
         for one in proposal.certificates:
             if one.adopts is not None:
                 said = init_text.standing_of(one, self._now)
-                log_change("init.adopt", said, journal, one.lineage)
+                log_change("init.adopt", said, run_log, one.lineage)
 
     def _say(self, text: Text) -> None:
         if not self._front.quiet:
-            self._desk.remark([line(self._desk.voice.say(text))])
+            self._console.remark([line(self._console.voice.say(text))])
 
     def _warn(self, *problems: Text) -> None:
-        self._desk.remark(init_text.warned(problems, self._desk.voice))
+        self._console.remark(init_text.warned(problems, self._console.voice))
 
 
 def _directories(home: OldHome | None, proposal: Proposal) -> list[str]:

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from certferry.cli.lines import Line, Span, Tone, line
-from certferry.cli.tables import Table
-from certferry.cli.words import Voice, labelled
 from certferry.core.proposal import Places, Proposal, ProposedCertificate
 from certferry.core.survey import FoundDomain
 from certferry.migration.home import OldHome
+from certferry.present.language import Voice
+from certferry.present.layout import Line, Span, Table, Tone, labelled, line
 from certferry.text import Text
 from certferry.wiring.settings import Service
 

@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import click
 
-from certferry.cli.desk import Desk
-from certferry.cli.lines import line
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError, Interrupted
+from certferry.present.console import Console
+from certferry.present.layout import line
 from certferry.text import Text
 
 T = TypeVar("T")
@@ -22,8 +22,8 @@ YES = frozenset({"y", "yes", "是", "好"})
 class Interview:
     """Asks whoever sits at the terminal. Raises `Interrupted` when they have had enough."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, console: Console) -> None:
+        self._console = console
 
     def ask(self, question: Text) -> str:
         """Give the answer; it may be empty."""
@@ -38,7 +38,7 @@ class Interview:
             try:
                 return read(answer)
             except ConfigError as error:
-                self._desk.remark([line(self._desk.voice.say(error.message))])
+                self._console.remark([line(self._console.voice.say(error.message))])
         return None
 
     def ask_secret(self, question: Text) -> Secret:
@@ -51,8 +51,8 @@ class Interview:
         return answer.lower() in YES
 
     def _prompt(self, question: Text, *, hidden: bool) -> str:
-        self._desk.flush()
-        said = self._desk.voice.say(question)
+        self._console.flush()
+        said = self._console.voice.say(question)
         try:
             answer = click.prompt(said, default="", show_default=False, hide_input=hidden, err=True)
         except click.Abort:
@@ -62,7 +62,7 @@ class Interview:
         return str(answer).strip()
 
 
-def interview_at(desk: Desk) -> Interview | None:
+def interview_at(console: Console) -> Interview | None:
     """Give the interview, `None` where nobody sits at a terminal."""
-    there = sys.stdin is not None and sys.stdin.isatty() and desk.stderr.isatty()
-    return Interview(desk) if there else None
+    there = sys.stdin is not None and sys.stdin.isatty() and console.stderr.isatty()
+    return Interview(console) if there else None

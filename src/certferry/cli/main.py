@@ -17,15 +17,16 @@ import click
 from certferry import __version__
 from certferry.cli import complaints
 from certferry.cli.commands import Commands
-from certferry.cli.desk import Desk, standard_desk
+from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
-from certferry.cli.journal import Format
-from certferry.cli.language import LANGUAGES, must_be_spoken, voice_for
-from certferry.cli.lines import Tone, line
-from certferry.cli.logs import begin_logging
-from certferry.cli.options import COMPLETION, PROGRAM, Front, Verbosity
-from certferry.cli.usage import UsageMistake
-from certferry.cli.words import HINT, WARNING, labelled
+from certferry.cli.help import click_speaks, spoken
+from certferry.cli.options import COMPLETION, PROGRAM, Front
+from certferry.present.console import Console, Verbosity, standard_console
+from certferry.present.diagnostics import begin_logging
+from certferry.present.language import LANGUAGES, must_be_spoken, voice_for
+from certferry.present.layout import Tone, labelled, line
+from certferry.present.run_log import Format
+from certferry.present.vocabulary import WARNING
 from certferry.text import Text
 
 _LEVELS = {
@@ -85,16 +86,16 @@ def program(
     verbosity = Verbosity.NORMAL
     if verbose or quiet:
         verbosity = Verbosity.VERBOSE if verbose else Verbosity.QUIET
-    desk: Desk = ctx.obj
+    console: Console = ctx.obj
     if lang is None:
-        must_be_spoken(desk.environ)
+        must_be_spoken(console.environ)
     if log_file is not None:
-        desk.journal.open(log_file, Format(log_format or Format.TEXT))
+        console.run_log.open(log_file, Format(log_format or Format.TEXT))
     elif log_format is not None:
         raise UsageMistake(Text("--log-format is for --log-file, and there is none"))
-    begin_logging(_LEVELS[verbosity], desk.journal)
-    desk.journal.begin(str(ctx.invoked_subcommand))
-    ctx.obj = Front(desk, config, verbosity)
+    begin_logging(_LEVELS[verbosity], console.run_log)
+    console.run_log.begin(str(ctx.invoked_subcommand))
+    ctx.obj = Front(console, config, verbosity)
 
 
 def main() -> int:
@@ -102,10 +103,10 @@ def main() -> int:
     # Whoever started it may have had it ignored: then nobody learns how a program has ended.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _end_in_order()
-    desk = standard_desk(os.environ)
+    console = standard_console(os.environ)
     try:
-        code = run(sys.argv[1:], desk)
-        desk.flush()
+        code = run(sys.argv[1:], console)
+        console.flush()
     except OSError as error:
         # Nothing can be said any more on the stream that broke, and perhaps nobody reads.
         _let_go_of(sys.stdout, sys.stderr)
@@ -146,64 +147,70 @@ def _not_again(number: int, frame: FrameType | None) -> None:
     """Be told a second time. No SIG_IGN: the programs that are started would have it too."""
 
 
-def run(arguments: Sequence[str], desk: Desk) -> int:
+def run(arguments: Sequence[str], console: Console) -> int:
     """Run the command line and give its exit code.
 
     Raises only `OSError`: when an error cannot be told, or nobody reads any more.
     """
-    desk = desk.speaking(voice_for(arguments, desk.environ))
-    instruction = desk.environ.get(COMPLETION)
+    console = console.speaking(voice_for(arguments, console.environ))
+    instruction = console.environ.get(COMPLETION)
     if instruction:
         from certferry.cli.completion import answer
 
-        return answer(program, desk, instruction)
+        return answer(spoken(program, console.voice), console, instruction)
+    return run_command(program, PROGRAM, arguments, console)
+
+
+def run_command(
+    command: click.Command, name: str, arguments: Sequence[str], console: Console
+) -> int:
+    """Run a command that is called `name`, and give its exit code: see `run`."""
     try:
-        code = _invoke(arguments, desk)
-        desk.flush()
+        code = _invoke(spoken(command, console.voice), name, arguments, console)
+        console.flush()
     except BrokenPipeError:
-        desk.journal.end(Exit.NO_READER)
+        console.run_log.end(Exit.NO_READER)
         raise
     except KeyboardInterrupt:
-        desk.journal.stop()
-        _end_log(Exit.STOPPED, desk)
-        desk.remark([line(desk.voice.say(Text("stopped")))])
+        console.run_log.stop()
+        _end_log(Exit.STOPPED, console)
+        console.remark([line(console.voice.say(Text("stopped")))])
         return Exit.STOPPED
     except Exception as error:  # noqa: BLE001 - whatever it is, it gets its words and its exit code
-        return _complain(error, arguments, desk)
-    _end_log(code, desk)
+        return _complain(error, arguments, console)
+    _end_log(code, console)
     return code
 
 
-def _invoke(arguments: Sequence[str], desk: Desk) -> int:
+def _invoke(command: click.Command, name: str, arguments: Sequence[str], console: Console) -> int:
     try:
-        with program.make_context(PROGRAM, list(arguments), obj=desk) as ctx:
-            return int(program.invoke(ctx))
+        with command.make_context(name, list(arguments), obj=console) as ctx:
+            return int(command.invoke(ctx))
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
-        desk.remark([line(error.format_message())])
+        console.remark([line(error.format_message())])
         return Exit.USAGE
 
 
-def _complain(error: Exception, arguments: Sequence[str], desk: Desk) -> Exit:
-    complaint = complaints.complaint_about(error)
-    desk.journal.complain(complaint.code, complaint.message, complaint.hint)
-    _end_log(complaint.exit, desk)
-    desk.remark(complaints.told(complaint, desk.voice))
+def _complain(error: Exception, arguments: Sequence[str], console: Console) -> Exit:
+    with click_speaks(console.voice.language):
+        complaint = complaints.complaint_about(error)
+    console.run_log.complain(complaint.code, complaint.message, complaint.hint)
+    _end_log(complaint.exit, console)
+    console.remark(complaints.told(complaint, console.voice))
     if "--json" in arguments and not isinstance(error, OSError):
-        desk.hand_out(complaints.document(complaint, desk.voice))
-    desk.flush()
+        console.hand_out(complaints.document(complaint, console.voice))
+    console.flush()
     return complaint.exit
 
 
-def _end_log(code: int, desk: Desk) -> None:
+def _end_log(code: int, console: Console) -> None:
     """Write down how the run ended, and tell a person if the log has not everything."""
-    desk.journal.end(code)
-    trouble, say = desk.journal.trouble, desk.voice.say
+    console.run_log.end(code)
+    trouble, say = console.run_log.trouble, console.voice.say
     if trouble is not None:
-        desk.remark(labelled(say(WARNING), Tone.PENDING, say(trouble.what)))
-        if trouble.hint is not None:
-            desk.remark(labelled(say(HINT), Tone.FAINT, say(trouble.hint)))
+        console.remark(labelled(say(WARNING), Tone.PENDING, say(trouble)))
 
 
 def _let_go_of(*streams: TextIO) -> None:

@@ -4,45 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import Enum
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-from certferry.cli.desk import Desk
-from certferry.cli.words import Voice
 from certferry.errors import CertferryError
+from certferry.present.console import Console, Verbosity
+from certferry.present.language import Voice
 
 PROGRAM = "certferry"
 
 COMPLETION = "_CERTFERRY_COMPLETE"
 """The variable by which a shell's completion script asks."""
 
+_LONGEST_WAIT = timedelta(days=365)
+
 T = TypeVar("T", bound=Callable[..., Any])
-
-
-class Verbosity(Enum):
-    """How much a run tells beside its data: only what is wrong, what happens, the log."""
-
-    QUIET = "quiet"
-    NORMAL = "normal"
-    VERBOSE = "verbose"
 
 
 @dataclass(frozen=True, slots=True)
 class Front:
     """What the global options say, and where to speak."""
 
-    desk: Desk
+    console: Console
     config: Path | None = None
     verbosity: Verbosity = Verbosity.NORMAL
 
     @property
     def voice(self) -> Voice:
         """Who speaks."""
-        return self.desk.voice
+        return self.console.voice
 
     @property
     def quiet(self) -> bool:
@@ -77,3 +71,14 @@ def name_argument(*, required: bool = True) -> Callable[[T], T]:
     """Declare the one certificate that a command is about."""
     metavar = "NAME" if required else "[NAME]"
     return click.argument("name", metavar=metavar, required=required, shell_complete=_complete_name)
+
+
+no_wait_option = click.option(
+    "--no-wait", is_flag=True, help="Begin everything; leave the rest to the next run."
+)
+
+
+def wait_option(help_: str) -> Callable[[T], T]:
+    """Declare how long a run waits; the default differs, so the help is the command's."""
+    seconds = click.IntRange(0, int(_LONGEST_WAIT.total_seconds()))
+    return click.option("--wait", metavar="SECONDS", type=seconds, help=help_)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from certferry.cli import exits
-from certferry.cli.desk import Desk
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front, json_option, names_argument
+from certferry.present.console import Console
 
 if TYPE_CHECKING:
     from certferry.wiring.session import Session
@@ -35,18 +35,20 @@ def command(
     if renew:
         tell_who_renews(settings.certificates, names, front)
     with open_to_look(settings, language=front.voice.language) as session:
-        return show_plan(session, front.desk, check=check, renew=renew, as_json=as_json)
+        return show_plan(session, front.console, check=check, renew=renew, as_json=as_json)
 
 
-def show_plan(session: Session, desk: Desk, *, check: bool, renew: bool, as_json: bool) -> Exit:
+def show_plan(
+    session: Session, console: Console, *, check: bool, renew: bool, as_json: bool
+) -> Exit:
     """Plan what the session declares, and show it."""
-    from certferry.cli import documents, plan_text
-    from certferry.cli.events import log_plans
+    from certferry.present import documents, plan_text
+    from certferry.present.log_entries import log_plans
 
     plans = session.reconciler().plan(session.wishes, renew=renew)
-    log_plans(plans, desk.journal)
+    log_plans(plans, console.run_log)
     if as_json:
-        desk.hand_out(documents.of_plans(plans, desk.voice))
+        console.hand_out(documents.of_plans(plans, console.voice))
     else:
-        desk.show(plan_text.told(plans, desk.voice))
+        console.show(plan_text.told(plans, console.voice))
     return exits.of_plans(plans, check=check)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import click
 
-from certferry.cli.desk import Desk
 from certferry.cli.exits import Exit
-from certferry.cli.lines import line
 from certferry.cli.options import Front
+from certferry.present.console import Console
+from certferry.present.layout import line
 from certferry.sandbox.world import World, demonstration
 from certferry.text import Text
 
@@ -32,27 +32,27 @@ def command(front: Front, directory: Path | None) -> int:
         place = directory or Path(temporary)
         place.mkdir(parents=True, exist_ok=True)
         with demonstration() as world:
-            _introduce(world, world.write_files(place), front.desk)
+            _introduce(world, world.write_files(place), front.console)
             # Ctrl-C ends the wait; the world is taken down on the way out.
             threading.Event().wait()
     return Exit.OK
 
 
-def _introduce(world: World, path: Path, desk: Desk) -> None:
+def _introduce(world: World, path: Path, console: Console) -> None:
     """Print the configuration as data, and what to do with it beside it."""
-    desk.show(line(written) for written in path.read_text().splitlines())
-    desk.stdout.flush()
+    console.show(line(written) for written in path.read_text().splitlines())
+    console.stdout.flush()
     command = f"certferry --config {shlex.quote(str(path))}"
     exports = [f"export {name}={value}" for name, value in world.environment.items()]
-    desk.remark(
+    console.remark(
         line(written)
         for written in (
             "",
-            desk.voice.say(Text("The world is running until Ctrl-C. In another terminal:")),
+            console.voice.say(Text("The world is running until Ctrl-C. In another terminal:")),
             "",
             *(f"  {export}" for export in exports),
             f"  {command} plan",
             f"  {command} sync",
         )
     )
-    desk.stderr.flush()
+    console.stderr.flush()

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import click
 from click.core import ParameterSource
 
-from certferry.cli import schedule_text
-from certferry.cli.desk import Desk
-from certferry.cli.events import log_change
+from certferry.cli.commands import Group
 from certferry.cli.exits import Exit
-from certferry.cli.groups import SpokenGroup
-from certferry.cli.language import ENGLISH
-from certferry.cli.lines import line
-from certferry.cli.log_file import is_stream
 from certferry.cli.options import PROGRAM, Front
 from certferry.config import unattended
+from certferry.config.findings import Finding
 from certferry.config.load import load
 from certferry.config.model import Settings
 from certferry.core.schedule import Job, Scheduled
 from certferry.errors import ScheduleError
 from certferry.ports.scheduler import Scheduler
+from certferry.present import schedule_text
+from certferry.present.console import Console
+from certferry.present.language import ENGLISH
+from certferry.present.layout import line
+from certferry.present.log_entries import log_change
+from certferry.present.log_file import is_stream
 from certferry.text import Text
 from certferry.wiring.schedulers import schedulers
 from certferry.wiring.settings import ADAPTERS
@@ -38,7 +39,7 @@ systemd_option = click.option(
 )
 
 
-@click.group("schedule", cls=SpokenGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("schedule", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
     """Have `certferry sync` run every day, by cron or by systemd."""
 
@@ -54,22 +55,21 @@ def install(ctx: click.Context, *, systemd: bool) -> Exit:
     nothing has changed, nothing is written.
     """
     front: Front = ctx.obj
-    environ = front.desk.environ
+    environ = front.console.environ
     settings = load(front.config, environ, ADAPTERS)
     timer, cron = known = schedulers(environ)
-    job = job_for(settings, ctx.find_root(), front.desk)
+    job = job_for(settings, ctx.find_root(), front.console)
     installed = install_at(timer if systemd else cron, job, front)
+    lost = unattended.lost_programs(settings, installed.path, environ)
     concerns = [
         schedule_text.undone(installed),
-        schedule_text.nothing_to_do(settings),
-        schedule_text.lost(unattended.lost_secrets(settings)),
-        schedule_text.missed(
-            unattended.lost_programs(settings, installed.path, environ), installed.path
-        ),
-        schedule_text.withheld(unattended.withheld_variables(environ)),
+        *([] if settings.certificates else [schedule_text.nothing_to_do(settings.path)]),
+        schedule_text.lost(_texts(unattended.lost_secrets(settings))),
+        schedule_text.missed(_texts(lost), installed.path),
+        schedule_text.withheld(_texts(unattended.withheld_variables(environ))),
         schedule_text.not_needed(starts_of(known)),
     ]
-    front.desk.remark(schedule_text.warned(concerns, front.voice))
+    front.console.remark(schedule_text.warned(concerns, front.voice))
     return Exit.OK
 
 
@@ -81,7 +81,7 @@ def remove(front: Front, *, systemd: bool) -> Exit:
 
     Without --systemd that is the line in the crontab and the units, whichever there are.
     """
-    known = schedulers(front.desk.environ)
+    known = schedulers(front.console.environ)
     remove_from(known[:1] if systemd else known, front)
     return Exit.OK
 
@@ -90,7 +90,7 @@ def remove(front: Front, *, systemd: bool) -> Exit:
 @click.pass_obj
 def show(front: Front) -> Exit:
     """Show what is installed, and when it runs next."""
-    show_all(schedulers(front.desk.environ), front.desk)
+    show_all(schedulers(front.console.environ), front.console)
     return Exit.OK
 
 
@@ -98,7 +98,7 @@ def install_at(scheduler: Scheduler, job: Job, front: Front) -> Scheduled:
     """Have a job run every day, say what that has come to, and give it. Raises `ScheduleError`."""
     change, installed = scheduler.install(job)
     if not front.quiet:
-        front.desk.show([*schedule_text.told(installed, front.voice), line()])
+        front.console.show([*schedule_text.told(installed, front.voice), line()])
     tell("schedule.install", schedule_text.OUTCOMES[change].filled(when=installed.when), front)
     return installed
 
@@ -113,23 +113,25 @@ def remove_from(schedulers: Sequence[Scheduler], front: Front) -> None:
             tell("schedule.remove", Text("Removed from {place}.", place=place), front)
     if not places and not front.quiet:
         said = Text("Nothing was scheduled, and nothing was changed.")
-        front.desk.show([line(front.voice.say(said))])
+        front.console.show([line(front.voice.say(said))])
 
 
-def show_all(schedulers: Sequence[Scheduler], desk: Desk) -> None:
+def show_all(schedulers: Sequence[Scheduler], console: Console) -> None:
     """Show what is installed. Raises `ScheduleError`, having shown what could be seen."""
     found: list[Scheduled] = []
     for scheduler in schedulers:
         scheduled = scheduler.find()
         if scheduled is not None:
-            desk.show([*([line()] if found else []), *schedule_text.told(scheduled, desk.voice)])
-            desk.remark(schedule_text.warned([schedule_text.undone(scheduled)], desk.voice))
+            console.show(
+                [*([line()] if found else []), *schedule_text.told(scheduled, console.voice)]
+            )
+            console.remark(schedule_text.warned([schedule_text.undone(scheduled)], console.voice))
             found.append(scheduled)
     if not found:
         said = Text("Nothing is scheduled; run `certferry schedule install`.")
-        desk.show([line(desk.voice.say(said))])
+        console.show([line(console.voice.say(said))])
     concern = schedule_text.not_needed([scheduled.place for scheduled in found])
-    desk.remark(schedule_text.warned([concern], desk.voice))
+    console.remark(schedule_text.warned([concern], console.voice))
 
 
 def starts_of(schedulers: Sequence[Scheduler]) -> list[Text]:
@@ -144,20 +146,20 @@ def starts_of(schedulers: Sequence[Scheduler]) -> list[Text]:
 
 def tell(event: str, said: Text, front: Front) -> None:
     """Say what is otherwise than it was, and write it down."""
-    log_change(event, said, front.desk.journal)
+    log_change(event, said, front.console.run_log)
     if not front.quiet:
-        front.desk.show([line(front.voice.say(said))])
+        front.console.show([line(front.voice.say(said))])
 
 
-def job_for(settings: Settings, root: click.Context, desk: Desk) -> Job:
+def job_for(settings: Settings, root: click.Context, console: Console) -> Job:
     """Put together what is to be run, so that it runs from anywhere."""
     log = root.params.get("log_file")
     logs = [log.parent] if log is not None and not is_stream(log) else []
     kept = [settings.state.path.parent, settings.state.key_file.parent]
     writes = [*kept, *logs, *unattended.directories_filled(settings)]
     return Job(
-        command=(*program_reading(settings.path), "--quiet", *options_said(root, desk), "sync"),
-        environment=unattended.needed_environment(desk.environ),
+        command=(*program_reading(settings.path), "--quiet", *options_said(root, console), "sync"),
+        environment=unattended.needed_environment(console.environ),
         writes=tuple(dict.fromkeys(map(_absolute, writes))),
         runs_programs=unattended.runs_programs(settings),
     )
@@ -178,7 +180,7 @@ def program_reading(file: Path | None) -> list[str]:
     return [*program(sys.argv[0], sys.executable), *config]
 
 
-def options_said(root: click.Context, desk: Desk) -> list[str]:
+def options_said(root: click.Context, console: Console) -> list[str]:
     """Give the other global options that were said, but for how much is told, for a run that
     starts elsewhere.
     """
@@ -189,11 +191,15 @@ def options_said(root: click.Context, desk: Desk) -> list[str]:
         if name not in _NOT_CARRIED and root.get_parameter_source(name) in said:
             value = root.params[name]
             options += [option.opts[-1], _absolute(value) if isinstance(value, Path) else value]
-    if "--lang" not in options and desk.voice.language != ENGLISH:
-        options += ["--lang", desk.voice.language]  # the locale is not there any more
+    if "--lang" not in options and console.voice.language != ENGLISH:
+        options += ["--lang", console.voice.language]  # the locale is not there any more
     return options
 
 
 def _absolute(path: Path) -> str:
     # Links are not followed: the operator may lead them elsewhere.
     return str(path.absolute())
+
+
+def _texts(findings: Iterable[Finding]) -> list[Text]:
+    return [finding.text for finding in findings]

@@ -1,29 +1,31 @@
-"""Which settings a run goes by, and which certificates it is about."""
+"""Which settings a run goes by, and which certificates it is about: those that are named on the
+command line, or that another ACME client has just renewed.
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from certferry.cli.lines import line
 from certferry.cli.options import Front
-from certferry.config.check import read_acme, read_dns, read_state, read_verify
-from certferry.config.document import Document, Place
-from certferry.config.files import Paths
-from certferry.config.find import find_file
+from certferry.config.document import Document
+from certferry.config.find import NAME, find_file, usual_places
 from certferry.config.findings import nearest
-from certferry.config.load import default_directory
+from certferry.config.load import load_before
 from certferry.config.model import Settings
-from certferry.config.secrets import Secrets
-from certferry.config.table import Table
 from certferry.core.desired import DesiredCertificate
 from certferry.core.identifiers import covered_by
+from certferry.core.lineage import Version
 from certferry.errors import ConfigError
+from certferry.migration.declared import declared_for, how_to_declare
+from certferry.migration.renewed import QINIU, Renewed, renewed_by, renewed_by_any
+from certferry.ports.source import CertificateSource
+from certferry.present.layout import line
 from certferry.text import Text
 from certferry.wiring.profiles import load_checked
-from certferry.wiring.session import Session
-from certferry.wiring.settings import from_environment
+from certferry.wiring.session import Session, open_to_look
+from certferry.wiring.settings import from_client, from_environment
 
 _MOST_LISTED = 10
 """Declared names that a message lists: more would hide what it says."""
@@ -35,7 +37,7 @@ def read_settings(front: Front, names: Sequence[str]) -> Settings:
     Without a file the names themselves are declared, as the environment allows. Raises
     `ConfigError`.
     """
-    environ = front.desk.environ
+    environ = front.console.environ
     if names and find_file(front.config, environ) is None:
         return from_environment(names, environ)
     settings = load_checked(front.config, environ)
@@ -44,24 +46,10 @@ def read_settings(front: Front, names: Sequence[str]) -> Settings:
 
 def settings_or_defaults(front: Front) -> Settings:
     """Read the configuration file; without one, go by the defaults, with nothing declared."""
-    environ = front.desk.environ
-    if find_file(front.config, environ) is not None:
-        return load_checked(front.config, environ)
-    nothing = Table({}, Place(Document(None, {})), [])
-    paths = Paths.beside(None, environ)
-    dns = read_dns(nothing)
-    return Settings(
-        path=None,
-        state=read_state(nothing, paths, default_directory(environ, os.geteuid())),
-        acme=read_acme(nothing, paths),
-        dns=dns,
-        verify=read_verify(nothing, paths, dns),
-        accounts={},
-        certificates=(),
-        declared=(),
-        places={},
-        secrets=Secrets(environ, paths),
-    )
+    environ = front.console.environ
+    if find_file(front.config, environ) is None:
+        return load_before(Document(None, {}), Path(NAME), environ)
+    return load_checked(front.config, environ)
 
 
 def select(
@@ -95,7 +83,7 @@ def tell_who_renews(
             )
             raise ConfigError(told, hint=hint)
         if not front.quiet:
-            front.desk.remark([line(front.voice.say(told))])
+            front.console.remark([line(front.voice.say(told))])
 
 
 def must_be_known(name: str, session: Session) -> None:
@@ -128,3 +116,75 @@ def _listed(known: Sequence[str]) -> list[str | Text]:
         return list(known)
     more = len(known) - _MOST_LISTED
     return [*known[:_MOST_LISTED], Text("and {count} more", count=more)]
+
+
+@dataclass(frozen=True, slots=True)
+class Meant:
+    """The settings of a hook's run. `undeclared_of` is the client whose certificate it is for
+    where no file declares any: no later run goes on with that.
+    """
+
+    settings: Settings
+    undeclared_of: str | None = None
+
+
+def meant_by(
+    mode: str, chosen: Path | None, environ: Mapping[str, str], source: CertificateSource
+) -> Meant:
+    """Read the configuration file and keep of it the certificates that are meant.
+
+    Without a file, or with one that declares no certificate, the client's certificate itself is
+    taken, for Qiniu. Raises `ConfigError`, and `CertificateError` or `PlanRefused` when the
+    client's files cannot be taken.
+    """
+    renewed = renewed_by_any(environ) if mode == QINIU else renewed_by(mode, environ)
+    settings = None if find_file(chosen, environ) is None else load_checked(chosen, environ)
+    if settings is not None and (renewed is None or (mode == QINIU and settings.certificates)):
+        return Meant(_at_qiniu(settings))
+    if renewed is None:
+        raise _nothing_to_go_by(environ)
+    if settings is None or not settings.certificates:
+        undeclared = from_client(renewed.name, renewed.files, environ, settings)
+        return Meant(undeclared, renewed.client)
+    return Meant(_declared_for(settings, renewed, source))
+
+
+def _declared_for(settings: Settings, renewed: Renewed, source: CertificateSource) -> Settings:
+    with open_to_look(settings) as session:
+
+        def versions(lineage: str) -> Sequence[Version]:
+            return session.state.versions(lineage)  # opened for a certificate that is declared
+
+        meant = declared_for(renewed.files, settings.certificates, source, versions)
+    if not meant:
+        said = Text(
+            "{path} declares no certificate for {name}, which {client} has renewed",
+            path=settings.path,
+            name=renewed.name,
+            client=renewed.client,
+        )
+        raise ConfigError(said, hint=how_to_declare(renewed.files))
+    return replace(settings, certificates=meant)
+
+
+def _at_qiniu(settings: Settings) -> Settings:
+    accounts = {label for label, account in settings.accounts.items() if account.type == QINIU}
+    meant = tuple(
+        wish
+        for wish in settings.certificates
+        if any(deployment.target in accounts for deployment in wish.deployments)
+    )
+    if not meant:
+        raise ConfigError(
+            Text("{path}: no certificate is deployed to Qiniu", path=settings.path),
+            hint=Text('declare it with [[certificates.deploy]] and to = "qiniu"'),
+        )
+    return replace(settings, certificates=meant)
+
+
+def _nothing_to_go_by(environ: Mapping[str, str]) -> ConfigError:
+    said = Text(
+        "there is no configuration, and no client says what it has renewed; looked for {places}",
+        places=usual_places(environ),
+    )
+    return ConfigError(said, hint=Text("name the file with --config FILE before the command"))

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from certferry.cli import exits
-from certferry.cli.desk import Desk
 from certferry.cli.exits import Exit
-from certferry.cli.lines import line
 from certferry.cli.options import Front, json_option, names_argument
+from certferry.present.console import Console
+from certferry.present.layout import line
 from certferry.text import Text
 
 if TYPE_CHECKING:
@@ -33,22 +33,23 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
 
     settings = read_settings(front, names)
     with open_to_look(settings, language=front.voice.language) as session:
-        return show_status(session, front.desk, datetime.now(UTC), as_json=as_json)
+        return show_status(session, front.console, datetime.now(UTC), as_json=as_json)
 
 
-def show_status(session: Session, desk: Desk, now: datetime, *, as_json: bool) -> Exit:
+def show_status(session: Session, console: Console, now: datetime, *, as_json: bool) -> Exit:
     """Look at what the session declares, and show how it stands."""
-    from certferry.cli import documents, status_text
-    from certferry.cli.events import log_statuses
+    from certferry.present import documents, status_text
+    from certferry.present.log_entries import log_statuses
 
     statuses = session.reconciler().status(session.wishes)
-    log_statuses(statuses, desk.journal)
+    log_statuses(statuses, console.run_log)
     if as_json:
-        desk.hand_out(documents.of_statuses(statuses, desk.voice))
+        console.hand_out(documents.of_statuses(statuses, console.voice))
     elif not statuses:
-        desk.show([line(desk.voice.say(Text("No certificate is declared.")))])
+        console.show([line(console.voice.say(Text("No certificate is declared.")))])
     else:
-        desk.show_table(
-            status_text.table(statuses, now, desk.voice), status_text.remarks(statuses, desk.voice)
+        console.show_table(
+            status_text.table(statuses, now, console.voice),
+            status_text.remarks(statuses, console.voice),
         )
     return exits.of_statuses(statuses)

@@ -10,28 +10,21 @@ from typing import TYPE_CHECKING
 import click
 
 from certferry.cli import exits
+from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front, json_option, names_argument
-from certferry.cli.usage import UsageMistake
+from certferry.cli.options import Front, json_option, names_argument, no_wait_option, wait_option
 from certferry.text import Text
 
 if TYPE_CHECKING:
     from certferry.core.report import SyncReport
     from certferry.reconcile.visits import Patience
 
-LONGEST_WAIT = timedelta(days=365)
-
 
 @click.command("sync")
 @names_argument
 @click.option("--renew", is_flag=True, help="Issue a new certificate, due or not.")
-@click.option(
-    "--wait",
-    metavar="SECONDS",
-    type=click.IntRange(0, int(LONGEST_WAIT.total_seconds())),
-    help="Wait no longer than this for what takes its time. Default: until it has ended.",
-)
-@click.option("--no-wait", is_flag=True, help="Begin everything; leave the rest to the next run.")
+@wait_option("Wait no longer than this for what takes its time. Default: until it has ended.")
+@no_wait_option
 @json_option
 @click.pass_obj
 def command(
@@ -49,8 +42,8 @@ def command(
     are what the certificate is for; the keys are taken from the environment (DP_Id, DP_Key,
     QINIU_ACCESS_KEY, QINIU_SECRET_KEY).
     """
-    from certferry.cli.following import following
     from certferry.cli.selection import read_settings, tell_who_renews
+    from certferry.present.progress import progress_on
     from certferry.wiring.session import open_session
 
     patience = patience_of(wait, no_wait=no_wait)
@@ -58,7 +51,7 @@ def command(
     if renew:
         tell_who_renews(settings.certificates, names, front)
     with (
-        following(front, _now) as progress,
+        progress_on(front.console, front.verbosity, _now) as progress,
         open_session(settings, progress=progress, language=front.voice.language) as session,
     ):
         report = session.reconciler().sync(session.wishes, patience, renew=renew)
@@ -83,17 +76,17 @@ def show_report(
 
     `undeclared_of` is the client whose certificate it was, where that is declared nowhere.
     """
-    from certferry.cli import documents, sync_text
-    from certferry.cli.following import log_unchanged
+    from certferry.present import documents, report_text
+    from certferry.present.log_entries import log_unchanged
 
-    desk = front.desk
-    log_unchanged(report, desk.journal)
+    console = front.console
+    log_unchanged(report, console.run_log)
     if as_json:
-        desk.hand_out(documents.of_report(report, desk.voice))
+        console.hand_out(documents.of_report(report, console.voice))
     elif front.quiet:
-        desk.remark(sync_text.what_is_wrong(report, desk.voice))
+        console.remark(report_text.what_is_wrong(report, console.voice))
     else:
-        desk.show(sync_text.told(report, desk.voice, undeclared_of))
+        console.show(report_text.told(report, console.voice, undeclared_of))
     return exits.of_report(report)
 
 

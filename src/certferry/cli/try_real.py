@@ -15,19 +15,18 @@ from typing import Any, TypeVar
 import click
 
 from certferry import __version__
-from certferry.cli import complaints
-from certferry.cli.desk import Desk, standard_desk
+from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
-from certferry.cli.help import spoken
-from certferry.cli.language import LANGUAGES, must_be_spoken, voice_for
-from certferry.cli.lines import Line, line
-from certferry.cli.usage import UsageMistake
+from certferry.cli.main import run_command
 from certferry.config.addresses import https_url
 from certferry.config.findings import Finding, config_error
 from certferry.core.secret import Secret
 from certferry.core.trial import Judgement, Trial, Verdict
 from certferry.errors import CertferryError, ConfigError
 from certferry.ports.adapter import Variable
+from certferry.present.console import Console, standard_console
+from certferry.present.language import LANGUAGES, must_be_spoken, voice_for
+from certferry.present.layout import Line, line
 from certferry.text import Text
 from certferry.wiring.clock import now
 from certferry.wiring.settings import variables_of
@@ -92,19 +91,19 @@ def _hidden(option: str, name: str) -> Callable[[T], T]:
 @_hidden("--uc-backup", "uc_backup")
 @_hidden("--dnspod", "dnspod")
 @click.pass_obj
-def program(desk: Desk, /, lang: str | None, dnspod: str | None, **qiniu: str | None) -> int:
+def program(console: Console, /, lang: str | None, dnspod: str | None, **qiniu: str | None) -> int:
     """Try what there are keys for, print the report, and complain of what let nobody in."""
     if lang is None:
-        must_be_spoken(desk.environ)
-    keys = keys_in(desk.environ)
+        must_be_spoken(console.environ)
+    keys = keys_in(console.environ)
     services = [SERVICES[service] for service in keys]
-    desk.remark([line(desk.voice.say(Text("asking {services}…", services=services)))])
-    desk.stderr.flush()
+    console.remark([line(console.voice.say(Text("asking {services}…", services=services)))])
+    console.stderr.flush()
     trials = [
         _try(service, keys[service], {"api": dnspod} if service == "dnspod" else qiniu)
         for service in keys
     ]
-    desk.show(report(trials, now(), desk.voice.say))
+    console.show(report(trials, now(), console.voice.say))
     _must_be_let_in(trials)
     return Exit.OK
 
@@ -202,30 +201,18 @@ def _not_set(variable: Variable) -> Finding:
     return Finding(None, None, "", names, Text("not set: {what}", what=variable.what))
 
 
-def run(arguments: Sequence[str], desk: Desk) -> int:
+def run(arguments: Sequence[str], console: Console) -> int:
     """Run the program and return its exit code: 0 when there is a report, whatever it says; 1 when
     a service let nobody in; 2 for a mistake in the arguments or keys that are missing.
     """
-    desk = desk.speaking(voice_for(arguments, desk.environ))
-    try:
-        with spoken(program).make_context(PROGRAM, list(arguments), obj=desk) as ctx:
-            code = int(program.invoke(ctx))
-        desk.flush()
-    except click.exceptions.Exit as end:
-        return end.exit_code
-    except KeyboardInterrupt:
-        desk.remark([line(desk.voice.say(Text("stopped")))])
-        return Exit.STOPPED
-    except Exception as error:  # noqa: BLE001 - whatever it is, it gets its words and its exit code
-        complaint = complaints.complaint_about(error)
-        desk.remark(complaints.told(complaint, desk.voice))
-        return complaint.exit
-    return code
+    return run_command(
+        program, PROGRAM, arguments, console.speaking(voice_for(arguments, console.environ))
+    )
 
 
 def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run the program on this process's streams and return its exit code."""
-    return run(arguments, standard_desk(environ))
+    return run(arguments, standard_console(environ))
 
 
 if __name__ == "__main__":

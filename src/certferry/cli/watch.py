@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 
 from certferry.cli import exits
-from certferry.cli.desk import Desk
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front, json_option
+from certferry.present.console import Console
 
 if TYPE_CHECKING:
     from certferry.ports.probe import Probe
@@ -38,7 +38,7 @@ def command(front: Front, hosts: tuple[str, ...], *, port: int | None, as_json: 
     from dataclasses import replace
 
     from certferry.cli.selection import settings_or_defaults
-    from certferry.cli.watch_text import host_name
+    from certferry.present.watch_text import host_name
     from certferry.wiring.session import open_to_look
 
     names = list(dict.fromkeys(map(host_name, hosts)))
@@ -46,22 +46,22 @@ def command(front: Front, hosts: tuple[str, ...], *, port: int | None, as_json: 
     verify = replace(settings.verify, port=port or settings.verify.port)
     with open_to_look(replace(settings, verify=verify)) as session:
         now = datetime.now(UTC)
-        return show_looks(session.probe, names, verify.port, front.desk, now, as_json=as_json)
+        return show_looks(session.probe, names, verify.port, front.console, now, as_json=as_json)
 
 
 def show_looks(
-    probe: Probe, hosts: list[str], port: int, desk: Desk, now: datetime, *, as_json: bool
+    probe: Probe, hosts: list[str], port: int, console: Console, now: datetime, *, as_json: bool
 ) -> Exit:
     """Look at hosts, and show what each address presents."""
-    from certferry.cli import documents, watch_text
-    from certferry.cli.events import log_looks
+    from certferry.present import documents, watch_text
+    from certferry.present.log_entries import log_looks
 
     looks = probe.look(hosts)
-    log_looks(looks, desk.journal)
+    log_looks(looks, console.run_log)
     if as_json:
-        desk.hand_out(documents.of_looks(looks, port, desk.voice))
+        console.hand_out(documents.of_looks(looks, port, console.voice))
     else:
-        desk.show_table(
-            watch_text.table(looks, now, desk.voice), watch_text.remarks(looks, desk.voice)
+        console.show_table(
+            watch_text.table(looks, now, console.voice), watch_text.remarks(looks, console.voice)
         )
     return exits.of_looks(list(looks.values()))

@@ -55,7 +55,7 @@ def _changes(domain: ObservedDomain, coming: Version | None) -> tuple[Change, ..
 
 
 def _change_of_issuers(domain: ObservedDomain, coming: Version) -> tuple[Change, ...]:
-    """The same leaf may be there with other issuers. What nobody knows is no difference."""
+    """The same leaf may be there with other issuers. What is not known is no difference."""
     held, wanted = domain.fullchain_digest, coming.fullchain_digest
     if held is None or wanted is None or held == wanted:
         return ()

@@ -32,7 +32,7 @@ class Kind(str):
 
     @property
     def is_receiver(self) -> bool:
-        """Whether it takes the certificate whole, and nobody connects to it."""
+        """Whether it takes the certificate whole, and serves no connections."""
         return self in {Kind.FILES, Kind.COMMAND}
 
     @property
@@ -85,8 +85,8 @@ class Program:
 class FileDelivery:
     """Four PEM files in a directory, and what is run when they have changed.
 
-    `owner` and `group` are names or numbers; `None` is whoever runs certferry. `mode` is that of
-    everything but the key.
+    `owner` and `group` are names or numbers; `None` is the user that runs certferry. `mode` is
+    that of everything but the key.
     """
 
     directory: str

@@ -26,7 +26,7 @@ them 23 characters, which Qiniu takes from a widely used client (production shee
 class Version:
     """One certificate of a lineage as the store knows it; numbers grow by one.
 
-    `fullchain_digest` is that of its bundle, `None` where nobody knows.
+    `fullchain_digest` is that of its bundle, `None` where that is unknown.
     """
 
     number: int

@@ -43,7 +43,7 @@ class Served:
 
     @property
     def answered(self) -> bool:
-        """Whether anybody was there."""
+        """Whether the address could be reached."""
         return not self.silent
 
 
@@ -124,7 +124,7 @@ class TargetRules:
 class ObservedTarget:
     """One deployment's target as found; `failure` when it could not be looked at.
 
-    `label` is the account's, filled in by whoever asked.
+    `label` is the account's, filled in by the engine.
 
     `others` is everything else in the account, where that was asked for; what somebody still looks
     after has been taken out. `unsettled_since` tells since when another lineage's certificate is

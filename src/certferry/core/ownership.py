@@ -1,8 +1,9 @@
 """Who serves a domain that several certificates cover.
 
 Without an owner two lineages would bind it in turns for ever, each seeing the other's certificate
-as a stranger's. A domain that is named belongs to whoever names it; of those that take what they
-cover, an exact name comes before a wildcard, and what is declared first before what comes later.
+as a stranger's. A domain that is named belongs to the certificate that names it; of those that take
+what they cover, an exact name comes before a wildcard, and what is declared first before what comes
+later.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Claims:
         return owner is None or owner == (lineage, deployment)
 
     def owner(self, target: str, domain: str, kind: Kind) -> str | None:
-        """Give the lineage that is to serve a domain, `None` when nobody has a claim."""
+        """Give the lineage that is to serve a domain, `None` when none has a claim."""
         owner = self._owner(target, domain, kind)
         return None if owner is None else owner.lineage
 

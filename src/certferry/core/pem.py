@@ -47,7 +47,7 @@ def parse_bundle(fullchain_pem: str, privkey_pem: Secret) -> CertificateBundle:
 
 def parse_chain(fullchain_pem: str) -> list[x509.Certificate]:
     """Read the certificates of a PEM text, all that follow the first but for self-signed ones:
-    nobody needs these. Raises `CertificateError` when one cannot be read.
+    none of these is needed. Raises `CertificateError` when one cannot be read.
     """
     with _told():
         first, *others = x509.load_pem_x509_certificates(fullchain_pem.encode())

@@ -94,7 +94,7 @@ class Verify:
 
 @dataclass(frozen=True, slots=True)
 class Retire:
-    """Remove a remote certificate of ours that its successor has replaced, or `anybodys` that
+    """Remove a remote certificate of ours that its successor has replaced, or `unmanaged` that
     nothing uses. `not_after` and `left` tell until when it is valid, where the target does.
 
     `again` marks one that the target has refused to let go of before: it is tried, and most likely
@@ -107,7 +107,7 @@ class Retire:
     reason: Reason
     not_after: datetime | None = None
     left: timedelta | None = None
-    anybodys: bool = False
+    unmanaged: bool = False
     again: bool = False
     action: Action = Action.RETIRE
     due: Due = None

@@ -38,7 +38,7 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """The answer to whoever wants to send a request: now, or after a wait to be asked again.
+    """Whether a request may be sent: now, or after a wait to be asked again.
 
     `note` is what to remember in place of the note that was asked about.
     """
@@ -74,7 +74,7 @@ def take_turn(rate: Rate, note: str | None, now: datetime) -> Turn:
 def _believed(rate: Rate, note: str | None, now: datetime) -> datetime:
     """Read the moment up to which time is used up.
 
-    What cannot be read, or cannot be true, counts as a burst just sent: nobody is held up for
+    What cannot be read, or cannot be true, counts as a burst just sent: no request is held up for
     longer than an interval, and no hour gets too many.
     """
     if note is None:

@@ -24,7 +24,7 @@ class Outcome(StrEnum):
     SKIPPED = "skipped"
 
 
-Place = tuple[Action, str | None, str | None]
+StepKey = tuple[Action, str | None, str | None]
 """An action, its target, and the domain, remote id or label it is about."""
 
 
@@ -52,7 +52,7 @@ class StepOutcome:
         return at_a_target and self.outcome is Outcome.SKIPPED
 
     @property
-    def place(self) -> Place:
+    def key(self) -> StepKey:
         """What identifies the step within its lineage."""
         return (self.action, self.target, self.domain or self.remote_id or self.label)
 

@@ -160,7 +160,7 @@ def _longer_life(case: _Case) -> Text:
 
 
 def refuse_expired(case: _Case) -> Refusal | None:
-    """The certificate is valid still: what is there may be, even if nobody renews this one."""
+    """The certificate is valid still: what is there may be, even if this one is not renewed."""
     if case.version is None or case.version.certificate.not_after > case.now:
         return None
     reason = Reason(

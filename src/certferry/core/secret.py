@@ -33,7 +33,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """Give the value itself, to whoever has to send or use it."""
+        """Return the value itself, to send or use it."""
         return self._value
 
     def __str__(self) -> str:

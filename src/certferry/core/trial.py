@@ -1,7 +1,7 @@
 """What services answered when guesses about them were tried, told without a name of the operator's.
 
 The guesses are those of the production sheet: what other programs' code and logs say of the real
-services, and nobody here has seen.
+services, and was not seen here.
 """
 
 from __future__ import annotations

@@ -93,6 +93,6 @@ def _retire(deployment: DesiredDeployment, other: OtherCertificate, now: datetim
         Reason(ReasonCode.UNUSED, _WHY),
         not_after=other.not_after,
         left=None if other.not_after is None else other.not_after - now,
-        anybodys=True,
+        unmanaged=True,
         again=other.in_use_until is not None,
     )

@@ -1,4 +1,4 @@
-"""How long to wait before looking again. Waiting is a value: nobody sleeps on it."""
+"""How long to wait before looking again. Waiting is a value: no thread sleeps on it."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-Change = Callable[[str | None], str | None]
+Edit = Callable[[str | None], str | None]
 """From what a note says to what it is to say; `None` is no note."""
 
 
@@ -18,6 +18,6 @@ class AccountMemory(Protocol):
         """Return what a note says, `None` where there is none."""
         ...
 
-    def update(self, name: str, change: Change) -> str | None:
-        """Change a note and return what it says now. Whole: no other run changes it in between."""
+    def update(self, name: str, change: Edit) -> str | None:
+        """Edit a note and return what it says now. Whole: no other run changes it in between."""
         ...

@@ -13,7 +13,7 @@ the history raises `StateError`: what cannot be written down must not go on in s
 
 Pause = Callable[[float], None]
 """Wait this many seconds; raises `Interrupted` as soon as the run is stopped, once in each thread:
-what is waited for after that belongs to putting things in order.
+what it waits for after that belongs to putting things in order.
 """
 
 

@@ -12,7 +12,7 @@ from certferry.core.observed import ObservedDomain
 @dataclass(frozen=True, slots=True)
 class Delivered:
     """What the state remembers of the last delivery: the leaf's fingerprint, the digest of leaf and
-    issuers, and that of the arguments of the program that was run; `None` where nobody knows.
+    issuers, and that of the arguments of the program that was run; `None` where that is unknown.
     """
 
     fingerprint: str
@@ -23,7 +23,7 @@ class Delivered:
 class Receiver(Protocol):
     """Takes one certificate after the other; the new one takes the old one's place.
 
-    Nobody connects to it, so nothing outside can tell what it holds: it looks by itself.
+    It serves no connections, so nothing outside can tell what it holds: it looks by itself.
     """
 
     def observe(self, delivered: Delivered | None) -> ObservedDomain:

@@ -19,7 +19,7 @@ from certferry.core.report import HistoryEntry
 from certferry.core.rollout import RolloutRecord
 from certferry.core.secret import Secret
 from certferry.core.upload import Upload
-from certferry.ports.account_memory import Change
+from certferry.ports.account_memory import Edit
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class AcmeAccount:
 @dataclass(frozen=True, slots=True)
 class AcmeOrder:
     """An order under way. The key of its certificate is kept before the CA is asked to finalize,
-    so that whoever comes next can still use what the CA issued.
+    so that the next run can still use what the CA issued.
     """
 
     lineage: str
@@ -213,7 +213,7 @@ class StateStore(Protocol):
         """Return what is remembered of an account under a name; see `AccountMemory`."""
         ...
 
-    def update_account_note(self, account: str, name: str, change: Change) -> str | None:
+    def update_account_note(self, account: str, name: str, change: Edit) -> str | None:
         """Change a note in one transaction, and return what it says now."""
         ...
 

@@ -56,10 +56,10 @@ class DeployTarget(Protocol):
         """
         ...
 
-    def retire(self, remote_id: str, label: str, *, anybodys: bool = False) -> bool:
+    def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
         """Remove a copy that nothing uses, and tell whether it was there.
 
-        Must refuse what does not carry the label and, unless `anybodys` is set, what carries no
+        Must refuse what does not carry the label and, unless `unmanaged` is set, what carries no
         mark of ours (`TargetRejected`); must always refuse what is bound (`TargetInUse`). Raises
         `DeployError`.
         """

@@ -29,7 +29,7 @@ def carry_out(steps: Sequence[Step], visit: Visit) -> Iterator[StepOutcome]:
     Raises `LeaseLost` before anything is written that another run may have overtaken, and
     `Interrupted`.
     """
-    others = [step for step in steps if isinstance(step, Retire) and step.anybodys]
+    others = [step for step in steps if isinstance(step, Retire) and step.unmanaged]
     for step in steps:
         if step not in others:
             yield _executed(step, visit)

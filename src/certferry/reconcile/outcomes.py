@@ -5,7 +5,7 @@ from __future__ import annotations
 from certferry.core.observed import Observation
 from certferry.core.plan import Plan
 from certferry.core.plan_outcomes import outcomes_of, outlived
-from certferry.core.report import Outcome, Place, StepEnded, StepOutcome
+from certferry.core.report import Outcome, StepEnded, StepKey, StepOutcome
 from certferry.core.waiting import Waiting
 from certferry.ports.progress import Progress
 
@@ -18,9 +18,9 @@ class Outcomes:
     def __init__(self, lineage: str, progress: Progress) -> None:
         self._lineage = lineage
         self._progress = progress
-        self._latest: dict[Place, StepOutcome] = {}
+        self._latest: dict[StepKey, StepOutcome] = {}
         self._trouble: StepOutcome | None = None
-        self._waits: dict[Place, Waiting] = {}
+        self._waits: dict[StepKey, Waiting] = {}
 
     def begin_visit(self) -> None:
         """Forget what was waited for: it has to be found again."""
@@ -29,24 +29,24 @@ class Outcomes:
 
     def note(self, outcome: StepOutcome) -> None:
         """Keep an outcome, and tell it if it is news."""
-        self._waits.pop(outcome.place, None)
+        self._waits.pop(outcome.key, None)
         if outcome.waiting is not None:
-            self._waits[outcome.place] = outcome.waiting
-        if self._latest.get(outcome.place) != outcome:
-            self._latest[outcome.place] = outcome
+            self._waits[outcome.key] = outcome.waiting
+        if self._latest.get(outcome.key) != outcome:
+            self._latest[outcome.key] = outcome
             self._progress(StepEnded(self._lineage, outcome))
 
     def note_plan(self, plan: Plan, observed: Observation) -> None:
         """Keep how everything stands that the plan does not carry out now."""
-        told = {outcome.place: outcome for outcome in outcomes_of(plan, observed)}
-        for place, before in tuple(self._latest.items()):
+        told = {outcome.key: outcome for outcome in outcomes_of(plan, observed)}
+        for key, before in tuple(self._latest.items()):
             left = outlived(before, plan)
             if left is None:
-                self._latest.pop(place)
-            elif place not in told and left != before:
+                self._latest.pop(key)
+            elif key not in told and left != before:
                 self.note(left)
         for outcome in told.values():
-            if not (outcome.outcome is Outcome.UNCHANGED and self._is_done(outcome.place)):
+            if not (outcome.outcome is Outcome.UNCHANGED and self._is_done(outcome.key)):
                 self.note(outcome)
 
     def trouble(self, outcome: StepOutcome) -> None:
@@ -65,6 +65,6 @@ class Outcomes:
             return self._trouble.waiting
         return min(self._waits.values(), key=lambda waiting: waiting.until, default=None)
 
-    def _is_done(self, place: Place) -> bool:
-        before = self._latest.get(place)
+    def _is_done(self, key: StepKey) -> bool:
+        before = self._latest.get(key)
         return before is not None and before.outcome is Outcome.DONE

@@ -104,8 +104,8 @@ class Reconciler:
         try:
             found = list(pool.map(look, wishes))
         except BaseException:
-            # Ctrl-C, or what one of them cannot say in its plan: nobody waits for the others, and
-            # whoever only looks has nothing to put right.
+            # Ctrl-C, or what one of them cannot say in its plan. The others are not waited for: a
+            # look leaves nothing to put right.
             self._stop()
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -20,11 +20,11 @@ def retire(step: Retire, visit: Visit) -> StepOutcome:
     """Remove a superseded copy. One that the target says is used is kept, and that is fine."""
     visit.held()
     told = StepOutcome(Action.RETIRE, Outcome.DONE, Text("removed"), step.target, label=step.label)
-    if step.anybodys:  # labels are given to ours alone: others' may be anything, and the same
+    if step.unmanaged:  # labels are given to ours alone: others' may be anything, and the same
         told = replace(told, remote_id=step.remote_id)
     target = visit.doors.targets[step.target]
     try:
-        was_there = target.retire(step.remote_id, step.label, anybodys=step.anybodys)
+        was_there = target.retire(step.remote_id, step.label, unmanaged=step.unmanaged)
     except TargetInUse as error:
         keep(step, visit)
         return replace(told, outcome=Outcome.UNCHANGED, detail=error.message)

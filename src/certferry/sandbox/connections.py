@@ -10,7 +10,7 @@ END_DEADLINE = 5.0  # seconds that end() gives the threads in charge to notice
 
 
 class Connections:
-    """Thread-safe; whoever serves a connection reports its beginning and its end."""
+    """Thread-safe; a server reports the beginning and the end of each connection."""
 
     def __init__(self) -> None:
         self._open: set[socket.socket] = set()

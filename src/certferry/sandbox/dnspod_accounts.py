@@ -128,7 +128,7 @@ class Accounts:
     ) -> Domain:
         """Find the account's domain that `domain_id`, or else `domain`, speaks of.
 
-        Raises Refused with `unknown` for what nobody has, with `not_owner` for what another has.
+        Raises Refused: `unknown` for what no account has, `not_owner` for what another has.
         """
         for owner in (account, *self._by_token_id.values()):
             for domain in owner.domains:
@@ -139,7 +139,7 @@ class Accounts:
         raise Refused(unknown)
 
     def login(self, params: Params) -> Account:
-        """Let a token in. Raises Refused, and -8 for an hour to whoever failed too often."""
+        """Let a token in. Raises Refused, and -8 for an hour to a caller that failed too often."""
         token_id = params.text("login_token").partition(",")[0]
         with self._lock:
             now = self._clock()

@@ -107,7 +107,7 @@ def in_china(moment: datetime) -> str:
 def respond(whole: Body, *, as_json: bool) -> Response:
     """Give an answer in one of the two formats; HTTP says 200 to all."""
     if as_json:
-        # The real service declares JSON as a page, so whoever looks at the type is lost.
+        # The real service declares JSON as a page, so a client that looks at the type is lost.
         text = json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
         return Response(200, text, "text/html;charset=UTF-8", COOKIES)
     root = _element("dnspod", whole)

@@ -52,7 +52,7 @@ class Edge:
 
     `lag`: how long after a change, counted from `since`, it serves the new certificate.
     `wrong_chain`: it sends the leaf without its issuers.
-    `default_certificate`: unknown names get a certificate that nobody trusts, in place of the
+    `default_certificate`: unknown names get a certificate that no client trusts, in place of the
     TLS alert unrecognized_name (RFC 6066 §3).
     """
 
@@ -92,7 +92,7 @@ class Edge:
         if on and not self.down:
             port = self.port
             self.stop()
-            self.bind(port)  # held without listening, so that nobody else takes the port
+            self.bind(port)  # held without listening, so that no other process takes the port
         elif not on and self.down:
             self.listen()
 
@@ -189,7 +189,7 @@ class Edge:
         if identity is not None:
             tls.context = self._contexts.of(identity, leaf_only=self.wrong_chain)
         elif self.default_certificate:
-            tls.context = self._contexts.nobodys()
+            tls.context = self._contexts.untrusted()
         else:
             return UNKNOWN_NAME
         return None
@@ -266,7 +266,7 @@ class _Contexts:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._made: dict[str, ssl.SSLContext] = {}
-        self._nobody: Identity | None = None
+        self._untrusted: Identity | None = None
 
     def of(self, identity: Identity, *, leaf_only: bool) -> ssl.SSLContext:
         leaf, end, issuers = identity.fullchain_pem.partition(PEM_END)
@@ -276,11 +276,11 @@ class _Contexts:
                 self._made[chain] = _loaded_context(chain, identity.privkey_pem)
             return self._made[chain]
 
-    def nobodys(self) -> ssl.SSLContext:
-        if self._nobody is None:
-            authority = Authority("Nobody's")
-            self._nobody = authority.issue(["edge.invalid"], CA_NOT_BEFORE, CA_NOT_AFTER)
-        return self.of(self._nobody, leaf_only=False)
+    def untrusted(self) -> ssl.SSLContext:
+        if self._untrusted is None:
+            authority = Authority("Untrusted")
+            self._untrusted = authority.issue(["edge.invalid"], CA_NOT_BEFORE, CA_NOT_AFTER)
+        return self.of(self._untrusted, leaf_only=False)
 
 
 def _server_context() -> ssl.SSLContext:

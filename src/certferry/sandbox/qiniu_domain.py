@@ -19,7 +19,7 @@ EVER = datetime.min.replace(tzinfo=UTC)
 @dataclass(frozen=True)
 class HttpsConf:
     """How a domain does HTTPS; without a certificate it speaks HTTP alone. `free`: with one of
-    Qiniu's own, which has no id that anybody sees (`freeCert`, §5.2).
+    Qiniu's own, which has no visible id (`freeCert`, §5.2).
     """
 
     certificate: StoredCertificate | None = None

@@ -72,7 +72,7 @@ class Domains:
         return name in self._domains
 
     def find(self, name: str, now: datetime) -> Domain:
-        """The domain as it is now, whoever owns it. Raises LookupError."""
+        """The domain as it is now, of any owner. Raises LookupError."""
         domain = self._domains[name]
         domain.settle(now)
         return domain
@@ -93,7 +93,7 @@ class Domains:
     def serving(self, host: str, now: datetime) -> Domain | None:
         """The domain that answers for a host name: itself, or a wildcard domain above it.
 
-        A pan child is answered for by its parent (§5.6); a domain that is off answers for nobody.
+        A pan child is answered for by its parent (§5.6); a domain that is off does not answer.
         """
         labels = host.split(".")
         above = ["." + ".".join(labels[depth:]) for depth in range(1, len(labels))]

@@ -72,7 +72,7 @@ class Kodo:
         self._domains[domain.name] = domain
 
     def find(self, name: str) -> BucketDomain | None:
-        """The domain of this name, whoever owns it."""
+        """The domain of this name, of any owner."""
         return self._domains.get(name)
 
     def uses(self, cert_id: str) -> bool:

@@ -84,7 +84,7 @@ class Zones:
         zone = Zone(_tidy(name), hosts, negative_ttl)
         with self._lock:
             if zone.name in self._zones or not hosts:
-                raise ValueError(f"zone {name} exists already, or nobody serves it")
+                raise ValueError(f"zone {name} exists already, or no server serves it")
             self._zones[zone.name] = _Contents(zone)
             for host in hosts:
                 self.seed(zone.name, "NS", f"{host}.", ttl=86400, zone=zone.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from certferry.ports.account_memory import Change
+from certferry.ports.account_memory import Edit
 
 
 class MemoryAccount:
@@ -18,7 +18,7 @@ class MemoryAccount:
         """See `AccountMemory.note`."""
         return self._notes.get(name)
 
-    def update(self, name: str, change: Change) -> str | None:
+    def update(self, name: str, change: Edit) -> str | None:
         """See `AccountMemory.update`."""
         with self._lock:
             after = change(self._notes.pop(name, None))

@@ -112,7 +112,7 @@ class MemoryCa:
 
 @cache
 def _issuer() -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
-    """Make the issuer's key and certificate. Its own issuer is the root, which nobody needs."""
+    """Make the issuer's key and certificate. Its own issuer is the root, which is not needed."""
     key, root_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     builder = _builder(
         _subject("Memory Intermediate"), _subject("Memory Root"), key.public_key(), CENTURY

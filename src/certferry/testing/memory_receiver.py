@@ -42,7 +42,7 @@ class MemoryReceiver:
         self.drifted = False
 
     def observe(self, delivered: Delivered | None) -> ObservedDomain:
-        """See `ports.receiver.Receiver.observe`. It needs nobody to remember for it."""
+        """See `ports.receiver.Receiver.observe`. It remembers by itself."""
         (name,) = self._deployment.domains or ("",)
         kind = self._deployment.kind
         if self.closed:

@@ -15,7 +15,7 @@ from certferry.core.rollout import RolloutRecord
 from certferry.core.secret import Secret
 from certferry.core.upload import Upload
 from certferry.errors import LeaseHeld, LeaseLost, StateError
-from certferry.ports.account_memory import Change
+from certferry.ports.account_memory import Edit
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, Lease
 from certferry.text import Text
 
@@ -287,7 +287,7 @@ class MemoryState:
         with self._memory.lock:
             return self._memory.notes.get((account, name))
 
-    def update_account_note(self, account: str, name: str, change: Change) -> str | None:
+    def update_account_note(self, account: str, name: str, change: Edit) -> str | None:
         """See `StateStore.update_account_note`."""
         with self._memory.lock:
             after = change(self._memory.notes.pop((account, name), None))

@@ -211,13 +211,13 @@ class MemoryCdn:
         found.failure = None
         self.writes += 1
 
-    def retire(self, remote_id: str, label: str, *, anybodys: bool = False) -> bool:
+    def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
         """See `ports.target.DeployTarget.retire`."""
         self._must_be_let_in()
         remote = self._remotes.get(remote_id)
         if remote is None:
             return False
-        if remote.label != label or not (anybodys or owner_of(label) is not None):
+        if remote.label != label or not (unmanaged or owner_of(label) is not None):
             raise TargetRejected(Text("{label} is not ours", label=label))
         if any(self._uses(name, remote_id) for name in self._domains):
             raise TargetInUse(Text("{label} is in use", label=label))

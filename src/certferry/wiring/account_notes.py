@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from certferry.ports.account_memory import Change
+from certferry.ports.account_memory import Edit
 from certferry.ports.state import StateStore
 
 
@@ -28,7 +28,7 @@ class AccountNotes:
             return self._changed[name]
         return self._state().account_note(self._account, name)
 
-    def update(self, name: str, change: Change) -> str | None:
+    def update(self, name: str, change: Edit) -> str | None:
         """See `AccountMemory.update`."""
         if self._is_kept:
             return self._state().update_account_note(self._account, name, change)

@@ -141,10 +141,10 @@ class ForeignTarget:
         with self._guard.over(DeployError, TargetUnavailable):
             self._door.bind(domain, kind, remote_id, https)
 
-    def retire(self, remote_id: str, label: str, *, anybodys: bool = False) -> bool:
+    def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
         """See `ports.target.DeployTarget.retire`."""
         with self._guard.over(DeployError, TargetUnavailable):
-            return self._door.retire(remote_id, label, anybodys=anybodys)
+            return self._door.retire(remote_id, label, unmanaged=unmanaged)
 
     def survey(self, looked: Looked) -> Survey:
         """See `ports.survey.Surveyed.survey`; where the door cannot list domains, it says so."""
@@ -196,7 +196,7 @@ class BrokenTarget:
         """Raise `DeployError`."""
         raise self._error()
 
-    def retire(self, remote_id: str, label: str, *, anybodys: bool = False) -> bool:
+    def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
         """Raise `DeployError`."""
         raise self._error()
 

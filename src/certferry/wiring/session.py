@@ -35,7 +35,7 @@ def open_session(
     settings: Settings, *, progress: Progress, language: str = "en"
 ) -> Iterator[Session]:
     """Open what the settings name, and let go of it at the end of the `with` block. `language` is
-    that of whoever reads what happens.
+    the operator's.
     """
     with ExitStack() as resources:
         yield Session(settings, progress, resources, language=language)

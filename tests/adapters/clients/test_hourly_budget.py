@@ -10,7 +10,7 @@ import pytest
 from certferry.adapters.clients.hourly_budget import HourlyBudget
 from certferry.core.rate import rate_of
 from certferry.errors import Interrupted
-from certferry.ports.account_memory import Change
+from certferry.ports.account_memory import Edit
 from certferry.ports.progress import Pause
 from certferry.testing.memory_account import MemoryAccount
 from certferry.text import Text
@@ -38,7 +38,7 @@ class WatchedMemory(MemoryAccount):
         super().__init__()
         self.is_changing = False
 
-    def update(self, name: str, change: Change) -> str | None:
+    def update(self, name: str, change: Edit) -> str | None:
         """See `AccountMemory.update`."""
         self.is_changing = True
         try:

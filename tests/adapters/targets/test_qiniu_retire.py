@@ -234,7 +234,7 @@ def test_others_that_tell_little(end: str, place: Place, target: Qiniu) -> None:
     assert {"x": ("", None)} == others(target)
 
 
-def test_anybodys_that_a_domain_uses(place: Place, target: Qiniu) -> None:
+def test_unmanaged_that_a_domain_uses(place: Place, target: Qiniu) -> None:
     """400611 and 400911 protect everybody's, whatever asks for them."""
     at_cdn, at_kodo = (qiniu_calls.seed(place.service, [WWW], "theirs") for _ in range(2))
     place.service.add_domain(WWW, https=at_cdn)
@@ -242,14 +242,14 @@ def test_anybodys_that_a_domain_uses(place: Place, target: Qiniu) -> None:
 
     for cert_id, code in ((at_cdn, "400611"), (at_kodo, "400911")):
         with pytest.raises(TargetInUse, match=code) as caught:
-            target.retire(cert_id, "theirs", anybodys=True)
+            target.retire(cert_id, "theirs", unmanaged=True)
         assert caught.value.retry.allowed
 
     assert ["theirs", "theirs"] == place.labels()
 
 
-def test_anybodys_without_a_name(place: Place, target: Qiniu) -> None:
+def test_unmanaged_without_a_name(place: Place, target: Qiniu) -> None:
     """An empty name is a name as well."""
     cert_id = qiniu_calls.seed(place.service, [WWW], "")
 
-    assert target.retire(cert_id, "", anybodys=True)
+    assert target.retire(cert_id, "", unmanaged=True)

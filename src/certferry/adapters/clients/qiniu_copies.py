@@ -57,12 +57,12 @@ class Copies:
                 lambda: self._find(lineage, certificate, anew=True),
             )
 
-    def retire(self, remote_id: str, label: str, *, anybodys: bool) -> bool:
-        """Remove a copy whose name is the label, which must be a mark of ours unless `anybodys`."""
+    def retire(self, remote_id: str, label: str, *, unmanaged: bool) -> bool:
+        """Remove a copy whose name is the label: a mark of ours, unless it is `unmanaged`."""
         record = self._certificate(remote_id)
         if record is None:
             return False
-        if (record.name or "") != label or not (anybodys or owner_of(label) is not None):
+        if (record.name or "") != label or not (unmanaged or owner_of(label) is not None):
             raise _not_ours(remote_id, label)
         self._account.forget_own(remote_id)
         return self._settler.until_settled(

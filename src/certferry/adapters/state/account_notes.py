@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from certferry.adapters.state.database import Database
-from certferry.ports.account_memory import Change
+from certferry.ports.account_memory import Edit
 
 
 class AccountNotes:
@@ -19,7 +19,7 @@ class AccountNotes:
         )
         return next((str(text) for (text,) in rows), None)
 
-    def update_account_note(self, account: str, name: str, change: Change) -> str | None:
+    def update_account_note(self, account: str, name: str, change: Edit) -> str | None:
         """Change a note in one transaction, and return what it says now."""
         with self._database.transaction(serializable=True) as connection:
             before = self.account_note(account, name)

@@ -155,10 +155,10 @@ class Qiniu:
                     raise
                 other.bind(domain, remote_id, https)
 
-    def retire(self, remote_id: str, label: str, *, anybodys: bool = False) -> bool:
+    def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
         """Remove a copy whose name is the label."""
         with _door():
-            return self._copies.retire(remote_id, label, anybodys=anybodys)
+            return self._copies.retire(remote_id, label, unmanaged=unmanaged)
 
     # --- domains that are found
 

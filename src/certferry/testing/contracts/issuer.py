@@ -67,7 +67,7 @@ class IssuerContract:
         assert () == world.state.challenge_records(LINEAGE)
 
     def test_progress_is_that_of_the_lineage(self, world: IssuerWorld) -> None:
-        """Whoever follows is told what is being done, and for whom."""
+        """The listener is told what is being done, and for which lineage."""
         world.issue()
 
         assert world.events
@@ -100,7 +100,7 @@ class IssuerContract:
         assert KeyType.EC384 == world.issue(key_type=KeyType.EC384).certificate.key_type
 
     def test_order_needs_the_lease(self, world: IssuerWorld) -> None:
-        """Whoever has lost it issues nothing."""
+        """A run that has lost it issues nothing."""
         lost = world.lease()
         world.lease()
 

@@ -54,7 +54,7 @@ class AcmeContract:
         assert registered == store.account(DIRECTORY)
 
     def test_first_account_key_wins(self, store: StateStore, other: StateStore) -> None:
-        """Whoever comes later gets the account that is in force, and works with that."""
+        """A later caller gets the account that is in force, and works with that."""
         first = AcmeAccount(DIRECTORY, make_key())
         store.save_account(first)
 

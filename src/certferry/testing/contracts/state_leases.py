@@ -42,7 +42,7 @@ class LeasesContract:
         assert "since 2026-03-01 12:00 UTC" in str(refused.value)
 
     def test_second_run_of_the_same_process_is_another_holder(self, store: StateStore) -> None:
-        """A lease is not taken twice by whoever has it."""
+        """A lease is not taken twice by its holder."""
         store.acquire("img", NOW)
 
         with pytest.raises(LeaseHeld):

@@ -108,7 +108,7 @@ class TargetsContract:
         assert (ours, theirs) == other.open_rollouts("qiniu")
         assert () == other.open_rollouts("unknown")
 
-    def test_what_is_nobodys_is_remembered_apart(self, store: StateStore) -> None:
+    def test_what_is_not_ours_is_remembered_apart(self, store: StateStore) -> None:
         """A certificate that is not ours is found by every lineage, and by none as its own."""
         saved = replace(upload("a", NOW, lineage=NOBODY), in_use_until=NOW + HOUR)
         store.save_upload(saved)

@@ -173,35 +173,35 @@ class ForeignersContract:
             other.not_after for other in found.others
         }
 
-    def test_anybodys_is_removed(
+    def test_unmanaged_is_removed(
         self, target: DeployTarget, other: DeployTarget, world: TargetWorld
     ) -> None:
         """By id, also where several have its label; False when it has gone already."""
         bundle = world.issue(*NAMES)
         first, _ = world.put("theirs", bundle), world.put("theirs", bundle)
 
-        assert other.retire(first, "theirs", anybodys=True)
-        assert not target.retire(first, "theirs", anybodys=True)
+        assert other.retire(first, "theirs", unmanaged=True)
+        assert not target.retire(first, "theirs", unmanaged=True)
 
         assert ["theirs"] == world.labels()
 
-    def test_anybodys_under_another_label(self, target: DeployTarget, world: TargetWorld) -> None:
+    def test_unmanaged_under_another_label(self, target: DeployTarget, world: TargetWorld) -> None:
         """What is not what it was seen as stays."""
         theirs = world.put("theirs", world.issue(*NAMES))
 
         with pytest.raises(TargetRejected):
-            target.retire(theirs, "somebody's", anybodys=True)
+            target.retire(theirs, "somebody's", unmanaged=True)
 
         assert ["theirs"] == world.labels()
 
-    def test_anybodys_that_is_bound(self, target: DeployTarget, world: TargetWorld) -> None:
-        """In use, whoever uploaded it."""
+    def test_unmanaged_that_is_bound(self, target: DeployTarget, world: TargetWorld) -> None:
+        """In use, by any uploader."""
         world.add_domain(IMG)
         theirs = world.put("theirs", world.issue(*NAMES))
         target.bind(IMG, Kind.CDN, theirs, KEEP)
         world.settle()
 
         with pytest.raises(TargetInUse):
-            target.retire(theirs, "theirs", anybodys=True)
+            target.retire(theirs, "theirs", unmanaged=True)
 
         assert theirs == the_domain(target).bound

@@ -101,7 +101,7 @@ class BindingContract:
     """A domain serves what it is bound to, keeps its settings, and is left alone at work."""
 
     def test_domain_is_bound(self, target: DeployTarget, world: TargetWorld) -> None:
-        """Accepted at once, at work for a while, then bound to the copy, and nobody redirected."""
+        """Accepted at once, at work for a while, then bound to the copy, without a redirect."""
         world.add_domain(IMG)
         bundle = world.issue(*NAMES)
         remote_id = target.upload(LINEAGE, bundle)
@@ -140,7 +140,7 @@ class BindingContract:
         assert DomainState.READY is the_domain(target).state
 
     def test_domain_at_work_is_busy(self, target: DeployTarget, world: TargetWorld) -> None:
-        """Nothing is written while an earlier change is carried out, whoever made it."""
+        """Nothing is written while an earlier change is carried out, by any client."""
         world.add_domain(IMG)
         first, second = (target.upload(LINEAGE, world.issue(*NAMES)) for _ in range(2))
         target.bind(IMG, Kind.CDN, first, KEEP)

@@ -90,12 +90,12 @@ class Domains:
             raise CopyGone(Text("Harbour has no certificate {id}", id=remote_id))
         self._ask("PUT", f"domains/{domain}", {"certificate": remote_id})
 
-    def retire(self, remote_id: str, label: str, *, anybodys: bool = False) -> bool:
+    def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
         """See `ports.target.DeployTarget.retire`."""
         found = self._labels().get(remote_id)
         if found is None:
             return False
-        if found != label or (owner_of(found) is None and not anybodys):
+        if found != label or (owner_of(found) is None and not unmanaged):
             raise TargetRejected(Text("{label} is not ours to remove", label=found))
         if remote_id in self._ask("GET", "domains").values():
             raise TargetInUse(Text("a domain uses {label}", label=label))

@@ -1,0 +1,1 @@
+"""What an operator reads: the two languages, tables, JSON, the texts of plans and reports, logs."""

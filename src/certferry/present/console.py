@@ -1,0 +1,96 @@
+"""Where a run's words go: data to stdout, everything else to stderr, colour only on terminals."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import TextIO
+
+from certferry.present.language import Voice
+from certferry.present.layout import Line, Table, aligned, coloured, fitted, line, plain
+from certferry.present.run_log import RunLog
+
+_DUMB = {"", "dumb", "unknown"}
+"""Values of `$TERM` for terminals that only print, and cannot move the cursor or colour."""
+
+
+class Verbosity(Enum):
+    """How much a run tells beside its data: only what is wrong, what happens, the log."""
+
+    QUIET = "quiet"
+    NORMAL = "normal"
+    VERBOSE = "verbose"
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """The two streams, the voice that speaks on them, and the log."""
+
+    stdout: TextIO
+    stderr: TextIO
+    environ: Mapping[str, str] = field(repr=False)
+    voice: Voice = field(default_factory=Voice)
+    run_log: RunLog = field(default_factory=lambda: RunLog(Voice()))
+
+    def speaking(self, voice: Voice) -> Console:
+        """Give the console of a run in the voice's language, with a log that is not open yet."""
+        return replace(self, voice=voice, run_log=RunLog(voice))
+
+    def show(self, lines: Iterable[Line]) -> None:
+        """Write data for a person."""
+        self._write(self.stdout, lines)
+
+    def show_table(self, table: Table, below: Iterable[Line] = ()) -> None:
+        """Write data for a person, as columns; on a terminal they are never wider than it is.
+
+        What is to stand below them is set off by an empty line.
+        """
+        self.show(_as_wide_as(self.stdout, table))
+        remarks = list(below)
+        if remarks:
+            self.show([line(), *remarks])
+
+    def remark_table(self, table: Table) -> None:
+        """Write what is not data as columns, set off by an empty line."""
+        self.remark([*_as_wide_as(self.stderr, table), line()])
+
+    def hand_out(self, document: Mapping[str, object]) -> None:
+        """Write data for a program: one JSON document."""
+        utf8 = (self.stdout.encoding or "").lower().replace("-", "") == "utf8"
+        self.stdout.write(json.dumps(document, ensure_ascii=not utf8, indent=2) + "\n")
+
+    def remark(self, lines: Iterable[Line]) -> None:
+        """Write what is not data."""
+        self._write(self.stderr, lines)
+
+    def flush(self) -> None:
+        """Send off what has been written."""
+        self.stdout.flush()
+        self.stderr.flush()
+
+    def draws_on(self, stream: TextIO) -> bool:
+        """Tell whether the stream is a terminal that can do more than print."""
+        return stream.isatty() and self.environ.get("TERM", "") not in _DUMB
+
+    def _write(self, stream: TextIO, lines: Iterable[Line]) -> None:
+        in_colour = self.draws_on(stream) and not self.environ.get("NO_COLOR")
+        written = coloured if in_colour else plain
+        stream.writelines(written(one) + "\n" for one in lines)
+
+
+def standard_console(environ: Mapping[str, str]) -> Console:
+    """Give the console of this process. What its streams cannot encode is written as an escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    # A stream that the caller has closed is None.
+    return Console(sys.stdout or io.StringIO(), sys.stderr or io.StringIO(), environ)
+
+
+def _as_wide_as(stream: TextIO, table: Table) -> list[Line]:
+    return fitted(table, shutil.get_terminal_size().columns) if stream.isatty() else aligned(table)

@@ -1,0 +1,274 @@
+"""Everything `--json` prints, shape by shape. Keys may be added; none is renamed or taken away.
+
+Moments are RFC 3339 in UTC; fingerprints SHA-256 over the DER leaf, lower-case hex.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from certferry.core.observed import Served
+from certferry.core.plan import (
+    Blocked,
+    Clean,
+    Deploy,
+    Due,
+    Issue,
+    Obstacle,
+    Plan,
+    Refusal,
+    Retire,
+    Step,
+    Verify,
+)
+from certferry.core.reasons import Reason
+from certferry.core.report import HistoryEntry, LineageReport, StepOutcome, SyncReport
+from certferry.core.status import DomainStatus, LineageStatus
+from certferry.core.waiting import Waiting
+from certferry.errors import CertferryError
+from certferry.present.language import Voice
+from certferry.present.run_log import rfc3339
+from certferry.text import Text
+
+Document = dict[str, object]
+
+
+def of_plans(plans: Sequence[Plan], voice: Voice) -> Document:
+    """What `plan` prints. `changes` counts steps, but for those that are only tried again."""
+    return {
+        "changes": sum(len(plan.pending) for plan in plans),
+        "certificates": [
+            {
+                "name": plan.lineage,
+                "names": list(plan.names),
+                "steps": [_step(step, voice) for step in plan.steps],
+                "refusals": [_refusal(refusal, voice) for refusal in plan.refusals],
+                "obstacles": [_obstacle(obstacle, voice) for obstacle in plan.obstacles],
+                "notices": [_obstacle(notice, voice) for notice in plan.notices],
+            }
+            for plan in plans
+        ],
+    }
+
+
+def of_report(report: SyncReport, voice: Voice) -> Document:
+    """What `sync` prints. A run that was stopped is not ok, and not complete."""
+    return {
+        "ok": report.ok and report.complete,
+        "complete": report.complete,
+        "certificates": [_lineage_report(lineage, voice) for lineage in report.lineages],
+    }
+
+
+def of_statuses(statuses: Sequence[LineageStatus], voice: Voice) -> Document:
+    """What `status` prints."""
+    return {"certificates": [_lineage_status(status, voice) for status in statuses]}
+
+
+def of_looks(looks: Mapping[str, Sequence[Served]], port: int, voice: Voice) -> Document:
+    """What `watch` prints. An address is ok when it presents a certificate that is valid there."""
+    hosts = [
+        {
+            "host": host,
+            "port": port,
+            "ok": all(_is_valid(address) for address in served),
+            "addresses": [_address(address, voice) for address in served],
+        }
+        for host, served in looks.items()
+    ]
+    return {"ok": all(host["ok"] for host in hosts), "hosts": hosts}
+
+
+def of_history(entries: Sequence[HistoryEntry]) -> Document:
+    """What `history` prints, newest first."""
+    return {
+        "entries": [
+            {
+                "at": moment(entry.at),
+                "name": entry.lineage,
+                "event": entry.event,
+                "who": entry.who,
+                "facts": dict(entry.facts),
+            }
+            for entry in entries
+        ]
+    }
+
+
+def moment(value: datetime | None) -> str | None:
+    """Write a moment."""
+    return None if value is None else rfc3339(value)
+
+
+# plan
+
+
+def _step(step: Step, voice: Voice) -> Document:
+    changes = step.changes if isinstance(step, Deploy | Verify) else ()
+    written: Document = {
+        "action": step.action.value,
+        "target": None if isinstance(step, Issue | Clean) else step.target,
+        "domain": step.domain if isinstance(step, Deploy | Verify) else None,
+        "reason": _reason(step.reason, voice),
+        "diff": {c.what: {"before": c.before, "after": c.after} for c in changes},
+    }
+    if isinstance(step, Issue):
+        return written | {"names": list(step.names), "key_type": step.key_type.value}
+    if isinstance(step, Clean):
+        return written
+    if isinstance(step, Retire):
+        return written | {
+            "remote_id": step.remote_id,
+            "label": step.label,
+            "not_after": moment(step.not_after),
+            "days_left": None if step.left is None else step.left.days,
+            "again": step.again,
+            **_due(step.due, voice),
+        }
+    return written | {"kind": step.kind.value, **_due(step.due, voice)}
+
+
+def _due(due: Due, voice: Voice) -> Document:
+    """Say when a step is carried out: `now`, `waiting` until a moment, or `blocked` in this run."""
+    match due:
+        case Waiting(why=why, until=until):
+            return {"due": "waiting", "until": moment(until), "waits_for": voice.say(why)}
+        case Blocked(error=error):
+            problem = None if error is None else _error(error, voice)
+            return {"due": "blocked", "problem": problem}
+        case _:
+            return {"due": "now"}
+
+
+def _refusal(refusal: Refusal, voice: Voice) -> Document:
+    return {
+        "target": refusal.step.target,
+        "domain": refusal.step.domain,
+        "reason": _reason(refusal.reason, voice),
+        "hint": _said(refusal.hint, voice),
+    }
+
+
+def _obstacle(obstacle: Obstacle, voice: Voice) -> Document:
+    return {
+        "target": obstacle.target,
+        "domain": obstacle.domain,
+        "error": _error(obstacle.error, voice),
+    }
+
+
+# sync
+
+
+def _lineage_report(lineage: LineageReport, voice: Voice) -> Document:
+    return {
+        "name": lineage.lineage,
+        "ok": lineage.ok,
+        "fingerprint": lineage.fingerprint,
+        "steps": [_outcome(step, voice) for step in lineage.outcomes],
+    }
+
+
+def _outcome(step: StepOutcome, voice: Voice) -> Document:
+    return {
+        "action": step.action.value,
+        "target": step.target,
+        "domain": step.domain,
+        "label": step.label,
+        "remote_id": step.remote_id,
+        "outcome": step.outcome.value,
+        "detail": voice.say(step.detail),
+        "hint": _said(step.hint, voice),
+        "code": None if step.error is None else step.error.code,
+        "retry_at": moment(_retry_at(step)),
+    }
+
+
+def _retry_at(step: StepOutcome) -> datetime | None:
+    if step.waiting is not None:
+        return step.waiting.until
+    return None if step.error is None else step.error.retry.after
+
+
+# status
+
+
+def _lineage_status(status: LineageStatus, voice: Voice) -> Document:
+    version = status.version
+    certificate = None if version is None else version.certificate
+    fingerprint = None if certificate is None else certificate.fingerprint
+    return {
+        "name": status.lineage,
+        "names": list(status.names),
+        "version": None if version is None else version.number,
+        "serial": None if certificate is None else certificate.serial,
+        "fingerprint": fingerprint,
+        "issuer": None if certificate is None else certificate.issuer,
+        "not_before": None if certificate is None else moment(certificate.not_before),
+        "not_after": None if certificate is None else moment(certificate.not_after),
+        "renew_at": moment(status.renew_at),
+        "reason": None if status.reason is None else _reason(status.reason, voice),
+        "domains": [_domain_status(domain, fingerprint, voice) for domain in status.domains],
+        "notices": [
+            {"target": target, "domain": None, "error": _error(error, voice)}
+            for target, error in status.notices
+        ],
+    }
+
+
+def _domain_status(domain: DomainStatus, fingerprint: str | None, voice: Voice) -> Document:
+    return {
+        "target": domain.target,
+        "kind": domain.kind.value,
+        "domain": domain.domain,
+        "state": domain.standing.value,
+        "remote_id": domain.remote_id,
+        "upload_deadline": moment(domain.upload_deadline),
+        "problem": _said(domain.problem, voice),
+        "served": [
+            {
+                "address": address.address,
+                "fingerprint": address.fingerprint,
+                "ok": _is_valid(address) and address.fingerprint == fingerprint,
+                "problem": _said(address.problem, voice),
+            }
+            for address in domain.served
+        ],
+    }
+
+
+# watch
+
+
+def _address(address: Served, voice: Voice) -> Document:
+    return {
+        "address": address.address,
+        "fingerprint": address.fingerprint,
+        "ok": _is_valid(address),
+        "not_after": moment(address.not_after),
+        "problem": _said(address.problem, voice),
+    }
+
+
+def _is_valid(address: Served) -> bool:
+    return address.answered and address.valid
+
+
+# all
+
+
+def _reason(reason: Reason, voice: Voice) -> Document:
+    return {"code": reason.code.value, "message": voice.say(reason.message)}
+
+
+def _error(error: CertferryError, voice: Voice) -> Document:
+    return {
+        "code": error.code,
+        "message": voice.say(error.message),
+        "hint": _said(error.hint, voice),
+    }
+
+
+def _said(text: Text | None, voice: Voice) -> str | None:
+    return None if text is None else voice.say(text)

@@ -1,0 +1,165 @@
+"""How words are laid out: lines in tones, and tables, wrapped and aligned by their width."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Tone(Enum):
+    """How words are meant. The words say it too: a tone only helps the eye."""
+
+    PLAIN = "plain"
+    STRONG = "strong"
+    GOOD = "good"
+    PENDING = "pending"
+    BAD = "bad"
+    FAINT = "faint"
+
+
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""Everything that moves a cursor or turns text around, but the line end: C0, C1, bidi controls."""
+
+
+_CODES: Mapping[Tone, int] = {
+    Tone.STRONG: 1,
+    Tone.FAINT: 2,
+    Tone.BAD: 31,
+    Tone.GOOD: 32,
+    Tone.PENDING: 33,
+}
+"""What turns a tone on in a terminal (ECMA-48 §8.3.117)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Words in one tone."""
+
+    words: str
+    tone: Tone = Tone.PLAIN
+
+
+Line = tuple[Span, ...]
+
+
+def line(*parts: str | Span) -> Line:
+    """Put a line together."""
+    return tuple(Span(part) if isinstance(part, str) else part for part in parts)
+
+
+def plain(written: Line) -> str:
+    """Give a line without colour."""
+    return "".join(visible(span.words) for span in written).rstrip()
+
+
+def coloured(written: Line) -> str:
+    """Give a line with the terminal's codes for its tones."""
+    return "".join(map(_coloured, written))
+
+
+def _coloured(span: Span) -> str:
+    words = visible(span.words)
+    return words if span.tone is Tone.PLAIN else f"\x1b[{_CODES[span.tone]}m{words}\x1b[0m"
+
+
+def visible(words: str) -> str:
+    """Give words as a terminal may have them: what would move its cursor is replaced."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", words)
+
+
+def padded(words: str, cells: int) -> str:
+    """Fill up with spaces to a width on the screen."""
+    return words + " " * (cells - width(words))
+
+
+def width(words: str) -> int:
+    """Count the cells that words take on a screen: Chinese characters are two wide (UAX #11)."""
+    return sum(_cells(character) for character in words)
+
+
+_OPENING = "（「『《“‘"
+_CLOSING = "，。；：、？！）」』》”’…"
+_UNBROKEN = re.compile(
+    rf"\s+|[{_OPENING}]*(?:[\u2e80-\u9fff\uff00-\uffef]|[^\s\u2e80-\u9fff\uff00-\uffef]+)[{_CLOSING}]*"
+)
+"""What stays on one line: a word, or one Chinese character, with the punctuation around it."""
+
+
+def wrapped(words: str, cells: int) -> list[str]:
+    """Break words into lines of so many cells: at spaces, and between Chinese characters.
+
+    No line begins with punctuation that closes. What is longer than a line has one to itself.
+    """
+    rows, row = list[str](), ""
+    for piece in _UNBROKEN.findall(words):
+        if width(row + piece.rstrip()) > cells and row.strip():
+            rows.append(row.rstrip())
+            row = ""
+        row += piece if row else piece.lstrip()
+    return [*rows, row.rstrip()] if row.strip() else rows
+
+
+def _cells(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in {"W", "F"} else 1
+
+
+def labelled(label: str, tone: Tone, words: str, indent: int = 0) -> Iterator[Line]:
+    """Write words after a label; where they have several lines, all begin in the same column."""
+    first, *rest = words.split("\n")
+    yield line(" " * indent, Span(label, tone), first)
+    yield from (line(" " * (indent + width(label)), more) for more in rest)
+
+
+GAP = "  "
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of cells under headers."""
+
+    headers: tuple[str, ...]
+    rows: tuple[tuple[Span, ...], ...]
+
+
+def aligned(table: Table) -> list[Line]:
+    """Write a table as aligned columns."""
+    headers = tuple(Span(header, Tone.STRONG) for header in table.headers)
+    return columns((headers, *table.rows))
+
+
+def columns(rows: Sequence[tuple[Span, ...]], indent: str = "") -> list[Line]:
+    """Write rows as aligned columns without headers."""
+    widths = [max(width(cell.words) for cell in column) for column in zip(*rows, strict=True)]
+    return [line(indent, *_row(cells, widths)) for cells in rows]
+
+
+def _row(cells: tuple[Span, ...], widths: Sequence[int]) -> Iterator[Span]:
+    for cell, cells_wide in zip(cells[:-1], widths[:-1], strict=True):
+        yield Span(padded(cell.words, cells_wide) + GAP, cell.tone)
+    yield cells[-1]
+
+
+def stacked(table: Table) -> Iterator[Line]:
+    """Write each row downwards, for terminals that are too narrow: below the first cell a line for
+    each of the others that says something.
+    """
+    named = max(map(width, table.headers))
+    for first, *others in table.rows:
+        indent = first.words[: len(first.words) - len(first.words.lstrip())] + GAP
+        yield line(first)
+        for header, cell in zip(table.headers[1:], others, strict=True):
+            if cell.words:
+                label = padded(header.lower(), named) + GAP
+                yield line(indent, Span(label, Tone.FAINT), cell)
+
+
+def fitted(table: Table, cells_wide: int) -> list[Line]:
+    """Write a table as columns where they fit, downwards elsewhere."""
+    rows = aligned(table)
+    fits = all(width(plain(row)) <= cells_wide for row in rows)
+    return rows if fits else list(stacked(table))

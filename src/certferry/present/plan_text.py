@@ -1,0 +1,216 @@
+"""A plan as a person reads it: what would be done and why, what stands in the way, the count."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+from certferry.core.plan import (
+    Action,
+    Blocked,
+    Change,
+    Clean,
+    Deploy,
+    Issue,
+    Plan,
+    Retire,
+    Step,
+    Verify,
+)
+from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.waiting import Waiting
+from certferry.errors import CertferryError
+from certferry.present.language import Voice
+from certferry.present.layout import Line, Span, Tone, columns, labelled, line, padded
+from certferry.present.vocabulary import (
+    HINT,
+    at_target,
+    copy_at_target,
+    in_brackets,
+    once,
+    one_or_many,
+)
+from certferry.text import Text
+
+INDENT = "  "
+VERB = 8
+"""Cells for the word a line begins with: `issue`, `deploy`, `verify`, `retire`, `blocked`."""
+
+_AGAIN = Text(" (tried again; kept if it is still used)")
+
+_BELOW = len(INDENT) + VERB + 1
+
+
+def told(plans: Sequence[Plan], voice: Voice) -> Iterator[Line]:
+    """Write plans. What is as declared is only counted."""
+    for plan in plans:
+        if plan.steps or plan.notices or not plan.is_settled:
+            yield from _lines(plan, voice)
+            yield line()
+    yield line(voice.say(_conclusion(plans)))
+
+
+def _lines(plan: Plan, voice: Voice) -> Iterator[Line]:
+    reasons = _reasons(plan)
+    headline = voice.say_on_one_line(Text("{reasons}", reasons=reasons))
+    yield line(Span(plan.lineage, Tone.STRONG), ": ", headline)
+    for step in plan.steps:
+        subject = _subject(step, reasons, voice) + _when(step, voice)
+        yield line(_verb(voice.word(step.action), Tone.GOOD), subject)
+        if isinstance(step, Deploy) and step.changes:
+            yield from _changes(step.changes, voice)
+    for refusal in plan.refusals:
+        step, problem = refusal.step, voice.say(refusal.reason.message)
+        yield from _trouble("refused", step.target, step.domain, problem, refusal.hint, voice)
+    for obstacle in plan.obstacles:
+        problem, hint = voice.say(obstacle.error.message), obstacle.error.hint
+        yield from _trouble("blocked", obstacle.target, obstacle.domain, problem, hint, voice)
+    for notice in plan.notices:
+        problem, hint = voice.say(notice.error.message), notice.error.hint
+        yield from _trouble(
+            "unread", notice.target, notice.domain, problem, hint, voice, Tone.PENDING
+        )
+
+
+def _reasons(plan: Plan) -> list[Text]:
+    """Say why: the reason to issue, or else every reason there is, once."""
+    if plan.issue is not None:
+        return [plan.issue.reason.message]
+    firsts = [rollout.steps[0].reason.message for rollout in plan.rollouts]
+    reasons = firsts or [step.reason.message for step in plan.steps]
+    if not reasons and plan.is_settled:
+        return [Text("as declared, as far as it could be read")]
+    return list(dict.fromkeys(reasons)) or [Text("cannot be brought to the declared state")]
+
+
+def _verb(word: str, tone: Tone) -> Span:
+    return Span(f"{INDENT}{padded(word, VERB)} ", tone)
+
+
+def _subject(step: Step, told_reasons: Sequence[Text], voice: Voice) -> str:
+    match step:
+        case Issue():
+            return voice.say(Text("{names}", names=step.names))
+        case Deploy():
+            where = voice.say(at_target(step.target, step.domain)) + in_brackets(step.kind)
+            return where + _why(step.reason, told_reasons, voice)
+        case Verify():
+            return step.domain + in_brackets(step.kind)
+        case Clean():
+            return voice.say(step.reason.message)
+        case Retire():
+            copy = voice.say(_copy(step))
+            return copy + voice.say(_AGAIN) if step.again else copy
+
+
+def _when(step: Step, voice: Voice) -> str:
+    """Say what keeps a step waiting, or why it is not carried out again in vain."""
+    match getattr(step, "due", None):
+        case Waiting(why=why):
+            return voice.say_on_one_line(Text(" (waiting: {why})", why=why))
+        case Blocked(error=CertferryError() as error):
+            return voice.say_on_one_line(Text(" (waited in vain: {why})", why=error.message))
+        case _:
+            return ""
+
+
+def _copy(step: Retire) -> Text:
+    """Name what goes; of what is not ours, what it needs to be found in the target's console."""
+    if not step.unmanaged:
+        return copy_at_target(step.label, step.target)
+    label, place, remote_id = step.label or "—", step.target, step.remote_id
+    if step.left is None:
+        return Text("{label} at {target} ({id})", label=label, target=place, id=remote_id)
+    if step.left < timedelta(0):
+        return Text("{label} at {target} ({id}, expired)", label=label, target=place, id=remote_id)
+    return Text(
+        "{label} at {target} ({id}, {left} left)",
+        label=label,
+        target=place,
+        id=remote_id,
+        left=step.left,
+    )
+
+
+def _why(reason: Reason, told_reasons: Sequence[Text], voice: Voice) -> str:
+    """Give the reason of a deployment where the headline has not said it."""
+    if reason.code is ReasonCode.NEW_CERTIFICATE or reason.message in told_reasons:
+        return ""
+    return voice.say_on_one_line(Text(" ({why})", why=reason.message))
+
+
+def _changes(changes: Sequence[Change], voice: Voice) -> list[Line]:
+    rows = [
+        (
+            Span(voice.word(change.what), Tone.FAINT),
+            Span(f"{voice.word(change.before)} → {voice.word(change.after)}"),
+        )
+        for change in changes
+    ]
+    return columns(rows, " " * _BELOW)
+
+
+def _trouble(
+    verb: str,
+    target: str | None,
+    domain: str | None,
+    problem: str,
+    hint: Text | None,
+    voice: Voice,
+    tone: Tone = Tone.BAD,
+) -> Iterator[Line]:
+    words = problem
+    if target is not None:
+        words = f"{voice.say(at_target(target, domain))}: {once(domain or target, problem)}"
+    verb_span = _verb(voice.word(verb), tone)
+    yield from labelled(verb_span.words, verb_span.tone, words)
+    if hint is not None:
+        yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(hint), _BELOW)
+
+
+def _conclusion(plans: Sequence[Plan]) -> Text:
+    if not plans:
+        return Text("No certificate is declared.")
+    if all(plan.is_settled and not plan.steps for plan in plans):
+        return one_or_many(
+            len(plans),
+            Text("Nothing to do: 1 certificate is as declared."),
+            Text("Nothing to do: {count} certificates are as declared.", count=len(plans)),
+        )
+    counts = _counts(plans)
+    if all(plan.is_empty for plan in plans):
+        return Text("{counts}. Nothing was changed.", counts=counts)
+    return Text("{counts}. Nothing was changed; run `certferry sync`.", counts=counts)
+
+
+def _counts(plans: Sequence[Plan]) -> list[Text]:
+    """Count what would be done. A look that follows a deployment goes with it."""
+    rollouts = [rollout for plan in plans for rollout in plan.rollouts]
+    versions = Counter(plan.issue.action for plan in plans if plan.issue is not None)
+    issues, adoptions = versions[Action.ISSUE], versions[Action.ADOPT]
+    deployments = sum(rollout.deploy is not None for rollout in rollouts)
+    looks = len(rollouts) - deployments
+    retirements = sum(isinstance(step, Retire) for plan in plans for step in plan.pending)
+    again = sum(step.again for plan in plans for step in plan.retirements)
+    refused = sum(len(plan.refusals) for plan in plans)
+    blocked = sum(len(plan.obstacles) for plan in plans)
+    counted = (
+        (
+            issues,
+            Text("1 certificate to issue"),
+            Text("{count} certificates to issue", count=issues),
+        ),
+        (
+            adoptions,
+            Text("1 certificate to adopt"),
+            Text("{count} certificates to adopt", count=adoptions),
+        ),
+        (deployments, Text("1 deployment"), Text("{count} deployments", count=deployments)),
+        (looks, Text("1 domain to verify"), Text("{count} domains to verify", count=looks)),
+        (retirements, Text("1 to retire"), Text("{count} to retire", count=retirements)),
+        (again, Text("1 to try again"), Text("{count} to try again", count=again)),
+        (refused, Text("1 refused"), Text("{count} refused", count=refused)),
+        (blocked, Text("1 blocked"), Text("{count} blocked", count=blocked)),
+    )
+    return [one_or_many(count, one, many) for count, one, many in counted if count]

@@ -1,0 +1,177 @@
+"""What became of a sync, as a person reads it: a line per step, and a closing sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from certferry.core.plan import Action
+from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
+from certferry.present.language import Voice
+from certferry.present.layout import Line, Span, Tone, labelled, line, padded
+from certferry.present.plan_text import INDENT, VERB
+from certferry.present.vocabulary import (
+    ERROR,
+    HINT,
+    WORDS,
+    at_target,
+    copy_at_target,
+    once,
+    one_or_many,
+)
+from certferry.text import Text, verbatim
+
+OUTCOME = 9
+"""Cells for the longest outcome, `unchanged`."""
+
+BELOW = len(INDENT) + VERB + 1 + OUTCOME + 1
+"""Cells before what a step is about."""
+
+_TONES = {
+    Outcome.DONE: Tone.GOOD,
+    Outcome.UNCHANGED: Tone.FAINT,
+    Outcome.WAITING: Tone.PENDING,
+    Outcome.FAILED: Tone.BAD,
+    Outcome.REFUSED: Tone.BAD,
+    Outcome.SKIPPED: Tone.PENDING,
+}
+
+_WORST_FIRST = (
+    Outcome.FAILED,
+    Outcome.REFUSED,
+    Outcome.SKIPPED,
+    Outcome.WAITING,
+    Outcome.DONE,
+    Outcome.UNCHANGED,
+)
+
+
+def told(report: SyncReport, voice: Voice, undeclared_of: str | None = None) -> Iterator[Line]:
+    """Write a report, of what a client has handed over and nobody has declared, too."""
+    for lineage in report.lineages:
+        yield from _lines(lineage, voice)
+    if report.lineages:
+        yield line()
+    yield line(voice.say(_conclusion(report, undeclared_of)))
+
+
+def what_is_wrong(report: SyncReport, voice: Voice) -> Iterator[Line]:
+    """Write what failed or was refused, and nothing else."""
+    for lineage in report.lineages:
+        for step in lineage.outcomes:
+            if step.outcome in {Outcome.FAILED, Outcome.REFUSED}:
+                words = in_one_line(lineage.lineage, step, voice)
+                yield from labelled(voice.say(ERROR), Tone.BAD, words)
+                if step.hint is not None:
+                    yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(step.hint))
+
+
+def in_one_line(lineage: str, step: StepOutcome, voice: Voice) -> str:
+    """Write one outcome by itself: `img: deploy waiting: qiniu → img.example.com: …`."""
+    detail = once(lineage, subject_and_detail(step, voice)).replace("\n", " ")
+    return f"{lineage}: {voice.word(step.action)} {voice.word(step.outcome)}: {detail}"
+
+
+def head_of(step: StepOutcome, voice: Voice) -> Line:
+    """Write which step it was and how it ended, in columns."""
+    outcome = Span(f"{padded(voice.word(step.outcome), OUTCOME)} ", _TONES[step.outcome])
+    return line(f"{INDENT}{padded(voice.word(step.action), VERB)} ", outcome)
+
+
+def subject_and_detail(step: StepOutcome, voice: Voice) -> str:
+    """Name what the step was about, then what became of it."""
+    detail = once(step.domain or step.target, voice.say(step.detail))
+    subject = _subject(step)
+    return detail if subject is None else f"{voice.say(subject)}: {detail}"
+
+
+def _lines(lineage: LineageReport, voice: Voice) -> Iterator[Line]:
+    worst = worst_of(lineage.outcomes)
+    yield line(Span(lineage.lineage, Tone.STRONG), ": ", Span(voice.word(worst), _TONES[worst]))
+    for step in lineage.outcomes:
+        first, *rest = subject_and_detail(step, voice).split("\n")
+        yield (*head_of(step, voice), Span(first))
+        yield from (line(" " * BELOW, more) for more in rest)
+        if step.hint is not None:
+            yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(step.hint), BELOW)
+
+
+def worst_of(outcomes: Sequence[StepOutcome]) -> Outcome:
+    """Give the outcome that says most about the whole; nothing to do is `unchanged`."""
+    found = {step.outcome for step in outcomes if not step.is_notice} or {Outcome.UNCHANGED}
+    return next(outcome for outcome in _WORST_FIRST if outcome in found)
+
+
+def _subject(step: StepOutcome) -> Text | None:
+    if step.target is None:
+        return None
+    if step.action is Action.RETIRE and step.label is not None:
+        return _copy(step.label, step)
+    if step.action is Action.VERIFY and step.domain is not None:
+        return verbatim(step.domain)
+    return at_target(step.target, step.domain)
+
+
+def _copy(label: str, step: StepOutcome) -> Text:
+    if step.remote_id is None:
+        return copy_at_target(label, step.target)
+    return Text(
+        "{label} at {target} ({id})", label=label or "—", target=step.target, id=step.remote_id
+    )
+
+
+def _conclusion(report: SyncReport, undeclared_of: str | None) -> Text:
+    outcome = _outcome(report)
+    advice = _how_to_go_on(report, undeclared_of)
+    return outcome if advice is None else Text("{said} {advice}", said=outcome, advice=advice)
+
+
+def _outcome(report: SyncReport) -> Text:
+    if not report.complete:
+        return Text("Stopped.")
+    if not report.lineages:
+        return Text("No certificate is declared.")
+    if all(lineage.is_unchanged for lineage in report.lineages):
+        return one_or_many(
+            len(report.lineages),
+            Text("Nothing changed: 1 certificate is as declared."),
+            Text(
+                "Nothing changed: {count} certificates are as declared.", count=len(report.lineages)
+            ),
+        )
+    return Text("{scope}: {counts}.", scope=_scope(report), counts=_counts(report))
+
+
+def _how_to_go_on(report: SyncReport, undeclared_of: str | None) -> Text | None:
+    is_done = report.complete and report.ok
+    if undeclared_of is not None and not is_done:
+        return Text(
+            "It is declared in no file, so no later run goes on: have {client} run the hook again.",
+            client=undeclared_of,
+        )
+    if not report.complete:
+        return _after_a_stop(report)
+    return Text("Run `certferry sync` again to go on.") if report.any(Outcome.WAITING) else None
+
+
+def _after_a_stop(report: SyncReport) -> Text:
+    if not report.renewing:
+        return Text("The next `certferry sync` goes on from here.")
+    return Text(
+        "The next `certferry sync` goes on from here; a renewal that was not ordered yet needs"
+        " `--renew` again."
+    )
+
+
+def _scope(report: SyncReport) -> Text:
+    count = len(report.lineages)
+    return one_or_many(count, Text("1 certificate"), Text("{count} certificates", count=count))
+
+
+def _counts(report: SyncReport) -> list[Text]:
+    steps = [step for lineage in report.lineages for step in lineage.outcomes]
+    found = [(sum(step.outcome is outcome for step in steps), outcome) for outcome in Outcome]
+    return [
+        Text("{count} {outcome}", count=count, outcome=WORDS[outcome])
+        for count, outcome in found
+        if count
+    ]

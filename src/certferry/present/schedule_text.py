@@ -1,0 +1,105 @@
+"""The daily run, as a person reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from certferry.core.schedule import Change, Scheduled
+from certferry.present.language import Voice
+from certferry.present.layout import Line, Span, Tone, columns, labelled, line
+from certferry.present.vocabulary import HINT, WARNING
+from certferry.text import Text, verbatim
+
+Concern = tuple[Sequence[Text], Text | None]
+"""Problems of one kind, and what to do about them."""
+
+OUTCOMES = {
+    Change.INSTALLED: Text("Installed: {when}."),
+    Change.REPLACED: Text("Replaced: {when}."),
+    Change.UNCHANGED: Text("Unchanged: {when}."),
+}
+
+
+def told(scheduled: Scheduled, voice: Voice) -> list[Line]:
+    """Tell what is installed."""
+    next_run = scheduled.next_run
+    rows = [
+        (Text("when"), scheduled.when),
+        (Text("next run"), verbatim(_by_the_clock(next_run) if next_run else "")),
+        (Text("command"), verbatim(scheduled.command)),
+    ]
+    cells = [(voice.say(label), voice.say_on_one_line(words)) for label, words in rows]
+    return [
+        line(Span(voice.say(scheduled.place), Tone.STRONG)),
+        *columns(
+            [(Span(label, Tone.FAINT), Span(words)) for label, words in cells if words],
+            indent="  ",
+        ),
+    ]
+
+
+def nothing_to_do(path: Path | None) -> Concern:
+    """Tell of a run that would be for nothing."""
+    return [Text("{path} declares no certificates", path=path)], Text(
+        "declare them with [[certificates]]; what only a hook deploys is not looked after"
+    )
+
+
+def lost(problems: Sequence[Text]) -> Concern:
+    """Tell of secrets that the run will not find."""
+    return problems, Text(
+        "write the variables into a file that `env_files` names, or refer to them by file: or"
+        " command:"
+    )
+
+
+def missed(problems: Sequence[Text], path: str) -> Concern:
+    """Tell of programs that the run will not find."""
+    return problems, Text(
+        "write the whole path of each; the run looks for programs in {path} alone", path=path
+    )
+
+
+def withheld(problems: Sequence[Text]) -> Concern:
+    """Tell of variables that the run needs, and that are not written down for it."""
+    # Not `env_files`: they are for secrets, and no library sees what stands there.
+    return problems, Text(
+        "set it for the run yourself: above its line with `crontab -e`, or in a file that only you"
+        " can read, by EnvironmentFile= in a drop-in of certferry.service"
+    )
+
+
+def not_needed(starts: Sequence[Text]) -> Concern:
+    """Tell of all that starts certferry, when it is more than one."""
+    said = Text("certferry is started by {places}", places=starts)
+    return [said] if len(starts) > 1 else [], Text(
+        "one is enough; `certferry schedule remove` takes away what `install` wrote, with --systemd"
+        " the timer alone"
+    )
+
+
+def undone(scheduled: Scheduled) -> Concern:
+    """Tell of what is to be done before the system is sure to start what is installed."""
+    said = Text("{place}: to do: {to_do}", place=scheduled.place, to_do=scheduled.to_do)
+    return [said] if scheduled.to_do else [], None
+
+
+def warned(concerns: Sequence[Concern], voice: Voice) -> Iterator[Line]:
+    """Warn of what there is, one kind after the other."""
+    for number, (problems, hint) in enumerate(one for one in concerns if one[0]):
+        if number:
+            yield line()
+        for problem in problems:
+            yield from labelled(voice.say(WARNING), Tone.PENDING, voice.say_on_one_line(problem))
+        if hint is not None:
+            yield line()
+            yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(hint))
+
+
+def _by_the_clock(moment: datetime) -> str:
+    """Give a moment as the machine's clock will show it, as all times of a schedule are."""
+    local = moment.astimezone()
+    zone = timezone(local.utcoffset() or timedelta())
+    return f"{local:%Y-%m-%d %H:%M} {zone}"

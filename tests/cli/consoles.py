@@ -1,0 +1,60 @@
+"""Desks for tests: streams that keep what is written, as files or as terminals."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from certferry.present.console import Console
+
+
+class Paper(io.StringIO):
+    """A stream that keeps what is written. A file, unless it is told to be a terminal."""
+
+    def __init__(self, *, terminal: bool = False, encoding: str = "utf-8") -> None:
+        super().__init__()
+        self._terminal = terminal
+        self._encoding = encoding
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # a class attribute in typeshed
+        """What the stream can write."""
+        return self._encoding
+
+    def isatty(self) -> bool:
+        """Whether this is a terminal."""
+        return self._terminal
+
+
+@dataclass(frozen=True)
+class TestConsole:
+    """A console, and what has been written on it."""
+
+    __test__ = False
+
+    stdout: Paper = field(default_factory=Paper)
+    stderr: Paper = field(default_factory=Paper)
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def console(self) -> Console:
+        """The console."""
+        return Console(self.stdout, self.stderr, self.environ)
+
+    @property
+    def out(self) -> str:
+        """What went to stdout."""
+        return self.stdout.getvalue()
+
+    @property
+    def err(self) -> str:
+        """What went to stderr."""
+        return self.stderr.getvalue()
+
+
+def terminal(**environ: str) -> TestConsole:
+    """Give a console on a terminal."""
+    return TestConsole(
+        Paper(terminal=True), Paper(terminal=True), {"TERM": "xterm-256color", **environ}
+    )

@@ -1,0 +1,184 @@
+"""The log: whose words are shown, and what never is."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.core.secret import Secret
+from certferry.present.diagnostics import DiscreetFormatter, begin_logging
+from certferry.present.language import voice_in
+from certferry.present.run_log import Format, RunLog
+from certferry.testing.certificates import make_key
+from certferry.text import Text
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Leave the process's logging as it was."""
+    root, ours = logging.getLogger(), logging.getLogger("certferry")
+    handlers, levels = root.handlers[:], (root.level, ours.level)
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(levels[0])
+    ours.setLevel(levels[1])
+
+
+def formatted(message: str, *args: object, error: BaseException | None = None) -> str:
+    """Give a record as it is written."""
+    info = None if error is None else (type(error), error, error.__traceback__)
+    record = logging.LogRecord("certferry.x", logging.INFO, "x.py", 1, message, args, info)
+    return DiscreetFormatter("%(message)s").format(record)
+
+
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO])
+def test_below_warnings_only_our_own_words_are_shown(
+    capsys: pytest.CaptureFixture[str], level: int
+) -> None:
+    """Libraries log URLs, bodies and signatures: whatever is asked for, they are left out."""
+    begin_logging(logging.DEBUG)
+
+    for name in ("urllib3.connectionpool", "requests", "acme.client", "asyncio", "certferryish"):
+        logging.getLogger(name).log(level, "POST /?token=abc")
+    logging.getLogger("certferry.adapters.acme").log(level, "order %s", "is ready")
+
+    written = capsys.readouterr().err
+    assert "order is ready" in written
+    assert "POST" not in written
+
+
+def test_a_library_that_is_louder_by_itself_is_left_out_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A logger that sets its own level does not get past the filter."""
+    begin_logging(logging.DEBUG)
+    loud = logging.getLogger("loud.library")
+    loud.setLevel(logging.DEBUG)
+
+    loud.debug("body: secret")
+
+    assert "" == capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [(logging.DEBUG, {"debug", "warning"}), (logging.WARNING, {"warning"}), (logging.ERROR, set())],
+)
+def test_our_words_are_shown_from_the_chosen_level_on(
+    capsys: pytest.CaptureFixture[str], level: int, expected: set[str]
+) -> None:
+    """-v shows all, -q errors alone, otherwise warnings are shown."""
+    begin_logging(level)
+
+    logging.getLogger("certferry.reconcile").debug("debug")
+    logging.getLogger("certferry.reconcile").warning("warning")
+
+    rows = capsys.readouterr().err.splitlines()
+    assert expected == {row.rpartition(" ")[2] for row in rows}
+
+
+def test_times_are_utc_and_say_so(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line of the log begins with a moment anybody can read."""
+    begin_logging(logging.DEBUG)
+
+    logging.getLogger("certferry").warning("so it is")
+
+    moment, level, name, words = capsys.readouterr().err.split(maxsplit=3)
+    assert (20, "T", "Z") == (len(moment), moment[10], moment[-1])
+    assert ("WARNING", "certferry:", "so it is\n") == (level, name, words)
+
+
+def test_a_sentence_is_told_in_the_language_of_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A record's `Text` is translated on stderr and in the log; a traceback stands as it is."""
+    run_log = RunLog(voice_in("zh"))
+    run_log.open(tmp_path / "log")
+    begin_logging(logging.WARNING, run_log)
+    ours = logging.getLogger("certferry.reconcile")
+
+    ours.error(Text("{lineage}: unexpected error", lineage="img"), exc_info=KeyError("x"))
+
+    on_stderr, *traceback = capsys.readouterr().err.splitlines()
+    in_log, *same = (tmp_path / "log").read_text().splitlines()
+    assert on_stderr.endswith(" ERROR certferry.reconcile: img: 意外错误")
+    assert in_log.endswith("] img: 意外错误")
+    assert "KeyError: 'x'" == traceback[-1] == same[-1].strip()
+
+
+@pytest.mark.parametrize("level", [logging.ERROR, logging.WARNING])
+def test_what_a_program_says_is_for_the_log_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], level: int
+) -> None:
+    """At whatever level: it is in the file, as it was said, and not on stderr; nothing else below
+    a warning is.
+    """
+    run_log = RunLog(voice_in("zh"))
+    run_log.open(tmp_path / "log", Format.JSON)
+    begin_logging(level, run_log)
+    ours = logging.getLogger("certferry.adapters")
+
+    ours.info("%s: %s", "nginx", "reloaded", extra={"program": "nginx"})
+    ours.info("a detail")
+
+    (entry,) = map(json.loads, (tmp_path / "log").read_text().splitlines())
+    assert "" == capsys.readouterr().err
+    assert ("program.output", "info") == (entry["event"], entry["level"])
+    assert ("nginx", "reloaded") == (entry["program"], entry["detail"])
+
+
+def test_with_v_what_a_program_says_is_on_stderr_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody has to keep a log to see it."""
+    begin_logging(logging.DEBUG)
+
+    logging.getLogger("certferry.adapters").info("%s: %s", "a", "b", extra={"program": "a"})
+
+    assert "INFO certferry.adapters: a: b\n" in capsys.readouterr().err
+
+
+def test_a_secret_hides_itself() -> None:
+    """A secret among a message's values is three dots, in every way of formatting."""
+    secret = Secret("hunter2")
+
+    assert "••• ••• [•••]" == formatted("%s %r %s", secret, secret, [secret])
+
+
+def test_a_private_key_is_never_written() -> None:
+    """A key that somebody quotes, whole or cut short, is three dots; so are tracebacks with it."""
+    key = make_key().reveal()
+    error = ValueError(f"cannot read {key}")
+
+    for said in (formatted(key), formatted("%s", key[:-40]), formatted("so", error=error)):
+        assert "•••" in said
+        assert not any(row in said for row in key.split("\n")[1:-2])
+
+
+@given(st.text(alphabet=st.characters(codec="ascii", categories=["Lu", "Nd"]), min_size=8))
+def test_proofs_of_identity_are_never_written(secret: str) -> None:
+    """What Qiniu and DNSPod know us by is hidden wherever a library quotes it."""
+    for template in (
+        "Authorization: Qiniu {0}:{0}=",
+        "{{'Authorization': 'QBox {0}:{0}='}}",
+        "sent QBox {0}:{0}=",
+        "login_token={0}&format=json",
+        "authorization: Bearer {0}",
+    ):
+        assert secret not in formatted(template.format(secret))
+
+
+def test_a_log_that_nobody_can_read_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stderr may be closed: the work goes on."""
+    begin_logging(logging.DEBUG)
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, "stderr", closed)
+
+    logging.getLogger("certferry").warning("so it is")

@@ -1,0 +1,448 @@
+"""Which language a run speaks, and how Chinese reads: aligned, whole, and not in JSON's words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+from textwrap import dedent
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.cli import complaints, history
+from certferry.cli.complaints import UsageMistake
+from certferry.cli.exits import Exit
+from certferry.cli.main import run
+from certferry.core.desired import Kind
+from certferry.core.observed import Served
+from certferry.core.plan import Action
+from certferry.core.report import HistoryEntry, Outcome, StepOutcome
+from certferry.core.status import DomainStatus, LineageStatus, Standing
+from certferry.errors import DnsUnavailable
+from certferry.present import documents, plan_text, report_text, status_text
+from certferry.present.language import LANGUAGES, VARIABLE, voice_for, voice_in
+from certferry.present.layout import aligned, plain, stacked, width, wrapped
+from certferry.present.vocabulary import WORDS
+from certferry.text import Text
+from tests.cli import values
+from tests.cli.consoles import TestConsole
+from tests.cli.values import IMG, NEW, NOON
+
+ZH = voice_in("zh")
+EN = voice_in("en")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "language"),
+    [
+        ([], {}, "en"),
+        ([], {"LANG": "zh_CN.UTF-8"}, "zh"),
+        ([], {"LANG": "zh"}, "zh"),
+        ([], {"LANG": "zh-Hans"}, "zh"),
+        ([], {"LANG": "zh_CN.GBK@pinyin"}, "zh"),
+        ([], {"LANG": "en_US.UTF-8"}, "en"),
+        ([], {"LANG": "de_DE.UTF-8"}, "en"),
+        ([], {"LANG": "C.UTF-8"}, "en"),
+        ([], {"LANG": "zhuang"}, "en"),
+        ([], {"LANG": "en_US.UTF-8", "LC_MESSAGES": "zh_CN.UTF-8"}, "zh"),
+        ([], {"LANG": "zh_CN.UTF-8", "LC_MESSAGES": "en_US.UTF-8"}, "en"),
+        ([], {"LC_ALL": "C", "LC_MESSAGES": "zh_CN", "LANG": "zh_CN"}, "en"),
+        ([], {"LC_ALL": "zh_CN", "LC_MESSAGES": "C", "LANG": "C"}, "zh"),
+        ([], {"LC_ALL": "", "LC_MESSAGES": "", "LANG": "zh_CN"}, "zh"),
+        ([], {VARIABLE: "zh", "LC_ALL": "C"}, "zh"),
+        ([], {VARIABLE: "en", "LC_ALL": "zh_CN.UTF-8"}, "en"),
+        ([], {VARIABLE: "zh_CN"}, "zh"),
+        ([], {VARIABLE: "", "LANG": "zh_CN"}, "zh"),
+        (["--lang", "zh", "sync"], {VARIABLE: "en"}, "zh"),
+        (["--lang=en", "sync"], {VARIABLE: "zh"}, "en"),
+        (["-v", "--config", "x", "--lang", "zh"], {}, "zh"),
+        (["--", "--lang", "zh"], {}, "en"),
+        (["--lang"], {}, "en"),
+        (["--lang", "fr"], {"LANG": "zh_CN"}, "zh"),
+    ],
+)
+def test_the_language_is_what_is_asked_for(
+    arguments: list[str], environ: Mapping[str, str], language: str
+) -> None:
+    """The option wins over the variable, the variable over the locale, as POSIX reads it."""
+    assert language == voice_for(arguments, environ).language
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_language_can_be_spoken(language: str) -> None:
+    """Each language has a voice that knows it."""
+    assert language == voice_in(language).language
+
+
+def complained(*arguments: str, **environ: str) -> tuple[int, str]:
+    """Run the command in this process; give its exit code and what went to stderr."""
+    console = TestConsole(environ=environ)
+    return run(arguments, console.console), console.err
+
+
+def test_a_language_that_there_is_not_is_two() -> None:
+    """Option and variable are checked, and the error says what there is."""
+    option = "error: invalid value for '--lang': 'fr' is not one of 'zh', 'en'"
+    variable = "error: CERTFERRY_LANG is fr: no language of certferry's"
+    expected = f"{option}\n\nhint: run `certferry --help`\n"
+    assert (Exit.USAGE, expected) == complained("--lang", "fr", "history")
+    expected = f"{variable}\n\nhint: set it to zh / en, or unset it\n"
+    assert (Exit.USAGE, expected) == complained("history", CERTFERRY_LANG="fr")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "hint"),
+    [
+        (["snyc"], "没有这个命令：snyc；是否想输入 `sync`？", "请运行 `certferry --help`"),
+        (["sync", "--renwe"], "没有这个选项：'--renwe'", "是否想输入 --renew？"),
+        (["sync", "-v"], "没有这个选项：'-v'", "请写在命令之前：certferry -v … sync"),
+        (["-v", "-q", "sync"], "-v 和 -q 不能同时使用", "请运行 `certferry --help`"),
+        (
+            ["sync", "--wait", "soon"],
+            "'--wait' 的值无效：'soon' 不是有效的整数",
+            "请运行 `certferry sync --help`",
+        ),
+        (
+            ["history", "--limit", "0"],
+            "'--limit' 的值无效：0 不在范围 1<=x<=1000000 内",
+            "请运行 `certferry history --help`",
+        ),
+        (["--config"], "选项 '--config' 需要一个参数", "请运行 `certferry --help`"),
+        (["sync", "--json=1"], "选项 '--json' 不带参数", "请运行 `certferry sync --help`"),
+        (
+            ["schedule", "install", "--systemd=1"],
+            "选项 '--systemd' 不带参数",
+            "请运行 `certferry schedule install --help`",
+        ),
+        (
+            ["schedule", "instal"],
+            "没有这个命令：instal；是否想输入 `install`？",
+            "请运行 `certferry schedule --help`",
+        ),
+        (
+            ["export", "img", "--dir", __file__],
+            f"'--dir' 的值无效：{__file__!r} 是文件",
+            "请运行 `certferry export --help`",
+        ),
+        (
+            ["completion"],
+            "缺少参数 'SHELL'. 可选：bash, zsh, fish",
+            "请运行 `certferry completion --help`",
+        ),
+        (["export", "img"], "缺少选项 '--dir'", "请运行 `certferry export --help`"),
+        (["export"], "缺少参数 'NAME'", "请运行 `certferry export --help`"),
+        (["demo", "a", "b"], "多余的参数（a b）", "请运行 `certferry demo --help`"),
+        (
+            ["completion", "ksh"],
+            "'SHELL' 的值无效：'ksh' 不是以下之一：'bash', 'zsh', 'fish'",
+            "请运行 `certferry completion --help`",
+        ),
+    ],
+)
+def test_a_mistyped_command_line_is_told_in_chinese(
+    arguments: list[str], error: str, hint: str
+) -> None:
+    """What click finds wrong is told as everything else, in the language that is asked for."""
+    expected = (Exit.USAGE, f"错误：{error}\n\n提示：{hint}\n")
+
+    assert expected == complained("--lang", "zh", *arguments)
+    assert expected == complained(*arguments, LANG="zh_CN.UTF-8")
+
+
+def test_a_mistake_of_the_command_line_is_a_text() -> None:
+    """What certferry itself finds wrong needs no reading."""
+    mistake = UsageMistake(Text("--wait and --no-wait exclude each other"))
+
+    (told, *_) = complaints.told(complaints.complaint_about(mistake), ZH)
+
+    assert "错误：--wait 和 --no-wait 不能同时使用" == plain(told)
+
+
+def test_help_is_chinese_and_fits(capsys: pytest.CaptureFixture[str]) -> None:
+    """Headings, usage, options and paragraphs are translated, in lines as wide as the English."""
+    assert Exit.OK == run(["--lang", "zh", "sync", "--help"], TestConsole().console)
+
+    written = capsys.readouterr().out
+    first, *rows = written.splitlines()
+    assert "用法: certferry sync [选项] [NAME]..." == first
+    assert {"  使实际状态与声明一致：签发、部署、验证、清理。", "选项:"} <= set(rows)
+    assert "  -h, --help      显示本帮助并退出。" == rows[-1]
+    assert max(map(width, rows)) <= 80
+
+
+def test_the_help_of_the_program_lists_commands_in_chinese(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The table is translated, and the meanings begin in one column."""
+    assert Exit.OK == run(["--help"], TestConsole(environ={"LC_ALL": "zh_CN.UTF-8"}).console)
+
+    commands = capsys.readouterr().out.partition("\n命令:\n")[2]
+    assert "  plan        显示 sync 将执行的操作及原因。\n" in commands
+
+
+def test_help_in_english_is_as_click_writes_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """A default is told, and paragraphs stay apart."""
+    assert Exit.OK == run(["history", "--help"], TestConsole().console)
+
+    assert (
+        dedent("""\
+        Usage: certferry history [OPTIONS] [NAME]
+
+          Show who did what when, newest first.
+
+          Without a NAME it is about every certificate there has been.
+
+        Options:
+          --limit N   Show no more than this.  [default: 50; 1<=x<=1000000]
+          --json      Print one JSON document on stdout.
+          -h, --help  Show this message and exit.
+        """)
+        == capsys.readouterr().out
+    )
+
+
+PLAN = values.plan(
+    values.rollout(),
+    values.rollout("a.img.example.com", values.HTTPS_OFF),
+    issue=values.issue(),
+    obstacles=(values.frozen("b.img.example.com"),),
+    refusals=(values.too_short("c.img.example.com"),),
+)
+
+
+def test_a_plan_in_chinese() -> None:
+    """Actions, reasons, hints and the count; names, commands and targets stay as they are typed."""
+    assert dedent("""\
+        img: 应续期（有效期 90 天，剩余 29 天）
+          签发     img.example.com、*.img.example.com
+          部署     qiniu → img.example.com
+                   证书  0123456789abcdef → …
+          验证     img.example.com
+          部署     qiniu → a.img.example.com（HTTPS 未启用）
+                   证书  0123456789abcdef → …
+          验证     a.img.example.com
+          已拒绝   qiniu → c.img.example.com: 剩余有效期 6 天，而 qiniu 要求至少 30 天
+                   提示：use a CA whose certificates live longer
+          受阻     qiniu → b.img.example.com: frozen at the CDN
+                   提示：unfreeze it in the console
+
+        待签发 1 张证书、待部署 2 处、拒绝 1 项、受阻 1 项。尚未做任何改动；请运行 `certferry sync`。
+        """) == values.text_of(list(plan_text.told([PLAN], ZH)))  # noqa: E501 - a transcript is as wide as it is
+
+
+ISSUED = StepOutcome(
+    Action.ISSUE, Outcome.DONE, Text("valid until {moment}", moment=NOON + timedelta(days=90))
+)
+PROCESSING = StepOutcome(
+    Action.DEPLOY, Outcome.WAITING, Text("the target is carrying out a change"), "qiniu", IMG
+)
+SEEN = StepOutcome(
+    Action.VERIFY, Outcome.UNCHANGED, Text("served by every address that answers"), "qiniu", IMG
+)
+FAILED = StepOutcome(
+    Action.RETIRE,
+    Outcome.FAILED,
+    Text("no connection to {host}: {reason}", host="api.qiniu.com", reason="refused"),
+    "qiniu",
+    label="certferry-img-0123",
+    hint=Text("try again in some minutes"),
+)
+
+
+def test_a_sync_in_chinese() -> None:
+    """Outcomes are aligned by their width on the screen."""
+    report = values.report(values.lineage(ISSUED, PROCESSING, SEEN, FAILED))
+
+    assert dedent("""\
+        img: 失败
+          签发     完成      有效期至 2027-02-22 12:00 UTC
+          部署     等待中    qiniu → img.example.com: 目标正在执行变更
+          验证     未变更    img.example.com: 所有应答的地址均已出示该证书
+          清理     失败      qiniu 上的 certferry-img-0123: 无法连接 api.qiniu.com：refused
+                             提示：请几分钟后重试
+
+        1 张证书：1 项完成、1 项未变更、1 项等待中、1 项失败。再次运行 `certferry sync` 以继续。
+        """) == values.text_of(list(report_text.told(report, ZH)))
+    assert (
+        "错误：img: 清理 失败: qiniu 上的 certferry-img-0123: 无法连接 api.qiniu.com："
+        "refused\n提示：请几分钟后重试\n"
+    ) == values.text_of(list(report_text.what_is_wrong(report, ZH)))
+
+
+def test_a_second_run_in_chinese_says_the_sentence() -> None:
+    """Operators search their logs for it."""
+    (*_, one) = report_text.told(values.report(values.lineage(SEEN)), ZH)
+    (*_, two) = report_text.told(values.report(values.lineage(SEEN), values.lineage(SEEN)), ZH)
+
+    assert "证书未变更,跳过同步" == plain(one)
+    assert plain(two).startswith("证书未变更,跳过同步（共 2 张证书")
+
+
+STATUS = LineageStatus(
+    "img",
+    (IMG,),
+    values.version(),
+    NOON + timedelta(days=60),
+    values.DUE,
+    (
+        DomainStatus(
+            "qiniu",
+            Kind.CDN,
+            IMG,
+            Standing.PROPAGATING,
+            "5f3c0123456789",
+            NOON + timedelta(days=60),
+            (
+                Served("192.0.2.1", NEW, valid=True),
+                Served("192.0.2.2", None, valid=False),
+                Served("192.0.2.3", None, valid=False, silent=True),
+            ),
+        ),
+    ),
+)
+
+
+def test_a_status_in_chinese_is_aligned() -> None:
+    """Each column begins in the same cell of every row, whatever script it is in."""
+    table = status_text.table([STATUS], NOON, ZH)
+
+    assert dedent("""\
+        名称               状态    剩余   续期        最迟上传    已绑定    边缘节点
+        img                待续期  90 天  2027-01-23
+          img.example.com  生效中                     2027-01-23  5f3c0123  1/2，1 个无应答
+        """) == values.text_of(aligned(table))
+
+
+def test_a_status_in_chinese_on_a_narrow_terminal() -> None:
+    """Downwards too, what is said begins in one column."""
+    written = values.text_of(list(stacked(status_text.table([STATUS], NOON, ZH))))
+
+    assert (
+        dedent("""\
+        img
+          状态      待续期
+          剩余      90 天
+          续期      2027-01-23
+          img.example.com
+            状态      生效中
+            最迟上传  2027-01-23
+            已绑定    5f3c0123
+            边缘节点  1/2，1 个无应答
+        """)
+        == written
+    )
+    assert max(map(width, written.splitlines())) <= 40
+
+
+def test_an_error_in_chinese() -> None:
+    """Further lines stay to the right of a label that is wide."""
+    error = DnsUnavailable(
+        Text("example.com: not seen\nmissing at {server}", server="ns2.example.net"),
+        hint=Text("try again in some minutes"),
+    )
+
+    assert dedent("""\
+        错误：example.com: not seen
+              missing at ns2.example.net
+
+        提示：请几分钟后重试
+        """) == values.text_of(list(complaints.told(complaints.complaint_about(error), ZH)))
+
+
+def test_history_in_chinese() -> None:
+    """Events are told in words; facts are as they were written down."""
+    entry = HistoryEntry(NOON, "img", "issue failed", "root@host", {"domain": IMG})
+
+    assert (
+        "2026-11-24 12:00 UTC  img  签发失败  root@host  domain=img.example.com\n"
+        == values.text_of(history.told([entry], ZH))
+    )
+
+
+def test_programs_read_the_same_words_in_every_language() -> None:
+    """JSON's keys, codes, actions, outcomes and states are not translated; its sentences are."""
+    report = values.report(values.lineage(ISSUED, PROCESSING, FAILED))
+
+    english, chinese = (
+        json.loads(
+            json.dumps(
+                [
+                    documents.of_report(report, voice),
+                    documents.of_plans([PLAN], voice),
+                    documents.of_statuses([STATUS], voice),
+                ]
+            )
+        )
+        for voice in (EN, ZH)
+    )
+
+    assert without_sentences(english) == without_sentences(chinese)
+    assert english != chinese
+
+
+SENTENCES = {"message", "detail", "hint", "problem"}
+
+
+def without_sentences(document: object) -> object:
+    """Give a document without what people read."""
+    if isinstance(document, list):
+        return [without_sentences(item) for item in document]
+    if isinstance(document, dict):
+        return {
+            key: None if key in SENTENCES else without_sentences(value)
+            for key, value in document.items()
+        }
+    return document
+
+
+def test_every_word_of_a_program_has_a_word_for_people() -> None:
+    """No action, outcome or standing is shown in English to who reads Chinese."""
+    programs = {word.value for words in (Action, Outcome, Standing) for word in words}
+
+    assert programs <= set(WORDS)
+    assert all(ZH.word(word) != word for word in programs)
+    assert all(EN.word(word) == word for word in WORDS)
+
+
+@pytest.mark.parametrize(
+    ("duration", "words"),
+    [
+        (timedelta(days=1), "1 天"),
+        (timedelta(days=89, hours=5), "89 天"),
+        (timedelta(hours=3), "3 小时"),
+        (timedelta(minutes=1), "1 分钟"),
+        (timedelta(seconds=0), "0 秒"),
+    ],
+)
+def test_durations_in_chinese(duration: timedelta, words: str) -> None:
+    """One unit, rounded down, as in English."""
+    assert words == ZH.say(Text("{left}", left=duration))
+
+
+def test_lists_in_chinese() -> None:
+    """Members of a list stand between enumeration commas."""
+    assert "a、b、3 天" == ZH.say(Text("{names}", names=["a", "b", timedelta(days=3)]))
+
+
+WORDS_OF_BOTH = st.text(alphabet="ab 中文，。（）", max_size=60)
+
+
+@given(WORDS_OF_BOTH, st.integers(6, 30))
+def test_wrapping_loses_nothing_and_fits(words: str, cells: int) -> None:
+    """Lines have every character but spaces, and fit unless one word alone does not."""
+    rows = wrapped(words, cells)
+
+    assert "".join(words.split()) == "".join("".join(rows).split())
+    assert all(row and row == row.rstrip() for row in rows)
+    for row in rows:
+        assert width(row) <= cells or len(wrapped(row, 1)) == 1
+
+
+@given(st.text(alphabet="中文，。（）", min_size=1, max_size=40))
+def test_punctuation_stays_with_its_character(words: str) -> None:
+    """No line begins with a mark that closes, unless marks alone are there to begin with."""
+    _, *later = wrapped("中" + words, 8)
+
+    assert not [row for row in later if row[0] in "，。）"]

@@ -1,0 +1,120 @@
+"""How words are laid out: what comes from outside cannot move the cursor; lines line up."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.present.language import Voice
+from certferry.present.layout import (
+    Span,
+    Table,
+    Tone,
+    aligned,
+    coloured,
+    columns,
+    fitted,
+    labelled,
+    line,
+    padded,
+    plain,
+    stacked,
+    width,
+)
+from certferry.present.vocabulary import once, one_or_many
+from certferry.testing.certificates import make_key
+from certferry.text import Text, verbatim
+from tests.cli import values
+
+
+@given(st.text())
+def test_nothing_from_outside_moves_the_cursor(words: str) -> None:
+    """Control characters and those that turn text around are shown as what they are: wrong."""
+    span = Span(Voice().say(Text("it said: {words}", words=verbatim(words))))
+    said = plain((span,))
+
+    assert said == coloured((span,)).rstrip()
+    assert not any(unicodedata.category(c) == "Cc" for c in said.replace("\n", ""))
+    assert not any(unicodedata.bidirectional(c) in {"RLO", "LRO", "RLE", "LRE"} for c in said)
+
+
+@given(st.text())
+def test_one_line_is_one_line(words: str) -> None:
+    """What has one line gets one, whatever was said."""
+    assert len(Voice().say_on_one_line(verbatim(words)).splitlines()) <= 1
+
+
+def test_what_must_not_be_seen_is_not_said() -> None:
+    """Whoever quotes it, it is taken out while the sentence is whole: a key has several lines."""
+    key = make_key().reveal()
+    refused = Text("refused: {words}", words=verbatim(f"{key}Authorization: Bearer planted"))
+
+    assert "refused: •••\nAuthorization: •••" == Voice().say(refused)
+    assert "refused: ••• Authorization: •••" == Voice().say_on_one_line(refused)
+
+
+def test_the_language_is_chosen_once() -> None:
+    """Every text goes through the one translation, the values inside it too."""
+    catalogue = {"{count} days": "{count} 天", "left: {left}": "剩余:{left}"}
+    voice = Voice(lambda template: catalogue.get(template, template))
+
+    assert "剩余:3 天" == voice.say(Text("left: {left}", left=Text("{count} days", count=3)))
+
+
+def test_one_is_one_and_two_are_many() -> None:
+    """No number stands before the wrong form."""
+    one, many = Text("1 deployment"), Text("{count} deployments", count=2)
+
+    assert (one, many) == (one_or_many(1, one, many), one_or_many(2, one, many))
+
+
+def test_a_subject_is_said_once() -> None:
+    """A detail that begins with its domain does not repeat it after the line has."""
+    assert "is frozen" == once("img.example.com", "img.example.com: is frozen")
+    assert "other: is frozen" == once("img.example.com", "other: is frozen")
+    assert "is frozen" == once(None, "is frozen")
+
+
+def test_words_after_a_label_begin_in_one_column() -> None:
+    """A message of several lines stays to the right of its label."""
+    assert "  hint: first\n        second\n" == values.text_of(
+        list(labelled("hint: ", Tone.FAINT, "first\nsecond", indent=2))
+    )
+
+
+@given(st.text(alphabet="aé中文。Ｗ\u0301", max_size=20), st.integers(0, 10))
+def test_padding_counts_cells_not_characters(words: str, more: int) -> None:
+    """Chinese characters are two cells wide, accents none."""
+    wanted = width(words) + more
+
+    assert wanted == width(padded(words, wanted))
+
+
+def test_columns_line_up_in_any_script() -> None:
+    """The second column begins in the same cell of every row."""
+    rows = [(Span("图片"), Span("x")), (Span("img"), Span("y")), (Span("a" * 9), Span("z"))]
+
+    starts = {width(plain(row)[:-1]) for row in columns(rows)}
+
+    assert {11} == starts
+
+
+def test_a_table_can_be_written_downwards() -> None:
+    """Where columns do not fit, each row is its first cell and a line for each of the others."""
+    rows = ((Span("img"), Span("valid"), Span("")), (Span("  a.img"), Span(""), Span("2 of 2")))
+    table = Table(("NAME", "STATE", "SERVED"), rows)
+    columns_ = "NAME     STATE  SERVED\nimg      valid\n  a.img         2 of 2\n"
+    downwards = "img\n  state   valid\n  a.img\n    served  2 of 2\n"
+
+    assert columns_ == values.text_of(aligned(table)) == values.text_of(fitted(table, 22))
+    assert downwards == values.text_of(list(stacked(table))) == values.text_of(fitted(table, 21))
+
+
+def test_colour_is_added_and_nothing_else() -> None:
+    """A coloured line without its codes is the plain one."""
+    written = line(Span("failed", Tone.BAD), " img")
+
+    assert "\x1b[31mfailed\x1b[0m img" == coloured(written)
+    assert "failed img" == plain(written)

@@ -1,0 +1,244 @@
+"""The live display: what it says, that it fits, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from certferry.core.plan import Action
+from certferry.core.report import Activity, Event, Outcome, StepEnded, StepOutcome
+from certferry.present.language import Voice
+from certferry.present.layout import width
+from certferry.present.live_display import Display
+from certferry.text import Text, verbatim
+from tests.cli import values
+from tests.cli.terminals import Terminal
+from tests.cli.values import IMG, NOON
+
+WAITING = re.compile(r"deploy   waiting .*until 10:30 UTC at most", re.DOTALL)
+PROGRAM = [sys.executable, str(Path(__file__).with_name("live_program.py"))]
+
+ISSUED = StepOutcome(Action.ISSUE, Outcome.DONE, Text("valid until tomorrow"))
+PROCESSING = StepOutcome(
+    Action.DEPLOY,
+    Outcome.WAITING,
+    Text("{domain}: the target is carrying out a change", domain=IMG),
+    "qiniu",
+    IMG,
+    waiting=values.waiting(),
+)
+BOUND = StepOutcome(Action.DEPLOY, Outcome.DONE, Text("bound"), "qiniu", IMG)
+UNCHANGED = StepOutcome(Action.VERIFY, Outcome.UNCHANGED, Text("served"), "qiniu", IMG)
+
+
+class Clock:
+    """A clock that stands still until it is set."""
+
+    def __init__(self, moment: datetime = NOON) -> None:
+        self.moment = moment
+
+    def __call__(self) -> datetime:
+        """Give the moment."""
+        return self.moment
+
+
+def drawn(
+    events: Iterable[Event],
+    *,
+    columns: int = 80,
+    rows: int = 24,
+    after: timedelta = timedelta(minutes=3, seconds=12),
+) -> str:
+    """Give what is on the screen some time after noon, when these things have been heard of."""
+    clock = Clock()
+    display = Display(Voice(), clock)
+    for event in events:
+        display.hear(event)
+    clock.moment += after
+    paper = io.StringIO()
+    console = Console(file=paper, width=columns, height=rows, color_system=None)
+    console.print(display)
+    return "".join(row.rstrip() + "\n" for row in paper.getvalue().splitlines())
+
+
+def test_what_is_waited_for_is_told_with_its_times() -> None:
+    """For whom, what, since when, and until when at most; what is done stays beside it."""
+    events = [StepEnded("img", ISSUED), StepEnded("img", PROCESSING)]
+
+    assert dedent("""\
+        img
+          issue    done      valid until tomorrow
+          deploy   waiting   qiniu → img.example.com: the target is carrying out a change
+                             since 12:00 UTC (3:12), until 13:00 UTC at most
+        3:12 · Ctrl-C stops; the next run goes on
+        """) == drawn(events, columns=100)
+
+
+def test_what_goes_on_now_is_told_until_a_step_ends() -> None:
+    """An activity is replaced by the next, and gone when its step has an outcome."""
+    busy = [
+        Activity("img", Text("ordering a certificate"), NOON),
+        Activity("img", Text("img: waiting for the CA"), NOON, NOON + timedelta(days=1)),
+    ]
+
+    assert dedent("""\
+        img
+          waiting for the CA
+                             since 12:00 UTC (3:12), until 2026-11-25 12:00 UTC at most
+        3:12 · Ctrl-C stops; the next run goes on
+        """) == drawn(busy)
+    assert "img" not in drawn([*busy, StepEnded("img", ISSUED)])
+
+
+def test_what_no_longer_waits_is_left_out() -> None:
+    """The display is about what goes on: a certificate at rest leaves it."""
+    events = [StepEnded("img", PROCESSING), StepEnded("img", BOUND), StepEnded("kept", UNCHANGED)]
+
+    assert "1:00:00 · Ctrl-C stops; the next run goes on\n" == drawn(
+        events, after=timedelta(hours=1)
+    )
+
+
+def test_on_a_narrow_terminal_the_words_go_below_the_columns() -> None:
+    """Forty cells are enough to read everything."""
+    assert dedent("""\
+        img
+          deploy   waiting
+            qiniu → img.example.com: the target
+            is carrying out a change
+            since 12:00 UTC (3:12), until 13:00
+            UTC at most
+        3:12 · Ctrl-C stops; the next run goes
+        on
+        """) == drawn([StepEnded("img", PROCESSING)], columns=40)
+
+
+@pytest.mark.parametrize(
+    ("certificates", "rows", "expected"),
+    [
+        (1, 6, ["lineage-0"]),
+        (1, 5, ["lineage-0", "…"]),
+        (2, 10, ["lineage-0", "lineage-1"]),
+        (2, 9, ["lineage-0", "… 1 more certificate"]),
+        (20, 11, ["lineage-0", "lineage-1", "… 18 more certificates"]),
+        (20, 4, ["lineage-0", "… 19 more certificates"]),
+    ],
+)
+def test_more_than_fits_is_counted(certificates: int, rows: int, expected: list[str]) -> None:
+    """On a low terminal the rest is a number, not a display that scrolls away."""
+    events = [StepEnded(f"lineage-{number}", PROCESSING) for number in range(certificates)]
+
+    screen = drawn(events, rows=rows).splitlines()
+
+    assert expected == [row for row in screen if row.startswith(("lineage", "…"))]
+    assert len(screen) < rows
+
+
+WORDS = st.text(alphabet="图片域名 img-.:→\n\x1b\u202e", max_size=80)
+EVENTS = st.lists(
+    st.one_of(
+        st.builds(Activity, WORDS, WORDS.map(verbatim), st.just(NOON)),
+        st.builds(
+            lambda lineage, detail, target: StepEnded(
+                lineage,
+                StepOutcome(
+                    Action.DEPLOY,
+                    Outcome.WAITING,
+                    verbatim(detail),
+                    target,
+                    "域名.example.com",
+                    waiting=values.waiting(),
+                ),
+            ),
+            WORDS,
+            WORDS,
+            st.text(alphabet="abc", min_size=1, max_size=60),
+        ),
+    ),
+    max_size=6,
+)
+
+
+@given(EVENTS, st.integers(10, 120), st.integers(4, 40))
+def test_it_always_fits(events: list[Event], columns: int, rows: int) -> None:
+    """No line is wider than the terminal and no display higher, whatever is waited for."""
+    screen = drawn(events, columns=columns, rows=rows).split("\n")[:-1]
+
+    assert all(width(row) <= columns for row in screen)
+    assert len(screen) < rows
+
+
+def test_it_leaves_nothing_behind() -> None:
+    """While a run goes on it is shown; afterwards the screen has the plain lines alone."""
+    with Terminal(PROGRAM, columns=80) as terminal:
+        terminal.until(lambda screen: "waiting for the challenge to appear" in screen)
+        terminal.type("\n")
+        terminal.until(lambda screen: WAITING.search(screen) is not None)
+        terminal.type("\n")
+        terminal.until(lambda screen: "等待所有权威" in screen)
+        terminal.type("\n")
+        shown = terminal.until(lambda screen: "a lease could not be extended" in screen)
+        terminal.type("\n")
+
+        assert 0 == terminal.end()
+
+    assert "WARNING certferry: a lease could not be extended" in shown
+    before, log, after = terminal.screen.text.splitlines()
+    assert ("before", "img: waiting") == (before, after)
+    assert log.endswith("WARNING certferry: a lease could not be extended")
+
+
+def test_it_survives_a_terminal_that_becomes_narrow() -> None:
+    """What is drawn after a resize fits the new width, wide characters included."""
+    with Terminal(PROGRAM, columns=100) as terminal:
+        terminal.until(lambda screen: "waiting for the challenge" in screen)
+        terminal.resize(40, 20)
+        terminal.type("\n\n")
+        terminal.until(lambda screen: "等待所有" in screen)
+        terminal.screen.widest = 0
+        seen = len(terminal.screen.raw)
+        terminal.until(lambda _: len(terminal.screen.raw) > seen + 500)
+        widest = terminal.screen.widest
+        terminal.type("\n\n")
+
+        assert 0 == terminal.end()
+
+    assert 20 < widest <= 40
+    assert terminal.screen.text.endswith("\nimg: waiting")
+
+
+def test_colour_can_be_refused() -> None:
+    """With NO_COLOR the display is there, in black and white."""
+    with Terminal(PROGRAM, environ={"NO_COLOR": "1"}) as terminal:
+        terminal.type("\n\n\n\n")
+        assert 0 == terminal.end()
+
+    assert not re.search(r"\x1b\[[0-9;]*m", terminal.screen.raw)
+    assert "until" in terminal.screen.raw
+
+
+def test_a_dumb_terminal_gets_lines() -> None:
+    """Where the cursor cannot be moved, nothing is drawn twice."""
+    with Terminal(PROGRAM, environ={"TERM": "dumb"}) as terminal:
+        terminal.type("\n\n\n\n")
+        assert 0 == terminal.end()
+
+    assert "\x1b" not in terminal.screen.raw
+    rows = [row for row in terminal.screen.text.splitlines() if "WARNING" not in row]
+    assert [
+        "before",
+        "img: waiting for the challenge to appear at ns1",
+        "img: deploy waiting: qiniu → img.example.com: the target is carrying out the change",
+        "图片: 等待所有权威域名服务器显示挑战记录",
+        "img: waiting",
+    ] == rows

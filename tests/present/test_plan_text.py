@@ -1,0 +1,327 @@
+"""What `certferry plan` shows, as transcripts, and the document it prints."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from textwrap import dedent
+
+import pytest
+
+from certferry.cli import exits
+from certferry.cli.exits import Exit
+from certferry.core.desired import Kind
+from certferry.core.plan import Action, Blocked, Change, Due, Obstacle, Plan, Rollout
+from certferry.core.waiting import Waiting
+from certferry.errors import CertificateError, TargetRejected
+from certferry.present import documents, plan_text
+from certferry.present.language import Voice
+from certferry.text import Text
+from tests.cli import values
+from tests.cli.values import DRIFTED, HTTPS_OFF, IMG, NEW, OLD, plan, rollout
+
+
+def told(*plans: Plan) -> str:
+    """Give what a person reads in a file."""
+    return values.text_of(list(plan_text.told(plans, Voice())))
+
+
+def test_a_renewal_reads_as_what_will_be_done_and_why() -> None:
+    """The headline says why; each step says what; the last line counts."""
+    whole = plan(rollout(), issue=values.issue(), retirements=(values.retire(),))
+
+    assert dedent("""\
+        img: renewal due (29 days left of 90 days)
+          issue    img.example.com, *.img.example.com
+          deploy   qiniu → img.example.com
+                   certificate  0123456789abcdef → …
+          verify   img.example.com
+          retire   certferry-img-0123456789abcdef0123 at qiniu
+
+        1 certificate to issue, 1 deployment, 1 to retire. Nothing was changed; run `certferry sync`.
+        """) == told(whole)  # noqa: E501 - a transcript is as wide as it is
+
+
+def test_what_another_client_made_is_not_counted_as_issued() -> None:
+    """Whoever only ferries must not read that a certificate would be ordered."""
+    adopted = replace(values.issue(), action=Action.ADOPT)
+    ferried = plan(rollout(), issue=adopted)
+
+    counts = told(ferried, replace(ferried, lineage="static"), plan(issue=values.issue()))
+
+    assert (
+        "1 certificate to issue, 2 certificates to adopt, 2 deployments. Nothing was changed; run "
+        "`certferry sync`."
+    ) == counts.splitlines()[-1]
+    assert "\n1 certificate to adopt, 1 deployment. " in told(ferried)
+    assert "  adopt    img.example.com" in told(ferried)
+
+
+def test_what_is_tried_again_is_shown_and_is_no_change() -> None:
+    """It may go: a plan hides nothing that is about to be removed. A check is not alarmed."""
+    step = replace(values.retire_unmanaged("7a", "left over", None), again=True)
+    again = plan(retirements=(step,))
+
+    assert dedent("""\
+        img: retire = "all-unused"; kept if anything uses it
+          retire   left over at qiniu (7a) (tried again; kept if it is still used)
+
+        1 to try again. Nothing was changed.
+        """) == told(again)
+    assert Exit.OK is exits.of_plans([again], check=True)
+    document = documents.of_plans([again], Voice())
+    assert 0 == document["changes"]
+    assert '"again": true' in json.dumps(document)
+
+
+def test_what_is_wrong_with_a_certificate_itself_names_no_target() -> None:
+    """A lineage may be called like an account."""
+    error = CertificateError(Text("x.pem: cannot be read"))
+    obstructed = plan(obstacles=(Obstacle(None, None, error),), lineage="qiniu")
+
+    assert "\n  blocked  x.pem: cannot be read\n" in told(obstructed)
+    assert '"target": null' in json.dumps(documents.of_plans([obstructed], Voice()))
+
+
+def test_several_certificates_are_counted_in_the_plural() -> None:
+    """One is one and two are many; a reason that the headline has not said stands at its step."""
+    first = plan(
+        rollout(),
+        rollout("a.img.example.com", HTTPS_OFF, (Change("certificate", "—", "…"),)),
+        issue=values.issue(),
+    )
+    second = replace(first, lineage="static", issue=values.issue("static.example.com"))
+
+    assert dedent("""\
+        img: renewal due (29 days left of 90 days)
+          issue    img.example.com, *.img.example.com
+          deploy   qiniu → img.example.com
+                   certificate  0123456789abcdef → …
+          verify   img.example.com
+          deploy   qiniu → a.img.example.com (HTTPS is off)
+                   certificate  — → …
+          verify   a.img.example.com
+
+        static: renewal due (29 days left of 90 days)
+          issue    static.example.com
+          deploy   qiniu → img.example.com
+                   certificate  0123456789abcdef → …
+          verify   img.example.com
+          deploy   qiniu → a.img.example.com (HTTPS is off)
+                   certificate  — → …
+          verify   a.img.example.com
+
+        2 certificates to issue, 4 deployments. Nothing was changed; run `certferry sync`.
+        """) == told(first, second)
+
+
+def test_changed_settings_are_told_one_by_one() -> None:
+    """A drift is a diff: what, before and after, in columns."""
+    changes = (
+        Change("force_https", "false", "true"),
+        Change("tls_versions", "TLSv1.0, TLSv1.2", "TLSv1.2, TLSv1.3"),
+    )
+
+    assert dedent("""\
+        img: settings differ from the file
+          deploy   qiniu → img.example.com
+                   force_https   false → true
+                   tls_versions  TLSv1.0, TLSv1.2 → TLSv1.2, TLSv1.3
+          verify   img.example.com
+
+        1 deployment. Nothing was changed; run `certferry sync`.
+        """) == told(plan(rollout(reason=DRIFTED, changes=changes)))
+
+
+def test_what_is_only_not_yet_seen_is_counted_as_a_look() -> None:
+    """A certificate on its way is one domain to verify, and nothing else."""
+    assert dedent("""\
+        img: not yet seen at every address
+          verify   img.example.com (waiting: 1 of 2 addresses do not serve it yet)
+
+        1 domain to verify. Nothing was changed; run `certferry sync`.
+        """) == told(plan(values.look()))
+
+
+def test_an_old_copy_alone_is_retired() -> None:
+    """A plan may be about nothing but what has had its time."""
+    assert dedent("""\
+        img: superseded
+          retire   certferry-img-0123456789abcdef0123 at qiniu
+
+        1 to retire. Nothing was changed; run `certferry sync`.
+        """) == told(plan(retirements=(values.retire(),)))
+
+
+def test_what_is_not_ours_is_listed_with_its_days() -> None:
+    """By label and id, since labels may be missing or the same."""
+    left = (timedelta(days=9, hours=1), None, timedelta(days=-3))
+    steps = tuple(
+        values.retire_unmanaged(f"{number}f", label, days)
+        for number, (label, days) in enumerate(zip(("by hand", "", "old"), left, strict=True))
+    )
+
+    assert dedent("""\
+        img: retire = "all-unused"; kept if anything uses it
+          retire   by hand at qiniu (0f, 9 days left)
+          retire   — at qiniu (1f)
+          retire   old at qiniu (2f, expired)
+
+        3 to retire. Nothing was changed; run `certferry sync`.
+        """) == told(plan(retirements=steps))
+
+
+def test_the_document_tells_how_long_a_copy_is_valid() -> None:
+    """The moment and the whole days, for our own and for anybody's."""
+    step = values.retire_unmanaged("5f3c", "by hand", timedelta(days=9, hours=1))
+
+    document = json.loads(json.dumps(documents.of_plans([plan(retirements=(step,))], Voice())))
+
+    [written] = document["certificates"][0]["steps"]
+    assert ("by hand", "2026-12-03T13:00:00Z", 9) == (
+        written["label"],
+        written["not_after"],
+        written["days_left"],
+    )
+
+
+def test_a_source_domain_is_told_apart() -> None:
+    """Its kind stands behind it; a CDN domain is what most are."""
+    steps = values.rollout().steps
+    source = Rollout("qiniu", IMG, tuple(replace(step, kind=Kind("kodo")) for step in steps))
+
+    whole = told(plan(source))
+
+    assert "  deploy   qiniu → img.example.com (kodo)" in whole
+    assert "  verify   img.example.com (kodo)" in whole
+
+
+def test_refusals_and_obstacles_are_told_with_their_hints() -> None:
+    """What cannot be done is said with what to do about it; nothing is promised of `sync`."""
+    stuck = plan(refusals=(values.too_short(),), obstacles=(values.frozen(), values.frozen(None)))
+
+    assert (
+        dedent("""\
+        img: cannot be brought to the declared state
+          refused  qiniu → img.example.com: 6 days left, and qiniu takes certificates with at least 30 days
+                   hint: use a CA whose certificates live longer
+          blocked  qiniu → a.img.example.com: frozen at the CDN
+                   hint: unfreeze it in the console
+          blocked  qiniu: frozen at the CDN
+                   hint: unfreeze it in the console
+
+        1 refused, 2 blocked. Nothing was changed.
+        """)  # noqa: E501 - a transcript is as wide as it is
+        == told(stuck)
+    )
+
+
+def test_what_can_be_done_is_planned_beside_what_cannot() -> None:
+    """One domain's obstacle does not hide the other's deployment."""
+    assert dedent("""\
+        img: renewal due (29 days left of 90 days)
+          issue    img.example.com, *.img.example.com
+          deploy   qiniu → img.example.com
+                   certificate  0123456789abcdef → …
+          verify   img.example.com
+          blocked  qiniu → a.img.example.com: frozen at the CDN
+                   hint: unfreeze it in the console
+
+        1 certificate to issue, 1 deployment, 1 blocked. Nothing was changed; run `certferry sync`.
+        """) == told(plan(rollout(), issue=values.issue(), obstacles=(values.frozen(),)))
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (0, "No certificate is declared.\n"),
+        (1, "Nothing to do: 1 certificate is as declared.\n"),
+        (3, "Nothing to do: 3 certificates are as declared.\n"),
+    ],
+)
+def test_an_empty_plan_says_that_everything_is_as_declared(count: int, expected: str) -> None:
+    """Nothing to do is said in one sentence, however many certificates there are."""
+    assert expected == told(*[plan()] * count)
+
+
+def test_what_is_as_declared_is_left_out_beside_what_is_not() -> None:
+    """Among many certificates only those with something to do are listed."""
+    assert "static" not in told(plan(values.look()), plan(lineage="static"))
+
+
+def test_the_document_has_the_contracts_keys() -> None:
+    """`--json` gives the plan of the contract, every step with its reason and its diff."""
+    whole = plan(
+        rollout(),
+        issue=values.issue(),
+        retirements=(values.retire(),),
+        obstacles=(values.frozen(),),
+    )
+
+    document = json.loads(json.dumps(documents.of_plans([whole, plan()], Voice())))
+
+    assert {"changes", "certificates"} == set(document)
+    assert 4 == document["changes"]
+    first, second = document["certificates"]
+    assert {"name", "names", "steps", "refusals", "obstacles", "notices"} == set(first)
+    assert [] == second["steps"]
+    issue, deploy, verify, retire = first["steps"]
+    for step in first["steps"]:
+        assert {"action", "target", "domain", "reason", "diff"} <= set(step)
+        assert {"code", "message"} == set(step["reason"])
+    assert ("issue", None, None) == (issue["action"], issue["target"], issue["domain"])
+    assert ("deploy", "qiniu", "img.example.com") == tuple(
+        deploy[key] for key in ("action", "target", "domain")
+    )
+    assert {"certificate": {"before": OLD[:16], "after": "…"}} == deploy["diff"]
+    assert ("verify", {}) == (verify["action"], verify["diff"])
+    assert ("retire", None, "5f3c") == (retire["action"], retire["domain"], retire["remote_id"])
+    assert (None, None) == (retire["not_after"], retire["days_left"])
+    assert ("auto", "auto") == (deploy["kind"], verify["kind"])
+    assert {"code": "renewal_due", "message": "renewal due (29 days left of 90 days)"} == issue[
+        "reason"
+    ]
+
+
+def test_the_document_and_the_text_say_when_a_step_is_due() -> None:
+    """Now, after a moment, or not in this run, and why: what `sync` would find as well."""
+    until = datetime(2026, 11, 24, 12, 2, tzinfo=UTC)
+    error = TargetRejected(Text("it took too long"), hint=Text("look at it"))
+    waits = Waiting(Text("the target is at work"), until - timedelta(minutes=2), until)
+    dues: list[Due] = [None, waits, Blocked(error), Blocked()]
+    deploy, *_ = rollout().steps
+    plans = [plan(Rollout("qiniu", IMG, (replace(deploy, due=due),))) for due in dues]
+
+    document = json.loads(json.dumps(documents.of_plans(plans, Voice())))
+    words = told(*plans)
+
+    now, waiting, failed, spent = (c["steps"][0] for c in document["certificates"])
+    assert ("now", "blocked") == (now["due"], spent["due"])
+    assert None is spent["problem"]
+    assert ("waiting", "the target is at work") == (waiting["due"], waiting["waits_for"])
+    assert until == datetime.fromisoformat(waiting["until"])
+    assert ("blocked", "it took too long") == (failed["due"], failed["problem"]["message"])
+    assert "(waiting: the target is at work)" in words
+    assert "(waited in vain: it took too long)" in words
+
+
+def test_the_document_tells_what_cannot_be_done() -> None:
+    """Refusals and obstacles carry a code, a sentence and a hint."""
+    stuck = plan(refusals=(values.too_short(),), obstacles=(values.frozen(),))
+
+    document = json.loads(json.dumps(documents.of_plans([stuck], Voice())))
+
+    (written,) = document["certificates"]
+
+    assert "too_little_life" == written["refusals"][0]["reason"]["code"]
+    assert {
+        "target": "qiniu",
+        "domain": "a.img.example.com",
+        "error": {
+            "code": "target_rejected",
+            "message": "a.img.example.com: frozen at the CDN",
+            "hint": "unfreeze it in the console",
+        },
+    } == written["obstacles"][0]
+    assert NEW not in json.dumps(written)
