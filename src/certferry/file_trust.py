@@ -53,12 +53,15 @@ class Spot:
     path: Path
     owners: frozenset[int]
     makes_files: bool
+    is_exposed: bool
+    """Whether others can put something here; only with `exposed`."""
 
-    def open(self, flags: int = _READ) -> int:
+    def open(self, flags: int = _READ, mode: int = 0o600) -> int:
         """Open what is there, by itself: to be read unless the `flags` say otherwise. It is yet to
         be judged. Raises `OSError`.
         """
-        return os.open(self.name, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.directory)
+        flags |= os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(self.name, flags, mode, dir_fd=self.directory)
 
     def judge(self, facts: os.stat_result) -> None:
         """Raise `NotTrusted` where others could change what has these facts."""
@@ -90,15 +93,20 @@ def must_be_trusted(path: Path, *, makes_files: bool = False) -> None:
 
 
 @contextmanager
-def spot(path: Path, owners: Collection[int] = (), *, makes_files: bool = False) -> Iterator[Spot]:
+def spot(
+    path: Path, owners: Collection[int] = (), *, makes_files: bool = False, exposed: bool = False
+) -> Iterator[Spot]:
     """Follow a path for a `with` block, each directory and link judged before what it leads to is
     looked for. Raises `OSError` as `open_directory` does.
+
+    With `exposed`, others may own the directories and write to them; from there on no link is
+    followed.
     """
     trusted = frozenset({0, os.geteuid(), *owners})
-    way = _Way(path.absolute(), trusted)
+    way = _Way(path.absolute(), trusted, exposed=exposed)
     try:
         name = way.follow()
-        yield Spot(way.handle, name, way.path / name, trusted, makes_files)
+        yield Spot(way.handle, name, way.path / name, trusted, makes_files, way.is_exposed)
     finally:
         way.close()
 
@@ -106,11 +114,13 @@ def spot(path: Path, owners: Collection[int] = (), *, makes_files: bool = False)
 class _Way:
     """The directory that has been reached, by its handle and by its path."""
 
-    def __init__(self, wanted: Path, trusted: frozenset[int]) -> None:
+    def __init__(self, wanted: Path, trusted: frozenset[int], *, exposed: bool) -> None:
         self._wanted = wanted
         self._trusted = trusted
-        # Who owns a directory of the way, and is neither root nor the caller.
-        self._host: int | None = None
+        self._may_be_exposed = exposed
+        # Who could change the rest of the way, beside root and the caller.
+        self._stranger: Text | str | None = None
+        self._others_write_here = False
         self.handle = -1
         self.path = Path("/")
 
@@ -130,6 +140,11 @@ class _Way:
                 return name
             else:
                 self._enter(name)
+
+    @property
+    def is_exposed(self) -> bool:
+        """Whether others can put something into the directory."""
+        return self._stranger is not None or self._others_write_here
 
     def close(self) -> None:
         """Let go of the directory."""
@@ -152,11 +167,10 @@ class _Way:
             return None
         if not stat.S_ISLNK(facts.st_mode):
             return None
-        if self._host is not None:
+        if self._stranger is not None:
             # It could lead to another's files by now, which root would write to.
             problem = Text(
-                "is a symbolic link, and {owner} could have it lead elsewhere",
-                owner=user_name(self._host),
+                "is a symbolic link, and {who} could have it lead elsewhere", who=self._stranger
             )
             raise NotTrusted(self.path / name, problem, Text("name what it leads to"))
         _judge_owner(self.path / name, facts, self._trusted)
@@ -170,9 +184,14 @@ class _Way:
         self.close()
         self.handle, self.path = handle, path
         facts = os.fstat(handle)
-        self._judge(facts)
-        if facts.st_uid not in {0, os.geteuid()} and facts.st_uid in self._trusted:
-            self._host = facts.st_uid
+        if not self._may_be_exposed:
+            self._judge(facts)
+        who = _others_who_write(facts, self._trusted)
+        self._others_write_here = who is not None
+        if facts.st_uid not in {0, os.geteuid()} and _has_number(facts.st_uid):
+            self._stranger = user_name(facts.st_uid)
+        elif who is not None and not _is_sticky(facts):
+            self._stranger = who
 
     def _judge(self, facts: os.stat_result) -> None:
         """Judge the directory, which leads to what is told of."""
