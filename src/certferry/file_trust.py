@@ -169,10 +169,10 @@ class _Way:
             return None
         if self._stranger is not None:
             # It could lead to another's files by now, which root would write to.
-            problem = Text(
-                "is a symbolic link, and {who} could have it lead elsewhere", who=self._stranger
+            problem = Text("is a symbolic link that {who} can change", who=self._stranger)
+            raise NotTrusted(
+                self.path / name, problem, Text("name the file or directory that it leads to")
             )
-            raise NotTrusted(self.path / name, problem, Text("name what it leads to"))
         _judge_owner(self.path / name, facts, self._trusted)
         return PurePath(os.readlink(name, dir_fd=self.handle))
 
@@ -206,7 +206,7 @@ class _Way:
         who = _others_who_write(facts, self._trusted)
         if who is not None and not _is_sticky(facts):
             problem = Text(
-                "lies in {directory}, where {who} can put another in its place (mode {mode})",
+                "lies in {directory}, where {who} can replace it (mode {mode})",
                 directory=self.path,
                 who=who,
                 mode=_octal(facts),

@@ -437,7 +437,7 @@ def test_another_users_command_is_not_taken_over(accounts: Accounts) -> None:
     said = " ".join(done.stderr.split())
     assert (
         f"warning: img.example.com: {conf} belongs to nobody, who could change it; the copies and"
-        " the commands that it names are left out"
+        " commands that it names are left out"
     ) in said
     shown = " ".join(done.stdout.split())
     assert "`/opt/evil.sh`, which acme.sh runs at a renewal, is left out: where it is" in shown

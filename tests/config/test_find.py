@@ -176,6 +176,6 @@ def test_root_in_a_directory_of_somebody_elses(
     if not Path("/etc/certferry/certferry.toml").exists():
         with pytest.raises(ConfigError) as caught:
             load(None, environ)
-        assert str(caught.value.hint).startswith("root reads no certferry.toml where others could")
+        assert str(caught.value.hint).startswith("root does not read certferry.toml here")
 
     assert put(at_home) == find_file(None, environ)

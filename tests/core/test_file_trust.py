@@ -108,7 +108,7 @@ def test_directory_that_others_may_write(file: Path) -> None:
     directory = file.parent.parent
     directory.chmod(0o777)
 
-    said = f"{file} lies in {directory}, where every user can put another in its place (mode 0777)"
+    said = f"{file} lies in {directory}, where every user can replace it (mode 0777)"
     assert (said, f"run: chmod go-w {directory}") == refusal(file)
 
 
@@ -228,9 +228,7 @@ def test_owner_that_is_named(file: Path) -> None:
 
     (directory / "link").symlink_to("/etc")
 
-    with pytest.raises(
-        NotTrusted, match=r"is a symbolic link, and .* could have it lead elsewhere"
-    ):
+    with pytest.raises(NotTrusted, match="is a symbolic link that nobody can change"):
         open_directory(directory / "link", [NOBODY])
 
 

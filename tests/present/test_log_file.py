@@ -197,10 +197,9 @@ def test_directory_behind_a_link_of_others(tmp_path: Path) -> None:
         LogFile(logs / "mine" / "log").try_out()
 
     assert (
-        f"the log is not written: {logs}/mine is a symbolic link, and every user could have it lead"
-        " elsewhere"
+        f"the log is not written: {logs}/mine is a symbolic link that every user can change"
     ) == str(caught.value.message)
-    assert "name what it leads to" == str(caught.value.hint)
+    assert "name the file or directory that it leads to" == str(caught.value.hint)
     assert [] == list((tmp_path / "precious").iterdir())
 
 
@@ -220,7 +219,7 @@ def test_what_others_can_put_in_a_logs_place(tmp_path: Path, what: str) -> None:
         reader = os.open(precious, os.O_RDONLY)
     logs.chmod(0o1777)
 
-    with pytest.raises(ConfigError, match="is no file of its own, and others could have put it"):
+    with pytest.raises(ConfigError, match="is no regular file with one name"):
         LogFile(logs / "log").try_out()
 
     os.close(reader)

@@ -141,8 +141,8 @@ def _not_found(environ: Mapping[str, str]) -> ConfigError:
     hint = Text("name the file with --config FILE, or have one written here: certferry init")
     if is_left_alone_here():
         hint = Text(
-            "root reads no {name} where others could write it, as they could here: have one written"
-            " with certferry init --output {place}",
+            "root does not read {name} here, since others can write to this directory; to write one"
+            " elsewhere: certferry init --output {place}",
             name=NAME,
             place=places[-1],
         )

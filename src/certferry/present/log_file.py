@@ -97,7 +97,7 @@ def _must_be_harmless(found: Spot, facts: os.stat_result) -> None:
     that is not a log, or a pipe that is read by nobody.
     """
     if found.is_exposed and (not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1):
-        problem = Text("is no file of its own, and others could have put it there")
+        problem = Text("is no regular file with one name, and others can write to its directory")
         raise NotTrusted(found.path, problem, Text("move it away, or name another log"))
 
 

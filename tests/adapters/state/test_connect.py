@@ -101,7 +101,7 @@ def test_state_behind_a_link_to_where_others_can_write(tmp_path: Path) -> None:
 
     said, _ = refused(tmp_path / "state.db")
 
-    assert "where every user can put another in its place" in said
+    assert "where every user can replace it" in said
 
 
 @as_root

@@ -429,7 +429,7 @@ def test_link_of_a_tenants(delivery: FileDelivery, tmp_path: Path, owner: str | 
 
     said = {
         None: f"{tenant}/ssl lies in {tenant}, which belongs to nobody",
-        str(NOBODY): f"{tenant}/ssl is a symbolic link, and nobody could have it lead elsewhere",
+        str(NOBODY): f"{tenant}/ssl is a symbolic link that nobody can change",
     }
     must_be_refused(delivery, said[owner], "")
     assert holds(others, theirs)
