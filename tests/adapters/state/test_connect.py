@@ -115,3 +115,15 @@ def test_state_of_another_user(tmp_path: Path) -> None:
 
     assert f"{path} belongs to nobody, who could change it" == said
     assert f"run: chown -h root {path}" == hint
+
+
+@pytest.mark.parametrize("lineage", ["../../out", "/out", ".."])
+def test_lineage_that_is_called_like_a_path(tmp_path: Path, lineage: str) -> None:
+    """Its lock lies beside the state, whatever an earlier version let it be called."""
+    folder = tmp_path / "a" / "b"
+    with closing(connect(folder / "state.db", folder / "secret.key")) as store:
+        store.release(store.acquire(lineage, NOW))
+
+    assert 1 == len(list((folder / "state.db-leases").iterdir()))
+    assert [tmp_path / "a"] == list(tmp_path.iterdir())
+    assert [folder] == list((tmp_path / "a").iterdir())
