@@ -55,7 +55,7 @@ def test_what_cannot_be_written_is_told_and_leaves_nothing(tmp_path: Path) -> No
 
 @as_root
 def test_directory_of_another_user(tmp_path: Path) -> None:
-    """What root wrote there, root would not read: it is told at once, with another place to name."""
+    """What root wrote there, root would not read: it is told, and another place asked for."""
     given_away(tmp_path)
 
     with pytest.raises(ConfigError) as caught:

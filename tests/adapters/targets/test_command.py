@@ -248,7 +248,7 @@ def test_key_that_a_command_prints_is_not_logged(
 def test_lineage_that_is_called_like_a_path(
     tmp_path: Path, bundle: CertificateBundle, lineage: str
 ) -> None:
-    """The files are in a directory of the workspace, whatever an earlier version let it be called."""
+    """The files are in a directory of the workspace: an earlier version let it be called so."""
     workspace = tmp_path / "a" / "b"
     workspace.mkdir(parents=True)
 
