@@ -102,7 +102,7 @@ def spot(
     With `exposed`, others may own the directories and write to them; from there on no link is
     followed.
     """
-    trusted = frozenset({0, os.geteuid(), *owners})
+    trusted = _root_and_caller().union(owners)
     way = _Way(path.absolute(), trusted, exposed=exposed)
     try:
         name = way.follow()
@@ -173,7 +173,7 @@ class _Way:
             raise NotTrusted(
                 self.path / name, problem, Text("name the file or directory that it leads to")
             )
-        _judge_owner(self.path / name, facts, self._trusted)
+        _judge_owner(self.path / name, facts, _root_and_caller())
         return PurePath(os.readlink(name, dir_fd=self.handle))
 
     def _enter(self, name: str) -> None:
@@ -186,9 +186,10 @@ class _Way:
         facts = os.fstat(handle)
         if not self._may_be_exposed:
             self._judge(facts)
-        who = _others_who_write(facts, self._trusted)
+        own = _root_and_caller()
+        who = _others_who_write(facts, own)
         self._others_write_here = who is not None
-        if facts.st_uid not in {0, os.geteuid()} and _has_number(facts.st_uid):
+        if facts.st_uid not in own and _has_number(facts.st_uid):
             self._stranger = user_name(facts.st_uid)
         elif who is not None and not _is_sticky(facts):
             self._stranger = who
@@ -269,6 +270,10 @@ def _is_private(group: int, users: frozenset[int]) -> bool:
         return group in users
     names = {user_name(user) for user in users}
     return entry.gr_name in names and names.issuperset(entry.gr_mem)
+
+
+def _root_and_caller() -> frozenset[int]:
+    return frozenset({0, os.geteuid()})
 
 
 def user_name(number: int) -> str:

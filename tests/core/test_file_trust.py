@@ -232,6 +232,20 @@ def test_owner_that_is_named(file: Path) -> None:
         open_directory(directory / "link", [NOBODY])
 
 
+@as_root
+def test_group_of_the_owner_that_is_named(file: Path) -> None:
+    """Its user may put a link there, too, be it made by root."""
+    directory = file.parent
+    os.chown(directory, 0, 54321)
+    directory.chmod(0o775)
+    os.close(open_directory(directory, [54321]))
+
+    (directory / "link").symlink_to("/etc")
+
+    with pytest.raises(NotTrusted, match="is a symbolic link that the group 54321 can change"):
+        open_directory(directory / "link", [54321])
+
+
 def test_name_that_is_free(tmp_path: Path) -> None:
     """The way to it is judged all the same."""
     with spot(tmp_path / "new") as found:
