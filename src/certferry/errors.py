@@ -9,6 +9,7 @@ CertferryError                a message, a hint, a retry
 │   ├── RateLimited           the CA says when to come back
 │   ├── AuthorizationFailed   the CA did not accept the proof for a name
 │   ├── OrderFailed           the CA refused the order or the request
+│   ├── CertificateRejected   what the CA gave is not what was ordered
 │   └── CaUnavailable         the CA did not answer sensibly
 ├── DnsError                  the challenge record could not be written or seen
 │   ├── ZoneNotFound          no zone of the account holds the name
@@ -131,6 +132,10 @@ class AuthorizationFailed(IssuanceError):
 
 class OrderFailed(IssuanceError):
     """The CA refused the order, the request or the account."""
+
+
+class CertificateRejected(IssuanceError):
+    """What the CA gave is not what was ordered; it is neither kept nor sent anywhere."""
 
 
 class CaUnavailable(IssuanceError):

@@ -418,3 +418,22 @@ def test_the_program_is_called_by_its_name() -> None:
     """However it is started, help and hints say `certferry`."""
     assert "Usage: certferry " in certferry("--help").stdout
     assert "program" == program.name
+
+
+def test_a_crash_leaves_no_keys_on_the_disk() -> None:
+    """The kernel writes no core file, whatever the shell allowed; a child may raise it again."""
+    child = dedent("""
+        import resource, sys
+        from certferry.__main__ import main
+        _, most = resource.getrlimit(resource.RLIMIT_CORE)
+        resource.setrlimit(resource.RLIMIT_CORE, (most, most))
+        sys.argv = ["certferry", "--help"]
+        main()
+        print("limits", *resource.getrlimit(resource.RLIMIT_CORE), most)
+    """)
+    done = subprocess.run(
+        [sys.executable, "-c", child], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    words, soft, hard, most = done.stdout.splitlines()[-1].split()
+    assert ("limits", "0", most) == (words, soft, hard)

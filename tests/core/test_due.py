@@ -111,11 +111,13 @@ def test_old_failure_is_no_news_for_a_while() -> None:
 
 
 def test_a_try_that_failed_for_good_is_one_in_a_run() -> None:
-    """Told when it was tried; the next run tries again."""
+    """The next run tries again, and so does one whose clock was ahead when it failed."""
     failed = replace(record(LAG), accepted_at=None, failed_at=NOW - LAG)
+    ahead = replace(failed, failed_at=NOW + 2 * LAG)
 
-    assert Blocked() == due(DEPLOYING, last=failed)
+    assert Blocked(tried_at=NOW - LAG) == due(DEPLOYING, last=failed)
     assert None is due(DEPLOYING, last=failed, begun=NOW)
+    assert None is due(DEPLOYING, last=ahead)
 
 
 def test_what_was_served_once_is_begun_anew() -> None:

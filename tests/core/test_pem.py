@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certferry.core.certificate import CertificateBundle
-from certferry.core.pem import parse_bundle
+from certferry.core.pem import certificate_pem, parse_bundle, pkcs8_pem
 from certferry.core.secret import Secret
 from certferry.errors import CertificateError
 from certferry.sandbox.authority import Authority, Issued
@@ -76,6 +76,43 @@ def test_chain_in_the_wrong_order_is_incomplete(authority: Authority, issued: Is
     leaf = parse_bundle(issued.fullchain_pem, Secret(issued.privkey_pem)).cert_pem
 
     assert not parse_bundle(leaf + stranger, Secret(issued.privkey_pem)).chain_complete
+
+
+def test_leaf_that_issued_another_completes_no_chain(issued: Issued) -> None:
+    """Whoever has a certificate could sign with its key; no client takes that."""
+    signer = serialization.load_pem_private_key(issued.privkey_pem.encode(), password=None)
+    pem, key_pem = signed_by(issued.leaf.subject, signer, may_issue=False)
+
+    assert not parse_bundle(pem + issued.fullchain_pem, key_pem).chain_complete
+
+
+def test_certificate_that_may_issue_is_no_leaf_even_with_its_key(issued: Issued) -> None:
+    """A server that had one could make certificates for every name."""
+    signer = serialization.load_pem_private_key(issued.privkey_pem.encode(), password=None)
+    pem, key_pem = signed_by(issued.leaf.subject, signer, may_issue=True)
+
+    with pytest.raises(CertificateError, match="an issuer certificate stands where the leaf"):
+        parse_bundle(pem, key_pem)
+
+
+def signed_by(issuer: x509.Name, signer: object, *, may_issue: bool) -> tuple[str, Secret]:
+    """Make a certificate that anybody's key has signed."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "evil.example.net")]))
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(NOW)
+        .not_valid_after(NOW + timedelta(days=90))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName("evil.example.net")]), critical=False
+        )
+        .add_extension(x509.BasicConstraints(ca=may_issue, path_length=None), critical=True)
+        .sign(signer, hashes.SHA256())  # type: ignore[arg-type]  # a private key
+    )
+    return certificate_pem(certificate), pkcs8_pem(key)
 
 
 def ca_alone(bundle: CertificateBundle) -> str:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from certferry.core.desired import PemFiles
 from certferry.core.due import Times
-from certferry.core.observed import Observation
+from certferry.core.lineage import mark
+from certferry.core.observed import Observation, OtherCertificate
 from certferry.core.planner import Issuing, make_plan
 from certferry.core.reasons import ReasonCode
 from certferry.core.safety import without_refused
-from tests.core.strategies import NOW, certificate, version
+from tests.core.strategies import LINEAGE, NOW, certificate, version
 from tests.core.test_planner import CURRENT, copy_of, wish, world
 
 UNLIKE = replace(wish(), names=("other.example.com",))
@@ -91,3 +95,49 @@ def test_lifetimes_below_the_floor_are_not_ordered_again() -> None:
     plan = make_plan(wish(), observed, Times.at(NOW))
 
     assert plan.issue is None
+
+
+begins = st.integers(-200, 1).map(lambda days: NOW + timedelta(days=days))
+
+
+@given(
+    st.lists(begins, min_size=1, max_size=3),
+    st.lists(st.none() | begins, max_size=3),
+    st.sampled_from([Issuing.ALWAYS, Issuing.NEVER]),
+)
+def test_nothing_older_than_what_is_there_is_deployed(
+    remembered: list[datetime], there: list[datetime | None], issuing: Issuing
+) -> None:
+    """A deployment is refused for it exactly when one of the lineage's copies was issued after all
+    that the state knows; a certificate that is still to come is newer than any.
+    """
+    known = [
+        version(len(remembered) - number, certificate(f"{number:02x}" * 32, not_before=begin))
+        for number, begin in enumerate(remembered)
+    ]
+    observed = world(*known, bound=None, remotes=(copy_of(3, "00" * 32),))
+    others = tuple(
+        OtherCertificate(str(number), mark(LINEAGE, f"{number:02x}ee" * 16), not_before=begin)
+        for number, begin in enumerate(there)
+    )
+    target = replace(observed.targets[0], unremembered=others)
+    observed = replace(observed, targets=(target,))
+    plan = make_plan(wish(), observed, Times.at(NOW), issuing)
+
+    safe = without_refused(plan, wish(), observed, NOW)
+
+    is_older = any(begin is not None and begin > max(remembered) for begin in there)
+    refused = [r for r in safe.refusals if r.reason.code is ReasonCode.STATE_OLDER]
+    assert (is_older and issuing is Issuing.NEVER) is bool(refused)
+    assert all("--renew" in str(refusal.hint) for refusal in refused)
+
+
+def test_files_decide_which_ferried_certificate_is_served() -> None:
+    """Whoever puts an older one back means it."""
+    ferried = replace(wish(), files=PemFiles("fullchain.pem", "privkey.pem"))
+    newer = OtherCertificate("9", mark(LINEAGE, "99" * 32), not_before=NOW)
+    observed = world(version(3, CURRENT), bound=None)
+    observed = replace(observed, targets=(replace(observed.targets[0], unremembered=(newer,)),))
+    plan = make_plan(ferried, observed, Times.at(NOW), Issuing.NEVER)
+
+    assert () == without_refused(plan, ferried, observed, NOW).refusals

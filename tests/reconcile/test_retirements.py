@@ -359,3 +359,17 @@ def test_our_own_mark_on_what_we_do_not_know(world: ModelWorld, wish: DesiredCer
     synced(world, wish)
 
     assert lost not in world.cdn.remote_ids
+
+
+def test_upload_that_somebody_wrote_into_the_state_removes_nothing(world: ModelWorld) -> None:
+    """What is ours is what carries our mark at the target; a row of the state makes nothing so."""
+    theirs = world.cdn.put_foreign(ELSEWHERE, "somebody's")
+    synced(world, world.wish())
+    (ours,) = world.state.uploads("img", "qiniu")
+    for label in (ours.label, "somebody's", mark("img", "ee" * 32)):
+        world.state.save_upload(replace(ours, remote_id=theirs, label=label, fingerprint="ee" * 32))
+        world.pass_time(timedelta(days=65))
+
+        assert synced(world, world.wish()).ok
+
+    assert theirs in world.cdn.remote_ids

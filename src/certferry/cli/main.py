@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -102,6 +103,7 @@ def main() -> int:
     """Run the command line of this process and give its exit code."""
     # Whoever started it may have had it ignored: then nobody learns how a program has ended.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _leave_no_core()
     _end_in_order()
     console = standard_console(os.environ)
     try:
@@ -116,6 +118,14 @@ def main() -> int:
         # waited for, unless somebody has pressed Ctrl-C a second time.
         os._exit(code)
     return code
+
+
+def _leave_no_core() -> None:
+    """Have a crash write no memory to the disk, in which there are keys. Programs that are started
+    may raise the limit again for themselves (setrlimit(2)).
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, most))
 
 
 def _end_in_order() -> None:

@@ -130,7 +130,7 @@ def read_answer(settings_class: type[Dataclass], key: str, answer: str) -> objec
     if kind == tuple[str, ...]:
         value = answer.split()
     elif kind in _AS_JSON:
-        with suppress(ValueError):  # the reader says what it must be
+        with suppress(ValueError, RecursionError):  # the reader says what it must be
             value = json.loads(answer)
     _plain_reader(field, kind)(value)
     return value

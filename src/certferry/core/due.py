@@ -29,6 +29,12 @@ class Times:
     begun: datetime
     timeout: timedelta = VERIFY_TIMEOUT
 
+    def in_this_run(self, moment: datetime) -> bool:
+        """Tell whether something stored happened since the run began. A moment in the future was
+        written by a clock that was ahead; a step back of a moment within a run is none.
+        """
+        return self.begun <= moment <= self.now + LAG
+
     @classmethod
     def at(cls, now: datetime) -> Self:
         """Give those of a run that begins now."""
@@ -58,28 +64,35 @@ def due_of(
     served.
     """
     last = open_record(domain, fingerprint, times.now)
-    since = times.now if last is None else last.asked_at
+    since = times.now if last is None else waiting_since(last, times)
+    failed_at = _failed_in_this_run(domain, fingerprint, times)
     if domain.kind.is_receiver:
-        return Blocked() if _failed_in_this_run(domain, fingerprint, times) else None
+        return None if failed_at is None else Blocked(tried_at=failed_at)
     if domain.state is DomainState.PROCESSING:
         return _until(_processing(since), since, times)
     if rollout.deploy is None:
         if is_served(served, fingerprint):
             return None
         return _until(_not_served(served, fingerprint, since), since, times)
-    if _failed_in_this_run(domain, fingerprint, times):
-        return Blocked()
+    if failed_at is not None:
+        return Blocked(tried_at=failed_at)
     if last is None or last.accepted_at is None:
         return None
     return _after_acceptance(rollout.deploy, domain, last, last.accepted_at, times)
 
 
-def due_unread(record: RolloutRecord, error: CertferryError, times: Times) -> Due:
-    """Return when to look again for a change at a target that cannot be read, `None` when it is not
-    waited for: the change goes on meanwhile.
+def due_unread(record: RolloutRecord, error: CertferryError, times: Times) -> Waiting | Blocked:
+    """Return when to look again for a change at a target that cannot be read."""
+    if not error.retry.allowed:
+        return Blocked(error)
+    return _until(error, waiting_since(record, times), times)
+
+
+def waiting_since(record: RolloutRecord, times: Times) -> datetime:
+    """Return since when a domain is waited for: since the target took the change, or since this run
+    found that it has to wait. What happened on an earlier day is no part of this wait.
     """
-    due = _until(error, record.asked_at, times) if error.retry.allowed else Blocked(error)
-    return due if isinstance(due, Waiting) or record.asked_at >= times.begun else None
+    return record.accepted_at or max(record.started_at, times.begun)
 
 
 def _after_acceptance(
@@ -98,14 +111,14 @@ def _after_acceptance(
     return due if in_this_run or not isinstance(due, Blocked) else None
 
 
-def _failed_in_this_run(domain: ObservedDomain, fingerprint: str, times: Times) -> bool:
+def _failed_in_this_run(domain: ObservedDomain, fingerprint: str, times: Times) -> datetime | None:
     last = domain.last
     if last is None or last.fingerprint != fingerprint or last.failed_at is None:
-        return False
-    return last.failed_at >= times.begun
+        return None
+    return last.failed_at if times.in_this_run(last.failed_at) else None
 
 
-def _until(error: CertferryError, since: datetime, times: Times) -> Due:
+def _until(error: CertferryError, since: datetime, times: Times) -> Waiting | Blocked:
     """Wait while there is time; afterwards it has failed."""
     deadline = since + times.timeout
     if times.now >= deadline:

@@ -16,6 +16,7 @@ from certferry.text import Text
 
 WILDCARD = "*."
 MAX_NAME = 253  # RFC 1035 §2.3.4, in text form without the final dot
+_CHALLENGE_VALUE = re.compile(r"[A-Za-z0-9_-]{43}")
 _LABEL = re.compile(r"^(?!-)[a-z0-9-]{1,63}(?<!-)$")
 
 
@@ -89,6 +90,11 @@ def challenge_name(identifier: str) -> str:
     Apex and wildcard share one, since the wildcard's `*.` is left out.
     """
     return f"_acme-challenge.{base_name(identifier)}"
+
+
+def is_challenge_value(value: str) -> bool:
+    """Tell whether a TXT value can be a challenge's: SHA-256 in base64url (RFC 8555 §8.4)."""
+    return _CHALLENGE_VALUE.fullmatch(value) is not None
 
 
 def suffixes(name: str) -> tuple[str, ...]:

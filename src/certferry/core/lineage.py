@@ -82,6 +82,11 @@ def owner_of(label: str) -> str | None:
     return None if found is None else found["owner"]
 
 
+def beginnings(lineage: str) -> tuple[str, ...]:
+    """Return what the labels of a lineage begin with; those of others may as well."""
+    return f"{MARK}-{_slug(lineage)}-", f"{_tag(lineage)}-"
+
+
 def owners(lineage: str) -> frozenset[str]:
     """Return what stands for a lineage in its marks. Several lineages may have the same."""
     return frozenset((_slug(lineage), _tag(lineage)))

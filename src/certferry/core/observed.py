@@ -111,6 +111,7 @@ class OtherCertificate:
     label: str
     not_after: datetime | None = None
     in_use_until: datetime | None = None
+    not_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,9 @@ class ObservedTarget:
     `others` is everything else in the account, where that was asked for; what somebody still looks
     after has been taken out. `unsettled_since` tells since when another lineage's certificate is
     on its way to the account: until it has arrived, what it replaces may still be served.
+
+    `unremembered` is what carries the lineage's mark, and is none of its certificates that the
+    state knows.
 
     `ceded` are the lineages that serve, in this one's stead, domains that it covers as well.
 
@@ -150,6 +154,7 @@ class ObservedTarget:
     under_way: tuple[RolloutRecord, ...] = ()
     others: tuple[OtherCertificate, ...] = ()
     unsettled_since: datetime | None = None
+    unremembered: tuple[OtherCertificate, ...] = ()
     ceded: tuple[str, ...] = ()
     unread: tuple[CertferryError, ...] = ()
     remotes_hidden: bool = False
@@ -172,14 +177,16 @@ class ObservedTarget:
 class Observation:
     """Everything a decision about one lineage may look at. `versions` are newest first;
     `targets` are in the order of the declared deployments. `ordered_at` is when a certificate was
-    ordered that has not come yet, `issue_tried_at` when one was last ordered or adopted;
-    `has_leftovers` tells of challenge records of ours that may still be in DNS.
+    ordered that has not come yet, `issue_tried_at` when one was last ordered or adopted,
+    `rejected_at` the same where what came was not what was ordered; `has_leftovers` tells of
+    challenge records of ours that may still be in DNS.
     """
 
     versions: tuple[Version, ...] = ()
     targets: tuple[ObservedTarget, ...] = ()
     ordered_at: datetime | None = None
     issue_tried_at: datetime | None = None
+    rejected_at: datetime | None = None
     has_leftovers: bool = False
 
     @property
@@ -197,15 +204,25 @@ class Observation:
         """The targets at which others serve everything, with these others' lineages."""
         return tuple((target.label, target.ceded) for target in self.targets if target.is_ceded)
 
-    def locate(self, label: str, domain: str) -> tuple[ObservedTarget, ObservedDomain]:
-        """Find a domain at its target: one account may stand in several deployments."""
-        return next(
+    def find(self, label: str, domain: str) -> tuple[ObservedTarget, ObservedDomain] | None:
+        """Find a domain at its target, which may not be readable: one account may stand in several
+        deployments.
+        """
+        places = (
             (target, found)
             for target in self.targets
             if target.label == label
             for found in target.domains
             if found.domain == domain
         )
+        return next(places, None)
+
+    def locate(self, label: str, domain: str) -> tuple[ObservedTarget, ObservedDomain]:
+        """Return a domain that was found at its target."""
+        found = self.find(label, domain)
+        if found is None:
+            raise LookupError(label, domain)
+        return found
 
 
 def is_served(addresses: tuple[Served, ...], fingerprint: str) -> bool:

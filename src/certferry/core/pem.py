@@ -172,9 +172,7 @@ def _must_begin_with_the_leaf(
     """Say that the order is wrong before anything is said of names: an issuer certificate of a
     public CA has none.
     """
-    if _belongs(key, first):
-        return
-    if any(_belongs(key, other) for other in others):
+    if not _belongs(key, first) and any(_belongs(key, other) for other in others):
         problem = Text("the chain is in the wrong order: the certificate of the key is not first")
         raise CertificateError(problem, hint=_LEAF_FIRST)
     if _is_issuer(first):
@@ -217,12 +215,15 @@ def _key_type(public_key: object) -> str:
 
 
 def _is_complete(chain: list[x509.Certificate]) -> bool:
-    """Tell whether each is issued by the next, down to at least one issuer certificate.
+    """Tell whether each is issued by the next, which may issue, down to at least one issuer
+    certificate.
 
     Whether the last one leads to a trusted root is for the verifier at the edge to say.
     """
     pairs = list(itertools.pairwise(chain))
-    return bool(pairs) and all(_issued_by(child, issuer) for child, issuer in pairs)
+    return bool(pairs) and all(
+        _is_issuer(issuer) and _issued_by(child, issuer) for child, issuer in pairs
+    )
 
 
 def _issued_by(child: x509.Certificate, issuer: x509.Certificate) -> bool:

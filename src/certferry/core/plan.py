@@ -41,9 +41,13 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """Not to be carried out in this run: for an error, or since it was tried once."""
+    """Not to be carried out in this run: it was waited for in vain, for an `error`; or it failed
+    when it was tried at `tried_at`, by this run or by another one since this one began. Neither:
+    what it needs is not there.
+    """
 
     error: CertferryError | None = None
+    tried_at: datetime | None = None
 
 
 Due = Waiting | Blocked | None
@@ -60,6 +64,7 @@ class Issue:
     key_type: KeyType
     reason: Reason
     action: Action = Action.ISSUE
+    due: Due = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +131,14 @@ Step = Issue | Deploy | Verify | Retire | Clean
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """The way of the certificate to one domain. A failure stops this rollout only."""
+    """The way of the certificate to one domain. A failure stops this rollout only. `unread`: its
+    target cannot be read now, and what was begun there is looked for again.
+    """
 
     target: str
     domain: str
     steps: tuple[Deploy | Verify, ...]
+    unread: bool = False
 
     @property
     def due(self) -> Due:
@@ -176,7 +184,8 @@ class Plan:
     `unchanged` holds (target, domain) of what is as declared; `obstacles` and `refusals` what is
     not and cannot be made so. Retirements of a target wait for all its rollouts. `ceded` holds the
     targets at which other lineages serve everything that this one covers, and those lineages.
-    `notices` tell of what could not be read and stands in nothing's way.
+    `notices` tell of what could not be read and stands in nothing's way. `tried_issue` is one that
+    would be needed and was tried since the run began.
     """
 
     lineage: str
@@ -190,6 +199,7 @@ class Plan:
     ceded: tuple[tuple[str, tuple[str, ...]], ...] = ()
     notices: tuple[Obstacle, ...] = ()
     clean: Clean | None = None
+    tried_issue: Issue | None = None
 
     @property
     def steps(self) -> tuple[Step, ...]:

@@ -4,7 +4,7 @@ declared, and what stands in the way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from certferry.core.observed import Observation
@@ -13,15 +13,18 @@ from certferry.core.plan import (
     Action,
     Blocked,
     Deploy,
+    Issue,
     Obstacle,
     Plan,
     Refusal,
     Retire,
+    Rollout,
     Verify,
 )
-from certferry.core.report import Outcome, StepOutcome
+from certferry.core.report import Outcome, StepKey, StepOutcome
 from certferry.core.unmanaged import OTHERS_FIRST
 from certferry.core.waiting import Waiting
+from certferry.errors import CertificateError, DeployError
 from certferry.text import Text
 
 SEEN = Text("served by every address that answers")
@@ -32,7 +35,33 @@ _ONCE = {Action.ISSUE, Action.ADOPT, Action.RETIRE}
 """Steps that are not told again by a later plan: what became of them stays."""
 
 
-def outcomes_of(plan: Plan, observed: Observation) -> Iterator[StepOutcome]:
+def outcomes_under(
+    plan: Plan, observed: Observation, before: Mapping[StepKey, StepOutcome]
+) -> dict[StepKey, StepOutcome]:
+    """Return how every step stands under this plan, after what was told `before` in the run. What
+    is carried out now is told when it ends.
+    """
+    left = {key: _outlived(outcome, plan, observed) for key, outcome in before.items()}
+    after = {key: outcome for key, outcome in left.items() if outcome is not None}
+    for outcome in _told(plan, observed):
+        known = after.get(outcome.key)
+        is_done = known is not None and known.outcome is Outcome.DONE
+        if not (is_done and outcome.outcome is Outcome.UNCHANGED):
+            after[outcome.key] = outcome
+    for outcome in _looked_for(plan):
+        as_deployment = replace(outcome, action=Action.DEPLOY)
+        known = before.get(as_deployment.key)
+        is_deployment = known is not None and known.outcome is Outcome.WAITING
+        told = as_deployment if is_deployment else outcome
+        after[told.key] = told
+    for outcome in _tried(plan):
+        known = after.get(outcome.key)
+        if known is None or known.waiting is not None:
+            after[outcome.key] = outcome
+    return after
+
+
+def _told(plan: Plan, observed: Observation) -> Iterator[StepOutcome]:
     """Tell how everything stands that this plan does not carry out now."""
     for target, lineages in plan.ceded:
         yield StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, served_by(lineages), target)
@@ -43,7 +72,8 @@ def outcomes_of(plan: Plan, observed: Observation) -> Iterator[StepOutcome]:
     for refusal in plan.refusals:
         yield _refused(refusal)
     for rollout in plan.rollouts:
-        yield from _not_due(rollout.steps[0])
+        if not rollout.unread:
+            yield from _not_due(rollout.steps[0])
     for target, domain in plan.unchanged:
         yield _as_declared(target, domain, observed)
     held_back = {step.target: step for step in plan.retirements if step.due is not None}
@@ -51,28 +81,38 @@ def outcomes_of(plan: Plan, observed: Observation) -> Iterator[StepOutcome]:
         yield from _held_back(step)
 
 
-def outlived(before: StepOutcome, plan: Plan) -> StepOutcome | None:
-    """Return what is left of an outcome of which a later plan does not speak, `None` when it is
-    over: what was waited for has to be found again.
+def _outlived(before: StepOutcome, plan: Plan, observed: Observation) -> StepOutcome | None:
+    """Return an earlier outcome as it stands under a later plan, `None` when it is over: what was
+    waited for has to be found again.
     """
     place = (before.target, before.domain)
-    steps: dict[tuple[str | None, str | None], Deploy | Verify] = {
-        (rollout.target, rollout.domain): rollout.steps[0] for rollout in plan.rollouts
+    rollouts: dict[tuple[str | None, str | None], Rollout] = {
+        (rollout.target, rollout.domain): rollout for rollout in plan.rollouts
     }
-    step = steps.get(place)
-    if before.action is Action.VERIFY and isinstance(step, Deploy):
+    rollout = rollouts.get(place)
+    if rollout is not None and rollout.unread:
+        return before
+    if before.action is Action.VERIFY and rollout is not None and rollout.deploy is not None:
         return None
     if before.outcome is Outcome.DONE:
         return before
+    if before.domain is not None and rollout is None and _is_out_of_sight(before, observed):
+        return before
     if before.action is Action.DEPLOY and before.domain is not None:
-        if isinstance(step, Deploy):  # carried out now, or it was tried and told in this run
-            return before
-        if step is not None or place in plan.unchanged:
+        if rollout is not None and rollout.deploy is not None:
+            return before  # carried out now, or it was tried and told in this run
+        if rollout is not None or place in plan.unchanged:
             return replace(
                 before, outcome=Outcome.DONE, detail=_BOUND, hint=None, error=None, waiting=None
             )
         return None
     return before if before.action in _ONCE and before.waiting is None else None
+
+
+def _is_out_of_sight(before: StepOutcome, observed: Observation) -> bool:
+    """Tell whether a domain's target cannot be read now: what was told of it stays."""
+    unread = any(t.label == before.target and t.failure is not None for t in observed.targets)
+    return unread and observed.find(before.target or "", before.domain or "") is None
 
 
 def _not_due(step: Deploy | Verify) -> Iterator[StepOutcome]:
@@ -82,6 +122,31 @@ def _not_due(step: Deploy | Verify) -> Iterator[StepOutcome]:
             yield StepOutcome(step.action, Outcome.WAITING, waiting.why, *place, waiting=waiting)
         case Blocked(error) if error is not None:
             yield StepOutcome(step.action, Outcome.FAILED, error.message, *place).failed(error)
+
+
+def _looked_for(plan: Plan) -> Iterator[StepOutcome]:
+    """Tell of what is under way at targets that cannot be read."""
+    for rollout in plan.rollouts:
+        if rollout.unread:
+            yield from _not_due(rollout.steps[0])
+
+
+def _tried(plan: Plan) -> Iterator[StepOutcome]:
+    """Tell of what another run tried in vain since this one began."""
+    steps = (plan.tried_issue, *(rollout.steps[0] for rollout in plan.rollouts))
+    for step in steps:
+        if step is None or not isinstance(step.due, Blocked) or step.due.tried_at is None:
+            continue
+        error = DeployError if isinstance(step, Deploy) else CertificateError
+        failure = error(
+            Text("another run tried it at {moment}, in vain", moment=step.due.tried_at),
+            hint=Text(
+                "`certferry history {lineage}` tells why; the next run tries again",
+                lineage=plan.lineage,
+            ),
+        )
+        place = (None, None) if isinstance(step, Issue) else (step.target, step.domain)
+        yield StepOutcome(step.action, Outcome.FAILED, failure.message, *place).failed(failure)
 
 
 def _as_declared(target: str, domain: str, observed: Observation) -> StepOutcome:

@@ -4,14 +4,15 @@ world and moment give the same plan.
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 
-from certferry.core import rules, unmanaged
+from certferry.core import rejections, rules, unmanaged
 from certferry.core.desired import DesiredCertificate
 from certferry.core.due import Times
 from certferry.core.ferried import known_already, overdue_obstacles, why_adopt
 from certferry.core.observed import Observation
-from certferry.core.plan import Action, Clean, Issue, Obstacle, Plan, Retire
+from certferry.core.plan import Action, Blocked, Clean, Issue, Obstacle, Plan, Retire
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.retirements import superseded
 from certferry.core.rollouts import plan_target
@@ -34,7 +35,8 @@ def make_plan(
 ) -> Plan:
     """Plan one lineage, as of a moment in a run."""
     now = times.now
-    issue = _issue(desired, observed, times, issuing)
+    needed = _issue(desired, observed, times, issuing)
+    issue = None if needed is None or needed.due is not None else needed
     coming = observed.current if issue is None else None
     if issue is not None and desired.files is not None:
         coming = known_already(desired, observed)
@@ -46,6 +48,9 @@ def make_plan(
     obstacles = tuple(obstacle for part in parts for obstacle in part.obstacles)
     if desired.files is not None:
         obstacles = (*overdue_obstacles(desired, observed, now, rollouts), *obstacles)
+    elif issue is None and observed.rejected_at is not None:
+        held_back = rejections.obstacles(desired, observed, observed.rejected_at, times)
+        obstacles = (*held_back, *obstacles)
     return Plan(
         lineage=desired.lineage,
         names=desired.names,
@@ -57,6 +62,7 @@ def make_plan(
         ceded=observed.ceded,
         notices=_notices(observed),
         clean=_clean(desired, observed),
+        tried_issue=needed if _failed_since(observed, times, needed) else None,
     )
 
 
@@ -83,17 +89,39 @@ def _notices(observed: Observation) -> tuple[Obstacle, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def _failed_since(observed: Observation, times: Times, needed: Issue | None) -> bool:
+    """Tell whether what is needed was tried since the run began, and brought nothing."""
+    if needed is None or needed.due is None:
+        return False
+    current = observed.current
+    return current is None or not times.in_this_run(current.saved_at)
+
+
 def _issue(
     desired: DesiredCertificate, observed: Observation, times: Times, issuing: Issuing
 ) -> Issue | None:
-    tried_at = observed.issue_tried_at
-    # One try in a run: whatever the CA gave, more orders would not make it better.
-    if issuing is Issuing.NEVER or (tried_at is not None and tried_at >= times.begun):
+    if issuing is Issuing.NEVER:
         return None
-    if desired.files is not None:
-        why = why_adopt(desired, observed)
-        return None if why is None else Issue(desired.names, desired.key_type, why, Action.ADOPT)
-    reason = rules.first_violated(desired, observed, times.now)
-    if reason is None and issuing is Issuing.ALWAYS:
+    ferried = desired.files is not None
+    if issuing is Issuing.IF_DUE and not ferried and _is_held_back(observed, times.now):
+        return None
+    reason = (
+        why_adopt(desired, observed)
+        if ferried
+        else rules.first_violated(desired, observed, times.now)
+    )
+    if reason is None and issuing is Issuing.ALWAYS and not ferried:
         reason = Reason(ReasonCode.REQUESTED, Text("a new certificate was asked for"))
-    return None if reason is None else Issue(desired.names, desired.key_type, reason)
+    if reason is None:
+        return None
+    # One try in a run: whatever the CA gave, more orders would not make it better.
+    tried_at = observed.issue_tried_at
+    tried = tried_at is not None and times.in_this_run(tried_at)
+    action = Action.ADOPT if ferried else Action.ISSUE
+    due = Blocked(tried_at=tried_at) if tried else None
+    return Issue(desired.names, desired.key_type, reason, action, due)
+
+
+def _is_held_back(observed: Observation, now: datetime) -> bool:
+    rejected_at = observed.rejected_at
+    return rejected_at is not None and rejections.held_back(rejected_at, now) is not None

@@ -50,6 +50,7 @@ class ReasonCode(StrEnum):
     CHAIN_INCOMPLETE = "chain_incomplete"
     TOO_LITTLE_LIFE = "too_little_life"
     EXPIRED = "expired"
+    STATE_OLDER = "state_older"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,14 +16,15 @@ class Remembered:
     know has nothing of it.
 
     `versions` are newest first; `ordered_at` is when the order under way was made, `issue_tried_at`
-    when a certificate was last ordered or adopted; `uploads` are those at every target, by target
-    and newest first; `rollouts` are by target and domain. With `has_challenge_records`, TXT values
-    of ours may still be in DNS.
+    when a certificate was last ordered or adopted, `rejected_at` the same where what came was not
+    what was ordered; `uploads` are those at every target, by target and newest first; `rollouts`
+    are by target and domain. With `has_challenge_records`, TXT values of ours may still be in DNS.
     """
 
     versions: tuple[Version, ...] = ()
     ordered_at: datetime | None = None
     issue_tried_at: datetime | None = None
+    rejected_at: datetime | None = None
     uploads: tuple[Upload, ...] = ()
     rollouts: tuple[RolloutRecord, ...] = ()
     has_challenge_records: bool = False

@@ -30,8 +30,8 @@ StepKey = tuple[Action, str | None, str | None]
 
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
-    """What became of one step. An issue has no target, a retirement a label and no domain; where
-    several of one label may stand, it has a remote id as well.
+    """What became of one step. An issue has no target, a retirement a label, a remote id and no
+    domain. The label of an `unmanaged` copy may be anything.
     """
 
     action: Action
@@ -44,6 +44,7 @@ class StepOutcome:
     hint: Text | None = None
     waiting: Waiting | None = None
     remote_id: str | None = None
+    unmanaged: bool = False
 
     @property
     def is_notice(self) -> bool:

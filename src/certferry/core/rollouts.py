@@ -66,15 +66,19 @@ def _unreadable(
     times: Times | None,
 ) -> TargetPlan:
     """Look again for what is under way, while there is time: it goes on without us."""
-    found = () if times is None else target.under_way
-    steps = [
-        Deploy(deployment.target, r.domain, deployment.https, _UNREAD, due=due)
-        for r in found
-        if times is not None and (due := due_unread(r, failure, times)) is not None
+    obstacle = Obstacle(deployment.target, None, failure)
+    if times is None or not target.under_way:
+        return TargetPlan(obstacles=(obstacle,))
+    looks = [
+        Verify(deployment.target, record.domain, _UNREAD, due=due_unread(record, failure, times))
+        for record in target.under_way
     ]
-    if steps:
-        return TargetPlan(tuple(Rollout(s.target, s.domain, (s,)) for s in steps))
-    return TargetPlan(obstacles=(Obstacle(deployment.target, None, failure),))
+    # What this run began is told at its domains; else the target itself stands in the way.
+    begun_here = any(times.in_this_run(record.asked_at) for record in target.under_way)
+    return TargetPlan(
+        tuple(Rollout(look.target, look.domain, (look,), unread=True) for look in looks),
+        obstacles=() if begun_here else (obstacle,),
+    )
 
 
 def _with_due(

@@ -10,6 +10,7 @@ from certferry.core import identifiers
 from certferry.core.desired import DesiredCertificate
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation, ObservedTarget
+from certferry.core.older_state import refuse_older
 from certferry.core.plan import Deploy, Plan, Refusal, Rollout
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.text import Text
@@ -36,16 +37,18 @@ def without_refused(
     is retired at a target where something stands in the way: its successor is not seen there.
     """
     version = None if plan.issue else observed.current
+    may_be_older = version is not None and any(t.unremembered for t in observed.targets)
     allowed: list[Rollout] = []
     refusals: list[Refusal] = []
-    unread = {target.label for target in observed.targets if target.failure is not None}
     for rollout in plan.rollouts:
-        if rollout.target in unread:  # nothing is sent there now
+        if rollout.unread:  # nothing is sent there now
             allowed.append(rollout)
             continue
         target, domain = observed.locate(rollout.target, rollout.domain)
         checks = CHECKS_FOR_RECEIVERS if domain.kind.is_receiver else CHECKS
         refusal = _refusal(rollout, desired, target, version, now, checks)
+        if may_be_older and rollout.deploy is not None:
+            refusal = refuse_older(rollout.deploy, desired, observed) or refusal
         if refusal is None:
             allowed.append(rollout)
         else:

@@ -27,6 +27,8 @@ def wait_for(
     why: Text, since: datetime, now: datetime, deadline: datetime | None = None
 ) -> Waiting:
     """Choose the next look: soon at first, then ever later, never past the deadline."""
-    pause = min(max((now - since) / _GROWTH, FIRST), LONGEST)
+    waited = now - since
+    # A beginning in the future was written by a clock that was ahead.
+    pause = LONGEST if waited < timedelta(0) else min(max(waited / _GROWTH, FIRST), LONGEST)
     until = now + pause
     return Waiting(why, since, until if deadline is None else min(until, deadline), deadline)

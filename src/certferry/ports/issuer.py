@@ -33,7 +33,8 @@ class Issuer(Protocol):
         Must keep what a later run needs to finish (account, order, key, challenge records) in the
         state before the CA or the provider is asked; must leave no challenge record behind, also
         after a failure or an interruption; must not close the order in the state: saving the
-        version does. Raises `IssuanceError` or `DnsError`.
+        version does. Must give only what was ordered (`core.believable`): `CertificateRejected` for
+        any other certificate. Raises `IssuanceError` or `DnsError`.
         """
         ...
 

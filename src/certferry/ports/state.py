@@ -79,8 +79,8 @@ class StateStore(Protocol):
         be a thread of this process: until it is released, the holder's store is closed, or its
         process has ended. A process that is at work keeps it whatever the clock says.
 
-        How it outlives no process is the store's own business: a lock that the system ends, or a
-        time that the store itself extends.
+        Each store decides how a lease ends with its process: by a lock of the system's, or by a
+        time that the store extends.
         """
         ...
 
@@ -102,7 +102,8 @@ class StateStore(Protocol):
 
     def remembered(self, lineage: str) -> Remembered:
         """All that is remembered of a lineage, read at one moment: what `versions`, `order`,
-        `issue_tried_at`, `uploads` of every target, `rollouts` and `challenge_records` give.
+        `issue_tried_at`, `uploads` of every target, `rollouts` and `challenge_records` give, and
+        whether the last try was `rejected`.
         """
         ...
 
@@ -173,8 +174,8 @@ class StateStore(Protocol):
         """When a certificate was last ordered or adopted for a lineage, whatever came of it."""
         ...
 
-    def save_issue_try(self, lineage: str, at: datetime) -> None:
-        """Keep when a certificate was ordered or adopted."""
+    def save_issue_try(self, lineage: str, at: datetime, *, rejected: bool = False) -> None:
+        """Keep when a certificate was ordered or adopted, and whether what came was `rejected`."""
         ...
 
     # targets
@@ -201,6 +202,12 @@ class StateStore(Protocol):
 
     def open_rollouts(self, target: str) -> tuple[RolloutRecord, ...]:
         """Whatever is on its way to a target and has not been seen served, of every lineage."""
+        ...
+
+    def replace_rollout(self, before: RolloutRecord | None, after: RolloutRecord) -> bool:
+        """Keep a rollout if what is known of its domain is still `before`, and tell whether it was:
+        without a lease, another run may have written meanwhile.
+        """
         ...
 
     def save_rollout(self, rollout: RolloutRecord) -> None:

@@ -32,7 +32,9 @@ class DeployTarget(Protocol):
     """Serves certificates under domains."""
 
     def observe(self, look: Look) -> ObservedTarget:
-        """Find the domains, what each is bound to, and our copies. Changes nothing.
+        """Find the domains, what each is bound to, and our copies. Changes nothing. A target whose
+        list tells since when a certificate is valid also gives what carries the lineage's mark and
+        is not `known`: by that an older state is noticed.
 
         A domain that is not there or cannot be changed is reported as `UNAVAILABLE` with the
         reason; `served` is left empty. Raises `DeployError` when the target cannot be read.

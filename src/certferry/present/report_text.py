@@ -112,7 +112,7 @@ def _subject(step: StepOutcome) -> Text | None:
 
 
 def _copy(label: str, step: StepOutcome) -> Text:
-    if step.remote_id is None:
+    if not step.unmanaged:
         return copy_at_target(label, step.target)
     return Text(
         "{label} at {target} ({id})", label=label or "—", target=step.target, id=step.remote_id

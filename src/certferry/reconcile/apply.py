@@ -12,7 +12,7 @@ from certferry.core.plan import Action, Clean, Deploy, Issue, Retire, Step, Veri
 from certferry.core.plan_outcomes import SEEN
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.settings import in_sentences
-from certferry.errors import CertferryError, Interrupted, LeaseLost
+from certferry.errors import CertferryError, CertificateRejected, Interrupted, LeaseLost
 from certferry.ports.issuer import IssueRequest
 from certferry.reconcile.challenge_cleanup import sweep
 from certferry.reconcile.deploy import deploy
@@ -62,7 +62,10 @@ def issue(step: Issue, visit: Visit) -> StepOutcome:
     except (Interrupted, LeaseLost):
         raise
     except CertferryError as error:
-        state.save_issue_try(visit.lineage, now())
+        rejected = isinstance(error, CertificateRejected)
+        state.save_issue_try(visit.lineage, now(), rejected=rejected)
+        if rejected:  # afterwards: killed in between, the next run still knows that it is held back
+            state.drop_order(lease)
         visit.tell(f"{step.action} failed", problem=str(error.message))
         return StepOutcome(step.action, Outcome.FAILED, error.message).failed(error)
     state.save_issue_try(visit.lineage, now())
@@ -84,15 +87,18 @@ def _obtain(step: Issue, visit: Visit) -> CertificateBundle:
 def verify(step: Verify, visit: Visit) -> StepOutcome:
     """Write down that every address was seen to serve the certificate."""
     _, domain = visit.observed.locate(step.target, step.domain)
-    if domain.last is not None:
-        visit.doors.state.save_rollout(replace(domain.last, verified_at=visit.now))
-    visit.tell(
-        "verified",
-        target=step.target,
-        domain=step.domain,
-        fingerprint=visit.version.certificate.fingerprint,
-        **{change.what: f"{change.before} → {change.after}" for change in step.changes},
-    )
+    last = domain.last
+    # Without a lease another run may have gone on meanwhile: then it is for that one to tell.
+    if last is not None and visit.doors.state.replace_rollout(
+        last, replace(last, verified_at=visit.now)
+    ):
+        visit.tell(
+            "verified",
+            target=step.target,
+            domain=step.domain,
+            fingerprint=last.fingerprint,
+            **{change.what: f"{change.before} → {change.after}" for change in step.changes},
+        )
     told = StepOutcome(Action.VERIFY, Outcome.DONE, SEEN, step.target, step.domain)
     return _with_unasked(told, step) if step.changes else told
 
@@ -114,6 +120,7 @@ def _with_unasked(told: StepOutcome, step: Verify) -> StepOutcome:
 def clean(step: Clean, visit: Visit) -> StepOutcome:
     """Remove challenge records that an earlier run left."""
     told = StepOutcome(step.action, Outcome.DONE, Text("challenge records are removed"))
+    visit.held()
     try:
         sweep(visit.lineage, [visit.doors.dns[visit.desired.dns]], visit.doors)
     except Interrupted:

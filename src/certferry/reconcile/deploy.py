@@ -80,9 +80,9 @@ def _write_down_acceptance(
 def _write_down_failure(
     step: Deploy, error: CertferryError, record: RolloutRecord, visit: Visit
 ) -> None:
-    if isinstance(error, CopyGone):
+    if isinstance(error, CopyGone):  # uploaded anew, at the next look
         _forget(step.target, visit)
-    if not error.retry.allowed:
+    else:
         visit.doors.state.save_rollout(replace(record, failed_at=visit.now))
     tell_failure(step, error, visit)
 

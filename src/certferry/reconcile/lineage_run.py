@@ -56,6 +56,7 @@ class LineageRun:
         self._issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
         self._outcomes = Outcomes(desired.lineage, doors.progress)
         self._fingerprint: str | None = None
+        self._keeping: set[str] = set()
 
     def report(self) -> LineageReport:
         """Tell what has become of the lineage so far."""
@@ -112,17 +113,16 @@ class LineageRun:
 
     def _issue(self, plan: Plan, observed: Observation, lease: Lease) -> Observation:
         """Issue, and return the observation with what came of it."""
-        self._carry_out(plan, Visit(self.desired, observed, self._doors, lease))
+        self._carry_out(plan, Visit(self.desired, observed, self._doors, lease, self._keeping))
         remembered = self._doors.state.remembered(self.desired.lineage)
         return self._in_force(with_remembered(observed, remembered, self.desired))
 
     def _follow(self, plan: Plan, observed: Observation, lease: Lease | None = None) -> None:
         """Carry out every step that is ready, and tell how the others stand."""
-        visit = Visit(self.desired, observed, self._doors, lease)
+        visit = Visit(self.desired, observed, self._doors, lease, self._keeping)
         self._outcomes.note_plan(plan, observed)
-        readable = {target.label for target in observed.targets if target.failure is None}
         for rollout in plan.rollouts:
-            if isinstance(rollout.due, Waiting) and rollout.target in readable:
+            if isinstance(rollout.due, Waiting) and not rollout.unread:
                 visit.begin(rollout.target, rollout.domain)
         self._carry_out(plan, visit)
 

@@ -23,6 +23,7 @@ from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import offered_first
 from certferry.reconcile.receivers import observe_receiver
 from certferry.reconcile.unmanaged import without_claimed
+from certferry.reconcile.unremembered import without_remembered
 
 
 def observe(desired: DesiredCertificate, doors: Doors, *, every_edge: bool = False) -> Observation:
@@ -34,7 +35,8 @@ def observe(desired: DesiredCertificate, doors: Doors, *, every_edge: bool = Fal
     remembered = doors.state.remembered(desired.lineage)
     known = with_remembered(Observation(), remembered, desired)
     looker = _Looker(desired, doors, remembered, known, every_edge=every_edge)
-    return replace(known, targets=tuple(looker.look(d) for d in desired.deployments))
+    targets = tuple(looker.look(deployment) for deployment in desired.deployments)
+    return _without_found(replace(known, targets=targets))
 
 
 def with_remembered(
@@ -47,6 +49,7 @@ def with_remembered(
         versions=versions if desired.offered is None else offered_first(versions, desired.offered),
         ordered_at=None if desired.files is not None else remembered.ordered_at,
         issue_tried_at=remembered.issue_tried_at,
+        rejected_at=remembered.rejected_at,
         has_leftovers=remembered.has_challenge_records,
     )
 
@@ -105,6 +108,8 @@ class _Looker:
                 others=deployment.retire is Retirement.ALL_UNUSED,
             )
         )
+        if found.unremembered:
+            found = without_remembered(found, self._desired.lineage, self._doors)
         found = self._without_ceded(found, deployment)
         if not found.others:
             return found
@@ -126,7 +131,8 @@ class _Looker:
         return replace(found, domains=owned, ceded=tuple(sorted(filter(None, owners - {lineage}))))
 
     def _is_open(self, record: RolloutRecord) -> bool:
-        return record.verified_at is None and record.fingerprint == self._current
+        is_settled = record.verified_at is not None or record.failed_at is not None
+        return not is_settled and record.fingerprint == self._current
 
     def _with_uploads(self, found: ObservedTarget, deployment: DesiredDeployment) -> ObservedTarget:
         """Add what is remembered of our copies: which of them the target did not let go of."""
@@ -148,6 +154,22 @@ class _Looker:
         if self._current is None:
             return False
         return domain.binding_hidden or found.fingerprint_of(domain.bound) == self._current
+
+
+def _without_found(observed: Observation) -> Observation:
+    """Leave under way only what no other deployment of the account has found."""
+    targets = (
+        replace(
+            target,
+            under_way=tuple(
+                record
+                for record in target.under_way
+                if observed.find(target.label, record.domain) is None
+            ),
+        )
+        for target in observed.targets
+    )
+    return replace(observed, targets=tuple(targets))
 
 
 def _with_records(found: ObservedTarget, records: Mapping[str, RolloutRecord]) -> ObservedTarget:

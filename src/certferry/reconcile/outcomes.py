@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from certferry.core.observed import Observation
 from certferry.core.plan import Plan
-from certferry.core.plan_outcomes import outcomes_of, outlived
-from certferry.core.report import Outcome, StepEnded, StepKey, StepOutcome
+from certferry.core.plan_outcomes import outcomes_under
+from certferry.core.report import StepEnded, StepKey, StepOutcome
 from certferry.core.waiting import Waiting
 from certferry.ports.progress import Progress
 
@@ -38,15 +38,10 @@ class Outcomes:
 
     def note_plan(self, plan: Plan, observed: Observation) -> None:
         """Keep how everything stands that the plan does not carry out now."""
-        told = {outcome.key: outcome for outcome in outcomes_of(plan, observed)}
-        for key, before in tuple(self._latest.items()):
-            left = outlived(before, plan)
-            if left is None:
-                self._latest.pop(key)
-            elif key not in told and left != before:
-                self.note(left)
-        for outcome in told.values():
-            if not (outcome.outcome is Outcome.UNCHANGED and self._is_done(outcome.key)):
+        after = outcomes_under(plan, observed, self._latest)
+        self._latest = {key: known for key, known in self._latest.items() if key in after}
+        for key, outcome in after.items():
+            if outcome is not self._latest.get(key):
                 self.note(outcome)
 
     def trouble(self, outcome: StepOutcome) -> None:
@@ -64,7 +59,3 @@ class Outcomes:
         if self._trouble is not None:
             return self._trouble.waiting
         return min(self._waits.values(), key=lambda waiting: waiting.until, default=None)
-
-    def _is_done(self, key: StepKey) -> bool:
-        before = self._latest.get(key)
-        return before is not None and before.outcome is Outcome.DONE

@@ -19,9 +19,15 @@ IN_USE_PAUSE = timedelta(days=1)
 def retire(step: Retire, visit: Visit) -> StepOutcome:
     """Remove a superseded copy. One that the target says is used is kept, and that is fine."""
     visit.held()
-    told = StepOutcome(Action.RETIRE, Outcome.DONE, Text("removed"), step.target, label=step.label)
-    if step.unmanaged:  # labels are given to ours alone: others' may be anything, and the same
-        told = replace(told, remote_id=step.remote_id)
+    told = StepOutcome(
+        Action.RETIRE,
+        Outcome.DONE,
+        Text("removed"),
+        step.target,
+        label=step.label,
+        remote_id=step.remote_id,
+        unmanaged=step.unmanaged,
+    )
     target = visit.doors.targets[step.target]
     try:
         was_there = target.retire(step.remote_id, step.label, unmanaged=step.unmanaged)

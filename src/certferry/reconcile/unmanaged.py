@@ -49,6 +49,8 @@ def without_claimed(
 def retire_unmanaged(steps: Sequence[Retire], visit: Visit) -> Iterator[StepOutcome]:
     """Ask the target to remove each. An account that may not remove one may remove none."""
     for target in dict.fromkeys(step.target for step in steps):
+        if target in visit.keeping:
+            continue
         kept = _Kept()
         for step in steps:
             if step.target != target:
@@ -59,6 +61,7 @@ def retire_unmanaged(steps: Sequence[Retire], visit: Visit) -> Iterator[StepOutc
                 continue
             yield told
             if isinstance(told.error, TargetAccessDenied):
+                visit.keeping.add(target)
                 break
         if kept.used or kept.refused:
             yield StepOutcome(Action.RETIRE, Outcome.UNCHANGED, kept.in_words(), target)
@@ -113,7 +116,13 @@ def _unsettled_since(lineage: str, target: str, doors: Doors) -> datetime | None
     Counted from when the target took it, as its own time is: else this lineage gives up waiting
     before that one has arrived.
     """
-    oldest = doors.now() - SETTLING
-    under_way = doors.state.open_rollouts(target)
-    begun = [r.asked_at for r in under_way if r.lineage != lineage and r.started_at > oldest]
-    return max(begun, default=None)
+    now = doors.now()
+    arriving = [
+        record.asked_at
+        for record in doors.state.open_rollouts(target)
+        if record.lineage != lineage
+        and record.failed_at is None
+        # A beginning in the future was written by a clock that was ahead.
+        and now - SETTLING < record.started_at <= now
+    ]
+    return max(arriving, default=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from certferry.core.desired import DesiredCertificate
@@ -20,13 +20,14 @@ from certferry.text import Text
 @dataclass(frozen=True, slots=True)
 class Visit:
     """What is wanted and what was found, the doors, and the lease, without which nothing is written
-    to any target.
+    to any target. `keeping` are the targets that let this run remove nothing.
     """
 
     desired: DesiredCertificate
     observed: Observation
     doors: Doors
     lease: Lease | None = None
+    keeping: set[str] = field(default_factory=set)
 
     @property
     def lineage(self) -> str:
@@ -62,7 +63,7 @@ class Visit:
 
     def begin(self, target: str, domain: str) -> RolloutRecord:
         """Return the record of bringing the version in force to a domain, begun now where it has to
-        be. What went along with the one before stays known until the next change.
+        be. The settings that were sent with the last certificate are carried over.
         """
         _, found = self.observed.locate(target, domain)
         fingerprint, now, last = self.version.certificate.fingerprint, self.now, found.last
@@ -78,5 +79,5 @@ class Visit:
             sent=None if last is None else last.sent,
             settings_before=None if last is None else last.settings_before,
         )
-        self.doors.state.save_rollout(begun)
+        self.doors.state.replace_rollout(last, begun)
         return begun

@@ -95,6 +95,7 @@ class DnspodService:
             "Domain.Info": domains.info,
             "Domain.Purview": domains.purview,
             "Record.List": self._records.list_records,
+            "Record.Info": self._records.info,
             "Record.Create": self._records.create,
             "Record.Modify": self._records.modify,
             "Record.Remove": self._records.remove,

@@ -38,7 +38,7 @@ class Wish:
 
 
 class RecordCalls:
-    """Record.List, Record.Create, Record.Modify and Record.Remove.
+    """Record.List, Record.Info, Record.Create, Record.Modify and Record.Remove.
 
     A new record is in lists only after `index_delay` seconds (fact sheet §1.7), while all other
     rules know it at once.
@@ -90,6 +90,22 @@ class RecordCalls:
     def _indexed(self, domain: Domain) -> list[Record]:
         moment = self._zones.clock() - self.index_delay
         return [r for r in self._zones.records(domain.name) if r.created <= moment]
+
+    def info(self, account: Account, params: Params) -> Body:
+        """Record.Info: one record, some of whose fields have other names than in lists."""
+        domain = self._accounts.domain(
+            account, params, unknown=Status.BAD_DOMAIN, not_owner=Status.NOT_OWNER_RECORDS
+        )
+        facts = self._facts(self._record(domain, params), domain)
+        renamed = {"name": "sub_domain", "type": "record_type", "line": "record_line"}
+        return {
+            "domain": {"id": str(domain.id), "domain": domain.name, "domain_grade": domain.grade},
+            "record": {
+                **{renamed.get(key, key): value for key, value in facts.items()},
+                "record_line_id": LINE_ID,
+                "domain_id": str(domain.id),
+            },
+        }
 
     def create(self, account: Account, params: Params) -> Body:
         """Record.Create: the id is a string here."""

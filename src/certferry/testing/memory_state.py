@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 
 from certferry.core.certificate import CertificateBundle
@@ -17,38 +16,8 @@ from certferry.core.upload import Upload
 from certferry.errors import LeaseHeld, LeaseLost, StateError
 from certferry.ports.account_memory import Edit
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, Lease
+from certferry.testing.memory_rows import Holding, Kept, Memory
 from certferry.text import Text
-
-
-@dataclass(slots=True)
-class _Holding:
-    process: str
-    holder: str
-    since: datetime
-
-
-@dataclass(slots=True)
-class _Kept:
-    version: Version
-    bundle: CertificateBundle
-
-
-@dataclass(slots=True)
-class _Memory:
-    """What every process that shares the state sees."""
-
-    lock: threading.RLock = field(default_factory=threading.RLock)
-    tokens: dict[str, int] = field(default_factory=dict)
-    holdings: dict[str, _Holding] = field(default_factory=dict)
-    versions: dict[str, list[_Kept]] = field(default_factory=dict)
-    accounts: dict[str, AcmeAccount] = field(default_factory=dict)
-    orders: dict[str, AcmeOrder] = field(default_factory=dict)
-    records: dict[tuple[str, str, str], ChallengeRecord] = field(default_factory=dict)
-    uploads: dict[tuple[str, str], Upload] = field(default_factory=dict)
-    rollouts: dict[tuple[str, str, str], RolloutRecord] = field(default_factory=dict)
-    notes: dict[tuple[str, str], str] = field(default_factory=dict)
-    issue_tries: dict[str, datetime] = field(default_factory=dict)
-    history: list[HistoryEntry] = field(default_factory=list)
 
 
 def _everybody_lives(process: str) -> bool:
@@ -68,7 +37,7 @@ class MemoryState:
     ) -> None:
         self._is_alive = is_alive
         self._process = process
-        self._memory = _Memory()
+        self._memory = Memory()
 
     def seen_by(self, process: str) -> MemoryState:
         """Give the same state as another process sees it."""
@@ -87,7 +56,7 @@ class MemoryState:
             token = self._memory.tokens.get(lineage, 0) + 1
             holder = f"{self._process}/{lineage}/{token}"
             self._memory.tokens[lineage] = token
-            self._memory.holdings[lineage] = _Holding(self._process, holder, now)
+            self._memory.holdings[lineage] = Holding(self._process, holder, now)
             return Lease(lineage, holder, token)
 
     def extend(self, lease: Lease) -> None:
@@ -124,6 +93,7 @@ class MemoryState:
                 self.versions(lineage),
                 None if order is None else order.created_at,
                 self.issue_tried_at(lineage),
+                self._memory.rejections.get(lineage),
                 _sorted(u for u in self._memory.uploads.values() if u.lineage == lineage),
                 self.rollouts(lineage),
                 bool(self.challenge_records(lineage)),
@@ -159,10 +129,10 @@ class MemoryState:
                 bundle.chain_complete,
                 fullchain_digest=bundle.fullchain_digest,
             )
-            versions.append(_Kept(version, bundle))
+            versions.append(Kept(version, bundle))
             return version
 
-    def _kept(self, lineage: str) -> list[_Kept]:
+    def _kept(self, lineage: str) -> list[Kept]:
         return self._memory.versions.get(lineage, [])
 
     # ACME
@@ -264,6 +234,15 @@ class MemoryState:
             under_way = [r for r in found if r.verified_at is None]
             return tuple(sorted(under_way, key=lambda r: (r.lineage, r.domain)))
 
+    def replace_rollout(self, before: RolloutRecord | None, after: RolloutRecord) -> bool:
+        """See `StateStore.replace_rollout`."""
+        with self._memory.lock:
+            place = (after.lineage, after.target, after.domain)
+            if self._memory.rollouts.get(place) != before:
+                return False
+            self._memory.rollouts[place] = after
+            return True
+
     def save_rollout(self, rollout: RolloutRecord) -> None:
         """Keep a rollout, by lineage, target and domain: a new certificate takes its place."""
         with self._memory.lock:
@@ -275,10 +254,11 @@ class MemoryState:
         with self._memory.lock:
             return self._memory.issue_tries.get(lineage)
 
-    def save_issue_try(self, lineage: str, at: datetime) -> None:
+    def save_issue_try(self, lineage: str, at: datetime, *, rejected: bool = False) -> None:
         """See `StateStore.save_issue_try`."""
         with self._memory.lock:
             self._memory.issue_tries[lineage] = at
+            self._memory.rejections[lineage] = at if rejected else None
 
     # accounts
 
@@ -316,7 +296,7 @@ class MemoryState:
                     del self._memory.holdings[lineage]
 
 
-def _held(lineage: str, held: _Holding) -> LeaseHeld:
+def _held(lineage: str, held: Holding) -> LeaseHeld:
     return LeaseHeld(
         Text(
             "{lineage}: {holder} has been at work since {since}",
@@ -328,7 +308,7 @@ def _held(lineage: str, held: _Holding) -> LeaseHeld:
     )
 
 
-def _completed(known: _Kept, bundle: CertificateBundle) -> Version:
+def _completed(known: Kept, bundle: CertificateBundle) -> Version:
     """Take over key and chain when they are better, or others, than those that were kept."""
     if known.version.is_bettered_by(bundle):
         known.bundle = bundle

@@ -14,7 +14,7 @@ from certferry.core import identifiers
 from certferry.core.certificate import Certificate, CertificateBundle
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.https_settings import HttpsSettings
-from certferry.core.lineage import mark, owner_of
+from certferry.core.lineage import mark, owner_of, owners
 from certferry.core.observed import (
     DomainState,
     ObservedDomain,
@@ -167,6 +167,7 @@ class MemoryCdn:
             domains=tuple(self._observe_domain(name) for name in names),
             remotes=remotes,
             others=self._others(remotes) if look.others else (),
+            unremembered=self._unremembered(look),
         )
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
@@ -268,9 +269,18 @@ class MemoryCdn:
     def _others(self, ours: tuple[RemoteCertificate, ...]) -> tuple[OtherCertificate, ...]:
         ids = {remote.remote_id for remote in ours}
         return tuple(
-            OtherCertificate(remote_id, remote.label, remote.certificate.not_after)
-            for remote_id, remote in self._remotes.items()
+            _other(remote_id, remote)
+            for remote_id, remote in tuple(self._remotes.items())
             if remote_id not in ids
+        )
+
+    def _unremembered(self, look: Look) -> tuple[OtherCertificate, ...]:
+        known = {mark(look.lineage, certificate.fingerprint) for certificate in look.known}
+        ours = owners(look.lineage)
+        return tuple(
+            _other(remote_id, remote)
+            for remote_id, remote in tuple(self._remotes.items())
+            if remote.label not in known and owner_of(remote.label) in ours
         )
 
     def _observe_domain(self, name: str) -> ObservedDomain:
@@ -322,6 +332,11 @@ class MemoryCdn:
         if certificate is None:
             return Served(address, remote_id, valid=True)
         return Served(address, certificate.fingerprint, valid=True, not_after=certificate.not_after)
+
+
+def _other(remote_id: str, remote: _Remote) -> OtherCertificate:
+    begin, end = remote.certificate.not_before, remote.certificate.not_after
+    return OtherCertificate(remote_id, remote.label, end, not_before=begin)
 
 
 def _unknown(domain: str) -> TargetRejected:

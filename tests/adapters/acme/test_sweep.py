@@ -14,9 +14,11 @@ from certferry.text import Text
 from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.doors import unavailable
 
+VALUE, ANOTHER = "v" * 43, "w" * 43
+
 
 def leave_record(
-    bench: Bench, value: str = "value", *, in_dns: bool = True, handle: bool = True
+    bench: Bench, value: str = VALUE, *, in_dns: bool = True, handle: bool = True
 ) -> ChallengeRecord:
     """Leave a record as a run does that is killed."""
     name = f"_acme-challenge.{bench.name}"
@@ -183,14 +185,14 @@ class WithoutZones:
 
 def test_failure_with_one_record_does_not_keep_the_others(bench: Bench) -> None:
     """Every record is tried."""
-    leave_record(bench, "one")
-    leave_record(bench, "two")
-    bench.dns.fails_for = {"one"}
+    leave_record(bench)
+    leave_record(bench, ANOTHER)
+    bench.dns.fails_for = {VALUE}
 
     with pytest.raises(DnsUnavailable):
         bench.sweep()
 
-    assert ["one"] == bench.txt_left
+    assert [VALUE] == bench.txt_left
     assert 1 == bench.rows_left
 
 
@@ -211,3 +213,20 @@ def test_other_lineages_are_left_alone(bench: Bench) -> None:
     bench.issuer().sweep("other", [bench.dns], bench.clock.now())
 
     assert 1 == bench.rows_left == len(bench.txt_left)
+
+
+@pytest.mark.parametrize("value", ["v=spf1 -all", "google-site-verification=" + VALUE, VALUE + "="])
+def test_record_that_is_no_challenge_is_left_alone(
+    bench: Bench, caplog: pytest.LogCaptureFixture, value: str
+) -> None:
+    """Somebody wrote it into the state to have it removed; that is told, and nothing is asked."""
+    record = leave_record(bench, value)
+
+    bench.sweep()
+
+    assert [] == bench.dns.removals
+    assert [value] == bench.txt_left
+    assert 0 == bench.rows_left
+    (told,) = (logged.getMessage() for logged in caplog.records)
+    assert record.name in told
+    assert "See who can write to the state" in told

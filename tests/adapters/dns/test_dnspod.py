@@ -70,13 +70,60 @@ def test_records_of_others_are_left_alone(account: DnspodAccount, provider: DnsP
     assert ["v=spf1 -all"] == account.values("example.com")
 
 
-def test_removal_by_handle_is_a_single_call(account: DnspodAccount, provider: DnsProvider) -> None:
-    """Another process needs neither the list of domains nor that of records."""
+def test_removal_of_what_was_just_written_is_a_single_call(
+    account: DnspodAccount, provider: DnsProvider
+) -> None:
+    """The record is known: it was DNSPod that said its id, in answer to its name and value."""
+    handle = provider.add_txt(NAME, "value")
+    before = len(account.actions())
+
+    assert provider.remove_txt(NAME, "value", handle)
+    assert ["Record.Remove"] == account.actions()[before:]
+
+
+def test_another_process_looks_at_a_record_before_it_removes_it(
+    account: DnspodAccount, provider: DnsProvider
+) -> None:
+    """One more call; a list, in which a new record may be missing, is not needed."""
+    account.service.index_delay = 30.0
     handle = provider.add_txt(NAME, "value")
     before = len(account.actions())
 
     assert account.connect().remove_txt(NAME, "value", handle)
-    assert ["Record.Remove"] == account.actions()[before:]
+    assert ["Domain.List", "Record.Info", "Record.Remove"] == account.actions()[before:]
+    assert [] == account.values(NAME)
+
+
+@pytest.mark.parametrize(
+    ("name", "rtype", "value"),
+    [
+        ("www.example.com", "A", "192.0.2.1"),
+        ("example.com", "TXT", "value"),
+        (NAME, "TXT", "another value"),
+        (NAME, "CNAME", "value.example.net"),
+    ],
+)
+def test_handle_that_was_made_another_records_removes_nothing(
+    account: DnspodAccount, provider: DnsProvider, name: str, rtype: str, value: str
+) -> None:
+    """Somebody who can write to the state must not have other records removed by it."""
+    handle = provider.add_txt("_acme-challenge.other.example.com", "known")
+    record = account.zones.create(name, rtype, value)
+    meddled = f"{handle.partition('|')[0]}|{record.id}"
+
+    assert not account.connect().remove_txt(NAME, "value", meddled)
+    assert [record.id] == [r.id for r in account.zones.records(name=name, rtype=rtype)]
+
+
+def test_record_that_cannot_be_looked_at_is_looked_for(
+    account: DnspodAccount, provider: DnsProvider
+) -> None:
+    """DNSPod lists what it does not let us read by its id."""
+    handle = provider.add_txt(NAME, "value")
+    account.service.answer_next("Record.Info", "-15", "Domain is banned")
+
+    assert account.connect().remove_txt(NAME, "value", handle)
+    assert [] == account.values(NAME)
 
 
 @pytest.mark.parametrize("handle", ["", "|", "12|", "|34", "garbage", "1|2"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import select
 import socket
@@ -27,6 +28,7 @@ from certferry.sandbox.nameserver import DnsService, NameServer, Resolver
 from certferry.sandbox.qiniu import QiniuService
 from certferry.sandbox.zones import Zones
 from certferry.text import Text
+from tests.adapters.probe.odd_edge import Edit, odd_edge, replacing
 
 DOMAIN = "img.example.com"
 NAMESERVER = "ns1.example.com"
@@ -177,6 +179,38 @@ def test_untrusted_root_is_not_valid(edges: Edges) -> None:
     edges.roots.write_text(Authority("Somebody else").root_pem)
 
     assert not is_served(edges.look(DOMAIN), fingerprint)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        replacing(bytes.fromhex("a003020102"), bytes.fromhex("a003020107")),
+        replacing(bytes.fromhex("0603551d0e"), bytes.fromhex("0603551d23")),
+        replacing(b"\x82\x0fimg.example.com", b"\x83\x0fimg.example.com"),
+        replacing(b"\x82\x0fimg.example.com", b"\x82\x0fimg.example.c\xff\xfe"),
+        replacing(b"20550101000000Z", b"00000101000000Z"),
+        replacing(b"20550101000000Z", b"99999999999999Z"),
+        replacing(bytes.fromhex("0603551d13"), bytes.fromhex("0603551d1e")),
+    ],
+    ids=["version", "extension twice", "name kind", "name bytes", "year 0", "no date", "nonsense"],
+)
+def test_certificate_that_no_library_reads_is_one_addresss_problem(
+    edges: Edges, tmp_path: Path, edit: Edit
+) -> None:
+    """The others are judged as ever, and what it presents is known by its fingerprint."""
+    fingerprint = edges.serve(DOMAIN)
+    odd = "127.0.59.1"
+    edges.zones.seed(DOMAIN, "A", odd)
+
+    with odd_edge(odd, edges.qiniu.edges.port, DOMAIN, edit, tmp_path) as der:
+        seen = {address.address: address for address in edges.look(DOMAIN)}
+
+    there = seen.pop(odd)
+    assert hashlib.sha256(der).hexdigest() == there.fingerprint
+    assert there.answered
+    assert not there.valid
+    assert there.problem is not None
+    assert is_served(tuple(seen.values()), fingerprint)
 
 
 def test_domains_are_looked_at_side_by_side(edges: Edges) -> None:

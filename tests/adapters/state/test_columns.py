@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.adapters.state.columns import from_moment, to_moment
+from certferry.adapters.state.columns import (
+    from_moment,
+    to_facts,
+    to_moment,
+    to_optional_settings,
+    to_optional_wish,
+)
 from certferry.core.renewal import RenewalWindow
+from certferry.errors import StateError
 from certferry.ports.state import StateStore
 from certferry.testing.certificates import make_bundle
 from tests.adapters.state.child_program import HOUR, NOW
@@ -54,3 +63,27 @@ def test_renewal_window_is_read(path: Path, store: StateStore) -> None:
         )
 
     assert [RenewalWindow(NOW, NOW + HOUR)] == [v.window for v in store.versions("img")]
+
+
+@pytest.mark.parametrize(
+    "spoilt", ["", "soon", "2026-11-26T12:00:00", "[", "7", "null", "[" * 100_000, "{" * 100_000]
+)
+@pytest.mark.parametrize("read", [to_moment, to_facts, to_optional_wish, to_optional_settings])
+def test_column_that_somebody_else_wrote(read: Callable[[str], object], spoilt: str) -> None:
+    """A state that was tampered with is told as such, whatever stands in it."""
+    with pytest.raises(StateError, match="holds what certferry did not write") as caught:
+        read(spoilt)
+
+    assert caught.value.hint is not None
+
+
+@pytest.mark.parametrize("spoilt", ["", "[", "7", "[" * 100_000])
+def test_names_that_somebody_else_wrote(path: Path, store: StateStore, spoilt: str) -> None:
+    """The lineage fails with the state's own error."""
+    lease = store.acquire("img", NOW)
+    store.save_version(lease, make_bundle("img.example.com", not_before=NOW), NOW)
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("UPDATE version SET names = ?", (spoilt,))
+
+    with pytest.raises(StateError, match="holds what certferry did not write"):
+        store.remembered("img")

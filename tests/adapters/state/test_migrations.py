@@ -57,6 +57,7 @@ def make_old(path: Path) -> None:
         old.execute("ALTER TABLE version DROP COLUMN fullchain_digest")
         old.execute("DROP TABLE account_note")
         old.execute("DROP TABLE issue_try")
+        old.execute("ALTER TABLE upload DROP COLUMN proof")
         since = ("sent", "program_digest", "fullchain_digest", "settings_before")
         for column in (*since, "accepted_at", "problem_before", "failed_at"):
             old.execute(f"ALTER TABLE rollout DROP COLUMN {column}")

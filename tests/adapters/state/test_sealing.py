@@ -15,6 +15,7 @@ import pytest
 from certferry.adapters.state.connect import connect
 from certferry.core.certificate import CertificateBundle
 from certferry.core.secret import Secret
+from certferry.core.upload import Upload
 from certferry.errors import StateError
 from certferry.ports.state import AcmeAccount, AcmeOrder, StateStore
 from certferry.testing.certificates import make_bundle, make_key
@@ -237,6 +238,35 @@ def test_certificate_in_anothers_place(
     assert bundles["static"] == store.bundle("static", 1)
     with pytest.raises(StateError, match="stands in another's place"):
         store.bundle("img", 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "remote_id = 'theirs'",
+        "fingerprint = 'another'",
+        "target = 'another'",
+        "lineage = 'static'",
+        "proof = NULL",
+        "proof = 'not base64'",
+        "proof = (SELECT sealed_check FROM sealing)",
+    ],
+)
+def test_upload_that_somebody_changed_is_none_of_ours(
+    store: StateStore, raw: sqlite3.Connection, change: str
+) -> None:
+    """What its row says would be bound to a domain. The one that is as it was written still is."""
+    ours = Upload("img", "qiniu", "ours", "label", "fingerprint", NOW)
+    store.save_upload(ours)
+    assert (ours,) == store.uploads("img", "qiniu")
+
+    raw.execute(f"UPDATE upload SET {change}")  # noqa: S608 - from the list above
+
+    places = [(lineage, target) for lineage in ("img", "static") for target in ("qiniu", "another")]
+    assert [()] * 4 == [store.uploads(*place) for place in places]
+
+    store.save_upload(ours)
+    assert (ours,) == store.uploads("img", "qiniu")
 
 
 @pytest.mark.usefixtures("bundles")

@@ -329,7 +329,11 @@ def test_program_that_was_edited(
     assert is_in_order(edited, bundle)
 
 
-@pytest.mark.parametrize("spoilt", [b"", b"{", b"[]", b'{"fingerprint": 1}', b"\xff", b"null"])
+@pytest.mark.parametrize(
+    "spoilt",
+    [b"", b"{", b"[]", b'{"fingerprint": 1}', b"\xff", b"null", b"[" * 100_000],
+    ids=["empty", "cut", "list", "half", "bytes", "null", "deep"],
+)
 def test_receipt_that_is_spoilt(delivery: FileDelivery, ssl: Path, spoilt: bytes) -> None:
     """It is none: the delivery is made again."""
     bundle = issue()

@@ -14,7 +14,7 @@ from certferry.adapters.targets.qiniu import Qiniu, Settings, connect
 from certferry.core.certificate import Certificate, CertificateBundle
 from certferry.core.desired import Kind
 from certferry.core.https_settings import HttpsSettings
-from certferry.core.lineage import mark
+from certferry.core.lineage import mark, short_mark
 from certferry.core.observed import (
     DomainState,
     ObservedDomain,
@@ -558,6 +558,23 @@ def test_names_in_another_order_or_not_told(
     found = target.observe(look(known=(made.certificate,))).remotes
 
     assert ["x"] == [remote.remote_id for remote in found]
+
+
+def test_copies_that_the_state_does_not_know(place: Place, target: Qiniu) -> None:
+    """What carries the lineage's mark beside what is known is told, with its moments: the state may
+    be an older copy. Other lineages' marks and other people's names are not.
+    """
+    known, issued = bundle_of(qiniu_calls.issue(WWW)).certificate, qiniu_calls.issue(WWW)
+    newer = bundle_of(issued).certificate
+    marks_of_img = (mark("img", newer.fingerprint), short_mark("img", newer.fingerprint))
+    for name in (*marks_of_img, mark("img-2", newer.fingerprint), WWW, "certferry-img-nonsense"):
+        place.service.add_certificate(issued, name)
+
+    found = target.observe(look(known=(known,))).unremembered
+
+    assert sorted(marks_of_img) == sorted(other.label for other in found)
+    assert {newer.not_before} == {other.not_before for other in found}
+    assert () == target.observe(look(known=(known, newer))).unremembered
 
 
 # --- how often Qiniu is asked ---------------------------------------------------------------

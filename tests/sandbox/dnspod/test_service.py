@@ -84,7 +84,7 @@ def test_anything_but_post_is_refused(
     assert "2" == response.json()["status"]["code"]
 
 
-@pytest.mark.parametrize("path", ["/", "/record.create", "/Record.Info", "/v1/Record.Create"])
+@pytest.mark.parametrize("path", ["/", "/record.create", "/Record.Status", "/v1/Record.Create"])
 def test_unknown_path_is_not_found(
     service: DnspodService, session: requests.Session, path: str
 ) -> None:

@@ -12,8 +12,9 @@ from certferry.adapters.acme.client import INVALID, PENDING, READY, VALID, Clien
 from certferry.adapters.acme.dns01 import Solver, Surroundings
 from certferry.adapters.acme.polling import Polling
 from certferry.adapters.acme.problems import Refused, not_acme, refused_order
+from certferry.core.believable import must_be_as_ordered, rejected
 from certferry.core.certificate import CertificateBundle
-from certferry.core.pem import parse_bundle
+from certferry.core.pem import bundle_of, parse_chain, parse_key
 from certferry.errors import (
     AuthorizationFailed,
     CertificateError,
@@ -48,8 +49,16 @@ class OrderDesk:
             # The earlier run may have answered and lost its records before the CA looked: what
             # fails now is then not what is in DNS now. A new order finds out, once.
             with contextlib.suppress(AuthorizationFailed):
-                return self._carried_out(*left_over)
-        return self._carried_out(*self._begin())
+                bundle = self._carried_out(*left_over)
+                if bundle.certificate.not_after > self.around.now():
+                    return self._as_ordered(bundle)
+                # Issued days ago for a few days: that is no mistake of the CA's.
+                self._forget()
+        return self._as_ordered(self._carried_out(*self._begin()))
+
+    def _as_ordered(self, bundle: CertificateBundle) -> CertificateBundle:
+        must_be_as_ordered(bundle, self.request.names, self.around.now())
+        return bundle
 
     # whose order it is
 
@@ -123,9 +132,13 @@ class OrderDesk:
             order = self.client.order(order.url)
         fullchain_pem = self.client.fullchain(self._certificate_url(kept, order))
         try:
-            return parse_bundle(fullchain_pem, kept.key_pem)
+            chain = parse_chain(fullchain_pem)
         except CertificateError as problem:
             raise not_acme(str(problem)) from problem
+        try:
+            return bundle_of(chain, parse_key(kept.key_pem))
+        except CertificateError as problem:
+            raise rejected(problem.message) from problem
 
     def _certificate_url(self, kept: AcmeOrder, order: Order) -> str:
         what = Text("waiting for the CA to issue the certificate")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from certferry.core.identifiers import is_challenge_value
 from certferry.errors import DnsError, ZoneNotFound
 from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Pause
@@ -60,6 +61,24 @@ class Sweep:
             raise failures[0]
 
     def _remove(self, record: ChallengeRecord, now: datetime) -> None:
+        if not is_challenge_value(record.value):
+            self._leave(record)
+            return
+        self._remove_anywhere(record, now)
+
+    def _leave(self, record: ChallengeRecord) -> None:
+        """Give up a record that no run of ours has written: it may be anybody's in that zone."""
+        _log.warning(
+            Text(
+                "{lineage}: the state names a TXT record at {name} that is no challenge; it is"
+                " left alone. See who can write to the state",
+                lineage=record.lineage,
+                name=record.name,
+            )
+        )
+        self.state.drop_challenge_record(record)
+
+    def _remove_anywhere(self, record: ChallengeRecord, now: datetime) -> None:
         """Remove a record at the first account that has its zone. Raises `ZoneNotFound` when none
         has.
         """

@@ -114,6 +114,23 @@ class DnspodClient:
             if item.get("type") == "TXT" and as_text(item.get("name")).lower() == host
         ]
 
+    def txt_record(self, zone_id: str, record_id: str, about: str | Text) -> TxtRecord | None:
+        """Read one record by its id, which needs no list (Record.Info); `None` when it is gone, or
+        no TXT record.
+        """
+        reply = self._calls.read("Record.Info", about, domain_id=zone_id, record_id=record_id)
+        if reply.code == RECORD_GONE and not reply.is_denied:
+            return None
+        item = _settled(reply, about).body.get("record")
+        if not isinstance(item, dict) or item.get("record_type") != "TXT":
+            return None
+        return TxtRecord(
+            id=record_id,
+            host=as_text(item.get("sub_domain")).lower(),
+            value=as_text(item.get("value")),
+            is_enabled=as_text(item.get("enabled")) != "0",
+        )
+
     def create_txt(self, zone: Zone, host: str, value: str, about: str | Text) -> str | None:
         """Write a TXT record and give its id, or `None` when the identical one is there already.
 

@@ -15,7 +15,7 @@ from certferry.adapters.clients.qiniu_errors import QiniuFailure
 from certferry.adapters.clients.qiniu_records import CertificateRecord, Upload
 from certferry.adapters.clients.qiniu_settling import Settler
 from certferry.core.certificate import Certificate, CertificateBundle
-from certferry.core.lineage import mark, marks, owner_of, short_mark
+from certferry.core.lineage import beginnings, mark, marks, owner_of, owners, short_mark
 from certferry.core.observed import OtherCertificate, RemoteCertificate
 from certferry.errors import DeployError, TargetRejected
 from certferry.text import Text
@@ -46,7 +46,22 @@ class Copies:
         ids = {remote.remote_id for remote in ours}
         for record in self._account.certificates().values():
             if record.certid not in ids:
-                yield OtherCertificate(record.certid, record.name or "", _end(record))
+                yield _other(record)
+
+    def unremembered(
+        self, lineage: str, known: Sequence[Certificate]
+    ) -> Iterator[OtherCertificate]:
+        """Give what carries the lineage's mark, and is none of its known certificates; nothing
+        where none is known, since everything may be newer than that.
+        """
+        if not known:
+            return
+        labels = {label for one in known for label in marks(lineage, one.fingerprint)}
+        begins, ours = beginnings(lineage), owners(lineage)
+        for record in self._account.certificates().values():
+            name = record.name or ""
+            if name.startswith(begins) and name not in labels and owner_of(name) in ours:
+                yield _other(record)
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """Adopt the copy that is there, or upload one. One upload at a time for the account."""
@@ -156,10 +171,19 @@ def _agrees(record: CertificateRecord, certificate: Certificate) -> bool:
     )
 
 
-def _end(record: CertificateRecord) -> datetime | None:
-    """Read the end; one that is no moment of this calendar says nothing."""
+def _other(record: CertificateRecord) -> OtherCertificate:
+    return OtherCertificate(
+        record.certid,
+        record.name or "",
+        _moment(record.not_after),
+        not_before=_moment(record.not_before),
+    )
+
+
+def _moment(seconds: int | None) -> datetime | None:
+    """Read a moment; one that is none of this calendar says nothing."""
     try:
-        return None if record.not_after is None else datetime.fromtimestamp(record.not_after, UTC)
+        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):
         return None
 

@@ -33,5 +33,5 @@ def decode_receipt(data: bytes | None) -> Receipt | None:
     try:
         written = json.loads(data or b"")
         return Receipt(str(written["fingerprint"]), dict(written["digests"]), written["reload"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -196,6 +196,7 @@ class Dnspod:
         self._pause = pause
         self._listing = threading.Lock()
         self._zones: list[Zone] | None = None
+        self._written: set[tuple[str, str, str]] = set()
 
     def zones(self) -> tuple[FoundZone, ...]:
         """See `ports.survey.ZoneKeeper.zones`."""
@@ -207,7 +208,9 @@ class Dnspod:
     def add_txt(self, name: str, value: str) -> str:
         """See `ports.dns.DnsProvider.add_txt`."""
         place = self._place(name)
-        return f"{place.zone.id}|{self._write(place, value)}"
+        handle = f"{place.zone.id}|{self._write(place, value)}"
+        self._written.add((name, value, handle))
+        return handle
 
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
         """See `ports.dns.DnsProvider.remove_txt`.
@@ -216,11 +219,12 @@ class Dnspod:
         after it was written, and whoever knows when that was knows whether to ask again.
         """
         zone_id, _, record_id = (handle or "").partition("|")
-        if zone_id and record_id and self._remove(zone_id, record_id, name):
+        if (name, value, handle) in self._written and self._remove(zone_id, record_id, name):
             return True
-        # A handle may be older than the record: the value itself must be gone.
         place = self._place(name)
-        record = self._find(place, value)
+        record = self._look_up(place, record_id, value) if zone_id == place.zone.id else None
+        # A handle may be older than the record: the value itself must be gone.
+        record = record or self._find(place, value)
         return record is not None and self._remove(place.zone.id, record.id, name)
 
     def _place(self, name: str) -> Place:
@@ -260,6 +264,17 @@ class Dnspod:
             # Of the listing, not of the record: that may be there, and must not be forgotten.
             raise _in_doubt(place.name, exc.message) from exc
         return record
+
+    def _look_up(self, place: Place, record_id: str, value: str) -> TxtRecord | None:
+        """Give the record of a handle, if it is the one with this name and value: a handle that
+        was kept elsewhere may have been changed there, and is another record's then.
+        """
+        try:
+            record = self._client.txt_record(place.zone.id, record_id, place.name)
+        except DnsRejected:
+            return None  # the list tells as well, only later
+        wanted = (place.host, value)
+        return record if record is not None and (record.host, record.value) == wanted else None
 
     def _find(self, place: Place, value: str) -> TxtRecord | None:
         """Look for the record with exactly this value."""

@@ -6,8 +6,6 @@ import errno
 import socket
 import ssl
 
-from cryptography import x509
-
 from certferry.system_words import system_words
 from certferry.text import Text
 
@@ -30,14 +28,17 @@ class NoHandshake(Exception):
         self.silent = silent
 
 
-def served_chain(address: str, port: int, host: str) -> list[x509.Certificate]:
-    """Shake hands with SNI and give what is served, leaf first, unjudged. Raises `NoHandshake`."""
+def served_chain(address: str, port: int, host: str) -> list[bytes]:
+    """Shake hands with SNI and give what is served as DER, leaf first, unread: at least one.
+
+    Raises `NoHandshake`.
+    """
     try:
         with (
             socket.create_connection((address, port), TIMEOUT) as connection,
             _context().wrap_socket(connection, server_hostname=host) as session,
         ):
-            return [x509.load_der_x509_certificate(der) for der in _chain(session)]
+            chain_der = _chain(session)
     except TimeoutError as error:
         problem = Text("no answer within {seconds} seconds", seconds=int(TIMEOUT))
         raise NoHandshake(problem, silent=True) from error
@@ -47,9 +48,9 @@ def served_chain(address: str, port: int, host: str) -> list[x509.Certificate]:
     except OSError as error:
         problem = system_words(error)
         raise NoHandshake(problem, silent=error.errno not in _OURS) from error
-    except ValueError as error:
-        problem = Text("it presents no readable certificate")
-        raise NoHandshake(problem, silent=False) from error
+    if not chain_der:
+        raise NoHandshake(Text("it presents no certificate"), silent=False)
+    return chain_der
 
 
 def _context() -> ssl.SSLContext:
@@ -65,6 +66,7 @@ def _chain(session: ssl.SSLSocket) -> list[bytes]:
     had it since 3.10.
     """
     if hasattr(session, "get_unverified_chain"):
-        return list(session.get_unverified_chain())
+        return list(session.get_unverified_chain() or ())
     inner = session._sslobj  # type: ignore[attr-defined]  # noqa: SLF001 - the only way on 3.11 and 3.12
-    return [ssl.PEM_cert_to_DER_cert(item.public_bytes()) for item in inner.get_unverified_chain()]
+    sent = inner.get_unverified_chain() or ()
+    return [ssl.PEM_cert_to_DER_cert(item.public_bytes()) for item in sent]

@@ -9,13 +9,11 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from certferry.adapters.probe.addresses import resolve
 from certferry.adapters.probe.handshake import NoHandshake, served_chain
+from certferry.adapters.probe.presented import presented
 from certferry.adapters.probe.trust import Trust
 from certferry.core import identifiers
-from certferry.core.certificate import fingerprint
 from certferry.core.observed import Served
 from certferry.errors import Interrupted
 from certferry.ports.progress import Pause
@@ -88,18 +86,10 @@ class TlsProbe:
     def _look_at(self, address: str, host: str, looking: _Looking) -> Served:
         looking.must_go_on()
         try:
-            chain = served_chain(address, self._port, host)
+            chain_der = served_chain(address, self._port, host)
         except NoHandshake as error:
             return Served(address, None, valid=False, problem=error.problem, silent=error.silent)
-        problem = self._trust.problem(chain, host, self._now())
-        leaf = chain[0]
-        return Served(
-            address=address,
-            fingerprint=fingerprint(leaf.public_bytes(Encoding.DER)),
-            valid=problem is None,
-            problem=problem,
-            not_after=leaf.not_valid_after_utc,
-        )
+        return presented(address, chain_der, self._trust, host, self._now())
 
 
 class _Looking:

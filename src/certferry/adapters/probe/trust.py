@@ -74,7 +74,7 @@ def _read(bundle: Path) -> list[x509.Certificate]:
 def _root(block: bytes) -> x509.Certificate | None:
     try:
         return x509.load_pem_x509_certificate(block)
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         return None
 
 

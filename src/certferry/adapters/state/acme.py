@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from certferry.adapters.state.columns import from_moment, from_names, to_moment, to_names
+from certferry.adapters.state.columns import (
+    from_moment,
+    from_names,
+    to_moment,
+    to_names,
+    to_optional_moment,
+)
 from certferry.adapters.state.database import Connection, Database
 from certferry.adapters.state.leases import must_be_in_force
 from certferry.adapters.state.sealing import Sealing
@@ -166,14 +172,25 @@ class IssueTries:
 
     def issue_tried_at(self, lineage: str) -> datetime | None:
         """When a certificate was last ordered or adopted for a lineage."""
-        rows = self._database.rows("SELECT tried_at FROM issue_try WHERE lineage = ?", lineage)
-        return next((to_moment(tried_at) for (tried_at,) in rows), None)
+        tried_at, _ = self.last(lineage)
+        return tried_at
 
-    def save_issue_try(self, lineage: str, at: datetime) -> None:
-        """Keep when a certificate was ordered or adopted."""
+    def last(self, lineage: str) -> tuple[datetime | None, datetime | None]:
+        """When that was, and again if what came was not what was ordered."""
+        rows = self._database.rows(
+            "SELECT tried_at, rejected_at FROM issue_try WHERE lineage = ?", lineage
+        )
+        for tried_at, rejected_at in rows:
+            return to_moment(tried_at), to_optional_moment(rejected_at)
+        return None, None
+
+    def save_issue_try(self, lineage: str, at: datetime, *, rejected: bool = False) -> None:
+        """Keep when a certificate was ordered or adopted, and whether what came was rejected."""
+        moment = from_moment(at)
         with self._database.transaction() as connection:
             connection.execute(
-                "INSERT INTO issue_try (lineage, tried_at) VALUES (?, ?)"
-                " ON CONFLICT (lineage) DO UPDATE SET tried_at = excluded.tried_at",
-                (lineage, from_moment(at)),
+                "INSERT INTO issue_try (lineage, tried_at, rejected_at) VALUES (?, ?, ?)"
+                " ON CONFLICT (lineage) DO UPDATE SET tried_at = excluded.tried_at,"
+                " rejected_at = excluded.rejected_at",
+                (lineage, moment, moment if rejected else None),
             )

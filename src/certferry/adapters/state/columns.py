@@ -1,4 +1,6 @@
-"""How values are written in the columns of the schema."""
+"""How values are written in the columns of the schema. What cannot be read back was written by
+somebody else, and is told as a `StateError`.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +8,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from certferry.core.desired import HttpsWish
 from certferry.core.https_settings import HttpsSettings
+from certferry.errors import StateError
+from certferry.text import Text
+
+T = TypeVar("T", HttpsWish, HttpsSettings)
+
+_UNREADABLE = (ValueError, TypeError, KeyError, RecursionError)
 
 
 def from_moment(moment: datetime) -> str:
@@ -19,7 +27,13 @@ def from_moment(moment: datetime) -> str:
 
 def to_moment(written: str) -> datetime:
     """Read a moment."""
-    return datetime.fromisoformat(written)
+    try:
+        moment = datetime.fromisoformat(written)
+        if moment.tzinfo is None:
+            raise ValueError(written)
+    except _UNREADABLE as problem:
+        raise _spoilt() from problem
+    return moment
 
 
 def from_optional_moment(moment: datetime | None) -> str | None:
@@ -39,7 +53,10 @@ def from_names(names: tuple[str, ...]) -> str:
 
 def to_names(written: str) -> tuple[str, ...]:
     """Read names."""
-    return tuple(json.loads(written))
+    try:
+        return tuple(json.loads(written))
+    except _UNREADABLE as problem:
+        raise _spoilt() from problem
 
 
 def from_facts(facts: Mapping[str, str]) -> str:
@@ -49,7 +66,10 @@ def from_facts(facts: Mapping[str, str]) -> str:
 
 def to_facts(written: str) -> dict[str, str]:
     """Read facts."""
-    return dict(json.loads(written))
+    try:
+        return dict(json.loads(written))
+    except _UNREADABLE as problem:
+        raise _spoilt() from problem
 
 
 def from_optional_settings(settings: HttpsWish | HttpsSettings | None) -> str | None:
@@ -59,15 +79,26 @@ def from_optional_settings(settings: HttpsWish | HttpsSettings | None) -> str | 
 
 def to_optional_wish(written: str | None) -> HttpsWish | None:
     """Read settings that were sent, where they are known."""
-    return None if written is None else HttpsWish(**_settings(written))
+    return None if written is None else _settings(written, HttpsWish)
 
 
 def to_optional_settings(written: str | None) -> HttpsSettings | None:
     """Read settings that were seen, where they are known."""
-    return None if written is None else HttpsSettings(**_settings(written))
+    return None if written is None else _settings(written, HttpsSettings)
 
 
-def _settings(written: str) -> dict[str, Any]:
-    settings: dict[str, Any] = json.loads(written)
-    versions = settings["tls_versions"]
-    return settings | {"tls_versions": None if versions is None else tuple(versions)}
+def _settings(written: str, into: type[T]) -> T:
+    try:
+        settings: dict[str, Any] = json.loads(written)
+        versions = settings["tls_versions"]
+        listed = None if versions is None else tuple(versions)
+        return into(**settings | {"tls_versions": listed})
+    except _UNREADABLE as problem:
+        raise _spoilt() from problem
+
+
+def _spoilt() -> StateError:
+    return StateError(
+        Text("the state holds what certferry did not write"),
+        hint=Text("put it back from a backup, and see who else can write to it"),
+    )

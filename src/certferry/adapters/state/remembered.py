@@ -18,7 +18,7 @@ class Lineages:
         self._database = database
         self._versions = Versions(database, sealing)
         self._tries = IssueTries(database)
-        self._uploads = Uploads(database)
+        self._uploads = Uploads(database, sealing)
         self._rollouts = Rollouts(database)
 
     def remembered(self, lineage: str) -> Remembered:
@@ -33,7 +33,7 @@ class Lineages:
             return Remembered(
                 self._versions.versions(lineage),
                 next((to_moment(created_at) for (created_at,) in orders), None),
-                self._tries.issue_tried_at(lineage),
+                *self._tries.last(lineage),
                 self._uploads.of_lineage(lineage),
                 self._rollouts.rollouts(lineage),
                 bool(records),

@@ -1,4 +1,5 @@
-"""Private keys at rest: AES-GCM, each bound to the row it belongs to.
+"""Private keys at rest: AES-GCM, each bound to the row it belongs to. Rows without a secret can be
+bound in the same way, so that nobody makes others of them.
 
 The key lies in its own file, so that the database alone, or a backup of it, gives nothing away.
 """
@@ -45,6 +46,14 @@ class Sealing:
         """Open a secret. Raises `StateError` when the key file does not fit."""
         return Secret(self._decrypt(read_key(self._key_file), sealed, bound_to))
 
+    def bind(self, connection: Connection, *bound_to: str) -> str:
+        """Give the proof that a row was written here, inside a write. Raises as `seal` does."""
+        return self._encrypt(self._key_in_force(connection), "", bound_to)
+
+    def is_bound(self, proof: str | None, *bound_to: str) -> bool:
+        """Tell whether a row is as it was written. Raises `StateError` where there is no key."""
+        return proof is not None and self._opened(read_key(self._key_file), proof, bound_to) == ""
+
     def _key_in_force(self, connection: Connection) -> bytes:
         found = connection.execute("SELECT sealed_check FROM sealing").fetchone()
         if found is not None:
@@ -63,18 +72,24 @@ class Sealing:
         return base64.b64encode(nonce + sealed).decode("ascii")
 
     def _decrypt(self, key: bytes, sealed: str, bound_to: tuple[str, ...]) -> str:
-        try:
-            raw = base64.b64decode(sealed, validate=True)
-            nonce, rest = raw[:_NONCE_BYTES], raw[_NONCE_BYTES:]
-            return AESGCM(key).decrypt(nonce, rest, _associated(bound_to)).decode()
-        except (InvalidTag, ValueError) as exc:
+        opened = self._opened(key, sealed, bound_to)
+        if opened is None:
             raise StateError(
                 Text("the key in {path} does not open what the state holds", path=self._key_file),
                 hint=Text(
                     "put {path} back from the backup that belongs to this state",
                     path=self._key_file,
                 ),
-            ) from exc
+            )
+        return opened
+
+    def _opened(self, key: bytes, sealed: str, bound_to: tuple[str, ...]) -> str | None:
+        try:
+            raw = base64.b64decode(sealed, validate=True)
+            nonce, rest = raw[:_NONCE_BYTES], raw[_NONCE_BYTES:]
+            return AESGCM(key).decrypt(nonce, rest, _associated(bound_to)).decode()
+        except (InvalidTag, ValueError):
+            return None
 
 
 def _associated(bound_to: tuple[str, ...]) -> bytes:

@@ -51,7 +51,7 @@ class SqlState:
         self.issue_tried_at = tries.issue_tried_at
         self.save_issue_try = tries.save_issue_try
 
-        uploads = Uploads(database)
+        uploads = Uploads(database, sealing)
         self.uploads = uploads.uploads
         self.save_upload = uploads.save_upload
         self.drop_upload = uploads.drop_upload
@@ -61,6 +61,7 @@ class SqlState:
         self.rollout = rollouts.rollout
         self.open_rollouts = rollouts.open_rollouts
         self.save_rollout = rollouts.save_rollout
+        self.replace_rollout = rollouts.replace_rollout
 
         notes = AccountNotes(database)
         self.account_note = notes.account_note

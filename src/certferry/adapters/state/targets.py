@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import LiteralString
+from collections.abc import Iterator, Sequence
+from typing import Any, LiteralString
 
 from certferry.adapters.state.columns import (
     from_moment,
@@ -13,9 +14,10 @@ from certferry.adapters.state.columns import (
     to_optional_settings,
     to_optional_wish,
 )
-from certferry.adapters.state.database import Database, Row
+from certferry.adapters.state.database import Connection, Database, Row
+from certferry.adapters.state.sealing import Sealing
 from certferry.core.rollout import RolloutRecord
-from certferry.core.upload import Upload
+from certferry.core.upload import NOBODY, Upload
 
 _UPLOAD: LiteralString = "lineage, target, remote_id, label, fingerprint, uploaded_at, in_use_until"
 
@@ -26,36 +28,50 @@ _ROLLOUT: LiteralString = (
 
 
 class Uploads:
-    """Copies of certificates that we put at targets, by target and remote id."""
+    """Copies of certificates that we put at targets, by target and remote id. Rows are bound, since
+    by another remote id a domain would get somebody else's certificate.
+    """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, sealing: Sealing) -> None:
         self._database = database
+        self._sealing = sealing
 
     def uploads(self, lineage: str, target: str) -> tuple[Upload, ...]:
-        """Our copies at a target that have not been retired, newest first."""
-        return self._found("lineage = ? AND target = ?", lineage, target)
+        """Our copies at a target that have not been retired, newest first. A row that somebody else
+        wrote or changed is none.
+        """
+        found = self._found("lineage = ? AND target = ?", lineage, target)
+        return tuple(upload for upload, proof in found if self._is_ours(upload, proof))
 
     def of_lineage(self, lineage: str) -> tuple[Upload, ...]:
-        """Our copies at every target, by target and newest first."""
-        return self._found("lineage = ?", lineage)
+        """Our copies at every target, by target and newest first, as they stand there: whoever only
+        looks needs no key.
+        """
+        return tuple(upload for upload, _ in self._found("lineage = ?", lineage))
 
-    def _found(self, condition: LiteralString, *values: str) -> tuple[Upload, ...]:
+    def _found(self, condition: LiteralString, *values: str) -> Iterator[tuple[Upload, str | None]]:
         rows = self._database.rows(
-            f"SELECT {_UPLOAD} FROM upload WHERE {condition}"  # noqa: S608 - constant columns and conditions
+            f"SELECT {_UPLOAD}, proof FROM upload WHERE {condition}"  # noqa: S608 - constant columns and conditions
             " ORDER BY target, uploaded_at DESC, remote_id DESC",
             *values,
         )
-        return tuple(map(_upload, rows))
+        return ((_upload(row), proof) for *row, proof in rows)
+
+    def _is_ours(self, upload: Upload, proof: str | None) -> bool:
+        return upload.lineage == NOBODY or self._sealing.is_bound(proof, *_bound_to(upload))
 
     def save_upload(self, upload: Upload) -> None:
         """Keep an upload, by target and remote id."""
         with self._database.transaction() as connection:
+            proof = None
+            if upload.lineage != NOBODY:  # of which nothing is ever bound to a domain
+                proof = self._sealing.bind(connection, *_bound_to(upload))
             connection.execute(
-                f"INSERT INTO upload ({_UPLOAD})"  # noqa: S608 - constant columns
-                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (target, remote_id) DO UPDATE"
+                f"INSERT INTO upload ({_UPLOAD}, proof)"  # noqa: S608 - constant columns
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (target, remote_id) DO UPDATE"
                 " SET lineage = excluded.lineage, label = excluded.label,"
                 " fingerprint = excluded.fingerprint, uploaded_at = excluded.uploaded_at,"
-                " in_use_until = excluded.in_use_until",
+                " in_use_until = excluded.in_use_until, proof = excluded.proof",
                 (
                     upload.lineage,
                     upload.target,
@@ -64,6 +80,7 @@ class Uploads:
                     upload.fingerprint,
                     from_moment(upload.uploaded_at),
                     from_optional_moment(upload.in_use_until),
+                    proof,
                 ),
             )
 
@@ -105,32 +122,48 @@ class Rollouts:
     def save_rollout(self, rollout: RolloutRecord) -> None:
         """Keep a rollout, by lineage, target and domain: a new certificate takes its place."""
         with self._database.transaction() as connection:
-            connection.execute(
-                "DELETE FROM rollout WHERE lineage = ? AND target = ? AND domain = ?",
-                (rollout.lineage, rollout.target, rollout.domain),
-            )
-            connection.execute(
-                f"INSERT INTO rollout ({_ROLLOUT}, attempts)"  # noqa: S608 - constant columns
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
-                (
-                    rollout.lineage,
-                    rollout.target,
-                    rollout.domain,
-                    rollout.fingerprint,
-                    from_moment(rollout.started_at),
-                    from_optional_moment(rollout.accepted_at),
-                    rollout.problem_before,
-                    from_optional_moment(rollout.failed_at),
-                    from_optional_moment(rollout.verified_at),
-                    from_optional_settings(rollout.sent),
-                    rollout.program_digest,
-                    rollout.fullchain_digest,
-                    from_optional_settings(rollout.settings_before),
-                ),
-            )
+            _keep(rollout, connection)
+
+    def replace_rollout(self, before: RolloutRecord | None, after: RolloutRecord) -> bool:
+        """Keep a rollout if what is known of its domain is still `before`; tell whether it was."""
+        with self._database.transaction(serializable=True) as connection:
+            if self.rollout(after.lineage, after.target, after.domain) != before:
+                return False
+            _keep(after, connection)
+            return True
 
 
-def _upload(row: Row) -> Upload:
+def _keep(rollout: RolloutRecord, connection: Connection) -> None:
+    connection.execute(
+        "DELETE FROM rollout WHERE lineage = ? AND target = ? AND domain = ?",
+        (rollout.lineage, rollout.target, rollout.domain),
+    )
+    connection.execute(
+        f"INSERT INTO rollout ({_ROLLOUT}, attempts)"  # noqa: S608 - constant columns
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+        (
+            rollout.lineage,
+            rollout.target,
+            rollout.domain,
+            rollout.fingerprint,
+            from_moment(rollout.started_at),
+            from_optional_moment(rollout.accepted_at),
+            rollout.problem_before,
+            from_optional_moment(rollout.failed_at),
+            from_optional_moment(rollout.verified_at),
+            from_optional_settings(rollout.sent),
+            rollout.program_digest,
+            rollout.fullchain_digest,
+            from_optional_settings(rollout.settings_before),
+        ),
+    )
+
+
+def _bound_to(upload: Upload) -> tuple[str, ...]:
+    return "upload", upload.target, upload.remote_id, upload.lineage, upload.fingerprint
+
+
+def _upload(row: Sequence[Any]) -> Upload:
     lineage, target, remote_id, label, fingerprint, uploaded_at, in_use_until = row
     return Upload(
         lineage,

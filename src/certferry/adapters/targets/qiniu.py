@@ -121,6 +121,7 @@ class Qiniu:
             try:
                 ours = tuple(self._copies.of(look.lineage, look.known))
                 others = tuple(self._copies.others(ours)) if look.others else ()
+                unremembered = tuple(self._copies.unremembered(look.lineage, look.known))
             except QiniuFailure as failure:
                 if failure.is_common:
                     raise
@@ -129,7 +130,12 @@ class Qiniu:
                     rules=self._rules, domains=domains, unread=_once(unread), remotes_hidden=True
                 )
         return ObservedTarget(
-            rules=self._rules, domains=domains, remotes=ours, others=others, unread=_once(unread)
+            rules=self._rules,
+            domains=domains,
+            remotes=ours,
+            others=others,
+            unremembered=unremembered,
+            unread=_once(unread),
         )
 
     def survey(self, looked: Looked) -> Survey:

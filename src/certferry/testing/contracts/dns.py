@@ -119,6 +119,19 @@ class DnsProviderContract:
         assert provider.remove_txt(NAME, "value", old)
         assert [] == values(NAME)
 
+    def test_handle_of_another_record_is_not_believed(
+        self, provider: DnsProvider, other: DnsProvider, values: Values
+    ) -> None:
+        """Where it was kept, somebody may have changed it: name and value decide."""
+        theirs = provider.add_txt(NAME, "theirs")
+        at_apex = provider.add_txt(APEX_NAME, "ours")
+
+        assert not other.remove_txt(NAME, "ours", theirs)
+        assert not other.remove_txt(NAME, "ours", at_apex)
+
+        assert ["theirs"] == values(NAME)
+        assert ["ours"] == values(APEX_NAME)
+
     def test_name_outside_the_account_is_refused(self, provider: DnsProvider) -> None:
         """The error names the name, and says what to do."""
         with pytest.raises(ZoneNotFound, match=UNKNOWN_NAME) as adding:

@@ -226,7 +226,7 @@ def _leave_record(
     world: IssuerWorld, *, is_there: bool = True, has_handle: bool = True
 ) -> ChallengeRecord:
     """Leave a record as a run does that is killed."""
-    name, value = challenge_name(world.name), "left-over"
+    name, value = challenge_name(world.name), "left-over".ljust(43, "-")  # as long as a challenge
     handle = world.dns.add_txt(name, value)
     if not is_there:
         world.dns.remove_txt(name, value, handle)

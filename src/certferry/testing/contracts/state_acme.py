@@ -32,6 +32,19 @@ class AcmeContract:
         assert NOW + timedelta(hours=1) == other.issue_tried_at("img")
         assert NOW == other.issue_tried_at("static")
 
+    def test_certificate_that_was_rejected_is_remembered_until_the_next_try(
+        self, store: StateStore, other: StateStore
+    ) -> None:
+        """Whatever the last try brought is what counts."""
+        store.save_issue_try("img", NOW, rejected=True)
+        store.save_issue_try("static", NOW)
+
+        assert NOW == other.remembered("img").rejected_at
+        assert None is other.remembered("static").rejected_at
+
+        store.save_issue_try("img", LATER)
+        assert None is other.remembered("img").rejected_at
+
     def test_account_is_read_back(self, store: StateStore, other: StateStore) -> None:
         """First without a URL, then with the one the CA gave; each directory has its own."""
         account = AcmeAccount(DIRECTORY, make_key())

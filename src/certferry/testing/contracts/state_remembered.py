@@ -41,6 +41,7 @@ class RememberedContract:
         assert [2, 1] == [version.number for version in remembered.versions]
         assert NOW == remembered.ordered_at
         assert NOW + HOUR == remembered.issue_tried_at
+        assert NOW + HOUR == remembered.rejected_at
         assert remembered.has_challenge_records
         assert other.rollouts("img") == remembered.rollouts
         assert ["a", "b"] == [record.domain for record in remembered.rollouts]
@@ -86,7 +87,7 @@ def keep_everything(store: StateStore, lineage: str) -> None:
     for _ in range(2):
         store.save_version(lease, make_bundle("img.example.com", not_before=NOW), NOW)
     store.save_order(lease, make_order(lineage))
-    store.save_issue_try(lineage, NOW + HOUR)
+    store.save_issue_try(lineage, NOW + HOUR, rejected=True)
     store.save_challenge_record(challenge(lineage, "apex", NOW))
     for domain in ("b", "a"):
         store.save_rollout(replace(rollout("qiniu", domain), lineage=lineage))

@@ -97,6 +97,20 @@ class TargetsContract:
             store.save_rollout(saved)
             assert (saved,) == store.rollouts("img")
 
+    def test_rollout_is_replaced_only_as_it_is_known(
+        self, store: StateStore, other: StateStore
+    ) -> None:
+        """What another process wrote meanwhile stays."""
+        begun = rollout("qiniu", "img.example.com")
+        assert store.replace_rollout(None, begun)
+        accepted = replace(begun, accepted_at=NOW + HOUR)
+        other.save_rollout(accepted)
+
+        assert not store.replace_rollout(None, begun)
+        assert not store.replace_rollout(begun, replace(begun, verified_at=NOW))
+        assert (accepted,) == store.rollouts("img")
+        assert store.replace_rollout(accepted, replace(accepted, verified_at=NOW))
+
     def test_open_rollouts_of_a_target(self, store: StateStore, other: StateStore) -> None:
         """Of every lineage, until they have been seen; other targets' are not among them."""
         seen = replace(rollout("qiniu", "seen.example.com"), verified_at=NOW + HOUR)

@@ -1,0 +1,50 @@
+"""What a state in memory holds: the rows that every process sees which shares it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from certferry.core.certificate import CertificateBundle
+from certferry.core.lineage import Version
+from certferry.core.report import HistoryEntry
+from certferry.core.rollout import RolloutRecord
+from certferry.core.upload import Upload
+from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord
+
+
+@dataclass(slots=True)
+class Holding:
+    """A lease that a process has taken."""
+
+    process: str
+    holder: str
+    since: datetime
+
+
+@dataclass(slots=True)
+class Kept:
+    """A version with its key."""
+
+    version: Version
+    bundle: CertificateBundle
+
+
+@dataclass(slots=True)
+class Memory:
+    """What every process that shares the state sees."""
+
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    tokens: dict[str, int] = field(default_factory=dict)
+    holdings: dict[str, Holding] = field(default_factory=dict)
+    versions: dict[str, list[Kept]] = field(default_factory=dict)
+    accounts: dict[str, AcmeAccount] = field(default_factory=dict)
+    orders: dict[str, AcmeOrder] = field(default_factory=dict)
+    records: dict[tuple[str, str, str], ChallengeRecord] = field(default_factory=dict)
+    uploads: dict[tuple[str, str], Upload] = field(default_factory=dict)
+    rollouts: dict[tuple[str, str, str], RolloutRecord] = field(default_factory=dict)
+    notes: dict[tuple[str, str], str] = field(default_factory=dict)
+    issue_tries: dict[str, datetime] = field(default_factory=dict)
+    rejections: dict[str, datetime | None] = field(default_factory=dict)
+    history: list[HistoryEntry] = field(default_factory=list)

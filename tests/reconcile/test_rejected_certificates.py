@@ -1,0 +1,114 @@
+"""A CA, or a gateway before it, that gives another certificate than the one that was ordered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from certferry.core.believable import must_be_as_ordered
+from certferry.core.certificate import CertificateBundle
+from certferry.core.plan import Action
+from certferry.core.rejections import ANEW_AFTER
+from certferry.core.report import LineageReport, Outcome
+from certferry.errors import CertificateRejected
+from certferry.ports.issuer import IssueRequest
+from certferry.reconcile.lineage_run import LineageRun
+from certferry.testing.certificates import make_bundle
+from tests.reconcile.model import ModelWorld
+from tests.reconcile.one_lineage import IMG, outcome, synced
+
+
+class Gateway:
+    """An `Issuer` that is handed another certificate than the CA has issued for its order."""
+
+    def __init__(self, issuer: Any) -> None:
+        self._issuer = issuer
+
+    def issue(self, request: IssueRequest, *doors: Any) -> CertificateBundle:
+        """Look at what comes, as the door's contract says."""
+        issued = self._issuer.issue(request, *doors)
+        evil = make_bundle("evil.example.net", not_before=issued.certificate.not_before)
+        must_be_as_ordered(evil, request.names, issued.certificate.not_before)
+        return evil
+
+    def sweep(self, *arguments: Any) -> None:
+        """As ever."""
+        self._issuer.sweep(*arguments)
+
+
+def run(world: ModelWorld, *, renew: bool = False) -> LineageReport:
+    """Run to the end behind the gateway."""
+    world.alive.add("run")
+    doors = world.doors("run")
+    one = LineageRun(world.wish(), replace(doors, issuer=Gateway(doors.issuer)), renew=renew)
+    world.visit_to_the_end(one)
+    world.alive.discard("run")
+    world.pass_time(timedelta(minutes=1))
+    return one.report()
+
+
+def test_certificate_that_was_not_ordered_goes_nowhere(world: ModelWorld) -> None:
+    """It is not kept, not uploaded, not bound, and told as the CA's mistake."""
+    report = run(world)
+
+    told = outcome(report, Action.ISSUE)
+    assert Outcome.FAILED is told.outcome
+    assert isinstance(told.error, CertificateRejected)
+    assert "the CA gave a certificate that was not ordered" in str(told.detail)
+    assert told.hint is not None
+    assert () == world.state.versions("img")
+    assert None is world.state.order("img")
+    assert (0, 0) == (world.cdn.uploads, world.cdn.writes)
+    assert [] == world.challenge_values()
+
+
+def test_wrong_renewal_leaves_what_is_served(world: ModelWorld) -> None:
+    """The certificate in force stays in force, and is still brought where it lacks."""
+    first = synced(world).fingerprint
+    world.pass_time(timedelta(days=61))
+
+    report = run(world)
+
+    assert first == report.fingerprint
+    assert 1 == len(world.state.versions("img"))
+    assert Outcome.UNCHANGED is outcome(report, Action.VERIFY, IMG).outcome
+
+
+def test_nothing_is_ordered_again_for_a_day(world: ModelWorld) -> None:
+    """Later runs fail as well, and say until when; then one orders again."""
+    run(world)
+
+    report = synced(world)
+
+    assert 1 == world.issuer.issued
+    (told,) = report.outcomes
+    assert Outcome.FAILED is told.outcome
+    assert isinstance(told.error, CertificateRejected)
+    assert told.error.retry.after is not None
+    assert world.plan(world.wish()).issue is None
+
+    world.pass_time(ANEW_AFTER)
+    assert synced(world).ok
+    assert 2 == world.issuer.issued
+
+
+def test_certificate_is_ordered_at_once_where_somebody_asks_for_it(world: ModelWorld) -> None:
+    """`--renew` by hand; what was wrong before is forgotten then."""
+    run(world)
+
+    renewed = world.run(world.wish(), renew=True)
+
+    assert renewed is not None
+    assert renewed.ok
+    assert 2 == world.issuer.issued
+    assert synced(world).is_unchanged
+    assert None is world.state.remembered("img").rejected_at
+
+
+def test_renewal_by_hand_that_failed_holds_nothing_up(world: ModelWorld) -> None:
+    """What is not due needs no order, so there is nothing to tell of."""
+    synced(world)
+    run(world, renew=True)
+
+    assert synced(world).is_unchanged
