@@ -69,7 +69,7 @@ def test_state_that_others_can_write(tmp_path: Path) -> None:
 
     assert (
         f"{path} can be changed by every user (mode 0666)",
-        f"run: chmod go-w {path}",
+        f"run: chmod go-w {path}; or run certferry as the user who owns the state",
     ) == refused(path)
 
 
@@ -106,15 +106,17 @@ def test_state_behind_a_link_to_where_others_can_write(tmp_path: Path) -> None:
 
 @as_root
 def test_state_of_another_user(tmp_path: Path) -> None:
-    """Root goes by nobody else's."""
+    """Root goes by none but its own, and makes nothing there that would lock its user out."""
     path = tmp_path / "state.db"
     connect(path, tmp_path / "secret.key").close()
     given_away(path)
+    there = sorted(tmp_path.iterdir())
 
     said, hint = refused(path)
 
     assert f"{path} belongs to nobody, who could change it" == said
-    assert f"run: chown -h root {path}" == hint
+    assert f"run: chown -h root {path}; or run certferry as the user who owns the state" == hint
+    assert there == sorted(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("lineage", ["../../out", "/out", ".."])

@@ -36,7 +36,7 @@ def connect(url: str, key_file: Path, *, looks_only: bool) -> StateStore:
 def _state(database: SqliteDatabase, key_file: Path) -> StateStore:
     # Whichever way leads to a database, its leases are the same.
     path = database.place.resolve()
-    locks = LeaseLocks(path.with_name(path.name + _LEASES), path)
+    locks = LeaseLocks(path.with_name(path.name + _LEASES))
     return SqlState(database, Sealing(key_file), Leases(database, locks))
 
 
