@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.acceptance.host import Host
 
 _SCRIPT = """
-cp -a {state}/. {original} && mount -t tmpfs -o size=512k tmpfs {state} || exit 99
+cp -a {state}/. {original} && mount -t tmpfs -o size=512k,mode=0700 tmpfs {state} || exit 99
 cp -a {original}/. {state}
 cat /dev/zero >{state}/filler 2>/dev/null
 "$@"; code=$?

@@ -186,12 +186,13 @@ def test_key_of_a_run_that_was_killed(site: Site) -> None:
 
 
 def test_keys_of_the_accounts_are_not_for_programs(site: Site) -> None:
-    """What the file refers to and the usual names are left out of their environment, and nothing
-    else: a command may need a token of its own.
+    """What the file refers to, the usual names and copies of these secrets are left out of their
+    environment, and nothing else: a command may need a token of its own.
     """
     site.rewrite("env:DP_Key", "env:OUR_DNS_TOKEN")
     variables = {
         "OUR_DNS_TOKEN": site.world.credentials.dnspod_token,
+        "OUR_COPY": site.world.credentials.dnspod_token,
         "QINIU_SK": "not-read-by-this-configuration",
         "LB_TOKEN": "of-the-load-balancer",
         "CERTFERRY_FINGERPRINT": "of-another-certificate",

@@ -230,7 +230,8 @@ def test_programs_that_tell_secrets(site: Site, body: str) -> None:
 def test_secret_command_that_tells_a_key(site: Site, name: str) -> None:
     """The key that another reference leads to, which nobody has followed yet, is masked too."""
     key = "planted-secret-key-0123456789"
-    site.rewrite('"env:DP_Id"', f"\"command:sh -c 'echo trying ${name} >&2; exit 1'\"")
+    (site.folder / "key").write_text(key)
+    site.rewrite('"env:DP_Id"', "\"command:sh -c 'echo trying $(cat key) >&2; exit 1'\"")
     site.rewrite('"env:DP_Key"', f'"env:{name}"')
     log = site.folder / "log"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from certferry.config.load import load
+from tests.another_user import as_root, given_away
 from tests.cli.init_accounts import AK, DP_ID, DP_KEY, KEYS, SK, Accounts
 from tests.migration.old_homes import AcmeShHome, CertbotHome, LegoHome, issued
 
@@ -398,3 +399,71 @@ def test_settings_that_leave_no_place_for_keys_are_refused(accounts: Accounts) -
 
     assert 2 == done.returncode
     assert "[accounts.dnspod] is no table of its own" in done.stderr
+
+
+def another_users_home(accounts: Accounts) -> Path:
+    """Have a home of acme.sh that is another user's, with copies and a command; give where the
+    copies are.
+    """
+    home = AcmeShHome(accounts.directory / "home")
+    home.keep_keys(SAVED_DP_Id=DP_ID, SAVED_DP_Key=DP_KEY)
+    ssl = accounts.directory / "home" / "ssl"
+    ssl.mkdir()
+    directory = home.add(
+        issued("img.example.com"),
+        "img.example.com",
+        Le_RealFullChainPath=f"{ssl}/fullchain.pem",
+        Le_RealKeyPath=f"{ssl}/privkey.pem",
+        Le_ReloadCmd="/opt/evil.sh --now \x1b[1A",
+    )
+    given_away(directory / "img.example.com.conf")
+    return ssl
+
+
+@as_root
+def test_another_users_command_is_not_taken_over(accounts: Accounts) -> None:
+    """`--yes` does not agree to what root would run from then on: it is told, with what to do, and
+    what is to be done in the client is done as its user.
+    """
+    ssl = another_users_home(accounts)
+
+    done = accounts.init("--from", "acme.sh", "--home", "home")
+
+    assert 0 == done.returncode, done.stderr
+    (declared,) = tomllib.loads(accounts.config.read_text())["certificates"]
+    assert "evil" not in str(declared)
+    assert str(ssl) not in str(declared)
+    conf = accounts.directory / "home" / "img.example.com_ecc" / "img.example.com.conf"
+    said = " ".join(done.stderr.split())
+    assert (
+        f"warning: img.example.com: {conf} belongs to nobody, who could change it; the copies and"
+        " commands that it names are left out"
+    ) in said
+    shown = " ".join(done.stdout.split())
+    assert "`/opt/evil.sh`, which acme.sh runs at a renewal, is left out: where it is" in shown
+    assert f"what reads {ssl}/fullchain.pem, {ssl}/privkey.pem today needs a deployment" in shown
+    assert "  sudo -u nobody acme.sh --home" in done.stdout
+
+
+@as_root
+@pytest.mark.parametrize("answer", ["y", ""])
+def test_another_users_command_is_asked_about(accounts: Accounts, answer: str) -> None:
+    """With its user, the command as it is, and who would run it; nothing is a no."""
+    ssl = another_users_home(accounts)
+    with accounts.terminal("--from", "acme.sh", "--home", "home", columns=1000) as terminal:
+        for asked, said in (
+            ("CA may write to", "\n"),
+            ("as that file says: /opt/evil.sh --now", f"{answer}\n"),
+            ("Write this to certferry.toml?", "y\n"),
+        ):
+            terminal.until(lambda shown, asked=asked: asked in shown.rpartition("\n")[2])  # type: ignore[misc]  # the question of this turn
+            terminal.type(said)
+        assert 0 == terminal.end()
+        shown = terminal.screen.raw
+
+    assert "img.example.com.conf belongs to nobody, who could change it. Shall certferry" in shown
+    assert f"to {ssl} and run this command as root" in shown
+    assert "\x1b[1A" not in shown
+    (declared,) = tomllib.loads(accounts.config.read_text())["certificates"]
+    assert bool(answer) == ("evil" in str(declared))
+    assert bool(answer) == (str(ssl) in str(declared))

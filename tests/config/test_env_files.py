@@ -15,6 +15,7 @@ from certferry.config.env_files import ASSIGNMENTS_ONLY, EnvFile, fill_in, read_
 from certferry.config.findings import REFERENCE
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
+from tests.another_user import as_root, given_away
 from tests.config.conftest import Load, Refusal
 
 VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\0\n"), max_size=20)
@@ -35,6 +36,30 @@ def read(text: str | bytes) -> EnvFile:
         path.touch(0o600)
         path.write_bytes(text.encode() if isinstance(text, str) else text)
         return read_env_file(path)
+
+
+@pytest.mark.timeout(10)
+def test_fifo_in_the_place_of_a_file(tmp_path: Path) -> None:
+    """Nobody waits for what will be written into it."""
+    os.mkfifo(tmp_path / "file.env", 0o600)
+
+    with pytest.raises(ConfigError, match="is not a regular file"):
+        read_env_file(tmp_path / "file.env")
+
+
+@as_root
+def test_file_of_another_user(tmp_path: Path) -> None:
+    """Root takes no variables from it, such as where programs are looked for."""
+    path = tmp_path / "file.env"
+    path.touch(0o600)
+    given_away(path)
+
+    with pytest.raises(ConfigError) as caught:
+        read_env_file(path)
+
+    assert (f"{path} belongs to nobody, who could change it; run: chown -h root {path}") == str(
+        caught.value.message
+    )
 
 
 def problem(line: str) -> str:

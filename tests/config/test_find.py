@@ -15,6 +15,7 @@ from certferry.config.files import home_directory
 from certferry.config.find import find_file, usual_places
 from certferry.config.load import load
 from certferry.errors import ConfigError
+from tests.another_user import as_root, given_away
 
 LOCAL = Path("certferry.toml")
 
@@ -117,3 +118,64 @@ def test_a_user_without_a_name_has_a_home_too() -> None:
     )
 
     assert "/\n" == result.stdout
+
+
+def refused(path: Path) -> str:
+    """Give why a configuration is not read."""
+    with pytest.raises(ConfigError) as caught:
+        load(path, {})
+    return str(caught.value.message)
+
+
+@as_root
+def test_configuration_of_another_user(folder: Path) -> None:
+    """What it says would be run as root: it is refused with the command that helps."""
+    path = given_away(put(folder / "theirs.toml"))
+
+    assert (
+        f"{path}: belongs to nobody, who could change it; run: chown -h root {path}"
+    ) == refused(path)
+
+
+@as_root
+def test_configuration_in_a_home_of_another_users(folder: Path) -> None:
+    """They could put another in its place."""
+    home = put(folder / "home" / "x.toml").parent
+    given_away(home)
+
+    assert (
+        f"{home}/x.toml: lies in {home}, which belongs to nobody; keep it where only root can"
+        " write, such as below /etc or /var/lib"
+    ) == refused(home / "x.toml")
+
+
+def test_configuration_that_everybody_may_write(folder: Path) -> None:
+    """It is refused for every user."""
+    put(folder / "open.toml").chmod(0o666)
+
+    assert (
+        f"open.toml: can be changed by every user (mode 0666); run: chmod go-w {folder}/open.toml"
+    ) == refused(Path("open.toml"))
+
+
+@as_root
+@pytest.mark.parametrize("whose", ["theirs", "everybody's"])
+def test_root_in_a_directory_of_somebody_elses(
+    folder: Path, environ: Mapping[str, str], whose: str
+) -> None:
+    """What lies there is not looked for: the next place counts, and else it is told why."""
+    put(LOCAL)
+    if whose == "theirs":
+        given_away(folder)
+    else:
+        folder.chmod(0o1777)
+
+    assert LOCAL not in usual_places(environ)
+
+    at_home = Path(environ["HOME"]) / ".config" / "certferry" / "certferry.toml"
+    if not Path("/etc/certferry/certferry.toml").exists():
+        with pytest.raises(ConfigError) as caught:
+            load(None, environ)
+        assert str(caught.value.hint).startswith("root does not read certferry.toml here")
+
+    assert put(at_home) == find_file(None, environ)

@@ -427,3 +427,12 @@ def test_half_of_a_pair_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="privkey: missing"):
         load(path, {"HOME": "/nowhere"})
+
+
+def test_ferried_certificate_by_a_path_with_dots(loaded: Load) -> None:
+    """It is called like the directory that the path leads to, and not like a way out of one."""
+    files = 'fullchain = "ssl/img/../fullchain.pem"\nprivkey = "ssl/privkey.pem"'
+
+    (wish,) = loaded(f"[[certificates]]\n{files}\n").certificates
+
+    assert "ssl" == wish.lineage

@@ -239,9 +239,10 @@ def certificate(body: str) -> str:
     ("body", "said"),
     [
         ("nmae = 'x'", "[[certificates]] nmae: unknown key; did you mean name?"),
-        ("name = 'a b'", "[[certificates]] name: must have no spaces or slashes, and not begin"),
-        ("name = '../x'", "[[certificates]] name: must have no spaces or slashes, and not begin"),
-        ("name = '-x'", "[[certificates]] name: must have no spaces or slashes, and not begin"),
+        ("name = 'a b'", "[[certificates]] name: must have no spaces or slashes, not begin"),
+        ("name = '../x'", "[[certificates]] name: must have no spaces or slashes, not begin"),
+        ("name = '..'", "[[certificates]] name: must have no spaces or slashes, not begin"),
+        ("name = '-x'", "[[certificates]] name: must have no spaces or slashes, not begin"),
         (
             "key_type = 'rsa1024'",
             "[[certificates]] key_type: must be one of ec256, ec384, rsa2048,",

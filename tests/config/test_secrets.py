@@ -14,6 +14,7 @@ from certferry.config.files import Paths
 from certferry.config.secrets import SecretReference, Secrets
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
+from tests.another_user import as_root, given_away
 
 
 @pytest.fixture
@@ -137,6 +138,25 @@ def test_a_file_without_a_secret(
     assert said.format(path=path) == complaint(secrets, "file:key")
 
 
+@pytest.mark.timeout(10)
+def test_a_file_that_is_none(secrets: Secrets, tmp_path: Path) -> None:
+    """Nothing is waited for, and nothing endless is read."""
+    os.mkfifo(tmp_path / "fifo", 0o600)
+    (tmp_path / "device").symlink_to("/dev/zero")
+
+    for name in ("fifo", "device"):
+        assert f"{tmp_path / name} is not a regular file" == complaint(secrets, f"file:{name}")
+
+
+@as_root
+def test_a_file_of_another_user(secrets: Secrets, tmp_path: Path) -> None:
+    """They could have another secret used."""
+    path = given_away(private(tmp_path / "key", b"theirs"))
+
+    said = f"{path} belongs to nobody, who could change it; run: chown -h root {path}"
+    assert said == complaint(secrets, "file:key")
+
+
 def test_a_name_that_no_file_can_have(secrets: Secrets) -> None:
     """TOML can write a NUL, and no system takes one."""
     assert complaint(secrets, "file:a\0b").endswith("is not the name of a file")
@@ -203,19 +223,18 @@ def test_a_command_that_complains_of_what_is_not_followed_yet(
         usual=lambda: {"QINIU_SK"},
     )
 
-    said = complaint(
-        secrets, "command:sh -c 'echo trying $QINIU_SK $CDN_SK >&2; cat sk >&2; exit 1'"
-    )
+    said = complaint(secrets, "command:sh -c 'echo trying >&2; cat sk sk >&2; exit 1'")
 
-    assert said.endswith(": trying ••• ••• •••")
+    assert said.endswith(": trying ••• •••")
 
 
 def test_a_command_that_complains_of_what_is_no_text(tmp_path: Path) -> None:
     """What is no UTF-8 is masked as what it is."""
-    value = b"planted \xe9".decode(errors="surrogateescape")
+    planted = private(tmp_path / "sk", b"planted \xe9").read_bytes()
+    value = planted.decode(errors="surrogateescape")
     secrets = Secrets({**os.environ, "SK": value}, Paths(tmp_path, tmp_path), usual=lambda: {"SK"})
 
-    said = complaint(secrets, "command:sh -c 'echo $SK >&2; exit 1'")
+    said = complaint(secrets, "command:sh -c 'cat sk >&2; exit 1'")
 
     assert said.endswith(": •••")
 
@@ -270,6 +289,36 @@ def test_what_is_known_of_references_that_nobody_follows(tmp_path: Path) -> None
     assert {"literal", "in a file", "open to all", "caf\udce9"} <= known(secrets)
     assert not known(secrets) & {*written[1:], *asked}
     assert not (tmp_path / "ran").exists()
+
+
+COPY = "copied-4711-elsewhere"
+
+
+@pytest.mark.parametrize(
+    "reference", ["env:SK", "file:key", "command:cat key", COPY], ids=["env", "file", "command", ""]
+)
+def test_a_copy_of_a_secret_under_another_name(tmp_path: Path, reference: str) -> None:
+    """No program gets it, whatever it is called; what only is called like a secret it gets."""
+    private(tmp_path / "key", f"{COPY}\n".encode())
+    environ = {**os.environ, "SK": COPY, "BANNER": COPY, "VAULT_TOKEN": "the-programs-own-1"}
+    one = SecretReference(reference)
+    secrets = Secrets(environ, Paths(tmp_path, tmp_path), references=[one])
+
+    assert COPY == secrets.resolve(one).reveal()
+
+    assert {"SK", "BANNER"} == secrets.withheld()
+    seen = resolve(secrets, "command:sh -c 'echo $SK,$BANNER,$VAULT_TOKEN'")
+    assert ",,the-programs-own-1" == seen
+
+
+def test_a_secret_that_is_a_word(tmp_path: Path) -> None:
+    """It is withheld under its own name; elsewhere it is what it says."""
+    environ = {"DP_Id": "1", "SHLVL": "1", "MODE": "production"}
+    references = [SecretReference("env:DP_Id"), SecretReference("production")]
+
+    secrets = Secrets(environ, Paths(tmp_path, tmp_path), references=references)
+
+    assert {"DP_Id"} == secrets.withheld()
 
 
 def test_a_command_that_fails_in_silence(secrets: Secrets) -> None:

@@ -20,6 +20,7 @@ from certferry.config.write import (
 )
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
+from tests.another_user import as_root, given_away
 
 
 def mode(path: Path) -> int:
@@ -50,6 +51,23 @@ def test_what_cannot_be_written_is_told_and_leaves_nothing(tmp_path: Path) -> No
         write_private(tmp_path / "certferry.toml", "new")
 
     assert ["certferry.toml"] == [path.name for path in tmp_path.iterdir()]
+
+
+@as_root
+def test_directory_of_another_user(tmp_path: Path) -> None:
+    """What root wrote there, root would not read: it is told, and another place asked for."""
+    given_away(tmp_path)
+
+    with pytest.raises(ConfigError) as caught:
+        write_private(tmp_path / "certferry.toml", "new")
+
+    assert (f"{tmp_path}/certferry.toml lies in {tmp_path}, which belongs to nobody") == str(
+        caught.value.message
+    )
+    assert str(caught.value.hint).endswith(
+        "name another place with --output FILE; nothing was changed"
+    )
+    assert [] == list(tmp_path.iterdir())
 
 
 def test_copies_do_not_replace_one_another(tmp_path: Path) -> None:

@@ -266,3 +266,17 @@ def test_home_is_where_acme_sh_looks(tmp_path: Path) -> None:
 def test_notes_are_read_and_never_executed(line: str, values: dict[str, str]) -> None:
     """A shell's assignments are text here."""
     assert values == parse_conf(line)
+
+
+@pytest.mark.timeout(20)
+def test_fifos_in_a_home(home: AcmeShHome) -> None:
+    """Nothing waits for what will be written into them."""
+    directory = home.add(issued(*IMG), *IMG)
+    os.mkfifo(home.path / "account.conf")
+    (directory / "fullchain.cer").unlink()
+    os.mkfifo(directory / "fullchain.cer")
+
+    found = read(home.path, home.path)
+
+    assert {} == found.keys
+    assert ["img.example.com_ecc"] == [one.entry for one in found.unreadable]

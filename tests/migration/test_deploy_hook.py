@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from certferry.errors import ConfigError
 from certferry.migration.deploy_hook import install
+from tests.another_user import as_root, given_away
 
 SAYS = """
 import json, os, sys
@@ -145,3 +146,18 @@ def test_place_that_is_taken_by_a_directory(home: Path) -> None:
         install(home, ["certferry"])
 
     assert [place] == list(place.parent.iterdir())
+
+
+@as_root
+@pytest.mark.parametrize("whose", [".", "deploy"])
+def test_home_of_another_user(tmp_path: Path, whose: str) -> None:
+    """Root writes nothing there: a link in a file's place would lead it to another."""
+    (tmp_path / "account.conf").touch()
+    (tmp_path / "deploy").mkdir()
+    given_away(tmp_path / whose)
+
+    with pytest.raises(ConfigError, match="belongs to nobody, who could change it") as caught:
+        install(tmp_path, ["certferry"])
+
+    assert "run it as the user that acme.sh belongs to" == str(caught.value.hint)
+    assert [] == list((tmp_path / "deploy").iterdir())

@@ -18,6 +18,7 @@ from certferry.errors import ConfigError
 from certferry.present.language import voice_in
 from certferry.present.log_file import LogFile
 from certferry.present.run_log import RunLog
+from tests.another_user import given_away
 from tests.cli.consoles import TestConsole
 
 LONGEST = 30  # seconds
@@ -155,3 +156,88 @@ def test_a_device_is_only_written_to() -> None:
 
     assert Exit.OK == run(["--log-file", os.devnull, "completion", "bash"], console.console)
     assert "" == console.err
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777])
+@pytest.mark.parametrize("there", [True, False])
+def test_link_in_a_directory_that_others_can_write(
+    tmp_path: Path, mode: int, *, there: bool
+) -> None:
+    """Nothing is written to what it leads to, and nothing is made there."""
+    precious = tmp_path / "precious"
+    if there:
+        precious.write_text("root's\n")
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    (logs / "log").symlink_to("../precious")
+    if os.geteuid() == 0:
+        given_away(logs / "log")
+    elif mode == 0o1777:
+        pytest.skip("a link of one's own is followed, and another user's is not to be had")
+    logs.chmod(mode)
+
+    with pytest.raises(ConfigError, match="the log is not written"):
+        LogFile(logs / "log").try_out()
+
+    with pytest.raises(PermissionError):
+        LogFile(logs / "log").add("one")
+    assert there == precious.exists()
+    assert not there or "root's\n" == precious.read_text()
+
+
+def test_directory_behind_a_link_of_others(tmp_path: Path) -> None:
+    """The same for a directory on the way."""
+    (tmp_path / "precious").mkdir()
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    (logs / "mine").symlink_to("../precious")
+    logs.chmod(0o777)
+
+    with pytest.raises(ConfigError) as caught:
+        LogFile(logs / "mine" / "log").try_out()
+
+    assert (
+        f"the log is not written: {logs}/mine is a symbolic link that every user can change"
+    ) == str(caught.value.message)
+    assert "name the file or directory that it leads to" == str(caught.value.hint)
+    assert [] == list((tmp_path / "precious").iterdir())
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("what", ["hard link", "fifo"])
+def test_what_others_can_put_in_a_logs_place(tmp_path: Path, what: str) -> None:
+    """No other file gets the lines, and no pipe stops the run."""
+    precious = tmp_path / "precious"
+    precious.write_text("root's\n")
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    if what == "fifo":
+        os.mkfifo(logs / "log")
+        reader = os.open(logs / "log", os.O_RDONLY | os.O_NONBLOCK)
+    else:
+        os.link(precious, logs / "log")
+        reader = os.open(precious, os.O_RDONLY)
+    logs.chmod(0o1777)
+
+    with pytest.raises(ConfigError, match="is no regular file with one name"):
+        LogFile(logs / "log").try_out()
+
+    os.close(reader)
+    assert "root's\n" == precious.read_text()
+
+
+def test_log_in_a_directory_that_others_can_write(tmp_path: Path) -> None:
+    """A file of its own is written, as in Ubuntu's `/var/log`, which is its logger's group's, and
+    below it; a link in a directory of the caller's is followed.
+    """
+    inner = tmp_path / "logs" / "certferry"
+    inner.mkdir(parents=True)
+    (tmp_path / "logs").chmod(0o777)
+    (tmp_path / "link").symlink_to("logs/certferry/log")
+
+    for path in (tmp_path / "logs" / "log", inner / "log", tmp_path / "link"):
+        LogFile(path).try_out()
+        LogFile(path).add("one")
+
+    assert "one\n" == (tmp_path / "logs" / "log").read_text()
+    assert "one\none\n" == (inner / "log").read_text()

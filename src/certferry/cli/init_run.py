@@ -34,7 +34,7 @@ from certferry.config.propose import Draft, text_of, with_accounts, with_keys
 from certferry.core.proposal import Places, Proposal, in_order, propose_for_domains
 from certferry.core.survey import FoundDomain
 from certferry.errors import ConfigError
-from certferry.migration.home import OldClient, OldHome
+from certferry.migration.home import OldCertificate, OldClient, OldHome
 from certferry.migration.takeover import propose_takeover
 from certferry.ports.progress import nobody
 from certferry.present.layout import line
@@ -164,7 +164,20 @@ class _Run:
             usual, *_ = offered(TARGETS)
             self._warn(*init_text.nothing_goes_there(home, usual))
         keep = self._asked.keep_client
-        return propose_takeover(home.certificates, places, home.client.value, keep_client=keep)
+        found = home.certificates if keep else [*map(self._as_allowed, home.certificates)]
+        return propose_takeover(found, places, home.client.value, keep_client=keep)
+
+    def _as_allowed(self, one: OldCertificate) -> OldCertificate:
+        """Leave out what another user's notes have written and run, unless the operator, who would
+        do it from then on, has said yes to that. `--yes` does not.
+        """
+        if one.doubt is None or not one.installed.directory:
+            return one
+        ask = self._interview
+        if ask is not None and ask.confirm(init_text.may_be_followed(one, one.doubt)):
+            return one
+        self._warn(init_text.not_followed(one, one.doubt))
+        return replace(one, installed=one.installed.not_followed())
 
     def _tell_of_other_cas(self, directories: Sequence[str], directory: str) -> None:
         """Warn where a certificate has come from another CA: names may be pinned to it by CAA."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -9,9 +10,10 @@ from pathlib import Path
 
 from certferry.core.proposal import Places, Proposal, ProposedCertificate
 from certferry.core.survey import FoundDomain
-from certferry.migration.home import OldHome
+from certferry.file_trust import user_name
+from certferry.migration.home import OldCertificate, OldHome
 from certferry.present.language import Voice
-from certferry.present.layout import Line, Span, Table, Tone, labelled, line
+from certferry.present.layout import Line, Span, Table, Tone, labelled, line, visible
 from certferry.text import Text
 from certferry.wiring.settings import Service
 
@@ -50,6 +52,39 @@ def nothing_goes_there(home: OldHome, usual: Service) -> Iterator[Text]:
             service=usual.name,
             variables=[question.names[0] for question in usual.questions if question.names],
         )
+
+
+def may_be_followed(one: OldCertificate, doubt: Text) -> Text:
+    """Ask whether to do what notes say that another user could change. The command is shown whole:
+    the operator agrees to it.
+    """
+    user, directory = user_name(os.geteuid()), visible(one.installed.directory)
+    if not one.installed.reload:
+        return Text(
+            "{doubt}. Shall certferry write {name} to {directory} as {user}, as that file says?",
+            doubt=doubt,
+            name=one.lineage,
+            directory=directory,
+            user=user,
+        )
+    return Text(
+        "{doubt}. Shall certferry write {name} to {directory} and run this command as {user}, as"
+        " that file says: {command}",
+        doubt=doubt,
+        name=one.lineage,
+        directory=directory,
+        user=user,
+        command=visible(one.installed.reload),
+    )
+
+
+def not_followed(one: OldCertificate, doubt: Text) -> Text:
+    """Warn that nobody has agreed to that."""
+    return Text(
+        "{name}: {doubt}; the copies and commands that it names are left out",
+        name=one.lineage,
+        doubt=doubt,
+    )
 
 
 def unreadable(home: OldHome) -> Iterator[Text]:

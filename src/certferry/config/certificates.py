@@ -32,7 +32,7 @@ from certferry.text import Text
 MOST_NAMES = 100
 """Names in one certificate, as Let's Encrypt's page "Rate Limits" has it (2026)."""
 
-_LINEAGE = re.compile(r"[^\s/\\-][^\s/\\]*")
+_LINEAGE = re.compile(r"(?!\.\.?\Z)[^\s/\\-][^\s/\\]*")
 _COMMON = frozenset({"to", "domains", "retire"})
 """What a deployment can be told whatever its target."""
 
@@ -131,8 +131,9 @@ def _ferried(table: Table, lineage: str | None, paths: Paths) -> DesiredCertific
             table.report(key, Text("not with `fullchain`: whoever made the files decides"))
             table.allow(key)
     fullchain, privkey = (table.take(key, _path(paths), "") for key in ("fullchain", "privkey"))
+    called = PurePath(os.path.normpath(fullchain)).parent.name
     return DesiredCertificate(
-        lineage=lineage or PurePath(fullchain).parent.name or str(table.place.keys),
+        lineage=lineage or called or str(table.place.keys),
         names=(),
         files=PemFiles(fullchain, privkey),
     )
@@ -219,7 +220,9 @@ def _report_twin(table: Table, lineage: str, first: Place) -> None:
 def _lineage(value: object) -> str:
     written = word(value)
     if not _LINEAGE.fullmatch(written):
-        raise ConfigError(Text("must have no spaces or slashes, and not begin with a dash"))
+        raise ConfigError(
+            Text("must have no spaces or slashes, not begin with a dash, and be no dots alone")
+        )
     return written
 
 

@@ -1,4 +1,4 @@
-"""Reading files an operator names: only regular ones, never waiting, and who else can read them."""
+"""Reading files an operator names: regular ones that nobody else could change, never waiting."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from certferry.errors import ConfigError
+from certferry.file_trust import NotTrusted, Spot, must_be_trusted, spot
 from certferry.system_words import system_words
 from certferry.text import Text
 
@@ -63,45 +64,62 @@ def home_directory(environ: Mapping[str, str]) -> Path:
 
 
 def read_file(path: Path) -> FileContent:
-    """Read a regular file. Raises `ConfigError`, whose message continues the file's name."""
-    try:
-        # Without O_NONBLOCK, opening a FIFO waits for somebody to write.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except ValueError as exc:  # a NUL in its name
-        raise ConfigError(Text("is not the name of a file")) from exc
-    except OSError as exc:
-        raise _unreadable(exc) from exc
-    try:
-        return _read_open(descriptor)
-    except OSError as exc:
-        raise _unreadable(exc) from exc
-    finally:
-        os.close(descriptor)
+    """Read a regular file that nobody else could change (`file_trust`).
+
+    Raises `ConfigError`, whose message continues the file's name.
+    """
+    return _read(path, private=False)
 
 
 def read_private_file(path: Path) -> bytes:
-    """Read a file that nobody else may read, write or run. Raises `ConfigError`, as `read_file`."""
-    content = read_file(path)
-    if content.mode & _OTHERS_ANYTHING:
-        raise ConfigError(
-            Text(
-                "is open to other users (mode {mode}); run: chmod 600 {path}",
-                mode=f"{content.mode:04o}",
-                path=shlex.quote(str(path)),
-            )
-        )
-    return content.data
+    """Read one that nobody else may read, write or run either. Raises `ConfigError`, as
+    `read_file`.
+    """
+    return _read(path, private=True).data
 
 
-def _read_open(descriptor: int) -> FileContent:
+def is_anothers(directory: Path) -> bool:
+    """Tell whether others could put files there, or put another directory in its place."""
+    try:
+        must_be_trusted(directory, makes_files=True)
+    except OSError:
+        return True
+    return False
+
+
+def _read(path: Path, *, private: bool) -> FileContent:
+    try:
+        with spot(path) as found:
+            descriptor = found.open()
+            try:
+                return _read_open(found, descriptor, private=private)
+            finally:
+                os.close(descriptor)
+    except NotTrusted as exc:
+        problem = Text("{problem}; {fix}", problem=exc.problem, fix=exc.fix)
+        raise ConfigError(problem) from exc
+    except ValueError as exc:  # a NUL in its name
+        raise ConfigError(Text("is not the name of a file")) from exc
+    except OSError as exc:
+        problem = Text("cannot be read: {problem}", problem=system_words(exc))
+        raise ConfigError(problem) from exc
+
+
+def _read_open(found: Spot, descriptor: int, *, private: bool) -> FileContent:
     facts = os.fstat(descriptor)
     if stat.S_ISDIR(facts.st_mode):
         raise ConfigError(Text("is a directory, not a file"))
     if not stat.S_ISREG(facts.st_mode):
         raise ConfigError(Text("is not a regular file"))
+    mode = stat.S_IMODE(facts.st_mode)
+    if private and mode & _OTHERS_ANYTHING:
+        raise ConfigError(
+            Text(
+                "is open to other users (mode {mode}); run: chmod 600 {path}",
+                mode=f"{mode:04o}",
+                path=shlex.quote(str(found.path)),
+            )
+        )
+    found.judge(facts)
     with open(descriptor, "rb", closefd=False) as file:
-        return FileContent(file.read(), stat.S_IMODE(facts.st_mode))
-
-
-def _unreadable(exc: OSError) -> ConfigError:
-    return ConfigError(Text("cannot be read: {problem}", problem=system_words(exc)))
+        return FileContent(file.read(), mode)

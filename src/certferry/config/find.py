@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from certferry.config.files import home_directory
+from certferry.config.files import home_directory, is_anothers
 
 VARIABLE = "CERTFERRY_CONFIG"
 NAME = "certferry.toml"
@@ -28,9 +28,18 @@ def find_file(chosen: Path | None, environ: Mapping[str, str]) -> Path | None:
 def usual_places(environ: Mapping[str, str]) -> tuple[Path, ...]:
     """Give the places that are searched, in order.
 
-    Where `$XDG_CONFIG_HOME` says that settings lie elsewhere, that comes before `~/.config`.
+    Where `$XDG_CONFIG_HOME` says that settings lie elsewhere, that comes before `~/.config`. Root
+    does not look where it stands when that is a directory of somebody else's.
     """
     home = home_directory(environ) / ".config"
     chosen = environ.get("XDG_CONFIG_HOME") or str(home)
     folders = dict.fromkeys([Path(chosen), home, Path("/etc")])
-    return (Path(NAME), *(folder / "certferry" / NAME for folder in folders))
+    here = () if is_left_alone_here() else (Path(NAME),)
+    return (*here, *(folder / "certferry" / NAME for folder in folders))
+
+
+def is_left_alone_here() -> bool:
+    """Tell whether the caller is root, in a directory in which others could put a configuration:
+    it says what is run.
+    """
+    return os.geteuid() == 0 and is_anothers(Path())

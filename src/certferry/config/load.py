@@ -15,7 +15,7 @@ from certferry.config.check import read_accounts, read_acme, read_dns, read_stat
 from certferry.config.document import Document, Place, document_of, read_document
 from certferry.config.env_files import ASSIGNMENTS_ONLY, EnvFile, fill_in, take_env_files
 from certferry.config.files import Paths
-from certferry.config.find import find_file, usual_places
+from certferry.config.find import NAME, find_file, is_left_alone_here, usual_places
 from certferry.config.findings import REFERENCE, Finding, config_error, joined
 from certferry.config.model import AccountTable, AcmeSettings, Settings
 from certferry.config.secrets import Resolve, SecretReference, Secrets
@@ -46,10 +46,7 @@ def load(
     """
     found = find_file(path, environ)
     if found is None:
-        raise ConfigError(
-            Text("there is no configuration; looked for {places}", places=usual_places(environ)),
-            hint=Text("name the file with --config FILE, or have one written here: certferry init"),
-        )
+        raise _not_found(environ)
     return _read(read_document(found), environ, adapters=adapters, check=adapters.check)
 
 
@@ -137,6 +134,21 @@ def default_directory(environ: Mapping[str, str], user: int) -> Path:
     if user == 0:
         return Path("/var/lib/certferry")
     return Paths.beside(None, environ).home / ".local" / "share" / "certferry"
+
+
+def _not_found(environ: Mapping[str, str]) -> ConfigError:
+    places = usual_places(environ)
+    hint = Text("name the file with --config FILE, or have one written here: certferry init")
+    if is_left_alone_here():
+        hint = Text(
+            "root does not read {name} here, since others can write to this directory; to write one"
+            " elsewhere: certferry init --output {place}",
+            name=NAME,
+            place=places[-1],
+        )
+    return ConfigError(
+        Text("there is no configuration; looked for {places}", places=places), hint=hint
+    )
 
 
 def _declared(

@@ -89,8 +89,16 @@ class Secrets:
 
     @cached_property
     def variables(self) -> frozenset[str]:
-        """What holds the accounts' keys: no program that certferry runs needs them."""
+        """What holds the accounts' keys by its name."""
         return frozenset(self._usual()) | {r.variable for r in self._references if r.variable}
+
+    def withheld(self) -> frozenset[str]:
+        """Give the variables that no program which certferry runs is to have: those of the
+        accounts' keys, and whichever others hold one of these, whatever they are called.
+        """
+        ours = {one.strip() for one in self._ours()}
+        copies = {name for name, value in self._environ.items() if value.strip() in ours}
+        return self.variables | copies
 
     def resolve(self, reference: SecretReference) -> Secret:
         """Give the secret. Raises `ConfigError` that says what is missing, and never a value."""
@@ -116,6 +124,18 @@ class Secrets:
         opened; what cannot be read is left out.
         """
         return frozenset(map(Secret, (*self._referred(), *self._held()))) | self._given
+
+    def _ours(self) -> Iterator[str]:
+        """Give the secrets that the settings lead to. What is too short to be one is a word or a
+        number by itself, which anything may be set to.
+        """
+        named = (
+            environ[name]
+            for environ in (self._environ, *self._files)
+            for name in self.variables & environ.keys()
+        )
+        given = (secret.reveal() for secret in self._given)
+        yield from filter(may_be_a_secret, (*named, *self._referred(), *given))
 
     def _referred(self) -> Iterator[str]:
         for reference in self._references:
@@ -173,7 +193,7 @@ class Secrets:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=self._command_timeout.total_seconds(),
-                env=self._environ,
+                env=self._environment_of_programs(),
                 cwd=self._paths.directory,
                 check=False,
             )
@@ -196,6 +216,10 @@ class Secrets:
         if result.returncode != 0:
             raise self._failed(program, result.returncode, result.stderr)
         return _without_final_newline(_decode(result.stdout, program))
+
+    def _environment_of_programs(self) -> dict[str, str]:
+        withheld = self.withheld()
+        return {name: value for name, value in self._environ.items() if name not in withheld}
 
     def _failed(self, program: str, code: int, stderr: bytes) -> ConfigError:
         words = redacted(stderr.decode(errors="surrogateescape"), self.known())

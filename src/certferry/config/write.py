@@ -14,6 +14,7 @@ from pathlib import Path
 from certferry.config.files import read_private_file
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
+from certferry.file_trust import NotTrusted, spot
 from certferry.system_words import system_words
 from certferry.text import Text
 
@@ -44,6 +45,8 @@ def drafted(path: Path, content: bytes) -> Iterator[Draft]:
     """
     place = path.resolve()
     with _told(path, _NOTHING_CHANGED):
+        with spot(path):  # else it could not be read where it is
+            pass
         if place.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         draft = Draft(_beside(place, content, 0o600), place)
@@ -140,6 +143,11 @@ def _shell(value: str) -> str:
 def _told(path: Path, hint: Text) -> Iterator[None]:
     try:
         yield
+    except NotTrusted as exc:
+        raise ConfigError(
+            Text("{path} {problem}", path=exc.path, problem=exc.problem),
+            hint=Text("{one}; {other}", one=exc.fix, other=hint),
+        ) from exc
     except OSError as exc:
         raise ConfigError(
             Text("{path} cannot be written: {problem}", path=path, problem=system_words(exc)),

@@ -19,7 +19,16 @@ from certferry.core.secret import Secret
 from certferry.errors import CertificateError
 from certferry.migration.acme_sh_installed import installed_by
 from certferry.migration.home import OldCertificate, OldClient, OldHome
-from certferry.migration.reading import bundle_in, children, each, lineage_of, text_of, unquoted
+from certferry.migration.reading import (
+    as_owner_of,
+    bundle_in,
+    children,
+    doubt_about,
+    each,
+    lineage_of,
+    text_of,
+    unquoted,
+)
 from certferry.ports.source import CertificateSource
 from certferry.text import Text
 
@@ -126,9 +135,10 @@ def _read(source: CertificateSource, program: tuple[str, ...], entry: _Entry) ->
         lineage=entry.lineage,
         bundle=bundle_in(files, source),
         files=files,
-        stop=shlex.join([*program, "--remove", "-d", entry.domain, *ecc]),
+        stop=shlex.join([*as_owner_of(entry.conf), *program, "--remove", "-d", entry.domain, *ecc]),
         directory=conf.get("Le_API", ""),
         installed=installed_by(conf, entry.directory, entry.domain),
+        doubt=doubt_about(entry.conf),
     )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from certferry.errors import ConfigError
+from certferry.file_trust import NotTrusted, must_be_trusted
 from certferry.system_words import system_words
 from certferry.text import Text
 
@@ -38,6 +39,7 @@ certferry_deploy() {
   %s
 }
 """
+_AS_ITS_USER = Text("run it as the user that acme.sh belongs to")
 _MODE = 0o644  # read by acme.sh, never run; there is no secret in it
 
 
@@ -56,12 +58,18 @@ def install(home: Path, command: Sequence[str]) -> tuple[Path, bool]:
     try:
         if path.is_file() and path.read_bytes() == content:
             return path, False
+        must_be_trusted(home, makes_files=True)
         path.parent.mkdir(exist_ok=True)
+        must_be_trusted(path.parent, makes_files=True)
         _replace(path, content)
+    except NotTrusted as error:
+        # A link in the draft's place would have root write to what it leads to.
+        problem = Text("{path} {problem}", path=error.path, problem=error.problem)
+        raise ConfigError(problem, hint=_AS_ITS_USER) from error
     except OSError as error:
         raise ConfigError(
             Text("{path} cannot be written: {problem}", path=path, problem=system_words(error)),
-            hint=Text("run it as the user that acme.sh belongs to"),
+            hint=_AS_ITS_USER,
         ) from error
     return path, True
 

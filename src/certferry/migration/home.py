@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from certferry.core.certificate import CertificateBundle
+from certferry.core.certificate import FULLCHAIN, PRIVKEY, CertificateBundle
 from certferry.core.desired import PemFiles
 from certferry.core.proposal import Access, Proposal
 from certferry.core.secret import Secret
@@ -73,6 +73,18 @@ class Installed:
     access: Access = field(default_factory=Access)
 
     @property
+    def directory(self) -> str:
+        """The directory of copies that are called as certferry calls them, or nothing."""
+        directory, _, fullchain = self.fullchain.rpartition("/")
+        beside, _, privkey = self.privkey.rpartition("/")
+        fits = (fullchain, privkey) == (FULLCHAIN, PRIVKEY) and directory == beside
+        return directory if fits else ""
+
+    def not_followed(self) -> Installed:
+        """Give the same as what is only told of: no copy is made, nothing is run."""
+        return Installed(others=self.copies, hooks=tuple(hook.command for hook in self.runs))
+
+    @property
     def copies(self) -> tuple[str, ...]:
         """The paths of all copies."""
         return tuple(filter(None, (self.fullchain, self.privkey, *self.others)))
@@ -88,7 +100,8 @@ class OldCertificate:
     """One certificate of another client, and the command that ends its renewals (`stop`).
 
     `directory` is the URL of the CA's directory that it came from, empty where the client does not
-    write it down.
+    write it down. `doubt` says who could change the notes that `installed` is read from, where
+    that is neither root nor the caller.
     """
 
     lineage: str
@@ -97,6 +110,7 @@ class OldCertificate:
     stop: str
     directory: str = ""
     installed: Installed = field(default_factory=Installed)
+    doubt: Text | None = None
 
     @property
     def names(self) -> tuple[str, ...]:

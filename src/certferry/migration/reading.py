@@ -15,6 +15,7 @@ from certferry.core.desired import PemFiles
 from certferry.core.identifiers import base_name, normalise
 from certferry.core.proposal import Access
 from certferry.errors import CertferryError, CertificateError, ConfigError
+from certferry.file_trust import NotTrusted, must_be_trusted, user_name
 from certferry.migration.home import OldCertificate, Unreadable
 from certferry.ports.source import CertificateSource
 from certferry.system_words import system_words
@@ -56,13 +57,35 @@ def bundle_in(files: PemFiles, source: CertificateSource) -> CertificateBundle:
 def text_of(path: Path) -> str:
     """Read a file of a client's notes. Raises `CertificateError`."""
     try:
-        return path.read_text(encoding="utf-8-sig")
+        # Without O_NONBLOCK, opening a FIFO waits for somebody to write.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, encoding="utf-8-sig") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise CertificateError(Text("{path}: is not a regular file", path=path))
+            return file.read()
     except OSError as error:
         problem = Text("{path}: {problem}", path=path, problem=system_words(error))
         raise CertificateError(problem) from error
     except UnicodeDecodeError:
         # What would be put in the place of a byte could be part of a path or a command.
         raise CertificateError(Text("{path}: is not UTF-8 text", path=path)) from None
+
+
+def doubt_about(path: Path) -> Text | None:
+    """Say who could change a client's notes, if that is neither root nor the caller."""
+    try:
+        must_be_trusted(path)
+    except NotTrusted as error:
+        return Text("{path} {problem}", path=error.path, problem=error.problem)
+    except OSError:
+        return None  # told where it is read
+    return None
+
+
+def as_owner_of(path: Path) -> tuple[str, ...]:
+    """Give the words before a command that root is to run as the user of a client's directory."""
+    owner = path.stat().st_uid
+    return ("sudo", "-u", user_name(owner)) if os.geteuid() == 0 and owner != 0 else ()
 
 
 def unquoted(written: str) -> str:

@@ -67,7 +67,7 @@ def _taken_over(one: OldCertificate, places: Places, client: str) -> ProposedCer
             reason=obstacle,
         )
         return _ferried(one, places, client, why)
-    directory = _directory(one.installed)
+    directory = one.installed.directory
     reload = _reload(one.installed, places) if directory else ""
     remarks = [*_copies_no_more(one.installed, directory)]
     deployments: tuple[ProposedDeployment, ...] = ()
@@ -94,14 +94,6 @@ def _why_not_issued(one: OldCertificate, places: Places) -> Text | None:
         if reason is not None:
             return Text("{name}: {reason}", name=name, reason=reason)
     return None
-
-
-def _directory(theirs: Installed) -> str:
-    """Give the directory whose files are called as certferry calls them, nothing where none is."""
-    directory, _, fullchain = theirs.fullchain.rpartition("/")
-    beside, _, privkey = theirs.privkey.rpartition("/")
-    fits = (fullchain, privkey) == (FULLCHAIN, PRIVKEY) and directory == beside
-    return directory if fits else ""
 
 
 def _in_files(theirs: Installed, directory: str, reload: str) -> ProposedDeployment:

@@ -12,6 +12,7 @@ import stat
 from pathlib import Path
 
 from certferry.errors import ConfigError
+from certferry.file_trust import NotTrusted, Spot, spot
 from certferry.system_words import system_words
 from certferry.text import Text
 
@@ -43,7 +44,9 @@ class LogFile:
         try:
             descriptor = self._open()
         except OSError as exc:
-            raise ConfigError(cannot_be_written(self.path, exc), hint=_advice(self.path)) from exc
+            raise ConfigError(
+                cannot_be_written(self.path, exc), hint=_advice(self.path, exc)
+            ) from exc
         if kept:
             self._kept = descriptor
         else:
@@ -62,19 +65,40 @@ class LogFile:
         number = _open_already(self.path)
         if number is not None:
             return os.dup(number)
-        if is_stream(self.path):
-            # A FIFO that nobody reads is an error and not a wait; a slow reader is waited for.
-            descriptor = os.open(self.path, _FLAGS)
-            os.set_blocking(descriptor, True)
+        # The system's own directory of logs may be its logger's, and the group's.
+        with spot(self.path, exposed=True) as found:
+            descriptor = _opened(found, stream=is_stream(self.path))
+            try:
+                _must_be_harmless(found, os.fstat(descriptor))
+            except BaseException:
+                os.close(descriptor)
+                raise
             return descriptor
-        try:
-            descriptor = os.open(self.path, _FLAGS | os.O_CREAT | os.O_EXCL, _MODE)
-        except FileExistsError:
-            # To be made all the same: another program may move it away at this moment.
-            return os.open(self.path, _FLAGS | os.O_CREAT, _MODE)
-        # The process's mask may have taken the group's right away.
-        os.fchmod(descriptor, _MODE)
+
+
+def _opened(found: Spot, *, stream: bool) -> int:
+    if stream:
+        # A FIFO that nobody reads is an error and not a wait; a slow reader is waited for.
+        descriptor = found.open(_FLAGS)
+        os.set_blocking(descriptor, True)
         return descriptor
+    try:
+        descriptor = found.open(_FLAGS | os.O_CREAT | os.O_EXCL, _MODE)
+    except FileExistsError:
+        # To be made all the same: another program may move it away at this moment.
+        return found.open(_FLAGS | os.O_CREAT, _MODE)
+    # The process's mask may have taken the group's right away.
+    os.fchmod(descriptor, _MODE)
+    return descriptor
+
+
+def _must_be_harmless(found: Spot, facts: os.stat_result) -> None:
+    """Raise `NotTrusted` where others could have put what is written to: another name of a file
+    that is not a log, or a pipe that is read by nobody.
+    """
+    if found.is_exposed and (not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1):
+        problem = Text("is no regular file with one name, and others can write to its directory")
+        raise NotTrusted(found.path, problem, Text("move it away, or name another log"))
 
 
 def is_stream(path: Path) -> bool:
@@ -113,12 +137,17 @@ def _write(descriptor: int, written: bytes) -> None:
 
 def cannot_be_written(path: Path, problem: OSError) -> Text:
     """Say that a log cannot be written."""
+    if isinstance(problem, NotTrusted):
+        said = Text("{path} {problem}", path=problem.path, problem=problem.problem)
+        return Text("the log is not written: {problem}", problem=said)
     return Text(
         "the log {path} cannot be written: {problem}", path=path, problem=system_words(problem)
     )
 
 
-def _advice(path: Path) -> Text:
+def _advice(path: Path, problem: OSError) -> Text:
+    if isinstance(problem, NotTrusted):
+        return problem.fix
     if not path.parent.is_dir():
         directory = shlex.quote(str(path.parent))
         return Text("make the directory first: mkdir -p {directory}", directory=directory)

@@ -124,7 +124,7 @@ def _receiver(settings: Settings, pause: Pause, delivery: Delivery) -> Receiver:
     return connect(
         delivery,
         pause=pause,
-        withheld=settings.secrets.variables,
+        withheld=settings.secrets.withheld(),
         hidden=settings.secrets.known(),
     )
 

@@ -75,7 +75,7 @@ def in_a_namespace_of_its_own(folder: Path) -> tuple[str, ...]:
     unshare = ["unshare", "--mount"]
     if os.geteuid() != 0:
         unshare += ["--map-root-user"]
-    mount = f'mount -t tmpfs -o size=1m tmpfs {shlex.quote(str(folder))} && exec "$@"'
+    mount = f'mount -t tmpfs -o size=1m,mode=0700 tmpfs {shlex.quote(str(folder))} && exec "$@"'
     command = (*unshare, "sh", "-c", mount, "sh")
     allowed = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
     if allowed.returncode:

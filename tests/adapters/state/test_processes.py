@@ -175,15 +175,3 @@ def test_killed_writer_leaves_no_torn_write(
         assert [version.certificate for version in versions] == [b.certificate for b in bundles]
         assert all(bundle.key_matches for bundle in bundles)
         assert order is None or f"order/{len(versions) + 1}" == order.url
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-def test_lock_that_root_makes_belongs_to_the_owner_of_the_database(path: Path) -> None:
-    """One run by root does not lock the service's own user out."""
-    with closing(connect(path, path.with_name("secret.key"))):
-        os.chown(path, 65534, 65534)
-    with closing(connect(path, path.with_name("secret.key"))) as roots:
-        roots.release(roots.acquire("img", NOW))
-
-    locks = path.with_name(path.name + "-leases")
-    assert {65534} == {made.stat().st_uid for made in (locks, *locks.iterdir())}

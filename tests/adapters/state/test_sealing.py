@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from certferry.errors import StateError
 from certferry.ports.state import AcmeAccount, AcmeOrder, StateStore
 from certferry.testing.certificates import make_bundle, make_key
 from tests.adapters.state.child_program import DIRECTORY, NOW
+from tests.another_user import as_root, given_away
 
 OTHER_DIRECTORY = "https://other-ca.test/directory"
 LINEAGES = ("img", "static")
@@ -126,6 +128,47 @@ def test_key_file_that_was_lost(
         use(store)
 
     assert not key_file.exists()
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.usefixtures("bundles")
+def test_fifo_in_the_place_of_the_key_file(key_file: Path, store: StateStore) -> None:
+    """Nobody waits for what will be written into it."""
+    key_file.unlink()
+    os.mkfifo(key_file, 0o600)
+
+    with pytest.raises(StateError, match="does not hold a key"):
+        store.account(DIRECTORY)
+
+
+@as_root
+@pytest.mark.parametrize("use", [*READS.values(), *WRITES.values()])
+@pytest.mark.usefixtures("bundles")
+def test_key_file_of_another_user(
+    key_file: Path, store: StateStore, use: Callable[[StateStore], object]
+) -> None:
+    """They know the key, or can have another used."""
+    given_away(key_file)
+
+    with pytest.raises(StateError, match="belongs to nobody, who could change it") as refused:
+        use(store)
+
+    assert str(refused.value.hint).startswith(f"run: chown -h root {key_file}; or run certferry as")
+
+
+@as_root
+def test_key_file_is_not_made_in_a_directory_of_another_users(tmp_path: Path) -> None:
+    """Not the first time, either."""
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    given_away(theirs)
+    store = connect(tmp_path / "state.db", theirs / "keys" / "secret.key")
+
+    with pytest.raises(StateError, match=re.escape(f"{theirs} belongs to nobody")):
+        store.save_account(AcmeAccount(DIRECTORY, make_key()))
+
+    store.close()
+    assert [] == list(theirs.iterdir())
 
 
 @pytest.mark.parametrize("content", [b"", b"short", "钥匙".encode(), base64.b64encode(bytes(31))])

@@ -91,7 +91,7 @@ def main(folder: Path) -> None:
     old, new = issue(), issue()
     for position in itertools.count(1):
         place = folder / str(position)
-        place.mkdir()
+        place.mkdir(0o700)
         if not try_position(place, position, old, new):
             return
 

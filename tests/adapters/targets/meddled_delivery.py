@@ -26,7 +26,7 @@ def meddle(path: Path, how: str) -> None:
     def hook(event: str, arguments: tuple[object, ...]) -> None:
         if event == "os.rename":
             renamed.add(Path(str(arguments[1])).name)
-        read_back = event == "open" and str(arguments[0]) == str(path.with_name(NAMES[0]))
+        read_back = event == "open" and arguments[0] == NAMES[0]
         if read_back and renamed >= set(NAMES):
             renamed.clear()
             if how == "open":

@@ -242,3 +242,19 @@ def test_key_that_a_command_prints_is_not_logged(
     assert "pushing" in caplog.text
     for line in bundle.privkey_pem.reveal().splitlines()[1:-1]:
         assert line not in caplog.text
+
+
+@pytest.mark.parametrize("lineage", ["../../out", "/out", ".."])
+def test_lineage_that_is_called_like_a_path(
+    tmp_path: Path, bundle: CertificateBundle, lineage: str
+) -> None:
+    """The files are in a directory of the workspace: an earlier version let it be called so."""
+    workspace = tmp_path / "a" / "b"
+    workspace.mkdir(parents=True)
+
+    shell(workspace, TELL).deliver(lineage, bundle)
+
+    told = dict(line.split("=", 1) for line in (workspace / "told").read_text().splitlines())
+    assert workspace / "handover" == Path(told["CERTFERRY_DIRECTORY"]).parent
+    assert lineage == told["CERTFERRY_LINEAGE"]
+    assert [tmp_path / "a"] == list(tmp_path.iterdir())

@@ -9,6 +9,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from tests.adapters.targets.receivers import (
     mode,
     program,
 )
+from tests.another_user import NOBODY, as_root, given_away
 from tests.house.tree import ROOT
 
 KILLED = Path(__file__).with_name("killed_delivery.py")
@@ -412,6 +414,101 @@ def test_directory_that_is_a_link(delivery: FileDelivery, ssl: Path) -> None:
     assert ssl.is_symlink()
     assert holds(ssl.parent / "real", bundle)
     assert is_in_order(delivery, bundle)
+
+
+@as_root
+@pytest.mark.parametrize("owner", [None, str(NOBODY)])
+def test_link_of_a_tenants(delivery: FileDelivery, tmp_path: Path, owner: str | None) -> None:
+    """Who owns the directory above could have it lead to another's key: root overwrites none,
+    though the files be for the tenant.
+    """
+    others, theirs = tmp_path / "others", issue()
+    directory(FileDelivery(str(others))).deliver(LINEAGE, theirs)
+    tenant = tmp_path / "tenant"
+    tenant.mkdir()
+    (tenant / "ssl").symlink_to(others)
+    given_away(tenant / "ssl")
+    given_away(tenant)
+    delivery = replace(delivery, directory=f"{tenant}/ssl", owner=owner)
+
+    said = {
+        None: f"{tenant}/ssl lies in {tenant}, which belongs to nobody",
+        str(NOBODY): f"{tenant}/ssl is a symbolic link that nobody can change",
+    }
+    must_be_refused(delivery, said[owner], "")
+    assert holds(others, theirs)
+    assert (0, 0o600) == ((others / "privkey.pem").stat().st_uid, mode(others / "privkey.pem"))
+
+
+@as_root
+@pytest.mark.parametrize("name", [*NAMES, ".certferry", ".certferry-draft-x"])
+def test_links_of_a_tenants_in_the_directory(tmp_path: Path, name: str) -> None:
+    """What they lead to is neither read nor written, given away nor opened."""
+    precious = tmp_path / "precious"
+    precious.write_text("root's")
+    precious.chmod(0o600)
+    ssl = tmp_path / "ssl"
+    ssl.mkdir()
+    given_away(ssl)
+    (ssl / name).symlink_to(precious)
+    delivery = FileDelivery(str(ssl), owner=str(NOBODY), mode=0o644)
+
+    with suppress(TargetRejected):
+        directory(delivery).deliver(LINEAGE, issue())
+
+    facts = precious.stat()
+    assert (0, 0o600, "root's") == (facts.st_uid, mode(precious), precious.read_text())
+
+
+@as_root
+def test_directory_of_the_files_owner(tmp_path: Path) -> None:
+    """It is written to, for them; for another it is refused, with what to do."""
+    ssl, bundle = tmp_path / "ssl", issue()
+    ssl.mkdir()
+    given_away(ssl)
+    delivery = FileDelivery(str(ssl), owner=str(NOBODY))
+
+    directory(delivery).deliver(LINEAGE, bundle)
+
+    assert is_in_order(delivery, bundle)
+    assert holds(ssl, bundle)
+    assert NOBODY == (ssl / "privkey.pem").stat().st_uid
+    must_be_refused(
+        replace(delivery, owner=None),
+        f"{ssl} belongs to nobody, who could change it",
+        f"run: chown -h root {ssl}",
+    )
+
+
+def test_directory_that_others_may_write(delivery: FileDelivery, ssl: Path) -> None:
+    """They could put files there in the place of ours."""
+    ssl.mkdir()
+    ssl.chmod(0o1777)
+
+    must_be_refused(delivery, f"{ssl} can be changed by every user (mode 1777)", "keep it where")
+    assert [] == list(ssl.iterdir())
+
+
+@as_root
+def test_directory_that_is_swapped_during_a_delivery(tmp_path: Path) -> None:
+    """A tenant puts a link to another's directory in the place of the one that is open: the key
+    goes where it was to go, and nowhere else.
+    """
+    tenant, others, theirs = tmp_path / "tenant", tmp_path / "others", issue()
+    directory(FileDelivery(str(others))).deliver(LINEAGE, theirs)
+    (tenant / "ssl").mkdir(parents=True)
+    given_away(tenant / "ssl")
+    given_away(tenant)
+    swap = "mv tenant/ssl tenant/moved && ln -s ../others tenant/ssl"
+    delivery = FileDelivery(
+        f"{tenant}/ssl", owner=str(NOBODY), reload=program(tmp_path, "sh", "-c", swap)
+    )
+    bundle = issue()
+
+    directory(delivery).deliver(LINEAGE, bundle)
+
+    assert holds(tenant / "moved", bundle)
+    assert holds(others, theirs)
 
 
 def test_path_that_is_not_there(delivery: FileDelivery, tmp_path: Path) -> None:

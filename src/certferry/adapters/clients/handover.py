@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from certferry.adapters.clients import pem_directory
+from certferry.adapters.clients.open_directory import OpenDirectory
 from certferry.core.certificate import PRIVKEY, CertificateBundle
 from certferry.system_words import system_words
 from certferry.text import Text
@@ -36,13 +37,12 @@ def handed_over(bundle: CertificateBundle, workspace: Path) -> Iterator[Path]:
         with pem_directory.told(workspace, hint):
             directory = _make(workspace, held)
         try:
-            with pem_directory.told(directory, hint):
+            with pem_directory.told(directory.path, hint):
                 for name, content in pem_directory.contents(bundle).items():
-                    path = directory / name
-                    pem_directory.draft(path, content, _PRIVATE).replace(path)
-            yield directory
+                    directory.put(directory.draft(name, content, _PRIVATE), name)
+            yield directory.path
         finally:
-            _remove(directory)
+            _remove(directory.path)
 
 
 def sweep(workspace: Path) -> None:
@@ -59,14 +59,15 @@ def sweep(workspace: Path) -> None:
         _warn(workspace, exc)
 
 
-def _make(workspace: Path, held: ExitStack) -> Path:
+def _make(workspace: Path, held: ExitStack) -> OpenDirectory:
     workspace.mkdir(_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
     with _opened(workspace) as place:
         # Nobody sweeps meanwhile: until it has its lock it looks like one that was left.
         fcntl.flock(place, fcntl.LOCK_EX)
         _sweep(workspace)
-        directory = Path(tempfile.mkdtemp(dir=workspace))
-        fcntl.flock(held.enter_context(_opened(directory)), fcntl.LOCK_EX)
+        path = Path(tempfile.mkdtemp(dir=workspace))
+        directory = OpenDirectory(held.enter_context(_opened(path)), path)
+        fcntl.flock(directory.handle, fcntl.LOCK_EX)
     return directory
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from certferry.errors import StateError, StateUnavailable
+from certferry.file_trust import NotTrusted
 from certferry.system_words import system_words
 from certferry.text import Text
 
@@ -63,6 +64,11 @@ def _of_database(exc: sqlite3.Error, path: Path) -> StateError:
 
 
 def _of_file(exc: OSError, path: Path) -> StateError:
+    if isinstance(exc, NotTrusted):
+        return StateError(
+            Text("{path} {problem}", path=exc.path, problem=exc.problem),
+            hint=Text("{fix}; or run certferry as the user who owns the state", fix=exc.fix),
+        )
     if exc.errno in _NO_SPACE:
         return _full(path)
     return _not_permitted(path, system_words(exc))

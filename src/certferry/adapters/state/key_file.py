@@ -13,9 +13,13 @@ from pathlib import Path
 from certferry.adapters.state.failures import in_our_words
 from certferry.adapters.state.private_files import OPEN_TO_OTHERS, make_directory, make_file
 from certferry.errors import StateError
+from certferry.file_trust import spot
 from certferry.text import Text
 
 KEY_BYTES = 32  # AES-256
+
+_LONGEST = 1024
+"""Bytes that are read: anything may lie there, and a key has 45."""
 
 
 def make_key(path: Path) -> None:
@@ -29,14 +33,21 @@ def read_key(path: Path) -> bytes:
     """Give the key. Raises `StateError` when it is not there, not a key, or open to others."""
     with in_our_words(path):
         try:
-            with path.open("rb") as file:
-                mode = os.fstat(file.fileno()).st_mode
-                content = file.read()
+            content = _read(path)
         except FileNotFoundError:
             raise _missing(path) from None
-    if stat.S_IMODE(mode) & OPEN_TO_OTHERS:
-        raise _open_to_others(path)
     return _decode(content, path)
+
+
+def _read(path: Path) -> bytes:
+    with spot(path) as found, os.fdopen(found.open(), "rb", buffering=0) as file:
+        facts = os.fstat(file.fileno())
+        if not stat.S_ISREG(facts.st_mode):  # a FIFO would be waited for
+            raise _no_key(path)
+        if stat.S_IMODE(facts.st_mode) & OPEN_TO_OTHERS:
+            raise _open_to_others(path)
+        found.judge(facts)
+        return file.read(_LONGEST)
 
 
 def _decode(content: bytes, path: Path) -> bytes:
@@ -45,14 +56,17 @@ def _decode(content: bytes, path: Path) -> bytes:
     except binascii.Error:
         key = b""
     if len(key) != KEY_BYTES:
-        raise StateError(
-            Text("{path} does not hold a key", path=path),
-            hint=Text(
-                "it is one line: {count} bytes in base64; put it back from a backup",
-                count=KEY_BYTES,
-            ),
-        )
+        raise _no_key(path)
     return key
+
+
+def _no_key(path: Path) -> StateError:
+    return StateError(
+        Text("{path} does not hold a key", path=path),
+        hint=Text(
+            "it is one line: {count} bytes in base64; put it back from a backup", count=KEY_BYTES
+        ),
+    )
 
 
 def _missing(path: Path) -> StateError:

@@ -22,9 +22,8 @@ class LeaseLocks:
     locks is an error.
     """
 
-    def __init__(self, directory: Path, database: Path) -> None:
+    def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._database = database
 
     def take(self, lineage: str) -> ExitStack | None:
         """Lock a lineage, until what is returned is closed; `None` while it is locked already.
@@ -37,19 +36,8 @@ class LeaseLocks:
             # Writable: NFS locks exclusively through nothing less (flock(2)).
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, OWNER_ONLY_FILE)
             opened.callback(os.close, descriptor)
-            self._give_to_owner(descriptor)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return None
             return opened.pop_all()
-
-    def _give_to_owner(self, descriptor: int) -> None:
-        """Lock no other user out: what root makes belongs to the owner of the database, as SQLite's
-        own side files do.
-        """
-        if os.geteuid() != 0:
-            return
-        owner = self._database.stat()
-        os.chown(self._directory, owner.st_uid, owner.st_gid, follow_symlinks=False)
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)

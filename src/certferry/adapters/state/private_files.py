@@ -7,14 +7,19 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
+from certferry.file_trust import must_be_trusted
+
 OWNER_ONLY_DIRECTORY = 0o700
 OWNER_ONLY_FILE = 0o600
 OPEN_TO_OTHERS = 0o077
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory, and those above it that are missing. Raises `OSError`."""
+    """Make a directory, and those above it that are missing. Raises `OSError`: `NotTrusted` where
+    others could put files there, or another directory in its place.
+    """
     if path.exists():
+        must_be_trusted(path, makes_files=True)
         return
     make_directory(path.parent)
     path.mkdir(OWNER_ONLY_DIRECTORY, exist_ok=True)

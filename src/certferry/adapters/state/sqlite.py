@@ -13,6 +13,7 @@ from certferry.adapters.state.private_files import make_directory, make_file
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.sqlite_database import SqliteDatabase
 from certferry.adapters.state.store import SqlState
+from certferry.file_trust import must_be_trusted
 from certferry.ports.state import StateStore
 
 _SCHEME = "sqlite:///"
@@ -35,7 +36,7 @@ def connect(url: str, key_file: Path, *, looks_only: bool) -> StateStore:
 def _state(database: SqliteDatabase, key_file: Path) -> StateStore:
     # Whichever way leads to a database, its leases are the same.
     path = database.place.resolve()
-    locks = LeaseLocks(path.with_name(path.name + _LEASES), path)
+    locks = LeaseLocks(path.with_name(path.name + _LEASES))
     return SqlState(database, Sealing(key_file), Leases(database, locks))
 
 
@@ -43,6 +44,9 @@ def _opened(path: Path) -> SqliteDatabase:
     with in_our_words(path):
         make_directory(path.parent)
         make_file(path, b"")
+        must_be_trusted(path)
+        # SQLite's files beside it are made where a link leads to.
+        must_be_trusted(path.resolve().parent, makes_files=True)
     database = SqliteDatabase(path)
     try:
         migrate(database, read_migrations(database.dialect))

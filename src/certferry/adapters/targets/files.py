@@ -4,6 +4,9 @@ What is guaranteed: each file is replaced at once, so a reader finds the old one
 whole. The key and the fullchain change one directly after the other; who reads both in between
 finds a key that does not belong. `reload` is run when all four are new. A run that is killed in
 between leaves them so until the next one.
+
+Everything happens within the directory that was opened once. Its path belongs to root, to the
+caller or to the `owner` that the files are to have, and nobody else can change where it leads.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certferry.adapters.clients import pem_directory, programs
+from certferry.adapters.clients.open_directory import OpenDirectory, made, opened
 from certferry.adapters.clients.pem_directory import NAMES, Access
 from certferry.adapters.clients.place_checks import (
     RIGHTS,
@@ -33,11 +37,10 @@ from certferry.core.plan import Change
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.secret import Secret
 from certferry.errors import DeployError
+from certferry.file_trust import spot
 from certferry.ports.progress import Pause
 from certferry.ports.receiver import Delivered, Receiver
 from certferry.text import Text
-
-DIRECTORY_MODE = 0o755
 
 _RECEIPT_ACCESS = Access(0o600)  # a key's digest is no secret, and nobody else's matter either
 
@@ -85,8 +88,7 @@ class Files:
         try:
             with pem_directory.told(self._directory, RIGHTS):
                 self._must_be_usable()
-                receipt = self._receipt()
-                held, drift = self._compare(receipt)
+                receipt, held, drift = self._seen()
         except DeployError as problem:
             return self._observed(DomainState.UNAVAILABLE, problem=problem)
         fullchain = None
@@ -98,15 +100,17 @@ class Files:
         """Write what differs, read it back, run the program, and leave the receipt."""
         with ExitStack() as held:
             with pem_directory.told(self._directory, _UNTOUCHED):
-                drafts = self._prepared(bundle, held)
+                self._must_be_usable()
+                place = held.enter_context(made(self._directory, self._owners()))
+                drafts = self._prepared(place, bundle, held)
             if not drafts:
                 return
             with pem_directory.told(self._directory, _NEXT_RUN):
-                self._put_in_place(bundle, drafts)
+                self._put_in_place(place, bundle, drafts)
             self._reload(lineage, bundle)  # what becomes of it says nothing about the directory
             with pem_directory.told(self._directory, _NEXT_RUN):
-                drafts[RECEIPT].replace(self._directory / RECEIPT)
-                pem_directory.sync(self._directory)
+                place.put(drafts[RECEIPT], RECEIPT)
+                place.sync()
 
     # looking
 
@@ -129,25 +133,37 @@ class Files:
             fullchain_digest=fullchain_digest,
         )
 
-    def _compare(self, receipt: Receipt | None) -> tuple[str | None, Drift | None]:
-        """Give the fingerprint of what is there, and what differs from the receipt."""
-        leaf = _leaf(pem_directory.read(self._directory / FULLCHAIN))
+    def _seen(self) -> tuple[Receipt | None, str | None, Drift | None]:
+        """Give the receipt, the fingerprint of what is there, and what differs."""
+        try:
+            with opened(self._directory, self._owners()) as place:
+                receipt = _receipt(place)
+                return receipt, *self._compare(place, receipt)
+        except FileNotFoundError:
+            return None, None, None
+
+    def _compare(
+        self, place: OpenDirectory, receipt: Receipt | None
+    ) -> tuple[str | None, Drift | None]:
+        leaf = _leaf(place.read(FULLCHAIN))
         if receipt is None:
-            return leaf, None if leaf is None else self._unfinished()
+            return leaf, None if leaf is None else self._unfinished(place)
         held = leaf or receipt.fingerprint
-        changes = tuple(self._changes(receipt.digests))
+        changes = tuple(self._changes(place, receipt.digests))
         if changes:
             sentence = Text("what was delivered has been changed since")
             return held, Drift(Reason(ReasonCode.DELIVERY_DRIFTED, sentence), changes)
         reload = self._delivery.reload
         if reload is not None and receipt.reload != reload.digest:
-            return held, self._unfinished() if receipt.reload is None else _edited()
+            return held, self._unfinished(place) if receipt.reload is None else _edited()
         return held, None
 
-    def _changes(self, digests: Mapping[str, str] | None = None) -> Iterator[Change]:
+    def _changes(
+        self, place: OpenDirectory, digests: Mapping[str, str] | None = None
+    ) -> Iterator[Change]:
         """Give what is not as it was delivered, as far as that can be told without its digests."""
         for name in NAMES:
-            found = pem_directory.look_at(self._directory / name)
+            found = place.look_at(name)
             if found is None:
                 yield Change(name, "missing", "delivered")
             elif digests is not None and found.digest != digests.get(name):
@@ -155,11 +171,8 @@ class Files:
             elif not self._access(name).allows(found.access):
                 yield Change(name, found.access.in_words, self._access(name).in_words)
 
-    def _receipt(self) -> Receipt | None:
-        return decode_receipt(pem_directory.read(self._directory / RECEIPT))
-
-    def _unfinished(self) -> Drift:
-        changes = tuple(self._changes())
+    def _unfinished(self, place: OpenDirectory) -> Drift:
+        changes = tuple(self._changes(place))
         if self._delivery.reload is None:
             sentence = Text("it has not been delivered in full yet")
             return Drift(Reason(ReasonCode.DELIVERY_UNFINISHED, sentence), changes)
@@ -167,8 +180,8 @@ class Files:
         reason = Reason(ReasonCode.DELIVERY_UNFINISHED, sentence)
         return Drift(reason, (*changes, Change("reload", "not run", "run")))
 
-    def _is_there(self, name: str, content: bytes) -> bool:
-        found = pem_directory.look_at(self._directory / name)
+    def _is_there(self, place: OpenDirectory, name: str, content: bytes) -> bool:
+        found = place.look_at(name)
         wanted = pem_directory.digest(content)
         return (
             found is not None and found.digest == wanted and self._access(name).allows(found.access)
@@ -192,31 +205,36 @@ class Files:
         if not os.path.lexists(directory):
             # Only the last one is made: a longer path is a slip, or a disk that is not mounted.
             must_be_writable(directory.parent, Text("make it, or correct `directory`"))
-            return
+            with spot(directory, self._owners()):
+                return
         must_be_writable(directory, RIGHTS)
+        with opened(self._directory, self._owners()):
+            pass
         must_take_files(directory, NAMES)
+
+    def _owners(self) -> list[int]:
+        """Give who may own the directory, beside root and the caller."""
+        owner = user_number(self._delivery.owner)
+        return [] if owner is None else [owner]
 
     # delivering
 
-    def _prepared(self, bundle: CertificateBundle, held: ExitStack) -> Mapping[str, Path]:
+    def _prepared(
+        self, place: OpenDirectory, bundle: CertificateBundle, held: ExitStack
+    ) -> Mapping[str, str]:
         """Draft what differs, and the receipt with it: when the disk is full, nothing has happened.
         No drafts means that nothing is left to do.
         """
         wanted = pem_directory.contents(bundle)
-        self._must_be_usable()
-        self._make_directory()
-        pem_directory.sweep(self._directory)
-        changing = {name: wanted[name] for name in NAMES if not self._is_there(name, wanted[name])}
+        place.sweep()
+        changing = {
+            name: wanted[name] for name in NAMES if not self._is_there(place, name, wanted[name])
+        }
         receipt = self._receipt_of(bundle, wanted)
-        if not changing and receipt == self._receipt():
+        if not changing and receipt == _receipt(place):
             return {}
-        return held.enter_context(self._drafted({**changing, RECEIPT: encode_receipt(receipt)}))
-
-    def _make_directory(self) -> None:
-        if not self._directory.exists():
-            self._directory.mkdir()
-            self._directory.chmod(DIRECTORY_MODE)  # whatever the umask is
-            pem_directory.sync(self._directory.parent)
+        drafts = self._drafted(place, {**changing, RECEIPT: encode_receipt(receipt)})
+        return held.enter_context(drafts)
 
     def _receipt_of(self, bundle: CertificateBundle, wanted: Mapping[str, bytes]) -> Receipt:
         reload = self._delivery.reload
@@ -227,29 +245,32 @@ class Files:
         )
 
     @contextmanager
-    def _drafted(self, contents: Mapping[str, bytes]) -> Iterator[Mapping[str, Path]]:
+    def _drafted(
+        self, place: OpenDirectory, contents: Mapping[str, bytes]
+    ) -> Iterator[Mapping[str, str]]:
         """Have drafts of files for a `with` block; what has not taken its name by then is gone."""
-        drafts: dict[str, Path] = {}
+        drafts: dict[str, str] = {}
         try:
             for name, content in contents.items():
                 access = _RECEIPT_ACCESS if name == RECEIPT else self._access(name)
-                path = self._directory / name
-                drafts[name] = pem_directory.draft(path, content, access)
+                drafts[name] = place.draft(name, content, access)
             yield drafts
         finally:
             for drafted in drafts.values():
                 with suppress(OSError):  # the next delivery sweeps; why this one ended counts more
-                    drafted.unlink()
+                    place.remove(drafted)
 
-    def _put_in_place(self, bundle: CertificateBundle, drafts: Mapping[str, Path]) -> None:
+    def _put_in_place(
+        self, place: OpenDirectory, bundle: CertificateBundle, drafts: Mapping[str, str]
+    ) -> None:
         """Give the drafts their names, without a receipt until the program has been told."""
-        (self._directory / RECEIPT).unlink(missing_ok=True)
-        pem_directory.sync(self._directory)
+        place.remove(RECEIPT)
+        place.sync()
         for name in NAMES:
             if name in drafts:
-                drafts[name].replace(self._directory / name)
-        pem_directory.sync(self._directory)
-        self._must_be_there(pem_directory.contents(bundle))
+                place.put(drafts[name], name)
+        place.sync()
+        self._must_be_there(place, pem_directory.contents(bundle))
 
     def _reload(self, lineage: str, bundle: CertificateBundle) -> None:
         if self._delivery.reload is not None:
@@ -261,15 +282,19 @@ class Files:
                 withheld=self._withheld,
             )
 
-    def _must_be_there(self, wanted: Mapping[str, bytes]) -> None:
+    def _must_be_there(self, place: OpenDirectory, wanted: Mapping[str, bytes]) -> None:
         """Read back what was written, before a server is told of it."""
         for name, content in wanted.items():
-            if not self._is_there(name, content):
+            if not self._is_there(place, name, content):
                 path = self._directory / name
                 raise DeployError(
                     Text("{path} is not as it was written a moment ago", path=path),
                     hint=Text("another program writes there too; let only one of them do it"),
                 )
+
+
+def _receipt(place: OpenDirectory) -> Receipt | None:
+    return decode_receipt(place.read(RECEIPT))
 
 
 def _edited() -> Drift:

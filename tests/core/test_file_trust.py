@@ -1,0 +1,257 @@
+"""Whose files decide what certferry does: real files of two users, and every step on the way."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from certferry.file_trust import NotTrusted, must_be_trusted, open_directory, spot
+from tests.another_user import NOBODY, as_root, given_away
+
+THEIR_NAME = pwd.getpwuid(NOBODY).pw_name
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A file of the caller's, two directories below another."""
+    path = tmp_path / "outer" / "inner" / "file"
+    path.parent.mkdir(0o755, parents=True)
+    path.touch(0o644)
+    return path
+
+
+def refusal(path: Path, *, makes_files: bool = False) -> tuple[str, str]:
+    """Give what is said of a path, and what is advised."""
+    with pytest.raises(NotTrusted) as caught:
+        must_be_trusted(path, makes_files=makes_files)
+    return f"{caught.value.path} {caught.value.problem}", str(caught.value.fix)
+
+
+def test_file_of_the_callers(file: Path) -> None:
+    """It is trusted, and so is what everybody may read."""
+    must_be_trusted(file)
+    must_be_trusted(file.parent, makes_files=True)
+
+
+def test_file_of_roots() -> None:
+    """It is trusted by everybody."""
+    must_be_trusted(Path("/etc/passwd"))
+
+
+@pytest.mark.parametrize("written", ["file", "../inner/./file", "."])
+def test_relative_path(file: Path, monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    """It begins where the caller stands."""
+    monkeypatch.chdir(file.parent)
+    must_be_trusted(Path(written))
+
+    file.parent.parent.chmod(0o777)
+
+    with pytest.raises(NotTrusted):
+        must_be_trusted(Path(written))
+
+
+def test_root_itself() -> None:
+    """It has nothing above it."""
+    must_be_trusted(Path("/"), makes_files=True)
+
+
+@as_root
+def test_file_of_another_user(file: Path) -> None:
+    """Told with its owner, and the command that helps."""
+    given_away(file)
+
+    assert (
+        f"{file} belongs to {THEIR_NAME}, who could change it",
+        f"run: chown -h root {file}",
+    ) == refusal(file)
+
+
+@as_root
+@pytest.mark.parametrize("above", [1, 2])
+def test_file_in_a_directory_of_another_users(file: Path, above: int) -> None:
+    """Its owner could put another file there, however far above it is; nobody is advised to take
+    the directory away from them.
+    """
+    directory = given_away(file.parents[above - 1])
+
+    assert (
+        f"{file} lies in {directory}, which belongs to {THEIR_NAME}",
+        "keep it where only root can write, such as below /etc or /var/lib",
+    ) == refusal(file)
+
+
+@pytest.mark.parametrize(
+    ("mode", "who"), [(0o646, "every user"), (0o664, "the group users"), (0o666, "every user")]
+)
+def test_file_that_others_may_write(file: Path, mode: int, who: str) -> None:
+    """Everybody, or a group that others are in."""
+    if os.geteuid() == 0:
+        os.chown(file, -1, grp.getgrnam("users").gr_gid)
+    elif mode == 0o664:
+        pytest.skip("only root may give a file to any group")
+    file.chmod(mode)
+
+    assert (
+        f"{file} can be changed by {who} (mode {mode:04o})",
+        f"run: chmod go-w {file}",
+    ) == refusal(file)
+
+
+def test_directory_that_others_may_write(file: Path) -> None:
+    """What lies there could be replaced by them."""
+    directory = file.parent.parent
+    directory.chmod(0o777)
+
+    said = f"{file} lies in {directory}, where every user can replace it (mode 0777)"
+    assert (said, f"run: chmod go-w {directory}") == refusal(file)
+
+
+def test_sticky_directory(file: Path) -> None:
+    """What is the caller's stays there, as in `/tmp`; but nothing is made there."""
+    file.parent.chmod(0o1777)
+
+    must_be_trusted(file)
+
+    said, advice = refusal(file.parent, makes_files=True)
+    assert f"{file.parent} can be changed by every user (mode 1777)" == said
+    assert advice.startswith("keep it where only ")
+
+
+JUDGE = """
+import os, sys
+from pathlib import Path
+from certferry.file_trust import NotTrusted, must_be_trusted
+if user := int(sys.argv[2]):
+    os.setgroups([]); os.setgid(user); os.setuid(user)
+try:
+    must_be_trusted(Path(sys.argv[1]))
+    print("trusted")
+except NotTrusted as exc:
+    print(exc.problem)
+"""
+
+
+def judgement(path: Path, *wrapped_in: str, user: int = 0) -> str:
+    """Give what another process says of a path, that of a user or in surroundings of its own."""
+    command = [*wrapped_in, sys.executable, "-c", JUDGE, str(path), str(user)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("owner", "group", "mode", "said"),
+    [
+        (54321, 54321, 0o664, "trusted"),
+        (54321, 0, 0o664, "trusted"),
+        (0, 0, 0o664, "trusted"),
+        (54321, 54322, 0o664, "can be changed by the group 54322 (mode 0664)"),
+        (54322, 54322, 0o600, "belongs to 54322, who could change it"),
+    ],
+)
+def test_file_of_an_ordinary_users(owner: int, group: int, mode: int, said: str) -> None:
+    """Their own private group may write, as a umask of 002 has it, and root's; no other user."""
+    folder = Path(f"/tmp/certferry-{os.getpid()}")
+    path = folder / "file"
+    folder.mkdir(0o755)
+    try:
+        path.touch()
+        os.chown(path, owner, group)
+        path.chmod(mode)
+
+        assert said == judgement(path, user=54321)
+    finally:
+        path.unlink()
+        folder.rmdir()
+
+
+@as_root
+def test_directory_of_a_user_outside_the_container(file: Path) -> None:
+    """Who has no number in its user namespace owns what is around it; a file of theirs is refused
+    still.
+    """
+    given_away(file.parent)
+    namespace = ("unshare", "--user", "--map-root-user")
+    if subprocess.run([*namespace, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this system has no user namespaces")
+
+    assert "trusted" == judgement(file, *namespace)
+
+    given_away(file)
+
+    assert "could change it" in judgement(file, *namespace)
+
+
+def test_link_of_the_callers(file: Path, tmp_path: Path) -> None:
+    """It is followed, and each step behind it is judged."""
+    link = tmp_path / "link"
+    link.symlink_to("outer/inner")
+    must_be_trusted(link / "file")
+
+    file.parent.chmod(0o777)
+
+    assert f"lies in {file.parent}, where every user" in refusal(link / "file")[0]
+
+
+@as_root
+def test_link_of_another_users(file: Path, tmp_path: Path) -> None:
+    """It may lead elsewhere tomorrow, in a sticky directory as anywhere."""
+    link = tmp_path / "link"
+    link.symlink_to(file)
+    given_away(link)
+
+    assert f"{link} belongs to " in refusal(link)[0]
+
+
+def test_links_in_a_circle(tmp_path: Path) -> None:
+    """They are an error of the system's, and no endless way."""
+    link = tmp_path / "link"
+    link.symlink_to("link")
+
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        must_be_trusted(link)
+
+
+@as_root
+def test_owner_that_is_named(file: Path) -> None:
+    """A directory of theirs may be written to for them; a link there is not followed: it could
+    lead to another's files by then.
+    """
+    directory = given_away(file.parent)
+    os.close(open_directory(directory, [NOBODY]))
+
+    (directory / "link").symlink_to("/etc")
+
+    with pytest.raises(NotTrusted, match="is a symbolic link that nobody can change"):
+        open_directory(directory / "link", [NOBODY])
+
+
+@as_root
+def test_group_of_the_owner_that_is_named(file: Path) -> None:
+    """Its user may put a link there, too, be it made by root."""
+    directory = file.parent
+    os.chown(directory, 0, 54321)
+    directory.chmod(0o775)
+    os.close(open_directory(directory, [54321]))
+
+    (directory / "link").symlink_to("/etc")
+
+    with pytest.raises(NotTrusted, match="is a symbolic link that the group 54321 can change"):
+        open_directory(directory / "link", [54321])
+
+
+def test_name_that_is_free(tmp_path: Path) -> None:
+    """The way to it is judged all the same."""
+    with spot(tmp_path / "new") as found:
+        assert tmp_path / "new" == found.path
+
+    tmp_path.chmod(0o777)
+
+    with pytest.raises(NotTrusted), spot(tmp_path / "new"):
+        pytest.fail("it was found")
