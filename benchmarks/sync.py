@@ -18,7 +18,7 @@ from pathlib import Path
 
 from certferry.adapters.state.connect import connect
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Kind
-from certferry.ports.progress import nobody
+from certferry.ports.progress import no_listener
 from certferry.ports.state import StateStore
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.leases import held_lease
@@ -88,7 +88,7 @@ def main() -> None:
             state=state,
             lease=partial(held_lease, state, now),
             now=now,
-            progress=nobody,
+            progress=no_listener,
         )
         reconciler = Reconciler(doors, stop=lambda: None)
         report = reconciler.sync(wishes, Patience())

@@ -1,8 +1,8 @@
-"""Whether anybody but root and the caller could change a file, or put another in its place.
+"""Whether another user than root and the caller could change a file, or put another in its place.
 
 The rule, for whatever decides what certferry does and for the directories it makes files in: the
-file, each link and each directory on the way to it belongs to root or to the caller, and nobody
-else may write to it. A group may, when it is the private one of root or the caller: called like its
+file, each link and each directory on the way to it belongs to root or to the caller, and no other
+user may write to it. A group may, when it is the private one of root or the caller: called like its
 user, and without other members (Debian, Fedora and others give each user such a group, and a umask
 of 002). In a sticky directory such as `/tmp` others may write, since they can neither move nor
 remove what is root's or the caller's there; but nothing is made there (sshd's StrictModes and sudo
@@ -202,7 +202,7 @@ class _Way:
                 directory=self.path,
                 owner=user_name(facts.st_uid),
             )
-            # Nobody is told to take another's home away.
+            # No advice to take another user's home away.
             raise NotTrusted(self._wanted, problem, _elsewhere())
         who = _others_who_write(facts, self._trusted)
         if who is not None and not _is_sticky(facts):

@@ -11,7 +11,7 @@ import pytest
 from certferry.cli.options import Front
 from certferry.cli.selection import must_be_known, read_settings, select, settings_or_defaults
 from certferry.errors import ConfigError
-from certferry.ports.progress import nobody
+from certferry.ports.progress import no_listener
 from certferry.reconcile.visits import Patience
 from tests.cli.consoles import TestConsole
 from tests.cli.twins import TwinSession, TwinWorld, wish
@@ -103,7 +103,7 @@ def test_a_look_goes_by_the_file_where_there_is_one(somewhere: Path) -> None:
 
 def known(*lineages: str) -> TwinSession:
     """A session that declares these."""
-    return TwinSession(TwinWorld(), tuple(wish(lineage) for lineage in lineages), nobody)
+    return TwinSession(TwinWorld(), tuple(wish(lineage) for lineage in lineages), no_listener)
 
 
 @pytest.mark.parametrize(
@@ -137,4 +137,4 @@ def test_what_is_only_remembered_is_known_too() -> None:
     session = world.session()
     session.reconciler().sync(session.wishes, Patience(timedelta(0)))
 
-    must_be_known("img", TwinSession(world, (), nobody))
+    must_be_known("img", TwinSession(world, (), no_listener))

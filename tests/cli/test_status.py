@@ -13,7 +13,7 @@ from certferry.cli.status import show_status
 from certferry.core.desired import Kind
 from certferry.core.observed import Served
 from certferry.core.status import DomainStatus, LineageStatus, Standing
-from certferry.ports.progress import nobody
+from certferry.ports.progress import no_listener
 from certferry.present import documents, status_text
 from certferry.present.language import Voice
 from certferry.present.layout import aligned
@@ -76,7 +76,7 @@ def test_account_that_cannot_be_asked_is_told_by_its_name() -> None:
 def test_nothing_declared_is_said() -> None:
     """A table of nothing but its head says nothing."""
     console = TestConsole()
-    session = TwinSession(TwinWorld(), (), nobody)
+    session = TwinSession(TwinWorld(), (), no_listener)
 
     assert Exit.OK == show_status(session, console.console, NOW, as_json=False)
     assert "No certificate is declared.\n" == console.out

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from certferry.core.desired import DesiredCertificate, DesiredDeployment
-from certferry.ports.progress import Progress, each_of, nobody
+from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.history import history_keeper
 from certferry.reconcile.leases import held_lease
@@ -53,7 +53,7 @@ class TwinWorld:
         """Let time pass at once."""
         self._passed += duration
 
-    def session(self, *wishes: DesiredCertificate, progress: Progress = nobody) -> TwinSession:
+    def session(self, *wishes: DesiredCertificate, progress: Progress = no_listener) -> TwinSession:
         """Open a session of a new run."""
         return TwinSession(self, wishes or (wish(),), progress)
 

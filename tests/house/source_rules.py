@@ -99,7 +99,23 @@ def literal_sentences(tree: ast.Module, text: str, allowed: frozenset[str]) -> I
             yield node.lineno, f"the sentence is not written here: {ast.unparse(first)}"
 
 
-PRODUCTION: tuple[Rule, ...] = (docstring, length, late_annotations, warnings)
+ACTORLESS = re.compile(r"\b(whoever|whomever|whosever|nobody|anybody)\b(?!@|-)", re.IGNORECASE)
+"""Words that leave out who acts: STYLE.md, "Plain words". `NOBODY` in capitals is a name."""
+
+
+def plain_words(tree: ast.Module, text: str) -> Iterator[Breach]:
+    """Comments and docstrings name who acts."""
+    del tree
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in {tokenize.COMMENT, tokenize.STRING}:
+            continue
+        for number, line in enumerate(token.string.splitlines()):
+            found = ACTORLESS.search(line)
+            if found is not None and not found[0].isupper():
+                yield token.start[0] + number, f"{found[0]!r} does not say who acts"
+
+
+PRODUCTION: tuple[Rule, ...] = (docstring, length, late_annotations, warnings, plain_words)
 
 
 def breaches() -> Iterator[str]:

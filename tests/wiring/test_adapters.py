@@ -14,7 +14,7 @@ from certferry.config.load import load
 from certferry.config.model import Settings
 from certferry.core.desired import Kind
 from certferry.errors import ConfigError, DnsError, DnsUnavailable, Interrupted
-from certferry.ports.progress import nobody
+from certferry.ports.progress import no_listener
 from certferry.ports.survey import Surveyed
 from certferry.testing.memory_account import MemoryAccount
 from certferry.wiring.accounts import Accounts
@@ -58,7 +58,7 @@ def connect(packages: Packages, tmp_path: Path) -> Connect:
             settings(tmp_path, text),
             lambda _: MemoryAccount(),
             pause=lambda _: None,
-            progress=nobody,
+            progress=no_listener,
             language="en",
             table=packages.table(),
         )

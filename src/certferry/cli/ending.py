@@ -39,7 +39,7 @@ def end_in_order() -> None:
 
 
 def has_unfinished_threads() -> bool:
-    """Tell whether threads wait for answers that nobody wants any more. What has something to put
+    """Tell whether threads wait for answers that are not wanted any more. What has something to put
     right has had its time.
     """
     this = threading.current_thread()

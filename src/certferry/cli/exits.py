@@ -2,7 +2,7 @@
 
 0 in order · 1 something failed · 2 usage or configuration · 3 refused for safety · 4 changes
 pending (`plan --check`) · 75 still in progress or locked by another run, try again later ·
-130 stopped by Ctrl-C or a signal to end · 141 nobody reads the output any more.
+130 stopped by Ctrl-C or a signal to end · 141 the output has no reader any more.
 
 Where several are true, the first of 130, 1, 3, 75 and 4 wins.
 """

@@ -36,7 +36,7 @@ from certferry.core.survey import FoundDomain
 from certferry.errors import ConfigError
 from certferry.migration.home import OldCertificate, OldClient, OldHome
 from certferry.migration.takeover import propose_takeover
-from certferry.ports.progress import nobody
+from certferry.ports.progress import no_listener
 from certferry.present.layout import line
 from certferry.present.log_entries import log_change
 from certferry.text import Text
@@ -206,7 +206,7 @@ class _Run:
 
     def _write(self, text: str, keys: Keys, proposal: Proposal, home: OldHome | None) -> None:
         def adopt(settings: Settings) -> None:
-            with open_session(settings, progress=nobody) as session:
+            with open_session(settings, progress=no_listener) as session:
                 for one in proposal.certificates:
                     if one.adopts is not None:
                         session.adopt(one.lineage, one.adopts)

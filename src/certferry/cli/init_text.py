@@ -79,7 +79,7 @@ def may_be_followed(one: OldCertificate, doubt: Text) -> Text:
 
 
 def not_followed(one: OldCertificate, doubt: Text) -> Text:
-    """Warn that nobody has agreed to that."""
+    """Warn that the operator has not agreed to that."""
     return Text(
         "{name}: {doubt}; the copies and commands that it names are left out",
         name=one.lineage,

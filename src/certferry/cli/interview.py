@@ -20,7 +20,7 @@ YES = frozenset({"y", "yes", "是", "好"})
 
 
 class Interview:
-    """Asks whoever sits at the terminal. Raises `Interrupted` when they have had enough."""
+    """Asks the operator at the terminal. Raises `Interrupted` when they end it."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -63,6 +63,6 @@ class Interview:
 
 
 def interview_at(console: Console) -> Interview | None:
-    """Give the interview, `None` where nobody sits at a terminal."""
+    """Give the interview, `None` where there is no terminal."""
     there = sys.stdin is not None and sys.stdin.isatty() and console.stderr.isatty()
     return Interview(console) if there else None

@@ -100,7 +100,7 @@ def program(
 
 def main() -> int:
     """Run the command line of this process and give its exit code."""
-    # Whoever started it may have had it ignored: then nobody learns how a program has ended.
+    # The parent may have had it ignored: then no exit code of a program can be learnt.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _leave_no_core()
     end_in_order()
@@ -109,7 +109,7 @@ def main() -> int:
         code = run(sys.argv[1:], console)
         console.flush()
     except OSError as error:
-        # Nothing can be said any more on the stream that broke, and perhaps nobody reads.
+        # Nothing can be said any more on the stream that broke, and perhaps no reader is left.
         _let_go_of(sys.stdout, sys.stderr)
         code = Exit.NO_READER if isinstance(error, BrokenPipeError) else Exit.FAILED
     if has_unfinished_threads():
@@ -128,7 +128,7 @@ def _leave_no_core() -> None:
 def run(arguments: Sequence[str], console: Console) -> int:
     """Run the command line and give its exit code.
 
-    Raises only `OSError`: when an error cannot be told, or nobody reads any more.
+    Raises only `OSError`: when an error cannot be told, or the output has no reader any more.
     """
     console = console.speaking(voice_for(arguments, console.environ))
     instruction = console.environ.get(COMPLETION)

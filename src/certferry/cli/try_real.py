@@ -92,7 +92,7 @@ def _hidden(option: str, name: str) -> Callable[[T], T]:
 @_hidden("--dnspod", "dnspod")
 @click.pass_obj
 def program(console: Console, /, lang: str | None, dnspod: str | None, **qiniu: str | None) -> int:
-    """Try what there are keys for, print the report, and complain of what let nobody in."""
+    """Try what there are keys for, print the report, and complain where keys were refused."""
     if lang is None:
         must_be_spoken(console.environ)
     keys = keys_in(console.environ)
@@ -184,7 +184,7 @@ def _try(service: str, keys: Mapping[str, Secret], addresses: Mapping[str, str |
 
 
 def _must_be_let_in(trials: Sequence[Trial]) -> None:
-    """Raise `CertferryError` where a service let nobody in: the report says little then."""
+    """Raise `CertferryError` where a service refused the keys: the report says little then."""
     outside = [trial.service for trial in trials if not trial.let_in]
     if outside:
         raise CertferryError(
@@ -203,7 +203,7 @@ def _not_set(variable: Variable) -> Finding:
 
 def run(arguments: Sequence[str], console: Console) -> int:
     """Run the program and return its exit code: 0 when there is a report, whatever it says; 1 when
-    a service let nobody in; 2 for a mistake in the arguments or keys that are missing.
+    a service refused the keys; 2 for a mistake in the arguments or keys that are missing.
     """
     return run_command(
         program, PROGRAM, arguments, console.speaking(voice_for(arguments, console.environ))

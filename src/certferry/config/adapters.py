@@ -41,7 +41,7 @@ class Adapters(Protocol):
 
     def variables(self, types: Collection[str]) -> Collection[str]:
         """Give the names that keys have in the environment: of these types, and of the usual ones.
-        They hold secrets, whoever refers to them. A type that cannot be imported has none.
+        They hold secrets, referred to or not. A type that cannot be imported has none.
         """
         ...
 

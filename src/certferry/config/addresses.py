@@ -68,7 +68,7 @@ def email_address(value: object) -> str:
 
 
 def https_url(value: object) -> str:
-    """Take an https address; plain http only where nobody can listen in, on loopback."""
+    """Take an https address; plain http only on loopback, where no other machine can listen in."""
     written = word(value)
     parts = _split(written)
     if parts.username is not None or parts.password is not None:

@@ -3,7 +3,7 @@
 The adapter declares a frozen dataclass; its fields are the keys an operator writes. A field without
 a default is required. What may be written follows from the field's type:
 
-- `Secret`: a reference to a secret, or a literal in a file that nobody else can read
+- `Secret`: a reference to a secret, or a literal in a file that no other user can read
 - `Secret | str`: a reference to a secret, or a plain string
 - `str`: a string; where the default is an https address, an https address
 - `bool`, `int`, `float`: true or false, a whole number, a number

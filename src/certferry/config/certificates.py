@@ -128,7 +128,7 @@ def _ferried(table: Table, lineage: str | None, paths: Paths) -> DesiredCertific
             table.report(key, Text("missing: a certificate from files needs its key as well"))
     for key in ("names", "dns", "key_type"):
         if key in table:
-            table.report(key, Text("not with `fullchain`: whoever made the files decides"))
+            table.report(key, Text("not with `fullchain`: the client that made the files decides"))
             table.allow(key)
     fullchain, privkey = (table.take(key, _path(paths), "") for key in ("fullchain", "privkey"))
     called = PurePath(os.path.normpath(fullchain)).parent.name
@@ -185,7 +185,7 @@ def _deployment(
         retire=table.take("retire", _retirement, Retirement.SUPERSEDED),
     )
     if not target:
-        for keys in KEYS.values():  # nobody knows what was meant
+        for keys in KEYS.values():  # either may have been meant
             table.allow(*keys)
     table.done()
     return deployment

@@ -109,7 +109,7 @@ def key_type(value: object) -> KeyType:
 
 
 def secret_reference(table: Table) -> Read[SecretReference]:
-    """Make a reader of secrets in this table: a literal only where nobody else can read it."""
+    """Make a reader of secrets in this table: a literal only where no other user can read it."""
 
     def read(value: object) -> SecretReference:
         reference = SecretReference(string(value))

@@ -178,7 +178,7 @@ def _mode(value: object) -> int:
     mode = int(written, 8)
     if mode & _RUN_OR_SPECIAL or not mode & _OWNER_READS or mode & _OTHERS_WRITE:
         raise ConfigError(
-            Text("must let the owner read, nobody run and not everyone write, such as 0644")
+            Text("must let the owner read, no user run and not every user write, such as 0644")
         )
     return mode
 

@@ -1,4 +1,4 @@
-"""Reading files an operator names: regular ones that nobody else could change, never waiting."""
+"""Reading files an operator names: regular ones that no other user could change, never waiting."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def home_directory(environ: Mapping[str, str]) -> Path:
 
 
 def read_file(path: Path) -> FileContent:
-    """Read a regular file that nobody else could change (`file_trust`).
+    """Read a regular file that no other user could change (`file_trust`).
 
     Raises `ConfigError`, whose message continues the file's name.
     """
@@ -72,7 +72,7 @@ def read_file(path: Path) -> FileContent:
 
 
 def read_private_file(path: Path) -> bytes:
-    """Read one that nobody else may read, write or run either. Raises `ConfigError`, as
+    """Read one that no other user may read, write or run either. Raises `ConfigError`, as
     `read_file`.
     """
     return _read(path, private=True).data

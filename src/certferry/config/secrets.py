@@ -66,7 +66,7 @@ class Secrets:
     """Follows references, with the environment and the paths they are relative to.
 
     `references` are all that the settings have, whether or not a run follows them; `usual` are
-    variables that hold secrets whoever refers to them, and `files` what `env_files` set.
+    variables that hold secrets, referred to or not, and `files` what `env_files` set.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Secrets:
                 yield reference.written
             elif reference.file is not None:
                 with suppress(ConfigError, ValueError):
-                    # Whoever else may read it, and be it no text: it is a secret still.
+                    # Readable by others, or no text: it is a secret still.
                     data = read_file(self._paths.resolve(reference.file)).data
                     yield _without_final_newline(data.decode(errors="surrogateescape"))
 
@@ -234,7 +234,7 @@ class Secrets:
 
 
 def _is_guessed(name: str, value: str) -> bool:
-    """Tell whether a variable nobody referred to holds a secret all the same."""
+    """Tell whether a variable without a reference holds a secret all the same."""
     return tells_a_secret(name) and may_be_a_secret(value) and not _is_a_path(value)
 
 

@@ -18,7 +18,7 @@ NOT_YET = Text("not supported by this version")
 
 
 class Table:
-    """Takes each key once. `done` reports the keys that nobody has taken."""
+    """Takes each key once. `done` reports the keys that were not taken."""
 
     def __init__(self, values: Mapping[str, object], place: Place, findings: list[Finding]) -> None:
         self.place = place
@@ -98,7 +98,7 @@ class Table:
         self._findings.append(self.place.finding(key, problem, item=item))
 
     def done(self) -> None:
-        """Report every key that nobody has taken, with the nearest one that could be meant."""
+        """Report every key that was not taken, with the nearest one that could be meant."""
         known = list(dict.fromkeys(self._known))
         for key in self._values:
             if key not in known:

@@ -1,4 +1,4 @@
-"""This machine, as the one place where nobody else can listen in."""
+"""This machine, as the one place where no other machine can listen in."""
 
 from __future__ import annotations
 

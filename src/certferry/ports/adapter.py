@@ -63,8 +63,8 @@ class Context:
 
     `pause` waits, and raises `Interrupted` when the run is stopped: that must pass. `now` gives an
     aware UTC datetime. `memory` is the account's own, between runs. `http` opens connections to a
-    service that keep the run's manners: see `ports.http.Http`. `progress` takes events for whoever
-    follows the run. `contact` is a mail address that a service may write to, or empty; `language`
+    service that keep the run's manners: see `ports.http.Http`. `progress` takes events for the
+    run's listeners. `contact` is a mail address that a service may write to, or empty; `language`
     the one in which a person reads what happens, `en` or `zh`.
     """
 

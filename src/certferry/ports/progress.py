@@ -27,6 +27,6 @@ def each_of(*listeners: Progress) -> Progress:
     return tell
 
 
-def nobody(event: Event) -> None:
+def no_listener(event: Event) -> None:
     """Follow nothing."""
     del event

@@ -59,7 +59,7 @@ class StderrHandler(logging.Handler):
     """Writes to whatever stderr is at the moment: a live display puts itself in front of it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record. A log that nobody can read stops nothing."""
+        """Write a record. A log that cannot be written stops nothing."""
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.write(self.format(record) + "\n")
             sys.stderr.flush()

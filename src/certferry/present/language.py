@@ -18,7 +18,7 @@ The rules of the voice:
 - Colour helps the eye and never carries meaning alone.
 - Moments are told in UTC and say so; durations in one unit, rounded down.
 - Nothing from outside reaches the terminal as a control character.
-- What must not be seen is not said to anybody: stdout, stderr, `--json` and the log get the same.
+- What must not be seen is not said anywhere: stdout, stderr, `--json` and the log get the same.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ class LogFile:
 
 def _opened(found: Spot, *, stream: bool) -> int:
     if stream:
-        # A FIFO that nobody reads is an error and not a wait; a slow reader is waited for.
+        # A FIFO without a reader is an error and not a wait; a slow reader is waited for.
         descriptor = found.open(_FLAGS)
         os.set_blocking(descriptor, True)
         return descriptor
@@ -94,7 +94,7 @@ def _opened(found: Spot, *, stream: bool) -> int:
 
 def _must_be_harmless(found: Spot, facts: os.stat_result) -> None:
     """Raise `NotTrusted` where others could have put what is written to: another name of a file
-    that is not a log, or a pipe that is read by nobody.
+    that is not a log, or a pipe without a reader.
     """
     if found.is_exposed and (not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1):
         problem = Text("is no regular file with one name, and others can write to its directory")
@@ -116,7 +116,7 @@ def _open_already(path: Path) -> int | None:
     """Give the descriptor that a path names, perhaps by a link, as images have for their logs.
 
     What it leads to is open. Opening it once more fails for a socket or another user's pipe, and a
-    file behind it would be written at two places at once, or moved away from whoever opened it.
+    file behind it would be written at two places at once, or moved away from its program.
     """
     for _ in range(_MOST_LINKS):
         numbered = _NUMBERED.fullmatch(str(path))

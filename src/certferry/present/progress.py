@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from certferry.core.report import Activity, Event, Happened, Outcome, StepEnded
-from certferry.ports.progress import Progress, each_of, nobody
+from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.present.console import Console, Verbosity
 from certferry.present.language import Voice
 from certferry.present.layout import line
@@ -66,7 +66,7 @@ def logged_progress(run_log: RunLog) -> Progress:
 
 
 def _lines_unless_quiet(console: Console, verbosity: Verbosity) -> Progress:
-    return nobody if verbosity is Verbosity.QUIET else progress_lines(console)
+    return no_listener if verbosity is Verbosity.QUIET else progress_lines(console)
 
 
 def _also_logged(shown: Progress, run_log: RunLog) -> Progress:
@@ -74,7 +74,7 @@ def _also_logged(shown: Progress, run_log: RunLog) -> Progress:
 
 
 class _Once:
-    """Tells each thing that happens once, in words. What is waited for is told when it begins and
+    """Tells each thing that happens once, in words. A wait is told when it begins and
     when it changes, not each time somebody looks.
     """
 

@@ -46,7 +46,7 @@ _WORST_FIRST = (
 
 
 def told(report: SyncReport, voice: Voice, undeclared_of: str | None = None) -> Iterator[Line]:
-    """Write a report, of what a client has handed over and nobody has declared, too."""
+    """Write a report, of what a client has handed over and no table declares, too."""
     for lineage in report.lineages:
         yield from _lines(lineage, voice)
     if report.lineages:

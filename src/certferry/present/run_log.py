@@ -63,7 +63,7 @@ class Entry:
 
 
 class RunLog:
-    """A run's log. Until it is opened nothing is written, and nothing is asked of anybody."""
+    """A run's log. Until it is opened nothing is written and nothing is computed."""
 
     def __init__(self, voice: Voice, now: Callable[[], datetime] | None = None) -> None:
         self.voice = voice

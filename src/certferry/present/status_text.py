@@ -88,7 +88,7 @@ def _certificate(status: LineageStatus, now: datetime, voice: Voice) -> tuple[Sp
         return (name, state, NOTHING, NOTHING, empty, empty, empty)
     certificate = status.version.certificate
     left = Span(voice.say(Text("{left}", left=certificate.remaining(now))))
-    # What comes from files is renewed by whoever writes them.
+    # What comes from files is renewed by the client that writes them.
     renewal = NOTHING if status.renew_at is None else Span(days(status.renew_at))
     return (name, _validity(status, now, voice), left, renewal, empty, empty, empty)
 

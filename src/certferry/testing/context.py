@@ -12,7 +12,7 @@ from typing import Any, cast
 from certferry.ports.account_memory import AccountMemory
 from certferry.ports.adapter import Context
 from certferry.ports.http import NO_HEADERS, Answer, Http, NoAnswer
-from certferry.ports.progress import Pause, nobody
+from certferry.ports.progress import Pause, no_listener
 from certferry.testing.memory_account import MemoryAccount
 from certferry.text import verbatim
 
@@ -29,7 +29,7 @@ def connected_with(
 ) -> Context:
     """Give what a run gives to an adapter; nothing of it outlives the test's process."""
     notes = MemoryAccount() if memory is None else memory
-    return Context(pause, now, notes, _connections, nobody, contact)
+    return Context(pause, now, notes, _connections, no_listener, contact)
 
 
 def _connections(per_second: float) -> Http:

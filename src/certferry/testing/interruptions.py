@@ -22,7 +22,7 @@ class Fate(Protocol):
 
 
 class Life:
-    """Ends the process with its last call, which is carried out, though whoever made it is told no
+    """Ends the process with its last call, which is carried out, though its caller is told no
     more. All that follow raise `Killed`.
     """
 

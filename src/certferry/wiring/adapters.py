@@ -114,7 +114,7 @@ class Table:
                 name=name,
                 packages=sorted({package_of(point) for point in (first, *others)}),
             ),
-            hint=Text("take all but one of them away: whose keys they are, nobody should guess"),
+            hint=Text("take all but one of them away: whose keys they are should not be guessed"),
         )
 
 

@@ -18,7 +18,7 @@ from certferry.migration.adopt import adopt, as_remembered
 from certferry.migration.home import OldCertificate
 from certferry.ports.account_memory import AccountMemory
 from certferry.ports.probe import Probe
-from certferry.ports.progress import Progress, nobody
+from certferry.ports.progress import Progress, no_listener
 from certferry.ports.state import StateStore
 from certferry.ports.survey import Looked, Surveyed, ZoneKeeper
 from certferry.reconcile.leases import held_lease
@@ -45,7 +45,7 @@ def open_session(
 def open_to_look(settings: Settings, *, language: str = "en") -> Iterator[Session]:
     """Open what the settings name to look at it only: not even an empty state is made."""
     with ExitStack() as resources:
-        yield Session(settings, nobody, resources, language=language, looks_only=True)
+        yield Session(settings, no_listener, resources, language=language, looks_only=True)
 
 
 class Session:

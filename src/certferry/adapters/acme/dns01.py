@@ -223,7 +223,7 @@ def _challenge_of(authorization: Authorization) -> Challenge:
 
 
 def _must_be_ordered(authorizations: Sequence[Authorization], names: Sequence[str]) -> None:
-    """Refuse to prove what nobody asked for: the proof could serve another's order."""
+    """Refuse to prove what was not asked for: the proof could serve another's order."""
     for authorization in authorizations:
         if authorization.name.lower() not in names:
             name = quoted(authorization.name)

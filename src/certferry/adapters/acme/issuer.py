@@ -37,7 +37,7 @@ TURN_REST = 0.25  # seconds between looks whether one of them is finished
 class Settings:
     """What an operator writes under `[acme]`.
 
-    `directory` is a URL; `ca_bundle` the PEM file of whoever signed its TLS certificate.
+    `directory` is a URL; `ca_bundle` the PEM file of the CA that signed its TLS certificate.
     `settling` is how long a DNS provider may take to list a record that it was sent.
     """
 

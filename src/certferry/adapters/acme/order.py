@@ -100,7 +100,7 @@ class OrderDesk:
         names = self.request.names
         key_pem = csr.new_key(self.request.key_type)
         order = self.client.begin_order(names, self.profile)
-        # With its key, before the CA can issue anything for it: whoever comes next can finish.
+        # With its key, before the CA can issue anything for it: the next run can finish.
         kept = AcmeOrder(
             lineage=self.request.lineage,
             directory=self.directory,

@@ -51,7 +51,7 @@ MADE_UP = ipaddress.ip_network("198.18.0.0/15")
 log = logging.getLogger(__name__)
 
 Report = Callable[[Text, datetime, datetime], None]
-"""Told after each round what is waited for, since when, and until when at most."""
+"""Told after each round: which servers are missing, since when, and until when at most."""
 
 
 class Propagation:

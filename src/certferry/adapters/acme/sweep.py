@@ -67,7 +67,7 @@ class Sweep:
         self._remove_anywhere(record, now)
 
     def _leave(self, record: ChallengeRecord) -> None:
-        """Give up a record that no run of ours has written: it may be anybody's in that zone."""
+        """Give up a record that no run of ours has written: it may belong to anything in that zone."""
         _log.warning(
             Text(
                 "{lineage}: the state names a TXT record at {name} that is no challenge; it is"
@@ -95,8 +95,8 @@ class Sweep:
 
     def _remove_at(self, dns: DnsProvider, record: ChallengeRecord, now: datetime) -> None:
         found = dns.remove_txt(record.name, record.value, record.handle)
-        # With a handle the provider has had the record, so it is gone. Without one, whoever sent
-        # it was interrupted before the answer, and it may still turn up.
+        # With a handle the provider has had the record, so it is gone. Without one, its run was
+        # interrupted before the answer, and it may still turn up.
         if not found and record.handle is None:
             self._look_until_settled(dns, record, now)
         self.state.drop_challenge_record(record)

@@ -62,7 +62,7 @@ def sweep(workspace: Path) -> None:
 def _make(workspace: Path, held: ExitStack) -> OpenDirectory:
     workspace.mkdir(_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
     with _opened(workspace) as place:
-        # Nobody sweeps meanwhile: until it has its lock it looks like one that was left.
+        # No sweep meanwhile: until it has its lock it looks like one that was left.
         fcntl.flock(place, fcntl.LOCK_EX)
         _sweep(workspace)
         path = Path(tempfile.mkdtemp(dir=workspace))

@@ -45,7 +45,7 @@ class Sources:
 
 
 class Remembered(Generic[T]):
-    """A value that is fetched when it has grown too old; whoever comes meanwhile waits for it."""
+    """A value that is fetched when it has grown too old; callers meanwhile wait for it."""
 
     def __init__(self, fetch: Callable[[], T], age: float, clock: Clock) -> None:
         self._fetch = fetch
@@ -63,7 +63,7 @@ class Remembered(Generic[T]):
             return self._found[1]
 
     def forget(self) -> None:
-        """Let whoever comes next fetch it."""
+        """Let the next caller fetch it."""
         with self._lock:
             self._found = None
 

@@ -49,8 +49,8 @@ class CdnDomains:
     def covered(self, names: tuple[str, ...]) -> Iterator[ObservedDomain]:
         """Observe every domain that the names cover and that may be served.
 
-        Nobody named these, so one that is switched off at Qiniu, or that has just been removed,
-        is nobody's trouble and left out. What befalls one of them hides no other; only what would
+        These were not named, so one that is switched off at Qiniu, or that has just been removed,
+        is no trouble and left out. What befalls one of them hides no other; only what would
         befall the next one as well ends the look: refused keys, a rate limit, no connection, and
         silence twice in a row, since each takes minutes.
         """

@@ -17,7 +17,7 @@ NOT_SERVED_BY_ITSELF = frozenset({"pan", "test"})
 
 _FROZEN = frozenset({"frozen", "notIcpFrozen"})
 SWITCHED_OFF = frozenset({"offlined", "deleted", *_FROZEN})
-"""States of domains that serve nobody, until somebody does something about it at Qiniu (§5.6)."""
+"""States of domains that serve no visitors until the operator acts at Qiniu (§5.6)."""
 
 _STATES = {
     "success": DomainState.READY,

@@ -1,4 +1,4 @@
-"""Everything that a Qiniu account serves, whoever's certificates it is served with."""
+"""Everything that a Qiniu account serves, with any certificates."""
 
 from __future__ import annotations
 

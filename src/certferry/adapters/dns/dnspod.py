@@ -48,7 +48,7 @@ ENVIRONMENT = (
 # sixth of them may go at once: 600, and then 3,000 an hour, so that no hour has more than 3,600.
 REQUESTS_PER_HOUR = 3600
 REQUESTS_PER_SECOND = 2.0  # what DNSPod allows is not published; this is modest (fact sheet §1.2)
-NO_CONTACT = "nobody@certferry.invalid"  # the form is required, an address nobody reads is honest
+NO_CONTACT = "nobody@certferry.invalid"  # the form is required; an unread address is honest
 CONTACT = re.compile(r"[!-'*-~]+@[!-'*-~]+")  # ASCII without spaces and parentheses
 
 # Seconds between looks for a new record, which lists show after about 30 (fact sheet §1.7).
@@ -216,7 +216,7 @@ class Dnspod:
         """See `ports.dns.DnsProvider.remove_txt`.
 
         Without a handle the value is looked for once: DNSPod lists a record only about 30 seconds
-        after it was written, and whoever knows when that was knows whether to ask again.
+        after it was written, and the caller knows when that was, and whether to ask again.
         """
         zone_id, _, record_id = (handle or "").partition("|")
         if (name, value, handle) in self._written and self._remove(zone_id, record_id, name):

@@ -20,7 +20,7 @@ was not asked would count for nothing, and what it serves still be retired.
 
 
 class NoHandshake(Exception):
-    """The address gave no certificate; `problem` says why, `silent` that nobody was there."""
+    """The address gave no certificate; `problem` says why, `silent` that it was not reached."""
 
     def __init__(self, problem: Text, *, silent: bool) -> None:
         super().__init__(str(problem))

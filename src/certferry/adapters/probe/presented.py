@@ -1,4 +1,4 @@
-"""What an address presents, read and judged: anybody's bytes, of which anything may be wrong."""
+"""What an address presents, read and judged: foreign bytes, of which anything may be wrong."""
 
 from __future__ import annotations
 

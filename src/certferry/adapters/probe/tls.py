@@ -61,7 +61,7 @@ class TlsProbe:
             seen = pool.map(lambda domain: self._look(domain, looking), domains)
             found = dict(zip(domains, seen, strict=True))
         except BaseException:
-            # Nobody waits for a handshake that is under way.
+            # A handshake that is under way is not waited for.
             looking.end()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -106,7 +106,7 @@ class _Looking:
         self._over.set()
 
     def must_go_on(self) -> None:
-        """Raise `Interrupted` when nobody waits for the rest any longer."""
+        """Raise `Interrupted` when the rest is not waited for any longer."""
         if self._over.is_set():
             raise Interrupted(Text("stopped"))
         try:

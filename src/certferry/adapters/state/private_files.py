@@ -28,8 +28,8 @@ def make_directory(path: Path) -> None:
 def make_file(path: Path, content: bytes) -> None:
     """Make a file that appears whole, or leave the one that is there. Raises `OSError`.
 
-    It is written under another name and linked: whoever else makes it at the same moment, one of
-    them wins, and nobody ever reads a half-written one.
+    It is written under another name and linked: when two make it at the same moment, one of
+    them wins, and neither reads a half-written one.
     """
     if path.exists():
         return

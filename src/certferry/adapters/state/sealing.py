@@ -1,5 +1,5 @@
 """Private keys at rest: AES-GCM, each bound to the row it belongs to. Rows without a secret can be
-bound in the same way, so that nobody makes others of them.
+bound in the same way, so that they cannot be made others.
 
 The key lies in its own file, so that the database alone, or a backup of it, gives nothing away.
 """

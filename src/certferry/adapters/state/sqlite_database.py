@@ -92,7 +92,7 @@ class SqliteDatabase:
 
     @contextmanager
     def _in_use(self) -> Iterator[sqlite3.Connection]:
-        """Have this thread's connection for a `with` block, in which nobody closes it: SQLite would
+        """Have this thread's connection for a `with` block, in which it is not closed: SQLite would
         bring down the whole process.
         """
         own = self._own()
@@ -106,7 +106,7 @@ class SqliteDatabase:
         return self._open() if found is None else found
 
     def use_write_ahead_log(self) -> None:
-        """Let nobody who reads wait for a writer: a property of the file, set once for ever."""
+        """Let no reader wait for a writer: a property of the file, set once for ever."""
         with in_our_words(self.place):
             if self._journal_mode("PRAGMA journal_mode") == _WRITE_AHEAD:
                 return
@@ -158,7 +158,7 @@ class SqliteDatabase:
             file,
             timeout=self._patience,
             isolation_level=None,  # transactions are begun where `transaction` says so
-            check_same_thread=False,  # used by one thread, but closed by whoever closes all
+            check_same_thread=False,  # used by one thread, but closed with all others
         )
         try:
             # A write is on the disk when it returns: a power failure loses no account and no key.

@@ -56,7 +56,7 @@ class Command:
         self._hidden = hidden
 
     def observe(self, delivered: Delivered | None) -> ObservedDomain:
-        """Say what the state remembers: nobody can see what the command did with it."""
+        """Say what the state remembers: what the command did with it cannot be seen."""
         try:
             programs.must_be_there(self._delivery.program)
         except DeployError as problem:

@@ -6,7 +6,7 @@ finds a key that does not belong. `reload` is run when all four are new. A run t
 between leaves them so until the next one.
 
 Everything happens within the directory that was opened once. Its path belongs to root, to the
-caller or to the `owner` that the files are to have, and nobody else can change where it leads.
+caller or to the `owner` that the files are to have, and no other user can change where it leads.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from certferry.ports.progress import Pause
 from certferry.ports.receiver import Delivered, Receiver
 from certferry.text import Text
 
-_RECEIPT_ACCESS = Access(0o600)  # a key's digest is no secret, and nobody else's matter either
+_RECEIPT_ACCESS = Access(0o600)  # a key's digest is no secret, but of no use to others
 
 _UNTOUCHED = Text("the files that were there before are as they were")
 _NEXT_RUN = Text("the next run looks at every file again, and goes on from there")
@@ -65,7 +65,7 @@ class Files:
     """One directory. Beside the files lies a receipt of the last delivery that ended well.
 
     It is removed before anything is changed, and written after `reload` has succeeded: where it
-    is missing something is left to do, whoever was killed when.
+    is missing something is left to do, whenever a run was killed.
     """
 
     def __init__(

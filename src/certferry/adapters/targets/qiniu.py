@@ -177,7 +177,7 @@ class Qiniu:
     def _covered_sources(
         self, look: Look, found: list[ObservedDomain], unread: list[CertferryError]
     ) -> list[ObservedDomain]:
-        """Where nobody asked for source domains, keys that may not see the buckets cost only
+        """Where no source domains were asked for, keys that may not see the buckets cost only
         these. Those that are seen are told of, or their certificates would run out unnoticed.
         """
         sources, at_cdn = self._sources.all(), self._names_at_cdn(unread)
