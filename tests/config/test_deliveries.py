@@ -144,9 +144,9 @@ def test_several_receivers(loaded: Load) -> None:
             "to = 'files'\ndirectory = '/a'\nmode = '0888'",
             'mode: must be an octal mode in quotes, such as "0644"',
         ),
-        ("to = 'files'\ndirectory = '/a'\nmode = '0755'", "mode: must let the owner read, nobody"),
-        ("to = 'files'\ndirectory = '/a'\nmode = '0646'", "mode: must let the owner read, nobody"),
-        ("to = 'files'\ndirectory = '/a'\nmode = '0044'", "mode: must let the owner read, nobody"),
+        ("to = 'files'\ndirectory = '/a'\nmode = '0755'", "mode: must let the owner read, no user"),
+        ("to = 'files'\ndirectory = '/a'\nmode = '0646'", "mode: must let the owner read, no user"),
+        ("to = 'files'\ndirectory = '/a'\nmode = '0044'", "mode: must let the owner read, no user"),
         ("to = 'files'\ndirectory = '/a'\nmode = '4644'", "mode: must be an octal mode in quotes"),
         (
             "to = 'files'\ndirectory = '/a'\nkey_mode = '0644'",

@@ -67,7 +67,7 @@ class Sweep:
         self._remove_anywhere(record, now)
 
     def _leave(self, record: ChallengeRecord) -> None:
-        """Give up a record that no run of ours has written: it may belong to anything in that zone."""
+        """Give up a record that no run of ours has written: it may be another program's."""
         _log.warning(
             Text(
                 "{lineage}: the state names a TXT record at {name} that is no challenge; it is"

@@ -44,8 +44,8 @@ class Uploads:
         return tuple(upload for upload, proof in found if self._is_ours(upload, proof))
 
     def of_lineage(self, lineage: str) -> tuple[Upload, ...]:
-        """Our copies at every target, by target and newest first, as they stand there: to look needs
-        no key.
+        """Our copies at every target, by target and newest first, as stored: to look needs no
+        key.
         """
         return tuple(upload for upload, _ in self._found("lineage = ?", lineage))
 
