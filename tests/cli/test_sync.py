@@ -89,7 +89,7 @@ def test_everything_done_is_a_line_per_step_and_a_summary() -> None:
 
 def test_what_was_not_ours_is_told_by_name_and_id() -> None:
     """A line for each that went; those that are kept are only counted."""
-    gone = replace(RETIRED, label="", remote_id="5f3c")
+    gone = replace(RETIRED, label="", remote_id="5f3c", unmanaged=True)
     kept = StepOutcome(Action.RETIRE, Outcome.UNCHANGED, Text("kept: {count}", count=7), "qiniu")
 
     code, console = shown(report(lineage(gone, replace(gone, label="old", remote_id="77aa"), kept)))
