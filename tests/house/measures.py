@@ -1,4 +1,4 @@
-"""The house in numbers: lines of each room, and the files that a contributor writes for one provider.
+"""The house in numbers: lines of each room, and the file that a contributor writes for a provider.
 
 Printed by `python -m tests.house.measures`. How long the main job's way is, is printed by
 `python -m tests.house.main_path`; how long the gate takes, by its last line.
