@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from tests.support.tiers import sampled, thorough
 RUNNER = Path(__file__).with_name("killed.py")
 SHARES = 4
 """The positions are shared out to so many tests, which run in parallel."""
+RANDOM_KILLS, IN_A_ROW = 300, 5
 IN_THE_GATE = 3
 """Of the first share: the first position, one in the middle, one at the end."""
 
@@ -50,12 +53,33 @@ class Host:
 
     def sync(self, kill_after: int = 0) -> subprocess.CompletedProcess[str]:
         """Run `certferry sync`, killed after so many requests; 0 lets it live."""
-        command = [sys.executable, str(RUNNER), str(kill_after), str(self.log)]
-        command += ["--config", str(self.config), "sync", "--json"]
-        environment = {**os.environ, **self.world.environment}
         return subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=60, check=False
+            self._command(kill_after),
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
+
+    def _command(self, kill_after: int) -> list[str]:
+        runner = [sys.executable, str(RUNNER), str(kill_after), str(self.log)]
+        return [*runner, "--config", str(self.config), "sync", "--json"]
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, **self.world.environment}
+
+    def sync_killed_after(self, seconds: float) -> None:
+        """Run `certferry sync`, and kill it when this time is over, unless it has ended."""
+        with subprocess.Popen(
+            self._command(0), env=self._environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            try:
+                process.communicate(timeout=seconds)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
 
     def requests(self, ending: str) -> int:
         """Count the requests so far whose URL ends so."""
@@ -100,3 +124,30 @@ def test_killed_after_every_request(world: World, tmp_path: Path, share: int) ->
         assert [] == host.challenges, position
         served = world.qiniu.bound(host.domain)
         assert served is not None, position
+
+
+@thorough
+@pytest.mark.parametrize("share", range(SHARES))
+def test_killed_at_random_moments(world: World, tmp_path: Path, share: int) -> None:
+    """Three hundred kills in all, several in a row: the next run that may live ends with one upload
+    and no record. What went wrong can be tried again with the seed that is told.
+    """
+    calm = Host(world, tmp_path, f"unhurried{share}")
+    begun = time.monotonic()
+    assert 0 == calm.sync().returncode
+    usual = time.monotonic() - begun
+
+    for number in range(RANDOM_KILLS // SHARES // IN_A_ROW):
+        seed = f"{share}/{number}/{os.urandom(4).hex()}"
+        moments = random.Random(seed)  # noqa: S311 - when a test kills is no secret
+        host = Host(world, tmp_path, f"r{share}-{number}")
+        for _ in range(IN_A_ROW):
+            host.sync_killed_after(moments.uniform(0, usual))
+
+        finished = host.sync()
+
+        assert 0 == finished.returncode, (seed, finished.stdout, finished.stderr)
+        assert json.loads(finished.stdout)["ok"], seed
+        assert 1 == len(host.uploads), seed
+        assert [] == host.challenges, seed
+        assert world.qiniu.bound(host.domain) is not None, seed
