@@ -123,6 +123,8 @@ class _Looker:
         owned = tuple(
             d for d in found.domains if claims.owns(lineage, deployment, d.domain, d.kind)
         )
+        if len(owned) == len(found.domains):
+            return found
         owners = {
             claims.owner(deployment.target, d.domain, d.kind)
             for d in found.domains
@@ -139,7 +141,9 @@ class _Looker:
         uploads = [u for u in self._remembered.uploads if u.target == deployment.target]
         if found.remotes_hidden:
             found = with_remembered_remotes(found, self._versions, uploads)
-        in_use = {upload.remote_id: upload.in_use_until for upload in uploads}
+        in_use = {u.remote_id: u.in_use_until for u in uploads if u.in_use_until is not None}
+        if not in_use:
+            return found
         remotes = (
             replace(remote, in_use_until=in_use.get(remote.remote_id)) for remote in found.remotes
         )
@@ -158,6 +162,8 @@ class _Looker:
 
 def _without_found(observed: Observation) -> Observation:
     """Leave under way only what no other deployment of the account has found."""
+    if not any(target.under_way for target in observed.targets):
+        return observed
     targets = (
         replace(
             target,

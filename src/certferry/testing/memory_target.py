@@ -70,6 +70,7 @@ class MemoryCdn:
         self._domains: dict[str, Domain] = {}
         self._remotes: dict[str, _Remote] = {}
         self._ids: dict[str, list[str]] = {}
+        self._ids_of: dict[str | None, list[str]] = {}
         self._ever: dict[str, Certificate] = {}
         self._numbers = itertools.count(1)
         # Without it, two threads that upload one certificate both find that it is not there yet.
@@ -246,6 +247,7 @@ class MemoryCdn:
     def _keep(self, remote_id: str, label: str, certificate: Certificate) -> str:
         self._remotes[remote_id] = _Remote(label, certificate)
         self._ids.setdefault(label, []).append(remote_id)
+        self._ids_of.setdefault(owner_of(label), []).append(remote_id)
         self._ever[remote_id] = certificate
         return remote_id
 
@@ -277,10 +279,11 @@ class MemoryCdn:
     def _unremembered(self, look: Look) -> tuple[OtherCertificate, ...]:
         known = {mark(look.lineage, certificate.fingerprint) for certificate in look.known}
         ours = owners(look.lineage)
+        ids = [remote_id for owner in ours for remote_id in self._ids_of.get(owner, ())]
         return tuple(
-            _other(remote_id, remote)
-            for remote_id, remote in tuple(self._remotes.items())
-            if remote.label not in known and owner_of(remote.label) in ours
+            _other(remote_id, self._remotes[remote_id])
+            for remote_id in ids
+            if remote_id in self._remotes and self._remotes[remote_id].label not in known
         )
 
     def _observe_domain(self, name: str) -> ObservedDomain:

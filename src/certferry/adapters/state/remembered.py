@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from certferry.adapters.state.acme import IssueTries
-from certferry.adapters.state.columns import to_moment
+from certferry.adapters.state.columns import to_optional_moment
 from certferry.adapters.state.database import Database
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.targets import Rollouts, Uploads
 from certferry.adapters.state.versions import Versions
 from certferry.core.remembered import Remembered
+
+# One question instead of three: each costs more than its answer, with many threads at it.
+_MOMENTS = (
+    "SELECT (SELECT created_at FROM acme_order WHERE lineage = ?),"
+    " (SELECT tried_at FROM issue_try WHERE lineage = ?),"
+    " (SELECT rejected_at FROM issue_try WHERE lineage = ?),"
+    " EXISTS (SELECT 1 FROM challenge_record WHERE lineage = ?)"
+)
 
 
 class Lineages:
@@ -17,24 +24,21 @@ class Lineages:
     def __init__(self, database: Database, sealing: Sealing) -> None:
         self._database = database
         self._versions = Versions(database, sealing)
-        self._tries = IssueTries(database)
         self._uploads = Uploads(database, sealing)
         self._rollouts = Rollouts(database)
 
     def remembered(self, lineage: str) -> Remembered:
         """All that is remembered of a lineage; nothing is unsealed."""
         with self._database.snapshot():
-            orders = self._database.rows(
-                "SELECT created_at FROM acme_order WHERE lineage = ?", lineage
-            )
-            records = self._database.rows(
-                "SELECT 1 FROM challenge_record WHERE lineage = ? LIMIT 1", lineage
+            [(ordered_at, tried_at, rejected_at, has_records)] = self._database.rows(
+                _MOMENTS, *[lineage] * 4
             )
             return Remembered(
                 self._versions.versions(lineage),
-                next((to_moment(created_at) for (created_at,) in orders), None),
-                *self._tries.last(lineage),
+                to_optional_moment(ordered_at),
+                to_optional_moment(tried_at),
+                to_optional_moment(rejected_at),
                 self._uploads.of_lineage(lineage),
                 self._rollouts.rollouts(lineage),
-                bool(records),
+                bool(has_records),
             )
