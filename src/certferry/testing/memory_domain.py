@@ -8,6 +8,8 @@ from datetime import datetime
 from certferry.core.desired import HttpsWish
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.observed import DomainState
+from certferry.errors import TargetRejected
+from certferry.text import Text
 
 
 @dataclass
@@ -43,3 +45,15 @@ def merged(found: HttpsSettings, wish: HttpsWish) -> HttpsSettings:
         found.http2 if wish.http2 is None else wish.http2,
         found.tls_versions if wish.tls_versions is None else wish.tls_versions,
     )
+
+
+def unknown(domain: str) -> TargetRejected:
+    """Say that there is no such domain."""
+    return TargetRejected(
+        Text("{domain} is not a domain here", domain=domain), hint=Text("add it first")
+    )
+
+
+def frozen(domain: str) -> TargetRejected:
+    """Say that a domain cannot be changed."""
+    return TargetRejected(Text("{domain} is frozen", domain=domain), hint=Text("unfreeze it"))

@@ -33,7 +33,7 @@ from certferry.errors import (
     TargetRejected,
 )
 from certferry.ports.target import Look
-from certferry.testing.memory_domain import Change, Domain, merged
+from certferry.testing.memory_domain import Change, Domain, frozen, merged, unknown
 from certferry.text import Text
 
 FOREIGN = "by hand"
@@ -189,12 +189,12 @@ class MemoryCdn:
         """See `ports.target.DeployTarget.bind`."""
         self._must_be_let_in()
         if domain not in self._domains:
-            raise _unknown(domain)
+            raise unknown(domain)
         found = self._settled(domain)
         if found.change is not None:
             raise TargetBusy(Text("{domain} is processing", domain=domain))
         if found.state is DomainState.UNAVAILABLE:
-            raise _frozen(domain)
+            raise frozen(domain)
         remote = self._remotes.get(remote_id)
         if remote is None:
             raise CopyGone(Text("no such certificate"))
@@ -288,7 +288,7 @@ class MemoryCdn:
 
     def _observe_domain(self, name: str) -> ObservedDomain:
         if name not in self._domains:
-            return ObservedDomain(name, Kind.CDN, DomainState.UNAVAILABLE, problem=_unknown(name))
+            return ObservedDomain(name, Kind.CDN, DomainState.UNAVAILABLE, problem=unknown(name))
         found = self._settled(name)
         state, problem_of = found.state, None
         if found.change is not None and self._hidden.get(name, 0) > 0:
@@ -298,7 +298,7 @@ class MemoryCdn:
         elif found.failure is not None:
             state, problem_of = DomainState.FAILED, DeployError(found.failure)
         elif state is DomainState.UNAVAILABLE:
-            problem_of = _frozen(name)
+            problem_of = frozen(name)
         https = replace(found.https, **dict.fromkeys(self.untold))
         return ObservedDomain(name, Kind.CDN, state, found.bound, https, problem_of)
 
@@ -340,13 +340,3 @@ class MemoryCdn:
 def _other(remote_id: str, remote: _Remote) -> OtherCertificate:
     begin, end = remote.certificate.not_before, remote.certificate.not_after
     return OtherCertificate(remote_id, remote.label, end, not_before=begin)
-
-
-def _unknown(domain: str) -> TargetRejected:
-    return TargetRejected(
-        Text("{domain} is not a domain here", domain=domain), hint=Text("add it first")
-    )
-
-
-def _frozen(domain: str) -> TargetRejected:
-    return TargetRejected(Text("{domain} is frozen", domain=domain), hint=Text("unfreeze it"))
