@@ -262,12 +262,12 @@ def _others_who_write(facts: os.stat_result, trusted: frozenset[int]) -> Text | 
 
 def _is_private(group: int, users: frozenset[int]) -> bool:
     """Tell whether a group is one of these users' own; where it has no name, as in containers, its
-    number is its user's.
+    number is its user's, or it is one that the caller was given (Kubernetes' `fsGroup`).
     """
     try:
         entry = grp.getgrgid(group)
     except KeyError:
-        return group in users
+        return group in users or group in os.getgroups()
     names = {user_name(user) for user in users}
     return entry.gr_name in names and names.issuperset(entry.gr_mem)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from certferry.config.files import Paths
 from certferry.config.secrets import SecretReference, Secrets
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
-from tests.another_user import as_root, given_away
+from tests.another_user import NOBODY, as_root, given_away
 
 
 @pytest.fixture
@@ -155,6 +156,24 @@ def test_a_file_of_another_user(secrets: Secrets, tmp_path: Path) -> None:
 
     said = f"{path} belongs to nobody, who could change it; run: chown -h root {path}"
     assert said == complaint(secrets, "file:key")
+
+
+@as_root
+@pytest.mark.parametrize(("mode", "is_read"), [(0o440, True), (0o460, False), (0o444, False)])
+def test_a_file_that_root_gave_to_the_group(secrets: Secrets, mode: int, *, is_read: bool) -> None:
+    """A service reads by its group what root has mounted for it, if no more than that is open."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = private(Path(folder) / "token", b"mounted")
+        path.chmod(mode)
+        os.seteuid(NOBODY)
+        try:
+            if is_read:
+                assert "mounted" == resolve(secrets, f"file:{path}")
+            else:
+                assert "is open to other users" in complaint(secrets, f"file:{path}")
+        finally:
+            os.seteuid(0)
 
 
 def test_a_name_that_no_file_can_have(secrets: Secrets) -> None:

@@ -34,6 +34,9 @@ TOKEN = Secret("correct horse, 1")
         "RequestId 4F2C0E51-9E6B-4A0B-8C5A-1B6A8E0E0C11",
         "2001:db8:0:1:1:1:1:1 and 192.0.2.1 refused",
         "证书与私钥不匹配,请检查后重新上传,或者在控制台中选择其他证书进行绑定操作",
+        "certID 5f8a1b2c3d4e5f6a7b8c9d0e not found",
+        "https://acme-v02.api.letsencrypt.org/acme/authz/1234567/98765432109",
+        "域名cdn-2x9f7shanghai-node01.example.com不存在",
         "account-level quota_of_certificates reached: 1000/1000",
     ],
 )

@@ -22,7 +22,7 @@ _READ = 2 * LONGEST
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 """Unicode's categories of what controls a terminal, turns writing around, or is nothing."""
 
-_WORD = r"(?:[A-Z]?[a-z]{1,18}(?:[A-Z][a-z]{1,18})*|[A-Z]{1,12}|v?\d{1,4})"
+_WORD = r"(?:[A-Z]?[a-z]{1,18}(?:[A-Z][a-z]{1,18})*|[A-Z]{1,12}|v?\d{1,15})"
 _PLAIN = re.compile(rf"[-_/+=%~]*{_WORD}(?:[-_/+=~]+{_WORD})*[-_/+=%~]*")
 """Words and small numbers with marks between them, such as a path's, or `accountDoesNotExist`."""
 
@@ -30,12 +30,15 @@ _TOKEN = re.compile(
     # What has dots and ends like a host's name is one, with the scheme that stands before it.
     r"(?P<host>(?<![\w+=%~.-])(?:[a-z0-9_*-]{1,63}\.)+[a-z][a-z0-9-]{1,62}(?![\w+=%~-]))"
     # RFC 9562: how most services write the id of a request.
-    r"|(?P<id>(?<![\w+/=%~.-])[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![\w+/=%~-]))"
+    # Twenty-four lower-case hexadecimal digits: how Qiniu writes the id of a certificate.
+    r"|(?P<id>(?<![\w+/=%~.-])"
+    r"(?:[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|[0-9a-f]{24})(?![\w+/=%~-]))"
     # Twenty of what base64, hexadecimal digits and percent-encoding are made of; with it the short
     # last line of a key.
     r"|(?P<run>[A-Za-z0-9+/=_%~-]{20,}(?:\s+[A-Za-z0-9+/]{1,19}={1,2})?)"
     # As OpenSSL prints the numbers of a key.
-    r"|(?P<digits>(?<![\w:])[0-9A-Fa-f]{2}(?:[: ]+[0-9A-Fa-f]{2}){9,})"
+    r"|(?P<digits>(?<![\w:])[0-9A-Fa-f]{2}(?:[: ]+[0-9A-Fa-f]{2}){9,})",
+    re.ASCII,  # a Chinese word may stand right beside a name
 )
 
 _ID = re.compile(r"[\w.:/+=-]{1,64}", re.ASCII)

@@ -92,8 +92,19 @@ def owners(lineage: str) -> frozenset[str]:
     return frozenset((_slug(lineage), _tag(lineage)))
 
 
+def is_owner(lineage: str, label: str) -> bool:
+    """Tell whether a label is certainly this lineage's: its name stands there whole, or its tag."""
+    owner = owner_of(label)
+    is_whole = len(_spelt(lineage)) <= _SLUG and owner == _slug(lineage)
+    return is_whole or owner == _tag(lineage)
+
+
 def _slug(lineage: str) -> str:
-    return re.sub(r"[^a-z0-9.]+", "-", lineage.lower()).strip("-.")[:_SLUG]
+    return _spelt(lineage)[:_SLUG]
+
+
+def _spelt(lineage: str) -> str:
+    return re.sub(r"[^a-z0-9.]+", "-", lineage.lower()).strip("-.")
 
 
 def _tag(lineage: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from certferry.core.desired import DesiredCertificate
+from certferry.core.lineage import is_owner
 from certferry.core.observed import Observation, OtherCertificate
 from certferry.core.plan import Deploy, Refusal
 from certferry.core.reasons import Reason, ReasonCode
@@ -15,7 +16,7 @@ def refuse_older(
     """Refuse to deploy the version in force where something newer of the lineage is at a target. Of
     a ferried certificate the files tell which is to be served, and not the state.
     """
-    newer = _newest_unremembered(observed)
+    newer = _newest_unremembered(desired.lineage, observed)
     if newer is None or desired.files is not None:
         return None
     reason = Reason(
@@ -35,15 +36,17 @@ def refuse_older(
     return Refusal(step, reason, hint)
 
 
-def _newest_unremembered(observed: Observation) -> OtherCertificate | None:
+def _newest_unremembered(lineage: str, observed: Observation) -> OtherCertificate | None:
     """Return the newest of what carries the lineage's mark at a target and was issued after every
-    version that the state knows.
+    version that the state knows. A name that is cut in the mark may be another lineage's as well.
     """
     remembered = [version.certificate.not_before for version in observed.versions]
     found = [
         (other.not_before, other)
         for target in observed.targets
         for other in target.unremembered
-        if other.not_before is not None and all(other.not_before > begin for begin in remembered)
+        if other.not_before is not None
+        and is_owner(lineage, other.label)
+        and all(other.not_before > begin for begin in remembered)
     ]
     return max(found, key=lambda pair: pair[0])[1] if found else None

@@ -89,9 +89,9 @@ class Solver:
         if len(urls) > len(names):
             raise _not_as_ordered(Text("the CA asks for more proofs than there are names"))
         authorizations = [self._client.authorization(url) for url in urls]
-        _must_be_ordered(authorizations, names)
         _must_not_have_failed(authorizations)
         pending = [one for one in authorizations if one.status == PENDING]
+        _must_be_ordered(pending, names)
         if not pending:
             return
         proofs = self._proofs(pending)
@@ -223,9 +223,12 @@ def _challenge_of(authorization: Authorization) -> Challenge:
 
 
 def _must_be_ordered(authorizations: Sequence[Authorization], names: Sequence[str]) -> None:
-    """Refuse to prove what was not asked for: the proof could serve another's order."""
+    """Refuse to prove what was not asked for: the proof could serve another's order. A wildcard and
+    its base name have one and the same proof, whichever of them a CA writes.
+    """
+    ordered = {challenge_name(name) for name in names}
     for authorization in authorizations:
-        if authorization.name.lower() not in names:
+        if challenge_name(authorization.name.lower()) not in ordered:
             name = quoted(authorization.name)
             raise _not_as_ordered(
                 Text("the CA asks for a proof of {name}, which was not ordered", name=name)

@@ -20,7 +20,7 @@ from certferry.ports.progress import Pause
 from certferry.system_words import system_words
 from certferry.text import Quoted, Text
 
-GRACE = timedelta(seconds=3)
+GRACE = timedelta(seconds=2)
 """How long a program that is ended before its time may take to leave things in order."""
 
 _MOST_WORDS = 300
