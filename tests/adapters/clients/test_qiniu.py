@@ -200,7 +200,20 @@ def test_an_odd_certificate_is_passed_over(
     assert "soon" not in caplog.text
 
 
-@pytest.mark.parametrize("odd", [{}, {"name": None}, {"name": 7}, {"name": "x", "type": 1}, 3])
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {},
+        {"name": None},
+        {"name": 7},
+        {"name": "x", "type": 1},
+        {"name": "../"},
+        {"name": "a/../img.example.com"},
+        {"name": "img.example.com?x=y"},
+        3,
+    ],
+    ids=str,
+)
 def test_an_odd_domain_is_passed_over(odd: object, place: Place, client: QiniuClient) -> None:
     """The others are listed, also without a type."""
     body = {"domains": [odd, {"name": WWW, "type": None}], "marker": None}

@@ -76,10 +76,16 @@ class HttpsRecord(msgspec.Struct, frozen=True, rename="camel"):
         return bool(self.cert_id or self.versions) or any(flags)
 
 
-class DomainItem(msgspec.Struct, frozen=True):
-    """A domain in the list, which tells neither certificate nor settings."""
+_HOST = r"^(\*?\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?$"
+"""As hosts are written, with the leading dot of Qiniu's wildcards (fact sheet §5.2)."""
 
-    name: str
+
+class DomainItem(msgspec.Struct, frozen=True):
+    """A domain in the list, which tells neither certificate nor settings. Its name becomes part of
+    the address of every call about it, so it has to be one.
+    """
+
+    name: Annotated[str, msgspec.Meta(pattern=_HOST)]
     type: str | None = None
 
 
