@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from certferry.core.foreign_words import LONGEST, quoted, quoted_id
@@ -101,11 +101,17 @@ def test_whatever_is_said(words: str) -> None:
     assert not {unicodedata.category(c) for c in said} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
+OF_AN_ID = 12
+
+
 @given(
     st.binary(min_size=10), st.sampled_from(["{}", "({}): no", "key={}", "https://x.example/{}"])
 )
 def test_digits_of_a_key(raw: bytes, around: str) -> None:
-    """From twenty on nothing of them is left, wherever they stand."""
+    """From twenty on nothing of them is left, wherever they stand; twelve bytes by themselves are
+    written as Qiniu writes the id of a certificate, and no key is that short.
+    """
+    assume(len(raw) != OF_AN_ID)
     said = quoted(around.format(raw.hex()))
 
     assert raw.hex() not in said
