@@ -9,7 +9,6 @@ from certferry.adapters.state.columns import (
     from_names,
     to_moment,
     to_names,
-    to_optional_moment,
 )
 from certferry.adapters.state.database import Connection, Database
 from certferry.adapters.state.leases import must_be_in_force
@@ -172,17 +171,8 @@ class IssueTries:
 
     def issue_tried_at(self, lineage: str) -> datetime | None:
         """When a certificate was last ordered or adopted for a lineage."""
-        tried_at, _ = self.last(lineage)
-        return tried_at
-
-    def last(self, lineage: str) -> tuple[datetime | None, datetime | None]:
-        """When that was, and again if what came was not what was ordered."""
-        rows = self._database.rows(
-            "SELECT tried_at, rejected_at FROM issue_try WHERE lineage = ?", lineage
-        )
-        for tried_at, rejected_at in rows:
-            return to_moment(tried_at), to_optional_moment(rejected_at)
-        return None, None
+        rows = self._database.rows("SELECT tried_at FROM issue_try WHERE lineage = ?", lineage)
+        return next((to_moment(tried_at) for (tried_at,) in rows), None)
 
     def save_issue_try(self, lineage: str, at: datetime, *, rejected: bool = False) -> None:
         """Keep when a certificate was ordered or adopted, and whether what came was rejected."""
