@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from certferry.adapters.clients.qiniu_kinds import KODO
@@ -94,6 +96,20 @@ def test_domain_that_may_not_be_read_is_told_as_such(place: Place) -> None:
 
     assert domains["img.example.com"].problem is None
     assert domains["odd.example.com"].problem is not None
+
+
+@pytest.mark.parametrize("seconds", [2**64, -(2**64), 2**40, 0])
+def test_end_outside_the_calendar_is_an_end_unknown(place: Place, seconds: int) -> None:
+    """One odd date in the list of certificates hides no domain."""
+    cert = place.service.add_certificate(qiniu_calls.issue("*.example.com"), "by hand")
+    place.service.add_domain("img.example.com", https=cert)
+    entry = {"certid": cert, "name": "by hand", "not_before": seconds, "not_after": seconds}
+    page = json.dumps({"code": 200, "certs": [entry], "marker": ""}).encode()
+    place.service.fusion.faults.add(Fault.status(200, page), on="GET /sslcert", times=None)
+
+    found_now = found(place)
+
+    assert FoundDomain("img.example.com", Kind.CDN, has_https=True) == found_now["img.example.com"]
 
 
 def test_keys_without_a_right_to_kodo_see_the_cdn(place: Place) -> None:

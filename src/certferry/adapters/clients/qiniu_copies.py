@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 
 from certferry.adapters.clients.qiniu import QiniuClient
 from certferry.adapters.clients.qiniu_account import QiniuAccount
@@ -175,17 +174,9 @@ def _other(record: CertificateRecord) -> OtherCertificate:
     return OtherCertificate(
         record.certid,
         record.name or "",
-        _moment(record.not_after),
-        not_before=_moment(record.not_before),
+        record.ends,
+        not_before=record.begins,
     )
-
-
-def _moment(seconds: int | None) -> datetime | None:
-    """Read a moment; one that is none of this calendar says nothing."""
-    try:
-        return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):
-        return None
 
 
 def _not_ours(remote_id: str, label: str) -> DeployError:

@@ -6,6 +6,7 @@ Everything but what names a thing may be missing or null; a private key is never
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated, TypeVar
 
 import msgspec
@@ -35,6 +36,24 @@ class CertificateRecord(msgspec.Struct, frozen=True):
     not_before: int | None = None
     not_after: int | None = None
     create_time: int | None = None
+
+    @property
+    def begins(self) -> datetime | None:
+        """The moment from which it is valid, `None` when the record does not say."""
+        return _moment(self.not_before)
+
+    @property
+    def ends(self) -> datetime | None:
+        """The moment at which it expires, `None` when the record does not say."""
+        return _moment(self.not_after)
+
+
+def _moment(seconds: int | None) -> datetime | None:
+    """Read unix seconds; zero, and a moment outside the calendar, say nothing."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC) if seconds else None
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 class CertificatePage(msgspec.Struct, frozen=True):

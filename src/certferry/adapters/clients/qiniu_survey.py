@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 from certferry.adapters.clients.qiniu import QiniuClient
 from certferry.adapters.clients.qiniu_account import QiniuAccount, Sources
@@ -61,7 +61,7 @@ class Surveyor:
             domain=name,
             kind=Kind.CDN,
             has_https=record.bound is not None,
-            not_after=_not_after(record.bound, certificates),
+            not_after=_end(record.bound, certificates),
             problem=None if unusable is None else unusable.message,
             by_itself=by_itself,
         )
@@ -85,13 +85,11 @@ def _found(
             domain=name,
             kind=KODO,
             has_https=name in bindings,
-            not_after=_not_after(bindings.get(name), certificates),
+            not_after=_end(bindings.get(name), certificates),
             problem=None if frozen is None else frozen.message,
         )
 
 
-def _not_after(certificate_id: str | None, certificates: Certificates) -> datetime | None:
+def _end(certificate_id: str | None, certificates: Certificates) -> datetime | None:
     record = certificates.get(certificate_id or "")
-    if record is None or not record.not_after:
-        return None
-    return datetime.fromtimestamp(record.not_after, UTC)
+    return None if record is None else record.ends
