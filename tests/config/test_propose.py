@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from certferry.config.load import load_draft
 from certferry.config.propose import Draft, DraftAccount, quoted, text_of
 from certferry.core.certificate import KeyType
-from certferry.core.desired import FileDelivery, Kind, PemFiles
+from certferry.core.delivery import FileDelivery
+from certferry.core.desired import Kind, PemFiles
 from certferry.core.proposal import (
     Access,
     LeftOut,

@@ -11,14 +11,8 @@ from pathlib import Path
 import pytest
 
 from certferry.adapters.targets import command
-from certferry.core.desired import (
-    CommandDelivery,
-    Delivery,
-    DesiredCertificate,
-    PemFiles,
-    Program,
-    delivered,
-)
+from certferry.core.delivery import CommandDelivery, Delivery, Program
+from certferry.core.desired import DesiredCertificate, PemFiles, delivered
 from certferry.core.due import Times
 from certferry.core.plan import Change, Deploy
 from certferry.core.planner import Issuing

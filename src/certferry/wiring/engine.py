@@ -9,7 +9,7 @@ from pathlib import Path
 from certferry.adapters.clients import handover
 from certferry.adapters.sources.pem_files import PemFileSource
 from certferry.config.model import Settings
-from certferry.core.desired import Delivery, FileDelivery
+from certferry.core.delivery import Delivery, FileDelivery
 from certferry.core.ownership import Claims
 from certferry.ports.issuer import Issuer
 from certferry.ports.probe import Probe
