@@ -39,6 +39,6 @@ class Lineages:
                 to_optional_moment(tried_at),
                 to_optional_moment(rejected_at),
                 self._uploads.of_lineage(lineage),
-                self._rollouts.rollouts(lineage),
+                self._rollouts.of_lineage(lineage),
                 bool(has_records),
             )
