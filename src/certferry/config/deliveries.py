@@ -22,7 +22,7 @@ from certferry.text import Text
 RELOAD_TIMEOUT = timedelta(seconds=60)
 COMMAND_TIMEOUT = timedelta(minutes=5)
 
-KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+SETTINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         Kind.FILES.value: (
             "directory",

@@ -122,8 +122,7 @@ class Propagation:
                 if now - since >= UNLOCATED:
                     status.leave_out_unlocated()
                 if not status.incomplete:
-                    if status.unlocated:
-                        log.warning(_left_out(status.unlocated))
+                    _tell_left_out(status.unlocated)
                     return
                 left = (deadline - now).total_seconds()
                 if left <= 0:
@@ -176,12 +175,15 @@ def _waiting_for(status: PropagationStatus) -> Text:
     return Text("waiting for the challenge to appear at {servers}", servers=servers)
 
 
-def _left_out(hosts: list[str]) -> Text:
-    return Text(
-        "the challenge is seen everywhere but at {servers}, whose address no resolver"
-        " knows: take them out of the zone's NS records",
-        servers=hosts,
-    )
+def _tell_left_out(hosts: list[str]) -> None:
+    if hosts:
+        log.warning(
+            Text(
+                "the challenge is seen everywhere but at {servers}, whose address no resolver"
+                " knows: take them out of the zone's NS records",
+                servers=hosts,
+            )
+        )
 
 
 def _too_late(status: PropagationStatus, timeout: timedelta) -> Text:
