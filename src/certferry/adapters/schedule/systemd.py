@@ -25,6 +25,7 @@ from certferry.errors import ScheduleError
 from certferry.file_trust import user_name
 from certferry.system_words import system_words
 from certferry.text import Text, verbatim
+from certferry.whole_file import replace_file
 
 SYSTEM_UNITS = Path("/etc/systemd/system")
 BOOTED = Path("/run/systemd/system")
@@ -140,10 +141,7 @@ class SystemdTimer:
                 )
         self._directory.mkdir(parents=True, exist_ok=True)
         for name, text in units.items():
-            draft = self._directory / f".{name}.draft"
-            draft.write_text(text, encoding="utf-8")
-            draft.chmod(_MODE)
-            draft.replace(self._directory / name)
+            replace_file(self._directory / name, text.encode(), _MODE)
 
     def _disable(self) -> None:
         if self._booted.is_dir():
