@@ -20,7 +20,7 @@ from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.stopping import Stopping
 from certferry.wiring.accounts import Accounts
 from certferry.wiring.clock import now
-from certferry.wiring.issuer import issuer_for
+from certferry.wiring.late_issuer import issuer_for
 from certferry.wiring.receivers import receiver_for
 
 

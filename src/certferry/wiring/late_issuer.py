@@ -18,10 +18,10 @@ from certferry.wiring.clock import now
 
 def issuer_for(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
     """Return the issuer of a run. What is wrong with it is told when it is first asked."""
-    return _LateIssuer(partial(_connect, settings, state, pause))
+    return LateIssuer(partial(_connect, settings, state, pause))
 
 
-class _LateIssuer:
+class LateIssuer:
     """An issuer that is connected when a certificate is first needed."""
 
     def __init__(self, connect: Callable[[], Issuer]) -> None:
