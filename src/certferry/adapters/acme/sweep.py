@@ -48,9 +48,6 @@ class Sweep:
         """Try every record. Raises the first `DnsError` at the end."""
         failures: list[DnsError] = []
         for record in self.state.challenge_records(lineage):
-            if not is_challenge_value(record.value):
-                self._leave(record)
-                continue
             try:
                 self._remove(record, now)
             except ZoneNotFound as failure:
@@ -62,6 +59,12 @@ class Sweep:
                 failures.append(failure)
         if failures:
             raise failures[0]
+
+    def _remove(self, record: ChallengeRecord, now: datetime) -> None:
+        if not is_challenge_value(record.value):
+            self._leave(record)
+            return
+        self._remove_anywhere(record, now)
 
     def _leave(self, record: ChallengeRecord) -> None:
         """Give up a record that no run of ours has written: it may be another program's."""
@@ -75,7 +78,7 @@ class Sweep:
         )
         self.state.drop_challenge_record(record)
 
-    def _remove(self, record: ChallengeRecord, now: datetime) -> None:
+    def _remove_anywhere(self, record: ChallengeRecord, now: datetime) -> None:
         """Remove a record at the first account that has its zone. Raises `ZoneNotFound` when none
         has.
         """
