@@ -149,3 +149,22 @@ def test_a_setting_that_a_live_domain_has_not(
 
     assert 2 == run.code
     assert 'not with kind = "pili": a live domain has no such setting' in run.complaint.error
+
+
+def test_a_pili_that_does_not_tell_the_certificate(
+    world: World, tmp_path: Path, name: str, kinds: dict[str, str]
+) -> None:
+    """The edges are the proof: it is bound once, and the next run asks for nothing."""
+    host = Host(world, tmp_path, table(name, f'domains = ["{kinds["pili"]}"]', 'kind = "pili"'))
+    world.qiniu.live.names_certificates = False
+    try:
+        first = host.run("sync")
+        before = Footprint.of(world)
+        second = host.run("sync")
+
+        assert (0, 0) == (first.code, second.code)
+        assert UNCHANGED == writes(world, before)
+        assert 0 == host.run("plan", "--check").code
+        assert world.qiniu.bound_at_pili(kinds["pili"])
+    finally:
+        world.qiniu.live.names_certificates = True

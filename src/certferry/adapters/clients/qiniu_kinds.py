@@ -88,14 +88,12 @@ def with_doubt(
     if is_silence(failure):
         return failure.error
     said = Text("{problem}; Kodo's domains cannot be seen with these keys", problem=error.message)
-    hint: Text | None = Text('set kind = "kodo" if it is a source domain of Kodo')
+    hint = Text('set kind = "kodo" if it is a source domain of Kodo')
     if kodo is None:
         said = Text(
             "{problem}; Pili's domains cannot be seen with these keys", problem=error.message
         )
-        hint = failure.error.hint
-    if hint is None:
-        return TargetRejected(said, hint=error.hint)
+        hint = failure.error.hint or Text('set kind = "pili" if it is a live domain of Pili')
     return TargetRejected(said, hint=or_else(error.hint, hint))
 
 
