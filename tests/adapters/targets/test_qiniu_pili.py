@@ -236,9 +236,11 @@ def test_a_live_domain_is_bound_by_name(place: Place, target: Qiniu, ours: str, 
     place.service.add_live_domain(LIVE, "studio")
     [before] = target.observe(look(LIVE)).domains
 
-    target.bind(LIVE, PILI, ours, HttpsWish(force_https=True))
-    target.bind(LIVE, PILI, ours, KEEP)
+    request_id = target.bind(LIVE, PILI, ours, HttpsWish(force_https=True))
+    again = target.bind(LIVE, PILI, ours, KEEP)
 
+    assert request_id
+    assert None is again
     [after] = target.observe(look(LIVE)).domains
     assert (None, ours) == (before.bound, after.bound)
     [request] = place.service.requests("POST /v2/*")

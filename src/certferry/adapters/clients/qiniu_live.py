@@ -118,8 +118,10 @@ class LiveDomains:
         found = self.all().domains.get(domain)
         return None if found is None else self._observed(domain, found)
 
-    def bind(self, domain: str, remote_id: str) -> None:
-        """Bind a domain, unless it is bound so already. There are no settings to wish for."""
+    def bind(self, domain: str, remote_id: str) -> str | None:
+        """Bind a domain, unless it is bound so already; return the X-Reqid of the change, where
+        there is one. There are no settings to wish for.
+        """
         live = self.all()
         found = live.domains.get(domain)
         if found is None:
@@ -128,11 +130,14 @@ class LiveDomains:
         record = self._read(found.hub, domain)
         if record.disable:
             raise is_disabled(domain)
-        if record.bound not in _spellings(certificate):
-            self._settler.until_settled(
-                lambda: self._bind(found.hub, domain, certificate),
-                lambda: self._read(found.hub, domain).bound in _spellings(certificate) or None,
-            )
+        if record.bound in _spellings(certificate):
+            return None
+        request_id = self._settler.until_settled(
+            lambda: self._bind(found.hub, domain, certificate),
+            lambda: self._is_bound(found.hub, domain, certificate),
+        )
+        self._domains.forget()
+        return request_id or None
 
     def survey(self, certificates: Mapping[str, CertificateRecord]) -> Iterator[FoundDomain]:
         """Find every domain, and when its certificate expires. What is for RTMP alone says so."""
@@ -193,21 +198,23 @@ class LiveDomains:
         except QiniuFailure as failure:
             raise self._explained(failure, hub, domain) from None
 
-    def _bind(self, hub: str, domain: str, certificate: CertificateRecord) -> bool:
+    def _is_bound(self, hub: str, domain: str, certificate: CertificateRecord) -> str | None:
+        """Return a request's id, which is unknown, when a change went through."""
+        return "" if self._read(hub, domain).bound in _spellings(certificate) else None
+
+    def _bind(self, hub: str, domain: str, certificate: CertificateRecord) -> str:
         """Write by name, and by id where Pili knows no certificate of that name: the documents'
         sample looks like an id, and a widespread client sends the name (§7).
         """
         try:
-            self._client.bind(hub, domain, certificate.name or certificate.certid)
+            return self._client.bind(hub, domain, certificate.name or certificate.certid)
         except QiniuFailure as failure:
             if not _is_about_the_certificate(failure):
                 raise self._explained(failure, hub, domain) from None
             try:
-                self._client.bind(hub, domain, certificate.certid)
+                return self._client.bind(hub, domain, certificate.certid)
             except QiniuFailure as again:
                 raise (again if again.maybe_done else failure) from None
-        self._domains.forget()
-        return True
 
     def _explained(self, failure: QiniuFailure, hub: str, domain: str) -> QiniuFailure:
         """Say what is gone, where Pili says that something is, and have the lists read anew."""

@@ -11,6 +11,7 @@ from typing import Annotated
 import msgspec
 
 from certferry.adapters.clients.qiniu_records import HOST, decode_entries
+from certferry.adapters.clients.qiniu_reply import read_reply
 from certferry.adapters.clients.qiniu_transport import Asked, QiniuTransport, encoded
 from certferry.adapters.clients.qiniu_ways import CallGroup
 from certferry.text import Text
@@ -109,12 +110,13 @@ class PiliClient:
         asked = _asked("GET", f"/v2/hubs/{hub}/domains/{domain}", what, repeatable=True)
         return self._transport.read(asked, LiveRecord)
 
-    def bind(self, hub: str, domain: str, certificate: str) -> None:
-        """Bind a domain to the certificate of a name, whatever it is bound to."""
+    def bind(self, hub: str, domain: str, certificate: str) -> str:
+        """Bind a domain to the certificate of a name, whatever it is bound to; return X-Reqid."""
         what = Text("the certificate of live domain {domain}", domain=domain)
         body = encoded(SetCertificate(certificate))
         path = f"/v2/hubs/{hub}/domains/{domain}/cert"
-        self._transport.write(_asked("POST", path, what, body=body))
+        _, answer = self._transport.write(_asked("POST", path, what, body=body))
+        return read_reply(answer).request_id
 
 
 def _asked(
