@@ -11,6 +11,7 @@ from textwrap import dedent
 from certferry.cli.exits import Exit
 from certferry.cli.status import show_status
 from certferry.core.desired import Kind
+from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.core.observed import Served
 from certferry.core.status import DomainStatus, LineageStatus, Standing
 from certferry.ports.progress import no_listener
@@ -23,6 +24,7 @@ from tests.cli.consoles import TestConsole
 from tests.cli.twins import TwinSession, TwinWorld
 from tests.cli.values import IMG, NEW, NOON, OLD
 
+TIMED_OUT = EdgeProblem(EdgeProblemCode.TIMED_OUT, Text("no answer within 10 seconds"))
 NOW = NOON + timedelta(days=31, hours=1)
 
 
@@ -50,7 +52,7 @@ def lineage(*domains: DomainStatus, **facts: object) -> LineageStatus:
 
 def edge(number: int, fingerprint: str | None = NEW, *, valid: bool = True) -> Served:
     """What one address presents."""
-    problem = Text("no answer within 10 seconds") if fingerprint is None else None
+    problem = TIMED_OUT if fingerprint is None else None
     silent = fingerprint is None
     return Served(f"192.0.2.{number}", fingerprint, valid=valid, problem=problem, silent=silent)
 

@@ -15,9 +15,11 @@ import pytest
 
 from certferry.cli.exits import Exit
 from certferry.cli.main import run
+from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.core.observed import Served
 from certferry.core.plan import Action
 from certferry.core.report import Activity, Outcome, StepEnded, StepOutcome
+from certferry.core.watched import Host, judged
 from certferry.errors import ConfigError, TargetUnavailable
 from certferry.present.language import voice_in
 from certferry.present.log_entries import log_looks, log_unchanged
@@ -75,17 +77,20 @@ def a_day(log: RunLog) -> None:
 
 def test_address_that_serves_something_wrong_is_in_the_log(tmp_path: Path) -> None:
     """What `watch` shows at its end, a line for each; an address that is in order is no event."""
-    bad = Served("192.0.2.2", None, valid=False, problem=Text("no answer"), silent=True)
+    problem = EdgeProblem(EdgeProblemCode.TIMED_OUT, Text("no answer"))
+    bad = Served("192.0.2.2", None, valid=False, problem=problem, silent=True)
     good = Served("192.0.2.1", "ab" * 32, valid=True)
 
-    log_looks({IMG: (good, bad)}, run_log(tmp_path / "a.log"))
-    log_looks({IMG: (good, bad)}, run_log(tmp_path / "b.log", format_=Format.JSON))
+    look = judged(Host(IMG), (good, bad), NOON)
+    log_looks([look], run_log(tmp_path / "a.log"))
+    log_looks([look], run_log(tmp_path / "b.log", format_=Format.JSON))
 
     told = (tmp_path / "a.log").read_text()
     assert f"[2026-11-24 12:00:00] {IMG} 192.0.2.2: no answer\n" == told
     event = json.loads((tmp_path / "b.log").read_text())
     assert ("watch.failed", "error", IMG) == (event["event"], event["level"], event["domain"])
     assert ("no answer", "192.0.2.2") == (event["detail"], event["address"])
+    assert "timed_out" == event["code"]
 
 
 ENGLISH = """\

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from certferry.core import identifiers
 from certferry.core.certificate import Certificate, CertificateBundle
 from certferry.core.desired import HttpsWish, Kind
+from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.lineage import mark, owner_of, owners
 from certferry.core.observed import (
@@ -35,6 +36,8 @@ from certferry.errors import (
 from certferry.ports.target import Look
 from certferry.testing.memory_domain import Change, Domain, frozen, merged, unknown
 from certferry.text import Text
+
+_NOTHING = EdgeProblem(EdgeProblemCode.NO_CERTIFICATE, Text("it presents no certificate"))
 
 FOREIGN = "by hand"
 """The label of what somebody else bound to a domain."""
@@ -330,7 +333,7 @@ class MemoryCdn:
 
     def _served(self, address: str, remote_id: str | None) -> Served:
         if remote_id is None:
-            return Served(address, None, valid=False, problem=Text("no certificate"))
+            return Served(address, None, valid=False, problem=_NOTHING)
         certificate = self._ever.get(remote_id)
         if certificate is None:
             return Served(address, remote_id, valid=True)

@@ -12,7 +12,7 @@ from certferry.config.model import Settings
 from certferry.core.desired import Delivery, FileDelivery
 from certferry.core.ownership import Claims
 from certferry.ports.issuer import Issuer
-from certferry.ports.probe import Probe
+from certferry.ports.probe import HostProbe
 from certferry.ports.progress import Pause, Progress, each_of
 from certferry.ports.receiver import Receiver
 from certferry.ports.source import CertificateSource
@@ -60,13 +60,19 @@ def reconciler_for(
     return Reconciler(doors, stop=stopping.stop)
 
 
-def probe_for(settings: Settings, pause: Pause) -> Probe:
-    """Return the look from outside."""
-    from certferry.adapters.probe.tls import TlsProbe
+def probe_for(settings: Settings, pause: Pause, *, alone: bool = False) -> HostProbe:
+    """Return the look from outside; `alone`, at more hosts side by side than beside a run."""
+    from certferry.adapters.probe.tls import DOMAINS_AT_ONCE, HOSTS_AT_ONCE, TlsProbe
 
     verify = settings.verify
-    resolvers = [(server.host, server.port) for server in verify.resolvers]
-    return TlsProbe(resolvers, now, pause=pause, port=verify.port, ca_bundle=verify.ca_bundle)
+    return TlsProbe(
+        [(server.host, server.port) for server in verify.resolvers],
+        now,
+        pause=pause,
+        port=verify.port,
+        ca_bundle=verify.ca_bundle,
+        hosts_at_once=HOSTS_AT_ONCE if alone else DOMAINS_AT_ONCE,
+    )
 
 
 def sweep_handovers(settings: Settings) -> None:
