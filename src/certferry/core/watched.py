@@ -57,20 +57,23 @@ class HostLook:
     def ok(self) -> bool:
         """Whether every address presents a valid certificate, and they differ in nothing that
         harms.
-
-        An IPv6 address counts for nothing where this machine has no IPv6 and another answers.
         """
-        counted = [a for a in self.served if not self._is_out_of_reach(a)]
+        counted = within_reach(self.served)
         valid = all(a.answered and a.valid for a in counted)
         return bool(counted) and valid and not any(c.is_failure for c in self.concerns)
 
-    def _is_out_of_reach(self, address: Served) -> bool:
-        problem = address.problem
-        return (
-            problem is not None
-            and problem.code is EdgeProblemCode.NO_IPV6
-            and any(other.answered for other in self.served)
-        )
+
+def within_reach(served: Sequence[Served]) -> list[Served]:
+    """Leave out the IPv6 addresses where this machine has no IPv6, and another address answers:
+    they say nothing about the host.
+    """
+    if not any(address.answered for address in served):
+        return list(served)
+    return [
+        address
+        for address in served
+        if address.problem is None or address.problem.code is not EdgeProblemCode.NO_IPV6
+    ]
 
 
 def judged(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from certferry.core.observed import Served
 from certferry.core.ownership import served_by
 from certferry.core.status import WHOLE_ACCOUNT, DomainStatus, LineageStatus, Standing
+from certferry.core.watched import within_reach
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Table, Tone, labelled
 from certferry.present.vocabulary import in_brackets, once
@@ -63,6 +65,20 @@ def remarks(statuses: Sequence[LineageStatus], voice: Voice) -> Iterator[Line]:
                 name = _name(domain)
                 words = once(name, voice.say(domain.problem))
                 yield from labelled(f"{name}: ", Tone.STRONG, words)
+            for told in _edge_problems(domain.served):
+                yield from labelled(f"{domain.domain}: ", Tone.STRONG, voice.say(told))
+
+
+def _edge_problems(served: Sequence[Served]) -> Iterator[Text]:
+    """Say each thing that is wrong at addresses once, of how many."""
+    told = [a.problem.message for a in within_reach(served) if a.problem is not None]
+    for message, count in Counter(told).items():
+        yield Text(
+            "at {count} of {all} addresses: {problem}",
+            count=count,
+            all=len(served),
+            problem=message,
+        )
 
 
 def _name(domain: DomainStatus) -> str:
