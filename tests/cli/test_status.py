@@ -221,6 +221,7 @@ def test_what_is_wrong_at_edges_is_told_once_for_all_of_them() -> None:
 
     assert "\nimg.example.com: at 2 of 4 addresses: the certificate expired 2 days ago\n" in said
     assert "IPv6" not in said
+    assert "addresses:" not in told(lineage(domain(IMG, Standing.PENDING, *wrong)))
     assert "at 1 of 1 addresses: this machine has no IPv6" in told(
         lineage(domain(IMG, Standing.PROPAGATING, far))
     )

@@ -8,7 +8,7 @@ import re
 import stat
 import subprocess
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ from certferry.core.report import Activity, Outcome, StepEnded, StepOutcome
 from certferry.core.watched import Host, judged
 from certferry.errors import ConfigError, TargetUnavailable
 from certferry.present.language import voice_in
-from certferry.present.log_entries import log_looks, log_unchanged
+from certferry.present.log_entries import log_in_order, log_looks, log_unchanged
 from certferry.present.log_file import LogFile
 from certferry.present.progress import logged_progress
 from certferry.present.run_log import Entry, Format, Level, RunLog
@@ -91,6 +91,28 @@ def test_address_that_serves_something_wrong_is_in_the_log(tmp_path: Path) -> No
     assert ("watch.failed", "error", IMG) == (event["event"], event["level"], event["domain"])
     assert ("no answer", "192.0.2.2") == (event["detail"], event["address"])
     assert "timed_out" == event["code"]
+
+
+def test_addresses_that_differ_are_in_the_log(tmp_path: Path) -> None:
+    """As a warning where all of them are right; that they are alike again is an event too."""
+    ends = NOON + timedelta(days=30)
+    edges = [
+        Served(f"192.0.2.{n}", f * 32, valid=True, not_after=ends)
+        for n, f in ((1, "ab"), (2, "cd"))
+    ]
+    log = run_log(tmp_path / "a.log", format_=Format.JSON)
+
+    log_looks([judged(Host(IMG), edges, NOON)], log)
+    log_in_order(judged(Host(IMG), edges[:1], NOON), log)
+
+    differ, alike = map(json.loads, (tmp_path / "a.log").read_text().splitlines())
+    assert ("watch.differs", "warning", "certificates_differ", ["192.0.2.2"]) == (
+        differ["event"],
+        differ["level"],
+        differ["code"],
+        differ["addresses"],
+    )
+    assert ("watch.in_order", "info", IMG) == (alike["event"], alike["level"], alike["domain"])
 
 
 ENGLISH = """\

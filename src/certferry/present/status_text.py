@@ -42,6 +42,9 @@ _TONES = {
 }
 
 
+_ON_ITS_WAY = {Standing.PENDING, Standing.PROCESSING}
+
+
 def table(statuses: Sequence[LineageStatus], now: datetime, voice: Voice) -> Table:
     """Write a row per certificate, and below it one per domain that serves it."""
     rows = [row for status in statuses for row in _rows(status, now, voice)]
@@ -65,12 +68,15 @@ def remarks(statuses: Sequence[LineageStatus], voice: Voice) -> Iterator[Line]:
                 name = _name(domain)
                 words = once(name, voice.say(domain.problem))
                 yield from labelled(f"{name}: ", Tone.STRONG, words)
-            for told in _edge_problems(domain.served):
+            for told in _edge_problems(domain):
                 yield from labelled(f"{domain.domain}: ", Tone.STRONG, voice.say(told))
 
 
-def _edge_problems(served: Sequence[Served]) -> Iterator[Text]:
-    """Say each thing that is wrong at addresses once, of how many."""
+def _edge_problems(domain: DomainStatus) -> Iterator[Text]:
+    """Say each thing that is wrong at addresses once, of how many; not of a domain that is to get
+    its certificate yet.
+    """
+    served = () if domain.standing in _ON_ITS_WAY else domain.served
     told = [a.problem.message for a in within_reach(served) if a.problem is not None]
     for message, count in Counter(told).items():
         yield Text(

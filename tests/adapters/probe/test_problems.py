@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import ssl
 import threading
@@ -12,7 +14,10 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from certferry.adapters.probe.handshake import served_chain
+from certferry.adapters.probe.no_handshake import NoHandshake, not_connected, refused_handshake
 from certferry.adapters.probe.tls import TlsProbe
 from certferry.core.edges import EdgeProblemCode
 from certferry.core.observed import Served
@@ -22,6 +27,7 @@ from certferry.sandbox.nameserver import DnsService, NameServer, Resolver
 from certferry.sandbox.zones import Zones
 from tests.adapters.probe.edge import context_of, serving, serving_with
 from tests.adapters.probe.made_chains import Ca, Made, made
+from tests.adapters.probe.odd_edge import FAR_END, replacing
 
 HOST = "img.example.com"
 NOW = datetime.now(UTC).replace(microsecond=0)  # handshakes are judged by it, and nothing waits
@@ -319,6 +325,71 @@ def test_a_port_that_is_closed_is_told(looking: Looking) -> None:
 
     assert seen.problem is not None
     assert (EdgeProblemCode.REFUSED, True) == (seen.problem.code, seen.silent)
+
+
+def test_an_address_that_keeps_silent_is_told() -> None:
+    """The connection is taken, and nothing is said."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address, port = server.getsockname()
+        with pytest.raises(NoHandshake) as caught:
+            served_chain(address, port, HOST, within=1)
+
+    assert (EdgeProblemCode.TIMED_OUT, True) == (caught.value.problem.code, caught.value.silent)
+    assert "no answer within 1 seconds" == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("number", "address", "code", "silent"),
+    [
+        (errno.ENETUNREACH, "2001:db8::1", EdgeProblemCode.NO_IPV6, True),
+        (errno.EADDRNOTAVAIL, "2001:db8::1", EdgeProblemCode.NO_IPV6, True),
+        (errno.ENETUNREACH, "192.0.2.1", EdgeProblemCode.UNREACHABLE, True),
+        (errno.EHOSTUNREACH, "2001:db8::1", EdgeProblemCode.UNREACHABLE, True),
+        (errno.EMFILE, "192.0.2.1", EdgeProblemCode.NOT_ASKED, False),
+        (errno.ECONNREFUSED, "192.0.2.1", EdgeProblemCode.REFUSED, True),
+        (errno.EPIPE, "192.0.2.1", EdgeProblemCode.CLOSED, True),
+    ],
+)
+def test_what_the_system_says_of_a_connection_is_told_apart(
+    number: int,
+    address: str,
+    code: EdgeProblemCode,
+    silent: bool,  # noqa: FBT001 - pytest names it
+) -> None:
+    """What this machine lacks says nothing about the address; a network without a way there is no
+    IPv6 only where the address is one.
+    """
+    told = not_connected(OSError(number, os.strerror(number)), address)
+
+    assert (code, silent) == (told.problem.code, told.silent)
+    assert told.problem.hint is not None
+
+
+def test_a_handshake_that_fails_on_our_side_names_no_alert() -> None:
+    """OpenSSL's own word for it is for its developers."""
+    error = ssl.SSLError(1, "[SSL: BAD_SIGNATURE] bad signature (_ssl.c:1000)")
+    error.reason = "BAD_SIGNATURE"
+
+    told = refused_handshake(error)
+
+    assert EdgeProblemCode.HANDSHAKE_FAILED is told.problem.code
+    assert "the handshake failed" == str(told)
+
+
+def test_what_cannot_be_read_of_a_valid_chain_changes_no_judgement(
+    looking: Looking, tmp_path: Path
+) -> None:
+    """An issuer that is not needed ends on no day of a calendar: no browser looks at it."""
+    needless = made("Odd", NOW - DAY, FAR_END, is_ca=True).certificate
+    der = replacing(b"20550101000000Z", b"00000101000000Z")(needless.public_bytes(Encoding.DER))
+    pem = CA.leaf(HOST).pem(CA.intermediate)
+    end = pem.rindex("-----BEGIN PRIVATE KEY")
+
+    with serving(pem[:end] + ssl.DER_cert_to_PEM_cert(der) + pem[end:], tmp_path) as place:
+        (seen,) = looking.look(place)
+
+    assert (True, None, ()) == (seen.valid, seen.problem, seen.chain)
+    assert NOW + 60 * DAY == seen.not_after
 
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated:DeprecationWarning")

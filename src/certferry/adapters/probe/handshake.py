@@ -17,20 +17,20 @@ TIMEOUT = 10.0
 """Seconds for connecting, and again for the handshake."""
 
 
-def served_chain(address: str, port: int, host: str) -> list[bytes]:
+def served_chain(address: str, port: int, host: str, within: float = TIMEOUT) -> list[bytes]:
     """Shake hands with SNI, of which an address has none (RFC 6066 §3), and give what is served as
-    DER, leaf first, unread: at least one.
+    DER, leaf first, unread: at least one. `within` so many seconds it connects, and answers.
 
     Raises `NoHandshake`.
     """
     try:
         with (
-            socket.create_connection((address, port), TIMEOUT) as connection,
+            socket.create_connection((address, port), within) as connection,
             _context().wrap_socket(connection, server_hostname=host) as session,
         ):
             chain_der = _chain(session)
     except TimeoutError as error:
-        raise no_answer(int(TIMEOUT)) from error
+        raise no_answer(int(within)) from error
     except ssl.SSLError as error:
         raise refused_handshake(error) from error
     except OSError as error:
