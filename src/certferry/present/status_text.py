@@ -11,7 +11,8 @@ from certferry.core.ownership import served_by
 from certferry.core.status import WHOLE_ACCOUNT, DomainStatus, LineageStatus, Standing
 from certferry.core.watched import within_reach
 from certferry.present.language import Voice
-from certferry.present.layout import Line, Span, Table, Tone, labelled
+from certferry.present.layout import Line, Span, Table, Tone, labelled, line
+from certferry.present.tickets import ticket
 from certferry.present.vocabulary import in_brackets, once
 from certferry.text import Text
 
@@ -70,6 +71,8 @@ def remarks(statuses: Sequence[LineageStatus], voice: Voice) -> Iterator[Line]:
                 yield from labelled(f"{name}: ", Tone.STRONG, words)
             for told in _edge_problems(domain):
                 yield from labelled(f"{domain.domain}: ", Tone.STRONG, voice.say(told))
+            if domain.ticket:
+                yield from _ticket(domain, voice)
 
 
 def _edge_problems(domain: DomainStatus) -> Iterator[Text]:
@@ -85,6 +88,12 @@ def _edge_problems(domain: DomainStatus) -> Iterator[Text]:
             all=len(served),
             problem=message,
         )
+
+
+def _ticket(domain: DomainStatus, voice: Voice) -> Iterator[Line]:
+    """Show what to send to the target's support, to be copied."""
+    yield line(voice.say(Text("ticket for the support of {target}:", target=domain.target)))
+    yield from (line(f"  {written}") for written in ticket(domain.ticket).splitlines())
 
 
 def _name(domain: DomainStatus) -> str:
@@ -127,6 +136,7 @@ def _validity(status: LineageStatus, now: datetime, voice: Voice) -> Span:
 def _domain(domain: DomainStatus, status: LineageStatus, voice: Voice) -> tuple[Span, ...]:
     version = status.version
     current = None if version is None else version.certificate.fingerprint
+    current = domain.fingerprint or current
     deadline = domain.upload_deadline
     empty = Span("")
     return (
