@@ -89,25 +89,26 @@ def command(
 
     from certferry.cli.selection import settings_or_defaults
     from certferry.cli.watch_hosts import hosts_asked_for
-    from certferry.wiring.session import open_to_look
+    from certferry.reconcile.stopping import Stopping
+    from certferry.wiring.watching import host_probe
 
     settings = settings_or_defaults(front)
     asked_for = hosts_asked_for(hosts, file, port or settings.verify.port)
     if len(asked_for) >= MANY and not front.quiet:
         told = Text("looking at {count} hosts", count=len(asked_for))
         front.console.remark([line(front.voice.say(told))])
-    with open_to_look(settings) as session:
-        watch = Watch(
-            session.host_probe,
-            asked_for,
-            front.console,
-            _now,
-            ends_within=None if expiring is None else timedelta(days=expiring),
-            as_json=as_json,
-        )
-        if follow:
-            watch.follow(session.pause, every or EVERY)
-        return watch.once()
+    pause = Stopping().pause
+    watch = Watch(
+        host_probe(settings.verify, pause),
+        asked_for,
+        front.console,
+        _now,
+        ends_within=None if expiring is None else timedelta(days=expiring),
+        as_json=as_json,
+    )
+    if follow:
+        watch.follow(pause, every or EVERY)
+    return watch.once()
 
 
 def _now() -> datetime:

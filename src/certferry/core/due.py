@@ -200,8 +200,7 @@ def _not_served(served: tuple[Served, ...], fingerprint: str, since: datetime) -
 
 
 def _silent(served: tuple[Served, ...]) -> VerificationError:
-    told = [a.problem.message for a in served if a.problem is not None]
-    problems = list(dict.fromkeys(told))
+    problems = list(dict.fromkeys(a.problem.message for a in served if a.problem is not None))
     return VerificationError(
         Text("no address answers ({problems})", problems=problems),
         hint=Text(
@@ -212,9 +211,7 @@ def _silent(served: tuple[Served, ...]) -> VerificationError:
 
 
 def _in_words(address: Served, fingerprint: str) -> Text:
-    serves_another = address.fingerprint not in {None, fingerprint}
-    if address.problem is not None and not serves_another:
-        return Text(
-            "{address}: {problem}", address=address.address, problem=address.problem.message
-        )
-    return Text("{address}", address=address.address)
+    problem = address.problem
+    if problem is None or address.fingerprint not in {None, fingerprint}:  # it serves another
+        return Text("{address}", address=address.address)
+    return Text("{address}: {problem}", address=address.address, problem=problem.message)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from ipaddress import ip_address
 
 import idna
 
@@ -102,12 +101,3 @@ def suffixes(name: str) -> tuple[str, ...]:
     """Give the name and each of its parents down to two labels, longest first."""
     labels = name.split(".")
     return tuple(".".join(labels[start:]) for start in range(len(labels) - 1))
-
-
-def is_address(host: str) -> bool:
-    """Tell whether a host is an IPv4 or IPv6 address, without brackets."""
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -33,9 +33,8 @@ class Served:
     """What one address presents: the leaf's fingerprint, whether name and chain are valid.
 
     An address that is `silent` could not be reached. One that was reached and refused the
-    handshake has no fingerprint either, but it answered: a visitor there gets an error.
-
-    `chain` is what it presents, leaf first; empty where none is, or it cannot be read.
+    handshake has no fingerprint either, but it answered: a visitor there gets an error. `chain` is
+    what it presents, leaf first, where that can be read.
     """
 
     address: str

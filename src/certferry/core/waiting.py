@@ -9,14 +9,8 @@ from certferry.text import Text
 
 FIRST = timedelta(milliseconds=250)
 LONGEST = timedelta(minutes=2)
-"""Beyond twenty minutes, something that hangs is seen at the latest this long after it moves."""
-_SLACK = timedelta(seconds=1)
-_OF_THE_WAIT = 10
-"""What happens is seen at most a tenth of the wait, and this slack, after it has happened: a later
-look would save few requests, and be noticed by the operator who waits.
-"""
-_EARLY = 3
-"""In the first seconds each pause is a third of the time waited: some targets need no more."""
+SLACK = timedelta(seconds=1)
+"""What happens is seen at most a tenth of the wait, and this, after it has happened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +29,6 @@ def wait_for(
     """Choose the next look: soon at first, then ever later, never past the deadline."""
     waited = now - since
     # A beginning in the future was written by a clock that was ahead.
-    until = now + (LONGEST if waited < timedelta(0) else _pause(waited))
+    growing = max(min(waited / 3, waited / 10 + SLACK), FIRST)  # a third in the first seconds
+    until = now + (LONGEST if waited < timedelta(0) else min(growing, LONGEST))
     return Waiting(why, since, until if deadline is None else min(until, deadline), deadline)
-
-
-def _pause(waited: timedelta) -> timedelta:
-    growing = min(waited / _EARLY, waited / _OF_THE_WAIT + _SLACK)
-    return min(max(growing, FIRST), LONGEST)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 
 from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.core.observed import Served
@@ -32,6 +33,15 @@ class Host:
     def __str__(self) -> str:
         name = f"[{self.name}]" if ":" in self.name else self.name
         return name if self.port == HTTPS else f"{name}:{self.port}"
+
+
+def is_address(host: str) -> bool:
+    """Tell whether a host is an IPv4 or IPv6 address, without brackets."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from functools import partial
 from certferry.adapters.sources.pem_files import PemFileSource
 from certferry.config.model import Settings
 from certferry.core.ownership import Claims
-from certferry.ports.probe import HostProbe
+from certferry.ports.probe import Probe
 from certferry.ports.progress import Pause, Progress, each_of
 from certferry.ports.source import CertificateSource
 from certferry.ports.state import StateStore
@@ -56,19 +56,13 @@ def reconciler_for(
     return Reconciler(doors, stop=stopping.stop)
 
 
-def probe_for(settings: Settings, pause: Pause, *, alone: bool = False) -> HostProbe:
-    """Return the look from outside; `alone`, at more hosts side by side than beside a run."""
-    from certferry.adapters.probe.tls import DOMAINS_AT_ONCE, HOSTS_AT_ONCE, TlsProbe
+def probe_for(settings: Settings, pause: Pause) -> Probe:
+    """Return the look from outside."""
+    from certferry.adapters.probe.tls import TlsProbe
 
     verify = settings.verify
-    return TlsProbe(
-        [(server.host, server.port) for server in verify.resolvers],
-        now,
-        pause=pause,
-        port=verify.port,
-        ca_bundle=verify.ca_bundle,
-        hosts_at_once=HOSTS_AT_ONCE if alone else DOMAINS_AT_ONCE,
-    )
+    resolvers = [(server.host, server.port) for server in verify.resolvers]
+    return TlsProbe(resolvers, now, pause=pause, port=verify.port, ca_bundle=verify.ca_bundle)
 
 
 def _claims(settings: Settings, source: CertificateSource, state: StateStore) -> Claims:

@@ -17,7 +17,7 @@ from certferry.core.survey import FoundZone, Survey
 from certferry.migration.adopt import adopt, as_remembered
 from certferry.migration.home import OldCertificate
 from certferry.ports.account_memory import AccountMemory
-from certferry.ports.probe import HostProbe, Probe
+from certferry.ports.probe import Probe
 from certferry.ports.progress import Progress, no_listener
 from certferry.ports.state import StateStore
 from certferry.ports.survey import Looked, Surveyed, ZoneKeeper
@@ -88,15 +88,6 @@ class Session:
     def probe(self) -> Probe:
         """The look from outside."""
         return probe_for(self._settings, self._stopping.pause)
-
-    @cached_property
-    def host_probe(self) -> HostProbe:
-        """The look from outside at any hosts, where nothing else goes on beside it."""
-        return probe_for(self._settings, self._stopping.pause, alone=True)
-
-    def pause(self, seconds: float) -> None:
-        """See `ports.progress.Pause`."""
-        self._stopping.pause(seconds)
 
     def reconciler(self) -> Reconciler:
         """Return the engine of a run over every account that the certificates name. Each run

@@ -16,7 +16,7 @@ from certferry.adapters.probe.presented import presented
 from certferry.adapters.probe.trust import Trust
 from certferry.core import identifiers
 from certferry.core.observed import Served
-from certferry.core.watched import Host
+from certferry.core.watched import Host, is_address
 from certferry.errors import Interrupted
 from certferry.ports.progress import Pause
 from certferry.text import Text
@@ -99,7 +99,7 @@ class TlsProbe:
         return seen + silent
 
     def _addresses(self, name: str) -> Addresses:
-        if identifiers.is_address(name):
+        if is_address(name):
             return Addresses((name,), ())
         return resolve(name, self._resolvers, self._answer_within)
 

@@ -19,8 +19,8 @@ from cryptography.x509.verification import PolicyBuilder, Store, VerificationErr
 
 from certferry.adapters.probe.way import Roots, way_up
 from certferry.core.edges import EdgeProblem
-from certferry.core.identifiers import is_address
 from certferry.core.served_chain import what_is_wrong
+from certferry.core.watched import is_address
 from certferry.errors import ConfigError
 from certferry.system_words import system_words
 from certferry.text import Text
