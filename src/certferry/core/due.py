@@ -219,7 +219,7 @@ def _not_served(served: tuple[Served, ...], fingerprint: str, since: datetime) -
 
 
 def _silent(served: tuple[Served, ...]) -> VerificationError:
-    problems = list(dict.fromkeys(a.problem for a in served if a.problem is not None))
+    problems = list(dict.fromkeys(a.problem.message for a in served if a.problem is not None))
     return VerificationError(
         Text("no address answers ({problems})", problems=problems),
         hint=Text(
@@ -230,7 +230,7 @@ def _silent(served: tuple[Served, ...]) -> VerificationError:
 
 
 def _in_words(address: Served, fingerprint: str) -> Text:
-    serves_another = address.fingerprint not in {None, fingerprint}
-    if address.problem is not None and not serves_another:
-        return Text("{address}: {problem}", address=address.address, problem=address.problem)
-    return Text("{address}", address=address.address)
+    problem = address.problem
+    if problem is None or address.fingerprint not in {None, fingerprint}:  # it serves another
+        return Text("{address}", address=address.address)
+    return Text("{address}: {problem}", address=address.address, problem=problem.message)

@@ -9,13 +9,14 @@ from enum import StrEnum
 
 from certferry.core.certificate import Certificate
 from certferry.core.desired import HttpsWish, Kind
+from certferry.core.edges import EdgeProblem
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.lineage import Version
 from certferry.core.plan import Change
 from certferry.core.reasons import Reason
 from certferry.core.rollout import RolloutRecord
+from certferry.core.served_chain import Presented
 from certferry.errors import CertferryError
-from certferry.text import Text
 
 
 class DomainState(StrEnum):
@@ -32,15 +33,17 @@ class Served:
     """What one address presents: the leaf's fingerprint, whether name and chain are valid.
 
     An address that is `silent` could not be reached. One that was reached and refused the
-    handshake has no fingerprint either, but it answered: a visitor there gets an error.
+    handshake has no fingerprint either, but it answered: a visitor there gets an error. `chain` is
+    what it presents, leaf first, where that can be read.
     """
 
     address: str
     fingerprint: str | None
     valid: bool
-    problem: Text | None = None
+    problem: EdgeProblem | None = None
     not_after: datetime | None = None
     silent: bool = False
+    chain: tuple[Presented, ...] = ()
 
     @property
     def answered(self) -> bool:
