@@ -110,8 +110,10 @@ Delivery = FileDelivery | CommandDelivery
 
 @dataclass(frozen=True, slots=True)
 class DesiredDeployment:
-    """Where a certificate is to be served. `domains=None` means every domain it covers, but for
-    those that another one has the better claim to; see `ownership.Claims`.
+    """Where a certificate is to be served. `domains` are named; with `globs` also those it covers
+    that one of them matches. `domains=None` means every domain it covers. What is not named is
+    less those that `exclude` matches (see `core.globs`), and those that another one has the better
+    claim to (`ownership.Claims`).
 
     With a `delivery` it goes to a receiver, whose name is the only domain; see `delivered`.
     """
@@ -122,6 +124,8 @@ class DesiredDeployment:
     https: HttpsWish = field(default_factory=HttpsWish)
     retire: Retirement = Retirement.SUPERSEDED
     delivery: Delivery | None = None
+    globs: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
 
 def delivered(delivery: Delivery) -> DesiredDeployment:

@@ -141,6 +141,10 @@ class ObservedTarget:
 
     `under_way` is what was begun at a target that could not be looked at, and not seen since.
 
+    `excluded` are the domains that the deployment's `exclude` takes away from those that it would
+    find. `unmatched`, filled in by the engine, are its patterns that match nothing there; see
+    `core.choice`.
+
     `unread` is what could not be read beside the domains, and does not keep them waiting. With
     `remotes_hidden` our copies are those that the state remembers.
     """
@@ -158,6 +162,8 @@ class ObservedTarget:
     ceded: tuple[str, ...] = ()
     unread: tuple[CertferryError, ...] = ()
     remotes_hidden: bool = False
+    excluded: tuple[str, ...] = ()
+    unmatched: tuple[str, ...] = ()
 
     @property
     def is_ceded(self) -> bool:

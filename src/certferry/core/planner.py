@@ -61,6 +61,7 @@ def make_plan(
         obstacles=obstacles,
         ceded=observed.ceded,
         notices=_notices(observed),
+        remarks=tuple(remark for part in parts for remark in part.remarks),
         clean=_clean(desired, observed),
         tried_issue=needed if _failed_since(observed, times, needed) else None,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from certferry.core import choice
 from certferry.core.deliveries import NEW_CERTIFICATE, plan_delivery
 from certferry.core.desired import DesiredDeployment
 from certferry.core.due import Times, due_of, due_unread, open_record
@@ -26,6 +27,7 @@ class TargetPlan:
     rollouts: tuple[Rollout, ...] = ()
     unchanged: tuple[tuple[str, str], ...] = ()
     obstacles: tuple[Obstacle, ...] = ()
+    remarks: tuple[Obstacle, ...] = ()
 
 
 def plan_target(
@@ -39,10 +41,12 @@ def plan_target(
     """
     if target.failure is not None:
         return _unreadable(deployment, target, target.failure, times)
+    in_vain = tuple(_at(deployment, error) for error in choice.obstacles(deployment, target))
+    remarks = tuple(_at(deployment, error) for error in choice.remarks(deployment, target))
     if target.is_ceded:
-        return TargetPlan()
+        return TargetPlan(obstacles=in_vain, remarks=remarks)
     if not target.domains:
-        return TargetPlan(obstacles=(_nothing_to_serve(deployment),))
+        return TargetPlan(obstacles=in_vain or (_nothing_to_serve(deployment),), remarks=remarks)
     usable = [d for d in target.domains if d.state is not DomainState.UNAVAILABLE]
     rollouts = [
         _with_due(
@@ -53,10 +57,16 @@ def plan_target(
     return TargetPlan(
         rollouts=tuple(rollout for rollout in rollouts if rollout.steps),
         unchanged=tuple((r.target, r.domain) for r in rollouts if not r.steps),
-        obstacles=tuple(
-            _unavailable(deployment, domain) for domain in target.domains if domain not in usable
+        obstacles=(
+            *in_vain,
+            *(_unavailable(deployment, d) for d in target.domains if d not in usable),
         ),
+        remarks=remarks,
     )
+
+
+def _at(deployment: DesiredDeployment, error: CertferryError) -> Obstacle:
+    return Obstacle(deployment.target, None, error)
 
 
 def _unreadable(
@@ -115,6 +125,8 @@ def _rollout(
     if domain.kind.is_receiver:
         return plan_delivery(deployment.target, target, domain, coming)
     deploy = _deploy(deployment, target, domain, coming)
+    if deploy is not None and times is not None and choice.is_new(target, domain, times):
+        deploy = replace(deploy, reason=choice.why_new(deployment, domain, deploy.reason))
     verify = Verify(*place, _not_seen(domain), kind=domain.kind)
     if deploy is not None:
         return Rollout(*place, (deploy, verify))

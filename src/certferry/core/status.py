@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from certferry.core import rules
+from certferry.core import choice, rules
 from certferry.core.deliveries import why_deliver
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.ferried import overdue, why_adopt
@@ -70,7 +70,9 @@ class LineageStatus:
     domains: tuple[DomainStatus, ...]
     ceded: tuple[tuple[str, tuple[str, ...]], ...] = ()
     notices: tuple[tuple[str, CertferryError], ...] = ()
-    """What could not be read at a target beside its domains."""
+    """What could not be read at a target beside its domains, and which words of the file bring
+    nothing there.
+    """
 
 
 def status_of(desired: DesiredCertificate, observed: Observation, now: datetime) -> LineageStatus:
@@ -90,7 +92,11 @@ def status_of(desired: DesiredCertificate, observed: Observation, now: datetime)
             for status in _domains(deployment, target, current)
         ),
         ceded=observed.ceded,
-        notices=tuple((t.label, error) for t in observed.targets for error in t.unread),
+        notices=tuple(
+            (target.label, error)
+            for deployment, target in zip(desired.deployments, observed.targets, strict=True)
+            for error in (*target.unread, *choice.in_vain(deployment, target))
+        ),
     )
 
 
@@ -110,7 +116,7 @@ def _domains(
     deployment: DesiredDeployment, target: ObservedTarget, current: Version | None
 ) -> tuple[DomainStatus, ...]:
     if target.failure is not None:
-        named = deployment.domains or (WHOLE_ACCOUNT,)
+        named = (*(deployment.domains or ()), *deployment.globs) or (WHOLE_ACCOUNT,)
         return tuple(
             DomainStatus(
                 deployment.target,

@@ -45,7 +45,7 @@ _BELOW = len(INDENT) + VERB + 1
 def told(plans: Sequence[Plan], voice: Voice) -> Iterator[Line]:
     """Write plans. What is as declared is only counted."""
     for plan in plans:
-        if plan.steps or plan.notices or not plan.is_settled:
+        if plan.steps or plan.notices or plan.remarks or not plan.is_settled:
             yield from _lines(plan, voice)
             yield line()
     yield line(voice.say(_conclusion(plans)))
@@ -66,11 +66,12 @@ def _lines(plan: Plan, voice: Voice) -> Iterator[Line]:
     for obstacle in plan.obstacles:
         problem, hint = voice.say(obstacle.error.message), obstacle.error.hint
         yield from _trouble("blocked", obstacle.target, obstacle.domain, problem, hint, voice)
-    for notice in plan.notices:
-        problem, hint = voice.say(notice.error.message), notice.error.hint
-        yield from _trouble(
-            "unread", notice.target, notice.domain, problem, hint, voice, Tone.PENDING
-        )
+    for word, notices in (("unread", plan.notices), ("in vain", plan.remarks)):
+        for notice in notices:
+            problem, hint = voice.say(notice.error.message), notice.error.hint
+            yield from _trouble(
+                word, notice.target, notice.domain, problem, hint, voice, Tone.PENDING
+            )
 
 
 def _reasons(plan: Plan) -> list[Text]:
@@ -80,7 +81,8 @@ def _reasons(plan: Plan) -> list[Text]:
     firsts = [rollout.steps[0].reason.message for rollout in plan.rollouts]
     reasons = firsts or [step.reason.message for step in plan.steps]
     if not reasons and plan.is_settled:
-        return [Text("as declared, as far as it could be read")]
+        unread = Text("as declared, as far as it could be read")
+        return [unread if plan.notices else Text("as declared")]
     return list(dict.fromkeys(reasons)) or [Text("cannot be brought to the declared state")]
 
 

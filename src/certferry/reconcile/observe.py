@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from certferry.core.choice import with_unmatched
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Retirement
 from certferry.core.due import LAG
 from certferry.core.observed import (
@@ -106,8 +107,11 @@ class _Looker:
                 kind=deployment.kind,
                 known=[version.certificate for version in self._versions],
                 others=deployment.retire is Retirement.ALL_UNUSED,
+                globs=deployment.globs,
+                exclude=deployment.exclude,
             )
         )
+        found = with_unmatched(found, deployment)
         if found.unremembered:
             found = without_remembered(found, self._desired.lineage, self._doors)
         found = self._without_ceded(found, deployment)

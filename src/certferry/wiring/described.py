@@ -57,6 +57,11 @@ class Described:
         """The rule of a target that refuses certificates without a common name."""
         return getattr(self.adapter, "NEEDS_COMMON_NAME", None)
 
+    @property
+    def has_one_account_a_domain(self) -> bool:
+        """Whether the service lets a domain be at one account only."""
+        return getattr(self.adapter, "ONE_ACCOUNT_A_DOMAIN", False) is True
+
 
 def described(point: EntryPoint, role: Text) -> Described:
     """Import what an entry point declares. Raises `BrokenAdapter` that names the package where

@@ -14,6 +14,7 @@ from certferry.errors import ConfigError
 from certferry.ports.adapter import CommonNameRule
 from certferry.text import Text
 from certferry.wiring.adapters import TARGETS, installed
+from certferry.wiring.one_account import named_for_two
 from certferry.wiring.settings import ADAPTERS
 
 WITHOUT_COMMON_NAME = frozenset({"tlsserver", "shortlived"})
@@ -25,12 +26,15 @@ def load_checked(path: Path | None, environ: Mapping[str, str]) -> Settings:
     case. Raises `ConfigError`.
     """
     settings = load(path, environ, ADAPTERS)
+    twice = tuple(named_for_two(settings))
     unfit = tuple(_unfit_deployments(settings))
+    if twice and not unfit:
+        raise config_error(twice)
     if unfit:
         advice = Text('set profile = "classic" under [acme]')
         for more in dict.fromkeys(rule.advice for rule, _ in unfit if rule.advice is not None):
             advice = Text("{one}; {other}", one=advice, other=more)
-        raise config_error([finding for _, finding in unfit], advice)
+        raise config_error([*twice, *(finding for _, finding in unfit)], advice)
     return settings
 
 

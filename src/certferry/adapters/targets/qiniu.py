@@ -36,6 +36,7 @@ from certferry.adapters.clients.qiniu_kinds import (
 from certferry.adapters.clients.qiniu_settings import (
     ENVIRONMENT,
     NEEDS_COMMON_NAME,
+    ONE_ACCOUNT_A_DOMAIN,
     DeploySettings,
     Settings,
 )
@@ -45,6 +46,7 @@ from certferry.adapters.clients.qiniu_sources import SourceDomains
 from certferry.adapters.clients.qiniu_survey import Surveyor
 from certferry.adapters.clients.qiniu_transport import QiniuTransport
 from certferry.core.certificate import CertificateBundle
+from certferry.core.choice import choose, searches
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.observed import DomainState, ObservedDomain, ObservedTarget, TargetRules
 from certferry.core.survey import Survey
@@ -60,6 +62,7 @@ from certferry.text import Text
 __all__ = (
     "ENVIRONMENT",
     "NEEDS_COMMON_NAME",
+    "ONE_ACCOUNT_A_DOMAIN",
     "SERVICE",
     "DeploySettings",
     "Qiniu",
@@ -113,11 +116,12 @@ class Qiniu:
         """
         must_be_served_here(look.kind)
         unread: list[CertferryError] = []
+        excluded: list[str] = []
         with _door():
-            found = (
-                self._covered(look, unread) if look.domains is None else self._named(look, unread)
-            )
-            domains = tuple(found)
+            seen = list(self._named(look, unread))
+            if searches(look):
+                self._find(look, seen, unread, excluded)
+            domains = tuple(seen)
             try:
                 ours = tuple(self._copies.of(look.lineage, look.known))
                 others = tuple(self._copies.others(ours)) if look.others else ()
@@ -127,7 +131,11 @@ class Qiniu:
                     raise
                 unread.append(failure.error)
                 return ObservedTarget(
-                    rules=self._rules, domains=domains, unread=_once(unread), remotes_hidden=True
+                    rules=self._rules,
+                    domains=domains,
+                    unread=_once(unread),
+                    remotes_hidden=True,
+                    excluded=tuple(excluded),
                 )
         return ObservedTarget(
             rules=self._rules,
@@ -136,6 +144,7 @@ class Qiniu:
             others=others,
             unremembered=unremembered,
             unread=_once(unread),
+            excluded=tuple(excluded),
         )
 
     def survey(self, looked: Looked) -> Survey:
@@ -168,22 +177,37 @@ class Qiniu:
 
     # --- domains that are found
 
-    def _covered(self, look: Look, unread: list[CertferryError]) -> list[ObservedDomain]:
-        found = [] if look.kind == KODO else list(self._cdn.covered(look.names))
-        if look.kind == Kind.CDN:
-            return found
-        return found + self._covered_sources(look, found, unread)
+    def _find(
+        self,
+        look: Look,
+        seen: list[ObservedDomain],
+        unread: list[CertferryError],
+        excluded: list[str],
+    ) -> None:
+        """Add the domains that are not named to those that were seen."""
+        if look.kind != KODO:
+            chosen = choose(look, self._cdn.served_by_themselves())
+            excluded += chosen.excluded
+            seen += self._cdn.found(chosen.wanted)
+        if look.kind != Kind.CDN:
+            seen += self._found_sources(look, seen, unread, excluded)
 
-    def _covered_sources(
-        self, look: Look, found: list[ObservedDomain], unread: list[CertferryError]
+    def _found_sources(
+        self,
+        look: Look,
+        seen: list[ObservedDomain],
+        unread: list[CertferryError],
+        excluded: list[str],
     ) -> list[ObservedDomain]:
         """Where no source domains were asked for, keys that may not see the buckets cost only
         these. Those that are seen are told of, or their certificates would run out unnoticed.
         """
         sources, at_cdn = self._sources.all(), self._names_at_cdn(unread)
-        names = [name for name in self._sources.covered(look.names) if name not in at_cdn]
+        chosen = choose(look, (name for name in sources.domains if name not in at_cdn))
+        excluded += chosen.excluded
+        names = chosen.wanted
         if sources.failure is not None:
-            if not names and not may_be_left_out(look, found, sources.failure):
+            if not names and not may_be_left_out(look, seen, sources.failure):
                 raise sources.failure
             unread.append(without_sources(sources.failure.error, look.kind))
         try:
@@ -194,7 +218,7 @@ class Qiniu:
             if failure.is_passing:  # whether it is bound, the edges tell as well
                 unread.append(failure.error)
                 return [self._sources.named_without_bindings(name) for name in names]
-            if look.kind == KODO or not found:
+            if look.kind == KODO or not seen:
                 raise
             error = with_way_out(with_names(failure))
             return [_problem(name, KODO, error) for name in names]
