@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from certferry.core.desired import DesiredDeployment
+from certferry.core.due import Times
 from certferry.core.globs import domain_of, is_glob, match_of, matches
 from certferry.core.identifiers import covered_by
-from certferry.core.due import Times
 from certferry.core.observed import ObservedDomain, ObservedTarget
 from certferry.core.reasons import Reason
 from certferry.errors import TargetRejected

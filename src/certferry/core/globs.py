@@ -1,7 +1,7 @@
 """Patterns over domain names: what `domains` and `exclude` of a deployment may hold.
 
 A pattern is one of three: a name; `.x`, the wildcard domain of x, as targets write it; or a glob,
-in which each `*` stands for one or more characters, dots among them. `*.x` so matches every name
+in which each `*` stands for any characters or none, dots among them. `*.x` so matches every name
 below x, and the wildcard domain `*.x` itself (docs/decisions/0022-globs.md).
 """
 
@@ -34,7 +34,7 @@ def read_pattern(written: str) -> str:
     if _OTHER_SIGNS.search(stripped):
         raise ConfigError(
             Text("{pattern} is not understood", pattern=repr(written)),
-            hint=Text("only * stands for other characters, one or more, as in img-*.example.com"),
+            hint=Text("only * stands for other characters, as in img-*.example.com"),
         )
     if is_glob(stripped):
         return _read_glob(written, _STARS.sub(STAR, stripped.lower().removesuffix(".")))
@@ -85,11 +85,11 @@ def matches(pattern: str, domain: str) -> bool:
         return False
     at = len(first)
     for part in middle:
-        found = domain.find(part, at + 1)
+        found = domain.find(part, at)
         if found < 0:
             return False
         at = found + len(part)
-    return domain.endswith(last) and len(domain) - len(last) > at
+    return domain.endswith(last) and len(domain) - len(last) >= at
 
 
 def match_of(patterns: Iterable[str], domain: str) -> str | None:
