@@ -19,7 +19,7 @@ from certferry.core.plan import Deploy, Plan
 from certferry.core.planner import make_plan
 from certferry.core.reasons import ReasonCode
 from certferry.core.rollout import RolloutRecord
-from certferry.core.status import status_of
+from certferry.core.status import WHOLE_ACCOUNT, Standing, status_of
 from certferry.errors import TargetRejected, TargetUnavailable
 from certferry.ports.target import Look
 from certferry.text import Text
@@ -109,11 +109,15 @@ def observed(deployment: DesiredDeployment, target: ObservedTarget) -> Observati
     return Observation(versions=(version(1, CURRENT),), targets=(found,))
 
 
+def wish(deployment: DesiredDeployment) -> DesiredCertificate:
+    """A certificate that is deployed so."""
+    return DesiredCertificate(LINEAGE, NAMES, "dnspod", deployments=(deployment,))
+
+
 def planned(deployment: DesiredDeployment, target: ObservedTarget) -> Plan:
     """Plan for one deployment."""
-    wish = DesiredCertificate(LINEAGE, NAMES, "dnspod", deployments=(deployment,))
     times = Times(NOW, NOW - timedelta(minutes=1))
-    return make_plan(wish, observed(deployment, target), times)
+    return make_plan(wish(deployment), observed(deployment, target), times)
 
 
 def why(plan: Plan) -> dict[str, str]:
@@ -188,8 +192,9 @@ def test_glob_that_matches_what_others_serve_is_in_order() -> None:
 def test_exclude_that_leaves_nothing_is_an_obstacle() -> None:
     """The account has domains, and every one is taken away: said instead of "nothing is there"."""
     deployment = DesiredDeployment("qiniu", exclude=("img*",))
+    target = ObservedTarget(excluded=("img.example.com", "img-1.example.com"))
 
-    plan = planned(deployment, ObservedTarget(excluded=("img.example.com", "img-1.example.com")))
+    plan = planned(deployment, target)
 
     [obstacle] = plan.obstacles
     assert (
@@ -198,6 +203,8 @@ def test_exclude_that_leaves_nothing_is_an_obstacle() -> None:
     ) == str(obstacle.error.message)
     assert obstacle.error.hint
     assert () == plan.steps
+    [row] = status_of(wish(deployment), observed(deployment, target), NOW).domains
+    assert (WHOLE_ACCOUNT, Standing.UNKNOWN) == (row.domain, row.standing)
 
 
 def test_excluded_name_that_no_domain_has_is_told_and_stands_in_no_way() -> None:
@@ -228,14 +235,16 @@ def test_status_says_the_same() -> None:
     deployment = DesiredDeployment(
         "qiniu", ("img.example.com",), globs=("x*",), exclude=("tset.example.com",)
     )
-    wish = DesiredCertificate(LINEAGE, NAMES, "dnspod", deployments=(deployment,))
     target = ObservedTarget(domains=(domain("img.example.com"),))
 
-    told = status_of(wish, observed(deployment, target), NOW).notices
+    status = status_of(wish(deployment), observed(deployment, target), NOW)
     failed = Observation(targets=(ObservedTarget("qiniu", failure=TargetRejected(Text("no"))),))
 
-    assert ["qiniu", "qiniu"] == [label for label, _ in told]
-    assert ["x*", "tset"] == [
-        word for word, (_, error) in zip(("x*", "tset"), told, strict=True) if word in str(error)
+    [(label, remark)] = status.notices
+    assert ("qiniu", True) == (label, "`exclude` has tset.example.com" in str(remark))
+    [_, row] = status.domains
+    assert ("x*", Standing.UNKNOWN) == (row.domain, row.standing)
+    assert "matches x*" in str(row.problem)
+    assert ["img.example.com", "x*"] == [
+        one.domain for one in status_of(wish(deployment), failed, NOW).domains
     ]
-    assert ["img.example.com", "x*"] == [one.domain for one in status_of(wish, failed, NOW).domains]

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from certferry.core.desired import DesiredDeployment
 from certferry.core.due import Times
-from certferry.core.globs import domain_of, is_glob, match_of, matches
+from certferry.core.globs import STAR, domain_of, is_glob, match_of, matches
 from certferry.core.identifiers import covered_by
 from certferry.core.observed import ObservedDomain, ObservedTarget
 from certferry.core.reasons import Reason
@@ -108,31 +108,39 @@ def with_unmatched(found: ObservedTarget, deployment: DesiredDeployment) -> Obse
     return replace(found, unmatched=(*globs, *names))
 
 
-def obstacles(deployment: DesiredDeployment, target: ObservedTarget) -> Iterator[TargetRejected]:
-    """Say which globs bring nothing, and that nothing is left."""
+def obstacles(
+    deployment: DesiredDeployment, target: ObservedTarget
+) -> Iterator[tuple[str, TargetRejected]]:
+    """Say of each glob that it brings nothing, or of all domains (`STAR`) that none is left."""
     for glob in target.unmatched:
         if glob in deployment.globs:
-            yield TargetRejected(
-                Text(
-                    "no domain of the account {target} that the certificate covers matches {glob}",
-                    target=deployment.target,
-                    glob=glob,
-                ),
-                hint=Text(
-                    "correct it under `domains`, or add the domain at the target, or its name to"
-                    " the certificate; what is served under a wildcard domain takes that one's"
-                    " certificate: it is named as .example.com"
+            yield (
+                glob,
+                TargetRejected(
+                    Text(
+                        "no domain of the account {target} that the certificate covers matches {glob}",
+                        target=deployment.target,
+                        glob=glob,
+                    ),
+                    hint=Text(
+                        "correct it under `domains`, or add the domain at the target, or its name to"
+                        " the certificate; what is served under a wildcard domain takes that one's"
+                        " certificate: it is named as .example.com"
+                    ),
                 ),
             )
     if target.excluded and not target.domains and not target.ceded:
-        yield TargetRejected(
-            Text(
-                "`exclude` takes away every domain of the account {target} that is covered:"
-                " {domains}",
-                target=deployment.target,
-                domains=list(target.excluded),
+        yield (
+            STAR,
+            TargetRejected(
+                Text(
+                    "`exclude` takes away every domain of the account {target} that is covered:"
+                    " {domains}",
+                    target=deployment.target,
+                    domains=list(target.excluded),
+                ),
+                hint=Text("take out of `exclude` what is to be served, or take the deployment out"),
             ),
-            hint=Text("take out of `exclude` what is to be served, or take the deployment out"),
         )
 
 
@@ -149,12 +157,6 @@ def remarks(deployment: DesiredDeployment, target: ObservedTarget) -> Iterator[T
                 ),
                 hint=Text("correct it, or take it out of `exclude`"),
             )
-
-
-def in_vain(deployment: DesiredDeployment, target: ObservedTarget) -> Iterator[TargetRejected]:
-    """Say all of this."""
-    yield from obstacles(deployment, target)
-    yield from remarks(deployment, target)
 
 
 def is_new(target: ObservedTarget, domain: ObservedDomain, times: Times) -> bool:

@@ -41,7 +41,7 @@ def plan_target(
     """
     if target.failure is not None:
         return _unreadable(deployment, target, target.failure, times)
-    in_vain = tuple(_at(deployment, error) for error in choice.obstacles(deployment, target))
+    in_vain = tuple(_at(deployment, error) for _, error in choice.obstacles(deployment, target))
     remarks = tuple(_at(deployment, error) for error in choice.remarks(deployment, target))
     if target.is_ceded:
         return TargetPlan(obstacles=in_vain, remarks=remarks)

@@ -26,7 +26,9 @@ from certferry.errors import CertferryError
 from certferry.text import Text
 
 WHOLE_ACCOUNT = "*"
-"""Stands for the domains of an account that could not be asked which they are."""
+"""Stands for the domains of an account that could not be asked which they are, or of which none is
+left to serve.
+"""
 
 
 class Standing(StrEnum):
@@ -70,9 +72,7 @@ class LineageStatus:
     domains: tuple[DomainStatus, ...]
     ceded: tuple[tuple[str, tuple[str, ...]], ...] = ()
     notices: tuple[tuple[str, CertferryError], ...] = ()
-    """What could not be read at a target beside its domains, and which words of the file bring
-    nothing there.
-    """
+    """What could not be read at a target beside its domains, and what is excluded in vain."""
 
 
 def status_of(desired: DesiredCertificate, observed: Observation, now: datetime) -> LineageStatus:
@@ -95,7 +95,7 @@ def status_of(desired: DesiredCertificate, observed: Observation, now: datetime)
         notices=tuple(
             (target.label, error)
             for deployment, target in zip(desired.deployments, observed.targets, strict=True)
-            for error in (*target.unread, *choice.in_vain(deployment, target))
+            for error in (*target.unread, *choice.remarks(deployment, target))
         ),
     )
 
@@ -117,17 +117,16 @@ def _domains(
 ) -> tuple[DomainStatus, ...]:
     if target.failure is not None:
         named = (*(deployment.domains or ()), *deployment.globs) or (WHOLE_ACCOUNT,)
-        return tuple(
-            DomainStatus(
-                deployment.target,
-                deployment.kind,
-                name,
-                Standing.UNKNOWN,
-                problem=target.failure.message,
-            )
-            for name in named
-        )
-    return tuple(_domain(deployment, target, domain, current) for domain in target.domains)
+        return tuple(_unknown(deployment, name, target.failure) for name in named)
+    found = (_domain(deployment, target, domain, current) for domain in target.domains)
+    in_vain = choice.obstacles(deployment, target)
+    return (*found, *(_unknown(deployment, pattern, error) for pattern, error in in_vain))
+
+
+def _unknown(deployment: DesiredDeployment, name: str, error: CertferryError) -> DomainStatus:
+    return DomainStatus(
+        deployment.target, deployment.kind, name, Standing.UNKNOWN, problem=error.message
+    )
 
 
 def _domain(
