@@ -127,6 +127,11 @@ class DesiredDeployment:
     globs: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
+    @property
+    def has_patterns(self) -> bool:
+        """Whether domains are chosen by more than what is named and covered."""
+        return bool(self.globs or self.exclude)
+
 
 def delivered(delivery: Delivery) -> DesiredDeployment:
     """Give the deployment to a receiver. There is nothing to retire there: a new certificate takes

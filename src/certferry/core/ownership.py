@@ -12,9 +12,8 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from certferry.core.choice import is_found, searches
+from certferry.core.choice import closest
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, Kind
-from certferry.core.globs import closeness
 from certferry.core.identifiers import WILDCARD
 from certferry.text import Text
 
@@ -52,7 +51,7 @@ class Claims:
 
     def _add(self, wish: DesiredCertificate, deployment: DesiredDeployment) -> None:
         claim = _Claim(wish.lineage, deployment)
-        if searches(deployment):
+        if deployment.domains is None or deployment.globs:
             for name in wish.names:
                 self._covering[deployment.target, name].append(claim)
         for domain in deployment.domains or ():
@@ -67,14 +66,10 @@ class Claims:
             *self._covering.get((target, domain), ()),
             *self._covering.get((target, WILDCARD + parent), ()),
         )
-        finding = (
-            claim
-            for claim in exact_first
-            if _is_about(claim.deployment, kind) and is_found(claim.deployment, domain)
-        )
-        return max(
-            finding, key=lambda claim: closeness(claim.deployment.globs, domain), default=None
-        )
+        about = [claim for claim in exact_first if _is_about(claim.deployment, kind)]
+        if any(claim.deployment.has_patterns for claim in about):
+            return closest(about, domain)
+        return next(iter(about), None)
 
 
 def served_by(lineages: Iterable[str]) -> Text:

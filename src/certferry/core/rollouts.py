@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from certferry.core import choice
+from certferry.core.choice import why_new
 from certferry.core.deliveries import NEW_CERTIFICATE, plan_delivery
 from certferry.core.desired import DesiredDeployment
 from certferry.core.due import Times, due_of, due_unread, open_record
@@ -27,7 +27,6 @@ class TargetPlan:
     rollouts: tuple[Rollout, ...] = ()
     unchanged: tuple[tuple[str, str], ...] = ()
     obstacles: tuple[Obstacle, ...] = ()
-    remarks: tuple[Obstacle, ...] = ()
 
 
 def plan_target(
@@ -41,12 +40,11 @@ def plan_target(
     """
     if target.failure is not None:
         return _unreadable(deployment, target, target.failure, times)
-    in_vain = tuple(_at(deployment, error) for _, error in choice.obstacles(deployment, target))
-    remarks = tuple(_at(deployment, error) for error in choice.remarks(deployment, target))
     if target.is_ceded:
-        return TargetPlan(obstacles=in_vain, remarks=remarks)
+        return TargetPlan()
     if not target.domains:
-        return TargetPlan(obstacles=in_vain or (_nothing_to_serve(deployment),), remarks=remarks)
+        in_vain = target.unmatched or target.excluded  # says more: see `core.unmatched`
+        return TargetPlan(obstacles=() if in_vain else (_nothing_to_serve(deployment),))
     usable = [d for d in target.domains if d.state is not DomainState.UNAVAILABLE]
     rollouts = [
         _with_due(
@@ -57,16 +55,10 @@ def plan_target(
     return TargetPlan(
         rollouts=tuple(rollout for rollout in rollouts if rollout.steps),
         unchanged=tuple((r.target, r.domain) for r in rollouts if not r.steps),
-        obstacles=(
-            *in_vain,
-            *(_unavailable(deployment, d) for d in target.domains if d not in usable),
+        obstacles=tuple(
+            _unavailable(deployment, domain) for domain in target.domains if domain not in usable
         ),
-        remarks=remarks,
     )
-
-
-def _at(deployment: DesiredDeployment, error: CertferryError) -> Obstacle:
-    return Obstacle(deployment.target, None, error)
 
 
 def _unreadable(
@@ -125,8 +117,8 @@ def _rollout(
     if domain.kind.is_receiver:
         return plan_delivery(deployment.target, target, domain, coming)
     deploy = _deploy(deployment, target, domain, coming)
-    if deploy is not None and times is not None and choice.is_new(target, domain, times):
-        deploy = replace(deploy, reason=choice.why_new(deployment, domain, deploy.reason))
+    if deploy is not None and times is not None and _is_new(target, domain, times):
+        deploy = replace(deploy, reason=why_new(deployment, domain, deploy.reason))
     verify = Verify(*place, _not_seen(domain), kind=domain.kind)
     if deploy is not None:
         return Rollout(*place, (deploy, verify))
@@ -136,6 +128,13 @@ def _rollout(
         domain, coming.certificate.fingerprint, times.now
     )
     return Rollout(*place, (_seen(verify, domain),) if first_seen else ())
+
+
+def _is_new(target: ObservedTarget, domain: ObservedDomain, times: Times) -> bool:
+    """Tell whether a domain comes to others that were seen served before this run."""
+    seen = (other.last.verified_at for other in target.domains if other.last is not None)
+    is_later = any(moment is not None and not times.in_this_run(moment) for moment in seen)
+    return is_later and domain.last is None
 
 
 def _seen(verify: Verify, domain: ObservedDomain) -> Verify:

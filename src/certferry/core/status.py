@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from certferry.core import choice, rules
+from certferry.core import rules, unmatched
 from certferry.core.deliveries import why_deliver
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.ferried import overdue, why_adopt
@@ -95,7 +95,7 @@ def status_of(desired: DesiredCertificate, observed: Observation, now: datetime)
         notices=tuple(
             (target.label, error)
             for deployment, target in zip(desired.deployments, observed.targets, strict=True)
-            for error in (*target.unread, *choice.remarks(deployment, target))
+            for error in (*target.unread, *unmatched.remarks(deployment, target))
         ),
     )
 
@@ -119,7 +119,7 @@ def _domains(
         named = (*(deployment.domains or ()), *deployment.globs) or (WHOLE_ACCOUNT,)
         return tuple(_unknown(deployment, name, target.failure) for name in named)
     found = (_domain(deployment, target, domain, current) for domain in target.domains)
-    in_vain = choice.obstacles(deployment, target)
+    in_vain = unmatched.obstacles(deployment, target)
     return (*found, *(_unknown(deployment, pattern, error) for pattern, error in in_vain))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from certferry.core.choice import with_unmatched
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Retirement
 from certferry.core.due import LAG
 from certferry.core.observed import (
@@ -17,6 +16,7 @@ from certferry.core.observed import (
 )
 from certferry.core.remembered import Remembered
 from certferry.core.rollout import RolloutRecord
+from certferry.core.unmatched import with_unmatched
 from certferry.core.untold import with_likely_bindings, with_remembered_remotes
 from certferry.errors import DeployError
 from certferry.ports.target import Look
@@ -111,7 +111,8 @@ class _Looker:
                 exclude=deployment.exclude,
             )
         )
-        found = with_unmatched(found, deployment)
+        if deployment.has_patterns:
+            found = with_unmatched(found, deployment)
         if found.unremembered:
             found = without_remembered(found, self._desired.lineage, self._doors)
         found = self._without_ceded(found, deployment)

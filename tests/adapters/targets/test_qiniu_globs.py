@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from certferry.adapters.targets.qiniu import Qiniu
-from certferry.core.choice import with_unmatched
 from certferry.core.desired import DesiredDeployment, Kind
 from certferry.core.observed import DomainState, ObservedTarget
+from certferry.core.unmatched import with_unmatched
 from certferry.errors import TargetUnavailable
 from certferry.ports.target import Look
 from certferry.sandbox.faults import Fault
