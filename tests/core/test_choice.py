@@ -172,7 +172,8 @@ def test_glob_that_matches_nothing_is_an_obstacle() -> None:
 
     [obstacle] = plan.obstacles
     assert (
-        "no domain of the account qiniu that the certificate covers matches *.example.ogr"
+        "no domain of the account qiniu that is online, and that the certificate covers,"
+        " matches *.example.ogr"
     ) == str(obstacle.error.message)
     assert isinstance(obstacle.error, TargetRejected)
     assert obstacle.error.hint

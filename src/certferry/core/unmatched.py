@@ -44,7 +44,8 @@ def obstacles(
 def _matches_nothing(target: str, glob: str) -> TargetRejected:
     return TargetRejected(
         Text(
-            "no domain of the account {target} that the certificate covers matches {glob}",
+            "no domain of the account {target} that is online, and that the certificate covers,"
+            " matches {glob}",
             target=target,
             glob=glob,
         ),

@@ -123,7 +123,7 @@ class _Looker:
     def _without_ceded(
         self, found: ObservedTarget, deployment: DesiredDeployment
     ) -> ObservedTarget:
-        """Leave to other lineages what they have the better claim to."""
+        """Leave to other lineages, and deployments, what they have the better claim to."""
         lineage, claims = self._desired.lineage, self._doors.claims
         owned = tuple(
             d for d in found.domains if claims.owns(lineage, deployment, d.domain, d.kind)
@@ -135,7 +135,8 @@ class _Looker:
             for d in found.domains
             if d not in owned
         }
-        return replace(found, domains=owned, ceded=tuple(sorted(filter(None, owners - {lineage}))))
+        ceded = sorted(filter(None, owners - {lineage} or owners))
+        return replace(found, domains=owned, ceded=tuple(ceded))
 
     def _is_open(self, record: RolloutRecord) -> bool:
         is_settled = record.verified_at is not None or record.failed_at is not None
