@@ -78,6 +78,6 @@ def _nothing_left(patterns: tuple[str, ...] | None) -> Text:
             "takes away every domain that the certificate covers; take out what is to be served"
         )
     return Text(
-        "takes away everything under `domains`; take out what is to be served, of {patterns}",
+        "takes away everything that `domains` has ({patterns}); take out what is to be served",
         patterns=list(patterns),
     )
