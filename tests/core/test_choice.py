@@ -225,11 +225,20 @@ def test_excluded_name_that_no_domain_has_is_told_and_stands_in_no_way() -> None
 
 
 def test_what_could_not_be_read_might_be_meant() -> None:
-    """Half of a target that hides its domains makes no pattern wrong."""
-    deployment = DesiredDeployment("qiniu", (), globs=("src.*",), exclude=("tset.example.com",))
+    """While half of the target hides its domains, a glob that matches nothing is only told, unless
+    nothing is left at all.
+    """
+    deployment = DesiredDeployment("qiniu", (), globs=("img.*", "src.*"))
     unread = (TargetUnavailable(Text("away")),)
 
-    assert () == with_unmatched(ObservedTarget(unread=unread), deployment).unmatched
+    partly = planned(
+        deployment, ObservedTarget(domains=(domain("img.example.com"),), unread=unread)
+    )
+    wholly = planned(deployment, ObservedTarget(unread=unread))
+
+    assert () == partly.obstacles
+    assert ["src.*"] == [str(remark.error).rpartition(" ")[2] for remark in partly.remarks]
+    assert ["img.*", "src.*"] == [str(o.error).rpartition(" ")[2] for o in wholly.obstacles]
 
 
 def test_status_says_the_same() -> None:

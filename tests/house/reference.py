@@ -60,9 +60,9 @@ people bring further types: see [Contributing](../../CONTRIBUTING.md#adding-a-dn
     families={DNS_PROVIDERS: "## DNS providers", TARGETS: "## Targets"},
     settings="Under `[accounts.<label>]`:",
     setting_columns=("key", "type", "default", "variable", "meaning"),
-    deployments="Under `[[certificates.deploy]]`, beside `to`, `domains`, `exclude` and `retire`:",
+    deployments="Under `[[certificates.deploy]]`, beside `to`, `domains`, `exclude`, `retire`, `drift` and `on_failure`:",
     deployment_columns=("key", "values", "default", "meaning"),
-    no_more="A deployment can be told nothing beside `to`, `domains`, `exclude` and `retire`.",
+    no_more="A deployment can be told nothing beside `to`, `domains`, `exclude`, `retire`, `drift` and `on_failure`.",
     common_name="A certificate without a common name is refused before it is ordered{exception}.",
     exception=", unless the account has `{key} = true`",
     types={
@@ -92,9 +92,9 @@ CHINESE = Words(
     families={DNS_PROVIDERS: "## DNS 服务商", TARGETS: "## 部署目标"},
     settings="`[accounts.<label>]` 中：",
     setting_columns=("键", "类型", "默认值", "变量", "含义"),
-    deployments="`[[certificates.deploy]]` 中，除 `to`、`domains`、`exclude`、`retire` 之外：",
+    deployments="`[[certificates.deploy]]` 中，除 `to`、`domains`、`exclude`、`retire`、`drift`、`on_failure` 之外：",
     deployment_columns=("键", "取值", "默认值", "含义"),
-    no_more="部署中只能写 `to`、`domains`、`exclude`、`retire`。",
+    no_more="部署中只能写 `to`、`domains`、`exclude`、`retire`、`drift`、`on_failure`。",
     common_name="没有 Common Name 的证书在申请之前就会被拒绝{exception}。",
     exception="，除非账号中写有 `{key} = true`",
     types={

@@ -9,6 +9,7 @@ from certferry.core.certificate import CertificateBundle
 from certferry.core.lineage import mark
 from certferry.core.observed import DomainState, ObservedTarget
 from certferry.core.plan import Action
+from certferry.core.planner import Issuing
 from certferry.core.report import LineageReport, Outcome
 from certferry.errors import (
     CopyGone,
@@ -262,7 +263,7 @@ def test_removal_that_fails_is_told_and_tried_again(world: ModelWorld) -> None:
 
     world.alive.add("run")
     doors = replace(world.doors("run"), targets={"qiniu": Unwilling()})  # type: ignore[dict-item]  # by name
-    run = LineageRun(world.wish(), doors, renew=True)
+    run = LineageRun(world.wish(), doors, Issuing.ALWAYS)
     world.visit_to_the_end(run)
 
     (failed,) = run.report().having(Outcome.FAILED)

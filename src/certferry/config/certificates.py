@@ -6,7 +6,9 @@ import os.path
 import re
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import PurePath
+from typing import TypeVar
 
 from certferry.config.adapters import ReadOptions
 from certferry.config.check import RESERVED, key_type
@@ -23,19 +25,23 @@ from certferry.core.certificate import KeyType
 from certferry.core.desired import (
     DesiredCertificate,
     DesiredDeployment,
+    DriftPolicy,
     HttpsWish,
     Kind,
+    OnFailure,
     PemFiles,
     Retirement,
 )
 from certferry.errors import ConfigError
 from certferry.text import Text
 
+E = TypeVar("E", bound=StrEnum)
+
 MOST_NAMES = 100
 """Names in one certificate, as Let's Encrypt's page "Rate Limits" has it (2026)."""
 
 _LINEAGE = re.compile(r"(?!\.\.?\Z)[^\s/\\-][^\s/\\]*")
-_COMMON = frozenset({"to", "retire"}) | DOMAIN_KEYS
+_COMMON = frozenset({"to", "retire", "drift", "on_failure"}) | DOMAIN_KEYS
 """What a deployment can be told whatever its target."""
 
 OptionsOf = Callable[[str], ReadOptions | None]
@@ -167,7 +173,9 @@ def _deployment(
         exclude=chosen.exclude,
         kind=kind,
         https=https,
-        retire=table.take("retire", _retirement, Retirement.SUPERSEDED),
+        retire=table.take("retire", _one_of(Retirement), Retirement.SUPERSEDED),
+        drift=table.take("drift", _one_of(DriftPolicy), DriftPolicy.REPAIR),
+        on_failure=table.take("on_failure", _one_of(OnFailure), OnFailure.KEEP),
     )
     if not target:
         for keys in KEYS.values():  # either may have been meant
@@ -234,8 +242,11 @@ def _target(accounts: Collection[str]) -> Read[str]:
     return read
 
 
-def _retirement(value: object) -> Retirement:
-    return Retirement(one_of([member.value for member in Retirement])(value))
+def _one_of(members: type[E]) -> Read[E]:
+    def read(value: object) -> E:
+        return members(one_of([member.value for member in members])(value))
+
+    return read
 
 
 def _no_account(written: str, accounts: Collection[str]) -> Text:

@@ -53,6 +53,21 @@ class Retirement(StrEnum):
     NEVER = "never"
 
 
+class DriftPolicy(StrEnum):
+    """What is done where somebody else changed a domain since it was seen as declared."""
+
+    REPAIR = "repair"
+    WARN = "warn"
+    IGNORE = "ignore"
+
+
+class OnFailure(StrEnum):
+    """What is done where edges that worked refuse the new certificate."""
+
+    KEEP = "keep"
+    ROLLBACK = "rollback"
+
+
 @dataclass(frozen=True, slots=True)
 class HttpsWish:
     """A domain's other HTTPS settings; `None` keeps what is there."""
@@ -124,6 +139,8 @@ class DesiredDeployment:
     https: HttpsWish = field(default_factory=HttpsWish)
     retire: Retirement = Retirement.SUPERSEDED
     delivery: Delivery | None = None
+    drift: DriftPolicy = DriftPolicy.REPAIR
+    on_failure: OnFailure = OnFailure.KEEP
     globs: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 

@@ -11,6 +11,7 @@ from certferry.core import renewal
 from certferry.core.desired import DesiredCertificate
 from certferry.core.observed import Observation, ObservedTarget
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.rollbacks import must_outlive_rollback
 from certferry.text import Text
 
 ORDER_LIFETIME = timedelta(days=7)
@@ -133,6 +134,7 @@ RULES: tuple[Rule, ...] = (
     must_not_be_due,
     must_be_deployable,
     must_have_come,
+    must_outlive_rollback,
 )
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from certferry.core import identifiers
 from certferry.core.desired import DesiredCertificate
+from certferry.core.drift import next_repair, recent
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation, ObservedTarget
 from certferry.core.older_state import refuse_older
@@ -36,8 +37,7 @@ def without_refused(
     """Take every refused deployment, and what follows from it, out of the plan and say why. Nothing
     is retired at a target where something stands in the way: its successor is not seen there.
     """
-    version = None if plan.issue else observed.current
-    may_be_older = version is not None and any(t.unremembered for t in observed.targets)
+    may_be_older = plan.issue is None and any(t.unremembered for t in observed.targets)
     allowed: list[Rollout] = []
     refusals: list[Refusal] = []
     for rollout in plan.rollouts:
@@ -46,6 +46,7 @@ def without_refused(
             continue
         target, domain = observed.locate(rollout.target, rollout.domain)
         checks = CHECKS_FOR_RECEIVERS if domain.kind.is_receiver else CHECKS
+        version = None if plan.issue else _version(rollout, observed)
         refusal = _refusal(rollout, desired, target, version, now, checks)
         if may_be_older and rollout.deploy is not None:
             refusal = refuse_older(rollout.deploy, desired, observed) or refusal
@@ -63,6 +64,11 @@ def without_refused(
         refusals=tuple(refusals),
         retirements=tuple(r for r in plan.retirements if r.target not in obstructed),
     )
+
+
+def _version(rollout: Rollout, observed: Observation) -> Version | None:
+    fingerprint = None if rollout.deploy is None else rollout.deploy.fingerprint
+    return observed.version(fingerprint)
 
 
 def _refusal(
@@ -183,12 +189,40 @@ def _another_one(case: _Case) -> Text:
     )
 
 
+def refuse_endless_repair(case: _Case) -> Refusal | None:
+    """The domain was not set right over and over: another tool changes it as well."""
+    domain = next((d for d in case.target.domains if d.domain == case.step.domain), None)
+    if domain is None or domain.last is None or not case.step.repair:
+        return None
+    if case.step.due is not None:  # the last repair is under way
+        return None
+    repairs = domain.last.repairs
+    after = next_repair(repairs, case.now)
+    if after is None:
+        return None
+    reason = Reason(
+        ReasonCode.FOUGHT_OVER,
+        Text(
+            "{domain} was set right at {moments} and is changed again: another tool sets it",
+            domain=case.step.domain,
+            moments=list(recent(repairs, case.now)),
+        ),
+    )
+    hint = Text(
+        'stop the other tool, or write drift = "warn" into the deployment; certferry sets it right'
+        " again after {moment}",
+        moment=after,
+    )
+    return Refusal(case.step, reason, hint)
+
+
 CHECKS: tuple[_Check, ...] = (
     refuse_uncovered_name,
     refuse_foreign_key,
     refuse_incomplete_chain,
     refuse_expired,
     refuse_too_little_life,
+    refuse_endless_repair,
 )
 
 CHECKS_FOR_RECEIVERS: tuple[_Check, ...] = (

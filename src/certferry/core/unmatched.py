@@ -15,11 +15,8 @@ from certferry.text import Text
 
 def with_unmatched(found: ObservedTarget, deployment: DesiredDeployment) -> ObservedTarget:
     """Add which patterns match nothing, before anything is left to another lineage. A name under
-    `exclude` is one of them; a glob there may be for domains to come. While something could not be
-    read at the target, a pattern may be for that.
+    `exclude` is one of them; a glob there may be for domains to come.
     """
-    if found.unread:
-        return found
     there = [*(domain.domain for domain in found.domains), *found.excluded]
     globs = (glob for glob in deployment.globs if not any(matches(glob, d) for d in there))
     names = (
@@ -34,11 +31,23 @@ def obstacles(
     deployment: DesiredDeployment, target: ObservedTarget
 ) -> Iterator[tuple[str, TargetRejected]]:
     """Say of each glob that it brings nothing, or of all domains (`STAR`) that none is left."""
+    if not _may_be_meant(target):
+        yield from _in_vain(deployment, target)
+    if target.excluded and not target.domains and not target.ceded:
+        yield STAR, _nothing_left(deployment.target, target.excluded)
+
+
+def _may_be_meant(target: ObservedTarget) -> bool:
+    """Tell whether a glob may be for what could not be read, beside what could."""
+    return bool(target.unread and target.domains)
+
+
+def _in_vain(
+    deployment: DesiredDeployment, target: ObservedTarget
+) -> Iterator[tuple[str, TargetRejected]]:
     for glob in target.unmatched:
         if glob in deployment.globs:
             yield glob, _matches_nothing(deployment.target, glob)
-    if target.excluded and not target.domains and not target.ceded:
-        yield STAR, _nothing_left(deployment.target, target.excluded)
 
 
 def _matches_nothing(target: str, glob: str) -> TargetRejected:
@@ -69,9 +78,11 @@ def _nothing_left(target: str, excluded: Sequence[str]) -> TargetRejected:
 
 
 def remarks(deployment: DesiredDeployment, target: ObservedTarget) -> Iterator[TargetRejected]:
-    """Say which names under `exclude` take nothing away: if one is misspelt, the domain that it
-    means is deployed to.
+    """Say which globs may bring nothing, and which names under `exclude` take nothing away: if one
+    is misspelt, the domain that it means is deployed to.
     """
+    if _may_be_meant(target):
+        yield from (error for _, error in _in_vain(deployment, target))
     for name in target.unmatched:
         if name in deployment.exclude:
             yield TargetRejected(

@@ -16,6 +16,7 @@ from certferry.core.certificate import CertificateBundle
 from certferry.core.lineage import Version
 from certferry.core.remembered import Remembered
 from certferry.core.report import HistoryEntry
+from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
 from certferry.core.secret import Secret
 from certferry.core.upload import Upload
@@ -212,6 +213,10 @@ class StateStore(Protocol):
 
     def save_rollout(self, rollout: RolloutRecord) -> None:
         """Keep a rollout, by lineage, target and domain: a new certificate takes its place."""
+        ...
+
+    def save_withdrawal(self, withdrawal: Withdrawal) -> None:
+        """Keep that a certificate is not to be bound to a domain again."""
         ...
 
     # accounts

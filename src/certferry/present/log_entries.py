@@ -11,7 +11,9 @@ from certferry.core.plan import Obstacle, Plan
 from certferry.core.reasons import ReasonCode
 from certferry.core.report import Activity, Outcome, StepEnded, StepOutcome, SyncReport
 from certferry.core.status import LineageStatus, Standing
+from certferry.errors import TargetStuck
 from certferry.present.run_log import Entry, Level, RunLog
+from certferry.present.tickets import ticket
 from certferry.present.vocabulary import at_target, once
 from certferry.text import Text
 
@@ -85,6 +87,8 @@ def log_change(event: str, said: Text, log: RunLog, lineage: str | None = None) 
 
 def _of_step(lineage: str, step: StepOutcome, words: str) -> Entry:
     more = {"label": step.label, "code": None if step.error is None else step.error.code}
+    if isinstance(step.error, TargetStuck):
+        more["ticket"] = ticket(step.error.ticket)
     return Entry(
         f"{step.action}.{step.outcome}",
         step.detail,

@@ -12,9 +12,11 @@ from certferry.core.plan import (
     Change,
     Clean,
     Deploy,
+    Drifted,
     Issue,
     Plan,
     Retire,
+    Rollback,
     Step,
     Verify,
 )
@@ -45,7 +47,8 @@ _BELOW = len(INDENT) + VERB + 1
 def told(plans: Sequence[Plan], voice: Voice) -> Iterator[Line]:
     """Write plans. What is as declared is only counted."""
     for plan in plans:
-        if plan.steps or plan.notices or plan.remarks or not plan.is_settled:
+        told_too = plan.notices or plan.remarks or plan.drifts
+        if plan.steps or told_too or not plan.is_settled:
             yield from _lines(plan, voice)
             yield line()
     yield line(voice.say(_conclusion(plans)))
@@ -66,12 +69,21 @@ def _lines(plan: Plan, voice: Voice) -> Iterator[Line]:
     for obstacle in plan.obstacles:
         problem, hint = voice.say(obstacle.error.message), obstacle.error.hint
         yield from _trouble("blocked", obstacle.target, obstacle.domain, problem, hint, voice)
+    for drifted in plan.drifts:
+        yield from _left_as_found(drifted, voice)
     for word, notices in (("unread", plan.notices), ("in vain", plan.remarks)):
         for notice in notices:
             problem, hint = voice.say(notice.error.message), notice.error.hint
             yield from _trouble(
                 word, notice.target, notice.domain, problem, hint, voice, Tone.PENDING
             )
+
+
+def _left_as_found(drifted: Drifted, voice: Voice) -> Iterator[Line]:
+    policy = Text('left as it is (drift = "{policy}")', policy=drifted.policy.value)
+    subject = f"{voice.say(at_target(drifted.target, drifted.domain))}: {voice.say(policy)}"
+    yield line(_verb(voice.word("drifted"), Tone.PENDING), subject)
+    yield from _changes(drifted.changes, voice)
 
 
 def _reasons(plan: Plan) -> list[Text]:
@@ -97,7 +109,7 @@ def _subject(step: Step, told_reasons: Sequence[Text], voice: Voice) -> str:
         case Deploy():
             where = voice.say(at_target(step.target, step.domain)) + in_brackets(step.kind)
             return where + _why(step.reason, told_reasons, voice)
-        case Verify():
+        case Verify() | Rollback():
             return step.domain + in_brackets(step.kind)
         case Clean():
             return voice.say(step.reason.message)

@@ -65,7 +65,7 @@ def _delivered(last: RolloutRecord | None) -> Delivered | None:
 
 def deliver(step: Deploy, visit: Visit) -> StepOutcome:
     """Hand the certificate to a receiver. It is at the end then, or it has failed."""
-    state, version = visit.doors.state, visit.version
+    state, version = visit.doors.state, visit.version_of(step)
     told = StepOutcome(Action.DEPLOY, Outcome.DONE, Text("delivered"), step.target, step.domain)
     begun = RolloutRecord(
         visit.lineage, step.target, step.domain, version.certificate.fingerprint, visit.now

@@ -10,6 +10,7 @@ from certferry.core.certificate import CertificateBundle
 from certferry.core.lineage import Version
 from certferry.core.remembered import Remembered
 from certferry.core.report import HistoryEntry
+from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
 from certferry.core.secret import Secret
 from certferry.core.upload import Upload
@@ -97,6 +98,12 @@ class MemoryState:
                 _sorted(u for u in self._memory.uploads.values() if u.lineage == lineage),
                 self.rollouts(lineage),
                 bool(self.challenge_records(lineage)),
+                tuple(
+                    sorted(
+                        (w for w in self._memory.withdrawals.values() if w.lineage == lineage),
+                        key=lambda w: (w.target, w.domain, w.at),
+                    )
+                ),
             )
 
     def versions(self, lineage: str) -> tuple[Version, ...]:
@@ -248,6 +255,12 @@ class MemoryState:
         with self._memory.lock:
             place = (rollout.lineage, rollout.target, rollout.domain)
             self._memory.rollouts[place] = rollout
+
+    def save_withdrawal(self, withdrawal: Withdrawal) -> None:
+        """Keep that a certificate is not to be bound to a domain again."""
+        place = (withdrawal.lineage, withdrawal.target, withdrawal.domain, withdrawal.fingerprint)
+        with self._memory.lock:
+            self._memory.withdrawals.setdefault(place, withdrawal)
 
     def issue_tried_at(self, lineage: str) -> datetime | None:
         """See `StateStore.issue_tried_at`."""

@@ -58,8 +58,10 @@ def make_old(path: Path) -> None:
         old.execute("DROP TABLE account_note")
         old.execute("DROP TABLE issue_try")
         old.execute("ALTER TABLE upload DROP COLUMN proof")
-        since = ("sent", "program_digest", "fullchain_digest", "settings_before")
-        for column in (*since, "accepted_at", "problem_before", "failed_at"):
+        old.execute("DROP TABLE withdrawal")
+        sent = ("sent", "program_digest", "fullchain_digest", "settings_before")
+        since = ("request_id", "worked_before", "refused_since", "drift", "repairs")
+        for column in (*sent, *since, "accepted_at", "problem_before", "failed_at"):
             old.execute(f"ALTER TABLE rollout DROP COLUMN {column}")
         old.execute("DELETE FROM certferry_migration WHERE number > 1")
 

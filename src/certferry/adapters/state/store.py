@@ -9,7 +9,7 @@ from certferry.adapters.state.history import History
 from certferry.adapters.state.leases import Leases
 from certferry.adapters.state.remembered import Lineages
 from certferry.adapters.state.sealing import Sealing
-from certferry.adapters.state.targets import Rollouts, Uploads
+from certferry.adapters.state.targets import Rollouts, Uploads, Withdrawals
 from certferry.adapters.state.versions import Versions
 
 
@@ -62,6 +62,8 @@ class SqlState:
         self.open_rollouts = rollouts.open_rollouts
         self.save_rollout = rollouts.save_rollout
         self.replace_rollout = rollouts.replace_rollout
+
+        self.save_withdrawal = Withdrawals(database).save_withdrawal
 
         notes = AccountNotes(database)
         self.account_note = notes.account_note
