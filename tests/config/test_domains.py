@@ -164,4 +164,4 @@ def test_domain_that_two_deployments_of_one_certificate_name(tmp_path: Path) -> 
         'domains = ["img.example.com", "*.example.com"]',
     )
 
-    assert said.endswith("deploy: img names img.example.com already")
+    assert said.endswith("deploy: two deployments to qiniu name img.example.com")

@@ -57,11 +57,14 @@ def report_twice_named(table: Table, certificate: DesiredCertificate, named: Nam
         for domain in deployment.domains or ():
             place = (deployment.target, domain)
             if place in named:
-                problem = Text(
-                    "{lineage} names {domain} already", lineage=named[place], domain=domain
-                )
-                table.report("deploy", problem)
+                table.report("deploy", _named_already(*place, named[place], certificate.lineage))
             named.setdefault(place, certificate.lineage)
+
+
+def _named_already(target: str, domain: str, other: str, lineage: str) -> Text:
+    if other == lineage:
+        return Text("two deployments to {target} name {domain}", target=target, domain=domain)
+    return Text("{lineage} names {domain} already", lineage=other, domain=domain)
 
 
 def _pattern(value: object) -> str:

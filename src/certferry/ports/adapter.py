@@ -8,9 +8,9 @@ whose name is what operators write as `type`: in the group `certferry.dns` where
 A target may have three names more:
 
 - `DeploySettings`, a frozen dataclass of what a deployment to it can be told, of the fields of
-  `core.desired.HttpsWish` and `kind`. Without it, that is nothing beside `domains`, `exclude` and
-  `retire`. `config.options` says which types its fields may have, and that a method `wrong` may
-  tell what does not go together.
+  `core.desired.HttpsWish` and `kind`. Without it, that is nothing beside what each deployment can
+  be told, such as `domains` and `retire`. `config.options` says which types its fields may have,
+  and that a method `wrong` may tell what does not go together.
 - `NEEDS_COMMON_NAME`, a `CommonNameRule`: certificates without a common name are refused. Without
   it, they are taken.
 - `ONE_ACCOUNT_A_DOMAIN`, which is true: the service lets a domain be at one account only. A file
