@@ -10,6 +10,7 @@ import pytest
 from certferry.sandbox.world import World
 from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host, Run
+from tests.support.tiers import thorough
 
 _numbers = itertools.count(1)
 
@@ -55,7 +56,7 @@ def host(world: World, tmp_path: Path, name: str) -> TwoAccounts:
 
 def test_each_account_serves_its_own_domains(host: TwoAccounts, name: str) -> None:
     """One order, a copy at each account, every domain at its own and verified; the second run does
-    nothing. A renewal retires nothing that it keeps, at either.
+    nothing.
     """
     host.add_to_two(f"two.{name}")
 
@@ -73,6 +74,7 @@ def test_each_account_serves_its_own_domains(host: TwoAccounts, name: str) -> No
     assert_nothing_written(again.left)
 
 
+@thorough
 def test_account_whose_keys_are_wrong_holds_up_no_other(host: TwoAccounts, name: str) -> None:
     """It is told by its label; the other's domains are served."""
     host.add_to_two(f"two.{name}")
@@ -88,6 +90,7 @@ def test_account_whose_keys_are_wrong_holds_up_no_other(host: TwoAccounts, name:
     assert None is host.world.qiniu.bound(f"two.{name}")
 
 
+@thorough
 def test_domain_that_has_moved_to_the_other_account(host: TwoAccounts, name: str) -> None:
     """It was served at the one, and is found and served at the other by the next run."""
     host.add_to_two(f"two.{name}")

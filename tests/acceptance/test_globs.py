@@ -10,6 +10,7 @@ import pytest
 from certferry.sandbox.world import World
 from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host, Run
+from tests.support.tiers import thorough
 
 
 def table(name: str, *deploy: str) -> str:
@@ -111,6 +112,7 @@ def test_nothing_is_left_to_serve(
     assert "hint: " in host.run("plan").out
 
 
+@thorough
 def test_misspelt_exclude_is_told(world: World, tmp_path: Path, name: str) -> None:
     """Before the domain that was meant is deployed to; nothing waits for it."""
     host = Host(world, tmp_path, table(name, f'exclude = ["tset.{name}"]'))
