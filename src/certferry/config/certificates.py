@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from certferry.config.adapters import ReadOptions
 from certferry.config.check import RESERVED, key_type
-from certferry.config.deliveries import KEYS, Taken, read_delivery
+from certferry.config.deliveries import SETTINGS, Taken, read_delivery
 from certferry.config.document import Place
 from certferry.config.domains import KEYS as DOMAIN_KEYS
 from certferry.config.domains import Named, read_domains, report_twice_named
@@ -45,7 +45,7 @@ _COMMON = frozenset({"to", "retire", "drift", "on_failure"}) | DOMAIN_KEYS
 """What a deployment can be told whatever its target."""
 
 OptionsOf = Callable[[str], ReadOptions | None]
-"""Gives what reads the keys of deployments to an account, `None` where that is not known."""
+"""Gives what reads the settings of deployments to an account, `None` where that is not known."""
 
 
 def read_certificates(
@@ -100,7 +100,7 @@ def _issued(
 ) -> DesiredCertificate:
     names = _names(table)
     return DesiredCertificate(
-        lineage=lineage or next(iter(names), str(table.place.keys)),
+        lineage=lineage or next(iter(names), str(table.place.trail)),
         names=names,
         dns=_dns(table, accounts),
         key_type=table.take("key_type", key_type, default_key),
@@ -121,7 +121,7 @@ def _ferried(table: Table, lineage: str | None, paths: Paths) -> DesiredCertific
     fullchain, privkey = (table.take(key, _path(paths), "") for key in ("fullchain", "privkey"))
     called = PurePath(os.path.normpath(fullchain)).parent.name
     return DesiredCertificate(
-        lineage=lineage or called or str(table.place.keys),
+        lineage=lineage or called or str(table.place.trail),
         names=(),
         files=PemFiles(fullchain, privkey),
     )
@@ -178,14 +178,14 @@ def _deployment(
         on_failure=table.take("on_failure", _one_of(OnFailure), OnFailure.KEEP),
     )
     if not target:
-        for keys in KEYS.values():  # either may have been meant
-            table.allow(*keys)
+        for settings in SETTINGS.values():  # either may have been meant
+            table.allow(*settings)
     table.done()
     return deployment
 
 
 def _meant(table: Table, accounts: Collection[str]) -> str:
-    """Give the account that was probably meant, so that its keys are judged all the same."""
+    """Give the account that was probably meant, so that its settings are judged all the same."""
     return nearest(str(table.take("to", lambda written: written, "")), accounts) or ""
 
 

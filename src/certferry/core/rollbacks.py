@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from certferry.core import renewal
-from certferry.core.desired import DesiredCertificate, DesiredDeployment, OnFailure
+from certferry.core.desired import DesiredDeployment, OnFailure
 from certferry.core.lineage import Version
 from certferry.core.observed import DomainState, Observation, ObservedDomain, ObservedTarget, Served
 from certferry.core.plan import Rollback
@@ -74,15 +74,11 @@ def versions_after_rollbacks(observed: Observation, now: datetime) -> Iterator[V
                 withdrawn |= {version.certificate.fingerprint}
 
 
-def must_outlive_rollback(
-    desired: DesiredCertificate, observed: Observation, now: datetime
-) -> Reason | None:
+def must_outlive_rollback(observed: Observation, current: Version, now: datetime) -> Reason | None:
     """Where the certificate in force was withdrawn, the previous one is not near its end. It was
     due already when it was replaced, so that a new one every day would be the rule's only effect.
     """
-    del desired
-    current = observed.current
-    if current is None or now < current.saved_at + NEXT_TRY:
+    if now < current.saved_at + NEXT_TRY:
         return None
     for domain in _rolled_back(observed):
         version = version_for(domain.withdrawn, observed.versions, now)

@@ -102,9 +102,8 @@ class StateStore(Protocol):
         ...
 
     def remembered(self, lineage: str) -> Remembered:
-        """All that is remembered of a lineage, read at one moment: what `versions`, `order`,
-        `issue_tried_at`, `uploads` of every target, `rollouts` and `challenge_records` give, and
-        whether the last try was `rejected`.
+        """All that is remembered of a lineage, read at one moment. Its rollouts are ordered by
+        target and domain.
         """
         ...
 
@@ -171,10 +170,6 @@ class StateStore(Protocol):
         """Forget a TXT value that is gone from DNS."""
         ...
 
-    def issue_tried_at(self, lineage: str) -> datetime | None:
-        """When a certificate was last ordered or adopted for a lineage, whatever came of it."""
-        ...
-
     def save_issue_try(self, lineage: str, at: datetime, *, rejected: bool = False) -> None:
         """Keep when a certificate was ordered or adopted, and whether what came was `rejected`."""
         ...
@@ -191,14 +186,6 @@ class StateStore(Protocol):
 
     def drop_upload(self, target: str, remote_id: str) -> None:
         """Forget an upload that was retired."""
-        ...
-
-    def rollouts(self, lineage: str) -> tuple[RolloutRecord, ...]:
-        """How far each certificate of the lineage is with each domain."""
-        ...
-
-    def rollout(self, lineage: str, target: str, domain: str) -> RolloutRecord | None:
-        """What set out last for one domain, whichever certificate it was."""
         ...
 
     def open_rollouts(self, target: str) -> tuple[RolloutRecord, ...]:

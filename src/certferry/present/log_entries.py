@@ -28,6 +28,7 @@ def log_event(event: Activity | StepEnded, words: str, log: RunLog) -> None:
             log.write(Entry("activity", event.what, lineage=event.lineage, words=words))
         case StepEnded():
             log.write(_of_step(event.lineage, event.outcome, words))
+            _write_ticket(event, log)
 
 
 def log_unchanged(report: SyncReport, log: RunLog) -> None:
@@ -85,10 +86,27 @@ def log_change(event: str, said: Text, log: RunLog, lineage: str | None = None) 
     log.write(Entry(event, said, lineage=lineage, outcome="done", words=words))
 
 
+def _write_ticket(event: StepEnded, log: RunLog) -> None:
+    """Write down what to send to the target's support, on a line of its own."""
+    step = event.outcome
+    if isinstance(step.error, TargetStuck):
+        written = " ".join(ticket(step.error.ticket).splitlines())
+        said = Text("ticket for the support of {target}:", target=step.target)
+        log.write(
+            Entry(
+                "target.ticket",
+                said,
+                lineage=event.lineage,
+                target=step.target,
+                domain=step.domain,
+                words=f"{log.voice.say_on_one_line(said)} {written}",
+                more={"ticket": written},
+            )
+        )
+
+
 def _of_step(lineage: str, step: StepOutcome, words: str) -> Entry:
     more = {"label": step.label, "code": None if step.error is None else step.error.code}
-    if isinstance(step.error, TargetStuck):
-        more["ticket"] = ticket(step.error.ticket)
     return Entry(
         f"{step.action}.{step.outcome}",
         step.detail,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from certferry.core.desired import CommandDelivery, Delivery, DesiredDeployment
+from certferry.core.delivery import CommandDelivery, Delivery
+from certferry.core.desired import DesiredDeployment
 from certferry.core.lineage import Version, mark
 from certferry.core.observed import (
     DomainState,

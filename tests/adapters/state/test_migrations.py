@@ -168,4 +168,4 @@ def test_state_of_the_first_schema(path: Path, key_file: Path) -> None:
         assert bundle.fullchain_digest == version.fullchain_digest
         assert (version,) == store.versions("img")
         known = replace(command, fullchain_digest=bundle.fullchain_digest)
-        assert (known, earlier, domain) == store.rollouts("img")
+        assert (known, earlier, domain) == store.remembered("img").rollouts

@@ -41,7 +41,7 @@ class Lineages:
                 to_optional_moment(tried_at),
                 to_optional_moment(rejected_at),
                 self._uploads.of_lineage(lineage),
-                self._rollouts.rollouts(lineage),
+                self._rollouts.of_lineage(lineage),
                 bool(has_records),
                 self._withdrawals.withdrawals(lineage) if has_withdrawals else (),
             )

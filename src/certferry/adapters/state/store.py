@@ -48,7 +48,6 @@ class SqlState:
         self.drop_challenge_record = records.drop_challenge_record
 
         tries = IssueTries(database)
-        self.issue_tried_at = tries.issue_tried_at
         self.save_issue_try = tries.save_issue_try
 
         uploads = Uploads(database, sealing)
@@ -57,8 +56,6 @@ class SqlState:
         self.drop_upload = uploads.drop_upload
 
         rollouts = Rollouts(database)
-        self.rollouts = rollouts.rollouts
-        self.rollout = rollouts.rollout
         self.open_rollouts = rollouts.open_rollouts
         self.save_rollout = rollouts.save_rollout
         self.replace_rollout = rollouts.replace_rollout

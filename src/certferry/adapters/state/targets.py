@@ -104,15 +104,9 @@ class Rollouts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def rollouts(self, lineage: str) -> tuple[RolloutRecord, ...]:
+    def of_lineage(self, lineage: str) -> tuple[RolloutRecord, ...]:
         """How far each certificate of the lineage is with each domain, by target and domain."""
         return self._found("lineage = ? ORDER BY target, domain", lineage)
-
-    def rollout(self, lineage: str, target: str, domain: str) -> RolloutRecord | None:
-        """What set out last for one domain, whichever certificate it was."""
-        place = (lineage, target, domain)
-        found = self._found("lineage = ? AND target = ? AND domain = ?", *place)
-        return next(iter(found), None)
 
     def open_rollouts(self, target: str) -> tuple[RolloutRecord, ...]:
         """Whatever is on its way to a target, by lineage and domain."""
@@ -133,7 +127,9 @@ class Rollouts:
     def replace_rollout(self, before: RolloutRecord | None, after: RolloutRecord) -> bool:
         """Keep a rollout if what is known of its domain is still `before`; tell whether it was."""
         with self._database.transaction(serializable=True) as connection:
-            if self.rollout(after.lineage, after.target, after.domain) != before:
+            place = (after.lineage, after.target, after.domain)
+            found = self._found("lineage = ? AND target = ? AND domain = ?", *place)
+            if found != (() if before is None else (before,)):
                 return False
             _keep(after, connection)
             return True
