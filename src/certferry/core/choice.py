@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 from certferry.core.desired import DesiredDeployment
+from certferry.core.due import Times
 from certferry.core.globs import closeness, match_of
 from certferry.core.identifiers import covered_by
-from certferry.core.observed import ObservedDomain
+from certferry.core.observed import ObservedDomain, ObservedTarget
 from certferry.core.reasons import Reason
 from certferry.text import Text
 
@@ -104,10 +105,19 @@ def found_by(selection: Selection, domain: str) -> str | None:
     return AUTO if selection.domains is None else match_of(selection.globs, domain)
 
 
-def why_new(deployment: DesiredDeployment, domain: ObservedDomain, reason: Reason) -> Reason:
-    """Say which words of the file a new domain is deployed to for, unless it is named."""
+def why_new(
+    deployment: DesiredDeployment,
+    target: ObservedTarget,
+    domain: ObservedDomain,
+    reason: Reason,
+    times: Times,
+) -> Reason:
+    """Say which words of the file a domain is deployed to for that comes to others, which were seen
+    served before this run. What is named needs no words.
+    """
+    seen = (other.last.verified_at for other in target.domains if other.last is not None)
     found = found_by(deployment, domain.domain)
-    if found is None:
+    if found is None or all(moment is None or times.in_this_run(moment) for moment in seen):
         return reason
     sentence = Text(
         'new to this certificate, found by domains = "{pattern}"; {reason}',

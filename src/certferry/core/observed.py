@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from certferry.core.certificate import Certificate
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.lineage import Version
@@ -133,9 +134,18 @@ class OtherCertificate:
 
 @dataclass(frozen=True, slots=True)
 class TargetRules:
-    """What a target demands of a certificate it takes in."""
+    """What a target demands of a certificate that it takes in: how long it has to be valid still,
+    and whether it needs a common name. `key_types` are those that it takes, `None` where it takes
+    any. A whole chain is always asked for.
+    """
 
     min_remaining: timedelta = timedelta(0)
+    needs_common_name: bool = False
+    key_types: frozenset[str] | None = None
+
+    def upload_deadline(self, certificate: Certificate) -> datetime:
+        """Return the last moment at which a certificate can be taken in."""
+        return certificate.not_after - self.min_remaining
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +168,8 @@ class ObservedTarget:
 
     `under_way` is what was begun at a target that could not be looked at, and not seen since.
 
-    `excluded` are the domains that the deployment's `exclude` takes away from those that it would
-    find. `unmatched`, filled in by the engine, are its patterns that match nothing there; see
-    `core.choice`.
+    `excluded` are the domains that `exclude` takes away, `unmatched` (filled in by the engine) the
+    patterns that match nothing there.
 
     `unread` is what could not be read beside the domains, and does not keep them waiting. With
     `remotes_hidden` our copies are those that the state remembers.
@@ -245,6 +254,10 @@ class Observation:
             if found.domain == domain
         )
         return next(places, None)
+
+    def target_of(self, label: str, domain: str) -> ObservedTarget:
+        """Return the target at which a domain was found."""
+        return self.locate(label, domain)[0]
 
     def locate(self, label: str, domain: str) -> tuple[ObservedTarget, ObservedDomain]:
         """Return a domain that was found at its target."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from certferry.core.choice import why_new
 from certferry.core.deliveries import NEW_CERTIFICATE, plan_delivery
@@ -214,8 +215,9 @@ class _DomainPlanner:
             return None
         if reason.code is not ReasonCode.SETTINGS_DRIFTED:
             changes = (self._certificate_change(), *changes)
-        if self._is_new():
-            reason = why_new(self._deployment, self._domain, reason)
+        comes_later = self._domain.last is None and any(d.last for d in self._target.domains)
+        if comes_later and self._times is not None:
+            reason = why_new(self._deployment, self._target, self._domain, reason, self._times)
         return Deploy(
             *self._place,
             https,
@@ -224,14 +226,16 @@ class _DomainPlanner:
             self._domain.kind,
             fingerprint=None if self._version is None else self._version.certificate.fingerprint,
             repair=bool(self._drift),
+            upload_by=self._upload_by(),
         )
 
-    def _is_new(self) -> bool:
-        """Tell whether the domain comes to others that were seen served before this run."""
-        if self._times is None or self._domain.last is not None:
-            return False
-        seen = (d.last.verified_at for d in self._target.domains if d.last is not None)
-        return any(at is not None and not self._times.in_this_run(at) for at in seen)
+    def _upload_by(self) -> datetime | None:
+        if self._version is None:
+            return None
+        certificate = self._version.certificate
+        if self._target.remote_of(certificate.fingerprint) is not None:
+            return None
+        return self._target.rules.upload_deadline(certificate)
 
     def _reason_to_deploy(self, changes: tuple[Change, ...]) -> Reason | None:
         domain, version = self._domain, self._version

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from certferry.config.bind import may_be_written
@@ -61,6 +62,18 @@ class Described:
     def has_one_account_a_domain(self) -> bool:
         """Whether the service lets a domain be at one account only."""
         return getattr(self.adapter, "ONE_ACCOUNT_A_DOMAIN", False) is True
+
+    def least_life(self, written: Mapping[str, object]) -> timedelta:
+        """Return how long a certificate must be valid when the target takes it in, as an account is
+        `written`.
+        """
+        name = getattr(self.adapter, "LEAST_LIFE", None)
+        if name is None:
+            return timedelta(0)
+        usual = {field.name: field.default for field in dataclasses.fields(self.adapter.Settings)}
+        days = written.get(name, usual[name])
+        # What is no number is told when the account is connected.
+        return timedelta(days=days) if isinstance(days, int) else timedelta(0)
 
 
 def described(point: EntryPoint, role: Text) -> Described:
@@ -134,3 +147,6 @@ def _mistakes(found: Described, module: str) -> Iterator[Text]:
             yield Text("`NEEDS_COMMON_NAME` of {module} is no `CommonNameRule`", module=module)
         if rule.unless not in ("", *keys):
             yield Text("`Settings` of {module} has no {key}", module=module, key=rule.unless)
+    least_life: Any = getattr(names, "LEAST_LIFE", None)
+    if least_life is not None and least_life not in keys:
+        yield Text("`Settings` of {module} has no {key}", module=module, key=least_life)
