@@ -154,6 +154,8 @@ def _due(due: Due, voice: Voice) -> Document:
     match due:
         case Waiting(why=why, until=until):
             return {"due": "waiting", "until": moment(until), "waits_for": voice.say(why)}
+        case Blocked(until=datetime() as until):
+            return {"due": "blocked", "until": moment(until)}
         case Blocked(error=error):
             problem = None if error is None else _error(error, voice)
             return {"due": "blocked", "problem": problem}
