@@ -8,6 +8,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from certferry.core.certificate import CertificateBundle
 from certferry.core.secret import Secret
 from certferry.core.upload import Upload
 from certferry.errors import StateError
-from certferry.ports.state import AcmeAccount, AcmeOrder, StateStore
+from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, StateStore
 from certferry.testing.certificates import make_bundle, make_key
 from tests.adapters.state.child_program import DIRECTORY, NOW
 from tests.another_user import as_root, given_away
@@ -267,6 +268,39 @@ def test_upload_that_somebody_changed_is_none_of_ours(
 
     store.save_upload(ours)
     assert (ours,) == store.uploads("img", "qiniu")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "name = 'theirs'",
+        "value = 'theirs'",
+        "lineage = 'static'",
+        "proof = NULL",
+        "proof = 'not base64'",
+        "proof = (SELECT sealed_check FROM sealing)",
+    ],
+)
+def test_challenge_record_that_somebody_changed_is_none_of_ours(
+    store: StateStore, raw: sqlite3.Connection, change: str
+) -> None:
+    """What its row says would be removed at DNS. It is told until it is dropped; the one that is as
+    it was written is ours, with its handle or before.
+    """
+    ours = ChallengeRecord("img", "_acme-challenge.img", "value", NOW)
+    for written in (ours, replace(ours, handle="1|2")):
+        store.save_challenge_record(written)
+        assert (written,) == store.challenge_records("img")
+
+    raw.execute(f"UPDATE challenge_record SET {change}")  # noqa: S608 - from the list above
+
+    found = [record for name in LINEAGES for record in store.challenge_records(name)]
+    assert [False] == [record.is_ours for record in found]
+    store.drop_challenge_record(found[0])
+    assert () == store.lineages_in_challenge_records()
+
+    store.save_challenge_record(ours)
+    assert (ours,) == store.challenge_records("img")
 
 
 @pytest.mark.usefixtures("bundles")
