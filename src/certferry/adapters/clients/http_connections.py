@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import io
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -73,32 +74,34 @@ class _Stream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        with self._in_time():
+        with _in_time(self._source, self._exchange):
             count = cast("int | None", self._raw.readinto(buffer))
         self._exchange.bytes_left -= count or 0
         if self._exchange.bytes_left < 0:
             raise TimeoutError("the answer does not end")
         return count
 
-    @contextlib.contextmanager
-    def _in_time(self) -> Iterator[None]:
-        left, usual = self._exchange.seconds_left, self._source.gettimeout()
-        if not left:
-            raise TimeoutError("the time for the answer is over")
-        if usual is not None and usual <= left:
-            yield
-            return
-        self._source.settimeout(left)
-        try:
-            yield
-        finally:
-            # The connection may be used again, by an exchange with all its time before it.
-            self._source.settimeout(usual)
-
     def close(self) -> None:
         if not self.closed:
             self._raw.close()
         super().close()
+
+
+@contextlib.contextmanager
+def _in_time(source: _Readable, exchange: Exchange) -> Iterator[None]:
+    """Let what is read meanwhile end with the exchange. Raises `TimeoutError` when that is over."""
+    left, usual = exchange.seconds_left, source.gettimeout()
+    if not left:
+        raise TimeoutError("the time for the answer is over")
+    if usual is not None and usual <= left:
+        yield
+        return
+    source.settimeout(left)
+    try:
+        yield
+    finally:
+        # The connection may be used again, by an exchange with all its time before it.
+        source.settimeout(usual)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +172,20 @@ class _PlainConnection(_InTime, HTTPConnection):  # type: ignore[misc]  # see _I
 
 class _TlsConnection(_InTime, HTTPSConnection):  # type: ignore[misc]  # see _InTime
     """HTTPS."""
+
+    def _connect_tls_proxy(self, hostname: str, sock: socket.socket) -> ssl.SSLSocket:
+        """Give the TLS to a proxy, within which there is TLS to the host: that reads here until it
+        has what it needs, and urllib3 gives each piece the whole timeout.
+        """
+        secured = super()._connect_tls_proxy(hostname, sock)
+        receive = secured.recv
+
+        def recv(size: int) -> bytes:
+            with _in_time(cast("_Readable", secured), _CURRENT.get()):
+                return receive(size)
+
+        secured.recv = recv  # type: ignore[method-assign,assignment]  # urllib3 makes the socket
+        return secured
 
 
 class _PlainPool(HTTPConnectionPool):
