@@ -12,7 +12,7 @@ import io
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
@@ -52,6 +52,10 @@ class Exchange:
 
 
 _CURRENT: ContextVar[Exchange] = ContextVar("exchange")
+
+
+Place = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
+"""An address of a host, as `socket.getaddrinfo` gives it."""
 
 
 class _Readable(Protocol):
@@ -144,26 +148,38 @@ class _InTime:
             )
         except socket.gaierror as unknown:
             raise NameResolutionError(connection.host, connection, unknown) from unknown
-        failure: OSError = OSError("there is no address")
-        for family, kind, protocol, _, place in places:
-            sock = socket.socket(family, kind, protocol)
-            try:
-                for option in connection.socket_options or ():
-                    sock.setsockopt(*option)
-                # Not 0, which would mean not to wait at all.
-                sock.settimeout(max(min(timeout, exchange.seconds_left), 0.001))
-                sock.connect(place)
-            except OSError as problem:
-                sock.close()
-                failure = problem
-            else:
-                sock.settimeout(timeout)
-                return sock
-            if not exchange.seconds_left:
-                break
-        if isinstance(failure, TimeoutError):
-            raise ConnectTimeoutError(connection, "no connection in time") from failure
-        raise NewConnectionError(connection, "no connection") from failure
+        try:
+            return first_connection(places, timeout, exchange, connection.socket_options or ())
+        except TimeoutError as late:
+            raise ConnectTimeoutError(connection, "no connection in time") from late
+        except OSError as failure:
+            raise NewConnectionError(connection, "no connection") from failure
+
+
+def first_connection(
+    places: Iterable[Place], timeout: float, exchange: Exchange, options: Iterable[Any] = ()
+) -> socket.socket:
+    """Connect to the first of a host's addresses that takes it, with so many seconds for each, and
+    for all together what is left of the exchange. Raises the last `OSError`.
+    """
+    failure: OSError = OSError("there is no address")
+    for family, kind, protocol, _, place in places:
+        sock = socket.socket(family, kind, protocol)
+        try:
+            for option in options:
+                sock.setsockopt(*option)
+            # Not 0, which would mean not to wait at all.
+            sock.settimeout(max(min(timeout, exchange.seconds_left), 0.001))
+            sock.connect(place)
+        except OSError as problem:
+            sock.close()
+            failure = problem
+        else:
+            sock.settimeout(timeout)
+            return sock
+        if not exchange.seconds_left:
+            break
+    raise failure
 
 
 class _PlainConnection(_InTime, HTTPConnection):  # type: ignore[misc]  # see _InTime
