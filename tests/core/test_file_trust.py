@@ -63,12 +63,23 @@ def test_root_itself() -> None:
 
 @as_root
 def test_file_of_another_user(file: Path) -> None:
-    """Told with its owner, and the command that helps."""
+    """Told with its owner: a service's user, as whom it is to be run; otherwise it must be root's."""
     given_away(file)
 
     assert (
         f"{file} belongs to {THEIR_NAME}, who could change it",
-        f"run: chown -h root {file}",
+        f"run it as its owner: sudo -u {THEIR_NAME} certferry …; or run: chown -h root {file}",
+    ) == refusal(file)
+
+
+@as_root
+def test_file_of_a_user_without_a_name(file: Path) -> None:
+    """It was mounted into a container: there is no `sudo`, and the owner is changed on the host."""
+    os.chown(file, 54321, 54321)
+
+    assert (
+        f"{file} belongs to 54321, who could change it",
+        f"run the container with --user 54321, or chown to 0 on the host what is mounted at {file}",
     ) == refusal(file)
 
 
@@ -82,7 +93,8 @@ def test_file_in_a_directory_of_another_users(file: Path, above: int) -> None:
 
     assert (
         f"{file} lies in {directory}, which belongs to {THEIR_NAME}",
-        "keep it where only root can write, such as below /etc or /var/lib",
+        f"run it as its owner: sudo -u {THEIR_NAME} certferry …; or keep it where only root can"
+        " write, such as below /etc or /var/lib",
     ) == refusal(file)
 
 

@@ -154,7 +154,7 @@ def test_key_file_of_another_user(
     with pytest.raises(StateError, match="belongs to nobody, who could change it") as refused:
         use(store)
 
-    assert str(refused.value.hint).startswith(f"run: chown -h root {key_file}; or run certferry as")
+    assert str(refused.value.hint).startswith("run it as its owner: sudo -u nobody certferry …; or")
 
 
 @as_root

@@ -476,7 +476,7 @@ def test_directory_of_the_files_owner(tmp_path: Path) -> None:
     must_be_refused(
         replace(delivery, owner=None),
         f"{ssl} belongs to nobody, who could change it",
-        f"run: chown -h root {ssl}",
+        "run it as its owner: sudo -u nobody",
     )
 
 
