@@ -215,7 +215,7 @@ class _Way:
                 who=who,
                 mode=_octal(facts),
             )
-            raise NotTrusted(self._wanted, problem, _run("chmod", "go-w", self.path))
+            raise NotTrusted(self._wanted, problem, _closed(self.path, facts))
 
 
 def _judge(
@@ -226,7 +226,7 @@ def _judge(
     who = _others_who_write(facts, trusted)
     if who is not None and (makes_files or not _is_sticky(facts)):
         problem = Text("can be changed by {who} (mode {mode})", who=who, mode=_octal(facts))
-        fix = _elsewhere() if _is_sticky(facts) else _run("chmod", "go-w", path)
+        fix = _elsewhere() if _is_sticky(facts) else _closed(path, facts)
         raise NotTrusted(path, problem, fix)
 
 
@@ -241,6 +241,15 @@ def _judge_owner(path: Path, facts: os.stat_result, trusted: frozenset[int]) -> 
             "chown to {number} on the host what is mounted at {path}", number=caller, path=path
         )
     raise NotTrusted(path, problem, _as_owner(facts.st_uid, otherwise), owner)
+
+
+def group_that_reads(facts: os.stat_result) -> int:
+    """Return the bit by which a service reads what root has given to its group: it has no other way
+    (a secret that Kubernetes mounts, or 0640 root:certferry).
+    """
+    caller, groups = os.geteuid(), {os.getegid(), *os.getgroups()}
+    is_given = facts.st_uid == 0 != caller and facts.st_gid in groups
+    return stat.S_IRGRP if is_given else 0
 
 
 def _has_number(user: int) -> bool:
@@ -301,6 +310,19 @@ def _group_name(number: int) -> str:
 
 def _run(*words: object) -> Text:
     return Text("run: {command}", command=shlex.join(map(str, words)))
+
+
+def _closed(path: Path, facts: os.stat_result) -> Text:
+    """Advise to take the others' right away, which only root and the owner can do."""
+    fix = _run("chmod", "go-w", path)
+    if os.geteuid() in {0, facts.st_uid}:
+        return fix
+    # An emptyDir is made by root with 0777, whatever the pod's user is, and 2777 with `fsGroup`.
+    return Text(
+        "as root, {fix}; in Kubernetes mount a persistentVolumeClaim, with"
+        " securityContext.fsGroup: an emptyDir is open to every user, and gone with its pod",
+        fix=fix,
+    )
 
 
 def _as_owner(user: int, otherwise: Text) -> Text:

@@ -6,6 +6,7 @@ import base64
 import os
 import re
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from certferry.adapters.state import key_file as keys
 from certferry.adapters.state.connect import connect
 from certferry.core.certificate import CertificateBundle
 from certferry.core.secret import Secret
@@ -21,7 +23,7 @@ from certferry.errors import StateError
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, StateStore
 from certferry.testing.certificates import make_bundle, make_key
 from tests.adapters.state.child_program import DIRECTORY, NOW
-from tests.another_user import as_root, given_away
+from tests.another_user import NOBODY, as_root, given_away
 
 OTHER_DIRECTORY = "https://other-ca.test/directory"
 LINEAGES = ("img", "static")
@@ -99,7 +101,8 @@ def test_key_file_that_is_open_to_others(
     with pytest.raises(StateError, match="can be read by others") as refused:
         use(store)
 
-    assert f"chmod 600 {key_file}" == str(refused.value.hint)
+    fix = f"chmod 600 {key_file}; where Kubernetes mounts it: defaultMode: 0400"
+    assert fix == str(refused.value.hint)
 
 
 @pytest.mark.parametrize("use", [*READS.values(), *WRITES.values()])
@@ -155,6 +158,26 @@ def test_key_file_of_another_user(
         use(store)
 
     assert str(refused.value.hint).startswith("run it as its owner: sudo -u nobody certferry …; or")
+
+
+@as_root
+@pytest.mark.parametrize(("mode", "is_read"), [(0o440, True), (0o460, False), (0o444, False)])
+def test_key_file_that_root_gave_to_the_group(mode: int, *, is_read: bool) -> None:
+    """A pod reads by its `fsGroup` what Kubernetes mounts, whatever `defaultMode` says."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder) / "secret.key"
+        keys.make_key(path)
+        path.chmod(mode)
+        os.seteuid(NOBODY)
+        try:
+            if is_read:
+                assert 32 == len(keys.read_key(path))
+            else:
+                with pytest.raises(StateError, match="can be read by others"):
+                    keys.read_key(path)
+        finally:
+            os.seteuid(0)
 
 
 @as_root

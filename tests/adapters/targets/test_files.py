@@ -476,8 +476,26 @@ def test_directory_of_the_files_owner(tmp_path: Path) -> None:
     must_be_refused(
         replace(delivery, owner=None),
         f"{ssl} belongs to nobody, who could change it",
-        "run it as its owner: sudo -u nobody",
+        'if the files are to be that user\'s, write owner = "nobody" beside `directory`',
     )
+
+
+@as_root
+def test_directory_in_the_home_of_a_user(tmp_path: Path) -> None:
+    """A key in somebody's home is either theirs, which `owner` says, or in the wrong place."""
+    home = tmp_path / "home"
+    (home / "ssl").mkdir(parents=True)
+    given_away(home)
+    delivery = FileDelivery(str(home / "ssl"))
+
+    must_be_refused(
+        delivery,
+        f"{home}/ssl lies in {home}, which belongs to nobody",
+        'if the files are to be that user\'s, write owner = "nobody" beside `directory`',
+    )
+    named = replace(delivery, owner="nobody")
+    directory(named).deliver(LINEAGE, issue())
+    assert NOBODY == (home / "ssl" / "privkey.pem").stat().st_uid
 
 
 def test_directory_that_others_may_write(delivery: FileDelivery, ssl: Path) -> None:
