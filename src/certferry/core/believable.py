@@ -81,7 +81,10 @@ def _not_valid_now(case: _Case) -> Text | None:
 def _broken_chain(case: _Case) -> Text | None:
     if case.bundle.chain_complete:
         return None
-    return Text("it is not followed by its issuer certificates")
+    return Text(
+        "it is not followed by its issuer certificates (if a private CA signs with its root, name"
+        " that in `ca_bundle` under [acme])"
+    )
 
 
 _QUESTIONS: tuple[Callable[[_Case], Text | None], ...] = (

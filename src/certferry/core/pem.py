@@ -47,15 +47,35 @@ def parse_bundle(fullchain_pem: str, privkey_pem: Secret) -> CertificateBundle:
 
 def parse_chain(fullchain_pem: str) -> list[x509.Certificate]:
     """Read the certificates of a PEM text, all that follow the first but for self-signed ones:
-    none of these is needed. Raises `CertificateError` when one cannot be read.
+    none of these is needed. A small company's CA may sign leaves with its root: where nothing else
+    follows, that is the issuer, and stays. Raises `CertificateError` when one cannot be read.
     """
     with _told():
         first, *others = x509.load_pem_x509_certificates(fullchain_pem.encode())
-        kept = [first, *(other for other in others if other.subject != other.issuer)]
+        roots = [other for other in others if other.subject == other.issuer]
+        kept = [first, *(other for other in others if other not in roots)]
+        if len(kept) == 1:
+            kept += _issuer_among(roots, first)
         for certificate in kept:  # these are parsed only when they are looked at
             _ = (certificate.extensions, certificate.public_key(), certificate.version)
             _ = (certificate.subject, certificate.issuer, certificate.not_valid_after_utc)
     return kept
+
+
+def with_issuer(chain: list[x509.Certificate], bundle_pem: bytes) -> list[x509.Certificate]:
+    """Add the issuer of a leaf that came alone, if it is one of a PEM bundle. A bundle that cannot
+    be read has none.
+    """
+    try:
+        return chain + _issuer_among(x509.load_pem_x509_certificates(bundle_pem), chain[-1])
+    except (*_UNREADABLE, UnsupportedAlgorithm):
+        return chain
+
+
+def _issuer_among(
+    candidates: list[x509.Certificate], leaf: x509.Certificate
+) -> list[x509.Certificate]:
+    return [issuer for issuer in candidates if _is_issuer(issuer) and _issued_by(leaf, issuer)][:1]
 
 
 def certificate_pem(certificate: x509.Certificate) -> str:
