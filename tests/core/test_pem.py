@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
@@ -303,6 +303,16 @@ def test_damaged_certificate_is_told_in_words(issued: Issued, at: int, *, cut: b
     except CertificateError as error:
         told = f"{error} {error.hint}"
         assert not any(word in told for word in ("ParseError", "kind:", "ASN.1"))
+
+
+def test_leaf_from_before_there_were_any(authority: Authority) -> None:
+    """The year 1 is a damage; what is counted back from it would leave the calendar."""
+    far = datetime(2055, 1, 1, tzinfo=UTC)  # from 2050 on with four digits (RFC 5280 §4.1.2.5)
+    issued = authority.issue(NAMES, NOW, far)
+    der = issued.leaf.public_bytes(_DER).replace(b"20550101000000Z", b"00010101000000Z")
+    pem = certificate_pem(x509.load_der_x509_certificate(der))
+
+    assert "damaged" in str(refused(pem, issued.privkey_pem))
 
 
 def signed_by_a_root(root_name: str) -> tuple[str, str, Secret]:

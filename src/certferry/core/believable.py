@@ -68,7 +68,9 @@ def _other_key(case: _Case) -> Text | None:
 
 def _not_valid_now(case: _Case) -> Text | None:
     leaf = case.bundle.certificate
-    if leaf.not_before - SKEW <= case.now < leaf.not_after + SKEW:
+    # Differences: a certificate without an end has the last second of the calendar (RFC 5280
+    # §4.1.2.5), after which there is no moment.
+    if leaf.not_before - case.now <= SKEW and case.now - leaf.not_after < SKEW:
         return None
     return Text(
         "it is valid from {begin} to {end}, and here it is {now}",

@@ -29,6 +29,9 @@ _KINDS = Text(
     "have one issued with a key that every client knows: RSA, or ECDSA with P-256 or P-384"
 )
 
+_FIRST_YEAR = 1950
+"""RFC 5280 §4.1.2.5.1; and what is counted back from a moment has a place in the calendar."""
+
 _SM2 = {"1.2.156.10197.1.301", "1.2.156.10197.1.501"}  # the curve, the signature (GM/T 0006-2012)
 _OBJECT_IDENTIFIER = re.compile(r"\d+(?:\.\d+)+")
 
@@ -167,7 +170,12 @@ def bundle_of(certificates: list[x509.Certificate], key: PrivateKeyTypes) -> Cer
 
 
 def read_certificate(leaf: x509.Certificate) -> Certificate:
-    """Read a leaf's facts. Raises `CertificateError` for a certificate without DNS names."""
+    """Read a leaf's facts. Raises `CertificateError` for a certificate without DNS names, or from
+    before there were any.
+    """
+    with _told():
+        if leaf.not_valid_after_utc.year < _FIRST_YEAR:
+            raise ValueError
     return Certificate(
         fingerprint=fingerprint(leaf.public_bytes(serialization.Encoding.DER)),
         names=_names(leaf),

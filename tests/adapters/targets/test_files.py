@@ -538,11 +538,14 @@ def test_path_that_is_not_there(delivery: FileDelivery, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("key", "what"), [("owner", "user"), ("group", "group")])
-def test_owner_that_nobody_knows(delivery: FileDelivery, ssl: Path, key: str, what: str) -> None:
+@pytest.mark.parametrize("name", ["no-such", "4294967295", "9" * 5000])
+def test_owner_that_nobody_knows(
+    delivery: FileDelivery, ssl: Path, key: str, what: str, name: str
+) -> None:
     """Nothing is written."""
-    delivery = replace(delivery, **{key: "no-such"})  # type: ignore[arg-type]  # both are names
+    delivery = replace(delivery, **{key: name})  # type: ignore[arg-type]  # both are names
 
-    must_be_refused(delivery, f"this machine knows no {what} called no-such", "make it first")
+    must_be_refused(delivery, f"this machine knows no {what} called {name}", "make it first")
     assert not ssl.exists()
 
 
