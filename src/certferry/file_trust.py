@@ -275,7 +275,7 @@ def _others_who_write(facts: os.stat_result, trusted: frozenset[int]) -> Text | 
     if facts.st_mode & stat.S_IWOTH:
         return Text("every user")
     if facts.st_mode & stat.S_IWGRP and not _is_private(facts.st_gid, trusted):
-        return Text("the group {group}", group=_group_name(facts.st_gid))
+        return Text("the group {group}", group=group_name(facts.st_gid))
     return None
 
 
@@ -302,7 +302,8 @@ def user_name(number: int) -> str:
     return str(number)
 
 
-def _group_name(number: int) -> str:
+def group_name(number: int) -> str:
+    """Give a group's name, or the number of one that has none."""
     with suppress(KeyError):
         return grp.getgrgid(number).gr_name
     return str(number)
@@ -330,17 +331,10 @@ def _as_owner(user: int, otherwise: Text) -> Text:
     mounted into a container.
     """
     owner = user_name(user)
+    advice = Text("run it as its owner: sudo -u {owner} certferry …; or {otherwise}")
     if owner.isdecimal():
-        return Text(
-            "run the container with --user {owner}, or {otherwise}",
-            owner=owner,
-            otherwise=otherwise,
-        )
-    return Text(
-        "run it as its owner: sudo -u {owner} certferry …; or {otherwise}",
-        owner=owner,
-        otherwise=otherwise,
-    )
+        advice = Text("run the container with --user {owner}, or {otherwise}")
+    return advice.filled(owner=owner, otherwise=otherwise)
 
 
 def _elsewhere() -> Text:

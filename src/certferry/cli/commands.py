@@ -23,6 +23,7 @@ COMMANDS = {
     "status": "Show how each certificate and each domain stands.",
     "watch": "Show what every address of a host serves, and until when.",
     "history": "Show who did what when, newest first.",
+    "rollback": "Bind the previous certificate again, wherever the newest one of NAME is served.",
     "export": "Write a certificate and its key to files.",
     "hook": "Deploy what another ACME client has just renewed; for that client to run.",
     "schedule": "Have `certferry sync` run every day, by cron or by systemd.",
