@@ -174,6 +174,7 @@ class Client(ClientV2):
         )
 
     def _challenge(self, body: messages.ChallengeBody) -> Challenge:
+        _must_be_text(body.uri)
         answer, txt_value = body.chall.response_and_validation(self.net.key)
         return Challenge(body.uri, body.status.name, txt_value, answer)
 
@@ -186,6 +187,8 @@ def _directory(document: dict[str, Any]) -> messages.Directory:
 
 def _order(url: str, response: requests.Response, document: Mapping[str, Any]) -> Order:
     body = messages.Order.from_json(document)
+    addresses = (body.finalize, *(body.authorizations or ()), body.certificate or "")
+    _must_be_text(*addresses)
     return Order(
         url=url,
         status=body.status.name,
@@ -197,6 +200,12 @@ def _order(url: str, response: requests.Response, document: Mapping[str, Any]) -
         problem=body.error,
         retry_after=response.headers.get("Retry-After"),
     )
+
+
+def _must_be_text(*addresses: object) -> None:
+    """Refuse an address that is another kind of JSON: the library takes any (RFC 8555 §7.1)."""
+    if not all(isinstance(address, str) for address in addresses):
+        raise TypeError(str(addresses))
 
 
 def _location(response: requests.Response) -> str:
