@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -195,11 +195,16 @@ def _order(url: str, response: requests.Response, document: Mapping[str, Any]) -
         authorizations=tuple(body.authorizations or ()),
         finalize=body.finalize,
         certificate=body.certificate,
-        expires=body.expires,
+        expires=_in_utc(body.expires),
         profile=body.profile,
         problem=body.error,
         retry_after=response.headers.get("Retry-After"),
     )
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    """Take a moment without a zone, which RFC 3339 does not allow and the library does, for UTC."""
+    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
 
 
 def _must_be_text(*addresses: object) -> None:
