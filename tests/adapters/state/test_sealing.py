@@ -101,7 +101,7 @@ def test_key_file_that_is_open_to_others(
     with pytest.raises(StateError, match="can be read by others") as refused:
         use(store)
 
-    fix = f"chmod 600 {key_file}; where Kubernetes mounts it: defaultMode: 0400"
+    fix = f"where Kubernetes mounts it, set defaultMode: 0400; otherwise: chmod 600 {key_file}"
     assert fix == str(refused.value.hint)
 
 
