@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from certferry.core.certificate import Certificate
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.lineage import Version
@@ -133,9 +134,18 @@ class OtherCertificate:
 
 @dataclass(frozen=True, slots=True)
 class TargetRules:
-    """What a target demands of a certificate it takes in."""
+    """What a target demands of a certificate that it takes in: how long it has to be valid still,
+    and whether it needs a common name. `key_types` are those that it takes, `None` where it takes
+    any. A whole chain is always asked for.
+    """
 
     min_remaining: timedelta = timedelta(0)
+    needs_common_name: bool = False
+    key_types: frozenset[str] | None = None
+
+    def upload_deadline(self, certificate: Certificate) -> datetime:
+        """Return the last moment at which a certificate can be taken in."""
+        return certificate.not_after - self.min_remaining
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +205,7 @@ class Observation:
     """Everything a decision about one lineage may look at. `versions` are newest first;
     `targets` are in the order of the declared deployments. `ordered_at` is when a certificate was
     ordered that has not come yet, `issue_tried_at` when one was last ordered or adopted,
+    `issue_tries` how often in vain since one came,
     `rejected_at` the same where what came was not what was ordered; `has_leftovers` tells of
     challenge records of ours that may still be in DNS.
     """
@@ -203,6 +214,7 @@ class Observation:
     targets: tuple[ObservedTarget, ...] = ()
     ordered_at: datetime | None = None
     issue_tried_at: datetime | None = None
+    issue_tries: int = 0
     rejected_at: datetime | None = None
     has_leftovers: bool = False
 
@@ -239,6 +251,10 @@ class Observation:
             if found.domain == domain
         )
         return next(places, None)
+
+    def target_of(self, label: str, domain: str) -> ObservedTarget:
+        """Return the target at which a domain was found."""
+        return self.locate(label, domain)[0]
 
     def locate(self, label: str, domain: str) -> tuple[ObservedTarget, ObservedDomain]:
         """Return a domain that was found at its target."""

@@ -131,6 +131,8 @@ def _step(step: Step, voice: Voice) -> Document:
             "again": step.again,
             **_due(step.due, voice),
         }
+    if isinstance(step, Deploy):
+        written |= {"upload_deadline": moment(step.upload_by)}
     return written | {"kind": step.kind.value, **_due(step.due, voice)}
 
 
@@ -152,6 +154,8 @@ def _due(due: Due, voice: Voice) -> Document:
     match due:
         case Waiting(why=why, until=until):
             return {"due": "waiting", "until": moment(until), "waits_for": voice.say(why)}
+        case Blocked(until=datetime() as until):
+            return {"due": "blocked", "until": moment(until)}
         case Blocked(error=error):
             problem = None if error is None else _error(error, voice)
             return {"due": "blocked", "problem": problem}
