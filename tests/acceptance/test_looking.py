@@ -60,7 +60,7 @@ def with_a_negative_serial(der: bytes) -> bytes:
     """Make the first byte of the serial number one with a sign (X.690 §8.3)."""
     version = b"\xa0\x03\x02\x01\x02"  # of an X.509 v3 certificate; the serial number follows
     head, _, rest = der.partition(version)
-    return head + version + rest[:2] + b"\xff" + rest[3:]
+    return head + version + rest[:2] + b"\x80" + rest[3:]
 
 
 def test_foreign_certificate_that_a_library_warns_of(host: Host, name: str, tmp_path: Path) -> None:
