@@ -11,6 +11,7 @@ from certferry.core.certificate import KeyType
 from certferry.core.desired import DesiredCertificate, PemFiles
 from certferry.core.ferried import why_adopt
 from certferry.core.observed import Observation
+from certferry.core.ordered import Ordered
 from certferry.core.reasons import ReasonCode
 from certferry.core.rules import first_violated
 from tests.core.strategies import NOW, certificate, version
@@ -36,7 +37,9 @@ DUE = certificate("aa" * 32, not_before=NOW - timedelta(days=61))
         (wish(), world(version(3, DUE)), ReasonCode.RENEWAL_DUE),
         (
             wish(),
-            replace(world(version(3, CURRENT)), ordered_at=NOW - timedelta(days=6)),
+            replace(
+                world(version(3, CURRENT)), ordered=Ordered(NOW - timedelta(days=6), wish().names)
+            ),
             ReasonCode.ORDERED,
         ),
     ],
@@ -54,7 +57,25 @@ def test_each_violated_rule_gives_its_reason(
 
 def test_order_of_long_ago_is_no_reason() -> None:
     """It cannot be gone on with, and whoever wanted it has had a week to ask again."""
-    observed = replace(world(version(3, CURRENT)), ordered_at=NOW - timedelta(days=7))
+    ordered = Ordered(NOW - timedelta(days=7), wish().names)
+    observed = replace(world(version(3, CURRENT)), ordered=ordered)
+
+    assert first_violated(wish(), observed, NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("names", "key_type"),
+    [
+        (("img.example.com", "x.notmine.org"), KeyType.EC256),
+        (("b.example.com",), None),
+        (wish().names, KeyType.RSA2048),
+    ],
+)
+def test_order_for_what_is_declared_no_more_is_no_reason(
+    names: tuple[str, ...], key_type: KeyType | None
+) -> None:
+    """A slip in the file that was put right orders nothing."""
+    observed = replace(world(version(3, CURRENT)), ordered=Ordered(NOW, names, key_type))
 
     assert first_violated(wish(), observed, NOW) is None
 

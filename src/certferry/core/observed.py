@@ -12,6 +12,7 @@ from certferry.core.desired import HttpsWish, Kind
 from certferry.core.edges import EdgeProblem
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.lineage import Version
+from certferry.core.ordered import Ordered
 from certferry.core.plan import Change
 from certferry.core.reasons import Reason
 from certferry.core.rollout import RolloutRecord
@@ -211,8 +212,8 @@ class ObservedTarget:
 @dataclass(frozen=True, slots=True)
 class Observation:
     """Everything a decision about one lineage may look at. `versions` are newest first;
-    `targets` are in the order of the declared deployments. `ordered_at` is when a certificate was
-    ordered that has not come yet, `issue_tried_at` when one was last ordered or adopted,
+    `targets` are in the order of the declared deployments. `ordered` is the order under way,
+    `issue_tried_at` when one was last ordered or adopted,
     `issue_tries` how often in vain since one came,
     `rejected_at` the same where what came was not what was ordered; `has_leftovers` tells of
     challenge records of ours that may still be in DNS.
@@ -220,7 +221,7 @@ class Observation:
 
     versions: tuple[Version, ...] = ()
     targets: tuple[ObservedTarget, ...] = ()
-    ordered_at: datetime | None = None
+    ordered: Ordered | None = None
     issue_tried_at: datetime | None = None
     issue_tries: int = 0
     rejected_at: datetime | None = None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from certferry.core.lineage import Version
+from certferry.core.ordered import Ordered
 from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
 from certferry.core.upload import Upload
@@ -16,16 +17,15 @@ class Remembered:
     """What the store knows of a lineage at one moment, without keys: a lineage that it does not
     know has nothing of it.
 
-    `versions` are newest first; `ordered_at` is when the order under way was made, `issue_tried_at`
-    when a certificate was last ordered or adopted, `issue_tries` how often in vain since one came,
-    `rejected_at` the same where what came was not
-    what was ordered; `uploads` are those at every target, by target and newest first; `rollouts`
-    are by target and domain; `withdrawals` say what is bound nowhere again. With
-    `has_challenge_records`, TXT values of ours may still be in DNS.
+    `versions` are newest first; `ordered` is the order under way, `issue_tried_at` when a
+    certificate was last ordered or adopted, `issue_tries` how often in vain since one came,
+    `rejected_at` the same where what came was not what was ordered; `uploads` are those at every
+    target, by target and newest first; `rollouts` are by target and domain; `withdrawals` say what
+    is bound nowhere again. With `has_challenge_records`, TXT values of ours may still be in DNS.
     """
 
     versions: tuple[Version, ...] = ()
-    ordered_at: datetime | None = None
+    ordered: Ordered | None = None
     issue_tried_at: datetime | None = None
     rejected_at: datetime | None = None
     uploads: tuple[Upload, ...] = ()

@@ -12,6 +12,7 @@ from certferry.core.certificate import Certificate
 from certferry.core.desired import DesiredCertificate
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation, ObservedTarget
+from certferry.core.ordered import Ordered
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.rollbacks import must_outlive_rollback
 from certferry.text import Text
@@ -87,13 +88,20 @@ def must_be_deployable(
     return None
 
 
-def must_have_come(ordered_at: datetime | None, now: datetime) -> Reason | None:
+def is_awaited(desired: DesiredCertificate, ordered: Ordered | None, now: datetime) -> bool:
+    """Tell whether an order can be gone on with, and is for what is declared."""
+    return ordered is not None and ordered.is_for(desired) and now < ordered.at + ORDER_LIFETIME
+
+
+def must_have_come(
+    desired: DesiredCertificate, ordered: Ordered | None, now: datetime
+) -> Reason | None:
     """What was ordered has come: a renewal on demand is finished by the run after the one that
-    was stopped in it.
+    was stopped in it. An order for other names, or another kind of key, counts for nothing.
     """
-    if ordered_at is None or now >= ordered_at + ORDER_LIFETIME:
+    if ordered is None or not is_awaited(desired, ordered, now):
         return None
-    sentence = Text("it was ordered at {moment}, and has not come yet", moment=ordered_at)
+    sentence = Text("it was ordered at {moment}, and has not come yet", moment=ordered.at)
     return Reason(ReasonCode.ORDERED, sentence)
 
 
@@ -110,6 +118,6 @@ def first_violated(
         or must_match_key_type(desired, current)
         or must_not_be_due(version, now)
         or must_be_deployable(current, observed.targets, now)
-        or must_have_come(observed.ordered_at, now)
+        or must_have_come(desired, observed.ordered, now)
         or must_outlive_rollback(observed, version, now)
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from certferry.core.certificate import CertificateBundle
+from certferry.core.certificate import CertificateBundle, KeyType
 from certferry.core.lineage import Version
 from certferry.core.remembered import Remembered
 from certferry.core.report import HistoryEntry
@@ -46,7 +46,8 @@ class AcmeAccount:
 @dataclass(frozen=True, slots=True)
 class AcmeOrder:
     """An order under way. The key of its certificate is kept before the CA is asked to finalize,
-    so that the next run can still use what the CA issued.
+    so that the next run can still use what the CA issued. `key_type` is `None` in one that was
+    kept before it was written down.
     """
 
     lineage: str
@@ -55,6 +56,7 @@ class AcmeOrder:
     names: tuple[str, ...]
     key_pem: Secret
     created_at: datetime
+    key_type: KeyType | None = None
 
 
 @dataclass(frozen=True, slots=True)

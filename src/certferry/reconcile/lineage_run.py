@@ -98,6 +98,8 @@ class LineageRun:
 
     def _visit(self) -> None:
         observed = self._observe()
+        if observed.ordered is not None and not observed.ordered.is_for(self.desired):
+            observed = self._without_order(observed)
         plan = self._plan(observed)
         if all(isinstance(step, Verify) for step in plan.ready):  # nothing is written anywhere
             self._follow(plan, observed)
@@ -124,6 +126,12 @@ class LineageRun:
             keeps_pauses=self._keeps_pauses,
         )
         return plan_lineage(self.desired, observed, times, self._issuing)
+
+    def _without_order(self, observed: Observation) -> Observation:
+        """Forget an order for what is declared no more, as after a slip that was put right."""
+        with self._doors.lease(self.desired.lineage) as lease:
+            self._doors.state.drop_order(lease)
+        return replace(observed, ordered=None)
 
     def _issue(self, plan: Plan, observed: Observation, lease: Lease) -> Observation:
         """Issue, and return the observation with what came of it."""

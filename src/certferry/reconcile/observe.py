@@ -49,7 +49,7 @@ def with_remembered(
     return replace(
         observed,
         versions=versions if desired.offered is None else offered_first(versions, desired.offered),
-        ordered_at=None if desired.files is not None else remembered.ordered_at,
+        ordered=remembered.ordered,
         issue_tried_at=remembered.issue_tried_at,
         issue_tries=remembered.issue_tries,
         rejected_at=remembered.rejected_at,

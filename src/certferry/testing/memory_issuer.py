@@ -114,6 +114,7 @@ class MemoryIssuer:
             names=request.names,
             key_pem=_new_key(request.key_type),
             created_at=self._now(),
+            key_type=request.key_type,
         )
         self._state.save_order(lease, order)
         return order

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from certferry.core.certificate import CertificateBundle
 from certferry.core.lineage import Version
+from certferry.core.ordered import Ordered
 from certferry.core.remembered import Remembered
 from certferry.core.report import HistoryEntry
 from certferry.core.rollbacks import Withdrawal
@@ -92,7 +93,7 @@ class MemoryState:
             order = self._memory.orders.get(lineage)
             return Remembered(
                 self.versions(lineage),
-                None if order is None else order.created_at,
+                None if order is None else Ordered(order.created_at, order.names, order.key_type),
                 self._memory.issue_tries.get(lineage),
                 self._memory.rejections.get(lineage),
                 _sorted(u for u in self._memory.uploads.values() if u.lineage == lineage),

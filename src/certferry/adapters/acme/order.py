@@ -112,6 +112,7 @@ class OrderDesk:
             names=names,
             key_pem=key_pem,
             created_at=self.around.now(),
+            key_type=self.request.key_type,
         )
         self.around.state.save_order(self.lease, kept)
         return kept, order

@@ -9,6 +9,7 @@ from certferry.adapters.state.columns import (
     from_names,
     to_moment,
     to_names,
+    to_optional_key_type,
 )
 from certferry.adapters.state.database import Connection, Database
 from certferry.adapters.state.leases import must_be_in_force
@@ -77,14 +78,20 @@ class Orders:
     def order(self, lineage: str) -> AcmeOrder | None:
         """The order under way for a lineage."""
         rows = self._database.rows(
-            "SELECT directory, url, names, sealed_key_pem, created_at"
+            "SELECT directory, url, names, sealed_key_pem, created_at, key_type"
             " FROM acme_order WHERE lineage = ?",
             lineage,
         )
-        for directory, url, names, sealed, created_at in rows:
+        for directory, url, names, sealed, created_at, key_type in rows:
             key_pem = self._sealing.unseal(sealed, _ORDER, lineage, url)
             return AcmeOrder(
-                lineage, directory, url, to_names(names), key_pem, to_moment(created_at)
+                lineage,
+                directory,
+                url,
+                to_names(names),
+                key_pem,
+                to_moment(created_at),
+                to_optional_key_type(key_type),
             )
         return None
 
@@ -96,8 +103,8 @@ class Orders:
             connection.execute("DELETE FROM acme_order WHERE lineage = ?", (order.lineage,))
             connection.execute(
                 "INSERT INTO acme_order"
-                " (lineage, directory, url, names, sealed_key_pem, created_at)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
+                " (lineage, directory, url, names, sealed_key_pem, created_at, key_type)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
                     order.lineage,
                     order.directory,
@@ -105,6 +112,7 @@ class Orders:
                     from_names(order.names),
                     sealed,
                     from_moment(order.created_at),
+                    order.key_type,
                 ),
             )
 

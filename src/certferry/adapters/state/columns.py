@@ -10,6 +10,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from certferry.core.certificate import KeyType
 from certferry.core.desired import HttpsWish
 from certferry.core.https_settings import HttpsSettings
 from certferry.errors import StateError
@@ -75,6 +76,14 @@ def to_names(written: str) -> tuple[str, ...]:
     try:
         return tuple(json.loads(written))
     except _UNREADABLE as problem:
+        raise _spoilt() from problem
+
+
+def to_optional_key_type(written: str | None) -> KeyType | None:
+    """Read a kind of key that may be unknown."""
+    try:
+        return None if written is None else KeyType(written)
+    except ValueError as problem:
         raise _spoilt() from problem
 
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from certferry.adapters.state.columns import to_optional_moment
+from certferry.adapters.state.columns import (
+    to_moment,
+    to_names,
+    to_optional_key_type,
+    to_optional_moment,
+)
 from certferry.adapters.state.database import Database
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.targets import Rollouts, Uploads, Withdrawals
 from certferry.adapters.state.versions import Versions
+from certferry.core.ordered import Ordered
 from certferry.core.remembered import Remembered
 
 # One question instead of three: each costs more than its answer, with many threads at it.
 _MOMENTS = (
     "SELECT (SELECT created_at FROM acme_order WHERE lineage = ?),"
+    " (SELECT names FROM acme_order WHERE lineage = ?),"
+    " (SELECT key_type FROM acme_order WHERE lineage = ?),"
     " (SELECT tried_at FROM issue_try WHERE lineage = ?),"
     " (SELECT rejected_at FROM issue_try WHERE lineage = ?),"
     " (SELECT tries FROM issue_try WHERE lineage = ?),"
@@ -33,12 +41,11 @@ class Lineages:
     def remembered(self, lineage: str) -> Remembered:
         """All that is remembered of a lineage; nothing is unsealed."""
         with self._database.snapshot():
-            [(ordered_at, tried_at, rejected_at, tries, has_records, has_withdrawals)] = (
-                self._database.rows(_MOMENTS, *[lineage] * 6)
-            )
+            [row] = self._database.rows(_MOMENTS, *[lineage] * 8)
+            *order, tried_at, rejected_at, tries, has_records, has_withdrawals = row
             return Remembered(
                 self._versions.versions(lineage),
-                to_optional_moment(ordered_at),
+                _ordered(*order),
                 to_optional_moment(tried_at),
                 to_optional_moment(rejected_at),
                 self._uploads.of_lineage(lineage),
@@ -47,3 +54,9 @@ class Lineages:
                 self._withdrawals.withdrawals(lineage) if has_withdrawals else (),
                 tries or 0,
             )
+
+
+def _ordered(at: str | None, names: str | None, key_type: str | None) -> Ordered | None:
+    if at is None or names is None:
+        return None
+    return Ordered(to_moment(at), to_names(names), to_optional_key_type(key_type))

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from certferry.core.certificate import KeyType
 from certferry.errors import LeaseHeld, LeaseLost, Retry
 from certferry.ports.state import AcmeOrder, Lease, StateStore
 from certferry.testing.certificates import make_bundle, make_key
@@ -165,4 +166,5 @@ def make_order(lineage: str) -> AcmeOrder:
         names=(f"{lineage}.example.com", f"*.{lineage}.example.com"),
         key_pem=make_key(),
         created_at=NOW,
+        key_type=KeyType.EC256,
     )

@@ -8,6 +8,7 @@ import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from certferry.core.ordered import Ordered
 from certferry.core.remembered import Remembered
 from certferry.ports.state import StateStore
 from certferry.testing.certificates import make_bundle
@@ -39,7 +40,9 @@ class RememberedContract:
 
         assert other.versions("img") == remembered.versions
         assert [2, 1] == [version.number for version in remembered.versions]
-        assert NOW == remembered.ordered_at
+        order = other.order("img")
+        assert order is not None
+        assert Ordered(NOW, order.names, order.key_type) == remembered.ordered
         assert NOW + HOUR == remembered.issue_tried_at
         assert NOW + HOUR == remembered.rejected_at
         assert remembered.has_challenge_records
@@ -67,7 +70,7 @@ class RememberedContract:
 
         assert seen
         for one in seen:
-            assert one.ordered_at in {None, NOW + len(one.versions) * HOUR}
+            assert one.ordered is None or one.ordered.at == NOW + len(one.versions) * HOUR
 
 
 def issue_in_rounds(store: StateStore) -> None:

@@ -1,0 +1,53 @@
+"""A slip in the file that was put right leaves nothing to be ordered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from certferry.core.certificate import KeyType
+from certferry.core.plan import Action
+from certferry.core.report import Outcome
+from tests.reconcile.model import ModelWorld
+from tests.reconcile.one_lineage import outcome, synced
+
+
+def test_names_that_were_put_back(world: ModelWorld) -> None:
+    """An order for a name that no zone holds fails; the names of before need no new certificate,
+    and the order is forgotten.
+    """
+    synced(world)
+    slip = world.wish(names=("img.example.com", "x.notmine.org"))
+    failed = world.run(slip)
+    assert failed is not None
+    assert Outcome.FAILED is outcome(failed, Action.ISSUE).outcome
+    assert None is not world.state.order("img")
+
+    assert None is world.plan(world.wish()).issue
+    report = synced(world)
+
+    assert Action.ISSUE not in {step.action for step in report.outcomes}
+    assert 1 == world.issuer.issued
+    assert None is world.state.order("img")
+
+
+def test_key_type_that_was_put_back(world: ModelWorld) -> None:
+    """The same holds for the kind of key."""
+    synced(world)
+    slip = replace(world.wish(), key_type=KeyType.RSA2048)
+    assert None is world.run(slip, kill_after=12)
+    assert None is not world.state.order("img")
+
+    assert synced(world).ok
+    assert 1 == world.issuer.issued
+
+
+def test_order_for_what_is_declared_is_finished(world: ModelWorld) -> None:
+    """A renewal on demand that was killed is not forgotten."""
+    synced(world)
+    assert None is world.run(world.wish(), renew=True, kill_after=12)
+    assert None is not world.state.order("img")
+
+    synced(world)
+
+    assert 2 == world.issuer.issued
+    assert None is world.state.order("img")
