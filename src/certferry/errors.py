@@ -7,6 +7,7 @@ CertferryError                a message, a hint, a retry
 ├── PlanRefused               safety said no
 ├── IssuanceError             no certificate was issued
 │   ├── RateLimited           the CA says when to come back
+│   │   └── OrderHeldBack     certferry does not ask before then
 │   ├── AuthorizationFailed   the CA did not accept the proof for a name
 │   ├── OrderFailed           the CA refused the order or the request
 │   ├── CertificateRejected   what the CA gave is not what was ordered
@@ -126,10 +127,27 @@ class RateLimited(IssuanceError):
     default_retry = Retry.LATER
 
 
+class OrderHeldBack(RateLimited):
+    """The CA would refuse an order before the moment of `retry`, so that none is made."""
+
+
 class AuthorizationFailed(IssuanceError):
-    """The CA did not accept the proof for a name; carries its problem document's words."""
+    """The CA did not accept the proof for a name; carries its problem document's words, and the
+    `names`, where it says which.
+    """
 
     default_retry = Retry.LATER
+
+    def __init__(
+        self,
+        message: Text | str,
+        *,
+        hint: Text | None = None,
+        retry: Retry | None = None,
+        names: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message, hint=hint, retry=retry)
+        self.names = names
 
 
 class OrderFailed(IssuanceError):

@@ -11,7 +11,7 @@ from certferry.core.certificate import CertificateBundle
 from certferry.core.plan import Action
 from certferry.core.rejections import ANEW_AFTER
 from certferry.core.report import LineageReport, Outcome
-from certferry.errors import CertificateRejected
+from certferry.errors import CertificateRejected, OrderHeldBack
 from certferry.ports.issuer import IssueRequest
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.testing.certificates import make_bundle
@@ -31,6 +31,11 @@ class Gateway:
         evil = make_bundle("evil.example.net", not_before=issued.certificate.not_before)
         must_be_as_ordered(evil, request.names, issued.certificate.not_before)
         return evil
+
+    def held_back(self, *asked: Any, **how: Any) -> OrderHeldBack | None:
+        """As ever."""
+        held: OrderHeldBack | None = self._issuer.held_back(*asked, **how)
+        return held
 
     def sweep(self, *arguments: Any) -> None:
         """As ever."""

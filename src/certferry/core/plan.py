@@ -44,7 +44,8 @@ class Change:
 class Blocked:
     """Not to be carried out in this run: it was waited for in vain, for an `error`; or it failed
     when it was tried at `tried_at`, by this run or by another one since this one began; or it
-    failed before, and is left alone `until` then. None of these: what it needs is not there.
+    failed before, or the CA would refuse it (`error`), and is left alone `until` then. None of
+    these: what it needs is not there.
     """
 
     error: CertferryError | None = None

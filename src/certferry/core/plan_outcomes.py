@@ -29,7 +29,7 @@ from certferry.core.report import Outcome, StepKey, StepOutcome
 from certferry.core.settings import in_sentences
 from certferry.core.unmanaged import OTHERS_FIRST
 from certferry.core.waiting import Waiting
-from certferry.errors import CertificateError, DeployError, Retry
+from certferry.errors import CertferryError, CertificateError, DeployError, Retry
 from certferry.text import Text
 
 SEEN = Text("served by every address that answers")
@@ -164,7 +164,7 @@ def _tried(plan: Plan) -> Iterator[StepOutcome]:
         if step is None or not isinstance(step.due, Blocked):
             continue
         if step.due.until is not None:
-            yield _paused(step, step.due.until, plan.lineage)
+            yield _left_alone(step, step.due.error or _paused(step, step.due.until, plan.lineage))
         if step.due.tried_at is None:
             continue
         error = DeployError if isinstance(step, Deploy) else CertificateError
@@ -179,9 +179,19 @@ def _tried(plan: Plan) -> Iterator[StepOutcome]:
         yield StepOutcome(step.action, Outcome.FAILED, failure.message, *place).failed(failure)
 
 
-def _paused(step: Issue | Deploy | Verify | Rollback, until: datetime, lineage: str) -> StepOutcome:
-    """Tell that something has failed before and is left alone for a while."""
-    error = (CertificateError if isinstance(step, Issue) else DeployError)(
+def _left_alone(step: Issue | Deploy | Verify | Rollback, error: CertferryError) -> StepOutcome:
+    """Tell that something is left alone for a while, since it failed before or the CA would refuse
+    it.
+    """
+    place = (getattr(step, "target", None), getattr(step, "domain", None))
+    told = StepOutcome(step.action, Outcome.WAITING, error.message, *place)
+    return replace(told, hint=error.hint, error=error)
+
+
+def _paused(
+    step: Issue | Deploy | Verify | Rollback, until: datetime, lineage: str
+) -> CertferryError:
+    return (CertificateError if isinstance(step, Issue) else DeployError)(
         Text("it has failed before, and is tried again at {moment}", moment=until),
         hint=Text(
             "`certferry history {lineage}` tells why; `certferry sync {lineage}` tries at once",
@@ -189,9 +199,6 @@ def _paused(step: Issue | Deploy | Verify | Rollback, until: datetime, lineage: 
         ),
         retry=Retry.at(until),
     )
-    place = (getattr(step, "target", None), getattr(step, "domain", None))
-    told = StepOutcome(step.action, Outcome.WAITING, error.message, *place)
-    return replace(told, hint=error.hint, error=error)
 
 
 def _as_declared(target: str, domain: str, observed: Observation) -> StepOutcome:

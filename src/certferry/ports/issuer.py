@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from certferry.core.budget import Wanted
 from certferry.core.certificate import CertificateBundle, KeyType
+from certferry.errors import OrderHeldBack
 from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Progress
 from certferry.ports.state import Lease
@@ -15,15 +17,33 @@ from certferry.ports.state import Lease
 
 @dataclass(frozen=True, slots=True)
 class IssueRequest:
-    """What to order. The first name becomes the common name; at most 100 names."""
+    """What to order. The first name becomes the common name; at most 100 names.
+
+    `renews`: the lineage has had a certificate for exactly these names. `exempt`: the CA counts the
+    order against none of its limits.
+    """
 
     lineage: str
     names: tuple[str, ...]
     key_type: KeyType
+    renews: bool = False
+    exempt: bool = False
+
+    @property
+    def wanted(self) -> Wanted:
+        """As it counts against the CA's limits."""
+        return Wanted(self.names, self.renews, self.exempt)
 
 
 class Issuer(Protocol):
     """Orders certificates."""
+
+    def held_back(self, request: IssueRequest, *, going_on: bool) -> OrderHeldBack | None:
+        """Tell why the CA is not asked for this now, and until when, by what was ordered and what
+        it said before: its limits, where they are known, and its Retry-After. An order that is
+        `going_on` spends nothing. The CA is asked nothing.
+        """
+        ...
 
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
@@ -32,9 +52,12 @@ class Issuer(Protocol):
 
         Must keep what a later run needs to finish (account, order, key, challenge records) in the
         state before the CA or the provider is asked; must leave no challenge record behind, also
-        after a failure or an interruption; must not close the order in the state: saving the
+        after a failure or an interruption; must claim each new order from the budget before it is
+        made (`StateStore.claim_order`), and keep what the CA says of the next ones
+        (`save_failed_proofs`, `save_hold`); must not close the order in the state: saving the
         version does. Must give only what was ordered (`core.believable`): `CertificateRejected` for
-        any other certificate. Raises `IssuanceError` or `DnsError`.
+        any other certificate. Raises `IssuanceError`,
+        `OrderHeldBack` among them, or `DnsError`.
         """
         ...
 

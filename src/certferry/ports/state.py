@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+from certferry.core.budget import Hold, Limits, Spent, Wanted
 from certferry.core.certificate import CertificateBundle, KeyType
 from certferry.core.lineage import Version
 from certferry.core.remembered import Remembered
@@ -152,8 +153,34 @@ class StateStore(Protocol):
         """Keep the order under way, in place of an earlier one."""
         ...
 
-    def drop_order(self, lease: Lease) -> None:
-        """Forget the order under way."""
+    def drop_order(self, lease: Lease, *, issued_at: datetime | None = None) -> None:
+        """Forget the order under way. It leads to no certificate, unless it has done so at
+        `issued_at` to one that is not kept.
+        """
+        ...
+
+    # the budget
+
+    def spent(self, directory: str, wanted: Wanted) -> Spent:
+        """What is remembered of a directory, as far as it decides whether this may be ordered."""
+        ...
+
+    def claim_order(
+        self, lease: Lease, directory: str, wanted: Wanted, limits: Limits, now: datetime
+    ) -> None:
+        """Write down that an order is about to be made, which takes the place of the lineage's
+        earlier one. Saving the version says that it was issued. Raises `OrderHeldBack`, and has
+        then written nothing, when the limits allow none now (`core.budget.held_back`): however many
+        runs ask at once, no more than these are let go.
+        """
+        ...
+
+    def save_failed_proofs(self, directory: str, names: tuple[str, ...], now: datetime) -> None:
+        """Keep which names' proofs the CA did not accept; a wildcard counts as its base name."""
+        ...
+
+    def save_hold(self, directory: str, hold: Hold) -> None:
+        """Keep that the CA asked to be left alone, in place of what it asked for these names."""
         ...
 
     def challenge_records(self, lineage: str) -> tuple[ChallengeRecord, ...]:

@@ -12,10 +12,18 @@ from certferry.core.plan import Action, Clean, Deploy, Issue, Retire, Rollback, 
 from certferry.core.plan_outcomes import SEEN
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.settings import in_sentences
-from certferry.errors import CertferryError, CertificateRejected, Interrupted, LeaseLost
-from certferry.ports.issuer import IssueRequest
+from certferry.errors import (
+    CertferryError,
+    CertificateRejected,
+    DnsAccessDenied,
+    Interrupted,
+    IssuanceError,
+    LeaseLost,
+)
 from certferry.reconcile.challenge_cleanup import sweep
 from certferry.reconcile.deploy import deploy
+from certferry.reconcile.dns_keys import must_be_taken, note_refusal
+from certferry.reconcile.orders import request_of
 from certferry.reconcile.receivers import deliver
 from certferry.reconcile.retire import retire
 from certferry.reconcile.rollback import roll_back
@@ -68,9 +76,12 @@ def issue(step: Issue, visit: Visit) -> StepOutcome:
         rejected = isinstance(error, CertificateRejected)
         state.save_issue_try(visit.lineage, now(), failed=True, rejected=rejected)
         if rejected:  # afterwards: killed in between, the next run still knows that it is held back
-            state.drop_order(lease)
+            state.drop_order(lease, issued_at=now())
         visit.tell(f"{step.action} failed", problem=str(error.lasting))
-        return StepOutcome(step.action, Outcome.FAILED, error.message).failed(error)
+        told = StepOutcome(step.action, Outcome.FAILED, error.message).failed(error)
+        # The CA has said when to come back: until then nothing is wrong, only early.
+        is_early = isinstance(error, IssuanceError) and error.retry.after is not None
+        return replace(told, outcome=Outcome.WAITING) if is_early else told
     state.save_issue_try(visit.lineage, now())
     certificate = version.certificate
     event = "issued" if step.action is Action.ISSUE else "adopted"
@@ -83,8 +94,13 @@ def _obtain(step: Issue, visit: Visit) -> CertificateBundle:
     doors, desired = visit.doors, visit.desired
     if desired.files is not None:
         return doors.source.read(desired.files)
-    request = IssueRequest(desired.lineage, step.names, step.key_type)
-    return doors.issuer.issue(request, doors.dns[desired.dns], visit.held(), doors.progress)
+    request = request_of(step, desired, visit.observed)
+    dns = must_be_taken(desired.dns, step.names[0], doors)
+    try:
+        return doors.issuer.issue(request, dns, visit.held(), doors.progress)
+    except DnsAccessDenied:
+        note_refusal(desired.dns, doors.now(), doors)
+        raise
 
 
 def verify(step: Verify, visit: Visit) -> StepOutcome:

@@ -24,6 +24,7 @@ from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_offered
 from certferry.reconcile.notes import write_down
 from certferry.reconcile.observe import observe, with_remembered
+from certferry.reconcile.orders import held_back
 from certferry.reconcile.outcomes import Outcomes
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
@@ -45,6 +46,23 @@ def plan_lineage(
     if plan.issue is not None and desired.deployments and not could_take_it:
         return plan_lineage(desired, observed, times, Issuing.NEVER)
     return plan
+
+
+def plan_within_budget(
+    desired: DesiredCertificate,
+    observed: Observation,
+    times: Times,
+    issuing: Issuing,
+    doors: Doors,
+) -> Plan:
+    """Plan one lineage. An order that the CA would refuse now is told with its moment, and all else
+    goes on meanwhile.
+    """
+    plan = plan_lineage(desired, observed, times, issuing)
+    held = held_back(plan.issue, desired, observed, times.now, doors)
+    if held is None:
+        return plan
+    return replace(plan_lineage(desired, observed, times, Issuing.NEVER), tried_issue=held)
 
 
 class LineageRun:
@@ -125,7 +143,7 @@ class LineageRun:
             self._doors.verify_timeout,
             keeps_pauses=self._keeps_pauses,
         )
-        return plan_lineage(self.desired, observed, times, self._issuing)
+        return plan_within_budget(self.desired, observed, times, self._issuing, self._doors)
 
     def _without_order(self, observed: Observation) -> Observation:
         """Forget an order for what is declared no more, as after a slip that was put right."""

@@ -20,7 +20,7 @@ from certferry.errors import CertificateError, Interrupted, PlanRefused, StateEr
 from certferry.reconcile.challenge_cleanup import sweep_ownerless
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_known, as_offered
-from certferry.reconcile.lineage_run import LineageRun, plan_lineage
+from certferry.reconcile.lineage_run import LineageRun, plan_within_budget
 from certferry.reconcile.observe import observe
 from certferry.reconcile.rollback import roll_back_by_hand
 from certferry.reconcile.visits import WORKERS, Patience, Visits
@@ -51,7 +51,7 @@ class Reconciler:
             return Plan(wish.lineage, wish.names, obstacles=(Obstacle(None, None, error),))
         now = self._doors.now()
         times = Times(now, now, self._doors.verify_timeout)
-        return plan_lineage(wish, observe(wish, self._doors), times, issuing)
+        return plan_within_budget(wish, observe(wish, self._doors), times, issuing, self._doors)
 
     def sync(
         self,

@@ -12,11 +12,19 @@ from datetime import datetime, timedelta
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+from certferry.core.budget import Limits, held_back, hold_of
 from certferry.core.certificate import CertificateBundle, KeyType
 from certferry.core.pem import parse_bundle, pkcs8_pem
 from certferry.core.report import Activity
 from certferry.core.secret import Secret
-from certferry.errors import DnsError, IssuanceError, StateError, ZoneNotFound
+from certferry.errors import (
+    AuthorizationFailed,
+    DnsError,
+    IssuanceError,
+    OrderHeldBack,
+    StateError,
+    ZoneNotFound,
+)
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.progress import Progress
@@ -36,7 +44,8 @@ _Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 class MemoryIssuer:
     """An `Issuer` as one process sees it; `seen_by` gives what another would see of the same CA.
 
-    `lifetime` is that of its certificates; `lookup` where it looks for the proofs, if anywhere.
+    `lifetime` is that of its certificates; `lookup` where it looks for the proofs, if anywhere;
+    `limits` is what it allows.
     `issued` counts certificates.
     """
 
@@ -47,14 +56,16 @@ class MemoryIssuer:
         *,
         lifetime: timedelta = LIFETIME,
         lookup: Lookup | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self._state = state
         self._now = now
+        self._limits = limits
         self._ca = MemoryCa(now, lifetime, lookup)
 
     def seen_by(self, state: StateStore) -> MemoryIssuer:
         """Give the same CA, for a process that sees the state like this."""
-        other = MemoryIssuer(state, self._now)
+        other = MemoryIssuer(state, self._now, limits=self._limits)
         other._ca = self._ca
         return other
 
@@ -67,11 +78,28 @@ class MemoryIssuer:
         """The certificates that the CA has issued."""
         return self._ca.issued
 
+    def held_back(self, request: IssueRequest, *, going_on: bool) -> OrderHeldBack | None:
+        """See `ports.issuer.Issuer.held_back`."""
+        spent = self._state.spent(DIRECTORY, request.wanted)
+        return held_back(self._limits, spent, request.wanted, self._now(), going_on=going_on)
+
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
     ) -> CertificateBundle:
         """See `ports.issuer.Issuer.issue`."""
         progress(Activity(request.lineage, Text("ordering a certificate"), self._now()))
+        try:
+            return self._issued(request, dns, lease)
+        except OrderHeldBack:
+            raise
+        except IssuanceError as refusal:
+            until = refusal.retry.after
+            if until is not None:
+                hold = hold_of(str(refusal.message), request.names, until, self._now())
+                self._state.save_hold(DIRECTORY, hold)
+            raise
+
+    def _issued(self, request: IssueRequest, dns: DnsProvider, lease: Lease) -> CertificateBundle:
         order = self._left_over(request, lease) or self._begin(request, lease)
         proofs = self._ca.proofs(order.url)
         if proofs:
@@ -107,6 +135,9 @@ class MemoryIssuer:
         return None
 
     def _begin(self, request: IssueRequest, lease: Lease) -> AcmeOrder:
+        if self._limits is not None:
+            wanted, now = request.wanted, self._now()
+            self._state.claim_order(lease, DIRECTORY, wanted, self._limits, now)
         order = AcmeOrder(
             lineage=request.lineage,
             directory=DIRECTORY,
@@ -127,7 +158,9 @@ class MemoryIssuer:
             for name, value in proofs:
                 self._put(ChallengeRecord(order.lineage, name, value, self._now()), dns, put)
             self._ca.validate(order.url)
-        except IssuanceError:
+        except IssuanceError as failure:
+            if isinstance(failure, AuthorizationFailed):
+                self._state.save_failed_proofs(DIRECTORY, order.names, self._now())
             self._state.drop_order(lease)
             raise
         finally:

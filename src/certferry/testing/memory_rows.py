@@ -13,6 +13,7 @@ from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
 from certferry.core.upload import Upload
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord
+from certferry.testing.memory_ledger import MemoryLedger
 
 
 @dataclass(slots=True)
@@ -50,4 +51,5 @@ class Memory:
     issue_tries: dict[str, datetime] = field(default_factory=dict)
     failed_tries: dict[str, int] = field(default_factory=dict)
     rejections: dict[str, datetime | None] = field(default_factory=dict)
+    ledger: MemoryLedger = field(default_factory=MemoryLedger)
     history: list[HistoryEntry] = field(default_factory=list)

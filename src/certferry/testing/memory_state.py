@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 
+from certferry.core.budget import Hold, Limits, Spent, Wanted
 from certferry.core.certificate import CertificateBundle
 from certferry.core.lineage import Version
 from certferry.core.ordered import Ordered
@@ -126,6 +127,7 @@ class MemoryState:
         with self._memory.lock:
             self._must_be_in_force(lease)
             self._memory.orders.pop(lease.lineage, None)
+            self._memory.ledger.note_issued(lease.lineage, now)
             versions = self._memory.versions.setdefault(lease.lineage, [])
             for known in versions:
                 if known.version.certificate.fingerprint == bundle.certificate.fingerprint:
@@ -178,11 +180,37 @@ class MemoryState:
             self._must_be_in_force(lease)
             self._memory.orders[order.lineage] = order
 
-    def drop_order(self, lease: Lease) -> None:
+    def drop_order(self, lease: Lease, *, issued_at: datetime | None = None) -> None:
         """Forget the order under way."""
         with self._memory.lock:
             self._must_be_in_force(lease)
             self._memory.orders.pop(lease.lineage, None)
+            if issued_at is not None:
+                self._memory.ledger.note_issued(lease.lineage, issued_at)
+            self._memory.ledger.give_up(lease.lineage)
+
+    def spent(self, directory: str, wanted: Wanted) -> Spent:
+        """See `StateStore.spent`."""
+        with self._memory.lock:
+            return self._memory.ledger.spent(directory, wanted)
+
+    def claim_order(
+        self, lease: Lease, directory: str, wanted: Wanted, limits: Limits, now: datetime
+    ) -> None:
+        """See `StateStore.claim_order`."""
+        with self._memory.lock:
+            self._must_be_in_force(lease)
+            self._memory.ledger.claim(lease.lineage, directory, wanted, limits, now)
+
+    def save_failed_proofs(self, directory: str, names: tuple[str, ...], now: datetime) -> None:
+        """See `StateStore.save_failed_proofs`."""
+        with self._memory.lock:
+            self._memory.ledger.fail(directory, names, now)
+
+    def save_hold(self, directory: str, hold: Hold) -> None:
+        """See `StateStore.save_hold`."""
+        with self._memory.lock:
+            self._memory.ledger.hold(directory, hold)
 
     def challenge_records(self, lineage: str) -> tuple[ChallengeRecord, ...]:
         """Our TXT values that may still be in DNS, oldest first."""

@@ -9,6 +9,7 @@ from functools import partial
 
 from certferry.config.model import Settings
 from certferry.core.certificate import CertificateBundle
+from certferry.errors import OrderHeldBack
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.ports.progress import Pause, Progress
@@ -28,6 +29,10 @@ class LateIssuer:
         self._connect = connect
         self._issuer: Issuer | None = None
         self._lock = threading.Lock()
+
+    def held_back(self, request: IssueRequest, *, going_on: bool) -> OrderHeldBack | None:
+        """See `ports.issuer.Issuer.held_back`."""
+        return self._connected().held_back(request, going_on=going_on)
 
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
@@ -49,6 +54,7 @@ class LateIssuer:
 def _connect(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
     from certferry.adapters.acme import issuer
     from certferry.adapters.acme.account import ExternalAccount
+    from certferry.adapters.acme.known_limits import limits_at
     from certferry.adapters.acme.propagation import Propagation
 
     acme, dns = settings.acme, settings.dns
@@ -70,6 +76,7 @@ def _connect(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
             ca_bundle=acme.ca_bundle,
             profile=acme.profile,
             external=external,
+            limits=limits_at(acme.directory),
         ),
         state=state,
         propagation=propagation,

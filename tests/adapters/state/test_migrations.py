@@ -61,6 +61,8 @@ def make_old(path: Path) -> None:
         old.execute("ALTER TABLE upload DROP COLUMN proof")
         old.execute("ALTER TABLE challenge_record DROP COLUMN proof")
         old.execute("DROP TABLE withdrawal")
+        for table in ("issuance", "failed_proof", "hold"):
+            old.execute(f"DROP TABLE {table}")
         old.execute("ALTER TABLE acme_order DROP COLUMN key_type")
         sent = ("sent", "program_digest", "fullchain_digest", "settings_before")
         since = ("request_id", "worked_before", "refused_since", "drift", "repairs")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from certferry.adapters.state.connect import connect
+from certferry.core.budget import Allowance, Hold, Limits, Wanted
 from certferry.core.certificate import CertificateBundle
 from certferry.core.pem import parse_bundle
 from certferry.core.report import HistoryEntry
@@ -32,6 +33,7 @@ TORN = [parse_bundle(bundle.cert_pem, make_key()) for bundle in WHOLE]
 LONGER = [with_another_chain(bundle) for bundle in WHOLE]
 KEYS = [make_key() for _ in range(2)]
 STEPS = 30
+LIMITS = Limits(*[Allowance(2, timedelta(hours=2))] * 4)
 
 Answer = object
 Held = tuple[Lease, Lease]
@@ -148,6 +150,26 @@ class Pair(RuleBasedStateMachine):
     def drop_order(self, pick: int) -> None:
         self.ask_with_lease(pick, lambda store, lease: store.drop_order(lease))
 
+    @precondition(lambda self: self.held)
+    @rule(pick=picks, directory=words, name=words, renews=st.booleans(), exempt=st.booleans())
+    def claim_order(
+        self, pick: int, directory: str, name: str, *, renews: bool, exempt: bool
+    ) -> None:
+        wanted = Wanted((name,), renews=renews, exempt=exempt)
+        self.ask_with_lease(
+            pick,
+            lambda store, lease: store.claim_order(lease, directory, wanted, LIMITS, self.now),
+        )
+
+    @rule(directory=words, name=words)
+    def save_failed_proofs(self, directory: str, name: str) -> None:
+        self.ask(lambda store: store.save_failed_proofs(directory, (name,), self.now))
+
+    @rule(directory=words, name=words, duration=durations, for_all=st.booleans())
+    def save_hold(self, directory: str, name: str, duration: timedelta, *, for_all: bool) -> None:
+        hold = Hold((name,), self.now, self.now + duration, for_all=for_all)
+        self.ask(lambda store: store.save_hold(directory, hold))
+
     @rule(account=accounts)
     def save_account(self, account: AcmeAccount) -> None:
         self.ask(lambda store: store.save_account(account))
@@ -197,6 +219,7 @@ QUESTIONS: tuple[Question, ...] = (
     lambda store, _: store.lineages_in_challenge_records(),
     lambda store, word: store.uploads(word, "a"),
     lambda store, word: store.uploads(word, "b"),
+    lambda store, word: store.spent(word, Wanted(("a",))),
     lambda store, word: store.history(word, 3),
     lambda store, _: store.history(None, 3),
     lambda store, _: store.history(None, 0),

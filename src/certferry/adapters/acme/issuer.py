@@ -16,9 +16,17 @@ from certferry.adapters.acme.network import Network
 from certferry.adapters.acme.order import OrderDesk
 from certferry.adapters.acme.problems import Refused, in_our_words
 from certferry.adapters.acme.sweep import SETTLING, Sweep
+from certferry.core.budget import Limits, held_back, hold_of
 from certferry.core.certificate import CertificateBundle
 from certferry.core.report import Activity
-from certferry.errors import ConfigError
+from certferry.errors import (
+    CaUnavailable,
+    ConfigError,
+    OrderFailed,
+    OrderHeldBack,
+    RateLimited,
+    StateError,
+)
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.progress import Pause, Progress
@@ -39,7 +47,8 @@ class Settings:
 
     `directory` is a URL; `ca_bundle` the PEM file of the CA that signed its TLS certificate, and of
     a private CA that signs with its root.
-    `settling` is how long a DNS provider may take to list a record that it was sent.
+    `settling` is how long a DNS provider may take to list a record that it was sent, `limits` what
+    the CA allows, where it is known.
     """
 
     directory: str
@@ -48,6 +57,7 @@ class Settings:
     profile: str | None = None
     external: ExternalAccount | None = None
     settling: timedelta = SETTLING
+    limits: Limits | None = None
 
 
 def connect(
@@ -86,10 +96,16 @@ class AcmeIssuer:
         self._propagation = propagation
         self._pause = pause
         self._now = now
+        self._limits = settings.limits
         self._turns = threading.BoundedSemaphore(MOST_ORDERS)
         self._accounts = Accounts(
             settings.directory, state, email=settings.email, external=settings.external
         )
+
+    def held_back(self, request: IssueRequest, *, going_on: bool) -> OrderHeldBack | None:
+        """See `Issuer.held_back`."""
+        spent = self._state.spent(self._settings.directory, request.wanted)
+        return held_back(self._limits, spent, request.wanted, self._now(), going_on=going_on)
 
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
@@ -100,11 +116,17 @@ class AcmeIssuer:
             progress(Activity(request.lineage, what, since, deadline))
 
         around = Surroundings(dns, self._state, self._propagation, self._pause, self._now, report)
-        with self._turn(), in_our_words(self._now), self._client() as client:
+        with (
+            self._turn(),
+            self._remembering(request),
+            in_our_words(self._now),
+            self._client() as client,
+        ):
             settings = self._settings
             desk = OrderDesk(
                 *(settings.directory, settings.profile, client, request, lease, around),
                 settings.ca_bundle,
+                self._limits,
             )
             return self._with_account(client, desk)
 
@@ -123,6 +145,26 @@ class AcmeIssuer:
         self._accounts.forget(account)
         self._accounts.sign_in(client)
         return desk.fulfil()
+
+    @contextlib.contextmanager
+    def _remembering(self, request: IssueRequest) -> Iterator[None]:
+        """Keep until when the CA asks to be left alone, so that no later run asks before."""
+        try:
+            yield
+        except OrderHeldBack:
+            raise
+        except (RateLimited, CaUnavailable, OrderFailed) as refusal:
+            if refusal.retry.after is not None:
+                hold = hold_of(
+                    str(refusal.message),
+                    request.names,
+                    refusal.retry.after,
+                    self._now(),
+                    by_name=not isinstance(refusal, CaUnavailable),
+                )
+                with contextlib.suppress(StateError):  # why it failed is the news
+                    self._state.save_hold(self._settings.directory, hold)
+            raise
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:

@@ -14,7 +14,9 @@ from certferry.adapters.acme.dns01 import Solver, Surroundings
 from certferry.adapters.acme.polling import Polling
 from certferry.adapters.acme.problems import Refused, not_acme, refused_order
 from certferry.core.believable import must_be_as_ordered, rejected
+from certferry.core.budget import Limits
 from certferry.core.certificate import CertificateBundle
+from certferry.core.identifiers import base_name
 from certferry.core.pem import bundle_of, parse_chain, parse_key, with_issuer
 from certferry.errors import (
     AuthorizationFailed,
@@ -45,6 +47,7 @@ class OrderDesk:
     lease: Lease
     around: Surroundings
     ca_bundle: Path | None
+    limits: Limits | None
 
     def fulfil(self) -> CertificateBundle:
         """Finish the order that an earlier run began, or else a new one."""
@@ -102,6 +105,7 @@ class OrderDesk:
         self._report(Text("ordering a certificate"))
         self._must_have_profile()
         names = self.request.names
+        self._claim()
         key_pem = csr.new_key(self.request.key_type)
         order = self.client.begin_order(names, self.profile)
         # With its key, before the CA can issue anything for it: the next run can finish.
@@ -116,6 +120,14 @@ class OrderDesk:
         )
         self.around.state.save_order(self.lease, kept)
         return kept, order
+
+    def _claim(self) -> None:
+        """Count the order, before the CA does. Raises `OrderHeldBack`."""
+        around = self.around
+        if self.limits is not None:
+            around.state.claim_order(
+                self.lease, self.directory, self.request.wanted, self.limits, around.now()
+            )
 
     def _must_have_profile(self) -> None:
         offered = self.client.profiles
@@ -187,13 +199,22 @@ class OrderDesk:
         """Forget an order that will not succeed any more, so that the next run begins anew."""
         try:
             yield
-        except (AuthorizationFailed, OrderFailed):
+        except (AuthorizationFailed, OrderFailed) as failure:
+            if isinstance(failure, AuthorizationFailed):
+                self._count(failure)
             self._forget()
             raise
         except Refused as refused:
             if refused.is_final:
                 self._forget()
             raise
+
+    def _count(self, failure: AuthorizationFailed) -> None:
+        """Count the proofs that the CA did not accept, of the names that were ordered."""
+        ordered = {base_name(name) for name in self.request.names}
+        failed = tuple(name for name in failure.names if base_name(name) in ordered)
+        if failed:
+            self.around.state.save_failed_proofs(self.directory, failed, self.around.now())
 
     def _forget(self) -> None:
         # An order too many costs one look; an error here would hide why it failed.

@@ -132,7 +132,10 @@ def refused_proofs(failed: Sequence[FailedProof]) -> AuthorizationFailed:
     """Give the error for names whose proofs were not accepted (at least one)."""
     sentences = [_refused_proof(proof) for proof in failed]
     hints = [_first(advice.FOR_PROOFS, proof.problem) for proof in failed if proof.problem]
-    return AuthorizationFailed(_joined(sentences), hint=next(filter(None, hints), None))
+    names = tuple(proof.name for proof in failed)
+    return AuthorizationFailed(
+        _joined(sentences), hint=next(filter(None, hints), None), names=names
+    )
 
 
 def not_acme(what: str | Text) -> CaUnavailable:

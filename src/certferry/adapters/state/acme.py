@@ -13,6 +13,7 @@ from certferry.adapters.state.columns import (
 )
 from certferry.adapters.state.database import Connection, Database
 from certferry.adapters.state.leases import must_be_in_force
+from certferry.adapters.state.ledger import give_up, note_issued
 from certferry.adapters.state.sealing import Sealing
 from certferry.core.secret import Secret
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, Lease
@@ -116,11 +117,14 @@ class Orders:
                 ),
             )
 
-    def drop_order(self, lease: Lease) -> None:
-        """Forget the order under way."""
+    def drop_order(self, lease: Lease, *, issued_at: datetime | None = None) -> None:
+        """See `StateStore.drop_order`."""
         with self._database.transaction(serializable=True) as connection:
             must_be_in_force(connection, lease)
             connection.execute("DELETE FROM acme_order WHERE lineage = ?", (lease.lineage,))
+            if issued_at is not None:
+                note_issued(connection, lease.lineage, issued_at)
+            give_up(connection, lease.lineage)
 
 
 class ChallengeRecords:

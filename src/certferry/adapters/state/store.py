@@ -7,6 +7,7 @@ from certferry.adapters.state.acme import Accounts, ChallengeRecords, IssueTries
 from certferry.adapters.state.database import Database
 from certferry.adapters.state.history import History
 from certferry.adapters.state.leases import Leases
+from certferry.adapters.state.ledger import Ledger
 from certferry.adapters.state.remembered import Lineages
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.targets import Rollouts, Uploads, Withdrawals
@@ -40,6 +41,12 @@ class SqlState:
         self.order = orders.order
         self.save_order = orders.save_order
         self.drop_order = orders.drop_order
+
+        ledger = Ledger(database)
+        self.spent = ledger.spent
+        self.claim_order = ledger.claim_order
+        self.save_failed_proofs = ledger.save_failed_proofs
+        self.save_hold = ledger.save_hold
 
         records = ChallengeRecords(database, sealing)
         self.challenge_records = records.challenge_records

@@ -14,6 +14,7 @@ from certferry.adapters.state.columns import (
 from certferry.adapters.state.database import Connection, Database, Row
 from certferry.adapters.state.failures import damaged
 from certferry.adapters.state.leases import must_be_in_force
+from certferry.adapters.state.ledger import note_issued
 from certferry.adapters.state.sealing import Sealing
 from certferry.core.certificate import Certificate, CertificateBundle
 from certferry.core.lineage import Version
@@ -79,6 +80,7 @@ class Versions:
         with self._database.transaction(serializable=True) as connection:
             must_be_in_force(connection, lease)
             connection.execute("DELETE FROM acme_order WHERE lineage = ?", (lease.lineage,))
+            note_issued(connection, lease.lineage, now)
             known = _find(connection, lease.lineage, bundle.certificate.fingerprint)
             if known is None:
                 return self._insert(connection, lease.lineage, bundle, now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from certferry.testing.contracts.state_accounts import AccountNotesContract
 from certferry.testing.contracts.state_acme import AcmeContract
 from certferry.testing.contracts.state_leases import LeasesContract
+from certferry.testing.contracts.state_ledger import LedgerContract
 from certferry.testing.contracts.state_remembered import RememberedContract
 from certferry.testing.contracts.state_targets import HistoryContract, TargetsContract
 from certferry.testing.contracts.state_versions import VersionsContract
@@ -14,6 +15,7 @@ class StateStoreContract(
     LeasesContract,
     VersionsContract,
     AcmeContract,
+    LedgerContract,
     TargetsContract,
     RememberedContract,
     AccountNotesContract,

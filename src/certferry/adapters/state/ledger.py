@@ -1,0 +1,153 @@
+"""What was ordered at each directory, and what the CA said of it, for the budget of all runs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from certferry.adapters.state.columns import (
+    from_moment,
+    from_names,
+    to_moment,
+    to_names,
+    to_optional_moment,
+)
+from certferry.adapters.state.database import Connection, Database
+from certferry.adapters.state.leases import must_be_in_force
+from certferry.core.budget import (
+    KEPT,
+    FailedProof,
+    Hold,
+    Limits,
+    PastOrder,
+    Spent,
+    Wanted,
+    held_back,
+)
+from certferry.core.identifiers import base_name
+from certferry.ports.state import Lease
+
+
+class Ledger:
+    """Orders, failed proofs and holds, by directory."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def spent(self, directory: str, wanted: Wanted) -> Spent:
+        """See `StateStore.spent`."""
+        with self._database.snapshot():
+            return self._read(directory, wanted)
+
+    def claim_order(
+        self, lease: Lease, directory: str, wanted: Wanted, limits: Limits, now: datetime
+    ) -> None:
+        """See `StateStore.claim_order`."""
+        with self._database.transaction(serializable=True) as connection:
+            must_be_in_force(connection, lease)
+            error = held_back(limits, self._read(directory, wanted), wanted, now)
+            if error is not None:
+                raise error
+            give_up(connection, lease.lineage)
+            if not wanted.exempt:
+                self._insert(connection, lease.lineage, directory, wanted, now)
+
+    def save_failed_proofs(self, directory: str, names: tuple[str, ...], now: datetime) -> None:
+        """See `StateStore.save_failed_proofs`."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "DELETE FROM failed_proof WHERE failed_at < ?", (from_moment(now - KEPT),)
+            )
+            for name in sorted({base_name(name) for name in names}):
+                connection.execute(
+                    "INSERT INTO failed_proof (directory, name, failed_at) VALUES (?, ?, ?)",
+                    (directory, name, from_moment(now)),
+                )
+
+    def save_hold(self, directory: str, hold: Hold) -> None:
+        """See `StateStore.save_hold`."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "DELETE FROM hold WHERE until < ?", (from_moment(hold.told_at - KEPT),)
+            )
+            connection.execute(
+                "INSERT INTO hold (directory, names, told_at, until, for_all)"
+                " VALUES (?, ?, ?, ?, ?) ON CONFLICT (directory, names) DO UPDATE"
+                " SET told_at = excluded.told_at, until = excluded.until,"
+                " for_all = excluded.for_all",
+                (
+                    directory,
+                    _set_of(hold.names),
+                    from_moment(hold.told_at),
+                    from_moment(hold.until),
+                    int(hold.for_all),
+                ),
+            )
+
+    def _read(self, directory: str, wanted: Wanted) -> Spent:
+        orders = self._database.rows(
+            "SELECT names, ordered_at, renews, issued_at, given_up FROM issuance"
+            " WHERE directory = ? AND (renews = 0 OR names = ?) ORDER BY number",
+            directory,
+            _set_of(wanted.names),
+        )
+        names = sorted({base_name(name) for name in wanted.names})
+        places = ", ".join("?" * len(names))
+        failed = self._database.rows(
+            f"SELECT name, failed_at FROM failed_proof WHERE directory = ? AND name IN ({places})"  # noqa: S608 - places only
+            " ORDER BY failed_at, name",
+            directory,
+            *names,
+        )
+        holds = self._database.rows(
+            "SELECT names, told_at, until, for_all FROM hold WHERE directory = ?"
+            " AND (for_all = 1 OR names = ?) ORDER BY names",
+            directory,
+            _set_of(wanted.names),
+        )
+        return Spent(
+            tuple(
+                PastOrder(
+                    to_names(names),
+                    to_moment(ordered_at),
+                    bool(renews),
+                    to_optional_moment(issued_at),
+                    bool(given_up),
+                )
+                for names, ordered_at, renews, issued_at, given_up in orders
+            ),
+            tuple(FailedProof(name, to_moment(at)) for name, at in failed),
+            tuple(
+                Hold(to_names(names), to_moment(told_at), to_moment(until), bool(for_all))
+                for names, told_at, until, for_all in holds
+            ),
+        )
+
+    def _insert(
+        self, connection: Connection, lineage: str, directory: str, wanted: Wanted, now: datetime
+    ) -> None:
+        connection.execute("DELETE FROM issuance WHERE ordered_at < ?", (from_moment(now - KEPT),))
+        connection.execute(
+            "INSERT INTO issuance (number, directory, lineage, names, renews, ordered_at)"
+            " SELECT COALESCE(MAX(number), 0) + 1, ?, ?, ?, ?, ? FROM issuance",
+            (directory, lineage, _set_of(wanted.names), int(wanted.renews), from_moment(now)),
+        )
+
+
+def note_issued(connection: Connection, lineage: str, now: datetime) -> None:
+    """Write down, inside a write, that the order under way has led to a certificate."""
+    connection.execute(
+        "UPDATE issuance SET issued_at = ?"
+        " WHERE lineage = ? AND issued_at IS NULL AND given_up = 0",
+        (from_moment(now), lineage),
+    )
+
+
+def give_up(connection: Connection, lineage: str) -> None:
+    """Write down, inside a write, that the order under way leads to no certificate."""
+    connection.execute(
+        "UPDATE issuance SET given_up = 1 WHERE lineage = ? AND issued_at IS NULL", (lineage,)
+    )
+
+
+def _set_of(names: tuple[str, ...]) -> str:
+    return from_names(tuple(sorted(set(names))))

@@ -1,0 +1,216 @@
+"""What may still be ordered at a directory: certferry stops before the CA would, and says until
+when. Time is an argument; what was ordered is remembered by the state, for all runs together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from certferry.core.identifiers import base_name
+from certferry.core.rate import CLOCKS_APART
+from certferry.core.registered_domain import registered_domain
+from certferry.errors import OrderHeldBack, Retry
+from certferry.text import Text
+
+_Held = tuple[datetime, Text]
+"""Until when, and why."""
+
+KEPT = timedelta(days=30)
+"""How long what was spent is remembered: longer than any CA's limit counts back."""
+
+LONGEST_HOLD = timedelta(days=7)
+"""The longest that a CA is believed to ask for: no limit counts further back."""
+
+LONGEST_HOLD_FOR_ALL = timedelta(hours=3)
+"""How long a refusal that names no name holds other certificates back. What Let's Encrypt counts by
+account or address, it counts over three hours (rate limits page, 2026-08-05).
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """At most so many within any such time."""
+
+    most: int
+    within: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a CA allows: orders by account; certificates by registered domain, and by exact set of
+    names; proofs that fail, by name.
+
+    A CA that refills such a budget bit by bit allows more than this, and never less.
+    """
+
+    orders: Allowance
+    domain: Allowance
+    same_names: Allowance
+    failed_proofs: Allowance
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An order that is to be made. `renews`: the lineage has had a certificate for exactly these
+    names, so the CA counts it by these names only. `exempt`: the CA counts it nowhere.
+    """
+
+    names: tuple[str, ...]
+    renews: bool = False
+    exempt: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PastOrder:
+    """An order that was made, or was about to be: a run that is killed in between has counted it.
+    One without `issued_at` that is not `given_up` may still lead to a certificate.
+    """
+
+    names: tuple[str, ...]
+    ordered_at: datetime
+    renews: bool = False
+    issued_at: datetime | None = None
+    given_up: bool = False
+
+    @property
+    def counts_since(self) -> datetime | None:
+        """When its certificate was issued, or may have been; `None` where there is none."""
+        if self.issued_at is not None:
+            return self.issued_at
+        return None if self.given_up else self.ordered_at
+
+
+@dataclass(frozen=True, slots=True)
+class FailedProof:
+    """A name whose proof the CA did not accept, and when."""
+
+    name: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The CA asked at `told_at` to be left alone `until` then, when these names were ordered. It
+    concerns other names too where it is `for_all`.
+    """
+
+    names: tuple[str, ...]
+    told_at: datetime
+    until: datetime
+    for_all: bool
+
+    def end_for(self, names: tuple[str, ...]) -> datetime | None:
+        """Return until when it holds back an order of these names."""
+        if set(names) == set(self.names):
+            return min(self.until, self.told_at + LONGEST_HOLD)
+        if self.for_all:
+            return min(self.until, self.told_at + LONGEST_HOLD_FOR_ALL)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What is remembered of one directory. Of what `renews`, only the orders of the very names that
+    are wanted need be there.
+    """
+
+    orders: tuple[PastOrder, ...] = ()
+    failed_proofs: tuple[FailedProof, ...] = ()
+    holds: tuple[Hold, ...] = ()
+
+
+def held_back(
+    limits: Limits | None, spent: Spent, wanted: Wanted, now: datetime, *, going_on: bool = False
+) -> OrderHeldBack | None:
+    """Tell why an order is not made now, and until when; `None` when it may be. Without `limits`,
+    only what the CA asked for holds it back, as it does an order that is `going_on` already.
+    """
+    found = list(_holds(spent, wanted, now))
+    if limits is not None and not wanted.exempt and not going_on:
+        found += _exceeded(limits, spent, wanted, now)
+    if not found:
+        return None
+    until, why = max(found, key=_until)
+    return OrderHeldBack(
+        Text("nothing is ordered before {moment}: {why}", moment=until, why=why),
+        hint=Text(
+            "a run after that orders by itself; tests belong to a staging directory, see"
+            " `certferry sync --rehearse`"
+        ),
+        retry=Retry.at(until),
+    )
+
+
+def hold_of(
+    words: str, names: tuple[str, ...], until: datetime, now: datetime, *, by_name: bool = True
+) -> Hold:
+    """Return what to remember of a refusal with these words. It is about these names where it may
+    be `by_name` and says one of them, or a domain of theirs, or "exact set", as Let's Encrypt does.
+    """
+    said = words.lower()
+    domains = {registered_domain(name) for name in names}
+    about = {base_name(name) for name in names} | domains | {"exact set"}
+    for_all = not (by_name and any(one in said for one in about))
+    return Hold(names, now, until, for_all)
+
+
+def _until(found: _Held) -> datetime:
+    return found[0]
+
+
+def _holds(spent: Spent, wanted: Wanted, now: datetime) -> Iterator[_Held]:
+    for hold in spent.holds:
+        until = hold.end_for(wanted.names)
+        # Told in the future: written by a clock that was ahead.
+        if until is not None and hold.told_at <= now + CLOCKS_APART and now < until:
+            yield until, Text("the CA asked to be left alone until then")
+
+
+def _exceeded(limits: Limits, spent: Spent, wanted: Wanted, now: datetime) -> Iterator[_Held]:
+    new = [order for order in spent.orders if not order.renews]
+    if not wanted.renews:
+        why = Text("the account's orders of {time} are used up", time=limits.orders.within)
+        yield from _used_up(limits.orders, (order.ordered_at for order in new), now, why)
+        for domain in sorted({registered_domain(name) for name in wanted.names}):
+            why = Text(
+                "the new certificates of {time} for names of {domain} are used up",
+                time=limits.domain.within,
+                domain=domain,
+            )
+            issued = _issued(order for order in new if domain in _domains(order))
+            yield from _used_up(limits.domain, issued, now, why)
+    why = Text(
+        "the certificates of {time} for exactly these names are used up",
+        time=limits.same_names.within,
+    )
+    same = _issued(order for order in spent.orders if set(order.names) == set(wanted.names))
+    yield from _used_up(limits.same_names, same, now, why)
+    for name in sorted({base_name(name) for name in wanted.names}):
+        why = Text(
+            "the CA has refused the proof of {name} {count} times within {time}",
+            name=name,
+            count=limits.failed_proofs.most,
+            time=limits.failed_proofs.within,
+        )
+        failed = (proof.at for proof in spent.failed_proofs if proof.name == name)
+        yield from _used_up(limits.failed_proofs, failed, now, why)
+
+
+def _domains(order: PastOrder) -> set[str]:
+    return {registered_domain(name) for name in order.names}
+
+
+def _issued(orders: Iterable[PastOrder]) -> Iterator[datetime]:
+    return (order.counts_since for order in orders if order.counts_since is not None)
+
+
+def _used_up(
+    allowance: Allowance, moments: Iterable[datetime], now: datetime, why: Text
+) -> Iterator[_Held]:
+    """Tell when enough of an allowance is free again that is used up now."""
+    # A moment in the future was written by a clock that was ahead.
+    counted = sorted(m for m in moments if now - allowance.within < m <= now + CLOCKS_APART)
+    if len(counted) >= allowance.most:
+        yield counted[-allowance.most] + allowance.within, why

@@ -1,0 +1,213 @@
+"""What may still be ordered: never more than the CA allows, and always again one day."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.core.budget import (
+    LONGEST_HOLD,
+    LONGEST_HOLD_FOR_ALL,
+    Allowance,
+    FailedProof,
+    Hold,
+    Limits,
+    PastOrder,
+    Spent,
+    Wanted,
+    held_back,
+    hold_of,
+)
+from certferry.core.registered_domain import registered_domain
+from tests.core.strategies import NOW
+
+HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(days=7)
+LIMITS = Limits(
+    orders=Allowance(6, 3 * HOUR),
+    domain=Allowance(4, WEEK),
+    same_names=Allowance(2, WEEK),
+    failed_proofs=Allowance(3, HOUR),
+)
+IMG = ("img.example.com",)
+NAMES = [IMG, ("a.example.com",), ("b.example.com", "*.b.example.com"), ("example.org",)]
+pauses = st.sampled_from(
+    [timedelta(0), timedelta(seconds=1), timedelta(minutes=20), HOUR, DAY, 2 * DAY]
+)
+tries = st.lists(
+    st.tuples(pauses, st.sampled_from(NAMES), st.sampled_from(["issued", "failed", "open"])),
+    max_size=60,
+)
+
+
+def most_within(moments: Sequence[datetime], within: timedelta) -> int:
+    """Count those in the fullest window, wherever it begins."""
+    return max((sum(m <= one < m + within for one in moments) for m in moments), default=0)
+
+
+@given(tries)
+def test_no_window_has_more_than_the_limit(
+    tries: list[tuple[timedelta, tuple[str, ...], str]],
+) -> None:
+    """Whatever is asked for and whatever comes of it, by account, domain, names and failures."""
+    spent, now = Spent(), NOW
+    for pause, names, end in tries:
+        now += pause
+        if held_back(LIMITS, spent, Wanted(names), now) is not None:
+            continue
+        order = PastOrder(
+            names, now, issued_at=now if end == "issued" else None, given_up=end == "failed"
+        )
+        failed = [FailedProof(name, now) for name in IMG] if end == "failed" else []
+        spent = replace(
+            spent,
+            orders=(*spent.orders, order),
+            failed_proofs=(*spent.failed_proofs, *(f for f in failed if f.name in names)),
+        )
+
+    ordered = [order.ordered_at for order in spent.orders]
+    issued = [order for order in spent.orders if order.counts_since is not None]
+    assert most_within(ordered, LIMITS.orders.within) <= LIMITS.orders.most
+    for names in NAMES:
+        same = [order.ordered_at for order in issued if order.names == names]
+        assert most_within(same, WEEK) <= LIMITS.same_names.most
+    at_domain = [order.ordered_at for order in issued if order.names != ("example.org",)]
+    assert most_within(at_domain, WEEK) <= LIMITS.domain.most
+    failures = [proof.at for proof in spent.failed_proofs]
+    assert most_within(failures, HOUR) <= LIMITS.failed_proofs.most
+
+
+@given(tries, st.sampled_from(NAMES))
+def test_moment_that_is_told_is_the_first_at_which_it_goes_on(
+    tries: list[tuple[timedelta, tuple[str, ...], str]], names: tuple[str, ...]
+) -> None:
+    """Not a second before, and then for sure, if nothing else was spent."""
+    now, orders = NOW, []
+    for pause, others, end in tries:
+        now += pause
+        orders.append(PastOrder(others, now, given_up=end == "failed"))
+    spent = Spent(tuple(orders))
+
+    error = held_back(LIMITS, spent, Wanted(names), now)
+
+    if error is not None:
+        until = error.retry.after
+        assert until is not None
+        assert now < until <= now + WEEK
+        assert None is held_back(LIMITS, spent, Wanted(names), until)
+        before = held_back(LIMITS, spent, Wanted(names), until - timedelta(seconds=1))
+        assert before is not None
+        assert until == before.retry.after
+
+
+FULL = Spent(
+    orders=tuple(PastOrder((f"n{i}.example.com",), NOW, issued_at=NOW) for i in range(6)),
+    failed_proofs=tuple(FailedProof("example.org", NOW) for _ in range(3)),
+)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "words", "until"),
+    [
+        (Wanted(("example.net",)), "the account's orders of 3 hours are used up", 3 * HOUR),
+        (Wanted(IMG), "names of example.com are used up", WEEK),
+        (Wanted(("*.example.org",), renews=True), "the proof of example.org 3 times", HOUR),
+        (Wanted(IMG, renews=True), None, None),
+        (Wanted(IMG, exempt=True), None, None),
+    ],
+)
+def test_what_is_used_up_is_told(
+    wanted: Wanted, words: str | None, until: timedelta | None
+) -> None:
+    """A renewal counts by its names only, and what is exempt nowhere."""
+    error = held_back(LIMITS, FULL, wanted, NOW)
+
+    assert (words is None) is (error is None)
+    if error is not None:
+        assert words is not None
+        assert until is not None
+        assert words in str(error.message)
+        assert NOW + until == error.retry.after
+
+
+def test_same_names_in_another_order() -> None:
+    """Names are compared as a set, and renewals count as well."""
+    orders = [PastOrder(names, NOW, renews=True, issued_at=NOW) for names in [("a.b", "c.d")] * 2]
+
+    error = held_back(LIMITS, Spent(tuple(orders)), Wanted(("c.d", "a.b"), renews=True), NOW)
+
+    assert error is not None
+    assert "exactly these names" in str(error.message)
+
+
+def test_order_that_goes_on_spends_nothing() -> None:
+    """Nor does one at a CA whose limits are not known."""
+    assert None is held_back(LIMITS, FULL, Wanted(IMG), NOW, going_on=True)
+    assert None is held_back(None, FULL, Wanted(IMG), NOW)
+
+
+def test_clock_that_was_ahead_holds_nothing_back() -> None:
+    """What was written in the future is not believed."""
+    late = NOW + DAY
+    spent = Spent(
+        orders=tuple(PastOrder(IMG, late, issued_at=late) for _ in range(9)),
+        failed_proofs=tuple(FailedProof(IMG[0], late) for _ in range(9)),
+        holds=(Hold(IMG, late, late + HOUR, for_all=True),),
+    )
+
+    assert None is held_back(LIMITS, spent, Wanted(IMG), NOW)
+
+
+@given(asked=st.timedeltas(timedelta(0), timedelta(days=4000)), for_all=st.booleans())
+def test_hold_ends(asked: timedelta, *, for_all: bool) -> None:
+    """These names wait as long as the CA asked, a week at most; others a few hours, if at all."""
+    hold = Hold(IMG, NOW, NOW + asked, for_all=for_all)
+    spent = Spent(holds=(hold,))
+
+    mine = held_back(None, spent, Wanted(IMG), NOW, going_on=True)
+    others = held_back(None, spent, Wanted(("b.example.com",), exempt=True), NOW)
+
+    longest = min(asked, LONGEST_HOLD)
+    assert (longest > timedelta(0)) is (mine is not None)
+    assert mine is None or NOW + longest == mine.retry.after
+    assert (for_all and asked > timedelta(0)) is (others is not None)
+    assert others is None or NOW + min(asked, LONGEST_HOLD_FOR_ALL) == others.retry.after
+
+
+@pytest.mark.parametrize(
+    ("words", "for_all"),
+    [
+        ("too many new orders (300) from this account in the last 3h0m0s", True),
+        ("Service busy; retry later.", True),
+        ('too many certificates (50) already issued for "example.com"', False),
+        ('too many failed authorizations (5) for "IMG.example.com" in the last 1h0m0s', False),
+        ("too many certificates (5) already issued for this exact set of identifiers", False),
+    ],
+)
+def test_whom_a_refusal_is_about(words: str, *, for_all: bool) -> None:
+    """One that names a name of the order concerns no other certificate."""
+    assert for_all is hold_of(words, IMG, NOW + HOUR, NOW).for_all
+    assert hold_of(words, IMG, NOW + HOUR, NOW, by_name=False).for_all
+
+
+@pytest.mark.parametrize(
+    ("name", "domain"),
+    [
+        ("img.example.com", "example.com"),
+        ("*.example.com", "example.com"),
+        ("example.com", "example.com"),
+        ("a.b.example.com.cn", "example.com.cn"),
+        ("*.example.gd.cn", "example.gd.cn"),
+        ("www.example.cn", "example.cn"),
+        ("example.co.uk", "example.co.uk"),
+        ("com.cn", "com.cn"),
+        ("com", "com"),
+    ],
+)
+def test_registered_domain(name: str, domain: str) -> None:
+    """Two labels, or three below a suffix of two that is known."""
+    assert domain == registered_domain(name)
