@@ -56,16 +56,20 @@ def tell_failure(step: Deploy, error: CertferryError, visit: Visit) -> None:
 
 def _with_handshakes(step: Deploy, record: RolloutRecord, visit: Visit) -> RolloutRecord:
     """Add whether any address completes a handshake before the change, where a rollback may have to
-    know it.
+    know it. It is kept at once: after the change, a run that follows a killed one cannot tell.
     """
     is_asked = any(
         deployment.target == step.target and deployment.on_failure is OnFailure.ROLLBACK
         for deployment in visit.desired.deployments
     )
-    if not is_asked:
+    if not is_asked or record.worked_before:
         return record
     served = visit.doors.probe.look([step.domain]).get(step.domain, ())
-    return replace(record, worked_before=any(address.fingerprint for address in served))
+    if not any(address.fingerprint for address in served):
+        return record
+    known = replace(record, worked_before=True)
+    visit.doors.state.save_rollout(known)
+    return known
 
 
 def _bind(step: Deploy, visit: Visit) -> tuple[str, str | None]:
