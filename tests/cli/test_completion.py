@@ -73,7 +73,7 @@ def test_commands_and_options_are_offered(tmp_path: Path) -> None:
     """What begins with what was typed, and nothing else."""
     assert list(COMMANDS) == asked("certferry ", tmp_path)
     assert [] == asked("certferry frobnicate x", tmp_path)
-    assert ["--renew"] == asked("certferry sync --r", tmp_path)
+    assert ["--renew", "--rehearse"] == asked("certferry sync --r", tmp_path)
     assert ["--config"] == asked("certferry --c", tmp_path)
     assert ["bash", "zsh", "fish"] == asked("certferry completion ", tmp_path)
 
@@ -117,5 +117,8 @@ def test_what_is_offered_is_explained_in_the_readers_language() -> None:
     ]
 
     assert "plain,show\t显示已安装的定时任务及下次运行时间。" in offered[0]
-    assert ["plain,--renew\t无论是否到期，都签发新证书。"] == offered[1]
+    assert [
+        "plain,--renew\t无论是否到期，都签发新证书。",
+        "plain,--rehearse\t只在测试（staging）目录试签发，不做任何更改。",
+    ] == offered[1]
     assert ["plain,plan\t显示 sync 将执行的操作及原因。"] == offered[2]

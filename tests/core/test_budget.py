@@ -113,8 +113,8 @@ FULL = Spent(
 @pytest.mark.parametrize(
     ("wanted", "words", "until"),
     [
-        (Wanted(("example.net",)), "the account's orders of 3 hours are used up", 3 * HOUR),
-        (Wanted(IMG), "names of example.com are used up", WEEK),
+        (Wanted(("example.net",)), "6 orders were made within 3 hours", 3 * HOUR),
+        (Wanted(IMG), "4 certificates for names of example.com were issued within 7 days", WEEK),
         (Wanted(("*.example.org",), renews=True), "the proof of example.org 3 times", HOUR),
         (Wanted(IMG, renews=True), None, None),
         (Wanted(IMG, exempt=True), None, None),

@@ -84,7 +84,7 @@ def of_plans(plans: Sequence[Plan], *, check: bool) -> Exit:
         return Exit.FAILED
     if any(plan.refusals for plan in plans):
         return Exit.REFUSED
-    if check and not all(plan.is_empty for plan in plans):
+    if check and not all(plan.is_empty and plan.held_back is None for plan in plans):
         return Exit.PENDING
     return Exit.OK
 

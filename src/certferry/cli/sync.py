@@ -13,6 +13,7 @@ from certferry.cli import exits
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front, json_option, names_argument, no_wait_option, wait_option
+from certferry.cli.rehearsal import rehearsed
 from certferry.text import Text
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 @names_argument
 @click.option("--renew", is_flag=True, help="Issue a new certificate, due or not.")
 @click.option("--scheduled", is_flag=True, help="Leave alone for a while what has failed before.")
+@click.option("--rehearse", is_flag=True, help="Try the orders at the staging directory only.")
 @wait_option("Wait no longer than this for what takes its time. Default: until it has ended.")
 @no_wait_option
 @json_option
@@ -34,6 +36,7 @@ def command(
     *,
     renew: bool,
     scheduled: bool,
+    rehearse: bool,
     wait: int | None,
     no_wait: bool,
     as_json: bool,
@@ -43,12 +46,19 @@ def command(
     Without a NAME it is about every declared certificate. With one and no configuration file, NAMEs
     are what the certificate is for; the keys are taken from the environment (DP_Id, DP_Key,
     QINIU_ACCESS_KEY, QINIU_SECRET_KEY).
+
+    With --rehearse nothing is changed: what would be ordered is issued by the CA's staging
+    directory and thrown away, and the plan follows.
     """
     from certferry.cli.selection import read_settings, tell_who_renews
     from certferry.present.progress import progress_on
     from certferry.wiring.session import open_session
 
     patience = patience_of(wait, no_wait=no_wait)
+    if rehearse:
+        if scheduled or patience != patience_of(None, no_wait=False):
+            raise UsageMistake(Text("--rehearse goes with --renew and --json only"))
+        return rehearsed(front, names, renew=renew, as_json=as_json)
     settings = read_settings(front, names)
     if renew:
         tell_who_renews(settings.certificates, names, front)

@@ -27,6 +27,11 @@ DIRECTORIES: Mapping[str, str] = MappingProxyType(
 )
 """Directories by the names operators know them under, as their owners publish them (2026)."""
 
+STAGING: Mapping[str, str] = MappingProxyType(
+    {DIRECTORIES["letsencrypt"]: DIRECTORIES["letsencrypt-staging"]}
+)
+"""Where a directory's configuration can be tried, as its owner publishes it."""
+
 _SERVER = re.compile(
     r"\[(?P<v6>[^\]]+)\](?::(?P<v6_port>\d{1,5}))?|(?P<v4>[^:]+)(?::(?P<v4_port>\d{1,5}))?"
 )

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from certferry.config.addresses import (
     DIRECTORIES,
     DNS_PORT,
+    STAGING,
     directory_url,
     email_address,
     server_address,
@@ -49,14 +50,16 @@ def read_state(table: Table, paths: Paths, directory: Path) -> StateSettings:
 
 def read_acme(table: Table, paths: Paths) -> AcmeSettings:
     """Read `[acme]`."""
+    directory = table.take("directory", directory_url, DIRECTORIES["letsencrypt"])
     settings = AcmeSettings(
-        directory=table.take("directory", directory_url, DIRECTORIES["letsencrypt"]),
+        directory=directory,
         key_type=table.take("key_type", key_type, KeyType.EC256),
         email=table.take("email", email_address, None),
         ca_bundle=table.take("ca_bundle", _existing_file(paths), None),
         profile=table.take("profile", word, None),
         eab_kid=table.take("eab_kid", word, None),
         eab_hmac_key=table.take("eab_hmac_key", secret_reference(table), None),
+        staging=table.take("staging", directory_url, STAGING.get(directory)),
     )
     _both_or_none(table, "eab_kid", "eab_hmac_key")
     table.not_yet("preferred_chain", "fallback")

@@ -27,6 +27,7 @@ class StateSettings:
 class AcmeSettings:
     """Which CA is asked, and as whom. `directory` is a URL.
 
+    `staging` is the URL at which rehearsals are held, where one is known.
     `ca_bundle` holds who signed the directory's own TLS certificate; `None` is the system's trust.
     """
 
@@ -37,6 +38,7 @@ class AcmeSettings:
     profile: str | None = None
     eab_kid: str | None = None
     eab_hmac_key: SecretReference | None = None
+    staging: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

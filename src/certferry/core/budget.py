@@ -136,8 +136,8 @@ def held_back(
     return OrderHeldBack(
         Text("nothing is ordered before {moment}: {why}", moment=until, why=why),
         hint=Text(
-            "a run after that orders by itself; tests belong to a staging directory, see"
-            " `certferry sync --rehearse`"
+            "a run after that orders by itself; `certferry sync --rehearse` tries a configuration"
+            " without counting"
         ),
         retry=Retry.at(until),
     )
@@ -165,24 +165,32 @@ def _holds(spent: Spent, wanted: Wanted, now: datetime) -> Iterator[_Held]:
         until = hold.end_for(wanted.names)
         # Told in the future: written by a clock that was ahead.
         if until is not None and hold.told_at <= now + CLOCKS_APART and now < until:
-            yield until, Text("the CA asked to be left alone until then")
+            yield until, Text("the CA asked to retry later")
 
 
 def _exceeded(limits: Limits, spent: Spent, wanted: Wanted, now: datetime) -> Iterator[_Held]:
     new = [order for order in spent.orders if not order.renews]
     if not wanted.renews:
-        why = Text("the account's orders of {time} are used up", time=limits.orders.within)
+        why = Text(
+            "{count} orders were made within {time}, as many as the CA allows",
+            count=limits.orders.most,
+            time=limits.orders.within,
+        )
         yield from _used_up(limits.orders, (order.ordered_at for order in new), now, why)
         for domain in sorted({registered_domain(name) for name in wanted.names}):
             why = Text(
-                "the new certificates of {time} for names of {domain} are used up",
+                "{count} certificates for names of {domain} were issued within {time}, as many as"
+                " the CA allows",
+                count=limits.domain.most,
                 time=limits.domain.within,
                 domain=domain,
             )
             issued = _issued(order for order in new if domain in _domains(order))
             yield from _used_up(limits.domain, issued, now, why)
     why = Text(
-        "the certificates of {time} for exactly these names are used up",
+        "{count} certificates for exactly these names were issued within {time}, as many as the CA"
+        " allows",
+        count=limits.same_names.most,
         time=limits.same_names.within,
     )
     same = _issued(order for order in spent.orders if set(order.names) == set(wanted.names))

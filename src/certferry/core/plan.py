@@ -274,6 +274,13 @@ class Plan:
         return tuple(step for step in self.steps if step not in seen | again)
 
     @property
+    def held_back(self) -> Issue | None:
+        """An order that is needed, and not made before a moment."""
+        step = self.tried_issue
+        due = None if step is None else step.due
+        return step if isinstance(due, Blocked) and due.until is not None else None
+
+    @property
     def is_empty(self) -> bool:
         """Whether no change is pending; obstacles, refusals and notices may still stand."""
         return not self.pending
@@ -281,4 +288,5 @@ class Plan:
     @property
     def is_settled(self) -> bool:
         """Whether the world is as declared."""
-        return self.is_empty and not self.obstacles and not self.refusals
+        stopped = self.obstacles or self.refusals or self.held_back
+        return self.is_empty and not stopped

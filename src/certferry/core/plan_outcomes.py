@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime
 
 from certferry.core.desired import DriftPolicy
+from certferry.core.left_alone import left_alone
 from certferry.core.observed import Observation, ObservedDomain
 from certferry.core.ownership import served_by
 from certferry.core.plan import (
@@ -29,7 +29,6 @@ from certferry.core.report import Outcome, StepKey, StepOutcome
 from certferry.core.settings import in_sentences
 from certferry.core.unmanaged import OTHERS_FIRST
 from certferry.core.waiting import Waiting
-from certferry.errors import CertferryError, CertificateError, DeployError, Retry
 from certferry.text import Text
 
 SEEN = Text("served by every address that answers")
@@ -158,47 +157,10 @@ def _looked_for(plan: Plan) -> Iterator[StepOutcome]:
 
 
 def _tried(plan: Plan) -> Iterator[StepOutcome]:
-    """Tell of what another run tried in vain since this one began."""
     steps = (plan.tried_issue, *(rollout.steps[0] for rollout in plan.rollouts))
     for step in steps:
-        if step is None or not isinstance(step.due, Blocked):
-            continue
-        if step.due.until is not None:
-            yield _left_alone(step, step.due.error or _paused(step, step.due.until, plan.lineage))
-        if step.due.tried_at is None:
-            continue
-        error = DeployError if isinstance(step, Deploy) else CertificateError
-        failure = error(
-            Text("another run tried it at {moment}, in vain", moment=step.due.tried_at),
-            hint=Text(
-                "`certferry history {lineage}` tells why; the next run tries again",
-                lineage=plan.lineage,
-            ),
-        )
-        place = (None, None) if isinstance(step, Issue) else (step.target, step.domain)
-        yield StepOutcome(step.action, Outcome.FAILED, failure.message, *place).failed(failure)
-
-
-def _left_alone(step: Issue | Deploy | Verify | Rollback, error: CertferryError) -> StepOutcome:
-    """Tell that something is left alone for a while, since it failed before or the CA would refuse
-    it.
-    """
-    place = (getattr(step, "target", None), getattr(step, "domain", None))
-    told = StepOutcome(step.action, Outcome.WAITING, error.message, *place)
-    return replace(told, hint=error.hint, error=error)
-
-
-def _paused(
-    step: Issue | Deploy | Verify | Rollback, until: datetime, lineage: str
-) -> CertferryError:
-    return (CertificateError if isinstance(step, Issue) else DeployError)(
-        Text("it has failed before, and is tried again at {moment}", moment=until),
-        hint=Text(
-            "`certferry history {lineage}` tells why; `certferry sync {lineage}` tries at once",
-            lineage=lineage,
-        ),
-        retry=Retry.at(until),
-    )
+        if step is not None and isinstance(step.due, Blocked):
+            yield from left_alone(step, step.due, plan.lineage)
 
 
 def _as_declared(target: str, domain: str, observed: Observation) -> StepOutcome:

@@ -19,13 +19,15 @@ from certferry.ports.state import Lease
 class IssueRequest:
     """What to order. The first name becomes the common name; at most 100 names.
 
-    `renews`: the lineage has had a certificate for exactly these names. `exempt`: the CA counts the
-    order against none of its limits.
+    `dns` is the label of the account that writes the records. `renews`: the lineage has had a
+    certificate for exactly these names. `exempt`: the CA counts the order against none of its
+    limits.
     """
 
     lineage: str
     names: tuple[str, ...]
     key_type: KeyType
+    dns: str = ""
     renews: bool = False
     exempt: bool = False
 
@@ -57,7 +59,8 @@ class Issuer(Protocol):
         (`save_failed_proofs`, `save_hold`); must not close the order in the state: saving the
         version does. Must give only what was ordered (`core.believable`): `CertificateRejected` for
         any other certificate. Raises `IssuanceError`,
-        `OrderHeldBack` among them, or `DnsError`.
+        `OrderHeldBack` among them, or `DnsError`; after `DnsAccessDenied` it must ask the account
+        before it orders again.
         """
         ...
 

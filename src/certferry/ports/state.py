@@ -169,9 +169,9 @@ class StateStore(Protocol):
         self, lease: Lease, directory: str, wanted: Wanted, limits: Limits, now: datetime
     ) -> None:
         """Write down that an order is about to be made, which takes the place of the lineage's
-        earlier one. Saving the version says that it was issued. Raises `OrderHeldBack`, and has
-        then written nothing, when the limits allow none now (`core.budget.held_back`): however many
-        runs ask at once, no more than these are let go.
+        earlier one there. Saving the version says that it was issued. Raises `OrderHeldBack`, with
+        nothing written, when the limits allow none now (`core.budget.held_back`): however many runs
+        ask at once, no more than these are let go.
         """
         ...
 

@@ -48,6 +48,7 @@ def of_plans(plans: Sequence[Plan], voice: Voice) -> Document:
                 "name": plan.lineage,
                 "names": list(plan.names),
                 "steps": [_step(step, voice) for step in plan.steps],
+                "held_back": _held_back(plan.held_back, voice),
                 "refusals": [_refusal(refusal, voice) for refusal in plan.refusals],
                 "obstacles": [_obstacle(obstacle, voice) for obstacle in plan.obstacles],
                 "notices": [_obstacle(notice, voice) for notice in (*plan.notices, *plan.remarks)],
@@ -65,6 +66,11 @@ def of_report(report: SyncReport, voice: Voice) -> Document:
         "complete": report.complete,
         "certificates": [_lineage_report(lineage, voice) for lineage in report.lineages],
     }
+
+
+def of_rehearsal(report: SyncReport, plans: Sequence[Plan], voice: Voice) -> Document:
+    """What `sync --rehearse` prints: what came of each order, and what `plan` would say."""
+    return {**of_report(report, voice), "rehearsed": True, "plan": of_plans(plans, voice)}
 
 
 def of_statuses(statuses: Sequence[LineageStatus], voice: Voice) -> Document:
@@ -121,6 +127,18 @@ def _step(step: Step, voice: Voice) -> Document:
     if isinstance(step, Deploy):
         written |= {"upload_deadline": moment(step.upload_by)}
     return written | {"kind": step.kind.value, **_due(step.due, voice)}
+
+
+def _held_back(step: Issue | None, voice: Voice) -> Document | None:
+    """Say why a needed order is not made now, and until when."""
+    if step is None or not isinstance(step.due, Blocked) or step.due.error is None:
+        return None
+    problem = _error(step.due.error, voice)
+    return {
+        "reason": _reason(step.reason, voice),
+        "error": problem,
+        "until": moment(step.due.until),
+    }
 
 
 def _diff(changes: Sequence[Change]) -> Document:

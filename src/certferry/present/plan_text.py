@@ -63,6 +63,7 @@ def _lines(plan: Plan, voice: Voice) -> Iterator[Line]:
         yield line(_verb(voice.word(step.action), Tone.GOOD), subject)
         if isinstance(step, Deploy) and step.changes:
             yield from _changes(step.changes, voice)
+    yield from _held_back(plan, voice)
     for refusal in plan.refusals:
         step, problem = refusal.step, voice.say(refusal.reason.message)
         yield from _trouble("refused", step.target, step.domain, problem, refusal.hint, voice)
@@ -79,6 +80,13 @@ def _lines(plan: Plan, voice: Voice) -> Iterator[Line]:
             )
 
 
+def _held_back(plan: Plan, voice: Voice) -> Iterator[Line]:
+    match plan.held_back:
+        case Issue(due=Blocked(error=CertferryError() as error)):
+            problem = voice.say(error.message)
+            yield from _trouble("waiting", None, None, problem, error.hint, voice, Tone.PENDING)
+
+
 def _left_as_found(drifted: Drifted, voice: Voice) -> Iterator[Line]:
     policy = Text('left as it is (drift = "{policy}")', policy=drifted.policy.value)
     subject = f"{voice.say(at_target(drifted.target, drifted.domain))}: {voice.say(policy)}"
@@ -88,8 +96,9 @@ def _left_as_found(drifted: Drifted, voice: Voice) -> Iterator[Line]:
 
 def _reasons(plan: Plan) -> list[Text]:
     """Say why: the reason to issue, or else every reason there is, once."""
-    if plan.issue is not None:
-        return [plan.issue.reason.message]
+    issue = plan.issue or plan.held_back
+    if issue is not None:
+        return [issue.reason.message]
     firsts = [rollout.steps[0].reason.message for rollout in plan.rollouts]
     reasons = firsts or [step.reason.message for step in plan.steps]
     if not reasons and plan.is_settled:
@@ -207,6 +216,7 @@ def _counts(plans: Sequence[Plan]) -> list[Text]:
     looks = len(rollouts) - deployments
     retirements = sum(isinstance(step, Retire) for plan in plans for step in plan.pending)
     again = sum(step.again for plan in plans for step in plan.retirements)
+    held = sum(plan.held_back is not None for plan in plans)
     refused = sum(len(plan.refusals) for plan in plans)
     blocked = sum(len(plan.obstacles) for plan in plans)
     counted = (
@@ -219,6 +229,11 @@ def _counts(plans: Sequence[Plan]) -> list[Text]:
             adoptions,
             Text("1 certificate to adopt"),
             Text("{count} certificates to adopt", count=adoptions),
+        ),
+        (
+            held,
+            Text("1 certificate to issue later"),
+            Text("{count} certificates to issue later", count=held),
         ),
         (deployments, Text("1 deployment"), Text("{count} deployments", count=deployments)),
         (looks, Text("1 domain to verify"), Text("{count} domains to verify", count=looks)),

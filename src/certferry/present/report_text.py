@@ -47,11 +47,16 @@ _WORST_FIRST = (
 
 def told(report: SyncReport, voice: Voice, undeclared_of: str | None = None) -> Iterator[Line]:
     """Write a report, of what a client has handed over and no table declares, too."""
+    yield from lineages(report, voice)
+    yield line(voice.say(_conclusion(report, undeclared_of)))
+
+
+def lineages(report: SyncReport, voice: Voice) -> Iterator[Line]:
+    """Write each lineage's steps."""
     for lineage in report.lineages:
         yield from _lines(lineage, voice)
     if report.lineages:
         yield line()
-    yield line(voice.say(_conclusion(report, undeclared_of)))
 
 
 def what_is_wrong(report: SyncReport, voice: Voice) -> Iterator[Line]:

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from certferry.core.certificate import CertificateBundle
+from certferry.core.desired import DesiredCertificate
+from certferry.core.observed import Observation
 from certferry.core.plan import Action, Clean, Deploy, Issue, Retire, Rollback, Step, Verify
 from certferry.core.plan_outcomes import SEEN
 from certferry.core.report import Outcome, StepOutcome
@@ -15,15 +17,13 @@ from certferry.core.settings import in_sentences
 from certferry.errors import (
     CertferryError,
     CertificateRejected,
-    DnsAccessDenied,
     Interrupted,
     IssuanceError,
     LeaseLost,
 )
+from certferry.ports.issuer import IssueRequest
 from certferry.reconcile.challenge_cleanup import sweep
 from certferry.reconcile.deploy import deploy
-from certferry.reconcile.dns_keys import must_be_taken, note_refusal
-from certferry.reconcile.orders import request_of
 from certferry.reconcile.receivers import deliver
 from certferry.reconcile.retire import retire
 from certferry.reconcile.rollback import roll_back
@@ -79,9 +79,7 @@ def issue(step: Issue, visit: Visit) -> StepOutcome:
             state.drop_order(lease, issued_at=now())
         visit.tell(f"{step.action} failed", problem=str(error.lasting))
         told = StepOutcome(step.action, Outcome.FAILED, error.message).failed(error)
-        # The CA has said when to come back: until then nothing is wrong, only early.
-        is_early = isinstance(error, IssuanceError) and error.retry.after is not None
-        return replace(told, outcome=Outcome.WAITING) if is_early else told
+        return replace(told, outcome=Outcome.WAITING) if is_early(error) else told
     state.save_issue_try(visit.lineage, now())
     certificate = version.certificate
     event = "issued" if step.action is Action.ISSUE else "adopted"
@@ -94,13 +92,19 @@ def _obtain(step: Issue, visit: Visit) -> CertificateBundle:
     doors, desired = visit.doors, visit.desired
     if desired.files is not None:
         return doors.source.read(desired.files)
-    request = request_of(step, desired, visit.observed)
-    dns = must_be_taken(desired.dns, step.names[0], doors)
-    try:
-        return doors.issuer.issue(request, dns, visit.held(), doors.progress)
-    except DnsAccessDenied:
-        note_refusal(desired.dns, doors.now(), doors)
-        raise
+    request, dns = request_of(step, desired, visit.observed), doors.dns[desired.dns]
+    return doors.issuer.issue(request, dns, visit.held(), doors.progress)
+
+
+def request_of(step: Issue, desired: DesiredCertificate, observed: Observation) -> IssueRequest:
+    """Return what the issuer is asked for."""
+    renews = any(set(v.certificate.names) == set(step.names) for v in observed.versions)
+    return IssueRequest(desired.lineage, step.names, step.key_type, desired.dns, renews)
+
+
+def is_early(error: CertferryError) -> bool:
+    """Tell whether the CA has said when to come back: until then nothing is wrong."""
+    return isinstance(error, IssuanceError) and error.retry.after is not None
 
 
 def verify(step: Verify, visit: Visit) -> StepOutcome:

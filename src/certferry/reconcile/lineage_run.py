@@ -12,19 +12,19 @@ from dataclasses import replace
 from certferry.core.desired import DesiredCertificate
 from certferry.core.due import Times
 from certferry.core.observed import Observation
-from certferry.core.plan import Action, Plan, Verify
+from certferry.core.plan import Action, Blocked, Plan, Verify
 from certferry.core.planner import Issuing, make_plan
 from certferry.core.report import LineageReport, Outcome, StepOutcome
+from certferry.core.rules import is_awaited
 from certferry.core.safety import without_refused
 from certferry.core.waiting import Waiting, wait_for
 from certferry.errors import CertferryError, Interrupted, LeaseHeld, LeaseLost, PlanRefused
 from certferry.ports.state import Lease
-from certferry.reconcile.apply import carry_out
+from certferry.reconcile.apply import carry_out, request_of
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_offered
 from certferry.reconcile.notes import write_down
 from certferry.reconcile.observe import observe, with_remembered
-from certferry.reconcile.orders import held_back
 from certferry.reconcile.outcomes import Outcomes
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
@@ -59,9 +59,15 @@ def plan_within_budget(
     goes on meanwhile.
     """
     plan = plan_lineage(desired, observed, times, issuing)
-    held = held_back(plan.issue, desired, observed, times.now, doors)
-    if held is None:
+    step = plan.issue
+    if step is None or step.action is not Action.ISSUE:
         return plan
+    request = request_of(step, desired, observed)
+    going_on = is_awaited(desired, observed.ordered, times.now)
+    error = doors.issuer.held_back(request, going_on=going_on)
+    if error is None:
+        return plan
+    held = replace(step, due=Blocked(error, until=error.retry.after))
     return replace(plan_lineage(desired, observed, times, Issuing.NEVER), tried_issue=held)
 
 

@@ -27,7 +27,7 @@ class _Kept:
 
 @dataclass(slots=True)
 class MemoryLedger:
-    """What the tables of the real one hold. Whoever calls it holds the state's lock."""
+    """What the tables of the real one hold. It is called under the lock of the state."""
 
     _orders: list[_Kept] = field(default_factory=list)
     _failed: list[tuple[str, FailedProof]] = field(default_factory=list)
@@ -53,7 +53,7 @@ class MemoryLedger:
         error = held_back(limits, self.spent(directory, wanted), wanted, now)
         if error is not None:
             raise error
-        self.give_up(lineage)
+        self.give_up(lineage, directory)
         if not wanted.exempt:
             self._orders = [k for k in self._orders if k.order.ordered_at >= now - KEPT]
             order = PastOrder(_set_of(wanted.names), now, wanted.renews)
@@ -64,10 +64,11 @@ class MemoryLedger:
         for kept in self._under_way(lineage):
             kept.order = replace(kept.order, issued_at=now)
 
-    def give_up(self, lineage: str) -> None:
-        """Write down that the order under way leads to no certificate."""
+    def give_up(self, lineage: str, directory: str | None = None) -> None:
+        """Write down that the order under way, at a directory or any, leads to no certificate."""
         for kept in self._under_way(lineage):
-            kept.order = replace(kept.order, given_up=True)
+            if directory in {None, kept.directory}:
+                kept.order = replace(kept.order, given_up=True)
 
     def fail(self, directory: str, names: tuple[str, ...], now: datetime) -> None:
         """See `StateStore.save_failed_proofs`."""

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 
+from certferry.adapters.acme.budget import Budget, limits_at
 from certferry.config.model import Settings
 from certferry.core.certificate import CertificateBundle
-from certferry.errors import OrderHeldBack
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.ports.progress import Pause, Progress
@@ -19,20 +19,21 @@ from certferry.wiring.clock import now
 
 def issuer_for(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
     """Return the issuer of a run. What is wrong with it is told when it is first asked."""
-    return LateIssuer(partial(_connect, settings, state, pause))
+    directory = settings.acme.directory
+    budget = Budget(directory, limits_at(directory), state, now)
+    return LateIssuer(partial(_connect, settings, state, pause), budget)
 
 
 class LateIssuer:
-    """An issuer that is connected when a certificate is first needed."""
+    """An issuer that is connected when a certificate is first needed. What may be ordered is known
+    before, from its `budget`.
+    """
 
-    def __init__(self, connect: Callable[[], Issuer]) -> None:
+    def __init__(self, connect: Callable[[], Issuer], budget: Budget) -> None:
+        self.held_back = budget.held_back
         self._connect = connect
         self._issuer: Issuer | None = None
         self._lock = threading.Lock()
-
-    def held_back(self, request: IssueRequest, *, going_on: bool) -> OrderHeldBack | None:
-        """See `ports.issuer.Issuer.held_back`."""
-        return self._connected().held_back(request, going_on=going_on)
 
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
@@ -54,7 +55,6 @@ class LateIssuer:
 def _connect(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
     from certferry.adapters.acme import issuer
     from certferry.adapters.acme.account import ExternalAccount
-    from certferry.adapters.acme.known_limits import limits_at
     from certferry.adapters.acme.propagation import Propagation
 
     acme, dns = settings.acme, settings.dns

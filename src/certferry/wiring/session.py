@@ -106,6 +106,10 @@ class Session:
             sweep_handovers(self._settings)
         return engine
 
+    def pause(self, seconds: float) -> None:
+        """Rest, and raise `Interrupted` when the run is stopped."""
+        self._stopping.pause(seconds)
+
     def survey(self, label: str, looked: Looked) -> Survey:
         """See `ports.survey.Surveyed.survey`, of a target's account."""
         return cast("Surveyed", self._accounts.target(label)).survey(looked)

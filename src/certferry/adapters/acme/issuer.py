@@ -10,13 +10,15 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from certferry.adapters.acme.account import Accounts, ExternalAccount
+from certferry.adapters.acme.budget import Budget
 from certferry.adapters.acme.client import Client
 from certferry.adapters.acme.dns01 import Propagation, Surroundings
+from certferry.adapters.acme.dns_keys import known_to_be_taken
 from certferry.adapters.acme.network import Network
 from certferry.adapters.acme.order import OrderDesk
 from certferry.adapters.acme.problems import Refused, in_our_words
 from certferry.adapters.acme.sweep import SETTLING, Sweep
-from certferry.core.budget import Limits, held_back, hold_of
+from certferry.core.budget import Limits, hold_of
 from certferry.core.certificate import CertificateBundle
 from certferry.core.report import Activity
 from certferry.errors import (
@@ -96,7 +98,6 @@ class AcmeIssuer:
         self._propagation = propagation
         self._pause = pause
         self._now = now
-        self._limits = settings.limits
         self._turns = threading.BoundedSemaphore(MOST_ORDERS)
         self._accounts = Accounts(
             settings.directory, state, email=settings.email, external=settings.external
@@ -104,8 +105,9 @@ class AcmeIssuer:
 
     def held_back(self, request: IssueRequest, *, going_on: bool) -> OrderHeldBack | None:
         """See `Issuer.held_back`."""
-        spent = self._state.spent(self._settings.directory, request.wanted)
-        return held_back(self._limits, spent, request.wanted, self._now(), going_on=going_on)
+        settings = self._settings
+        budget = Budget(settings.directory, settings.limits, self._state, self._now)
+        return budget.held_back(request, going_on=going_on)
 
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
@@ -117,6 +119,7 @@ class AcmeIssuer:
 
         around = Surroundings(dns, self._state, self._propagation, self._pause, self._now, report)
         with (
+            known_to_be_taken(request, dns, self._state),
             self._turn(),
             self._remembering(request),
             in_our_words(self._now),
@@ -126,7 +129,7 @@ class AcmeIssuer:
             desk = OrderDesk(
                 *(settings.directory, settings.profile, client, request, lease, around),
                 settings.ca_bundle,
-                self._limits,
+                settings.limits,
             )
             return self._with_account(client, desk)
 

@@ -47,7 +47,7 @@ class Ledger:
             error = held_back(limits, self._read(directory, wanted), wanted, now)
             if error is not None:
                 raise error
-            give_up(connection, lease.lineage)
+            give_up(connection, lease.lineage, directory)
             if not wanted.exempt:
                 self._insert(connection, lease.lineage, directory, wanted, now)
 
@@ -142,10 +142,14 @@ def note_issued(connection: Connection, lineage: str, now: datetime) -> None:
     )
 
 
-def give_up(connection: Connection, lineage: str) -> None:
-    """Write down, inside a write, that the order under way leads to no certificate."""
+def give_up(connection: Connection, lineage: str, directory: str | None = None) -> None:
+    """Write down, inside a write, that the order under way leads to no certificate: that at a
+    directory, or any.
+    """
     connection.execute(
-        "UPDATE issuance SET given_up = 1 WHERE lineage = ? AND issued_at IS NULL", (lineage,)
+        "UPDATE issuance SET given_up = 1 WHERE lineage = ? AND issued_at IS NULL"
+        " AND COALESCE(?, directory) = directory",
+        (lineage, directory),
     )
 
 

@@ -65,6 +65,9 @@ class LedgerContract:
             PastOrder(IMG.names, LATER),
         ) == store.spent(DIRECTORY, IMG).orders
 
+        store.claim_order(lease, OTHER, IMG, LIMITS, LATER)
+        assert not store.spent(DIRECTORY, IMG).orders[-1].given_up
+
     def test_saving_the_version_says_that_it_was_issued(
         self, store: StateStore, other: StateStore
     ) -> None:
@@ -85,7 +88,7 @@ class LedgerContract:
         ]
 
     def test_renewal_counts_by_its_names_only(self, store: StateStore, other: StateStore) -> None:
-        """Nobody else's question shows it; what is exempt is not written down at all."""
+        """The questions of others do not show it; what is exempt is not written down at all."""
         lease = store.acquire("img", NOW)
         renewal = Wanted(IMG.names, renews=True)
         store.claim_order(lease, DIRECTORY, renewal, LIMITS, NOW)

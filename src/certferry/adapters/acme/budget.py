@@ -1,0 +1,60 @@
+"""The budget at a directory: what its CA allows, where it says so, and what was ordered there.
+
+Of other CAs only what they ask for is known, when they refuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from certferry.core.budget import Allowance, Limits, held_back
+from certferry.errors import OrderHeldBack
+from certferry.ports.issuer import IssueRequest
+from certferry.ports.state import StateStore
+
+_WEEK = timedelta(days=7)
+
+# https://letsencrypt.org/docs/rate-limits/, 2026-08-05. The CA gives back bit by
+# bit what is used up, and so allows a little more.
+_LETSENCRYPT = Limits(
+    orders=Allowance(300, timedelta(hours=3)),
+    domain=Allowance(50, _WEEK),
+    same_names=Allowance(5, _WEEK),
+    failed_proofs=Allowance(5, timedelta(hours=1)),
+)
+
+# https://letsencrypt.org/docs/staging-environment/, 2024-06-11; later versions allow more failures.
+_STAGING = Limits(
+    orders=Allowance(1500, timedelta(hours=3)),
+    domain=Allowance(30_000, _WEEK),
+    same_names=Allowance(30_000, _WEEK),
+    failed_proofs=Allowance(60, timedelta(hours=1)),
+)
+
+_KNOWN = {
+    "https://acme-v02.api.letsencrypt.org/directory": _LETSENCRYPT,
+    "https://acme-staging-v02.api.letsencrypt.org/directory": _STAGING,
+}
+
+
+def limits_at(directory: str) -> Limits | None:
+    """Return the limits of a directory, `None` where they are not known."""
+    return _KNOWN.get(directory)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What may be ordered at `directory`, which allows no more than its `limits`."""
+
+    directory: str
+    limits: Limits | None
+    state: StateStore
+    now: Callable[[], datetime]
+
+    def held_back(self, request: IssueRequest, *, going_on: bool) -> OrderHeldBack | None:
+        """See `Issuer.held_back`."""
+        wanted = request.wanted
+        spent = self.state.spent(self.directory, wanted)
+        return held_back(self.limits, spent, wanted, self.now(), going_on=going_on)

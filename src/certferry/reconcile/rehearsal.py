@@ -1,0 +1,68 @@
+"""A rehearsal: a run's orders, made at a staging directory. Nothing is deployed, or kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from certferry.core.desired import DesiredCertificate
+from certferry.core.plan import Action, Issue, Plan
+from certferry.core.report import LineageReport, Outcome, StepEnded, StepOutcome, SyncReport
+from certferry.errors import CertferryError, Interrupted, LeaseHeld
+from certferry.ports.issuer import Issuer, IssueRequest
+from certferry.reconcile.apply import is_early
+from certferry.reconcile.doors import Doors
+from certferry.reconcile.reconciler import Reconciler
+from certferry.text import Text
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """What came of it, for each lineage that would order, and the plans of the run itself."""
+
+    report: SyncReport
+    plans: tuple[Plan, ...]
+
+
+def rehearse(
+    engine: Reconciler, wishes: Sequence[DesiredCertificate], issuer: Issuer, *, renew: bool
+) -> Rehearsed:
+    """Have this issuer issue, for tests, what `sync` would order; `renew` as there."""
+    plans = engine.plan(wishes, renew=renew)
+    orders = zip(wishes, map(_order_of, plans), strict=True)
+    due = [(wish, step) for wish, step in orders if step is not None]
+    doors = replace(engine.doors, issuer=issuer)
+    reports = engine.at_once(lambda one: _rehearsed(*one, doors), due)
+    return Rehearsed(SyncReport(tuple(reports)), tuple(plans))
+
+
+def _order_of(plan: Plan) -> Issue | None:
+    """Return what a run would order for this plan, now or later."""
+    step = plan.issue or plan.held_back
+    return step if step is not None and step.action is Action.ISSUE else None
+
+
+def _rehearsed(desired: DesiredCertificate, step: Issue, doors: Doors) -> LineageReport:
+    """Have a test certificate issued by the doors' issuer, and let it go. Raises `Interrupted`."""
+    request = IssueRequest(desired.lineage, step.names, step.key_type, desired.dns)
+    outcome = _tried(request, desired, doors)
+    doors.progress(StepEnded(desired.lineage, outcome))
+    return LineageReport(desired.lineage, None, (outcome,))
+
+
+def _tried(request: IssueRequest, desired: DesiredCertificate, doors: Doors) -> StepOutcome:
+    told = StepOutcome(Action.ISSUE, Outcome.DONE, Text("rehearsed"))
+    try:
+        held = doors.issuer.held_back(request, going_on=False)
+        if held is not None:
+            raise held
+        with doors.lease(desired.lineage) as lease:
+            dns = doors.dns[desired.dns]
+            bundle = doors.issuer.issue(request, dns, lease, doors.progress)
+    except Interrupted:
+        raise
+    except CertferryError as error:
+        failed, waits = told.failed(error), isinstance(error, LeaseHeld) or is_early(error)
+        return replace(failed, outcome=Outcome.WAITING) if waits else failed
+    ca = bundle.certificate.issuer
+    return replace(told, detail=Text("rehearsed: a test certificate came from {ca}", ca=ca))
