@@ -14,7 +14,7 @@ from certferry.cli import exits
 from certferry.cli.exits import Exit
 from certferry.core.desired import Kind
 from certferry.core.observed import Served
-from certferry.core.plan import Action, Plan
+from certferry.core.plan import Action, Obstacle, Plan
 from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
 from certferry.core.status import DomainStatus, LineageStatus, Standing
 from certferry.errors import CertferryError
@@ -71,13 +71,20 @@ def test_the_worst_outcome_decides(report: SyncReport) -> None:
     assert next(code for true, code in ranked if true) == exits.of_report(report)
 
 
+OBSTACLES: dict[str, tuple[Obstacle, ...]] = {
+    "none": (),
+    "refused": (Obstacle(None, None, errors.PlanRefused("the key is another certificate's")),),
+    "failed": (values.frozen(),),
+}
+
+
 @given(
     st.lists(
-        st.tuples(st.booleans(), st.booleans(), st.booleans()).map(
+        st.tuples(st.booleans(), st.booleans(), st.sampled_from(list(OBSTACLES))).map(
             lambda parts: values.plan(
                 *([values.look()] if parts[0] else []),
                 refusals=(values.too_short(),) if parts[1] else (),
-                obstacles=(values.frozen(),) if parts[2] else (),
+                obstacles=OBSTACLES[parts[2]],
             )
         ),
         max_size=3,
@@ -85,12 +92,14 @@ def test_the_worst_outcome_decides(report: SyncReport) -> None:
     st.booleans(),
 )
 def test_a_plan_is_judged_by_what_stands_in_its_way(plans: Sequence[Plan], check: object) -> None:
-    """Blocked before refused before pending; what is pending counts only with `--check`."""
+    """Blocked before refused before pending; what is pending counts only with `--check`. A refusal
+    is one wherever it stands: `sync` ends with the same code.
+    """
     code = exits.of_plans(plans, check=bool(check))
 
     ranked = [
-        (any(plan.obstacles for plan in plans), Exit.FAILED),
-        (any(plan.refusals for plan in plans), Exit.REFUSED),
+        (any(plan.obstacles == OBSTACLES["failed"] for plan in plans), Exit.FAILED),
+        (any(plan.refusals or plan.obstacles for plan in plans), Exit.REFUSED),
         (bool(check) and any(plan.steps for plan in plans), Exit.PENDING),
         (True, Exit.OK),
     ]

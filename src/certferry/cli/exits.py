@@ -79,10 +79,14 @@ def of_hook(report: SyncReport) -> Exit:
 
 
 def of_plans(plans: Sequence[Plan], *, check: bool) -> Exit:
-    """Judge plans: by what stands in their way, then, if asked, by whether anything is pending."""
-    if any(plan.obstacles for plan in plans):
+    """Judge plans: by what stands in their way, then, if asked, by whether anything is pending.
+    What `sync` would refuse is refused here too.
+    """
+    errors = [obstacle.error for plan in plans for obstacle in plan.obstacles]
+    refused = [error for error in errors if isinstance(error, PlanRefused)]
+    if len(errors) > len(refused):
         return Exit.FAILED
-    if any(plan.refusals for plan in plans):
+    if refused or any(plan.refusals for plan in plans):
         return Exit.REFUSED
     if check and not all(plan.is_empty for plan in plans):
         return Exit.PENDING

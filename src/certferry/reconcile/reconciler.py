@@ -21,6 +21,7 @@ from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_known, as_offered
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import observe
+from certferry.reconcile.proof import with_proof
 from certferry.reconcile.visits import WORKERS, Patience, Visits
 from certferry.text import Text
 
@@ -38,7 +39,10 @@ class Reconciler:
         self._workers = workers
 
     def plan(self, wishes: Sequence[DesiredCertificate], *, renew: bool = False) -> list[Plan]:
-        """Write down what `sync` would do. Changes nothing."""
+        """Write down what `sync` would do. Changes nothing. Raises `StateError` when the state is
+        sealed with another key: told today, and not on the day of a renewal.
+        """
+        self._doors.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
         return self._at_once(lambda wish: self._plan(wish, issuing), wishes)
 
@@ -49,7 +53,8 @@ class Reconciler:
             return Plan(wish.lineage, wish.names, obstacles=(Obstacle(None, None, error),))
         now = self._doors.now()
         times = Times(now, now, self._doors.verify_timeout)
-        return plan_lineage(wish, observe(wish, self._doors), times, issuing)
+        plan = plan_lineage(wish, observe(wish, self._doors), times, issuing)
+        return with_proof(plan, wish, self._doors)
 
     def sync(
         self,
@@ -58,7 +63,8 @@ class Reconciler:
         *,
         renew: bool = False,
     ) -> SyncReport:
-        """Bring the world to the declared state, as far as patience allows."""
+        """Bring the world to the declared state, as far as patience allows. Raises as `plan`."""
+        self._doors.state.must_unseal()
         runs = [LineageRun(wish, self._doors, renew=renew) for wish in wishes]
         visits = Visits(runs, patience, self._doors.now, stop=self._stop, workers=self._workers)
         complete = visits.carry_out() and self._swept(wishes)

@@ -48,3 +48,4 @@ class Memory:
     issue_tries: dict[str, datetime] = field(default_factory=dict)
     rejections: dict[str, datetime | None] = field(default_factory=dict)
     history: list[HistoryEntry] = field(default_factory=list)
+    is_shut: bool = False

@@ -171,11 +171,18 @@ class BrokenDns:
 
     def add_txt(self, name: str, value: str) -> str:
         """Raise `DnsError`."""
-        raise DnsError(self._wrong.message, hint=self._wrong.hint)
+        raise self._error()
 
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
         """Raise `DnsError`."""
-        raise DnsError(self._wrong.message, hint=self._wrong.hint)
+        raise self._error()
+
+    def zones(self) -> tuple[FoundZone, ...]:
+        """Raise `DnsError`."""
+        raise self._error()
+
+    def _error(self) -> DnsError:
+        return DnsError(self._wrong.message, hint=self._wrong.hint)
 
 
 class BrokenTarget:

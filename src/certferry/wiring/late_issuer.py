@@ -21,6 +21,10 @@ class LateIssuer:
         self._issuer: Issuer | None = None
         self._lock = threading.Lock()
 
+    def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> None:
+        """See `ports.issuer.Issuer.must_be_provable`."""
+        self._connected().must_be_provable(names, dns)
+
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
     ) -> CertificateBundle:

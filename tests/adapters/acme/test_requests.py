@@ -397,7 +397,7 @@ def test_orders_beyond_what_a_ca_bears_wait_for_their_turn(tmp_path: Path) -> No
             request = IssueRequest(lineage, (f"{lineage}.example.com",), KeyType.EC256)
             lease = state.acquire(lineage, clock.now())
             with pytest.raises(CaUnavailable):
-                issuer.issue(request, MemoryDns([]), lease, lambda _: None)
+                issuer.issue(request, MemoryDns(["example.com"]), lease, lambda _: None)
 
         with ThreadPoolExecutor(MOST_ORDERS + 5) as threads:
             list(threads.map(issue, range(MOST_ORDERS + 5)))

@@ -202,7 +202,7 @@ class Dnspod:
         """See `ports.survey.ZoneKeeper.zones`."""
         return tuple(
             FoundZone(zone.name, _blocked(zone).message if zone.status in BLOCKED else None)
-            for zone in self._client.zones(about=_ALL_ZONES)
+            for zone in self._listed(about=_ALL_ZONES)
         )
 
     def add_txt(self, name: str, value: str) -> str:
@@ -229,10 +229,13 @@ class Dnspod:
 
     def _place(self, name: str) -> Place:
         name = name.rstrip(".").lower()
+        return place_of(name, self._listed(about=name))
+
+    def _listed(self, about: str | Text) -> list[Zone]:
         with self._listing:
             if self._zones is None:
-                self._zones = self._client.zones(about=name)
-        return place_of(name, self._zones)
+                self._zones = self._client.zones(about=about)
+            return self._zones
 
     def _write(self, place: Place, value: str) -> str:
         """Write a record and give its id. What is in doubt is looked for before it is repeated."""
