@@ -22,6 +22,7 @@ COMMANDS = {
     "sync": "Bring the world to the declared state: issue, deploy, verify, retire.",
     "status": "Show how each certificate and each domain stands.",
     "watch": "Show what every address of a host serves, and until when.",
+    "doctor": "Look at everything that a run relies on, and say what to put right.",
     "history": "Show who did what when, newest first.",
     "export": "Write a certificate and its key to files.",
     "hook": "Deploy what another ACME client has just renewed; for that client to run.",

@@ -23,6 +23,7 @@ from certferry.errors import (
 )
 
 if TYPE_CHECKING:  # the core loads the crypto library, which `--help` must not
+    from certferry.core.findings import Finding
     from certferry.core.observed import Served
     from certferry.core.plan import Plan
     from certferry.core.report import SyncReport
@@ -102,6 +103,13 @@ def of_statuses(statuses: Sequence[LineageStatus]) -> Exit:
 
     standings = {domain.standing for status in statuses for domain in status.domains}
     return Exit.FAILED if standings & {Standing.FAILED, Standing.UNKNOWN} else Exit.OK
+
+
+def of_findings(findings: Sequence[Finding]) -> Exit:
+    """Judge what `doctor` found: an error is a failure, and nothing else."""
+    from certferry.core.findings import are_in_order
+
+    return Exit.OK if are_in_order(findings) else Exit.FAILED
 
 
 def of_looks(looks: Sequence[Sequence[Served]]) -> Exit:

@@ -1,4 +1,4 @@
-"""What a look at everything a run depends on has found: each finding with its weight and its fix."""
+"""What a look at everything a run relies on has found: each thing with its weight and its fix."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class Code(StrEnum):
     # the machine
     CLOCK_OFF = "clock_off"
     FILE_OPEN = "file_open"
+    STATE_UNUSABLE = "state_unusable"
     SEAL_BROKEN = "seal_broken"
     BACK_UP = "back_up"
     SCHEDULE = "schedule"
@@ -111,6 +112,11 @@ def are_in_order(findings: Iterable[Finding]) -> bool:
 
 
 def heaviest_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Return the findings, each once: errors first, and of the same weight in their order."""
+    """Return the findings, errors first, and of the same weight in their order. What two looks have
+    found is told once, though the service named another request to each.
+    """
     weights = list(Severity)
-    return tuple(sorted(dict.fromkeys(findings), key=lambda one: weights.index(one.severity)))
+    once: dict[tuple[str, str, Text], Finding] = {}
+    for finding in findings:
+        once.setdefault((finding.code, finding.subject, finding.message), finding)
+    return tuple(sorted(once.values(), key=lambda one: weights.index(one.severity)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from certferry.core.findings import Finding, are_in_order
 from certferry.core.observed import Served
 from certferry.core.plan import (
     Blocked,
@@ -78,6 +79,23 @@ def of_looks(looks: Mapping[str, Sequence[Served]], port: int, voice: Voice) -> 
         for host, served in looks.items()
     ]
     return {"ok": all(host["ok"] for host in hosts), "hosts": hosts}
+
+
+def of_findings(findings: Sequence[Finding], voice: Voice) -> Document:
+    """What `doctor` prints. It is ok when no finding is an error."""
+    return {
+        "ok": are_in_order(findings),
+        "findings": [
+            {
+                "severity": finding.severity.value,
+                "code": str(finding.code),
+                "subject": finding.subject,
+                "message": voice.say(finding.message),
+                "fix": _said(finding.fix, voice),
+            }
+            for finding in findings
+        ],
+    }
 
 
 def of_history(entries: Sequence[HistoryEntry]) -> Document:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from certferry.core.findings import Finding, Severity
 from certferry.core.observed import Served
 from certferry.core.plan import Obstacle, Plan
 from certferry.core.reasons import ReasonCode
@@ -49,6 +50,17 @@ def log_statuses(statuses: Sequence[LineageStatus], log: RunLog) -> None:
     for status in statuses:
         for found in _of_status(status):
             _write_finding(found, log)
+
+
+def log_findings(findings: Sequence[Finding], log: RunLog) -> None:
+    """Write down what `doctor` found; what is only to be known is not written."""
+    for one in findings:
+        if one.severity is not Severity.INFO:
+            words = f"{one.subject}: {once(one.subject, log.voice.say_on_one_line(one.message))}"
+            level = Level.ERROR if one.severity is Severity.ERROR else Level.WARNING
+            more = {"code": str(one.code), "subject": one.subject}
+            event = f"doctor.{one.severity}"
+            log.write(Entry(event, one.message, level, hint=one.fix, words=words, more=more))
 
 
 def log_looks(looks: Mapping[str, Sequence[Served]], log: RunLog) -> None:

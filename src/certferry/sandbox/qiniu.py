@@ -153,9 +153,11 @@ class QiniuService:
         """Open an account and return its uid. The first one is the default of the others below."""
         return self.accounts.add(access_key, secret_key)
 
-    def add_iam_key(self, access_key: str, secret_key: str, *, owner: str) -> None:
+    def add_iam_key(
+        self, access_key: str, secret_key: str, *, owner: str, reads_only: bool = False
+    ) -> None:
         """Add the key of a sub-account of the account with the key `owner`."""
-        self.accounts.add_iam_key(access_key, secret_key, owner=owner)
+        self.accounts.add_iam_key(access_key, secret_key, owner=owner, reads_only=reads_only)
 
     def trust(self, root_pem: str) -> None:
         """Take certificates that lead to this root for publicly trusted."""

@@ -169,7 +169,7 @@ class Domain:
         return {
             "name": self.name,
             "type": self.type,
-            "cname": f"{self.name.strip('.')}.qiniudns.test",
+            "cname": f"{self.name.strip('.')}.qiniudns.com",
             "testURLPath": "",
             "platform": self.platform,
             "geoCover": "china",

@@ -21,14 +21,14 @@ from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_known
 from certferry.reconcile.history import history_keeper
 from certferry.reconcile.leases import held_lease
-from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.stopping import Stopping
 from certferry.wiring.accounts import Accounts
 from certferry.wiring.clock import now
 from certferry.wiring.late_issuer import LateIssuer
+from certferry.wiring.public_dns import propagation_for
 
 
-def reconciler_for(
+def doors_for(
     settings: Settings,
     accounts: Accounts,
     open_state: Callable[[], StateStore],
@@ -36,14 +36,14 @@ def reconciler_for(
     progress: Progress,
     stopping: Stopping,
     who: str,
-) -> Reconciler:
+) -> Doors:
     """Connect every account that the certificates name, and join the doors. `who` stands in the
     history. Raises one `ConfigError` of all that is wrong with the accounts.
     """
     # First: with a mistake in the settings, not even an empty state is made.
     dns, targets = accounts.meant()
     state, source = open_state(), PemFileSource()
-    doors = Doors(
+    return Doors(
         issuer=LateIssuer(partial(_issuer, settings, state, stopping.pause)),
         source=source,
         dns=dns,
@@ -57,7 +57,6 @@ def reconciler_for(
         verify_timeout=settings.verify.timeout,
         claims=_claims(settings, source, state),
     )
-    return Reconciler(doors, stop=stopping.stop)
 
 
 def probe_for(settings: Settings, pause: Pause) -> Probe:
@@ -86,16 +85,8 @@ def _claims(settings: Settings, source: CertificateSource, state: StateStore) ->
 def _issuer(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
     from certferry.adapters.acme import issuer
     from certferry.adapters.acme.account import ExternalAccount
-    from certferry.adapters.acme.propagation import Propagation
 
-    acme, dns = settings.acme, settings.dns
-    propagation = Propagation(
-        resolvers=[(server.host, server.port) for server in dns.resolvers],
-        port=dns.port,
-        timeout=dns.propagation_timeout,
-        pause=pause,
-        now=now,
-    )
+    acme = settings.acme
     external = None
     if acme.eab_kid is not None and acme.eab_hmac_key is not None:
         key = settings.secrets.resolve(acme.eab_hmac_key)
@@ -109,7 +100,7 @@ def _issuer(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
             external=external,
         ),
         state=state,
-        propagation=propagation,
+        propagation=propagation_for(settings, pause),
         pause=pause,
         now=now,
     )

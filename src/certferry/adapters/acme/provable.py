@@ -21,6 +21,5 @@ def challenge_places(names: Sequence[str], propagation: Propagation) -> Iterator
 
 
 def zones_of(dns: DnsProvider) -> tuple[FoundZone, ...] | None:
-    """Give the zones of an account, `None` where its provider cannot list them. Raises `DnsError`.
-    """
+    """Give an account's zones, `None` where its provider cannot list them. Raises `DnsError`."""
     return cast("ZoneKeeper", dns).zones() if hasattr(dns, "zones") else None

@@ -106,6 +106,7 @@ class DomainItem(msgspec.Struct, frozen=True):
 
     name: Annotated[str, msgspec.Meta(pattern=_HOST)]
     type: str | None = None
+    cname: str | None = None
 
 
 class DomainPage(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated
 
 from certferry import __version__
@@ -204,6 +205,15 @@ class Dnspod:
             FoundZone(zone.name, _blocked(zone).message if zone.status in BLOCKED else None)
             for zone in self._listed(about=_ALL_ZONES)
         )
+
+    def name_servers(self, zone: str) -> frozenset[str]:
+        """See `ports.examination.Delegated.name_servers`."""
+        ids = [one.id for one in self._listed(about=zone) if one.name == zone]
+        return self._client.name_servers(ids[0], about=zone) if ids else frozenset()
+
+    def clock_ahead(self) -> timedelta | None:
+        """See `ports.examination.Timed.clock_ahead`."""
+        return self._client.clock_ahead()
 
     def add_txt(self, name: str, value: str) -> str:
         """See `ports.dns.DnsProvider.add_txt`."""

@@ -84,9 +84,7 @@ def _no_key(path: Path) -> StateError:
 def _missing(path: Path) -> StateError:
     return StateError(
         Text("the key file {path} is missing, and the state is sealed with it", path=path),
-        hint=Text(
-            "set `key_file` of [state] to where it is; {otherwise}", otherwise=way_out(path)
-        ),
+        hint=Text("set `key_file` of [state] to where it is; {otherwise}", otherwise=way_out(path)),
     )
 
 
