@@ -12,7 +12,7 @@ from certferry.errors import DnsAccessDenied, StateError, ZoneNotFound
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.visits import Patience
 from tests.reconcile.model import ModelWorld
-from tests.reconcile.one_lineage import one_visit, outcome, synced
+from tests.reconcile.one_lineage import outcome, synced
 
 
 def reconciler(world: ModelWorld) -> Reconciler:

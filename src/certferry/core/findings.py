@@ -6,7 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from certferry.errors import CertferryError
+from certferry.errors import (
+    CaUnavailable,
+    CertferryError,
+    ClockWrong,
+    DnsAccessDenied,
+    DnsUnavailable,
+    TargetAccessDenied,
+    TargetUnavailable,
+)
 from certferry.text import Text
 
 
@@ -84,6 +92,18 @@ class Finding:
     fix: Text | None = None
 
 
+_OF_THE_WHOLE = frozenset({Code.CLOCK_OFF, Code.KEYS_REFUSED, Code.UNREACHABLE})
+
+_CODES: tuple[tuple[type[CertferryError], Code], ...] = (
+    (ClockWrong, Code.CLOCK_OFF),
+    (TargetAccessDenied, Code.KEYS_REFUSED),
+    (DnsAccessDenied, Code.KEYS_REFUSED),
+    (TargetUnavailable, Code.UNREACHABLE),
+    (DnsUnavailable, Code.UNREACHABLE),
+    (CaUnavailable, Code.UNREACHABLE),
+)
+
+
 def error(code: str, subject: str, message: Text, fix: Text | None) -> Finding:
     """Return what a run fails of."""
     return Finding(Severity.ERROR, code, subject, message, fix)
@@ -106,6 +126,12 @@ def of_error(
     return Finding(severity, code, subject, problem.message, problem.hint)
 
 
+def of_refusal(subject: str, problem: CertferryError) -> Finding:
+    """Return what kept an account, or a CA, from being looked at."""
+    code = next((code for kind, code in _CODES if isinstance(problem, kind)), Code.NOT_LOOKED_AT)
+    return of_error(code, subject, problem)
+
+
 def are_in_order(findings: Iterable[Finding]) -> bool:
     """Tell whether there is no error among the findings."""
     return all(one.severity is not Severity.ERROR for one in findings)
@@ -113,10 +139,12 @@ def are_in_order(findings: Iterable[Finding]) -> bool:
 
 def heaviest_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Return the findings, errors first, and of the same weight in their order. What two looks have
-    found is told once, though the service named another request to each.
+    found is told once, though the service named another request to each; what is wrong with an
+    account as a whole, by its first finding.
     """
     weights = list(Severity)
-    once: dict[tuple[str, str, Text], Finding] = {}
+    once: dict[tuple[str, str, Text | None], Finding] = {}
     for finding in findings:
-        once.setdefault((finding.code, finding.subject, finding.message), finding)
+        message = None if finding.code in _OF_THE_WHOLE else finding.message
+        once.setdefault((finding.code, finding.subject, message), finding)
     return tuple(sorted(once.values(), key=lambda one: weights.index(one.severity)))

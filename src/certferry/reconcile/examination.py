@@ -10,34 +10,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from certferry.core.findings import Code, Finding, Severity, heaviest_first, of_error, warning
+from certferry.core.findings import Code, Finding, heaviest_first, of_refusal, warning
 from certferry.core.plan import Action
 from certferry.core.report import Activity, Outcome, StepEnded, StepOutcome
-from certferry.errors import (
-    CaUnavailable,
-    CertferryError,
-    ClockWrong,
-    DnsAccessDenied,
-    DnsUnavailable,
-    Interrupted,
-    TargetAccessDenied,
-    TargetUnavailable,
-)
+from certferry.errors import CertferryError, Interrupted
 from certferry.ports.progress import Progress
 from certferry.text import Text
 
 AT_ONCE = 16
 WITHIN = timedelta(seconds=60)
 """What one check may take: about what a service takes that is silent in every attempt."""
-
-_CODES: tuple[tuple[type[CertferryError], Code], ...] = (
-    (ClockWrong, Code.CLOCK_OFF),
-    (TargetAccessDenied, Code.KEYS_REFUSED),
-    (DnsAccessDenied, Code.KEYS_REFUSED),
-    (TargetUnavailable, Code.UNREACHABLE),
-    (DnsUnavailable, Code.UNREACHABLE),
-    (CaUnavailable, Code.UNREACHABLE),
-)
 
 _log = logging.getLogger(__name__)
 
@@ -122,12 +104,6 @@ class Examination:
         self._progress(StepEnded(check.subject, looked))
 
 
-def of_refusal(subject: str, problem: CertferryError) -> Finding:
-    """Return what kept a service from being looked at."""
-    code = next((code for kind, code in _CODES if isinstance(problem, kind)), Code.NOT_LOOKED_AT)
-    return of_error(code, subject, problem)
-
-
 def _found_by(check: Check) -> list[Finding]:
     findings: list[Finding] = []
     try:
@@ -142,10 +118,7 @@ def _found_by(check: Check) -> list[Finding]:
             "it could not be looked at: a mistake in certferry ({what})", what=check.what
         )
         fix = Text("run it again with -v, and report what it prints")
-        return [
-            *findings,
-            Finding(Severity.WARNING, Code.NOT_LOOKED_AT, check.subject, message, fix),
-        ]
+        return [*findings, warning(Code.NOT_LOOKED_AT, check.subject, message, fix)]
     return findings
 
 

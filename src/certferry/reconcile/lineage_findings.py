@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from certferry.core.desired import DesiredCertificate
-from certferry.core.findings import Code, Finding, Severity, of_error
+from certferry.core.findings import Code, Finding, Severity, of_error, of_refusal
 from certferry.core.fitness import judge_life, judge_version
 from certferry.core.observed import DomainState, ObservedTarget
 from certferry.errors import CertificateError, PlanRefused
 from certferry.reconcile.doors import Doors
-from certferry.reconcile.examination import of_refusal
 from certferry.reconcile.ferried import as_offered
 from certferry.reconcile.observe import observe
 

@@ -80,8 +80,9 @@ class QiniuFailure(Exception):
 class Call:
     """What was asked for, in words, of which host, with what kind of key: for the sentences.
 
-    `unlisted` is a call that is in no document; `is_change`: it does not only read; `let_in`: Qiniu has accepted the same key before;
-    `is_proven`: also for a call of this group. `tried` are the ways by which it was asked.
+    `unlisted` is a call that is in no document; `is_change`: it does not only read; `let_in`: Qiniu
+    has accepted the same key before; `is_proven`: also for a call of this group. `tried` are the
+    ways by which it was asked.
     """
 
     what: Text

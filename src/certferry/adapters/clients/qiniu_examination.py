@@ -12,7 +12,15 @@ from certferry.adapters.clients.qiniu_account import QiniuAccount
 from certferry.adapters.clients.qiniu_domains import NOT_SERVED_BY_ITSELF, name_here
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
 from certferry.adapters.clients.qiniu_ways import CallGroup
-from certferry.core.findings import Code, Finding, Severity, info, of_error, warning
+from certferry.core.findings import (
+    Code,
+    Finding,
+    Severity,
+    info,
+    of_error,
+    of_refusal,
+    warning,
+)
 from certferry.text import Text
 
 _SEVERITIES = {
@@ -46,10 +54,7 @@ class Examiner:
                 failures[group] = failure
         if len(failures) == len(calls):
             raise failures[CallGroup.DOMAINS]
-        refused = [
-            of_error(Code.CALL_REFUSED, account, failure.error, _SEVERITIES[group])
-            for group, failure in failures.items()
-        ]
+        refused = [_refusal(account, group, failure) for group, failure in failures.items()]
         kept = () if CallGroup.CERTIFICATES in failures else (self._kept(account),)
         return (*refused, *self._sub_account(account), self._ways(account), *kept)
 
@@ -94,3 +99,9 @@ class Examiner:
             count=count,
         )
         return info(Code.CERTIFICATES_KEPT, account, message)
+
+
+def _refusal(account: str, group: CallGroup, failure: QiniuFailure) -> Finding:
+    if failure.is_denied:
+        return of_error(Code.CALL_REFUSED, account, failure.error, _SEVERITIES[group])
+    return of_refusal(account, failure.error)
