@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.clock import REFUSED, WANTED, judge_clock
+from certferry.core.desired import DesiredCertificate
 from certferry.core.findings import (
     Code,
     Finding,
@@ -44,7 +45,7 @@ subjects = st.sampled_from(["a.test", "b.test"])
 found = st.builds(
     Finding, st.sampled_from(Severity), st.sampled_from(Code), subjects, st.just(Text("so"))
 )
-WISH = strategies.DesiredCertificate("img", ("img.example.com",), "dnspod")
+WISH = DesiredCertificate("img", ("img.example.com",), "dnspod")
 PAUSED = Text("the domain example.com is paused")
 
 
@@ -208,16 +209,14 @@ def test_what_the_account_has_instead_is_named(zones: list[str], held: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("facts", "code"),
+    ("version", "code"),
     [
-        ({"key_matches": False}, Code.KEY_MISMATCH),
-        ({"chain_complete": False}, Code.CHAIN_INCOMPLETE),
+        (Version(1, certificate(), NOW, key_matches=False), Code.KEY_MISMATCH),
+        (Version(1, certificate(), NOW, chain_complete=False), Code.CHAIN_INCOMPLETE),
     ],
 )
-def test_version_that_could_not_be_served(facts: dict[str, bool], code: Code) -> None:
+def test_version_that_could_not_be_served(version: Version, code: Code) -> None:
     """It is renewed where it is made."""
-    version = Version(1, certificate(), NOW, **facts)
-
     [finding] = judge_version(WISH, version, NOW)
 
     assert (code, "img") == (finding.code, finding.subject)

@@ -6,17 +6,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import PurePath
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
 from certferry.core.desired import DesiredDeployment, PemFiles
 from certferry.core.findings import Code, Finding, Severity, info
-from certferry.core.observed import DomainState
+from certferry.core.observed import DomainState, ObservedTarget
 from certferry.core.report import HistoryEntry
 from certferry.core.schedule import Change, Job, Scheduled
-from certferry.errors import ScheduleError
+from certferry.errors import ScheduleError, TargetUnavailable
 from certferry.ports.scheduler import Scheduler
+from certferry.ports.target import DeployTarget, Look
 from certferry.reconcile.account_findings import (
     cnames_of,
     look_at_account,
@@ -103,6 +104,31 @@ def test_certificate_that_has_ended(world: ModelWorld) -> None:
     world.pass_time(timedelta(days=91))
 
     assert ("img", Code.EXPIRED, Severity.ERROR) in lineage(world)
+
+
+class HalfRead:
+    """A target of which something could not be read beside its domains."""
+
+    def __init__(self, target: DeployTarget) -> None:
+        self._target = target
+
+    def observe(self, look: Look) -> ObservedTarget:
+        """See `ports.target.DeployTarget.observe`."""
+        unread = (TargetUnavailable(Text("the buckets cannot be listed")),)
+        return replace(self._target.observe(look), unread=unread)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target, name)
+
+
+def test_what_could_not_be_read_beside_the_domains(world: ModelWorld) -> None:
+    """It keeps nothing waiting, so it is a warning."""
+    doors = world.doors("doctor")
+    half: Any = HalfRead(doors.targets["qiniu"])
+
+    found = told(look_at_lineage(world.wish(), replace(doors, targets={"qiniu": half})))
+
+    assert [("qiniu", Code.TARGET_UNREAD, Severity.WARNING)] == found
 
 
 def test_files_that_cannot_be_taken(world: ModelWorld) -> None:
@@ -249,9 +275,8 @@ def test_tries_that_failed_and_did_not_succeed_since(
     failed = [one.subject for one in found if one.code == Code.LAST_TRY_FAILED]
     assert expected == failed
     newest = [str(one.message) for one in found if one.code == Code.LAST_CHANGE]
-    assert [f"{one.event} at {one.at:%Y-%m-%d %H:%M} UTC, by tester" for one in entries[-1:]] == (
-        newest
-    )
+    last = [f"the last change was at {one.at:%Y-%m-%d %H:%M} UTC, by tester" for one in entries]
+    assert last[-1:] == newest
 
 
 class Clockwork:

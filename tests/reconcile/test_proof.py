@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from certferry.core.plan import Action
 from certferry.core.report import Outcome
-from certferry.errors import DnsAccessDenied, StateError, ZoneNotFound
+from certferry.errors import (
+    ClockWrong,
+    DnsAccessDenied,
+    DnsError,
+    DnsUnavailable,
+    StateError,
+    ZoneNotFound,
+)
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.visits import Patience
+from certferry.testing.memory_dns import MemoryDns
 from tests.reconcile.model import ModelWorld
 from tests.reconcile.one_lineage import outcome, synced
 
@@ -46,6 +56,49 @@ def test_account_with_the_zone_is_no_obstacle(world: ModelWorld) -> None:
     [plan] = reconciler(world).plan([world.wish()])
 
     assert (1, ()) == (world.dns.calls, plan.obstacles)
+
+
+class Timely:
+    """A provider that tells the time."""
+
+    def __init__(self, dns: MemoryDns, ahead: timedelta | DnsError) -> None:
+        self._dns = dns
+        self._ahead = ahead
+        self.looks = 0
+
+    def clock_ahead(self) -> timedelta:
+        """See `ports.examination.Timed.clock_ahead`."""
+        self.looks += 1
+        if isinstance(self._ahead, DnsError):
+            raise self._ahead
+        return self._ahead
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._dns, name)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "expected"),
+    [
+        (timedelta(minutes=20), ClockWrong),
+        (timedelta(minutes=5), None),
+        (DnsUnavailable("no answer"), DnsUnavailable),
+    ],
+)
+def test_wrong_clock_is_told_before_an_order(
+    world: ModelWorld, ahead: timedelta | DnsError, expected: type[Exception] | None
+) -> None:
+    """Once for all the plans of a run, and before the keys are blamed."""
+    dns = Timely(world.dns, ahead)
+    doors = replace(world.doors("run"), dns={"dnspod": dns})
+    wishes = [world.wish(lineage="one"), world.wish(lineage="two")]
+
+    plans = Reconciler(doors, stop=lambda: None).plan(wishes)
+
+    found = [type(o.error) for plan in plans for o in plan.obstacles]
+    assert ([] if expected is None else [expected] * 2) == found
+    assert 1 == dns.looks
+    assert (0 if expected else 2) == world.dns.calls
 
 
 def test_slip_that_is_put_back_orders_nothing(world: ModelWorld) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from certferry.core.findings import Code, Finding, Severity
+from certferry.errors import ClockWrong
 from certferry.text import Text
 
 WANTED = timedelta(seconds=30)
@@ -32,3 +33,10 @@ def judge_clock(subject: str, service: str, ahead: timedelta) -> Finding | None:
     severity = Severity.ERROR if amount > REFUSED else Severity.WARNING
     message = sentence.filled(amount=amount, service=service)
     return Finding(severity, Code.CLOCK_OFF, subject, message, SET_IT)
+
+
+def must_be_right(service: str, ahead: timedelta) -> None:
+    """Raise `ClockWrong` where requests would be refused for their date."""
+    found = judge_clock(service, service, ahead)
+    if found is not None and found.severity is Severity.ERROR:
+        raise ClockWrong(found.message, hint=found.fix)

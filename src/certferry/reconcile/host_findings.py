@@ -69,7 +69,7 @@ def _from_history(entries: Iterable[HistoryEntry]) -> Iterator[Finding]:
     for number, entry in enumerate(entries):
         if not number:
             message = Text(
-                "{event} at {moment}, by {who}", event=entry.event, moment=entry.at, who=entry.who
+                "the last change was at {moment}, by {who}", moment=entry.at, who=entry.who
             )
             yield info(Code.LAST_CHANGE, entry.lineage, message)
         action = entry.event.removesuffix(_FAILED)

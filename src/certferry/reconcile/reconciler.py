@@ -21,7 +21,7 @@ from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_known, as_offered
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import observe
-from certferry.reconcile.proof import with_proof
+from certferry.reconcile.proof import Proofs
 from certferry.reconcile.visits import WORKERS, Patience, Visits
 from certferry.text import Text
 
@@ -44,7 +44,8 @@ class Reconciler:
         """
         self._doors.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
-        return self._at_once(lambda wish: self._plan(wish, issuing), wishes)
+        proofs = Proofs(self._doors)
+        return self._at_once(lambda wish: proofs.added_to(self._plan(wish, issuing), wish), wishes)
 
     def _plan(self, wish: DesiredCertificate, issuing: Issuing) -> Plan:
         try:
@@ -53,8 +54,7 @@ class Reconciler:
             return Plan(wish.lineage, wish.names, obstacles=(Obstacle(None, None, error),))
         now = self._doors.now()
         times = Times(now, now, self._doors.verify_timeout)
-        plan = plan_lineage(wish, observe(wish, self._doors), times, issuing)
-        return with_proof(plan, wish, self._doors)
+        return plan_lineage(wish, observe(wish, self._doors), times, issuing)
 
     def sync(
         self,

@@ -199,7 +199,10 @@ def _examined(door: object, account: str) -> tuple[Finding, ...]:
 
 
 def _clock_ahead(door: object) -> timedelta | None:
-    return cast("Timed", door).clock_ahead() if hasattr(door, "clock_ahead") else None
+    if not hasattr(door, "clock_ahead"):
+        return None
+    ahead = cast("Timed", door).clock_ahead()
+    return None if ahead is None else _given(ahead, timedelta)
 
 
 def _given(answer: object, kind: type[T]) -> T:

@@ -51,7 +51,7 @@ class Unlisted:
         """See `ports.dns.DnsProvider.add_txt`."""
         raise AssertionError
 
-    remove_txt = add_txt  # type: ignore[assignment]  # neither is called
+    remove_txt = add_txt  # neither is called
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from tests.sandbox.qiniu_calls import ACCESS_KEY
 IAM_KEY = "IAM-" + "k" * 40
 
 
-def examined(place: Place, **keys: str) -> dict[str, Finding]:
+def examined(place: Place, **keys: Any) -> dict[str, Finding]:
     """Examine the account, and give the findings by code."""
     found = place.target(**keys).examine("qiniu")
     assert {"qiniu"} == {finding.subject for finding in found}

@@ -81,7 +81,7 @@ class Resolvers:
         )
 
     def is_bogus(self, name: str) -> bool:
-        """Tell whether the name is answered for only where nobody checks the signatures, as a CA
+        """Tell whether the name is answered for only where the signatures are not checked, as a CA
         does (RFC 4035 §3.2.2: CD). Of resolvers that check none, nothing is learnt.
         """
         try:
