@@ -33,7 +33,8 @@ from certferry.wiring.account_notes import AccountNotes
 from certferry.wiring.accounts import Accounts
 from certferry.wiring.clock import now
 from certferry.wiring.doctor import Examined, checks_of, without_state
-from certferry.wiring.engine import doors_for, probe_for, sweep_handovers
+from certferry.wiring.engine import doors_for, probe_for
+from certferry.wiring.receivers import sweep_handovers
 
 
 @contextmanager
