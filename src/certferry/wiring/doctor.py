@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,9 +37,6 @@ from certferry.wiring.public_dns import propagation_for, resolvers_for
 if TYPE_CHECKING:
     from certferry.adapters.probe.resolver_look import ResolverLook
 
-MACHINE, RESOLVERS = "this machine", "resolvers"
-"""What is looked at that has no name of its own."""
-
 
 @dataclass(frozen=True, slots=True)
 class Examined:
@@ -55,12 +53,12 @@ def checks_of(examined: Examined) -> Iterator[Check]:
     """Give every check. None of them changes anything."""
     settings, doors = examined.settings, examined.doors
     yield Check(
-        MACHINE,
+        platform.node(),
         Text("looking at the files, the state and the schedule"),
         lambda: _machine(examined),
     )
     yield Check(
-        RESOLVERS,
+        ", ".join(server.host for server in settings.verify.resolvers) or "resolv.conf",
         Text("asking for a name that does not exist"),
         lambda: _resolver_look(settings).honesty(),
     )

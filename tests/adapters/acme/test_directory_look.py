@@ -33,9 +33,11 @@ def test_identities_are_read_in_lower_case() -> None:
     assert frozenset({"letsencrypt.org", "other.test"}) == seen.identities
 
 
-@pytest.mark.parametrize("meta", [None, {}, {"caaIdentities": []}, {"caaIdentities": None}])
+@pytest.mark.parametrize(
+    "meta", [None, {}, {"caaIdentities": []}, {"caaIdentities": None}, {"caaIdentities": 5}]
+)
 def test_directory_that_tells_no_identity(meta: object) -> None:
-    """They are optional (RFC 8555 §7.1.1)."""
+    """They are optional (RFC 8555 §7.1.1); what is no list tells none."""
     assert frozenset() == look(meta).identities
 
 

@@ -449,3 +449,12 @@ def test_answer_that_drips_is_given_up() -> None:
     error = as_error(caught.value, clock.now())
     assert "the CA could not be reached: the answer was not complete within" in str(error)
     assert Retry.LATER == error.retry
+
+
+def test_list_in_the_place_of_an_address_is_told_as_none() -> None:
+    """A CA's answer may hold one; nothing is sent then."""
+    clock = Clock()
+    network = Network(ca_bundle=None, pause=clock.pause, now=clock.now)
+
+    with contextlib.closing(network), pytest.raises(requests.RequestException):
+        network.get(("https://127.0.0.1/order",))

@@ -34,5 +34,6 @@ def look_at_directory(
     with in_our_words(now), contextlib.closing(network):
         response = network.get(url)
         ahead = ahead_of(response.headers, now())
-        told = read_directory(response).meta.caa_identities or ()
-        return SeenDirectory(frozenset(str(one).lower() for one in told), ahead)
+        told = read_directory(response).meta.caa_identities
+        identities = told if isinstance(told, list | tuple) else ()
+        return SeenDirectory(frozenset(str(one).lower() for one in identities), ahead)

@@ -76,7 +76,7 @@ class Resolvers:
     def caa(self, name: str) -> tuple[CaaRecord, ...]:
         """Give the CAA records at exactly this name, or at the end of its aliases (RFC 8659 §3)."""
         return tuple(
-            CaaRecord(record.flags, record.tag.decode().lower(), record.value.decode())
+            CaaRecord(record.flags, _text(record.tag).lower(), _text(record.value))
             for record in self._records(name, dns.rdatatype.CAA)
         )
 
@@ -187,6 +187,11 @@ def to_name(text: str) -> dns.name.Name:
 def to_text(name: dns.name.Name) -> str:
     """Give a name in lower case without the final dot; the root is empty."""
     return name.to_text(omit_final_dot=True).lower() if name != dns.name.root else ""
+
+
+def _text(raw: bytes) -> str:
+    """Read what is text by its standard, and may be anything."""
+    return raw.decode(errors="replace")
 
 
 def _not_delegated(name: str) -> ZoneNotFound:
