@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -19,7 +20,7 @@ from certferry.core.findings import (
     of_error,
     of_refusal,
 )
-from certferry.core.fitness import judge_life, judge_version
+from certferry.core.fitness import judge_at_target, judge_version
 from certferry.core.lineage import Version
 from certferry.core.made_up import is_made_up
 from certferry.core.observed import ObservedTarget, TargetRules
@@ -248,13 +249,31 @@ def test_lifetime_beside_what_the_target_wants(lifetime: int, code: Code | None)
     version = Version(1, certificate(lifetime=timedelta(days=lifetime)), NOW)
     target = ObservedTarget("qiniu", TargetRules(timedelta(days=30)))
 
-    finding = judge_life(WISH, version, target)
+    found = [finding.code for finding in judge_at_target(WISH, version, target)]
 
-    assert code == (finding and finding.code)
+    assert ([] if code is None else [code]) == found
 
 
 def test_target_that_wants_no_life_left_takes_a_short_one() -> None:
     """There is no deadline then."""
     version = Version(1, certificate(lifetime=timedelta(days=3)), NOW)
 
-    assert judge_life(WISH, version, ObservedTarget("other")) is None
+    assert [] == list(judge_at_target(WISH, version, ObservedTarget("other")))
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        (TargetRules(key_types=frozenset({"rsa2048"})), [Code.KEY_NOT_TAKEN]),
+        (TargetRules(key_types=frozenset({"ec256"})), []),
+        (TargetRules(needs_common_name=True), [Code.COMMON_NAME_MISSING]),
+        (TargetRules(), []),
+    ],
+)
+def test_kind_that_the_target_does_not_take(rules: TargetRules, expected: list[Code]) -> None:
+    """As safety would refuse it before an upload."""
+    version = Version(1, replace(certificate(), common_name=""), NOW)
+
+    found = judge_at_target(WISH, version, ObservedTarget("qiniu", rules))
+
+    assert expected == [finding.code for finding in found]

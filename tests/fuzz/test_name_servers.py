@@ -26,6 +26,7 @@ from tests.support.tiers import examples
 NAME = "_acme-challenge.www.example.com"
 SERVER = "127.0.53.1"
 WITHIN = timedelta(seconds=0.05)  # for what is not there: most bent answers count as none
+US = Applicant(frozenset({"ca.test"}))
 HEADER = 12  # bytes (RFC 1035 §4.1.1)
 
 
@@ -96,8 +97,6 @@ QUESTIONS: tuple[Callable[[Resolvers, int], object], ...] = (
     lambda _, port: ResolverLook([(RESOLVER, port)], WITHIN).domains({"www.example.com": "a.test"}),
 )
 """Aliases, zones, name servers, addresses, the values of a challenge, and what `doctor` asks."""
-
-US = Applicant(frozenset({"ca.test"}))
 
 
 @settings(over_sockets, max_examples=examples(80))

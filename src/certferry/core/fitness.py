@@ -37,12 +37,35 @@ def judge_version(
         yield error(Code.EXPIRED, lineage, said, fix)
 
 
-def judge_life(
+def judge_at_target(
     desired: DesiredCertificate, version: Version, target: ObservedTarget
-) -> Finding | None:
-    """Judge how long after its beginning a certificate like this can be uploaded to a target."""
-    lifetime, wanted = version.certificate.lifetime, target.rules.min_remaining
-    window = lifetime - wanted
+) -> Iterator[Finding]:
+    """Judge certificates like this one by what a target takes: the kind of key, the common name,
+    and how long after its beginning one can be uploaded.
+    """
+    lineage, certificate, rules = desired.lineage, version.certificate, target.rules
+    if rules.key_types is not None and certificate.key_type not in rules.key_types:
+        said = Text(
+            "{target} takes no certificate with a key of kind {kind}",
+            target=target.label,
+            kind=certificate.key_type,
+        )
+        fix = Text("set `key_type` to one of {kinds}", kinds=sorted(rules.key_types))
+        yield error(Code.KEY_NOT_TAKEN, lineage, said, fix)
+    if rules.needs_common_name and not certificate.common_name:
+        said = Text("{target} refuses certificates without a common name", target=target.label)
+        fix = Text("use a profile that sets one (`classic`)")
+        yield error(Code.COMMON_NAME_MISSING, lineage, said, fix)
+    if rules.min_remaining:
+        window = rules.upload_deadline(certificate) - certificate.not_before
+        yield from _life(lineage, version, target, window)
+
+
+def _life(
+    lineage: str, version: Version, target: ObservedTarget, window: timedelta
+) -> Iterator[Finding]:
+    """Tell when the time between the issuance and the last upload is too little."""
+    lifetime = version.certificate.lifetime
     fix = Text(
         "use a profile or CA whose certificates live longer, or set `min_remaining_days` of the"
         " account {target} if it takes shorter ones",
@@ -53,10 +76,10 @@ def judge_life(
             "certificates like this live {lifetime}, and {target} takes those with {wanted} left",
             lifetime=lifetime,
             target=target.label,
-            wanted=wanted,
+            wanted=target.rules.min_remaining,
         )
-        return error(Code.LIFETIME_TOO_SHORT, desired.lineage, said, fix)
-    if window < TIGHT and wanted:
+        yield error(Code.LIFETIME_TOO_SHORT, lineage, said, fix)
+    elif window < TIGHT:
         said = Text(
             "certificates like this live {lifetime}, of which {window} are left to upload them to"
             " {target}",
@@ -64,5 +87,4 @@ def judge_life(
             window=window,
             target=target.label,
         )
-        return warning(Code.LIFETIME_TIGHT, desired.lineage, said, fix)
-    return None
+        yield warning(Code.LIFETIME_TIGHT, lineage, said, fix)

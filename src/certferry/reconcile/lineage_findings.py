@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from certferry.core.desired import DesiredCertificate
 from certferry.core.findings import Code, Finding, Severity, of_error, of_refusal
-from certferry.core.fitness import judge_life, judge_version
+from certferry.core.fitness import judge_at_target, judge_version
 from certferry.core.observed import DomainState, ObservedTarget
 from certferry.errors import CertificateError, PlanRefused
 from certferry.reconcile.doors import Doors
@@ -33,8 +33,7 @@ def look_at_lineage(desired: DesiredCertificate, doors: Doors) -> Iterator[Findi
         yield from _at_target(target)
         is_place = not any(domain.kind.is_receiver for domain in target.domains)
         if observed.current is not None and is_place and target.failure is None:
-            life = judge_life(desired, observed.current, target)
-            yield from () if life is None else (life,)
+            yield from judge_at_target(desired, observed.current, target)
 
 
 def _at_target(target: ObservedTarget) -> Iterator[Finding]:
