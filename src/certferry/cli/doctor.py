@@ -29,13 +29,13 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
     """
     from certferry.cli.selection import read_settings
     from certferry.present.progress import progress_on
+    from certferry.wiring.doctor import open_to_examine
     from certferry.wiring.schedulers import schedulers
-    from certferry.wiring.session import open_to_look
 
     settings = read_settings(front, names)
     with (
         progress_on(front.console, front.verbosity, _now) as progress,
-        open_to_look(settings, progress=progress, language=front.voice.language) as session,
+        open_to_examine(settings, progress=progress, language=front.voice.language) as session,
     ):
         findings = session.examine(schedulers(front.console.environ))
     return show_findings(findings, front, as_json=as_json)

@@ -27,10 +27,11 @@ def must_have_zone(name: str, zones: Sequence[FoundZone]) -> FoundZone:
             holding[0].problem,
             hint=Text("no challenge can be written there until that is put right at the provider"),
         )
-    raise _not_found(name, sorted(by_name))
+    raise no_zone_for(name, sorted(by_name))
 
 
-def _not_found(name: str, zones: Sequence[str]) -> ZoneNotFound:
+def no_zone_for(name: str, zones: Sequence[str]) -> ZoneNotFound:
+    """Return the error that says which zones an account has instead."""
     return ZoneNotFound(
         Text("no zone of the account holds {name}", name=name),
         hint=Text(

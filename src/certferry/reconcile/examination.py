@@ -21,18 +21,22 @@ AT_ONCE = 16
 WITHIN = timedelta(seconds=60)
 """What one check may take: about what a service takes that is silent in every attempt."""
 
+WITHIN_OF_MANY = timedelta(minutes=10)
+"""The same for a certificate: thousands of domains are read at the service's pace."""
+
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A look at one `subject`, which the progress names; `what` says what is looked at. `look`
-    changes nothing; what it raises becomes a finding.
+    """A look at one `subject`, which the progress names; `what` says what is looked at, `within`
+    how long that may take. `look` changes nothing; what it raises becomes a finding.
     """
 
     subject: str
     what: Text
     look: Callable[[], Iterable[Finding]]
+    within: timedelta = WITHIN
 
 
 class Examination:
@@ -44,13 +48,11 @@ class Examination:
         progress: Progress,
         now: Callable[[], datetime],
         stop: Callable[[], None],
-        within: timedelta = WITHIN,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._progress = progress
         self._now = now
         self._stop = stop
-        self._within = within.total_seconds()
         self._clock = clock
 
     def carry_out(self, checks: Iterable[Check]) -> tuple[Finding, ...]:
@@ -65,7 +67,8 @@ class Examination:
             while waiting or running:
                 while waiting and len(running) < AT_ONCE:
                     check = waiting.pop(0)
-                    running[self._begin(check, ended)] = (check, self._clock() + self._within)
+                    deadline = self._clock() + check.within.total_seconds()
+                    running[self._begin(check, ended)] = (check, deadline)
                 thread, found = self._next(running, ended)
                 if thread in running:  # one that was given up may end all the same
                     self._tell_end(running.pop(thread)[0])
@@ -97,7 +100,7 @@ class Examination:
         try:
             return ended.get(timeout=max(deadline - self._clock(), 0))
         except queue.Empty:
-            return thread, [_overdue(check, timedelta(seconds=self._within))]
+            return thread, [_overdue(check)]
 
     def _tell_end(self, check: Check) -> None:
         looked = StepOutcome(Action.LOOK, Outcome.UNCHANGED, check.what)
@@ -122,7 +125,7 @@ def _found_by(check: Check) -> list[Finding]:
     return findings
 
 
-def _overdue(check: Check, time_given: timedelta) -> Finding:
-    message = Text("{what}: no answer within {time}", what=check.what, time=time_given)
+def _overdue(check: Check) -> Finding:
+    message = Text("{what}: no answer within {time}", what=check.what, time=check.within)
     fix = Text("run it again; if it stays so, look at network and proxy")
     return warning(Code.NOT_LOOKED_AT, check.subject, message, fix)

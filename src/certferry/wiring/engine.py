@@ -16,6 +16,7 @@ from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_known
 from certferry.reconcile.history import history_keeper
 from certferry.reconcile.leases import held_lease
+from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.stopping import Stopping
 from certferry.wiring.accounts import Accounts
 from certferry.wiring.clock import now
@@ -23,7 +24,7 @@ from certferry.wiring.late_issuer import issuer_for
 from certferry.wiring.receivers import receiver_for
 
 
-def doors_for(
+def reconciler_for(
     settings: Settings,
     accounts: Accounts,
     open_state: Callable[[], StateStore],
@@ -31,14 +32,14 @@ def doors_for(
     progress: Progress,
     stopping: Stopping,
     who: str,
-) -> Doors:
+) -> Reconciler:
     """Connect every account that the certificates name, and join the doors. `who` stands in the
     history. Raises one `ConfigError` of all that is wrong with the accounts.
     """
     # First: with a mistake in the settings, not even an empty state is made.
     dns, targets = accounts.meant()
     state, source = open_state(), PemFileSource()
-    return Doors(
+    doors = Doors(
         issuer=issuer_for(settings, state, stopping.pause),
         source=source,
         dns=dns,
@@ -52,6 +53,7 @@ def doors_for(
         verify_timeout=settings.verify.timeout,
         claims=_claims(settings, source, state),
     )
+    return Reconciler(doors, stop=stopping.stop)
 
 
 def probe_for(settings: Settings, pause: Pause) -> Probe:

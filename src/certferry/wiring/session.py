@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import cached_property, partial
 from typing import cast
@@ -13,27 +13,21 @@ from typing import cast
 from certferry.config.model import Settings
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import DesiredCertificate
-from certferry.core.findings import Finding
 from certferry.core.survey import FoundZone, Survey
-from certferry.errors import StateError
 from certferry.migration.adopt import adopt, as_remembered
 from certferry.migration.home import OldCertificate
 from certferry.ports.account_memory import AccountMemory
 from certferry.ports.probe import Probe
 from certferry.ports.progress import Progress, no_listener
-from certferry.ports.scheduler import Scheduler
 from certferry.ports.state import StateStore
 from certferry.ports.survey import Looked, Surveyed, ZoneKeeper
-from certferry.reconcile.doors import Doors
-from certferry.reconcile.examination import Examination
 from certferry.reconcile.leases import held_lease
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.stopping import Stopping
 from certferry.wiring.account_notes import AccountNotes
 from certferry.wiring.accounts import Accounts
 from certferry.wiring.clock import now
-from certferry.wiring.doctor import Examined, checks_of, without_state
-from certferry.wiring.engine import doors_for, probe_for
+from certferry.wiring.engine import probe_for, reconciler_for
 from certferry.wiring.receivers import sweep_handovers
 
 
@@ -49,12 +43,10 @@ def open_session(
 
 
 @contextmanager
-def open_to_look(
-    settings: Settings, *, progress: Progress = no_listener, language: str = "en"
-) -> Iterator[Session]:
+def open_to_look(settings: Settings, *, language: str = "en") -> Iterator[Session]:
     """Open what the settings name to look at it only: not even an empty state is made."""
     with ExitStack() as resources:
-        yield Session(settings, progress, resources, language=language, looks_only=True)
+        yield Session(settings, no_listener, resources, language=language, looks_only=True)
 
 
 class Session:
@@ -101,28 +93,8 @@ class Session:
         """Return the engine of a run over every account that the certificates name. Each run
         connects anew: a token that was refused before may be right by now, and zones appear.
         """
-        doors = self._doors()
-        if not self._looks_only:
-            sweep_handovers(self._settings)
-        return Reconciler(doors, stop=self._stopping.stop)
-
-    def examine(self, schedulers: Iterable[Scheduler]) -> tuple[Finding, ...]:
-        """Look at everything that a run would rely on, and return what was found. Changes nothing.
-        Raises `ConfigError` as `reconciler` does.
-        """
-        try:
-            doors = self._doors()
-        except StateError as problem:
-            return without_state(self._settings, schedulers, problem)
-        examined = Examined(
-            self._settings, doors, lambda: self.state, schedulers, self._stopping.pause
-        )
-        examination = Examination(progress=self._progress, now=now, stop=self._stopping.stop)
-        return examination.carry_out(checks_of(examined))
-
-    def _doors(self) -> Doors:
         self._stopping.begin()
-        return doors_for(
+        engine = reconciler_for(
             self._settings,
             self._accounts,
             lambda: self.state,
@@ -130,6 +102,9 @@ class Session:
             stopping=self._stopping,
             who=_who(),
         )
+        if not self._looks_only:
+            sweep_handovers(self._settings)
+        return engine
 
     def survey(self, label: str, looked: Looked) -> Survey:
         """See `ports.survey.Surveyed.survey`, of a target's account."""

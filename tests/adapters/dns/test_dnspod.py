@@ -420,7 +420,7 @@ def test_zone_of_another_account_is_not_found(
     for number in range(6):
         account.service.add_domain(f"site-{number}.org")
 
-    with pytest.raises(ZoneNotFound, match=r"no domain for _acme-challenge\.example\.net") as no:
+    with pytest.raises(ZoneNotFound, match=r"holds _acme-challenge\.example\.net") as no:
         provider.add_txt("_acme-challenge.example.net", "value")
 
     assert "it has example.com, site-0.org, site-1.org, site-2.org, site-3.org and 2 more" in str(

@@ -24,13 +24,13 @@ from certferry.core import identifiers
 from certferry.core.rate import Rate, rate_of
 from certferry.core.secret import Secret
 from certferry.core.survey import FoundZone
+from certferry.core.zone_choice import no_zone_for
 from certferry.errors import (
     ConfigError,
     DnsAccessDenied,
     DnsError,
     DnsRejected,
     DnsUnavailable,
-    ZoneNotFound,
 )
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
@@ -56,7 +56,6 @@ CONTACT = re.compile(r"[!-'*-~]+@[!-'*-~]+")  # ASCII without spaces and parenth
 INDEX_PAUSES = (1.0, 2.0, 4.0, 8.0, 12.0, 13.0)
 PAUSES_AFTER_LOSS = (1.0, 3.0)  # seconds before each repetition of a removal
 CREATE_ATTEMPTS = 2
-NAMED = 5  # zones that a message names
 
 _ALL_ZONES = Text("the zones of the account")
 
@@ -183,7 +182,7 @@ def place_of(name: str, zones: Iterable[Zone]) -> Place:
         if zone not in blocked:
             return Place(name, zone, name.removesuffix(zone.name).rstrip(".") or "@")
         log.warning(Text("{problem}; it is not used", problem=_blocked(zone).message))
-    raise _blocked(blocked[0]) if blocked else _not_found(name, sorted(by_name))
+    raise _blocked(blocked[0]) if blocked else no_zone_for(name, sorted(by_name))
 
 
 class Dnspod:
@@ -331,19 +330,4 @@ def _blocked(zone: Zone) -> DnsError:
     state, hint = BLOCKED[zone.status]
     return DnsRejected(
         Text("the domain {zone} is {state} at DNSPod", zone=zone.name, state=state), hint=hint
-    )
-
-
-def _not_found(name: str, zones: list[str]) -> DnsError:
-    named, more = zones[:NAMED], len(zones) - NAMED
-    holds = Text("it has {zones}", zones=named) if zones else Text("it has none at all")
-    if more > 0:
-        holds = Text("{holds} and {more} more", holds=holds, more=more)
-    return ZoneNotFound(
-        Text("the DNSPod account has no domain for {name}", name=name),
-        hint=Text(
-            "{holds}: add the domain at DNSPod, or name the account that has it as `dns` of the "
-            "certificate",
-            holds=holds,
-        ),
     )
