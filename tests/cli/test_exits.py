@@ -13,10 +13,12 @@ from certferry import errors
 from certferry.cli import exits
 from certferry.cli.exits import Exit
 from certferry.core.desired import Kind
+from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.core.observed import Served
 from certferry.core.plan import Action, Obstacle, Plan
 from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
 from certferry.core.status import DomainStatus, LineageStatus, Standing
+from certferry.core.watched import Host, judged
 from certferry.errors import CertferryError
 from certferry.text import Text
 from tests.cli import values
@@ -140,9 +142,19 @@ def test_a_status_is_a_failure_only_where_something_failed(standing: Standing) -
     assert (Exit.FAILED if failed else Exit.OK) == exits.of_statuses([status])
 
 
+def problem(code: EdgeProblemCode) -> EdgeProblem:
+    """Something that is wrong at an address."""
+    return EdgeProblem(code, Text("wrong"))
+
+
 GOOD = Served("192.0.2.1", values.NEW, valid=True, not_after=values.NOON + timedelta(days=9))
-INVALID = Served("192.0.2.2", values.OLD, valid=False, problem=Text("expired"))
-SILENT = Served("192.0.2.3", None, valid=False, problem=Text("no answer"), silent=True)
+INVALID = Served("192.0.2.2", values.OLD, valid=False, problem=problem(EdgeProblemCode.EXPIRED))
+SILENT = Served(
+    "192.0.2.3", None, valid=False, problem=problem(EdgeProblemCode.TIMED_OUT), silent=True
+)
+NO_IPV6 = Served(
+    "2001:db8::1", None, valid=False, problem=problem(EdgeProblemCode.NO_IPV6), silent=True
+)
 
 
 @pytest.mark.parametrize(
@@ -153,10 +165,17 @@ SILENT = Served("192.0.2.3", None, valid=False, problem=Text("no answer"), silen
         ([[GOOD, INVALID]], Exit.FAILED),
         ([[GOOD], [SILENT]], Exit.FAILED),
         ([[]], Exit.FAILED),
+        ([[GOOD, NO_IPV6]], Exit.OK),
+        ([[GOOD, NO_IPV6, SILENT]], Exit.FAILED),
+        ([[NO_IPV6]], Exit.FAILED),
     ],
 )
 def test_a_watch_is_in_order_when_every_address_is(
     looks: list[list[Served]], expected: Exit
 ) -> None:
-    """One address without a valid certificate is enough to fail."""
-    assert expected == exits.of_looks(looks)
+    """One address without a valid certificate is enough to fail. What this machine cannot look at
+    counts for nothing where another address answers.
+    """
+    assert expected == exits.of_looks(
+        [judged(Host(values.IMG), look, values.NOON) for look in looks]
+    )

@@ -12,7 +12,7 @@ from certferry.core.delivery import Delivery, FileDelivery
 
 class Kind(str):
     """What a domain is at its target, in the target's own word. `AUTO` asks the target, and a `CDN`
-    domain is one like any other, whatever the target.
+    domain is one like any other, whatever the target; `DCDN` is a CDN domain for dynamic content.
 
     A directory or a command is a receiver: the name under which it is declared is no domain name.
     """
@@ -21,6 +21,7 @@ class Kind(str):
 
     AUTO: ClassVar[Kind]
     CDN: ClassVar[Kind]
+    DCDN: ClassVar[Kind]
     FILES: ClassVar[Kind]
     COMMAND: ClassVar[Kind]
 
@@ -39,8 +40,12 @@ class Kind(str):
         """Whether it is the target's own: its name alone does not tell what the domain is."""
         return not self.is_receiver and self not in {Kind.AUTO, Kind.CDN}
 
+    def is_about(self, found: Kind) -> bool:
+        """Tell whether a deployment to domains of this kind is to one that was found to be such."""
+        return Kind.AUTO in {self, found} or self == found or (self, found) == (Kind.CDN, Kind.DCDN)
 
-Kind.AUTO, Kind.CDN = Kind("auto"), Kind("cdn")
+
+Kind.AUTO, Kind.CDN, Kind.DCDN = Kind("auto"), Kind("cdn"), Kind("dcdn")
 Kind.FILES, Kind.COMMAND = Kind("files"), Kind("command")
 
 
@@ -78,8 +83,10 @@ class HttpsWish:
 
 @dataclass(frozen=True, slots=True)
 class DesiredDeployment:
-    """Where a certificate is to be served. `domains=None` means every domain it covers, but for
-    those that another one has the better claim to; see `ownership.Claims`.
+    """Where a certificate is to be served. `domains` are named; with `globs` also those it covers
+    that one of them matches. `domains=None` means every domain it covers. What is not named is
+    less those that `exclude` matches (see `core.globs`), and those that another one has the better
+    claim to (`ownership.Claims`).
 
     With a `delivery` it goes to a receiver, whose name is the only domain; see `delivered`.
     """
@@ -92,6 +99,13 @@ class DesiredDeployment:
     delivery: Delivery | None = None
     drift: DriftPolicy = DriftPolicy.REPAIR
     on_failure: OnFailure = OnFailure.KEEP
+    globs: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    @property
+    def has_patterns(self) -> bool:
+        """Whether domains are chosen by more than what is named and covered."""
+        return bool(self.globs or self.exclude)
 
 
 def delivered(delivery: Delivery) -> DesiredDeployment:

@@ -60,7 +60,8 @@ class AcmeOrder:
 @dataclass(frozen=True, slots=True)
 class ChallengeRecord:
     """A TXT value of ours in DNS, written down before it is sent. `handle` is `None` until the
-    provider has answered.
+    provider has answered. One that a store gives and that is not `is_ours` was written or changed
+    by somebody else; it is no reason to remove anything.
     """
 
     lineage: str
@@ -68,6 +69,7 @@ class ChallengeRecord:
     value: str
     created_at: datetime
     handle: str | None = None
+    is_ours: bool = True
 
 
 class StateStore(Protocol):
@@ -178,8 +180,12 @@ class StateStore(Protocol):
         """Forget a TXT value that is gone from DNS."""
         ...
 
-    def save_issue_try(self, lineage: str, at: datetime, *, rejected: bool = False) -> None:
-        """Keep when a certificate was ordered or adopted, and whether what came was `rejected`."""
+    def save_issue_try(
+        self, lineage: str, at: datetime, *, failed: bool = False, rejected: bool = False
+    ) -> None:
+        """Keep when a certificate was ordered or adopted, whether that `failed`, which is counted
+        until one comes, and whether what came was `rejected`.
+        """
         ...
 
     # targets

@@ -9,8 +9,8 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from certferry.core import identifiers
 from certferry.core.certificate import Certificate, CertificateBundle
+from certferry.core.choice import choose
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.lineage import mark, owner_of, owners
@@ -36,6 +36,7 @@ from certferry.testing.memory_domain import (
     Change,
     Domain,
     Remote,
+    failing,
     foreign,
     frozen,
     merged,
@@ -186,9 +187,8 @@ class MemoryCdn:
     def observe(self, look: Look) -> ObservedTarget:
         """See `ports.target.DeployTarget.observe`."""
         self._must_be_let_in()
-        names = look.domains
-        if names is None:
-            names = tuple(n for n in self._domains if identifiers.covered_by(look.names, n))
+        chosen = choose(look, self._domains)
+        names = (*(look.domains or ()), *chosen.wanted)
         remotes = tuple(
             RemoteCertificate(remote_id, label, known.fingerprint, known.not_after)
             for known in look.known
@@ -202,6 +202,7 @@ class MemoryCdn:
             remotes=remotes,
             others=self._others(remotes) if look.others else (),
             unremembered=self._unremembered(look),
+            excluded=tuple(chosen.excluded),
         )
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
@@ -340,11 +341,9 @@ class MemoryCdn:
         return self._settled(name).edges(self._now(), self._lags)
 
     def _served(self, address: str, remote_id: str | None) -> Served:
-        if remote_id is None:
-            return Served(address, None, valid=False, problem=Text("no certificate"))
-        certificate = self._ever.get(remote_id)
+        certificate = None if remote_id is None else self._ever.get(remote_id)
+        if remote_id is None or (certificate and certificate.fingerprint in self._refused):
+            return failing(address, refuses=remote_id is not None)
         if certificate is None:
             return Served(address, remote_id, valid=True)
-        if certificate.fingerprint in self._refused:
-            return Served(address, None, valid=False, problem=Text("the handshake failed"))
         return Served(address, certificate.fingerprint, valid=True, not_after=certificate.not_after)

@@ -131,6 +131,18 @@ def test_record_that_cannot_be_looked_at_is_looked_for(
     assert [] == account.values(NAME)
 
 
+def test_record_that_is_told_of_otherwise_is_looked_for(
+    account: DnspodAccount, provider: DnsProvider
+) -> None:
+    """The page that says what a record's fields are called is of 2016."""
+    handle = provider.add_txt(NAME, "value")
+    as_in_lists = b'{"status":{"code":"1"},"record":{"id":"1","type":"TXT","value":"value"}}'
+    account.service.faults.add(Fault.status(200, as_in_lists), on="POST /Record.Info")
+
+    assert account.connect().remove_txt(NAME, "value", handle)
+    assert [] == account.values(NAME)
+
+
 @pytest.mark.parametrize("handle", ["", "|", "12|", "|34", "garbage", "1|2"])
 def test_handle_of_nobody_is_as_good_as_none(
     account: DnspodAccount, provider: DnsProvider, handle: str

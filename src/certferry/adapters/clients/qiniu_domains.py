@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from certferry.adapters.clients.qiniu_records import DomainRecord, HttpsConf
+from certferry.adapters.clients.qiniu_records import DomainItem, DomainRecord, HttpsConf
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.foreign_words import quoted_id
 from certferry.core.https_settings import HttpsSettings
@@ -43,6 +43,11 @@ def name_here(name: str) -> str:
     return f"*{lowered}" if lowered.startswith(".") else lowered
 
 
+def kind_of(told: DomainItem | DomainRecord) -> Kind:
+    """Return what a domain of the CDN's is: DCDN is in the same list (production sheet 1.14)."""
+    return Kind.DCDN if told.product == "dcdn" else Kind.CDN
+
+
 def observe(domain: str, record: DomainRecord) -> ObservedDomain:
     """Say what Qiniu told about a domain."""
     unusable = why_unusable(domain, record)
@@ -50,7 +55,7 @@ def observe(domain: str, record: DomainRecord) -> ObservedDomain:
     problem = _failed_change(record) if state is DomainState.FAILED else None
     return ObservedDomain(
         domain=domain,
-        kind=Kind.CDN,
+        kind=kind_of(record),
         state=state if unusable is None else DomainState.UNAVAILABLE,
         bound=record.bound,
         https=_settings(record),

@@ -16,7 +16,7 @@ from certferry.adapters.clients.http import (
     seconds_asked_for,
 )
 from certferry.adapters.clients.http_problems import Contact
-from certferry.adapters.clients.qiniu_codes import WRONG_DOMAIN_TYPE, Meaning, meaning_of
+from certferry.adapters.clients.qiniu_codes import NO_DOMAIN, WRONG_DOMAIN_TYPE, Meaning, meaning_of
 from certferry.adapters.clients.qiniu_reply import Reply, read_reply, too_many
 from certferry.adapters.clients.qiniu_ways import Way
 from certferry.adapters.clients.told_time import ahead_of
@@ -82,7 +82,7 @@ class Call:
 
     `unlisted` is a call that is in no document; `is_change`: it does not only read; `let_in`: Qiniu
     has accepted the same key before; `is_proven`: also for a call of this group. `tried` are the
-    ways by which it was asked.
+    ways by which it was asked. `live` is one to Pili.
     """
 
     what: Text
@@ -93,6 +93,7 @@ class Call:
     let_in: bool = False
     is_proven: bool = False
     tried: tuple[Way, ...] = ()
+    live: bool = False
 
 
 _LATER = Text("nothing needs to be done: a later run tries again")
@@ -112,6 +113,9 @@ _MAIN_KEYS = Text(
 _READ_ONLY = Text(
     "the same keys are let in to read, and not to change: allow them to change CDN domains and SSL"
     " certificates in Qiniu's console, or use a pair of the main account"
+)
+_ALLOW_PILI = Text(
+    "allow these keys Pili (直播云) in Qiniu's console, or use a pair of the main account"
 )
 _OTHER_CALLS_WORK = Text(
     "the same keys are accepted for other calls: allow this one for them in Qiniu's console, and"
@@ -162,6 +166,8 @@ def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
     if _is_wrong_domain_type(reply):
         return QiniuFailure(_refused(call, reply, _NOT_A_SOURCE), code=WRONG_DOMAIN_TYPE)
     meaning = meaning_of(reply.code or reply.status, reply.words)
+    if call.live and meaning is NO_DOMAIN:  # Pili says so of hubs as well
+        meaning = None
     if meaning is not None:
         code = reply.code or reply.status
         return QiniuFailure(_as_meant(call, reply, meaning), code=code, words=reply.words)
@@ -197,8 +203,8 @@ def _not_let_in(call: Call, reply: Reply, answer: Answer, now: datetime) -> Qini
 
 
 def _wrong_clock(reply: Reply, answer: Answer, now: datetime) -> timedelta | None:
-    """Return how far this machine's clock is ahead, by the answer's Date (RFC 9110 §6.6.1), where
-    that may be why the request was refused.
+    """Return how far this machine's clock is ahead, by the answer's Date, where that may be
+    why the request was refused.
     """
     theirs = ahead_of(answer.headers, now)
     if theirs is None:
@@ -265,6 +271,8 @@ def _advice_on_keys(call: Call, reply: Reply) -> Text:
         return _READ_ONLY
     if call.is_proven and reply.status == HTTPStatus.UNAUTHORIZED:
         return _OTHER_CALLS_WORK
+    if call.live and (call.let_in or call.with_iam_key):
+        return _ALLOW_PILI
     return _CHECK_IAM_KEYS if call.with_iam_key else _CHECK_KEYS
 
 

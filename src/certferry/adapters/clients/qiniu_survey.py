@@ -10,14 +10,15 @@ from certferry.adapters.clients.qiniu_account import QiniuAccount, Sources
 from certferry.adapters.clients.qiniu_codes import NO_SUCH_DOMAIN
 from certferry.adapters.clients.qiniu_domains import (
     NOT_SERVED_BY_ITSELF,
+    kind_of,
     name_here,
     why_unusable,
 )
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
 from certferry.adapters.clients.qiniu_kinds import KODO
+from certferry.adapters.clients.qiniu_live import LiveDomains
 from certferry.adapters.clients.qiniu_records import CertificateRecord, DomainItem
 from certferry.adapters.clients.qiniu_sources import why_frozen
-from certferry.core.desired import Kind
 from certferry.core.survey import FoundDomain, Survey
 from certferry.ports.survey import Looked
 
@@ -27,18 +28,20 @@ Certificates = Mapping[str, CertificateRecord]
 class Surveyor:
     """Lists the domains of an account. Raises `QiniuFailure`."""
 
-    def __init__(self, client: QiniuClient, account: QiniuAccount) -> None:
+    def __init__(self, client: QiniuClient, account: QiniuAccount, live: LiveDomains) -> None:
         self._client = client
+        self._live = live
         self._account = account
 
     def survey(self, looked: Looked) -> Survey:
         """Read every domain, and the certificates' dates."""
         certificates = self._account.certificates()
         sources, failure = self._sources(certificates)
-        found = {domain.domain: domain for domain in sources}
+        found = {domain.domain: domain for domain in (*self._live.survey(certificates), *sources)}
+        failure = failure or self._live.failure
         items = self._account.domains()
         for count, item in enumerate(items, start=1):
-            # What both halves of Qiniu know is a CDN domain (Qiniu fact sheet §6).
+            # What other parts of Qiniu know as well is a CDN domain (Qiniu fact sheet §6).
             if (domain := self._cdn(item, certificates)) is not None:
                 found[domain.domain] = domain
             looked(count, len(items))
@@ -55,11 +58,11 @@ class Surveyor:
             if failure.is_common or failure.silent:
                 raise
             problem = failure.error.message
-            return FoundDomain(name, Kind.CDN, problem=problem, by_itself=by_itself)
+            return FoundDomain(name, kind_of(item), problem=problem, by_itself=by_itself)
         unusable = why_unusable(name, record)
         return FoundDomain(
             domain=name,
-            kind=Kind.CDN,
+            kind=kind_of(record),
             has_https=record.bound is not None,
             not_after=_end(record.bound, certificates),
             problem=None if unusable is None else unusable.message,

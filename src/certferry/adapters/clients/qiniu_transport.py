@@ -34,10 +34,11 @@ from certferry.text import Text
 
 JSON = {"Content-Type": "application/json"}
 
-# Requests per second and account (§9). Of uc nothing is said, so it is treated like api.
+# Requests per second and account (§9). Of uc and Pili nothing is said: they are treated like api.
 API_RATE = 10
 FUSION_RATE = 5
 UC_RATE = 10
+PILI_RATE = 10
 
 T = TypeVar("T")
 
@@ -115,6 +116,10 @@ class QiniuTransport:
             call = Call(Text("the time"), url)
             raise explain_failure(call, failure) from None
 
+    def has(self, group: CallGroup) -> bool:
+        """Tell whether there is a host for such calls."""
+        return bool(self._ways.of(group))
+
     def read(self, asked: Asked, into: type[T]) -> T:
         """Return what the answer holds."""
         call, answer = self.send(asked)
@@ -174,6 +179,7 @@ class QiniuTransport:
             let_in=bool(self._proven),
             is_proven=asked.group in self._proven,
             tried=tried,
+            live=asked.group is CallGroup.LIVE,
         )
 
     def _exchange(self, asked: Asked, way: Way) -> Answer | HttpFailure:
@@ -205,6 +211,7 @@ def _rates(hosts: Hosts) -> dict[str, float]:
         (hosts.uc, UC_RATE),
         (hosts.api_backup, API_RATE),
         (hosts.uc_backup, UC_RATE),
+        (hosts.pili, PILI_RATE),
     ):
         rates[url] = min(rate, rates.get(url, rate))
     return rates

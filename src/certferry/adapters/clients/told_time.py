@@ -14,9 +14,10 @@ def ahead_of(headers: Mapping[str, str], now: datetime) -> timedelta | None:
     where it has none, or one without a zone.
     """
     try:
-        return parsedate_to_datetime(headers.get("Date", "")) - now
-    except (ValueError, TypeError):
+        date = parsedate_to_datetime(headers.get("Date", ""))
+    except (ValueError, OverflowError):  # no date; a zone of as many digits as one likes
         return None
+    return None if date.tzinfo is None else date - now
 
 
 def ask_the_time(

@@ -51,7 +51,7 @@ class ResolverLook:
         of the others answers.
         """
         if not self._asked:
-            message = Text("this host names no resolver; set `resolvers` under [verify] or [dns]")
+            message = Text("this host has no DNS resolver configured")
             return [error(Code.RESOLVER_SILENT, "resolv.conf", message, _NAME_SOME)]
         with ThreadPoolExecutor(len(self._asked)) as pool:
             heard = list(pool.map(_ask_for_nothing, self._asked))

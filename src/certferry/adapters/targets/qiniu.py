@@ -1,9 +1,9 @@
-"""CDN and DCDN domains at Qiniu, and the source domains of its Kodo buckets.
+"""CDN and DCDN domains at Qiniu, source domains of its Kodo buckets, and live domains of Pili.
 
 API: the Qiniu fact sheet, from https://developer.qiniu.com/fusion; what binds source domains is in
 no document.
 Permissions: a key pair that may read and change CDN domains and SSL certificates. Source domains
-want a pair of the main account, which may list Kodo's buckets.
+want a pair of the main account, which may list Kodo's buckets; live domains one that may use Pili.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 from certferry.adapters.clients.qiniu import QiniuClient
@@ -22,22 +23,16 @@ from certferry.adapters.clients.qiniu_errors import QiniuFailure
 from certferry.adapters.clients.qiniu_examination import Examiner
 from certferry.adapters.clients.qiniu_kinds import (
     KODO,
-    bound_all_the_same,
-    is_cdn,
-    is_nothing,
-    is_silence,
-    is_source,
-    may_be_left_out,
+    PILI,
     must_be_served_here,
-    or_else,
-    with_names,
-    with_way_out,
-    without_sources,
 )
+from certferry.adapters.clients.qiniu_live import LiveDomains
+from certferry.adapters.clients.qiniu_looked_at import LookedAt
 from certferry.adapters.clients.qiniu_settings import (
     ENVIRONMENT,
     LEAST_LIFE,
     NEEDS_COMMON_NAME,
+    ONE_ACCOUNT_A_DOMAIN,
     DeploySettings,
     Settings,
 )
@@ -49,21 +44,21 @@ from certferry.adapters.clients.qiniu_transport import QiniuTransport
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.findings import Finding
-from certferry.core.observed import DomainState, ObservedDomain, ObservedTarget, TargetRules
+from certferry.core.observed import ObservedTarget, TargetRules
 from certferry.core.survey import Survey
-from certferry.errors import CertferryError, DeployError, TargetRejected
+from certferry.errors import CertferryError
 from certferry.ports.account_memory import AccountMemory
 from certferry.ports.adapter import Context
 from certferry.ports.progress import Pause
 from certferry.ports.survey import Looked
 from certferry.ports.target import DeployTarget, Look
-from certferry.text import Text
 
 # What `ports.adapter.Adapter` wants of a module, and more that a target may have.
 __all__ = (
     "ENVIRONMENT",
     "LEAST_LIFE",
     "NEEDS_COMMON_NAME",
+    "ONE_ACCOUNT_A_DOMAIN",
     "SERVICE",
     "DeploySettings",
     "Qiniu",
@@ -91,11 +86,11 @@ def connect(settings: Settings, context: Context) -> DeployTarget:
 
 
 class Qiniu:
-    """The CDN, DCDN and source domains of one account. Safe to share between threads.
+    """The CDN, DCDN, source and live domains of one account. Safe to share between threads.
 
-    A domain is what its half of Qiniu says that it is, whatever it was taken for: one that both
-    know is a CDN domain, since Kodo refuses to bind those (§6). Writes whose answer is lost are
-    looked for before they are made again.
+    A domain is what its part of Qiniu says that it is, whatever it was taken for: one that the CDN
+    knows as well is a CDN domain, since Kodo refuses to bind those (§6). Writes whose answer is
+    lost are looked for before they are made again.
     """
 
     def __init__(
@@ -112,7 +107,8 @@ class Qiniu:
         self._copies = Copies(client, account, settler)
         self._cdn = CdnDomains(client, account, settler)
         self._sources = SourceDomains(client, account, settler)
-        self._surveyor = Surveyor(client, account)
+        self._live = LiveDomains(client.pili, account, settler, clock)
+        self._surveyor = Surveyor(client, account, self._live)
         self._examiner = Examiner(client, account)
 
     def observe(self, look: Look) -> ObservedTarget:
@@ -120,12 +116,12 @@ class Qiniu:
         beside them is told with what was found.
         """
         must_be_served_here(look.kind)
-        unread: list[CertferryError] = []
         with _door():
-            found = (
-                self._covered(look, unread) if look.domains is None else self._named(look, unread)
+            looked_at = LookedAt(look, self._cdn, self._sources, self._live)
+            unread = looked_at.unread
+            found = ObservedTarget(
+                rules=self._rules, domains=looked_at.domains, excluded=tuple(looked_at.excluded)
             )
-            domains = tuple(found)
             try:
                 ours = tuple(self._copies.of(look.lineage, look.known))
                 others = tuple(self._copies.others(ours)) if look.others else ()
@@ -134,16 +130,9 @@ class Qiniu:
                 if failure.is_common:
                     raise
                 unread.append(failure.error)
-                return ObservedTarget(
-                    rules=self._rules, domains=domains, unread=_once(unread), remotes_hidden=True
-                )
-        return ObservedTarget(
-            rules=self._rules,
-            domains=domains,
-            remotes=ours,
-            others=others,
-            unremembered=unremembered,
-            unread=_once(unread),
+                return replace(found, unread=_once(unread), remotes_hidden=True)
+        return replace(
+            found, remotes=ours, others=others, unremembered=unremembered, unread=_once(unread)
         )
 
     def survey(self, looked: Looked) -> Survey:
@@ -176,6 +165,9 @@ class Qiniu:
         X-Reqid of the change.
         """
         must_be_served_here(kind)
+        if kind == PILI:
+            with _door():
+                return self._live.bind(domain, remote_id)
         halves = (self._cdn, self._sources)
         likely, other = reversed(halves) if kind == KODO else halves
         with _door():
@@ -187,118 +179,12 @@ class Qiniu:
                 return other.bind(domain, remote_id, https)
 
     def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
-        """Remove a copy whose name is the label."""
-        with _door():
-            return self._copies.retire(remote_id, label, unmanaged=unmanaged)
-
-    # --- domains that are found
-
-    def _covered(self, look: Look, unread: list[CertferryError]) -> list[ObservedDomain]:
-        found = [] if look.kind == KODO else list(self._cdn.covered(look.names))
-        if look.kind == Kind.CDN:
-            return found
-        return found + self._covered_sources(look, found, unread)
-
-    def _covered_sources(
-        self, look: Look, found: list[ObservedDomain], unread: list[CertferryError]
-    ) -> list[ObservedDomain]:
-        """Where no source domains were asked for, keys that may not see the buckets cost only
-        these. Those that are seen are told of, or their certificates would run out unnoticed.
+        """Remove a copy whose name is the label, and that no live domain is bound to: of these
+        Qiniu is not known to refuse it, as of others.
         """
-        sources, at_cdn = self._sources.all(), self._names_at_cdn(unread)
-        names = [name for name in self._sources.covered(look.names) if name not in at_cdn]
-        if sources.failure is not None:
-            if not names and not may_be_left_out(look, found, sources.failure):
-                raise sources.failure
-            unread.append(without_sources(sources.failure.error, look.kind))
-        try:
-            return [self._sources.named(name) for name in names]
-        except QiniuFailure as failure:
-            if failure.is_common and not failure.is_denied:
-                raise
-            if failure.is_passing:  # whether it is bound, the edges tell as well
-                unread.append(failure.error)
-                return [self._sources.named_without_bindings(name) for name in names]
-            if look.kind == KODO or not found:
-                raise
-            error = with_way_out(with_names(failure))
-            return [_problem(name, KODO, error) for name in names]
-
-    def _names_at_cdn(self, unread: list[CertferryError]) -> frozenset[str]:
-        """Give the domains of the CDN, none where they cannot be listed."""
-        try:
-            return self._cdn.names()
-        except QiniuFailure as failure:
-            if failure.is_common:
-                raise
-            unread.append(failure.error)
-            return frozenset()
-
-    # --- domains that are named
-
-    def _named(self, look: Look, unread: list[CertferryError]) -> Iterator[ObservedDomain]:
-        was_silent = False
-        for domain in look.domains or ():
-            if look.kind == KODO:
-                yield self._named_source(domain, unread)
-                continue
-            try:
-                yield self._cdn.named(domain)
-            except QiniuFailure as failure:
-                if failure.is_common or (was_silent and failure.silent):
-                    raise
-                was_silent = failure.silent
-                yield self._not_at_the_cdn(domain, look.kind, failure, unread)
-            else:
-                was_silent = False
-
-    def _not_at_the_cdn(
-        self, domain: str, kind: Kind, failure: QiniuFailure, unread: list[CertferryError]
-    ) -> ObservedDomain:
-        if failure.code not in NO_SUCH_DOMAIN:
-            return _problem(domain, Kind.CDN, failure.error)
-        sources = self._sources.all()
-        source = sources.domains.get(domain)
-        if source is None and not (sources.failure and self._sources.is_bound_at_all(domain)):
-            return _problem(domain, Kind.CDN, self._with_doubt(failure.error))
-        if kind == Kind.CDN:
-            bucket = source.tbl if source is not None and source.tbl else "—"
-            return _problem(domain, KODO, is_source(domain, bucket))
-        return self._source(domain, unread)
-
-    def _with_doubt(self, error: DeployError) -> DeployError:
-        """Say so when it could be a source domain all the same."""
-        failure = self._sources.all().failure
-        if failure is None:
-            return error
-        if is_silence(failure):
-            return failure.error
-        return TargetRejected(
-            Text("{problem}; Kodo's domains cannot be seen with these keys", problem=error.message),
-            hint=or_else(error.hint, Text('set kind = "kodo" if it is a source domain of Kodo')),
-        )
-
-    def _named_source(self, domain: str, unread: list[CertferryError]) -> ObservedDomain:
-        if domain in self._names_at_cdn(unread):
-            return _problem(domain, Kind.CDN, is_cdn(domain))
-        failure = self._sources.all().failure
-        if not self._sources.has(domain):
-            if failure is None:
-                return _problem(domain, KODO, is_nothing(domain))
-            if failure.is_common and not failure.is_denied:
-                return _problem(domain, KODO, failure.error)
-            # The file says that it is one; Kodo refuses to bind it if it is not.
-            unread.append(failure.error)
-        return self._source(domain, unread)
-
-    def _source(self, domain: str, unread: list[CertferryError]) -> ObservedDomain:
-        try:
-            return self._sources.named(domain)
-        except QiniuFailure as failure:
-            if failure.is_common and not failure.is_denied:
-                raise
-            unread.append(bound_all_the_same(failure.error))
-            return self._sources.named_without_bindings(domain)
+        with _door():
+            self._live.must_not_use(remote_id, label, unmanaged=unmanaged)
+            return self._copies.retire(remote_id, label, unmanaged=unmanaged)
 
 
 @contextmanager
@@ -308,12 +194,6 @@ def _door() -> Iterator[None]:
         yield
     except QiniuFailure as failure:
         raise failure.error from None
-
-
-def _problem(domain: str, kind: Kind, error: DeployError) -> ObservedDomain:
-    return ObservedDomain(
-        domain, kind, DomainState.UNAVAILABLE, problem=error, has_settings=kind != KODO
-    )
 
 
 def _once(errors: list[CertferryError]) -> tuple[CertferryError, ...]:
