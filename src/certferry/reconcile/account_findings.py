@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import cast
 
+from certferry.core.choice import is_found
 from certferry.core.clock import judge_clock
 from certferry.core.desired import DesiredCertificate
 from certferry.core.findings import Finding
@@ -48,13 +49,11 @@ def ordered_names(wishes: Iterable[DesiredCertificate], dns: str | None = None) 
 
 
 def _is_deployed_to(label: str, domain: str, wishes: Sequence[DesiredCertificate]) -> bool:
+    """Tell whether a domain is named, or found among those that a certificate covers."""
     return any(
-        deployment.target == label
-        and (
-            covered_by(wish.names, domain)
-            if deployment.domains is None
-            else domain in deployment.domains
-        )
+        domain in (deployment.domains or ())
+        or (covered_by(wish.names, domain) and is_found(deployment, domain))
         for wish in wishes
         for deployment in wish.deployments
+        if deployment.target == label
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePath
 
 from certferry.core.findings import Code, Finding, info, of_error, warning
@@ -63,15 +63,14 @@ def look_at_schedule(schedulers: Iterable[Scheduler]) -> Iterator[Finding]:
         )
 
 
-def _from_history(entries: Iterable[HistoryEntry]) -> Iterator[Finding]:
-    """Tell the newest entry, and the tries that failed and did not succeed since."""
+def _from_history(entries: Sequence[HistoryEntry]) -> Iterator[Finding]:
+    """Tell the newest change, and the tries that failed and did not succeed since."""
+    changes = (entry for entry in entries if not entry.event.endswith(_FAILED))
+    if (newest := next(changes, None)) is not None:
+        said = Text("the last change was at {moment}, by {who}", moment=newest.at, who=newest.who)
+        yield info(Code.LAST_CHANGE, newest.lineage, said)
     seen: set[tuple[str | None, ...]] = set()
-    for number, entry in enumerate(entries):
-        if not number:
-            message = Text(
-                "the last change was at {moment}, by {who}", moment=entry.at, who=entry.who
-            )
-            yield info(Code.LAST_CHANGE, entry.lineage, message)
+    for entry in entries:
         action = entry.event.removesuffix(_FAILED)
         tried = (entry.lineage, _ENDINGS.get(action, action), *map(entry.facts.get, _PLACE))
         if entry.event.endswith(_FAILED) and tried not in seen:
