@@ -301,4 +301,4 @@ def test_target_that_cannot_list_domains(packages: Packages, connect: Connect) -
     survey = cast("Surveyed", target).survey(lambda *_: None)
 
     assert () == survey.domains
-    assert "depot cannot list its domains" == str(survey.unseen)
+    assert ["depot cannot list its domains"] == [str(error) for error in survey.unread]

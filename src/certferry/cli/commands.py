@@ -21,6 +21,7 @@ COMMANDS = {
     "plan": "Show what sync would do, and why.",
     "sync": "Bring the world to the declared state: issue, deploy, verify, retire.",
     "status": "Show how each certificate and each domain stands.",
+    "discover": "Show every domain of the accounts, with its certificate, whatever is declared.",
     "watch": "Show what every address of a host serves, and until when.",
     "history": "Show who did what when, newest first.",
     "export": "Write a certificate and its key to files.",

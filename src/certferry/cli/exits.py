@@ -23,6 +23,7 @@ from certferry.errors import (
 )
 
 if TYPE_CHECKING:  # the core loads the crypto library, which `--help` must not
+    from certferry.core.discovery import Discovery
     from certferry.core.observed import Served
     from certferry.core.plan import Plan
     from certferry.core.report import SyncReport
@@ -98,6 +99,13 @@ def of_statuses(statuses: Sequence[LineageStatus]) -> Exit:
 
     standings = {domain.standing for status in statuses for domain in status.domains}
     return Exit.FAILED if standings & {Standing.FAILED, Standing.UNKNOWN} else Exit.OK
+
+
+def of_discovery(discovery: Discovery) -> Exit:
+    """Judge a look at accounts: what was found there is in order, whatever it is; what could not be
+    looked at is a failure.
+    """
+    return Exit.FAILED if discovery.problems else Exit.OK
 
 
 def of_looks(looks: Sequence[Sequence[Served]]) -> Exit:

@@ -54,10 +54,20 @@ def text_of(draft: Draft, proposal: Proposal, say: Say) -> str:
         draft.settings.strip(),
         _acme(draft, say),
         *(_account(account) for account in draft.accounts),
+        tables_of(proposal, say),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def tables_of(proposal: Proposal, say: Say) -> str:
+    """Give the tables of the certificates alone, and as comments what is left out; nothing where
+    there is neither.
+    """
+    parts = [
         *(_certificate(one, say) for one in proposal.certificates),
         _left_out(proposal.left_out, say),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(part for part in parts if part)
 
 
 def with_keys(settings: Document, accounts: Sequence[DraftAccount]) -> str:

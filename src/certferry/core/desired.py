@@ -13,7 +13,7 @@ from certferry.core.certificate import Certificate, KeyType
 
 class Kind(str):
     """What a domain is at its target, in the target's own word. `AUTO` asks the target, and a `CDN`
-    domain is one like any other, whatever the target.
+    domain is one like any other, whatever the target; a `DCDN` one also carries what is not cached.
 
     A directory or a command is a receiver: the name under which it is declared is no domain name.
     """
@@ -22,6 +22,7 @@ class Kind(str):
 
     AUTO: ClassVar[Kind]
     CDN: ClassVar[Kind]
+    DCDN: ClassVar[Kind]
     FILES: ClassVar[Kind]
     COMMAND: ClassVar[Kind]
 
@@ -35,13 +36,21 @@ class Kind(str):
         """Whether it takes the certificate whole, and serves no connections."""
         return self in {Kind.FILES, Kind.COMMAND}
 
+    def takes(self, found: Kind) -> bool:
+        """Tell whether a deployment of this kind is about domains of that one: `CDN` stands for
+        `DCDN` as well.
+        """
+        if self == Kind.CDN and found == Kind.DCDN:
+            return True
+        return Kind.AUTO in {self, found} or self == found
+
     @property
     def is_peculiar(self) -> bool:
         """Whether it is the target's own: its name alone does not tell what the domain is."""
         return not self.is_receiver and self not in {Kind.AUTO, Kind.CDN}
 
 
-Kind.AUTO, Kind.CDN = Kind("auto"), Kind("cdn")
+Kind.AUTO, Kind.CDN, Kind.DCDN = Kind("auto"), Kind("cdn"), Kind("dcdn")
 Kind.FILES, Kind.COMMAND = Kind("files"), Kind("command")
 
 

@@ -65,13 +65,9 @@ class Claims:
             self._covering.get((target, WILDCARD + parent), ()),
         )
         claims = (claim for equals in strongest_first for claim in equals)
-        return next((claim for claim in claims if _is_about(claim.deployment, kind)), None)
+        return next((claim for claim in claims if claim.deployment.kind.takes(kind)), None)
 
 
 def served_by(lineages: Iterable[str]) -> Text:
     """Say why a certificate has nothing to serve at a target."""
     return Text("every domain that it covers is served by {lineages}", lineages=list(lineages))
-
-
-def _is_about(deployment: DesiredDeployment, kind: Kind) -> bool:
-    return Kind.AUTO in {deployment.kind, kind} or deployment.kind == kind

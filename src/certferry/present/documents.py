@@ -73,7 +73,7 @@ def of_looks(looks: Mapping[str, Sequence[Served]], port: int, voice: Voice) -> 
             "host": host,
             "port": port,
             "ok": all(_is_valid(address) for address in served),
-            "addresses": [_address(address, voice) for address in served],
+            "addresses": [of_address(address, voice) for address in served],
         }
         for host, served in looks.items()
     ]
@@ -135,7 +135,7 @@ def _due(due: Due, voice: Voice) -> Document:
         case Waiting(why=why, until=until):
             return {"due": "waiting", "until": moment(until), "waits_for": voice.say(why)}
         case Blocked(error=error):
-            problem = None if error is None else _error(error, voice)
+            problem = None if error is None else of_error(error, voice)
             return {"due": "blocked", "problem": problem}
         case _:
             return {"due": "now"}
@@ -154,7 +154,7 @@ def _obstacle(obstacle: Obstacle, voice: Voice) -> Document:
     return {
         "target": obstacle.target,
         "domain": obstacle.domain,
-        "error": _error(obstacle.error, voice),
+        "error": of_error(obstacle.error, voice),
     }
 
 
@@ -211,7 +211,7 @@ def _lineage_status(status: LineageStatus, voice: Voice) -> Document:
         "reason": None if status.reason is None else _reason(status.reason, voice),
         "domains": [_domain_status(domain, fingerprint, voice) for domain in status.domains],
         "notices": [
-            {"target": target, "domain": None, "error": _error(error, voice)}
+            {"target": target, "domain": None, "error": of_error(error, voice)}
             for target, error in status.notices
         ],
     }
@@ -241,7 +241,8 @@ def _domain_status(domain: DomainStatus, fingerprint: str | None, voice: Voice) 
 # watch
 
 
-def _address(address: Served, voice: Voice) -> Document:
+def of_address(address: Served, voice: Voice) -> Document:
+    """Write what an address presents."""
     return {
         "address": address.address,
         "fingerprint": address.fingerprint,
@@ -262,7 +263,8 @@ def _reason(reason: Reason, voice: Voice) -> Document:
     return {"code": reason.code.value, "message": voice.say(reason.message)}
 
 
-def _error(error: CertferryError, voice: Voice) -> Document:
+def of_error(error: CertferryError, voice: Voice) -> Document:
+    """Write a problem."""
     return {
         "code": error.code,
         "message": voice.say(error.message),

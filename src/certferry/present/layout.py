@@ -120,10 +120,13 @@ GAP = "  "
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of cells under headers."""
+    """Rows of cells under headers. Where one that `hangs` is too wide, the first cell of each row
+    has a line to itself.
+    """
 
     headers: tuple[str, ...]
     rows: tuple[tuple[Span, ...], ...]
+    hangs: bool = False
 
 
 def aligned(table: Table) -> list[Line]:
@@ -144,6 +147,18 @@ def _row(cells: tuple[Span, ...], widths: Sequence[int]) -> Iterator[Span]:
     yield cells[-1]
 
 
+def hanging(table: Table) -> list[Line]:
+    """Write the first cell of each row on a line of its own, and the others as columns below it."""
+    (first, *headers), rows = table.headers, table.rows
+    below = Table(tuple(headers), tuple(row[1:] for row in rows))
+    tops = [line(Span(first, Tone.STRONG)), *(line(row[0]) for row in rows)]
+    return [
+        one
+        for top, others in zip(tops, aligned(below), strict=True)
+        for one in (top, line(GAP, *others))
+    ]
+
+
 def stacked(table: Table) -> Iterator[Line]:
     """Write each row downwards, for terminals that are too narrow: below the first cell a line for
     each of the others that says something.
@@ -159,7 +174,9 @@ def stacked(table: Table) -> Iterator[Line]:
 
 
 def fitted(table: Table, cells_wide: int) -> list[Line]:
-    """Write a table as columns where they fit, downwards elsewhere."""
-    rows = aligned(table)
-    fits = all(width(plain(row)) <= cells_wide for row in rows)
-    return rows if fits else list(stacked(table))
+    """Write a table as columns where they fit, downwards elsewhere; see `Table.hangs`."""
+    for written in (aligned, hanging) if table.hangs else (aligned,):
+        rows = written(table)
+        if all(width(plain(row)) <= cells_wide for row in rows):
+            return rows
+    return list(stacked(table))

@@ -11,6 +11,7 @@ from certferry.core.plan import Obstacle, Plan
 from certferry.core.reasons import ReasonCode
 from certferry.core.report import Activity, Outcome, StepEnded, StepOutcome, SyncReport
 from certferry.core.status import LineageStatus, Standing
+from certferry.errors import CertferryError
 from certferry.present.run_log import Entry, Level, RunLog
 from certferry.present.vocabulary import at_target, once
 from certferry.text import Text
@@ -67,6 +68,22 @@ def log_looks(looks: Mapping[str, Sequence[Served]], log: RunLog) -> None:
                     more={"address": address.address},
                 )
                 log.write(entry)
+
+
+def log_problems(problems: Sequence[tuple[str, CertferryError]], log: RunLog) -> None:
+    """Write down which account could not be looked at, or not all of it."""
+    for account, error in problems:
+        detail = log.voice.say_on_one_line(error.message)
+        entry = Entry(
+            "discover.failed",
+            error.message,
+            Level.ERROR,
+            target=account,
+            hint=error.hint,
+            words=f"{account}: {once(account, detail)}",
+            more={"code": error.code},
+        )
+        log.write(entry)
 
 
 def log_export(lineage: str, paths: Sequence[Path], fingerprint: str, log: RunLog) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from certferry.adapters.clients import handover
 from certferry.adapters.sources.pem_files import PemFileSource
 from certferry.config.model import Settings
-from certferry.core.desired import Delivery, FileDelivery
+from certferry.core.desired import Delivery, DesiredCertificate, FileDelivery
 from certferry.core.ownership import Claims
 from certferry.ports.issuer import Issuer
 from certferry.ports.probe import Probe
@@ -55,7 +55,7 @@ def reconciler_for(
         now=now,
         progress=each_of(history_keeper(state, now, who), progress),
         verify_timeout=settings.verify.timeout,
-        claims=_claims(settings, source, state),
+        claims=Claims(as_declared(settings, source, state)),
     )
     return Reconciler(doors, stop=stopping.stop)
 
@@ -76,9 +76,12 @@ def sweep_handovers(settings: Settings) -> None:
     handover.sweep(_workspace(settings))
 
 
-def _claims(settings: Settings, source: CertificateSource, state: StateStore) -> Claims:
+def as_declared(
+    settings: Settings, source: CertificateSource, state: StateStore
+) -> tuple[DesiredCertificate, ...]:
+    """Return everything that is declared, with the names of what is only ferried filled in."""
     meant = {wish.lineage for wish in settings.certificates}
-    return Claims(
+    return tuple(
         as_known(wish, source, state, read=wish.lineage in meant) for wish in settings.declared
     )
 
