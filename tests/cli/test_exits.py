@@ -13,11 +13,13 @@ from certferry import errors
 from certferry.cli import exits
 from certferry.cli.exits import Exit
 from certferry.core.desired import Kind
+from certferry.core.discovery import AccountLook, DiscoveredDomain, Discovery
 from certferry.core.observed import Served
 from certferry.core.plan import Action, Plan
 from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
 from certferry.core.status import DomainStatus, LineageStatus, Standing
-from certferry.errors import CertferryError
+from certferry.core.survey import FoundDomain
+from certferry.errors import CertferryError, TargetRejected
 from certferry.text import Text
 from tests.cli import values
 
@@ -129,6 +131,17 @@ def test_a_status_is_a_failure_only_where_something_failed(standing: Standing) -
     failed = standing in {Standing.FAILED, Standing.UNKNOWN}
 
     assert (Exit.FAILED if failed else Exit.OK) == exits.of_statuses([status])
+
+
+def test_what_is_discovered_is_in_order_and_what_is_not_seen_is_not() -> None:
+    """A domain in trouble is a finding; an account that cannot be looked at is a failure."""
+    frozen = DiscoveredDomain(
+        "qiniu", FoundDomain("img.example.com", Kind.CDN, problem=TargetRejected("frozen"))
+    )
+    seen, unseen = AccountLook("qiniu"), AccountLook("second", failure=TargetRejected("denied"))
+
+    assert Exit.OK == exits.of_discovery(Discovery((seen,), (frozen,)))
+    assert Exit.FAILED == exits.of_discovery(Discovery((seen, unseen)))
 
 
 GOOD = Served("192.0.2.1", values.NEW, valid=True, not_after=values.NOON + timedelta(days=9))

@@ -112,6 +112,19 @@ def test_a_table_can_be_written_downwards() -> None:
     assert downwards == values.text_of(list(stacked(table))) == values.text_of(fitted(table, 21))
 
 
+def test_a_table_may_hang() -> None:
+    """Where columns do not fit, the first cell of each row has a line to itself; where these do not
+    fit either, every cell has.
+    """
+    rows = ((Span("img.example.com"), Span("valid"), Span("2")), (Span("a"), Span("x"), Span("")))
+    table = Table(("NAME", "STATE", "SERVED"), rows, hangs=True)
+    hung = "NAME\n  STATE  SERVED\nimg.example.com\n  valid  2\na\n  x\n"
+
+    assert values.text_of(aligned(table)) == values.text_of(fitted(table, 30))
+    assert hung == values.text_of(fitted(table, 29)) == values.text_of(fitted(table, 15))
+    assert values.text_of(list(stacked(table))) == values.text_of(fitted(table, 14))
+
+
 def test_colour_is_added_and_nothing_else() -> None:
     """A coloured line without its codes is the plain one."""
     written = line(Span("failed", Tone.BAD), " img")

@@ -25,7 +25,7 @@ from certferry.present.log_entries import log_problems
 from certferry.present.progress import progress_on
 from certferry.text import Text
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS
-from certferry.wiring.session import Session, open_to_look
+from certferry.wiring.discovery import DiscoverySession, open_to_discover
 
 Problems = Sequence[tuple[str, CertferryError]]
 Zones = Mapping[str, tuple[FoundZone, ...] | None]
@@ -41,7 +41,7 @@ def run(
     settings = settings_with_accounts(front)
     with (
         progress_on(front.console, front.verbosity, _now) as progress,
-        open_to_look(settings, progress=progress, language=front.voice.language) as session,
+        open_to_discover(settings, progress=progress, language=front.voice.language) as session,
     ):
         found = session.discover(_chosen(session.labels(TARGETS), accounts, settings))
         must_have_looked(found)
@@ -101,7 +101,7 @@ def show_discovery(
     return exits.of_discovery(found)
 
 
-def _zones(session: Session) -> tuple[Zones, Problems]:
+def _zones(session: DiscoverySession) -> tuple[Zones, Problems]:
     """Read the zones of each DNS account; where they cannot be read, `None` takes every name to be
     in one.
     """

@@ -20,7 +20,7 @@ from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Table, Tone, labelled, line, width
 from certferry.present.status_text import NOTHING, SHORT
 from certferry.present.vocabulary import ERROR, HINT, in_brackets, once, one_or_many
-from certferry.text import Text
+from certferry.text import Text, verbatim
 
 _LABEL = 24
 """Cells of a certificate's name at its target; the whole is in `--json`."""
@@ -28,7 +28,7 @@ _LABEL = 24
 _DOMAINS = (
     Text("DOMAIN"),
     Text("STATE"),
-    Text("HTTPS"),
+    verbatim("HTTPS"),
     Text("OWNER"),
     Text("LEFT"),
     Text("COVERED BY"),

@@ -5,19 +5,15 @@ from __future__ import annotations
 import getpass
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import cached_property, partial
 from typing import cast
 
-from certferry.adapters.sources.pem_files import PemFileSource
 from certferry.config.model import Settings
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import DesiredCertificate
-from certferry.core.discovery import Discovery, discover
-from certferry.core.ledger import Ledger
 from certferry.core.survey import FoundZone, Survey
-from certferry.errors import ConfigError
 from certferry.migration.adopt import adopt, as_remembered
 from certferry.migration.home import OldCertificate
 from certferry.ports.account_memory import AccountMemory
@@ -25,15 +21,13 @@ from certferry.ports.probe import Probe
 from certferry.ports.progress import Progress, no_listener
 from certferry.ports.state import StateStore
 from certferry.ports.survey import Looked, Surveyed, ZoneKeeper
-from certferry.reconcile.discover import Looking
 from certferry.reconcile.leases import held_lease
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.stopping import Stopping
 from certferry.wiring.account_notes import AccountNotes
 from certferry.wiring.accounts import Accounts
-from certferry.wiring.adapters import Family
 from certferry.wiring.clock import now
-from certferry.wiring.engine import as_declared, probe_for, reconciler_for, sweep_handovers
+from certferry.wiring.engine import probe_for, reconciler_for, sweep_handovers
 
 
 @contextmanager
@@ -48,12 +42,10 @@ def open_session(
 
 
 @contextmanager
-def open_to_look(
-    settings: Settings, *, progress: Progress = no_listener, language: str = "en"
-) -> Iterator[Session]:
+def open_to_look(settings: Settings, *, language: str = "en") -> Iterator[Session]:
     """Open what the settings name to look at it only: not even an empty state is made."""
     with ExitStack() as resources:
-        yield Session(settings, progress, resources, language=language, looks_only=True)
+        yield Session(settings, no_listener, resources, language=language, looks_only=True)
 
 
 class Session:
@@ -113,29 +105,6 @@ class Session:
             sweep_handovers(self._settings)
         return engine
 
-    def labels(self, family: Family) -> tuple[str, ...]:
-        """See `wiring.accounts.Accounts.labels`."""
-        return self._accounts.labels(family)
-
-    def discover(self, labels: Sequence[str]) -> Discovery:
-        """Look at everything that the accounts of targets hold, whatever is declared. What is wrong
-        with one account is told with what the others hold.
-        """
-        self._stopping.begin()
-        looking = Looking(self.probe, now, self._progress, self._stopping.stop)
-        state = self.state
-        declared = as_declared(self._settings, PemFileSource(), state)
-        lineages = {*state.lineages(), *(wish.lineage for wish in declared)}
-        ledger = Ledger((lineage, state.remembered(lineage)) for lineage in sorted(lineages))
-        looks = looking.look_at({label: self._survey_of(label) for label in labels})
-        return discover(looks, declared, ledger, now())
-
-    def _survey_of(self, label: str) -> Callable[[Looked], Survey]:
-        try:
-            return cast("Surveyed", self._accounts.target(label)).survey
-        except ConfigError as wrong:
-            return partial(_told, wrong)
-
     def survey(self, label: str, looked: Looked) -> Survey:
         """See `ports.survey.Surveyed.survey`, of a target's account."""
         return cast("Surveyed", self._accounts.target(label)).survey(looked)
@@ -168,12 +137,6 @@ class Session:
     def _memory_of(self, label: str) -> AccountMemory:
         """Give what is remembered of an account. Who only looks, writes nothing down."""
         return AccountNotes(lambda: self.state, label, is_kept=not self._looks_only)
-
-
-def _told(wrong: ConfigError, looked: Looked) -> Survey:
-    """Tell what is wrong with an account where its survey was to be."""
-    del looked
-    raise wrong
 
 
 def _who() -> str:
