@@ -28,8 +28,9 @@ def world(shared_world: World) -> Iterator[World]:
     """The shared world, in order before and after; no test leaves a challenge record in it."""
     before = challenges(shared_world)
     yield shared_world
-    for service in (shared_world.qiniu.api, shared_world.qiniu.fusion, shared_world.dnspod):
+    for service in shared_world.qiniu.services:
         service.faults.clear()
+    shared_world.dnspod.faults.clear()
     for server in (shared_world.dns.resolver, *shared_world.dns.servers):
         server.recover()
     assert before == challenges(shared_world)

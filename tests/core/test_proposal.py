@@ -179,3 +179,4 @@ def test_without_a_dns_account_it_is_to_be_filled_in() -> None:
     assert [("img.example.com", UNKNOWN), ("www.example.com", UNKNOWN)] == [
         (one.lineage, one.dns) for one in proposal.certificates
     ]
+    assert all("Fill in" in str(one.remarks[0]) for one in proposal.certificates)

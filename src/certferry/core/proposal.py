@@ -15,6 +15,8 @@ from certferry.text import Text
 UNKNOWN = "…"
 """What stands in the place of an account that is to be filled in."""
 
+_NO_DNS = (Text("Fill in the DNS account that proves these names."),)
+
 
 @dataclass(frozen=True, slots=True)
 class Access:
@@ -150,7 +152,9 @@ def propose_beside(
         proving = proving or [Places(UNKNOWN, None, target)]
         for places in _shared_out(domains, proving):
             proposal = propose_for_domains(places, most_names)
-            certificates += proposal.certificates
+            certificates += [
+                one if zones else replace(one, remarks=_NO_DNS) for one in proposal.certificates
+            ]
             left_out += proposal.left_out
     return Proposal(tuple(_named_apart(certificates, declared)), tuple(left_out))
 

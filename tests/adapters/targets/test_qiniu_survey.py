@@ -204,7 +204,7 @@ def test_list_of_certificates_that_may_not_be_read_hides_no_domain(
     assert () == survey.certificates
 
 
-@pytest.mark.parametrize("path", ["/domain", "/sslcert", "/buckets"])
+@pytest.mark.parametrize("path", ["/domain", "/domain/img.example.com", "/sslcert", "/buckets"])
 def test_rate_that_is_exceeded_for_good_ends_the_survey(place: Place, path: str) -> None:
     """Every other call would fail of it as well: half an account must not pass for the whole."""
     place.service.add_domain("img.example.com")
