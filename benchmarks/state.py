@@ -73,7 +73,7 @@ def main() -> None:
             works: dict[str, Callable[[str], object]] = {
                 "bare read": lambda lineage: raw.execute(query, (lineage,)).fetchall(),
                 "versions": store.versions,
-                "rollouts": store.rollouts,
+                "all that is remembered": store.remembered,
                 "challenge records": store.challenge_records,
                 "bundle, with its key": lambda lineage: store.bundle(lineage, VERSIONS),
             }

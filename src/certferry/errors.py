@@ -22,6 +22,7 @@ CertferryError                a message, a hint, a retry
 │   ├── TargetRejected        the target refused the certificate or the domain
 │   │   └── CopyGone          the copy that was to be bound is not at the target any more
 │   ├── TargetBusy            the target is still carrying out an earlier change
+│   │   └── TargetStuck       it has been at it for longer than it should take
 │   ├── TargetInUse           the target still uses what was to be removed
 │   ├── TargetUnavailable     the target did not answer sensibly
 │   └── ClockWrong            this machine's clock is not the target's, which refuses what it dates
@@ -193,6 +194,23 @@ class TargetBusy(DeployError):
     """The target is still carrying out an earlier change."""
 
     default_retry = Retry.LATER
+
+
+class TargetStuck(TargetBusy):
+    """The target has been carrying out a change for longer than it should take. `ticket` is what
+    to send to its support, a line each.
+    """
+
+    def __init__(
+        self,
+        message: Text | str,
+        *,
+        hint: Text | None = None,
+        retry: Retry | None = None,
+        ticket: tuple[Text, ...] = (),
+    ) -> None:
+        super().__init__(message, hint=hint, retry=retry)
+        self.ticket = ticket
 
 
 class TargetInUse(DeployError):

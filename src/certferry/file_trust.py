@@ -256,7 +256,7 @@ def _others_who_write(facts: os.stat_result, trusted: frozenset[int]) -> Text | 
     if facts.st_mode & stat.S_IWOTH:
         return Text("every user")
     if facts.st_mode & stat.S_IWGRP and not _is_private(facts.st_gid, trusted):
-        return Text("the group {group}", group=_group_name(facts.st_gid))
+        return Text("the group {group}", group=group_name(facts.st_gid))
     return None
 
 
@@ -283,7 +283,8 @@ def user_name(number: int) -> str:
     return str(number)
 
 
-def _group_name(number: int) -> str:
+def group_name(number: int) -> str:
+    """Give a group's name, or the number of one that has none."""
     with suppress(KeyError):
         return grp.getgrgid(number).gr_name
     return str(number)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.config.lines import Keys, index_lines
+from certferry.config.lines import Trail, index_lines
 
 MARKER = re.compile(r"v\d+e")
 
@@ -80,22 +80,22 @@ def texts(draw: st.DrawFn) -> str:
     return marked + draw(st.sampled_from(["", "\n"]))
 
 
-def walk(value: object, way: Keys = ()) -> Iterator[tuple[Keys, object]]:
-    """Give everything in a parsed text with the way to it."""
-    if way:
-        yield way, value
+def walk(value: object, trail: Trail = ()) -> Iterator[tuple[Trail, object]]:
+    """Give everything in a parsed text with the trail to it."""
+    if trail:
+        yield trail, value
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from walk(inner, (*way, key))
+            yield from walk(inner, (*trail, key))
     if isinstance(value, list):
         for number, inner in enumerate(value):
-            yield from walk(inner, (*way, number))
+            yield from walk(inner, (*trail, number))
 
 
 @given(texts())
 def test_everything_in_a_text_has_a_line(text: str) -> None:
     """The index knows exactly the values that the parser finds."""
-    assert {way for way, _ in walk(tomllib.loads(text))} == set(index_lines(text))
+    assert {trail for trail, _ in walk(tomllib.loads(text))} == set(index_lines(text))
 
 
 @given(texts(), st.sampled_from(["\n", "\r\n"]))
@@ -104,9 +104,9 @@ def test_the_line_is_where_the_value_begins(text: str, line_end: str) -> None:
     lines = text.split("\n")
     index = index_lines(text.replace("\n", line_end))
 
-    for way, value in walk(tomllib.loads(text)):
+    for trail, value in walk(tomllib.loads(text)):
         if isinstance(value, str) and (marker := MARKER.search(value)):
-            assert marker[0] in lines[index[way] - 1]
+            assert marker[0] in lines[index[trail] - 1]
 
 
 def test_a_table_counts_from_its_header() -> None:

@@ -184,7 +184,7 @@ def test_settings_know_where_each_lineage_is_declared(loaded: Load, folder: Path
     place = loaded(WHOLE).places["img"].below("deploy", 0)
 
     assert (line, "[[certificates.deploy]]") == (
-        place.document.line((*place.keys, "to")),
+        place.document.line((*place.trail, "to")),
         place.title,
     )
 

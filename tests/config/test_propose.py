@@ -10,10 +10,11 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.config.load import load_draft
-from certferry.config.propose import Draft, DraftAccount, quoted, text_of
+from certferry.config.load import load_text
+from certferry.config.propose import NewAccount, Preamble, quoted, text_of
 from certferry.core.certificate import KeyType
-from certferry.core.desired import FileDelivery, Kind, PemFiles
+from certferry.core.delivery import FileDelivery
+from certferry.core.desired import Kind, PemFiles
 from certferry.core.proposal import (
     Access,
     LeftOut,
@@ -30,10 +31,10 @@ from certferry.text import Text
 PATH = Path("/etc/certferry/certferry.toml")
 ENVIRON = {"HOME": "/nowhere"}
 ACCOUNTS = (
-    DraftAccount("dnspod", "dnspod", {"id": "env:DP_Id", "token": "env:DP_Key"}),
-    DraftAccount("qiniu", "qiniu", {"access_key": "env:AK", "secret_key": "env:SK"}),
+    NewAccount("dnspod", "dnspod", {"id": "env:DP_Id", "token": "env:DP_Key"}),
+    NewAccount("qiniu", "qiniu", {"access_key": "env:AK", "secret_key": "env:SK"}),
 )
-DRAFT = Draft(directory="https://acme-v02.api.letsencrypt.org/directory", accounts=ACCOUNTS)
+DRAFT = Preamble(directory="https://acme-v02.api.letsencrypt.org/directory", accounts=ACCOUNTS)
 
 LABEL = st.from_regex(r"[a-z0-9]{1,8}", fullmatch=True)
 NAME = st.lists(LABEL, min_size=1, max_size=3).map(lambda labels: ".".join([*labels, "com"]))
@@ -100,11 +101,11 @@ def test_whatever_is_proposed_is_read_as_it_was_meant(
         for one in named[1:]
         if not any(deployment.directory or deployment.domains for deployment in one.deployments)
     )
-    draft = Draft(directory=DRAFT.directory, email=email, accounts=ACCOUNTS)
+    preamble = Preamble(directory=DRAFT.directory, email=email, accounts=ACCOUNTS)
 
-    text = text_of(draft, Proposal(kept, tuple(left_out)), str)
+    text = text_of(preamble, Proposal(kept, tuple(left_out)), str)
 
-    settings = load_draft(text, PATH, ENVIRON)
+    settings = load_text(text, PATH, ENVIRON)
     assert email == settings.acme.email
     assert [(one.lineage, one.names, one.key_type or KeyType.EC256) for one in kept] == [
         (wish.lineage, wish.names, wish.key_type) for wish in settings.certificates
@@ -128,10 +129,10 @@ def test_what_is_left_out_can_be_declared_after_all(one: ProposedCertificate) ->
 
     text = text_of(DRAFT, Proposal((), (left,)), str)
 
-    assert () == load_draft(text, PATH, ENVIRON).certificates
+    assert () == load_text(text, PATH, ENVIRON).certificates
     head, _, tail = text.partition("# [[certificates]]\n")
     declared = head + re.sub("^# ?", "", f"# [[certificates]]\n{tail}", flags=re.MULTILINE)
-    [wish] = load_draft(declared, PATH, ENVIRON).certificates
+    [wish] = load_text(declared, PATH, ENVIRON).certificates
     assert (one.names, one.dns) == (wish.names, wish.dns)
     assert [d.to for d in one.deployments] == [d.target for d in wish.deployments]
 
@@ -144,7 +145,7 @@ def test_files_that_are_ferried_may_lie_anywhere(fullchain: str, privkey: str) -
 
     text = text_of(DRAFT, Proposal((one,)), str)
 
-    assert files == load_draft(text, PATH, ENVIRON).certificates[0].files
+    assert files == load_text(text, PATH, ENVIRON).certificates[0].files
     assert "# It is for img.example.com." in text
 
 
@@ -158,10 +159,10 @@ def test_settings_are_kept_as_they_are() -> None:
     """What an operator gave stands in the file word for word, below the environment files."""
     settings = '# mine\n[acme]\nemail = "ops@example.com"\n'
 
-    text = text_of(Draft(settings=settings, accounts=ACCOUNTS), Proposal(), str)
+    text = text_of(Preamble(settings=settings, accounts=ACCOUNTS), Proposal(), str)
 
     assert settings.strip() in text
-    assert "ops@example.com" == load_draft(text, PATH, ENVIRON).acme.email
+    assert "ops@example.com" == load_text(text, PATH, ENVIRON).acme.email
 
 
 def test_line_that_is_commented_out_is_one_when_it_is_taken_in() -> None:
@@ -172,7 +173,7 @@ def test_line_that_is_commented_out_is_one_when_it_is_taken_in() -> None:
 
     below = text.partition("holds it\n")[2]
     taken_in = re.sub(r"^# ?", "", below, flags=re.MULTILINE).replace("…", "dnspod")
-    settings = load_draft(text + taken_in, PATH, ENVIRON)
+    settings = load_text(text + taken_in, PATH, ENVIRON)
 
     [wish] = settings.certificates
     assert (("x.example.net",), "dnspod") == (wish.names, wish.dns)

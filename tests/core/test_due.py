@@ -16,7 +16,7 @@ from certferry.core.plan import Blocked, Change, Deploy, Due, Rollout, Verify
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.rollout import RolloutRecord
 from certferry.core.waiting import Waiting
-from certferry.errors import CertferryError, DeployError, TargetBusy, VerificationError
+from certferry.errors import CertferryError, DeployError, TargetStuck, VerificationError
 from certferry.text import Text
 from tests.core.strategies import NOW
 
@@ -148,8 +148,9 @@ def test_stuck_change_names_since_when() -> None:
     """Support asks since when a task hangs."""
     error = error_of(due(VERIFYING, DomainState.PROCESSING, last=record(TIMEOUT)))
 
-    assert isinstance(error, TargetBusy)
-    assert "2026-11-24 11:00 UTC" in str(error.hint)
+    assert isinstance(error, TargetStuck)
+    assert "2026-11-24 11:00 UTC" in str(error)
+    assert "2026-11-24 11:00 UTC" in "\n".join(map(str, error.ticket))
 
 
 def test_lagging_addresses_are_named() -> None:

@@ -13,7 +13,7 @@ import pytest
 from certferry.adapters.dns import dnspod
 from certferry.adapters.targets import qiniu
 from certferry.cli import main as front_desk
-from certferry.config.deliveries import KEYS
+from certferry.config.deliveries import SETTINGS
 from certferry.config.load import load
 from certferry.errors import ConfigError
 from certferry.wiring.settings import ADAPTERS
@@ -62,7 +62,7 @@ def known_keys(tmp_path: Path) -> set[str]:
     keys = {key for words in listed for key in words.split(", ")}
     for settings in (qiniu.Settings, dnspod.Settings):
         keys |= {field.name for field in dataclasses.fields(settings)}
-    return keys.union(*KEYS.values())
+    return keys.union(*SETTINGS.values())
 
 
 @both

@@ -264,7 +264,7 @@ def test_the_document_has_the_contracts_keys() -> None:
     assert {"changes", "certificates"} == set(document)
     assert 4 == document["changes"]
     first, second = document["certificates"]
-    assert {"name", "names", "steps", "refusals", "obstacles", "notices"} == set(first)
+    assert {"name", "names", "steps", "refusals", "obstacles", "notices", "drifts"} == set(first)
     assert [] == second["steps"]
     issue, deploy, verify, retire = first["steps"]
     for step in first["steps"]:

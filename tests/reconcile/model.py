@@ -40,6 +40,11 @@ IMMORTAL = 1_000_000
 """More calls than any run makes."""
 
 
+def issuing_of(*, renew: bool) -> Issuing:
+    """Say how a run issues: what is due, or in any case."""
+    return Issuing.ALWAYS if renew else Issuing.IF_DUE
+
+
 class FallenEdges:
     """A `Probe` of edges that present something else than they did, whatever is bound."""
 
@@ -122,7 +127,7 @@ class ModelWorld:
         life = Life(kill_after)
         try:
             doors = self.doors(process, life)
-            runs = [LineageRun(wish, doors, renew=renew) for wish in wishes]
+            runs = [LineageRun(wish, doors, issuing_of(renew=renew)) for wish in wishes]
             self.visit_to_the_end(*runs)
             return [run.report() for run in runs]
         except Killed:

@@ -10,14 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certferry.core.certificate import KeyType
+from certferry.core.delivery import CommandDelivery, FileDelivery, Program
 from certferry.core.desired import (
-    CommandDelivery,
     DesiredCertificate,
     DesiredDeployment,
-    FileDelivery,
     HttpsWish,
     PemFiles,
-    Program,
     Retirement,
     delivered,
 )

@@ -11,14 +11,8 @@ from pathlib import Path
 import pytest
 
 from certferry.adapters.targets import command
-from certferry.core.desired import (
-    CommandDelivery,
-    Delivery,
-    DesiredCertificate,
-    PemFiles,
-    Program,
-    delivered,
-)
+from certferry.core.delivery import CommandDelivery, Delivery, Program
+from certferry.core.desired import DesiredCertificate, PemFiles, delivered
 from certferry.core.due import Times
 from certferry.core.plan import Change, Deploy
 from certferry.core.planner import Issuing
@@ -118,12 +112,12 @@ def test_edited_command_that_fails_is_run_until_it_succeeds(machine: Machine) ->
 def test_program_of_a_delivery_that_failed_is_not_made_up(machine: Machine) -> None:
     """What is written down is what was run, never what will be."""
     machine.sync(machine.wish("broken"))
-    [record] = machine.world.state.rollouts("img")
+    [record] = machine.world.state.remembered("img").rollouts
     machine.world.state.save_rollout(replace(record, program_digest=None))
 
     assert not machine.sync(machine.wish("broken", "again")).ok
 
-    [record] = machine.world.state.rollouts("img")
+    [record] = machine.world.state.remembered("img").rollouts
     assert record.verified_at is None
     assert ["broken", "broken"] == machine.ran
 

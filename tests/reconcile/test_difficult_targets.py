@@ -9,6 +9,7 @@ from certferry.core.certificate import CertificateBundle
 from certferry.core.lineage import mark
 from certferry.core.observed import DomainState, ObservedTarget
 from certferry.core.plan import Action
+from certferry.core.planner import Issuing
 from certferry.core.report import LineageReport, Outcome
 from certferry.errors import (
     CopyGone,
@@ -155,7 +156,7 @@ def test_edge_that_falls_back_gets_its_whole_time_again(world: ModelWorld) -> No
 def test_clock_that_was_ahead_does_not_make_it_hurry_for_ever(world: ModelWorld) -> None:
     """A rollout that set out in the future is waited for like any other."""
     synced(world)
-    (record,) = world.state.rollouts("img")
+    (record,) = world.state.remembered("img").rollouts
     ahead = replace(record, started_at=world.clock + timedelta(days=300), verified_at=None)
     world.state.save_rollout(ahead)
     world.alive.add("run")
@@ -262,7 +263,7 @@ def test_removal_that_fails_is_told_and_tried_again(world: ModelWorld) -> None:
 
     world.alive.add("run")
     doors = replace(world.doors("run"), targets={"qiniu": Unwilling()})  # type: ignore[dict-item]  # by name
-    run = LineageRun(world.wish(), doors, renew=True)
+    run = LineageRun(world.wish(), doors, Issuing.ALWAYS)
     world.visit_to_the_end(run)
 
     (failed,) = run.report().having(Outcome.FAILED)

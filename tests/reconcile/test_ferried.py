@@ -8,13 +8,8 @@ from datetime import timedelta
 import pytest
 
 from certferry.core.certificate import CertificateBundle
-from certferry.core.desired import (
-    DesiredCertificate,
-    DesiredDeployment,
-    FileDelivery,
-    PemFiles,
-    delivered,
-)
+from certferry.core.delivery import FileDelivery
+from certferry.core.desired import DesiredCertificate, DesiredDeployment, PemFiles, delivered
 from certferry.core.ownership import Claims
 from certferry.core.plan import Action
 from certferry.core.report import LineageReport, Outcome

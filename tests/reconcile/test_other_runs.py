@@ -23,7 +23,7 @@ from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
-from tests.reconcile.model import START, ModelWorld
+from tests.reconcile.model import START, ModelWorld, issuing_of
 from tests.reconcile.one_lineage import IMG, OTHER, one_visit, synced
 
 
@@ -153,8 +153,9 @@ def test_stop_passes_through_every_step(method: str) -> None:
 
     doors = replace(world.doors("run"), targets={"qiniu": Stopping()})  # type: ignore[dict-item]  # by name
     world.alive.add("run")
+    run = LineageRun(world.wish(), doors, issuing_of(renew=method == "retire"))
     with pytest.raises(Interrupted):
-        world.visit_to_the_end(LineageRun(world.wish(), doors, renew=method == "retire"))
+        world.visit_to_the_end(run)
     world.alive.discard("run")
 
     assert synced(world).ok

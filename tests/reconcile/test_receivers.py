@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certferry.core.desired import DesiredCertificate, FileDelivery, delivered
+from certferry.core.delivery import FileDelivery
+from certferry.core.desired import DesiredCertificate, delivered
 from certferry.core.observed import DomainState
 from certferry.core.plan import Action, Change, Deploy
 from certferry.core.reasons import ReasonCode

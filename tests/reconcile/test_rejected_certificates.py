@@ -15,7 +15,7 @@ from certferry.errors import CertificateRejected
 from certferry.ports.issuer import IssueRequest
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.testing.certificates import make_bundle
-from tests.reconcile.model import ModelWorld
+from tests.reconcile.model import ModelWorld, issuing_of
 from tests.reconcile.one_lineage import IMG, outcome, synced
 
 
@@ -41,7 +41,8 @@ def run(world: ModelWorld, *, renew: bool = False) -> LineageReport:
     """Run to the end behind the gateway."""
     world.alive.add("run")
     doors = world.doors("run")
-    one = LineageRun(world.wish(), replace(doors, issuer=Gateway(doors.issuer)), renew=renew)
+    issuing, doors = issuing_of(renew=renew), replace(doors, issuer=Gateway(doors.issuer))
+    one = LineageRun(world.wish(), doors, issuing)
     world.visit_to_the_end(one)
     world.alive.discard("run")
     world.pass_time(timedelta(minutes=1))

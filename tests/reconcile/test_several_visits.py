@@ -18,6 +18,7 @@ from certferry.core.desired import (
 )
 from certferry.core.lineage import mark
 from certferry.core.plan import Action, Clean
+from certferry.core.planner import Issuing
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.report import LineageReport, Outcome
 from certferry.errors import (
@@ -32,7 +33,7 @@ from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
-from tests.reconcile.model import ModelWorld
+from tests.reconcile.model import ModelWorld, issuing_of
 from tests.reconcile.one_lineage import IMG, OTHER, outcome, synced
 
 REFUSED = TargetRejected(Text("refused for good"))
@@ -115,7 +116,8 @@ def test_failure_of_another_run_is_no_all_clear(
     doors: dict[str, Any] = {"issuer": issuer, "targets": {"qiniu": cdn}}
     world.alive.update({"first", "second"})
     first = LineageRun(world.wish(), replace(world.doors("first"), **doors))
-    second = LineageRun(world.wish(), replace(world.doors("second"), **doors), renew=renew)
+    issuing = issuing_of(renew=renew)
+    second = LineageRun(world.wish(), replace(world.doors("second"), **doors), issuing)
     world.pass_time(timedelta(seconds=1))
     first.visit()
 
@@ -203,7 +205,7 @@ def test_look_overwrites_nothing_that_another_run_wrote_meanwhile(world: ModelWo
     looking.visit()
     world.pass_time(timedelta(minutes=20))
     world.cdn.fail_next(IMG, "verify https crt fail")
-    renewing = LineageRun(world.wish(), world.doors("renewing"), renew=True)
+    renewing = LineageRun(world.wish(), world.doors("renewing"), Issuing.ALWAYS)
     others.append(renewing)
     writes = world.cdn.writes
     looking.visit()

@@ -24,6 +24,7 @@ COMMANDS = {
     "discover": "Show every domain of the accounts, with its certificate, whatever is declared.",
     "watch": "Show what every address of a host serves, and until when.",
     "history": "Show who did what when, newest first.",
+    "rollback": "Bind the previous certificate again, wherever the newest one of NAME is served.",
     "export": "Write a certificate and its key to files.",
     "hook": "Deploy what another ACME client has just renewed; for that client to run.",
     "schedule": "Have `certferry sync` run every day, by cron or by systemd.",

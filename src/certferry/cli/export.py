@@ -79,8 +79,8 @@ def write_bundle(bundle: CertificateBundle, directory: Path) -> list[Path]:
     The key is readable by its owner alone from its first byte on, whatever was there before.
     Raises `CertferryError`.
     """
-    from certferry.config.write import replace_file, sync_directory
     from certferry.core.certificate import CERT, CHAIN, FULLCHAIN, PRIVKEY
+    from certferry.whole_file import replace_file, sync_directory
 
     files = (
         (CERT, bundle.cert_pem, _PUBLIC),

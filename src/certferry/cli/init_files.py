@@ -11,7 +11,7 @@ from pathlib import Path
 
 from certferry.config.env_files import environment_with
 from certferry.config.find import NAME, VARIABLE
-from certferry.config.load import load_draft
+from certferry.config.load import load_text
 from certferry.config.model import Settings
 from certferry.config.write import (
     drafted,
@@ -98,7 +98,7 @@ def put(
     """
     with ExitStack() as at_the_end:
         at_the_end.enter_context(_keys_written(files.keys, fresh))
-        settings = load_draft(text, files.config, environ, ADAPTERS)
+        settings = load_text(text, files.config, environ, ADAPTERS)
         copies = [free_copy(files.config)] if files.config.exists() else []
         drafts = [drafted_copy(files.config, copy) for copy in copies]
         drafts.append(drafted(files.config, text.encode()))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from certferry.cli.interview import Interview
 from certferry.config.findings import in_lines
-from certferry.config.propose import DraftAccount
+from certferry.config.propose import NewAccount
 from certferry.config.questions import Question
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
@@ -26,7 +26,7 @@ class Keys:
     the names of their variables.
     """
 
-    accounts: tuple[DraftAccount, ...] = ()
+    accounts: tuple[NewAccount, ...] = ()
     fresh: Mapping[str, Secret] = field(default_factory=dict)
 
 
@@ -53,7 +53,7 @@ def gather(
 
     Raises `ConfigError` that names everything that is missing, with the `hint`.
     """
-    accounts: list[DraftAccount] = []
+    accounts: list[NewAccount] = []
     fresh: dict[str, Secret] = {}
     missing: list[tuple[Question, str]] = []
     for account in wanted:
@@ -68,7 +68,7 @@ def gather(
         missing += [(q, account.label) for q in open_ones if q.key not in given]
         answered = {key: one for key, one in (answers | given).items() if one is not None}
         written = {key: answer.written for key, answer in answered.items()}
-        accounts.append(DraftAccount(account.label, account.service.type, written))
+        accounts.append(NewAccount(account.label, account.service.type, written))
         fresh |= {answer.name: answer.fresh for answer in answered.values() if answer.fresh}
     if missing:
         raise _missing(missing, hint)

@@ -30,7 +30,7 @@ from certferry.config.env_files import EnvFile, fill_in
 from certferry.config.find import NAME
 from certferry.config.load import load_before
 from certferry.config.model import Settings
-from certferry.config.propose import Draft, text_of, with_accounts, with_keys
+from certferry.config.propose import Preamble, text_of, with_accounts, with_keys
 from certferry.core.proposal import Places, Proposal, in_order, propose_for_domains
 from certferry.core.survey import FoundDomain
 from certferry.errors import ConfigError
@@ -76,16 +76,16 @@ class _Run:
         known = keys_of(self._asked, home, given, self._environ, self._interview)
         keys = known.keys
         self._environ |= {name: secret.reveal() for name, secret in keys.fresh.items()}
-        draft = self._draft(given, env_files, keys, home)
+        preamble = self._preamble(given, env_files, keys, home)
         settings = self._settings(given, keys)
         places, home = self._look(settings, home, known)
         proposal = self._propose(home, places)
         directories = _directories(home, proposal)
-        if draft.directory is not None:
-            draft = replace(draft, directory=_most_usual(directories, draft.directory))
-        self._tell_of_other_cas(directories, draft.directory or settings.acme.directory)
-        text = text_of(draft, proposal, self._console.voice.say)
-        if not self._agreed(text, draft.settings):
+        if preamble.directory is not None:
+            preamble = replace(preamble, directory=_most_usual(directories, preamble.directory))
+        self._tell_of_other_cas(directories, preamble.directory or settings.acme.directory)
+        text = text_of(preamble, proposal, self._console.voice.say)
+        if not self._agreed(text, preamble.settings):
             self._say(Text("Nothing was written."))
             return Exit.OK
         self._write(text, keys, proposal, home)
@@ -101,11 +101,11 @@ class _Run:
         must_have_certificates(found)
         return found
 
-    def _draft(
+    def _preamble(
         self, given: Document, env_files: Sequence[EnvFile], keys: Keys, home: OldHome | None
-    ) -> Draft:
+    ) -> Preamble:
         has_ca = "acme" in given.values
-        return Draft(
+        return Preamble(
             settings=with_keys(given, keys.accounts),
             env_files=self._asked.files.named(
                 with_keys=bool(keys.fresh), already=[file.path for file in env_files]

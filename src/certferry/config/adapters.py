@@ -33,7 +33,7 @@ class UsualAccounts:
 
 
 ReadOptions = Callable[[Table], tuple[Kind, HttpsWish]]
-"""Reads the keys that a target declares for its deployments, as `config.options` does."""
+"""Reads the settings that a target declares for its deployments, as `config.options` does."""
 
 
 class Adapters(Protocol):
@@ -46,8 +46,8 @@ class Adapters(Protocol):
         ...
 
     def options_of(self, type_: str) -> ReadOptions | None:
-        """Give what reads the keys that a target of this type declares for its deployments; `None`
-        where the type is unknown.
+        """Give what reads the settings that a target of this type declares for its deployments;
+        `None` where the type is unknown.
         """
         ...
 

@@ -1,6 +1,6 @@
 """From an account's table to the settings of the adapter it names.
 
-The adapter declares a frozen dataclass; its fields are the keys an operator writes. A field without
+The adapter declares a frozen dataclass; its fields are the settings an operator writes. One without
 a default is required. What may be written follows from the field's type:
 
 - `Secret`: a reference to a secret, or a literal in a file that no other user can read
@@ -88,7 +88,7 @@ def bind(settings_class: type[T], account: AccountTable, resolve: Resolve) -> T:
 
 
 def may_be_written(settings_class: type[Dataclass]) -> tuple[str, ...]:
-    """Give the keys that an operator may write. Raises `TypeError` for a field that no operator
+    """Give the settings that an operator may write. Raises `TypeError` for a field that no operator
     could, and `NameError` for a type that is not there.
     """
     types = get_type_hints(settings_class)
@@ -100,7 +100,7 @@ def may_be_written(settings_class: type[Dataclass]) -> tuple[str, ...]:
 
 
 def must_be_written(settings_class: type[Dataclass]) -> tuple[str, ...]:
-    """Give the keys without which there is no account."""
+    """Give the settings without which there is no account."""
     return tuple(f.name for f in dataclasses.fields(settings_class) if _is_required(f))
 
 

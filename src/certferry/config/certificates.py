@@ -6,11 +6,13 @@ import os.path
 import re
 from collections.abc import Callable, Collection
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import PurePath
+from typing import TypeVar
 
 from certferry.config.adapters import ReadOptions
 from certferry.config.check import RESERVED, key_type
-from certferry.config.deliveries import KEYS, Taken, read_delivery
+from certferry.config.deliveries import SETTINGS, Taken, read_delivery
 from certferry.config.document import Place
 from certferry.config.files import Paths
 from certferry.config.findings import nearest
@@ -21,23 +23,27 @@ from certferry.core.certificate import KeyType
 from certferry.core.desired import (
     DesiredCertificate,
     DesiredDeployment,
+    DriftPolicy,
     HttpsWish,
     Kind,
+    OnFailure,
     PemFiles,
     Retirement,
 )
 from certferry.errors import ConfigError
 from certferry.text import Text
 
+E = TypeVar("E", bound=StrEnum)
+
 MOST_NAMES = 100
 """Names in one certificate, as Let's Encrypt's page "Rate Limits" has it (2026)."""
 
 _LINEAGE = re.compile(r"(?!\.\.?\Z)[^\s/\\-][^\s/\\]*")
-_COMMON = frozenset({"to", "domains", "retire"})
+_COMMON = frozenset({"to", "domains", "retire", "drift", "on_failure"})
 """What a deployment can be told whatever its target."""
 
 OptionsOf = Callable[[str], ReadOptions | None]
-"""Gives what reads the keys of deployments to an account, `None` where that is not known."""
+"""Gives what reads the settings of deployments to an account, `None` where that is not known."""
 
 
 def read_certificates(
@@ -112,7 +118,7 @@ def _issued(
 ) -> DesiredCertificate:
     names = _names(table)
     return DesiredCertificate(
-        lineage=lineage or next(iter(names), str(table.place.keys)),
+        lineage=lineage or next(iter(names), str(table.place.trail)),
         names=names,
         dns=_dns(table, accounts),
         key_type=table.take("key_type", key_type, default_key),
@@ -133,7 +139,7 @@ def _ferried(table: Table, lineage: str | None, paths: Paths) -> DesiredCertific
     fullchain, privkey = (table.take(key, _path(paths), "") for key in ("fullchain", "privkey"))
     called = PurePath(os.path.normpath(fullchain)).parent.name
     return DesiredCertificate(
-        lineage=lineage or called or str(table.place.keys),
+        lineage=lineage or called or str(table.place.trail),
         names=(),
         files=PemFiles(fullchain, privkey),
     )
@@ -182,17 +188,19 @@ def _deployment(
         domains=table.take_list("domains", _name, None, instead="auto"),
         kind=kind,
         https=https,
-        retire=table.take("retire", _retirement, Retirement.SUPERSEDED),
+        retire=table.take("retire", _one_of(Retirement), Retirement.SUPERSEDED),
+        drift=table.take("drift", _one_of(DriftPolicy), DriftPolicy.REPAIR),
+        on_failure=table.take("on_failure", _one_of(OnFailure), OnFailure.KEEP),
     )
     if not target:
-        for keys in KEYS.values():  # either may have been meant
-            table.allow(*keys)
+        for settings in SETTINGS.values():  # either may have been meant
+            table.allow(*settings)
     table.done()
     return deployment
 
 
 def _meant(table: Table, accounts: Collection[str]) -> str:
-    """Give the account that was probably meant, so that its keys are judged all the same."""
+    """Give the account that was probably meant, so that its settings are judged all the same."""
     return nearest(str(table.take("to", lambda written: written, "")), accounts) or ""
 
 
@@ -249,8 +257,11 @@ def _target(accounts: Collection[str]) -> Read[str]:
     return read
 
 
-def _retirement(value: object) -> Retirement:
-    return Retirement(one_of([member.value for member in Retirement])(value))
+def _one_of(members: type[E]) -> Read[E]:
+    def read(value: object) -> E:
+        return members(one_of([member.value for member in members])(value))
+
+    return read
 
 
 def _no_account(written: str, accounts: Collection[str]) -> Text:

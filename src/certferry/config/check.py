@@ -1,4 +1,4 @@
-"""The tables of the settings, one function each: known keys, right types, defaults."""
+"""The tables of the settings, one function each: known settings, right types, defaults."""
 
 from __future__ import annotations
 

@@ -14,23 +14,15 @@ from certferry.config.document import Place
 from certferry.config.files import Paths
 from certferry.config.table import Table
 from certferry.config.values import Read, seconds, string, word, wrong_type
-from certferry.core.desired import (
-    KEY_MODE,
-    MODE,
-    CommandDelivery,
-    DesiredDeployment,
-    FileDelivery,
-    Kind,
-    Program,
-    delivered,
-)
+from certferry.core.delivery import KEY_MODE, MODE, CommandDelivery, FileDelivery, Program
+from certferry.core.desired import DesiredDeployment, Kind, delivered
 from certferry.errors import ConfigError
 from certferry.text import Text
 
 RELOAD_TIMEOUT = timedelta(seconds=60)
 COMMAND_TIMEOUT = timedelta(minutes=5)
 
-KEYS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+SETTINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         Kind.FILES.value: (
             "directory",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from certferry.config.files import read_file
 from certferry.config.findings import Finding, config_error
-from certferry.config.lines import Keys, index_lines
+from certferry.config.lines import Trail, index_lines
 from certferry.errors import ConfigError
 from certferry.text import Text
 
@@ -34,36 +34,36 @@ class Document:
         inside = found.items() if isinstance(found, dict) else ()
         return {label: table for label, table in inside if isinstance(table, dict)}
 
-    def line(self, keys: Keys) -> int | None:
+    def line(self, trail: Trail) -> int | None:
         """Give the line of a value, or of the nearest thing around it."""
-        while keys:
-            if keys in self._lines:
-                return self._lines[keys]
-            keys = keys[:-1]
+        while trail:
+            if trail in self._lines:
+                return self._lines[trail]
+            trail = trail[:-1]
         return None
 
     @cached_property
-    def _lines(self) -> dict[Keys, int]:
+    def _lines(self) -> dict[Trail, int]:
         return index_lines(self.text)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One table of a document; makes findings about its keys."""
+    """One table of a document; makes findings about its settings."""
 
     document: Document
-    keys: Keys = ()
+    trail: Trail = ()
 
-    def below(self, *keys: str | int) -> Place:
+    def below(self, *trail: str | int) -> Place:
         """Give the place of a table inside this one."""
-        return Place(self.document, (*self.keys, *keys))
+        return Place(self.document, (*self.trail, *trail))
 
     def finding(self, key: str, problem: Text, *, item: int | None = None) -> Finding:
         """Say what is wrong with a key, or with one item of the list under it."""
-        way: Keys = (*self.keys, key) if key else self.keys
+        trail: Trail = (*self.trail, key) if key else self.trail
         return Finding(
             path=self.document.path,
-            line=self.document.line(way if item is None else (*way, item)),
+            line=self.document.line(trail if item is None else (*trail, item)),
             table=self.title,
             key=key,
             problem=problem,
@@ -72,15 +72,15 @@ class Place:
     @property
     def line(self) -> int | None:
         """Give the line of the table's header."""
-        return self.document.line(self.keys)
+        return self.document.line(self.trail)
 
     @property
     def title(self) -> str:
         """Give the table's name as the file spells it, `[accounts.mine]`."""
-        if not self.keys or self.document.path is None:
+        if not self.trail or self.document.path is None:
             return ""
-        dotted = ".".join(_spelled(key) for key in self.keys if isinstance(key, str))
-        return f"[[{dotted}]]" if isinstance(self.keys[-1], int) else f"[{dotted}]"
+        dotted = ".".join(_spelled(key) for key in self.trail if isinstance(key, str))
+        return f"[[{dotted}]]" if isinstance(self.trail[-1], int) else f"[{dotted}]"
 
 
 def read_document(path: Path) -> Document:

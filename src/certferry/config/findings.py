@@ -18,7 +18,7 @@ class Finding:
     """One mistake: where it stands and what it is.
 
     `path` is as the operator gave it, `None` for the environment. `table` is written as in the
-    file, `[accounts.mine]` or `[[certificates]]`; empty for the keys above the first table.
+    file, `[accounts.mine]` or `[[certificates]]`; empty for the settings above the first table.
     """
 
     path: Path | None

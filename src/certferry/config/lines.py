@@ -10,8 +10,8 @@ import re
 import tomllib
 from bisect import bisect_right
 
-Keys = tuple[str | int, ...]
-"""The way to a value: keys of tables, and numbers (from 0) of items in lists."""
+Trail = tuple[str | int, ...]
+"""What leads to a value: names in tables, and numbers (from 0) of items in lists."""
 
 _BLANK = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
 _SPACE = re.compile(r"[ \t]*")
@@ -26,7 +26,7 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _SCALAR = re.compile(r"[^,\]}#\n]+")  # a number, a truth value, or a date, which may hold a space
 
 
-def index_lines(text: str) -> dict[Keys, int]:
+def index_lines(text: str) -> dict[Trail, int]:
     """Give the line (from 1) of everything in a valid TOML text.
 
     A table counts from its header, a key from its name, an item of a list from its value.
@@ -41,11 +41,11 @@ class _Reader:
         self._text = text
         self._at = 0
         self._ends = [match.start() for match in re.finditer("\n", text)]
-        self._lines: dict[Keys, int] = {}
-        self._items: dict[Keys, int] = {}
+        self._lines: dict[Trail, int] = {}
+        self._items: dict[Trail, int] = {}
 
-    def read(self) -> dict[Keys, int]:
-        table: Keys = ()
+    def read(self) -> dict[Trail, int]:
+        table: Trail = ()
         self._skip(_BLANK)
         while self._at < len(self._text):
             if self._text.startswith("[", self._at):
@@ -55,7 +55,7 @@ class _Reader:
             self._skip(_BLANK)
         return self._lines
 
-    def _header(self) -> Keys:
+    def _header(self) -> Trail:
         line = self._line()
         is_item = self._text.startswith("[[", self._at)
         self._at += 2 if is_item else 1
@@ -69,56 +69,56 @@ class _Reader:
         self._lines[table] = line
         return table
 
-    def _through_items(self, start: Keys, keys: list[str], line: int) -> Keys:
-        """Follow the keys; where one is a list of tables, its newest item is meant."""
-        way = start
-        for key in keys:
-            way = (*way, key)
-            self._lines.setdefault(way, line)
-            if way in self._items:
-                way = (*way, self._items[way])
-        return way
+    def _through_items(self, start: Trail, names: list[str], line: int) -> Trail:
+        """Follow the names; where one is a list of tables, its newest item is meant."""
+        trail = start
+        for name in names:
+            trail = (*trail, name)
+            self._lines.setdefault(trail, line)
+            if trail in self._items:
+                trail = (*trail, self._items[trail])
+        return trail
 
-    def _pair(self, table: Keys) -> None:
+    def _pair(self, table: Trail) -> None:
         line = self._line()
         *parents, last = self._dotted_key()
         self._at += 1  # the equals sign
         self._skip(_SPACE)
-        way = (*self._through_items(table, parents, line), last)
-        self._lines[way] = line
-        self._value(way)
+        trail = (*self._through_items(table, parents, line), last)
+        self._lines[trail] = line
+        self._value(trail)
 
     def _dotted_key(self) -> list[str]:
-        keys = []
+        names = []
         while True:
             self._skip(_SPACE)
             quoted = self._skip(_STRING)
-            keys.append(tomllib.loads(f"key={quoted}")["key"] if quoted else self._skip(_BARE_KEY))
+            names.append(tomllib.loads(f"key={quoted}")["key"] if quoted else self._skip(_BARE_KEY))
             self._skip(_SPACE)
             if not self._text.startswith(".", self._at):
-                return keys
+                return names
             self._at += 1
 
-    def _value(self, way: Keys) -> None:
+    def _value(self, trail: Trail) -> None:
         opening = self._text[self._at]
         if opening == "[":
-            self._list(way)
+            self._list(trail)
         elif opening == "{":
-            self._inline_table(way)
+            self._inline_table(trail)
         elif not self._skip(_STRING):
             self._skip(_SCALAR)
 
-    def _list(self, way: Keys) -> None:
+    def _list(self, trail: Trail) -> None:
         number = 0
         while not self._closes("]"):
-            item = (*way, number)
+            item = (*trail, number)
             self._lines[item] = self._line()
             self._value(item)
             number += 1
 
-    def _inline_table(self, way: Keys) -> None:
+    def _inline_table(self, trail: Trail) -> None:
         while not self._closes("}"):
-            self._pair(way)
+            self._pair(trail)
 
     def _closes(self, bracket: str) -> bool:
         """Step over the opening bracket or comma, and over the closing bracket if it comes next."""

@@ -50,7 +50,7 @@ def load(
     return _read(read_document(found), environ, adapters=adapters, check=adapters.check)
 
 
-def load_draft(
+def load_text(
     text: str, path: Path, environ: Mapping[str, str], adapters: Adapters = NO_ADAPTERS
 ) -> Settings:
     """Read the settings from a text that is to become a file. Raises `ConfigError`."""

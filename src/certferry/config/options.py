@@ -1,7 +1,7 @@
 """From a deployment's table to what its target lets be told: the adapter declares it.
 
-The adapter's `DeploySettings` is a frozen dataclass whose fields are the keys. Each has a default,
-and one of these types:
+The adapter's `DeploySettings` is a frozen dataclass whose fields are the settings. Each has a
+default, and one of these types:
 
 - `Literal["a", "b"]`: one of these words
 - `bool | None`: true or false; `"keep"`, like nothing at all, is `None`
@@ -32,7 +32,7 @@ class Judged(Protocol):
 
 
 def may_be_told(settings_class: Any) -> tuple[str, ...]:
-    """Give the keys that a target declares. Raises `TypeError` for what none may."""
+    """Give the settings that a target declares. Raises `TypeError` for what none may."""
     types = get_type_hints(settings_class)
     for field in dataclasses.fields(settings_class):
         if field.name not in {KIND, *WISHES} or field.default is dataclasses.MISSING:
@@ -54,7 +54,7 @@ def choices(written_type: Any) -> tuple[str, ...]:
 
 
 def read_options(settings_class: Any, table: Table) -> tuple[Kind, HttpsWish]:
-    """Read the keys that a target declares; what is wrong with them is reported."""
+    """Read the settings that a target declares; what is wrong with them is reported."""
     types = get_type_hints(settings_class)
     names = may_be_told(settings_class)
     values = {name: _taken(name, types[name], settings_class, table) for name in names}

@@ -25,16 +25,16 @@ _SHORT = 72
 
 
 @dataclass(frozen=True, slots=True)
-class DraftAccount:
-    """An account to declare: its keys are references to secrets, or plain values."""
+class NewAccount:
+    """An account to declare: its settings are references to secrets, or plain values."""
 
     label: str
     type: str
-    keys: Mapping[str, object]
+    settings: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class Preamble:
     """What stands above the certificates. `settings` are an operator's own, taken as they are;
     `directory` and `email` are `None` where those say it.
     """
@@ -43,17 +43,17 @@ class Draft:
     env_files: tuple[str, ...] = ()
     directory: str | None = None
     email: str | None = None
-    accounts: tuple[DraftAccount, ...] = ()
+    accounts: tuple[NewAccount, ...] = ()
 
 
-def text_of(draft: Draft, proposal: Proposal, say: Say) -> str:
+def text_of(preamble: Preamble, proposal: Proposal, say: Say) -> str:
     """Give the whole file."""
     parts = [
         _header(say),
-        _env_files(draft.env_files, say),
-        draft.settings.strip(),
-        _acme(draft, say),
-        *(_account(account) for account in draft.accounts),
+        _env_files(preamble.env_files, say),
+        preamble.settings.strip(),
+        _acme(preamble, say),
+        *(_account(account) for account in preamble.accounts),
         tables_of(proposal, say),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -70,15 +70,15 @@ def tables_of(proposal: Proposal, say: Say) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def with_keys(settings: Document, accounts: Sequence[DraftAccount]) -> str:
-    """Give the text of an operator's own settings, with the keys that their accounts lack.
+def with_keys(settings: Document, accounts: Sequence[NewAccount]) -> str:
+    """Give the text of an operator's own settings, with what their accounts lack.
 
     Raises `ConfigError` where there is no line to write them below.
     """
     lines = settings.text.splitlines()
     below: dict[int, list[str]] = {}
     for account in accounts:
-        if account.label in settings.tables("accounts") and account.keys:
+        if account.label in settings.tables("accounts") and account.settings:
             number = settings.line(("accounts", account.label)) or 0
             header = lines[number - 1].partition("#")[0].strip() if number else ""
             if header != f"[accounts.{account.label}]":
@@ -90,18 +90,18 @@ def with_keys(settings: Document, accounts: Sequence[DraftAccount]) -> str:
                     ),
                     hint=Text("write it as one, or write its keys there"),
                 )
-            below[number] = _keys(account)
+            below[number] = _settings(account)
     return "\n".join(
         row for number, line in enumerate(lines, start=1) for row in (line, *below.get(number, []))
     )
 
 
-def with_accounts(settings: Document, accounts: Sequence[DraftAccount]) -> Document:
-    """Give an operator's own settings with accounts, and keys in theirs, as values alone."""
+def with_accounts(settings: Document, accounts: Sequence[NewAccount]) -> Document:
+    """Give an operator's own settings with accounts, and with what theirs lack, as values alone."""
     tables = {label: dict(table) for label, table in settings.tables("accounts").items()}
     for account in accounts:
         table = tables.setdefault(account.label, {"type": account.type})
-        table |= account.keys
+        table |= account.settings
     return replace(settings, values={**settings.values, "accounts": tables})
 
 
@@ -124,25 +124,25 @@ def _env_files(paths: Sequence[str], say: Say) -> str:
     return f"{_comment(about)}\nenv_files = {_list(paths)}"
 
 
-def _acme(draft: Draft, say: Say) -> str:
-    if draft.directory is None:
+def _acme(preamble: Preamble, say: Say) -> str:
+    if preamble.directory is None:
         return ""
     names = {url: name for name, url in DIRECTORIES.items()}
     about = say(Text("The CA tells this address of what goes wrong with certificates."))
-    email = f"email = {quoted(draft.email)}" if draft.email else '# email = "ops@example.com"'
-    directory = names.get(draft.directory, draft.directory)
+    email = f"email = {quoted(preamble.email)}" if preamble.email else '# email = "ops@example.com"'
+    directory = names.get(preamble.directory, preamble.directory)
     return f"[acme]\ndirectory = {quoted(directory)}\n{_comment(about)}\n{email}"
 
 
-def _account(account: DraftAccount) -> str:
+def _account(account: NewAccount) -> str:
     lines = [f"[accounts.{account.label}]"]
     if account.type != account.label:
         lines.append(f"type = {quoted(account.type)}")
-    return "\n".join([*lines, *_keys(account)])
+    return "\n".join([*lines, *_settings(account)])
 
 
-def _keys(account: DraftAccount) -> list[str]:
-    return [f"{key} = {_value(value)}" for key, value in account.keys.items()]
+def _settings(account: NewAccount) -> list[str]:
+    return [f"{key} = {_value(value)}" for key, value in account.settings.items()]
 
 
 def _certificate(one: ProposedCertificate, say: Say) -> str:

@@ -18,7 +18,7 @@ NOT_YET = Text("not supported by this version")
 
 
 class Table:
-    """Takes each key once. `done` reports the keys that were not taken."""
+    """Takes each key once. `done` reports those that were not taken."""
 
     def __init__(self, values: Mapping[str, object], place: Place, findings: list[Finding]) -> None:
         self.place = place
@@ -31,7 +31,7 @@ class Table:
 
     @property
     def written(self) -> Sequence[str]:
-        """The keys that are there, known or not."""
+        """The settings that are there, known or not."""
         return list(self._values)
 
     def take(self, key: str, read: Read[T], default: D) -> T | D:
@@ -82,13 +82,13 @@ class Table:
             if values is not None:
                 yield key, Table(values, self.place.below(key), self._findings), values
 
-    def allow(self, *keys: str) -> None:
-        """Count these keys as known."""
-        self._known += keys
+    def allow(self, *settings: str) -> None:
+        """Count these settings as known."""
+        self._known += settings
 
-    def not_yet(self, *keys: str) -> None:
-        """Refuse keys that belong to a later version."""
-        for key in keys:
+    def not_yet(self, *settings: str) -> None:
+        """Refuse settings that belong to a later version."""
+        for key in settings:
             if key in self._values:
                 self.allow(key)
                 self.report(key, NOT_YET)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from certferry.errors import ConfigError
 from certferry.file_trust import NotTrusted, spot
 from certferry.system_words import system_words
 from certferry.text import Text
+from certferry.whole_file import draft_beside, sync_directory
 
 _NEEDS_NO_QUOTES = re.compile(r"[A-Za-z0-9_./:@%+,-]+")
 _NOTHING_CHANGED = Text("name another place with --output FILE; nothing was changed")
@@ -49,7 +49,7 @@ def drafted(path: Path, content: bytes) -> Iterator[Draft]:
             pass
         if place.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        draft = Draft(_beside(place, content, 0o600), place)
+        draft = Draft(draft_beside(place, content, 0o600), place)
     try:
         yield draft
     finally:
@@ -88,44 +88,6 @@ def with_assignments(path: Path, values: Mapping[str, Secret]) -> str:
         if before and not before.endswith("\n"):
             before += "\n"
     return before + "".join(f"{name}={_shell(v.reveal())}\n" for name, v in values.items())
-
-
-def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Put a file in the place of another, whole or not at all. Raises `OSError`.
-
-    `sync_directory` afterwards makes it last.
-    """
-    draft = _beside(path, content, mode)
-    try:
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-
-
-def _beside(path: Path, content: bytes, mode: int) -> Path:
-    # mkstemp makes the file 0600; it is opened wider only when it is complete.
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    draft = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fchmod(file.fileno(), mode)
-            os.fsync(file.fileno())
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    return draft
-
-
-def sync_directory(directory: Path) -> None:
-    """Make new names last: a rename is on disk when its directory is. Raises `OSError`."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _shell(value: str) -> str:

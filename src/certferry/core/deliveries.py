@@ -23,7 +23,10 @@ def plan_delivery(
     if reason is None:
         return Rollout(label, domain.domain, ())
     changes = _changes(domain, coming)
-    step = Deploy(label, domain.domain, HttpsWish(), reason, changes, domain.kind)
+    fingerprint = None if coming is None else coming.certificate.fingerprint
+    step = Deploy(
+        label, domain.domain, HttpsWish(), reason, changes, domain.kind, fingerprint=fingerprint
+    )
     return Rollout(label, domain.domain, (step,))
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
-from datetime import timedelta
 from enum import StrEnum
 from typing import ClassVar
 
 from certferry.core.certificate import Certificate, KeyType
+from certferry.core.delivery import Delivery, FileDelivery
 
 
 class Kind(str):
     """What a domain is at its target, in the target's own word. `AUTO` asks the target, and a `CDN`
-    domain is one like any other, whatever the target; a `DCDN` one also carries what is not cached.
+    domain is one like any other, whatever the target; `DCDN` is a CDN domain for dynamic content.
 
     A directory or a command is a receiver: the name under which it is declared is no domain name.
     """
@@ -36,18 +35,14 @@ class Kind(str):
         """Whether it takes the certificate whole, and serves no connections."""
         return self in {Kind.FILES, Kind.COMMAND}
 
-    def takes(self, found: Kind) -> bool:
-        """Tell whether a deployment of this kind is about domains of that one: `CDN` stands for
-        `DCDN` as well.
-        """
-        if self == Kind.CDN and found == Kind.DCDN:
-            return True
-        return Kind.AUTO in {self, found} or self == found
-
     @property
     def is_peculiar(self) -> bool:
         """Whether it is the target's own: its name alone does not tell what the domain is."""
         return not self.is_receiver and self not in {Kind.AUTO, Kind.CDN}
+
+    def is_about(self, found: Kind) -> bool:
+        """Tell whether a deployment to domains of this kind is to one that was found to be such."""
+        return Kind.AUTO in {self, found} or self == found or (self, found) == (Kind.CDN, Kind.DCDN)
 
 
 Kind.AUTO, Kind.CDN, Kind.DCDN = Kind("auto"), Kind("cdn"), Kind("dcdn")
@@ -62,6 +57,21 @@ class Retirement(StrEnum):
     NEVER = "never"
 
 
+class DriftPolicy(StrEnum):
+    """What is done where somebody else changed a domain since it was seen as declared."""
+
+    REPAIR = "repair"
+    WARN = "warn"
+    IGNORE = "ignore"
+
+
+class OnFailure(StrEnum):
+    """What is done where edges that worked refuse the new certificate."""
+
+    KEEP = "keep"
+    ROLLBACK = "rollback"
+
+
 @dataclass(frozen=True, slots=True)
 class HttpsWish:
     """A domain's other HTTPS settings; `None` keeps what is there."""
@@ -69,52 +79,6 @@ class HttpsWish:
     force_https: bool | None = None
     http2: bool | None = None
     tls_versions: tuple[str, ...] | None = None
-
-
-MODE, KEY_MODE = 0o644, 0o600
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """What is run, without a shell: its arguments, the program first, and the directory it runs
-    in. One that takes longer than `timeout` is ended.
-    """
-
-    arguments: tuple[str, ...]
-    directory: str
-    timeout: timedelta
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over its arguments, which may hold what not everybody should read."""
-        return hashlib.sha256("\0".join(self.arguments).encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class FileDelivery:
-    """Four PEM files in a directory, and what is run when they have changed.
-
-    `owner` and `group` are names or numbers; `None` is the user that runs certferry. `mode` is
-    that of everything but the key.
-    """
-
-    directory: str
-    owner: str | None = None
-    group: str | None = None
-    mode: int = MODE
-    key_mode: int = KEY_MODE
-    reload: Program | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CommandDelivery:
-    """A program that does something with the certificate; the label is its name in reports."""
-
-    label: str
-    program: Program
-
-
-Delivery = FileDelivery | CommandDelivery
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +95,8 @@ class DesiredDeployment:
     https: HttpsWish = field(default_factory=HttpsWish)
     retire: Retirement = Retirement.SUPERSEDED
     delivery: Delivery | None = None
+    drift: DriftPolicy = DriftPolicy.REPAIR
+    on_failure: OnFailure = OnFailure.KEEP
 
 
 def delivered(delivery: Delivery) -> DesiredDeployment:

@@ -11,6 +11,7 @@ from certferry.core.plan import Blocked, Deploy, Due, Rollout
 from certferry.core.reasons import ReasonCode
 from certferry.core.rollout import RolloutRecord
 from certferry.core.settings import in_sentences
+from certferry.core.stuck import stuck_error, stuck_since
 from certferry.core.waiting import Waiting, wait_for
 from certferry.errors import CertferryError, DeployError, TargetBusy, VerificationError
 from certferry.text import Text
@@ -69,6 +70,11 @@ def due_of(
     if domain.kind.is_receiver:
         return None if failed_at is None else Blocked(tried_at=failed_at)
     if domain.state is DomainState.PROCESSING:
+        stuck = stuck_since(domain, times.now, times.timeout)
+        if stuck is not None:
+            return Blocked(
+                stuck_error(domain, stuck, times.now, served=served, fingerprint=fingerprint)
+            )
         return _until(_processing(since), since, times)
     if rollout.deploy is None:
         if is_served(served, fingerprint):

@@ -56,6 +56,18 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True)
+class TargetTask:
+    """A change as its target tells of it: its `state` and `operation` in the target's own words,
+    when it began, and the target's number for it.
+    """
+
+    state: str
+    operation: str | None = None
+    since: datetime | None = None
+    number: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ObservedDomain:
     """A domain at its target. `bound` is the remote id in force, `None` without HTTPS.
 
@@ -68,6 +80,9 @@ class ObservedDomain:
     failed of (state `FAILED`). `binding_hidden`: the target does not tell what is bound, so `bound`
     is what the edges and our own record of the last change suggest. `last` is that record, of
     whichever certificate. Of one without `has_settings`, only the certificate can be set.
+
+    `withdrawn` are the fingerprints of certificates that are not to be bound here again. `task` is
+    what the target tells of the change that it carries out, or that failed.
     """
 
     domain: str
@@ -82,6 +97,8 @@ class ObservedDomain:
     binding_hidden: bool = False
     last: RolloutRecord | None = None
     has_settings: bool = True
+    withdrawn: frozenset[str] = frozenset()
+    task: TargetTask | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +210,12 @@ class Observation:
     def current(self) -> Version | None:
         """The version in force."""
         return self.versions[0] if self.versions else None
+
+    def version(self, fingerprint: str | None) -> Version | None:
+        """Return the version with this fingerprint; without one, the version in force."""
+        if fingerprint is None:
+            return self.current
+        return next((v for v in self.versions if v.certificate.fingerprint == fingerprint), None)
 
     @property
     def is_ceded(self) -> bool:

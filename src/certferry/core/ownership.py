@@ -65,7 +65,7 @@ class Claims:
             self._covering.get((target, WILDCARD + parent), ()),
         )
         claims = (claim for equals in strongest_first for claim in equals)
-        return next((claim for claim in claims if claim.deployment.kind.takes(kind)), None)
+        return next((claim for claim in claims if claim.deployment.kind.is_about(kind)), None)
 
 
 def served_by(lineages: Iterable[str]) -> Text:

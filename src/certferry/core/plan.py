@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from certferry.core.certificate import KeyType
-from certferry.core.desired import HttpsWish, Kind
+from certferry.core.desired import DriftPolicy, HttpsWish, Kind
 from certferry.core.reasons import Reason
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError
@@ -25,6 +25,7 @@ class Action(StrEnum):
     ADOPT = "adopt"
     DEPLOY = "deploy"
     VERIFY = "verify"
+    ROLLBACK = "rollback"
     RETIRE = "retire"
     CLEAN = "clean"
     LOOK = "look"
@@ -69,7 +70,9 @@ class Issue:
 
 @dataclass(frozen=True, slots=True)
 class Deploy:
-    """Bind the current certificate to a domain, uploading it first where needed."""
+    """Bind a certificate to a domain, uploading it first where needed. `fingerprint` is that of the
+    version, `None` before it is issued; a `repair` undoes what somebody else changed.
+    """
 
     target: str
     domain: str
@@ -79,13 +82,15 @@ class Deploy:
     kind: Kind = Kind.AUTO
     action: Action = Action.DEPLOY
     due: Due = None
+    fingerprint: str | None = None
+    repair: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Verify:
-    """Look until every address of the domain presents the current certificate, then write that
-    down: it is due once that was seen. `changes` are other settings that the target changed along
-    with the certificate without being asked to.
+    """Look until every address of the domain presents the certificate, then write that down: it is
+    due once that was seen. `changes` are other settings that the target changed along with the
+    certificate without being asked to.
     """
 
     target: str
@@ -95,6 +100,33 @@ class Verify:
     kind: Kind = Kind.AUTO
     action: Action = Action.VERIFY
     due: Due = None
+    fingerprint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rollback:
+    """Withdraw the certificate with this `fingerprint` from a domain for good, so that the previous
+    one, valid until `previous_until`, is bound again.
+    """
+
+    target: str
+    domain: str
+    reason: Reason
+    fingerprint: str
+    previous_until: datetime
+    kind: Kind = Kind.AUTO
+    action: Action = Action.ROLLBACK
+    due: Due = None
+
+
+@dataclass(frozen=True, slots=True)
+class Drifted:
+    """A domain that somebody else changed, and that is left like that (`policy`)."""
+
+    target: str
+    domain: str
+    policy: DriftPolicy
+    changes: tuple[Change, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +158,7 @@ class Clean:
     action: Action = Action.CLEAN
 
 
-Step = Issue | Deploy | Verify | Retire | Clean
+Step = Issue | Deploy | Verify | Rollback | Retire | Clean
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +169,7 @@ class Rollout:
 
     target: str
     domain: str
-    steps: tuple[Deploy | Verify, ...]
+    steps: tuple[Deploy | Verify | Rollback, ...]
     unread: bool = False
 
     @property
@@ -148,7 +180,7 @@ class Rollout:
     @property
     def is_seen(self) -> bool:
         """Whether the certificate was seen served, which is only to be written down."""
-        return self.due is None and self.deploy is None
+        return self.due is None and all(isinstance(step, Verify) for step in self.steps)
 
     @property
     def deploy(self) -> Deploy | None:
@@ -185,7 +217,7 @@ class Plan:
     not and cannot be made so. Retirements of a target wait for all its rollouts. `ceded` holds the
     targets at which other lineages serve everything that this one covers, and those lineages.
     `notices` tell of what could not be read and stands in nothing's way. `tried_issue` is one that
-    would be needed and was tried since the run began.
+    would be needed and was tried since the run began. `drifts` are left as they were found.
     """
 
     lineage: str
@@ -200,6 +232,7 @@ class Plan:
     notices: tuple[Obstacle, ...] = ()
     clean: Clean | None = None
     tried_issue: Issue | None = None
+    drifts: tuple[Drifted, ...] = ()
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -217,6 +250,7 @@ class Plan:
         if self.issue is not None:
             return (self.issue,)
         unseen = {rollout.target for rollout in self.rollouts if not rollout.is_seen}
+        unseen |= {drift.target for drift in self.drifts if drift.policy is DriftPolicy.WARN}
         found = (
             *(rollout.steps[0] for rollout in self.rollouts if rollout.due is None),
             *(r for r in self.retirements if r.due is None and r.target not in unseen),

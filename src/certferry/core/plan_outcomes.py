@@ -7,21 +7,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from certferry.core.observed import Observation
+from certferry.core.desired import DriftPolicy
+from certferry.core.observed import Observation, ObservedDomain
 from certferry.core.ownership import served_by
 from certferry.core.plan import (
     Action,
     Blocked,
     Deploy,
+    Drifted,
     Issue,
     Obstacle,
     Plan,
     Refusal,
     Retire,
+    Rollback,
     Rollout,
     Verify,
 )
 from certferry.core.report import Outcome, StepKey, StepOutcome
+from certferry.core.settings import in_sentences
 from certferry.core.unmanaged import OTHERS_FIRST
 from certferry.core.waiting import Waiting
 from certferry.errors import CertificateError, DeployError
@@ -31,7 +35,11 @@ SEEN = Text("served by every address that answers")
 _HELD = Text("delivered, and as it was delivered")
 _BOUND = Text("bound")
 
-_ONCE = {Action.ISSUE, Action.ADOPT, Action.RETIRE}
+_PUT_RIGHT = Text(
+    'find out who changed it; drift = "repair" in the deployment has certferry set it right'
+)
+
+_ONCE = {Action.ISSUE, Action.ADOPT, Action.ROLLBACK, Action.RETIRE}
 """Steps that are not told again by a later plan: what became of them stays."""
 
 
@@ -76,6 +84,8 @@ def _told(plan: Plan, observed: Observation) -> Iterator[StepOutcome]:
             yield from _not_due(rollout.steps[0])
     for target, domain in plan.unchanged:
         yield _as_declared(target, domain, observed)
+    for drifted in plan.drifts:
+        yield _left_as_found(drifted)
     held_back = {step.target: step for step in plan.retirements if step.due is not None}
     for step in held_back.values():
         yield from _held_back(step)
@@ -115,7 +125,22 @@ def _is_out_of_sight(before: StepOutcome, observed: Observation) -> bool:
     return unread and observed.find(before.target or "", before.domain or "") is None
 
 
-def _not_due(step: Deploy | Verify) -> Iterator[StepOutcome]:
+def _left_as_found(drifted: Drifted) -> StepOutcome:
+    return StepOutcome(
+        Action.DEPLOY,
+        Outcome.UNCHANGED,
+        Text(
+            'changed outside certferry, and left like that (drift = "{policy}"): {changes}',
+            policy=drifted.policy.value,
+            changes=in_sentences(drifted.changes),
+        ),
+        drifted.target,
+        drifted.domain,
+        hint=_PUT_RIGHT if drifted.policy is DriftPolicy.WARN else None,
+    )
+
+
+def _not_due(step: Deploy | Verify | Rollback) -> Iterator[StepOutcome]:
     place = (step.target, step.domain)
     match step.due:
         case Waiting() as waiting:
@@ -150,9 +175,27 @@ def _tried(plan: Plan) -> Iterator[StepOutcome]:
 
 
 def _as_declared(target: str, domain: str, observed: Observation) -> StepOutcome:
-    if observed.locate(target, domain)[1].kind.is_receiver:
+    _, found = observed.locate(target, domain)
+    if found.kind.is_receiver:
         return StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, _HELD, target, domain)
-    return StepOutcome(Action.VERIFY, Outcome.UNCHANGED, SEEN, target, domain)
+    return StepOutcome(
+        Action.VERIFY, Outcome.UNCHANGED, _where_withdrawn(found, observed) or SEEN, target, domain
+    )
+
+
+def _where_withdrawn(domain: ObservedDomain, observed: Observation) -> Text | None:
+    """Say that a domain serves the previous certificate on purpose."""
+    current, last = observed.current, domain.last
+    if current is None or current.certificate.fingerprint not in domain.withdrawn:
+        return None
+    previous = None if last is None else observed.version(last.fingerprint)
+    if previous is None:
+        return None
+    return Text(
+        "rolled back: the previous certificate is served, valid until {moment}; a newer one takes"
+        " its place when it is renewed",
+        moment=previous.certificate.not_after,
+    )
 
 
 def _held_back(step: Retire) -> Iterator[StepOutcome]:

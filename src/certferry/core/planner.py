@@ -11,11 +11,13 @@ from certferry.core import rejections, rules, unmanaged
 from certferry.core.desired import DesiredCertificate
 from certferry.core.due import Times
 from certferry.core.ferried import known_already, overdue_obstacles, why_adopt
-from certferry.core.observed import Observation
+from certferry.core.lineage import Version
+from certferry.core.observed import Observation, ObservedDomain
 from certferry.core.plan import Action, Blocked, Clean, Issue, Obstacle, Plan, Retire
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.retirements import superseded
-from certferry.core.rollouts import plan_target
+from certferry.core.rollbacks import version_for
+from certferry.core.rollouts import Coming, plan_target
 from certferry.text import Text
 
 
@@ -40,8 +42,9 @@ def make_plan(
     coming = observed.current if issue is None else None
     if issue is not None and desired.files is not None:
         coming = known_already(desired, observed)
+    choice = _choice(coming, observed, now)
     parts = [
-        plan_target(deployment, target, coming, None if issue else times)
+        plan_target(deployment, target, choice, None if issue else times)
         for deployment, target in zip(desired.deployments, observed.targets, strict=True)
     ]
     rollouts = tuple(rollout for part in parts for rollout in part.rollouts)
@@ -63,7 +66,28 @@ def make_plan(
         notices=_notices(observed),
         clean=_clean(desired, observed),
         tried_issue=needed if _failed_since(observed, times, needed) else None,
+        drifts=tuple(drift for part in parts for drift in part.drifts),
     )
+
+
+def _choice(coming: Version | None, observed: Observation, now: datetime) -> Coming:
+    """Say which certificate each domain is to serve: what is coming, unless it was withdrawn there;
+    then the one before it.
+    """
+
+    def version(domain: ObservedDomain) -> Version | None:
+        if coming is None or coming.certificate.fingerprint not in domain.withdrawn:
+            return coming
+        return version_for(domain.withdrawn, observed.versions, now)
+
+    def previous(domain: ObservedDomain) -> Version | None:
+        chosen = version(domain)
+        if chosen is None:
+            return None
+        withdrawn = domain.withdrawn | {chosen.certificate.fingerprint}
+        return version_for(withdrawn, observed.versions, now)
+
+    return Coming(version, previous)
 
 
 def _retirements(

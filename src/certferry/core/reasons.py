@@ -20,6 +20,7 @@ class ReasonCode(StrEnum):
     REQUESTED = "requested"
     ORDERED = "ordered"
     FILES_CHANGED = "files_changed"
+    ROLLED_BACK = "rolled_back"
     # why another client's certificate needs somebody's attention
     OVERDUE = "overdue"
     # why a domain is deployed to
@@ -37,6 +38,8 @@ class ReasonCode(StrEnum):
     DELIVERY_DRIFTED = "delivery_drifted"
     DELIVERY_UNFINISHED = "delivery_unfinished"
     PROGRAM_EDITED = "program_edited"
+    # why a certificate is withdrawn from a domain
+    EDGES_REFUSE = "edges_refuse"
     # why it is looked at
     NOT_SEEN = "not_seen"
     # why a remote certificate goes
@@ -51,6 +54,7 @@ class ReasonCode(StrEnum):
     TOO_LITTLE_LIFE = "too_little_life"
     EXPIRED = "expired"
     STATE_OLDER = "state_older"
+    FOUGHT_OVER = "fought_over"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from certferry.core.lineage import Version
+from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
 from certferry.core.upload import Upload
 
@@ -18,7 +19,8 @@ class Remembered:
     `versions` are newest first; `ordered_at` is when the order under way was made, `issue_tried_at`
     when a certificate was last ordered or adopted, `rejected_at` the same where what came was not
     what was ordered; `uploads` are those at every target, by target and newest first; `rollouts`
-    are by target and domain. With `has_challenge_records`, TXT values of ours may still be in DNS.
+    are by target and domain; `withdrawals` say what is bound nowhere again. With
+    `has_challenge_records`, TXT values of ours may still be in DNS.
     """
 
     versions: tuple[Version, ...] = ()
@@ -28,3 +30,4 @@ class Remembered:
     uploads: tuple[Upload, ...] = ()
     rollouts: tuple[RolloutRecord, ...] = ()
     has_challenge_records: bool = False
+    withdrawals: tuple[Withdrawal, ...] = ()

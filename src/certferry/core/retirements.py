@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, Retirement
-from certferry.core.lineage import Version
 from certferry.core.observed import Observation, RemoteCertificate
 from certferry.core.plan import Retire
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.rollbacks import versions_after_rollbacks
 from certferry.text import Text
 
 
@@ -19,7 +19,7 @@ def superseded(
     so that a rollback has something to go back to; while a new one is `issuing`, so does the one in
     force.
     """
-    kept = _kept_fingerprints(observed.versions, now, issuing=issuing)
+    kept = _kept_fingerprints(observed, now, issuing=issuing)
     # By place, since one account may stand in several deployments.
     retired = {
         (deployment.target, remote.remote_id): _retire(deployment, remote, now)
@@ -31,13 +31,13 @@ def superseded(
     return tuple(retired.values())
 
 
-def _kept_fingerprints(
-    versions: tuple[Version, ...], now: datetime, *, issuing: bool
-) -> frozenset[str]:
+def _kept_fingerprints(observed: Observation, now: datetime, *, issuing: bool) -> frozenset[str]:
+    versions = observed.versions
     current, previous = (0, 0) if issuing else (1, 1)
     in_force = versions[:current]
     fallback = [v for v in versions[previous : previous + 1] if v.certificate.not_after > now]
-    return frozenset(v.certificate.fingerprint for v in (*in_force, *fallback))
+    after_rollbacks = versions_after_rollbacks(observed, now)
+    return frozenset(v.certificate.fingerprint for v in (*in_force, *fallback, *after_rollbacks))
 
 
 def _is_said_to_be_used(remote: RemoteCertificate, now: datetime) -> bool:

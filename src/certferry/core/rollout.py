@@ -18,6 +18,11 @@ class RolloutRecord:
     `sent` are the settings that the target took with it, `None` where that is unknown;
     `settings_before` are those that the domain showed before. At a receiver, `program_digest` is
     that of the program which was run, and `fullchain_digest` that of leaf and issuers.
+
+    `request_id` is the target's own of the change that it took. `worked_before`: some address
+    completed a handshake just before that; `refused_since`: addresses have refused the certificate
+    since then. `drift` names what somebody else changed, as it was last told; `repairs` are the
+    moments at which that was set right, newest first.
     """
 
     lineage: str
@@ -33,6 +38,11 @@ class RolloutRecord:
     program_digest: str | None = None
     fullchain_digest: str | None = None
     settings_before: HttpsSettings | None = None
+    request_id: str | None = None
+    worked_before: bool = False
+    refused_since: datetime | None = None
+    drift: str | None = None
+    repairs: tuple[datetime, ...] = ()
 
     @property
     def asked_at(self) -> datetime:

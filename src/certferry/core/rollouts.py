@@ -2,15 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from certferry.core.deliveries import NEW_CERTIFICATE, plan_delivery
-from certferry.core.desired import DesiredDeployment
+from certferry.core.desired import DesiredDeployment, HttpsWish
+from certferry.core.drift import drift_of, is_left, left_as_found
 from certferry.core.due import Times, due_of, due_unread, open_record
 from certferry.core.lineage import Version
-from certferry.core.observed import DomainState, ObservedDomain, ObservedTarget, is_served
-from certferry.core.plan import Blocked, Change, Deploy, Obstacle, Rollout, Verify
+from certferry.core.observed import (
+    DomainState,
+    ObservedDomain,
+    ObservedTarget,
+    Served,
+    is_served,
+)
+from certferry.core.plan import (
+    Blocked,
+    Change,
+    Deploy,
+    Drifted,
+    Obstacle,
+    Rollback,
+    Rollout,
+    Verify,
+)
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.rollbacks import BACK, plan_rollback
+from certferry.core.rollout import RolloutRecord
 from certferry.core.settings import UNKNOWN, changes_unasked, setting_changes
 from certferry.errors import CertferryError, TargetRejected
 from certferry.text import Text
@@ -26,17 +45,23 @@ class TargetPlan:
     rollouts: tuple[Rollout, ...] = ()
     unchanged: tuple[tuple[str, str], ...] = ()
     obstacles: tuple[Obstacle, ...] = ()
+    drifts: tuple[Drifted, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """The certificate that each domain is to serve, and the one that it would go back to. Without a
+    version it is about to be issued; until it has come, nothing else has a time.
+    """
+
+    version_for: Callable[[ObservedDomain], Version | None]
+    previous_for: Callable[[ObservedDomain], Version | None]
 
 
 def plan_target(
-    deployment: DesiredDeployment,
-    target: ObservedTarget,
-    coming: Version | None,
-    times: Times | None,
+    deployment: DesiredDeployment, target: ObservedTarget, coming: Coming, times: Times | None
 ) -> TargetPlan:
-    """Plan one deployment. `coming=None` stands for the certificate that is about to be issued;
-    until it has come, nothing else has a time.
-    """
+    """Plan one deployment."""
     if target.failure is not None:
         return _unreadable(deployment, target, target.failure, times)
     if target.is_ceded:
@@ -44,18 +69,19 @@ def plan_target(
     if not target.domains:
         return TargetPlan(obstacles=(_nothing_to_serve(deployment),))
     usable = [d for d in target.domains if d.state is not DomainState.UNAVAILABLE]
-    rollouts = [
-        _with_due(
-            _rollout(deployment, target, domain, coming, times), target, domain, coming, times
-        )
-        for domain in usable
-    ]
+    parts = [_DomainPlanner(deployment, target, domain, coming, times).plan() for domain in usable]
+    rollouts = [rollout for rollout, _ in parts]
+    drifts = tuple(drifted for _, drifted in parts if drifted is not None)
+    drifted = {drift.domain for drift in drifts}
     return TargetPlan(
         rollouts=tuple(rollout for rollout in rollouts if rollout.steps),
-        unchanged=tuple((r.target, r.domain) for r in rollouts if not r.steps),
+        unchanged=tuple(
+            (r.target, r.domain) for r in rollouts if not r.steps and r.domain not in drifted
+        ),
         obstacles=tuple(
             _unavailable(deployment, domain) for domain in target.domains if domain not in usable
         ),
+        drifts=drifts,
     )
 
 
@@ -81,115 +107,164 @@ def _unreadable(
     )
 
 
-def _with_due(
-    rollout: Rollout,
-    target: ObservedTarget,
-    domain: ObservedDomain,
-    coming: Version | None,
-    times: Times | None,
-) -> Rollout:
-    """Say when the first step is due. Without a certificate there is nothing to bring anywhere."""
-    if not rollout.steps or times is None:
-        return rollout
-    first, *later = rollout.steps
-    if coming is None:
-        return replace(rollout, steps=(replace(first, due=Blocked()), *later))
-    due = due_of(
-        rollout,
-        domain,
-        target.served.get(domain.domain, ()),
-        fingerprint=coming.certificate.fingerprint,
-        times=times,
-    )
-    return replace(rollout, steps=(replace(first, due=due), *later))
+class _DomainPlanner:
+    """Plans one domain."""
 
+    def __init__(
+        self,
+        deployment: DesiredDeployment,
+        target: ObservedTarget,
+        domain: ObservedDomain,
+        coming: Coming,
+        times: Times | None,
+    ) -> None:
+        self._deployment = deployment
+        self._target = target
+        self._domain = domain
+        self._version = coming.version_for(domain)
+        self._previous = coming.previous_for(domain)
+        self._times = times
+        self._place = (deployment.target, domain.domain)
+        self._drift = drift_of(deployment, target, domain, self._version)
 
-def _rollout(
-    deployment: DesiredDeployment,
-    target: ObservedTarget,
-    domain: ObservedDomain,
-    coming: Version | None,
-    times: Times | None,
-) -> Rollout:
-    place = (deployment.target, domain.domain)
-    if domain.kind.is_receiver:
-        return plan_delivery(deployment.target, target, domain, coming)
-    deploy = _deploy(deployment, target, domain, coming)
-    verify = Verify(*place, _not_seen(domain), kind=domain.kind)
-    if deploy is not None:
-        return Rollout(*place, (deploy, verify))
-    if coming is None or not _is_verified(target, domain, coming):
-        return Rollout(*place, (verify,))
-    first_seen = times is not None and open_record(
-        domain, coming.certificate.fingerprint, times.now
-    )
-    return Rollout(*place, (_seen(verify, domain),) if first_seen else ())
+    def plan(self) -> tuple[Rollout, Drifted | None]:
+        """Return the domain's rollout, and what is left there as somebody else made it."""
+        if self._domain.kind.is_receiver:
+            label = self._deployment.target
+            return self._with_due(
+                plan_delivery(label, self._target, self._domain, self._version)
+            ), None
+        if not is_left(self._deployment, self._drift):
+            return self._with_due(self._rollout(self._deployment.https)), None
+        if self._drift.certificate:
+            changes = (self._certificate_change(),)
+            left = left_as_found(self._deployment, self._domain, changes)
+            return Rollout(*self._place, ()), left
+        left = left_as_found(self._deployment, self._domain, self._drift.settings)
+        return self._with_due(self._rollout(self._drift.without(self._deployment.https))), left
 
-
-def _seen(verify: Verify, domain: ObservedDomain) -> Verify:
-    """Say what is to be written down of a certificate that is served at last."""
-    last = domain.last
-    changes: tuple[Change, ...] = ()
-    if last is not None and last.settings_before is not None:
-        changes = changes_unasked(last.settings_before, last.sent, domain.https)
-    return replace(verify, reason=_SEEN, changes=changes)
-
-
-def _is_verified(target: ObservedTarget, domain: ObservedDomain, version: Version) -> bool:
-    """Done means served, and the target at rest: a change under way may still end otherwise."""
-    addresses = target.served.get(domain.domain, ())
-    at_rest = domain.state is not DomainState.PROCESSING
-    return at_rest and is_served(addresses, version.certificate.fingerprint)
-
-
-def _deploy(
-    deployment: DesiredDeployment,
-    target: ObservedTarget,
-    domain: ObservedDomain,
-    coming: Version | None,
-) -> Deploy | None:
-    changes = setting_changes(deployment.https, domain)
-    reason = _reason_to_deploy(target, domain, coming, changes)
-    if reason is None:
-        return None
-    if reason.code is not ReasonCode.SETTINGS_DRIFTED:
-        changes = (_certificate_change(target, domain, coming), *changes)
-    return Deploy(deployment.target, domain.domain, deployment.https, reason, changes, domain.kind)
-
-
-def _reason_to_deploy(
-    target: ObservedTarget,
-    domain: ObservedDomain,
-    coming: Version | None,
-    changes: tuple[Change, ...],
-) -> Reason | None:
-    if domain.bound is None and domain.binding_hidden:
-        return Reason(
-            ReasonCode.BINDING_UNKNOWN, Text("the target does not tell which certificate is bound")
+    def _rollout(self, https: HttpsWish) -> Rollout:
+        """Plan what the domain needs."""
+        deploy = self._deploy(https)
+        fingerprint = None if self._version is None else self._version.certificate.fingerprint
+        verify = Verify(
+            *self._place, self._not_seen(), kind=self._domain.kind, fingerprint=fingerprint
         )
-    if domain.bound is None:
-        return Reason(ReasonCode.HTTPS_OFF, Text("HTTPS is off"))
-    if coming is None:
-        return NEW_CERTIFICATE
-    bound = target.fingerprint_of(domain.bound)
-    if bound == coming.certificate.fingerprint and not _is_undone(target, domain, coming):
-        return _drift(changes)
-    if domain.state is DomainState.FAILED and domain.problem is not None:
-        sentence = Text("the last change failed: {problem}", problem=domain.problem.message)
-        return Reason(ReasonCode.CHANGE_FAILED, sentence)
-    if bound is not None:
-        return Reason(ReasonCode.SERVES_PREVIOUS, Text("an earlier certificate is bound"))
-    sentence = Text("what is bound was not uploaded for it ({id})", id=domain.bound)
-    return Reason(ReasonCode.SERVES_FOREIGN, sentence)
+        if deploy is not None:
+            return Rollout(*self._place, (deploy, verify))
+        record = self._open_record()
+        if self._version is None or not self._is_verified(self._version):
+            withdrawn = self._withdrawn(record)
+            return Rollout(*self._place, (verify,) if withdrawn is None else (withdrawn,))
+        return Rollout(*self._place, () if record is None else (self._seen(verify),))
 
+    def _open_record(self) -> RolloutRecord | None:
+        if self._version is None or self._times is None:
+            return None
+        return open_record(self._domain, self._version.certificate.fingerprint, self._times.now)
 
-def _is_undone(target: ObservedTarget, domain: ObservedDomain, version: Version) -> bool:
-    """Tell whether the target names our certificate, failed to bring it out, and does not serve
-    it. One that is served everywhere has failed at something else.
-    """
-    addresses = target.served.get(domain.domain, ())
-    failed = domain.state is DomainState.FAILED and domain.problem is not None
-    return failed and not is_served(addresses, version.certificate.fingerprint)
+    def _withdrawn(self, record: RolloutRecord | None) -> Rollback | None:
+        if self._times is None:
+            return None
+        return plan_rollback(
+            self._deployment, self._target, self._domain, record, self._previous, self._times.now
+        )
+
+    def _with_due(self, rollout: Rollout) -> Rollout:
+        """Say when the first step is due. Without a certificate there is nothing to bring there."""
+        if not rollout.steps or self._times is None:
+            return rollout
+        first, *later = rollout.steps
+        if isinstance(first, Rollback):
+            return rollout
+        if self._version is None:
+            return replace(rollout, steps=(replace(first, due=Blocked()), *later))
+        due = due_of(
+            rollout,
+            self._domain,
+            self._served,
+            fingerprint=self._version.certificate.fingerprint,
+            times=self._times,
+        )
+        return replace(rollout, steps=(replace(first, due=due), *later))
+
+    @property
+    def _served(self) -> tuple[Served, ...]:
+        return self._target.served.get(self._domain.domain, ())
+
+    def _seen(self, verify: Verify) -> Verify:
+        """Say what is to be written down of a certificate that is served at last."""
+        last = self._domain.last
+        changes: tuple[Change, ...] = ()
+        if last is not None and last.settings_before is not None:
+            changes = changes_unasked(last.settings_before, last.sent, self._domain.https)
+        return replace(verify, reason=_SEEN, changes=changes)
+
+    def _is_verified(self, version: Version) -> bool:
+        """Done means served, and the target at rest: a change under way may still end otherwise."""
+        at_rest = self._domain.state is not DomainState.PROCESSING
+        return at_rest and is_served(self._served, version.certificate.fingerprint)
+
+    def _deploy(self, https: HttpsWish) -> Deploy | None:
+        changes = setting_changes(https, self._domain)
+        reason = self._reason_to_deploy(changes)
+        if reason is None:
+            return None
+        if reason.code is not ReasonCode.SETTINGS_DRIFTED:
+            changes = (self._certificate_change(), *changes)
+        return Deploy(
+            *self._place,
+            https,
+            reason,
+            changes,
+            self._domain.kind,
+            fingerprint=None if self._version is None else self._version.certificate.fingerprint,
+            repair=bool(self._drift),
+        )
+
+    def _reason_to_deploy(self, changes: tuple[Change, ...]) -> Reason | None:
+        domain, version = self._domain, self._version
+        if domain.bound is None and domain.binding_hidden:
+            return Reason(
+                ReasonCode.BINDING_UNKNOWN,
+                Text("the target does not tell which certificate is bound"),
+            )
+        if domain.bound is None:
+            return Reason(ReasonCode.HTTPS_OFF, Text("HTTPS is off"))
+        if version is None:
+            return NEW_CERTIFICATE
+        bound = self._target.fingerprint_of(domain.bound)
+        if bound == version.certificate.fingerprint and not self._is_undone(version):
+            return _drift(changes)
+        if domain.state is DomainState.FAILED and domain.problem is not None:
+            sentence = Text("the last change failed: {problem}", problem=domain.problem.message)
+            return Reason(ReasonCode.CHANGE_FAILED, sentence)
+        if bound in domain.withdrawn:
+            return BACK
+        if bound is not None:
+            return Reason(ReasonCode.SERVES_PREVIOUS, Text("an earlier certificate is bound"))
+        sentence = Text("what is bound was not uploaded for it ({id})", id=domain.bound)
+        return Reason(ReasonCode.SERVES_FOREIGN, sentence)
+
+    def _is_undone(self, version: Version) -> bool:
+        """Tell whether the target names our certificate, failed to bring it out, and does not serve
+        it. One that is served everywhere has failed at something else.
+        """
+        failed = self._domain.state is DomainState.FAILED and self._domain.problem is not None
+        return failed and not is_served(self._served, version.certificate.fingerprint)
+
+    def _certificate_change(self) -> Change:
+        bound = self._target.fingerprint_of(self._domain.bound)
+        before = bound[:16] if bound else (self._domain.bound or _nothing(self._domain))
+        version = self._version
+        return Change(
+            "certificate", before, "…" if version is None else version.certificate.fingerprint[:16]
+        )
+
+    def _not_seen(self) -> Reason:
+        if self._domain.state is DomainState.PROCESSING:
+            return Reason(ReasonCode.NOT_SEEN, Text("the target is carrying out a change"))
+        return Reason(ReasonCode.NOT_SEEN, Text("not yet seen at every address"))
 
 
 def _drift(changes: tuple[Change, ...]) -> Reason | None:
@@ -198,23 +273,8 @@ def _drift(changes: tuple[Change, ...]) -> Reason | None:
     return Reason(ReasonCode.SETTINGS_DRIFTED, Text("settings differ from the file"))
 
 
-def _certificate_change(
-    target: ObservedTarget, domain: ObservedDomain, coming: Version | None
-) -> Change:
-    bound = target.fingerprint_of(domain.bound)
-    before = bound[:16] if bound else (domain.bound or _nothing(domain))
-    after = "…" if coming is None else coming.certificate.fingerprint[:16]
-    return Change("certificate", before, after)
-
-
 def _nothing(domain: ObservedDomain) -> str:
     return UNKNOWN.template if domain.binding_hidden else "—"
-
-
-def _not_seen(domain: ObservedDomain) -> Reason:
-    if domain.state is DomainState.PROCESSING:
-        return Reason(ReasonCode.NOT_SEEN, Text("the target is carrying out a change"))
-    return Reason(ReasonCode.NOT_SEEN, Text("not yet seen at every address"))
 
 
 def _nothing_to_serve(deployment: DesiredDeployment) -> Obstacle:

@@ -8,10 +8,11 @@ from datetime import datetime
 
 from certferry.core import identifiers
 from certferry.core.desired import DesiredCertificate
+from certferry.core.drift import next_repair, recent
 from certferry.core.lineage import Version
-from certferry.core.observed import Observation, ObservedTarget
+from certferry.core.observed import Observation
 from certferry.core.older_state import refuse_older
-from certferry.core.plan import Deploy, Plan, Refusal, Rollout
+from certferry.core.plan import Deploy, Plan, Refusal
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.text import Text
 
@@ -22,9 +23,13 @@ class _Case:
 
     step: Deploy
     desired: DesiredCertificate
-    target: ObservedTarget
+    observed: Observation
     version: Version | None
     now: datetime
+
+    def refused(self, code: ReasonCode, sentence: Text, hint: Text) -> Refusal:
+        """Refuse it for this reason, and say what to do instead."""
+        return Refusal(self.step, Reason(code, sentence), hint)
 
 
 _Check = Callable[[_Case], Refusal | None]
@@ -36,96 +41,86 @@ def without_refused(
     """Take every refused deployment, and what follows from it, out of the plan and say why. Nothing
     is retired at a target where something stands in the way: its successor is not seen there.
     """
-    version = None if plan.issue else observed.current
-    may_be_older = version is not None and any(t.unremembered for t in observed.targets)
-    allowed: list[Rollout] = []
-    refusals: list[Refusal] = []
-    for rollout in plan.rollouts:
-        if rollout.unread:  # nothing is sent there now
-            allowed.append(rollout)
-            continue
-        target, domain = observed.locate(rollout.target, rollout.domain)
-        checks = CHECKS_FOR_RECEIVERS if domain.kind.is_receiver else CHECKS
-        refusal = _refusal(rollout, desired, target, version, now, checks)
-        if may_be_older and rollout.deploy is not None:
-            refusal = refuse_older(rollout.deploy, desired, observed) or refusal
-        if refusal is None:
-            allowed.append(rollout)
-        else:
-            refusals.append(refusal)
+    deployments = (rollout.deploy for rollout in plan.rollouts)
+    cases = (
+        _Case(step, desired, observed, _version(step, plan, observed), now)
+        for step in deployments
+        if step
+    )
+    refusals = tuple(refusal for refusal in map(_refusal, cases) if refusal is not None)
+    refused = {(refusal.step.target, refusal.step.domain) for refusal in refusals}
     obstructed = {
         *(obstacle.target for obstacle in plan.obstacles),
-        *(refusal.step.target for refusal in refusals),
+        *(target for target, _ in refused),
     }
     return replace(
         plan,
-        rollouts=tuple(allowed),
-        refusals=tuple(refusals),
+        rollouts=tuple(r for r in plan.rollouts if (r.target, r.domain) not in refused),
+        refusals=refusals,
         retirements=tuple(r for r in plan.retirements if r.target not in obstructed),
     )
 
 
-def _refusal(
-    rollout: Rollout,
-    desired: DesiredCertificate,
-    target: ObservedTarget,
-    version: Version | None,
-    now: datetime,
-    checks: tuple[_Check, ...],
-) -> Refusal | None:
-    if rollout.deploy is None:
-        return None
-    case = _Case(rollout.deploy, desired, target, version, now)
+def _version(step: Deploy, plan: Plan, observed: Observation) -> Version | None:
+    return None if plan.issue else observed.version(step.fingerprint)
+
+
+def _refusal(case: _Case) -> Refusal | None:
+    checks = CHECKS_FOR_RECEIVERS if case.step.kind.is_receiver else CHECKS
     found = (check(case) for check in checks)
     return next((refusal for refusal in found if refusal is not None), None)
+
+
+def refuse_older_state(case: _Case) -> Refusal | None:
+    """The state is not older than the world."""
+    is_remembered = not any(target.unremembered for target in case.observed.targets)
+    if case.version is None or is_remembered:
+        return None
+    return refuse_older(case.step, case.desired, case.observed)
 
 
 def refuse_uncovered_name(case: _Case) -> Refusal | None:
     """The certificate covers the domain."""
     if identifiers.covered_by(case.desired.names, case.step.domain):
         return None
-    reason = Reason(
+    return case.refused(
         ReasonCode.NAME_NOT_COVERED,
         Text(
             "{domain} is not covered by {names}",
             domain=case.step.domain,
             names=case.desired.names,
         ),
+        Text(
+            "add {domain} to the names of {lineage}, or take it out of `domains`",
+            domain=case.step.domain,
+            lineage=case.desired.lineage,
+        ),
     )
-    hint = Text(
-        "add {domain} to the names of {lineage}, or take it out of `domains`",
-        domain=case.step.domain,
-        lineage=case.desired.lineage,
-    )
-    return Refusal(case.step, reason, hint)
 
 
 def refuse_foreign_key(case: _Case) -> Refusal | None:
     """The private key belongs to the certificate."""
     if case.version is None or case.version.key_matches:
         return None
-    reason = Reason(
-        ReasonCode.KEY_MISMATCH, Text("the private key does not belong to the certificate")
+    return case.refused(
+        ReasonCode.KEY_MISMATCH,
+        Text("the private key does not belong to the certificate"),
+        Text("run `certferry sync --renew {lineage}` for a new pair", lineage=case.desired.lineage),
     )
-    hint = Text(
-        "run `certferry sync --renew {lineage}` for a new pair", lineage=case.desired.lineage
-    )
-    return Refusal(case.step, reason, hint)
 
 
 def refuse_incomplete_chain(case: _Case) -> Refusal | None:
     """The issuer certificates are there, in order."""
     if case.version is None or case.version.chain_complete:
         return None
-    reason = Reason(
+    return case.refused(
         ReasonCode.CHAIN_INCOMPLETE,
         Text("the chain is incomplete: the leaf is not followed by its issuer certificates"),
+        Text(
+            "run `certferry sync --renew {lineage}` for a new certificate with its chain",
+            lineage=case.desired.lineage,
+        ),
     )
-    hint = Text(
-        "run `certferry sync --renew {lineage}` for a new certificate with its chain",
-        lineage=case.desired.lineage,
-    )
-    return Refusal(case.step, reason, hint)
 
 
 def refuse_too_little_life(case: _Case) -> Refusal | None:
@@ -133,14 +128,15 @@ def refuse_too_little_life(case: _Case) -> Refusal | None:
 
     A certificate that lies at the target already is only bound, and no rule is known for that.
     """
-    wanted = case.target.rules.min_remaining
     if case.version is None:
         return None
     certificate = case.version.certificate
-    uploaded = case.target.remote_of(certificate.fingerprint) is not None
+    target, _ = case.observed.locate(case.step.target, case.step.domain)
+    wanted = target.rules.min_remaining
+    uploaded = target.remote_of(certificate.fingerprint) is not None
     if uploaded or certificate.remaining(case.now) >= wanted:
         return None
-    reason = Reason(
+    return case.refused(
         ReasonCode.TOO_LITTLE_LIFE,
         Text(
             "{left} left, and {target} takes certificates with at least {wanted}",
@@ -148,8 +144,8 @@ def refuse_too_little_life(case: _Case) -> Refusal | None:
             target=case.step.target,
             wanted=wanted,
         ),
+        _longer_life(case),
     )
-    return Refusal(case.step, reason, _longer_life(case))
 
 
 def _longer_life(case: _Case) -> Text:
@@ -166,11 +162,11 @@ def refuse_expired(case: _Case) -> Refusal | None:
     """The certificate is valid still: what is there may be, even if this one is not renewed."""
     if case.version is None or case.version.certificate.not_after > case.now:
         return None
-    reason = Reason(
+    return case.refused(
         ReasonCode.EXPIRED,
         Text("the certificate expired at {moment}", moment=case.version.certificate.not_after),
+        _another_one(case),
     )
-    return Refusal(case.step, reason, _another_one(case))
 
 
 def _another_one(case: _Case) -> Text:
@@ -183,15 +179,41 @@ def _another_one(case: _Case) -> Text:
     )
 
 
+def refuse_endless_repair(case: _Case) -> Refusal | None:
+    """The domain was not set right over and over: another tool changes it as well."""
+    _, domain = case.observed.locate(case.step.target, case.step.domain)
+    # The last repair may be under way still.
+    if domain.last is None or not case.step.repair or case.step.due is not None:
+        return None
+    repairs = domain.last.repairs
+    after = next_repair(repairs, case.now)
+    if after is None:
+        return None
+    sentence = Text(
+        "{domain} was set right at {moments} and is changed again: another tool sets it",
+        domain=case.step.domain,
+        moments=list(recent(repairs, case.now)),
+    )
+    hint = Text(
+        'stop the other tool, or write drift = "warn" into the deployment; certferry sets it right'
+        " again after {moment}",
+        moment=after,
+    )
+    return case.refused(ReasonCode.FOUGHT_OVER, sentence, hint)
+
+
 CHECKS: tuple[_Check, ...] = (
+    refuse_older_state,
     refuse_uncovered_name,
     refuse_foreign_key,
     refuse_incomplete_chain,
     refuse_expired,
     refuse_too_little_life,
+    refuse_endless_repair,
 )
 
 CHECKS_FOR_RECEIVERS: tuple[_Check, ...] = (
+    refuse_older_state,
     refuse_foreign_key,
     refuse_incomplete_chain,
     refuse_expired,

@@ -49,6 +49,11 @@ def changes_unasked(
     )
 
 
+def as_wished(name: str, wish: HttpsWish, sent: HttpsWish | None) -> bool:
+    """Tell whether a setting was sent as it is wished now."""
+    return sent is not None and _unordered(getattr(sent, name)) == _unordered(getattr(wish, name))
+
+
 def in_sentences(changes: Iterable[Change]) -> list[Text]:
     """Give the changes for a sentence that lists them."""
     return [

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from certferry.core import rules
 from certferry.core.deliveries import why_deliver
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, Kind
+from certferry.core.drift import drift_of
+from certferry.core.due import VERIFY_TIMEOUT
 from certferry.core.ferried import overdue, why_adopt
 from certferry.core.lineage import Version
 from certferry.core.observed import (
@@ -21,7 +23,9 @@ from certferry.core.observed import (
 )
 from certferry.core.reasons import Reason
 from certferry.core.renewal import renew_at
+from certferry.core.rollbacks import version_for
 from certferry.core.settings import in_sentences, setting_changes
+from certferry.core.stuck import stuck_error, stuck_since
 from certferry.errors import CertferryError
 from certferry.text import Text
 
@@ -44,8 +48,9 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DomainStatus:
-    """One domain at one target. `served` says of each address whether it presents the current
-    certificate with a valid name and chain.
+    """One domain at one target. `served` says of each address whether it presents the certificate
+    with this `fingerprint`, which the domain is to serve, with a valid name and chain. `ticket` is
+    what to send to the target's support.
     """
 
     target: str
@@ -56,6 +61,8 @@ class DomainStatus:
     upload_deadline: datetime | None = None
     served: tuple[Served, ...] = ()
     problem: Text | None = None
+    fingerprint: str | None = None
+    ticket: tuple[Text, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +80,15 @@ class LineageStatus:
     """What could not be read at a target beside its domains."""
 
 
-def status_of(desired: DesiredCertificate, observed: Observation, now: datetime) -> LineageStatus:
+def status_of(
+    desired: DesiredCertificate,
+    observed: Observation,
+    now: datetime,
+    timeout: timedelta = VERIFY_TIMEOUT,
+) -> LineageStatus:
     """Judge what was observed. `reason` is why a certificate would be issued now, if it would, or
-    why another client's should have been renewed by now.
+    why another client's should have been renewed by now. A target that is at a change for longer
+    than `timeout` is stuck.
     """
     current = observed.current
     return LineageStatus(
@@ -87,7 +100,7 @@ def status_of(desired: DesiredCertificate, observed: Observation, now: datetime)
         domains=tuple(
             status
             for deployment, target in zip(desired.deployments, observed.targets, strict=True)
-            for status in _domains(deployment, target, current)
+            for status in _domains(deployment, target, observed.versions, now, timeout)
         ),
         ceded=observed.ceded,
         notices=tuple((t.label, error) for t in observed.targets for error in t.unread),
@@ -107,7 +120,11 @@ def _renew_at(current: Version | None) -> datetime | None:
 
 
 def _domains(
-    deployment: DesiredDeployment, target: ObservedTarget, current: Version | None
+    deployment: DesiredDeployment,
+    target: ObservedTarget,
+    versions: tuple[Version, ...],
+    now: datetime,
+    timeout: timedelta,
 ) -> tuple[DomainStatus, ...]:
     if target.failure is not None:
         named = deployment.domains or (WHOLE_ACCOUNT,)
@@ -121,7 +138,25 @@ def _domains(
             )
             for name in named
         )
-    return tuple(_domain(deployment, target, domain, current) for domain in target.domains)
+    return tuple(
+        _with_ticket(
+            _domain(deployment, target, domain, version_for(domain.withdrawn, versions, now)),
+            domain,
+            now,
+            timeout,
+        )
+        for domain in target.domains
+    )
+
+
+def _with_ticket(
+    status: DomainStatus, domain: ObservedDomain, now: datetime, timeout: timedelta
+) -> DomainStatus:
+    since = stuck_since(domain, now, timeout)
+    if since is None or status.fingerprint is None:
+        return status
+    error = stuck_error(domain, since, now, served=status.served, fingerprint=status.fingerprint)
+    return replace(status, problem=status.problem or error.message, ticket=error.ticket)
 
 
 def _domain(
@@ -142,7 +177,8 @@ def _domain(
         remote_id=domain.bound,
         upload_deadline=deadline,
         served=target.served.get(domain.domain, ()),
-        problem=_problem(domain) or _what_has_drifted(deployment, domain, standing),
+        problem=_problem(domain) or _what_has_drifted(deployment, target, domain, standing),
+        fingerprint=None if current is None else current.certificate.fingerprint,
     )
 
 
@@ -153,8 +189,13 @@ def _problem(domain: ObservedDomain) -> Text | None:
 
 
 def _what_has_drifted(
-    deployment: DesiredDeployment, domain: ObservedDomain, standing: Standing
+    deployment: DesiredDeployment,
+    target: ObservedTarget,
+    domain: ObservedDomain,
+    standing: Standing,
 ) -> Text | None:
+    if drift_of(deployment, target, domain, None).certificate:
+        return Text("changed outside certferry: {id} is bound", id=domain.bound or "—")
     changes = setting_changes(deployment.https, domain)
     if standing is not Standing.DRIFTED or not changes:
         return None
@@ -176,6 +217,8 @@ def _standing(
         return _standing_when_bound(deployment, target, domain, current)
     if domain.state is DomainState.FAILED:
         return Standing.FAILED
+    if drift_of(deployment, target, domain, current):
+        return Standing.DRIFTED
     foreign = domain.bound is not None and bound is None
     brought = current is not None and target.remote_of(current.certificate.fingerprint)
     return Standing.DRIFTED if foreign and brought else Standing.PENDING

@@ -7,7 +7,6 @@ says the same as `--reloadcmd` is told: by the variables that acme.sh exports th
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from certferry.errors import ConfigError
 from certferry.file_trust import NotTrusted, must_be_trusted
 from certferry.system_words import system_words
 from certferry.text import Text
+from certferry.whole_file import replace_file
 
 PLACE = Path("deploy") / "certferry.sh"
 
@@ -61,9 +61,9 @@ def install(home: Path, command: Sequence[str]) -> tuple[Path, bool]:
         must_be_trusted(home, makes_files=True)
         path.parent.mkdir(exist_ok=True)
         must_be_trusted(path.parent, makes_files=True)
-        _replace(path, content)
+        replace_file(path, content, _MODE)
     except NotTrusted as error:
-        # A link in the draft's place would have root write to what it leads to.
+        # Root would write where another user decides.
         problem = Text("{path} {problem}", path=error.path, problem=error.problem)
         raise ConfigError(problem, hint=_AS_ITS_USER) from error
     except OSError as error:
@@ -72,14 +72,3 @@ def install(home: Path, command: Sequence[str]) -> tuple[Path, bool]:
             hint=_AS_ITS_USER,
         ) from error
     return path, True
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Put the file in its place whole: acme.sh may read it at any moment."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        draft.write_bytes(content)
-        draft.chmod(_MODE)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import grp
 import os
-import pwd
 import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -15,7 +13,7 @@ from certferry.core.desired import PemFiles
 from certferry.core.identifiers import base_name, normalise
 from certferry.core.proposal import Access
 from certferry.errors import CertferryError, CertificateError, ConfigError
-from certferry.file_trust import NotTrusted, must_be_trusted, user_name
+from certferry.file_trust import NotTrusted, group_name, must_be_trusted, user_name
 from certferry.migration.home import OldCertificate, Unreadable
 from certferry.ports.source import CertificateSource
 from certferry.system_words import system_words
@@ -120,18 +118,11 @@ def access_to(fullchain: str, privkey: str) -> Access:
         return Access()
     owner, group = of_privkey.st_uid, of_privkey.st_gid
     return Access(
-        owner=None if owner == os.geteuid() else _name(owner, lambda u: pwd.getpwuid(u).pw_name),
-        group=None if group == os.getegid() else _name(group, lambda g: grp.getgrgid(g).gr_name),
+        owner=None if owner == os.geteuid() else user_name(owner),
+        group=None if group == os.getegid() else group_name(group),
         mode=stat.S_IMODE(of_fullchain.st_mode),
         key_mode=stat.S_IMODE(of_privkey.st_mode),
     )
-
-
-def _name(number: int, look_up: Callable[[int], str]) -> str:
-    try:
-        return look_up(number)
-    except KeyError:
-        return str(number)
 
 
 def children(directory: Path) -> list[Path]:

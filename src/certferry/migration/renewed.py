@@ -60,8 +60,6 @@ CLIENTS: Mapping[str, Client] = {
     ),
 }
 
-MODES = (*CLIENTS, QINIU)
-
 
 def renewed_by(client: str, environ: Mapping[str, str]) -> Renewed:
     """Read what a client says. Raises `ConfigError` when it does not say all of it, as when a

@@ -16,6 +16,7 @@ from certferry.core.certificate import CertificateBundle
 from certferry.core.lineage import Version
 from certferry.core.remembered import Remembered
 from certferry.core.report import HistoryEntry
+from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
 from certferry.core.secret import Secret
 from certferry.core.upload import Upload
@@ -101,9 +102,8 @@ class StateStore(Protocol):
         ...
 
     def remembered(self, lineage: str) -> Remembered:
-        """All that is remembered of a lineage, read at one moment: what `versions`, `order`,
-        `issue_tried_at`, `uploads` of every target, `rollouts` and `challenge_records` give, and
-        whether the last try was `rejected`.
+        """All that is remembered of a lineage, read at one moment. Its rollouts are ordered by
+        target and domain.
         """
         ...
 
@@ -170,10 +170,6 @@ class StateStore(Protocol):
         """Forget a TXT value that is gone from DNS."""
         ...
 
-    def issue_tried_at(self, lineage: str) -> datetime | None:
-        """When a certificate was last ordered or adopted for a lineage, whatever came of it."""
-        ...
-
     def save_issue_try(self, lineage: str, at: datetime, *, rejected: bool = False) -> None:
         """Keep when a certificate was ordered or adopted, and whether what came was `rejected`."""
         ...
@@ -192,14 +188,6 @@ class StateStore(Protocol):
         """Forget an upload that was retired."""
         ...
 
-    def rollouts(self, lineage: str) -> tuple[RolloutRecord, ...]:
-        """How far each certificate of the lineage is with each domain."""
-        ...
-
-    def rollout(self, lineage: str, target: str, domain: str) -> RolloutRecord | None:
-        """What set out last for one domain, whichever certificate it was."""
-        ...
-
     def open_rollouts(self, target: str) -> tuple[RolloutRecord, ...]:
         """Whatever is on its way to a target and has not been seen served, of every lineage."""
         ...
@@ -212,6 +200,10 @@ class StateStore(Protocol):
 
     def save_rollout(self, rollout: RolloutRecord) -> None:
         """Keep a rollout, by lineage, target and domain: a new certificate takes its place."""
+        ...
+
+    def save_withdrawal(self, withdrawal: Withdrawal) -> None:
+        """Keep that a certificate is not to be bound to a domain again."""
         ...
 
     # accounts

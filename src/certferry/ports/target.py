@@ -49,8 +49,9 @@ class DeployTarget(Protocol):
         """
         ...
 
-    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> None:
-        """Ask the target to serve the certificate under the domain; returns when it is accepted.
+    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> str | None:
+        """Ask the target to serve the certificate under the domain; returns when it is accepted,
+        with the target's own id of the request where it gives one.
 
         Must keep the domain's other settings unless the wish names them; must be idempotent; must
         not write while an earlier change is carried out (`TargetBusy`). Raises `DeployError`,

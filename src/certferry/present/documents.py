@@ -11,14 +11,17 @@ from datetime import datetime
 from certferry.core.observed import Served
 from certferry.core.plan import (
     Blocked,
+    Change,
     Clean,
     Deploy,
+    Drifted,
     Due,
     Issue,
     Obstacle,
     Plan,
     Refusal,
     Retire,
+    Rollback,
     Step,
     Verify,
 )
@@ -26,9 +29,10 @@ from certferry.core.reasons import Reason
 from certferry.core.report import HistoryEntry, LineageReport, StepOutcome, SyncReport
 from certferry.core.status import DomainStatus, LineageStatus
 from certferry.core.waiting import Waiting
-from certferry.errors import CertferryError
+from certferry.errors import CertferryError, TargetStuck
 from certferry.present.language import Voice
 from certferry.present.run_log import rfc3339
+from certferry.present.tickets import ticket
 from certferry.text import Text
 
 Document = dict[str, object]
@@ -46,6 +50,7 @@ def of_plans(plans: Sequence[Plan], voice: Voice) -> Document:
                 "refusals": [_refusal(refusal, voice) for refusal in plan.refusals],
                 "obstacles": [_obstacle(obstacle, voice) for obstacle in plan.obstacles],
                 "notices": [_obstacle(notice, voice) for notice in plan.notices],
+                "drifts": [_drifted(drifted) for drifted in plan.drifts],
             }
             for plan in plans
         ],
@@ -109,9 +114,9 @@ def _step(step: Step, voice: Voice) -> Document:
     written: Document = {
         "action": step.action.value,
         "target": None if isinstance(step, Issue | Clean) else step.target,
-        "domain": step.domain if isinstance(step, Deploy | Verify) else None,
+        "domain": step.domain if isinstance(step, Deploy | Verify | Rollback) else None,
         "reason": _reason(step.reason, voice),
-        "diff": {c.what: {"before": c.before, "after": c.after} for c in changes},
+        "diff": _diff(changes),
     }
     if isinstance(step, Issue):
         return written | {"names": list(step.names), "key_type": step.key_type.value}
@@ -127,6 +132,19 @@ def _step(step: Step, voice: Voice) -> Document:
             **_due(step.due, voice),
         }
     return written | {"kind": step.kind.value, **_due(step.due, voice)}
+
+
+def _diff(changes: Sequence[Change]) -> Document:
+    return {c.what: {"before": c.before, "after": c.after} for c in changes}
+
+
+def _drifted(drifted: Drifted) -> Document:
+    return {
+        "target": drifted.target,
+        "domain": drifted.domain,
+        "policy": drifted.policy.value,
+        "diff": _diff(drifted.changes),
+    }
 
 
 def _due(due: Due, voice: Voice) -> Document:
@@ -182,7 +200,13 @@ def _outcome(step: StepOutcome, voice: Voice) -> Document:
         "hint": _said(step.hint, voice),
         "code": None if step.error is None else step.error.code,
         "retry_at": moment(_retry_at(step)),
+        **_ticket(step.error),
     }
+
+
+def _ticket(error: CertferryError | None) -> Document:
+    """Add what to send to a target's support, in its language, where there is anything to send."""
+    return {"ticket": ticket(error.ticket)} if isinstance(error, TargetStuck) else {}
 
 
 def _retry_at(step: StepOutcome) -> datetime | None:
@@ -217,7 +241,8 @@ def _lineage_status(status: LineageStatus, voice: Voice) -> Document:
     }
 
 
-def _domain_status(domain: DomainStatus, fingerprint: str | None, voice: Voice) -> Document:
+def _domain_status(domain: DomainStatus, current: str | None, voice: Voice) -> Document:
+    fingerprint = domain.fingerprint or current
     return {
         "target": domain.target,
         "kind": domain.kind.value,
@@ -226,6 +251,7 @@ def _domain_status(domain: DomainStatus, fingerprint: str | None, voice: Voice) 
         "remote_id": domain.remote_id,
         "upload_deadline": moment(domain.upload_deadline),
         "problem": _said(domain.problem, voice),
+        **({"ticket": ticket(domain.ticket)} if domain.ticket else {}),
         "served": [
             {
                 "address": address.address,

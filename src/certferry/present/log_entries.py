@@ -11,8 +11,9 @@ from certferry.core.plan import Obstacle, Plan
 from certferry.core.reasons import ReasonCode
 from certferry.core.report import Activity, Outcome, StepEnded, StepOutcome, SyncReport
 from certferry.core.status import LineageStatus, Standing
-from certferry.errors import CertferryError
+from certferry.errors import CertferryError, TargetStuck
 from certferry.present.run_log import Entry, Level, RunLog
+from certferry.present.tickets import ticket
 from certferry.present.vocabulary import at_target, once
 from certferry.text import Text
 
@@ -27,6 +28,7 @@ def log_event(event: Activity | StepEnded, words: str, log: RunLog) -> None:
             log.write(Entry("activity", event.what, lineage=event.lineage, words=words))
         case StepEnded():
             log.write(_of_step(event.lineage, event.outcome, words))
+            _write_ticket(event, log)
 
 
 def log_unchanged(report: SyncReport, log: RunLog) -> None:
@@ -98,6 +100,25 @@ def log_change(event: str, said: Text, log: RunLog, lineage: str | None = None) 
     """Write down something that is otherwise on this machine than it was."""
     words = log.voice.say_on_one_line(said)
     log.write(Entry(event, said, lineage=lineage, outcome="done", words=words))
+
+
+def _write_ticket(event: StepEnded, log: RunLog) -> None:
+    """Write down what to send to the target's support, on a line of its own."""
+    step = event.outcome
+    if isinstance(step.error, TargetStuck):
+        written = " ".join(ticket(step.error.ticket).splitlines())
+        said = Text("ticket for the support of {target}:", target=step.target)
+        log.write(
+            Entry(
+                "target.ticket",
+                said,
+                lineage=event.lineage,
+                target=step.target,
+                domain=step.domain,
+                words=f"{log.voice.say_on_one_line(said)} {written}",
+                more={"ticket": written},
+            )
+        )
 
 
 def _of_step(lineage: str, step: StepOutcome, words: str) -> Entry:

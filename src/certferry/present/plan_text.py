@@ -12,9 +12,11 @@ from certferry.core.plan import (
     Change,
     Clean,
     Deploy,
+    Drifted,
     Issue,
     Plan,
     Retire,
+    Rollback,
     Step,
     Verify,
 )
@@ -45,7 +47,7 @@ _BELOW = len(INDENT) + VERB + 1
 def told(plans: Sequence[Plan], voice: Voice) -> Iterator[Line]:
     """Write plans. What is as declared is only counted."""
     for plan in plans:
-        if plan.steps or plan.notices or not plan.is_settled:
+        if plan.steps or plan.notices or plan.drifts or not plan.is_settled:
             yield from _lines(plan, voice)
             yield line()
     yield line(voice.say(_conclusion(plans)))
@@ -66,11 +68,20 @@ def _lines(plan: Plan, voice: Voice) -> Iterator[Line]:
     for obstacle in plan.obstacles:
         problem, hint = voice.say(obstacle.error.message), obstacle.error.hint
         yield from _trouble("blocked", obstacle.target, obstacle.domain, problem, hint, voice)
+    for drifted in plan.drifts:
+        yield from _left_as_found(drifted, voice)
     for notice in plan.notices:
         problem, hint = voice.say(notice.error.message), notice.error.hint
         yield from _trouble(
             "unread", notice.target, notice.domain, problem, hint, voice, Tone.PENDING
         )
+
+
+def _left_as_found(drifted: Drifted, voice: Voice) -> Iterator[Line]:
+    policy = Text('left as it is (drift = "{policy}")', policy=drifted.policy.value)
+    subject = f"{voice.say(at_target(drifted.target, drifted.domain))}: {voice.say(policy)}"
+    yield line(_verb(voice.word("drifted"), Tone.PENDING), subject)
+    yield from _changes(drifted.changes, voice)
 
 
 def _reasons(plan: Plan) -> list[Text]:
@@ -95,7 +106,7 @@ def _subject(step: Step, told_reasons: Sequence[Text], voice: Voice) -> str:
         case Deploy():
             where = voice.say(at_target(step.target, step.domain)) + in_brackets(step.kind)
             return where + _why(step.reason, told_reasons, voice)
-        case Verify():
+        case Verify() | Rollback():
             return step.domain + in_brackets(step.kind)
         case Clean():
             return voice.say(step.reason.message)

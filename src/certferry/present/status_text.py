@@ -9,7 +9,8 @@ from certferry.core.observed import Served
 from certferry.core.ownership import served_by
 from certferry.core.status import WHOLE_ACCOUNT, DomainStatus, LineageStatus, Standing
 from certferry.present.language import Voice
-from certferry.present.layout import Line, Span, Table, Tone, labelled
+from certferry.present.layout import Line, Span, Table, Tone, labelled, line
+from certferry.present.tickets import ticket
 from certferry.present.vocabulary import in_brackets, once
 from certferry.text import Text
 
@@ -63,6 +64,14 @@ def remarks(statuses: Sequence[LineageStatus], voice: Voice) -> Iterator[Line]:
                 name = _name(domain)
                 words = once(name, voice.say(domain.problem))
                 yield from labelled(f"{name}: ", Tone.STRONG, words)
+            if domain.ticket:
+                yield from _ticket(domain, voice)
+
+
+def _ticket(domain: DomainStatus, voice: Voice) -> Iterator[Line]:
+    """Show what to send to the target's support, to be copied."""
+    yield line(voice.say(Text("ticket for the support of {target}:", target=domain.target)))
+    yield from (line(f"  {written}") for written in ticket(domain.ticket).splitlines())
 
 
 def _name(domain: DomainStatus) -> str:
@@ -105,6 +114,7 @@ def _validity(status: LineageStatus, now: datetime, voice: Voice) -> Span:
 def _domain(domain: DomainStatus, status: LineageStatus, voice: Voice) -> tuple[Span, ...]:
     version = status.version
     current = None if version is None else version.certificate.fingerprint
+    current = domain.fingerprint or current
     deadline = domain.upload_deadline
     empty = Span("")
     return (

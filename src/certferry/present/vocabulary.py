@@ -21,6 +21,7 @@ WORDS = {
         Text("adopt"),
         Text("deploy"),
         Text("verify"),
+        Text("rollback"),
         Text("retire"),
         Text("clean"),
         Text("look"),
@@ -69,6 +70,9 @@ WORDS = {
         Text("deployed"),
         Text("deploy failed"),
         Text("retired"),
+        Text("rolled back"),
+        Text("drift found"),
+        Text("drift over"),
     )
 }
 """Words that programs read too, for people."""

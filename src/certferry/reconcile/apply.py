@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from certferry.core.certificate import CertificateBundle
-from certferry.core.plan import Action, Clean, Deploy, Issue, Retire, Step, Verify
+from certferry.core.plan import Action, Clean, Deploy, Issue, Retire, Rollback, Step, Verify
 from certferry.core.plan_outcomes import SEEN
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.settings import in_sentences
@@ -18,6 +18,7 @@ from certferry.reconcile.challenge_cleanup import sweep
 from certferry.reconcile.deploy import deploy
 from certferry.reconcile.receivers import deliver
 from certferry.reconcile.retire import retire
+from certferry.reconcile.rollback import roll_back
 from certferry.reconcile.unmanaged import retire_unmanaged
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
@@ -31,13 +32,15 @@ def carry_out(steps: Sequence[Step], visit: Visit) -> Iterator[StepOutcome]:
     """
     others = [step for step in steps if isinstance(step, Retire) and step.unmanaged]
     for step in steps:
-        if step not in others:
+        if isinstance(step, Rollback):
+            yield from roll_back(step, visit)
+        elif step not in others:
             yield _executed(step, visit)
     if others:
         yield from retire_unmanaged(others, visit)
 
 
-def _executed(step: Step, visit: Visit) -> StepOutcome:
+def _executed(step: Issue | Deploy | Verify | Retire | Clean, visit: Visit) -> StepOutcome:
     match step:
         case Issue():
             return issue(step, visit)

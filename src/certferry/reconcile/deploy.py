@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from certferry.core.desired import OnFailure
+from certferry.core.drift import in_one_line
 from certferry.core.lineage import Version, mark
 from certferry.core.plan import Action, Deploy
 from certferry.core.report import Outcome, StepOutcome
@@ -28,9 +30,13 @@ def deploy(step: Deploy, visit: Visit) -> StepOutcome:
     Raises `LeaseLost` before anything is written that another run may have overtaken.
     """
     told = StepOutcome(Action.DEPLOY, Outcome.WAITING, _CARRYING_OUT, step.target, step.domain)
-    record = visit.begin(step.target, step.domain)
+    record = visit.begin(step, repairing=step.repair)
+    if step.repair:
+        found = in_one_line(step.changes)
+        visit.tell("drift found", target=step.target, domain=step.domain, found=found)
     try:
-        remote_id = _bind(step, visit)
+        sent = _with_handshakes(step, record, visit)
+        remote_id, request_id = _bind(step, visit)
     except TargetBusy as error:
         return _busy(told, error, record.started_at, visit)
     except (Interrupted, LeaseLost):
@@ -38,6 +44,7 @@ def deploy(step: Deploy, visit: Visit) -> StepOutcome:
     except CertferryError as error:
         _write_down_failure(step, error, record, visit)
         return told.failed(error)
+    record = replace(sent, request_id=request_id)
     return _wait(told, _CARRYING_OUT, _write_down_acceptance(step, remote_id, record, visit), visit)
 
 
@@ -47,14 +54,30 @@ def tell_failure(step: Deploy, error: CertferryError, visit: Visit) -> None:
     visit.tell("deploy failed", target=step.target, domain=step.domain, problem=problem)
 
 
-def _bind(step: Deploy, visit: Visit) -> str:
+def _with_handshakes(step: Deploy, record: RolloutRecord, visit: Visit) -> RolloutRecord:
+    """Add whether any address completes a handshake before the change, where a rollback may have to
+    know it.
+    """
+    is_asked = any(
+        deployment.target == step.target and deployment.on_failure is OnFailure.ROLLBACK
+        for deployment in visit.desired.deployments
+    )
+    if not is_asked:
+        return record
+    served = visit.doors.probe.look([step.domain]).get(step.domain, ())
+    return replace(record, worked_before=any(address.fingerprint for address in served))
+
+
+def _bind(step: Deploy, visit: Visit) -> tuple[str, str | None]:
+    """Return the remote id of what was bound, and the target's id of the request."""
     target, domain = visit.observed.locate(step.target, step.domain)
-    remote = target.remote_of(visit.version.certificate.fingerprint)
+    version = visit.version_of(step)
+    remote = target.remote_of(version.certificate.fingerprint)
     visit.held()
-    remote_id = remote.remote_id if remote else _uploaded(step.target, visit)
+    remote_id = remote.remote_id if remote else _uploaded(step.target, version, visit)
     visit.held()
-    visit.doors.targets[step.target].bind(step.domain, domain.kind, remote_id, step.https)
-    return remote_id
+    bind = visit.doors.targets[step.target].bind
+    return remote_id, bind(step.domain, domain.kind, remote_id, step.https)
 
 
 def _write_down_acceptance(
@@ -71,6 +94,8 @@ def _write_down_acceptance(
             failed_at=None,
             sent=step.https,
             settings_before=domain.https,
+            refused_since=None,
+            drift=None,
         )
     )
     visit.tell("deployed", target=step.target, domain=step.domain, remote_id=remote_id)
@@ -81,9 +106,10 @@ def _write_down_failure(
     step: Deploy, error: CertferryError, record: RolloutRecord, visit: Visit
 ) -> None:
     if isinstance(error, CopyGone):  # uploaded anew, at the next look
-        _forget(step.target, visit)
+        _forget(step, visit)
     else:
-        visit.doors.state.save_rollout(replace(record, failed_at=visit.now))
+        repairs = record.repairs[1:] if step.repair else record.repairs
+        visit.doors.state.save_rollout(replace(record, failed_at=visit.now, repairs=repairs))
     tell_failure(step, error, visit)
 
 
@@ -98,14 +124,14 @@ def _wait(told: StepOutcome, why: Text, since: datetime, visit: Visit) -> StepOu
     return replace(told, detail=why, waiting=waiting)
 
 
-def _uploaded(target: str, visit: Visit) -> str:
-    """Return the remote id of the version in force, uploaded where it is not known to be there."""
-    fingerprint = visit.version.certificate.fingerprint
+def _uploaded(target: str, version: Version, visit: Visit) -> str:
+    """Return the remote id of a version, uploaded where it is not known to be there."""
+    fingerprint = version.certificate.fingerprint
     oldest = visit.now - LISTED_WITHIN
     for upload in visit.doors.state.uploads(visit.lineage, target):
         if upload.fingerprint == fingerprint and upload.uploaded_at >= oldest:
             return upload.remote_id
-    return _upload(target, visit.version, visit)
+    return _upload(target, version, visit)
 
 
 def _upload(target: str, version: Version, visit: Visit) -> str:
@@ -118,9 +144,9 @@ def _upload(target: str, version: Version, visit: Visit) -> str:
     return remote_id
 
 
-def _forget(target: str, visit: Visit) -> None:
-    """Remember no longer that the version in force is there: it is uploaded anew."""
-    state = visit.doors.state
-    for upload in state.uploads(visit.lineage, target):
-        if upload.fingerprint == visit.version.certificate.fingerprint:
-            state.drop_upload(target, upload.remote_id)
+def _forget(step: Deploy, visit: Visit) -> None:
+    """Remember no longer that a version is there: it is uploaded anew."""
+    state, fingerprint = visit.doors.state, visit.version_of(step).certificate.fingerprint
+    for upload in state.uploads(visit.lineage, step.target):
+        if upload.fingerprint == fingerprint:
+            state.drop_upload(step.target, upload.remote_id)

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from certferry.core.desired import Delivery
+from certferry.core.delivery import Delivery
 from certferry.core.ownership import Claims
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer

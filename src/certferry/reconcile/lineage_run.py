@@ -22,6 +22,7 @@ from certferry.ports.state import Lease
 from certferry.reconcile.apply import carry_out
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_offered
+from certferry.reconcile.notes import write_down
 from certferry.reconcile.observe import observe, with_remembered
 from certferry.reconcile.outcomes import Outcomes
 from certferry.reconcile.visit import Visit
@@ -40,7 +41,7 @@ def plan_lineage(
     """
     plan = make_plan(desired, observed, times, issuing)
     plan = without_refused(plan, desired, observed, times.now)
-    could_take_it = plan.rollouts or plan.unchanged
+    could_take_it = plan.rollouts or plan.unchanged or plan.drifts
     if plan.issue is not None and desired.deployments and not could_take_it:
         return plan_lineage(desired, observed, times, Issuing.NEVER)
     return plan
@@ -49,11 +50,13 @@ def plan_lineage(
 class LineageRun:
     """Brings one lineage to its desired state, visit by visit."""
 
-    def __init__(self, desired: DesiredCertificate, doors: Doors, *, renew: bool = False) -> None:
+    def __init__(
+        self, desired: DesiredCertificate, doors: Doors, issuing: Issuing = Issuing.IF_DUE
+    ) -> None:
         self.desired = desired
         self._doors = doors
         self._begun = doors.now()
-        self._issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
+        self._issuing = issuing
         self._outcomes = Outcomes(desired.lineage, doors.progress)
         self._fingerprint: str | None = None
         self._keeping: set[str] = set()
@@ -121,9 +124,7 @@ class LineageRun:
         """Carry out every step that is ready, and tell how the others stand."""
         visit = Visit(self.desired, observed, self._doors, lease, self._keeping)
         self._outcomes.note_plan(plan, observed)
-        for rollout in plan.rollouts:
-            if isinstance(rollout.due, Waiting) and not rollout.unread:
-                visit.begin(rollout.target, rollout.domain)
+        write_down(plan, visit)
         self._carry_out(plan, visit)
 
     def _carry_out(self, plan: Plan, visit: Visit) -> None:

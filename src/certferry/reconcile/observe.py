@@ -15,6 +15,7 @@ from certferry.core.observed import (
     Served,
 )
 from certferry.core.remembered import Remembered
+from certferry.core.rollbacks import version_for
 from certferry.core.rollout import RolloutRecord
 from certferry.core.untold import with_likely_bindings, with_remembered_remotes
 from certferry.errors import DeployError
@@ -80,18 +81,21 @@ class _Looker:
             for record in self._remembered.rollouts
             if record.target == deployment.target
         }
+        withdrawn = self._withdrawn(deployment.target)
         if deployment.delivery is not None:
             (name,) = deployment.domains or ("",)
             receiver = self._doors.receiver(deployment.delivery)
-            return observe_receiver(
+            received = observe_receiver(
                 receiver, self._desired.lineage, deployment, self._versions, records.get(name)
             )
+            return _with_withdrawals(received, withdrawn)
         try:
             found = self._read(deployment)
         except DeployError as error:
             under_way = tuple(record for record in records.values() if self._is_open(record))
             return ObservedTarget(deployment.target, failure=error, under_way=under_way)
-        found = self._with_edges(self._with_uploads(_with_records(found, records), deployment))
+        found = _with_withdrawals(_with_records(found, records), withdrawn)
+        found = self._with_edges(self._with_uploads(found, deployment))
         hidden = any(domain.binding_hidden for domain in found.domains)
         if hidden:
             found = with_likely_bindings(found, self._doors.now(), self._doors.verify_timeout)
@@ -155,9 +159,19 @@ class _Looker:
         return replace(found, served=served)
 
     def _may_serve(self, found: ObservedTarget, domain: ObservedDomain) -> bool:
-        if self._current is None:
+        wanted = version_for(domain.withdrawn, self._versions, self._doors.now())
+        if wanted is None:
             return False
-        return domain.binding_hidden or found.fingerprint_of(domain.bound) == self._current
+        bound = found.fingerprint_of(domain.bound)
+        return domain.binding_hidden or bound == wanted.certificate.fingerprint
+
+    def _withdrawn(self, target: str) -> dict[str, frozenset[str]]:
+        """Return which certificates were withdrawn from each domain of a target."""
+        found: dict[str, set[str]] = {}
+        for withdrawal in self._remembered.withdrawals:
+            if withdrawal.target == target:
+                found.setdefault(withdrawal.domain, set()).add(withdrawal.fingerprint)
+        return {domain: frozenset(fingerprints) for domain, fingerprints in found.items()}
 
 
 def _without_found(observed: Observation) -> Observation:
@@ -184,6 +198,15 @@ def _with_records(found: ObservedTarget, records: Mapping[str, RolloutRecord]) -
         replace(d, sent=_sent(d, records.get(d.domain)), last=records.get(d.domain))
         for d in found.domains
     )
+    return replace(found, domains=tuple(domains))
+
+
+def _with_withdrawals(
+    found: ObservedTarget, withdrawn: Mapping[str, frozenset[str]]
+) -> ObservedTarget:
+    if not withdrawn:
+        return found
+    domains = (replace(d, withdrawn=withdrawn.get(d.domain, frozenset())) for d in found.domains)
     return replace(found, domains=tuple(domains))
 
 

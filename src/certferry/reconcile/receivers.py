@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from certferry.core.desired import CommandDelivery, Delivery, DesiredDeployment
+from certferry.core.delivery import CommandDelivery, Delivery
+from certferry.core.desired import DesiredDeployment
 from certferry.core.lineage import Version, mark
 from certferry.core.observed import (
     DomainState,
@@ -65,7 +66,7 @@ def _delivered(last: RolloutRecord | None) -> Delivered | None:
 
 def deliver(step: Deploy, visit: Visit) -> StepOutcome:
     """Hand the certificate to a receiver. It is at the end then, or it has failed."""
-    state, version = visit.doors.state, visit.version
+    state, version = visit.doors.state, visit.version_of(step)
     told = StepOutcome(Action.DEPLOY, Outcome.DONE, Text("delivered"), step.target, step.domain)
     begun = RolloutRecord(
         visit.lineage, step.target, step.domain, version.certificate.fingerprint, visit.now

@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
 from certferry.core.desired import DesiredCertificate
@@ -21,6 +22,7 @@ from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_known, as_offered
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import observe
+from certferry.reconcile.rollback import roll_back_by_hand
 from certferry.reconcile.visits import WORKERS, Patience, Visits
 from certferry.text import Text
 
@@ -59,11 +61,25 @@ class Reconciler:
         renew: bool = False,
     ) -> SyncReport:
         """Bring the world to the declared state, as far as patience allows."""
-        runs = [LineageRun(wish, self._doors, renew=renew) for wish in wishes]
+        report = self._run(wishes, patience, Issuing.ALWAYS if renew else Issuing.IF_DUE)
+        return replace(report, renewing=renew)
+
+    def roll_back(self, wish: DesiredCertificate, patience: Patience) -> SyncReport:
+        """Bind the previous certificate wherever the one in force is served. Raises `PlanRefused`
+        where there is none to go back to; then nothing was changed.
+        """
+        wish = as_known(wish, self._doors.source, self._doors.state, read=False)
+        roll_back_by_hand(wish, self._doors)
+        return self._run([wish], patience, Issuing.NEVER)
+
+    def _run(
+        self, wishes: Sequence[DesiredCertificate], patience: Patience, issuing: Issuing
+    ) -> SyncReport:
+        runs = [LineageRun(wish, self._doors, issuing) for wish in wishes]
         visits = Visits(runs, patience, self._doors.now, stop=self._stop, workers=self._workers)
         complete = visits.carry_out() and self._swept(wishes)
         reports = tuple(run.report() for run in runs)
-        return SyncReport(reports, complete=complete, renewing=renew)
+        return SyncReport(reports, complete=complete)
 
     def _swept(self, wishes: Sequence[DesiredCertificate]) -> bool:
         """Clean up after lineages that are no more; tell whether that ran to its end."""
@@ -94,7 +110,7 @@ class Reconciler:
         except (CertificateError, PlanRefused):
             wish = as_known(wish, self._doors.source, self._doors.state, read=False)
         observed = observe(wish, self._doors, every_edge=True)
-        return status_of(wish, observed, self._doors.now())
+        return status_of(wish, observed, self._doors.now(), self._doors.verify_timeout)
 
     def _at_once(
         self, look: Callable[[DesiredCertificate], T], wishes: Sequence[DesiredCertificate]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from certferry.core.desired import DesiredCertificate
+from certferry.core.drift import recent
 from certferry.core.due import open_record
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation
+from certferry.core.plan import Deploy, Verify
 from certferry.core.report import Happened
 from certferry.core.rollout import RolloutRecord
 from certferry.errors import LeaseLost
@@ -46,6 +48,13 @@ class Visit:
         """This very moment."""
         return self.doors.now()
 
+    def version_of(self, step: Deploy) -> Version:
+        """Return the version that a step deploys."""
+        version = self.observed.version(step.fingerprint)
+        if version is None:
+            raise LookupError(self.lineage)
+        return version
+
     def held(self) -> Lease:
         """Return the lease, which is still in force: another run that has taken over may have put a
         newer certificate where this one is about to write. Raises `LeaseLost`.
@@ -61,23 +70,28 @@ class Visit:
         """Tell what happened, for the history."""
         self.doors.progress(Happened(self.lineage, event, facts))
 
-    def begin(self, target: str, domain: str) -> RolloutRecord:
-        """Return the record of bringing the version in force to a domain, begun now where it has to
-        be. The settings that were sent with the last certificate are carried over.
+    def begin(self, step: Deploy | Verify, *, repairing: bool = False) -> RolloutRecord:
+        """Return the record of bringing a step's version to its domain, begun now where it has to
+        be. The settings that were sent with the last certificate are carried over. A repair is
+        counted before it is made: killed in between, it may have been made.
         """
-        _, found = self.observed.locate(target, domain)
-        fingerprint, now, last = self.version.certificate.fingerprint, self.now, found.last
-        record = open_record(found, fingerprint, now)
-        if record is not None:
-            return record
-        begun = RolloutRecord(
-            lineage=self.lineage,
-            target=target,
-            domain=domain,
-            fingerprint=fingerprint,
-            started_at=now,
-            sent=None if last is None else last.sent,
-            settings_before=None if last is None else last.settings_before,
-        )
-        self.doors.state.replace_rollout(last, begun)
-        return begun
+        _, found = self.observed.locate(step.target, step.domain)
+        now, last = self.now, found.last
+        fingerprint = step.fingerprint or self.version.certificate.fingerprint
+        record = open_record(found, fingerprint, now) or self._begun(step, fingerprint, last)
+        if repairing:
+            record = replace(record, repairs=(now, *recent(record.repairs, now)))
+        if record != last:
+            self.doors.state.replace_rollout(last, record)
+        return record
+
+    def _begun(
+        self, step: Deploy | Verify, fingerprint: str, last: RolloutRecord | None
+    ) -> RolloutRecord:
+        place = (self.lineage, step.target, step.domain)
+        begun = RolloutRecord(*place, fingerprint, started_at=self.now)
+        if last is None:
+            return begun
+        # Of another certificate nothing was ever set right.
+        repairs = last.repairs if last.fingerprint == fingerprint else ()
+        return replace(begun, sent=last.sent, settings_before=last.settings_before, repairs=repairs)

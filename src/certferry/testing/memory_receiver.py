@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from certferry.core.certificate import FULLCHAIN, CertificateBundle
-from certferry.core.desired import Delivery, delivered
+from certferry.core.delivery import Delivery
+from certferry.core.desired import delivered
 from certferry.core.observed import DomainState, Drift, ObservedDomain
 from certferry.core.plan import Change
 from certferry.core.reasons import Reason, ReasonCode

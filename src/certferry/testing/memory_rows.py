@@ -9,6 +9,7 @@ from datetime import datetime
 from certferry.core.certificate import CertificateBundle
 from certferry.core.lineage import Version
 from certferry.core.report import HistoryEntry
+from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
 from certferry.core.upload import Upload
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord
@@ -44,6 +45,7 @@ class Memory:
     records: dict[tuple[str, str, str], ChallengeRecord] = field(default_factory=dict)
     uploads: dict[tuple[str, str], Upload] = field(default_factory=dict)
     rollouts: dict[tuple[str, str, str], RolloutRecord] = field(default_factory=dict)
+    withdrawals: dict[tuple[str, str, str, str], Withdrawal] = field(default_factory=dict)
     notes: dict[tuple[str, str], str] = field(default_factory=dict)
     issue_tries: dict[str, datetime] = field(default_factory=dict)
     rejections: dict[str, datetime | None] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from certferry.core.certificate import CertificateBundle
 from certferry.core.lineage import Version
 from certferry.core.remembered import Remembered
 from certferry.core.report import HistoryEntry
+from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
 from certferry.core.secret import Secret
 from certferry.core.upload import Upload
@@ -92,11 +93,17 @@ class MemoryState:
             return Remembered(
                 self.versions(lineage),
                 None if order is None else order.created_at,
-                self.issue_tried_at(lineage),
+                self._memory.issue_tries.get(lineage),
                 self._memory.rejections.get(lineage),
                 _sorted(u for u in self._memory.uploads.values() if u.lineage == lineage),
-                self.rollouts(lineage),
+                self._rollouts(lineage),
                 bool(self.challenge_records(lineage)),
+                tuple(
+                    sorted(
+                        (w for w in self._memory.withdrawals.values() if w.lineage == lineage),
+                        key=lambda w: (w.target, w.domain, w.at),
+                    )
+                ),
             )
 
     def versions(self, lineage: str) -> tuple[Version, ...]:
@@ -216,16 +223,9 @@ class MemoryState:
         with self._memory.lock:
             self._memory.uploads.pop((target, remote_id), None)
 
-    def rollouts(self, lineage: str) -> tuple[RolloutRecord, ...]:
-        """How far each certificate of the lineage is with each domain, by target and domain."""
-        with self._memory.lock:
-            found = [r for r in self._memory.rollouts.values() if r.lineage == lineage]
+    def _rollouts(self, lineage: str) -> tuple[RolloutRecord, ...]:
+        found = [r for r in self._memory.rollouts.values() if r.lineage == lineage]
         return tuple(sorted(found, key=lambda r: (r.target, r.domain)))
-
-    def rollout(self, lineage: str, target: str, domain: str) -> RolloutRecord | None:
-        """What set out last for one domain, whichever certificate it was."""
-        with self._memory.lock:
-            return self._memory.rollouts.get((lineage, target, domain))
 
     def open_rollouts(self, target: str) -> tuple[RolloutRecord, ...]:
         """Whatever is on its way to a target, by lineage and domain."""
@@ -249,10 +249,11 @@ class MemoryState:
             place = (rollout.lineage, rollout.target, rollout.domain)
             self._memory.rollouts[place] = rollout
 
-    def issue_tried_at(self, lineage: str) -> datetime | None:
-        """See `StateStore.issue_tried_at`."""
+    def save_withdrawal(self, withdrawal: Withdrawal) -> None:
+        """Keep that a certificate is not to be bound to a domain again."""
+        place = (withdrawal.lineage, withdrawal.target, withdrawal.domain, withdrawal.fingerprint)
         with self._memory.lock:
-            return self._memory.issue_tries.get(lineage)
+            self._memory.withdrawals.setdefault(place, withdrawal)
 
     def save_issue_try(self, lineage: str, at: datetime, *, rejected: bool = False) -> None:
         """See `StateStore.save_issue_try`."""

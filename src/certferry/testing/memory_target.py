@@ -7,7 +7,6 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from certferry.core import identifiers
@@ -26,24 +25,26 @@ from certferry.core.observed import (
 )
 from certferry.errors import (
     CopyGone,
-    DeployError,
     TargetAccessDenied,
     TargetBusy,
     TargetInUse,
     TargetRejected,
 )
 from certferry.ports.target import Look
-from certferry.testing.memory_domain import Change, Domain, frozen, merged, unknown
+from certferry.testing.memory_domain import (
+    NEVER,
+    Change,
+    Domain,
+    Remote,
+    foreign,
+    frozen,
+    merged,
+    unknown,
+)
 from certferry.text import Text
 
 FOREIGN = "by hand"
 """The label of what somebody else bound to a domain."""
-
-
-@dataclass(frozen=True)
-class _Remote:
-    label: str
-    certificate: Certificate
 
 
 class MemoryCdn:
@@ -52,7 +53,8 @@ class MemoryCdn:
     `processing` is how long a change takes, `lags` how much later each edge follows. `writes`
     counts accepted changes of domains, `uploads` and `removals` what their names say. `broken`
     lists every removal of a certificate that an edge still served: it must stay empty. While
-    `denies` is set, no call is let in. Settings named in `untold` are never reported.
+    `denies` is set, no call is let in. Settings named in `untold` are never reported. While
+    `breaks_new` is set, edges will break off the handshakes of what is uploaded.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class MemoryCdn:
         self._lags = lags
         self._rules = rules or TargetRules(min_remaining=timedelta(days=30))
         self._domains: dict[str, Domain] = {}
-        self._remotes: dict[str, _Remote] = {}
+        self._remotes: dict[str, Remote] = {}
         self._ids: dict[str, list[str]] = {}
         self._ids_of: dict[str | None, list[str]] = {}
         self._ever: dict[str, Certificate] = {}
@@ -77,11 +79,14 @@ class MemoryCdn:
         self._uploading = threading.Lock()
         self._failing: dict[str, list[str]] = {}
         self._hidden: dict[str, int] = {}
+        self._sticking: set[str] = set()
+        self._refused: set[str] = set()
         self.uploads = 0
         self.writes = 0
         self.removals = 0
         self.broken: list[str] = []
         self.denies = False
+        self.breaks_new = False
         self.untold: frozenset[str] = frozenset()
 
     # the model world's levers
@@ -103,11 +108,39 @@ class MemoryCdn:
         """Let so many reads of the domain not show yet that a change is under way."""
         self._hidden[name] = reads
 
+    def stick_next(self, name: str) -> None:
+        """Let the next change of the domain never end."""
+        self._sticking.add(name)
+
+    def end_change(self, name: str) -> None:
+        """Let the change of a domain be done now, also one that would never end."""
+        change = self._domains[name].change
+        if change is not None:
+            change.done_at = min(change.done_at, self._now())
+
+    def touch(self, name: str) -> None:
+        """Let somebody else begin a change of a domain that alters nothing."""
+        found = self._settled(name)
+        now, end = self._now(), self._end_of_change(name)
+        found.change = Change(found.bound or "", found.https, end, began_at=now)
+
+    def set_by_others(
+        self, name: str, remote_id: str | None, https: HttpsSettings | None = None
+    ) -> None:
+        """Let somebody else bind a certificate, or switch HTTPS off, and set what else there is."""
+        domain = self._settled(name)
+        domain.change = None
+        domain.bindings.append((self._now(), remote_id))
+        domain.https = https or domain.https
+
+    def bound_to(self, name: str) -> str | None:
+        """Return the remote id in force at a domain."""
+        return self._settled(name).bound
+
     def settle(self) -> None:
         """End every change that is under way, now."""
-        for domain in self._domains.values():
-            if domain.change is not None:
-                domain.change.done_at = min(domain.change.done_at, self._now())
+        for name in self._domains:
+            self.end_change(name)
 
     def put(self, label: str, bundle: CertificateBundle) -> str:
         """Let a copy be there that somebody else uploaded, under any label."""
@@ -116,7 +149,7 @@ class MemoryCdn:
     def put_foreign(self, name: str, label: str = "") -> str:
         """Let a certificate be there that another tool uploaded, near its end; give its id."""
         number = next(self._numbers)
-        return self._keep(f"foreign-{number}", label, self._foreign(name, number))
+        return self._keep(f"foreign-{number}", label, foreign(name, number, self._now()))
 
     @property
     def used(self) -> set[str]:
@@ -183,9 +216,11 @@ class MemoryCdn:
             if not (bundle.key_matches and bundle.chain_complete):
                 raise TargetRejected(Text("key or chain is wrong"))
             self.uploads += 1
+            if self.breaks_new:
+                self._refused.add(bundle.certificate.fingerprint)
             return self.put(label, bundle)
 
-    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> None:
+    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> str | None:
         """See `ports.target.DeployTarget.bind`."""
         self._must_be_let_in()
         if domain not in self._domains:
@@ -202,16 +237,18 @@ class MemoryCdn:
             raise TargetRejected(Text("the certificate does not cover {domain}", domain=domain))
         wanted = merged(found.https, https)
         if found.bound == remote_id and found.https == wanted:
-            return
+            return None
         failures = self._failing.get(domain)
         found.change = Change(
             remote_id=remote_id,
             https=wanted,
-            done_at=self._now() + self._processing,
+            done_at=self._end_of_change(domain),
+            began_at=self._now(),
             failure=failures.pop(0) if failures else None,
         )
         found.failure = None
         self.writes += 1
+        return f"request-{self.writes}"
 
     def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
         """See `ports.target.DeployTarget.retire`."""
@@ -245,24 +282,11 @@ class MemoryCdn:
     # inside
 
     def _keep(self, remote_id: str, label: str, certificate: Certificate) -> str:
-        self._remotes[remote_id] = _Remote(label, certificate)
+        self._remotes[remote_id] = Remote(label, certificate)
         self._ids.setdefault(label, []).append(remote_id)
         self._ids_of.setdefault(owner_of(label), []).append(remote_id)
         self._ever[remote_id] = certificate
         return remote_id
-
-    def _foreign(self, name: str, number: int) -> Certificate:
-        now = self._now()
-        return Certificate(
-            fingerprint=f"{number:064x}",
-            names=(name,),
-            common_name=name,
-            serial=f"{number:x}",
-            issuer="Yesterday's CA",
-            not_before=now - timedelta(days=81),
-            not_after=now + timedelta(days=9),
-            key_type="rsa2048",
-        )
 
     def _must_be_let_in(self) -> None:
         if self.denies:
@@ -271,7 +295,7 @@ class MemoryCdn:
     def _others(self, ours: tuple[RemoteCertificate, ...]) -> tuple[OtherCertificate, ...]:
         ids = {remote.remote_id for remote in ours}
         return tuple(
-            _other(remote_id, remote)
+            remote.listed(remote_id)
             for remote_id, remote in tuple(self._remotes.items())
             if remote_id not in ids
         )
@@ -281,7 +305,7 @@ class MemoryCdn:
         ours = owners(look.lineage)
         ids = [remote_id for owner in ours for remote_id in self._ids_of.get(owner, ())]
         return tuple(
-            _other(remote_id, self._remotes[remote_id])
+            self._remotes[remote_id].listed(remote_id)
             for remote_id in ids
             if remote_id in self._remotes and self._remotes[remote_id].label not in known
         )
@@ -290,28 +314,20 @@ class MemoryCdn:
         if name not in self._domains:
             return ObservedDomain(name, Kind.CDN, DomainState.UNAVAILABLE, problem=unknown(name))
         found = self._settled(name)
-        state, problem_of = found.state, None
-        if found.change is not None and self._hidden.get(name, 0) > 0:
+        hides = found.change is not None and self._hidden.get(name, 0) > 0
+        if hides:
             self._hidden[name] -= 1
-        elif found.change is not None:
-            state = DomainState.PROCESSING
-        elif found.failure is not None:
-            state, problem_of = DomainState.FAILED, DeployError(found.failure)
-        elif state is DomainState.UNAVAILABLE:
-            problem_of = frozen(name)
-        https = replace(found.https, **dict.fromkeys(self.untold))
-        return ObservedDomain(name, Kind.CDN, state, found.bound, https, problem_of)
+        return found.observed(name, self.untold, hides_change=hides)
+
+    def _end_of_change(self, name: str) -> datetime:
+        is_stuck = name in self._sticking
+        self._sticking.discard(name)
+        return NEVER if is_stuck else self._now() + self._processing
 
     def _settled(self, name: str) -> Domain:
-        """Bring a domain up to the present moment."""
+        """Return a domain, brought up to the present moment."""
         domain = self._domains[name]
-        change = domain.change
-        if change is not None and change.done_at <= self._now():
-            domain.change = None
-            domain.failure = change.failure
-            if change.failure is None:
-                domain.bindings.append((change.done_at, change.remote_id))
-                domain.https = change.https
+        domain.settle(self._now())
         return domain
 
     def _uses(self, name: str, remote_id: str) -> bool:
@@ -321,12 +337,7 @@ class MemoryCdn:
 
     def _edges(self, name: str) -> list[str | None]:
         """What each edge presents now, as remote ids."""
-        now = self._now()
-        bindings = self._settled(name).bindings
-        return [
-            next((remote_id for at, remote_id in reversed(bindings) if at + lag <= now), None)
-            for lag in self._lags
-        ]
+        return self._settled(name).edges(self._now(), self._lags)
 
     def _served(self, address: str, remote_id: str | None) -> Served:
         if remote_id is None:
@@ -334,9 +345,6 @@ class MemoryCdn:
         certificate = self._ever.get(remote_id)
         if certificate is None:
             return Served(address, remote_id, valid=True)
+        if certificate.fingerprint in self._refused:
+            return Served(address, None, valid=False, problem=Text("the handshake failed"))
         return Served(address, certificate.fingerprint, valid=True, not_after=certificate.not_after)
-
-
-def _other(remote_id: str, remote: _Remote) -> OtherCertificate:
-    begin, end = remote.certificate.not_before, remote.certificate.not_after
-    return OtherCertificate(remote_id, remote.label, end, not_before=begin)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
-from certferry.adapters.clients import handover
 from certferry.adapters.sources.pem_files import PemFileSource
 from certferry.config.model import Settings
-from certferry.core.desired import Delivery, DesiredCertificate, FileDelivery
+from certferry.core.desired import DesiredCertificate
 from certferry.core.ownership import Claims
-from certferry.ports.issuer import Issuer
 from certferry.ports.probe import Probe
 from certferry.ports.progress import Pause, Progress, each_of
-from certferry.ports.receiver import Receiver
 from certferry.ports.source import CertificateSource
 from certferry.ports.state import StateStore
 from certferry.reconcile.doors import Doors
@@ -25,7 +21,8 @@ from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.stopping import Stopping
 from certferry.wiring.accounts import Accounts
 from certferry.wiring.clock import now
-from certferry.wiring.late_issuer import LateIssuer
+from certferry.wiring.late_issuer import issuer_for
+from certferry.wiring.receivers import receiver_for
 
 
 def reconciler_for(
@@ -44,11 +41,11 @@ def reconciler_for(
     dns, targets = accounts.meant()
     state, source = open_state(), PemFileSource()
     doors = Doors(
-        issuer=LateIssuer(partial(_issuer, settings, state, stopping.pause)),
+        issuer=issuer_for(settings, state, stopping.pause),
         source=source,
         dns=dns,
         targets=targets,
-        receiver=partial(_receiver, settings, stopping.pause),
+        receiver=partial(receiver_for, settings, stopping.pause),
         probe=probe_for(settings, stopping.pause),
         state=state,
         lease=partial(held_lease, state, now),
@@ -69,13 +66,6 @@ def probe_for(settings: Settings, pause: Pause) -> Probe:
     return TlsProbe(resolvers, now, pause=pause, port=verify.port, ca_bundle=verify.ca_bundle)
 
 
-def sweep_handovers(settings: Settings) -> None:
-    """Remove what a killed run handed to a command: the file may name no command any more that
-    would.
-    """
-    handover.sweep(_workspace(settings))
-
-
 def as_declared(
     settings: Settings, source: CertificateSource, state: StateStore
 ) -> tuple[DesiredCertificate, ...]:
@@ -84,53 +74,3 @@ def as_declared(
     return tuple(
         as_known(wish, source, state, read=wish.lineage in meant) for wish in settings.declared
     )
-
-
-def _issuer(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
-    from certferry.adapters.acme import issuer
-    from certferry.adapters.acme.account import ExternalAccount
-    from certferry.adapters.acme.propagation import Propagation
-
-    acme, dns = settings.acme, settings.dns
-    propagation = Propagation(
-        resolvers=[(server.host, server.port) for server in dns.resolvers],
-        port=dns.port,
-        timeout=dns.propagation_timeout,
-        pause=pause,
-        now=now,
-    )
-    external = None
-    if acme.eab_kid is not None and acme.eab_hmac_key is not None:
-        key = settings.secrets.resolve(acme.eab_hmac_key)
-        external = ExternalAccount(acme.eab_kid, key)
-    return issuer.connect(
-        issuer.Settings(
-            directory=acme.directory,
-            email=acme.email,
-            ca_bundle=acme.ca_bundle,
-            profile=acme.profile,
-            external=external,
-        ),
-        state=state,
-        propagation=propagation,
-        pause=pause,
-        now=now,
-    )
-
-
-def _receiver(settings: Settings, pause: Pause, delivery: Delivery) -> Receiver:
-    from certferry.adapters.targets import command, files
-
-    connect: Callable[..., Receiver] = partial(command.connect, workspace=_workspace(settings))
-    if isinstance(delivery, FileDelivery):
-        connect = files.connect
-    return connect(
-        delivery,
-        pause=pause,
-        withheld=settings.secrets.withheld(),
-        hidden=settings.secrets.known(),
-    )
-
-
-def _workspace(settings: Settings) -> Path:
-    return settings.state.path.parent / "handover"

@@ -136,10 +136,11 @@ class ForeignTarget:
         with self._guard.over(DeployError, TargetUnavailable):
             return _given(self._door.upload(lineage, bundle), str)
 
-    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> None:
+    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> str | None:
         """See `ports.target.DeployTarget.bind`."""
         with self._guard.over(DeployError, TargetUnavailable):
-            self._door.bind(domain, kind, remote_id, https)
+            request_id = self._door.bind(domain, kind, remote_id, https)
+            return None if request_id is None else _given(request_id, str)
 
     def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
         """See `ports.target.DeployTarget.retire`."""
@@ -192,7 +193,7 @@ class BrokenTarget:
         """Raise `DeployError`."""
         raise self._error()
 
-    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> None:
+    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> str | None:
         """Raise `DeployError`."""
         raise self._error()
 

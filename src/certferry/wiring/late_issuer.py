@@ -1,16 +1,24 @@
-"""An issuer for runs that may never need one."""
+"""The issuer that the settings name, for runs that may never need one."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 
+from certferry.config.model import Settings
 from certferry.core.certificate import CertificateBundle
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer, IssueRequest
-from certferry.ports.progress import Progress
-from certferry.ports.state import Lease
+from certferry.ports.progress import Pause, Progress
+from certferry.ports.state import Lease, StateStore
+from certferry.wiring.clock import now
+
+
+def issuer_for(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
+    """Return the issuer of a run. What is wrong with it is told when it is first asked."""
+    return LateIssuer(partial(_connect, settings, state, pause))
 
 
 class LateIssuer:
@@ -36,3 +44,35 @@ class LateIssuer:
             if self._issuer is None:
                 self._issuer = self._connect()
             return self._issuer
+
+
+def _connect(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
+    from certferry.adapters.acme import issuer
+    from certferry.adapters.acme.account import ExternalAccount
+    from certferry.adapters.acme.propagation import Propagation
+
+    acme, dns = settings.acme, settings.dns
+    propagation = Propagation(
+        resolvers=[(server.host, server.port) for server in dns.resolvers],
+        port=dns.port,
+        timeout=dns.propagation_timeout,
+        pause=pause,
+        now=now,
+    )
+    external = None
+    if acme.eab_kid is not None and acme.eab_hmac_key is not None:
+        key = settings.secrets.resolve(acme.eab_hmac_key)
+        external = ExternalAccount(acme.eab_kid, key)
+    return issuer.connect(
+        issuer.Settings(
+            directory=acme.directory,
+            email=acme.email,
+            ca_bundle=acme.ca_bundle,
+            profile=acme.profile,
+            external=external,
+        ),
+        state=state,
+        propagation=propagation,
+        pause=pause,
+        now=now,
+    )

@@ -27,7 +27,8 @@ from certferry.reconcile.stopping import Stopping
 from certferry.wiring.account_notes import AccountNotes
 from certferry.wiring.accounts import Accounts
 from certferry.wiring.clock import now
-from certferry.wiring.engine import probe_for, reconciler_for, sweep_handovers
+from certferry.wiring.engine import probe_for, reconciler_for
+from certferry.wiring.receivers import sweep_handovers
 
 
 @contextmanager

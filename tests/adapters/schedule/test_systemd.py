@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.schedule.account import user_name
 from certferry.adapters.schedule.systemd import SystemdTimer, units_directory
 from certferry.core.schedule import Change, Job
 from certferry.errors import ScheduleError
+from certferry.file_trust import user_name
 
 UNITS = ["certferry.service", "certferry.timer"]
 
@@ -151,7 +151,7 @@ def test_another_job_replaces_the_units(directory: Path, job: Job) -> None:
 
 def test_where_systemd_does_not_run_it_is_said_what_to_type(directory: Path, job: Job) -> None:
     """Written is not running."""
-    linger = f" && loginctl enable-linger {user_name()}"
+    linger = f" && loginctl enable-linger {user_name(os.getuid())}"
     for for_system, systemctl, then in (
         (True, "systemctl", ""),
         (False, "systemctl --user", linger),
@@ -338,11 +338,11 @@ def test_a_user_who_logs_out_keeps_the_timer(tmp_path: Path, directory: Path, jo
     manager.timer.install(job)
     found = manager.timer.find()
     assert found is not None
-    assert f"loginctl enable-linger {user_name()}" == str(found.to_do)
+    assert f"loginctl enable-linger {user_name(os.getuid())}" == str(found.to_do)
     assert found.next_run is not None
 
     manager.lingering.mkdir()
-    (manager.lingering / user_name()).touch()
+    (manager.lingering / user_name(os.getuid())).touch()
 
     found = manager.timer.find()
     assert found is not None

@@ -138,7 +138,7 @@ def test_reading_neither_waits_for_a_writer_nor_writes(
             assert None is reader.order("img")
             assert () == reader.challenge_records("img")
             assert () == reader.uploads("img", "qiniu")
-            assert () == reader.rollouts("img")
+            assert () == reader.remembered("img").rollouts
 
 
 def test_database_that_stays_locked(path: Path, store: StateStore) -> None:

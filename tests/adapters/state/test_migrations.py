@@ -58,8 +58,10 @@ def make_old(path: Path) -> None:
         old.execute("DROP TABLE account_note")
         old.execute("DROP TABLE issue_try")
         old.execute("ALTER TABLE upload DROP COLUMN proof")
-        since = ("sent", "program_digest", "fullchain_digest", "settings_before")
-        for column in (*since, "accepted_at", "problem_before", "failed_at"):
+        old.execute("DROP TABLE withdrawal")
+        sent = ("sent", "program_digest", "fullchain_digest", "settings_before")
+        since = ("request_id", "worked_before", "refused_since", "drift", "repairs")
+        for column in (*sent, *since, "accepted_at", "problem_before", "failed_at"):
             old.execute(f"ALTER TABLE rollout DROP COLUMN {column}")
         old.execute("DELETE FROM certferry_migration WHERE number > 1")
 
@@ -166,4 +168,4 @@ def test_state_of_the_first_schema(path: Path, key_file: Path) -> None:
         assert bundle.fullchain_digest == version.fullchain_digest
         assert (version,) == store.versions("img")
         known = replace(command, fullchain_digest=bundle.fullchain_digest)
-        assert (known, earlier, domain) == store.rollouts("img")
+        assert (known, earlier, domain) == store.remembered("img").rollouts

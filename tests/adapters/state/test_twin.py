@@ -197,8 +197,6 @@ QUESTIONS: tuple[Question, ...] = (
     lambda store, _: store.lineages_in_challenge_records(),
     lambda store, word: store.uploads(word, "a"),
     lambda store, word: store.uploads(word, "b"),
-    lambda store, word: store.rollouts(word),
-    lambda store, word: store.rollout(word, "a", word),
     lambda store, word: store.history(word, 3),
     lambda store, _: store.history(None, 3),
     lambda store, _: store.history(None, 0),

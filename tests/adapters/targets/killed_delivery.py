@@ -20,7 +20,7 @@ from pathlib import Path
 
 from certferry.adapters.clients.pem_directory import NAMES, contents
 from certferry.core.certificate import CertificateBundle
-from certferry.core.desired import FileDelivery
+from certferry.core.delivery import FileDelivery
 from tests.adapters.targets.receivers import LINEAGE, directory, issue, program
 
 WATCHED = ("open", "os.", "subprocess.Popen", "shutil.")

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from certferry.adapters.clients.pem_directory import NAMES
-from certferry.core.desired import FileDelivery
+from certferry.core.delivery import FileDelivery
 from certferry.errors import DeployError
 from tests.adapters.targets.receivers import LINEAGE, directory, issue, program
 

@@ -9,7 +9,7 @@ import json
 import os
 import sys
 
-from certferry.core.desired import FileDelivery
+from certferry.core.delivery import FileDelivery
 from certferry.errors import DeployError
 from tests.adapters.targets.receivers import LINEAGE, directory, issue
 

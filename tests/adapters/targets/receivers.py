@@ -10,7 +10,7 @@ from pathlib import Path
 from certferry.adapters.clients.pem_directory import NAMES, contents
 from certferry.adapters.targets import files
 from certferry.core.certificate import CertificateBundle
-from certferry.core.desired import FileDelivery, Program
+from certferry.core.delivery import FileDelivery, Program
 from certferry.ports.receiver import Receiver
 from certferry.testing.certificates import make_bundle
 

@@ -13,7 +13,7 @@ import pytest
 from certferry.adapters.clients.pem_directory import contents
 from certferry.adapters.targets import command
 from certferry.core.certificate import CertificateBundle
-from certferry.core.desired import CommandDelivery, Program
+from certferry.core.delivery import CommandDelivery, Program
 from certferry.core.observed import DomainState
 from certferry.core.plan import Change
 from certferry.errors import DeployError, Interrupted, TargetRejected

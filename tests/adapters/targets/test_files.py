@@ -17,7 +17,7 @@ import pytest
 
 from certferry.adapters.clients.pem_directory import NAMES
 from certferry.core.certificate import CertificateBundle
-from certferry.core.desired import FileDelivery
+from certferry.core.delivery import FileDelivery
 from certferry.core.observed import DomainState, ObservedDomain
 from certferry.core.plan import Change
 from certferry.core.reasons import ReasonCode

@@ -10,6 +10,7 @@ import dns.flags
 import dns.message
 import dns.query
 import dns.rcode
+import dns.rdataclass
 import dns.rdatatype
 
 from certferry.adapters.acme.propagation_status import NO_ANSWER, Heard, Reading
@@ -67,11 +68,8 @@ def read(response: dns.message.Message, name: str) -> Reading:
         return Reading(Heard.REFUSAL, verbatim(dns.rcode.to_text(response.rcode())))
     if not response.flags & dns.flags.AA:
         return Reading(Heard.HEARSAY, Text("not authoritative"))
-    wanted = to_name(name)
-    values = frozenset(
-        b"".join(record.strings).decode(errors="replace")
-        for records in response.answer
-        if (records.name, records.rdtype) == (wanted, dns.rdatatype.TXT)
-        for record in records
+    found = response.get_rrset(
+        dns.message.ANSWER, to_name(name), dns.rdataclass.IN, dns.rdatatype.TXT
     )
+    values = frozenset(b"".join(record.strings).decode(errors="replace") for record in found or ())
     return Reading(Heard.ANSWER, values=values)

@@ -1,8 +1,8 @@
-"""Asking again until the CA is done: soon at first, then ever later, as late as it asks for."""
+"""Asking again: soon at first, then ever later; a CA as late as it asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -16,6 +16,14 @@ GROWTH = 1.5
 LONGEST = 10.0  # seconds
 
 
+def growing(first: float, longest: float) -> Iterator[float]:
+    """Give the seconds between looks: short at first, then ever longer."""
+    rest = first
+    while True:
+        yield rest
+        rest = min(rest * GROWTH, longest)
+
+
 @dataclass(slots=True)
 class Polling:
     """The rests between looks at one thing that the CA works on, until `deadline`."""
@@ -24,7 +32,7 @@ class Polling:
     deadline: datetime
     pause: Pause
     now: Callable[[], datetime]
-    _rest: float = field(default=FIRST, init=False)
+    _rests: Iterator[float] = field(default_factory=lambda: growing(FIRST, LONGEST), init=False)
 
     def rest(self, retry_after: str | None = None) -> None:
         """Wait until the next look, and as long as the last answer's Retry-After asks for.
@@ -35,8 +43,7 @@ class Polling:
         asked = moment_of(retry_after, now) or now
         if max(now, asked) >= self.deadline:
             raise self._given_up(asked if asked > now else None)
-        seconds = max(self._rest, (asked - now).total_seconds())
-        self._rest = min(self._rest * GROWTH, LONGEST)
+        seconds = max(next(self._rests), (asked - now).total_seconds())
         self.pause(min(seconds, (self.deadline - now).total_seconds()))
 
     def _given_up(self, moment: datetime | None) -> CaUnavailable:

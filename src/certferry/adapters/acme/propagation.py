@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
 
 from certferry.adapters.acme.nameservers import ask
+from certferry.adapters.acme.polling import growing
 from certferry.adapters.acme.propagation_status import (
     Heard,
     PropagationStatus,
@@ -40,7 +41,6 @@ ROUND = timedelta(seconds=5)
 
 FIRST_PAUSE = 0.2  # seconds
 LONGEST_PAUSE = 5.0  # seconds
-GROWTH = 1.5
 
 NOBODYS = "_certferry-nobody-wrote-this"
 """A label that exists below a name only by a wildcard."""
@@ -116,7 +116,7 @@ class Propagation:
         latest = max(deadline, since + ROUND)
         status = self._begin(wanted, latest)
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix="propagation") as threads:
-            for pause in _pauses():
+            for pause in growing(FIRST_PAUSE, LONGEST_PAUSE):
                 self._look(status, threads, latest)
                 now = self._now()
                 if now - since >= UNLOCATED:
@@ -126,7 +126,7 @@ class Propagation:
                     return
                 left = (deadline - now).total_seconds()
                 if left <= 0:
-                    raise _timed_out(status, self._timeout)
+                    raise PropagationTimeout(_too_late(status, self._timeout), hint=advice(status))
                 report(_waiting_for(status), since, deadline)
                 self._pause(min(pause, left))
                 # A resolver may have failed once.
@@ -135,11 +135,9 @@ class Propagation:
     def _begin(self, wanted: Mapping[str, frozenset[str]], latest: datetime) -> PropagationStatus:
         """Find the name servers of every name."""
         zones = {name: self._resolvers.zone_of(name) for name in wanted}
-        hosts = {
-            zone: self._resolvers.name_servers(zone)[:MOST_HOSTS] for zone in set(zones.values())
-        }
+        hosts = {z: self._resolvers.name_servers(z)[:MOST_HOSTS] for z in set(zones.values())}
         sought = [Sought(n, zones[n], values, hosts[zones[n]]) for n, values in wanted.items()]
-        addresses = self._addresses(set(chain.from_iterable(hosts.values())), latest)
+        addresses = self._addresses(chain.from_iterable(hosts.values()), latest)
         return PropagationStatus(sought, addresses)
 
     def _addresses(self, hosts: Iterable[str], latest: datetime) -> dict[str, tuple[str, ...]]:
@@ -152,32 +150,22 @@ class Propagation:
     def _look(self, status: PropagationStatus, threads: Executor, latest: datetime) -> None:
         """Ask every address once for all that it has not shown yet, as long as there is time."""
         questions = status.to_ask()
-        ask_one = partial(self._ask, latest=latest)
-        answers = threads.map(ask_one, questions, questions.values())
+        answers = threads.map(partial(self._ask, latest=latest), questions, questions.values())
         for address, readings in zip(questions, answers, strict=True):
-            for name, reading in readings.items():
+            for name, reading in zip(questions[address], readings, strict=False):
                 status.note(address, name, reading)
 
-    def _ask(self, address: str, names: Iterable[str], *, latest: datetime) -> dict[str, Reading]:
+    def _ask(self, address: str, names: Iterable[str], *, latest: datetime) -> list[Reading]:
         """Ask one address for each name; when it is silent once, the others are not asked for."""
-        readings: dict[str, Reading] = {}
-        unheard: Reading | None = None
+        readings: list[Reading] = []
         for name in names:
             if self._now() >= latest:
                 break
-            reading = unheard or ask(address, self._port, name, self._answer_within)
-            if reading.heard in {Heard.SILENCE, Heard.NO_ROUTE}:
-                unheard = reading
-            readings[name] = reading
+            unheard = readings and readings[-1].heard in {Heard.SILENCE, Heard.NO_ROUTE}
+            readings.append(
+                readings[-1] if unheard else ask(address, self._port, name, self._answer_within)
+            )
         return readings
-
-
-def _pauses() -> Iterator[float]:
-    """Give the seconds between rounds: short at first, then ever longer."""
-    pause = FIRST_PAUSE
-    while True:
-        yield pause
-        pause = min(pause * GROWTH, LONGEST_PAUSE)
 
 
 def _waiting_for(status: PropagationStatus) -> Text:
@@ -198,14 +186,11 @@ def _tell_left_out(hosts: list[str]) -> None:
         )
 
 
-def _timed_out(status: PropagationStatus, timeout: timedelta) -> PropagationTimeout:
-    return PropagationTimeout(
-        Text(
-            "not every name server showed the challenge within {timeout}: {account}",
-            timeout=timeout,
-            account=status.account(),
-        ),
-        hint=advice(status),
+def _too_late(status: PropagationStatus, timeout: timedelta) -> Text:
+    return Text(
+        "not every name server showed the challenge within {timeout}: {account}",
+        timeout=timeout,
+        account=status.account(),
     )
 
 

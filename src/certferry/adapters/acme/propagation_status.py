@@ -120,7 +120,11 @@ class PropagationStatus:
     @property
     def incomplete(self) -> list[Sought]:
         """What some host that can be asked does not show yet, or what none shows."""
-        return [one for one in self.sought if not self._is_complete(one)]
+        return [
+            one
+            for one in self.sought
+            if not self._judged(one, Verdict.SEEN) or self._judged(one, Verdict.MISSING)
+        ]
 
     def missing(self) -> dict[str, Text]:
         """Give the hosts that lack something, each with the reason."""
@@ -176,10 +180,6 @@ class PropagationStatus:
         return {
             host: why for host, (verdict, why) in self.verdicts(one).items() if verdict is wanted
         }
-
-    def _is_complete(self, one: Sought) -> bool:
-        verdicts = {verdict for verdict, _ in self.verdicts(one).values()}
-        return Verdict.SEEN in verdicts and Verdict.MISSING not in verdicts
 
 
 def with_reasons(hosts: Mapping[str, Text]) -> list[Text]:

@@ -115,7 +115,12 @@ class Resolvers:
         try:
             yield
         except dns.resolver.LifetimeTimeout as exc:
-            raise _unanswered(self._troubles(exc), name) from exc
+            said = Text(
+                "no resolver answered when asked for {name}: {troubles}",
+                name=name,
+                troubles=self._troubles(exc),
+            )
+            raise DnsUnavailable(said, hint=_NAME_RESOLVERS) from exc
         except dns.resolver.NoNameservers as exc:
             raise _refused(self._troubles(exc), name) from exc
         except dns.exception.DNSException as exc:  # such as a DNAME that makes the name too long
@@ -162,15 +167,6 @@ def _not_delegated(name: str) -> ZoneNotFound:
 
 
 _NAME_RESOLVERS = Text('name resolvers that answer, such as "223.5.5.5", in [dns].resolvers')
-
-
-def _unanswered(troubles: list[Text], name: str) -> DnsUnavailable:
-    return DnsUnavailable(
-        Text(
-            "no resolver answered when asked for {name}: {troubles}", name=name, troubles=troubles
-        ),
-        hint=_NAME_RESOLVERS,
-    )
 
 
 def _refused(troubles: list[Text], name: str) -> DnsUnavailable:

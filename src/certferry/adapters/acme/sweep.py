@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from certferry.adapters.acme.polling import growing
 from certferry.core.identifiers import is_challenge_value
 from certferry.errors import DnsError, ZoneNotFound
 from certferry.ports.dns import DnsProvider
@@ -25,7 +26,6 @@ named by mistake, and the right one could still remove the record.
 """
 
 FIRST_REST = 0.5  # seconds between looks for a record that may still turn up
-GROWTH = 1.5
 LONGEST_REST = 5.0  # seconds
 
 _log = logging.getLogger(__name__)
@@ -117,10 +117,10 @@ class Sweep:
     def _look_until_settled(self, dns: DnsProvider, record: ChallengeRecord, now: datetime) -> None:
         # Counted in rests rather than by the clock: it may have been set back in the meantime.
         left = min(record.created_at + self.settling - now, self.settling).total_seconds()
-        rest = FIRST_REST
-        while left > 0:
+        for rest in growing(FIRST_REST, LONGEST_REST):
+            if left <= 0:
+                return
             self.pause(min(rest, left))
             if dns.remove_txt(record.name, record.value, None):
                 return
             left -= rest
-            rest = min(rest * GROWTH, LONGEST_REST)

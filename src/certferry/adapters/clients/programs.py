@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 from datetime import timedelta
 
 from certferry.adapters.clients.program_output import Output
-from certferry.core.desired import Program
+from certferry.core.delivery import Program
 from certferry.core.secret import Secret
 from certferry.errors import DeployError, Retry, TargetRejected
 from certferry.ports.progress import Pause

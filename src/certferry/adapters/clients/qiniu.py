@@ -29,6 +29,7 @@ from certferry.adapters.clients.qiniu_records import (
     Uploaded,
     decode,
 )
+from certferry.adapters.clients.qiniu_reply import read_reply
 from certferry.adapters.clients.qiniu_transport import Asked, QiniuTransport, encoded
 from certferry.adapters.clients.qiniu_ways import SOURCE_FORM, CallGroup, Way
 from certferry.errors import TargetUnavailable
@@ -96,14 +97,17 @@ class QiniuClient:
         what = Text("the domain {domain}", domain=name)
         return self._read(CallGroup.DOMAINS, f"/domain/{name}", what, DomainRecord)
 
-    def httpsconf(self, name: str, conf: HttpsConf) -> None:
-        """Change the certificate or the settings of a domain that has HTTPS (§5.3)."""
+    def httpsconf(self, name: str, conf: HttpsConf) -> str:
+        """Change the certificate or the settings of a domain that has HTTPS; return the X-Reqid
+        (§5.3).
+        """
         what = Text("the change of {domain}", domain=name)
-        self._configure(f"/domain/{name}/httpsconf", what, conf)
+        return self._configure(f"/domain/{name}/httpsconf", what, conf)
 
-    def sslize(self, name: str, conf: HttpsConf) -> None:
-        """Switch HTTPS on for a domain that has none (§5.4)."""
-        self._configure(f"/domain/{name}/sslize", Text("HTTPS for {domain}", domain=name), conf)
+    def sslize(self, name: str, conf: HttpsConf) -> str:
+        """Switch HTTPS on for a domain that has none; return the X-Reqid (§5.4)."""
+        what = Text("HTTPS for {domain}", domain=name)
+        return self._configure(f"/domain/{name}/sslize", what, conf)
 
     def list_buckets(self) -> list[str]:
         """Give the names of the account's Kodo buckets (§6)."""
@@ -138,19 +142,22 @@ class QiniuClient:
         body = BindCertificate(cert_id, domain)
         self._write(CallGroup.BIND, "POST", "/cert/bind", what, body, unlisted=True)
 
-    def _configure(self, path: str, what: Text, conf: HttpsConf) -> None:
+    def _configure(self, path: str, what: Text, conf: HttpsConf) -> str:
         """Send TLS versions in the form that Qiniu wants, found out once for the account (§5.3)."""
         joined = self._tls_versions_joined
         try:
-            self._put(path, what, conf, joined=joined)
+            return self._put(path, what, conf, joined=joined)
         except QiniuFailure as failure:
             if conf.tls_versions is None or not _wants_another_form(failure):
                 raise
-            self._put(path, what, conf, joined=not joined)
+            request_id = self._put(path, what, conf, joined=not joined)
             self._tls_versions_joined = not joined
+            return request_id
 
-    def _put(self, path: str, what: Text, conf: HttpsConf, *, joined: bool) -> None:
-        self._write(CallGroup.DOMAINS, "PUT", path, what, _with_versions(conf, joined=joined))
+    def _put(self, path: str, what: Text, conf: HttpsConf, *, joined: bool) -> str:
+        body = _with_versions(conf, joined=joined)
+        _, answer = self._write(CallGroup.DOMAINS, "PUT", path, what, body)
+        return read_reply(answer).request_id
 
     def _read(self, group: CallGroup, path: str, what: Text, into: type[T]) -> T:
         return self._transport.read(Asked(group, "GET", path, what, repeatable=True), into)

@@ -78,31 +78,38 @@ class CdnDomains:
         """Observe one domain, which must be there: `NO_SUCH_DOMAIN` says that it is not."""
         return observe(domain, self._client.read_domain(name_at_qiniu(domain)))
 
-    def bind(self, domain: str, remote_id: str, https: HttpsWish) -> None:
-        """Switch HTTPS on, or change it, unless the domain is as wished already."""
+    def bind(self, domain: str, remote_id: str, https: HttpsWish) -> str | None:
+        """Switch HTTPS on, or change it, unless the domain is as wished already; return the
+        X-Reqid of the change, where there is one.
+        """
         record = self._client.read_domain(name_at_qiniu(domain))
         must_be_at_rest(domain, record)
         conf = wanted_conf(record, remote_id, https)
-        if not is_in_force(record, conf):
-            self._settler.until_settled(
-                lambda: self._change(record, conf, https), lambda: self._is_taken(record, conf)
-            )
+        if is_in_force(record, conf):
+            return None
+        request_id = self._settler.until_settled(
+            lambda: self._change(record, conf, https), lambda: self._is_taken(record, conf)
+        )
+        return request_id or None
 
-    def _change(self, record: DomainRecord, conf: HttpsConf, https: HttpsWish) -> bool:
+    def _change(self, record: DomainRecord, conf: HttpsConf, https: HttpsWish) -> str:
         """Write, choosing the call by what the domain has. One without HTTPS that was read as one
         with it is switched on in the same run (production sheet 1.7).
         """
         write = self._client.httpsconf if record.has_https else self._client.sslize
         try:
-            write(record.name, conf)
+            return write(record.name, conf)
         except QiniuFailure as failure:
             if failure.code in HTTPS_IS_OFF and record.has_https:
-                self._client.sslize(record.name, first_conf(conf.cert_id, https))
-            elif failure.code != UNCHANGED:
+                return self._client.sslize(record.name, first_conf(conf.cert_id, https))
+            if failure.code != UNCHANGED:
                 raise
-        return True
+        return ""
 
-    def _is_taken(self, before: DomainRecord, conf: HttpsConf) -> bool | None:
-        """Whether a change went through: the domain was at rest before, so work means ours."""
+    def _is_taken(self, before: DomainRecord, conf: HttpsConf) -> str | None:
+        """Return a request's id, which is unknown, when a change went through: the domain was at
+        rest before, so work means ours.
+        """
         now = self._client.read_domain(before.name)
-        return now.operating_state == "processing" or is_in_force(now, conf) or None
+        is_taken = now.operating_state == "processing" or is_in_force(now, conf)
+        return "" if is_taken else None

@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
-from certferry.adapters.clients.qiniu_records import DomainRecord, HttpsConf
+from datetime import datetime
+
+from certferry.adapters.clients.qiniu_records import DomainItem, DomainRecord, HttpsConf
 from certferry.core.desired import HttpsWish, Kind
+from certferry.core.foreign_words import quoted_id
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.identifiers import WILDCARD
-from certferry.core.observed import DomainState, ObservedDomain
+from certferry.core.observed import DomainState, ObservedDomain, TargetTask
 from certferry.errors import DeployError, TargetBusy, TargetRejected
 from certferry.text import Text
 
@@ -26,6 +29,9 @@ _STATES = {
 }
 
 
+_AT_WORK = {DomainState.PROCESSING, DomainState.FAILED}
+
+
 def name_at_qiniu(domain: str) -> str:
     """Spell a domain for Qiniu, whose wildcards begin with the dot."""
     return domain.removeprefix("*") if domain.startswith(WILDCARD) else domain
@@ -35,6 +41,11 @@ def name_here(name: str) -> str:
     """Spell a domain of Qiniu's as certferry does."""
     lowered = name.lower()
     return f"*{lowered}" if lowered.startswith(".") else lowered
+
+
+def kind_of(told: DomainItem | DomainRecord) -> Kind:
+    """Return what a domain of the CDN's is: DCDN is in the same list (production sheet 1.14)."""
+    return Kind.DCDN if told.product == "dcdn" else Kind.CDN
 
 
 def observe(domain: str, record: DomainRecord) -> ObservedDomain:
@@ -50,7 +61,29 @@ def observe(domain: str, record: DomainRecord) -> ObservedDomain:
         https=settings_of(record),
         problem=unusable or problem,
         binding_hidden=record.hides_https,
+        task=_task(record) if state in _AT_WORK else None,
     )
+
+
+def _task(record: DomainRecord) -> TargetTask:
+    """Say what Qiniu tells of the change under way, or of the last one. That `modifyAt` is when it
+    began is a guess from what the field is called; our own record counts beside it (§5.2).
+    """
+    return TargetTask(
+        state=record.operating_state or "",
+        operation=record.operation_type or None,
+        since=_moment(record.modify_at),
+        number=quoted_id(str(record.oper_task_id or "")) or None,
+    )
+
+
+def _moment(written: object) -> datetime | None:
+    """Read RFC 3339; what is none of it, or lacks its offset, says nothing."""
+    try:
+        moment = datetime.fromisoformat(str(written))
+    except ValueError:
+        return None
+    return moment if moment.tzinfo is not None else None
 
 
 def unavailable(domain: str, kind: Kind, error: DeployError) -> ObservedDomain:

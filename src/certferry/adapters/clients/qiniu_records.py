@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -106,6 +106,7 @@ class DomainItem(msgspec.Struct, frozen=True):
 
     name: Annotated[str, msgspec.Meta(pattern=_HOST)]
     type: str | None = None
+    product: str | None = None
 
 
 class DomainPage(msgspec.Struct, frozen=True):
@@ -127,6 +128,8 @@ class DomainRecord(msgspec.Struct, frozen=True, rename="camel"):
     operation_type: str | None = None
     could_operate_by_self: bool | None = None
     uid_is_freezed: bool | None = None
+    modify_at: Any = None
+    oper_task_id: Any = None
     pare_domain: str | None = None
     https: HttpsRecord | None = None
 

@@ -71,7 +71,9 @@ class SourceDomains:
         )
 
     def bind(self, domain: str, remote_id: str, https: HttpsWish) -> None:
-        """Bind a domain, unless it is bound so already. There are no settings to wish for."""
+        """Bind a domain, unless it is bound so already. There are no settings to wish for, and what
+        is bound is in force at once: no request would have to be asked about.
+        """
         del https
         source = self.all().domains.get(domain)
         frozen = None if source is None else why_frozen(domain, source)

@@ -14,6 +14,7 @@ from certferry.adapters.clients.qiniu_account import QiniuAccount
 from certferry.adapters.clients.qiniu_codes import NO_SUCH_DOMAIN
 from certferry.adapters.clients.qiniu_domains import (
     NOT_SERVED_BY_ITSELF,
+    kind_of,
     name_here,
     settings_of,
     why_unusable,
@@ -27,15 +28,11 @@ from certferry.adapters.clients.qiniu_records import (
     DomainRecord,
 )
 from certferry.adapters.clients.qiniu_sources import why_frozen
-from certferry.core.desired import Kind
 from certferry.core.survey import FoundCertificate, FoundDomain, Survey
 from certferry.ports.survey import Looked
 
 AT_ONCE = 10
 """Requests on their way at a time: with answers of a second, what the rate allows (§9)."""
-
-_DCDN = "dcdn"
-"""What the list calls the product of such a domain (production sheet 1.14)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +102,7 @@ class Surveyor:
                 raise
             problem = failure.error
             return FoundDomain(
-                name, Kind.CDN, problem=problem, by_itself=by_itself, binding_hidden=True
+                name, kind_of(item), problem=problem, by_itself=by_itself, binding_hidden=True
             )
         return _of_cdn(name, record, by_itself=by_itself)
 
@@ -136,7 +133,7 @@ def _awaited(
 def _of_cdn(name: str, record: DomainRecord, *, by_itself: bool) -> FoundDomain:
     return FoundDomain(
         domain=name,
-        kind=Kind.DCDN if record.product == _DCDN else Kind.CDN,
+        kind=kind_of(record),
         has_https=record.has_https,
         problem=why_unusable(name, record),
         by_itself=by_itself,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -9,11 +10,11 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, time, timedelta
 
 from certferry.adapters.schedule import crontab, daemon
-from certferry.adapters.schedule.account import user_name
 from certferry.adapters.schedule.crontab import Entry
+from certferry.adapters.schedule.tools import call, complaint
 from certferry.core.schedule import NIGHT_MOMENTS, Change, Job, Scheduled, night_time
 from certferry.errors import ScheduleError
-from certferry.system_words import system_words
+from certferry.file_trust import user_name
 from certferry.text import Text
 
 _TIMEOUT = timedelta(seconds=30)
@@ -21,7 +22,6 @@ _TIMEOUT = timedelta(seconds=30)
 
 # Debian's cron, cronie and macOS say the first, busybox the second.
 _NO_CRONTAB = re.compile(rb"no crontab for |can't open .*: No such file or directory")
-_LONGEST_COMPLAINT = 300  # characters
 
 _ANOTHER_WAY = Text(
     "nothing was changed; systemd needs no cron: certferry schedule install --systemd"
@@ -42,7 +42,7 @@ class Cron:
         now: Callable[[], datetime],
         to_do: Callable[[], Text | None] = daemon.to_do,
     ) -> None:
-        self._environ = {**environ, "LC_ALL": "C"}  # messages are looked at
+        self._environ = environ
         self._pick = pick
         self._now = now
         self._to_do = to_do
@@ -98,7 +98,7 @@ class Cron:
         if _NO_CRONTAB.search(result.stderr):
             return b""
         raise ScheduleError(
-            Text("the crontab cannot be read: {problem}", problem=_complaint(result)),
+            Text("the crontab cannot be read: {problem}", problem=complaint(result)),
             hint=_ANOTHER_WAY,
         )
 
@@ -107,25 +107,12 @@ class Cron:
         result = self._run("-", after) if after else self._run("-r")
         if result.returncode != 0:
             raise ScheduleError(
-                Text("the crontab cannot be written: {problem}", problem=_complaint(result)),
+                Text("the crontab cannot be written: {problem}", problem=complaint(result)),
                 hint=_ANOTHER_WAY,
             )
 
     def _run(self, option: str, content: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-        try:
-            return subprocess.run(
-                ["crontab", option],
-                input=content,
-                capture_output=True,
-                env=self._environ,
-                timeout=_TIMEOUT.total_seconds(),
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as exc:
-            raise ScheduleError(
-                Text("`crontab` cannot be run: {problem}", problem=system_words(exc)),
-                hint=_ANOTHER_WAY,
-            ) from exc
+        return call(["crontab", option], self._environ, _TIMEOUT, _ANOTHER_WAY, content)
 
 
 def is_here(environ: Mapping[str, str]) -> bool:
@@ -144,9 +131,4 @@ def next_run(daily: time, now: datetime) -> datetime:
 
 
 def _place() -> Text:
-    return Text("the crontab of {user}", user=user_name())
-
-
-def _complaint(result: subprocess.CompletedProcess[bytes]) -> str:
-    words = " ".join(result.stderr.decode(errors="replace").split())
-    return words[:_LONGEST_COMPLAINT] or f"exit code {result.returncode}"
+    return Text("the crontab of {user}", user=user_name(os.getuid()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -9,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from certferry.adapters.schedule.account import user_name
+from certferry.adapters.schedule.tools import call, complaint
 from certferry.adapters.schedule.units import (
     MARK,
     SERVICE,
@@ -21,8 +22,10 @@ from certferry.adapters.schedule.units import (
 )
 from certferry.core.schedule import Change, Job, Scheduled
 from certferry.errors import ScheduleError
+from certferry.file_trust import user_name
 from certferry.system_words import system_words
 from certferry.text import Text, verbatim
+from certferry.whole_file import replace_file
 
 SYSTEM_UNITS = Path("/etc/systemd/system")
 BOOTED = Path("/run/systemd/system")
@@ -35,8 +38,7 @@ _TIMEOUT = timedelta(seconds=60)
 
 _MODE = 0o644
 _PRIVATE = 0o700
-_LONGEST_COMPLAINT = 300  # characters
-_MOMENT = re.compile(r"@(\d+)")
+_MOMENT = re.compile(rb"@(\d+)")
 
 _TRY_AGAIN = Text("when that is mended, try again")
 
@@ -59,7 +61,7 @@ class SystemdTimer:
         lingering: Path = LINGERING,
     ) -> None:
         self._directory = directory
-        self._environ = {**environ, "LC_ALL": "C"}
+        self._environ = environ
         self._for_system = for_system
         self._booted = booted
         self._lingering = lingering
@@ -115,7 +117,7 @@ class SystemdTimer:
 
     def _to_do(self, *, is_on: bool) -> Text | None:
         """Give what is to be typed for the timer to start the service, logged in or not."""
-        user = user_name()
+        user = user_name(os.getuid())
         typed = [] if is_on else [" ".join([*self._systemctl, "enable", "--now", TIMER])]
         if not self._for_system and not (self._lingering / user).exists():
             # Otherwise the user's manager, and the timer with it, ends with the last session.
@@ -139,10 +141,7 @@ class SystemdTimer:
                 )
         self._directory.mkdir(parents=True, exist_ok=True)
         for name, text in units.items():
-            draft = self._directory / f".{name}.draft"
-            draft.write_text(text, encoding="utf-8")
-            draft.chmod(_MODE)
-            draft.replace(self._directory / name)
+            replace_file(self._directory / name, text.encode(), _MODE)
 
     def _disable(self) -> None:
         if self._booted.is_dir():
@@ -163,32 +162,18 @@ class SystemdTimer:
     def _must(self, *arguments: str) -> None:
         result = self._ask(*arguments)
         if result.returncode != 0:
-            problem = " ".join(result.stderr.split())[:_LONGEST_COMPLAINT] or result.returncode
             words = Text("`systemctl {arguments}` failed: {problem}")
             raise ScheduleError(
-                words.filled(arguments=" ".join(arguments), problem=problem), hint=_TRY_AGAIN
+                words.filled(arguments=" ".join(arguments), problem=complaint(result)),
+                hint=_TRY_AGAIN,
             )
 
     @property
     def _systemctl(self) -> list[str]:
         return ["systemctl"] if self._for_system else ["systemctl", "--user"]
 
-    def _ask(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        try:
-            return subprocess.run(
-                [*self._systemctl, *arguments],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                env=self._environ,
-                timeout=_TIMEOUT.total_seconds(),
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as exc:
-            raise ScheduleError(
-                Text("`systemctl` cannot be run: {problem}", problem=system_words(exc)),
-                hint=_TRY_AGAIN,
-            ) from exc
+    def _ask(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        return call([*self._systemctl, *arguments], self._environ, _TIMEOUT, _TRY_AGAIN)
 
 
 def units_directory(environ: Mapping[str, str], home: Path) -> Path:

@@ -169,11 +169,6 @@ class IssueTries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def issue_tried_at(self, lineage: str) -> datetime | None:
-        """When a certificate was last ordered or adopted for a lineage."""
-        rows = self._database.rows("SELECT tried_at FROM issue_try WHERE lineage = ?", lineage)
-        return next((to_moment(tried_at) for (tried_at,) in rows), None)
-
     def save_issue_try(self, lineage: str, at: datetime, *, rejected: bool = False) -> None:
         """Keep when a certificate was ordered or adopted, and whether what came was rejected."""
         moment = from_moment(at)

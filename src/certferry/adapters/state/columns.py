@@ -5,7 +5,7 @@ somebody else, and is told as a `StateError`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -44,6 +44,16 @@ def from_optional_moment(moment: datetime | None) -> str | None:
 def to_optional_moment(written: str | None) -> datetime | None:
     """Read a moment that may be unknown."""
     return None if written is None else to_moment(written)
+
+
+def from_moments(moments: Sequence[datetime]) -> str:
+    """Write moments, in their order."""
+    return json.dumps([from_moment(moment) for moment in moments])
+
+
+def to_moments(written: str) -> tuple[datetime, ...]:
+    """Read moments."""
+    return tuple(map(to_moment, to_names(written)))
 
 
 def from_names(names: tuple[str, ...]) -> str:

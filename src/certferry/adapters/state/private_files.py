@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import secrets
 from contextlib import suppress
 from pathlib import Path
 
 from certferry.file_trust import must_be_trusted
+from certferry.whole_file import draft_beside, sync_directory
 
 OWNER_ONLY_DIRECTORY = 0o700
 OWNER_ONLY_FILE = 0o600
@@ -33,24 +33,11 @@ def make_file(path: Path, content: bytes) -> None:
     """
     if path.exists():
         return
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY_FILE)
+    draft = draft_beside(path, content, OWNER_ONLY_FILE)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(descriptor)
         with suppress(FileExistsError):
             os.link(draft, path)
     finally:
         draft.unlink()
-    _sync_directory(path.parent)
-
-
-def _sync_directory(path: Path) -> None:
-    """Put the new name on the disk too: a key file that is lost takes every sealed key with it."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    # A key file that is lost takes every sealed key with it.
+    sync_directory(path.parent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from certferry.adapters.state.columns import to_optional_moment
 from certferry.adapters.state.database import Database
 from certferry.adapters.state.sealing import Sealing
-from certferry.adapters.state.targets import Rollouts, Uploads
+from certferry.adapters.state.targets import Rollouts, Uploads, Withdrawals
 from certferry.adapters.state.versions import Versions
 from certferry.core.remembered import Remembered
 
@@ -14,7 +14,8 @@ _MOMENTS = (
     "SELECT (SELECT created_at FROM acme_order WHERE lineage = ?),"
     " (SELECT tried_at FROM issue_try WHERE lineage = ?),"
     " (SELECT rejected_at FROM issue_try WHERE lineage = ?),"
-    " EXISTS (SELECT 1 FROM challenge_record WHERE lineage = ?)"
+    " EXISTS (SELECT 1 FROM challenge_record WHERE lineage = ?),"
+    " EXISTS (SELECT 1 FROM withdrawal WHERE lineage = ?)"
 )
 
 
@@ -26,12 +27,13 @@ class Lineages:
         self._versions = Versions(database, sealing)
         self._uploads = Uploads(database, sealing)
         self._rollouts = Rollouts(database)
+        self._withdrawals = Withdrawals(database)
 
     def remembered(self, lineage: str) -> Remembered:
         """All that is remembered of a lineage; nothing is unsealed."""
         with self._database.snapshot():
-            [(ordered_at, tried_at, rejected_at, has_records)] = self._database.rows(
-                _MOMENTS, *[lineage] * 4
+            [(ordered_at, tried_at, rejected_at, has_records, has_withdrawals)] = (
+                self._database.rows(_MOMENTS, *[lineage] * 5)
             )
             return Remembered(
                 self._versions.versions(lineage),
@@ -39,6 +41,7 @@ class Lineages:
                 to_optional_moment(tried_at),
                 to_optional_moment(rejected_at),
                 self._uploads.of_lineage(lineage),
-                self._rollouts.rollouts(lineage),
+                self._rollouts.of_lineage(lineage),
                 bool(has_records),
+                self._withdrawals.withdrawals(lineage) if has_withdrawals else (),
             )

@@ -9,7 +9,7 @@ from certferry.adapters.state.history import History
 from certferry.adapters.state.leases import Leases
 from certferry.adapters.state.remembered import Lineages
 from certferry.adapters.state.sealing import Sealing
-from certferry.adapters.state.targets import Rollouts, Uploads
+from certferry.adapters.state.targets import Rollouts, Uploads, Withdrawals
 from certferry.adapters.state.versions import Versions
 
 
@@ -48,7 +48,6 @@ class SqlState:
         self.drop_challenge_record = records.drop_challenge_record
 
         tries = IssueTries(database)
-        self.issue_tried_at = tries.issue_tried_at
         self.save_issue_try = tries.save_issue_try
 
         uploads = Uploads(database, sealing)
@@ -57,11 +56,11 @@ class SqlState:
         self.drop_upload = uploads.drop_upload
 
         rollouts = Rollouts(database)
-        self.rollouts = rollouts.rollouts
-        self.rollout = rollouts.rollout
         self.open_rollouts = rollouts.open_rollouts
         self.save_rollout = rollouts.save_rollout
         self.replace_rollout = rollouts.replace_rollout
+
+        self.save_withdrawal = Withdrawals(database).save_withdrawal
 
         notes = AccountNotes(database)
         self.account_note = notes.account_note

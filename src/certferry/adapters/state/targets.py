@@ -7,15 +7,18 @@ from typing import Any, LiteralString
 
 from certferry.adapters.state.columns import (
     from_moment,
+    from_moments,
     from_optional_moment,
     from_optional_settings,
     to_moment,
+    to_moments,
     to_optional_moment,
     to_optional_settings,
     to_optional_wish,
 )
 from certferry.adapters.state.database import Connection, Database, Row
 from certferry.adapters.state.sealing import Sealing
+from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
 from certferry.core.upload import NOBODY, Upload
 
@@ -23,8 +26,11 @@ _UPLOAD: LiteralString = "lineage, target, remote_id, label, fingerprint, upload
 
 _ROLLOUT: LiteralString = (
     "lineage, target, domain, fingerprint, started_at, accepted_at, problem_before, failed_at,"
-    " verified_at, sent, program_digest, fullchain_digest, settings_before"
+    " verified_at, sent, program_digest, fullchain_digest, settings_before, request_id,"
+    " worked_before, refused_since, drift, repairs"
 )
+
+_WITHDRAWAL: LiteralString = "lineage, target, domain, fingerprint, withdrawn_at, by_hand"
 
 
 class Uploads:
@@ -98,15 +104,9 @@ class Rollouts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def rollouts(self, lineage: str) -> tuple[RolloutRecord, ...]:
+    def of_lineage(self, lineage: str) -> tuple[RolloutRecord, ...]:
         """How far each certificate of the lineage is with each domain, by target and domain."""
         return self._found("lineage = ? ORDER BY target, domain", lineage)
-
-    def rollout(self, lineage: str, target: str, domain: str) -> RolloutRecord | None:
-        """What set out last for one domain, whichever certificate it was."""
-        place = (lineage, target, domain)
-        found = self._found("lineage = ? AND target = ? AND domain = ?", *place)
-        return next(iter(found), None)
 
     def open_rollouts(self, target: str) -> tuple[RolloutRecord, ...]:
         """Whatever is on its way to a target, by lineage and domain."""
@@ -127,10 +127,47 @@ class Rollouts:
     def replace_rollout(self, before: RolloutRecord | None, after: RolloutRecord) -> bool:
         """Keep a rollout if what is known of its domain is still `before`; tell whether it was."""
         with self._database.transaction(serializable=True) as connection:
-            if self.rollout(after.lineage, after.target, after.domain) != before:
+            place = (after.lineage, after.target, after.domain)
+            found = self._found("lineage = ? AND target = ? AND domain = ?", *place)
+            if found != (() if before is None else (before,)):
                 return False
             _keep(after, connection)
             return True
+
+
+class Withdrawals:
+    """Certificates that are not to be bound to a domain again."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def withdrawals(self, lineage: str) -> tuple[Withdrawal, ...]:
+        """What was withdrawn of a lineage, by target and domain, oldest first."""
+        rows = self._database.rows(
+            f"SELECT {_WITHDRAWAL} FROM withdrawal WHERE lineage = ?"  # noqa: S608 - constant columns
+            " ORDER BY target, domain, withdrawn_at",
+            lineage,
+        )
+        return tuple(
+            Withdrawal(lineage, target, domain, fingerprint, to_moment(at), by_hand=bool(by_hand))
+            for lineage, target, domain, fingerprint, at, by_hand in rows
+        )
+
+    def save_withdrawal(self, withdrawal: Withdrawal) -> None:
+        """Keep that a certificate is not to be bound to a domain again."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                f"INSERT INTO withdrawal ({_WITHDRAWAL}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 - constant columns
+                " ON CONFLICT (lineage, target, domain, fingerprint) DO NOTHING",
+                (
+                    withdrawal.lineage,
+                    withdrawal.target,
+                    withdrawal.domain,
+                    withdrawal.fingerprint,
+                    from_moment(withdrawal.at),
+                    int(withdrawal.by_hand),
+                ),
+            )
 
 
 def _keep(rollout: RolloutRecord, connection: Connection) -> None:
@@ -140,7 +177,7 @@ def _keep(rollout: RolloutRecord, connection: Connection) -> None:
     )
     connection.execute(
         f"INSERT INTO rollout ({_ROLLOUT}, attempts)"  # noqa: S608 - constant columns
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
         (
             rollout.lineage,
             rollout.target,
@@ -155,6 +192,11 @@ def _keep(rollout: RolloutRecord, connection: Connection) -> None:
             rollout.program_digest,
             rollout.fullchain_digest,
             from_optional_settings(rollout.settings_before),
+            rollout.request_id,
+            int(rollout.worked_before),
+            from_optional_moment(rollout.refused_since),
+            rollout.drift,
+            from_moments(rollout.repairs),
         ),
     )
 
@@ -179,7 +221,8 @@ def _upload(row: Sequence[Any]) -> Upload:
 def _rollout(row: Row) -> RolloutRecord:
     lineage, target, domain, fingerprint, started_at, *tries = row
     accepted_at, problem_before, failed_at, verified_at, *sent_along = tries
-    sent, program_digest, fullchain_digest, settings_before = sent_along
+    sent, program_digest, fullchain_digest, settings_before, *since = sent_along
+    request_id, worked_before, refused_since, drift, repairs = since
     return RolloutRecord(
         lineage,
         target,
@@ -194,4 +237,9 @@ def _rollout(row: Row) -> RolloutRecord:
         program_digest,
         fullchain_digest,
         to_optional_settings(settings_before),
+        request_id,
+        bool(worked_before),
+        to_optional_moment(refused_since),
+        drift,
+        to_moments(repairs),
     )

@@ -148,18 +148,20 @@ class Qiniu:
         with _door():
             return self._copies.upload(lineage, bundle)
 
-    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> None:
-        """Switch HTTPS on, or change it, unless the domain is as wished already."""
+    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> str | None:
+        """Switch HTTPS on, or change it, unless the domain is as wished already; return the
+        X-Reqid of the change.
+        """
         must_be_served_here(kind)
         halves = (self._cdn, self._sources)
         likely, other = reversed(halves) if kind == KODO else halves
         with _door():
             try:
-                likely.bind(domain, remote_id, https)
+                return likely.bind(domain, remote_id, https)
             except QiniuFailure as failure:
                 if failure.code not in _ELSEWHERE or not other.has(domain):
                     raise
-                other.bind(domain, remote_id, https)
+                return other.bind(domain, remote_id, https)
 
     def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
         """Remove a copy whose name is the label."""

@@ -23,14 +23,14 @@ class AcmeContract:
 
     def test_the_last_try_to_issue_is_read_back(self, store: StateStore, other: StateStore) -> None:
         """By lineage; a later one takes its place."""
-        assert None is store.issue_tried_at("img")
+        assert None is store.remembered("img").issue_tried_at
 
         store.save_issue_try("img", NOW)
         store.save_issue_try("static", NOW)
         store.save_issue_try("img", NOW + timedelta(hours=1))
 
-        assert NOW + timedelta(hours=1) == other.issue_tried_at("img")
-        assert NOW == other.issue_tried_at("static")
+        assert NOW + timedelta(hours=1) == other.remembered("img").issue_tried_at
+        assert NOW == other.remembered("static").issue_tried_at
 
     def test_certificate_that_was_rejected_is_remembered_until_the_next_try(
         self, store: StateStore, other: StateStore

@@ -63,8 +63,8 @@ class TargetsContract:
         for saved in reversed(rollouts):
             store.save_rollout(saved)
 
-        assert tuple(rollouts) == other.rollouts("img")
-        assert () == other.rollouts("unknown")
+        assert tuple(rollouts) == other.remembered("img").rollouts
+        assert () == other.remembered("unknown").rollouts
 
     def test_one_rollout_is_read_back(self, store: StateStore, other: StateStore) -> None:
         """That of one domain, at one target, of one lineage; none where nothing set out."""
@@ -76,10 +76,11 @@ class TargetsContract:
             replace(ours, domain="a.example.com", problem_before="no"),
         ):
             store.save_rollout(saved)
-            assert saved == other.rollout(saved.lineage, saved.target, saved.domain)
+            assert saved in other.remembered(saved.lineage).rollouts
 
-        assert ours == other.rollout("img", "qiniu", "img.example.com")
-        assert None is other.rollout("img", "files", "a.example.com")
+        found = {(one.target, one.domain): one for one in other.remembered("img").rollouts}
+        assert ours == found["qiniu", "img.example.com"]
+        assert None is found.get(("files", "a.example.com"))
 
     def test_rollout_is_kept_by_lineage_target_and_domain(self, store: StateStore) -> None:
         """Progress replaces what was known, and so does the next certificate."""
@@ -95,7 +96,7 @@ class TargetsContract:
             replace(first, fingerprint="ff", started_at=NOW + 2 * HOUR),
         ):
             store.save_rollout(saved)
-            assert (saved,) == store.rollouts("img")
+            assert (saved,) == store.remembered("img").rollouts
 
     def test_rollout_is_replaced_only_as_it_is_known(
         self, store: StateStore, other: StateStore
@@ -108,7 +109,7 @@ class TargetsContract:
 
         assert not store.replace_rollout(None, begun)
         assert not store.replace_rollout(begun, replace(begun, verified_at=NOW))
-        assert (accepted,) == store.rollouts("img")
+        assert (accepted,) == store.remembered("img").rollouts
         assert store.replace_rollout(accepted, replace(accepted, verified_at=NOW))
 
     def test_open_rollouts_of_a_target(self, store: StateStore, other: StateStore) -> None:

@@ -1,0 +1,42 @@
+"""`certferry rollback`: bind the previous certificate that is still valid."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import click
+
+from certferry.cli.exits import Exit
+from certferry.cli.options import Front, json_option, name_argument, no_wait_option, wait_option
+
+
+@click.command("rollback")
+@name_argument()
+@wait_option("Wait no longer than this until it is served. Default: until it has ended.")
+@no_wait_option
+@json_option
+@click.pass_obj
+def command(front: Front, name: str, *, wait: int | None, no_wait: bool, as_json: bool) -> Exit:
+    """Bind the previous certificate again, wherever the newest one of NAME is served.
+
+    The newest one is not tried again at these domains: `certferry sync` waits for a newer one,
+    which `certferry sync --renew` issues at once.
+    """
+    from certferry.cli.selection import read_settings
+    from certferry.cli.sync import patience_of, show_report
+    from certferry.present.progress import progress_on
+    from certferry.wiring.session import open_session
+
+    patience = patience_of(wait, no_wait=no_wait)
+    settings = read_settings(front, (name,))
+    with (
+        progress_on(front.console, front.verbosity, _now) as progress,
+        open_session(settings, progress=progress, language=front.voice.language) as session,
+    ):
+        (wish,) = session.wishes
+        report = session.reconciler().roll_back(wish, patience)
+    return show_report(report, front, as_json=as_json)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

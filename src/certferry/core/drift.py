@@ -1,0 +1,94 @@
+"""What somebody else changed at a domain since it was seen as declared, and when two tools fight
+over one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from certferry.core.desired import DesiredDeployment, DriftPolicy, HttpsWish
+from certferry.core.lineage import Version
+from certferry.core.observed import ObservedDomain, ObservedTarget
+from certferry.core.plan import Change, Drifted
+from certferry.core.rollout import RolloutRecord
+from certferry.core.settings import as_wished, setting_changes
+
+PER_DAY = 2
+"""Repairs of one domain within a day; what is changed a third time is changed by another tool."""
+
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """What differs at a domain that was as declared: the certificate, or other settings."""
+
+    certificate: bool = False
+    settings: tuple[Change, ...] = ()
+
+    def __bool__(self) -> bool:
+        return self.certificate or bool(self.settings)
+
+    def without(self, wish: HttpsWish) -> HttpsWish:
+        """Return a wish that leaves the settings that drifted as they are."""
+        return replace(wish, **dict.fromkeys((change.what for change in self.settings), None))
+
+
+def drift_of(
+    deployment: DesiredDeployment,
+    target: ObservedTarget,
+    domain: ObservedDomain,
+    wanted: Version | None,
+) -> Drift:
+    """Compare a domain with what was last seen in order there. A change that was never seen in
+    force, and one of the file, are none: they are for a rollout.
+    """
+    last = domain.last
+    if last is None or domain.kind.is_receiver or domain.binding_hidden or not _was_ours(last):
+        return Drift()
+    expected = {last.fingerprint, None if wanted is None else wanted.certificate.fingerprint}
+    if target.fingerprint_of(domain.bound) not in expected - {None}:
+        return Drift(certificate=True)
+    settings = (
+        change
+        for change in setting_changes(deployment.https, domain)
+        if last.verified_at is not None and as_wished(change.what, deployment.https, last.sent)
+    )
+    return Drift(settings=tuple(settings))
+
+
+def _was_ours(last: RolloutRecord) -> bool:
+    """Tell whether the domain was as declared, or a repair has set out to make it so."""
+    return last.verified_at is not None or bool(last.repairs)
+
+
+def left_as_found(
+    deployment: DesiredDeployment, domain: ObservedDomain, changes: tuple[Change, ...]
+) -> Drifted:
+    """Say that a drift is not repaired."""
+    return Drifted(deployment.target, domain.domain, deployment.drift, changes)
+
+
+def is_left(deployment: DesiredDeployment, drift: Drift) -> bool:
+    """Tell whether a drift is left as it is found."""
+    return bool(drift) and deployment.drift is not DriftPolicy.REPAIR
+
+
+def in_one_line(changes: Iterable[Change]) -> str:
+    """Write changes for the record: the same drift is told once."""
+    return ", ".join(f"{change.what}: {change.before}" for change in changes)
+
+
+def recent(repairs: Sequence[datetime], now: datetime) -> tuple[datetime, ...]:
+    """Return the repairs of the last day, newest first. One in the future was written by a clock
+    that was ahead.
+    """
+    return tuple(moment for moment in repairs if now - DAY < moment <= now)
+
+
+def next_repair(repairs: Sequence[datetime], now: datetime) -> datetime | None:
+    """Return the moment before which a domain is not repaired again, `None` when it may be now."""
+    made = recent(repairs, now)
+    return None if len(made) < PER_DAY else made[PER_DAY - 1] + DAY

@@ -1,0 +1,48 @@
+"""Put a file in its place whole: a reader sees the old one or the new one, also after a crash."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def replace_file(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Put a file in the place of another, whole or not at all. Raises `OSError`.
+
+    `sync_directory` afterwards makes it last.
+    """
+    draft = draft_beside(path, content, mode)
+    try:
+        draft.replace(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def draft_beside(path: Path, content: bytes, mode: int) -> Path:
+    """Write a file beside its place, under a name that cannot be guessed: who can write there could
+    otherwise have put a link in its way. Raises `OSError`, and leaves nothing then.
+    """
+    # mkstemp makes the file 0600; it is opened wider only when it is complete.
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    draft = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+    return draft
+
+
+def sync_directory(directory: Path) -> None:
+    """Make new names last: a rename is on disk when its directory is. Raises `OSError`."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,151 @@
+"""Going back to the previous certificate, and what another tool changed: the whole command, against
+Qiniu's stand-in with its edges.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from certferry.sandbox.world import World
+from tests.acceptance.host import Host
+from tests.sandbox.qiniu_calls import Client
+from tests.support.waiting import eventually
+
+FAILED, USAGE, REFUSED = 1, 2, 3
+
+
+def bound(host: Host, name: str) -> str | None:
+    """The certificate that is bound to a domain."""
+    return host.world.qiniu.bound(name)
+
+
+def with_drift(host: Host, policy: str) -> None:
+    """Say what is to be done about what somebody else changes."""
+    host.rewrite('to = "qiniu"', f'to = "qiniu"\ndrift = "{policy}"')
+
+
+def set_by_hand(world: World, name: str, cert_id: str, **more: bool) -> None:
+    """Bind a certificate to a domain as another tool does."""
+    keys = world.credentials
+    client = Client(world.qiniu, keys.access_key, keys.secret_key)
+    settings = {"forceHttps": False, "http2Enable": False, **more}
+    answer = client.httpsconf(name, cert_id, **settings)
+    assert 200 == answer.status_code, answer.text
+    assert eventually(lambda: world.qiniu.bound(name) == cert_id)
+    assert eventually(lambda: "success" == world.qiniu.domain(name).state)
+
+
+def test_rollback_and_the_way_forward_again(world: World, host: Host, name: str) -> None:
+    """The previous certificate is served again, the next runs leave it so and write nothing, and a
+    new certificate takes its place.
+    """
+    host.run("sync")
+    first = bound(host, name)
+    host.run("sync", "--renew")
+    second = bound(host, name)
+
+    run = host.run("rollback", name, "--json")
+
+    assert 0 == run.code, run.err
+    assert first == bound(host, name)
+    (found,) = run.document["certificates"]
+    assert {("deploy", "done"), ("verify", "done")} <= {
+        (step["action"], step["outcome"]) for step in found["steps"]
+    }
+    again = host.run("rollback", name)
+    assert (0, 0) == (again.code, again.left.qiniu_writes)
+    run = host.run("sync")
+    assert (0, 0, 0) == (run.code, run.left.qiniu_writes, run.left.orders)
+    assert "rolled back" in run.out
+    assert "rolled back" in host.run("history", name).out
+    assert 0 == host.run("sync", "--renew").code
+    assert bound(host, name) not in {first, second}
+
+
+def test_rollback_without_a_previous_certificate(host: Host, name: str) -> None:
+    """It is refused with what to do instead, and nothing is changed."""
+    host.run("sync")
+
+    run = host.run("-q", "rollback", name)
+
+    assert REFUSED == run.code
+    assert f"{name} has no previous certificate that is still valid" == run.complaint.error
+    assert "certferry sync --renew" in run.complaint.hint
+    assert 0 == run.left.qiniu_writes
+
+
+def test_rollback_of_what_is_not_declared(host: Host) -> None:
+    """The name is told, and the nearest one."""
+    assert USAGE == host.run("rollback", "nothing").code
+
+
+@pytest.mark.parametrize("policy", ["warn", "ignore"])
+def test_what_another_tool_bound_is_left(world: World, host: Host, name: str, policy: str) -> None:
+    """`plan`, `sync` and `status` tell of it; nothing is written, and the run is in order."""
+    with_drift(host, policy)
+    host.run("sync")
+    theirs = bound(host, name)
+    assert theirs is not None
+    host.run("sync", "--renew")
+    set_by_hand(world, name, theirs)
+
+    plan = host.run("plan", "--check", "--json")
+    run = host.run("sync")
+
+    assert 0 == plan.code
+    (found,) = plan.document["certificates"]
+    assert [(name, policy)] == [(d["domain"], d["policy"]) for d in found["drifts"]]
+    assert (0, 0) == (run.code, run.left.qiniu_writes)
+    assert "changed outside certferry" in run.out
+    assert theirs == bound(host, name)
+    (status,) = host.run("status", "--json").document["certificates"]
+    assert ["drifted"] == [domain["state"] for domain in status["domains"]]
+
+
+def test_two_tools_fight_over_a_domain(world: World, host: Host, name: str) -> None:
+    """The third repair within a day is refused, and says why; nothing is written."""
+    host.run("sync")
+    ours = bound(host, name)
+    host.run("sync", "--renew")
+    newest = bound(host, name)
+    assert ours is not None
+    for _ in range(2):
+        set_by_hand(world, name, ours)
+        assert 0 == host.run("sync").code
+        assert newest == bound(host, name)
+    set_by_hand(world, name, ours)
+
+    run = host.run("-q", "sync")
+
+    assert REFUSED == run.code
+    assert "another tool sets it" in run.complaint.error
+    assert 0 == run.left.qiniu_writes
+    document = json.loads(host.run("history", name, "--json").out)
+    assert 2 == sum(entry["event"] == "drift found" for entry in document["entries"])
+
+
+def test_stuck_change_comes_with_a_ticket(world: World, host: Host, name: str) -> None:
+    """`sync`, `status` and the log have it, in Chinese, with the request's id; the next run writes
+    nothing.
+    """
+    host.rewrite("[verify]", "[verify]\ntimeout = 1")
+    world.qiniu.hold(name)
+
+    run = host.run("--log-file", str(host.directory / "run.log"), "sync", "--json")
+
+    assert FAILED == run.code
+    (found,) = run.document["certificates"]
+    (step,) = (step for step in found["steps"] if step["outcome"] == "failed")
+    assert "target_stuck" == step["code"]
+    assert step["ticket"].startswith("您好")
+    for words in (name, "processing", "请求 ID"):
+        assert words in step["ticket"]
+    assert "您好" in (host.directory / "run.log").read_text(encoding="utf-8")
+    status = host.run("status")
+    assert "您好" in status.out
+    again = host.run("sync")
+    assert (FAILED, 0) == (again.code, again.left.qiniu_writes)
+    world.qiniu.release(name)
+    assert eventually(lambda: 0 == host.run("sync").code)

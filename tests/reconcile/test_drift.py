@@ -1,0 +1,225 @@
+"""What somebody else changed at a domain since it was seen as declared: set right, told or ignored;
+and two tools that fight over a domain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from certferry.core.desired import DesiredCertificate, DriftPolicy, HttpsWish
+from certferry.core.https_settings import HttpsSettings
+from certferry.core.plan import Action
+from certferry.core.reasons import ReasonCode
+from certferry.core.report import LineageReport, Outcome
+from certferry.core.status import Standing, status_of
+from certferry.reconcile.observe import observe
+from tests.reconcile.model import ModelWorld
+from tests.reconcile.one_lineage import IMG
+from tests.support.tiers import examples
+
+LEFT = [DriftPolicy.WARN, DriftPolicy.IGNORE]
+HTTP2 = HttpsWish(http2=True)
+
+
+def wish(
+    world: ModelWorld, drift: DriftPolicy, https: HttpsWish | None = None
+) -> DesiredCertificate:
+    """One domain, with what is to be done about drift."""
+    found = world.wish(IMG, https=https)
+    (deployment,) = found.deployments
+    return replace(found, deployments=(replace(deployment, drift=drift),))
+
+
+def synced(drift: DriftPolicy, https: HttpsWish | None = None) -> ModelWorld:
+    """A world in which the domain is as declared."""
+    world = ModelWorld()
+    world.cdn.add_domain(IMG)
+    world.run(wish(world, drift, https))
+    world.pass_time(timedelta(hours=1))
+    return world
+
+
+def run(world: ModelWorld, wanted: DesiredCertificate) -> LineageReport:
+    """Run to the end."""
+    report = world.run(wanted)
+    assert report is not None
+    return report
+
+
+def told(world: ModelWorld) -> list[str]:
+    """What the history says of drift, oldest first."""
+    entries = reversed(world.state.history("img", 100))
+    return [entry.event for entry in entries if entry.event.startswith("drift")]
+
+
+def test_certificate_that_somebody_bound_is_replaced() -> None:
+    """The history says what was found, and what was done."""
+    world = synced(DriftPolicy.REPAIR)
+    ours = world.cdn.bound_to(IMG)
+    theirs = world.cdn.put_foreign(IMG)
+    world.cdn.set_by_others(IMG, theirs)
+
+    report = run(world, wish(world, DriftPolicy.REPAIR))
+
+    assert report.ok
+    assert ours == world.cdn.bound_to(IMG)
+    assert ["drift found"] == told(world)
+    (found,) = (e for e in world.state.history("img", 100) if e.event == "drift found")
+    assert theirs in found.facts["found"]
+
+
+@pytest.mark.parametrize("policy", LEFT)
+def test_certificate_that_somebody_bound_is_left(policy: DriftPolicy) -> None:
+    """Nothing is written, the run is in order, and what was found is told once in the history."""
+    world = synced(policy)
+    theirs = world.cdn.put_foreign(IMG)
+    world.cdn.set_by_others(IMG, theirs)
+    writes = world.cdn.writes
+
+    for _ in range(3):
+        report = run(world, wish(world, policy))
+        assert report.ok
+        (outcome,) = report.having(Outcome.UNCHANGED)
+        assert "changed outside certferry" in str(outcome.detail)
+        assert (outcome.hint is None) is (policy is DriftPolicy.IGNORE)
+
+    assert theirs == world.cdn.bound_to(IMG)
+    assert writes == world.cdn.writes
+    assert ["drift found"] == told(world)
+    plan = world.plan(wish(world, policy))
+    assert plan.is_settled
+    assert [policy] == [drifted.policy for drifted in plan.drifts]
+
+
+def test_drift_that_its_maker_undid_is_over() -> None:
+    """A later one of the same kind is told again."""
+    world = synced(DriftPolicy.WARN)
+    ours, theirs = world.cdn.bound_to(IMG), world.cdn.put_foreign(IMG)
+    wanted = wish(world, DriftPolicy.WARN)
+
+    for bound in (theirs, ours, theirs):
+        world.cdn.set_by_others(IMG, bound)
+        world.pass_time(timedelta(hours=1))
+        run(world, wanted)
+
+    assert ["drift found", "drift over", "drift found"] == told(world)
+
+
+@pytest.mark.parametrize("policy", LEFT)
+def test_https_switched_off_by_somebody_stays_off(policy: DriftPolicy) -> None:
+    """Where it is to be left, nothing is switched on again."""
+    world = synced(policy)
+    world.cdn.set_by_others(IMG, None)
+
+    assert run(world, wish(world, policy)).ok
+    assert world.cdn.bound_to(IMG) is None
+
+
+@pytest.mark.parametrize("policy", LEFT)
+def test_renewal_leaves_a_setting_that_somebody_changed(policy: DriftPolicy) -> None:
+    """The new certificate is bound, and the setting is sent to be what it was found as."""
+    world = synced(policy, HTTP2)
+    world.cdn.set_by_others(IMG, world.cdn.bound_to(IMG), HttpsSettings(http2=False))
+    world.pass_time(timedelta(days=61))
+
+    assert run(world, wish(world, policy, HTTP2)).ok
+
+    assert 2 == world.issuer.issued
+    assert world.cdn.settings(IMG).http2 is False
+
+
+def test_renewal_does_not_replace_what_somebody_bound() -> None:
+    """It is renewed all the same: the operator may want it back any day."""
+    world = synced(DriftPolicy.WARN)
+    theirs = world.cdn.put_foreign(IMG)
+    world.cdn.set_by_others(IMG, theirs)
+    world.pass_time(timedelta(days=61))
+
+    assert run(world, wish(world, DriftPolicy.WARN)).ok
+
+    assert 2 == world.issuer.issued
+    assert theirs == world.cdn.bound_to(IMG)
+
+
+def test_setting_of_an_edited_file_is_no_drift() -> None:
+    """What the file newly asks for is set, whatever is to be done about drift."""
+    world = synced(DriftPolicy.WARN)
+
+    assert run(world, wish(world, DriftPolicy.WARN, HTTP2)).ok
+
+    assert world.cdn.settings(IMG).http2 is True
+    assert [] == told(world)
+
+
+def test_third_repair_within_a_day_is_refused() -> None:
+    """Another tool sets the domain as well: that is said, with the moment of the next repair; a day
+    later it is tried again.
+    """
+    world = synced(DriftPolicy.REPAIR)
+    wanted = wish(world, DriftPolicy.REPAIR)
+    theirs = world.cdn.put_foreign(IMG)
+    for _ in range(2):
+        world.cdn.set_by_others(IMG, theirs)
+        assert run(world, wanted).ok
+        world.pass_time(timedelta(hours=1))
+    world.cdn.set_by_others(IMG, theirs)
+
+    report = run(world, wanted)
+
+    (refused,) = report.having(Outcome.REFUSED)
+    assert "another tool" in str(refused.detail)
+    assert theirs == world.cdn.bound_to(IMG)
+    (refusal,) = world.plan(wanted).refusals
+    assert refusal.reason.code is ReasonCode.FOUGHT_OVER
+    world.pass_time(timedelta(days=1))
+    assert run(world, wanted).ok
+    assert theirs != world.cdn.bound_to(IMG)
+
+
+@settings(max_examples=examples(60))
+@given(
+    hours=st.lists(st.integers(1, 30), min_size=1, max_size=8),
+    off=st.booleans(),
+    kills=st.lists(st.integers(0, 60), max_size=3),
+)
+def test_repair_of_drift_ends(hours: list[int], off: bool, kills: list[int]) -> None:  # noqa: FBT001 - drawn by hypothesis
+    """Whatever another tool does and whenever a run is killed: a domain is set right at most twice
+    within any day.
+    """
+    world = synced(DriftPolicy.REPAIR)
+    wanted = wish(world, DriftPolicy.REPAIR)
+    theirs = None if off else world.cdn.put_foreign(IMG)
+    accepted = []
+    for pause in hours:
+        world.cdn.set_by_others(IMG, theirs)
+        for position in kills:
+            writes = world.cdn.writes
+            world.run(wanted, kill_after=position)
+            accepted += [world.clock] * (world.cdn.writes - writes)
+        writes = world.cdn.writes
+        world.run(wanted)
+        accepted += [world.clock] * (world.cdn.writes - writes)
+        world.pass_time(timedelta(hours=pause))
+
+    hour = timedelta(hours=1)  # a run that waits ends that much after what it wrote
+    for first, third in zip(accepted, accepted[2:], strict=False):
+        assert third - first >= timedelta(days=1) - hour
+
+
+def test_status_tells_drift() -> None:
+    """The domain stands as drifted, and its row says what is bound."""
+    world = synced(DriftPolicy.WARN)
+    theirs = world.cdn.put_foreign(IMG)
+    world.cdn.set_by_others(IMG, theirs)
+    wanted = wish(world, DriftPolicy.WARN)
+
+    (domain,) = status_of(wanted, observe(wanted, world.doors("look")), world.clock).domains
+
+    assert domain.standing is Standing.DRIFTED
+    assert theirs in str(domain.problem)
+    assert Action.DEPLOY not in {step.action for step in world.plan(wanted).steps}

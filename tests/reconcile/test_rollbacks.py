@@ -1,0 +1,278 @@
+"""Going back to the previous certificate: when edges refuse the new one, and when asked to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from certferry.core.desired import DesiredCertificate, OnFailure
+from certferry.core.observed import TargetRules
+from certferry.core.plan import Action
+from certferry.core.reasons import ReasonCode
+from certferry.core.report import LineageReport, Outcome
+from certferry.core.status import Standing, status_of
+from certferry.errors import PlanRefused
+from certferry.reconcile.observe import observe
+from certferry.reconcile.rollback import roll_back_by_hand
+from tests.reconcile.model import ModelWorld
+from tests.reconcile.one_lineage import IMG, OTHER
+from tests.support.tiers import sampled
+
+
+def wish(world: ModelWorld, on_failure: OnFailure = OnFailure.ROLLBACK) -> DesiredCertificate:
+    """Ask for the certificate, and say what is done where edges refuse it."""
+    found = world.wish()
+    (deployment,) = found.deployments
+    return replace(found, deployments=(replace(deployment, on_failure=on_failure),))
+
+
+def run(world: ModelWorld, wanted: DesiredCertificate, *, renew: bool = False) -> LineageReport:
+    """Run to the end."""
+    report = world.run(wanted, renew=renew)
+    assert report is not None
+    return report
+
+
+def renewed(
+    on_failure: OnFailure = OnFailure.ROLLBACK, *domains: str, **model: TargetRules
+) -> tuple[ModelWorld, DesiredCertificate]:
+    """A world in which a first certificate was served, and the next was kept and is refused by
+    every edge.
+    """
+    world = ModelWorld(**model)  # type: ignore[arg-type]  # a test's shorthand
+    for domain in domains or (IMG,):
+        world.cdn.add_domain(domain)
+    wanted = wish(world, on_failure)
+    assert run(world, wanted).ok
+    world.pass_time(timedelta(days=61))
+    world.cdn.breaks_new = True
+    return world, wanted
+
+
+def fingerprints(world: ModelWorld) -> list[str]:
+    """The fingerprints of the lineage's certificates, newest first."""
+    return [version.certificate.fingerprint for version in world.state.versions("img")]
+
+
+def bound(world: ModelWorld, domain: str = IMG) -> str | None:
+    """The fingerprint of what is bound to a domain."""
+    remote_id = world.cdn.bound_to(domain)
+    found = {u.remote_id: u.fingerprint for u in world.state.uploads("img", "qiniu")}
+    return found.get(remote_id or "")
+
+
+def test_edges_that_refuse_the_new_certificate_get_the_previous_one() -> None:
+    """It is said loudly, the run fails, and the domain serves what it served before."""
+    world, wanted = renewed()
+
+    report = run(world, wanted)
+
+    new, previous = fingerprints(world)
+    assert previous == bound(world)
+    (failed,) = report.having(Outcome.FAILED)
+    assert Action.ROLLBACK is failed.action
+    assert "refused the new certificate" in str(failed.detail)
+    (entry,) = (e for e in world.state.history("img", 100) if e.event == "rolled back")
+    assert {"target": "qiniu", "domain": IMG, "fingerprint": new} == entry.facts
+
+
+def test_certificate_that_was_withdrawn_is_never_tried_again() -> None:
+    """The next runs are in order, write nothing, say why, and keep both copies."""
+    world, wanted = renewed()
+    run(world, wanted)
+    writes = world.cdn.writes
+
+    for _ in range(3):
+        world.pass_time(timedelta(days=1))
+        report = run(world, wanted)
+        assert report.ok
+        (unchanged,) = report.having(Outcome.UNCHANGED)
+        assert "rolled back" in str(unchanged.detail)
+
+    assert writes == world.cdn.writes
+    assert 2 == len(world.cdn.remote_ids)
+    assert world.plan(wanted).is_settled
+
+
+def test_newer_certificate_takes_the_place_of_both() -> None:
+    """Before the previous one is due, a third is issued, and it is served."""
+    world, wanted = renewed()
+    run(world, wanted)
+    world.cdn.breaks_new = False
+
+    report = run(world, wanted, renew=True)
+
+    assert report.ok
+    assert fingerprints(world)[0] == bound(world)
+    assert [] == world.cdn.broken
+
+
+def test_previous_certificate_is_renewed_before_it_ends() -> None:
+    """The one that was withdrawn would be good for two months more, which helps no visitor."""
+    world, wanted = renewed()
+    run(world, wanted)
+    world.cdn.breaks_new = False
+
+    world.pass_time(timedelta(days=10))
+    assert world.plan(wanted).issue is None
+    world.pass_time(timedelta(days=6))
+    step = world.plan(wanted).issue
+    assert step is not None
+    assert step.reason.code is ReasonCode.ROLLED_BACK
+    assert run(world, wanted).ok
+
+    assert 3 == world.issuer.issued
+    assert fingerprints(world)[0] == bound(world)
+
+
+def test_certificates_that_are_refused_again_and_again_are_not_issued_every_day() -> None:
+    """While every new one breaks the edges, the CA is asked for one in three days."""
+    world, wanted = renewed()
+    run(world, wanted)
+    world.pass_time(timedelta(days=16))
+    issued = world.issuer.issued
+
+    for _ in range(9):
+        run(world, wanted)
+        world.pass_time(timedelta(days=1))
+
+    assert 3 == world.issuer.issued - issued
+
+
+def test_wish_to_keep_is_kept() -> None:
+    """Without `on_failure = "rollback"` the new certificate stays, and the run fails."""
+    world, wanted = renewed(OnFailure.KEEP)
+
+    report = run(world, wanted)
+
+    assert not report.ok
+    assert fingerprints(world)[0] == bound(world)
+    assert Action.ROLLBACK not in {outcome.action for outcome in report.outcomes}
+
+
+def test_edges_that_never_worked_are_no_reason_to_go_back() -> None:
+    """At a first certificate there is nothing to go back to."""
+    world = ModelWorld()
+    world.cdn.add_domain(IMG)
+    world.cdn.breaks_new = True
+
+    report = run(world, wish(world))
+
+    assert not report.ok
+    assert fingerprints(world)[0] == bound(world)
+
+
+def test_rollback_killed_anywhere_ends_the_same() -> None:
+    """The next run goes on: the previous certificate is bound, and no third is issued."""
+    finished = 0
+    for position in sampled(range(140), 30):
+        world, wanted = renewed()
+        killed = world.run(wanted, kill_after=position) is None
+        finished += killed
+
+        run(world, wanted)
+        run(world, wanted)
+
+        assert 2 == world.issuer.issued
+        assert fingerprints(world)[1] == bound(world)
+        assert world.plan(wanted).is_settled
+        assert [] == world.cdn.broken
+    assert finished
+
+
+def test_status_tells_that_the_previous_certificate_is_served() -> None:
+    """The domain stands as verified by the certificate it is to serve."""
+    world, wanted = renewed()
+    run(world, wanted)
+    found = observe(wanted, world.doors("look"), every_edge=True)
+
+    (domain,) = status_of(wanted, found, world.clock).domains
+
+    assert domain.standing is Standing.VERIFIED
+    assert domain.fingerprint == fingerprints(world)[1]
+
+
+# by hand
+
+
+def back_by_hand(world: ModelWorld, wanted: DesiredCertificate) -> int:
+    """Roll back as the command does; return how many domains it was for."""
+    world.alive.add("hand")
+    try:
+        return roll_back_by_hand(wanted, world.doors("hand"))
+    finally:
+        world.alive.discard("hand")
+
+
+def with_two_certificates(*domains: str, rules: TargetRules | None = None) -> ModelWorld:
+    """A world in which a second certificate is served everywhere."""
+    world = ModelWorld(rules=rules)
+    for domain in domains or (IMG,):
+        world.cdn.add_domain(domain)
+    run(world, world.wish())
+    world.pass_time(timedelta(days=61))
+    run(world, world.wish())
+    return world
+
+
+def test_rollback_by_hand_binds_the_previous_certificate_everywhere() -> None:
+    """Every domain goes back, and the runs after it leave it so."""
+    world = with_two_certificates(IMG, OTHER)
+    wanted = world.wish()
+
+    assert 2 == back_by_hand(world, wanted)
+
+    for _ in range(2):
+        assert run(world, wanted).ok
+        assert {fingerprints(world)[1]} == {bound(world, IMG), bound(world, OTHER)}
+    assert 2 == world.issuer.issued
+
+
+def test_rollback_by_hand_twice_goes_back_once() -> None:
+    """The second finds nothing to do: it does not go back further."""
+    world = with_two_certificates()
+    back_by_hand(world, world.wish())
+    run(world, world.wish())
+
+    assert 0 == back_by_hand(world, world.wish())
+
+
+def test_rollback_without_a_previous_certificate_is_refused() -> None:
+    """Nothing is changed; the message says what there is to do."""
+    world = ModelWorld()
+    world.cdn.add_domain(IMG)
+    run(world, world.wish())
+
+    with pytest.raises(PlanRefused) as refused:
+        back_by_hand(world, world.wish())
+
+    assert "no previous certificate" in str(refused.value)
+    assert refused.value.hint is not None
+    assert world.plan(world.wish()).is_settled
+
+
+def test_rollback_to_an_expired_certificate_is_refused() -> None:
+    """Visitors would get an error."""
+    world = with_two_certificates()
+    world.pass_time(timedelta(days=30))
+
+    with pytest.raises(PlanRefused):
+        back_by_hand(world, world.wish())
+
+
+def test_rollback_to_what_could_not_be_uploaded_any_more_is_refused() -> None:
+    """The target has no copy, and would not take one with so little life left: nothing is written
+    down.
+    """
+    world = with_two_certificates(rules=TargetRules(timedelta(days=30)))
+    previous = fingerprints(world)[1]
+    (copy,) = (u for u in world.state.uploads("img", "qiniu") if u.fingerprint == previous)
+    world.cdn.retire(copy.remote_id, copy.label)
+
+    with pytest.raises(PlanRefused) as refused:
+        back_by_hand(world, world.wish())
+
+    assert "left" in str(refused.value)
+    assert () == world.state.remembered("img").withdrawals

@@ -1,0 +1,152 @@
+"""A target that does not end its change: told apart, not written to, with a ticket to send."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.core.desired import Kind
+from certferry.core.observed import DomainState, ObservedDomain, TargetTask
+from certferry.core.report import LineageReport, Outcome
+from certferry.core.rollout import RolloutRecord
+from certferry.core.status import status_of
+from certferry.core.stuck import stuck_since
+from certferry.errors import TargetStuck
+from certferry.present.tickets import ticket
+from certferry.reconcile.observe import observe
+from tests.core.strategies import NOW
+from tests.reconcile.model import ModelWorld
+from tests.reconcile.one_lineage import IMG
+
+HOUR = timedelta(hours=1)
+
+
+def stuck() -> tuple[ModelWorld, LineageReport]:
+    """A world whose domain never gets its first certificate, and the run that began it."""
+    world = ModelWorld()
+    world.cdn.add_domain(IMG)
+    world.cdn.stick_next(IMG)
+    report = world.run(world.wish())
+    assert report is not None
+    return world, report
+
+
+def error_of(report: LineageReport) -> TargetStuck:
+    """The trouble that a run ended with."""
+    (outcome,) = report.having(Outcome.FAILED)
+    assert isinstance(outcome.error, TargetStuck)
+    return outcome.error
+
+
+def test_change_that_does_not_end_is_stuck_after_the_timeout() -> None:
+    """The run waits for as long as a change may take, and then says that it is stuck."""
+    world, report = stuck()
+
+    error = error_of(report)
+
+    assert "not ended its change" in str(error)
+    assert 1 == world.cdn.writes
+
+
+def test_stuck_domain_is_not_written_to_and_not_waited_for_again() -> None:
+    """A day later one look is enough, and the sum of what was tried stays the same."""
+    world, _ = stuck()
+    world.pass_time(timedelta(days=1))
+    began = world.clock
+
+    report = world.run(world.wish())
+
+    assert report is not None
+    error_of(report)
+    assert world.clock - began < timedelta(seconds=1)
+    assert 1 == world.cdn.writes
+
+
+def test_change_that_ends_after_all_is_gone_on_with() -> None:
+    """Support has pushed the task: nothing has to be told to certferry."""
+    world, _ = stuck()
+    world.pass_time(timedelta(days=1))
+    world.cdn.end_change(IMG)
+    world.pass_time(timedelta(minutes=5))
+
+    report = world.run(world.wish())
+
+    assert report is not None
+    assert report.ok
+    assert 1 == world.cdn.writes
+
+
+def test_ticket_has_all_that_support_asks_for() -> None:
+    """In Chinese, whatever the operator reads: the domain, the times, the states, the request."""
+    _, report = stuck()
+    (line, *more) = ticket(error_of(report).ticket).splitlines()
+
+    assert IMG in line
+    assert "您好" in line
+    whole = "\n".join(more)
+    for found in ("request-1", "task-1", "processing", "httpsconf", "2026-11-24 12:00"):
+        assert found in whole
+
+
+def test_status_shows_the_ticket() -> None:
+    """Also on a day when no run has been."""
+    world, _ = stuck()
+    found = observe(world.wish(), world.doors("look"))
+
+    (domain,) = status_of(world.wish(), found, world.clock).domains
+
+    assert domain.ticket
+    assert domain.problem is not None
+
+
+def test_stuck_after_every_edge_serves_is_told_apart() -> None:
+    """Visitors have the new certificate: there is no hurry."""
+    world = ModelWorld()
+    world.cdn.add_domain(IMG)
+    world.run(world.wish())
+    world.cdn.stick_next(IMG)
+    world.cdn.touch(IMG)
+    world.pass_time(2 * HOUR)
+
+    report = world.run(world.wish())
+
+    assert report is not None
+    assert "every address serves" in str(error_of(report))
+
+
+moments = st.none() | st.integers(-300, 30).map(lambda minutes: NOW + timedelta(minutes=minutes))
+
+
+@given(told=moments, accepted=moments, verified=st.booleans())
+def test_older_of_both_times_counts(
+    told: datetime | None,
+    accepted: datetime | None,
+    verified: bool,  # noqa: FBT001 - drawn by hypothesis
+) -> None:
+    """A domain is stuck when the target or our record says that the change began long ago; a
+    record of a change that was seen in force says nothing of this one.
+    """
+    record = None
+    if accepted is not None:
+        record = RolloutRecord("img", "qiniu", IMG, "aa" * 32, accepted, accepted_at=accepted)
+        record = replace(record, verified_at=accepted if verified else None)
+    domain = ObservedDomain(
+        IMG,
+        Kind.CDN,
+        DomainState.PROCESSING,
+        last=record,
+        task=TargetTask("processing", since=told),
+    )
+
+    since = stuck_since(domain, NOW, HOUR)
+
+    known = [] if accepted is None or verified else [accepted]
+    if told is not None and all(told >= moment - timedelta(minutes=1) for moment in known):
+        known.append(told)
+    past = [moment for moment in known if moment <= NOW]
+    oldest = min(past, default=NOW)
+    assert since == (oldest if NOW - oldest >= HOUR else None)
+    assert stuck_since(replace(domain, state=DomainState.READY), NOW, HOUR) is None
