@@ -199,19 +199,17 @@ def test_it_fits_the_terminal(voice: Voice, columns: int) -> None:
         assert max(width(plain(row)) for row in rows) <= columns
 
 
-def test_wide_rows_hang_below_their_domain() -> None:
+def test_a_long_name_has_a_line_to_itself() -> None:
     """The facts of all domains still stand below one another."""
     name = "a-very-long-name-of-a-domain.with-many-parts.img.example.com"
     long = DiscoveredDomain("qiniu", cdn(name))
     table = discover_text.domains(Discovery((LOOK,), (long, DOMAINS[5])), NOON, EN)
 
     assert dedent("""\
-        DOMAIN
-          STATE  HTTPS  OWNER  LEFT     COVERED BY  SERVED
+        DOMAIN           STATE  HTTPS  OWNER  LEFT     COVERED BY  SERVED
         a-very-long-name-of-a-domain.with-many-parts.img.example.com
-          ok     off    —      —        none        —
-        img.example.com
-          ok     h2     ours   58 days  img         1 of 1
+                         ok     off    —      —        none        —
+        img.example.com  ok     h2     ours   58 days  img         1 of 1
         """) == values.text_of(fitted(table, 80))
 
 

@@ -120,8 +120,8 @@ GAP = "  "
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of cells under headers. Where one that `hangs` is too wide, the first cell of each row
-    has a line to itself.
+    """Rows of cells under headers. Where one that `hangs` is too wide, a long first cell has a line
+    to itself.
     """
 
     headers: tuple[str, ...]
@@ -147,16 +147,21 @@ def _row(cells: tuple[Span, ...], widths: Sequence[int]) -> Iterator[Span]:
     yield cells[-1]
 
 
-def hanging(table: Table) -> list[Line]:
-    """Write the first cell of each row on a line of its own, and the others as columns below it."""
-    (first, *headers), rows = table.headers, table.rows
-    below = Table(tuple(headers), tuple(row[1:] for row in rows))
-    tops = [line(Span(first, Tone.STRONG)), *(line(row[0]) for row in rows)]
-    return [
-        one
-        for top, others in zip(tops, aligned(below), strict=True)
-        for one in (top, line(GAP, *others))
-    ]
+def hanging(table: Table, cells_wide: int) -> list[Line]:
+    """Write a table as columns in so many cells: a first cell that is too long for its column has a
+    line to itself.
+    """
+    below = aligned(Table(table.headers[1:], tuple(row[1:] for row in table.rows)))
+    firsts = [Span(table.headers[0], Tone.STRONG), *(row[0] for row in table.rows)]
+    room = cells_wide - len(GAP) - max(width(plain(row)) for row in below)
+    column = max((cells for first in firsts if (cells := width(first.words)) <= room), default=0)
+    rows = list[Line]()
+    for first, others in zip(firsts, below, strict=True):
+        if width(first.words) <= column:
+            rows.append(line(Span(padded(first.words, column) + GAP, first.tone), *others))
+        else:
+            rows += [line(first), line(" " * column + GAP, *others)]
+    return rows
 
 
 def stacked(table: Table) -> Iterator[Line]:
@@ -175,8 +180,8 @@ def stacked(table: Table) -> Iterator[Line]:
 
 def fitted(table: Table, cells_wide: int) -> list[Line]:
     """Write a table as columns where they fit, downwards elsewhere; see `Table.hangs`."""
-    for written in (aligned, hanging) if table.hangs else (aligned,):
-        rows = written(table)
-        if all(width(plain(row)) <= cells_wide for row in rows):
-            return rows
-    return list(stacked(table))
+    ways = [aligned(table)]
+    if table.hangs:
+        ways.append(hanging(table, cells_wide))
+    fitting = (rows for rows in ways if all(width(plain(row)) <= cells_wide for row in rows))
+    return next(fitting, None) or list(stacked(table))
