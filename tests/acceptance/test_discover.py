@@ -289,18 +289,21 @@ def test_a_large_account_is_read_at_its_pace(
     assert len(asked) <= 61 * 1.2
 
 
-def test_outage_at_one_half_is_told_with_the_other(
-    world: World, host: Host, name: str, second: dict[str, str]
+@pytest.mark.parametrize(
+    ("status", "code", "label"), [(403, 0, "warning"), (503, 1, "error")], ids=["denied", "outage"]
+)
+def test_half_that_cannot_be_read_is_told_with_the_other(
+    world: World, host: Host, name: str, second: dict[str, str], status: int, code: int, label: str
 ) -> None:
-    """That there may be more is told, and the exit code says so."""
+    """Keys may end at Kodo for good; where it only fails for a moment, the exit code says that
+    there may be more.
+    """
     world.qiniu.add_domain(f"plain.{name}", account=second["SECOND_AK"])
     for service in (world.qiniu.uc, world.qiniu.uc_backup):
-        service.faults.add(
-            Fault.status(403, b'{"error":"no right"}'), on="GET /buckets", times=None
-        )
+        service.faults.add(Fault.status(status, b'{"error":"no"}'), on="GET /buckets", times=None)
 
     run = host.run("discover", "--account", "second", **second)
 
-    assert 1 == run.code, run
+    assert code == run.code, run
     assert f"plain.{name}" in run.out
-    assert "error: second: " in run.err
+    assert f"{label}: second: " in run.err

@@ -18,7 +18,7 @@ from certferry.core.observed import Served
 from certferry.core.plan import Action, Plan
 from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
 from certferry.core.status import DomainStatus, LineageStatus, Standing
-from certferry.core.survey import FoundDomain
+from certferry.core.survey import FoundDomain, Survey
 from certferry.errors import CertferryError, TargetRejected
 from certferry.text import Text
 from tests.cli import values
@@ -140,7 +140,9 @@ def test_what_is_discovered_is_in_order_and_what_is_not_seen_is_not() -> None:
     )
     seen, unseen = AccountLook("qiniu"), AccountLook("second", failure=TargetRejected("denied"))
 
-    assert Exit.OK == exits.of_discovery(Discovery((seen,), (frozen,)))
+    partly = AccountLook("second", survey=Survey((), (TargetRejected("not for these keys"),)))
+
+    assert Exit.OK == exits.of_discovery(Discovery((seen, partly), (frozen,)))
     assert Exit.FAILED == exits.of_discovery(Discovery((seen, unseen)))
 
 

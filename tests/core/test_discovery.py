@@ -18,6 +18,7 @@ from certferry.core.discovery import (
     Bound,
     DiscoveredDomain,
     Discovery,
+    Problem,
     Urgency,
     Wanted,
     discover,
@@ -30,7 +31,7 @@ from certferry.core.ownership import Claims
 from certferry.core.remembered import Remembered
 from certferry.core.survey import FoundCertificate, FoundDomain, Survey
 from certferry.core.upload import Upload
-from certferry.errors import TargetRejected, TargetUnavailable
+from certferry.errors import TargetAccessDenied, TargetRejected, TargetUnavailable
 from tests.core.strategies import LINEAGE, NOW, certificate, version
 
 IMG = "img.example.com"
@@ -377,8 +378,12 @@ def test_filters_only_leave_out(
 
 
 def test_what_could_not_be_looked_at_is_told_by_account() -> None:
-    """A whole account, and a part of one."""
-    silent, unread = TargetUnavailable("no answer"), TargetRejected("no bucket")
-    looks = [AccountLook("a", failure=silent), AccountLook("b", Survey((), (unread,)))]
+    """A whole account fails, whatever it is of; a part of one where a later look may see more."""
+    silent, denied = TargetUnavailable("no answer"), TargetAccessDenied("no right")
+    looks = [AccountLook("a", failure=denied), AccountLook("b", Survey((), (silent, denied)))]
 
-    assert (("a", silent), ("b", unread)) == discover(looks, (), NOTHING, NOW).problems
+    assert (
+        Problem("a", denied),
+        Problem("b", silent),
+        Problem("b", denied, is_failure=False),
+    ) == discover(looks, (), NOTHING, NOW).problems

@@ -16,6 +16,7 @@ from certferry.core.discovery import (
     DiscoveredCertificate,
     DiscoveredDomain,
     Discovery,
+    Problem,
 )
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.ledger import Owner
@@ -260,14 +261,14 @@ def test_one_unused_certificate_is_one() -> None:
 def test_account_that_cannot_be_looked_at_is_told_with_what_to_do() -> None:
     """By its name, once, also where the error begins with it."""
     problems = [
-        ("second", TargetUnavailable(Text("second: no answer"), hint=Text("try later"))),
-        ("third", TargetRejected(Text("no right"))),
+        Problem("second", TargetUnavailable(Text("second: no answer"), hint=Text("try later"))),
+        Problem("third", TargetRejected(Text("no right")), is_failure=False),
     ]
 
     assert dedent("""\
         error: second: no answer
         hint: try later
-        error: third: no right
+        warning: third: no right
         """) == values.text_of(list(discover_text.problems(problems, EN)))
 
 
@@ -326,7 +327,20 @@ def test_the_document_has_the_contracts_keys() -> None:
     ]
     assert {"qiniu"} == {one["account"] for one in document["certificates"]}
     assert (False, ["qiniu", "second"]) == (document["ok"], document["accounts"])
-    assert [{"account": "second", "problem": frozen}] == document["problems"]
+    failure = {"account": "second", "severity": "error", "problem": frozen}
+    assert [failure] == document["problems"]
+
+
+def test_part_that_the_keys_may_not_see_is_a_warning() -> None:
+    """What is there is whole, as far as anybody with these keys can tell."""
+    looks = (AccountLook("second", Survey((), (FROZEN,))),)
+
+    document = of_discovery(Discovery(looks), EN)
+
+    assert document["ok"]
+    assert [("second", "warning")] == [
+        (one["account"], one["severity"]) for one in json.loads(json.dumps(document))["problems"]
+    ]
 
 
 def test_owner_and_settings_that_are_not_known_are_null() -> None:

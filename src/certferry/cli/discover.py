@@ -58,7 +58,8 @@ def command(
     names the declared certificate that is to serve the domain, in brackets one that only covers it.
 
     Without a configuration file the keys are taken from the environment (QINIU_ACCESS_KEY,
-    QINIU_SECRET_KEY). Exits with 1 when an account cannot be looked at, or not all of it.
+    QINIU_SECRET_KEY). Exits with 1 when an account cannot be looked at, or not all that
+    a later look may see.
     """
     from certferry.cli.discover_run import run
     from certferry.core.discovery import Wanted

@@ -13,10 +13,10 @@ from certferry.config.certificates import MOST_NAMES
 from certferry.config.findings import instead_of, joined
 from certferry.config.model import Settings
 from certferry.config.propose import tables_of
-from certferry.core.discovery import Discovery, Wanted
+from certferry.core.discovery import Discovery, Problem, Wanted
 from certferry.core.proposal import Proposal, propose_beside
 from certferry.core.survey import FoundDomain, FoundZone
-from certferry.errors import CertferryError, ConfigError, DnsError
+from certferry.errors import ConfigError, DnsError
 from certferry.present import discover_text
 from certferry.present.console import Console
 from certferry.present.discovery_document import of_discovery
@@ -27,7 +27,6 @@ from certferry.text import Text
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS
 from certferry.wiring.discovery import DiscoverySession, open_to_discover
 
-Problems = Sequence[tuple[str, CertferryError]]
 Zones = Mapping[str, tuple[FoundZone, ...] | None]
 
 
@@ -101,18 +100,18 @@ def show_discovery(
     return exits.of_discovery(found)
 
 
-def _zones(session: DiscoverySession) -> tuple[Zones, Problems]:
+def _zones(session: DiscoverySession) -> tuple[Zones, list[Problem]]:
     """Read the zones of each DNS account; where they cannot be read, `None` takes every name to be
     in one.
     """
     zones: dict[str, tuple[FoundZone, ...] | None] = {}
-    problems: list[tuple[str, CertferryError]] = []
+    problems: list[Problem] = []
     for label in session.labels(DNS_PROVIDERS):
         zones[label] = None
         try:
             zones[label] = session.zones(label)
         except (DnsError, ConfigError) as error:
-            problems.append((label, error))
+            problems.append(Problem(label, error))
     return zones, problems
 
 
@@ -126,7 +125,7 @@ def proposed(found: Discovery, zones: Zones, settings: Settings) -> Proposal:
     return propose_beside(declared, by_account, zones, MOST_NAMES)
 
 
-def show_tables(proposal: Proposal, problems: Problems, front: Front) -> Exit:
+def show_tables(proposal: Proposal, problems: Sequence[Problem], front: Front) -> Exit:
     """Print the tables alone; what else there is to say goes to stderr."""
     console, voice = front.console, front.voice
     tables = tables_of(proposal, voice.say)
@@ -135,7 +134,7 @@ def show_tables(proposal: Proposal, problems: Problems, front: Front) -> Exit:
         console.remark([line(voice.say(Text("There is no domain to declare a certificate for.")))])
     console.remark(discover_text.problems(problems, voice))
     log_problems(problems, console.run_log)
-    return Exit.FAILED if problems else Exit.OK
+    return exits.of_problems(problems)
 
 
 def _now() -> datetime:

@@ -117,6 +117,15 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Problem:
+    """What could not be looked at, of which account."""
+
+    account: str
+    error: CertferryError
+    is_failure: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class AccountLook:
     """What a look at one account gave: its survey, and what the addresses of its domains serve, or
     why there is none.
@@ -128,9 +137,16 @@ class AccountLook:
     failure: CertferryError | None = None
 
     @property
-    def problems(self) -> tuple[CertferryError, ...]:
-        """What could not be looked at, the whole account or a part of it."""
-        return self.survey.unread if self.failure is None else (self.failure,)
+    def problems(self) -> tuple[Problem, ...]:
+        """What could not be looked at, the whole account or a part of it. A part that these keys
+        may not see, or that is not there for them, is no failure: a later look sees no more.
+        """
+        if self.failure is not None:
+            return (Problem(self.label, self.failure),)
+        return tuple(
+            Problem(self.label, error, is_failure=error.retry.allowed)
+            for error in self.survey.unread
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +163,9 @@ class Discovery:
         return tuple(one for one in self.certificates if not one.bound_to)
 
     @property
-    def problems(self) -> tuple[tuple[str, CertferryError], ...]:
-        """What could not be looked at, with the account that it is of."""
-        return tuple((look.label, error) for look in self.accounts for error in look.problems)
+    def problems(self) -> tuple[Problem, ...]:
+        """What could not be looked at, account by account."""
+        return tuple(problem for look in self.accounts for problem in look.problems)
 
     def narrowed(self, wanted: Wanted, now: datetime) -> Discovery:
         """Keep what is asked for. Where it is only about domains that are not covered, the

@@ -11,15 +11,15 @@ from certferry.core.discovery import (
     DiscoveredCertificate,
     DiscoveredDomain,
     Discovery,
+    Problem,
     Urgency,
 )
 from certferry.core.ledger import Owner
 from certferry.core.observed import Served
-from certferry.errors import CertferryError
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Table, Tone, labelled, line, width
 from certferry.present.status_text import NOTHING, SHORT
-from certferry.present.vocabulary import ERROR, HINT, in_brackets, once, one_or_many
+from certferry.present.vocabulary import ERROR, HINT, WARNING, in_brackets, once, one_or_many
 from certferry.text import Text, verbatim
 
 _LABEL = 24
@@ -77,11 +77,13 @@ def remarks(found: Discovery, voice: Voice) -> Iterator[Line]:
             yield from labelled(f"{name}: ", Tone.STRONG, words)
 
 
-def problems(found: Sequence[tuple[str, CertferryError]], voice: Voice) -> Iterator[Line]:
+def problems(found: Sequence[Problem], voice: Voice) -> Iterator[Line]:
     """Tell which account, or which part of one, could not be looked at."""
-    for account, error in found:
+    for problem in found:
+        account, error = problem.account, problem.error
+        label, tone = (ERROR, Tone.BAD) if problem.is_failure else (WARNING, Tone.PENDING)
         words = f"{account}: {once(account, voice.say(error.message))}"
-        yield from labelled(voice.say(ERROR), Tone.BAD, words)
+        yield from labelled(voice.say(label), tone, words)
         if error.hint is not None:
             yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(error.hint))
 

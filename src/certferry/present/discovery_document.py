@@ -12,13 +12,17 @@ def of_discovery(found: Discovery, voice: Voice) -> Document:
     were looked at, `problems` what could not be.
     """
     return {
-        "ok": not found.problems,
+        "ok": not any(problem.is_failure for problem in found.problems),
         "accounts": [look.label for look in found.accounts],
         "domains": [_domain(one, voice) for one in found.domains],
         "certificates": [_certificate(one) for one in found.certificates],
         "problems": [
-            {"account": account, "problem": of_error(error, voice)}
-            for account, error in found.problems
+            {
+                "account": one.account,
+                "severity": "error" if one.is_failure else "warning",
+                "problem": of_error(one.error, voice),
+            }
+            for one in found.problems
         ],
     }
 

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from certferry.core.discovery import Problem
 from certferry.core.observed import Served
 from certferry.core.plan import Obstacle, Plan
 from certferry.core.reasons import ReasonCode
 from certferry.core.report import Activity, Outcome, StepEnded, StepOutcome, SyncReport
 from certferry.core.status import LineageStatus, Standing
-from certferry.errors import CertferryError, TargetStuck
+from certferry.errors import TargetStuck
 from certferry.present.run_log import Entry, Level, RunLog
 from certferry.present.tickets import ticket
 from certferry.present.vocabulary import at_target, once
@@ -72,14 +73,15 @@ def log_looks(looks: Mapping[str, Sequence[Served]], log: RunLog) -> None:
                 log.write(entry)
 
 
-def log_problems(problems: Sequence[tuple[str, CertferryError]], log: RunLog) -> None:
+def log_problems(problems: Sequence[Problem], log: RunLog) -> None:
     """Write down which account could not be looked at, or not all of it."""
-    for account, error in problems:
+    for problem in problems:
+        account, error = problem.account, problem.error
         detail = log.voice.say_on_one_line(error.message)
         entry = Entry(
-            "discover.failed",
+            "discover.failed" if problem.is_failure else "discover.unread",
             error.message,
-            Level.ERROR,
+            Level.ERROR if problem.is_failure else Level.WARNING,
             target=account,
             hint=error.hint,
             words=f"{account}: {once(account, detail)}",
