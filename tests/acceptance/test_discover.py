@@ -47,6 +47,7 @@ def with_second(world: World) -> str:
         "api": world.qiniu.api_url,
         "fusion": world.qiniu.fusion_url,
         "uc": world.qiniu.uc_url,
+        "pili": world.qiniu.pili_url,
         "api_backup": world.qiniu.api_backup_url,
         "uc_backup": world.qiniu.uc_backup_url,
     }
@@ -69,8 +70,8 @@ def test_every_kind_of_domain_is_told_with_its_certificate(
     issued = world.old_certificate(f"*.{name}")
     used = world.qiniu.add_certificate(issued, "by hand", account=account)
     spare = world.qiniu.add_certificate(issued, "spare", account=account)
-    hand, free, source = f"hand.{name}", f"free.{name}", f"src.{name}"
-    for one in (hand, free, source):
+    hand, free, source, live = (f"{one}.{name}" for one in ("hand", "free", "src", "live"))
+    for one in (hand, free, source, live):
         world.point_at_edges(one)
     world.qiniu.add_domain(hand, https=used, force_https=True, product="dcdn", account=account)
     world.qiniu.add_domain(
@@ -78,6 +79,7 @@ def test_every_kind_of_domain_is_told_with_its_certificate(
     )
     world.qiniu.add_domain(f"ice.{name}", state="frozen", account=account)
     world.qiniu.add_bucket_domain(source, f"bucket-{name}", https=used, account=account)
+    world.qiniu.add_live_domain(live, f"hub-{name}".replace(".", "-"), https=used, account=account)
 
     run = host.run("discover", "--json", **second)
 
@@ -110,7 +112,8 @@ def test_every_kind_of_domain_is_told_with_its_certificate(
     } == found[free]["bound"]
     assert "is frozen at Qiniu" in found[f"ice.{name}"]["problem"]["message"]
     assert ("kodo", used) == (found[source]["kind"], found[source]["bound"]["remote_id"])
-    assert {used: [hand, source], spare: []} == {
+    assert ("pili", used) == (found[live]["kind"], found[live]["bound"]["remote_id"])
+    assert {used: [hand, live, source], spare: []} == {
         one["remote_id"]: one["bound_to"]
         for one in run.document["certificates"]
         if one["account"] == "second"

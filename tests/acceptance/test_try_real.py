@@ -70,6 +70,7 @@ class Services:
             "--uc": qiniu.uc_url,
             "--api-backup": qiniu.api_backup_url,
             "--uc-backup": qiniu.uc_backup_url,
+            "--pili": qiniu.pili_url,
             "--dnspod": self.dnspod.url,
         }
 
@@ -130,7 +131,7 @@ def test_only_reading_calls_are_made(services: Services) -> None:
     )
 
     assert (Exit.OK, "asking Qiniu, DNSPod…\n") == (done.returncode, done.stderr)
-    assert "Holds: 12. Does not hold: 3. Cannot be told by reading: 6." in done.stdout
+    assert "Holds: 13. Does not hold: 3. Cannot be told by reading: 6." in done.stdout
     requests = services.qiniu.requests()
     assert {"GET"} == {request.method for request in requests}
     assert not any(request.body for request in requests)
@@ -174,7 +175,7 @@ def test_chinese(services: Services) -> None:
     trial = services.trial("--lang", "zh")
 
     assert Exit.OK == trial.code
-    assert "成立 12 条，不成立 3 条，只读请求无法判断 6 条。" in trial.out
+    assert "成立 13 条，不成立 3 条，只读请求无法判断 6 条。" in trial.out
     assert "成立" == trial.verdict("1.3")
     assert trial.err.startswith("正在询问 Qiniu")
 
@@ -201,6 +202,7 @@ def as_of_the_real_hosts(report: str, services: Services) -> str:
         "uc.qiniuapi.com",
         "api.qiniuapi.com",
         "kodo-config.qiniuapi.com",
+        "pili.qiniuapi.com",
         "dnsapi.cn",
     )
     for url, name in zip(services.addresses.values(), real, strict=True):

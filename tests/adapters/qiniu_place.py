@@ -93,6 +93,7 @@ class Place:
             service.uc_url,
             service.api_backup_url,
             service.uc_backup_url,
+            service.pili_url,
         )
 
     @property
@@ -122,10 +123,11 @@ class Place:
         pause: Pause | None = None,
         access_key: str = ACCESS_KEY,
         secret: str = SECRET_KEY,
+        hosts: Hosts | None = None,
     ) -> Qiniu:
         """Give the target, as a process of its own would have it."""
         wait = pause or self.time.pause
-        client = self.client(access_key=access_key, secret=secret)
+        client = self.client(hosts=hosts, access_key=access_key, secret=secret)
         return Qiniu(client, RULES, self.memory, pause=wait, clock=self.time.clock)
 
     def until_all_is_done(self, seconds: float) -> None:

@@ -52,7 +52,7 @@ directory = "/opt/ssl"
 reload = "systemctl reload nginx"
 [[certificates.deploy]]
 to = "qinu"
-kind = "pili"
+kind = "piil"
 retire = "unused"
 tls_versions = ["TLSv1.2", "tlsv1.3"]
 force_https = "yes"
@@ -106,7 +106,10 @@ def test_every_mistake_is_told_at_once(refusal: Refusal) -> None:
             "certferry.toml:33: [[certificates.deploy]] to: there is no account qinu; did you mean"
             " qiniu?"
         ),
-        'certferry.toml:34: [[certificates.deploy]] kind: "pili" is not supported by this version',
+        (
+            "certferry.toml:34: [[certificates.deploy]] kind: must be one of auto, cdn, kodo, pili;"
+            " did you mean pili?"
+        ),
         (
             "certferry.toml:35: [[certificates.deploy]] retire: must be one of superseded,"
             " all-unused, never; did you mean all-unused?"
@@ -273,8 +276,11 @@ def certificate(body: str) -> str:
             "[[certificates.deploy]] to: there is no account aliyun; declared are dnspod, qiniu",
         ),
         (
-            "[[certificates.deploy]]\nto = 'qiniu'\nkind = 'pili'",
-            '[[certificates.deploy]] kind: "pili" is not supported by this version',
+            "[[certificates.deploy]]\nto = 'qiniu'\nkind = 'pili'\nhttp2 = true",
+            (
+                '[[certificates.deploy]] http2: not with kind = "pili": a live domain has no such'
+                " setting"
+            ),
         ),
         (
             "[[certificates.deploy]]\nto = 'qiniu'\nkind = 'kodo'\nforce_https = true",

@@ -41,7 +41,8 @@ def owners(wishes: list[DesiredCertificate], domain: str, kind: Kind = Kind.CDN)
 
 def _takes(names: tuple[str, ...], one: DesiredDeployment, domain: str, kind: Kind) -> bool:
     """Whether the certificate alone would be deployed to the domain."""
-    if one.kind not in {Kind.AUTO, kind}:
+    as_written = {Kind.DCDN: {Kind.CDN}}.get(kind, set())
+    if one.kind not in {Kind.AUTO, kind} | as_written:
         return False
     if one.domains is not None:
         return domain in one.domains
@@ -52,7 +53,7 @@ def _takes(names: tuple[str, ...], one: DesiredDeployment, domain: str, kind: Ki
 def wish_lists(draw: st.DrawFn) -> list[DesiredCertificate]:
     """Certificates that overlap in every way; no two name the same domain."""
     names = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True)
-    kinds = st.sampled_from([Kind.AUTO, Kind.AUTO, Kind.CDN, Kind("kodo")])
+    kinds = st.sampled_from([Kind.AUTO, Kind.AUTO, Kind.CDN, Kind.DCDN, Kind("kodo")])
     wishes = [
         wish(f"l{number}", *draw(names), kind=draw(kinds))
         for number in range(draw(st.integers(1, 4)))
@@ -62,7 +63,7 @@ def wish_lists(draw: st.DrawFn) -> list[DesiredCertificate]:
     return draw(st.permutations(wishes))
 
 
-@given(wish_lists(), st.sampled_from(DOMAINS), st.sampled_from([Kind.CDN, Kind("kodo")]))
+@given(wish_lists(), st.sampled_from(DOMAINS), st.sampled_from([Kind.CDN, Kind.DCDN, Kind("kodo")]))
 def test_covered_domain_has_exactly_one_owner(
     wishes: list[DesiredCertificate], domain: str, kind: Kind
 ) -> None:
@@ -115,6 +116,7 @@ def test_kinds_of_domain_are_no_rivals() -> None:
 
     assert ["cdn"] == owners(wishes, "img.example.com", Kind.CDN)
     assert ["kodo"] == owners(wishes, "img.example.com", Kind("kodo"))
+    assert ["cdn"] == owners(wishes, "img.example.com", Kind.DCDN)
 
 
 def test_one_certificate_with_two_deployments_serves_a_domain_once() -> None:

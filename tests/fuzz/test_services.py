@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 from hypothesis import given
 
-from certferry.adapters.clients.qiniu_kinds import KODO
+from certferry.adapters.clients.qiniu_kinds import KODO, PILI
 from certferry.adapters.clients.qiniu_signing import Keys
 from certferry.adapters.clients.qiniu_trial import try_guesses
 from certferry.adapters.clients.qiniu_trial_calls import QiniuReader
@@ -35,6 +35,7 @@ from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY, issue
 
 LINEAGE = "img"
 SOURCE = "source.example.com"
+LIVE = "live.example.com"
 CHALLENGE = "_acme-challenge.www.example.com"
 
 
@@ -58,7 +59,7 @@ class BentQiniu:
     def hosts(self) -> Hosts:
         """The hosts, each behind its front."""
         told = self.place.hosts
-        urls = (told.api, told.fusion, told.uc, told.api_backup, told.uc_backup)
+        urls = (told.api, told.fusion, told.uc, told.api_backup, told.uc_backup, told.pili)
         return Hosts(*(self.fronts[url].url for url in urls))
 
     def target(self) -> Qiniu:
@@ -80,8 +81,9 @@ def qiniu() -> Iterator[BentQiniu]:
         service.add_domain("plain.example.com")
         service.add_domain(".example.com")
         service.add_bucket_domain(SOURCE, "pictures", https=held_id)
+        service.add_live_domain(LIVE, "studio", https=held_id)
         hosts = place.hosts
-        urls = {hosts.api, hosts.fusion, hosts.uc, hosts.api_backup, hosts.uc_backup}
+        urls = {hosts.api, hosts.fusion, hosts.uc, hosts.api_backup, hosts.uc_backup, hosts.pili}
         fronts = {url: running.enter_context(Bent(url)) for url in urls}
         yield BentQiniu(place, fronts, bundle_of(held), held_id, bundle(WWW, "*.example.com"))
 
@@ -109,7 +111,7 @@ def test_qiniu_is_looked_at(qiniu: BentQiniu, bend: Bend) -> None:
     known = (qiniu.held.certificate, qiniu.offered.certificate)
     names = (WWW, "*.example.com")
 
-    for named in (None, (WWW, SOURCE, "plain.example.com")):
+    for named in (None, (WWW, SOURCE, LIVE, "plain.example.com")):
         qiniu.bend(bend)
         look = Look(LINEAGE, names, named, Kind.AUTO, known, others=named is None)
         only_ours(partial(qiniu.target().observe, look))
@@ -129,6 +131,7 @@ def test_qiniu_is_changed(qiniu: BentQiniu, bend: Bend) -> None:
         partial(target.bind, WWW, Kind.CDN, qiniu.held_id, keep),
         partial(target.bind, "plain.example.com", Kind.CDN, qiniu.held_id, versions),
         partial(target.bind, SOURCE, KODO, qiniu.held_id, keep),
+        partial(target.bind, LIVE, PILI, qiniu.held_id, keep),
         partial(target.retire, qiniu.held_id, label),
     ):
         qiniu.bend(bend)

@@ -89,6 +89,7 @@ def _hidden(option: str, name: str) -> Callable[[T], T]:
 @_hidden("--uc", "uc")
 @_hidden("--api-backup", "api_backup")
 @_hidden("--uc-backup", "uc_backup")
+@_hidden("--pili", "pili")
 @_hidden("--dnspod", "dnspod")
 @click.pass_obj
 def program(console: Console, /, lang: str | None, dnspod: str | None, **qiniu: str | None) -> int:

@@ -1,4 +1,4 @@
-"""A stand-in of Qiniu: its three hosts, its accounts, and the edges of its CDN.
+"""A stand-in of Qiniu: its hosts, its accounts, and the edges of its CDN.
 
 Built from the Qiniu fact sheet §11, simulator model. It takes nothing on trust: signatures,
 hosts, schemes, bodies and certificates are checked as the documents say.
@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from functools import partial
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import Literal, Self
+from typing import Self
 
 from cryptography import x509
 
@@ -26,6 +25,8 @@ from certferry.sandbox.qiniu_certificates import Certificates
 from certferry.sandbox.qiniu_domain import Domain, HttpsConf
 from certferry.sandbox.qiniu_domains import CERTIFICATE_FAILURE, Domains
 from certferry.sandbox.qiniu_kodo import BucketDomain, DomainType, Kodo
+from certferry.sandbox.qiniu_pace import RateLimit
+from certferry.sandbox.qiniu_pili import LiveDomain, LiveType, Pili
 from certferry.sandbox.qiniu_routes import Host, Hosting, Routes
 from certferry.sandbox.qiniu_signing import Accounts, Visit
 
@@ -33,32 +34,9 @@ EDGE_LAGS = MappingProxyType({"127.0.0.2": timedelta(0), "127.0.0.3": timedelta(
 PROCESSING_TIME = timedelta(seconds=0.3)  # at Qiniu 5 to 15 minutes, or hours (fact sheet §5.6)
 
 
-class RateLimit:
-    """Requests per second that one account may send to one host; None: as many as it likes.
-
-    Qiniu answers 403 with code 403024, or 429 (fact sheet §9).
-    """
-
-    def __init__(self) -> None:
-        self.per_second: int | None = None
-        self.status: Literal[403, 429] = 403
-        self._recent: dict[tuple[Host, int], deque[datetime]] = {}
-
-    def count(self, host: Host, uid: int, now: datetime) -> None:
-        """Count a request. Raises Refused when it is one too many."""
-        if self.per_second is None:
-            return
-        recent = self._recent.setdefault((host, uid), deque())
-        while recent and now - recent[0] >= timedelta(seconds=1):
-            recent.popleft()
-        if len(recent) >= self.per_second:
-            raise Refused(403024, status=self.status)
-        recent.append(now)
-
-
 class QiniuService:
-    """Qiniu on loopback: `api`, `fusion`, `uc`, `api_backup` and `uc_backup` are HTTP services,
-    `edges` the CDN's edges.
+    """Qiniu on loopback: `api`, `fusion`, `uc`, `api_backup`, `uc_backup` and `pili` are HTTP
+    services, `edges` the edges of the CDN and of live domains.
 
     Accounts, certificates and domains that are "already there" are added by methods; what the
     parts do beyond that is switched on them: `certificates.rules`, `certificates.quota`,
@@ -89,10 +67,11 @@ class QiniuService:
             self.certificates.find, processing_time, refuse_repeated_sslize=strict
         )
         self.kodo = Kodo(self.certificates.find, self.domains.__contains__)
+        self.live = Pili(self.certificates.stored, processing_time)
         self.null_lists = False
         self.hosting = Hosting.of(strict=strict)
-        self._routes = Routes(self.certificates, self.domains, self.kodo, self.hosting)
-        self.api, self.fusion, self.uc, self.api_backup, self.uc_backup = (
+        self._routes = Routes(self.certificates, self.domains, self.kodo, self.live, self.hosting)
+        self.api, self.fusion, self.uc, self.api_backup, self.uc_backup, self.pili = (
             HttpService(partial(self._answer, host), clock=clock) for host in Host
         )
         self.edges = Edges(self._served, edge_lags, clock=clock, port=edge_port)
@@ -140,6 +119,11 @@ class QiniuService:
     def uc_backup_url(self) -> str:
         """In place of https://kodo-config.qiniuapi.com."""
         return self.uc_backup.url
+
+    @property
+    def pili_url(self) -> str:
+        """In place of https://pili.qiniuapi.com."""
+        return self.pili.url
 
     def requests(self, pattern: str = "*") -> list[Request]:
         """The requests to all hosts whose "METHOD /path" matches the shell pattern."""
@@ -245,6 +229,23 @@ class QiniuService:
             self.kodo.add_domain(domain)
         return domain
 
+    def add_live_domain(
+        self,
+        name: str,
+        hub: str,
+        *,
+        type: LiveType = "liveHls",  # noqa: A002 - Qiniu's word
+        https: str | None = None,
+        account: str | None = None,
+    ) -> LiveDomain:
+        """Put in a domain of a hub of Pili; `https` is the id of its certificate."""
+        uid = self.accounts.uid(account)
+        with self._lock:
+            bound = self.certificates.find(https, uid) if https else None
+            domain = LiveDomain(name, hub, uid, type, bound)
+            self.live.add_domain(domain)
+        return domain
+
     def domain(self, name: str) -> Domain:
         """Look at a CDN domain as it is now. Raises LookupError."""
         with self._lock:
@@ -257,8 +258,15 @@ class QiniuService:
 
     def bound_at_kodo(self, name: str) -> str | None:
         """The id of the certificate that a source domain is bound to. Raises LookupError."""
+        return self._bound_in(self.kodo, name)
+
+    def bound_at_pili(self, name: str) -> str | None:
+        """The id of the certificate that a live domain is bound to. Raises LookupError."""
+        return self._bound_in(self.live, name)
+
+    def _bound_in(self, place: Kodo | Pili, name: str) -> str | None:
         with self._lock:
-            domain = self.kodo.find(name)
+            domain = place.find(name)
         if domain is None:
             raise LookupError(name)
         return domain.certificate.id if domain.certificate else None
@@ -285,7 +293,7 @@ class QiniuService:
     @property
     def services(self) -> tuple[HttpService, ...]:
         """Every HTTP service."""
-        return self.api, self.fusion, self.uc, self.api_backup, self.uc_backup
+        return self.api, self.fusion, self.uc, self.api_backup, self.uc_backup, self.pili
 
     def _answer(self, host: Host, request: Request) -> Response:
         try:
@@ -315,8 +323,8 @@ class QiniuService:
             if domain is not None:
                 line = domain.applied if since is Since.SUCCESS else domain.accepted
                 return domain.shown_at(moment, line)
-            source = self.kodo.find(host)
-            return source.applied.at(moment) if source else None
+            other = self.kodo.find(host) or self.live.find(host)
+            return other.applied.at(moment) if other else None
 
 
 def _refusal(host: Host, refusal: Refused) -> Response:

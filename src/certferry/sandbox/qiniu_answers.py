@@ -77,6 +77,8 @@ def status_of(code: int) -> int:
 
 def with_null_lists(response: Response) -> Response:
     """The same answer, with null for an empty list, alone or in a field (production sheet 1.1)."""
+    if not response.body:
+        return response
     said = json.loads(response.body)
     if isinstance(said, dict):
         said = {name: None if value == [] else value for name, value in said.items()}

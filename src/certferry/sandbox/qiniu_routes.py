@@ -20,14 +20,16 @@ from certferry.sandbox.qiniu_answers import Refused
 from certferry.sandbox.qiniu_certificates import Certificates
 from certferry.sandbox.qiniu_domains import Domains
 from certferry.sandbox.qiniu_kodo import Kodo
+from certferry.sandbox.qiniu_pili import Pili
 from certferry.sandbox.qiniu_signing import Scheme, Visit
 
 Work = Callable[[Visit], Response]
 
 
 class Host(StrEnum):
-    """Qiniu's hosts: api.qiniu.com, fusion.qiniuapi.com, uc.qiniuapi.com, and those that stand in
-    for the first and the last of them: api.qiniuapi.com, kodo-config.qiniuapi.com.
+    """Qiniu's hosts: api.qiniu.com, fusion.qiniuapi.com, uc.qiniuapi.com, those that stand in
+    for the first and the last of them: api.qiniuapi.com, kodo-config.qiniuapi.com; and
+    pili.qiniuapi.com.
     """
 
     API = "api"
@@ -35,6 +37,7 @@ class Host(StrEnum):
     UC = "uc"
     API_BACKUP = "api backup"
     UC_BACKUP = "uc backup"
+    PILI = "pili"
 
 
 BOTH = frozenset(Scheme)
@@ -58,6 +61,7 @@ class Hosting:
     source_domains: Signed
     bindings: Signed
     bind: Signed
+    live: Signed
     unknown_is_401: bool = False
 
     @classmethod
@@ -72,6 +76,7 @@ class Hosting:
             source_domains=at_uc,
             bindings={Host.UC: QINIU} | ({} if strict else {Host.API: BOTH}),
             bind={Host.API: QBOX if strict else BOTH},
+            live={Host.PILI: QINIU},
         )
 
 
@@ -89,7 +94,12 @@ class Routes:
     """The calls there are."""
 
     def __init__(
-        self, certificates: Certificates, domains: Domains, kodo: Kodo, hosting: Hosting
+        self,
+        certificates: Certificates,
+        domains: Domains,
+        kodo: Kodo,
+        pili: Pili,
+        hosting: Hosting,
     ) -> None:
         self._hosting = hosting
         calls: dict[str, list[tuple[str, str, Work]]] = {
@@ -117,6 +127,12 @@ class Routes:
                 ("GET", "/v2/domains()", kodo.domains_v2),
             ],
             "source_domains": [("GET", "/domain()", kodo.source_domains)],
+            "live": [
+                ("GET", "/v2/hubs()", pili.hubs),
+                ("GET", "/v2/hubs/([^/]+)/domains", pili.domains),
+                ("GET", "/v2/hubs/([^/]+/domains/[^/]+)", pili.read),
+                ("POST", "/v2/hubs/([^/]+/domains/[^/]+)/cert", pili.bind),
+            ],
         }
         self._routes = [
             _route(methods, path, partial(getattr, hosting, name), work)

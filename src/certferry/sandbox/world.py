@@ -132,10 +132,10 @@ class World:
 
     # what stands in the world
 
-    def add_http_domain(self, name: str) -> None:
-        """Put a domain without HTTPS on the CDN, with its DNS."""
+    def add_http_domain(self, name: str, *, product: str = "cdn") -> None:
+        """Put a domain without HTTPS on the CDN, or DCDN, with its DNS."""
         self.point_at_edges(name)
-        self.qiniu.add_domain(_at_qiniu(name))
+        self.qiniu.add_domain(_at_qiniu(name), product=product)
 
     def add_https_domain(self, name: str, *, force_https: bool = True, http2: bool = True) -> str:
         """Put a domain on the CDN that serves a certificate somebody uploaded by hand, which has
@@ -153,6 +153,11 @@ class World:
         """Give a Kodo bucket a source domain without HTTPS, with its DNS."""
         self.point_at_edges(name)
         self.qiniu.add_bucket_domain(name, bucket)
+
+    def add_live_domain(self, name: str, hub: str = "studio") -> None:
+        """Give a hub of Pili a domain without HTTPS, with its DNS."""
+        self.point_at_edges(name)
+        self.qiniu.add_live_domain(name, hub)
 
     def old_certificate(self, name: str) -> Issued:
         """Issue a certificate for a name that is near its end."""
@@ -224,6 +229,7 @@ fusion = "{self.qiniu.fusion_url}"
 uc = "{self.qiniu.uc_url}"
 api_backup = "{self.qiniu.api_backup_url}"
 uc_backup = "{self.qiniu.uc_backup_url}"
+pili = "{self.qiniu.pili_url}"
 
 [accounts.dnspod]
 id = "env:DP_Id"

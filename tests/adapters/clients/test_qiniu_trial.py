@@ -27,7 +27,7 @@ HOLDS, DOES_NOT_HOLD, CANNOT_TELL = Verdict.HOLDS, Verdict.DOES_NOT_HOLD, Verdic
 
 BUCKETS = ("pictures", "films")
 LABEL = "a name that somebody has chosen"
-NEVER = {"1.2", "1.4, 1.5, 1.7, 1.10, 1.18", "1.16, 1.19"}
+NEVER = {"1.2", "1.4, 1.5, 1.7, 1.10, 1.18", "1.16"}
 """What no reading call can try."""
 
 
@@ -93,6 +93,7 @@ AS_DOCUMENTED = {
     "1.14": HOLDS,
     "1.15": HOLDS,
     "1.17": HOLDS,
+    "1.19": HOLDS,
     "1.21": CANNOT_TELL,
     "§2.3": HOLDS,
     **dict.fromkeys(NEVER, CANNOT_TELL),
@@ -103,8 +104,8 @@ def test_qiniu_as_it_is_documented(place: Place) -> None:
     """Every guess is judged, with reading calls alone, few and paced."""
     assert AS_DOCUMENTED == verdicts(place)
     assert [] == place.service.writes()
-    assert 19 == len(place.service.requests())
-    assert 18 * 0.2 == pytest.approx(place.time.clock())
+    assert 20 == len(place.service.requests())
+    assert 19 * 0.2 == pytest.approx(place.time.clock())
 
 
 @pytest.mark.parametrize(
@@ -144,8 +145,18 @@ def test_account_that_holds_nothing(empty: Place) -> None:
     """Where there is nothing to look at, nothing is claimed."""
     found = verdicts(empty)
 
-    assert {"1.1", "1.3", "1.8", "§1", "§2.3"} == {n for n, v in found.items() if v is HOLDS}
+    assert {"1.1", "1.3", "1.8", "1.19", "§1", "§2.3"} == {
+        n for n, v in found.items() if v is HOLDS
+    }
     assert {"1.12"} == {n for n, v in found.items() if v is DOES_NOT_HOLD}
+
+
+def test_mirror_without_pili(place: Place) -> None:
+    """Nothing is asked of it, and nothing judged."""
+    found = judged(reader(place, hosts=replace(place.hosts, pili="")))["1.19"]
+
+    assert (CANNOT_TELL, "") == (found.verdict, told(found))
+    assert 0 == place.count("GET /v2/hubs")
 
 
 def test_each_way_is_told(place: Place) -> None:

@@ -317,7 +317,7 @@ def test_a_domain_that_is_nowhere(place: Place, target: Qiniu, new: str) -> None
     assert [] == place.service.writes()
 
 
-@pytest.mark.parametrize("kind", [Kind("pili")])
+@pytest.mark.parametrize("kind", [Kind("video")])
 def test_a_kind_that_is_not_deployed_to(kind: Kind, place: Place, target: Qiniu) -> None:
     """Said before anything is asked."""
     with pytest.raises(TargetRejected, match=kind.value):

@@ -133,7 +133,7 @@ def test_domains_that_are_named(place: Place, target: Qiniu) -> None:
     assert 0 == place.count("GET /domain")
 
 
-@pytest.mark.parametrize("kind", [Kind("pili")])
+@pytest.mark.parametrize("kind", [Kind("video")])
 def test_a_kind_that_is_not_deployed_to(kind: Kind, target: Qiniu) -> None:
     """It says so before anything is asked."""
     with pytest.raises(TargetRejected, match=kind.value):

@@ -6,7 +6,6 @@ domain is in no document (§6).
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from certferry.adapters.clients.qiniu_errors import Call, QiniuFailure
+from certferry.adapters.clients.qiniu_pili import PiliClient
 from certferry.adapters.clients.qiniu_records import (
     BindCertificate,
     Binding,
@@ -27,7 +27,8 @@ from certferry.adapters.clients.qiniu_records import (
     HttpsConf,
     Upload,
     Uploaded,
-    decode,
+    decode_entries,
+    decode_entry,
 )
 from certferry.adapters.clients.qiniu_reply import read_reply
 from certferry.adapters.clients.qiniu_transport import Asked, QiniuTransport, encoded
@@ -39,8 +40,6 @@ from certferry.text import Text
 CERTIFICATES_PER_PAGE = 200  # what a widespread client asks for (§4.2)
 DOMAINS_PER_PAGE = 1000  # the most there may be (§5.1)
 MOST_PAGES = 200  # of a list: forty thousand certificates
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 # Null stands for no entries; each entry is still to be decoded.
@@ -57,6 +56,7 @@ class QiniuClient:
 
     def __init__(self, transport: QiniuTransport) -> None:
         self._transport = transport
+        self.pili = PiliClient(transport)
         self._tls_versions_joined = False
 
     def list_certificates(self) -> list[CertificateRecord]:
@@ -172,8 +172,7 @@ class QiniuClient:
 
     def _list(self, call: Call, answer: Answer, into: type[T]) -> list[T]:
         """Read a list, or null, whose odd entries are passed over."""
-        raw = self._transport.content(call, answer, RawList) or ()
-        return [item for item in (_item(one, into) for one in raw) if item is not None]
+        return decode_entries(self._transport.content(call, answer, RawList), into)
 
     def _write(
         self,
@@ -218,17 +217,9 @@ def _all_pages(
         page, marker = read_page(marker)
         before = len(found)
         for raw in page:
-            item = _item(raw, into)
+            item = decode_entry(raw, into)
             # What cannot be read is counted by its bytes: a page of it is no end of the list.
             found[bytes(raw).decode(errors="replace") if item is None else identity(item)] = item
         if not marker or len(found) == before:
             return [item for item in found.values() if item is not None]
     raise QiniuFailure(TargetUnavailable(Text("a list at Qiniu does not come to an end")))
-
-
-def _item(raw: msgspec.Raw, into: type[T]) -> T | None:
-    try:
-        return decode(bytes(raw), into)
-    except ValueError as problem:
-        log.debug("an entry of a list is passed over: %s", problem)
-        return None

@@ -13,6 +13,7 @@ from certferry.adapters.clients.qiniu_domains import (
     SWITCHED_OFF,
     first_conf,
     is_in_force,
+    kind_of,
     must_be_at_rest,
     name_at_qiniu,
     name_here,
@@ -23,7 +24,7 @@ from certferry.adapters.clients.qiniu_domains import (
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
 from certferry.adapters.clients.qiniu_records import DomainRecord, HttpsConf
 from certferry.adapters.clients.qiniu_settling import Settler
-from certferry.core.desired import HttpsWish, Kind
+from certferry.core.desired import HttpsWish
 from certferry.core.identifiers import covered_by
 from certferry.core.observed import ObservedDomain
 
@@ -66,7 +67,7 @@ class CdnDomains:
                     raise
                 was_silent = failure.silent
                 if failure.code not in NO_SUCH_DOMAIN:
-                    yield unavailable(domain, Kind.CDN, failure.error)
+                    yield unavailable(domain, kind_of(item), failure.error)
                 continue
             was_silent = False
             if record.operating_state in SWITCHED_OFF:

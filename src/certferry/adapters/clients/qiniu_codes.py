@@ -76,7 +76,7 @@ _NOT_SELF_SERVICE = Meaning(
     "the domain cannot be changed by self-service",
     "ask Qiniu's support, with the name of the domain, to lift the restriction",
 )
-_NO_DOMAIN = Meaning(
+NO_DOMAIN = Meaning(
     TargetRejected,
     "it is not a CDN domain of this account",
     "add it in Qiniu's console under CDN, or correct `domains`",
@@ -88,8 +88,8 @@ MEANINGS: dict[int, Meaning] = {
         "this host does not offer the call",
         "set `api`, `fusion` and `uc` of the account back to what they are without being set",
     ),
-    612: _NO_DOMAIN,
-    404001: _NO_DOMAIN,
+    612: NO_DOMAIN,
+    404001: NO_DOMAIN,
     400013: Meaning(
         TargetBusy, "the same change has been made already", "the next run looks at the domain anew"
     ),

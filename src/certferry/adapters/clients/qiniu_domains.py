@@ -55,7 +55,7 @@ def observe(domain: str, record: DomainRecord) -> ObservedDomain:
     problem = _failed_change(record) if state is DomainState.FAILED else None
     return ObservedDomain(
         domain=domain,
-        kind=Kind.CDN,
+        kind=kind_of(record),
         state=state if unusable is None else DomainState.UNAVAILABLE,
         bound=record.bound,
         https=settings_of(record),

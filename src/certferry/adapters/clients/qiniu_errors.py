@@ -17,7 +17,7 @@ from certferry.adapters.clients.http import (
     seconds_asked_for,
 )
 from certferry.adapters.clients.http_problems import Contact
-from certferry.adapters.clients.qiniu_codes import WRONG_DOMAIN_TYPE, Meaning, meaning_of
+from certferry.adapters.clients.qiniu_codes import NO_DOMAIN, WRONG_DOMAIN_TYPE, Meaning, meaning_of
 from certferry.adapters.clients.qiniu_reply import Reply, read_reply, too_many
 from certferry.adapters.clients.qiniu_ways import Way
 from certferry.core.foreign_words import quoted, quoted_id
@@ -82,6 +82,7 @@ class Call:
 
     `unlisted` is a call that is in no document; `let_in`: Qiniu has accepted the same key before;
     `is_proven`: also for a call of this group. `tried` are the ways by which it was asked.
+    `live` is one to Pili.
     """
 
     what: Text
@@ -91,6 +92,7 @@ class Call:
     let_in: bool = False
     is_proven: bool = False
     tried: tuple[Way, ...] = ()
+    live: bool = False
 
 
 _LATER = Text("nothing needs to be done: a later run tries again")
@@ -106,6 +108,9 @@ _CHECK_IAM_KEYS = Text(
 _MAIN_KEYS = Text(
     "Qiniu's call for the certificates of Kodo source domains takes the keys of the main account"
     " only, while sub-accounts' (IAM) keys work for everything else: use a pair of the main account"
+)
+_ALLOW_PILI = Text(
+    "allow these keys Pili (直播云) in Qiniu's console, or use a pair of the main account"
 )
 _OTHER_CALLS_WORK = Text(
     "the same keys are accepted for other calls: allow this one for them in Qiniu's console, and"
@@ -156,6 +161,8 @@ def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
     if _is_wrong_domain_type(reply):
         return QiniuFailure(_refused(call, reply, _NOT_A_SOURCE), code=WRONG_DOMAIN_TYPE)
     meaning = meaning_of(reply.code or reply.status, reply.words)
+    if call.live and meaning is NO_DOMAIN:  # Pili says so of hubs as well
+        meaning = None
     if meaning is not None:
         code = reply.code or reply.status
         return QiniuFailure(_as_meant(call, reply, meaning), code=code, words=reply.words)
@@ -257,6 +264,8 @@ def _advice_on_keys(call: Call, reply: Reply) -> Text:
         return _MAIN_KEYS
     if call.is_proven and reply.status == HTTPStatus.UNAUTHORIZED:
         return _OTHER_CALLS_WORK
+    if call.live and (call.let_in or call.with_iam_key):
+        return _ALLOW_PILI
     return _CHECK_IAM_KEYS if call.with_iam_key else _CHECK_KEYS
 
 

@@ -5,11 +5,15 @@ Everything but what names a thing may be missing or null; a private key is never
 
 from __future__ import annotations
 
+import logging
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, TypeVar
 
 import msgspec
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -25,6 +29,20 @@ def decode(body: bytes, into: type[T]) -> T:
         raise ValueError(said if "`$" in said else f"{said} - at `$`") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise ValueError(str(problem)) from None
+
+
+def decode_entry(raw: msgspec.Raw, into: type[T]) -> T | None:
+    """Read an entry of a list, `None` for an odd one."""
+    try:
+        return decode(bytes(raw), into)
+    except ValueError as problem:
+        log.debug("an entry of a list is passed over: %s", problem)
+        return None
+
+
+def decode_entries(raws: Iterable[msgspec.Raw] | None, into: type[T]) -> list[T]:
+    """Read a list, or null, whose odd entries are passed over."""
+    return [item for raw in raws or () if (item := decode_entry(raw, into)) is not None]
 
 
 class CertificateRecord(msgspec.Struct, frozen=True):
@@ -95,7 +113,7 @@ class HttpsRecord(msgspec.Struct, frozen=True, rename="camel"):
         return bool(self.cert_id or self.versions) or any(flags)
 
 
-_HOST = r"^(\*?\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?$"
+HOST = r"^(\*?\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?$"
 """As hosts are written, with the leading dot of Qiniu's wildcards (fact sheet §5.2)."""
 
 
@@ -104,7 +122,7 @@ class DomainItem(msgspec.Struct, frozen=True):
     the address of every call about it, so it has to be one.
     """
 
-    name: Annotated[str, msgspec.Meta(pattern=_HOST)]
+    name: Annotated[str, msgspec.Meta(pattern=HOST)]
     type: str | None = None
     product: str | None = None
 

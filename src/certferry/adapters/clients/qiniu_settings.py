@@ -50,6 +50,9 @@ class Settings:
     uc_backup: Annotated[str, Text("tried where `uc` does not answer")] = (
         "https://kodo-config.qiniuapi.com"
     )
+    pili: Annotated[str, Text("where the hubs of Pili and their live domains are")] = (
+        "https://pili.qiniuapi.com"
+    )
     min_remaining_days: Annotated[
         int, Text("a certificate with fewer days left is not uploaded: Qiniu would refuse it")
     ] = MIN_REMAINING_DAYS
@@ -59,29 +62,31 @@ class Settings:
 
     @property
     def hosts(self) -> Hosts:
-        """Where Qiniu is. A mirror has a backup only where one is set, never Qiniu's own."""
+        """Where Qiniu is. A mirror has a backup, and Pili, only where one is set, never Qiniu's
+        own.
+        """
         usual = {field.name: field.default for field in fields(self)}
-        backups = {
+        others = {
             name: ""
             if getattr(self, name) == usual[name] and getattr(self, main) != usual[main]
             else getattr(self, name).rstrip("/")
-            for main, name in (("api", "api_backup"), ("uc", "uc_backup"))
+            for main, name in (("api", "api_backup"), ("uc", "uc_backup"), ("api", "pili"))
         }
         mains = {name: getattr(self, name).rstrip("/") for name in ("api", "fusion", "uc")}
-        return Hosts(**mains, **backups)
+        return Hosts(**mains, **others)
 
 
 @dataclass(frozen=True, slots=True)
 class DeploySettings:
-    """What a deployment to Qiniu may be told beside its domains. `kind` is which half of Qiniu they
+    """What a deployment to Qiniu may be told beside its domains. `kind` is which part of Qiniu they
     belong to; the rest is set along with the certificate, and kept where nothing is said.
     """
 
     kind: Annotated[
         Literal["auto", "cdn", "kodo", "pili"],
         Text(
-            "what the domains are: `cdn` is for CDN and DCDN, `kodo` for source domains of buckets;"
-            " `auto` looks, `pili` is not supported yet"
+            "what the domains are: `cdn` is for CDN and DCDN, `kodo` for source domains of buckets,"
+            " `pili` for live domains of hubs; `auto` looks"
         ),
     ] = "auto"
     force_https: Annotated[bool | None, Text("whether HTTP is redirected to HTTPS")] = None
@@ -93,11 +98,10 @@ class DeploySettings:
 
     def wrong(self, written: Iterable[str]) -> Mapping[str, Text]:
         """Tell what does not go together: a source domain has a certificate and nothing else to
-        set (§6).
+        set (§6), and so has a live domain (§7).
         """
-        if self.kind == "pili":
-            return {"kind": Text('"{word}" is not supported by this version', word=self.kind)}
-        if self.kind != "kodo":
-            return {}
-        said = Text('not with kind = "kodo": a source domain has no such setting')
-        return {key: said for key in written if key != "kind"}
+        said = {
+            "kodo": Text('not with kind = "kodo": a source domain has no such setting'),
+            "pili": Text('not with kind = "pili": a live domain has no such setting'),
+        }.get(self.kind)
+        return {} if said is None else {key: said for key in written if key != "kind"}

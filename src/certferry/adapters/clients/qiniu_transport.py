@@ -33,10 +33,11 @@ from certferry.text import Text
 
 JSON = {"Content-Type": "application/json"}
 
-# Requests per second and account (§9). Of uc nothing is said, so it is treated like api.
+# Requests per second and account (§9). Of uc and Pili nothing is said: they are treated like api.
 API_RATE = 10
 FUSION_RATE = 5
 UC_RATE = 10
+PILI_RATE = 10
 
 T = TypeVar("T")
 
@@ -94,6 +95,10 @@ class QiniuTransport:
             )
             for url, rate in _rates(hosts).items()
         }
+
+    def has(self, group: CallGroup) -> bool:
+        """Tell whether there is a host for such calls."""
+        return bool(self._ways.of(group))
 
     def read(self, asked: Asked, into: type[T]) -> T:
         """Return what the answer holds."""
@@ -153,6 +158,7 @@ class QiniuTransport:
             let_in=bool(self._proven),
             is_proven=asked.group in self._proven,
             tried=tried,
+            live=asked.group is CallGroup.LIVE,
         )
 
     def _exchange(self, asked: Asked, way: Way) -> Answer | HttpFailure:
@@ -184,6 +190,7 @@ def _rates(hosts: Hosts) -> dict[str, float]:
         (hosts.uc, UC_RATE),
         (hosts.api_backup, API_RATE),
         (hosts.uc_backup, UC_RATE),
+        (hosts.pili, PILI_RATE),
     ):
         rates[url] = min(rate, rates.get(url, rate))
     return rates

@@ -124,6 +124,11 @@ PROBES = (
         lists.bucket_domains,
     ),
     Probe("1.17", Text("certferry knows the state of every domain"), domains.states),
+    Probe(
+        "1.19",
+        Text("pili.qiniuapi.com lists the account's hubs, under the Qiniu scheme"),
+        lists.hubs,
+    ),
     Probe("1.21", Text("a certificate with less than 30 days left is refused"), lists.gate),
     Probe("§2.3", Text("this machine's clock is right, to 30 seconds"), _clock, needs_keys=False),
     Probe(
@@ -137,7 +142,7 @@ PROBES = (
         _untried(Text("not tried: only an upload or a change shows it")),
     ),
     Probe(
-        "1.16, 1.19",
+        "1.16",
         Text("calls that certferry makes no use of"),
         _untried(Text("not called")),
     ),

@@ -22,6 +22,7 @@ from certferry.text import Text
 
 BUCKETS = Question("/buckets")
 BINDINGS = Question("/cert/bindings")
+HUBS = Question("/v2/hubs", field="items")
 CERTIFICATES = Question("/sslcert", "/sslcert?marker=&limit=200", field="certs")
 
 MOST_BUCKETS = 3  # of an account's, asked for their domains
@@ -52,6 +53,12 @@ def bindings(reader: QiniuReader) -> Judged:
         # Such keys are said to be refused by these calls wherever they are (production sheet 1.2).
         return holds or None, (*seen, Text("the access key is a sub-account's (IAM-)"))
     return holds, seen
+
+
+def hubs(reader: QiniuReader) -> Judged:
+    """Judge whether Pili answers for the hubs (1.19), where it has an address."""
+    by_way = reader.ask_by_all_ways(CallGroup.LIVE, HUBS)
+    return (by_way[0].is_answered if by_way else None), told_of(by_way)
 
 
 def certificates(reader: QiniuReader) -> Judged:

@@ -38,10 +38,15 @@ class CallGroup(StrEnum):
     BUCKET_DOMAINS = "bucket domains"
     BINDINGS = "bindings"
     BIND = "bind"
+    LIVE = "pili"
 
     @property
     def refusals(self) -> frozenset[int]:
-        """The statuses that ask for another way. A 404 about a domain or a bucket is an answer."""
+        """The statuses that ask for another way. A 404 about a domain or a bucket is an answer, and
+        so is whatever Pili says, to which there is one way.
+        """
+        if self is CallGroup.LIVE:
+            return frozenset()
         answers_404 = {CallGroup.DOMAINS, CallGroup.BUCKET_DOMAINS, CallGroup.BIND}
         return _UNAUTHORIZED if self in answers_404 else _UNAUTHORIZED_OR_ABSENT
 
@@ -53,13 +58,16 @@ class CallGroup(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hosts:
-    """Where Qiniu is: base URLs, without a slash at the end. A backup is "" where there is none."""
+    """Where Qiniu is: base URLs, without a slash at the end. A backup is "" where there is none,
+    and so is Pili.
+    """
 
     api: str
     fusion: str
     uc: str
     api_backup: str = ""
     uc_backup: str = ""
+    pili: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +119,7 @@ def ways_of(hosts: Hosts) -> Mapping[CallGroup, tuple[Way, ...]]:
             Way(hosts.api_backup, qiniu),
         ),
         CallGroup.BIND: (Way(api, qbox), Way(api, qiniu)),
+        CallGroup.LIVE: (Way(hosts.pili, qiniu),),
     }
     return {group: tuple(way for way in found if way.url) for group, found in ways.items()}
 

@@ -1,9 +1,9 @@
-"""CDN and DCDN domains at Qiniu, and the source domains of its Kodo buckets.
+"""CDN and DCDN domains at Qiniu, source domains of its Kodo buckets, and live domains of Pili.
 
 API: the Qiniu fact sheet, from https://developer.qiniu.com/fusion; what binds source domains is in
 no document.
 Permissions: a key pair that may read and change CDN domains and SSL certificates. Source domains
-want a pair of the main account, which may list Kodo's buckets.
+want a pair of the main account, which may list Kodo's buckets; live domains one that may use Pili.
 """
 
 from __future__ import annotations
@@ -21,18 +21,23 @@ from certferry.adapters.clients.qiniu_copies import Copies
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
 from certferry.adapters.clients.qiniu_kinds import (
     KODO,
+    PILI,
+    WITHOUT_SETTINGS,
     bound_all_the_same,
     is_cdn,
+    is_live,
+    is_not_live,
     is_nothing,
-    is_silence,
     is_source,
     may_be_left_out,
     must_be_served_here,
-    or_else,
+    with_doubt,
     with_names,
     with_way_out,
+    without_live,
     without_sources,
 )
+from certferry.adapters.clients.qiniu_live import LiveDomains
 from certferry.adapters.clients.qiniu_settings import (
     ENVIRONMENT,
     NEEDS_COMMON_NAME,
@@ -48,13 +53,12 @@ from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.observed import DomainState, ObservedDomain, ObservedTarget, TargetRules
 from certferry.core.survey import Survey
-from certferry.errors import CertferryError, DeployError, TargetRejected
+from certferry.errors import CertferryError, DeployError
 from certferry.ports.account_memory import AccountMemory
 from certferry.ports.adapter import Context
 from certferry.ports.progress import Pause
 from certferry.ports.survey import Looked
 from certferry.ports.target import DeployTarget, Look
-from certferry.text import Text
 
 # What `ports.adapter.Adapter` wants of a module, and more that a target may have.
 __all__ = (
@@ -84,11 +88,11 @@ def connect(settings: Settings, context: Context) -> DeployTarget:
 
 
 class Qiniu:
-    """The CDN, DCDN and source domains of one account. Safe to share between threads.
+    """The CDN, DCDN, source and live domains of one account. Safe to share between threads.
 
-    A domain is what its half of Qiniu says that it is, whatever it was taken for: one that both
-    know is a CDN domain, since Kodo refuses to bind those (§6). Writes whose answer is lost are
-    looked for before they are made again.
+    A domain is what its part of Qiniu says that it is, whatever it was taken for: one that the CDN
+    knows as well is a CDN domain, since Kodo refuses to bind those (§6). Writes whose answer is
+    lost are looked for before they are made again.
     """
 
     def __init__(
@@ -105,7 +109,8 @@ class Qiniu:
         self._copies = Copies(client, account, settler)
         self._cdn = CdnDomains(client, account, settler)
         self._sources = SourceDomains(client, account, settler)
-        self._surveyor = Surveyor(client, account)
+        self._live = LiveDomains(client.pili, account, settler, clock)
+        self._surveyor = Surveyor(client, account, self._live)
 
     def observe(self, look: Look) -> ObservedTarget:
         """Read the domains, and find our copies by mark, names and dates. What cannot be read
@@ -153,6 +158,9 @@ class Qiniu:
         X-Reqid of the change.
         """
         must_be_served_here(kind)
+        if kind == PILI:
+            with _door():
+                return self._live.bind(domain, remote_id)
         halves = (self._cdn, self._sources)
         likely, other = reversed(halves) if kind == KODO else halves
         with _door():
@@ -164,17 +172,35 @@ class Qiniu:
                 return other.bind(domain, remote_id, https)
 
     def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
-        """Remove a copy whose name is the label."""
+        """Remove a copy whose name is the label, and that no live domain is bound to: of these
+        Qiniu is not known to refuse it, as of others.
+        """
         with _door():
+            self._live.must_not_use(remote_id, label, unmanaged=unmanaged)
             return self._copies.retire(remote_id, label, unmanaged=unmanaged)
 
     # --- domains that are found
 
     def _covered(self, look: Look, unread: list[CertferryError]) -> list[ObservedDomain]:
-        found = [] if look.kind == KODO else list(self._cdn.covered(look.names))
-        if look.kind == Kind.CDN:
-            return found
-        return found + self._covered_sources(look, found, unread)
+        found = list(self._cdn.covered(look.names)) if look.kind in {Kind.AUTO, Kind.CDN} else []
+        if look.kind in {Kind.AUTO, PILI}:
+            found += _new(found, self._covered_live(look, unread))
+        if look.kind in {Kind.AUTO, KODO}:
+            found += _new(found, self._covered_sources(look, found, unread))
+        failure = self._live.failure if look.kind == Kind.AUTO else None
+        if failure is not None and not may_be_left_out(look, found, failure):
+            raise failure
+        return found
+
+    def _covered_live(self, look: Look, unread: list[CertferryError]) -> list[ObservedDomain]:
+        """Where no live domains were asked for, keys that may not see Pili cost only these."""
+        found = list(self._live.covered(look.names))
+        failure = self._live.failure if look.kind == Kind.AUTO else self._live.all().failure
+        if failure is not None:
+            if look.kind == PILI and not found:
+                raise failure
+            unread.append(failure.error if look.kind == PILI else without_live(failure.error))
+        return found
 
     def _covered_sources(
         self, look: Look, found: list[ObservedDomain], unread: list[CertferryError]
@@ -216,8 +242,9 @@ class Qiniu:
     def _named(self, look: Look, unread: list[CertferryError]) -> Iterator[ObservedDomain]:
         was_silent = False
         for domain in look.domains or ():
-            if look.kind == KODO:
-                yield self._named_source(domain, unread)
+            if look.kind in WITHOUT_SETTINGS:
+                named = self._named_source if look.kind == KODO else self._named_live
+                yield named(domain, unread)
                 continue
             try:
                 yield self._cdn.named(domain)
@@ -237,23 +264,16 @@ class Qiniu:
         sources = self._sources.all()
         source = sources.domains.get(domain)
         if source is None and not (sources.failure and self._sources.is_bound_at_all(domain)):
-            return _problem(domain, Kind.CDN, self._with_doubt(failure.error))
+            live, hub = self._live.named(domain), self._live.hub_of(domain)
+            if live is None or hub is None:
+                return _problem(
+                    domain, Kind.CDN, with_doubt(failure.error, sources.failure, self._live.failure)
+                )
+            return _problem(domain, PILI, is_live(domain, hub)) if kind == Kind.CDN else live
         if kind == Kind.CDN:
             bucket = source.tbl if source is not None and source.tbl else "—"
             return _problem(domain, KODO, is_source(domain, bucket))
         return self._source(domain, unread)
-
-    def _with_doubt(self, error: DeployError) -> DeployError:
-        """Say so when it could be a source domain all the same."""
-        failure = self._sources.all().failure
-        if failure is None:
-            return error
-        if is_silence(failure):
-            return failure.error
-        return TargetRejected(
-            Text("{problem}; Kodo's domains cannot be seen with these keys", problem=error.message),
-            hint=or_else(error.hint, Text('set kind = "kodo" if it is a source domain of Kodo')),
-        )
 
     def _named_source(self, domain: str, unread: list[CertferryError]) -> ObservedDomain:
         if domain in self._names_at_cdn(unread):
@@ -267,6 +287,16 @@ class Qiniu:
             # The file says that it is one; Kodo refuses to bind it if it is not.
             unread.append(failure.error)
         return self._source(domain, unread)
+
+    def _named_live(self, domain: str, unread: list[CertferryError]) -> ObservedDomain:
+        found, failure = self._live.named(domain), self._live.all().failure
+        if found is not None:
+            return found
+        if failure is not None:
+            raise failure
+        if domain in self._names_at_cdn(unread):
+            return _problem(domain, Kind.CDN, is_not_live(domain, at_cdn=True))
+        return _problem(domain, PILI, is_not_live(domain, at_cdn=False))
 
     def _source(self, domain: str, unread: list[CertferryError]) -> ObservedDomain:
         try:
@@ -289,8 +319,18 @@ def _door() -> Iterator[None]:
 
 def _problem(domain: str, kind: Kind, error: DeployError) -> ObservedDomain:
     return ObservedDomain(
-        domain, kind, DomainState.UNAVAILABLE, problem=error, has_settings=kind != KODO
+        domain,
+        kind,
+        DomainState.UNAVAILABLE,
+        problem=error,
+        has_settings=kind not in WITHOUT_SETTINGS,
     )
+
+
+def _new(found: list[ObservedDomain], more: list[ObservedDomain]) -> list[ObservedDomain]:
+    """Leave out what another part of Qiniu has already."""
+    known = {domain.domain for domain in found}
+    return [domain for domain in more if domain.domain not in known]
 
 
 def _once(errors: list[CertferryError]) -> tuple[CertferryError, ...]:
