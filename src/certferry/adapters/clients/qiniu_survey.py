@@ -36,7 +36,7 @@ AT_ONCE = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Half:
+class Part:
     """The domains of a part of the account that is not in the CDN's list, as far as it could be
     read; `failures` say why there may be more of them.
     """
@@ -51,7 +51,7 @@ class Surveyor:
     def __init__(self, client: QiniuClient, account: QiniuAccount) -> None:
         self._client = client
         self._account = account
-        self._halves: tuple[Callable[[], Half], ...] = (self._sources,)
+        self._parts: tuple[Callable[[], Part], ...] = (self._sources,)
 
     def survey(self, looked: Looked) -> Survey:
         """Read every domain, and the list of certificates."""
@@ -67,15 +67,15 @@ class Surveyor:
 
     def _survey(self, pool: ThreadPoolExecutor, looked: Looked) -> Survey:
         listing = pool.submit(self._certificates)
-        reading_halves = [pool.submit(half) for half in self._halves]
+        reading = [pool.submit(part) for part in self._parts]
         items = self._account.domains()
         at_cdn = list(_awaited([pool.submit(self._cdn, item) for item in items], looked))
-        halves = [half.result() for half in reading_halves]
+        parts = [part.result() for part in reading]
         certificates, unlisted = listing.result()
         # What several parts of Qiniu know is a CDN domain (Qiniu fact sheet §6).
-        found = {one.domain: one for half in halves for one in half.domains}
+        found = {one.domain: one for part in parts for one in part.domains}
         found |= {one.domain: one for one in at_cdn}
-        failures = [*unlisted, *(one for half in halves for one in half.failures)]
+        failures = [*unlisted, *(one for part in parts for one in part.failures)]
         return Survey(
             tuple(_with_end(domain, certificates) for domain in found.values()),
             tuple(dict.fromkeys(failure.error for failure in failures)),
@@ -106,7 +106,7 @@ class Surveyor:
             )
         return _of_cdn(name, record, by_itself=by_itself)
 
-    def _sources(self) -> Half:
+    def _sources(self) -> Part:
         """Read the source domains, as far as the keys may see them."""
         sources = self._account.sources()
         failures = [] if sources.failure is None else [sources.failure]
@@ -115,9 +115,9 @@ class Surveyor:
         except QiniuFailure as failure:
             unbound = [_of_kodo(name, one, None) for name, one in sources.domains.items()]
             unknown = [replace(domain, binding_hidden=True) for domain in unbound]
-            return Half(unknown, [failure, *failures])
+            return Part(unknown, [failure, *failures])
         found = [_of_kodo(name, one, bindings.get(name)) for name, one in sources.domains.items()]
-        return Half(found, failures)
+        return Part(found, failures)
 
 
 def _awaited(
