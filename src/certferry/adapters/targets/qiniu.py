@@ -35,6 +35,7 @@ from certferry.adapters.clients.qiniu_kinds import (
 )
 from certferry.adapters.clients.qiniu_settings import (
     ENVIRONMENT,
+    LEAST_LIFE,
     NEEDS_COMMON_NAME,
     DeploySettings,
     Settings,
@@ -59,6 +60,7 @@ from certferry.text import Text
 # What `ports.adapter.Adapter` wants of a module, and more that a target may have.
 __all__ = (
     "ENVIRONMENT",
+    "LEAST_LIFE",
     "NEEDS_COMMON_NAME",
     "SERVICE",
     "DeploySettings",
@@ -79,7 +81,10 @@ def connect(settings: Settings, context: Context) -> DeployTarget:
     transport = QiniuTransport(
         keys, settings.hosts, context.memory, pause=context.pause, now=context.now
     )
-    rules = TargetRules(timedelta(days=settings.min_remaining_days))
+    rules = TargetRules(
+        timedelta(days=settings.min_remaining_days),
+        needs_common_name=not settings.accept_no_common_name,
+    )
     return Qiniu(QiniuClient(transport), rules, context.memory, pause=context.pause)
 
 
