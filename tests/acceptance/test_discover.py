@@ -12,6 +12,7 @@ import pytest
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.httpd import utc_now
 from certferry.sandbox.world import World
+from certferry.testing.certificates import make_bundle
 from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host, Run, certificate
 from tests.support.command import run_here
@@ -118,6 +119,25 @@ def test_every_kind_of_domain_is_told_with_its_certificate(
         for one in run.document["certificates"]
         if one["account"] == "second"
     }
+
+
+def test_certificate_from_files_covers_by_the_names_in_them(
+    world: World, tmp_path: Path, name: str
+) -> None:
+    """Also before it was ever taken; files that cannot be read cover nothing, and stop nothing."""
+    bundle = make_bundle(name, not_before=utc_now())
+    (tmp_path / "fullchain.pem").write_text(bundle.fullchain_pem)
+    (tmp_path / "privkey.pem").write_text(bundle.privkey_pem.reveal())
+    files = [f'{key} = "{tmp_path / key}.pem"' for key in ("fullchain", "privkey")]
+    table = ["", "[[certificates]]", 'name = "pics"', *files, 'deploy = [{ to = "qiniu" }]', ""]
+    host = Host(world, tmp_path, "\n".join(table))
+
+    covered = domains(host.run("discover", "--json"))[name]
+    (tmp_path / "fullchain.pem").unlink()
+    unread = domains(host.run("discover", "--json"))[name]
+
+    assert (["pics"], "pics") == (covered["covered_by"], covered["deployed_by"])
+    assert ([], None) == (unread["covered_by"], unread["deployed_by"])
 
 
 def test_filters_and_tables_to_paste(

@@ -82,6 +82,21 @@ def test_everything_else_is_read(profile: str, options: dict[str, str], tmp_path
     assert load_checked(write(tmp_path, profile, **options), {}).certificates
 
 
+def test_certificates_that_live_too_short_are_refused(tmp_path: Path) -> None:
+    """Though the account takes them without a common name: they could never be uploaded."""
+    path = write(tmp_path, "shortlived", more="accept_no_common_name = true")
+
+    with pytest.raises(ConfigError) as caught:
+        load_checked(path, {})
+
+    assert (
+        f"{path}:16: [[certificates.deploy]] to: qiniu takes certificates with at least 30 days"
+        " left, and those of the profile shortlived live 6 days"
+    ) == str(caught.value)
+    more = "accept_no_common_name = true\nmin_remaining_days = 3"
+    assert load_checked(write(tmp_path, "shortlived", more=more), {}).certificates
+
+
 def test_no_command_goes_on(tmp_path: Path) -> None:
     """`plan`, `sync` and `status` end with 2, and nothing was asked of anybody."""
     path = write(tmp_path, "shortlived")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from certferry.core.desired import PemFiles
 from certferry.core.due import Times
 from certferry.core.lineage import mark
-from certferry.core.observed import Observation, OtherCertificate
+from certferry.core.observed import Observation, OtherCertificate, TargetRules
 from certferry.core.planner import Issuing, make_plan
 from certferry.core.reasons import ReasonCode
 from certferry.core.safety import without_refused
@@ -43,6 +43,42 @@ def test_unfit_certificate_is_refused(observed: Observation, code: ReasonCode) -
     assert () == safe.rollouts
     assert [code] == [refusal.reason.code for refusal in safe.refusals]
     assert not safe.is_settled
+
+
+def under(
+    rules: TargetRules, *uploaded: str, key_type: str = "ec256", named: bool = True
+) -> Observation:
+    """The world with a target of these rules, and what lies there."""
+    leaf = replace(certificate("aa" * 32, key_type=key_type), common_name="img" if named else "")
+    copies = tuple(copy_of(1, fingerprint) for fingerprint in uploaded or ("ff" * 32,))
+    found = world(version(3, leaf), bound=None, remotes=copies)
+    return replace(found, targets=(replace(found.targets[0], rules=rules),))
+
+
+@pytest.mark.parametrize(
+    ("observed", "codes"),
+    [
+        (under(TargetRules(key_types=frozenset({"rsa2048"}))), [ReasonCode.KEY_NOT_TAKEN]),
+        (under(TargetRules(key_types=frozenset({"rsa2048"})), key_type="rsa2048"), []),
+        (under(TargetRules(key_types=frozenset({"rsa2048"})), "aa" * 32), []),
+        (
+            under(TargetRules(needs_common_name=True), named=False),
+            [ReasonCode.COMMON_NAME_MISSING],
+        ),
+        (under(TargetRules(needs_common_name=True)), []),
+        (under(TargetRules(needs_common_name=True), "aa" * 32, named=False), []),
+    ],
+    ids=["key", "key that it takes", "uploaded", "no name", "a name", "uploaded without a name"],
+)
+def test_kind_of_certificate_that_a_target_does_not_take(
+    observed: Observation, codes: list[ReasonCode]
+) -> None:
+    """It is refused before anything is sent, unless it lies at the target already."""
+    plan = make_plan(wish(), observed, Times.at(NOW), Issuing.NEVER)
+
+    refusals = without_refused(plan, wish(), observed, NOW).refusals
+
+    assert codes == [refusal.reason.code for refusal in refusals]
 
 
 def test_expired_certificate_of_ours_is_not_made_anywhere_else() -> None:

@@ -4,13 +4,14 @@ an interruption between any two calls changes neither.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certferry.core.desired import HttpsWish, Kind, Retirement
+from certferry.core.desired import DriftPolicy, HttpsWish, Kind, Retirement
 from certferry.core.lineage import mark, owner_of
 from certferry.core.observed import DomainState, ObservedDomain
 from certferry.core.ownership import Claims
@@ -334,3 +335,76 @@ def test_frozen_domain_stops_only_itself() -> None:
     assert report is not None
     assert not report.ok
     assert (("qiniu", "img.example.com"),) == world.plan(world.wish()).unchanged
+
+
+outages = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 3)), min_size=1, max_size=4)
+"""Days without the target, and on how many days after that it works."""
+
+
+@settings(max_examples=examples(60))
+@given(
+    lifetime=st.sampled_from([timedelta(days=90), timedelta(days=64), timedelta(days=45)]),
+    spells=outages,
+    kills=kills,
+)
+def test_upload_deadline_is_never_missed_while_the_ca_issues(
+    lifetime: timedelta, spells: list[tuple[int, int]], kills: list[int]
+) -> None:
+    """However long the target was away: on the first day on which it takes anything the domain gets
+    a certificate that it accepts, and none is refused for the life that it has left.
+    """
+    world = ModelWorld(lifetime=lifetime)
+    world.cdn.add_domain("img.example.com")
+    wish = world.wish()
+    for away, back in spells:
+        world.cdn.denies = True
+        for _ in range(away):
+            world.run(wish)
+            world.pass_time(timedelta(days=1))
+        world.cdn.denies = False
+        for position in kills:
+            world.run(wish, kill_after=position)
+        for _ in range(back + 1):
+            world.run(wish)
+            plan = world.plan(wish)
+            assert plan.is_settled
+            assert () == plan.refusals
+            world.pass_time(timedelta(days=1))
+    assert [] == world.cdn.broken
+
+
+@settings(max_examples=examples(40))
+@given(
+    world=worlds,
+    there=domains,
+    labelled=labels,
+    drift=st.sampled_from(DriftPolicy),
+    hours=st.lists(st.integers(1, 24 * 70), min_size=1, max_size=4),
+)
+def test_what_is_not_proven_ours_is_never_removed(
+    world: ModelWorld,
+    there: list[tuple[str, bool]],
+    labelled: list[str],
+    drift: DriftPolicy,
+    hours: list[int],
+) -> None:
+    """Through renewals, drift and whatever lies in the account: of others' certificates, those with
+    a mark like ours included, none is gone; and nothing is removed that a domain is bound to.
+    """
+    for name, foreign in there:
+        world.cdn.add_domain(name, foreign=foreign)
+    for label in labelled:
+        world.cdn.put_foreign("img.example.com", label)
+    theirs = world.cdn.remote_ids
+    wish = world.wish()
+    (deployment,) = wish.deployments
+    wish = replace(wish, deployments=(replace(deployment, drift=drift),))
+    for pause in hours:
+        world.run(wish)
+        world.cdn.set_by_others(there[0][0], min(theirs, default=None))
+        bound = world.cdn.used
+        world.run(wish)
+        world.pass_time(timedelta(hours=pause))
+        assert theirs <= world.cdn.remote_ids
+        assert world.cdn.used <= world.cdn.remote_ids | bound
+    assert [] == world.cdn.broken

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from certferry.core.certificate import Certificate
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.lineage import Version
@@ -133,9 +134,18 @@ class OtherCertificate:
 
 @dataclass(frozen=True, slots=True)
 class TargetRules:
-    """What a target demands of a certificate it takes in."""
+    """What a target demands of a certificate that it takes in: how long it has to be valid still,
+    and whether it needs a common name. `key_types` are those that it takes, `None` where it takes
+    any. A whole chain is always asked for.
+    """
 
     min_remaining: timedelta = timedelta(0)
+    needs_common_name: bool = False
+    key_types: frozenset[str] | None = None
+
+    def upload_deadline(self, certificate: Certificate) -> datetime:
+        """Return the last moment at which a certificate can be taken in."""
+        return certificate.not_after - self.min_remaining
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +249,10 @@ class Observation:
             if found.domain == domain
         )
         return next(places, None)
+
+    def target_of(self, label: str, domain: str) -> ObservedTarget:
+        """Return the target at which a domain was found."""
+        return self.locate(label, domain)[0]
 
     def locate(self, label: str, domain: str) -> tuple[ObservedTarget, ObservedDomain]:
         """Return a domain that was found at its target."""

@@ -71,7 +71,8 @@ class Issue:
 @dataclass(frozen=True, slots=True)
 class Deploy:
     """Bind a certificate to a domain, uploading it first where needed. `fingerprint` is that of the
-    version, `None` before it is issued; a `repair` undoes what somebody else changed.
+    version, `None` before it is issued; a `repair` undoes what somebody else changed. Before
+    `upload_by` the certificate has to be at the target, where it is not there yet.
     """
 
     target: str
@@ -84,6 +85,7 @@ class Deploy:
     due: Due = None
     fingerprint: str | None = None
     repair: bool = False
+    upload_by: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

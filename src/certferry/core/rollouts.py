@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from certferry.core.deliveries import NEW_CERTIFICATE, plan_delivery
 from certferry.core.desired import DesiredDeployment, HttpsWish
@@ -220,7 +221,16 @@ class _DomainPlanner:
             self._domain.kind,
             fingerprint=None if self._version is None else self._version.certificate.fingerprint,
             repair=bool(self._drift),
+            upload_by=self._upload_by(),
         )
+
+    def _upload_by(self) -> datetime | None:
+        if self._version is None:
+            return None
+        certificate = self._version.certificate
+        if self._target.remote_of(certificate.fingerprint) is not None:
+            return None
+        return self._target.rules.upload_deadline(certificate)
 
     def _reason_to_deploy(self, changes: tuple[Change, ...]) -> Reason | None:
         domain, version = self._domain, self._version

@@ -158,6 +158,34 @@ def _longer_life(case: _Case) -> Text:
     )
 
 
+def refuse_unaccepted_kind(case: _Case) -> Refusal | None:
+    """The target takes certificates like this one: with its kind of key, with a common name where
+    it asks for one. One that lies there already is only bound.
+    """
+    if case.version is None:
+        return None
+    certificate = case.version.certificate
+    target = case.observed.target_of(case.step.target, case.step.domain)
+    if target.remote_of(certificate.fingerprint) is not None:
+        return None
+    kinds = target.rules.key_types
+    if kinds is not None and certificate.key_type not in kinds:
+        sentence = Text(
+            "{target} takes no certificate with a key of kind {kind}",
+            target=case.step.target,
+            kind=certificate.key_type,
+        )
+        hint = Text("set `key_type` to one of {kinds}", kinds=sorted(kinds))
+        return case.refused(ReasonCode.KEY_NOT_TAKEN, sentence, hint)
+    if target.rules.needs_common_name and not certificate.common_name:
+        sentence = Text(
+            "{target} refuses certificates without a common name", target=case.step.target
+        )
+        hint = Text("use a profile that sets one (`classic`)")
+        return case.refused(ReasonCode.COMMON_NAME_MISSING, sentence, hint)
+    return None
+
+
 def refuse_expired(case: _Case) -> Refusal | None:
     """The certificate is valid still: what is there may be, even if this one is not renewed."""
     if case.version is None or case.version.certificate.not_after > case.now:
@@ -209,6 +237,7 @@ CHECKS: tuple[_Check, ...] = (
     refuse_incomplete_chain,
     refuse_expired,
     refuse_too_little_life,
+    refuse_unaccepted_kind,
     refuse_endless_repair,
 )
 

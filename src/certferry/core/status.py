@@ -167,7 +167,7 @@ def _domain(
 ) -> DomainStatus:
     deadline = None
     if current is not None and not domain.kind.is_receiver:
-        deadline = current.certificate.not_after - target.rules.min_remaining
+        deadline = target.rules.upload_deadline(current.certificate)
     standing = _standing(deployment, target, domain, current)
     return DomainStatus(
         target=deployment.target,

@@ -5,7 +5,7 @@ An adapter is a module with the attributes of `Adapter`. A package declares it a
 whose name is what operators write as `type`: in the group `certferry.dns` where it connects to a
 `ports.dns.DnsProvider`, in `certferry.targets` where it connects to a `ports.target.DeployTarget`.
 
-A target may have two names more:
+A target may have three names more:
 
 - `DeploySettings`, a frozen dataclass of what a deployment to it can be told, of the fields of
   `core.desired.HttpsWish` and `kind`. Without it, that is nothing beside `domains` and `retire`.
@@ -13,6 +13,8 @@ A target may have two names more:
   does not go together.
 - `NEEDS_COMMON_NAME`, a `CommonNameRule`: certificates without a common name are refused. Without
   it, they are taken.
+- `LEAST_LIFE`, the name of a field of `Settings`: how many days a certificate must be valid still
+  when it is taken in. A profile whose certificates never are is refused when the file is read.
 
 What a field of `Settings` or `DeploySettings` means stands beside its type, as
 `Annotated[str, Text("the address of the API")]`, where no `Variable` says it: `certferry init` asks

@@ -131,6 +131,8 @@ def _step(step: Step, voice: Voice) -> Document:
             "again": step.again,
             **_due(step.due, voice),
         }
+    if isinstance(step, Deploy):
+        written |= {"upload_deadline": moment(step.upload_by)}
     return written | {"kind": step.kind.value, **_due(step.due, voice)}
 
 

@@ -230,6 +230,7 @@ uc = "{self.qiniu.uc_url}"
 api_backup = "{self.qiniu.api_backup_url}"
 uc_backup = "{self.qiniu.uc_backup_url}"
 pili = "{self.qiniu.pili_url}"
+accept_no_common_name = true              # Pebble, the CA of this world, sets none
 
 [accounts.dnspod]
 id = "env:DP_Id"

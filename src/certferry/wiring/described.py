@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from certferry.config.bind import may_be_written
@@ -56,6 +57,18 @@ class Described:
     def needs_common_name(self) -> CommonNameRule | None:
         """The rule of a target that refuses certificates without a common name."""
         return getattr(self.adapter, "NEEDS_COMMON_NAME", None)
+
+    def least_life(self, written: Mapping[str, object]) -> timedelta:
+        """Return how long a certificate must be valid when the target takes it in, as an account is
+        `written`.
+        """
+        name = getattr(self.adapter, "LEAST_LIFE", None)
+        if name is None:
+            return timedelta(0)
+        usual = {field.name: field.default for field in dataclasses.fields(self.adapter.Settings)}
+        days = written.get(name, usual[name])
+        # What is no number is told when the account is connected.
+        return timedelta(days=days) if isinstance(days, int) else timedelta(0)
 
 
 def described(point: EntryPoint, role: Text) -> Described:
@@ -129,3 +142,6 @@ def _mistakes(found: Described, module: str) -> Iterator[Text]:
             yield Text("`NEEDS_COMMON_NAME` of {module} is no `CommonNameRule`", module=module)
         if rule.unless not in ("", *keys):
             yield Text("`Settings` of {module} has no {key}", module=module, key=rule.unless)
+    least_life: Any = getattr(names, "LEAST_LIFE", None)
+    if least_life is not None and least_life not in keys:
+        yield Text("`Settings` of {module} has no {key}", module=module, key=least_life)

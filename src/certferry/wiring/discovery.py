@@ -16,9 +16,9 @@ from certferry.errors import ConfigError
 from certferry.ports.progress import Progress
 from certferry.ports.survey import Looked, Surveyed
 from certferry.reconcile.discover import Looking
+from certferry.reconcile.ferried import as_known
 from certferry.wiring.adapters import Family
 from certferry.wiring.clock import now
-from certferry.wiring.engine import as_declared
 from certferry.wiring.session import Session
 
 
@@ -44,7 +44,8 @@ class DiscoverySession(Session):
         """
         self._stopping.begin()
         looking = Looking(self.probe, now, self._progress, self._stopping.stop)
-        declared = as_declared(self._settings, PemFileSource(), self.state)
+        known = partial(as_known, source=PemFileSource(), state=self.state, read=True)
+        declared = tuple(map(known, self._settings.declared))
         lineages = {*self.state.lineages(), *(wish.lineage for wish in declared)}
         ledger = Ledger((one, self.state.remembered(one)) for one in sorted(lineages))
         looks = looking.look_at({label: self._survey_of(label) for label in labels})

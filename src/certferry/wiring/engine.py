@@ -7,7 +7,6 @@ from functools import partial
 
 from certferry.adapters.sources.pem_files import PemFileSource
 from certferry.config.model import Settings
-from certferry.core.desired import DesiredCertificate
 from certferry.core.ownership import Claims
 from certferry.ports.probe import Probe
 from certferry.ports.progress import Pause, Progress, each_of
@@ -52,7 +51,7 @@ def reconciler_for(
         now=now,
         progress=each_of(history_keeper(state, now, who), progress),
         verify_timeout=settings.verify.timeout,
-        claims=Claims(as_declared(settings, source, state)),
+        claims=_claims(settings, source, state),
     )
     return Reconciler(doors, stop=stopping.stop)
 
@@ -66,11 +65,8 @@ def probe_for(settings: Settings, pause: Pause) -> Probe:
     return TlsProbe(resolvers, now, pause=pause, port=verify.port, ca_bundle=verify.ca_bundle)
 
 
-def as_declared(
-    settings: Settings, source: CertificateSource, state: StateStore
-) -> tuple[DesiredCertificate, ...]:
-    """Return everything that is declared, with the names of what is only ferried filled in."""
+def _claims(settings: Settings, source: CertificateSource, state: StateStore) -> Claims:
     meant = {wish.lineage for wish in settings.certificates}
-    return tuple(
+    return Claims(
         as_known(wish, source, state, read=wish.lineage in meant) for wish in settings.declared
     )

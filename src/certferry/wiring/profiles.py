@@ -5,19 +5,33 @@ before anything is ordered.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
+from certferry.config.document import Place
 from certferry.config.findings import Finding, config_error
 from certferry.config.load import load
 from certferry.config.model import AccountTable, Settings
 from certferry.errors import ConfigError
-from certferry.ports.adapter import CommonNameRule
 from certferry.text import Text
 from certferry.wiring.adapters import TARGETS, installed
+from certferry.wiring.described import Described
 from certferry.wiring.settings import ADAPTERS
 
 WITHOUT_COMMON_NAME = frozenset({"tlsserver", "shortlived"})
 """Let's Encrypt's profiles whose leaves have no common name (profiles page, 2026-07-14)."""
+
+LIFETIMES = {"shortlived": timedelta(hours=160)}
+"""How long the certificates of Let's Encrypt's short profile live (profiles page, 2026-07-14)."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Unfit:
+    """What is wrong where, and what else would help beside another profile."""
+
+    finding: Finding
+    advice: Text | None
 
 
 def load_checked(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -28,36 +42,58 @@ def load_checked(path: Path | None, environ: Mapping[str, str]) -> Settings:
     unfit = tuple(_unfit_deployments(settings))
     if unfit:
         advice = Text('set profile = "classic" under [acme]')
-        for more in dict.fromkeys(rule.advice for rule, _ in unfit if rule.advice is not None):
+        for more in dict.fromkeys(one.advice for one in unfit if one.advice is not None):
             advice = Text("{one}; {other}", one=advice, other=more)
-        raise config_error([finding for _, finding in unfit], advice)
+        raise config_error([one.finding for one in unfit], advice)
     return settings
 
 
-def _unfit_deployments(settings: Settings) -> Iterator[tuple[CommonNameRule, Finding]]:
+def _unfit_deployments(settings: Settings) -> Iterator[_Unfit]:
     profile = settings.acme.profile
-    if profile not in WITHOUT_COMMON_NAME:
+    if profile not in WITHOUT_COMMON_NAME | set(LIFETIMES):
         return
     for wish in settings.declared:
         for number, deployment in enumerate(wish.deployments):
             account = settings.accounts.get(deployment.target)
-            rule = None if wish.files or account is None else _kept_by(account)
-            if rule is not None:
-                place = settings.places[wish.lineage].below("deploy", number)
-                problem = Text(
-                    "{target} refuses certificates without a common name, and the profile"
-                    " {profile} makes them so",
-                    target=deployment.target,
-                    profile=profile,
-                )
-                yield rule, place.finding("to", problem)
+            target = None if wish.files or account is None else _target(account)
+            if target is None or account is None:
+                continue
+            place = settings.places[wish.lineage].below("deploy", number)
+            yield from _problems(profile, deployment.target, account, target, place)
 
 
-def _kept_by(account: AccountTable) -> CommonNameRule | None:
-    """Give the rule of an account's target, unless the account, as it is written, is excepted."""
-    try:
-        rule = installed().find(TARGETS, account.type).needs_common_name
-    except (KeyError, ConfigError):
-        return None  # what is wrong with it is told when it is connected
+def _problems(
+    profile: str, label: str, account: AccountTable, target: Described, place: Place
+) -> Iterator[_Unfit]:
+    rule = target.needs_common_name
     excepted = rule is not None and account.values.get(rule.unless) is True
-    return None if excepted else rule
+    if profile in WITHOUT_COMMON_NAME and rule is not None and not excepted:
+        problem = Text(
+            "{target} refuses certificates without a common name, and the profile {profile} makes"
+            " them so",
+            target=label,
+            profile=profile,
+        )
+        yield _Unfit(place.finding("to", problem), rule.advice)
+        return
+    lifetime, wanted = LIFETIMES.get(profile), target.least_life(account.values)
+    if lifetime is not None and lifetime < wanted:
+        problem = Text(
+            "{target} takes certificates with at least {wanted} left, and those of the profile"
+            " {profile} live {lifetime}",
+            target=label,
+            wanted=wanted,
+            profile=profile,
+            lifetime=lifetime,
+        )
+        yield _Unfit(place.finding("to", problem), None)
+
+
+def _target(account: AccountTable) -> Described | None:
+    """Return an account's target, `None` where there is something wrong with it, which is told when
+    it is connected.
+    """
+    try:
+        return installed().find(TARGETS, account.type)
+    except (KeyError, ConfigError):
+        return None

@@ -30,6 +30,8 @@ NEEDS_COMMON_NAME = CommonNameRule(  # others are refused with 400348 (productio
     ),
 )
 
+LEAST_LIFE = "min_remaining_days"
+
 MIN_REMAINING_DAYS = 30  # what users report; Qiniu gives no number (Qiniu fact sheet §4.1)
 
 

@@ -40,6 +40,7 @@ from certferry.adapters.clients.qiniu_kinds import (
 from certferry.adapters.clients.qiniu_live import LiveDomains
 from certferry.adapters.clients.qiniu_settings import (
     ENVIRONMENT,
+    LEAST_LIFE,
     NEEDS_COMMON_NAME,
     DeploySettings,
     Settings,
@@ -63,6 +64,7 @@ from certferry.ports.target import DeployTarget, Look
 # What `ports.adapter.Adapter` wants of a module, and more that a target may have.
 __all__ = (
     "ENVIRONMENT",
+    "LEAST_LIFE",
     "NEEDS_COMMON_NAME",
     "SERVICE",
     "DeploySettings",
@@ -83,7 +85,10 @@ def connect(settings: Settings, context: Context) -> DeployTarget:
     transport = QiniuTransport(
         keys, settings.hosts, context.memory, pause=context.pause, now=context.now
     )
-    rules = TargetRules(timedelta(days=settings.min_remaining_days))
+    rules = TargetRules(
+        timedelta(days=settings.min_remaining_days),
+        needs_common_name=not settings.accept_no_common_name,
+    )
     return Qiniu(QiniuClient(transport), rules, context.memory, pause=context.pause)
 
 
