@@ -481,7 +481,7 @@ def test_settings_reach_the_target(place: Place) -> None:
 
     found = target.observe(look(WWW))
 
-    assert TargetRules(timedelta(days=20)) == found.rules
+    assert TargetRules(timedelta(days=20), needs_common_name=True) == found.rules
     assert [WWW] == [domain.domain for domain in found.domains]
 
 

@@ -7,12 +7,13 @@ import json
 import pytest
 
 from certferry.adapters.clients.qiniu_kinds import KODO, PILI
-from certferry.adapters.targets.qiniu import Qiniu
+from certferry.adapters.targets.qiniu import Qiniu, Settings
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.lineage import mark
 from certferry.core.observed import DomainState, ObservedDomain
+from certferry.core.secret import Secret
 from certferry.core.survey import FoundDomain
 from certferry.errors import (
     CopyGone,
@@ -435,6 +436,21 @@ def test_domains_that_were_seen_are_not_forgotten(place: Place, target: Qiniu, o
     assert 1 == len(seen.unread)
 
 
+def test_hubs_that_cannot_be_listed_any_more(place: Place, target: Qiniu, ours: str) -> None:
+    """What they had is looked at all the same; what it is bound to is hidden, and kept."""
+    place.service.add_live_domain(LIVE, "studio", https=ours)
+    assert {LIVE: PILI} == found(target, look())
+    place.service.pili.faults.add(Fault.status(503), on="GET /v2/hubs", times=None)
+    place.time.pause(301)
+
+    seen = target.observe(look())
+
+    assert [(LIVE, None, True)] == [(d.domain, d.bound, d.binding_hidden) for d in seen.domains]
+    assert isinstance(seen.unread[0], TargetUnavailable)
+    with pytest.raises(TargetInUse):
+        target.retire(ours, place.labels()[0])
+
+
 def test_one_hub_that_may_not_be_seen(place: Place, target: Qiniu) -> None:
     """It hides its own domains and no others."""
     place.service.add_live_domain(LIVE, "theirs")
@@ -457,6 +473,15 @@ def test_a_used_up_rate_ends_the_look(place: Place, target: Qiniu) -> None:
         target.observe(look(kind=PILI))
 
     assert {"one"} == {r.path.split("/")[3] for r in place.service.requests("GET */domains")}
+
+
+def test_a_mirror_has_its_own_pili_or_none() -> None:
+    """Never Qiniu's own: that would send a mirror's keys there."""
+    keys, mirror = (Secret("key"), Secret("secret")), "https://qiniu.example.org"
+
+    assert "https://pili.qiniuapi.com" == Settings(*keys).hosts.pili
+    assert "" == Settings(*keys, api=mirror).hosts.pili
+    assert mirror == Settings(*keys, api=mirror, pili=f"{mirror}/").hosts.pili
 
 
 def test_a_mirror_without_pili(place: Place) -> None:
