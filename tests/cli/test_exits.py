@@ -14,11 +14,13 @@ from certferry.cli import exits
 from certferry.cli.exits import Exit
 from certferry.core.desired import Kind
 from certferry.core.discovery import AccountLook, DiscoveredDomain, Discovery
+from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.core.observed import Served
 from certferry.core.plan import Action, Plan
 from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
 from certferry.core.status import DomainStatus, LineageStatus, Standing
 from certferry.core.survey import FoundDomain, Survey
+from certferry.core.watched import Host, judged
 from certferry.errors import CertferryError, TargetRejected
 from certferry.text import Text
 from tests.cli import values
@@ -146,9 +148,19 @@ def test_what_is_discovered_is_in_order_and_what_is_not_seen_is_not() -> None:
     assert Exit.FAILED == exits.of_discovery(Discovery((seen, unseen)))
 
 
+def problem(code: EdgeProblemCode) -> EdgeProblem:
+    """Something that is wrong at an address."""
+    return EdgeProblem(code, Text("wrong"))
+
+
 GOOD = Served("192.0.2.1", values.NEW, valid=True, not_after=values.NOON + timedelta(days=9))
-INVALID = Served("192.0.2.2", values.OLD, valid=False, problem=Text("expired"))
-SILENT = Served("192.0.2.3", None, valid=False, problem=Text("no answer"), silent=True)
+INVALID = Served("192.0.2.2", values.OLD, valid=False, problem=problem(EdgeProblemCode.EXPIRED))
+SILENT = Served(
+    "192.0.2.3", None, valid=False, problem=problem(EdgeProblemCode.TIMED_OUT), silent=True
+)
+NO_IPV6 = Served(
+    "2001:db8::1", None, valid=False, problem=problem(EdgeProblemCode.NO_IPV6), silent=True
+)
 
 
 @pytest.mark.parametrize(
@@ -159,10 +171,17 @@ SILENT = Served("192.0.2.3", None, valid=False, problem=Text("no answer"), silen
         ([[GOOD, INVALID]], Exit.FAILED),
         ([[GOOD], [SILENT]], Exit.FAILED),
         ([[]], Exit.FAILED),
+        ([[GOOD, NO_IPV6]], Exit.OK),
+        ([[GOOD, NO_IPV6, SILENT]], Exit.FAILED),
+        ([[NO_IPV6]], Exit.FAILED),
     ],
 )
 def test_a_watch_is_in_order_when_every_address_is(
     looks: list[list[Served]], expected: Exit
 ) -> None:
-    """One address without a valid certificate is enough to fail."""
-    assert expected == exits.of_looks(looks)
+    """One address without a valid certificate is enough to fail. What this machine cannot look at
+    counts for nothing where another address answers.
+    """
+    assert expected == exits.of_looks(
+        [judged(Host(values.IMG), look, values.NOON) for look in looks]
+    )

@@ -18,14 +18,15 @@ from certferry.cli.options import Front
 from certferry.cli.plan import show_plan
 from certferry.cli.status import show_status
 from certferry.cli.sync import show_report
-from certferry.cli.watch import show_looks
+from certferry.cli.watch import Watch
 from certferry.core.observed import DomainState
+from certferry.core.watched import Host
 from certferry.errors import CertferryError, CertificateError, ConfigError, DnsAccessDenied
 from certferry.present.progress import progress_lines
 from certferry.reconcile.visits import Patience
 from certferry.text import Text
 from tests.cli.consoles import TestConsole
-from tests.cli.twins import START, TwinWorld, wish
+from tests.cli.twins import START, CdnHosts, TwinWorld, wish
 
 ANY = "0123456789abcdef"
 
@@ -262,13 +263,13 @@ def test_watch_shows_what_the_edges_serve() -> None:
     """After a sync both addresses of the domain present the same valid certificate."""
     world, console = TwinWorld(), TestConsole()
     synced(world)
-
-    code = show_looks(world.cdn, ["img.example.com"], 443, console.console, START, as_json=False)
+    hosts = [Host("img.example.com")]
+    code = Watch(CdnHosts(world.cdn), hosts, console.console, lambda: START).once()
 
     assert dedent(f"""\
-        HOST             ADDRESS    FINGERPRINT       VALID  UNTIL       LEFT
-        img.example.com  192.0.2.1  {ANY}  yes    2027-02-22  90 days
-        img.example.com  192.0.2.2  {ANY}  yes    2027-02-22  90 days
+        HOST             ADDRESS    FINGERPRINT       CHAIN  VALID  UNTIL       LEFT
+        img.example.com  192.0.2.1  {ANY}  —      yes    2027-02-22  90 days
+        img.example.com  192.0.2.2  {ANY}  —      yes    2027-02-22  90 days
         """) == masked(console.out)
     assert Exit.OK == code
 

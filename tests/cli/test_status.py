@@ -11,6 +11,7 @@ from textwrap import dedent
 from certferry.cli.exits import Exit
 from certferry.cli.status import show_status
 from certferry.core.desired import Kind
+from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.core.observed import Served
 from certferry.core.status import DomainStatus, LineageStatus, Standing
 from certferry.ports.progress import no_listener
@@ -23,6 +24,7 @@ from tests.cli.consoles import TestConsole
 from tests.cli.twins import TwinSession, TwinWorld
 from tests.cli.values import IMG, NEW, NOON, OLD
 
+TIMED_OUT = EdgeProblem(EdgeProblemCode.TIMED_OUT, Text("no answer within 10 seconds"))
 NOW = NOON + timedelta(days=31, hours=1)
 
 
@@ -50,7 +52,7 @@ def lineage(*domains: DomainStatus, **facts: object) -> LineageStatus:
 
 def edge(number: int, fingerprint: str | None = NEW, *, valid: bool = True) -> Served:
     """What one address presents."""
-    problem = Text("no answer within 10 seconds") if fingerprint is None else None
+    problem = TIMED_OUT if fingerprint is None else None
     silent = fingerprint is None
     return Served(f"192.0.2.{number}", fingerprint, valid=valid, problem=problem, silent=silent)
 
@@ -90,6 +92,7 @@ def test_each_certificate_and_each_domain_has_a_row() -> None:
         img                  valid        58 days  2027-01-23
           img.example.com    verified                          2027-01-23  5f3c8e1b  2 of 2
           a.img.example.com  propagating                       2027-01-23  5f3c8e1b  1 of 2, 1 silent
+        a.img.example.com: at 1 of 3 addresses: no answer within 10 seconds
         """)  # noqa: E501 - a transcript is as wide as it is
         == told(
             lineage(
@@ -200,6 +203,28 @@ def test_the_document_has_the_contracts_keys() -> None:
     assert [("192.0.2.1", NEW, True), ("192.0.2.2", OLD, False), ("192.0.2.3", None, False)] == [
         (address["address"], address["fingerprint"], address["ok"]) for address in served
     ]
+    assert [
+        None,
+        None,
+        {"code": "timed_out", "message": "no answer within 10 seconds", "hint": None},
+    ] == [address["problem"] for address in served]
+
+
+def test_what_is_wrong_at_edges_is_told_once_for_all_of_them() -> None:
+    """Of how many addresses; not for IPv6 where this machine has none, and another answers."""
+    expired = EdgeProblem(EdgeProblemCode.EXPIRED, Text("the certificate expired 2 days ago"))
+    no_ipv6 = EdgeProblem(EdgeProblemCode.NO_IPV6, Text("this machine has no IPv6"))
+    wrong = [Served(f"192.0.2.{n}", OLD, valid=False, problem=expired) for n in (1, 2)]
+    far = Served("2001:db8::1", None, valid=False, problem=no_ipv6, silent=True)
+
+    said = told(lineage(domain(IMG, Standing.PROPAGATING, *wrong, edge(3), far)))
+
+    assert "\nimg.example.com: at 2 of 4 addresses: the certificate expired 2 days ago\n" in said
+    assert "IPv6" not in said
+    assert "addresses:" not in told(lineage(domain(IMG, Standing.PENDING, *wrong)))
+    assert "at 1 of 1 addresses: this machine has no IPv6" in told(
+        lineage(domain(IMG, Standing.PROPAGATING, far))
+    )
 
 
 def test_a_missing_certificate_is_null_in_the_document() -> None:

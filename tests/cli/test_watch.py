@@ -1,4 +1,4 @@
-"""What `certferry watch` shows of hosts, and which hosts it takes."""
+"""What `certferry watch` shows of hosts, once and on and on."""
 
 from __future__ import annotations
 
@@ -10,71 +10,149 @@ from textwrap import dedent
 import pytest
 
 from certferry.cli.exits import Exit
-from certferry.cli.watch import show_looks
+from certferry.cli.watch import Watch
+from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.core.observed import Served
-from certferry.errors import ConfigError
-from certferry.present.watch_text import host_name
+from certferry.core.served_chain import Presented
+from certferry.core.watched import Host
 from certferry.text import Text
 from tests.cli.consoles import TestConsole
 from tests.cli.values import IMG, NEW, NOON, OLD
 
-GOOD = Served("192.0.2.1", NEW, valid=True, not_after=NOON + timedelta(days=58, hours=1))
+DAY = timedelta(days=1)
+E7 = Presented("e7" * 32, "E7", "ISRG Root X1", (), NOON - 300 * DAY, NOON + 300 * DAY)
+GOOD = Served(
+    "192.0.2.1",
+    NEW,
+    valid=True,
+    not_after=NOON + timedelta(days=58, hours=1),
+    chain=(
+        Presented(NEW, IMG, "E7", (IMG,), NOON - 30 * DAY, NOON + timedelta(days=58, hours=1)),
+        E7,
+    ),
+)
+OLDER = Served(
+    "192.0.2.2",
+    OLD,
+    valid=True,
+    not_after=NOON + 20 * DAY,
+    chain=(Presented(OLD, IMG, "E7", (IMG,), NOON - 70 * DAY, NOON + 20 * DAY), E7),
+)
 FOREIGN = Served(
     "192.0.2.2",
     OLD,
     valid=False,
-    problem=Text("the certificate is for\n{name}", name="other.example.com\x1b[2J"),
+    problem=EdgeProblem(
+        EdgeProblemCode.NAME_NOT_COVERED,
+        Text("the certificate is for\n{name}", name="other.example.com\x1b[2J"),
+        Text("bind another"),
+    ),
     not_after=NOON + timedelta(days=3),
 )
-REFUSING = Served("192.0.2.3", None, valid=False, problem=Text("handshake refused"))
-SILENT = Served("2001:db8::1", None, valid=False, problem=Text("no answer"), silent=True)
-NOWHERE = Served("", None, valid=False, problem=Text("does not exist in DNS"), silent=True)
+ENDED = Served(
+    "192.0.2.4",
+    NEW,
+    valid=False,
+    problem=EdgeProblem(EdgeProblemCode.EXPIRED, Text("the certificate expired 2 days ago")),
+    not_after=NOON - 2 * DAY,
+)
+REFUSING = Served(
+    "192.0.2.3",
+    None,
+    valid=False,
+    problem=EdgeProblem(EdgeProblemCode.HANDSHAKE_FAILED, Text("the handshake failed")),
+)
+SILENT = Served(
+    "2001:db8::1",
+    None,
+    valid=False,
+    problem=EdgeProblem(EdgeProblemCode.TIMED_OUT, Text("no answer")),
+    silent=True,
+)
+NOWHERE = Served(
+    "",
+    None,
+    valid=False,
+    problem=EdgeProblem(EdgeProblemCode.NOT_IN_DNS, Text("gone.example.com: does not exist")),
+    silent=True,
+)
+
+Hosts = Mapping[str, tuple[Served, ...]]
 
 
 class Edges:
-    """A `Probe` of hosts whose addresses are given."""
+    """A `HostProbe` of hosts whose addresses are given, for one look after another."""
 
-    def __init__(self, hosts: Mapping[str, tuple[Served, ...]]) -> None:
-        self._hosts = hosts
+    def __init__(self, *looks: Hosts) -> None:
+        self._looks = list(looks)
 
     def look(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
         """See `ports.probe.Probe.look`."""
-        return {domain: self._hosts[domain] for domain in domains}
+        hosts = self._looks[0] if len(self._looks) == 1 else self._looks.pop(0)
+        return {domain: hosts[domain] for domain in domains}
+
+    def look_at(self, hosts: Sequence[Host]) -> dict[Host, tuple[Served, ...]]:
+        """See `ports.probe.HostProbe.look_at`."""
+        seen = self.look([host.name for host in hosts])
+        return {host: seen[host.name] for host in hosts}
 
 
 def watched(
-    hosts: Mapping[str, tuple[Served, ...]], *, as_json: bool = False
+    hosts: Hosts, *, as_json: bool = False, ends_within: timedelta | None = None
 ) -> tuple[Exit, TestConsole]:
     """Give the exit code and what was written."""
     console = TestConsole()
-    return show_looks(
-        Edges(hosts), list(hosts), 443, console.console, NOON, as_json=as_json
-    ), console
+    places = [Host(host) for host in hosts]
+    watch = Watch(Edges(hosts), places, console.console, lambda: NOON, ends_within, as_json=as_json)
+    return watch.once(), console
+
+
+def followed(*looks: Hosts, as_json: bool = False) -> str:
+    """Give what is written while one look follows another, until Ctrl-C."""
+    console = TestConsole()
+    places = [Host(host) for host in looks[0]]
+    watch = Watch(Edges(*looks), places, console.console, lambda: NOON, as_json=as_json)
+    pauses = iter(looks[1:])
+
+    def pause(seconds: float) -> None:
+        assert 60 == seconds
+        if next(pauses, None) is None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        watch.follow(pause, 60)
+    return console.out
 
 
 def test_each_address_has_a_row() -> None:
-    """What it serves, whether that is valid there, until when; what is wrong stands beside it.
+    """What it serves, whether that is valid there, until when; what is wrong stands below.
 
     Words from outside stay in their column, and move no cursor.
     """
     code, console = watched(
-        {IMG: (GOOD, FOREIGN, REFUSING, SILENT), "gone.example.com": (NOWHERE,)}
+        {IMG: (GOOD, FOREIGN, REFUSING, ENDED, SILENT), "gone.example.com": (NOWHERE,)}
     )
 
     assert (
         dedent("""\
-        HOST              ADDRESS      FINGERPRINT       VALID  UNTIL       LEFT
-        img.example.com   192.0.2.1    fedcba9876543210  yes    2027-01-21  58 days
-        img.example.com   192.0.2.2    0123456789abcdef  no     2026-11-27  3 days
-        img.example.com   192.0.2.3    —                 no     —           —
-        img.example.com   2001:db8::1  —                 —      —           —
-        gone.example.com  —            —                 —      —           —
+        HOST              ADDRESS      FINGERPRINT       CHAIN  VALID  UNTIL       LEFT
+        img.example.com   192.0.2.1    fedcba9876543210  E7     yes    2027-01-21  58 days
+        img.example.com   192.0.2.2    0123456789abcdef  —      no     2026-11-27  3 days
+        img.example.com   192.0.2.3    —                 —      no     —           —
+        img.example.com   192.0.2.4    fedcba9876543210  —      no     2026-11-22  expired
+        img.example.com   2001:db8::1  —                 —      —      —           —
+        gone.example.com  —            —                 —      —      —           —
 
         img.example.com 192.0.2.2: the certificate is for
                                    other.example.com\N{REPLACEMENT CHARACTER}[2J
-        img.example.com 192.0.2.3: handshake refused
+        img.example.com 192.0.2.3: the handshake failed
+        img.example.com 192.0.2.4: the certificate expired 2 days ago
         img.example.com 2001:db8::1: no answer
-        gone.example.com: does not exist in DNS
+        img.example.com: 1 of 3 addresses serve another certificate (until 2026-11-27 12:00 UTC)
+        gone.example.com: does not exist
+        hint: bind another
+        hint: a change at a CDN takes 8 to 15 minutes, sometimes hours: look again with --follow. \
+If it stays like this, ask the CDN's support about these addresses
         """)
         == console.out
     )
@@ -82,19 +160,31 @@ def test_each_address_has_a_row() -> None:
 
 
 def test_hosts_in_order_are_zero() -> None:
-    """Every address presents a valid certificate."""
-    code, _ = watched({IMG: (GOOD,)})
+    """Every address presents a valid certificate, and the older one still lasts."""
+    code, console = watched({IMG: (GOOD, OLDER)})
 
+    said = "1 of 2 addresses serve an older certificate (until 2026-12-14 12:00 UTC)"
+    assert f"\n{IMG}: {said}\n" in console.out
     assert Exit.OK == code
 
 
+def test_what_ends_soon_is_one_where_that_is_asked() -> None:
+    """`--expiring DAYS`, for monitoring."""
+    code, console = watched({IMG: (GOOD,)}, ends_within=60 * DAY)
+
+    assert f"{IMG}: the certificate ends in 58 days\n" in console.out
+    assert Exit.FAILED == code
+    assert Exit.OK == watched({IMG: (GOOD,)}, ends_within=58 * DAY)[0]
+
+
 def test_the_document_tells_every_address() -> None:
-    """`--json` gives whole fingerprints and moments."""
+    """`--json` gives whole fingerprints and moments, the chain, and problems with their codes."""
     code, console = watched({IMG: (GOOD, SILENT)}, as_json=True)
 
     assert Exit.FAILED == code
     assert {
         "ok": False,
+        "at": "2026-11-24T12:00:00Z",
         "hosts": [
             {
                 "host": IMG,
@@ -107,45 +197,91 @@ def test_the_document_tells_every_address() -> None:
                         "ok": True,
                         "not_after": "2027-01-21T13:00:00Z",
                         "problem": None,
+                        "not_before": "2026-10-25T12:00:00Z",
+                        "days_left": 58,
+                        "names": [IMG],
+                        "issuer": "E7",
+                        "chain": [
+                            {
+                                "subject": "E7",
+                                "issuer": "ISRG Root X1",
+                                "fingerprint": "e7" * 32,
+                                "not_after": "2027-09-20T12:00:00Z",
+                            }
+                        ],
                     },
                     {
                         "address": "2001:db8::1",
                         "fingerprint": None,
                         "ok": False,
                         "not_after": None,
-                        "problem": "no answer",
+                        "problem": {"code": "timed_out", "message": "no answer", "hint": None},
+                        "not_before": None,
+                        "days_left": None,
+                        "names": None,
+                        "issuer": None,
+                        "chain": [],
                     },
                 ],
+                "problems": [],
             }
         ],
     } == json.loads(console.out)
 
 
-@pytest.mark.parametrize(
-    ("written", "expected"),
-    [
-        ("img.example.com", "img.example.com"),
-        ("IMG.Example.com.", "img.example.com"),
-        ("图片.example.com", "xn--wcsw84d.example.com"),
-    ],
-)
-def test_a_host_is_taken_as_a_person_writes_it(written: str, expected: str) -> None:
-    """Capitals, final dots and Chinese names mean the same host."""
-    assert expected == host_name(written)
+def test_the_document_tells_what_differs() -> None:
+    """With the addresses, and whether that is an error."""
+    _, console = watched({IMG: (GOOD, OLDER)}, as_json=True)
+
+    (host,) = json.loads(console.out)["hosts"]
+    (problem,) = host["problems"]
+    assert ("warning", "older_certificate", ["192.0.2.2"]) == (
+        problem["severity"],
+        problem["code"],
+        problem["addresses"],
+    )
+    assert "--follow" in problem["hint"]
+    assert host["ok"]
 
 
-@pytest.mark.parametrize(
-    ("written", "hint"),
-    [
-        ("img.example.com:8443", "run `certferry watch --port 8443 img.example.com`"),
-        ("*.example.com", "name one of them, such as www.example.com"),
-        ("https://img.example.com/", "without https://"),
-        ("192.0.2.1", "without https://"),
-    ],
-)
-def test_what_is_no_host_is_refused_with_advice(written: str, hint: str) -> None:
-    """The hint says what to type instead."""
-    with pytest.raises(ConfigError) as caught:
-        host_name(written)
+def test_following_tells_what_changes() -> None:
+    """The first state as ever, then a line for each change; nothing where nothing happens."""
+    arrived = Served("192.0.2.2", NEW, valid=True, not_after=GOOD.not_after, chain=GOOD.chain)
+    out = followed(
+        {IMG: (GOOD, OLDER)},
+        {IMG: (GOOD, OLDER)},
+        {IMG: (GOOD, arrived)},
+        {IMG: (GOOD, SILENT)},
+        {IMG: (SILENT,)},
+    )
 
-    assert hint in str(caught.value.hint)
+    table, _, lines = out.partition("the CDN's support about these addresses\n")
+    assert "HOST" in table
+    assert (
+        dedent(f"""\
+        2026-11-24 12:00 UTC {IMG} 192.0.2.2: serves {NEW[:16]} (until 2027-01-21 13:00 UTC), \
+before {OLD[:16]}
+        2026-11-24 12:00 UTC {IMG}: the addresses of the host are in order again
+        2026-11-24 12:00 UTC {IMG} 2001:db8::1: no answer
+        """)
+        == lines
+    )
+
+
+def test_following_tells_that_an_address_is_in_order_again() -> None:
+    """What it serves, without a certificate that it served before and none else."""
+    out = followed({IMG: (REFUSING,)}, {IMG: (Served("192.0.2.3", NEW, valid=True),)})
+
+    assert f"192.0.2.3: serves {NEW[:16]} (until unknown)\n" in out
+
+
+def test_following_for_programs_is_a_document_on_each_line() -> None:
+    """Each host at first, then each that has changed."""
+    other = "a.example.com"
+    out = followed({IMG: (GOOD,), other: (GOOD,)}, {IMG: (GOOD,), other: (SILENT,)}, as_json=True)
+
+    documents = [json.loads(line) for line in out.splitlines()]
+    assert [(IMG, True), (other, True), (other, False)] == [
+        (document["host"], document["ok"]) for document in documents
+    ]
+    assert {"2026-11-24T12:00:00Z"} == {document["at"] for document in documents}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from functools import partial
 
 from certferry.core.desired import DesiredCertificate, DesiredDeployment
+from certferry.core.observed import Served
+from certferry.core.watched import Host
 from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.history import history_keeper
@@ -89,6 +92,17 @@ class TwinSession(Session):
     def wishes(self) -> tuple[DesiredCertificate, ...]:
         """What is declared."""
         return self._wishes
+
+
+class CdnHosts:
+    """A `HostProbe` of the CDN's edges, whatever the port."""
+
+    def __init__(self, cdn: MemoryCdn) -> None:
+        self.look = cdn.look
+
+    def look_at(self, hosts: Sequence[Host]) -> dict[Host, tuple[Served, ...]]:
+        """See `ports.probe.HostProbe.look_at`."""
+        return {host: self.look([host.name])[host.name] for host in hosts}
 
 
 def wish(lineage: str = "img", *domains: str) -> DesiredCertificate:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.due import LAG, Times, due_of
+from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.core.observed import DomainState, ObservedDomain, Served
 from certferry.core.plan import Blocked, Change, Deploy, Due, Rollout, Verify
 from certferry.core.reasons import Reason, ReasonCode
@@ -21,6 +22,8 @@ from certferry.text import Text
 from tests.core.strategies import NOW
 
 OURS = "aa" * 32
+EXPIRED = EdgeProblem(EdgeProblemCode.EXPIRED, Text("the certificate expired"))
+TIMED_OUT = EdgeProblem(EdgeProblemCode.TIMED_OUT, Text("no answer"))
 TIMEOUT = timedelta(hours=1)
 START = NOW - 2 * TIMEOUT
 REASON = Reason(ReasonCode.NOT_SEEN, Text("not seen"))
@@ -157,8 +160,8 @@ def test_lagging_addresses_are_named() -> None:
     """Which do not serve it yet, and of how many."""
     right = Served("192.0.2.1", OURS, valid=True)
     other = Served("192.0.2.2", "bb" * 32, valid=True)
-    broken = Served("192.0.2.3", OURS, valid=False, problem=Text("not trusted"))
-    silent = Served("192.0.2.4", None, valid=False, problem=Text("no answer"), silent=True)
+    broken = Served("192.0.2.3", OURS, valid=False, problem=EXPIRED)
+    silent = Served("192.0.2.4", None, valid=False, problem=TIMED_OUT, silent=True)
     served = (right, other, broken, silent)
 
     error = error_of(due(VERIFYING, DomainState.READY, *served, last=record(TIMEOUT)))
@@ -167,19 +170,18 @@ def test_lagging_addresses_are_named() -> None:
     words = str(error)
     assert "2 of 3" in words
     assert "192.0.2.2" in words
-    assert "192.0.2.3: not trusted" in words
+    assert "192.0.2.3: the certificate expired" in words
     assert "192.0.2.4" not in words
 
 
 def test_silence_is_told_with_its_reasons() -> None:
     """When no address answers, each says why."""
-    problem = Text("connection refused")
-    silent = Served("192.0.2.4", None, valid=False, problem=problem, silent=True)
+    silent = Served("192.0.2.4", None, valid=False, problem=TIMED_OUT, silent=True)
 
     error = error_of(due(VERIFYING, DomainState.READY, silent, last=record(TIMEOUT)))
 
     assert isinstance(error, VerificationError)
-    assert "connection refused" in str(error)
+    assert "no answer" in str(error)
 
 
 def test_settings_that_are_ignored_are_named() -> None:

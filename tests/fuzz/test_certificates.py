@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.adapters.probe.handshake import NoHandshake, served_chain
+from certferry.adapters.probe.handshake import served_chain
+from certferry.adapters.probe.no_handshake import NoHandshake
 from certferry.adapters.probe.trust import Trust
 from certferry.adapters.sources.pem_files import PemFileSource
 from certferry.core.desired import PemFiles

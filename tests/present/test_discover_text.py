@@ -18,6 +18,7 @@ from certferry.core.discovery import (
     Discovery,
     Problem,
 )
+from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.ledger import Owner
 from certferry.core.observed import Served
@@ -35,11 +36,11 @@ ZH = voice_in("zh")
 EN = Voice()
 SOON = NOON + timedelta(days=8, hours=3)
 LATER = NOON + timedelta(days=58)
+OTHER_NAME = EdgeProblem(EdgeProblemCode.NAME_NOT_COVERED, Text("is for other.example.org"))
+NO_ANSWER = EdgeProblem(EdgeProblemCode.TIMED_OUT, Text("no answer"))
 GOOD = Served("192.0.2.1", NEW, valid=True, not_after=LATER)
-WRONG = Served(
-    "192.0.2.2", OLD, valid=False, problem=Text("is for other.example.org"), not_after=LATER
-)
-SILENT = Served("192.0.2.3", None, valid=False, problem=Text("no answer"), silent=True)
+WRONG = Served("192.0.2.2", OLD, valid=False, problem=OTHER_NAME, not_after=LATER)
+SILENT = Served("192.0.2.3", None, valid=False, problem=NO_ANSWER, silent=True)
 FROZEN = TargetRejected(
     Text("{domain} is frozen at Qiniu", domain="ice.example.com"), hint=Text("lift that first")
 )

@@ -8,19 +8,21 @@ import re
 import stat
 import subprocess
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from certferry.cli.exits import Exit
 from certferry.cli.main import run
+from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.core.observed import Served
 from certferry.core.plan import Action
 from certferry.core.report import Activity, Outcome, StepEnded, StepOutcome
+from certferry.core.watched import Host, judged
 from certferry.errors import ConfigError, TargetUnavailable
 from certferry.present.language import voice_in
-from certferry.present.log_entries import log_looks, log_unchanged
+from certferry.present.log_entries import log_in_order, log_looks, log_unchanged
 from certferry.present.log_file import LogFile
 from certferry.present.progress import logged_progress
 from certferry.present.run_log import Entry, Format, Level, RunLog
@@ -75,17 +77,42 @@ def a_day(log: RunLog) -> None:
 
 def test_address_that_serves_something_wrong_is_in_the_log(tmp_path: Path) -> None:
     """What `watch` shows at its end, a line for each; an address that is in order is no event."""
-    bad = Served("192.0.2.2", None, valid=False, problem=Text("no answer"), silent=True)
+    problem = EdgeProblem(EdgeProblemCode.TIMED_OUT, Text("no answer"))
+    bad = Served("192.0.2.2", None, valid=False, problem=problem, silent=True)
     good = Served("192.0.2.1", "ab" * 32, valid=True)
 
-    log_looks({IMG: (good, bad)}, run_log(tmp_path / "a.log"))
-    log_looks({IMG: (good, bad)}, run_log(tmp_path / "b.log", format_=Format.JSON))
+    look = judged(Host(IMG), (good, bad), NOON)
+    log_looks([look], run_log(tmp_path / "a.log"))
+    log_looks([look], run_log(tmp_path / "b.log", format_=Format.JSON))
 
     told = (tmp_path / "a.log").read_text()
     assert f"[2026-11-24 12:00:00] {IMG} 192.0.2.2: no answer\n" == told
     event = json.loads((tmp_path / "b.log").read_text())
     assert ("watch.failed", "error", IMG) == (event["event"], event["level"], event["domain"])
     assert ("no answer", "192.0.2.2") == (event["detail"], event["address"])
+    assert "timed_out" == event["code"]
+
+
+def test_addresses_that_differ_are_in_the_log(tmp_path: Path) -> None:
+    """As a warning where all of them are right; that they are alike again is an event too."""
+    ends = NOON + timedelta(days=30)
+    edges = [
+        Served(f"192.0.2.{n}", f * 32, valid=True, not_after=ends)
+        for n, f in ((1, "ab"), (2, "cd"))
+    ]
+    log = run_log(tmp_path / "a.log", format_=Format.JSON)
+
+    log_looks([judged(Host(IMG), edges, NOON)], log)
+    log_in_order(judged(Host(IMG), edges[:1], NOON), log)
+
+    differ, alike = map(json.loads, (tmp_path / "a.log").read_text().splitlines())
+    assert ("watch.differs", "warning", "certificates_differ", ["192.0.2.2"]) == (
+        differ["event"],
+        differ["level"],
+        differ["code"],
+        differ["addresses"],
+    )
+    assert ("watch.in_order", "info", IMG) == (alike["event"], alike["level"], alike["domain"])
 
 
 ENGLISH = """\

@@ -105,12 +105,17 @@ class ModelWorld:
         return DesiredCertificate(lineage, names, "dnspod", deployments=(deployment,))
 
     def run(
-        self, wish: DesiredCertificate, *, kill_after: int = IMMORTAL, renew: bool = False
+        self,
+        wish: DesiredCertificate,
+        *,
+        kill_after: int = IMMORTAL,
+        renew: bool = False,
+        scheduled: bool = False,
     ) -> LineageReport | None:
         """Run to the end, passing the time it waits for; `None` when the process was killed, as
         it is after so many calls through doors.
         """
-        reports = self.run_together([wish], kill_after=kill_after, renew=renew)
+        reports = self.run_together([wish], kill_after=kill_after, renew=renew, scheduled=scheduled)
         return None if reports is None else reports[0]
 
     def run_together(
@@ -119,6 +124,7 @@ class ModelWorld:
         *,
         kill_after: int = IMMORTAL,
         renew: bool = False,
+        scheduled: bool = False,
     ) -> list[LineageReport] | None:
         """Run several lineages in one process, each visited when its wait is over."""
         self._runs += 1
@@ -127,7 +133,8 @@ class ModelWorld:
         life = Life(kill_after)
         try:
             doors = self.doors(process, life)
-            runs = [LineageRun(wish, doors, issuing_of(renew=renew)) for wish in wishes]
+            issuing = issuing_of(renew=renew)
+            runs = [LineageRun(wish, doors, issuing, keeps_pauses=scheduled) for wish in wishes]
             self.visit_to_the_end(*runs)
             return [run.report() for run in runs]
         except Killed:

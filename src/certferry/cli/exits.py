@@ -24,10 +24,10 @@ from certferry.errors import (
 
 if TYPE_CHECKING:  # the core loads the crypto library, which `--help` must not
     from certferry.core.discovery import Discovery, Problem
-    from certferry.core.observed import Served
     from certferry.core.plan import Plan
     from certferry.core.report import SyncReport
     from certferry.core.status import LineageStatus
+    from certferry.core.watched import HostLook
 
 
 class Exit(IntEnum):
@@ -113,7 +113,6 @@ def of_problems(problems: Sequence[Problem]) -> Exit:
     return Exit.FAILED if any(problem.is_failure for problem in problems) else Exit.OK
 
 
-def of_looks(looks: Sequence[Sequence[Served]]) -> Exit:
+def of_looks(looks: Sequence[HostLook]) -> Exit:
     """Judge what hosts serve: every address presents a valid certificate, or it is a failure."""
-    valid = all(address.answered and address.valid for look in looks for address in look)
-    return Exit.OK if valid and all(looks) else Exit.FAILED
+    return Exit.OK if all(look.ok for look in looks) else Exit.FAILED

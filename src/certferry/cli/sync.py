@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 @click.command("sync")
 @names_argument
 @click.option("--renew", is_flag=True, help="Issue a new certificate, due or not.")
+@click.option("--scheduled", is_flag=True, help="Leave alone for a while what has failed before.")
 @wait_option("Wait no longer than this for what takes its time. Default: until it has ended.")
 @no_wait_option
 @json_option
@@ -32,6 +33,7 @@ def command(
     names: tuple[str, ...],
     *,
     renew: bool,
+    scheduled: bool,
     wait: int | None,
     no_wait: bool,
     as_json: bool,
@@ -54,7 +56,9 @@ def command(
         progress_on(front.console, front.verbosity, _now) as progress,
         open_session(settings, progress=progress, language=front.voice.language) as session,
     ):
-        report = session.reconciler().sync(session.wishes, patience, renew=renew)
+        report = session.reconciler().sync(
+            session.wishes, patience, renew=renew, scheduled=scheduled
+        )
     return show_report(report, front, as_json=as_json)
 
 

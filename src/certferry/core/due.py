@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from certferry.core.observed import DomainState, ObservedDomain, Served, is_served
+from certferry.core.pauses import paused_until
 from certferry.core.plan import Blocked, Deploy, Due, Rollout
 from certferry.core.reasons import ReasonCode
 from certferry.core.rollout import RolloutRecord
@@ -24,11 +25,14 @@ VERIFY_TIMEOUT = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """This moment, when the run began, and how long a domain may take to serve what is bound."""
+    """This moment, when the run began, and how long a domain may take to serve what is bound. A
+    scheduled run `keeps_pauses` after a failure.
+    """
 
     now: datetime
     begun: datetime
     timeout: timedelta = VERIFY_TIMEOUT
+    keeps_pauses: bool = False
 
     def in_this_run(self, moment: datetime) -> bool:
         """Tell whether something stored happened since the run began. A moment in the future was
@@ -65,6 +69,21 @@ def due_of(
     served.
     """
     last = open_record(domain, fingerprint, times.now)
+    due = _due_by_itself(rollout, domain, served, fingerprint, last, times)
+    if due is not None or rollout.deploy is None or last is None or not times.keeps_pauses:
+        return due
+    until = paused_until(last.failed_at or last.accepted_at, last.tries, times.now)
+    return None if until is None else Blocked(until=until)
+
+
+def _due_by_itself(
+    rollout: Rollout,
+    domain: ObservedDomain,
+    served: tuple[Served, ...],
+    fingerprint: str,
+    last: RolloutRecord | None,
+    times: Times,
+) -> Due:
     since = times.now if last is None else waiting_since(last, times)
     failed_at = _failed_in_this_run(domain, fingerprint, times)
     if domain.kind.is_receiver:
@@ -200,7 +219,7 @@ def _not_served(served: tuple[Served, ...], fingerprint: str, since: datetime) -
 
 
 def _silent(served: tuple[Served, ...]) -> VerificationError:
-    problems = list(dict.fromkeys(a.problem for a in served if a.problem is not None))
+    problems = list(dict.fromkeys(a.problem.message for a in served if a.problem is not None))
     return VerificationError(
         Text("no address answers ({problems})", problems=problems),
         hint=Text(
@@ -211,7 +230,7 @@ def _silent(served: tuple[Served, ...]) -> VerificationError:
 
 
 def _in_words(address: Served, fingerprint: str) -> Text:
-    serves_another = address.fingerprint not in {None, fingerprint}
-    if address.problem is not None and not serves_another:
-        return Text("{address}: {problem}", address=address.address, problem=address.problem)
-    return Text("{address}", address=address.address)
+    problem = address.problem
+    if problem is None or address.fingerprint not in {None, fingerprint}:  # it serves another
+        return Text("{address}", address=address.address)
+    return Text("{address}: {problem}", address=address.address, problem=problem.message)

@@ -9,13 +9,14 @@ from enum import StrEnum
 
 from certferry.core.certificate import Certificate
 from certferry.core.desired import HttpsWish, Kind
+from certferry.core.edges import EdgeProblem
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.lineage import Version
 from certferry.core.plan import Change
 from certferry.core.reasons import Reason
 from certferry.core.rollout import RolloutRecord
+from certferry.core.served_chain import Presented
 from certferry.errors import CertferryError
-from certferry.text import Text
 
 
 class DomainState(StrEnum):
@@ -32,15 +33,17 @@ class Served:
     """What one address presents: the leaf's fingerprint, whether name and chain are valid.
 
     An address that is `silent` could not be reached. One that was reached and refused the
-    handshake has no fingerprint either, but it answered: a visitor there gets an error.
+    handshake has no fingerprint either, but it answered: a visitor there gets an error. `chain` is
+    what it presents, leaf first, where that can be read.
     """
 
     address: str
     fingerprint: str | None
     valid: bool
-    problem: Text | None = None
+    problem: EdgeProblem | None = None
     not_after: datetime | None = None
     silent: bool = False
+    chain: tuple[Presented, ...] = ()
 
     @property
     def answered(self) -> bool:
@@ -205,6 +208,7 @@ class Observation:
     """Everything a decision about one lineage may look at. `versions` are newest first;
     `targets` are in the order of the declared deployments. `ordered_at` is when a certificate was
     ordered that has not come yet, `issue_tried_at` when one was last ordered or adopted,
+    `issue_tries` how often in vain since one came,
     `rejected_at` the same where what came was not what was ordered; `has_leftovers` tells of
     challenge records of ours that may still be in DNS.
     """
@@ -213,6 +217,7 @@ class Observation:
     targets: tuple[ObservedTarget, ...] = ()
     ordered_at: datetime | None = None
     issue_tried_at: datetime | None = None
+    issue_tries: int = 0
     rejected_at: datetime | None = None
     has_leftovers: bool = False
 

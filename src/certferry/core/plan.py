@@ -43,12 +43,13 @@ class Change:
 @dataclass(frozen=True, slots=True)
 class Blocked:
     """Not to be carried out in this run: it was waited for in vain, for an `error`; or it failed
-    when it was tried at `tried_at`, by this run or by another one since this one began. Neither:
-    what it needs is not there.
+    when it was tried at `tried_at`, by this run or by another one since this one began; or it
+    failed before, and is left alone `until` then. None of these: what it needs is not there.
     """
 
     error: CertferryError | None = None
     tried_at: datetime | None = None
+    until: datetime | None = None
 
 
 Due = Waiting | Blocked | None
@@ -219,7 +220,8 @@ class Plan:
     not and cannot be made so. Retirements of a target wait for all its rollouts. `ceded` holds the
     targets at which other lineages serve everything that this one covers, and those lineages.
     `notices` tell of what could not be read and stands in nothing's way. `tried_issue` is one that
-    would be needed and was tried since the run began. `drifts` are left as they were found.
+    would be needed and was tried since the run began, or is left alone for a while. `drifts` are
+    left as they were found.
     """
 
     lineage: str

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import datetime
 
 from certferry.core.desired import DriftPolicy
 from certferry.core.observed import Observation, ObservedDomain
@@ -28,7 +29,7 @@ from certferry.core.report import Outcome, StepKey, StepOutcome
 from certferry.core.settings import in_sentences
 from certferry.core.unmanaged import OTHERS_FIRST
 from certferry.core.waiting import Waiting
-from certferry.errors import CertificateError, DeployError
+from certferry.errors import CertificateError, DeployError, Retry
 from certferry.text import Text
 
 SEEN = Text("served by every address that answers")
@@ -160,7 +161,11 @@ def _tried(plan: Plan) -> Iterator[StepOutcome]:
     """Tell of what another run tried in vain since this one began."""
     steps = (plan.tried_issue, *(rollout.steps[0] for rollout in plan.rollouts))
     for step in steps:
-        if step is None or not isinstance(step.due, Blocked) or step.due.tried_at is None:
+        if step is None or not isinstance(step.due, Blocked):
+            continue
+        if step.due.until is not None:
+            yield _paused(step, step.due.until, plan.lineage)
+        if step.due.tried_at is None:
             continue
         error = DeployError if isinstance(step, Deploy) else CertificateError
         failure = error(
@@ -172,6 +177,21 @@ def _tried(plan: Plan) -> Iterator[StepOutcome]:
         )
         place = (None, None) if isinstance(step, Issue) else (step.target, step.domain)
         yield StepOutcome(step.action, Outcome.FAILED, failure.message, *place).failed(failure)
+
+
+def _paused(step: Issue | Deploy | Verify | Rollback, until: datetime, lineage: str) -> StepOutcome:
+    """Tell that something has failed before and is left alone for a while."""
+    error = (CertificateError if isinstance(step, Issue) else DeployError)(
+        Text("it has failed before, and is tried again at {moment}", moment=until),
+        hint=Text(
+            "`certferry history {lineage}` tells why; `certferry sync {lineage}` tries at once",
+            lineage=lineage,
+        ),
+        retry=Retry.at(until),
+    )
+    place = (getattr(step, "target", None), getattr(step, "domain", None))
+    told = StepOutcome(step.action, Outcome.WAITING, error.message, *place)
+    return replace(told, hint=error.hint, error=error)
 
 
 def _as_declared(target: str, domain: str, observed: Observation) -> StepOutcome:

@@ -13,6 +13,7 @@ from certferry.core.due import Times
 from certferry.core.ferried import known_already, overdue_obstacles, why_adopt
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation, ObservedDomain
+from certferry.core.pauses import paused_until
 from certferry.core.plan import Action, Blocked, Clean, Issue, Obstacle, Plan, Retire
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.retirements import superseded
@@ -114,9 +115,13 @@ def _notices(observed: Observation) -> tuple[Obstacle, ...]:
 
 
 def _failed_since(observed: Observation, times: Times, needed: Issue | None) -> bool:
-    """Tell whether what is needed was tried since the run began, and brought nothing."""
+    """Tell whether what is needed was tried since the run began, and brought nothing, or is left
+    alone after an earlier failure.
+    """
     if needed is None or needed.due is None:
         return False
+    if isinstance(needed.due, Blocked) and needed.due.until is not None:
+        return True
     current = observed.current
     return current is None or not times.in_this_run(current.saved_at)
 
@@ -143,6 +148,9 @@ def _issue(
     tried = tried_at is not None and times.in_this_run(tried_at)
     action = Action.ADOPT if ferried else Action.ISSUE
     due = Blocked(tried_at=tried_at) if tried else None
+    if due is None and times.keeps_pauses and issuing is Issuing.IF_DUE:
+        until = paused_until(tried_at, observed.issue_tries, times.now)
+        due = None if until is None else Blocked(until=until)
     return Issue(desired.names, desired.key_type, reason, action, due)
 
 

@@ -17,7 +17,8 @@ class Remembered:
     know has nothing of it.
 
     `versions` are newest first; `ordered_at` is when the order under way was made, `issue_tried_at`
-    when a certificate was last ordered or adopted, `rejected_at` the same where what came was not
+    when a certificate was last ordered or adopted, `issue_tries` how often in vain since one came,
+    `rejected_at` the same where what came was not
     what was ordered; `uploads` are those at every target, by target and newest first; `rollouts`
     are by target and domain; `withdrawals` say what is bound nowhere again. With
     `has_challenge_records`, TXT values of ours may still be in DNS.
@@ -31,3 +32,4 @@ class Remembered:
     rollouts: tuple[RolloutRecord, ...] = ()
     has_challenge_records: bool = False
     withdrawals: tuple[Withdrawal, ...] = ()
+    issue_tries: int = 0

@@ -21,7 +21,8 @@ class RolloutRecord:
 
     `request_id` is the target's own of the change that it took. `worked_before`: some address
     completed a handshake just before that; `refused_since`: addresses have refused the certificate
-    since then. `drift` names what somebody else changed, as it was last told; `repairs` are the
+    since then. `tries` counts how often the certificate was sent there in vain or is on its way.
+    `drift` names what somebody else changed, as it was last told; `repairs` are the
     moments at which that was set right, newest first.
     """
 
@@ -43,6 +44,7 @@ class RolloutRecord:
     refused_since: datetime | None = None
     drift: str | None = None
     repairs: tuple[datetime, ...] = ()
+    tries: int = 0
 
     @property
     def asked_at(self) -> datetime:

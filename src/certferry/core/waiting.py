@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from certferry.text import Text
 
 FIRST = timedelta(milliseconds=250)
-LONGEST = timedelta(seconds=60)
-_GROWTH = 3
-"""Each pause is a third of the time already waited, so that looks grow rarer with age."""
+LONGEST = timedelta(minutes=2)
+SLACK = timedelta(seconds=1)
+"""What happens is seen at most a tenth of the wait, and this, after it has happened."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,6 @@ def wait_for(
     """Choose the next look: soon at first, then ever later, never past the deadline."""
     waited = now - since
     # A beginning in the future was written by a clock that was ahead.
-    pause = LONGEST if waited < timedelta(0) else min(max(waited / _GROWTH, FIRST), LONGEST)
-    until = now + pause
+    growing = max(min(waited / 3, waited / 10 + SLACK), FIRST)  # a third in the first seconds
+    until = now + (LONGEST if waited < timedelta(0) else min(growing, LONGEST))
     return Waiting(why, since, until if deadline is None else min(until, deadline), deadline)

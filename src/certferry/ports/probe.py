@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from certferry.core.observed import Served
+from certferry.core.watched import Host
 
 
 class Probe(Protocol):
@@ -16,5 +17,15 @@ class Probe(Protocol):
 
         An address that does not answer is reported, not raised; so is a domain without addresses,
         as one `Served` with an empty address. Raises only `Interrupted`.
+        """
+        ...
+
+
+class HostProbe(Probe, Protocol):
+    """Looks at any hosts as well."""
+
+    def look_at(self, hosts: Sequence[Host]) -> Mapping[Host, tuple[Served, ...]]:
+        """Do as `look`, at each host's own port. One that is an address is looked at itself, and
+        its certificate has to name it.
         """
         ...

@@ -170,8 +170,12 @@ class StateStore(Protocol):
         """Forget a TXT value that is gone from DNS."""
         ...
 
-    def save_issue_try(self, lineage: str, at: datetime, *, rejected: bool = False) -> None:
-        """Keep when a certificate was ordered or adopted, and whether what came was `rejected`."""
+    def save_issue_try(
+        self, lineage: str, at: datetime, *, failed: bool = False, rejected: bool = False
+    ) -> None:
+        """Keep when a certificate was ordered or adopted, whether that `failed`, which is counted
+        until one comes, and whether what came was `rejected`.
+        """
         ...
 
     # targets

@@ -59,10 +59,11 @@ class Console:
         """Write what is not data as columns, set off by an empty line."""
         self.remark([*_as_wide_as(self.stderr, table), line()])
 
-    def hand_out(self, document: Mapping[str, object]) -> None:
-        """Write data for a program: one JSON document."""
+    def hand_out(self, document: Mapping[str, object], *, on_one_line: bool = False) -> None:
+        """Write data for a program: one JSON document, or one of many, each on its line."""
         utf8 = (self.stdout.encoding or "").lower().replace("-", "") == "utf8"
-        self.stdout.write(json.dumps(document, ensure_ascii=not utf8, indent=2) + "\n")
+        indent = None if on_one_line else 2
+        self.stdout.write(json.dumps(document, ensure_ascii=not utf8, indent=indent) + "\n")
 
     def remark(self, lines: Iterable[Line]) -> None:
         """Write what is not data."""

@@ -16,6 +16,7 @@ from certferry.core.discovery import (
 )
 from certferry.core.ledger import Owner
 from certferry.core.observed import Served
+from certferry.core.watched import within_reach
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Table, Tone, labelled, line, width
 from certferry.present.status_text import NOTHING, SHORT
@@ -194,9 +195,10 @@ def _served(addresses: Sequence[Served], voice: Voice) -> Span:
     """Count the addresses that present a certificate which is valid there, of all that answered."""
     if not addresses:
         return NOTHING
-    answered = [address for address in addresses if address.answered]
+    counted = within_reach(addresses)
+    answered = [address for address in counted if address.answered]
     right = sum(address.valid for address in answered)
-    silent = len(addresses) - len(answered)
+    silent = len(counted) - len(answered)
     said = Text("{count} of {all}", count=right, all=len(answered))
     if silent:
         said = Text("{said}, {silent} silent", said=said, silent=silent)
@@ -213,8 +215,9 @@ def _remarks(one: DiscoveredDomain) -> Iterator[Text]:
             account=one.account,
         )
     # An address that is silent is only counted, unless there is no other.
-    told = [address for address in one.served if address.answered] or one.served
-    yield from dict.fromkeys(a.problem for a in told if a.problem is not None)
+    counted = within_reach(one.served)
+    told = [address for address in counted if address.answered] or counted
+    yield from dict.fromkeys(a.problem.message for a in told if a.problem is not None)
 
 
 # certificates

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from certferry.core.discovery import Bound, DiscoveredCertificate, DiscoveredDomain, Discovery
-from certferry.present.documents import Document, moment, of_address, of_error
+from certferry.core.observed import Served
+from certferry.present.documents import Document, edge_problem, moment, of_error
 from certferry.present.language import Voice
 
 
@@ -48,7 +49,7 @@ def _domain(one: DiscoveredDomain, voice: Voice) -> Document:
         "covered_by": list(one.covered_by),
         "deployed_by": one.deployed_by,
         "by_itself": found.by_itself,
-        "served": [of_address(address, voice) for address in one.served],
+        "served": [_served(address, voice) for address in one.served],
         "problem": None if found.problem is None else of_error(found.problem, voice),
     }
 
@@ -60,6 +61,16 @@ def _bound(bound: Bound) -> Document:
         "names": None if bound.names is None else list(bound.names),
         "not_after": moment(bound.not_after),
         "owner": None if bound.owner is None else bound.owner.value,
+    }
+
+
+def _served(address: Served, voice: Voice) -> Document:
+    return {
+        "address": address.address,
+        "fingerprint": address.fingerprint,
+        "not_after": moment(address.not_after),
+        "ok": address.answered and address.valid,
+        "problem": edge_problem(address.problem, voice),
     }
 
 

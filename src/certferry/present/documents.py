@@ -5,9 +5,10 @@ Moments are RFC 3339 in UTC; fingerprints SHA-256 over the DER leaf, lower-case 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
+from certferry.core.edges import EdgeProblem
 from certferry.core.observed import Served
 from certferry.core.plan import (
     Blocked,
@@ -69,20 +70,6 @@ def of_report(report: SyncReport, voice: Voice) -> Document:
 def of_statuses(statuses: Sequence[LineageStatus], voice: Voice) -> Document:
     """What `status` prints."""
     return {"certificates": [_lineage_status(status, voice) for status in statuses]}
-
-
-def of_looks(looks: Mapping[str, Sequence[Served]], port: int, voice: Voice) -> Document:
-    """What `watch` prints. An address is ok when it presents a certificate that is valid there."""
-    hosts = [
-        {
-            "host": host,
-            "port": port,
-            "ok": all(_is_valid(address) for address in served),
-            "addresses": [of_address(address, voice) for address in served],
-        }
-        for host, served in looks.items()
-    ]
-    return {"ok": all(host["ok"] for host in hosts), "hosts": hosts}
 
 
 def of_history(entries: Sequence[HistoryEntry]) -> Document:
@@ -154,6 +141,8 @@ def _due(due: Due, voice: Voice) -> Document:
     match due:
         case Waiting(why=why, until=until):
             return {"due": "waiting", "until": moment(until), "waits_for": voice.say(why)}
+        case Blocked(until=datetime() as until):
+            return {"due": "blocked", "until": moment(until)}
         case Blocked(error=error):
             problem = None if error is None else of_error(error, voice)
             return {"due": "blocked", "problem": problem}
@@ -259,24 +248,10 @@ def _domain_status(domain: DomainStatus, current: str | None, voice: Voice) -> D
                 "address": address.address,
                 "fingerprint": address.fingerprint,
                 "ok": _is_valid(address) and address.fingerprint == fingerprint,
-                "problem": _said(address.problem, voice),
+                "problem": edge_problem(address.problem, voice),
             }
             for address in domain.served
         ],
-    }
-
-
-# watch
-
-
-def of_address(address: Served, voice: Voice) -> Document:
-    """Write what an address presents."""
-    return {
-        "address": address.address,
-        "fingerprint": address.fingerprint,
-        "ok": _is_valid(address),
-        "not_after": moment(address.not_after),
-        "problem": _said(address.problem, voice),
     }
 
 
@@ -289,6 +264,17 @@ def _is_valid(address: Served) -> bool:
 
 def _reason(reason: Reason, voice: Voice) -> Document:
     return {"code": reason.code.value, "message": voice.say(reason.message)}
+
+
+def edge_problem(problem: EdgeProblem | None, voice: Voice) -> Document | None:
+    """Write what is wrong at an edge."""
+    if problem is None:
+        return None
+    return {
+        "code": problem.code.value,
+        "message": voice.say(problem.message),
+        "hint": _said(problem.hint, voice),
+    }
 
 
 def of_error(error: CertferryError, voice: Voice) -> Document:

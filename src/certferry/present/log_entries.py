@@ -7,11 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from certferry.core.discovery import Problem
-from certferry.core.observed import Served
+from certferry.core.edges import EdgeProblem
 from certferry.core.plan import Obstacle, Plan
 from certferry.core.reasons import ReasonCode
 from certferry.core.report import Activity, Outcome, StepEnded, StepOutcome, SyncReport
 from certferry.core.status import LineageStatus, Standing
+from certferry.core.watched import HostLook
 from certferry.errors import TargetStuck
 from certferry.present.run_log import Entry, Level, RunLog
 from certferry.present.tickets import ticket
@@ -55,22 +56,44 @@ def log_statuses(statuses: Sequence[LineageStatus], log: RunLog) -> None:
             _write_finding(found, log)
 
 
-def log_looks(looks: Mapping[str, Sequence[Served]], log: RunLog) -> None:
-    """Write down what is wrong at an address."""
-    for host, served in looks.items():
-        for address in served:
+def log_looks(looks: Sequence[HostLook], log: RunLog) -> None:
+    """Write down what is wrong at an address, and what differs between those of a host."""
+    for look in looks:
+        for address in look.served:
             if address.problem is not None:
-                detail = log.voice.say_on_one_line(address.problem)
-                words = f"{host} {address.address}".rstrip() + f": {once(host, detail)}"
-                entry = Entry(
-                    "watch.failed",
-                    address.problem,
-                    Level.ERROR,
-                    domain=host,
-                    words=words,
-                    more={"address": address.address},
-                )
-                log.write(entry)
+                where = {"address": address.address}
+                _write_edge_problem(look, address.address, address.problem, where, log)
+        for concern in look.concerns:
+            level = Level.ERROR if concern.is_failure else Level.WARNING
+            more = {"addresses": list(concern.addresses)}
+            _write_edge_problem(look, "", concern.problem, more, log, level)
+
+
+def log_in_order(look: HostLook, log: RunLog) -> None:
+    """Write down that a host whose addresses have changed is in order."""
+    said = Text("every address presents a valid certificate")
+    words = f"{look.host}: {log.voice.say(said)}"
+    log.write(Entry("watch.in_order", said, domain=look.host.name, outcome="done", words=words))
+
+
+def _write_edge_problem(
+    look: HostLook,
+    address: str,
+    problem: EdgeProblem,
+    more: Mapping[str, object],
+    log: RunLog,
+    level: Level = Level.ERROR,
+) -> None:
+    detail = once(look.host.name, log.voice.say_on_one_line(problem.message))
+    entry = Entry(
+        "watch.failed" if level is Level.ERROR else "watch.differs",
+        problem.message,
+        level,
+        domain=look.host.name,
+        words=f"{look.host} {address}".rstrip() + f": {detail}",
+        more={**more, "code": problem.code.value},
+    )
+    log.write(entry)
 
 
 def log_problems(problems: Sequence[Problem], log: RunLog) -> None:

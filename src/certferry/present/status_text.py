@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from certferry.core.observed import Served
 from certferry.core.ownership import served_by
 from certferry.core.status import WHOLE_ACCOUNT, DomainStatus, LineageStatus, Standing
+from certferry.core.watched import within_reach
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Table, Tone, labelled, line
 from certferry.present.tickets import ticket
@@ -41,6 +43,9 @@ _TONES = {
 }
 
 
+_ON_ITS_WAY = {Standing.PENDING, Standing.PROCESSING}
+
+
 def table(statuses: Sequence[LineageStatus], now: datetime, voice: Voice) -> Table:
     """Write a row per certificate, and below it one per domain that serves it."""
     rows = [row for status in statuses for row in _rows(status, now, voice)]
@@ -64,8 +69,25 @@ def remarks(statuses: Sequence[LineageStatus], voice: Voice) -> Iterator[Line]:
                 name = _name(domain)
                 words = once(name, voice.say(domain.problem))
                 yield from labelled(f"{name}: ", Tone.STRONG, words)
+            for told in _edge_problems(domain):
+                yield from labelled(f"{domain.domain}: ", Tone.STRONG, voice.say(told))
             if domain.ticket:
                 yield from _ticket(domain, voice)
+
+
+def _edge_problems(domain: DomainStatus) -> Iterator[Text]:
+    """Say each thing that is wrong at addresses once, of how many; not of a domain that is to get
+    its certificate yet.
+    """
+    served = () if domain.standing in _ON_ITS_WAY else domain.served
+    told = [a.problem.message for a in within_reach(served) if a.problem is not None]
+    for message, count in Counter(told).items():
+        yield Text(
+            "at {count} of {all} addresses: {problem}",
+            count=count,
+            all=len(served),
+            problem=message,
+        )
 
 
 def _ticket(domain: DomainStatus, voice: Voice) -> Iterator[Line]:

@@ -1,17 +1,18 @@
-"""What hosts serve, as a person reads it: a row per address."""
+"""What hosts serve, as a person reads it: a row per address, and below what is wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from certferry.core.identifiers import is_wildcard, normalise
+from certferry.core.edges import EdgeProblem
 from certferry.core.observed import Served
-from certferry.errors import ConfigError
+from certferry.core.watch_changes import AddressChanged, Changes
+from certferry.core.watched import HostLook
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Table, Tone, labelled
 from certferry.present.status_text import NOTHING, days
-from certferry.present.vocabulary import once
+from certferry.present.vocabulary import HINT, once
 from certferry.text import Text
 
 _SHORT = 16
@@ -21,57 +22,96 @@ _HEADERS = (
     Text("HOST"),
     Text("ADDRESS"),
     Text("FINGERPRINT"),
+    Text("CHAIN"),
     Text("VALID"),
     Text("UNTIL"),
     Text("LEFT"),
 )
 
 
-def host_name(written: str) -> str:
-    """Give the host that is meant. Raises `ConfigError` for what is none, a wildcard among it."""
-    host, colon, port = written.rpartition(":")
-    if colon and port.isdigit():
-        raise ConfigError(
-            Text("{written} is not a host name", written=written),
-            hint=Text("run `certferry watch --port {port} {host}`", port=port, host=host),
-        )
-    name = normalise(written)
-    if is_wildcard(name):
-        raise ConfigError(
-            Text("{name} stands for many hosts", name=name),
-            hint=Text("name one of them, such as {host}", host=name.replace("*", "www", 1)),
-        )
-    return name
-
-
-def table(looks: Mapping[str, Sequence[Served]], now: datetime, voice: Voice) -> Table:
+def table(looks: Sequence[HostLook], now: datetime, voice: Voice) -> Table:
     """Write a row per address."""
-    rows = [row for host, served in looks.items() for row in _rows(host, served, now, voice)]
+    rows = [row for look in looks for row in _rows(look, now, voice)]
     return Table(tuple(map(voice.say, _HEADERS)), tuple(rows))
 
 
-def remarks(looks: Mapping[str, Sequence[Served]], voice: Voice) -> Iterator[Line]:
-    """Say what is wrong at an address."""
-    for host, served in looks.items():
-        for address in served:
-            if address.problem is not None:
-                where = f"{host} {address.address}".rstrip()
-                words = once(host, voice.say(address.problem))
-                yield from labelled(f"{where}: ", Tone.STRONG, words)
+def remarks(looks: Sequence[HostLook], voice: Voice) -> Iterator[Line]:
+    """Say what is wrong at an address, what differs between those of a host, and what to do."""
+    hints = list[Text]()
+    for look in looks:
+        for where, problem in _problems(look):
+            yield from _told(where, look, problem.message, voice)
+            if problem.hint is not None and problem.hint not in hints:
+                hints.append(problem.hint)
+    for hint in hints:
+        yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(hint))
 
 
-def _rows(
-    host: str, served: Sequence[Served], now: datetime, voice: Voice
-) -> Iterator[tuple[Span, ...]]:
-    for address in served:
+def _problems(look: HostLook) -> Iterator[tuple[str, EdgeProblem]]:
+    for address in look.served:
+        if address.problem is not None:
+            yield _where(look, address), address.problem
+    for concern in look.concerns:
+        yield str(look.host), concern.problem
+
+
+def news(changes: Changes, look: HostLook, now: datetime, voice: Voice) -> Iterator[Line]:
+    """Say what changed at a host, a line for each."""
+    at = voice.say(Text("{moment}", moment=now))
+    for changed in changes.addresses:
+        yield from _told(f"{at} {_where(look, changed.now)}", look, _changed(changed), voice)
+    if changes.concerns:
+        for told in [concern.problem.message for concern in look.concerns] or [_NO_CONCERN]:
+            yield from _told(f"{at} {look.host}", look, told, voice)
+
+
+_NO_CONCERN = Text("the addresses of the host are in order again")
+
+
+def _changed(changed: AddressChanged) -> Text:
+    if changed.now.problem is not None:
+        return changed.now.problem.message
+    serves = Text(
+        "serves {fingerprint} (until {until})",
+        fingerprint=_short(changed.now),
+        until=changed.now.not_after or Text("unknown"),
+    )
+    before = changed.before
+    if before is None or before.fingerprint in {None, changed.now.fingerprint}:
+        return serves
+    return Text("{now}, before {fingerprint}", now=serves, fingerprint=_short(before))
+
+
+def _short(address: Served) -> str:
+    return (address.fingerprint or "")[:_SHORT]
+
+
+def _where(look: HostLook, address: Served) -> str:
+    return f"{look.host} {address.address}".rstrip()
+
+
+def _told(where: str, look: HostLook, message: Text, voice: Voice) -> Iterator[Line]:
+    words = once(look.host.name, voice.say(message))
+    yield from labelled(f"{where}: ", Tone.STRONG, words)
+
+
+def _rows(look: HostLook, now: datetime, voice: Voice) -> Iterator[tuple[Span, ...]]:
+    for address in look.served:
         yield (
-            Span(host, Tone.STRONG),
+            Span(str(look.host), Tone.STRONG),
             Span(address.address) if address.address else NOTHING,
-            NOTHING if address.fingerprint is None else Span(address.fingerprint[:_SHORT]),
+            Span(_short(address)) if address.fingerprint else NOTHING,
+            _chain(address),
             _validity(address, voice),
             NOTHING if address.not_after is None else Span(days(address.not_after)),
             _left(address, now, voice),
         )
+
+
+def _chain(address: Served) -> Span:
+    """The issuers that are presented, the leaf's first."""
+    issuers = [issuer.subject for issuer in address.chain[1:]]
+    return Span(", ".join(issuers)) if issuers else NOTHING
 
 
 def _validity(address: Served, voice: Voice) -> Span:
@@ -85,4 +125,6 @@ def _validity(address: Served, voice: Voice) -> Span:
 def _left(address: Served, now: datetime, voice: Voice) -> Span:
     if address.not_after is None:
         return NOTHING
+    if address.not_after < now:
+        return Span(voice.say(Text("expired")), Tone.BAD)
     return Span(voice.say(Text("{left}", left=address.not_after - now)))

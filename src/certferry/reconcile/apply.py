@@ -66,7 +66,7 @@ def issue(step: Issue, visit: Visit) -> StepOutcome:
         raise
     except CertferryError as error:
         rejected = isinstance(error, CertificateRejected)
-        state.save_issue_try(visit.lineage, now(), rejected=rejected)
+        state.save_issue_try(visit.lineage, now(), failed=True, rejected=rejected)
         if rejected:  # afterwards: killed in between, the next run still knows that it is held back
             state.drop_order(lease)
         visit.tell(f"{step.action} failed", problem=str(error.lasting))

@@ -96,6 +96,7 @@ def _write_down_acceptance(
             settings_before=domain.https,
             refused_since=None,
             drift=None,
+            tries=record.tries + 1,
         )
     )
     visit.tell("deployed", target=step.target, domain=step.domain, remote_id=remote_id)
@@ -109,7 +110,8 @@ def _write_down_failure(
         _forget(step, visit)
     else:
         repairs = record.repairs[1:] if step.repair else record.repairs
-        visit.doors.state.save_rollout(replace(record, failed_at=visit.now, repairs=repairs))
+        failed = replace(record, failed_at=visit.now, repairs=repairs, tries=record.tries + 1)
+        visit.doors.state.save_rollout(failed)
     tell_failure(step, error, visit)
 
 

@@ -51,12 +51,18 @@ class LineageRun:
     """Brings one lineage to its desired state, visit by visit."""
 
     def __init__(
-        self, desired: DesiredCertificate, doors: Doors, issuing: Issuing = Issuing.IF_DUE
+        self,
+        desired: DesiredCertificate,
+        doors: Doors,
+        issuing: Issuing = Issuing.IF_DUE,
+        *,
+        keeps_pauses: bool = False,
     ) -> None:
         self.desired = desired
         self._doors = doors
         self._begun = doors.now()
         self._issuing = issuing
+        self._keeps_pauses = keeps_pauses
         self._outcomes = Outcomes(desired.lineage, doors.progress)
         self._fingerprint: str | None = None
         self._keeping: set[str] = set()
@@ -111,7 +117,12 @@ class LineageRun:
         return self._in_force(observe(self.desired, self._doors))
 
     def _plan(self, observed: Observation) -> Plan:
-        times = Times(self._doors.now(), self._begun, self._doors.verify_timeout)
+        times = Times(
+            self._doors.now(),
+            self._begun,
+            self._doors.verify_timeout,
+            keeps_pauses=self._keeps_pauses,
+        )
         return plan_lineage(self.desired, observed, times, self._issuing)
 
     def _issue(self, plan: Plan, observed: Observation, lease: Lease) -> Observation:

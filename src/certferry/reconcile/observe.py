@@ -50,6 +50,7 @@ def with_remembered(
         versions=versions if desired.offered is None else offered_first(versions, desired.offered),
         ordered_at=None if desired.files is not None else remembered.ordered_at,
         issue_tried_at=remembered.issue_tried_at,
+        issue_tries=remembered.issue_tries,
         rejected_at=remembered.rejected_at,
         has_leftovers=remembered.has_challenge_records,
     )

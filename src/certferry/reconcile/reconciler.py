@@ -59,9 +59,13 @@ class Reconciler:
         patience: Patience,
         *,
         renew: bool = False,
+        scheduled: bool = False,
     ) -> SyncReport:
-        """Bring the world to the declared state, as far as patience allows."""
-        report = self._run(wishes, patience, Issuing.ALWAYS if renew else Issuing.IF_DUE)
+        """Bring the world to the declared state, as far as patience allows. A `scheduled` run
+        leaves alone for a while what has failed.
+        """
+        issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
+        report = self._run(wishes, patience, issuing, keeps_pauses=scheduled)
         return replace(report, renewing=renew)
 
     def roll_back(self, wish: DesiredCertificate, patience: Patience) -> SyncReport:
@@ -73,9 +77,16 @@ class Reconciler:
         return self._run([wish], patience, Issuing.NEVER)
 
     def _run(
-        self, wishes: Sequence[DesiredCertificate], patience: Patience, issuing: Issuing
+        self,
+        wishes: Sequence[DesiredCertificate],
+        patience: Patience,
+        issuing: Issuing,
+        *,
+        keeps_pauses: bool = False,
     ) -> SyncReport:
-        runs = [LineageRun(wish, self._doors, issuing) for wish in wishes]
+        runs = [
+            LineageRun(wish, self._doors, issuing, keeps_pauses=keeps_pauses) for wish in wishes
+        ]
         visits = Visits(runs, patience, self._doors.now, stop=self._stop, workers=self._workers)
         complete = visits.carry_out() and self._swept(wishes)
         reports = tuple(run.report() for run in runs)

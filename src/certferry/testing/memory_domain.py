@@ -8,8 +8,15 @@ from datetime import UTC, datetime, timedelta
 
 from certferry.core.certificate import Certificate
 from certferry.core.desired import HttpsWish, Kind
+from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.core.https_settings import HttpsSettings
-from certferry.core.observed import DomainState, ObservedDomain, OtherCertificate, TargetTask
+from certferry.core.observed import (
+    DomainState,
+    ObservedDomain,
+    OtherCertificate,
+    Served,
+    TargetTask,
+)
 from certferry.errors import DeployError, TargetRejected
 from certferry.text import Text
 
@@ -122,3 +129,10 @@ def unknown(domain: str) -> TargetRejected:
 def frozen(domain: str) -> TargetRejected:
     """Say that a domain cannot be changed."""
     return TargetRejected(Text("{domain} is frozen", domain=domain), hint=Text("unfreeze it"))
+
+
+def failing(address: str, *, refuses: bool) -> Served:
+    """An edge that answers, and presents nothing, or refuses the handshake."""
+    code = EdgeProblemCode.HANDSHAKE_FAILED if refuses else EdgeProblemCode.NO_CERTIFICATE
+    message = Text("the handshake failed") if refuses else Text("it presents no certificate")
+    return Served(address, None, valid=False, problem=EdgeProblem(code, message))

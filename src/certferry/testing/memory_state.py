@@ -104,6 +104,7 @@ class MemoryState:
                         key=lambda w: (w.target, w.domain, w.at),
                     )
                 ),
+                self._memory.failed_tries.get(lineage, 0),
             )
 
     def versions(self, lineage: str) -> tuple[Version, ...]:
@@ -255,10 +256,14 @@ class MemoryState:
         with self._memory.lock:
             self._memory.withdrawals.setdefault(place, withdrawal)
 
-    def save_issue_try(self, lineage: str, at: datetime, *, rejected: bool = False) -> None:
+    def save_issue_try(
+        self, lineage: str, at: datetime, *, failed: bool = False, rejected: bool = False
+    ) -> None:
         """See `StateStore.save_issue_try`."""
         with self._memory.lock:
             self._memory.issue_tries[lineage] = at
+            tries = self._memory.failed_tries.get(lineage, 0)
+            self._memory.failed_tries[lineage] = tries + 1 if failed else 0
             self._memory.rejections[lineage] = at if rejected else None
 
     # accounts

@@ -36,6 +36,7 @@ from certferry.testing.memory_domain import (
     Change,
     Domain,
     Remote,
+    failing,
     foreign,
     frozen,
     merged,
@@ -340,11 +341,9 @@ class MemoryCdn:
         return self._settled(name).edges(self._now(), self._lags)
 
     def _served(self, address: str, remote_id: str | None) -> Served:
-        if remote_id is None:
-            return Served(address, None, valid=False, problem=Text("no certificate"))
-        certificate = self._ever.get(remote_id)
+        certificate = None if remote_id is None else self._ever.get(remote_id)
+        if remote_id is None or (certificate and certificate.fingerprint in self._refused):
+            return failing(address, refuses=remote_id is not None)
         if certificate is None:
             return Served(address, remote_id, valid=True)
-        if certificate.fingerprint in self._refused:
-            return Served(address, None, valid=False, problem=Text("the handshake failed"))
         return Served(address, certificate.fingerprint, valid=True, not_after=certificate.not_after)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certferry.sandbox.authority import Authority
+from tests.adapters.probe.edge import serving
 
 Edit = Callable[[bytes], bytes]
 
@@ -36,23 +35,6 @@ def odd_edge(address: str, port: int, name: str, edit: Edit, folder: Path) -> It
     """Serve such a certificate at an address for a while; give its DER."""
     issued = Authority("Odd CA").issue([name], datetime(2026, 1, 1, tzinfo=UTC), FAR_END)
     der = edit(issued.leaf.public_bytes(Encoding.DER))
-    pem = folder / "odd.pem"
-    pem.write_text(ssl.DER_cert_to_PEM_cert(der) + issued.privkey_pem)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    with socket.create_server((address, port)) as server:
-        host = threading.Thread(target=_serve, args=(server, context))
-        host.start()
-        try:
-            yield der
-        finally:
-            server.shutdown(socket.SHUT_RDWR)
-            host.join()
-
-
-def _serve(server: socket.socket, context: ssl.SSLContext) -> None:
-    with suppress(OSError):  # it has been shut down
-        while True:
-            guest, _ = server.accept()
-            with guest, suppress(OSError), context.wrap_socket(guest, server_side=True) as session:
-                session.recv(1)
+    pem = ssl.DER_cert_to_PEM_cert(der) + issued.privkey_pem
+    with serving(pem, folder, address, port):
+        yield der

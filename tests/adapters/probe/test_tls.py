@@ -311,7 +311,8 @@ def guest_of(servers: Sequence[socket.socket], within: float) -> socket.socket |
 
 WITHOUT_FILES = """
 import os, resource, sys
-from certferry.adapters.probe.handshake import NoHandshake, served_chain
+from certferry.adapters.probe.handshake import served_chain
+from certferry.adapters.probe.no_handshake import NoHandshake
 
 free = os.open(os.devnull, os.O_RDONLY)
 os.close(free)

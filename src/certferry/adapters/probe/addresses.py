@@ -10,6 +10,7 @@ from datetime import timedelta
 import dns.exception
 import dns.resolver
 
+from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.text import Text
 
 
@@ -20,7 +21,7 @@ class Addresses:
     """
 
     found: tuple[str, ...]
-    problems: tuple[Text, ...]
+    problems: tuple[EdgeProblem, ...]
 
 
 def resolve(
@@ -33,8 +34,7 @@ def resolve(
     try:
         asked = _resolvers(resolvers)
     except dns.resolver.NoResolverConfiguration:
-        problem = Text("this host names no resolver; set `resolvers` under [verify] or [dns]")
-        return Addresses((), (problem,))
+        return Addresses((), (_NO_RESOLVER,))
     for resolver in asked:
         resolver.lifetime = answer_within.total_seconds()
     with ThreadPoolExecutor(len(asked)) as pool:
@@ -45,7 +45,7 @@ def resolve(
     )
 
 
-def _ask_both(resolver: dns.resolver.Resolver, domain: str) -> tuple[list[str], Text | None]:
+def _ask_both(resolver: dns.resolver.Resolver, domain: str) -> tuple[list[str], EdgeProblem | None]:
     """Ask for A, then AAAA; after the first trouble the other is not asked for."""
     found: list[str] = []
     for kind in ("A", "AAAA"):
@@ -69,14 +69,48 @@ def _resolver(host: str, port: int) -> dns.resolver.Resolver:
     return resolver
 
 
-def _ask(resolver: dns.resolver.Resolver, domain: str, kind: str) -> tuple[list[str], Text | None]:
+def _ask(
+    resolver: dns.resolver.Resolver, domain: str, kind: str
+) -> tuple[list[str], EdgeProblem | None]:
     try:
         answer = resolver.resolve(domain, kind, search=False)
     except dns.resolver.NoAnswer:
         return [], None
     except dns.resolver.NXDOMAIN:
-        return [], Text("{domain} does not exist in DNS", domain=domain)
+        return [], _not_in_dns(domain)
     except (dns.exception.DNSException, OSError):
         servers = [str(server) for server in resolver.nameservers]
-        return [], Text("the resolver {resolver} does not answer", resolver=servers)
+        return [], _silent(servers)
     return [record.to_text() for record in answer], None
+
+
+_NO_RESOLVER = EdgeProblem(
+    EdgeProblemCode.NO_RESOLVER,
+    Text("this machine names no resolver"),
+    Text("set `resolvers` under [verify] or [dns]"),
+)
+
+
+def without_address(host: str) -> EdgeProblem:
+    """Say that a name exists, and has neither an IPv4 nor an IPv6 address."""
+    return EdgeProblem(
+        EdgeProblemCode.NO_ADDRESS,
+        Text("{domain} has no address", domain=host),
+        Text("give it the CNAME that the CDN names for the domain"),
+    )
+
+
+def _not_in_dns(domain: str) -> EdgeProblem:
+    return EdgeProblem(
+        EdgeProblemCode.NOT_IN_DNS,
+        Text("{domain} does not exist in DNS", domain=domain),
+        Text("check the spelling; a new name needs the CNAME that the CDN names for the domain"),
+    )
+
+
+def _silent(servers: list[str]) -> EdgeProblem:
+    return EdgeProblem(
+        EdgeProblemCode.RESOLVER_SILENT,
+        Text("the resolver {resolver} does not answer", resolver=servers),
+        Text("`resolvers` under [verify] names those that are asked"),
+    )

@@ -2,54 +2,41 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 import ssl
 
-from certferry.system_words import system_words
-from certferry.text import Text
+from certferry.adapters.probe.no_handshake import (
+    NO_CERTIFICATE,
+    NoHandshake,
+    no_answer,
+    not_connected,
+    refused_handshake,
+)
 
 TIMEOUT = 10.0
 """Seconds for connecting, and again for the handshake."""
 
 
-_OURS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-"""What this machine lacks, and says nothing about the address. Taken for its silence, an edge that
-was not asked would count for nothing, and what it serves still be retired.
-"""
-
-
-class NoHandshake(Exception):
-    """The address gave no certificate; `problem` says why, `silent` that it was not reached."""
-
-    def __init__(self, problem: Text, *, silent: bool) -> None:
-        super().__init__(str(problem))
-        self.problem = problem
-        self.silent = silent
-
-
-def served_chain(address: str, port: int, host: str) -> list[bytes]:
-    """Shake hands with SNI and give what is served as DER, leaf first, unread: at least one.
+def served_chain(address: str, port: int, host: str, within: float = TIMEOUT) -> list[bytes]:
+    """Shake hands with SNI, of which an address has none (RFC 6066 §3), and give what is served as
+    DER, leaf first, unread: at least one. `within` so many seconds it connects, and answers.
 
     Raises `NoHandshake`.
     """
     try:
         with (
-            socket.create_connection((address, port), TIMEOUT) as connection,
+            socket.create_connection((address, port), within) as connection,
             _context().wrap_socket(connection, server_hostname=host) as session,
         ):
             chain_der = _chain(session)
     except TimeoutError as error:
-        problem = Text("no answer within {seconds} seconds", seconds=int(TIMEOUT))
-        raise NoHandshake(problem, silent=True) from error
+        raise no_answer(int(within)) from error
     except ssl.SSLError as error:
-        problem = Text("the handshake failed ({alert})", alert=error.reason or str(error))
-        raise NoHandshake(problem, silent=False) from error
+        raise refused_handshake(error) from error
     except OSError as error:
-        problem = system_words(error)
-        raise NoHandshake(problem, silent=error.errno not in _OURS) from error
+        raise not_connected(error, address) from error
     if not chain_der:
-        raise NoHandshake(Text("it presents no certificate"), silent=False)
+        raise NoHandshake(NO_CERTIFICATE, silent=False)
     return chain_der
 
 

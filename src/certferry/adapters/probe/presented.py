@@ -9,9 +9,18 @@ from datetime import datetime
 from cryptography import x509
 
 from certferry.adapters.probe.trust import Trust
+from certferry.adapters.probe.way import facts_of
 from certferry.core.certificate import fingerprint
+from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.core.observed import Served
+from certferry.core.served_chain import Presented
 from certferry.text import Text
+
+_UNREADABLE = EdgeProblem(
+    EdgeProblemCode.UNREADABLE,
+    Text("it presents a certificate that cannot be read"),
+    Text("it is damaged, or no CA made it: bind another one"),
+)
 
 
 def presented(
@@ -24,7 +33,7 @@ def presented(
         address,
         fingerprint(chain_der[0]),
         valid=False,
-        problem=Text("it presents a certificate that cannot be read"),
+        problem=_UNREADABLE,
     )
     try:
         chain = [x509.load_der_x509_certificate(der) for der in chain_der]
@@ -32,4 +41,12 @@ def presented(
         problem = trust.problem(chain, host, now)
     except Exception:  # noqa: BLE001 - the library reads lazily, and tells nowhere what it may raise
         return seen
-    return replace(seen, valid=problem is None, problem=problem)
+    return replace(seen, valid=problem is None, problem=problem, chain=_facts(chain))
+
+
+def _facts(chain: Sequence[x509.Certificate]) -> tuple[Presented, ...]:
+    """What the chain tells of itself is for people: that it cannot be read changes no judgement."""
+    try:
+        return facts_of(chain)
+    except Exception:  # noqa: BLE001 - the library reads lazily, and tells nowhere what it may raise
+        return ()

@@ -1,21 +1,31 @@
-"""Who is trusted at the edge, and whether a served chain leads there."""
+"""Which roots are trusted at the edge, and whether a served chain leads there."""
 
 from __future__ import annotations
 
+import logging
 import re
 import ssl
 import warnings
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cached_property
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.utils import CryptographyDeprecationWarning
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
+from certferry.adapters.probe.way import Roots, way_up
+from certferry.core.edges import EdgeProblem
+from certferry.core.served_chain import what_is_wrong
+from certferry.core.watched import is_address
 from certferry.errors import ConfigError
 from certferry.system_words import system_words
 from certferry.text import Text
+
+_log = logging.getLogger(__name__)
 
 _BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -27,19 +37,36 @@ class Trust:
     """
 
     def __init__(self, ca_bundle: Path | None = None) -> None:
-        self._store = Store(_read(ca_bundle or _system_bundle()))
+        self._trusted = _read(ca_bundle or _system_bundle())
+        self._store = Store(self._trusted)
 
-    def problem(self, chain: Sequence[x509.Certificate], host: str, now: datetime) -> Text | None:
-        """Say why a client would not accept the chain (leaf first) for the host; `None` if it
-        would (RFC 5280 path validation, names per RFC 6125).
+    def problem(
+        self, chain: Sequence[x509.Certificate], host: str, now: datetime
+    ) -> EdgeProblem | None:
+        """Say why a client would not accept the chain (leaf first) for the host, a name or an
+        address; `None` if it would (RFC 5280 path validation, names per RFC 6125).
+
+        The library decides. Its words are for its own developers, so why is found out anew.
         """
         policy = PolicyBuilder().store(self._store).time(now)
-        verifier = policy.build_server_verifier(x509.DNSName(host))
+        verifier = policy.build_server_verifier(_subject(host))
         try:
             verifier.verify(chain[0], list(chain[1:]))
         except VerificationError as error:
-            return Text("not trusted: {problem}", problem=str(error))
+            _log.debug("%s: %s", host, error)
+            return what_is_wrong(way_up(chain, self._roots), host, now)
         return None
+
+    @cached_property
+    def _roots(self) -> Roots:
+        roots = defaultdict[x509.Name, list[x509.Certificate]](list)
+        for root in self._trusted:
+            roots[root.subject].append(root)
+        return dict(roots)
+
+
+def _subject(host: str) -> x509.DNSName | x509.IPAddress:
+    return x509.IPAddress(ip_address(host)) if is_address(host) else x509.DNSName(host)
 
 
 def _system_bundle() -> Path:

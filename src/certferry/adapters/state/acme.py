@@ -169,13 +169,16 @@ class IssueTries:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def save_issue_try(self, lineage: str, at: datetime, *, rejected: bool = False) -> None:
-        """Keep when a certificate was ordered or adopted, and whether what came was rejected."""
+    def save_issue_try(
+        self, lineage: str, at: datetime, *, failed: bool = False, rejected: bool = False
+    ) -> None:
+        """See `StateStore.save_issue_try`."""
         moment = from_moment(at)
         with self._database.transaction() as connection:
             connection.execute(
-                "INSERT INTO issue_try (lineage, tried_at, rejected_at) VALUES (?, ?, ?)"
+                "INSERT INTO issue_try (lineage, tried_at, rejected_at, tries) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT (lineage) DO UPDATE SET tried_at = excluded.tried_at,"
-                " rejected_at = excluded.rejected_at",
-                (lineage, moment, moment if rejected else None),
+                " rejected_at = excluded.rejected_at,"
+                " tries = CASE excluded.tries WHEN 0 THEN 0 ELSE issue_try.tries + 1 END",
+                (lineage, moment, moment if rejected else None, int(failed)),
             )

@@ -14,6 +14,7 @@ _MOMENTS = (
     "SELECT (SELECT created_at FROM acme_order WHERE lineage = ?),"
     " (SELECT tried_at FROM issue_try WHERE lineage = ?),"
     " (SELECT rejected_at FROM issue_try WHERE lineage = ?),"
+    " (SELECT tries FROM issue_try WHERE lineage = ?),"
     " EXISTS (SELECT 1 FROM challenge_record WHERE lineage = ?),"
     " EXISTS (SELECT 1 FROM withdrawal WHERE lineage = ?)"
 )
@@ -32,8 +33,8 @@ class Lineages:
     def remembered(self, lineage: str) -> Remembered:
         """All that is remembered of a lineage; nothing is unsealed."""
         with self._database.snapshot():
-            [(ordered_at, tried_at, rejected_at, has_records, has_withdrawals)] = (
-                self._database.rows(_MOMENTS, *[lineage] * 5)
+            [(ordered_at, tried_at, rejected_at, tries, has_records, has_withdrawals)] = (
+                self._database.rows(_MOMENTS, *[lineage] * 6)
             )
             return Remembered(
                 self._versions.versions(lineage),
@@ -44,4 +45,5 @@ class Lineages:
                 self._rollouts.of_lineage(lineage),
                 bool(has_records),
                 self._withdrawals.withdrawals(lineage) if has_withdrawals else (),
+                tries or 0,
             )

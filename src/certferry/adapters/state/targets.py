@@ -27,7 +27,7 @@ _UPLOAD: LiteralString = "lineage, target, remote_id, label, fingerprint, upload
 _ROLLOUT: LiteralString = (
     "lineage, target, domain, fingerprint, started_at, accepted_at, problem_before, failed_at,"
     " verified_at, sent, program_digest, fullchain_digest, settings_before, request_id,"
-    " worked_before, refused_since, drift, repairs"
+    " worked_before, refused_since, drift, repairs, attempts"
 )
 
 _WITHDRAWAL: LiteralString = "lineage, target, domain, fingerprint, withdrawn_at, by_hand"
@@ -176,8 +176,8 @@ def _keep(rollout: RolloutRecord, connection: Connection) -> None:
         (rollout.lineage, rollout.target, rollout.domain),
     )
     connection.execute(
-        f"INSERT INTO rollout ({_ROLLOUT}, attempts)"  # noqa: S608 - constant columns
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
+        f"INSERT INTO rollout ({_ROLLOUT})"  # noqa: S608 - constant columns
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             rollout.lineage,
             rollout.target,
@@ -197,6 +197,7 @@ def _keep(rollout: RolloutRecord, connection: Connection) -> None:
             from_optional_moment(rollout.refused_since),
             rollout.drift,
             from_moments(rollout.repairs),
+            rollout.tries,
         ),
     )
 
@@ -222,7 +223,7 @@ def _rollout(row: Row) -> RolloutRecord:
     lineage, target, domain, fingerprint, started_at, *tries = row
     accepted_at, problem_before, failed_at, verified_at, *sent_along = tries
     sent, program_digest, fullchain_digest, settings_before, *since = sent_along
-    request_id, worked_before, refused_since, drift, repairs = since
+    request_id, worked_before, refused_since, drift, repairs, tries = since
     return RolloutRecord(
         lineage,
         target,
@@ -242,4 +243,5 @@ def _rollout(row: Row) -> RolloutRecord:
         to_optional_moment(refused_since),
         drift,
         to_moments(repairs),
+        tries,
     )

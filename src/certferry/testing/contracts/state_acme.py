@@ -45,6 +45,18 @@ class AcmeContract:
         store.save_issue_try("img", LATER)
         assert None is other.remembered("img").rejected_at
 
+    def test_failures_are_counted_until_a_certificate_comes(
+        self, store: StateStore, other: StateStore
+    ) -> None:
+        """By lineage; what other runs have counted counts as well."""
+        for tries, one in enumerate((store, other, store), start=1):
+            one.save_issue_try("img", LATER, failed=True)
+            assert tries == store.remembered("img").issue_tries
+        assert 0 == store.remembered("static").issue_tries
+
+        other.save_issue_try("img", LATER)
+        assert 0 == store.remembered("img").issue_tries
+
     def test_account_is_read_back(self, store: StateStore, other: StateStore) -> None:
         """First without a URL, then with the one the CA gave; each directory has its own."""
         account = AcmeAccount(DIRECTORY, make_key())

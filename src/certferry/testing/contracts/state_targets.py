@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from certferry.core.desired import HttpsWish
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.report import HistoryEntry
+from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
 from certferry.core.upload import NOBODY, Upload
 from certferry.ports.state import StateStore
@@ -74,6 +75,16 @@ class TargetsContract:
             replace(ours, lineage="static", accepted_at=NOW),
             replace(ours, target="files", failed_at=NOW),
             replace(ours, domain="a.example.com", problem_before="no"),
+            replace(
+                ours,
+                domain="b.example.com",
+                request_id="r-1",
+                worked_before=True,
+                refused_since=NOW,
+                drift="certificate: x",
+                repairs=(NOW + HOUR, NOW),
+                tries=3,
+            ),
         ):
             store.save_rollout(saved)
             assert saved in other.remembered(saved.lineage).rollouts
@@ -81,6 +92,17 @@ class TargetsContract:
         found = {(one.target, one.domain): one for one in other.remembered("img").rollouts}
         assert ours == found["qiniu", "img.example.com"]
         assert None is found.get(("files", "a.example.com"))
+
+    def test_withdrawals_are_kept_for_ever(self, store: StateStore, other: StateStore) -> None:
+        """By lineage, target, domain and certificate; the first moment counts."""
+        first = Withdrawal("img", "qiniu", "a.example.com", "aa" * 32, NOW)
+        second = Withdrawal("img", "qiniu", "b.example.com", "aa" * 32, NOW + HOUR, by_hand=True)
+        for saved in (second, first, replace(first, at=NOW + HOUR, by_hand=True)):
+            store.save_withdrawal(saved)
+        other.save_withdrawal(replace(first, lineage="static"))
+
+        assert (first, second) == other.remembered("img").withdrawals
+        assert () == other.remembered("unknown").withdrawals
 
     def test_rollout_is_kept_by_lineage_target_and_domain(self, store: StateStore) -> None:
         """Progress replaces what was known, and so does the next certificate."""

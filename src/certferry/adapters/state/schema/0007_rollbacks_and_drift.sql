@@ -12,6 +12,11 @@ ALTER TABLE rollout ADD COLUMN drift TEXT;
 
 ALTER TABLE rollout ADD COLUMN repairs TEXT NOT NULL DEFAULT '[]';
 
+-- How often a certificate was ordered in vain since one came. `attempts` of a rollout, which the first
+-- schema has, counts from here on how often it was tried.
+
+ALTER TABLE issue_try ADD COLUMN tries INTEGER NOT NULL DEFAULT 0;
+
 -- Certificates that are not to be bound to a domain again.
 
 CREATE TABLE withdrawal (

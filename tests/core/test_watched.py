@@ -1,0 +1,208 @@
+"""What the addresses of a host present, side by side."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.core.edges import EdgeProblem, EdgeProblemCode
+from certferry.core.observed import Served
+from certferry.core.served_chain import Presented
+from certferry.core.watch_changes import changes
+from certferry.core.watched import Host, HostLook, judged
+from certferry.text import Text
+from tests.core.strategies import NOW
+
+HOST = Host("img.example.com")
+DAY = timedelta(days=1)
+EXPIRED = EdgeProblem(EdgeProblemCode.EXPIRED, Text("expired"))
+OTHER_NAME = EdgeProblem(EdgeProblemCode.NAME_NOT_COVERED, Text("another name"))
+
+
+def edge(
+    number: int,
+    certificate: str = "new",
+    *,
+    age: int = 1,
+    left: int = 89,
+    issuer: str = "E7",
+    problem: EdgeProblem | None = None,
+) -> Served:
+    """An address that presents a certificate, issued and ending so many days from now."""
+    begins, ends = NOW - age * DAY, NOW + left * DAY
+    leaf = Presented(certificate, "img", issuer, (HOST.name,), begins, ends)
+    above = Presented(issuer, issuer, "Root", (), begins, ends)
+    return Served(
+        f"192.0.2.{number}",
+        certificate,
+        valid=problem is None,
+        problem=problem,
+        not_after=ends,
+        chain=(leaf, above),
+    )
+
+
+def silent(number: int) -> Served:
+    """An address that does not answer."""
+    problem = EdgeProblem(EdgeProblemCode.TIMED_OUT, Text("no answer"))
+    return Served(f"192.0.2.{number}", None, valid=False, problem=problem, silent=True)
+
+
+edges = st.builds(
+    edge,
+    st.integers(1, 9),
+    st.sampled_from(["new", "old", "other"]),
+    age=st.integers(1, 90),
+    left=st.integers(-10, 90),
+    issuer=st.sampled_from(["E7", "R10"]),
+    problem=st.sampled_from([None, None, EXPIRED, OTHER_NAME]),
+)
+hosts_edges = st.lists(edges | st.builds(silent, st.integers(1, 9)), max_size=8)
+
+
+def told(look: HostLook) -> list[tuple[EdgeProblemCode, str, bool]]:
+    """Give what is said of all addresses together."""
+    return [(c.problem.code, str(c.problem.message), c.is_failure) for c in look.concerns]
+
+
+@given(hosts_edges, st.none() | st.integers(1, 30).map(lambda days: days * DAY))
+def test_a_host_is_in_order_only_where_every_address_is(
+    served: list[Served], within: timedelta | None
+) -> None:
+    """Whatever is said of them together, one that is silent or wrong makes the host wrong."""
+    look = judged(HOST, served, NOW, within)
+
+    if look.ok:
+        assert served
+        assert all(address.valid for address in served)
+        assert not any(concern.is_failure for concern in look.concerns)
+
+
+@given(hosts_edges)
+def test_addresses_that_present_the_same_differ_in_nothing(served: list[Served]) -> None:
+    """Nothing is said of differences where there are none; each concern names its addresses."""
+    look = judged(HOST, served, NOW)
+    presented = {(address.fingerprint, address.chain) for address in served if address.fingerprint}
+
+    if len(presented) <= 1:
+        assert not look.concerns
+    for concern in look.concerns:
+        assert set(concern.addresses) <= {address.address for address in served}
+        assert concern.addresses
+
+
+@given(hosts_edges)
+def test_two_equal_looks_are_no_change(served: list[Served]) -> None:
+    """`--follow` says nothing while nothing happens, in whatever order the addresses come."""
+    look, again = judged(HOST, served, NOW), judged(HOST, served[::-1], NOW)
+    distinct = len({address.address for address in served}) == len(served)
+
+    if distinct:
+        assert not changes(look, look)
+        assert not changes(look, again).addresses
+
+
+def test_addresses_that_lag_are_counted() -> None:
+    """During a change at a CDN that is no failure; until when the old one lasts is told."""
+    new = [edge(number) for number in range(9)]
+    old = [edge(number, "old", age=70, left=20) for number in range(9, 12)]
+
+    look = judged(HOST, [*new, *old], NOW)
+
+    until = f"{NOW + 20 * DAY:%Y-%m-%d %H:%M} UTC"
+    said = f"3 of 12 addresses serve an older certificate (until {until})"
+    assert [(EdgeProblemCode.OLDER_CERTIFICATE, said, False)] == told(look)
+    assert ("192.0.2.9", "192.0.2.10", "192.0.2.11") == look.concerns[0].addresses
+    assert look.ok
+
+
+def test_a_lag_whose_certificate_ends_soon_is_a_failure() -> None:
+    """What has come to a halt would end in an error for visitors."""
+    look = judged(HOST, [edge(1), edge(2, "old", age=84, left=6)], NOW)
+
+    assert [True] == [failure for _, _, failure in told(look)]
+    assert not look.ok
+    assert judged(HOST, [edge(1), edge(2, "old", age=84, left=6)], NOW, 5 * DAY).ok
+
+
+def test_a_certificate_of_another_name_is_not_called_older() -> None:
+    """It is no predecessor, whatever its dates are."""
+    look = judged(HOST, [edge(1), edge(2, "cdn's", age=300, problem=OTHER_NAME)], NOW)
+
+    assert [(EdgeProblemCode.CERTIFICATES_DIFFER, True)] == [
+        (code, failure) for code, _, failure in told(look)
+    ]
+
+
+def test_an_expired_predecessor_is_called_older() -> None:
+    """It is what the change has left behind."""
+    look = judged(HOST, [edge(1), edge(2, "old", age=91, left=-1, problem=EXPIRED)], NOW)
+
+    assert [(EdgeProblemCode.OLDER_CERTIFICATE, True)] == [
+        (code, failure) for code, _, failure in told(look)
+    ]
+
+
+def test_chains_that_differ_are_told() -> None:
+    """The certificate is the same, and valid with both: that harms no visitor."""
+    look = judged(HOST, [edge(1), edge(2), edge(3, issuer="R10")], NOW)
+
+    said = "1 of 3 addresses serve the certificate with another chain"
+    assert [(EdgeProblemCode.CHAINS_DIFFER, said, False)] == told(look)
+    assert look.ok
+
+
+def test_what_ends_soon_is_a_failure_where_that_is_asked() -> None:
+    """From how many days on is for the operator to say."""
+    served = [edge(1, left=13), edge(2, left=13)]
+
+    assert judged(HOST, served, NOW).ok
+    assert judged(HOST, served, NOW, 12 * DAY).ok
+    look = judged(HOST, served, NOW, 14 * DAY)
+
+    assert [(EdgeProblemCode.ENDS_SOON, "the certificate ends in 13 days", True)] == told(look)
+    assert not look.ok
+    said = "2 of 3 addresses serve a certificate that ends in 13 days"
+    assert (EdgeProblemCode.ENDS_SOON, said, True) in told(
+        judged(HOST, [*served, edge(3, "newer", age=0)], NOW, 14 * DAY)
+    )
+
+
+def test_a_certificate_whose_facts_cannot_be_read_is_compared_by_its_fingerprint() -> None:
+    """It differs, and which is older is not known."""
+    unread = Served("192.0.2.2", "odd", valid=True)
+
+    assert [EdgeProblemCode.CERTIFICATES_DIFFER] == [
+        code for code, _, _ in told(judged(HOST, [edge(1), unread], NOW))
+    ]
+    assert judged(HOST, [unread], NOW).ok
+
+
+def test_an_address_that_changes_is_news() -> None:
+    """Its certificate, or what is wrong with it; not what passes by itself."""
+    before = judged(HOST, [edge(1, "old", age=60, left=30), edge(2, "old", age=60, left=30)], NOW)
+    after = judged(HOST, [edge(1), edge(2, "old", age=60, left=30)], NOW)
+
+    changed = changes(before, after)
+
+    assert ["192.0.2.1"] == [one.now.address for one in changed.addresses]
+    assert ["old"] == [one.before.fingerprint for one in changed.addresses if one.before]
+    assert changed.concerns
+
+
+def test_addresses_that_a_cdn_exchanges_are_no_news() -> None:
+    """Each answer of its DNS may name others; only one that presents something new is told."""
+    before = judged(HOST, [edge(1), edge(2)], NOW)
+
+    assert not changes(before, judged(HOST, [edge(3), edge(4)], NOW))
+    (news,) = changes(before, judged(HOST, [edge(3), silent(4)], NOW)).addresses
+    assert ("192.0.2.4", None) == (news.now.address, news.before)
+
+
+def test_a_host_is_written_as_people_do() -> None:
+    """The port stands there where it is not that of HTTPS; IPv6 in brackets."""
+    hosts = [Host("a.example.com"), Host("a.example.com", 8443), Host("2001:db8::1", 8443)]
+
+    assert ["a.example.com", "a.example.com:8443", "[2001:db8::1]:8443"] == list(map(str, hosts))
