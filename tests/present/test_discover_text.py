@@ -327,6 +327,8 @@ def test_the_document_has_the_contracts_keys() -> None:
         for one in document["certificates"]
     ]
     assert {"qiniu"} == {one["account"] for one in document["certificates"]}
+    wrong = domains["www.example.com"]["served"][1]
+    assert (False, "name_not_covered") == (wrong["ok"], wrong["problem"]["code"])
     assert (False, ["qiniu", "second"]) == (document["ok"], document["accounts"])
     failure = {"account": "second", "severity": "error", "problem": frozen}
     assert [failure] == document["problems"]
