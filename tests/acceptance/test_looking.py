@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import signal
 import socket
+from pathlib import Path
 
 import pytest
 
 from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host
+from tests.adapters.probe.odd_edge import odd_edge
 
 
 @pytest.mark.parametrize(
@@ -54,3 +56,24 @@ def test_ctrl_c_waits_for_nobody_who_is_silent(host: Host, name: str, command: s
 
     told = [row for row in err.splitlines() if not row.startswith("qiniu: ")]
     assert (130, "", ["stopped"]) == (process.returncode, out, told)
+
+
+def with_a_negative_serial(der: bytes) -> bytes:
+    """Make the first byte of the serial number one with a sign (X.690 §8.3)."""
+    version = b"\xa0\x03\x02\x01\x02"  # of an X.509 v3 certificate; the serial number follows
+    head, _, rest = der.partition(version)
+    return head + version + rest[:2] + b"\x80" + rest[3:]
+
+
+def test_foreign_certificate_that_a_library_warns_of(host: Host, name: str, tmp_path: Path) -> None:
+    """The address has a problem, and the operator's terminal gets no line of the library's."""
+    address = "127.0.59.7"
+    host.world.zones.seed(f"{name}.qiniudns.com", "A", address)
+
+    with odd_edge(address, host.world.qiniu.edges.port, name, with_a_negative_serial, tmp_path):
+        seen = host.run_apart("watch", name)
+        status = host.run_apart("status")
+
+    assert (1, "") == (seen.code, seen.err)
+    assert address in seen.out
+    assert (0, "") == (status.code, status.err), status

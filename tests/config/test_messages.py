@@ -310,6 +310,10 @@ def certificate(body: str) -> str:
             "[[certificates.deploy]] domains: 'auto' is not a domain name; ",
         ),
         (
+            "[[certificates.deploy]]\nto = 'qiniu'\nexcludes = ['x.cn']",
+            "[[certificates.deploy]] excludes: unknown key; did you mean exclude?",
+        ),
+        (
             "[[certificates.deploy]]\nto = 'qiniu'\ntls_versions = 'TLSv1.2'",
             '[[certificates.deploy]] tls_versions: must be "keep" or a list, and is a string',
         ),

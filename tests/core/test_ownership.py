@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from fnmatch import fnmatchcase
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from certferry.core.desired import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.ownership import Claims
 
 NAMES = ("img.example.com", "*.example.com", "*.img.example.com", "a.img.example.com")
+GLOBS = ("*.example.com", "a.*", "*.img.*", "*img.example.com")
 DOMAINS = (*NAMES, "b.example.com", "b.img.example.com")
 
 
@@ -21,9 +23,12 @@ def wish(
     domains: tuple[str, ...] | None = None,
     target: str = "qiniu",
     kind: Kind = Kind.AUTO,
+    globs: tuple[str, ...] = (),
+    exclude: tuple[str, ...] = (),
 ) -> DesiredCertificate:
-    """A certificate, deployed to what it covers or to what is named."""
-    deployment = DesiredDeployment(target, domains, kind)
+    """A certificate, deployed to what it covers, to what is named, or to what globs match."""
+    domains = () if globs and domains is None else domains
+    deployment = DesiredDeployment(target, domains, kind, globs=globs, exclude=exclude)
     return DesiredCertificate(lineage, names, "dnspod", deployments=(deployment,))
 
 
@@ -44,9 +49,16 @@ def _takes(names: tuple[str, ...], one: DesiredDeployment, domain: str, kind: Ki
     as_written = {Kind.DCDN: {Kind.CDN}}.get(kind, set())
     if one.kind not in {Kind.AUTO, kind} | as_written:
         return False
-    if one.domains is not None:
-        return domain in one.domains
-    return identifiers.covered_by(names, domain)
+    if domain in (one.domains or ()):
+        return True
+    if any(_like(glob, domain) for glob in one.exclude):
+        return False
+    is_meant = one.domains is None or any(_like(glob, domain) for glob in one.globs)
+    return is_meant and identifiers.covered_by(names, domain)
+
+
+def _like(glob: str, domain: str) -> bool:
+    return fnmatchcase(domain, glob)
 
 
 @st.composite
@@ -54,8 +66,9 @@ def wish_lists(draw: st.DrawFn) -> list[DesiredCertificate]:
     """Certificates that overlap in every way; no two name the same domain."""
     names = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True)
     kinds = st.sampled_from([Kind.AUTO, Kind.AUTO, Kind.CDN, Kind.DCDN, Kind("kodo")])
+    globs = st.lists(st.sampled_from(GLOBS), max_size=2, unique=True).map(tuple)
     wishes = [
-        wish(f"l{number}", *draw(names), kind=draw(kinds))
+        wish(f"l{number}", *draw(names), kind=draw(kinds), globs=draw(globs), exclude=draw(globs))
         for number in range(draw(st.integers(1, 4)))
     ]
     if draw(st.booleans()):
@@ -91,6 +104,50 @@ def test_exact_name_comes_before_a_wildcard() -> None:
     for order in itertools.permutations(wishes):
         assert ["exact"] == owners(list(order), "img.example.com")
         assert ["wide"] == owners(list(order), "b.example.com")
+
+
+def test_longer_glob_comes_before_a_shorter_one_and_before_none() -> None:
+    """Who describes a domain more closely means it, and not who merely covers it."""
+    wishes = [
+        wish("auto", "img.example.com", "*.example.com"),
+        wish("wide", "*.example.com", globs=("*.example.com",)),
+        wish("near", "*.example.com", globs=("b*", "im*.example.com")),
+    ]
+
+    for order in itertools.permutations(wishes):
+        assert ["near"] == owners(list(order), "img.example.com")
+        assert ["wide"] == owners(list(order), "a.example.com")
+        assert ["auto"] == owners(
+            [wishes[0], wish("x", "*.example.com", globs=("a*",))], "img.example.com"
+        )
+
+
+def test_name_comes_before_any_glob() -> None:
+    """A domain that is named has its place, however closely others describe it."""
+    named = wish("named", "*.example.com", domains=("img.example.com",))
+    glob = wish("glob", "img.example.com", globs=("img.example.co*",))
+
+    assert ["named"] == owners([glob, named], "img.example.com")
+
+
+def test_what_is_excluded_goes_to_the_next() -> None:
+    """It is none's claim that `exclude` takes away."""
+    first = wish("first", "*.example.com", exclude=("img.*",))
+    second = wish("second", "*.example.com")
+
+    assert ["second"] == owners([first, second], "img.example.com")
+    assert ["first"] == owners([first, second], "b.example.com")
+    assert None is Claims([first]).owner("qiniu", "img.example.com", Kind.CDN)
+
+
+def test_glob_claims_nothing_that_its_certificate_does_not_cover() -> None:
+    """Whatever it matches."""
+    wishes = [
+        wish("narrow", "img.example.com", globs=("*.example.com",)),
+        wish("wide", "*.example.com"),
+    ]
+
+    assert ["wide"] == owners(wishes, "b.example.com")
 
 
 def test_equal_claims_go_to_the_first() -> None:

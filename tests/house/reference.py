@@ -48,6 +48,10 @@ class Words:
     between: str
 
 
+_COMMON = ("to", "domains", "exclude", "retire", "drift", "on_failure")
+*_FIRST, _LAST = (f"`{key}`" for key in _COMMON)
+_ALL, _ALL_ZH = f"{', '.join(_FIRST)} and {_LAST}", "、".join([*_FIRST, _LAST])
+
 ENGLISH = Words(
     title="# Adapters: accounts, and what a deployment can be told",
     intro="""\
@@ -60,9 +64,9 @@ people bring further types: see [Contributing](../../CONTRIBUTING.md#adding-a-dn
     families={DNS_PROVIDERS: "## DNS providers", TARGETS: "## Targets"},
     settings="Under `[accounts.<label>]`:",
     setting_columns=("key", "type", "default", "variable", "meaning"),
-    deployments="Under `[[certificates.deploy]]`, beside `to`, `domains` and `retire`:",
+    deployments=f"Under `[[certificates.deploy]]`, beside {_ALL}:",
     deployment_columns=("key", "values", "default", "meaning"),
-    no_more="A deployment can be told nothing beside `to`, `domains` and `retire`.",
+    no_more=f"A deployment can be told nothing beside {_ALL}.",
     common_name="A certificate without a common name is refused before it is ordered{exception}.",
     exception=", unless the account has `{key} = true`",
     types={
@@ -92,9 +96,9 @@ CHINESE = Words(
     families={DNS_PROVIDERS: "## DNS 服务商", TARGETS: "## 部署目标"},
     settings="`[accounts.<label>]` 中：",
     setting_columns=("键", "类型", "默认值", "变量", "含义"),
-    deployments="`[[certificates.deploy]]` 中，除 `to`、`domains`、`retire` 之外：",
+    deployments=f"`[[certificates.deploy]]` 中，除 {_ALL_ZH} 之外：",
     deployment_columns=("键", "取值", "默认值", "含义"),
-    no_more="部署中只能写 `to`、`domains`、`retire`。",
+    no_more=f"部署中只能写 {_ALL_ZH}。",
     common_name="没有 Common Name 的证书在申请之前就会被拒绝{exception}。",
     exception="，除非账号中写有 `{key} = true`",
     types={

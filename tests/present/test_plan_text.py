@@ -75,6 +75,25 @@ def test_what_is_tried_again_is_shown_and_is_no_change() -> None:
     assert '"again": true' in json.dumps(document)
 
 
+def test_what_stands_in_the_file_in_vain_is_told_and_changes_nothing() -> None:
+    """Where the rest is as declared, and beside what is to be done."""
+    error = TargetRejected(Text("`exclude` has x.cn"), hint=Text("correct it"))
+    remarks = (Obstacle("qiniu", None, error),)
+
+    settled, pending = replace(plan(), remarks=remarks), replace(plan(rollout()), remarks=remarks)
+
+    assert dedent("""\
+        img: as declared
+          in vain  qiniu: `exclude` has x.cn
+                   hint: correct it
+
+        Nothing to do: 1 certificate is as declared.
+        """) == told(settled)
+    assert "  in vain  qiniu: `exclude` has x.cn" in told(pending)
+    assert Exit.OK is exits.of_plans([settled], check=True)
+    assert "`exclude` has x.cn" in json.dumps(documents.of_plans([settled], Voice()))
+
+
 def test_what_is_wrong_with_a_certificate_itself_names_no_target() -> None:
     """A lineage may be called like an account."""
     error = CertificateError(Text("x.pem: cannot be read"))

@@ -14,6 +14,8 @@ from certferry.config.adapters import ReadOptions
 from certferry.config.check import RESERVED, key_type
 from certferry.config.deliveries import SETTINGS, Taken, read_delivery
 from certferry.config.document import Place
+from certferry.config.domains import KEYS as DOMAIN_KEYS
+from certferry.config.domains import Named, read_domains, report_twice_named
 from certferry.config.files import Paths
 from certferry.config.findings import nearest
 from certferry.config.table import Table
@@ -39,7 +41,7 @@ MOST_NAMES = 100
 """Names in one certificate, as Let's Encrypt's page "Rate Limits" has it (2026)."""
 
 _LINEAGE = re.compile(r"(?!\.\.?\Z)[^\s/\\-][^\s/\\]*")
-_COMMON = frozenset({"to", "domains", "retire", "drift", "on_failure"})
+_COMMON = frozenset({"to", "retire", "drift", "on_failure"}) | DOMAIN_KEYS
 """What a deployment can be told whatever its target."""
 
 OptionsOf = Callable[[str], ReadOptions | None]
@@ -57,35 +59,15 @@ def read_certificates(
     found: list[DesiredCertificate] = []
     places: dict[str, Place] = {}
     taken: dict[tuple[str, str], Place] = {}
+    named: Named = {}
     for table in root.tables("certificates"):
         certificate = _certificate(table, accounts, default_key, paths, taken, options_of)
         if certificate.lineage in places:
             _report_twin(table, certificate.lineage, places[certificate.lineage])
         places.setdefault(certificate.lineage, table.place)
-        _report_shared_domains(table, certificate, found)
+        report_twice_named(table, certificate, named)
         found.append(certificate)
     return tuple(found), places
-
-
-def _report_shared_domains(
-    table: Table, certificate: DesiredCertificate, earlier: list[DesiredCertificate]
-) -> None:
-    """Two certificates that name the same domain would be bound to it in turns for ever."""
-    named = {
-        (deployment.target, domain): other.lineage
-        for other in earlier
-        for deployment in other.deployments
-        if deployment.delivery is None
-        for domain in deployment.domains or ()
-    }
-    for deployment in certificate.deployments:
-        if deployment.delivery is not None:  # what is shared there has its own sentence
-            continue
-        for domain in deployment.domains or ():
-            lineage = named.get((deployment.target, domain))
-            if lineage is not None:
-                problem = Text("{lineage} names {domain} already", lineage=lineage, domain=domain)
-                table.report("deploy", problem)
 
 
 def _certificate(
@@ -106,7 +88,7 @@ def _certificate(
         source = os.path.realpath(PurePath(certificate.files.fullchain).parent)
         taken.setdefault((Kind.FILES.value, source), table.place)
     deployments = tuple(
-        _deployment(deploy, certificate.lineage, accounts, paths, taken, options_of)
+        _deployment(deploy, certificate, accounts, paths, taken, options_of)
         for deploy in table.tables("deploy")
     )
     table.done()
@@ -169,7 +151,7 @@ def _dns(table: Table, accounts: Collection[str]) -> str:
 
 def _deployment(
     table: Table,
-    lineage: str,
+    certificate: DesiredCertificate,
     accounts: Collection[str],
     paths: Paths,
     taken: Taken,
@@ -179,13 +161,16 @@ def _deployment(
         table.report("to", Text("missing: the account that serves the certificate"))
     target = table.take("to", _target(accounts), "")
     if target in RESERVED:
-        deployment = read_delivery(target, lineage, table, paths, taken)
+        deployment = read_delivery(target, certificate.lineage, table, paths, taken)
         table.done()
         return deployment
     kind, https = _options(table, target or _meant(table, accounts), options_of)
+    chosen = read_domains(table, certificate.names)
     deployment = DesiredDeployment(
         target=target,
-        domains=table.take_list("domains", _name, None, instead="auto"),
+        domains=chosen.domains,
+        globs=chosen.globs,
+        exclude=chosen.exclude,
         kind=kind,
         https=https,
         retire=table.take("retire", _one_of(Retirement), Retirement.SUPERSEDED),

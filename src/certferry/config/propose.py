@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from certferry.config.addresses import DIRECTORIES
 from certferry.config.document import Document
+from certferry.core.globs import pattern_of
 from certferry.core.proposal import (
     Access,
     LeftOut,
@@ -171,7 +172,7 @@ def _deployment(deployment: ProposedDeployment, say: Say) -> Iterator[str]:
             # As its client did: what stands there may be anything that a shell understands.
             yield f'reload = ["sh", "-c", {quoted(deployment.reload)}]'
     elif deployment.domains is not None:
-        yield f"domains = {_list(deployment.domains)}"
+        yield f"domains = {_list([pattern_of(domain) for domain in deployment.domains])}"
     else:
         yield _comment(say(Text("Every domain of the account that the certificate covers.")))
         yield 'domains = "auto"'

@@ -83,8 +83,10 @@ class HttpsWish:
 
 @dataclass(frozen=True, slots=True)
 class DesiredDeployment:
-    """Where a certificate is to be served. `domains=None` means every domain it covers, but for
-    those that another one has the better claim to; see `ownership.Claims`.
+    """Where a certificate is to be served. `domains` are named; with `globs` also those it covers
+    that one of them matches. `domains=None` means every domain it covers. What is not named is
+    less those that `exclude` matches (see `core.globs`), and those that another one has the better
+    claim to (`ownership.Claims`).
 
     With a `delivery` it goes to a receiver, whose name is the only domain; see `delivered`.
     """
@@ -97,6 +99,13 @@ class DesiredDeployment:
     delivery: Delivery | None = None
     drift: DriftPolicy = DriftPolicy.REPAIR
     on_failure: OnFailure = OnFailure.KEEP
+    globs: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    @property
+    def has_patterns(self) -> bool:
+        """Whether domains are chosen by more than what is named and covered."""
+        return bool(self.globs or self.exclude)
 
 
 def delivered(delivery: Delivery) -> DesiredDeployment:

@@ -171,6 +171,9 @@ class ObservedTarget:
 
     `under_way` is what was begun at a target that could not be looked at, and not seen since.
 
+    `excluded` are the domains that `exclude` takes away, `unmatched` (filled in by the engine) the
+    patterns that match nothing there.
+
     `unread` is what could not be read beside the domains, and does not keep them waiting. With
     `remotes_hidden` our copies are those that the state remembers.
     """
@@ -188,6 +191,8 @@ class ObservedTarget:
     ceded: tuple[str, ...] = ()
     unread: tuple[CertferryError, ...] = ()
     remotes_hidden: bool = False
+    excluded: tuple[str, ...] = ()
+    unmatched: tuple[str, ...] = ()
 
     @property
     def is_ceded(self) -> bool:

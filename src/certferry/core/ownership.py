@@ -1,9 +1,9 @@
 """Who serves a domain that several certificates cover.
 
 Without an owner two lineages would bind it in turns for ever, each seeing the other's certificate
-as a stranger's. A domain that is named belongs to the certificate that names it; of those that take
-what they cover, an exact name comes before a wildcard, and what is declared first before what comes
-later.
+as a stranger's. A domain that is named belongs to the certificate that names it. Of those that find
+it among what they cover, the longest glob comes first, then an exact name before a wildcard, then
+what is declared first.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from certferry.core.choice import closest
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.identifiers import WILDCARD
 from certferry.text import Text
@@ -50,22 +51,25 @@ class Claims:
 
     def _add(self, wish: DesiredCertificate, deployment: DesiredDeployment) -> None:
         claim = _Claim(wish.lineage, deployment)
-        if deployment.domains is None:
+        if deployment.domains is None or deployment.globs:
             for name in wish.names:
                 self._covering[deployment.target, name].append(claim)
-        else:
-            for domain in deployment.domains:
-                self._named[deployment.target, domain].append(claim)
+        for domain in deployment.domains or ():
+            self._named[deployment.target, domain].append(claim)
 
     def _owner(self, target: str, domain: str, kind: Kind) -> _Claim | None:
+        for claim in self._named.get((target, domain), ()):
+            if claim.deployment.kind.is_about(kind):
+                return claim
         _, _, parent = domain.partition(".")
-        strongest_first = (
-            self._named.get((target, domain), ()),
-            self._covering.get((target, domain), ()),
-            self._covering.get((target, WILDCARD + parent), ()),
+        exact_first = (
+            *self._covering.get((target, domain), ()),
+            *self._covering.get((target, WILDCARD + parent), ()),
         )
-        claims = (claim for equals in strongest_first for claim in equals)
-        return next((claim for claim in claims if claim.deployment.kind.is_about(kind)), None)
+        about = [claim for claim in exact_first if claim.deployment.kind.is_about(kind)]
+        if any(claim.deployment.has_patterns for claim in about):
+            return closest(about, domain)
+        return next(iter(about), None)
 
 
 def served_by(lineages: Iterable[str]) -> Text:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from datetime import datetime
 from enum import StrEnum
 
-from certferry.core import rejections, rules, unmanaged
+from certferry.core import rejections, rules, unmanaged, unmatched
 from certferry.core.desired import DesiredCertificate
 from certferry.core.due import Times
 from certferry.core.ferried import known_already, overdue_obstacles, why_adopt
@@ -50,6 +50,10 @@ def make_plan(
     ]
     rollouts = tuple(rollout for part in parts for rollout in part.rollouts)
     obstacles = tuple(obstacle for part in parts for obstacle in part.obstacles)
+    remarks: tuple[Obstacle, ...] = ()
+    if any(deployment.has_patterns for deployment in desired.deployments):
+        in_vain, remarks = unmatched.told(desired, observed)
+        obstacles = (*in_vain, *obstacles)
     if desired.files is not None:
         obstacles = (*overdue_obstacles(desired, observed, now, rollouts), *obstacles)
     elif issue is None and observed.rejected_at is not None:
@@ -65,6 +69,7 @@ def make_plan(
         obstacles=obstacles,
         ceded=observed.ceded,
         notices=_notices(observed),
+        remarks=remarks,
         clean=_clean(desired, observed),
         tried_issue=needed if _failed_since(observed, times, needed) else None,
         drifts=tuple(drift for part in parts for drift in part.drifts),

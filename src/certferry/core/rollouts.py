@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from certferry.core.choice import why_new
 from certferry.core.deliveries import NEW_CERTIFICATE, plan_delivery
 from certferry.core.desired import DesiredDeployment, HttpsWish
 from certferry.core.drift import drift_of, is_left, left_as_found
@@ -68,7 +69,8 @@ def plan_target(
     if target.is_ceded:
         return TargetPlan()
     if not target.domains:
-        return TargetPlan(obstacles=(_nothing_to_serve(deployment),))
+        in_vain = target.unmatched or target.excluded  # says more: see `core.unmatched`
+        return TargetPlan(obstacles=() if in_vain else (_nothing_to_serve(deployment),))
     usable = [d for d in target.domains if d.state is not DomainState.UNAVAILABLE]
     parts = [_DomainPlanner(deployment, target, domain, coming, times).plan() for domain in usable]
     rollouts = [rollout for rollout, _ in parts]
@@ -213,6 +215,9 @@ class _DomainPlanner:
             return None
         if reason.code is not ReasonCode.SETTINGS_DRIFTED:
             changes = (self._certificate_change(), *changes)
+        comes_later = self._domain.last is None and any(d.last for d in self._target.domains)
+        if comes_later and self._times is not None:
+            reason = why_new(self._deployment, self._target, self._domain, reason, self._times)
         return Deploy(
             *self._place,
             https,

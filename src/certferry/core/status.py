@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from certferry.core import rules
+from certferry.core import rules, unmatched
 from certferry.core.deliveries import why_deliver
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.drift import drift_of
@@ -30,7 +30,9 @@ from certferry.errors import CertferryError
 from certferry.text import Text
 
 WHOLE_ACCOUNT = "*"
-"""Stands for the domains of an account that could not be asked which they are."""
+"""Stands for the domains of an account that could not be asked which they are, or of which none is
+left to serve.
+"""
 
 
 class Standing(StrEnum):
@@ -77,7 +79,7 @@ class LineageStatus:
     domains: tuple[DomainStatus, ...]
     ceded: tuple[tuple[str, tuple[str, ...]], ...] = ()
     notices: tuple[tuple[str, CertferryError], ...] = ()
-    """What could not be read at a target beside its domains."""
+    """What could not be read at a target beside its domains, and what is excluded in vain."""
 
 
 def status_of(
@@ -103,7 +105,11 @@ def status_of(
             for status in _domains(deployment, target, observed.versions, now, timeout)
         ),
         ceded=observed.ceded,
-        notices=tuple((t.label, error) for t in observed.targets for error in t.unread),
+        notices=tuple(
+            (target.label, error)
+            for deployment, target in zip(desired.deployments, observed.targets, strict=True)
+            for error in (*target.unread, *unmatched.remarks(deployment, target))
+        ),
     )
 
 
@@ -127,18 +133,9 @@ def _domains(
     timeout: timedelta,
 ) -> tuple[DomainStatus, ...]:
     if target.failure is not None:
-        named = deployment.domains or (WHOLE_ACCOUNT,)
-        return tuple(
-            DomainStatus(
-                deployment.target,
-                deployment.kind,
-                name,
-                Standing.UNKNOWN,
-                problem=target.failure.message,
-            )
-            for name in named
-        )
-    return tuple(
+        named = (*(deployment.domains or ()), *deployment.globs) or (WHOLE_ACCOUNT,)
+        return tuple(_unknown(deployment, name, target.failure) for name in named)
+    found = (
         _with_ticket(
             _domain(deployment, target, domain, version_for(domain.withdrawn, versions, now)),
             domain,
@@ -146,6 +143,14 @@ def _domains(
             timeout,
         )
         for domain in target.domains
+    )
+    in_vain = unmatched.obstacles(deployment, target)
+    return (*found, *(_unknown(deployment, pattern, error) for pattern, error in in_vain))
+
+
+def _unknown(deployment: DesiredDeployment, name: str, error: CertferryError) -> DomainStatus:
+    return DomainStatus(
+        deployment.target, deployment.kind, name, Standing.UNKNOWN, problem=error.message
     )
 
 

@@ -5,16 +5,18 @@ An adapter is a module with the attributes of `Adapter`. A package declares it a
 whose name is what operators write as `type`: in the group `certferry.dns` where it connects to a
 `ports.dns.DnsProvider`, in `certferry.targets` where it connects to a `ports.target.DeployTarget`.
 
-A target may have three names more:
+A target may have four names more:
 
 - `DeploySettings`, a frozen dataclass of what a deployment to it can be told, of the fields of
-  `core.desired.HttpsWish` and `kind`. Without it, that is nothing beside `domains` and `retire`.
-  `config.options` says which types its fields may have, and that a method `wrong` may tell what
-  does not go together.
+  `core.desired.HttpsWish` and `kind`. Without it, that is nothing beside what each deployment can
+  be told, such as `domains` and `retire`. `config.options` says which types its fields may have,
+  and that a method `wrong` may tell what does not go together.
 - `NEEDS_COMMON_NAME`, a `CommonNameRule`: certificates without a common name are refused. Without
   it, they are taken.
 - `LEAST_LIFE`, the name of a field of `Settings`: how many days a certificate must be valid still
   when it is taken in. A profile whose certificates never are is refused when the file is read.
+- `ONE_ACCOUNT_A_DOMAIN`, which is true: the service lets a domain be at one account only. A file
+  that names one for two accounts is refused.
 
 What a field of `Settings` or `DeploySettings` means stands beside its type, as
 `Annotated[str, Text("the address of the API")]`, where no `Variable` says it: `certferry init` asks

@@ -60,7 +60,8 @@ class AcmeOrder:
 @dataclass(frozen=True, slots=True)
 class ChallengeRecord:
     """A TXT value of ours in DNS, written down before it is sent. `handle` is `None` until the
-    provider has answered.
+    provider has answered. One that a store gives and that is not `is_ours` was written or changed
+    by somebody else; it is no reason to remove anything.
     """
 
     lineage: str
@@ -68,6 +69,7 @@ class ChallengeRecord:
     value: str
     created_at: datetime
     handle: str | None = None
+    is_ours: bool = True
 
 
 class StateStore(Protocol):

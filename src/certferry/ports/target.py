@@ -15,9 +15,12 @@ from certferry.core.observed import ObservedTarget
 class Look:
     """What to observe for one deployment of a lineage.
 
-    `domains=None` means every domain that `names` cover. `known` are the lineage's certificates,
-    newest first: a copy at the target counts as ours only when it is one of these. With `others`
-    every other certificate of the account is wanted as well.
+    `domains` are named, and observed in any case; `None` means every domain that `names` cover.
+    With `globs` those that `names` cover and a glob matches are wanted beside the named. `exclude`
+    takes away from what is not named: `core.choice.choose` tells which they are.
+
+    `known` are the lineage's certificates, newest first: a copy at the target counts as ours only
+    when it is one of these. With `others` every other certificate of the account is wanted as well.
     """
 
     lineage: str
@@ -26,6 +29,8 @@ class Look:
     kind: Kind
     known: Sequence[Certificate]
     others: bool = False
+    globs: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
 
 class DeployTarget(Protocol):
@@ -36,8 +41,9 @@ class DeployTarget(Protocol):
         list tells since when a certificate is valid also gives what carries the lineage's mark and
         is not `known`: by that an older state is noticed.
 
-        A domain that is not there or cannot be changed is reported as `UNAVAILABLE` with the
-        reason; `served` is left empty. Raises `DeployError` when the target cannot be read.
+        A named domain that is not there, or one that cannot be changed, is reported as
+        `UNAVAILABLE` with the reason; what `exclude` takes away, as `excluded`; `served` is left
+        empty. Raises `DeployError` when the target cannot be read.
         """
         ...
 

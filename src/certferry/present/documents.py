@@ -50,7 +50,7 @@ def of_plans(plans: Sequence[Plan], voice: Voice) -> Document:
                 "steps": [_step(step, voice) for step in plan.steps],
                 "refusals": [_refusal(refusal, voice) for refusal in plan.refusals],
                 "obstacles": [_obstacle(obstacle, voice) for obstacle in plan.obstacles],
-                "notices": [_obstacle(notice, voice) for notice in plan.notices],
+                "notices": [_obstacle(notice, voice) for notice in (*plan.notices, *plan.remarks)],
                 "drifts": [_drifted(drifted) for drifted in plan.drifts],
             }
             for plan in plans

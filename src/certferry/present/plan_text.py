@@ -47,7 +47,8 @@ _BELOW = len(INDENT) + VERB + 1
 def told(plans: Sequence[Plan], voice: Voice) -> Iterator[Line]:
     """Write plans. What is as declared is only counted."""
     for plan in plans:
-        if plan.steps or plan.notices or plan.drifts or not plan.is_settled:
+        told_too = plan.notices or plan.remarks or plan.drifts
+        if plan.steps or told_too or not plan.is_settled:
             yield from _lines(plan, voice)
             yield line()
     yield line(voice.say(_conclusion(plans)))
@@ -70,11 +71,12 @@ def _lines(plan: Plan, voice: Voice) -> Iterator[Line]:
         yield from _trouble("blocked", obstacle.target, obstacle.domain, problem, hint, voice)
     for drifted in plan.drifts:
         yield from _left_as_found(drifted, voice)
-    for notice in plan.notices:
-        problem, hint = voice.say(notice.error.message), notice.error.hint
-        yield from _trouble(
-            "unread", notice.target, notice.domain, problem, hint, voice, Tone.PENDING
-        )
+    for word, notices in (("unread", plan.notices), ("in vain", plan.remarks)):
+        for notice in notices:
+            problem, hint = voice.say(notice.error.message), notice.error.hint
+            yield from _trouble(
+                word, notice.target, notice.domain, problem, hint, voice, Tone.PENDING
+            )
 
 
 def _left_as_found(drifted: Drifted, voice: Voice) -> Iterator[Line]:
@@ -91,7 +93,8 @@ def _reasons(plan: Plan) -> list[Text]:
     firsts = [rollout.steps[0].reason.message for rollout in plan.rollouts]
     reasons = firsts or [step.reason.message for step in plan.steps]
     if not reasons and plan.is_settled:
-        return [Text("as declared, as far as it could be read")]
+        unread = Text("as declared, as far as it could be read")
+        return [unread if plan.notices else Text("as declared")]
     return list(dict.fromkeys(reasons)) or [Text("cannot be brought to the declared state")]
 
 

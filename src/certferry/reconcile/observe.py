@@ -17,6 +17,7 @@ from certferry.core.observed import (
 from certferry.core.remembered import Remembered
 from certferry.core.rollbacks import version_for
 from certferry.core.rollout import RolloutRecord
+from certferry.core.unmatched import with_unmatched
 from certferry.core.untold import with_likely_bindings, with_remembered_remotes
 from certferry.errors import DeployError
 from certferry.ports.target import Look
@@ -111,8 +112,12 @@ class _Looker:
                 kind=deployment.kind,
                 known=[version.certificate for version in self._versions],
                 others=deployment.retire is Retirement.ALL_UNUSED,
+                globs=deployment.globs,
+                exclude=deployment.exclude,
             )
         )
+        if deployment.has_patterns:
+            found = with_unmatched(found, deployment)
         if found.unremembered:
             found = without_remembered(found, self._desired.lineage, self._doors)
         found = self._without_ceded(found, deployment)
@@ -123,7 +128,7 @@ class _Looker:
     def _without_ceded(
         self, found: ObservedTarget, deployment: DesiredDeployment
     ) -> ObservedTarget:
-        """Leave to other lineages what they have the better claim to."""
+        """Leave to other lineages, and deployments, what they have the better claim to."""
         lineage, claims = self._desired.lineage, self._doors.claims
         owned = tuple(
             d for d in found.domains if claims.owns(lineage, deployment, d.domain, d.kind)
@@ -135,7 +140,8 @@ class _Looker:
             for d in found.domains
             if d not in owned
         }
-        return replace(found, domains=owned, ceded=tuple(sorted(filter(None, owners - {lineage}))))
+        ceded = sorted(filter(None, owners - {lineage} or owners))
+        return replace(found, domains=owned, ceded=tuple(ceded))
 
     def _is_open(self, record: RolloutRecord) -> bool:
         is_settled = record.verified_at is not None or record.failed_at is not None

@@ -132,10 +132,14 @@ class World:
 
     # what stands in the world
 
-    def add_http_domain(self, name: str, *, product: str = "cdn") -> None:
-        """Put a domain without HTTPS on the CDN, or DCDN, with its DNS."""
+    def add_http_domain(
+        self, name: str, *, product: str = "cdn", account: str | None = None
+    ) -> None:
+        """Put a domain without HTTPS on the CDN, or DCDN, with its DNS; `account` is the access key
+        of another account than the first.
+        """
         self.point_at_edges(name)
-        self.qiniu.add_domain(_at_qiniu(name), product=product)
+        self.qiniu.add_domain(_at_qiniu(name), product=product, account=account)
 
     def add_https_domain(self, name: str, *, force_https: bool = True, http2: bool = True) -> str:
         """Put a domain on the CDN that serves a certificate somebody uploaded by hand, which has

@@ -9,8 +9,8 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from certferry.core import identifiers
 from certferry.core.certificate import Certificate, CertificateBundle
+from certferry.core.choice import choose
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.lineage import mark, owner_of, owners
@@ -187,9 +187,8 @@ class MemoryCdn:
     def observe(self, look: Look) -> ObservedTarget:
         """See `ports.target.DeployTarget.observe`."""
         self._must_be_let_in()
-        names = look.domains
-        if names is None:
-            names = tuple(n for n in self._domains if identifiers.covered_by(look.names, n))
+        chosen = choose(look, self._domains)
+        names = (*(look.domains or ()), *chosen.wanted)
         remotes = tuple(
             RemoteCertificate(remote_id, label, known.fingerprint, known.not_after)
             for known in look.known
@@ -203,6 +202,7 @@ class MemoryCdn:
             remotes=remotes,
             others=self._others(remotes) if look.others else (),
             unremembered=self._unremembered(look),
+            excluded=tuple(chosen.excluded),
         )
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:

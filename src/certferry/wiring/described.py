@@ -58,6 +58,11 @@ class Described:
         """The rule of a target that refuses certificates without a common name."""
         return getattr(self.adapter, "NEEDS_COMMON_NAME", None)
 
+    @property
+    def has_one_account_a_domain(self) -> bool:
+        """Whether the service lets a domain be at one account only."""
+        return getattr(self.adapter, "ONE_ACCOUNT_A_DOMAIN", False) is True
+
     def least_life(self, written: Mapping[str, object]) -> timedelta:
         """Return how long a certificate must be valid when the target takes it in, as an account is
         `written`.

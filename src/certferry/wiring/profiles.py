@@ -17,6 +17,7 @@ from certferry.errors import ConfigError
 from certferry.text import Text
 from certferry.wiring.adapters import TARGETS, installed
 from certferry.wiring.described import Described
+from certferry.wiring.one_account import named_for_two
 from certferry.wiring.settings import ADAPTERS
 
 WITHOUT_COMMON_NAME = frozenset({"tlsserver", "shortlived"})
@@ -39,12 +40,15 @@ def load_checked(path: Path | None, environ: Mapping[str, str]) -> Settings:
     case. Raises `ConfigError`.
     """
     settings = load(path, environ, ADAPTERS)
+    twice = tuple(named_for_two(settings))
     unfit = tuple(_unfit_deployments(settings))
+    if twice and not unfit:
+        raise config_error(twice)
     if unfit:
         advice = Text('set profile = "classic" under [acme]')
         for more in dict.fromkeys(one.advice for one in unfit if one.advice is not None):
             advice = Text("{one}; {other}", one=advice, other=more)
-        raise config_error([one.finding for one in unfit], advice)
+        raise config_error([*twice, *(one.finding for one in unfit)], advice)
     return settings
 
 

@@ -262,6 +262,16 @@ def test_proxy_that_is_not_there_is_told(bench: Bench, monkeypatch: pytest.Monke
     assert "HTTPS_PROXY" in str(failure.value.hint)
 
 
+def test_proxy_of_another_kind_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to write in its place, and without another try."""
+    monkeypatch.setenv("HTTPS_PROXY", "socks5h://127.0.0.1:9")
+
+    with pytest.raises(CaUnavailable, match="proxy of another kind: socks5h") as failure:
+        bench.issue()
+    assert "name its http:// address in HTTPS_PROXY" in str(failure.value.hint)
+    assert [] == bench.clock.pauses
+
+
 def test_ca_bundle_that_is_missing_is_a_configuration_error(bench: Bench, tmp_path: Path) -> None:
     """It is found before anything is sent, and when it has gone since, that is told."""
     bundle = tmp_path / "ca.pem"

@@ -10,6 +10,7 @@ from certferry.adapters.clients.dnspod import Zone
 from certferry.adapters.dns.dnspod import Dnspod, Place, place_of
 from certferry.errors import DnsRejected, DnsUnavailable, ZoneNotFound
 from certferry.ports.dns import DnsProvider
+from certferry.sandbox.faults import Fault
 from tests.adapters.dns.dnspod_account import DnspodAccount
 
 NAME = "_acme-challenge.img.example.com"
@@ -121,6 +122,18 @@ def test_record_that_cannot_be_looked_at_is_looked_for(
     """DNSPod lists what it does not let us read by its id."""
     handle = provider.add_txt(NAME, "value")
     account.service.answer_next("Record.Info", "-15", "Domain is banned")
+
+    assert account.connect().remove_txt(NAME, "value", handle)
+    assert [] == account.values(NAME)
+
+
+def test_record_that_is_told_of_otherwise_is_looked_for(
+    account: DnspodAccount, provider: DnsProvider
+) -> None:
+    """The page that says what a record's fields are called is of 2016."""
+    handle = provider.add_txt(NAME, "value")
+    as_in_lists = b'{"status":{"code":"1"},"record":{"id":"1","type":"TXT","value":"value"}}'
+    account.service.faults.add(Fault.status(200, as_in_lists), on="POST /Record.Info")
 
     assert account.connect().remove_txt(NAME, "value", handle)
     assert [] == account.values(NAME)

@@ -6,21 +6,24 @@ import base64
 import os
 import re
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from certferry.adapters.state import key_file as keys
 from certferry.adapters.state.connect import connect
 from certferry.core.certificate import CertificateBundle
 from certferry.core.secret import Secret
 from certferry.core.upload import Upload
 from certferry.errors import StateError
-from certferry.ports.state import AcmeAccount, AcmeOrder, StateStore
+from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, StateStore
 from certferry.testing.certificates import make_bundle, make_key
 from tests.adapters.state.child_program import DIRECTORY, NOW
-from tests.another_user import as_root, given_away
+from tests.another_user import NOBODY, as_root, given_away
 
 OTHER_DIRECTORY = "https://other-ca.test/directory"
 LINEAGES = ("img", "static")
@@ -98,7 +101,8 @@ def test_key_file_that_is_open_to_others(
     with pytest.raises(StateError, match="can be read by others") as refused:
         use(store)
 
-    assert f"chmod 600 {key_file}" == str(refused.value.hint)
+    fix = f"where Kubernetes mounts it, set defaultMode: 0400; otherwise: chmod 600 {key_file}"
+    assert fix == str(refused.value.hint)
 
 
 @pytest.mark.parametrize("use", [*READS.values(), *WRITES.values()])
@@ -153,7 +157,27 @@ def test_key_file_of_another_user(
     with pytest.raises(StateError, match="belongs to nobody, who could change it") as refused:
         use(store)
 
-    assert str(refused.value.hint).startswith(f"run: chown -h root {key_file}; or run certferry as")
+    assert str(refused.value.hint).startswith("run it as its owner: sudo -u nobody certferry …; or")
+
+
+@as_root
+@pytest.mark.parametrize(("mode", "is_read"), [(0o440, True), (0o460, False), (0o444, False)])
+def test_key_file_that_root_gave_to_the_group(mode: int, *, is_read: bool) -> None:
+    """A pod reads by its `fsGroup` what Kubernetes mounts, whatever `defaultMode` says."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder) / "secret.key"
+        keys.make_key(path)
+        path.chmod(mode)
+        os.seteuid(NOBODY)
+        try:
+            if is_read:
+                assert 32 == len(keys.read_key(path))
+            else:
+                with pytest.raises(StateError, match="can be read by others"):
+                    keys.read_key(path)
+        finally:
+            os.seteuid(0)
 
 
 @as_root
@@ -267,6 +291,39 @@ def test_upload_that_somebody_changed_is_none_of_ours(
 
     store.save_upload(ours)
     assert (ours,) == store.uploads("img", "qiniu")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "name = 'theirs'",
+        "value = 'theirs'",
+        "lineage = 'static'",
+        "proof = NULL",
+        "proof = 'not base64'",
+        "proof = (SELECT sealed_check FROM sealing)",
+    ],
+)
+def test_challenge_record_that_somebody_changed_is_none_of_ours(
+    store: StateStore, raw: sqlite3.Connection, change: str
+) -> None:
+    """What its row says would be removed at DNS. It is told until it is dropped; the one that is as
+    it was written is ours, with its handle or before.
+    """
+    ours = ChallengeRecord("img", "_acme-challenge.img", "value", NOW)
+    for written in (ours, replace(ours, handle="1|2")):
+        store.save_challenge_record(written)
+        assert (written,) == store.challenge_records("img")
+
+    raw.execute(f"UPDATE challenge_record SET {change}")  # noqa: S608 - from the list above
+
+    found = [record for name in LINEAGES for record in store.challenge_records(name)]
+    assert [False] == [record.is_ours for record in found]
+    store.drop_challenge_record(found[0])
+    assert () == store.lineages_in_challenge_records()
+
+    store.save_challenge_record(ours)
+    assert (ours,) == store.challenge_records("img")
 
 
 @pytest.mark.usefixtures("bundles")

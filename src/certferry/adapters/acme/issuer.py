@@ -37,7 +37,8 @@ TURN_REST = 0.25  # seconds between looks whether one of them is finished
 class Settings:
     """What an operator writes under `[acme]`.
 
-    `directory` is a URL; `ca_bundle` the PEM file of the CA that signed its TLS certificate.
+    `directory` is a URL; `ca_bundle` the PEM file of the CA that signed its TLS certificate, and of
+    a private CA that signs with its root.
     `settling` is how long a DNS provider may take to list a record that it was sent.
     """
 
@@ -100,8 +101,10 @@ class AcmeIssuer:
 
         around = Surroundings(dns, self._state, self._propagation, self._pause, self._now, report)
         with self._turn(), in_our_words(self._now), self._client() as client:
+            settings = self._settings
             desk = OrderDesk(
-                self._settings.directory, self._settings.profile, client, request, lease, around
+                *(settings.directory, settings.profile, client, request, lease, around),
+                settings.ca_bundle,
             )
             return self._with_account(client, desk)
 

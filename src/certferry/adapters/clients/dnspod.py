@@ -117,8 +117,10 @@ class DnspodClient:
         ]
 
     def txt_record(self, zone_id: str, record_id: str, about: str | Text) -> TxtRecord | None:
-        """Read one record by its id, which needs no list (Record.Info); `None` when it is gone, or
-        no TXT record.
+        """Read one record by its id, which needs no list; `None` when it is gone, or no TXT record.
+
+        Record.Info's fields are those of the vendor's page (DNSPod/dnspod-api-doc,
+        source/records.rst); the fact sheet has no more than its name (§1.5).
         """
         reply = self._calls.read("Record.Info", about, domain_id=zone_id, record_id=record_id)
         if reply.code == RECORD_GONE and not reply.is_denied:

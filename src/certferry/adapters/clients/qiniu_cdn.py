@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from certferry.adapters.clients.qiniu import QiniuClient
 from certferry.adapters.clients.qiniu_account import QiniuAccount
@@ -22,10 +22,9 @@ from certferry.adapters.clients.qiniu_domains import (
     wanted_conf,
 )
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
-from certferry.adapters.clients.qiniu_records import DomainRecord, HttpsConf
+from certferry.adapters.clients.qiniu_records import DomainItem, DomainRecord, HttpsConf
 from certferry.adapters.clients.qiniu_settling import Settler
-from certferry.core.desired import HttpsWish
-from certferry.core.identifiers import covered_by
+from certferry.core.desired import HttpsWish, Kind
 from certferry.core.observed import ObservedDomain
 
 log = logging.getLogger(__name__)
@@ -47,8 +46,16 @@ class CdnDomains:
         """Tell whether the account has such a domain."""
         return domain in self.names()
 
-    def covered(self, names: tuple[str, ...]) -> Iterator[ObservedDomain]:
-        """Observe every domain that the names cover and that may be served.
+    def served_by_themselves(self) -> dict[str, DomainItem]:
+        """Give the domains that take a certificate of their own, by name."""
+        return {
+            name_here(item.name): item
+            for item in self._account.domains()
+            if item.type not in NOT_SERVED_BY_ITSELF
+        }
+
+    def found(self, domains: Iterable[str]) -> Iterator[ObservedDomain]:
+        """Observe domains that are listed.
 
         These were not named, so one that is switched off at Qiniu, or that has just been removed,
         is no trouble and left out. What befalls one of them hides no other; only what would
@@ -56,18 +63,17 @@ class CdnDomains:
         silence twice in a row, since each takes minutes.
         """
         was_silent = False
-        for item in self._account.domains():
-            domain = name_here(item.name)
-            if item.type in NOT_SERVED_BY_ITSELF or not covered_by(names, domain):
-                continue
+        listed = self.served_by_themselves()
+        for domain in domains:
             try:
-                record = self._client.read_domain(item.name)
+                record = self._client.read_domain(name_at_qiniu(domain))
             except QiniuFailure as failure:
                 if failure.is_common or (was_silent and failure.silent):
                     raise
                 was_silent = failure.silent
                 if failure.code not in NO_SUCH_DOMAIN:
-                    yield unavailable(domain, kind_of(item), failure.error)
+                    kind = kind_of(listed[domain]) if domain in listed else Kind.CDN
+                    yield unavailable(domain, kind, failure.error)
                 continue
             was_silent = False
             if record.operating_state in SWITCHED_OFF:

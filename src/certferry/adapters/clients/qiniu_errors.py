@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 
 from certferry.adapters.clients.http import (
     HttpFailure,
+    date_of,
     is_server_error,
     seconds_asked_for,
 )
@@ -198,13 +198,13 @@ def _not_let_in(call: Call, reply: Reply, answer: Answer, now: datetime) -> Qini
 
 
 def _wrong_clock(reply: Reply, answer: Answer, now: datetime) -> timedelta | None:
-    """Return how far this machine's clock is ahead, by the answer's Date (RFC 9110 §6.6.1), where
-    that may be why the request was refused.
+    """Return how far this machine's clock is ahead, by the answer's Date, where that may be
+    why the request was refused.
     """
-    try:
-        ahead = now - parsedate_to_datetime(answer.headers.get("Date", ""))
-    except (ValueError, TypeError):  # no date, or one without a zone
+    date = date_of(answer)
+    if date is None:
         return None
+    ahead = now - date
     is_said = "skew" in reply.words.lower() and abs(ahead) > timedelta(seconds=1)
     return ahead if is_said or abs(ahead) > WRONG_CLOCK else None
 

@@ -8,7 +8,7 @@ in no document, so that is looked at before.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
@@ -29,7 +29,6 @@ from certferry.adapters.clients.qiniu_live_words import (
 from certferry.adapters.clients.qiniu_pili import LiveRecord, PiliClient
 from certferry.adapters.clients.qiniu_records import CertificateRecord
 from certferry.adapters.clients.qiniu_settling import Settler
-from certferry.core.identifiers import covered_by
 from certferry.core.observed import DomainState, ObservedDomain
 from certferry.core.survey import FoundDomain
 from certferry.errors import TargetRejected
@@ -102,17 +101,20 @@ class LiveDomains:
         found = self.all().domains.get(domain)
         return None if found is None else found.hub
 
-    def covered(self, names: tuple[str, ...]) -> Iterator[ObservedDomain]:
-        """Observe every domain that the names cover. One that is for RTMP alone was not named, so
-        it is left out.
+    def served_by_themselves(self) -> list[str]:
+        """Return the names of the domains that may have a certificate, which one for RTMP alone
+        has not.
         """
-        for name, found in self.all().domains.items():
-            if not covered_by(names, name):
-                continue
-            if found.is_for_rtmp:
-                log.info("%s is left out: it is for RTMP (%s)", name, found.record.type)
-            else:
-                yield self._observed(name, found)
+        found = self.all().domains.items()
+        for name, domain in found:
+            if domain.is_for_rtmp:
+                log.info("%s is left out: it is for RTMP (%s)", name, domain.record.type)
+        return [name for name, domain in found if not domain.is_for_rtmp]
+
+    def found(self, domains: Iterable[str]) -> Iterator[ObservedDomain]:
+        """Observe domains that are listed."""
+        listed = self.all().domains
+        return (self._observed(name, listed[name]) for name in domains if name in listed)
 
     def named(self, domain: str) -> ObservedDomain | None:
         """Observe one domain, `None` where no hub that can be seen has it."""

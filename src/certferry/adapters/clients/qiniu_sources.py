@@ -6,7 +6,6 @@ The calls that bind them are in no document. Nothing is believed of a change but
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from certferry.adapters.clients.qiniu import QiniuClient
@@ -17,7 +16,6 @@ from certferry.adapters.clients.qiniu_kinds import KODO
 from certferry.adapters.clients.qiniu_records import BucketDomain
 from certferry.adapters.clients.qiniu_settling import Settler
 from certferry.core.desired import HttpsWish
-from certferry.core.identifiers import covered_by
 from certferry.core.observed import DomainState, ObservedDomain
 from certferry.errors import DeployError, TargetRejected
 from certferry.text import Text
@@ -38,10 +36,6 @@ class SourceDomains:
     def has(self, domain: str) -> bool:
         """Tell whether a bucket of the account has such a domain, as far as that can be seen."""
         return domain in self.all().domains
-
-    def covered(self, names: tuple[str, ...]) -> Iterator[str]:
-        """Find every source domain that the names cover."""
-        return (domain for domain in self.all().domains if covered_by(names, domain))
 
     def named(self, domain: str) -> ObservedDomain:
         """Observe one domain, whose bucket was read."""

@@ -11,12 +11,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 
 from certferry.adapters.clients.counted_pace import CountedPace
-from certferry.adapters.clients.http import HttpClient, HttpFailure, Request
+from certferry.adapters.clients.http import HttpClient, HttpFailure, Request, date_of
 from certferry.adapters.clients.http_problems import Contact, Timeouts
 from certferry.adapters.clients.pacing import Pacer
 from certferry.adapters.clients.qiniu_errors import IAM_PREFIX
@@ -249,11 +248,9 @@ def is_word(found: str) -> bool:
 
 
 def _ahead(answer: Answer, now: datetime) -> timedelta | None:
-    """Return how far the answer's Date is before this machine's clock (RFC 9110 §6.6.1)."""
-    try:
-        return parsedate_to_datetime(answer.headers.get("Date", "")) - now
-    except (ValueError, TypeError):  # no date, or one without a zone
-        return None
+    """Return how far the answer's Date is before this machine's clock."""
+    date = date_of(answer)
+    return None if date is None else date - now
 
 
 def _shape(found: object) -> Text:

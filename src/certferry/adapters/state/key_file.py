@@ -13,7 +13,7 @@ from pathlib import Path
 from certferry.adapters.state.failures import in_our_words
 from certferry.adapters.state.private_files import OPEN_TO_OTHERS, make_directory, make_file
 from certferry.errors import StateError
-from certferry.file_trust import spot
+from certferry.file_trust import group_that_reads, spot
 from certferry.text import Text
 
 KEY_BYTES = 32  # AES-256
@@ -44,7 +44,7 @@ def _read(path: Path) -> bytes:
         facts = os.fstat(file.fileno())
         if not stat.S_ISREG(facts.st_mode):  # a FIFO would be waited for
             raise _no_key(path)
-        if stat.S_IMODE(facts.st_mode) & OPEN_TO_OTHERS:
+        if stat.S_IMODE(facts.st_mode) & (OPEN_TO_OTHERS & ~group_that_reads(facts)):
             raise _open_to_others(path)
         found.judge(facts)
         return file.read(_LONGEST)
@@ -79,5 +79,8 @@ def _missing(path: Path) -> StateError:
 def _open_to_others(path: Path) -> StateError:
     return StateError(
         Text("the key file {path} can be read by others", path=path),
-        hint=Text("chmod 600 {path}", path=shlex.quote(str(path))),
+        hint=Text(
+            "where Kubernetes mounts it, set defaultMode: 0400; otherwise: chmod 600 {path}",
+            path=shlex.quote(str(path)),
+        ),
     )

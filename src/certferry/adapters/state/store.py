@@ -41,7 +41,7 @@ class SqlState:
         self.save_order = orders.save_order
         self.drop_order = orders.drop_order
 
-        records = ChallengeRecords(database)
+        records = ChallengeRecords(database, sealing)
         self.challenge_records = records.challenge_records
         self.lineages_in_challenge_records = records.lineages_in_challenge_records
         self.save_challenge_record = records.save_challenge_record

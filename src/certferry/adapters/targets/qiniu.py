@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 from certferry.adapters.clients.qiniu import QiniuClient
@@ -22,26 +23,15 @@ from certferry.adapters.clients.qiniu_errors import QiniuFailure
 from certferry.adapters.clients.qiniu_kinds import (
     KODO,
     PILI,
-    WITHOUT_SETTINGS,
-    bound_all_the_same,
-    is_cdn,
-    is_live,
-    is_not_live,
-    is_nothing,
-    is_source,
-    may_be_left_out,
     must_be_served_here,
-    with_doubt,
-    with_names,
-    with_way_out,
-    without_live,
-    without_sources,
 )
 from certferry.adapters.clients.qiniu_live import LiveDomains
+from certferry.adapters.clients.qiniu_looked_at import LookedAt
 from certferry.adapters.clients.qiniu_settings import (
     ENVIRONMENT,
     LEAST_LIFE,
     NEEDS_COMMON_NAME,
+    ONE_ACCOUNT_A_DOMAIN,
     DeploySettings,
     Settings,
 )
@@ -52,9 +42,9 @@ from certferry.adapters.clients.qiniu_survey import Surveyor
 from certferry.adapters.clients.qiniu_transport import QiniuTransport
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import HttpsWish, Kind
-from certferry.core.observed import DomainState, ObservedDomain, ObservedTarget, TargetRules
+from certferry.core.observed import ObservedTarget, TargetRules
 from certferry.core.survey import Survey
-from certferry.errors import CertferryError, DeployError
+from certferry.errors import CertferryError
 from certferry.ports.account_memory import AccountMemory
 from certferry.ports.adapter import Context
 from certferry.ports.progress import Pause
@@ -66,6 +56,7 @@ __all__ = (
     "ENVIRONMENT",
     "LEAST_LIFE",
     "NEEDS_COMMON_NAME",
+    "ONE_ACCOUNT_A_DOMAIN",
     "SERVICE",
     "DeploySettings",
     "Qiniu",
@@ -122,12 +113,12 @@ class Qiniu:
         beside them is told with what was found.
         """
         must_be_served_here(look.kind)
-        unread: list[CertferryError] = []
         with _door():
-            found = (
-                self._covered(look, unread) if look.domains is None else self._named(look, unread)
+            looked_at = LookedAt(look, self._cdn, self._sources, self._live)
+            unread = looked_at.unread
+            found = ObservedTarget(
+                rules=self._rules, domains=looked_at.domains, excluded=tuple(looked_at.excluded)
             )
-            domains = tuple(found)
             try:
                 ours = tuple(self._copies.of(look.lineage, look.known))
                 others = tuple(self._copies.others(ours)) if look.others else ()
@@ -136,16 +127,9 @@ class Qiniu:
                 if failure.is_common:
                     raise
                 unread.append(failure.error)
-                return ObservedTarget(
-                    rules=self._rules, domains=domains, unread=_once(unread), remotes_hidden=True
-                )
-        return ObservedTarget(
-            rules=self._rules,
-            domains=domains,
-            remotes=ours,
-            others=others,
-            unremembered=unremembered,
-            unread=_once(unread),
+                return replace(found, unread=_once(unread), remotes_hidden=True)
+        return replace(
+            found, remotes=ours, others=others, unremembered=unremembered, unread=_once(unread)
         )
 
     def survey(self, looked: Looked) -> Survey:
@@ -184,134 +168,6 @@ class Qiniu:
             self._live.must_not_use(remote_id, label, unmanaged=unmanaged)
             return self._copies.retire(remote_id, label, unmanaged=unmanaged)
 
-    # --- domains that are found
-
-    def _covered(self, look: Look, unread: list[CertferryError]) -> list[ObservedDomain]:
-        found = list(self._cdn.covered(look.names)) if look.kind in {Kind.AUTO, Kind.CDN} else []
-        if look.kind in {Kind.AUTO, PILI}:
-            found += _new(found, self._covered_live(look, unread))
-        if look.kind in {Kind.AUTO, KODO}:
-            found += _new(found, self._covered_sources(look, found, unread))
-        failure = self._live.failure if look.kind == Kind.AUTO else None
-        if failure is not None and not may_be_left_out(look, found, failure):
-            raise failure
-        return found
-
-    def _covered_live(self, look: Look, unread: list[CertferryError]) -> list[ObservedDomain]:
-        """Where no live domains were asked for, keys that may not see Pili cost only these."""
-        found = list(self._live.covered(look.names))
-        failure = self._live.failure if look.kind == Kind.AUTO else self._live.all().failure
-        if failure is not None:
-            if look.kind == PILI and not found:
-                raise failure
-            unread.append(failure.error if look.kind == PILI else without_live(failure.error))
-        return found
-
-    def _covered_sources(
-        self, look: Look, found: list[ObservedDomain], unread: list[CertferryError]
-    ) -> list[ObservedDomain]:
-        """Where no source domains were asked for, keys that may not see the buckets cost only
-        these. Those that are seen are told of, or their certificates would run out unnoticed.
-        """
-        sources, at_cdn = self._sources.all(), self._names_at_cdn(unread)
-        names = [name for name in self._sources.covered(look.names) if name not in at_cdn]
-        if sources.failure is not None:
-            if not names and not may_be_left_out(look, found, sources.failure):
-                raise sources.failure
-            unread.append(without_sources(sources.failure.error, look.kind))
-        try:
-            return [self._sources.named(name) for name in names]
-        except QiniuFailure as failure:
-            if failure.is_common and not failure.is_denied:
-                raise
-            if failure.is_passing:  # whether it is bound, the edges tell as well
-                unread.append(failure.error)
-                return [self._sources.named_without_bindings(name) for name in names]
-            if look.kind == KODO or not found:
-                raise
-            error = with_way_out(with_names(failure))
-            return [_problem(name, KODO, error) for name in names]
-
-    def _names_at_cdn(self, unread: list[CertferryError]) -> frozenset[str]:
-        """Give the domains of the CDN, none where they cannot be listed."""
-        try:
-            return self._cdn.names()
-        except QiniuFailure as failure:
-            if failure.is_common:
-                raise
-            unread.append(failure.error)
-            return frozenset()
-
-    # --- domains that are named
-
-    def _named(self, look: Look, unread: list[CertferryError]) -> Iterator[ObservedDomain]:
-        was_silent = False
-        for domain in look.domains or ():
-            if look.kind in WITHOUT_SETTINGS:
-                named = self._named_source if look.kind == KODO else self._named_live
-                yield named(domain, unread)
-                continue
-            try:
-                yield self._cdn.named(domain)
-            except QiniuFailure as failure:
-                if failure.is_common or (was_silent and failure.silent):
-                    raise
-                was_silent = failure.silent
-                yield self._not_at_the_cdn(domain, look.kind, failure, unread)
-            else:
-                was_silent = False
-
-    def _not_at_the_cdn(
-        self, domain: str, kind: Kind, failure: QiniuFailure, unread: list[CertferryError]
-    ) -> ObservedDomain:
-        if failure.code not in NO_SUCH_DOMAIN:
-            return _problem(domain, Kind.CDN, failure.error)
-        sources = self._sources.all()
-        source = sources.domains.get(domain)
-        if source is None and not (sources.failure and self._sources.is_bound_at_all(domain)):
-            live, hub = self._live.named(domain), self._live.hub_of(domain)
-            if live is None or hub is None:
-                return _problem(
-                    domain, Kind.CDN, with_doubt(failure.error, sources.failure, self._live.failure)
-                )
-            return _problem(domain, PILI, is_live(domain, hub)) if kind == Kind.CDN else live
-        if kind == Kind.CDN:
-            bucket = source.tbl if source is not None and source.tbl else "—"
-            return _problem(domain, KODO, is_source(domain, bucket))
-        return self._source(domain, unread)
-
-    def _named_source(self, domain: str, unread: list[CertferryError]) -> ObservedDomain:
-        if domain in self._names_at_cdn(unread):
-            return _problem(domain, Kind.CDN, is_cdn(domain))
-        failure = self._sources.all().failure
-        if not self._sources.has(domain):
-            if failure is None:
-                return _problem(domain, KODO, is_nothing(domain))
-            if failure.is_common and not failure.is_denied:
-                return _problem(domain, KODO, failure.error)
-            # The file says that it is one; Kodo refuses to bind it if it is not.
-            unread.append(failure.error)
-        return self._source(domain, unread)
-
-    def _named_live(self, domain: str, unread: list[CertferryError]) -> ObservedDomain:
-        found, failure = self._live.named(domain), self._live.all().failure
-        if found is not None:
-            return found
-        if failure is not None:
-            raise failure
-        if domain in self._names_at_cdn(unread):
-            return _problem(domain, Kind.CDN, is_not_live(domain, at_cdn=True))
-        return _problem(domain, PILI, is_not_live(domain, at_cdn=False))
-
-    def _source(self, domain: str, unread: list[CertferryError]) -> ObservedDomain:
-        try:
-            return self._sources.named(domain)
-        except QiniuFailure as failure:
-            if failure.is_common and not failure.is_denied:
-                raise
-            unread.append(bound_all_the_same(failure.error))
-            return self._sources.named_without_bindings(domain)
-
 
 @contextmanager
 def _door() -> Iterator[None]:
@@ -320,22 +176,6 @@ def _door() -> Iterator[None]:
         yield
     except QiniuFailure as failure:
         raise failure.error from None
-
-
-def _problem(domain: str, kind: Kind, error: DeployError) -> ObservedDomain:
-    return ObservedDomain(
-        domain,
-        kind,
-        DomainState.UNAVAILABLE,
-        problem=error,
-        has_settings=kind not in WITHOUT_SETTINGS,
-    )
-
-
-def _new(found: list[ObservedDomain], more: list[ObservedDomain]) -> list[ObservedDomain]:
-    """Leave out what another part of Qiniu has already."""
-    known = {domain.domain for domain in found}
-    return [domain for domain in more if domain.domain not in known]
 
 
 def _once(errors: list[CertferryError]) -> tuple[CertferryError, ...]:

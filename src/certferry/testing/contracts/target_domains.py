@@ -23,6 +23,8 @@ from certferry.testing.contracts.target_world import (
     the_domain,
 )
 
+NEAR = "img-1.example.com"
+
 
 class LookingContract:
     """What is observed, and that looking changes nothing."""
@@ -53,6 +55,28 @@ class LookingContract:
         assert Kind.AUTO not in {domain.kind for domain in found}
         assert {DomainState.READY} == {domain.state for domain in found}
         assert {None} == {domain.bound for domain in found}
+
+    def test_globs_and_exclude(self, target: DeployTarget, world: TargetWorld) -> None:
+        """What a glob matches of the covered is found beside what is named, each once; what
+        `exclude` takes away is told by name alone. What is named is never taken away.
+        """
+        for name in (IMG, WWW, WILDCARD, NEAR, "img-1.example.org", f"a.{IMG}"):
+            world.add_domain(name)
+
+        def found(
+            domains: tuple[str, ...] | None, glob: str, exclude: str
+        ) -> tuple[set[str], set[str]]:
+            look = Look(LINEAGE, NAMES, domains, Kind.AUTO, (), globs=(glob,), exclude=(exclude,))
+            told = target.observe(look)
+            names = [domain.domain for domain in told.domains]
+            assert len(names) == len(set(names))
+            return set(names), set(told.excluded)
+
+        assert ({IMG, NEAR}, set()) == found((), "img*", WWW)
+        assert ({WWW, IMG}, {NEAR}) == found((WWW, IMG), "img*", "im*")
+        assert ({WWW, IMG, NEAR}, {WILDCARD}) == found((), "*", ".example.com")
+        assert ({WILDCARD, IMG, NEAR}, {WWW}) == found(None, "x", WWW)
+        assert (set(), set()) == found((), "*.example.org", WWW)
 
     def test_unknown_domain_is_unavailable(self, target: DeployTarget, world: TargetWorld) -> None:
         """It is reported with a reason, beside those that are there."""

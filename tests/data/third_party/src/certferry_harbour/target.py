@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from certferry.core.certificate import Certificate, CertificateBundle
+from certferry.core.choice import choose
 from certferry.core.desired import HttpsWish, Kind
-from certferry.core.identifiers import covered_by
 from certferry.core.lineage import mark, owner_of
 from certferry.core.observed import (
     DomainState,
@@ -62,11 +62,11 @@ class Domains:
     def observe(self, look: Look) -> ObservedTarget:
         """See `ports.target.DeployTarget.observe`."""
         bound: dict[str, str | None] = self._ask("GET", "domains")
-        names = look.domains
-        if names is None:
-            names = tuple(name for name in bound if covered_by(look.names, name))
+        chosen = choose(look, bound)
+        names = (*(look.domains or ()), *chosen.wanted)
         return ObservedTarget(
             domains=tuple(_domain(name, bound) for name in names),
+            excluded=tuple(chosen.excluded),
             remotes=tuple(
                 RemoteCertificate(remote_id, label, known.fingerprint, known.not_after)
                 for remote_id, label in self._labels().items()

@@ -1,0 +1,109 @@
+"""What stands under `domains` and `exclude` in vain: patterns that match nothing at the target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from certferry.core.desired import DesiredCertificate, DesiredDeployment
+from certferry.core.globs import STAR, domain_of, is_glob, matches
+from certferry.core.observed import Observation, ObservedTarget
+from certferry.core.plan import Obstacle
+from certferry.errors import TargetRejected
+from certferry.text import Text
+
+
+def with_unmatched(found: ObservedTarget, deployment: DesiredDeployment) -> ObservedTarget:
+    """Add which patterns match nothing, before anything is left to another lineage. A name under
+    `exclude` is one of them; a glob there may be for domains to come.
+    """
+    there = [*(domain.domain for domain in found.domains), *found.excluded]
+    globs = (glob for glob in deployment.globs if not any(matches(glob, d) for d in there))
+    names = (
+        pattern
+        for pattern in deployment.exclude
+        if not is_glob(pattern) and domain_of(pattern) not in found.excluded
+    )
+    return replace(found, unmatched=(*globs, *names))
+
+
+def obstacles(
+    deployment: DesiredDeployment, target: ObservedTarget
+) -> Iterator[tuple[str, TargetRejected]]:
+    """Say of each glob that it brings nothing, or of all domains (`STAR`) that none is left."""
+    if not _may_be_meant(target):
+        yield from _in_vain(deployment, target)
+    if target.excluded and not target.domains and not target.ceded:
+        yield STAR, _nothing_left(deployment.target, target.excluded)
+
+
+def _may_be_meant(target: ObservedTarget) -> bool:
+    """Tell whether a glob may be for what could not be read, beside what could."""
+    return bool(target.unread and target.domains)
+
+
+def _in_vain(
+    deployment: DesiredDeployment, target: ObservedTarget
+) -> Iterator[tuple[str, TargetRejected]]:
+    for glob in target.unmatched:
+        if glob in deployment.globs:
+            yield glob, _matches_nothing(deployment.target, glob)
+
+
+def _matches_nothing(target: str, glob: str) -> TargetRejected:
+    return TargetRejected(
+        Text(
+            "no domain of the account {target} that is online, and that the certificate covers,"
+            " matches {glob}",
+            target=target,
+            glob=glob,
+        ),
+        hint=Text(
+            "correct it under `domains`, or add the domain at the target, or its name to the"
+            " certificate; what is served under a wildcard domain takes that one's certificate:"
+            " it is named as .example.com"
+        ),
+    )
+
+
+def _nothing_left(target: str, excluded: Sequence[str]) -> TargetRejected:
+    return TargetRejected(
+        Text(
+            "`exclude` takes away every domain of the account {target} that is covered: {domains}",
+            target=target,
+            domains=list(excluded),
+        ),
+        hint=Text("take out of `exclude` what is to be served, or take the deployment out"),
+    )
+
+
+def remarks(deployment: DesiredDeployment, target: ObservedTarget) -> Iterator[TargetRejected]:
+    """Say which globs may bring nothing, and which names under `exclude` take nothing away: if one
+    is misspelt, the domain that it means is deployed to.
+    """
+    if _may_be_meant(target):
+        yield from (error for _, error in _in_vain(deployment, target))
+    for name in target.unmatched:
+        if name in deployment.exclude:
+            yield TargetRejected(
+                Text(
+                    "`exclude` has {name}, but no domain of that name would be deployed to",
+                    name=name,
+                ),
+                hint=Text("correct it, or take it out of `exclude`"),
+            )
+
+
+def told(
+    desired: DesiredCertificate, observed: Observation
+) -> tuple[tuple[Obstacle, ...], tuple[Obstacle, ...]]:
+    """Give what a plan tells of it: the obstacles, and the remarks."""
+    places = list(zip(desired.deployments, observed.targets, strict=True))
+    return (
+        tuple(_at(one, error) for one, found in places for _, error in obstacles(one, found)),
+        tuple(_at(one, error) for one, found in places for error in remarks(one, found)),
+    )
+
+
+def _at(deployment: DesiredDeployment, error: TargetRejected) -> Obstacle:
+    return Obstacle(deployment.target, None, error)

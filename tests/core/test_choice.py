@@ -1,0 +1,261 @@
+"""Which domains a deployment is for, and what is said of patterns that match nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.core.choice import Chosen, choose, found_by
+from certferry.core.desired import DesiredCertificate, DesiredDeployment, Kind
+from certferry.core.due import Times
+from certferry.core.globs import match_of
+from certferry.core.identifiers import covered_by
+from certferry.core.observed import DomainState, Observation, ObservedDomain, ObservedTarget
+from certferry.core.plan import Deploy, Plan
+from certferry.core.planner import make_plan
+from certferry.core.reasons import ReasonCode
+from certferry.core.rollout import RolloutRecord
+from certferry.core.status import WHOLE_ACCOUNT, Standing, status_of
+from certferry.core.unmatched import with_unmatched
+from certferry.errors import TargetRejected, TargetUnavailable
+from certferry.ports.target import Look
+from certferry.text import Text
+from tests.core.strategies import LINEAGE, NOW, certificate, version
+
+NAMES = ("example.com", "*.example.com", "*.img.example.com")
+THERE = (
+    "example.com",
+    "*.example.com",
+    "img.example.com",
+    "img-1.example.com",
+    "a.img.example.com",
+    "a.b.img.example.com",
+    "www.example.org",
+)
+patterns = st.lists(
+    st.sampled_from(["*", "*.example.com", "img*", "*.img.example.com", "*a*", "x*"]), max_size=2
+).map(tuple)
+named = st.one_of(st.none(), st.lists(st.sampled_from(THERE), max_size=2).map(tuple))
+
+
+def look(
+    domains: tuple[str, ...] | None = None,
+    globs: tuple[str, ...] = (),
+    exclude: tuple[str, ...] = (),
+) -> Look:
+    """What a target is asked for."""
+    return Look(LINEAGE, NAMES, domains, Kind.AUTO, (), globs=globs, exclude=exclude)
+
+
+@given(named, patterns, patterns)
+def test_what_is_found_is_covered_meant_and_not_excluded(
+    domains: tuple[str, ...] | None, globs: tuple[str, ...], exclude: tuple[str, ...]
+) -> None:
+    """Each covered domain that is meant is wanted or excluded, and what is named is neither."""
+    chosen = choose(look(domains, globs, exclude), THERE)
+
+    meant = {
+        domain
+        for domain in THERE
+        if covered_by(NAMES, domain)
+        and domain not in (domains or ())
+        and (domains is None or match_of(globs, domain))
+    }
+    assert meant == {*chosen.wanted, *chosen.excluded}
+    assert {domain for domain in meant if match_of(exclude, domain)} == set(chosen.excluded)
+    assert not set(chosen.wanted) & set(chosen.excluded)
+
+
+def test_wildcard_domain_under_a_glob() -> None:
+    """It is one of those below its name, and can be left out or taken by itself."""
+    below = choose(look((), ("*.example.com",)), THERE)
+    others = choose(look((), ("*.example.com",), (".example.com",)), THERE)
+
+    expected = ["*.example.com", "img.example.com", "img-1.example.com", "a.img.example.com"]
+    assert Chosen(expected) == below
+    assert Chosen(expected[1:], ["*.example.com"]) == others
+
+
+def test_what_finds_a_domain() -> None:
+    """The word of the file, for the plan; a name needs no word."""
+    assert "auto" == found_by(DesiredDeployment("qiniu"), "img.example.com")
+    globs = DesiredDeployment("qiniu", ("img.example.com",), globs=("*.org", "*.com"))
+    assert "*.com" == found_by(globs, "www.example.com")
+    assert None is found_by(globs, "img.example.com")
+    assert None is found_by(globs, "img.example.net")
+
+
+# --- what is planned and told -----------------------------------------------------------------
+
+CURRENT = certificate("aa" * 32, NAMES)
+
+
+def domain(name: str, *, seen: timedelta | None = None) -> ObservedDomain:
+    """A domain without HTTPS, which was or was not seen served some time ago."""
+    last = None
+    if seen is not None:
+        last = RolloutRecord(
+            LINEAGE, "qiniu", name, "aa" * 32, NOW - seen, NOW - seen, verified_at=NOW - seen
+        )
+    return ObservedDomain(name, Kind.CDN, DomainState.READY, last=last)
+
+
+def observed(deployment: DesiredDeployment, target: ObservedTarget) -> Observation:
+    """What the engine makes of a target."""
+    found = with_unmatched(replace(target, label="qiniu"), deployment)
+    return Observation(versions=(version(1, CURRENT),), targets=(found,))
+
+
+def wish(deployment: DesiredDeployment) -> DesiredCertificate:
+    """A certificate that is deployed so."""
+    return DesiredCertificate(LINEAGE, NAMES, "dnspod", deployments=(deployment,))
+
+
+def planned(deployment: DesiredDeployment, target: ObservedTarget) -> Plan:
+    """Plan for one deployment."""
+    times = Times(NOW, NOW - timedelta(minutes=1))
+    return make_plan(wish(deployment), observed(deployment, target), times)
+
+
+def why(plan: Plan) -> dict[str, str]:
+    """The reason of each deployment."""
+    return {
+        step.domain: str(step.reason.message) for step in plan.steps if isinstance(step, Deploy)
+    }
+
+
+@pytest.mark.parametrize(
+    ("deployment", "words"),
+    [
+        (DesiredDeployment("qiniu"), "auto"),
+        (DesiredDeployment("qiniu", (), globs=("x*", "*.example.com")), "*.example.com"),
+    ],
+)
+def test_new_domain_is_told_with_what_found_it(deployment: DesiredDeployment, words: str) -> None:
+    """Beside those that are served; the code says what is wrong with it, as for any other."""
+    there = (domain("img.example.com", seen=timedelta(days=1)), domain("img-1.example.com"))
+
+    plan = planned(deployment, ObservedTarget(domains=there))
+
+    new = f'new to this certificate, found by domains = "{words}"; HTTPS is off'
+    assert {"img.example.com": "HTTPS is off", "img-1.example.com": new} == why(plan)
+    assert {ReasonCode.HTTPS_OFF} == {s.reason.code for s in plan.steps if isinstance(s, Deploy)}
+
+
+@pytest.mark.parametrize(
+    ("deployment", "seen"),
+    [
+        (DesiredDeployment("qiniu", ("img.example.com", "www.example.com")), timedelta(days=1)),
+        (DesiredDeployment("qiniu"), timedelta(seconds=30)),
+        (DesiredDeployment("qiniu"), None),
+    ],
+    ids=["named", "the first was seen in this run", "none was seen"],
+)
+def test_nothing_else_is_new(deployment: DesiredDeployment, seen: timedelta | None) -> None:
+    """In a first run all are; what is named was written down by the operator."""
+    there = (domain("img.example.com", seen=seen), domain("www.example.com"))
+
+    assert (
+        "HTTPS is off" == why(planned(deployment, ObservedTarget(domains=there)))["www.example.com"]
+    )
+
+
+def test_glob_that_matches_nothing_is_an_obstacle() -> None:
+    """With what to do; what the other globs match goes on."""
+    deployment = DesiredDeployment("qiniu", (), globs=("img.*", "*.example.ogr"))
+
+    plan = planned(deployment, ObservedTarget(domains=(domain("img.example.com"),)))
+
+    [obstacle] = plan.obstacles
+    assert (
+        "no domain of the account qiniu that is online, and that the certificate covers,"
+        " matches *.example.ogr"
+    ) == str(obstacle.error.message)
+    assert isinstance(obstacle.error, TargetRejected)
+    assert obstacle.error.hint
+    assert {"img.example.com"} == set(why(plan))
+
+
+def test_glob_that_matches_what_others_serve_is_in_order() -> None:
+    """It matches, and another certificate has the better claim."""
+    deployment = DesiredDeployment("qiniu", (), globs=("img.*",))
+    found = with_unmatched(ObservedTarget(domains=(domain("img.example.com"),)), deployment)
+
+    plan = planned(deployment, ObservedTarget(ceded=("other",), excluded=("img.example.com",)))
+
+    assert () == found.unmatched
+    assert () == plan.obstacles
+
+
+def test_exclude_that_leaves_nothing_is_an_obstacle() -> None:
+    """The account has domains, and every one is taken away: said instead of "nothing is there"."""
+    deployment = DesiredDeployment("qiniu", exclude=("img*",))
+    target = ObservedTarget(excluded=("img.example.com", "img-1.example.com"))
+
+    plan = planned(deployment, target)
+
+    [obstacle] = plan.obstacles
+    assert (
+        "`exclude` takes away every domain of the account qiniu that is covered:"
+        " img.example.com, img-1.example.com"
+    ) == str(obstacle.error.message)
+    assert obstacle.error.hint
+    assert () == plan.steps
+    [row] = status_of(wish(deployment), observed(deployment, target), NOW).domains
+    assert (WHOLE_ACCOUNT, Standing.UNKNOWN) == (row.domain, row.standing)
+
+
+def test_excluded_name_that_no_domain_has_is_told_and_stands_in_no_way() -> None:
+    """Misspelt, it leaves deployed to what it means; a glob may be for domains to come."""
+    deployment = DesiredDeployment("qiniu", exclude=("tset.example.com", ".example.com", "x*"))
+    target = ObservedTarget(domains=(domain("img.example.com"),), excluded=("*.example.com",))
+
+    plan = planned(deployment, target)
+
+    [remark] = plan.remarks
+    assert "`exclude` has tset.example.com, but no domain of that name would be deployed to" == str(
+        remark.error.message
+    )
+    assert () == plan.obstacles
+    assert {"img.example.com"} == set(why(plan))
+
+
+def test_what_could_not_be_read_might_be_meant() -> None:
+    """While half of the target hides its domains, a glob that matches nothing is only told, unless
+    nothing is left at all.
+    """
+    deployment = DesiredDeployment("qiniu", (), globs=("img.*", "src.*"))
+    unread = (TargetUnavailable(Text("away")),)
+
+    partly = planned(
+        deployment, ObservedTarget(domains=(domain("img.example.com"),), unread=unread)
+    )
+    wholly = planned(deployment, ObservedTarget(unread=unread))
+
+    assert () == partly.obstacles
+    assert ["src.*"] == [str(remark.error).rpartition(" ")[2] for remark in partly.remarks]
+    assert ["img.*", "src.*"] == [str(o.error).rpartition(" ")[2] for o in wholly.obstacles]
+
+
+def test_status_says_the_same() -> None:
+    """What matches nothing, and what cannot be asked for: by the patterns of the file."""
+    deployment = DesiredDeployment(
+        "qiniu", ("img.example.com",), globs=("x*",), exclude=("tset.example.com",)
+    )
+    target = ObservedTarget(domains=(domain("img.example.com"),))
+
+    status = status_of(wish(deployment), observed(deployment, target), NOW)
+    failed = Observation(targets=(ObservedTarget("qiniu", failure=TargetRejected(Text("no"))),))
+
+    [(label, remark)] = status.notices
+    assert ("qiniu", True) == (label, "`exclude` has tset.example.com" in str(remark))
+    [_, row] = status.domains
+    assert ("x*", Standing.UNKNOWN) == (row.domain, row.standing)
+    assert "matches x*" in str(row.problem)
+    assert ["img.example.com", "x*"] == [
+        one.domain for one in status_of(wish(deployment), failed, NOW).domains
+    ]
