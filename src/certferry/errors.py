@@ -120,6 +120,11 @@ class PlanRefused(CertferryError):
 class IssuanceError(CertferryError):
     """No certificate was issued."""
 
+    @property
+    def is_early(self) -> bool:
+        """Whether the CA has said when to come back: until then nothing is wrong."""
+        return self.retry.after is not None
+
 
 class RateLimited(IssuanceError):
     """The CA says when to come back (RFC 8555 §6.6)."""

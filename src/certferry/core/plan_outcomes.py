@@ -16,7 +16,6 @@ from certferry.core.plan import (
     Blocked,
     Deploy,
     Drifted,
-    Issue,
     Obstacle,
     Plan,
     Refusal,

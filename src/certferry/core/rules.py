@@ -88,18 +88,13 @@ def must_be_deployable(
     return None
 
 
-def is_awaited(desired: DesiredCertificate, ordered: Ordered | None, now: datetime) -> bool:
-    """Tell whether an order can be gone on with, and is for what is declared."""
-    return ordered is not None and ordered.is_for(desired) and now < ordered.at + ORDER_LIFETIME
-
-
 def must_have_come(
     desired: DesiredCertificate, ordered: Ordered | None, now: datetime
 ) -> Reason | None:
     """What was ordered has come: a renewal on demand is finished by the run after the one that
     was stopped in it. An order for other names, or another kind of key, counts for nothing.
     """
-    if ordered is None or not is_awaited(desired, ordered, now):
+    if ordered is None or not ordered.is_for(desired) or now >= ordered.at + ORDER_LIFETIME:
         return None
     sentence = Text("it was ordered at {moment}, and has not come yet", moment=ordered.at)
     return Reason(ReasonCode.ORDERED, sentence)

@@ -40,10 +40,19 @@ class IssueRequest:
 class Issuer(Protocol):
     """Orders certificates."""
 
-    def held_back(self, request: IssueRequest, *, going_on: bool) -> OrderHeldBack | None:
+    def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> None:
+        """Raise `DnsError` for what would surely stop an order: credentials that the provider
+        refuses, a name that no zone of the account holds. A provider that cannot list its zones
+        (`ports.survey.ZoneKeeper`) is not asked.
+
+        The CA is asked nothing, and nothing is written. `issue` asks this before it orders.
+        """
+        ...
+
+    def held_back(self, request: IssueRequest) -> OrderHeldBack | None:
         """Tell why the CA is not asked for this now, and until when, by what was ordered and what
         it said before: its limits, where they are known, and its Retry-After. An order that is
-        `going_on` spends nothing. The CA is asked nothing.
+        gone on with spends nothing. The CA is asked nothing.
         """
         ...
 

@@ -79,7 +79,8 @@ def issue(step: Issue, visit: Visit) -> StepOutcome:
             state.drop_order(lease, issued_at=now())
         visit.tell(f"{step.action} failed", problem=str(error.lasting))
         told = StepOutcome(step.action, Outcome.FAILED, error.message).failed(error)
-        return replace(told, outcome=Outcome.WAITING) if is_early(error) else told
+        waits = isinstance(error, IssuanceError) and error.is_early
+        return replace(told, outcome=Outcome.WAITING) if waits else told
     state.save_issue_try(visit.lineage, now())
     certificate = version.certificate
     event = "issued" if step.action is Action.ISSUE else "adopted"
@@ -100,11 +101,6 @@ def request_of(step: Issue, desired: DesiredCertificate, observed: Observation) 
     """Return what the issuer is asked for."""
     renews = any(set(v.certificate.names) == set(step.names) for v in observed.versions)
     return IssueRequest(desired.lineage, step.names, step.key_type, desired.dns, renews)
-
-
-def is_early(error: CertferryError) -> bool:
-    """Tell whether the CA has said when to come back: until then nothing is wrong."""
-    return isinstance(error, IssuanceError) and error.retry.after is not None
 
 
 def verify(step: Verify, visit: Visit) -> StepOutcome:

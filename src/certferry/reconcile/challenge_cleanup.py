@@ -1,12 +1,14 @@
-"""Remove the challenge records that earlier runs left in DNS."""
+"""Remove what earlier runs left: challenge records in DNS, orders for what is declared no more."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from certferry.core.desired import DesiredCertificate
+from certferry.core.observed import Observation
 from certferry.core.report import Activity
 from certferry.errors import CertferryError, Interrupted, LeaseHeld
 from certferry.ports.dns import DnsProvider
@@ -25,6 +27,13 @@ def sweep(lineage: str, accounts: Sequence[DnsProvider], doors: Doors) -> None:
     now = doors.now()
     doors.progress(Activity(lineage, _SWEEPING, now))
     doors.issuer.sweep(lineage, accounts, now)
+
+
+def without_order(observed: Observation, lineage: str, doors: Doors) -> Observation:
+    """Forget an order for what is declared no more, as after a slip that was put right."""
+    with doors.lease(lineage) as lease:
+        doors.state.drop_order(lease)
+    return replace(observed, ordered=None)
 
 
 def sweep_ownerless(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from functools import partial
 
 from certferry.core.desired import DesiredCertificate
 from certferry.core.due import Times
@@ -15,12 +16,12 @@ from certferry.core.observed import Observation
 from certferry.core.plan import Action, Blocked, Plan, Verify
 from certferry.core.planner import Issuing, make_plan
 from certferry.core.report import LineageReport, Outcome, StepOutcome
-from certferry.core.rules import is_awaited
 from certferry.core.safety import without_refused
 from certferry.core.waiting import Waiting, wait_for
 from certferry.errors import CertferryError, Interrupted, LeaseHeld, LeaseLost, PlanRefused
 from certferry.ports.state import Lease
 from certferry.reconcile.apply import carry_out, request_of
+from certferry.reconcile.challenge_cleanup import without_order
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_offered
 from certferry.reconcile.notes import write_down
@@ -46,29 +47,6 @@ def plan_lineage(
     if plan.issue is not None and desired.deployments and not could_take_it:
         return plan_lineage(desired, observed, times, Issuing.NEVER)
     return plan
-
-
-def plan_within_budget(
-    desired: DesiredCertificate,
-    observed: Observation,
-    times: Times,
-    issuing: Issuing,
-    doors: Doors,
-) -> Plan:
-    """Plan one lineage. An order that the CA would refuse now is told with its moment, and all else
-    goes on meanwhile.
-    """
-    plan = plan_lineage(desired, observed, times, issuing)
-    step = plan.issue
-    if step is None or step.action is not Action.ISSUE:
-        return plan
-    request = request_of(step, desired, observed)
-    going_on = is_awaited(desired, observed.ordered, times.now)
-    error = doors.issuer.held_back(request, going_on=going_on)
-    if error is None:
-        return plan
-    held = replace(step, due=Blocked(error, until=error.retry.after))
-    return replace(plan_lineage(desired, observed, times, Issuing.NEVER), tried_issue=held)
 
 
 class LineageRun:
@@ -123,18 +101,18 @@ class LineageRun:
     def _visit(self) -> None:
         observed = self._observe()
         if observed.ordered is not None and not observed.ordered.is_for(self.desired):
-            observed = self._without_order(observed)
-        plan = self._plan(observed)
+            observed = without_order(observed, self.desired.lineage, self._doors)
+        plan = self.plan(observed)
         if all(isinstance(step, Verify) for step in plan.ready):  # nothing is written anywhere
             self._follow(plan, observed)
             return
         with self._doors.lease(self.desired.lineage) as lease:
             # Looked at again: until the lease was ours, another run may have changed the world.
             observed = self._observe()
-            plan = self._plan(observed)
+            plan = self.plan(observed)
             if plan.issue is not None:
                 observed = self._issue(plan, observed, lease)
-                plan = self._plan(observed)
+                plan = self.plan(observed)
             self._follow(plan, observed, lease)
 
     def _observe(self) -> Observation:
@@ -142,20 +120,22 @@ class LineageRun:
             self.desired = as_offered(self.desired, self._doors)
         return self._in_force(observe(self.desired, self._doors))
 
-    def _plan(self, observed: Observation) -> Plan:
-        times = Times(
-            self._doors.now(),
-            self._begun,
-            self._doors.verify_timeout,
-            keeps_pauses=self._keeps_pauses,
-        )
-        return plan_within_budget(self.desired, observed, times, self._issuing, self._doors)
-
-    def _without_order(self, observed: Observation) -> Observation:
-        """Forget an order for what is declared no more, as after a slip that was put right."""
-        with self._doors.lease(self.desired.lineage) as lease:
-            self._doors.state.drop_order(lease)
-        return replace(observed, ordered=None)
+    def plan(self, observed: Observation) -> Plan:
+        """Plan as of now. An order that the CA would refuse is told with its moment, and all else
+        goes on meanwhile.
+        """
+        now, timeout = self._doors.now(), self._doors.verify_timeout
+        times = Times(now, self._begun, timeout, keeps_pauses=self._keeps_pauses)
+        plan = partial(plan_lineage, self.desired, observed, times)
+        planned = plan(self._issuing)
+        step = planned.issue
+        if step is None or step.action is not Action.ISSUE:
+            return planned
+        error = self._doors.issuer.held_back(request_of(step, self.desired, observed))
+        if error is None:
+            return planned
+        held = replace(step, due=Blocked(error, until=error.retry.after))
+        return replace(plan(Issuing.NEVER), tried_issue=held)
 
     def _issue(self, plan: Plan, observed: Observation, lease: Lease) -> Observation:
         """Issue, and return the observation with what came of it."""

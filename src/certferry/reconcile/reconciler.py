@@ -11,7 +11,6 @@ from dataclasses import replace
 from typing import TypeVar
 
 from certferry.core.desired import DesiredCertificate
-from certferry.core.due import Times
 from certferry.core.plan import Obstacle, Plan
 from certferry.core.planner import Issuing
 from certferry.core.report import SyncReport
@@ -20,8 +19,9 @@ from certferry.errors import CertificateError, Interrupted, PlanRefused, StateEr
 from certferry.reconcile.challenge_cleanup import sweep_ownerless
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_known, as_offered
-from certferry.reconcile.lineage_run import LineageRun, plan_within_budget
+from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe
+from certferry.reconcile.proof import Proofs
 from certferry.reconcile.rollback import roll_back_by_hand
 from certferry.reconcile.visits import WORKERS, Patience, Visits
 from certferry.text import Text
@@ -41,18 +41,18 @@ class Reconciler:
         self._workers = workers
 
     def plan(self, wishes: Sequence[DesiredCertificate], *, renew: bool = False) -> list[Plan]:
-        """Write down what `sync` would do. Changes nothing."""
+        """Write down what `sync` would do. Changes nothing. Raises `StateError` for a lost key."""
+        self.doors.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
-        return self.at_once(lambda wish: self._plan(wish, issuing), wishes)
+        proofs = Proofs(self.doors)
+        return self.at_once(lambda wish: proofs.added_to(self._plan(wish, issuing), wish), wishes)
 
     def _plan(self, wish: DesiredCertificate, issuing: Issuing) -> Plan:
         try:
             wish = as_offered(wish, self.doors)
         except (CertificateError, PlanRefused) as error:
             return Plan(wish.lineage, wish.names, obstacles=(Obstacle(None, None, error),))
-        now = self.doors.now()
-        times = Times(now, now, self.doors.verify_timeout)
-        return plan_within_budget(wish, observe(wish, self.doors), times, issuing, self.doors)
+        return LineageRun(wish, self.doors, issuing).plan(observe(wish, self.doors))
 
     def sync(
         self,
@@ -63,16 +63,18 @@ class Reconciler:
         scheduled: bool = False,
     ) -> SyncReport:
         """Bring the world to the declared state, as far as patience allows. A `scheduled` run
-        leaves alone for a while what has failed.
+        leaves alone for a while what has failed. Raises as `plan`.
         """
+        self.doors.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
         report = self._run(wishes, patience, issuing, keeps_pauses=scheduled)
         return replace(report, renewing=renew)
 
     def roll_back(self, wish: DesiredCertificate, patience: Patience) -> SyncReport:
         """Bind the previous certificate wherever the one in force is served. Raises `PlanRefused`
-        where there is none to go back to; then nothing was changed.
+        where there is none to go back to, and as `plan`; then nothing was changed.
         """
+        self.doors.state.must_unseal()
         wish = as_known(wish, self.doors.source, self.doors.state, read=False)
         roll_back_by_hand(wish, self.doors)
         return self._run([wish], patience, Issuing.NEVER)

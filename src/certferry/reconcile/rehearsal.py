@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from certferry.core.desired import DesiredCertificate
 from certferry.core.plan import Action, Issue, Plan
 from certferry.core.report import LineageReport, Outcome, StepEnded, StepOutcome, SyncReport
-from certferry.errors import CertferryError, Interrupted, LeaseHeld
+from certferry.errors import CertferryError, Interrupted, IssuanceError, LeaseHeld
 from certferry.ports.issuer import Issuer, IssueRequest
-from certferry.reconcile.apply import is_early
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.reconciler import Reconciler
 from certferry.text import Text
@@ -53,7 +52,7 @@ def _rehearsed(desired: DesiredCertificate, step: Issue, doors: Doors) -> Lineag
 def _tried(request: IssueRequest, desired: DesiredCertificate, doors: Doors) -> StepOutcome:
     told = StepOutcome(Action.ISSUE, Outcome.DONE, Text("rehearsed"))
     try:
-        held = doors.issuer.held_back(request, going_on=False)
+        held = doors.issuer.held_back(request)
         if held is not None:
             raise held
         with doors.lease(desired.lineage) as lease:
@@ -62,7 +61,8 @@ def _tried(request: IssueRequest, desired: DesiredCertificate, doors: Doors) -> 
     except Interrupted:
         raise
     except CertferryError as error:
-        failed, waits = told.failed(error), isinstance(error, LeaseHeld) or is_early(error)
+        waits = error.is_early if isinstance(error, IssuanceError) else isinstance(error, LeaseHeld)
+        failed = told.failed(error)
         return replace(failed, outcome=Outcome.WAITING) if waits else failed
     ca = bundle.certificate.issuer
     return replace(told, detail=Text("rehearsed: a test certificate came from {ca}", ca=ca))

@@ -8,15 +8,18 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import cast
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from certferry.core.budget import Limits, held_back, hold_of
 from certferry.core.certificate import CertificateBundle, KeyType
+from certferry.core.identifiers import challenge_name
 from certferry.core.pem import parse_bundle, pkcs8_pem
 from certferry.core.report import Activity
 from certferry.core.secret import Secret
+from certferry.core.zone_choice import must_have_zone
 from certferry.errors import (
     AuthorizationFailed,
     DnsError,
@@ -29,6 +32,7 @@ from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.progress import Progress
 from certferry.ports.state import AcmeOrder, ChallengeRecord, Lease, StateStore
+from certferry.ports.survey import ZoneKeeper
 from certferry.testing.memory_ca import Lookup, MemoryCa, Proof
 from certferry.text import Text
 
@@ -78,15 +82,24 @@ class MemoryIssuer:
         """The certificates that the CA has issued."""
         return self._ca.issued
 
-    def held_back(self, request: IssueRequest, *, going_on: bool) -> OrderHeldBack | None:
+    def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> None:
+        """See `ports.issuer.Issuer.must_be_provable`."""
+        if hasattr(dns, "zones") and (zones := cast("ZoneKeeper", dns).zones()) is not None:
+            for name in dict.fromkeys(map(challenge_name, names)):
+                must_have_zone(name, zones)
+
+    def held_back(self, request: IssueRequest) -> OrderHeldBack | None:
         """See `ports.issuer.Issuer.held_back`."""
+        kept, now = self._state.order(request.lineage), self._now()
+        going_on = kept is not None and self._leads_to(request, kept)
         spent = self._state.spent(DIRECTORY, request.wanted)
-        return held_back(self._limits, spent, request.wanted, self._now(), going_on=going_on)
+        return held_back(self._limits, spent, request.wanted, now, going_on=going_on)
 
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
     ) -> CertificateBundle:
         """See `ports.issuer.Issuer.issue`."""
+        self.must_be_provable(request.names, dns)
         progress(Activity(request.lineage, Text("ordering a certificate"), self._now()))
         try:
             return self._issued(request, dns, lease)
@@ -124,15 +137,18 @@ class MemoryIssuer:
         order = self._state.order(request.lineage)
         if order is None:
             return None
-        is_as_requested = (
-            order.directory == DIRECTORY
-            and set(order.names) == set(request.names)
-            and _type_of(_load(order.key_pem)) == request.key_type
-        )
-        if is_as_requested and self._ca.proofs(order.url) is not None:
+        if self._leads_to(request, order):
             return order
         self._state.drop_order(lease)
         return None
+
+    def _leads_to(self, request: IssueRequest, order: AcmeOrder) -> bool:
+        return (
+            order.directory == DIRECTORY
+            and set(order.names) == set(request.names)
+            and _type_of(_load(order.key_pem)) == request.key_type
+            and self._ca.proofs(order.url) is not None
+        )
 
     def _begin(self, request: IssueRequest, lease: Lease) -> AcmeOrder:
         if self._limits is not None:

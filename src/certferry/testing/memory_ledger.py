@@ -64,6 +64,12 @@ class MemoryLedger:
         for kept in self._under_way(lineage):
             kept.order = replace(kept.order, issued_at=now)
 
+    def close(self, lineage: str, issued_at: datetime | None) -> None:
+        """Write down how the order under way has ended."""
+        if issued_at is not None:
+            self.note_issued(lineage, issued_at)
+        self.give_up(lineage)
+
     def give_up(self, lineage: str, directory: str | None = None) -> None:
         """Write down that the order under way, at a directory or any, leads to no certificate."""
         for kept in self._under_way(lineage):

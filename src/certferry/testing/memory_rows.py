@@ -53,3 +53,4 @@ class Memory:
     rejections: dict[str, datetime | None] = field(default_factory=dict)
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
     history: list[HistoryEntry] = field(default_factory=list)
+    is_shut: bool = False

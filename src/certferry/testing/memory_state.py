@@ -23,8 +23,7 @@ from certferry.testing.memory_rows import Holding, Kept, Memory
 from certferry.text import Text
 
 
-def _everybody_lives(process: str) -> bool:
-    del process
+def _everybody_lives(_process: str) -> bool:
     return True
 
 
@@ -47,6 +46,17 @@ class MemoryState:
         other = MemoryState(self._is_alive, process)
         other._memory = self._memory
         return other
+
+    # the seal
+
+    def lose_key(self) -> None:
+        """Let the key be gone: what is sealed cannot be opened any more."""
+        self._memory.is_shut = True
+
+    def must_unseal(self) -> None:
+        """Raise `StateError` once the key is lost."""
+        if self._memory.is_shut:
+            raise StateError(Text("the key does not open what the state holds"))
 
     # leases
 
@@ -185,9 +195,7 @@ class MemoryState:
         with self._memory.lock:
             self._must_be_in_force(lease)
             self._memory.orders.pop(lease.lineage, None)
-            if issued_at is not None:
-                self._memory.ledger.note_issued(lease.lineage, issued_at)
-            self._memory.ledger.give_up(lease.lineage)
+            self._memory.ledger.close(lease.lineage, issued_at)
 
     def spent(self, directory: str, wanted: Wanted) -> Spent:
         """See `StateStore.spent`."""

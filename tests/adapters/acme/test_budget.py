@@ -49,7 +49,7 @@ def elsewhere() -> Zones:
 
 def held(bench: Bench, request: IssueRequest | None = None) -> OrderHeldBack | None:
     """Ask an issuer of a later run."""
-    return bench.issuer(limits=LIMITS).held_back(request or bench.request(), going_on=False)
+    return bench.issuer(limits=LIMITS).held_back(request or bench.request())
 
 
 def test_order_is_counted_and_its_certificate(bench: Bench) -> None:
@@ -70,6 +70,7 @@ def test_order_that_would_be_too_many_is_not_made(bench: Bench) -> None:
     issuer = bench.issuer(limits=LIMITS)
     for _ in range(3):
         bundle = bench.issue(issuer=issuer)
+        assert None is held(bench)
         bench.state.save_version(bench.lease(), bundle, bench.clock.now())
     until = bench.clock.now() + 3 * HOUR
 
@@ -80,7 +81,6 @@ def test_order_that_would_be_too_many_is_not_made(bench: Bench) -> None:
     assert moment is not None
     assert until - HOUR < moment <= until
     assert failure.value == held(bench)
-    assert None is bench.issuer(limits=LIMITS).held_back(bench.request(), going_on=True)
     assert 3 == len(bench.proxy.requests("POST /order-plz"))
 
 
@@ -164,8 +164,6 @@ def test_retry_after_is_kept_for_whom_it_concerns(
     assert mine is not None
     assert moment == mine.retry.after
     assert for_all is (others is not None)
-    going_on = bench.issuer().held_back(bench.request(), going_on=True)
-    assert mine == going_on
 
 
 def test_refusal_without_a_moment_holds_nothing_back(bench: Bench) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from certferry.core.budget import Allowance, Limits, held_back
+from certferry.core.rules import ORDER_LIFETIME
 from certferry.errors import OrderHeldBack
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.state import StateStore
@@ -53,8 +54,19 @@ class Budget:
     state: StateStore
     now: Callable[[], datetime]
 
-    def held_back(self, request: IssueRequest, *, going_on: bool) -> OrderHeldBack | None:
+    def held_back(self, request: IssueRequest) -> OrderHeldBack | None:
         """See `Issuer.held_back`."""
-        wanted = request.wanted
+        wanted, now = request.wanted, self.now()
         spent = self.state.spent(self.directory, wanted)
-        return held_back(self.limits, spent, wanted, self.now(), going_on=going_on)
+        return held_back(self.limits, spent, wanted, now, going_on=self._goes_on(request, now))
+
+    def _goes_on(self, request: IssueRequest, now: datetime) -> bool:
+        """Tell whether an order of an earlier run is most likely gone on with."""
+        kept = self.state.order(request.lineage)
+        return (
+            kept is not None
+            and kept.directory == self.directory
+            and set(kept.names) == set(request.names)
+            and kept.key_type in {None, request.key_type}
+            and now < kept.created_at + ORDER_LIFETIME
+        )

@@ -17,10 +17,12 @@ from certferry.adapters.acme.dns_keys import known_to_be_taken
 from certferry.adapters.acme.network import Network
 from certferry.adapters.acme.order import OrderDesk
 from certferry.adapters.acme.problems import Refused, in_our_words
+from certferry.adapters.acme.provable import challenge_places, zones_of
 from certferry.adapters.acme.sweep import SETTLING, Sweep
 from certferry.core.budget import Limits, hold_of
 from certferry.core.certificate import CertificateBundle
 from certferry.core.report import Activity
+from certferry.core.zone_choice import must_have_zone
 from certferry.errors import (
     CaUnavailable,
     ConfigError,
@@ -103,11 +105,18 @@ class AcmeIssuer:
             settings.directory, state, email=settings.email, external=settings.external
         )
 
-    def held_back(self, request: IssueRequest, *, going_on: bool) -> OrderHeldBack | None:
+    def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> None:
+        """Look for the zone of each name (`Issuer.must_be_provable`)."""
+        zones = zones_of(dns)
+        if zones is not None:
+            for place in challenge_places(names, self._propagation):
+                must_have_zone(place, zones)
+
+    def held_back(self, request: IssueRequest) -> OrderHeldBack | None:
         """See `Issuer.held_back`."""
         settings = self._settings
         budget = Budget(settings.directory, settings.limits, self._state, self._now)
-        return budget.held_back(request, going_on=going_on)
+        return budget.held_back(request)
 
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
@@ -117,6 +126,7 @@ class AcmeIssuer:
         def report(what: Text, since: datetime, deadline: datetime | None) -> None:
             progress(Activity(request.lineage, what, since, deadline))
 
+        self.must_be_provable(request.names, dns)
         around = Surroundings(dns, self._state, self._propagation, self._pause, self._now, report)
         with (
             known_to_be_taken(request, dns, self._state),
