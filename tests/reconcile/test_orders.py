@@ -13,11 +13,9 @@ from certferry.errors import (
     AuthorizationFailed,
     CaUnavailable,
     DnsAccessDenied,
-    DnsUnavailable,
     OrderHeldBack,
     RateLimited,
     Retry,
-    ZoneNotFound,
 )
 from certferry.testing.memory_issuer import DIRECTORY, MemoryIssuer
 from tests.reconcile.model import ModelWorld
@@ -130,20 +128,6 @@ def test_refused_keys_spend_no_second_order(world: ModelWorld) -> None:
 
     world.dns.fail_with(None)
     assert synced(world).ok
-
-
-@pytest.mark.parametrize("error", [DnsUnavailable, ZoneNotFound])
-def test_account_that_once_refused_and_now_says_something_else(
-    world: ModelWorld, error: type[DnsUnavailable | ZoneNotFound]
-) -> None:
-    """What then stands in the way, the order finds out."""
-    world.dns.fail_with(DnsAccessDenied("the token is wrong"))
-    synced(world)
-    world.dns.fail_with(error("something else"))
-
-    told = outcome(synced(world), Action.ISSUE)
-
-    assert isinstance(told.error, error)
 
 
 def ordered(world: ModelWorld) -> tuple[PastOrder, ...]:

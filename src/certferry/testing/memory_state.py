@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime
 
-from certferry.core.budget import Hold, Limits, Spent, Wanted
 from certferry.core.certificate import CertificateBundle
 from certferry.core.lineage import Version
 from certferry.core.ordered import Ordered
@@ -19,6 +18,7 @@ from certferry.core.upload import Upload
 from certferry.errors import LeaseHeld, LeaseLost, StateError
 from certferry.ports.account_memory import Edit
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, Lease
+from certferry.testing.memory_budget import BudgetOfMemory
 from certferry.testing.memory_rows import Holding, Kept, Memory
 from certferry.text import Text
 
@@ -27,7 +27,7 @@ def _everybody_lives(_process: str) -> bool:
     return True
 
 
-class MemoryState:
+class MemoryState(BudgetOfMemory):
     """A `StateStore` as one process sees it; `seen_by` gives what another process would see.
 
     `is_alive` is asked for the process that holds a lease somebody else wants, so that a test
@@ -196,29 +196,6 @@ class MemoryState:
             self._must_be_in_force(lease)
             self._memory.orders.pop(lease.lineage, None)
             self._memory.ledger.close(lease.lineage, issued_at)
-
-    def spent(self, directory: str, wanted: Wanted) -> Spent:
-        """See `StateStore.spent`."""
-        with self._memory.lock:
-            return self._memory.ledger.spent(directory, wanted)
-
-    def claim_order(
-        self, lease: Lease, directory: str, wanted: Wanted, limits: Limits, now: datetime
-    ) -> None:
-        """See `StateStore.claim_order`."""
-        with self._memory.lock:
-            self._must_be_in_force(lease)
-            self._memory.ledger.claim(lease.lineage, directory, wanted, limits, now)
-
-    def save_failed_proofs(self, directory: str, names: tuple[str, ...], now: datetime) -> None:
-        """See `StateStore.save_failed_proofs`."""
-        with self._memory.lock:
-            self._memory.ledger.fail(directory, names, now)
-
-    def save_hold(self, directory: str, hold: Hold) -> None:
-        """See `StateStore.save_hold`."""
-        with self._memory.lock:
-            self._memory.ledger.hold(directory, hold)
 
     def challenge_records(self, lineage: str) -> tuple[ChallengeRecord, ...]:
         """Our TXT values that may still be in DNS, oldest first."""
