@@ -162,15 +162,17 @@ def test_clock_that_was_ahead_holds_nothing_back() -> None:
     assert None is held_back(LIMITS, spent, Wanted(IMG), NOW)
 
 
-@given(asked=st.timedeltas(timedelta(0), timedelta(days=4000)), for_all=st.booleans())
+@given(asked=st.timedeltas(-DAY, timedelta(days=4000)), for_all=st.booleans())
 def test_hold_ends(asked: timedelta, *, for_all: bool) -> None:
     """These names wait as long as the CA asked, a week at most; others a few hours, if at all."""
-    hold = Hold(IMG, NOW, NOW + asked, for_all=for_all)
+    hold = hold_of("later", IMG, NOW + asked, NOW)
+    hold = replace(hold, for_all=for_all)
     spent = Spent(holds=(hold,))
 
     mine = held_back(None, spent, Wanted(IMG), NOW, going_on=True)
     others = held_back(None, spent, Wanted(("b.example.com",), exempt=True), NOW)
 
+    asked = max(asked, timedelta(0))
     longest = min(asked, LONGEST_HOLD)
     assert (longest > timedelta(0)) is (mine is not None)
     assert mine is None or NOW + longest == mine.retry.after

@@ -104,7 +104,7 @@ class Hold:
     def end_for(self, names: tuple[str, ...]) -> datetime | None:
         """Return until when it holds back an order of these names."""
         if set(names) == set(self.names):
-            return min(self.until, self.told_at + LONGEST_HOLD)
+            return self.until
         if self.for_all:
             return min(self.until, self.told_at + LONGEST_HOLD_FOR_ALL)
         return None
@@ -153,7 +153,7 @@ def hold_of(
     domains = {registered_domain(name) for name in names}
     about = {base_name(name) for name in names} | domains | {"exact set"}
     for_all = not (by_name and any(one in said for one in about))
-    return Hold(names, now, until, for_all)
+    return Hold(names, now, min(max(until, now), now + LONGEST_HOLD), for_all)
 
 
 def _until(found: _Held) -> datetime:

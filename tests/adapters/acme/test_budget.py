@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from certferry.adapters.acme.budget import limits_at
+from certferry.adapters.state.connect import connect
 from certferry.config.addresses import DIRECTORIES
 from certferry.core.budget import Allowance, Limits, Spent
 from certferry.core.certificate import KeyType
@@ -164,6 +167,20 @@ def test_retry_after_is_kept_for_whom_it_concerns(
     assert mine is not None
     assert moment == mine.retry.after
     assert for_all is (others is not None)
+
+
+@pytest.mark.parametrize("header", ["240000000000", "Thu, 01 Jan 1931 00:00:00 GMT", "0"])
+def test_moment_without_sense_spoils_nothing(bench: Bench, tmp_path: Path, header: str) -> None:
+    """A week at most is kept, in a state that later runs can read."""
+    bench.proxy.faults.add(refusal("rateLimited", "later", 429, header), on="POST /order-plz")
+    with closing(connect(tmp_path / "state.db", tmp_path / "secret.key")) as state:
+        bench.state = state  # type: ignore[assignment]  # the real one
+        with pytest.raises(RateLimited):
+            bench.issue()
+    with closing(connect(tmp_path / "state.db", tmp_path / "secret.key")) as later:
+        (hold,) = later.spent(bench.proxy.directory_url, bench.request().wanted).holds
+
+    assert timedelta(0) <= hold.until - hold.told_at <= WEEK
 
 
 def test_refusal_without_a_moment_holds_nothing_back(bench: Bench) -> None:
