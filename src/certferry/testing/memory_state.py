@@ -9,6 +9,7 @@ from datetime import datetime
 from certferry.core.certificate import CertificateBundle
 from certferry.core.lineage import Version
 from certferry.core.remembered import Remembered
+from certferry.core.renewal import RenewalWindow
 from certferry.core.report import HistoryEntry
 from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
@@ -139,6 +140,15 @@ class MemoryState:
             )
             versions.append(Kept(version, bundle))
             return version
+
+    def save_renewal_info(
+        self, lineage: str, fingerprint: str, window: RenewalWindow | None, ask_after: datetime
+    ) -> None:
+        """See `StateStore.save_renewal_info`."""
+        with self._memory.lock:
+            for kept in self._kept(lineage):
+                if kept.version.certificate.fingerprint == fingerprint:
+                    kept.version = replace(kept.version, window=window, ask_after=ask_after)
 
     def _kept(self, lineage: str) -> list[Kept]:
         return self._memory.versions.get(lineage, [])
