@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 @click.command("sync")
 @names_argument
 @click.option("--renew", is_flag=True, help="Issue a new certificate, due or not.")
-@click.option("--scheduled", is_flag=True, help="Leave alone for a while what has failed before.")
+@click.option(
+    "--scheduled",
+    is_flag=True,
+    help="What has failed: try again after 1, 10, 100 minutes, then daily.",
+)
 @wait_option("Wait no longer than this for what takes its time. Default: until it has ended.")
 @no_wait_option
 @json_option
