@@ -140,7 +140,7 @@ class MemoryState:
             versions = self._memory.versions.setdefault(lease.lineage, [])
             for known in versions:
                 if known.version.certificate.fingerprint == bundle.certificate.fingerprint:
-                    return _completed(known, bundle)
+                    return known.completed(bundle)
             version = Version(
                 len(versions) + 1,
                 bundle.certificate,
@@ -333,14 +333,6 @@ def _held(lineage: str, held: Holding) -> LeaseHeld:
         ),
         hint=Text("try again when it has ended"),
     )
-
-
-def _completed(known: Kept, bundle: CertificateBundle) -> Version:
-    """Take over key and chain when they are better, or others, than those that were kept."""
-    if known.version.is_bettered_by(bundle):
-        known.bundle = bundle
-        known.version = known.version.with_pem_of(bundle)
-    return known.version
 
 
 def _sorted(uploads: Iterable[Upload]) -> tuple[Upload, ...]:
