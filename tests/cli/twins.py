@@ -91,7 +91,7 @@ class TwinSession(Session):
             now=world.now,
             progress=each_of(history_keeper(world.state, world.now, "tester@host"), progress),
         )
-        self._reconciler = Reconciler(self.doors, stop=ExitStack().close, pause=world.pause)
+        self._reconciler = Reconciler(self.doors, stop=ExitStack().close)
 
     def reconciler(self) -> Reconciler:
         """Return the engine over the twins."""

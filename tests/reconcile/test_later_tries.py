@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import cast
 
 import pytest
 
@@ -31,7 +32,8 @@ from certferry.errors import (
     TargetUnavailable,
 )
 from certferry.ports.target import Look
-from certferry.reconcile.later_tries import LaterTries
+from certferry.reconcile.later_tries import ScheduledRun
+from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.visits import Patience
 from certferry.testing.memory_target import MemoryCdn
 from certferry.text import Text
@@ -60,7 +62,8 @@ def scheduled(
 ) -> SyncReport:
     """Run as the schedule does."""
     session = world.session(*wishes)
-    return session.reconciler().sync(session.wishes, patience or Patience(), scheduled=True)
+    run = ScheduledRun(session.reconciler, world.pause, patience or Patience())
+    return run.sync(session.wishes)
 
 
 def pauses_of(world: TwinWorld) -> list[int]:
@@ -205,7 +208,7 @@ def test_the_pause_is_shown() -> None:
     heal_after(world, 1)
     session = world.session(progress=events.append)
 
-    session.reconciler().sync(session.wishes, Patience(), scheduled=True)
+    ScheduledRun(session.reconciler, world.pause, Patience()).sync(session.wishes)
 
     told = [e for e in events if isinstance(e, Activity) and "is tried again at" in str(e.what)]
     assert ["img"] == [event.lineage for event in told]
@@ -213,55 +216,67 @@ def test_the_pause_is_shown() -> None:
     assert told[0].deadline - told[0].since <= MINUTE + SECOND
 
 
-def test_waits_after_a_pause_count_for_patience() -> None:
-    """What is left of it, and not all of it again."""
-    world = world_of_quick_changes()
-    limits = list[timedelta | None]()
-    first = SyncReport((LineageReport("img", None, (failed(REFUSED),)),))
-    world.state.save_issue_try("img", world.now(), failed=True)
-    patience = Patience(2 * MINUTE)
+class Engine:
+    """A `Reconciler` whose reports are made up, and that keeps what it was told."""
 
-    def run(_: object, left: Patience) -> SyncReport:
-        limits.append(left.limit)
-        return SyncReport((LineageReport("img", None, ()),))
+    def __init__(self, world: TwinWorld, *reports: LineageReport) -> None:
+        self.doors = world.session().doors
+        self.runs: list[tuple[list[str], timedelta | None]] = []
+        self._reports = list(reports)
 
-    assert later(world, patience).after(first, run).ok
+    def sync(
+        self, wishes: Sequence[DesiredCertificate], patience: Patience, **_: bool
+    ) -> SyncReport:
+        """Tell the next report."""
+        self.runs.append(([wish.lineage for wish in wishes], patience.limit))
+        return SyncReport((self._reports.pop(0),))
 
-    (limit,) = limits
-    assert limit is not None
-    assert timedelta(0) <= limit <= MINUTE + SECOND
-
-
-def test_domain_with_a_day_to_wait_does_not_hold_up_another() -> None:
-    """The pause that ends first is waited for; one that has ended meanwhile is not waited for."""
-    world = world_of_quick_changes()
-    tomorrow, moments = world.now() + timedelta(days=1), list[str]()
-    paused = replace(
-        failed(OrderFailed(Text("it has failed"), retry=Retry.at(tomorrow))),
-        outcome=Outcome.WAITING,
-    )
-    first = SyncReport((LineageReport("img", None, (failed(REFUSED), paused)),))
-    world.state.save_issue_try("img", world.now(), failed=True)
-
-    def run(lineages: Sequence[str], _: Patience) -> SyncReport:
-        moments.extend(lineages)
-        return SyncReport((LineageReport("img", None, ()),))
-
-    later(world, Patience()).after(first, run)
-    assert [1] == pauses_of(world)
-    assert ["img"] == moments
-
-    world.pass_time(2 * MINUTE)
-    ended = SyncReport((LineageReport("img", None, (paused,)),))
-    later(world, Patience()).after(ended, run)
-    assert [1, 0] == pauses_of(world)
+    def run(self, world: TwinWorld, patience: Patience) -> SyncReport:
+        """Run as the schedule does."""
+        engine = cast("Reconciler", self)
+        return ScheduledRun(lambda: engine, world.pause, patience).sync([wish()])
 
 
-def later(world: TwinWorld, patience: Patience) -> LaterTries:
-    """The later tries of a run that begins now."""
-    return LaterTries(world.session().doors, world.pause, patience, world.now())
+IN_ORDER = LineageReport("img", None, ())
 
 
 def failed(error: CertferryError) -> StepOutcome:
     """An issue that has failed."""
     return StepOutcome(Action.ISSUE, Outcome.FAILED, error.message).failed(error)
+
+
+def test_waits_after_a_pause_count_for_patience() -> None:
+    """What is left of it, and not all of it again."""
+    world = world_of_quick_changes()
+    engine = Engine(world, LineageReport("img", None, (failed(REFUSED),)), IN_ORDER)
+    world.state.save_issue_try("img", world.now(), failed=True)
+
+    assert engine.run(world, Patience(2 * MINUTE)).ok
+
+    first, (_, left) = engine.runs
+    assert (["img"], 2 * MINUTE) == first
+    assert left is not None
+    assert timedelta(0) <= left <= MINUTE + SECOND
+
+
+def test_domain_with_a_day_to_wait_does_not_hold_up_another() -> None:
+    """The pause that ends first is waited for."""
+    world = world_of_quick_changes()
+    tomorrow = world.now() + timedelta(days=1)
+    told = failed(OrderFailed(Text("it has failed"), retry=Retry.at(tomorrow)))
+    paused = replace(told, outcome=Outcome.WAITING)
+    both = LineageReport("img", None, (failed(REFUSED), paused))
+    world.state.save_issue_try("img", world.now(), failed=True)
+
+    assert Engine(world, both, IN_ORDER).run(world, Patience()).ok
+    assert [1] == pauses_of(world)
+
+
+def test_pause_that_has_ended_meanwhile_is_not_waited_for() -> None:
+    """The report was made before its end, and this is after it."""
+    world = world_of_quick_changes()
+    told = failed(OrderFailed(Text("it has failed"), retry=Retry.at(world.now())))
+    paused = LineageReport("img", None, (replace(told, outcome=Outcome.WAITING),))
+
+    assert Engine(world, paused, IN_ORDER).run(world, Patience()).ok
+    assert [0] == pauses_of(world)

@@ -1,4 +1,4 @@
-"""The later tries of a scheduled run: what has failed is tried again by the same run, after the
+"""A scheduled run and its later tries: what has failed is tried again by the same run, after the
 pauses that Let's Encrypt asks for, as long as these are minutes and not a day.
 
 Nothing else starts between two scheduled runs, and a run that finds nothing due costs nothing more.
@@ -9,38 +9,37 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+from certferry.core.desired import DesiredCertificate
 from certferry.core.pauses import LONGEST_IN_A_RUN, pause_end, pause_of
 from certferry.core.report import Activity, LineageReport, Outcome, SyncReport
 from certferry.errors import CertferryError, DnsAccessDenied, Interrupted, TargetAccessDenied
 from certferry.ports.progress import Pause
-from certferry.reconcile.doors import Doors
+from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.visits import Patience
 from certferry.text import Text
 
-Run = Callable[[Sequence[str], Patience], SyncReport]
-"""Run some of the lineages once more, with the patience that is left."""
 
-
-@dataclass(frozen=True, slots=True)
-class LaterTries:
-    """What a run tries again. `pause` raises `Interrupted`, as everywhere; `begun` is when the run
-    began, which its patience counts from.
+class ScheduledRun:
+    """A run that tries again. `engine` connects anew for each try: keys may be right by now, and
+    what was seen an hour ago is no more; `pause` raises `Interrupted`, as everywhere.
     """
 
-    doors: Doors
-    pause: Pause
-    patience: Patience
-    begun: datetime
-    _looks: Counter[str] = field(default_factory=Counter)
+    def __init__(self, engine: Callable[[], Reconciler], pause: Pause, patience: Patience) -> None:
+        self._engine = engine
+        self._pause = pause
+        self._patience = patience
+        self._looks: Counter[str] = Counter()
 
-    def after(self, first: SyncReport, run: Run) -> SyncReport:
-        """Try again until everything is in order, or has to wait longer than a run may; return what
-        has become of all.
+    def sync(self, wishes: Sequence[DesiredCertificate], *, renew: bool = False) -> SyncReport:
+        """Bring the world to the declared state, and try again until everything is in order, or has
+        to wait longer than a run may; return what has become of all. Raises as `Reconciler.sync`.
         """
-        report = first
+        engine = self._engine()
+        self._doors, self._begun = engine.doors, engine.doors.now()
+        report = engine.sync(wishes, self._patience, renew=renew, scheduled=True)
         while report.complete:
             due = self._due(report)
             if not due or not self._allows(min(due.values())):
@@ -49,14 +48,17 @@ class LaterTries:
                 self._wait_until(min(due.values()), due)
             except (KeyboardInterrupt, Interrupted):
                 return replace(report, complete=False)
-            now = self.doors.now()
-            again = [lineage for lineage, moment in due.items() if moment <= now]
-            self._looks.update(again)
-            report = _with_newer(report, run(again, self._left(now)))
+            now = self._doors.now()
+            tried = {lineage for lineage, moment in due.items() if moment <= now}
+            again = [wish for wish in wishes if wish.lineage in tried]
+            self._looks.update(tried)
+            report = _with_newer(
+                report, self._engine().sync(again, self._left(now), scheduled=True)
+            )
         return report
 
     def _due(self, report: SyncReport) -> dict[str, datetime]:
-        now = self.doors.now()
+        now = self._doors.now()
         found = {each.lineage: self._next_try(each, now) for each in report.lineages}
         return {
             lineage: moment
@@ -71,7 +73,7 @@ class LaterTries:
         ]
         if not paused and all(map(_is_in_vain, failed)):
             return None
-        ends = pause_end(self.doors.state.remembered(report.lineage), now)
+        ends = pause_end(self._doors.state.remembered(report.lineage), now)
         if ends is None and not paused:
             # It failed before anything was tried, as when a target does not answer.
             pause = pause_of(self._looks[report.lineage] + 1)
@@ -82,18 +84,18 @@ class LaterTries:
         return max([ends or now, *asked])
 
     def _allows(self, until: datetime) -> bool:
-        return self.patience.allows((until - self.begun).total_seconds())
+        return self._patience.allows((until - self._begun).total_seconds())
 
     def _left(self, now: datetime) -> Patience:
-        limit = self.patience.limit
-        return Patience(None if limit is None else max(limit - (now - self.begun), timedelta(0)))
+        limit = self._patience.limit
+        return Patience(None if limit is None else max(limit - (now - self._begun), timedelta(0)))
 
     def _wait_until(self, until: datetime, lineages: Iterable[str]) -> None:
-        now = self.doors.now()
+        now = self._doors.now()
         for lineage in lineages:
             what = Text("it has failed, and is tried again at {moment}", moment=until)
-            self.doors.progress(Activity(lineage, what, now, until))
-        self.pause(max((until - now).total_seconds(), 0))
+            self._doors.progress(Activity(lineage, what, now, until))
+        self._pause(max((until - now).total_seconds(), 0))
 
 
 def _is_in_vain(error: CertferryError) -> bool:

@@ -8,8 +8,6 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime
-from time import sleep
 from typing import TypeVar
 
 from certferry.core.desired import DesiredCertificate
@@ -19,11 +17,9 @@ from certferry.core.planner import Issuing
 from certferry.core.report import SyncReport
 from certferry.core.status import LineageStatus, status_of
 from certferry.errors import CertificateError, Interrupted, PlanRefused, StateError
-from certferry.ports.progress import Pause
 from certferry.reconcile.challenge_cleanup import sweep_ownerless
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_known, as_offered
-from certferry.reconcile.later_tries import LaterTries
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import observe
 from certferry.reconcile.proof import Proofs
@@ -39,17 +35,9 @@ _log = logging.getLogger(__name__)
 class Reconciler:
     """Plans, syncs and reports on declared certificates, through the doors it is given."""
 
-    def __init__(
-        self,
-        doors: Doors,
-        *,
-        stop: Callable[[], None],
-        pause: Pause = sleep,
-        workers: int = WORKERS,
-    ) -> None:
+    def __init__(self, doors: Doors, *, stop: Callable[[], None], workers: int = WORKERS) -> None:
         self.doors = doors
         self._stop = stop
-        self._pause = pause
         self._workers = workers
 
     def plan(self, wishes: Sequence[DesiredCertificate], *, renew: bool = False) -> list[Plan]:
@@ -77,31 +65,12 @@ class Reconciler:
         scheduled: bool = False,
     ) -> SyncReport:
         """Bring the world to the declared state, as far as patience allows. A `scheduled` run
-        leaves alone for a while what has failed, and then tries it again. Raises as `plan`.
+        leaves alone for a while what has failed. Raises as `plan`.
         """
         self.doors.state.must_unseal()
-        begun = self.doors.now()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
         report = self._run(wishes, patience, issuing, keeps_pauses=scheduled)
-        if scheduled and not report.ok:
-            report = self._tried_later(report, wishes, patience, begun)
         return replace(report, renewing=renew)
-
-    def _tried_later(
-        self,
-        report: SyncReport,
-        wishes: Sequence[DesiredCertificate],
-        patience: Patience,
-        begun: datetime,
-    ) -> SyncReport:
-        def run(lineages: Sequence[str], left: Patience) -> SyncReport:
-            again = [wish for wish in wishes if wish.lineage in lineages]
-            return self._run(again, left, Issuing.IF_DUE, keeps_pauses=True)
-
-        report = LaterTries(self.doors, self._pause, patience, begun).after(report, run)
-        if not report.complete:
-            self._stop()
-        return report
 
     def roll_back(self, wish: DesiredCertificate, patience: Patience) -> SyncReport:
         """Bind the previous certificate wherever the one in force is served. Raises `PlanRefused`

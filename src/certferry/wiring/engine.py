@@ -53,7 +53,7 @@ def reconciler_for(
         verify_timeout=settings.verify.timeout,
         claims=_claims(settings, source, state),
     )
-    return Reconciler(doors, stop=stopping.stop, pause=stopping.pause)
+    return Reconciler(doors, stop=stopping.stop)
 
 
 def probe_for(settings: Settings, pause: Pause) -> Probe:
