@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
+from typing import Any, cast
 
 import pytest
 
-from certferry.core.certificate import Certificate
+from certferry.core.certificate import Certificate, CertificateBundle
 from certferry.core.renewal import RenewalInfo, RenewalWindow, renew_at
-from certferry.errors import CaUnavailable
+from certferry.errors import CaUnavailable, StateError
+from certferry.ports.state import StateStore
+from certferry.reconcile.lineage_run import LineageRun
 from certferry.text import Text
 from tests.reconcile.model import START, ModelWorld
 from tests.reconcile.one_lineage import IMG, synced
@@ -190,3 +193,33 @@ def test_absurd_answer_takes_an_earlier_window_away(world: ModelWorld) -> None:
     version = world.state.versions("img")[0]
     assert version.window is None
     assert version.ask_after is not None
+
+
+def test_former_certificate_that_cannot_be_read_is_replaced_all_the_same(world: ModelWorld) -> None:
+    """The CA is then told of no replacement, and not asked; neither is an error."""
+    synced(world)
+    world.pass_time(timedelta(days=70))
+    world.alive.add("run")
+    doors = world.doors("run")
+    run = LineageRun(world.wish(), replace(doors, state=cast("Any", Damaged(doors.state))))
+
+    world.visit_to_the_end(run)
+
+    assert run.report().ok
+    assert (None, None) == world.issuer.replaced
+
+
+class Damaged:
+    """A state whose first certificate cannot be read any more."""
+
+    def __init__(self, state: StateStore) -> None:
+        self._state = state
+
+    def bundle(self, lineage: str, number: int) -> CertificateBundle:
+        """Fail for the first."""
+        if number == 1:
+            raise StateError(Text("the row is damaged"))
+        return self._state.bundle(lineage, number)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._state, name)
