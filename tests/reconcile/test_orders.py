@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 
 from certferry.core.budget import Allowance, Limits, PastOrder, Wanted
+from certferry.core.desired import DesiredCertificate
 from certferry.core.plan import Action
-from certferry.core.report import LineageReport, Outcome
+from certferry.core.report import Outcome
 from certferry.errors import (
     AuthorizationFailed,
     CaUnavailable,
@@ -23,11 +24,16 @@ from tests.reconcile.one_lineage import IMG, outcome, synced
 
 HOUR, WEEK = timedelta(hours=1), timedelta(days=7)
 LIMITS = Limits(
-    orders=Allowance(300, 3 * HOUR),
+    orders=Allowance(3, 3 * HOUR),
     domain=Allowance(50, WEEK),
-    same_names=Allowance(2, WEEK),
+    same_names=Allowance(5, WEEK),
     failed_proofs=Allowance(2, HOUR),
 )
+
+
+def undeployed(lineage: str) -> DesiredCertificate:
+    """Ask for a certificate that is only kept."""
+    return DesiredCertificate(lineage, (f"{lineage}.example.com",), "dnspod")
 
 
 @pytest.fixture
@@ -37,44 +43,49 @@ def world(world: ModelWorld) -> ModelWorld:
     return world
 
 
-def renewed(world: ModelWorld) -> LineageReport:
-    """Ask for a new certificate."""
-    report = world.run(world.wish(), renew=True)
-    assert report is not None
-    return report
-
-
-def test_budget_of_the_same_names(world: ModelWorld) -> None:
-    """Two certificates a week: a third is not asked for, and the run says until when."""
-    synced(world)
+def test_budget_of_orders(world: ModelWorld) -> None:
+    """Three orders in three hours: a fourth is not made, and the run says until when."""
     began = world.clock
-    renewed(world)
+    reports = [world.run(undeployed(f"n{number}")) for number in range(4)]
 
-    report = renewed(world)
-
-    told = outcome(report, Action.ISSUE)
-    assert Outcome.WAITING is told.outcome
-    assert None is told.waiting
-    assert isinstance(told.error, OrderHeldBack)
-    until = told.error.retry.after
-    assert until is not None
-    assert began - HOUR < until - WEEK <= began
-    assert not report.having(Outcome.FAILED)
-    assert 2 == world.issuer.issued
-
-    world.clock = until
-    assert renewed(world).ok
+    *ok, held = [outcome(report, Action.ISSUE) for report in reports if report is not None]
+    assert [Outcome.DONE] * 3 == [one.outcome for one in ok]
+    assert Outcome.WAITING is held.outcome
+    assert None is held.waiting
+    assert isinstance(held.error, OrderHeldBack)
+    assert began + 3 * HOUR == held.error.retry.after
     assert 3 == world.issuer.issued
+
+    world.clock = began + 3 * HOUR
+    report = world.run(undeployed("n3"))
+    assert report is not None
+    assert report.ok
+    assert 4 == world.issuer.issued
+
+
+def test_renewal_that_says_what_it_replaces_counts_nowhere(world: ModelWorld) -> None:
+    """Let's Encrypt lifts its limits for it."""
+    wish = undeployed("n0")
+    for _ in range(4):
+        report = world.run(wish, renew=True)
+        assert report is not None
+        assert report.ok
+
+    assert 4 == world.issuer.issued
 
 
 def test_deployment_goes_on_while_an_order_is_held_back(world: ModelWorld) -> None:
     """The certificate that is there is brought where it is missing."""
     synced(world)
-    renewed(world)
+    moment = world.clock + 2 * HOUR
+    world.issuer.fail_with(RateLimited("later, please", retry=Retry.at(moment)))
+    world.run(world.wish(), renew=True)
+    world.issuer.fail_with(None)
     world.cdn.add_domain(f"a.{IMG}")
 
-    report = renewed(world)
+    report = world.run(world.wish(), renew=True)
 
+    assert report is not None
     assert Outcome.WAITING is outcome(report, Action.ISSUE).outcome
     assert Outcome.DONE is outcome(report, Action.VERIFY, f"a.{IMG}").outcome
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from certferry.core.budget import Wanted
 from certferry.core.certificate import CertificateBundle, KeyType
+from certferry.core.renewal import RenewalInfo
 from certferry.errors import OrderHeldBack
 from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Progress
@@ -17,16 +18,18 @@ from certferry.ports.state import Lease
 
 @dataclass(frozen=True, slots=True)
 class IssueRequest:
-    """What to order. The first name becomes the common name; at most 100 names.
+    """What to order. The first name becomes the common name; at most 100 names. `replaced_pem` is
+    the leaf that the new certificate is to replace, which the CA is told where it wants to know.
 
     `dns` is the label of the account that writes the records. `renews`: the lineage has had a
-    certificate for exactly these names. `exempt`: the CA counts the order against none of its
-    limits.
+    certificate for exactly these names. `exempt`: the CA is told what is replaced, and most likely
+    counts the order against none of its limits.
     """
 
     lineage: str
     names: tuple[str, ...]
     key_type: KeyType
+    replaced_pem: str | None = None
     dns: str = ""
     renews: bool = False
     exempt: bool = False
@@ -70,6 +73,13 @@ class Issuer(Protocol):
         any other certificate. Raises `IssuanceError`,
         `OrderHeldBack` among them, or `DnsError`; after `DnsAccessDenied` it must ask the account
         before it orders again.
+        """
+        ...
+
+    def renewal_info(self, cert_pem: str) -> RenewalInfo:
+        """Ask when a certificate should be renewed; no answer of the CA's is an empty one.
+
+        Costs one request, now and then another. Raises `IssuanceError` when the CA cannot be asked.
         """
         ...
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import DesiredCertificate
+from certferry.core.lineage import Version
 from certferry.core.observed import Observation
 from certferry.core.plan import Action, Clean, Deploy, Issue, Retire, Rollback, Step, Verify
 from certferry.core.plan_outcomes import SEEN
@@ -20,6 +21,7 @@ from certferry.errors import (
     Interrupted,
     IssuanceError,
     LeaseLost,
+    StateError,
 )
 from certferry.ports.issuer import IssueRequest
 from certferry.reconcile.challenge_cleanup import sweep
@@ -93,14 +95,33 @@ def _obtain(step: Issue, visit: Visit) -> CertificateBundle:
     doors, desired = visit.doors, visit.desired
     if desired.files is not None:
         return doors.source.read(desired.files)
-    request, dns = request_of(step, desired, visit.observed), doors.dns[desired.dns]
-    return doors.issuer.issue(request, dns, visit.held(), doors.progress)
+    request = request_of(step, desired, visit.observed)
+    if request.exempt and visit.observed.current is not None:
+        request = replace(request, replaced_pem=_leaf(visit.observed.current, visit))
+    return doors.issuer.issue(request, doors.dns[desired.dns], visit.held(), doors.progress)
 
 
 def request_of(step: Issue, desired: DesiredCertificate, observed: Observation) -> IssueRequest:
-    """Return what the issuer is asked for."""
-    renews = any(set(v.certificate.names) == set(step.names) for v in observed.versions)
-    return IssueRequest(desired.lineage, step.names, step.key_type, desired.dns, renews)
+    """Return what the issuer is asked for, but for the leaf that is replaced: one that has a name
+    of the new certificate's (RFC 9773 §5).
+    """
+    names, current = set(step.names), observed.current
+    return IssueRequest(
+        *(desired.lineage, step.names, step.key_type),
+        dns=desired.dns,
+        renews=any(set(version.certificate.names) == names for version in observed.versions),
+        exempt=current is not None and bool(set(current.certificate.names) & names),
+    )
+
+
+def _leaf(version: Version, visit: Visit) -> str | None:
+    """Return the leaf that a new certificate takes the place of. One that cannot be read is
+    replaced all the same.
+    """
+    try:
+        return visit.doors.state.bundle(visit.lineage, version.number).cert_pem
+    except StateError:
+        return None
 
 
 def verify(step: Verify, visit: Visit) -> StepOutcome:

@@ -25,7 +25,7 @@ from certferry.reconcile.challenge_cleanup import without_order
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_offered
 from certferry.reconcile.notes import write_down
-from certferry.reconcile.observe import observe, with_remembered
+from certferry.reconcile.observe import observe, with_remembered, with_renewal_info
 from certferry.reconcile.outcomes import Outcomes
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
@@ -99,7 +99,7 @@ class LineageRun:
         return self._outcomes.next_look()
 
     def _visit(self) -> None:
-        observed = self._observe()
+        observed = self._with_renewal_info(self._observe())
         if observed.ordered is not None and not observed.ordered.is_for(self.desired):
             observed = without_order(observed, self.desired.lineage, self._doors)
         plan = self.plan(observed)
@@ -111,7 +111,7 @@ class LineageRun:
             observed = self._observe()
             plan = self.plan(observed)
             if plan.issue is not None:
-                observed = self._issue(plan, observed, lease)
+                observed = self._with_renewal_info(self._issue(plan, observed, lease))
                 plan = self.plan(observed)
             self._follow(plan, observed, lease)
 
@@ -136,6 +136,11 @@ class LineageRun:
             return planned
         held = replace(step, due=Blocked(error, until=error.retry.after))
         return replace(plan(Issuing.NEVER), tried_issue=held)
+
+    def _with_renewal_info(self, observed: Observation) -> Observation:
+        if self._issuing is Issuing.NEVER:
+            return observed
+        return with_renewal_info(self.desired, observed, self._doors)
 
     def _issue(self, plan: Plan, observed: Observation, lease: Lease) -> Observation:
         """Issue, and return the observation with what came of it."""

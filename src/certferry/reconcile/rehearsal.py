@@ -43,7 +43,7 @@ def _order_of(plan: Plan) -> Issue | None:
 
 def _rehearsed(desired: DesiredCertificate, step: Issue, doors: Doors) -> LineageReport:
     """Have a test certificate issued by the doors' issuer, and let it go. Raises `Interrupted`."""
-    request = IssueRequest(desired.lineage, step.names, step.key_type, desired.dns)
+    request = IssueRequest(desired.lineage, step.names, step.key_type, dns=desired.dns)
     outcome = _tried(request, desired, doors)
     doors.progress(StepEnded(desired.lineage, outcome))
     return LineageReport(desired.lineage, None, (outcome,))
