@@ -15,7 +15,14 @@ from datetime import datetime, timedelta
 from certferry.core.desired import DesiredCertificate
 from certferry.core.pauses import LONGEST_IN_A_RUN, pause_end, pause_of
 from certferry.core.report import Activity, LineageReport, Outcome, SyncReport
-from certferry.errors import CertferryError, DnsAccessDenied, Interrupted, TargetAccessDenied
+from certferry.errors import (
+    CaUnavailable,
+    CertferryError,
+    DnsAccessDenied,
+    Interrupted,
+    RateLimited,
+    TargetAccessDenied,
+)
 from certferry.ports.progress import Pause
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.visits import Patience
@@ -80,7 +87,9 @@ class ScheduledRun:
             if not any(error.retry.allowed for error in failed) or pause > LONGEST_IN_A_RUN:
                 return None
             ends = now + pause
-        asked = [error.retry.after for error in failed if error.retry.after is not None]
+        # What the CA asks for counts beside our own pause, also where nothing was tried.
+        by_ca = [error for error in paused if isinstance(error, RateLimited | CaUnavailable)]
+        asked = [e.retry.after for e in (*failed, *by_ca) if e.retry.after is not None]
         return max([ends or now, *asked])
 
     def _allows(self, until: datetime) -> bool:
