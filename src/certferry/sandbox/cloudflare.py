@@ -228,7 +228,7 @@ class CloudflareService:
         if not all(isinstance(one, str) and one for one in (rtype, name, content)):
             raise Refused(400, 1004, "DNS Validation Error", (9207, "Content is invalid."))
         ttl = fields.get("ttl", AUTOMATIC)
-        if type(ttl) is not int or not (ttl == AUTOMATIC or 60 <= ttl <= 86_400):  # noqa: PLR2004 - documented
+        if type(ttl) is not int or not (ttl == AUTOMATIC or 60 <= ttl <= 86_400):  # noqa: PLR2004 - the documented bounds
             words = "Invalid TTL. Must be between 60 and 86400 seconds, or 1 for Automatic."
             raise Refused(400, 1004, "DNS Validation Error", (9021, words))
         if fields.get("proxied", False) is not False and rtype not in {"A", "AAAA", "CNAME"}:

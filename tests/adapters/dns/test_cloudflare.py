@@ -248,7 +248,7 @@ def test_refusal_carries_code_words_and_advice(
     with pytest.raises(error) as refused:
         provider.add_txt(NAME, "value")
 
-    expected = f"answered the new record with code {code} (status {status}): their words"
+    expected = f"answered POST dns_records with code {code} (status {status}): their words"
     assert f"{NAME}: Cloudflare {expected}" == str(refused.value.message)
     assert advice in str(refused.value.hint)
     assert Retry.NEVER == refused.value.retry

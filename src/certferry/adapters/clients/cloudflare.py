@@ -90,9 +90,7 @@ class CloudflareClient:
         """See `TxtService.records`."""
         wanted = {"type": "TXT", "name": name}
         path = f"/zones/{zone.id}/dns_records"
-        found = map(
-            _record_of, self._pages(path, "the list of records", name, RECORDS_PAGE, wanted)
-        )
+        found = map(_record_of, self._pages(path, "GET dns_records", name, RECORDS_PAGE, wanted))
         return [record for record in found if record is not None and record.name == name]
 
     def record(self, zone: Zone, record_id: str, about: str) -> TxtRecord | None:
@@ -100,7 +98,7 @@ class CloudflareClient:
         if not ID.fullmatch(record_id):
             return None
         path = f"/zones/{zone.id}/dns_records/{record_id}"
-        reply = self._call("GET", path, "the record", about)
+        reply = self._call("GET", path, "GET dns_records", about)
         if reply.code in GONE:
             return None
         return _record_of(_settled(reply, about).body.get("result"))
@@ -114,7 +112,9 @@ class CloudflareClient:
             "ttl": TTL,
             "proxied": False,
         }
-        reply = self._call("POST", f"/zones/{zone.id}/dns_records", "the new record", name, fields)
+        reply = self._call(
+            "POST", f"/zones/{zone.id}/dns_records", "POST dns_records", name, fields
+        )
         if reply.code in DUPLICATES:
             return None
         result = _settled(reply, name).body.get("result")
@@ -124,7 +124,7 @@ class CloudflareClient:
     def remove(self, zone: Zone, record_id: str, about: str) -> bool:
         """See `TxtService.remove`."""
         path = f"/zones/{zone.id}/dns_records/{record_id}"
-        reply = self._call("DELETE", path, "the removal", about)
+        reply = self._call("DELETE", path, "DELETE dns_records", about)
         if reply.code in GONE:
             return False
         _settled(reply, about)
@@ -132,7 +132,7 @@ class CloudflareClient:
 
     def _listed_zones(self, about: str | Text, wanted: Params) -> Iterator[Zone]:
         try:
-            for item in self._pages("/zones", "the list of zones", about, ZONES_PAGE, wanted):
+            for item in self._pages("/zones", "GET zones", about, ZONES_PAGE, wanted):
                 zone_id, name = as_text(item.get("id")), as_text(item.get("name")).lower()
                 if ID.fullmatch(zone_id) and is_zone_name(name):
                     yield Zone(zone_id, name, _problem_of(item, name))

@@ -31,7 +31,9 @@ ENVIRONMENT = (
         Text("the AccessKey id of a RAM user at Alibaba Cloud"),
     ),
     Variable(
-        "access_key_secret", ("Ali_Secret", "ALICLOUD_SECRET_KEY"), Text("the AccessKey secret")
+        "access_key_secret",
+        ("Ali_Secret", "ALICLOUD_SECRET_KEY"),
+        Text("the secret of that AccessKey"),
     ),
 )
 
