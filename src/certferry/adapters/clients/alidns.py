@@ -224,7 +224,8 @@ def _record_of(item: object, zone: Zone) -> TxtRecord | None:
         return None
     host, value = as_text(item.get("RR")).lower(), as_text(item.get("Value"))
     record_id = as_text(item.get("RecordId"))
-    is_ours = as_text(item.get("DomainName")).lower() == zone.id.lower()
+    # Told in Unicode or in A-labels: the documents show it in neither case.
+    is_ours = as_text(item.get("DomainName")).lower() in {zone.id.lower(), zone.name}
     if item.get("Type") != "TXT" or not is_ours or not RECORD_ID.fullmatch(record_id):
         return None
     name = zone.name if host == "@" else f"{host}.{zone.name}"
