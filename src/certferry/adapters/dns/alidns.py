@@ -37,7 +37,7 @@ ENVIRONMENT = (
     ),
 )
 
-REQUESTS_PER_SECOND = 5.0  # modest: what one account may call is some hundreds in a second
+REQUESTS_PER_SECOND = 5.0  # modest; the limit is some hundreds (from memory)
 
 
 @dataclass(frozen=True, slots=True)
