@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import given
 
+from certferry.ports.examination import Delegated, Timed
 from certferry.ports.survey import ZoneKeeper
 from tests.adapters.dns.by_id.any_account import SERVICES, AnAccount, opened
 from tests.fuzz.bent import Bend, Bent, bends
@@ -46,9 +47,13 @@ def bent(request: pytest.FixtureRequest) -> Iterator[BentAccount]:
 def test_a_dns_service_is_asked(bent: BentAccount, bend: Bend) -> None:
     """Zones, a record put and taken away, with its handle and without."""
     provider = bent.account.connect(api=bent.api)
+    fresh = bent.account.connect(api=bent.api)  # it has not listed the zones
     for call in (
         cast("ZoneKeeper", provider).zones,
+        cast("Timed", provider).clock_ahead,
+        partial(cast("Delegated", provider).name_servers, "example.com"),
         partial(provider.add_txt, CHALLENGE, "a value"),
+        partial(fresh.add_txt, CHALLENGE, "another value"),
         partial(provider.remove_txt, CHALLENGE, "a value", None),
         partial(provider.remove_txt, CHALLENGE, "another value", "1|2"),
         partial(provider.add_txt, "_acme-challenge.example.net", "a value"),

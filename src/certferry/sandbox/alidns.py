@@ -63,7 +63,7 @@ class AlidnsService:
     def __init__(
         self, zones: Zones, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
-        self.http = HttpService(self._answer, label=_action_of)
+        self.http = HttpService(self._answer, clock=now, label=_action_of)
         self.index_delay = 0.0
         self.forgets_records = False
         self._zones = zones

@@ -15,11 +15,12 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Self
 
 from certferry.sandbox.cloudflare_answers import Refused, page_of, query_of, refuse, respond
 from certferry.sandbox.faults import Faults
-from certferry.sandbox.httpd import HttpService, Request, Response
+from certferry.sandbox.httpd import HttpService, Request, Response, utc_now
 from certferry.sandbox.scripted import Script
 from certferry.sandbox.zones import Record, Zones
 
@@ -61,11 +62,11 @@ class CloudflareService:
     """Cloudflare's API on loopback, in plain HTTP.
 
     `index_delay` keeps new records out of what is read for so many seconds of the zones' clock;
-    with `forgets_records` they are accepted and never written.
+    with `forgets_records` they are accepted and never written. `now` is told in each Date.
     """
 
-    def __init__(self, zones: Zones) -> None:
-        self.http = HttpService(self._answer)
+    def __init__(self, zones: Zones, *, now: Callable[[], datetime] = utc_now) -> None:
+        self.http = HttpService(self._answer, clock=now)
         self.index_delay = 0.0
         self.forgets_records = False
         self._records = zones

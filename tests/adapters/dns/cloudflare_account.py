@@ -35,7 +35,7 @@ class CloudflareAccount:
     def __init__(self) -> None:
         self.waits = Waits()
         self.zones = Zones(self.waits.clock)
-        self.service = CloudflareService(self.zones)
+        self.service = CloudflareService(self.zones, now=self.now)
         self.service.add_token(TOKEN)
 
     def now(self) -> datetime:
@@ -46,10 +46,10 @@ class CloudflareAccount:
         """Put a zone into the account."""
         self.service.add_zone(name)
 
-    def connect(self, **settings: Any) -> DnsProvider:
-        """Give a provider, as another process would make it."""
+    def connect(self, late: timedelta = timedelta(), **settings: Any) -> DnsProvider:
+        """Give a provider, as another process would make it, whose clock is so late."""
         written = {"token": Secret(TOKEN), "api": self.service.url}
-        context = connected_with(pause=self.waits, now=self.now)
+        context = connected_with(pause=self.waits, now=lambda: self.now() - late)
         return connect(Settings(**{**written, **settings}), context)
 
     def denied(self) -> DnsProvider:

@@ -77,6 +77,17 @@ def test_zone_is_asked_for_by_name_from_the_longest_on(
     assert [f"name={NAME}", "name=img.example.com", "name=example.com"] == asked
 
 
+def test_zones_that_have_been_listed_are_not_asked_for_by_name(
+    account: CloudflareAccount, provider: DnsProvider
+) -> None:
+    """A run lists them before it orders."""
+    cast("ZoneKeeper", provider).zones()
+
+    provider.add_txt(NAME, "value")
+
+    assert 1 == len(account.calls(account.ZONES))
+
+
 @pytest.mark.parametrize("code", [81057, 81058])
 def test_both_codes_for_an_identical_record(
     account: CloudflareAccount, provider: DnsProvider, code: int
@@ -126,6 +137,8 @@ def test_zone_of_one_name_in_two_accounts(
     provider.add_txt("_acme-challenge.example.org", "value")
 
     assert ["value"] == account.values("_acme-challenge.example.org")
+    found = {zone.name: zone.problem for zone in cast("ZoneKeeper", provider).zones()}
+    assert {"example.com": None, "example.org": None} == found
 
 
 def test_zone_below_one_that_is_not_served(
@@ -152,13 +165,13 @@ def test_token_for_another_zone(account: CloudflareAccount) -> None:
 
 
 def test_token_that_sees_no_zones(account: CloudflareAccount) -> None:
-    """Without Zone:Read the list is empty, and no error tells why."""
+    """Without Zone:Read the list is empty, and no error of Cloudflare's tells why."""
     account.service.add_token("B" * 40, may=[EDIT])
 
-    with pytest.raises(ZoneNotFound) as missing:
+    with pytest.raises(ZoneNotFound, match="sees no zone") as missing:
         account.connect(token=Secret("B" * 40)).add_txt(NAME, "value")
 
-    assert "let the keys see it" in str(missing.value.hint)
+    assert "Zone:Read" in str(missing.value.hint)
 
 
 def test_token_that_may_only_read(account: CloudflareAccount) -> None:
@@ -311,7 +324,7 @@ def test_zone_with_an_id_that_leads_elsewhere(
     body = json.dumps({"success": True, "result": [zone], "result_info": {"total_pages": 1}})
     account.service.faults.add(Fault.status(200, body.encode()), on=account.ZONES, times=None)
 
-    with pytest.raises(ZoneNotFound):
+    with pytest.raises(ZoneNotFound, match="sees no zone"):
         provider.add_txt(NAME, "value")
 
     assert {"GET /client/v4/zones"} == set(account.calls())

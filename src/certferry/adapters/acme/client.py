@@ -75,7 +75,7 @@ class Client(ClientV2):
     @classmethod
     def at(cls, directory_url: str, network: Network) -> Client:
         """Read the directory, as anew for each order: its addresses may change at any time."""
-        return cls(_read(_directory, network.get(directory_url)), network)
+        return cls(read_directory(network.get(directory_url)), network)
 
     @property
     def profiles(self) -> tuple[str, ...]:
@@ -177,6 +177,11 @@ class Client(ClientV2):
         _must_be_text(body.uri)
         answer, txt_value = body.chall.response_and_validation(self.net.key)
         return Challenge(body.uri, body.status.name, txt_value, answer)
+
+
+def read_directory(response: requests.Response) -> messages.Directory:
+    """Read a CA's directory (§7.1.1). Raises `CaUnavailable` where it is none."""
+    return _read(_directory, response)
 
 
 def _directory(document: dict[str, Any]) -> messages.Directory:

@@ -15,9 +15,11 @@ from certferry.adapters.acme.dns01 import Propagation, Surroundings
 from certferry.adapters.acme.network import Network
 from certferry.adapters.acme.order import OrderDesk
 from certferry.adapters.acme.problems import Refused, in_our_words
+from certferry.adapters.acme.provable import challenge_places, zones_of
 from certferry.adapters.acme.sweep import SETTLING, Sweep
 from certferry.core.certificate import CertificateBundle
 from certferry.core.report import Activity
+from certferry.core.zone_choice import must_have_zone
 from certferry.errors import ConfigError
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import IssueRequest
@@ -91,6 +93,13 @@ class AcmeIssuer:
             settings.directory, state, email=settings.email, external=settings.external
         )
 
+    def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> None:
+        """Look for the zone of each name (`Issuer.must_be_provable`)."""
+        zones = zones_of(dns)
+        if zones is not None:
+            for place in challenge_places(names, self._propagation):
+                must_have_zone(place, zones)
+
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
     ) -> CertificateBundle:
@@ -99,6 +108,7 @@ class AcmeIssuer:
         def report(what: Text, since: datetime, deadline: datetime | None) -> None:
             progress(Activity(request.lineage, what, since, deadline))
 
+        self.must_be_provable(request.names, dns)
         around = Surroundings(dns, self._state, self._propagation, self._pause, self._now, report)
         with self._turn(), in_our_words(self._now), self._client() as client:
             settings = self._settings

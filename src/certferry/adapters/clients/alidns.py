@@ -11,7 +11,7 @@ import math
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -26,12 +26,20 @@ from certferry.adapters.clients.alidns_errors import (
 )
 from certferry.adapters.clients.alidns_signing import common, form, new_nonce
 from certferry.adapters.clients.http import HttpClient, Request
-from certferry.adapters.clients.json_answers import Call, as_text, ask, not_again, objects
+from certferry.adapters.clients.json_answers import (
+    Call,
+    as_text,
+    ask,
+    clock_ahead,
+    not_again,
+    objects,
+)
 from certferry.adapters.clients.txt_records import (
     ALL_ZONES,
     OutcomeUnknown,
     TxtRecord,
     Zone,
+    hosts_of,
     is_zone_name,
 )
 from certferry.core import identifiers
@@ -86,21 +94,23 @@ class AlidnsClient:
 
     def zones(self) -> list[Zone]:
         """See `TxtService.zones` (DescribeDomains)."""
-        found = []
-        for item in self._pages("DescribeDomains", ("Domains", "Domain"), ALL_ZONES, DOMAINS_PAGE):
-            told = as_text(item.get("DomainName"))
-            name = (as_text(item.get("PunyCode")) or told).lower()
-            if is_zone_name(name):
-                found.append(Zone(told or name, name))
-        return found
+        with self._listing:
+            if self._zones is None:
+                listed = self._pages(
+                    "DescribeDomains", ("Domains", "Domain"), ALL_ZONES, DOMAINS_PAGE
+                )
+                found = map(_zone_of, listed)
+                self._zones = [zone for zone in found if is_zone_name(zone.name)]
+            return self._zones
 
     def zones_above(self, name: str) -> Iterator[Zone]:
         """See `TxtService.zones_above`."""
-        with self._listing:
-            if self._zones is None:
-                self._zones = self.zones()
-            by_name = {zone.name: zone for zone in self._zones}
+        by_name = {zone.name: zone for zone in self.zones()}
         return (by_name[suffix] for suffix in identifiers.suffixes(name) if suffix in by_name)
+
+    def clock_ahead(self) -> timedelta | None:
+        """See `TxtService.clock_ahead`."""
+        return clock_ahead(self._http, self._url, SERVICE, self._now)
 
     def records(self, zone: Zone, name: str) -> list[TxtRecord]:
         """See `TxtService.records` (DescribeSubDomainRecords): with `DomainName`, the host is what
@@ -216,6 +226,14 @@ def _settled(reply: Reply, about: str | Text) -> Reply:
 def _total(body: Mapping[str, Any]) -> float:
     total = body.get("TotalCount")
     return total if isinstance(total, int) else math.inf
+
+
+def _zone_of(item: dict[str, Any]) -> Zone:
+    told = as_text(item.get("DomainName"))
+    name = (as_text(item.get("PunyCode")) or told).lower()
+    servers = item.get("DnsServers")
+    hosts = servers.get("DnsServer") if isinstance(servers, dict) else None
+    return Zone(told or name, name, name_servers=hosts_of(hosts))
 
 
 def _record_of(item: object, zone: Zone) -> TxtRecord | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,23 +18,32 @@ from urllib.parse import urlencode
 from certferry.adapters.clients.cloudflare_errors import (
     DUPLICATES,
     GONE,
+    LACKS_PERMISSION,
     SERVICE,
     Reply,
     error_of,
     reply_of,
 )
 from certferry.adapters.clients.http import HttpClient, Request, seconds_asked_for
-from certferry.adapters.clients.json_answers import Call, as_text, ask, not_again, objects
+from certferry.adapters.clients.json_answers import (
+    Call,
+    as_text,
+    ask,
+    clock_ahead,
+    not_again,
+    objects,
+)
 from certferry.adapters.clients.txt_records import (
     ALL_ZONES,
     OutcomeUnknown,
     TxtRecord,
     Zone,
+    hosts_of,
     is_zone_name,
 )
 from certferry.core import identifiers
 from certferry.core.secret import Secret
-from certferry.errors import DnsAccessDenied, DnsRejected, DnsUnavailable, Retry
+from certferry.errors import DnsAccessDenied, DnsRejected, DnsUnavailable, Retry, ZoneNotFound
 from certferry.text import Text
 
 ZONES_PAGE = 50  # the most (documented)
@@ -53,7 +63,7 @@ Params = dict[str, str]
 
 class CloudflareClient:
     """The zones that one API token may see: see `txt_records.TxtService`. A zone is asked for by
-    its name, once.
+    its name, once, where they have not all been listed.
 
     When the token was refused, nothing more is sent with it.
     """
@@ -65,26 +75,34 @@ class CloudflareClient:
         self._token = token
         self._http = http
         self._now = now
-        self._zones: dict[str, tuple[Zone, ...]] = {}
+        self._listing = threading.Lock()
+        self._all: list[Zone] | None = None
+        self._by_name: dict[str, list[Zone]] = {}
         self._denied: DnsAccessDenied | None = None
 
     def zones(self) -> list[Zone]:
-        """See `TxtService.zones`."""
-        return list(self._listed_zones(ALL_ZONES, {}))
+        """See `TxtService.zones`. A token that sees none is told as that: without Zone:Read, the
+        list is empty, and no error says why.
+        """
+        with self._listing:
+            if self._all is None:
+                self._all = list(self._listed_zones(ALL_ZONES, {}))
+        if not self._all:
+            raise ZoneNotFound(
+                Text("the API token sees no zone at Cloudflare"), hint=LACKS_PERMISSION
+            )
+        return self._all
 
     def zones_above(self, name: str) -> Iterator[Zone]:
         """See `TxtService.zones_above`."""
         for suffix in identifiers.suffixes(name):
-            if suffix not in self._zones:
-                found = self._listed_zones(name, {"name": suffix})
-                # Two accounts may have a zone of one name: the one that is served comes first.
-                self._zones[suffix] = tuple(
-                    sorted(
-                        (zone for zone in found if zone.name == suffix),
-                        key=lambda zone: zone.problem is not None,
-                    )
-                )
-            yield from self._zones[suffix]
+            found = [zone for zone in self._named(suffix, name) if zone.name == suffix]
+            # Two accounts may have a zone of one name: the one that is served comes first.
+            yield from sorted(found, key=lambda zone: zone.problem is not None)
+
+    def clock_ahead(self) -> timedelta | None:
+        """See `TxtService.clock_ahead`."""
+        return clock_ahead(self._http, f"{self._api}/zones", SERVICE, self._now)
 
     def records(self, zone: Zone, name: str) -> list[TxtRecord]:
         """See `TxtService.records`."""
@@ -130,12 +148,21 @@ class CloudflareClient:
         _settled(reply, about)
         return True
 
+    def _named(self, zone: str, about: str) -> list[Zone]:
+        """Find the zones of one name: among all of them, when those have been listed."""
+        if self._all is not None:
+            return self._all
+        if zone not in self._by_name:
+            self._by_name[zone] = list(self._listed_zones(about, {"name": zone}))
+        return self._by_name[zone]
+
     def _listed_zones(self, about: str | Text, wanted: Params) -> Iterator[Zone]:
         try:
             for item in self._pages("/zones", "GET zones", about, ZONES_PAGE, wanted):
                 zone_id, name = as_text(item.get("id")), as_text(item.get("name")).lower()
                 if ID.fullmatch(zone_id) and is_zone_name(name):
-                    yield Zone(zone_id, name, _problem_of(item, name))
+                    servers = hosts_of(item.get("name_servers"))
+                    yield Zone(zone_id, name, _problem_of(item, name), servers)
         except DnsAccessDenied as denied:
             # A token that may not even see zones is no good for anything.
             self._denied = self._denied or denied

@@ -37,7 +37,7 @@ _CHECK = Text(
     "address. {make}",
     make=MAKE_TOKEN,
 )
-_PERMISSION = Text("the API token lacks a permission or this zone: {make}", make=MAKE_TOKEN)
+LACKS_PERMISSION = Text("the API token lacks a permission or this zone: {make}", make=MAKE_TOKEN)
 _NO_TOKEN = Text(
     "what is in `token` is no API token: a Global API Key or a key with something missing? {make}",
     make=MAKE_TOKEN,
@@ -60,7 +60,7 @@ _DENIED: dict[str, Text] = {
     "9106": _NO_TOKEN,
     "9107": _NO_TOKEN,
     "9109": _CHECK,  # Invalid access token; Unauthorized; from this location
-    "10000": _PERMISSION,  # Authentication error
+    "10000": LACKS_PERMISSION,  # Authentication error
     "10001": _NO_TOKEN,
 }
 _REJECTED: dict[str, Text] = {

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from certferry.adapters.clients.http import HttpClient, HttpFailure, Request, is_server_error
+from certferry.adapters.clients.told_time import ask_the_time
 from certferry.adapters.clients.txt_records import OutcomeUnknown
 from certferry.errors import DnsAccessDenied, DnsError, DnsUnavailable
 from certferry.ports.http import Answer
@@ -69,6 +71,19 @@ def ask(http: HttpClient, prepare: Callable[[], Request], call: Call) -> JsonAns
         )
         raise call.lost(problem, maybe_done=True)
     return JsonAnswer(answer, body)
+
+
+def clock_ahead(
+    http: HttpClient, url: str, service: str, now: Callable[[], datetime]
+) -> timedelta | None:
+    """Return how far a service's clock is ahead, by a call without keys: whatever it is answered
+    with has a Date. Raises `DnsUnavailable`.
+    """
+    try:
+        return ask_the_time(http, Request("GET", url), now)
+    except HttpFailure as failure:
+        call = Call(service, "GET", Text("the time"))
+        raise call.lost(failure.problem, maybe_done=False) from None
 
 
 def not_again(service: str, denied: DnsError) -> DnsAccessDenied:

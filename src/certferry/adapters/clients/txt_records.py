@@ -10,10 +10,12 @@ import logging
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Protocol
 
 from certferry.core.survey import FoundZone
-from certferry.errors import DnsError, DnsRejected, DnsUnavailable, ZoneNotFound
+from certferry.core.zone_choice import no_zone_for
+from certferry.errors import DnsError, DnsRejected, DnsUnavailable
 from certferry.ports.progress import Pause
 from certferry.text import Text
 
@@ -22,10 +24,16 @@ log = logging.getLogger(__name__)
 PAUSES_OF_A_LOOK = (1.0, 2.0, 4.0)  # seconds between looks for a record that may have been written
 PAUSES_AFTER_LOSS = (1.0, 3.0)  # seconds before each repetition of a removal
 CREATE_ATTEMPTS = 2
-NAMED = 5  # zones that a message names
 ZONE_NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63}){1,126}", re.ASCII)
 
 ALL_ZONES = Text("the zones of the account")
+
+
+def hosts_of(told: object) -> frozenset[str]:
+    """Read the host names of a list, as a service tells them."""
+    hosts = told if isinstance(told, list) else []
+    names = (host.rstrip(".").lower() for host in hosts if isinstance(host, str))
+    return frozenset(filter(is_zone_name, names))
 
 
 def is_zone_name(name: str) -> bool:
@@ -43,11 +51,14 @@ class OutcomeUnknown(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A zone of the account. `name` is in A-labels; `problem` says why nothing can be written."""
+    """A zone of the account. `name` is in A-labels; `problem` says why nothing can be written;
+    `name_servers` are those that it is to be delegated to, none where that is not told.
+    """
 
     id: str
     name: str
     problem: DnsRejected | None = None
+    name_servers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +78,7 @@ class TxtService(Protocol):
     """
 
     def zones(self) -> list[Zone]:
-        """List every zone."""
+        """List every zone; asked for once."""
         ...
 
     def zones_above(self, name: str) -> Iterable[Zone]:
@@ -94,6 +105,10 @@ class TxtService(Protocol):
         """
         ...
 
+    def clock_ahead(self) -> timedelta | None:
+        """See `ports.examination.Timed.clock_ahead`."""
+        ...
+
 
 class TxtRecords:
     """Writes challenge records into the zones of one account. Safe to use from threads.
@@ -110,8 +125,17 @@ class TxtRecords:
         """See `ports.survey.ZoneKeeper.zones`."""
         return tuple(
             FoundZone(zone.name, zone.problem.message if zone.problem else None)
-            for zone in self._service.zones()
+            for zone in self._by_name().values()
         )
+
+    def name_servers(self, zone: str) -> frozenset[str]:
+        """See `ports.examination.Delegated.name_servers`."""
+        found = self._by_name().get(zone)
+        return found.name_servers if found else frozenset()
+
+    def clock_ahead(self) -> timedelta | None:
+        """See `ports.examination.Timed.clock_ahead`."""
+        return self._service.clock_ahead()
 
     def add_txt(self, name: str, value: str) -> str:
         """See `ports.dns.DnsProvider.add_txt`."""
@@ -131,6 +155,11 @@ class TxtRecords:
         record = record or self._find(zone, name, value)
         return record is not None and self._remove(zone, record.id, name)
 
+    def _by_name(self) -> dict[str, Zone]:
+        """Give every zone; of two with one name, the one that can be written into."""
+        zones = sorted(self._service.zones(), key=lambda zone: zone.problem is None)
+        return {zone.name: zone for zone in zones}
+
     def _zone(self, name: str) -> Zone:
         blocked = []
         for zone in self._service.zones_above(name):
@@ -138,7 +167,7 @@ class TxtRecords:
                 return zone
             log.warning(Text("{problem}; it is not used", problem=zone.problem.message))
             blocked.append(zone.problem)
-        raise blocked[0] if blocked else self._not_found(name)
+        raise blocked[0] if blocked else no_zone_for(name, sorted(self._by_name()))
 
     def _write(self, zone: Zone, name: str, value: str) -> str:
         """Write a record and give its id."""
@@ -217,22 +246,6 @@ class TxtRecords:
         raise DnsRejected(
             Text("{name}: the record is there, but switched off", name=record.name),
             hint=Text("remove it at {service}", service=self._named),
-        )
-
-    def _not_found(self, name: str) -> DnsError:
-        zones = sorted(zone.name for zone in self._service.zones())
-        named, more = zones[:NAMED], len(zones) - NAMED
-        holds = Text("it has {zones}", zones=named) if zones else Text("it has none at all")
-        if more > 0:
-            holds = Text("{holds} and {more} more", holds=holds, more=more)
-        return ZoneNotFound(
-            Text("the {service} account has no domain for {name}", service=self._named, name=name),
-            hint=Text(
-                "{holds}: add the domain at {service}, let the keys see it, or name the account "
-                "that has it as `dns` of the certificate",
-                holds=holds,
-                service=self._named,
-            ),
         )
 
 

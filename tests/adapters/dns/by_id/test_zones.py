@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import cast
 
 import pytest
 
-from certferry.errors import ZoneNotFound
+from certferry.errors import DnsUnavailable, ZoneNotFound
 from certferry.ports.dns import DnsProvider
+from certferry.ports.examination import Delegated, Timed
 from certferry.ports.survey import ZoneKeeper
-from tests.adapters.dns.by_id.any_account import SERVICES, AnAccount, opened
+from tests.adapters.dns.by_id.any_account import AnAccount, opened
 
 NAME = "_acme-challenge.img.example.com"
 
@@ -64,14 +66,55 @@ def test_name_without_a_zone_is_told_with_those_that_are_there(
     assert "and 2 more" in hint
 
 
-@pytest.mark.parametrize("service", SERVICES)
-def test_account_without_any_zone(service: str) -> None:
-    """Keys that see nothing are told apart from a name that is elsewhere."""
+@pytest.mark.parametrize(
+    ("service", "words"),
+    [("alidns", "it has none at all"), ("cloudflare", "lacks a permission or this zone")],
+)
+def test_account_without_any_zone(service: str, words: str) -> None:
+    """Told apart from a name that is elsewhere."""
     with opened(service) as empty, pytest.raises(ZoneNotFound) as missing:
         empty.connect().add_txt(NAME, "value")
 
-    assert "it has none at all" in str(missing.value.hint)
-    assert "let the keys see it" in str(missing.value.hint)
+    assert words in str(missing.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("service", "servers"),
+    [
+        ("alidns", {"dns1.hichina.com", "dns2.hichina.com"}),
+        ("cloudflare", {"ada.ns.cloudflare.com", "bob.ns.cloudflare.com"}),
+    ],
+)
+def test_name_servers_of_a_zone(service: str, servers: set[str]) -> None:
+    """What it is to be delegated to is told with the list; of another zone, nothing is known."""
+    with opened(service) as account:
+        account.add_zone("example.com")
+        provider = cast("Delegated", account.connect())
+
+        assert servers == provider.name_servers("example.com")
+        assert not provider.name_servers("example.net")
+        assert 1 == len(account.calls())
+
+
+def test_clock_is_told_without_keys(account: AnAccount) -> None:
+    """By whatever answers a call that proves nothing."""
+    provider = cast("Timed", account.connect(late=timedelta(minutes=7)))
+
+    assert timedelta(minutes=7) == provider.clock_ahead()
+    [request] = account.service.http.requests()
+    assert ("GET", b"") == (request.method, request.body)
+    assert "Authorization" not in request.headers
+
+
+def test_clock_of_a_service_that_does_not_answer(account: AnAccount) -> None:
+    """It is told like any call without an answer."""
+    provider = cast("Timed", account.connect())
+    account.service.http.stop()
+
+    with pytest.raises(DnsUnavailable, match="the time: no connection"):
+        provider.clock_ahead()
+
+    account.service.http.start()
 
 
 def test_all_zones_are_found(account: AnAccount, provider: DnsProvider) -> None:
