@@ -183,8 +183,10 @@ class AlidnsService:
     def _describe_sub_domain_records(self, account: Account, params: Params) -> Body:
         name = params.required("SubDomain").lower()
         domain = self._domain(account, params.text("DomainName") or ".".join(name.split(".")[-2:]))
-        if name != domain.name and not name.endswith(f".{domain.name}"):
+        spelt = params.text("DomainName") or domain.name
+        if name != spelt and not name.endswith(f".{spelt}"):
             raise Refused("InvalidDomainName.Format", "Invalid domain name.")
+        name = name.removesuffix(spelt) + domain.name
         wanted = params.text("Type")
         records = [
             record

@@ -127,12 +127,13 @@ def test_zone_that_is_not_served_by_cloudflare(
     assert words in str(found["example.org"])
 
 
+@pytest.mark.parametrize("statuses", [("pending", "active"), ("active", "pending")])
 def test_zone_of_one_name_in_two_accounts(
-    account: CloudflareAccount, provider: DnsProvider
+    account: CloudflareAccount, provider: DnsProvider, statuses: tuple[str, str]
 ) -> None:
     """The one that is served is taken, whichever comes first."""
-    account.service.add_zone("example.org", status="pending")
-    account.service.add_zone("example.org")
+    for status in statuses:
+        account.service.add_zone("example.org", status=status)
 
     provider.add_txt("_acme-challenge.example.org", "value")
 

@@ -114,14 +114,15 @@ class AlidnsClient:
 
     def records(self, zone: Zone, name: str) -> list[TxtRecord]:
         """See `TxtService.records` (DescribeSubDomainRecords): with `DomainName`, the host is what
-        `SubDomain` has left of it.
+        `SubDomain` has left of it, so both spell the domain as the account does.
         """
+        host = _host_of(name, zone)
         items = self._pages(
             "DescribeSubDomainRecords",
             ("DomainRecords", "Record"),
             name,
             RECORDS_PAGE,
-            SubDomain=name,
+            SubDomain=zone.id if host == "@" else f"{host}.{zone.id}",
             DomainName=zone.id,
             Type="TXT",
         )
@@ -139,8 +140,7 @@ class AlidnsClient:
 
     def create(self, zone: Zone, name: str, value: str) -> str | None:
         """See `TxtService.create` (AddDomainRecord)."""
-        host = name.removesuffix(zone.name).rstrip(".") or "@"
-        record = {"RR": host, "Type": "TXT", "Value": value, "TTL": str(TTL)}
+        record = {"RR": _host_of(name, zone), "Type": "TXT", "Value": value, "TTL": str(TTL)}
         params = {"DomainName": zone.id, **record}
         reply = self._call("AddDomainRecord", name, params, is_write=True)
         if reply.code == DUPLICATE:
@@ -226,6 +226,10 @@ def _settled(reply: Reply, about: str | Text) -> Reply:
 def _total(body: Mapping[str, Any]) -> float:
     total = body.get("TotalCount")
     return total if isinstance(total, int) else math.inf
+
+
+def _host_of(name: str, zone: Zone) -> str:
+    return name.removesuffix(zone.name).rstrip(".") or "@"
 
 
 def _zone_of(item: dict[str, Any]) -> Zone:
