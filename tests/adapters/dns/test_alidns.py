@@ -99,6 +99,20 @@ def test_international_domain_is_found_by_its_a_labels(
     assert account.connect().remove_txt("_acme-challenge.xn--fsqu00a.com", "value", handle)
 
 
+@pytest.mark.parametrize("told", ['"\\ud800"', '"a\\u0000b"', '""', "null", "{}"])
+def test_domain_that_is_told_as_what_cannot_be_sent(
+    account: AlidnsAccount, provider: DnsProvider, told: str
+) -> None:
+    """Half a character, or nothing: its A-labels stand in."""
+    domain = f'{{"DomainName":{told},"PunyCode":"example.com"}}'
+    body = f'{{"TotalCount":1,"Domains":{{"Domain":[{domain}]}}}}'
+    account.service.faults.add(Fault.status(200, body.encode()), on="DescribeDomains")
+
+    provider.add_txt(NAME, "value")
+
+    assert ["value"] == account.values(NAME)
+
+
 def test_record_that_is_switched_off_is_not_taken_for_ours(
     account: AlidnsAccount, provider: DnsProvider
 ) -> None:

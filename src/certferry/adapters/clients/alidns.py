@@ -237,7 +237,9 @@ def _zone_of(item: dict[str, Any]) -> Zone:
     name = (as_text(item.get("PunyCode")) or told).lower()
     servers = item.get("DnsServers")
     hosts = servers.get("DnsServer") if isinstance(servers, dict) else None
-    return Zone(told or name, name, name_servers=hosts_of(hosts))
+    # It is sent back as it was told, unless that is nothing to be sent.
+    spelt = told if told.isprintable() else name
+    return Zone(spelt or name, name, name_servers=hosts_of(hosts))
 
 
 def _record_of(item: object, zone: Zone) -> TxtRecord | None:
