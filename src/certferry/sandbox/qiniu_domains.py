@@ -112,6 +112,8 @@ class Domains:
             for domain in self._settled(visit.now)
             if domain.uid == visit.uid and domain.created <= then
         ]
+        if self.says_done_at_once:
+            own = [domain.at_once() for domain in own]
         page, marker = self.pager.page(own, visit.query)
         return Response.json({"marker": marker, "domains": [item.list_item() for item in page]})
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from certferry.adapters.clients.qiniu import QiniuClient
-from certferry.adapters.clients.qiniu_account import QiniuAccount
+from certferry.adapters.clients.qiniu_account import LIST_AGE, QiniuAccount
 from certferry.adapters.clients.qiniu_codes import NO_SUCH_CERTIFICATE, is_name_too_long
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
 from certferry.adapters.clients.qiniu_records import CertificateRecord, Upload
@@ -95,15 +95,21 @@ class Copies:
             return None
 
     def _find(self, lineage: str, certificate: Certificate, *, anew: bool = False) -> str | None:
-        copies = self._copies(lineage, certificate, anew=anew)
+        # Another machine may have had the lineage's lease a moment ago, and uploaded.
+        copies = self._copies(lineage, certificate, anew=anew, age=LIST_AGE)
         return copies[0].certid if copies else None
 
     def _copies(
-        self, lineage: str, certificate: Certificate, *, anew: bool = False
+        self,
+        lineage: str,
+        certificate: Certificate,
+        *,
+        anew: bool = False,
+        age: float | None = None,
     ) -> list[CertificateRecord]:
         """List the copies of a certificate, oldest first, so that everybody adopts the same one."""
         labels = marks(lineage, certificate.fingerprint)
-        listed = self._account.certificates(anew=anew).values()
+        listed = self._account.certificates(anew=anew, age=age).values()
         found = [r for r in listed if r.name in labels and _agrees(r, certificate)]
         return sorted(found, key=lambda record: (record.create_time or 0, record.certid))
 

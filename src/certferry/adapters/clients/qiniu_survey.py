@@ -39,7 +39,7 @@ class Surveyor:
         sources, failure = self._sources(certificates)
         found = {domain.domain: domain for domain in (*self._live.survey(certificates), *sources)}
         failure = failure or self._live.failure
-        items = self._account.domains()
+        items = self._account.domains().by_name.values()
         for count, item in enumerate(items, start=1):
             # What other parts of Qiniu know as well is a CDN domain (Qiniu fact sheet §6).
             if (domain := self._cdn(item, certificates)) is not None:

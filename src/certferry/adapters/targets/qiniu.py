@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from certferry.adapters.clients.qiniu import QiniuClient
 from certferry.adapters.clients.qiniu_account import QiniuAccount
 from certferry.adapters.clients.qiniu_cdn import CdnDomains
 from certferry.adapters.clients.qiniu_codes import NO_SUCH_DOMAIN, WRONG_DOMAIN_TYPE
 from certferry.adapters.clients.qiniu_copies import Copies
+from certferry.adapters.clients.qiniu_details import Details
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
 from certferry.adapters.clients.qiniu_kinds import (
     KODO,
@@ -80,7 +81,8 @@ def connect(settings: Settings, context: Context) -> DeployTarget:
         timedelta(days=settings.min_remaining_days),
         needs_common_name=not settings.accept_no_common_name,
     )
-    return Qiniu(QiniuClient(transport), rules, context.memory, pause=context.pause)
+    client = QiniuClient(transport)
+    return Qiniu(client, rules, context.memory, pause=context.pause, now=context.now)
 
 
 class Qiniu:
@@ -98,12 +100,14 @@ class Qiniu:
         memory: AccountMemory,
         *,
         pause: Pause,
+        now: Callable[[], datetime],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rules = rules
         account, settler = QiniuAccount(client, clock, memory), Settler(pause)
         self._copies = Copies(client, account, settler)
-        self._cdn = CdnDomains(client, account, settler)
+        self._details = Details(client, account, memory, clock=clock, now=now)
+        self._cdn = CdnDomains(client, account, self._details, settler)
         self._sources = SourceDomains(client, account, settler)
         self._live = LiveDomains(client.pili, account, settler, clock)
         self._surveyor = Surveyor(client, account, self._live)
