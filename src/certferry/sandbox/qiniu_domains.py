@@ -68,6 +68,10 @@ class Domains:
         """Take in a domain that is already there."""
         self._domains[domain.name] = domain
 
+    def remove(self, name: str) -> None:
+        """Take out a domain that was deleted. Raises LookupError."""
+        del self._domains[name]
+
     def __contains__(self, name: str) -> bool:
         return name in self._domains
 
