@@ -7,6 +7,7 @@ would be uploaded again.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 LIST_AGE = 5.0  # seconds that a list is good for
 CERTIFICATES_AGE = 30.0  # seconds; what this process uploads and removes is counted in anyway
+PER_SECOND = 50  # certificates for which a list may be a second older before an upload
 OWN_WRITES_AGE = 120.0  # seconds until any list shows what we wrote
 SOURCES_AGE = 300.0  # seconds; one request per bucket, and buckets change their domains seldom
 
@@ -45,10 +47,13 @@ class Sources:
     failure: QiniuFailure | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class DomainList:
-    """The CDN and DCDN domains of an account, by certferry's spelling of their names."""
+    """The CDN and DCDN domains of an account, by certferry's spelling of their names. A `number`
+    tells it from the lists that were read before.
+    """
 
+    number: int
     by_name: Mapping[str, DomainItem]
 
 
@@ -96,6 +101,7 @@ class QiniuAccount:
         self._domains = Remembered(self._list_domains, LIST_AGE, clock)
         self._sources = Remembered(self._list_sources, SOURCES_AGE, clock)
         self._bindings = Remembered(self._list_bindings, LIST_AGE, clock)
+        self._numbers = itertools.count(1)
         self._seen_sources: dict[str, BucketDomain] = {}
         self._lock = threading.Lock()
         # An id → what became of it by our hand (None: removed), and when.
@@ -112,6 +118,15 @@ class QiniuAccount:
             else:
                 found.setdefault(cert_id, record)
         return found
+
+    @property
+    def age_for_uploads(self) -> float:
+        """How old the list may be in which a copy is looked for before an upload, since another
+        machine may have had the lineage's lease a moment ago; of a long list, not to read it for
+        each of many uploads.
+        """
+        listed = self._certificates.at_hand
+        return max(LIST_AGE, 0.0 if listed is None else len(listed) / PER_SECOND)
 
     @property
     def wants_short_names(self) -> bool:
@@ -174,7 +189,8 @@ class QiniuAccount:
         return {record.certid: record for record in self._client.list_certificates()}
 
     def _list_domains(self) -> DomainList:
-        return DomainList({name_here(item.name): item for item in self._client.list_domains()})
+        items = self._client.list_domains()
+        return DomainList(next(self._numbers), {name_here(item.name): item for item in items})
 
     def _list_bindings(self) -> dict[str, str]:
         return {name_here(one.domain): one.certid for one in self._client.list_bindings()}

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 from certferry.adapters.clients.qiniu import QiniuClient
-from certferry.adapters.clients.qiniu_account import LIST_AGE, QiniuAccount
+from certferry.adapters.clients.qiniu_account import QiniuAccount
 from certferry.adapters.clients.qiniu_codes import NO_SUCH_CERTIFICATE, is_name_too_long
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
 from certferry.adapters.clients.qiniu_records import CertificateRecord, Upload
@@ -95,8 +95,8 @@ class Copies:
             return None
 
     def _find(self, lineage: str, certificate: Certificate, *, anew: bool = False) -> str | None:
-        # Another machine may have had the lineage's lease a moment ago, and uploaded.
-        copies = self._copies(lineage, certificate, anew=anew, age=LIST_AGE)
+        age = self._account.age_for_uploads
+        copies = self._copies(lineage, certificate, anew=anew, age=age)
         return copies[0].certid if copies else None
 
     def _copies(

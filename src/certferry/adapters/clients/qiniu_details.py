@@ -51,11 +51,13 @@ class Note(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A detail, when it was read, and the list at that time."""
+    """A detail, when it was read, and the number of the list at that time: all of it would be too
+    much to keep for each domain.
+    """
 
     detail: DomainRecord
     read_at: float
-    listed: DomainList | None
+    list_number: int | None
 
 
 class Details:
@@ -96,7 +98,7 @@ class Details:
         if listed is None or item is None:
             return self.read_now(domain)
         is_young = self._clock() - known.read_at < _age(known.detail)
-        if is_young and (known.listed is listed or shows_no_change(item, known.detail)):
+        if is_young and (known.list_number == listed.number or shows_no_change(item, known.detail)):
             return known.detail
         if is_young and item.operating_state == AT_WORK:
             # The certificate and the settings are those from before, until the change is done.
@@ -162,7 +164,7 @@ class Details:
         self, domain: str, detail: DomainRecord, read_at: float, listed: DomainList | None
     ) -> DomainRecord:
         with self._lock:
-            self._known[domain] = _Known(detail, read_at, listed)
+            self._known[domain] = _Known(detail, read_at, None if listed is None else listed.number)
             if detail.operating_state == AT_WORK:
                 self._under_way_since.setdefault(domain, self._clock())
             else:
