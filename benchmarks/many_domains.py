@@ -33,8 +33,8 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from benchmarks.many_domains_stand_in import KEYS, SECONDS, START
 
+from benchmarks.many_domains_stand_in import KEYS, SECONDS, START
 from certferry.adapters.clients.qiniu import QiniuClient
 from certferry.adapters.clients.qiniu_signing import Keys
 from certferry.adapters.clients.qiniu_transport import QiniuTransport

@@ -87,9 +87,21 @@ def _told(plan: Plan, observed: Observation) -> Iterator[StepOutcome]:
         yield _as_declared(target, domain, observed)
     for drifted in plan.drifts:
         yield _left_as_found(drifted)
+    yield from _not_removed(plan)
+
+
+def _not_removed(plan: Plan) -> Iterator[StepOutcome]:
     held_back = {step.target: step for step in plan.retirements if step.due is not None}
     for step in held_back.values():
         yield from _held_back(step)
+    for target, count in plan.retire_later:
+        if target not in held_back:
+            yield StepOutcome(Action.RETIRE, Outcome.UNCHANGED, left_to_later_runs(count), target)
+
+
+def left_to_later_runs(count: int) -> Text:
+    """Say that a run removes only so many."""
+    return Text("certificates that later runs remove: {count}", count=count)
 
 
 def _outlived(before: StepOutcome, plan: Plan, observed: Observation) -> StepOutcome | None:

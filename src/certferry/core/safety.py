@@ -58,6 +58,7 @@ def without_refused(
         rollouts=tuple(r for r in plan.rollouts if (r.target, r.domain) not in refused),
         refusals=refusals,
         retirements=tuple(r for r in plan.retirements if r.target not in obstructed),
+        retire_later=tuple(one for one in plan.retire_later if one[0] not in obstructed),
     )
 
 

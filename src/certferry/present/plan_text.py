@@ -20,6 +20,7 @@ from certferry.core.plan import (
     Step,
     Verify,
 )
+from certferry.core.plan_outcomes import left_to_later_runs
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError
@@ -63,6 +64,9 @@ def _lines(plan: Plan, voice: Voice) -> Iterator[Line]:
         yield line(_verb(voice.word(step.action), Tone.GOOD), subject)
         if isinstance(step, Deploy) and step.changes:
             yield from _changes(step.changes, voice)
+    for target, count in plan.retire_later:
+        verb, more = _verb(voice.word(Action.RETIRE), Tone.GOOD), left_to_later_runs(count)
+        yield line(verb, f"{voice.say(at_target(target, None))}: {voice.say(more)}")
     for refusal in plan.refusals:
         step, problem = refusal.step, voice.say(refusal.reason.message)
         yield from _trouble("refused", step.target, step.domain, problem, refusal.hint, voice)

@@ -34,10 +34,14 @@ def carry_out(steps: Sequence[Step], visit: Visit) -> Iterator[StepOutcome]:
     for step in steps:
         if isinstance(step, Rollback):
             yield from roll_back(step, visit)
-        elif step not in others:
+        elif step not in others and _may_be_carried_out(step, visit):
             yield _executed(step, visit)
     if others:
         yield from retire_unmanaged(others, visit)
+
+
+def _may_be_carried_out(step: Step, visit: Visit) -> bool:
+    return not isinstance(step, Retire) or visit.removals.take(visit.lineage, step)
 
 
 def _executed(step: Issue | Deploy | Verify | Retire | Clean, visit: Visit) -> StepOutcome:

@@ -25,6 +25,7 @@ from certferry.reconcile.ferried import as_offered
 from certferry.reconcile.notes import write_down
 from certferry.reconcile.observe import observe, with_remembered
 from certferry.reconcile.outcomes import Outcomes
+from certferry.reconcile.removals import Removals
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
 
@@ -57,6 +58,7 @@ class LineageRun:
         issuing: Issuing = Issuing.IF_DUE,
         *,
         keeps_pauses: bool = False,
+        removals: Removals | None = None,
     ) -> None:
         self.desired = desired
         self._doors = doors
@@ -66,6 +68,7 @@ class LineageRun:
         self._outcomes = Outcomes(desired.lineage, doors.progress)
         self._fingerprint: str | None = None
         self._keeping: set[str] = set()
+        self._removals = removals or Removals()
 
     def report(self) -> LineageReport:
         """Tell what has become of the lineage so far."""
@@ -127,16 +130,19 @@ class LineageRun:
 
     def _issue(self, plan: Plan, observed: Observation, lease: Lease) -> Observation:
         """Issue, and return the observation with what came of it."""
-        self._carry_out(plan, Visit(self.desired, observed, self._doors, lease, self._keeping))
+        self._carry_out(plan, self._as_visit(observed, lease))
         remembered = self._doors.state.remembered(self.desired.lineage)
         return self._in_force(with_remembered(observed, remembered, self.desired))
 
     def _follow(self, plan: Plan, observed: Observation, lease: Lease | None = None) -> None:
         """Carry out every step that is ready, and tell how the others stand."""
-        visit = Visit(self.desired, observed, self._doors, lease, self._keeping)
+        visit = self._as_visit(observed, lease)
         self._outcomes.note_plan(plan, observed)
         write_down(plan, visit)
         self._carry_out(plan, visit)
+
+    def _as_visit(self, observed: Observation, lease: Lease | None) -> Visit:
+        return Visit(self.desired, observed, self._doors, lease, self._keeping, self._removals)
 
     def _carry_out(self, plan: Plan, visit: Visit) -> None:
         for outcome in carry_out(plan.ready, visit):

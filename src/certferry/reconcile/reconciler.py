@@ -22,6 +22,7 @@ from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_known, as_offered
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import observe
+from certferry.reconcile.removals import Removals
 from certferry.reconcile.rollback import roll_back_by_hand
 from certferry.reconcile.visits import WORKERS, Patience, Visits
 from certferry.text import Text
@@ -84,8 +85,10 @@ class Reconciler:
         *,
         keeps_pauses: bool = False,
     ) -> SyncReport:
+        removals = Removals()
         runs = [
-            LineageRun(wish, self._doors, issuing, keeps_pauses=keeps_pauses) for wish in wishes
+            LineageRun(wish, self._doors, issuing, keeps_pauses=keeps_pauses, removals=removals)
+            for wish in wishes
         ]
         visits = Visits(runs, patience, self._doors.now, stop=self._stop, workers=self._workers)
         complete = visits.carry_out() and self._swept(wishes)

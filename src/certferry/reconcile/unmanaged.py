@@ -53,7 +53,7 @@ def retire_unmanaged(steps: Sequence[Retire], visit: Visit) -> Iterator[StepOutc
             continue
         kept = _Kept()
         for step in steps:
-            if step.target != target:
+            if step.target != target or not visit.removals.take(visit.lineage, step):
                 continue
             told = _retire(step, visit)
             if told.outcome is Outcome.UNCHANGED:
