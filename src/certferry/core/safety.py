@@ -16,6 +16,9 @@ from certferry.core.plan import Deploy, Plan, Refusal
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.text import Text
 
+_NEEDED = 2
+"""Versions that are not superseded: the one in force, and the one before it to go back to."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Case:
@@ -39,7 +42,8 @@ def without_refused(
     plan: Plan, desired: DesiredCertificate, observed: Observation, now: datetime
 ) -> Plan:
     """Take every refused deployment, and what follows from it, out of the plan and say why. Nothing
-    is retired at a target where something stands in the way: its successor is not seen there.
+    of ours is retired at a target where something stands in the way: its successor is not seen
+    there. What is unused goes all the same where that is what makes room.
     """
     deployments = (rollout.deploy for rollout in plan.rollouts)
     cases = (
@@ -49,15 +53,17 @@ def without_refused(
     )
     refusals = tuple(refusal for refusal in map(_refusal, cases) if refusal is not None)
     refused = {(refusal.step.target, refusal.step.domain) for refusal in refusals}
-    obstructed = {
-        *(obstacle.target for obstacle in plan.obstacles),
-        *(target for target, _ in refused),
-    }
+    full = {r.step.target for r in refusals if r.reason.code is ReasonCode.ACCOUNT_FULL}
+    others = {r.step.target for r in refusals if r.reason.code is not ReasonCode.ACCOUNT_FULL}
+    blocked = {obstacle.target for obstacle in plan.obstacles} | others
+    obstructed = blocked | full
     return replace(
         plan,
         rollouts=tuple(r for r in plan.rollouts if (r.target, r.domain) not in refused),
         refusals=refusals,
-        retirements=tuple(r for r in plan.retirements if r.target not in obstructed),
+        retirements=tuple(
+            r for r in plan.retirements if r.target not in (blocked if r.unmanaged else obstructed)
+        ),
         retire_later=tuple(one for one in plan.retire_later if one[0] not in obstructed),
     )
 
@@ -208,6 +214,32 @@ def _another_one(case: _Case) -> Text:
     )
 
 
+def refuse_full_account(case: _Case) -> Refusal | None:
+    """The account takes one certificate more. One that lies there already is only bound."""
+    target, _ = case.observed.locate(case.step.target, case.step.domain)
+    quota = target.quota
+    if quota is None or not quota.is_full(case.now):
+        return None
+    if case.version and target.remote_of(case.version.certificate.fingerprint) is not None:
+        return None
+    needed = {version.certificate.fingerprint for version in case.observed.versions[:_NEEDED]}
+    sentence = Text(
+        "{target} holds {held} certificates, and refused one more when it held {most}",
+        target=case.step.target,
+        held=quota.held,
+        most=quota.most,
+    )
+    hint = Text(
+        'remove unused ones in its console, set retire = "all-unused" to have that done, or ask'
+        " its support for more; superseded ones of {lineage} there: {count}. It is tried again"
+        " after {moment}",
+        lineage=case.desired.lineage,
+        count=sum(remote.fingerprint not in needed for remote in target.remotes),
+        moment=quota.until,
+    )
+    return case.refused(ReasonCode.ACCOUNT_FULL, sentence, hint)
+
+
 def refuse_endless_repair(case: _Case) -> Refusal | None:
     """The domain was not set right over and over: another tool changes it as well."""
     _, domain = case.observed.locate(case.step.target, case.step.domain)
@@ -239,6 +271,7 @@ CHECKS: tuple[_Check, ...] = (
     refuse_expired,
     refuse_too_little_life,
     refuse_unaccepted_kind,
+    refuse_full_account,
     refuse_endless_repair,
 )
 

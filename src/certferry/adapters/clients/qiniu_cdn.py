@@ -21,10 +21,18 @@ from certferry.adapters.clients.qiniu_domains import (
     wanted_conf,
 )
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
-from certferry.adapters.clients.qiniu_records import DomainItem, DomainRecord, HttpsConf
+from certferry.adapters.clients.qiniu_records import (
+    CertificateRecord,
+    DomainItem,
+    DomainRecord,
+    HttpsConf,
+)
 from certferry.adapters.clients.qiniu_settling import Settler
 from certferry.core.desired import HttpsWish, Kind
+from certferry.core.identifiers import covered_by
 from certferry.core.observed import ObservedDomain
+from certferry.errors import DeployError, TargetInUse
+from certferry.text import Text
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +111,23 @@ class CdnDomains:
         self._details.note_change(domain, record)
         return request_id or None
 
+    def must_not_use(self, certificate: CertificateRecord, label: str) -> None:
+        """Raise `TargetInUse` for a certificate that a domain which it covers is bound to, as far
+        as the domains can be read: Qiniu refuses to remove it as well.
+        """
+        names = certificate.dnsnames or ()
+        for domain in self._account.domains().by_name:
+            if covered_by(names, domain) and self._bound(domain) == certificate.certid:
+                raise uses(domain, label or certificate.certid)
+
+    def _bound(self, domain: str) -> str | None:
+        try:
+            return self._details.read(domain).bound
+        except QiniuFailure as failure:
+            if failure.is_common or failure.silent:
+                raise
+            return None
+
     def _change(self, record: DomainRecord, conf: HttpsConf, https: HttpsWish) -> str:
         """Write, choosing the call by what the domain has. One without HTTPS that was read as one
         with it is switched on in the same run (production sheet 1.7).
@@ -124,3 +149,14 @@ class CdnDomains:
         now = self._client.read_domain(before.name)
         is_taken = now.operating_state == "processing" or is_in_force(now, conf)
         return "" if is_taken else None
+
+
+def uses(domain: str, label: str) -> DeployError:
+    """Say which domain keeps a certificate."""
+    return TargetInUse(
+        Text("{domain} is still bound to {label}", domain=domain, label=label),
+        hint=Text(
+            "this is normal until a change of the domain has come to its end; a later run tries"
+            " again"
+        ),
+    )

@@ -139,12 +139,6 @@ class Details:
         listed = self._account.domains_at_hand
         self._keep(domain, under_way, self._clock(), listed)
 
-    def known_bound(self, remote_id: str) -> str | None:
-        """Return a domain that is bound to a certificate, as far as this process has read them."""
-        with self._lock:
-            known = list(self._known.items())
-        return next((domain for domain, one in known if one.detail.bound == remote_id), None)
-
     def _noted(self, domain: str) -> DomainRecord | None:
         """Return what an earlier run read: for one look, so that what is done about it is decided
         by a detail that was read now.

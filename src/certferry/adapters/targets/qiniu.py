@@ -28,6 +28,7 @@ from certferry.adapters.clients.qiniu_kinds import (
 )
 from certferry.adapters.clients.qiniu_live import LiveDomains
 from certferry.adapters.clients.qiniu_looked_at import LookedAt
+from certferry.adapters.clients.qiniu_quota import AccountQuota
 from certferry.adapters.clients.qiniu_settings import (
     ENVIRONMENT,
     LEAST_LIFE,
@@ -105,9 +106,10 @@ class Qiniu:
     ) -> None:
         self._rules = rules
         account, settler = QiniuAccount(client, clock, memory), Settler(pause)
-        self._copies = Copies(client, account, settler)
-        self._details = Details(client, account, memory, clock=clock, now=now)
-        self._cdn = CdnDomains(client, account, self._details, settler)
+        self._quota = AccountQuota(account, memory, now)
+        self._copies = Copies(client, account, self._quota, settler)
+        details = Details(client, account, memory, clock=clock, now=now)
+        self._cdn = CdnDomains(client, account, details, settler)
         self._sources = SourceDomains(client, account, settler)
         self._live = LiveDomains(client.pili, account, settler, clock)
         self._surveyor = Surveyor(client, account, self._live)
@@ -127,13 +129,19 @@ class Qiniu:
                 ours = tuple(self._copies.of(look.lineage, look.known))
                 others = tuple(self._copies.others(ours)) if look.others else ()
                 unremembered = tuple(self._copies.unremembered(look.lineage, look.known))
+                quota = self._quota.seen()
             except QiniuFailure as failure:
                 if failure.is_common:
                     raise
                 unread.append(failure.error)
                 return replace(found, unread=_once(unread), remotes_hidden=True)
         return replace(
-            found, remotes=ours, others=others, unremembered=unremembered, unread=_once(unread)
+            found,
+            remotes=ours,
+            others=others,
+            unremembered=unremembered,
+            unread=_once(unread),
+            quota=quota,
         )
 
     def survey(self, looked: Looked) -> Survey:
@@ -165,11 +173,16 @@ class Qiniu:
                 return other.bind(domain, remote_id, https)
 
     def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
-        """Remove a copy whose name is the label, and that no live domain is bound to: of these
-        Qiniu is not known to refuse it, as of others.
+        """Remove a copy whose name is the label, and that no domain is bound to, as far as that is
+        seen: of live domains Qiniu is not known to refuse it, as of others.
         """
         with _door():
+            copy = self._copies.find(remote_id)
+            if copy is None:
+                return False
             self._live.must_not_use(remote_id, label, unmanaged=unmanaged)
+            self._sources.must_not_use(remote_id, label)
+            self._cdn.must_not_use(copy, label)
             return self._copies.retire(remote_id, label, unmanaged=unmanaged)
 
 
