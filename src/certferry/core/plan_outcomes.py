@@ -10,6 +10,7 @@ from datetime import datetime
 
 from certferry.core.desired import DriftPolicy
 from certferry.core.observed import Observation, ObservedDomain
+from certferry.core.one_run import left_to_later_runs as left
 from certferry.core.ownership import served_by
 from certferry.core.plan import (
     Action,
@@ -96,12 +97,7 @@ def _not_removed(plan: Plan) -> Iterator[StepOutcome]:
         yield from _held_back(step)
     for target, count in plan.retire_later:
         if target not in held_back:
-            yield StepOutcome(Action.RETIRE, Outcome.UNCHANGED, left_to_later_runs(count), target)
-
-
-def left_to_later_runs(count: int) -> Text:
-    """Say that a run removes only so many."""
-    return Text("certificates that later runs remove: {count}", count=count)
+            yield StepOutcome(Action.RETIRE, Outcome.UNCHANGED, left(count), target)
 
 
 def _outlived(before: StepOutcome, plan: Plan, observed: Observation) -> StepOutcome | None:

@@ -14,10 +14,11 @@ from certferry.core.due import Times
 from certferry.core.ferried import known_already, overdue_obstacles, why_adopt
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation, ObservedDomain
+from certferry.core.one_run import in_one_run
 from certferry.core.pauses import paused_until
 from certferry.core.plan import Action, Blocked, Clean, Issue, Obstacle, Plan, Retire
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.retirements import in_one_run, superseded
+from certferry.core.retirements import superseded
 from certferry.core.rollbacks import version_for
 from certferry.core.rollouts import Coming, plan_target
 from certferry.text import Text
@@ -103,9 +104,9 @@ def _retirements(
     desired: DesiredCertificate, observed: Observation, times: Times, *, issuing: bool
 ) -> tuple[tuple[Retire, ...], Counter[str]]:
     ours = superseded(desired, observed, times.now, issuing=issuing)
-    if not any(target.others for target in observed.targets):
-        return in_one_run(ours)
-    return in_one_run((*ours, *unmanaged.retirements(desired, observed, times)))
+    if any(target.others for target in observed.targets):
+        ours = (*ours, *unmanaged.retirements(desired, observed, times))
+    return in_one_run(ours) if ours else ((), Counter())
 
 
 def _clean(desired: DesiredCertificate, observed: Observation) -> Clean | None:

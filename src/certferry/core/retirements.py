@@ -1,9 +1,7 @@
-"""Which copies of superseded certificates have had their time, and how many go in one run."""
+"""Which copies of superseded certificates have had their time."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
 from datetime import datetime
 
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, Retirement
@@ -12,34 +10,6 @@ from certferry.core.plan import Retire
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.rollbacks import versions_after_rollbacks
 from certferry.text import Text
-
-MOST_SUPERSEDED, MOST_UNMANAGED = 20, 50
-"""Copies that one run removes: of a lineage, and of what nothing uses in an account. It is few of
-each day's; a mistake that removes everything would be noticed before it has."""
-
-
-def in_one_run(steps: Iterable[Retire]) -> tuple[tuple[Retire, ...], Counter[str]]:
-    """Return what one run may remove, and how many are left to later runs at each target. What was
-    tried in vain before comes last: else it would keep what can be removed from its turn.
-    """
-    chosen: list[Retire] = []
-    left: Counter[str] = Counter()
-    taken: Counter[str] = Counter()
-    for step in sorted(steps, key=lambda step: step.again):
-        whose, most = allowance(step)
-        taken[whose] += 1
-        if taken[whose] <= most:
-            chosen.append(step)
-        else:
-            left[step.target] += 1
-    return tuple(chosen), left
-
-
-def allowance(step: Retire) -> tuple[str, int]:
-    """Return what a step counts against, and how many of these a run may remove. What is unmanaged
-    belongs to its account, whichever lineage removes it.
-    """
-    return (step.target, MOST_UNMANAGED) if step.unmanaged else ("", MOST_SUPERSEDED)
 
 
 def superseded(

@@ -9,15 +9,13 @@ from datetime import datetime
 from certferry.core import identifiers
 from certferry.core.desired import DesiredCertificate
 from certferry.core.drift import next_repair, recent
+from certferry.core.full_account import refuse_upload
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation
 from certferry.core.older_state import refuse_older
 from certferry.core.plan import Deploy, Plan, Refusal
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.text import Text
-
-_NEEDED = 2
-"""Versions that are not superseded: the one in force, and the one before it to go back to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,29 +213,10 @@ def _another_one(case: _Case) -> Text:
 
 
 def refuse_full_account(case: _Case) -> Refusal | None:
-    """The account takes one certificate more. One that lies there already is only bound."""
-    target, _ = case.observed.locate(case.step.target, case.step.domain)
-    quota = target.quota
-    if quota is None or not quota.is_full(case.now):
-        return None
-    if case.version and target.remote_of(case.version.certificate.fingerprint) is not None:
-        return None
-    needed = {version.certificate.fingerprint for version in case.observed.versions[:_NEEDED]}
-    sentence = Text(
-        "{target} holds {held} certificates, and refused one more when it held {most}",
-        target=case.step.target,
-        held=quota.held,
-        most=quota.most,
-    )
-    hint = Text(
-        'remove unused ones in its console, set retire = "all-unused" to have that done, or ask'
-        " its support for more; superseded ones of {lineage} there: {count}. It is tried again"
-        " after {moment}",
-        lineage=case.desired.lineage,
-        count=sum(remote.fingerprint not in needed for remote in target.remotes),
-        moment=quota.until,
-    )
-    return case.refused(ReasonCode.ACCOUNT_FULL, sentence, hint)
+    """The account takes one certificate more, where this one is not there yet."""
+    quota = case.observed.target_of(case.step.target, case.step.domain).quota
+    is_full = quota is not None and quota.is_full(case.now)
+    return refuse_upload(case.step, case.desired, case.observed) if is_full else None
 
 
 def refuse_endless_repair(case: _Case) -> Refusal | None:

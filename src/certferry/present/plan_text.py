@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
+from certferry.core.one_run import left_to_later_runs
 from certferry.core.plan import (
     Action,
     Blocked,
@@ -20,7 +21,6 @@ from certferry.core.plan import (
     Step,
     Verify,
 )
-from certferry.core.plan_outcomes import left_to_later_runs
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError

@@ -7,6 +7,7 @@ when it began, and what it has told; everything that decides is in the state.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import replace
 
 from certferry.core.desired import DesiredCertificate
@@ -25,7 +26,6 @@ from certferry.reconcile.ferried import as_offered
 from certferry.reconcile.notes import write_down
 from certferry.reconcile.observe import observe, with_remembered
 from certferry.reconcile.outcomes import Outcomes
-from certferry.reconcile.removals import Removals
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
 
@@ -58,7 +58,7 @@ class LineageRun:
         issuing: Issuing = Issuing.IF_DUE,
         *,
         keeps_pauses: bool = False,
-        removals: Removals | None = None,
+        removed: Counter[tuple[str, str]] | None = None,
     ) -> None:
         self.desired = desired
         self._doors = doors
@@ -68,7 +68,7 @@ class LineageRun:
         self._outcomes = Outcomes(desired.lineage, doors.progress)
         self._fingerprint: str | None = None
         self._keeping: set[str] = set()
-        self._removals = removals or Removals()
+        self._removed = Counter[tuple[str, str]]() if removed is None else removed
 
     def report(self) -> LineageReport:
         """Tell what has become of the lineage so far."""
@@ -142,7 +142,7 @@ class LineageRun:
         self._carry_out(plan, visit)
 
     def _as_visit(self, observed: Observation, lease: Lease | None) -> Visit:
-        return Visit(self.desired, observed, self._doors, lease, self._keeping, self._removals)
+        return Visit(self.desired, observed, self._doors, lease, self._keeping, self._removed)
 
     def _carry_out(self, plan: Plan, visit: Visit) -> None:
         for outcome in carry_out(plan.ready, visit):

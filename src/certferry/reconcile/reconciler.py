@@ -5,6 +5,7 @@ out the difference, and look again until it is served. Start reading here.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -22,7 +23,6 @@ from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_known, as_offered
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import observe
-from certferry.reconcile.removals import Removals
 from certferry.reconcile.rollback import roll_back_by_hand
 from certferry.reconcile.visits import WORKERS, Patience, Visits
 from certferry.text import Text
@@ -85,9 +85,9 @@ class Reconciler:
         *,
         keeps_pauses: bool = False,
     ) -> SyncReport:
-        removals = Removals()
+        removed: Counter[tuple[str, str]] = Counter()
         runs = [
-            LineageRun(wish, self._doors, issuing, keeps_pauses=keeps_pauses, removals=removals)
+            LineageRun(wish, self._doors, issuing, keeps_pauses=keeps_pauses, removed=removed)
             for wish in wishes
         ]
         visits = Visits(runs, patience, self._doors.now, stop=self._stop, workers=self._workers)

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 
+from certferry.core.one_run import allowance
 from certferry.core.plan import Retire
-from certferry.core.retirements import allowance
+from certferry.reconcile.visit import Visit
+
+_lock = threading.Lock()
+"""Lineages are visited side by side."""
 
 
-class Removals:
-    """Counts for one run what `core.retirements` allows to each. Safe to share between threads."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._taken: Counter[tuple[str, str]] = Counter()
-
-    def take(self, lineage: str, step: Retire) -> bool:
-        """Count a removal that is about to be tried; tell whether it may be."""
-        whose, most = allowance(step)
-        key = ("", whose) if step.unmanaged else (lineage, whose)
-        with self._lock:
-            self._taken[key] += 1
-            return self._taken[key] <= most
+def may_remove(step: Retire, visit: Visit) -> bool:
+    """Count a removal that is about to be tried; tell whether the run may."""
+    whose, most = allowance(step)
+    key = ("", whose) if step.unmanaged else (visit.lineage, whose)
+    with _lock:
+        visit.removed[key] += 1
+        return visit.removed[key] <= most
