@@ -35,13 +35,16 @@ _MOST_LINKS = 40
 
 
 class NotTrusted(PermissionError):
-    """Others could change what is at a path: `problem` continues its name, `fix` is what to do."""
+    """Others could change what is at a path: `problem` continues its name, `fix` is what to do.
+    `owner` is the user it belongs to, where that is the trouble.
+    """
 
-    def __init__(self, path: Path, problem: Text, fix: Text) -> None:
+    def __init__(self, path: Path, problem: Text, fix: Text, owner: str | None = None) -> None:
         super().__init__(errno.EPERM, str(problem))
         self.path = path
         self.problem = problem
         self.fix = fix
+        self.owner = owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,13 +200,13 @@ class _Way:
     def _judge(self, facts: os.stat_result) -> None:
         """Judge the directory, which leads to what is told of."""
         if facts.st_uid not in self._trusted and _has_number(facts.st_uid):
+            owner = user_name(facts.st_uid)
             problem = Text(
-                "lies in {directory}, which belongs to {owner}",
-                directory=self.path,
-                owner=user_name(facts.st_uid),
+                "lies in {directory}, which belongs to {owner}", directory=self.path, owner=owner
             )
             # No advice to take another user's home away.
-            raise NotTrusted(self._wanted, problem, _elsewhere())
+            fix = _as_owner(facts.st_uid, _elsewhere())
+            raise NotTrusted(self._wanted, problem, fix, owner)
         who = _others_who_write(facts, self._trusted)
         if who is not None and not _is_sticky(facts):
             problem = Text(
@@ -212,7 +215,7 @@ class _Way:
                 who=who,
                 mode=_octal(facts),
             )
-            raise NotTrusted(self._wanted, problem, _run("chmod", "go-w", self.path))
+            raise NotTrusted(self._wanted, problem, _closed(self.path, facts))
 
 
 def _judge(
@@ -223,14 +226,30 @@ def _judge(
     who = _others_who_write(facts, trusted)
     if who is not None and (makes_files or not _is_sticky(facts)):
         problem = Text("can be changed by {who} (mode {mode})", who=who, mode=_octal(facts))
-        fix = _elsewhere() if _is_sticky(facts) else _run("chmod", "go-w", path)
+        fix = _elsewhere() if _is_sticky(facts) else _closed(path, facts)
         raise NotTrusted(path, problem, fix)
 
 
 def _judge_owner(path: Path, facts: os.stat_result, trusted: frozenset[int]) -> None:
-    if facts.st_uid not in trusted:
-        problem = Text("belongs to {owner}, who could change it", owner=user_name(facts.st_uid))
-        raise NotTrusted(path, problem, _run("chown", "-h", user_name(os.geteuid()), path))
+    if facts.st_uid in trusted:
+        return
+    owner, caller = user_name(facts.st_uid), os.geteuid()
+    problem = Text("belongs to {owner}, who could change it", owner=owner)
+    otherwise = _run("chown", "-h", user_name(caller), path)
+    if owner.isdecimal():
+        otherwise = Text(
+            "chown to {number} on the host what is mounted at {path}", number=caller, path=path
+        )
+    raise NotTrusted(path, problem, _as_owner(facts.st_uid, otherwise), owner)
+
+
+def group_that_reads(facts: os.stat_result) -> int:
+    """Return the bit by which a service reads what root has given to its group: it has no other way
+    (a secret that Kubernetes mounts, or 0640 root:certferry).
+    """
+    caller, groups = os.geteuid(), {os.getegid(), *os.getgroups()}
+    is_given = facts.st_uid == 0 != caller and facts.st_gid in groups
+    return stat.S_IRGRP if is_given else 0
 
 
 def _has_number(user: int) -> bool:
@@ -292,6 +311,30 @@ def group_name(number: int) -> str:
 
 def _run(*words: object) -> Text:
     return Text("run: {command}", command=shlex.join(map(str, words)))
+
+
+def _closed(path: Path, facts: os.stat_result) -> Text:
+    """Advise to take the others' right away, which only root and the owner can do."""
+    fix = _run("chmod", "go-w", path)
+    if os.geteuid() in {0, facts.st_uid}:
+        return fix
+    # An emptyDir is made by root with 0777, whatever the pod's user is, and 2777 with `fsGroup`.
+    return Text(
+        "as root, {fix}; in Kubernetes mount a persistentVolumeClaim, with"
+        " securityContext.fsGroup: an emptyDir is open to every user, and gone with its pod",
+        fix=fix,
+    )
+
+
+def _as_owner(user: int, otherwise: Text) -> Text:
+    """Advise to be the user whose it is: of a service, as a rule. One without a name owns what is
+    mounted into a container.
+    """
+    owner = user_name(user)
+    advice = Text("run it as its owner: sudo -u {owner} certferry …; or {otherwise}")
+    if owner.isdecimal():
+        advice = Text("run the container with --user {owner}, or {otherwise}")
+    return advice.filled(owner=owner, otherwise=otherwise)
 
 
 def _elsewhere() -> Text:

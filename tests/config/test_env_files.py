@@ -57,9 +57,10 @@ def test_file_of_another_user(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         read_env_file(path)
 
-    assert (f"{path} belongs to nobody, who could change it; run: chown -h root {path}") == str(
-        caught.value.message
-    )
+    assert (
+        f"{path} belongs to nobody, who could change it;"
+        f" run it as its owner: sudo -u nobody certferry …; or run: chown -h root {path}"
+    ) == str(caught.value.message)
 
 
 def problem(line: str) -> str:

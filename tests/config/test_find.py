@@ -133,7 +133,8 @@ def test_configuration_of_another_user(folder: Path) -> None:
     path = given_away(put(folder / "theirs.toml"))
 
     assert (
-        f"{path}: belongs to nobody, who could change it; run: chown -h root {path}"
+        f"{path}: belongs to nobody, who could change it;"
+        f" run it as its owner: sudo -u nobody certferry …; or run: chown -h root {path}"
     ) == refused(path)
 
 
@@ -144,8 +145,9 @@ def test_configuration_in_a_home_of_another_users(folder: Path) -> None:
     given_away(home)
 
     assert (
-        f"{home}/x.toml: lies in {home}, which belongs to nobody; keep it where only root can"
-        " write, such as below /etc or /var/lib"
+        f"{home}/x.toml: lies in {home}, which belongs to nobody;"
+        " run it as its owner: sudo -u nobody certferry …;"
+        " or keep it where only root can write, such as below /etc or /var/lib"
     ) == refused(home / "x.toml")
 
 

@@ -154,7 +154,10 @@ def test_a_file_of_another_user(secrets: Secrets, tmp_path: Path) -> None:
     """They could have another secret used."""
     path = given_away(private(tmp_path / "key", b"theirs"))
 
-    said = f"{path} belongs to nobody, who could change it; run: chown -h root {path}"
+    said = (
+        f"{path} belongs to nobody, who could change it;"
+        f" run it as its owner: sudo -u nobody certferry …; or run: chown -h root {path}"
+    )
     assert said == complaint(secrets, "file:key")
 
 

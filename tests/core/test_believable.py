@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
@@ -47,6 +47,24 @@ def test_certificate_is_believed_only_when_everything_is_as_ordered(
     as_ordered = set(had) == set(NAMES) and ours and whole and in_time
 
     assert as_ordered is is_believed(bundle, now)
+
+
+@pytest.mark.parametrize("now", [NOW, datetime.max.replace(tzinfo=UTC)])
+def test_certificate_without_an_end(now: datetime) -> None:
+    """A private CA may write the calendar's last second, which no sum reaches beyond."""
+    last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    bundle = replace(ORDERED, certificate=replace(ORDERED.certificate, not_after=last))
+
+    assert is_believed(bundle, now)
+
+
+def test_certificate_of_the_first_day() -> None:
+    """Whatever is written, it is the CA's mistake and no crash."""
+    first = datetime.min.replace(tzinfo=UTC)
+    certificate = replace(ORDERED.certificate, not_before=first, not_after=first)
+    bundle = replace(ORDERED, certificate=certificate)
+
+    assert not is_believed(bundle, NOW)
 
 
 def is_believed(bundle: CertificateBundle, now: datetime) -> bool:

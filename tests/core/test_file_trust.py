@@ -7,6 +7,7 @@ import os
 import pwd
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -63,12 +64,23 @@ def test_root_itself() -> None:
 
 @as_root
 def test_file_of_another_user(file: Path) -> None:
-    """Told with its owner, and the command that helps."""
+    """Told with its owner, as whom it is to be run; otherwise it must be root's."""
     given_away(file)
 
     assert (
         f"{file} belongs to {THEIR_NAME}, who could change it",
-        f"run: chown -h root {file}",
+        f"run it as its owner: sudo -u {THEIR_NAME} certferry …; or run: chown -h root {file}",
+    ) == refusal(file)
+
+
+@as_root
+def test_file_of_a_user_without_a_name(file: Path) -> None:
+    """It was mounted into a container: there is no `sudo`, and the owner is changed on the host."""
+    os.chown(file, 54321, 54321)
+
+    assert (
+        f"{file} belongs to 54321, who could change it",
+        f"run the container with --user 54321, or chown to 0 on the host what is mounted at {file}",
     ) == refusal(file)
 
 
@@ -80,10 +92,9 @@ def test_file_in_a_directory_of_another_users(file: Path, above: int) -> None:
     """
     directory = given_away(file.parents[above - 1])
 
-    assert (
-        f"{file} lies in {directory}, which belongs to {THEIR_NAME}",
-        "keep it where only root can write, such as below /etc or /var/lib",
-    ) == refusal(file)
+    said, advice = refusal(file)
+    assert f"{file} lies in {directory}, which belongs to {THEIR_NAME}" == said
+    assert advice.startswith(f"run it as its owner: sudo -u {THEIR_NAME} certferry …; or keep it")
 
 
 @pytest.mark.parametrize(
@@ -110,6 +121,25 @@ def test_directory_that_others_may_write(file: Path) -> None:
 
     said = f"{file} lies in {directory}, where every user can replace it (mode 0777)"
     assert (said, f"run: chmod go-w {directory}") == refusal(file)
+
+
+@as_root
+@pytest.mark.parametrize("inside", [False, True])
+def test_directory_that_kubernetes_opened_to_everybody(*, inside: bool) -> None:
+    """An emptyDir is root's, so that the pod's user cannot close it: told what to mount instead."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "state").mkdir()
+        given_away(folder / "state")
+        folder.chmod(0o2777)
+        os.seteuid(NOBODY)
+        try:
+            said, advice = refusal(folder / "state" if inside else folder, makes_files=True)
+        finally:
+            os.seteuid(0)
+
+    assert "every user" in said
+    assert advice.startswith(f"as root, run: chmod go-w {folder}; in Kubernetes mount a persistent")
 
 
 def test_sticky_directory(file: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certferry.core.certificate import CertificateBundle
-from certferry.core.pem import certificate_pem, parse_bundle, pkcs8_pem
+from certferry.core.pem import certificate_pem, parse_bundle, parse_chain, pkcs8_pem, with_issuer
 from certferry.core.secret import Secret
 from certferry.errors import CertificateError
 from certferry.sandbox.authority import Authority, Issued
@@ -23,6 +23,7 @@ from tests.core.odd_kinds import NOBODYS, SM2, SM2_SM3, on_curve, signed_as
 from tests.core.strategies import NOW
 
 NAMES = ("img.example.com", "*.img.example.com")
+LIFE = timedelta(days=90)
 _DER = serialization.Encoding.DER
 
 
@@ -302,3 +303,65 @@ def test_damaged_certificate_is_told_in_words(issued: Issued, at: int, *, cut: b
     except CertificateError as error:
         told = f"{error} {error.hint}"
         assert not any(word in told for word in ("ParseError", "kind:", "ASN.1"))
+
+
+def test_leaf_from_before_there_were_any(authority: Authority) -> None:
+    """The year 1 is a damage; what is counted back from it would leave the calendar."""
+    far = datetime(2055, 1, 1, tzinfo=UTC)  # from 2050 on with four digits (RFC 5280 §4.1.2.5)
+    issued = authority.issue(NAMES, NOW, far)
+    der = issued.leaf.public_bytes(_DER).replace(b"20550101000000Z", b"00010101000000Z")
+    pem = certificate_pem(x509.load_der_x509_certificate(der))
+
+    assert "damaged" in str(refused(pem, issued.privkey_pem))
+
+
+def signed_by_a_root(root_name: str) -> tuple[str, str, Secret]:
+    """Give a leaf, its self-signed issuer, and the leaf's key: a small company's CA."""
+    root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    root = named(root_name)
+    builder = x509.CertificateBuilder().not_valid_before(NOW).not_valid_after(NOW + LIFE)
+    builder = builder.serial_number(1).issuer_name(root)
+    issuer = builder.subject_name(root).public_key(root_key.public_key())
+    issuer = issuer.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    leaf = builder.subject_name(named(NAMES[0])).public_key(key.public_key())
+    names = x509.SubjectAlternativeName([x509.DNSName(NAMES[0])])
+    leaf = leaf.add_extension(names, critical=False)
+    leaf_pem, root_pem = (
+        certificate_pem(one.sign(root_key, hashes.SHA256())) for one in (leaf, issuer)
+    )
+    return leaf_pem, root_pem, pkcs8_pem(key)
+
+
+def named(common_name: str) -> x509.Name:
+    """Give a subject with a common name."""
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def test_root_that_is_the_leafs_issuer_stays(authority: Authority) -> None:
+    """The chain of a private CA without an intermediate is whole with it, also when it is read
+    again, and no stranger's root is taken for it, were it called the same.
+    """
+    leaf, root, key = signed_by_a_root("Company Root")
+    _, namesake, _ = signed_by_a_root("Company Root")
+
+    bundle = parse_bundle(leaf + authority.root_pem + namesake + root, key)
+
+    assert ((root,), True) == (bundle.chain, bundle.chain_complete)
+    assert bundle == parse_bundle(bundle.fullchain_pem, key)
+    stranger = parse_bundle(leaf + authority.root_pem + namesake, key)
+    assert ((), False) == (stranger.chain, stranger.chain_complete)
+
+
+@pytest.mark.parametrize(
+    "beside", [b"", b"not PEM", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"]
+)
+def test_issuer_of_a_leaf_that_came_alone(beside: bytes) -> None:
+    """It is looked for in a bundle; one that cannot be read has none."""
+    leaf, root, _ = signed_by_a_root("Company Root")
+    alone = parse_chain(leaf)
+
+    found = with_issuer(alone, root.encode() + beside)
+
+    is_readable = b"BEGIN" not in beside
+    assert (root if is_readable else leaf) == certificate_pem(found[-1])
+    assert alone == with_issuer(alone, beside)

@@ -24,12 +24,13 @@ LITERALS = ("NaN", "Infinity", "-1e999", "1e999", "9" * 5000, "-0", "1.5", '"\\u
 VALUES: tuple[Any, ...] = (
     *(_LITERAL + literal for literal in LITERALS),
     *(None, True, False, 0, -1, 2**31, 2**63, 2**64, -(2**63), 1e300),
+    *(253_402_300_799, 253_402_300_800, "0001-01-01T00:00:00", "9999-12-31T23:59:59-14:00"),
     *("", " ", "\0", "\x1b[31m", "\u202e", "😀" * 300, "x" * 5000, "é" * 70, "..", "../../passwd"),
     *("a..b", ".", "*", "*.", "-.example.com", "xn--a", "\u0660" * 300, "http://127.0.0.1:1/"),
     *("urn:", [], {}, [[]], [None], [{}], {"": ""}, {"type": "urn:x", "detail": 5}, [{"id": [1]}]),
     [0] * 50,
 )
-HEADERS = ("Retry-After", "Location", "Replay-Nonce", "Content-Type", "Link", "X-Reqid")
+HEADERS = ("Retry-After", "Location", "Replay-Nonce", "Content-Type", "Link", "X-Reqid", "Date")
 HEADER_VALUES = (
     "",
     "x" * 300,
@@ -39,6 +40,8 @@ HEADER_VALUES = (
     "\xc2\xb2",
     "/a",
     "Mon, 99 Foo 2026",
+    "Fri, 31 Dec 9999 23:59:59 GMT",
+    "Tue, 24 Nov 2026 12:00:00 +99999999999999999999",
     "a\tb",
 )
 ODD = (

@@ -344,8 +344,9 @@ def test_another_certificate_on_its_way_is_waited_for(
 def test_one_that_does_not_arrive_is_waited_for_no_longer_than_a_verification(
     world: ModelWorld, wish: DesiredCertificate
 ) -> None:
-    """The run is in order and removes nothing; after a day it holds nobody up any more."""
-    on_its_way(world)
+    """The run is in order and removes nothing; after a day it holds nothing up any more."""
+    record = on_its_way(world)
+    world.claims = Claims([wish, replace(wish, lineage=record.lineage)])
 
     report = synced(world, wish)
 
@@ -355,6 +356,20 @@ def test_one_that_does_not_arrive_is_waited_for_no_longer_than_a_verification(
     world.pass_time(timedelta(days=1))
     synced(world, wish)
     assert 1 == world.cdn.removals
+
+
+def test_one_that_is_declared_no_more_is_waited_for_as_long_as_a_change_takes(
+    world: ModelWorld, wish: DesiredCertificate
+) -> None:
+    """No run will ever see it arrive: the day of a declared one would leave the plan pending."""
+    on_its_way(world)
+    world.claims = Claims([wish])
+
+    assert synced(world, wish).ok
+
+    assert START + HOUR <= world.now() <= START + 2 * HOUR
+    assert 1 == world.cdn.removals
+    assert world.plan(wish).is_settled
 
 
 def test_another_target_holds_nothing_up(world: ModelWorld, wish: DesiredCertificate) -> None:

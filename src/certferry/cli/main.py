@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
@@ -103,6 +104,10 @@ def main() -> int:
     # The parent may have had it ignored: then no exit code of a program can be learnt.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _leave_no_core()
+    # A library speaks of what it reads (of a foreign serial number below one, for instance), and
+    # shows the operator a line of its source. -W and PYTHONWARNINGS are for whom that helps.
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
     end_in_order()
     console = standard_console(os.environ)
     try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from certferry.errors import ConfigError
-from certferry.file_trust import NotTrusted, Spot, must_be_trusted, spot
+from certferry.file_trust import NotTrusted, Spot, group_that_reads, must_be_trusted, spot
 from certferry.system_words import system_words
 from certferry.text import Text
 
@@ -105,15 +105,6 @@ def _read(path: Path, *, private: bool) -> FileContent:
         raise ConfigError(problem) from exc
 
 
-def _may_be_read_by_group(facts: os.stat_result) -> int:
-    """Return the bit by which a service reads what root has given to its group: it has no other way
-    (a secret that Kubernetes mounts, or 0640 root:certferry).
-    """
-    caller, groups = os.geteuid(), {os.getegid(), *os.getgroups()}
-    is_given = facts.st_uid == 0 != caller and facts.st_gid in groups
-    return stat.S_IRGRP if is_given else 0
-
-
 def _read_open(found: Spot, descriptor: int, *, private: bool) -> FileContent:
     facts = os.fstat(descriptor)
     if stat.S_ISDIR(facts.st_mode):
@@ -121,7 +112,7 @@ def _read_open(found: Spot, descriptor: int, *, private: bool) -> FileContent:
     if not stat.S_ISREG(facts.st_mode):
         raise ConfigError(Text("is not a regular file"))
     mode = stat.S_IMODE(facts.st_mode)
-    if private and mode & (_OTHERS_ANYTHING & ~_may_be_read_by_group(facts)):
+    if private and mode & (_OTHERS_ANYTHING & ~group_that_reads(facts)):
         raise ConfigError(
             Text(
                 "is open to other users (mode {mode}); run: chmod 600 {path}",

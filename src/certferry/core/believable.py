@@ -68,7 +68,9 @@ def _other_key(case: _Case) -> Text | None:
 
 def _not_valid_now(case: _Case) -> Text | None:
     leaf = case.bundle.certificate
-    if leaf.not_before - SKEW <= case.now < leaf.not_after + SKEW:
+    # Differences: a certificate without an end has the last second of the calendar (RFC 5280
+    # §4.1.2.5), after which there is no moment.
+    if leaf.not_before - case.now <= SKEW and case.now - leaf.not_after < SKEW:
         return None
     return Text(
         "it is valid from {begin} to {end}, and here it is {now}",
@@ -81,7 +83,10 @@ def _not_valid_now(case: _Case) -> Text | None:
 def _broken_chain(case: _Case) -> Text | None:
     if case.bundle.chain_complete:
         return None
-    return Text("it is not followed by its issuer certificates")
+    return Text(
+        "it is not followed by its issuer certificates (if a private CA signs with its root, name"
+        " that in `ca_bundle` under [acme])"
+    )
 
 
 _QUESTIONS: tuple[Callable[[_Case], Text | None], ...] = (

@@ -56,8 +56,9 @@ CERT, CHAIN, FULLCHAIN, PRIVKEY = "cert.pem", "chain.pem", "fullchain.pem", "pri
 class CertificateBundle:
     """A certificate with its chain and key.
 
-    `chain` holds the issuer certificates as PEM, the leaf's issuer first, without the root.
-    `key_matches` and `chain_complete` are facts for safety to judge, found when it was read.
+    `chain` holds the issuer certificates as PEM, the leaf's issuer first, without the root unless
+    that is the leaf's issuer. `key_matches` and `chain_complete` are facts for safety to judge,
+    found when it was read.
     """
 
     certificate: Certificate

@@ -29,6 +29,9 @@ _KINDS = Text(
     "have one issued with a key that every client knows: RSA, or ECDSA with P-256 or P-384"
 )
 
+_FIRST_YEAR = 1950
+"""RFC 5280 §4.1.2.5.1; and what is counted back from a moment has a place in the calendar."""
+
 _SM2 = {"1.2.156.10197.1.301", "1.2.156.10197.1.501"}  # the curve, the signature (GM/T 0006-2012)
 _OBJECT_IDENTIFIER = re.compile(r"\d+(?:\.\d+)+")
 
@@ -47,15 +50,35 @@ def parse_bundle(fullchain_pem: str, privkey_pem: Secret) -> CertificateBundle:
 
 def parse_chain(fullchain_pem: str) -> list[x509.Certificate]:
     """Read the certificates of a PEM text, all that follow the first but for self-signed ones:
-    none of these is needed. Raises `CertificateError` when one cannot be read.
+    none of these is needed. A small company's CA may sign leaves with its root: where nothing else
+    follows, that is the issuer, and stays. Raises `CertificateError` when one cannot be read.
     """
     with _told():
         first, *others = x509.load_pem_x509_certificates(fullchain_pem.encode())
-        kept = [first, *(other for other in others if other.subject != other.issuer)]
+        roots = [other for other in others if other.subject == other.issuer]
+        kept = [first, *(other for other in others if other not in roots)]
+        if len(kept) == 1:
+            kept += _issuer_among(roots, first)
         for certificate in kept:  # these are parsed only when they are looked at
             _ = (certificate.extensions, certificate.public_key(), certificate.version)
             _ = (certificate.subject, certificate.issuer, certificate.not_valid_after_utc)
     return kept
+
+
+def with_issuer(chain: list[x509.Certificate], bundle_pem: bytes) -> list[x509.Certificate]:
+    """Add the issuer of a leaf that came alone, if it is one of a PEM bundle. A bundle that cannot
+    be read has none.
+    """
+    try:
+        return chain + _issuer_among(x509.load_pem_x509_certificates(bundle_pem), chain[-1])
+    except (*_UNREADABLE, UnsupportedAlgorithm):
+        return chain
+
+
+def _issuer_among(
+    candidates: list[x509.Certificate], leaf: x509.Certificate
+) -> list[x509.Certificate]:
+    return [issuer for issuer in candidates if _is_issuer(issuer) and _issued_by(leaf, issuer)][:1]
 
 
 def certificate_pem(certificate: x509.Certificate) -> str:
@@ -147,7 +170,12 @@ def bundle_of(certificates: list[x509.Certificate], key: PrivateKeyTypes) -> Cer
 
 
 def read_certificate(leaf: x509.Certificate) -> Certificate:
-    """Read a leaf's facts. Raises `CertificateError` for a certificate without DNS names."""
+    """Read a leaf's facts. Raises `CertificateError` for a certificate without DNS names, or from
+    before there were any.
+    """
+    with _told():
+        if leaf.not_valid_after_utc.year < _FIRST_YEAR:
+            raise ValueError
     return Certificate(
         fingerprint=fingerprint(leaf.public_bytes(serialization.Encoding.DER)),
         names=_names(leaf),

@@ -60,7 +60,8 @@ class AcmeOrder:
 @dataclass(frozen=True, slots=True)
 class ChallengeRecord:
     """A TXT value of ours in DNS, written down before it is sent. `handle` is `None` until the
-    provider has answered.
+    provider has answered. One that a store gives and that is not `is_ours` was written or changed
+    by somebody else; it is no reason to remove anything.
     """
 
     lineage: str
@@ -68,6 +69,7 @@ class ChallengeRecord:
     value: str
     created_at: datetime
     handle: str | None = None
+    is_ours: bool = True
 
 
 class StateStore(Protocol):
@@ -93,6 +95,14 @@ class StateStore(Protocol):
 
     def release(self, lease: Lease) -> None:
         """Give a lease back. A lost one is let go silently."""
+        ...
+
+    # the seal
+
+    def must_unseal(self) -> None:
+        """Raise `StateError` when what is sealed cannot be opened any more: the key file is gone,
+        or another one. Where nothing is sealed yet, all is in order.
+        """
         ...
 
     # lineages and versions

@@ -12,6 +12,7 @@ from certferry.core.lineage import owner_of, owners
 from certferry.core.observed import ObservedTarget, OtherCertificate
 from certferry.core.plan import Action, Retire
 from certferry.core.report import Outcome, StepOutcome
+from certferry.core.rollout import RolloutRecord
 from certferry.core.unmanaged import unclaimed
 from certferry.core.upload import NOBODY
 from certferry.errors import TargetAccessDenied, TargetRejected
@@ -115,15 +116,20 @@ def _with_marks_of_use(
 def _unsettled_since(lineage: str, target: str, doors: Doors) -> datetime | None:
     """Return since when the last of other lineages' certificates is on its way to the target.
     Counted from when the target took it, as its own time is: else this lineage gives up waiting
-    before that one has arrived.
+    before that one has arrived. Of a lineage that is declared no more, no run will tell that it
+    has: its time is that of a change.
     """
     now = doors.now()
+
+    def is_arriving(record: RolloutRecord) -> bool:
+        is_declared = record.lineage in doors.claims.lineages
+        time = SETTLING if is_declared else doors.verify_timeout
+        # A beginning in the future was written by a clock that was ahead.
+        return record.failed_at is None and now - time < record.asked_at <= now
+
     arriving = [
         record.asked_at
         for record in doors.state.open_rollouts(target)
-        if record.lineage != lineage
-        and record.failed_at is None
-        # A beginning in the future was written by a clock that was ahead.
-        and now - SETTLING < record.started_at <= now
+        if record.lineage != lineage and is_arriving(record)
     ]
     return max(arriving, default=None)

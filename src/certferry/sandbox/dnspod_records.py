@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import dns.exception
@@ -22,6 +22,15 @@ from certferry.sandbox.zones import Record, Zones
 TYPES = frozenset({"A", "AAAA", "CAA", "CNAME", "NS", "SRV", "TXT"})
 MAX_TTL = 604_800  # seconds
 LINE_ID = "0"
+INFO = {
+    **{key: key for key in ("id", "value", "weight", "mx", "ttl", "enabled")},
+    **{key: key for key in ("monitor_status", "remark", "updated_on")},
+    "sub_domain": "name",
+    "record_type": "type",
+    "record_line": "line",
+    "record_line_id": "line_id",
+}
+"""What Record.Info calls a record's fields, and what they are called in lists."""
 TOO_MANY = {"A": Status.TOO_MANY_A, "CNAME": Status.TOO_MANY_CNAME}
 LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 
@@ -52,6 +61,7 @@ class RecordCalls:
         *,
         page_limit: int,
         line: str,
+        nameservers: tuple[str, ...],
     ) -> None:
         self.index_delay = 0.0
         self._accounts = accounts
@@ -59,6 +69,7 @@ class RecordCalls:
         self._now = now
         self._page_limit = page_limit
         self._line = line
+        self._nameservers = nameservers
 
     def list_records(self, account: Account, params: Params) -> Body:
         """Record.List: a page of the domain's records, every value a string."""
@@ -88,21 +99,30 @@ class RecordCalls:
         }
 
     def _indexed(self, domain: Domain) -> list[Record]:
+        """Give what lists show. The NS records of the apex are DNSPod's own, wherever the registry
+        delegates the domain to.
+        """
         moment = self._zones.clock() - self.index_delay
-        return [r for r in self._zones.records(domain.name) if r.created <= moment]
+        found = [r for r in self._zones.records(domain.name) if r.created <= moment]
+        held = [record for record in found if _is_held(record, domain)]
+        own = [
+            replace(record, value=f"{host}.")
+            for record, host in zip(held, self._nameservers, strict=False)
+        ]
+        return [*own, *(record for record in found if record not in held)]
 
     def info(self, account: Account, params: Params) -> Body:
-        """Record.Info: one record, some of whose fields have other names than in lists."""
+        """Record.Info: one record, whose fields have other names than in lists, and are fewer.
+        After the vendor's page (DNSPod/dnspod-api-doc, source/records.rst, its example of 2016).
+        """
         domain = self._accounts.domain(
-            account, params, unknown=Status.BAD_DOMAIN, not_owner=Status.NOT_OWNER_RECORDS
+            account, params, unknown=Status.BAD_DOMAIN, not_owner=Status.NOT_OWNER_WRITE
         )
         facts = self._facts(self._record(domain, params), domain)
-        renamed = {"name": "sub_domain", "type": "record_type", "line": "record_line"}
         return {
-            "domain": {"id": str(domain.id), "domain": domain.name, "domain_grade": domain.grade},
+            "domain": {"id": domain.id, "domain": domain.name, "domain_grade": domain.grade},
             "record": {
-                **{renamed.get(key, key): value for key, value in facts.items()},
-                "record_line_id": LINE_ID,
+                **{told: facts[listed] for told, listed in INFO.items()},
                 "domain_id": str(domain.id),
             },
         }

@@ -14,6 +14,7 @@ from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.ports.progress import Pause, Progress
 from certferry.ports.state import Lease, StateStore
 from certferry.wiring.clock import now
+from certferry.wiring.public_dns import propagation_for
 
 
 def issuer_for(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
@@ -28,6 +29,10 @@ class LateIssuer:
         self._connect = connect
         self._issuer: Issuer | None = None
         self._lock = threading.Lock()
+
+    def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> None:
+        """See `ports.issuer.Issuer.must_be_provable`."""
+        self._connected().must_be_provable(names, dns)
 
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
@@ -49,16 +54,8 @@ class LateIssuer:
 def _connect(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
     from certferry.adapters.acme import issuer
     from certferry.adapters.acme.account import ExternalAccount
-    from certferry.adapters.acme.propagation import Propagation
 
-    acme, dns = settings.acme, settings.dns
-    propagation = Propagation(
-        resolvers=[(server.host, server.port) for server in dns.resolvers],
-        port=dns.port,
-        timeout=dns.propagation_timeout,
-        pause=pause,
-        now=now,
-    )
+    acme = settings.acme
     external = None
     if acme.eab_kid is not None and acme.eab_hmac_key is not None:
         key = settings.secrets.resolve(acme.eab_hmac_key)
@@ -72,7 +69,7 @@ def _connect(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
             external=external,
         ),
         state=state,
-        propagation=propagation,
+        propagation=propagation_for(settings, pause),
         pause=pause,
         now=now,
     )

@@ -85,6 +85,27 @@ def test_line_in_netrc(bench: Bench, clean_environment: Path) -> None:
     assert not any("Authorization" in request.headers for request in bench.proxy.requests())
 
 
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/order-plz", {"authorizations": [5]}),
+        ("/my-order/", {"finalize": -(2**63)}),
+        ("/my-order/", {"certificate": ["a"]}),
+        ("/authZ/", {"challenges": [{"type": "dns-01", "token": "QUJD" * 8, "url": 5}]}),
+    ],
+)
+def test_address_that_is_no_text(bench: Bench, path: str, fields: dict[str, object]) -> None:
+    """A broken CA is told of in our words, wherever it names an address."""
+
+    def change(request: Request, response: Response) -> Response:
+        return with_fields(response, **fields) if request.path.startswith(path) else response
+
+    bench.proxy.rewrite = change
+
+    with pytest.raises(CaUnavailable, match="not understood"):
+        bench.issue()
+
+
 def test_proof_of_a_name_that_was_not_ordered(bench: Bench) -> None:
     """It is not written into DNS, the CA gets no answer, and the next run orders anew."""
 

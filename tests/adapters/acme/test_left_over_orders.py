@@ -132,9 +132,10 @@ def test_order_that_stays_in_processing_is_looked_at_again_by_every_run(bench: B
     [
         showing_order(status="invalid"),
         showing_order(expires="2020-01-01T00:00:00Z"),
+        showing_order(expires="2020-01-01T00:00:00"),
         showing_order(profile="tlsserver"),
     ],
-    ids=["invalid", "expired", "another profile"],
+    ids=["invalid", "expired", "expired in no zone", "another profile"],
 )
 def test_order_that_leads_nowhere_is_replaced(
     bench: Bench, rewrite: Callable[[Request, Response], Response]

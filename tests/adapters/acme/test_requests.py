@@ -262,6 +262,16 @@ def test_proxy_that_is_not_there_is_told(bench: Bench, monkeypatch: pytest.Monke
     assert "HTTPS_PROXY" in str(failure.value.hint)
 
 
+def test_proxy_of_another_kind_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to write in its place, and without another try."""
+    monkeypatch.setenv("HTTPS_PROXY", "socks5h://127.0.0.1:9")
+
+    with pytest.raises(CaUnavailable, match="proxy of another kind: socks5h") as failure:
+        bench.issue()
+    assert "name its http:// address in HTTPS_PROXY" in str(failure.value.hint)
+    assert [] == bench.clock.pauses
+
+
 def test_ca_bundle_that_is_missing_is_a_configuration_error(bench: Bench, tmp_path: Path) -> None:
     """It is found before anything is sent, and when it has gone since, that is told."""
     bundle = tmp_path / "ca.pem"
@@ -397,7 +407,7 @@ def test_orders_beyond_what_a_ca_bears_wait_for_their_turn(tmp_path: Path) -> No
             request = IssueRequest(lineage, (f"{lineage}.example.com",), KeyType.EC256)
             lease = state.acquire(lineage, clock.now())
             with pytest.raises(CaUnavailable):
-                issuer.issue(request, MemoryDns([]), lease, lambda _: None)
+                issuer.issue(request, MemoryDns(["example.com"]), lease, lambda _: None)
 
         with ThreadPoolExecutor(MOST_ORDERS + 5) as threads:
             list(threads.map(issue, range(MOST_ORDERS + 5)))
@@ -449,3 +459,12 @@ def test_answer_that_drips_is_given_up() -> None:
     error = as_error(caught.value, clock.now())
     assert "the CA could not be reached: the answer was not complete within" in str(error)
     assert Retry.LATER == error.retry
+
+
+def test_list_in_the_place_of_an_address_is_told_as_none() -> None:
+    """A CA's answer may hold one; nothing is sent then."""
+    clock = Clock()
+    network = Network(ca_bundle=None, pause=clock.pause, now=clock.now)
+
+    with contextlib.closing(network), pytest.raises(requests.RequestException):
+        network.get(("https://127.0.0.1/order",))

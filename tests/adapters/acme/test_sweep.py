@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -230,3 +231,21 @@ def test_record_that_is_no_challenge_is_left_alone(
     (told,) = (logged.getMessage() for logged in caplog.records)
     assert record.name in told
     assert "See who can write to the state" in told
+
+
+def test_record_that_the_state_cannot_prove_is_left_alone(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may be the challenge of another program: that is told, and nothing is asked."""
+    record = leave_record(bench)
+    bench.state.drop_challenge_record(record)
+    bench.state.save_challenge_record(replace(record, is_ours=False))
+
+    bench.sweep()
+
+    assert [] == bench.dns.removals
+    assert [VALUE] == bench.txt_left
+    assert 0 == bench.rows_left
+    (told,) = (logged.getMessage() for logged in caplog.records)
+    assert record.name in told
+    assert "a row that certferry did not write" in told

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +51,19 @@ def test_certificate_without_its_issuers(bench: Bench) -> None:
 
     with pytest.raises(CertificateRejected, match="not followed by its issuer certificates"):
         bench.issue()
+
+
+def test_leaf_of_a_private_ca_whose_issuer_is_in_the_bundle(bench: Bench, tmp_path: Path) -> None:
+    """A small company's CA signs with its root, and need not send along what all have there."""
+    (issuer,) = bench.issue().chain
+    unrelated = make_bundle("evil.example.net", not_before=bench.clock.now()).chain_pem
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes(bench.proxy.authority.cert_pem.bytes() + (unrelated + issuer).encode())
+    bench.proxy.rewrite = leaf_alone
+
+    issued = bench.issue(issuer=bench.issuer(ca_bundle=bundle))
+
+    assert ((issuer,), True) == (issued.chain, issued.chain_complete)
 
 
 def leaf_alone(request: Request, response: Response) -> Response:

@@ -27,6 +27,7 @@ from certferry.adapters.clients.http import (
 from certferry.adapters.clients.http_bounds import CHUNK, LONGEST_ANSWER
 from certferry.adapters.clients.http_problems import Contact, Timeouts
 from certferry.adapters.clients.pacing import Pacer
+from certferry.adapters.clients.told_time import ahead_of
 from certferry.errors import Interrupted
 from certferry.ports.http import Answer
 from certferry.sandbox import httpd
@@ -349,6 +350,36 @@ def test_a_long_retry_after_is_left_to_the_caller(
     assert (429, 3600) == (answer.status, seconds_asked_for(answer))
     assert 3600 > LONGEST_RETRY_AFTER
     assert [] == waits.seconds
+
+
+@pytest.mark.parametrize("absurd", ["9" * 400, "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_a_retry_after_of_ages_counts_as_hours(
+    absurd: str, client: HttpClient, service: httpd.HttpService
+) -> None:
+    """What it is added to stays within the calendar."""
+    service.faults.add(Fault.too_many(absurd))
+
+    answer = client.exchange(_get(service.url), repeatable=True)
+
+    assert 6 * 3600 == seconds_asked_for(answer)
+
+
+@pytest.mark.parametrize(
+    ("written", "date"),
+    [
+        ("Tue, 24 Nov 2026 12:00:00 GMT", datetime(2026, 11, 24, 12, tzinfo=UTC)),
+        ("Tue, 24 Nov 2026 12:00:00 -0000", None),
+        ("Tue, 24 Nov 2026 12:00:00 +" + "9" * 30, None),
+        ("Tue, 24 Nov 99999 12:00:00 GMT", None),
+        ("yesterday", None),
+        ("", None),
+    ],
+)
+def test_the_time_of_a_server(written: str, date: datetime | None) -> None:
+    """Whatever stands there is a moment or none."""
+    now = datetime(2026, 11, 24, tzinfo=UTC)
+
+    assert (date and date - now) == ahead_of({"Date": written}, now)
 
 
 @pytest.mark.parametrize("nonsense", ["soon", "", "-5", "Fri, 99 Foo 2026 99:99:99 GMT"])

@@ -168,7 +168,12 @@ def test_a_marker_that_does_not_advance(place: Place, client: QiniuClient) -> No
 
     assert ids == [record.certid for record in client.list_certificates()]
     [item] = client.list_domains()
-    assert (WWW, "normal", "cdn") == (item.name, item.type, item.product)
+    assert (WWW, "normal", "cdn", f"{WWW}.qiniudns.com") == (
+        item.name,
+        item.type,
+        item.product,
+        item.cname,
+    )
     assert 2 == place.count("GET /sslcert")
 
 

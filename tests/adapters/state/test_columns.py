@@ -19,6 +19,7 @@ from certferry.adapters.state.columns import (
     to_moment,
     to_optional_settings,
     to_optional_wish,
+    to_validity,
 )
 from certferry.core.renewal import RenewalWindow
 from certferry.errors import StateError
@@ -28,7 +29,7 @@ from tests.adapters.state.child_program import HOUR, NOW
 
 moments = st.datetimes(
     min_value=datetime(1970, 1, 2),  # noqa: DTZ001 - the zone is drawn beside it
-    max_value=datetime(9999, 12, 30),  # noqa: DTZ001 - the zone is drawn beside it
+    max_value=datetime(8999, 12, 30),  # noqa: DTZ001 - the zone is drawn beside it
     timezones=st.timezones(),
 )
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -42,6 +43,24 @@ def test_moment_is_read_back(moment: datetime) -> None:
     assert RFC_3339.fullmatch(written)
     assert moment.astimezone(UTC) == to_moment(written)
     assert timedelta(0) == to_moment(written).utcoffset()
+
+
+@pytest.mark.parametrize(
+    "written", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59Z", "9000-01-01T00:00:00Z"]
+)
+def test_moment_at_an_end_of_the_calendar(written: str) -> None:
+    """It is none of ours: what is added to one, or taken from it, is a moment again."""
+    with pytest.raises(StateError, match="certferry did not write"):
+        to_moment(written)
+
+
+def test_certificate_without_an_end_is_read_back() -> None:
+    """The last second of the calendar is what RFC 5280 §4.1.2.5 writes for it."""
+    last = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+
+    assert last == to_validity(from_moment(last))
+    with pytest.raises(StateError):
+        to_validity("0001-01-01T00:00:00Z")
 
 
 @given(moments, moments)

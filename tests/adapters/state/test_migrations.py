@@ -18,6 +18,7 @@ from certferry.adapters.state.sqlite_database import SqliteDatabase
 from certferry.core.report import HistoryEntry
 from certferry.core.rollout import RolloutRecord
 from certferry.errors import StateError, StateTooNew
+from certferry.ports.state import ChallengeRecord
 from certferry.testing.certificates import make_bundle
 from tests.adapters.state.child_program import NOW
 
@@ -58,6 +59,7 @@ def make_old(path: Path) -> None:
         old.execute("DROP TABLE account_note")
         old.execute("DROP TABLE issue_try")
         old.execute("ALTER TABLE upload DROP COLUMN proof")
+        old.execute("ALTER TABLE challenge_record DROP COLUMN proof")
         old.execute("DROP TABLE withdrawal")
         sent = ("sent", "program_digest", "fullchain_digest", "settings_before")
         since = ("request_id", "worked_before", "refused_since", "drift", "repairs")
@@ -169,3 +171,22 @@ def test_state_of_the_first_schema(path: Path, key_file: Path) -> None:
         assert (version,) == store.versions("img")
         known = replace(command, fullchain_digest=bundle.fullchain_digest)
         assert (known, earlier, domain) == store.remembered("img").rollouts
+
+
+@pytest.mark.parametrize("has_key", [True, False])
+def test_challenge_record_of_the_first_schema(path: Path, key_file: Path, *, has_key: bool) -> None:
+    """It is believed once, so that what a killed run left goes with the next version too; without
+    the key nothing can be proven, and the state opens all the same.
+    """
+    record = ChallengeRecord("img", "_acme-challenge.img", "value", NOW, "1|2")
+    with closing(connect(path, key_file)) as store:
+        store.save_challenge_record(record)
+    make_old(path)
+    kept = key_file.read_bytes()
+    if not has_key:
+        key_file.unlink()
+
+    connect(path, key_file).close()
+    key_file.write_bytes(kept)
+    with closing(connect(path, key_file)) as store:
+        assert (replace(record, is_ours=has_key),) == store.challenge_records("img")

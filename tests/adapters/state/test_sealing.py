@@ -6,21 +6,24 @@ import base64
 import os
 import re
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from certferry.adapters.state import key_file as keys
 from certferry.adapters.state.connect import connect
 from certferry.core.certificate import CertificateBundle
 from certferry.core.secret import Secret
 from certferry.core.upload import Upload
 from certferry.errors import StateError
-from certferry.ports.state import AcmeAccount, AcmeOrder, StateStore
+from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, StateStore
 from certferry.testing.certificates import make_bundle, make_key
 from tests.adapters.state.child_program import DIRECTORY, NOW
-from tests.another_user import as_root, given_away
+from tests.another_user import NOBODY, as_root, given_away
 
 OTHER_DIRECTORY = "https://other-ca.test/directory"
 LINEAGES = ("img", "static")
@@ -62,6 +65,12 @@ WRITES: dict[str, Callable[[StateStore], object]] = {
     ),
 }
 
+USES: list[Callable[[StateStore], object]] = [
+    *READS.values(),
+    *WRITES.values(),
+    lambda store: store.must_unseal(),
+]
+
 
 def test_key_file_is_made_by_the_first_secret(key_file: Path, store: StateStore) -> None:
     """Reading makes none; it is 32 bytes in base64 that only its owner can read."""
@@ -72,6 +81,16 @@ def test_key_file_is_made_by_the_first_secret(key_file: Path, store: StateStore)
     store.save_account(AcmeAccount(DIRECTORY, make_key()))
     assert 32 == len(base64.b64decode(key_file.read_bytes(), validate=False))
     assert 0o600 == key_file.stat().st_mode & 0o777
+
+
+def test_seal_is_whole_while_its_key_is_there(key_file: Path, store: StateStore) -> None:
+    """Before the first secret no key is wanted; the one that was made opens what it sealed."""
+    store.must_unseal()
+    assert not key_file.exists()
+
+    store.save_account(AcmeAccount(DIRECTORY, make_key()))
+
+    store.must_unseal()
 
 
 def test_key_file_that_is_there_is_used(path: Path, key_file: Path, store: StateStore) -> None:
@@ -87,7 +106,7 @@ def test_key_file_that_is_there_is_used(path: Path, key_file: Path, store: State
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o644])
-@pytest.mark.parametrize("use", [*READS.values(), *WRITES.values()])
+@pytest.mark.parametrize("use", USES)
 @pytest.mark.usefixtures("bundles")
 def test_key_file_that_is_open_to_others(
     key_file: Path, store: StateStore, mode: int, use: Callable[[StateStore], object]
@@ -98,10 +117,11 @@ def test_key_file_that_is_open_to_others(
     with pytest.raises(StateError, match="can be read by others") as refused:
         use(store)
 
-    assert f"chmod 600 {key_file}" == str(refused.value.hint)
+    fix = f"where Kubernetes mounts it, set defaultMode: 0400; otherwise: chmod 600 {key_file}"
+    assert fix == str(refused.value.hint)
 
 
-@pytest.mark.parametrize("use", [*READS.values(), *WRITES.values()])
+@pytest.mark.parametrize("use", USES)
 @pytest.mark.usefixtures("bundles")
 def test_key_file_of_another_state(
     key_file: Path, store: StateStore, use: Callable[[StateStore], object]
@@ -116,7 +136,7 @@ def test_key_file_of_another_state(
     assert () == store.versions("new")
 
 
-@pytest.mark.parametrize("use", [*READS.values(), *WRITES.values()])
+@pytest.mark.parametrize("use", USES)
 @pytest.mark.usefixtures("bundles")
 def test_key_file_that_was_lost(
     key_file: Path, store: StateStore, use: Callable[[StateStore], object]
@@ -142,7 +162,7 @@ def test_fifo_in_the_place_of_the_key_file(key_file: Path, store: StateStore) ->
 
 
 @as_root
-@pytest.mark.parametrize("use", [*READS.values(), *WRITES.values()])
+@pytest.mark.parametrize("use", USES)
 @pytest.mark.usefixtures("bundles")
 def test_key_file_of_another_user(
     key_file: Path, store: StateStore, use: Callable[[StateStore], object]
@@ -153,7 +173,27 @@ def test_key_file_of_another_user(
     with pytest.raises(StateError, match="belongs to nobody, who could change it") as refused:
         use(store)
 
-    assert str(refused.value.hint).startswith(f"run: chown -h root {key_file}; or run certferry as")
+    assert str(refused.value.hint).startswith("run it as its owner: sudo -u nobody certferry …; or")
+
+
+@as_root
+@pytest.mark.parametrize(("mode", "is_read"), [(0o440, True), (0o460, False), (0o444, False)])
+def test_key_file_that_root_gave_to_the_group(mode: int, *, is_read: bool) -> None:
+    """A pod reads by its `fsGroup` what Kubernetes mounts, whatever `defaultMode` says."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = Path(folder) / "secret.key"
+        keys.make_key(path)
+        path.chmod(mode)
+        os.seteuid(NOBODY)
+        try:
+            if is_read:
+                assert 32 == len(keys.read_key(path))
+            else:
+                with pytest.raises(StateError, match="can be read by others"):
+                    keys.read_key(path)
+        finally:
+            os.seteuid(0)
 
 
 @as_root
@@ -267,6 +307,39 @@ def test_upload_that_somebody_changed_is_none_of_ours(
 
     store.save_upload(ours)
     assert (ours,) == store.uploads("img", "qiniu")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "name = 'theirs'",
+        "value = 'theirs'",
+        "lineage = 'static'",
+        "proof = NULL",
+        "proof = 'not base64'",
+        "proof = (SELECT sealed_check FROM sealing)",
+    ],
+)
+def test_challenge_record_that_somebody_changed_is_none_of_ours(
+    store: StateStore, raw: sqlite3.Connection, change: str
+) -> None:
+    """What its row says would be removed at DNS. It is told until it is dropped; the one that is as
+    it was written is ours, with its handle or before.
+    """
+    ours = ChallengeRecord("img", "_acme-challenge.img", "value", NOW)
+    for written in (ours, replace(ours, handle="1|2")):
+        store.save_challenge_record(written)
+        assert (written,) == store.challenge_records("img")
+
+    raw.execute(f"UPDATE challenge_record SET {change}")  # noqa: S608 - from the list above
+
+    found = [record for name in LINEAGES for record in store.challenge_records(name)]
+    assert [False] == [record.is_ours for record in found]
+    store.drop_challenge_record(found[0])
+    assert () == store.lineages_in_challenge_records()
+
+    store.save_challenge_record(ours)
+    assert (ours,) == store.challenge_records("img")
 
 
 @pytest.mark.usefixtures("bundles")

@@ -476,8 +476,26 @@ def test_directory_of_the_files_owner(tmp_path: Path) -> None:
     must_be_refused(
         replace(delivery, owner=None),
         f"{ssl} belongs to nobody, who could change it",
-        f"run: chown -h root {ssl}",
+        'if the files are to be that user\'s, write owner = "nobody" beside `directory`',
     )
+
+
+@as_root
+def test_directory_in_the_home_of_a_user(tmp_path: Path) -> None:
+    """A key in somebody's home is either theirs, which `owner` says, or in the wrong place."""
+    home = tmp_path / "home"
+    (home / "ssl").mkdir(parents=True)
+    given_away(home)
+    delivery = FileDelivery(str(home / "ssl"))
+
+    must_be_refused(
+        delivery,
+        f"{home}/ssl lies in {home}, which belongs to nobody",
+        'if the files are to be that user\'s, write owner = "nobody" beside `directory`',
+    )
+    named = replace(delivery, owner="nobody")
+    directory(named).deliver(LINEAGE, issue())
+    assert NOBODY == (home / "ssl" / "privkey.pem").stat().st_uid
 
 
 def test_directory_that_others_may_write(delivery: FileDelivery, ssl: Path) -> None:
@@ -520,11 +538,14 @@ def test_path_that_is_not_there(delivery: FileDelivery, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("key", "what"), [("owner", "user"), ("group", "group")])
-def test_owner_that_nobody_knows(delivery: FileDelivery, ssl: Path, key: str, what: str) -> None:
+@pytest.mark.parametrize("name", ["no-such", "4294967295", "9" * 5000])
+def test_owner_that_nobody_knows(
+    delivery: FileDelivery, ssl: Path, key: str, what: str, name: str
+) -> None:
     """Nothing is written."""
-    delivery = replace(delivery, **{key: "no-such"})  # type: ignore[arg-type]  # both are names
+    delivery = replace(delivery, **{key: name})  # type: ignore[arg-type]  # both are names
 
-    must_be_refused(delivery, f"this machine knows no {what} called no-such", "make it first")
+    must_be_refused(delivery, f"this machine knows no {what} called {name}", "make it first")
     assert not ssl.exists()
 
 

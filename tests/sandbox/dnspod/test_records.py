@@ -48,6 +48,36 @@ def test_created_record_is_listed_and_removed(
     assert "8" == code(again)
 
 
+def test_record_is_shown_by_its_id(call: CallApi) -> None:
+    """With the fields of the vendor's page (DNSPod/dnspod-api-doc, source/records.rst), which are
+    called otherwise than in lists.
+    """
+    record_id = create(call, value="abc")["record"]["id"]
+
+    shown = call("Record.Info", domain="example.com", record_id=record_id)
+
+    assert {"id", "domain", "domain_grade"} == set(shown["domain"])
+    domain_id = str(shown["domain"]["id"])
+    assert {
+        "id": record_id,
+        "domain_id": domain_id,
+        "sub_domain": "_acme-challenge",
+        "record_type": "TXT",
+        "record_line": "默认",
+        "record_line_id": "0",
+        "value": "abc",
+        "weight": None,
+        "mx": "0",
+        "ttl": "600",
+        "enabled": "1",
+        "monitor_status": "",
+        "remark": "",
+        "updated_on": "2026-02-01 04:30:00",
+    } == shown["record"]
+    assert "8" == code(call("Record.Info", domain="example.com", record_id=1))
+    assert "6" == code(call("Record.Info", domain_id=1, record_id=record_id))
+
+
 def test_list_holds_the_delegation_and_every_value_is_a_string(call: CallApi) -> None:
     """NS records at the apex are marked as held and cannot be removed."""
     records = call("Record.List", domain="example.com")["records"]

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import requests
 
+from certferry.adapters.clients.http_bounds import UnknownProxy
 from certferry.errors import IssuanceError, RateLimited
 from certferry.text import Text
 
@@ -123,6 +124,11 @@ UNTRUSTED = Text(
 
 def for_transport(failure: requests.RequestException) -> Text:
     """Give the hint for a request that brought no answer."""
+    if isinstance(failure, UnknownProxy):
+        return Text(
+            "certferry speaks to no SOCKS proxy: name its http:// address in HTTPS_PROXY, or add"
+            " the CA's host to NO_PROXY"
+        )
     if isinstance(failure, requests.exceptions.ProxyError):
         return Text("check the proxy in HTTPS_PROXY, or add the CA's host to NO_PROXY")
     if isinstance(failure, ValueError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -75,7 +75,7 @@ class Client(ClientV2):
     @classmethod
     def at(cls, directory_url: str, network: Network) -> Client:
         """Read the directory, as anew for each order: its addresses may change at any time."""
-        return cls(_read(_directory, network.get(directory_url)), network)
+        return cls(read_directory(network.get(directory_url)), network)
 
     @property
     def profiles(self) -> tuple[str, ...]:
@@ -174,8 +174,14 @@ class Client(ClientV2):
         )
 
     def _challenge(self, body: messages.ChallengeBody) -> Challenge:
+        _must_be_text(body.uri)
         answer, txt_value = body.chall.response_and_validation(self.net.key)
         return Challenge(body.uri, body.status.name, txt_value, answer)
+
+
+def read_directory(response: requests.Response) -> messages.Directory:
+    """Read a CA's directory (§7.1.1). Raises `CaUnavailable` where it is none."""
+    return _read(_directory, response)
 
 
 def _directory(document: dict[str, Any]) -> messages.Directory:
@@ -186,17 +192,30 @@ def _directory(document: dict[str, Any]) -> messages.Directory:
 
 def _order(url: str, response: requests.Response, document: Mapping[str, Any]) -> Order:
     body = messages.Order.from_json(document)
+    addresses = (body.finalize, *(body.authorizations or ()), body.certificate or "")
+    _must_be_text(*addresses)
     return Order(
         url=url,
         status=body.status.name,
         authorizations=tuple(body.authorizations or ()),
         finalize=body.finalize,
         certificate=body.certificate,
-        expires=body.expires,
+        expires=_in_utc(body.expires),
         profile=body.profile,
         problem=body.error,
         retry_after=response.headers.get("Retry-After"),
     )
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    """Take a moment without a zone, which RFC 3339 does not allow and the library does, for UTC."""
+    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
+
+
+def _must_be_text(*addresses: object) -> None:
+    """Refuse an address that is another kind of JSON: the library takes any (RFC 8555 §7.1)."""
+    if not all(isinstance(address, str) for address in addresses):
+        raise TypeError(str(addresses))
 
 
 def _location(response: requests.Response) -> str:

@@ -15,9 +15,11 @@ from certferry.adapters.acme.dns01 import Propagation, Surroundings
 from certferry.adapters.acme.network import Network
 from certferry.adapters.acme.order import OrderDesk
 from certferry.adapters.acme.problems import Refused, in_our_words
+from certferry.adapters.acme.provable import challenge_places, zones_of
 from certferry.adapters.acme.sweep import SETTLING, Sweep
 from certferry.core.certificate import CertificateBundle
 from certferry.core.report import Activity
+from certferry.core.zone_choice import must_have_zone
 from certferry.errors import ConfigError
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import IssueRequest
@@ -37,7 +39,8 @@ TURN_REST = 0.25  # seconds between looks whether one of them is finished
 class Settings:
     """What an operator writes under `[acme]`.
 
-    `directory` is a URL; `ca_bundle` the PEM file of the CA that signed its TLS certificate.
+    `directory` is a URL; `ca_bundle` the PEM file of the CA that signed its TLS certificate, and of
+    a private CA that signs with its root.
     `settling` is how long a DNS provider may take to list a record that it was sent.
     """
 
@@ -90,6 +93,13 @@ class AcmeIssuer:
             settings.directory, state, email=settings.email, external=settings.external
         )
 
+    def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> None:
+        """Look for the zone of each name (`Issuer.must_be_provable`)."""
+        zones = zones_of(dns)
+        if zones is not None:
+            for place in challenge_places(names, self._propagation):
+                must_have_zone(place, zones)
+
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
     ) -> CertificateBundle:
@@ -98,10 +108,13 @@ class AcmeIssuer:
         def report(what: Text, since: datetime, deadline: datetime | None) -> None:
             progress(Activity(request.lineage, what, since, deadline))
 
+        self.must_be_provable(request.names, dns)
         around = Surroundings(dns, self._state, self._propagation, self._pause, self._now, report)
         with self._turn(), in_our_words(self._now), self._client() as client:
+            settings = self._settings
             desk = OrderDesk(
-                self._settings.directory, self._settings.profile, client, request, lease, around
+                *(settings.directory, settings.profile, client, request, lease, around),
+                settings.ca_bundle,
             )
             return self._with_account(client, desk)
 

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from certferry.adapters.acme import csr
 from certferry.adapters.acme.client import INVALID, PENDING, READY, VALID, Client, Order
@@ -14,7 +15,7 @@ from certferry.adapters.acme.polling import Polling
 from certferry.adapters.acme.problems import Refused, not_acme, refused_order
 from certferry.core.believable import must_be_as_ordered, rejected
 from certferry.core.certificate import CertificateBundle
-from certferry.core.pem import bundle_of, parse_chain, parse_key
+from certferry.core.pem import bundle_of, parse_chain, parse_key, with_issuer
 from certferry.errors import (
     AuthorizationFailed,
     CertificateError,
@@ -33,7 +34,9 @@ ISSUANCE = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class OrderDesk:
-    """Where a lineage's order is carried out: at one directory, under one lease."""
+    """Where a lineage's order is carried out: at one directory, under one lease. A private CA may
+    leave out the issuer of its leaves, which `ca_bundle` has.
+    """
 
     directory: str
     profile: str | None
@@ -41,6 +44,7 @@ class OrderDesk:
     request: IssueRequest
     lease: Lease
     around: Surroundings
+    ca_bundle: Path | None
 
     def fulfil(self) -> CertificateBundle:
         """Finish the order that an earlier run began, or else a new one."""
@@ -134,6 +138,8 @@ class OrderDesk:
         fullchain_pem = self.client.fullchain(self._certificate_url(kept, order))
         try:
             chain = parse_chain(fullchain_pem)
+            if len(chain) == 1 and self.ca_bundle is not None:
+                chain = with_issuer(chain, self.ca_bundle.read_bytes())
         except CertificateError as problem:
             raise not_acme(str(problem)) from problem
         try:

@@ -16,7 +16,7 @@ from acme import errors, messages
 from josepy.errors import Error as JoseError
 
 from certferry.adapters.acme import advice
-from certferry.adapters.clients.http_bounds import TooLong, TooSlow
+from certferry.adapters.clients.http_bounds import TooLong, TooSlow, UnknownProxy
 from certferry.core.foreign_words import quoted, quoted_id
 from certferry.errors import (
     AuthorizationFailed,
@@ -228,6 +228,8 @@ def _innermost(failure: BaseException) -> Text:
     """Say the cause at the bottom: those above it repeat it within their own machinery."""
     if isinstance(failure, TooSlow | TooLong):
         return verbatim(str(failure))
+    if isinstance(failure, UnknownProxy):
+        return Text("the environment names a proxy of another kind: {kind}", kind=str(failure))
     causes = [failure, *_causes(failure)]
     spoken = [cause for cause in causes if isinstance(cause, OSError) and cause.strerror]
     if spoken:

@@ -62,20 +62,28 @@ class Sweep:
 
     def _remove(self, record: ChallengeRecord, now: datetime) -> None:
         if not is_challenge_value(record.value):
-            self._leave(record)
-            return
-        self._remove_anywhere(record, now)
-
-    def _leave(self, record: ChallengeRecord) -> None:
-        """Give up a record that no run of ours has written: it may be another program's."""
-        _log.warning(
-            Text(
-                "{lineage}: the state names a TXT record at {name} that is no challenge; it is"
-                " left alone. See who can write to the state",
-                lineage=record.lineage,
-                name=record.name,
+            _log.warning(
+                Text(
+                    "{lineage}: the state names a TXT record at {name} that is no challenge; it is"
+                    " left alone. See who can write to the state",
+                    lineage=record.lineage,
+                    name=record.name,
+                )
             )
-        )
+        elif not record.is_ours:
+            _log.warning(
+                Text(
+                    "{lineage}: the state names the TXT record {value} at {name} in a row that"
+                    " certferry did not write; it is left alone. See who can write to the state",
+                    lineage=record.lineage,
+                    name=record.name,
+                    value=record.value,
+                )
+            )
+        else:
+            self._remove_anywhere(record, now)
+            return
+        # It may be another program's.
         self.state.drop_challenge_record(record)
 
     def _remove_anywhere(self, record: ChallengeRecord, now: datetime) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from certferry.adapters.clients.dnspod_calls import DnspodCalls, as_text
@@ -99,6 +100,18 @@ class DnspodClient:
             for item in self._pages(_DOMAINS, about, type="all")
         ]
 
+    def name_servers(self, zone_id: str, about: str | Text) -> frozenset[str]:
+        """List the hosts that DNSPod serves a domain by: its NS records of the apex, which DNSPod
+        itself has put there (fact sheet §1.5).
+        """
+        items = self._pages(_RECORDS, about, domain_id=zone_id, sub_domain="@")
+        hosts = (as_text(i.get("value")) for i in items if i.get("type") == "NS")
+        return frozenset(filter(None, (host.rstrip(".").lower() for host in hosts)))
+
+    def clock_ahead(self) -> timedelta | None:
+        """See `DnspodCalls.clock_ahead`."""
+        return self._calls.clock_ahead()
+
     def txt_records(self, zone_id: str, host: str, about: str | Text) -> list[TxtRecord]:
         """List the TXT records at exactly this host (Record.List).
 
@@ -117,8 +130,10 @@ class DnspodClient:
         ]
 
     def txt_record(self, zone_id: str, record_id: str, about: str | Text) -> TxtRecord | None:
-        """Read one record by its id, which needs no list (Record.Info); `None` when it is gone, or
-        no TXT record.
+        """Read one record by its id, which needs no list; `None` when it is gone, or no TXT record.
+
+        Record.Info's fields are those of the vendor's page (DNSPod/dnspod-api-doc,
+        source/records.rst); the fact sheet has no more than its name (§1.5).
         """
         reply = self._calls.read("Record.Info", about, domain_id=zone_id, record_id=record_id)
         if reply.code == RECORD_GONE and not reply.is_denied:

@@ -187,7 +187,9 @@ def is_server_error(answer: Answer) -> bool:
 
 
 def seconds_asked_for(answer: Answer) -> float | None:
-    """Give the seconds of Retry-After, written as a number or as a date (RFC 9110 §10.2.3)."""
+    """Give the seconds of Retry-After, written as a number or as a date (RFC 9110 §10.2.3); six
+    hours at most (urllib3's `retry_after_max`).
+    """
     written = answer.headers.get("Retry-After")
     if written is None:
         return None

@@ -27,6 +27,10 @@ class TooLong(requests.exceptions.RequestException):
     """An answer that did not end."""
 
 
+class UnknownProxy(requests.exceptions.ProxyError):
+    """The environment names a proxy of a kind that certferry does not speak to: of this scheme."""
+
+
 class BoundedAdapter(HTTPAdapter):
     """Reads each answer's body before it is handed out. `whole` is the time for one exchange, from
     the first address that is tried to the last byte; `longest` the bytes of a body.
@@ -45,10 +49,14 @@ class BoundedAdapter(HTTPAdapter):
         self.poolmanager.pool_classes_by_scheme = POOLS
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        """Make those by way of a proxy, but for SOCKS, which has its own."""
+        """Make those by way of a proxy. Raises `UnknownProxy`: SOCKS would need one more library,
+        whose connections do not end with the exchange.
+        """
+        scheme = proxy.partition("://")[0].lower()
+        if scheme not in POOLS:
+            raise UnknownProxy(scheme)
         manager = super().proxy_manager_for(proxy, **kwargs)
-        if not proxy.lower().startswith("socks"):
-            manager.pool_classes_by_scheme = POOLS
+        manager.pool_classes_by_scheme = POOLS
         return manager
 
     def send(self, *args: Any, **kwargs: Any) -> requests.Response:

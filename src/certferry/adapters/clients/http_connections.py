@@ -10,8 +10,9 @@ import contextlib
 import http.client
 import io
 import socket
+import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
@@ -53,6 +54,10 @@ class Exchange:
 _CURRENT: ContextVar[Exchange] = ContextVar("exchange")
 
 
+Place = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
+"""An address of a host, as `socket.getaddrinfo` gives it."""
+
+
 class _Readable(Protocol):
     """What a plain socket, one with TLS, and TLS within TLS have in common."""
 
@@ -73,32 +78,34 @@ class _Stream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        with self._in_time():
+        with _in_time(self._source, self._exchange):
             count = cast("int | None", self._raw.readinto(buffer))
         self._exchange.bytes_left -= count or 0
         if self._exchange.bytes_left < 0:
             raise TimeoutError("the answer does not end")
         return count
 
-    @contextlib.contextmanager
-    def _in_time(self) -> Iterator[None]:
-        left, usual = self._exchange.seconds_left, self._source.gettimeout()
-        if not left:
-            raise TimeoutError("the time for the answer is over")
-        if usual is not None and usual <= left:
-            yield
-            return
-        self._source.settimeout(left)
-        try:
-            yield
-        finally:
-            # The connection may be used again, by an exchange with all its time before it.
-            self._source.settimeout(usual)
-
     def close(self) -> None:
         if not self.closed:
             self._raw.close()
         super().close()
+
+
+@contextlib.contextmanager
+def _in_time(source: _Readable, exchange: Exchange) -> Iterator[None]:
+    """Let what is read meanwhile end with the exchange. Raises `TimeoutError` when that is over."""
+    left, usual = exchange.seconds_left, source.gettimeout()
+    if not left:
+        raise TimeoutError("the time for the answer is over")
+    if usual is not None and usual <= left:
+        yield
+        return
+    source.settimeout(left)
+    try:
+        yield
+    finally:
+        # The connection may be used again, by an exchange with all its time before it.
+        source.settimeout(usual)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,26 +148,38 @@ class _InTime:
             )
         except socket.gaierror as unknown:
             raise NameResolutionError(connection.host, connection, unknown) from unknown
-        failure: OSError = OSError("there is no address")
-        for family, kind, protocol, _, place in places:
-            sock = socket.socket(family, kind, protocol)
-            try:
-                for option in connection.socket_options or ():
-                    sock.setsockopt(*option)
-                # Not 0, which would mean not to wait at all.
-                sock.settimeout(max(min(timeout, exchange.seconds_left), 0.001))
-                sock.connect(place)
-            except OSError as problem:
-                sock.close()
-                failure = problem
-            else:
-                sock.settimeout(timeout)
-                return sock
-            if not exchange.seconds_left:
-                break
-        if isinstance(failure, TimeoutError):
-            raise ConnectTimeoutError(connection, "no connection in time") from failure
-        raise NewConnectionError(connection, "no connection") from failure
+        try:
+            return first_connection(places, timeout, exchange, connection.socket_options or ())
+        except TimeoutError as late:
+            raise ConnectTimeoutError(connection, "no connection in time") from late
+        except OSError as failure:
+            raise NewConnectionError(connection, "no connection") from failure
+
+
+def first_connection(
+    places: Iterable[Place], timeout: float, exchange: Exchange, options: Iterable[Any] = ()
+) -> socket.socket:
+    """Connect to the first of a host's addresses that takes it, with so many seconds for each, and
+    for all together what is left of the exchange. Raises the last `OSError`.
+    """
+    failure: OSError = OSError("there is no address")
+    for family, kind, protocol, _, place in places:
+        sock = socket.socket(family, kind, protocol)
+        try:
+            for option in options:
+                sock.setsockopt(*option)
+            # Not 0, which would mean not to wait at all.
+            sock.settimeout(max(min(timeout, exchange.seconds_left), 0.001))
+            sock.connect(place)
+        except OSError as problem:
+            sock.close()
+            failure = problem
+        else:
+            sock.settimeout(timeout)
+            return sock
+        if not exchange.seconds_left:
+            break
+    raise failure
 
 
 class _PlainConnection(_InTime, HTTPConnection):  # type: ignore[misc]  # see _InTime
@@ -169,6 +188,20 @@ class _PlainConnection(_InTime, HTTPConnection):  # type: ignore[misc]  # see _I
 
 class _TlsConnection(_InTime, HTTPSConnection):  # type: ignore[misc]  # see _InTime
     """HTTPS."""
+
+    def _connect_tls_proxy(self, hostname: str, sock: socket.socket) -> ssl.SSLSocket:
+        """Give the TLS to a proxy, within which there is TLS to the host: that reads here until it
+        has what it needs, and urllib3 gives each piece the whole timeout.
+        """
+        secured = super()._connect_tls_proxy(hostname, sock)
+        receive = secured.recv
+
+        def recv(size: int) -> bytes:
+            with _in_time(cast("_Readable", secured), _CURRENT.get()):
+                return receive(size)
+
+        secured.recv = recv  # type: ignore[method-assign,assignment]  # urllib3 makes the socket
+        return secured
 
 
 class _PlainPool(HTTPConnectionPool):

@@ -16,7 +16,7 @@ from enum import Enum
 import requests
 import urllib3.exceptions
 
-from certferry.adapters.clients.http_bounds import WHOLE, TooLong, TooSlow
+from certferry.adapters.clients.http_bounds import WHOLE, TooLong, TooSlow, UnknownProxy
 from certferry.system_words import system_words
 from certferry.text import Text
 
@@ -70,6 +70,16 @@ _RULES = (
     _Rule(
         (ssl.SSLCertVerificationError,),
         Text("the certificate of {host} is not trusted: {reason}"),
+        maybe_done=False,
+        passing=False,
+        contact=Contact.NONE,
+    ),
+    _Rule(
+        (UnknownProxy,),
+        Text(
+            "no way to {host}: the environment names a proxy that certferry cannot speak to (such"
+            " as socks5://); name its http:// address in HTTPS_PROXY, or add the host to NO_PROXY"
+        ),
         maybe_done=False,
         passing=False,
         contact=Contact.NONE,

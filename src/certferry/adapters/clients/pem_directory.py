@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -89,14 +90,27 @@ def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def _fix(exc: NotTrusted) -> Text:
+    """Advise where a directory is another user's, to whom root may give the files as well."""
+    if exc.owner is None or os.geteuid() != 0:
+        return exc.fix
+    return Text(
+        'if the files are to be that user\'s, write owner = "{owner}" beside `directory`;'
+        " otherwise name a directory that is root's, such as below /etc/ssl",
+        owner=exc.owner,
+    )
+
+
 @contextmanager
-def told(path: Path, hint: Text) -> Iterator[None]:
-    """Turn what the system says into an error of the door; a full disk may have room later."""
+def told(path: Path, hint: Text, *, has_owner: bool = False) -> Iterator[None]:
+    """Turn what the system says into an error of the door; a full disk may have room later. With
+    `has_owner`, the files may be declared to be another user's.
+    """
     try:
         yield
     except NotTrusted as exc:
         message = Text("{path} {problem}", path=exc.path, problem=exc.problem)
-        raise TargetRejected(message, hint=exc.fix) from exc
+        raise TargetRejected(message, hint=_fix(exc) if has_owner else exc.fix) from exc
     except OSError as exc:
         if exc.errno in _FULL:
             message = Text("{path} cannot be written: the disk is full", path=path)

@@ -65,12 +65,18 @@ def group_number(name: str | None) -> int | None:
     return _number(name, lambda group: grp.getgrnam(group).gr_gid, Text("group"))
 
 
+def _taken_by_chown(number: int) -> int:
+    if number >= 2**32 - 1:  # chown(2): the last one of 32 bits says that nothing is to change
+        raise ValueError(number)
+    return number
+
+
 def _number(name: str | None, look_up: Callable[[str], int], what: Text) -> int | None:
-    if name is None or name.isdecimal():
-        return None if name is None else int(name)
+    if name is None:
+        return None
     try:
-        return look_up(name)
-    except KeyError:
+        return _taken_by_chown(int(name)) if name.isdecimal() else look_up(name)
+    except (KeyError, ValueError):
         raise TargetRejected(
             Text("this machine knows no {what} called {name}", what=what, name=name),
             hint=Text("make it first, or correct `owner` and `group`"),

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -24,6 +23,7 @@ from certferry.adapters.clients.qiniu_records import decode
 from certferry.adapters.clients.qiniu_reply import read_reply
 from certferry.adapters.clients.qiniu_signing import Keys, sign_qbox, sign_qiniu
 from certferry.adapters.clients.qiniu_ways import CallGroup, Hosts, Scheme, Way, ways_of
+from certferry.adapters.clients.told_time import ahead_of
 from certferry.ports.http import Answer
 from certferry.ports.progress import Pause
 from certferry.text import Text, verbatim
@@ -225,7 +225,7 @@ class QiniuReader:
             if failure.contact is Contact.NONE:
                 self._unreached[way.url] = failure
             return Seen(question, way, failure)
-        return Seen(question, way, answer, _ahead(answer, self._now()))
+        return Seen(question, way, answer, ahead_of(answer.headers, self._now()))
 
     def _sign(self, request: Request, scheme: Scheme) -> Request:
         if scheme is Scheme.QBOX:
@@ -246,14 +246,6 @@ def fields_of(found: Mapping[str, object]) -> tuple[str, ...]:
 def is_word(found: str) -> bool:
     """Return whether a value is a word, such as a state, and can be no name of the account's."""
     return _FIELD.fullmatch(found) is not None
-
-
-def _ahead(answer: Answer, now: datetime) -> timedelta | None:
-    """Return how far the answer's Date is before this machine's clock (RFC 9110 §6.6.1)."""
-    try:
-        return parsedate_to_datetime(answer.headers.get("Date", "")) - now
-    except (ValueError, TypeError):  # no date, or one without a zone
-        return None
 
 
 def _shape(found: object) -> Text:

@@ -18,6 +18,7 @@ from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, Lease
 
 _ACCOUNT = "account"
 _ORDER = "order"
+_CHALLENGE = "challenge"  # said by a migration as well
 
 
 class Accounts:
@@ -115,21 +116,34 @@ class Orders:
 
 
 class ChallengeRecords:
-    """Our TXT values in DNS, written down before they are sent."""
+    """Our TXT values in DNS, written down before they are sent. Rows are bound, since by another
+    name or value a record would be removed that is somebody else's. A handle is not: what it leads
+    to is looked at first.
+    """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, sealing: Sealing) -> None:
         self._database = database
+        self._sealing = sealing
 
     def challenge_records(self, lineage: str) -> tuple[ChallengeRecord, ...]:
-        """Our TXT values that may still be in DNS, oldest first."""
+        """Our TXT values that may still be in DNS, oldest first, with those of rows that somebody
+        else wrote or changed.
+        """
         rows = self._database.rows(
-            "SELECT name, value, created_at, handle FROM challenge_record WHERE lineage = ?"
+            "SELECT name, value, created_at, handle, proof FROM challenge_record WHERE lineage = ?"
             " ORDER BY created_at, name, value",
             lineage,
         )
         return tuple(
-            ChallengeRecord(lineage, name, value, to_moment(created_at), handle)
-            for name, value, created_at, handle in rows
+            ChallengeRecord(
+                lineage,
+                name,
+                value,
+                to_moment(created_at),
+                handle,
+                is_ours=self._sealing.is_bound(proof, _CHALLENGE, lineage, name, value),
+            )
+            for name, value, created_at, handle, proof in rows
         )
 
     def lineages_in_challenge_records(self) -> tuple[str, ...]:
@@ -140,17 +154,21 @@ class ChallengeRecords:
     def save_challenge_record(self, record: ChallengeRecord) -> None:
         """Keep a TXT value, or its handle once it is known."""
         with self._database.transaction() as connection:
+            bound_to = (_CHALLENGE, record.lineage, record.name, record.value)
+            proof = self._sealing.bind(connection, *bound_to)
             # Written down again before it is sent again, a known handle is still the best we have.
             connection.execute(
-                "INSERT INTO challenge_record (lineage, name, value, created_at, handle)"
-                " VALUES (?, ?, ?, ?, ?) ON CONFLICT (lineage, name, value) DO UPDATE"
-                " SET handle = COALESCE(excluded.handle, challenge_record.handle)",
+                "INSERT INTO challenge_record (lineage, name, value, created_at, handle, proof)"
+                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (lineage, name, value) DO UPDATE"
+                " SET handle = COALESCE(excluded.handle, challenge_record.handle),"
+                " proof = excluded.proof",
                 (
                     record.lineage,
                     record.name,
                     record.value,
                     from_moment(record.created_at),
                     record.handle,
+                    proof,
                 ),
             )
 

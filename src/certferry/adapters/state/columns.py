@@ -26,10 +26,19 @@ def from_moment(moment: datetime) -> str:
 
 
 def to_moment(written: str) -> datetime:
-    """Read a moment."""
+    """Read a moment of our own: to add to it or take from it leads to no end of the calendar."""
+    return _moment(written, range(1970, 9000))
+
+
+def to_validity(written: str) -> datetime:
+    """Read when a certificate begins or ends: with the calendar, perhaps (RFC 5280 §4.1.2.5)."""
+    return _moment(written, range(1950, 10_000))
+
+
+def _moment(written: str, years: range) -> datetime:
     try:
         moment = datetime.fromisoformat(written)
-        if moment.tzinfo is None:
+        if moment.tzinfo is None or moment.year not in years:
             raise ValueError(written)
     except _UNREADABLE as problem:
         raise _spoilt() from problem

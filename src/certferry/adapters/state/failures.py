@@ -67,7 +67,7 @@ def _of_file(exc: OSError, path: Path) -> StateError:
     if isinstance(exc, NotTrusted):
         return StateError(
             Text("{path} {problem}", path=exc.path, problem=exc.problem),
-            hint=Text("{fix}; or run certferry as the user who owns the state", fix=exc.fix),
+            hint=exc.fix,
         )
     if exc.errno in _NO_SPACE:
         return _full(path)

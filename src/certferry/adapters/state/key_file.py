@@ -13,7 +13,7 @@ from pathlib import Path
 from certferry.adapters.state.failures import in_our_words
 from certferry.adapters.state.private_files import OPEN_TO_OTHERS, make_directory, make_file
 from certferry.errors import StateError
-from certferry.file_trust import spot
+from certferry.file_trust import group_that_reads, spot
 from certferry.text import Text
 
 KEY_BYTES = 32  # AES-256
@@ -39,12 +39,22 @@ def read_key(path: Path) -> bytes:
     return _decode(content, path)
 
 
+def way_out(path: Path) -> Text:
+    """Say how to go on where the key file is not the one that the state is sealed with."""
+    return Text(
+        "put {path} back from the backup that belongs to this state; without a backup, start over:"
+        " move the state and the key file away, and the next `certferry sync` makes both anew and"
+        " issues every certificate again",
+        path=path,
+    )
+
+
 def _read(path: Path) -> bytes:
     with spot(path) as found, os.fdopen(found.open(), "rb", buffering=0) as file:
         facts = os.fstat(file.fileno())
         if not stat.S_ISREG(facts.st_mode):  # a FIFO would be waited for
             raise _no_key(path)
-        if stat.S_IMODE(facts.st_mode) & OPEN_TO_OTHERS:
+        if stat.S_IMODE(facts.st_mode) & (OPEN_TO_OTHERS & ~group_that_reads(facts)):
             raise _open_to_others(path)
         found.judge(facts)
         return file.read(_LONGEST)
@@ -64,7 +74,9 @@ def _no_key(path: Path) -> StateError:
     return StateError(
         Text("{path} does not hold a key", path=path),
         hint=Text(
-            "it is one line: {count} bytes in base64; put it back from a backup", count=KEY_BYTES
+            "it is one line: {count} bytes in base64; {otherwise}",
+            count=KEY_BYTES,
+            otherwise=way_out(path),
         ),
     )
 
@@ -72,12 +84,15 @@ def _no_key(path: Path) -> StateError:
 def _missing(path: Path) -> StateError:
     return StateError(
         Text("the key file {path} is missing, and the state is sealed with it", path=path),
-        hint=Text("put it back from a backup, or set `key_file` of [state] to where it is"),
+        hint=Text("set `key_file` of [state] to where it is; {otherwise}", otherwise=way_out(path)),
     )
 
 
 def _open_to_others(path: Path) -> StateError:
     return StateError(
         Text("the key file {path} can be read by others", path=path),
-        hint=Text("chmod 600 {path}", path=shlex.quote(str(path))),
+        hint=Text(
+            "where Kubernetes mounts it, set defaultMode: 0400; otherwise: chmod 600 {path}",
+            path=shlex.quote(str(path)),
+        ),
     )

@@ -14,8 +14,8 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from certferry.adapters.state.database import Connection
-from certferry.adapters.state.key_file import make_key, read_key
+from certferry.adapters.state.database import Connection, Database
+from certferry.adapters.state.key_file import make_key, read_key, way_out
 from certferry.core.secret import Secret
 from certferry.errors import StateError
 from certferry.text import Text
@@ -46,6 +46,11 @@ class Sealing:
         """Open a secret. Raises `StateError` when the key file does not fit."""
         return Secret(self._decrypt(read_key(self._key_file), sealed, bound_to))
 
+    def must_open(self, database: Database) -> None:
+        """Raise `StateError` when the key file does not open what the database is sealed with."""
+        for (check,) in database.rows("SELECT sealed_check FROM sealing"):
+            self.unseal(check, *_CHECK)
+
     def bind(self, connection: Connection, *bound_to: str) -> str:
         """Give the proof that a row was written here, inside a write. Raises as `seal` does."""
         return self._encrypt(self._key_in_force(connection), "", bound_to)
@@ -53,6 +58,15 @@ class Sealing:
     def is_bound(self, proof: str | None, *bound_to: str) -> bool:
         """Tell whether a row is as it was written. Raises `StateError` where there is no key."""
         return proof is not None and self._opened(read_key(self._key_file), proof, bound_to) == ""
+
+    def proof_of(self, *bound_to: str) -> str | None:
+        """Give the proof of a row that was written before there were proofs; `None` without a key,
+        which a later run may find.
+        """
+        try:
+            return self._encrypt(read_key(self._key_file), "", bound_to)
+        except StateError:
+            return None
 
     def _key_in_force(self, connection: Connection) -> bytes:
         found = connection.execute("SELECT sealed_check FROM sealing").fetchone()
@@ -76,10 +90,7 @@ class Sealing:
         if opened is None:
             raise StateError(
                 Text("the key in {path} does not open what the state holds", path=self._key_file),
-                hint=Text(
-                    "put {path} back from the backup that belongs to this state",
-                    path=self._key_file,
-                ),
+                hint=way_out(self._key_file),
             )
         return opened
 

@@ -11,7 +11,7 @@ from certferry.adapters.state.leases import Leases
 from certferry.adapters.state.migrations import carry_out, migrate, read_migrations
 from certferry.adapters.state.private_files import make_directory, make_file
 from certferry.adapters.state.sealing import Sealing
-from certferry.adapters.state.sqlite_database import SqliteDatabase
+from certferry.adapters.state.sqlite_database import Prove, SqliteDatabase
 from certferry.adapters.state.store import SqlState
 from certferry.file_trust import must_be_trusted
 from certferry.ports.state import StateStore
@@ -30,24 +30,26 @@ def connect(url: str, key_file: Path, *, looks_only: bool) -> StateStore:
     path = Path(url.removeprefix(_SCHEME))
     with in_our_words(path):
         is_made = not looks_only or _is_made(path)
-    return _state(_opened(path) if is_made else _NoDatabase(path), key_file)
+    sealing = Sealing(key_file)
+    database = _opened(path, sealing.proof_of) if is_made else _NoDatabase(path)
+    return _state(database, sealing)
 
 
-def _state(database: SqliteDatabase, key_file: Path) -> StateStore:
+def _state(database: SqliteDatabase, sealing: Sealing) -> StateStore:
     # Whichever way leads to a database, its leases are the same.
     path = database.place.resolve()
     locks = LeaseLocks(path.with_name(path.name + _LEASES))
-    return SqlState(database, Sealing(key_file), Leases(database, locks))
+    return SqlState(database, sealing, Leases(database, locks))
 
 
-def _opened(path: Path) -> SqliteDatabase:
+def _opened(path: Path, prove: Prove) -> SqliteDatabase:
     with in_our_words(path):
         make_directory(path.parent)
         make_file(path, b"")
         must_be_trusted(path)
         # SQLite's files beside it are made where a link leads to.
         must_be_trusted(path.resolve().parent, makes_files=True)
-    database = SqliteDatabase(path)
+    database = SqliteDatabase(path, prove=prove)
     try:
         migrate(database, read_migrations(database.dialect))
         database.use_write_ahead_log()

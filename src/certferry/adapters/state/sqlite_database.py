@@ -6,7 +6,7 @@ import hashlib
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -20,6 +20,10 @@ from certferry.text import Text
 PATIENCE = timedelta(seconds=10)
 """How long a write waits for another process's."""
 _PAUSE = 0.01
+
+Prove = Callable[..., str | None]
+"""What a migration proves rows with that were written before there were proofs (`Sealing`)."""
+
 _WRITE_AHEAD = "wal"
 
 
@@ -38,8 +42,11 @@ class SqliteDatabase:
 
     dialect = "sqlite"
 
-    def __init__(self, path: Path, patience: timedelta = PATIENCE) -> None:
+    def __init__(
+        self, path: Path, patience: timedelta = PATIENCE, prove: Prove | None = None
+    ) -> None:
         self.place = path
+        self._prove = prove or _no_proof
         self._patience = patience.total_seconds()
         self._connections: dict[threading.Thread, _Own] = {}
         self._guard = threading.Lock()
@@ -165,6 +172,7 @@ class SqliteDatabase:
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
             connection.create_function("sha256_hex", 1, _sha256_hex, deterministic=True)
+            connection.create_function("proof_of", -1, self._prove)
         except sqlite3.Error:
             connection.close()
             raise
@@ -178,6 +186,10 @@ class SqliteDatabase:
 def _sha256_hex(text: str | None) -> str | None:
     """Give what migrations ask SQLite for, which has no function of its own."""
     return None if text is None else hashlib.sha256(text.encode()).hexdigest()
+
+
+def _no_proof(*_bound_to: str) -> None:
+    return None
 
 
 def _has_been_closed(path: Path) -> StateError:

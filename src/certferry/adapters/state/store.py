@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from certferry.adapters.state.account_notes import AccountNotes
 from certferry.adapters.state.acme import Accounts, ChallengeRecords, IssueTries, Orders
 from certferry.adapters.state.database import Database
@@ -23,6 +25,8 @@ class SqlState:
         self.extend = leases.extend
         self.release = leases.release
 
+        self.must_unseal = partial(sealing.must_open, database)
+
         self.remembered = Lineages(database, sealing).remembered
 
         versions = Versions(database, sealing)
@@ -41,7 +45,7 @@ class SqlState:
         self.save_order = orders.save_order
         self.drop_order = orders.drop_order
 
-        records = ChallengeRecords(database)
+        records = ChallengeRecords(database, sealing)
         self.challenge_records = records.challenge_records
         self.lineages_in_challenge_records = records.lineages_in_challenge_records
         self.save_challenge_record = records.save_challenge_record

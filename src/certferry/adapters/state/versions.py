@@ -9,6 +9,7 @@ from certferry.adapters.state.columns import (
     from_names,
     to_moment,
     to_names,
+    to_validity,
 )
 from certferry.adapters.state.database import Connection, Database, Row
 from certferry.adapters.state.failures import damaged
@@ -196,7 +197,7 @@ def _certificate(
         common_name,
         serial,
         issuer,
-        to_moment(not_before),
-        to_moment(not_after),
+        to_validity(not_before),
+        to_validity(not_after),
         key_type,
     )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from cryptography import x509
@@ -87,7 +87,7 @@ class Files:
         asked for: several machines may share it, and each has its own directory.
         """
         try:
-            with pem_directory.told(self._directory, RIGHTS):
+            with self._told(RIGHTS):
                 self._must_be_usable()
                 receipt, held, drift = self._seen()
         except DeployError as problem:
@@ -100,16 +100,16 @@ class Files:
     def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
         """Write what differs, read it back, run the program, and leave the receipt."""
         with ExitStack() as held:
-            with pem_directory.told(self._directory, _UNTOUCHED):
+            with self._told(_UNTOUCHED):
                 self._must_be_usable()
                 place = held.enter_context(made(self._directory, self._owners()))
                 drafts = self._prepared(place, bundle, held)
             if not drafts:
                 return
-            with pem_directory.told(self._directory, _NEXT_RUN):
+            with self._told(_NEXT_RUN):
                 self._put_in_place(place, bundle, drafts)
             self._reload(lineage, bundle)  # what becomes of it says nothing about the directory
-            with pem_directory.told(self._directory, _NEXT_RUN):
+            with self._told(_NEXT_RUN):
                 place.put(drafts[RECEIPT], RECEIPT)
                 place.sync()
 
@@ -217,6 +217,9 @@ class Files:
         """Give who may own the directory, beside root and the caller."""
         owner = user_number(self._delivery.owner)
         return [] if owner is None else [owner]
+
+    def _told(self, hint: Text) -> AbstractContextManager[None]:
+        return pem_directory.told(self._directory, hint, has_owner=True)
 
     # delivering
 
