@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from certferry.adapters.clients.qiniu_account import LIST_AGE
+from certferry.adapters.clients.qiniu_account import LIST_AGE, PER_SECOND
 from certferry.adapters.clients.qiniu_details import CROWD, DETAIL_AGE, NOTE_AGE, TASK_AGE
 from certferry.adapters.targets.qiniu import Qiniu
 from certferry.core.desired import HttpsWish, Kind
@@ -18,7 +18,8 @@ from certferry.ports.target import Look
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.qiniu_domain import HttpsConf
 from certferry.text import Text
-from tests.adapters.qiniu_place import WWW, Place
+from tests.adapters.qiniu_place import WWW, Place, bundle
+from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import seed
 
 KEEP = HttpsWish()
@@ -221,6 +222,22 @@ def test_a_write_goes_by_what_is_there_now(place: Place, target: Qiniu, bound: s
 
     assert bound != new
     assert (new, True) == (place.service.bound(WWW), place.service.domain(WWW).https.force_https)
+
+
+def test_a_long_list_is_not_read_for_each_of_many_uploads(place: Place, target: Qiniu) -> None:
+    """Of 500 certificates it may be ten seconds old, of a few five: it takes as many requests."""
+    issued = qiniu_calls.issue(WWW)
+    for number in range(10 * PER_SECOND):
+        place.service.add_certificate(issued, f"old {number}")
+    pages = 3
+
+    counts = []
+    for seconds in (0, 7, 4):
+        place.time.pause(seconds)
+        target.upload("img", bundle(WWW))
+        counts.append(place.count("GET /sslcert"))
+
+    assert [pages, pages, 2 * pages] == counts
 
 
 # --- between runs -----------------------------------------------------------------------------
