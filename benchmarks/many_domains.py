@@ -207,7 +207,7 @@ def stand_in(directory: Path, domains: Sequence[str], processing: timedelta) -> 
 def issuer_of_memory() -> str:
     """Return the certificate that signs all of the CA in memory."""
     ca = MemoryCa(lambda: START, LIFETIME)
-    order = ca.begin_order(("example.com",))
+    order = ca.begin_order(("example.com",), None)
     ca.validate(order)
     key = ec.generate_private_key(ec.SECP256R1())
     return certificate_pem(parse_chain(ca.finalize(order, key.public_key()))[1])
