@@ -67,7 +67,14 @@ class BentQiniu:
         """The target, as a process of its own would have it."""
         client = self.place.client(hosts=self.hosts)
         passing = self.place.time
-        return Qiniu(client, RULES, MemoryAccount(), pause=passing.pause, clock=passing.clock)
+        return Qiniu(
+            client,
+            RULES,
+            MemoryAccount(),
+            pause=passing.pause,
+            now=passing.now,
+            clock=passing.clock,
+        )
 
 
 @pytest.fixture(scope="module")

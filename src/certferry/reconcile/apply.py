@@ -23,6 +23,7 @@ from certferry.ports.issuer import IssueRequest
 from certferry.reconcile.challenge_cleanup import sweep
 from certferry.reconcile.deploy import deploy
 from certferry.reconcile.receivers import deliver
+from certferry.reconcile.removals import may_remove
 from certferry.reconcile.retire import retire
 from certferry.reconcile.rollback import roll_back
 from certferry.reconcile.unmanaged import retire_unmanaged
@@ -40,7 +41,7 @@ def carry_out(steps: Sequence[Step], visit: Visit) -> Iterator[StepOutcome]:
     for step in steps:
         if isinstance(step, Rollback):
             yield from roll_back(step, visit)
-        elif step not in others:
+        elif step not in others and (not isinstance(step, Retire) or may_remove(step, visit)):
             yield _executed(step, visit)
     if others:
         yield from retire_unmanaged(others, visit)
