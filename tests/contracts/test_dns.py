@@ -1,4 +1,4 @@
-"""The DNS providers' contract, kept by the twin and by DNSPod."""
+"""The DNS providers' contract, kept by the twin and by every provider."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from certferry.testing.contracts.dns import ZONE, DnsProviderContract, Values
 from certferry.testing.memory_dns import MemoryDns
 from certferry.text import Text
 from tests.adapters.dns.dnspod_account import DnspodAccount, dnspod_account
+from tests.adapters.dns.tencentcloud_account import TencentCloudAccount, tencentcloud_account
 
 
 class TestMemoryDns(DnsProviderContract):
@@ -72,5 +73,36 @@ class TestDnspod(DnsProviderContract):
 
     @pytest.fixture
     def values(self, account: DnspodAccount) -> Values:
+        """What is in the zone."""
+        return account.values
+
+
+class TestTencentCloud(DnsProviderContract):
+    """DNSPod through Tencent Cloud's API 3.0, at its stand-in."""
+
+    @pytest.fixture
+    def account(self) -> Iterator[TencentCloudAccount]:
+        """An account."""
+        with tencentcloud_account() as account:
+            account.service.add_domain(ZONE)
+            yield account
+
+    @pytest.fixture
+    def provider(self, account: TencentCloudAccount) -> DnsProvider:
+        """The account."""
+        return account.connect()
+
+    @pytest.fixture
+    def other(self, account: TencentCloudAccount) -> DnsProvider:
+        """Another connection to it."""
+        return account.connect()
+
+    @pytest.fixture
+    def denied(self, account: TencentCloudAccount) -> DnsProvider:
+        """A connection with a wrong key."""
+        return account.connect(secret_key=Secret("0" * 32))
+
+    @pytest.fixture
+    def values(self, account: TencentCloudAccount) -> Values:
         """What is in the zone."""
         return account.values

@@ -100,12 +100,14 @@ def user_agent(contact: str) -> str:
 
 
 def _must_be_a_token(token_id: str, token: str) -> None:
-    if token_id.startswith("AKID"):
+    # IKID at the international site.
+    if token_id.startswith(("AKID", "IKID")):
         raise ConfigError(
             Text("the `id` of the DNSPod account is a key of Tencent Cloud (AKID…)"),
             hint=Text(
-                "DNSPod's token API wants a DNSPod token: make one at console.dnspod.cn (API keys, "
-                "DNSPod Token), and write its number as `id` and its 32 digits as `token`"
+                'write it as an account with type = "tencentcloud", with `secret_id` and'
+                " `secret_key`; or make a DNSPod token at console.dnspod.cn (API keys, DNSPod"
+                " Token), and write its number as `id` and its 32 digits as `token`"
             ),
         )
     if not token_id or not token or "," in token_id + token:
