@@ -84,7 +84,7 @@ def _obtain(step: Issue, visit: Visit) -> CertificateBundle:
     if desired.files is not None:
         return doors.source.read(desired.files)
     request = IssueRequest(desired.lineage, step.names, step.key_type)
-    return doors.issuer.issue(request, doors.dns[desired.dns], visit.held(), doors.progress)
+    return doors.issuer.issue(request, doors.provider(desired), visit.held(), doors.progress)
 
 
 def verify(step: Verify, visit: Visit) -> StepOutcome:
@@ -125,7 +125,7 @@ def clean(step: Clean, visit: Visit) -> StepOutcome:
     told = StepOutcome(step.action, Outcome.DONE, Text("challenge records are removed"))
     visit.held()
     try:
-        sweep(visit.lineage, [visit.doors.dns[visit.desired.dns]], visit.doors)
+        sweep(visit.lineage, [visit.doors.provider(visit.desired)], visit.doors)
     except Interrupted:
         raise
     except CertferryError as error:

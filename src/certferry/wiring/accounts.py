@@ -58,7 +58,7 @@ class Accounts:
         dns: dict[str, DnsProvider] = {}
         targets: dict[str, DeployTarget] = {}
         errors: list[ConfigError] = []
-        for label in dict.fromkeys(wish.dns for wish in wishes if wish.files is None):
+        for label in dict.fromkeys(account for wish in wishes for account in wish.dns_accounts):
             with _collected(errors):
                 try:
                     dns[label] = self.dns(label)

@@ -143,7 +143,12 @@ def _dns_account(place: Place, label: str, dns: DnsProvider) -> Iterator[Finding
     yield from look_at_account(label, dns)
     propagation = propagation_for(settings, place.pause)
     look = ZonesLook(label, dns, propagation, resolvers_for(settings))
-    yield from look.look(ordered_names(settings.certificates, label))
+    ordered = [
+        (wish.names, place.doors.provider(wish))
+        for wish in settings.certificates
+        if label in wish.dns_accounts
+    ]
+    yield from look.look((name, provider) for names, provider in ordered for name in names)
 
 
 def _target_account(place: Place, label: str, target: DeployTarget) -> Iterator[Finding]:
