@@ -12,6 +12,7 @@ from certferry.ports.dns import DnsProvider
 from certferry.testing.contracts.dns import ZONE, DnsProviderContract, Values
 from certferry.testing.memory_dns import MemoryDns
 from certferry.text import Text
+from tests.adapters.dns.command_account import CommandAccount, command_account
 from tests.adapters.dns.dnspod_account import DnspodAccount, dnspod_account
 from tests.adapters.dns.tencentcloud_account import TencentCloudAccount, tencentcloud_account
 
@@ -106,3 +107,34 @@ class TestTencentCloud(DnsProviderContract):
     def values(self, account: TencentCloudAccount) -> Values:
         """What is in the zone."""
         return account.values
+
+
+class TestCommand(DnsProviderContract):
+    """A program of an operator's, which writes at the stand-in of DNSPod."""
+
+    @pytest.fixture
+    def account(self) -> Iterator[CommandAccount]:
+        """An account."""
+        with command_account() as account:
+            account.dnspod.service.add_domain(ZONE)
+            yield account
+
+    @pytest.fixture
+    def provider(self, account: CommandAccount) -> DnsProvider:
+        """The account."""
+        return account.connect()
+
+    @pytest.fixture
+    def other(self, account: CommandAccount) -> DnsProvider:
+        """Another connection to it."""
+        return account.connect()
+
+    @pytest.fixture
+    def denied(self, account: CommandAccount) -> DnsProvider:
+        """A program with a wrong token."""
+        return account.connect(token="0" * 32)
+
+    @pytest.fixture
+    def values(self, account: CommandAccount) -> Values:
+        """What is in the zone."""
+        return account.dnspod.values
