@@ -223,7 +223,7 @@ def test_domain_that_is_switched_off(
 ) -> None:
     """By its name."""
     fresh = new_name()
-    world._point_at_edges(fresh)  # noqa: SLF001 - its DNS alone
+    world.point_at_edges(fresh)
     world.qiniu.add_domain(fresh, state=state)
     host = Host(world, tmp_path, certificate(fresh))
 

@@ -13,13 +13,15 @@ from certferry import errors
 from certferry.cli import exits
 from certferry.cli.exits import Exit
 from certferry.core.desired import Kind
+from certferry.core.discovery import AccountLook, DiscoveredDomain, Discovery
 from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.core.observed import Served
 from certferry.core.plan import Action, Obstacle, Plan
 from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
 from certferry.core.status import DomainStatus, LineageStatus, Standing
+from certferry.core.survey import FoundDomain, Survey
 from certferry.core.watched import Host, judged
-from certferry.errors import CertferryError
+from certferry.errors import CertferryError, TargetRejected
 from certferry.text import Text
 from tests.cli import values
 
@@ -140,6 +142,19 @@ def test_a_status_is_a_failure_only_where_something_failed(standing: Standing) -
     failed = standing in {Standing.FAILED, Standing.UNKNOWN}
 
     assert (Exit.FAILED if failed else Exit.OK) == exits.of_statuses([status])
+
+
+def test_what_is_discovered_is_in_order_and_what_is_not_seen_is_not() -> None:
+    """A domain in trouble is a finding; an account that cannot be looked at is a failure."""
+    frozen = DiscoveredDomain(
+        "qiniu", FoundDomain("img.example.com", Kind.CDN, problem=TargetRejected("frozen"))
+    )
+    seen, unseen = AccountLook("qiniu"), AccountLook("second", failure=TargetRejected("denied"))
+
+    partly = AccountLook("second", survey=Survey((), (TargetRejected("not for these keys"),)))
+
+    assert Exit.OK == exits.of_discovery(Discovery((seen, partly), (frozen,)))
+    assert Exit.FAILED == exits.of_discovery(Discovery((seen, unseen)))
 
 
 def problem(code: EdgeProblemCode) -> EdgeProblem:

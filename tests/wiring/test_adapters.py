@@ -302,7 +302,7 @@ def test_target_that_cannot_list_domains(packages: Packages, connect: Connect) -
     survey = cast("Surveyed", target).survey(lambda *_: None)
 
     assert () == survey.domains
-    assert "depot cannot list its domains" == str(survey.unseen)
+    assert ["depot cannot list its domains"] == [str(error) for error in survey.unread]
 
 
 EXAMINED = """
@@ -369,3 +369,19 @@ def test_broken_adapter_says_so_before_an_order(packages: Packages, connect: Con
 
     with pytest.raises(DnsError, match="certferry-bad"):
         dns.zones()
+
+
+def test_accounts_are_listed_by_what_they_can_be(packages: Packages, connect: Connect) -> None:
+    """Nothing is imported; one of a type that is known nowhere is told where it is connected, and
+    not passed over.
+    """
+    packages.install("certferry-both", "both_ways", "raise RuntimeError", both=TARGET_GROUP)
+    packages.install("certferry-both-dns", "both_dns", "raise RuntimeError", both=DNS_GROUP)
+    accounts = connect(
+        "[accounts.qiniu]\n[accounts.dnspod]\n[accounts.both]\n[accounts.good]\n[accounts.odd]\n"
+    )
+
+    assert ("qiniu", "both", "odd") == accounts.labels(TARGETS)
+    assert ("dnspod", "both", "good", "odd") == accounts.labels(DNS_PROVIDERS)
+    with pytest.raises(ConfigError, match="odd is no target"):
+        accounts.target("odd")

@@ -23,6 +23,7 @@ from certferry.errors import (
 )
 
 if TYPE_CHECKING:  # the core loads the crypto library, which `--help` must not
+    from certferry.core.discovery import Discovery, Problem
     from certferry.core.findings import Finding
     from certferry.core.plan import Plan
     from certferry.core.report import SyncReport
@@ -110,6 +111,18 @@ def of_findings(findings: Sequence[Finding]) -> Exit:
     from certferry.core.findings import are_in_order
 
     return Exit.OK if are_in_order(findings) else Exit.FAILED
+
+
+def of_discovery(discovery: Discovery) -> Exit:
+    """Judge a look at accounts: what was found there is in order, whatever it is; what could not be
+    looked at is a failure.
+    """
+    return of_problems(discovery.problems)
+
+
+def of_problems(problems: Sequence[Problem]) -> Exit:
+    """Judge what could not be looked at: what keys may not see is told, and no failure."""
+    return Exit.FAILED if any(problem.is_failure for problem in problems) else Exit.OK
 
 
 def of_looks(looks: Sequence[HostLook]) -> Exit:

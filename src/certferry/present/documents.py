@@ -162,7 +162,7 @@ def _due(due: Due, voice: Voice) -> Document:
         case Blocked(until=datetime() as until):
             return {"due": "blocked", "until": moment(until)}
         case Blocked(error=error):
-            problem = None if error is None else _error(error, voice)
+            problem = None if error is None else of_error(error, voice)
             return {"due": "blocked", "problem": problem}
         case _:
             return {"due": "now"}
@@ -181,7 +181,7 @@ def _obstacle(obstacle: Obstacle, voice: Voice) -> Document:
     return {
         "target": obstacle.target,
         "domain": obstacle.domain,
-        "error": _error(obstacle.error, voice),
+        "error": of_error(obstacle.error, voice),
     }
 
 
@@ -244,7 +244,7 @@ def _lineage_status(status: LineageStatus, voice: Voice) -> Document:
         "reason": None if status.reason is None else _reason(status.reason, voice),
         "domains": [_domain_status(domain, fingerprint, voice) for domain in status.domains],
         "notices": [
-            {"target": target, "domain": None, "error": _error(error, voice)}
+            {"target": target, "domain": None, "error": of_error(error, voice)}
             for target, error in status.notices
         ],
     }
@@ -295,7 +295,8 @@ def edge_problem(problem: EdgeProblem | None, voice: Voice) -> Document | None:
     }
 
 
-def _error(error: CertferryError, voice: Voice) -> Document:
+def of_error(error: CertferryError, voice: Voice) -> Document:
+    """Write a problem."""
     return {
         "code": error.code,
         "message": voice.say(error.message),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from certferry.core.discovery import Problem
 from certferry.core.edges import EdgeProblem
 from certferry.core.findings import Finding, Severity
 from certferry.core.plan import Obstacle, Plan
@@ -105,6 +106,23 @@ def _write_edge_problem(
         more={**more, "code": problem.code.value},
     )
     log.write(entry)
+
+
+def log_problems(problems: Sequence[Problem], log: RunLog) -> None:
+    """Write down which account could not be looked at, or not all of it."""
+    for problem in problems:
+        account, error = problem.account, problem.error
+        detail = log.voice.say_on_one_line(error.message)
+        entry = Entry(
+            "discover.failed" if problem.is_failure else "discover.unread",
+            error.message,
+            Level.ERROR if problem.is_failure else Level.WARNING,
+            target=account,
+            hint=error.hint,
+            words=f"{account}: {once(account, detail)}",
+            more={"code": error.code},
+        )
+        log.write(entry)
 
 
 def log_export(lineage: str, paths: Sequence[Path], fingerprint: str, log: RunLog) -> None:

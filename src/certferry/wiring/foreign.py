@@ -171,7 +171,7 @@ class ForeignTarget:
         """See `ports.survey.Surveyed.survey`; where the door cannot list domains, it says so."""
         if not hasattr(self._door, "survey"):
             said = Text("{name} cannot list its domains", name=self._guard.whose.name)
-            return Survey((), TargetRejected(said))
+            return Survey((), (TargetRejected(said),))
         with self._guard.over(DeployError, TargetUnavailable):
             return _given(cast("Surveyed", self._door).survey(looked), Survey)
 

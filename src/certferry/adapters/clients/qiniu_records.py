@@ -160,6 +160,13 @@ class DomainRecord(msgspec.Struct, frozen=True, rename="camel"):
         return (self.https.cert_id or None) if self.https else None
 
     @property
+    def is_free(self) -> bool:
+        """Whether its certificate is one of Qiniu's own, which is not in the list of certificates
+        (production sheet 1.20).
+        """
+        return self.https is not None and bool(self.https.free_cert)
+
+    @property
     def has_https(self) -> bool:
         """Whether the domain speaks HTTPS: `https` alone does not tell (§5.2)."""
         return self.bound is not None or self.protocol == "https"
