@@ -9,6 +9,7 @@ import pytest
 from certferry.core.secret import Secret
 from certferry.errors import DnsAccessDenied
 from certferry.ports.dns import DnsProvider
+from certferry.reconcile.by_zone import ByZone
 from certferry.testing.contracts.dns import ZONE, DnsProviderContract, Values
 from certferry.testing.memory_dns import MemoryDns
 from certferry.text import Text
@@ -40,6 +41,36 @@ class TestMemoryDns(DnsProviderContract):
         """The account, while it accepts no credentials."""
         memory.fail_with(DnsAccessDenied(Text("no"), hint=Text("check the token")))
         return memory
+
+    @pytest.fixture
+    def values(self, memory: MemoryDns) -> Values:
+        """What is there."""
+        return memory.values
+
+
+class TestByZone(DnsProviderContract):
+    """Several accounts as one, of which the second has the zone."""
+
+    @pytest.fixture
+    def memory(self) -> MemoryDns:
+        """The account with the zone."""
+        return MemoryDns([ZONE])
+
+    @pytest.fixture
+    def provider(self, memory: MemoryDns) -> DnsProvider:
+        """Both accounts."""
+        return ByZone([("other.example.org", MemoryDns(["example.org"])), (ZONE, memory)])
+
+    @pytest.fixture
+    def other(self, memory: MemoryDns) -> DnsProvider:
+        """The accounts in another process, which finds the zone by asking."""
+        return ByZone([("example.org", MemoryDns(["example.org"])), ("example.edu", memory)])
+
+    @pytest.fixture
+    def denied(self, provider: DnsProvider, memory: MemoryDns) -> DnsProvider:
+        """The accounts, while the second accepts no credentials."""
+        memory.fail_with(DnsAccessDenied(Text("no"), hint=Text("check the token")))
+        return provider
 
     @pytest.fixture
     def values(self, memory: MemoryDns) -> Values:

@@ -9,9 +9,10 @@ import pytest
 
 from certferry.adapters.acme.resolvers import Resolvers
 from certferry.adapters.acme.zones_look import ZonesLook
-from certferry.core.findings import Code
+from certferry.core.findings import Code, Finding
 from certferry.core.survey import FoundZone
 from certferry.errors import DnsAccessDenied
+from certferry.reconcile.by_zone import ByZone
 from certferry.testing.memory_dns import MemoryDns
 from certferry.text import Text
 from tests.adapters.acme.name_servers import (
@@ -169,3 +170,41 @@ def test_account_that_is_not_let_in_is_told_as_that(world: NameServers) -> None:
 def test_provider_that_cannot_list_its_zones_is_not_asked(world: NameServers) -> None:
     """Nothing is known, so nothing is told."""
     assert {} == look(world, Unlisted())
+
+
+def test_name_that_another_account_writes_is_left_to_it(world: NameServers) -> None:
+    """Also where a CNAME leads there; what no account has, is told with the CNAME to set."""
+    own, other = Account("example.com"), Account("example.net", hosts=HOSTS[2:])
+    both = ByZone([("example.org", own), ("example.com", own)])
+    shared = ByZone([("example.com", own), ("example.net", other)])
+    world.zones.seed("_acme-challenge.led.example.com", "CNAME", "led.example.net.")
+    resolvers = Resolvers([(RESOLVER, world.port)], ANSWER_WITHIN)
+
+    def found(account: Account, provider: ByZone) -> list[Finding]:
+        look = ZonesLook("dns", account, world.propagation(), resolvers)
+        return look.look([("led.example.com", provider), ("img.example.com", provider)])
+
+    assert [] == found(own, shared)
+    assert [] == found(other, shared)
+    [missing] = found(own, both)
+    assert (Code.ZONE_MISSING, "led.example.net") == (missing.code, missing.subject)
+    assert "the CNAME at _acme-challenge.led.example.com leads to led.example.net" in str(
+        missing.message
+    )
+
+
+def test_wildcard_that_answers_for_a_challenge_is_explained(world: NameServers) -> None:
+    """Its CNAME is seen, and is not the one that is missing."""
+    world.zones.seed("*.example.net", "CNAME", "edge.cdn.test.")
+    resolvers = Resolvers([(RESOLVER, world.port)], ANSWER_WITHIN)
+    account = Account("example.com")
+
+    [missing] = ZonesLook("dns", account, world.propagation(), resolvers).look(
+        [("img.example.net", account)]
+    )
+
+    challenge = "_acme-challenge.img.example.net"
+    assert f"{challenge}. CNAME _acme-challenge.example.com." in str(missing.fix)
+    assert f"The CNAME to edge.cdn.test that is seen at {challenge} is a wildcard's" in str(
+        missing.fix
+    )
