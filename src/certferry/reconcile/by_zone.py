@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
+from typing import Self, cast
 
+from certferry.core.desired import DesiredCertificate
 from certferry.core.identifiers import is_within
 from certferry.core.zone_choice import must_have_zone
 from certferry.errors import ZoneNotFound
@@ -17,6 +18,11 @@ class ByZone:
 
     def __init__(self, accounts: Sequence[tuple[str, DnsProvider]]) -> None:
         self._accounts = accounts
+
+    @classmethod
+    def of(cls, desired: DesiredCertificate, accounts: Mapping[str, DnsProvider]) -> Self:
+        """Give the accounts of a certificate that has several."""
+        return cls([(zone, accounts[account]) for zone, account in desired.dns_zones])
 
     def at(self, name: str) -> DnsProvider:
         """See `ports.dns.SharedOut.at`.
@@ -52,3 +58,8 @@ class ByZone:
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
         """See `ports.dns.DnsProvider.remove_txt`."""
         return self.at(name).remove_txt(name, value, handle)
+
+
+def provider_of(desired: DesiredCertificate, accounts: Mapping[str, DnsProvider]) -> DnsProvider:
+    """Give what writes the challenge records of a certificate: one account, or several."""
+    return accounts[desired.dns] if desired.dns else ByZone.of(desired, accounts)

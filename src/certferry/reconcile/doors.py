@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from certferry.core.delivery import Delivery
-from certferry.core.desired import DesiredCertificate
 from certferry.core.ownership import Claims
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer
@@ -18,7 +17,6 @@ from certferry.ports.receiver import Receiver
 from certferry.ports.source import CertificateSource
 from certferry.ports.state import Lease, StateStore
 from certferry.ports.target import DeployTarget
-from certferry.reconcile.by_zone import ByZone
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +42,3 @@ class Doors:
     progress: Progress
     verify_timeout: timedelta = timedelta(hours=1)
     claims: Claims = field(default_factory=Claims)
-
-    def provider(self, desired: DesiredCertificate) -> DnsProvider:
-        """Give what writes the challenge records of a certificate."""
-        if not desired.dns_zones:
-            return self.dns[desired.dns]
-        return ByZone([(zone, self.dns[account]) for zone, account in desired.dns_zones])

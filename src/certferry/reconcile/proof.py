@@ -11,6 +11,7 @@ from certferry.core.desired import DesiredCertificate
 from certferry.core.plan import Action, Obstacle, Plan
 from certferry.errors import CertferryError, ClockWrong, DnsError
 from certferry.ports.examination import Timed
+from certferry.reconcile.by_zone import provider_of
 from certferry.reconcile.doors import Doors
 
 
@@ -39,7 +40,9 @@ class Proofs:
 
     def _proof(self, desired: DesiredCertificate) -> DnsError | None:
         try:
-            self._doors.issuer.must_be_provable(desired.names, self._doors.provider(desired))
+            self._doors.issuer.must_be_provable(
+                desired.names, provider_of(desired, self._doors.dns)
+            )
         except DnsError as problem:
             return problem
         return None

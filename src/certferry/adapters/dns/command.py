@@ -33,7 +33,7 @@ from certferry.ports.dns import DnsProvider
 from certferry.ports.programs import Ended
 from certferry.text import Text
 
-SERVICE = "command"
+SERVICE = "your own program"
 ENVIRONMENT: tuple[Variable, ...] = ()
 
 # EX_NOINPUT, EX_NOHOST and EX_NOPERM of sysexits.h: scripts that know none of them use 1 or 2.
@@ -104,7 +104,7 @@ class Command:
         problem = failed(self._command[0], ended)
         said = _about(name, problem)
         if ended.code == NO_ZONE:
-            hint = Text("name the account that has the zone as `dns` of the certificate")
+            hint = Text("name the account that has the domain as `dns` of the certificate")
             return ZoneNotFound(said, hint=hint)
         if ended.code == DENIED:
             hint = Text("give the program the keys that its service wants")

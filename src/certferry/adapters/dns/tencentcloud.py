@@ -23,7 +23,7 @@ from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
 from certferry.text import Text
 
-SERVICE = "Tencent Cloud DNS (DNSPod)"
+SERVICE = "Tencent Cloud"
 ENVIRONMENT = (
     # The names are acme.sh's (dns_tencent) and lego's (tencentcloud).
     Variable(
