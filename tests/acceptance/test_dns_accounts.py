@@ -109,6 +109,28 @@ def test_program_writes_for_a_zone(
     assert world.credentials.dnspod_token not in run.out + run.err
 
 
+def test_program_beside_the_file_runs_without_the_accounts_keys(
+    world: World, tencent: TencentCloudService, tmp_path: Path, name: str
+) -> None:
+    """Its path is relative to the file; what it fails with is told, and its record is forgotten
+    once a later run has cleaned up.
+    """
+    host = DnsHost(world, tencent, tmp_path, tables('"script"', name))
+    host.rewrite("[accounts.mine]", '[accounts.script]\ntype = "command"\ncommand = ["./dns"]\n'
+                 "[accounts.mine]")  # fmt: skip
+    script = tmp_path / "dns"
+    script.write_text('#!/bin/sh\nenv > env\necho "$1 $2"\n[ "$1" = cleanup ]\n')
+    script.chmod(0o755)
+
+    run = host.run("-q", "sync")
+
+    assert FAILED == run.code
+    assert f"failed with exit code 1: present _acme-challenge.{name}" in run.complaint.error
+    environment = (tmp_path / "env").read_text()
+    assert "PATH=" in environment
+    assert not [key for key in (*world.environment, *KEYS) if f"{key}=" in environment]
+
+
 def test_zone_that_no_account_has_is_told_with_the_cname_to_set(
     world: World, tencent: TencentCloudService, tmp_path: Path
 ) -> None:

@@ -196,9 +196,7 @@ class TencentCloudService:
             if scripted.does_the_work:
                 work(key.domains, params)
             raise scripted.refused
-        body = work(key.domains, params)
-        params.done()
-        return body
+        return work(key.domains, params)
 
     def _count(self, action: str) -> None:
         """Count a call. Raises `Refused` for one too many within a second, which counts too."""

@@ -71,6 +71,7 @@ class RecordActions:
         """DescribeRecord, whose fields have other names than in lists."""
         domain = _domain(domains, params)
         record = self._record(domain, params.number("RecordId"))
+        params.done()
         told = {
             "Id": record.id,
             "SubDomain": _host(record, domain),
@@ -92,6 +93,7 @@ class RecordActions:
         rtype = params.text("RecordType")
         line, line_id = params.text("RecordLine"), params.text("RecordLineId", "")
         value, ttl = params.text("Value"), params.number("TTL", domain.min_ttl)
+        params.done()
         if line_id not in {"", LINE_ID} or (not line_id and line not in LINES):
             raise Refused("InvalidParameter.RecordLineInvalid", "The line is wrong.")
         if rtype not in TYPES:
@@ -100,7 +102,11 @@ class RecordActions:
             raise Refused("LimitExceeded.RecordTtlLimit", "The TTL is out of range.")
         name = _full_name(host, domain)
         _must_make_sense(rtype, value)
-        same = [one for one in self._zones.records(domain.name, name=name) if one.rtype == rtype]
+        others = self._zones.records(domain.name, name=name)
+        same = [one for one in others if one.rtype == rtype]
+        # A CNAME stands alone (RFC 1034 §3.6.2); with which code it is refused is a guess.
+        if len(same) != len(others) and "CNAME" in {rtype, *(one.rtype for one in others)}:
+            raise Refused("InvalidParameter.RecordValueInvalid", "Another record excludes it.")
         if any(one.value == value for one in same):
             raise Refused("InvalidParameter.DomainRecordExist", "The record exists already.")
         if len(same) >= domain.records_per_name:
@@ -111,11 +117,14 @@ class RecordActions:
     def delete(self, domains: Sequence[Domain], params: Params) -> Body:
         """DeleteRecord."""
         domain = _writable(_domain(domains, params))
-        self._zones.remove(self._record(domain, params.number("RecordId")).id)
+        record_id = params.number("RecordId")
+        params.done()
+        self._zones.remove(self._record(domain, record_id).id)
         return {}
 
     def _page(self, found: list[T], params: Params, *, usual: int) -> list[T]:
         offset, limit = params.number("Offset", 0), params.number("Limit", usual)
+        params.done()
         if offset < 0 or not 0 < limit <= MOST:
             raise Refused("InvalidParameterValue.LimitInvalid", "The limit is wrong.")
         return found[offset : offset + min(limit, self.page_limit)]

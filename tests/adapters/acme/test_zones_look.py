@@ -193,6 +193,15 @@ def test_name_that_another_account_writes_is_left_to_it(world: NameServers) -> N
     )
 
 
+def test_wildcard_in_a_zone_of_the_account_is_no_trouble(world: NameServers) -> None:
+    """It is told, since `dig` shows a CNAME where certferry says that there is none."""
+    world.zones.seed("*.example.com", "CNAME", "edge.example.net.")
+
+    found = look(world, Account("example.com"))
+
+    assert {"_acme-challenge.img.example.com": Code.ALIAS_BY_WILDCARD} == found
+
+
 def test_wildcard_that_answers_for_a_challenge_is_explained(world: NameServers) -> None:
     """Its CNAME is seen, and is not the one that is missing."""
     world.zones.seed("*.example.net", "CNAME", "edge.cdn.test.")

@@ -54,6 +54,7 @@ class ZonesLook:
             try:
                 if account_at(dns, place) is self._dns:
                     held.setdefault(must_have_zone(place, zones).name, place)
+                    findings += self._wildcard(asked) if place == asked else ()
             except DnsError as problem:
                 findings.append(self._unwritable(asked, place, problem))
         for zone, place in held.items():
@@ -67,6 +68,17 @@ class ZonesLook:
             return of_error(Code.ALIAS_BROKEN, name, problem)
         except DnsError as problem:
             return of_error(Code.NOT_LOOKED_AT, name, problem, Severity.WARNING)
+
+    def _wildcard(self, asked: str) -> Iterator[Finding]:
+        """Explain a CNAME that is seen at a challenge's name and is a wildcard's."""
+        with suppress(DnsUnavailable):
+            target = self._propagation.wildcard_alias(asked)
+            if target is not None:
+                message = Text(
+                    "a wildcard's CNAME to {target} is seen at {name}", target=target, name=asked
+                )
+                fix = Text("nothing: it gives way as soon as the challenge is written there")
+                yield Finding(Severity.INFO, Code.ALIAS_BY_WILDCARD, asked, message, fix)
 
     def _unwritable(self, asked: str, place: str, problem: DnsError) -> Finding:
         if not isinstance(problem, ZoneNotFound):
