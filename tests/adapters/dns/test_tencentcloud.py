@@ -178,6 +178,34 @@ def test_reading_is_repeated_after_an_internal_error(
         provider.remove_txt(NAME, "other", None)
 
 
+@pytest.mark.parametrize("body", [b"", b"[]", b"[" * 100_000, b'{"Response": 1}', b"\xff"])
+def test_answer_that_cannot_be_read_says_nothing_of_the_work(
+    account: TencentCloudAccount, provider: DnspodRecords, body: bytes
+) -> None:
+    """A read is made again, and given up; a record is looked for before it is written again."""
+    account.service.faults.add(Fault.status(200, body), on="POST /", times=3)
+    with pytest.raises(DnsUnavailable, match=r"cannot be read \(HTTP status 200\)"):
+        provider.add_txt(NAME, "value")
+    provider.zones()
+
+    account.service.faults.add(Fault.status(200, body), on="POST /")
+    provider.add_txt(NAME, "value")
+
+    assert ["value"] == account.values(NAME)
+    assert account.service.calls("DescribeRecordList")
+
+
+def test_gateway_that_counts_calls_is_waited_for(
+    account: TencentCloudAccount, provider: DnspodRecords
+) -> None:
+    """As where the service itself does."""
+    account.service.faults.add(Fault.too_many(retry_after=2), on="POST /")
+
+    provider.add_txt(NAME, "value")
+
+    assert ["value"] == account.values(NAME)
+
+
 def test_many_calls_in_a_second_are_made_again(
     account: TencentCloudAccount, provider: DnspodRecords
 ) -> None:
