@@ -214,6 +214,4 @@ def test_wildcard_that_answers_for_a_challenge_is_explained(world: NameServers) 
 
     challenge = "_acme-challenge.img.example.net"
     assert f"{challenge}. CNAME _acme-challenge.example.com." in str(missing.fix)
-    assert f"The CNAME to edge.cdn.test that is seen at {challenge} is a wildcard's" in str(
-        missing.fix
-    )
+    assert "the CNAME to edge.cdn.test that is seen there is a wildcard's" in str(missing.message)

@@ -56,11 +56,10 @@ def explained(
     target = propagation.wildcard_alias(asked)
     if target is None:
         return problem
-    hint = Text(
-        "{hint}. The CNAME to {target} that is seen at {name} is a wildcard's and counts for"
-        " nothing: it gives way to what is set at the name itself",
-        hint=problem.hint or Text(""),
+    said = Text(
+        "{problem}; the CNAME to {target} that is seen there is a wildcard's and counts for"
+        " nothing, since it gives way to what is set at the name itself",
+        problem=problem.message,
         target=target,
-        name=asked,
     )
-    return ZoneNotFound(problem.message, hint=hint)
+    return ZoneNotFound(said, hint=problem.hint)
