@@ -12,7 +12,13 @@ from certferry.core.plan import Action, Clean, Deploy, Issue, Retire, Rollback, 
 from certferry.core.plan_outcomes import SEEN
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.settings import in_sentences
-from certferry.errors import CertferryError, CertificateRejected, Interrupted, LeaseLost
+from certferry.errors import (
+    CertferryError,
+    CertificateRejected,
+    Interrupted,
+    LeaseLost,
+    StateError,
+)
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import IssueRequest
 from certferry.reconcile.by_zone import ByZone
@@ -85,7 +91,7 @@ def _obtain(step: Issue, visit: Visit) -> CertificateBundle:
     doors, desired = visit.doors, visit.desired
     if desired.files is not None:
         return doors.source.read(desired.files)
-    request = IssueRequest(desired.lineage, step.names, step.key_type)
+    request = IssueRequest(desired.lineage, step.names, step.key_type, _replaced(step, visit))
     return doors.issuer.issue(request, _provider(visit), visit.held(), doors.progress)
 
 
@@ -93,6 +99,19 @@ def _provider(visit: Visit) -> DnsProvider:
     """Give what writes the challenge records: one account, or several."""
     accounts, desired = visit.doors.dns, visit.desired
     return accounts[desired.dns] if desired.dns else ByZone.of(desired, accounts)
+
+
+def _replaced(step: Issue, visit: Visit) -> str | None:
+    """Return the leaf that a new certificate takes the place of, which has a name of its (RFC 9773
+    §5). One that cannot be read is replaced all the same.
+    """
+    version = visit.observed.current
+    if version is None or not set(version.certificate.names) & set(step.names):
+        return None
+    try:
+        return visit.doors.state.bundle(visit.lineage, version.number).cert_pem
+    except StateError:
+        return None
 
 
 def verify(step: Verify, visit: Visit) -> StepOutcome:
