@@ -19,7 +19,9 @@ from certferry.errors import (
     LeaseLost,
     StateError,
 )
+from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import IssueRequest
+from certferry.reconcile.by_zone import ByZone
 from certferry.reconcile.challenge_cleanup import sweep
 from certferry.reconcile.deploy import deploy
 from certferry.reconcile.receivers import deliver
@@ -91,7 +93,13 @@ def _obtain(step: Issue, visit: Visit) -> CertificateBundle:
     if desired.files is not None:
         return doors.source.read(desired.files)
     request = IssueRequest(desired.lineage, step.names, step.key_type, _replaced(step, visit))
-    return doors.issuer.issue(request, doors.dns[desired.dns], visit.held(), doors.progress)
+    return doors.issuer.issue(request, _provider(visit), visit.held(), doors.progress)
+
+
+def _provider(visit: Visit) -> DnsProvider:
+    """Give what writes the challenge records: one account, or several."""
+    accounts, desired = visit.doors.dns, visit.desired
+    return accounts[desired.dns] if desired.dns else ByZone.of(desired, accounts)
 
 
 def _replaced(step: Issue, visit: Visit) -> str | None:
@@ -145,7 +153,7 @@ def clean(step: Clean, visit: Visit) -> StepOutcome:
     told = StepOutcome(step.action, Outcome.DONE, Text("challenge records are removed"))
     visit.held()
     try:
-        sweep(visit.lineage, [visit.doors.dns[visit.desired.dns]], visit.doors)
+        sweep(visit.lineage, [_provider(visit)], visit.doors)
     except Interrupted:
         raise
     except CertferryError as error:
