@@ -283,7 +283,18 @@ def test_the_document_has_the_contracts_keys() -> None:
     assert {"changes", "certificates"} == set(document)
     assert 4 == document["changes"]
     first, second = document["certificates"]
-    assert {"name", "names", "steps", "refusals", "obstacles", "notices", "drifts"} <= set(first)
+    keys = {
+        "name",
+        "names",
+        "steps",
+        "refusals",
+        "obstacles",
+        "notices",
+        "drifts",
+        "retire_later",
+        "held_back",
+    }
+    assert keys == set(first)
     assert None is first["held_back"]
     assert [] == second["steps"]
     issue, deploy, verify, retire = first["steps"]
@@ -345,3 +356,10 @@ def test_the_document_tells_what_cannot_be_done() -> None:
         },
     } == written["obstacles"][0]
     assert NEW not in json.dumps(written)
+
+
+def test_what_later_runs_remove_is_counted() -> None:
+    """A run removes only so many; the plan says how many more there are."""
+    whole = told(plan(retirements=(values.retire(),), retire_later=(("qiniu", 3),)))
+
+    assert "\n  retire   qiniu: certificates that later runs remove: 3\n" in whole

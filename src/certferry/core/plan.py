@@ -218,11 +218,12 @@ class Plan:
     """What must change for one lineage.
 
     `unchanged` holds (target, domain) of what is as declared; `obstacles` and `refusals` what is
-    not and cannot be made so. Retirements of a target wait for all its rollouts. `ceded` holds the
-    targets at which other lineages serve everything that this one covers, and those lineages.
-    `notices` tell of what could not be read and stands in nothing's way, `remarks` of what stands
-    in the file in vain. `tried_issue` is one that would be needed and was tried since the run
-    began, or is left alone for a while. `drifts` are left as they were found.
+    not and cannot be made so. Retirements of a target wait for all its rollouts; `retire_later` is
+    how many more later runs would remove at each. `ceded` holds the targets at which other lineages
+    serve everything that this one covers, and those lineages. `notices` tell of what could not be
+    read and stands in nothing's way, `remarks` of what stands in the file in vain. `tried_issue` is
+    one that would be needed and was tried since the run began, or is left alone for a while.
+    `drifts` are left as they were found.
     """
 
     lineage: str
@@ -239,6 +240,7 @@ class Plan:
     tried_issue: Issue | None = None
     drifts: tuple[Drifted, ...] = ()
     remarks: tuple[Obstacle, ...] = ()
+    retire_later: tuple[tuple[str, int], ...] = ()
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -277,8 +279,7 @@ class Plan:
     def held_back(self) -> Issue | None:
         """An order that is needed, and not made before a moment."""
         step = self.tried_issue
-        due = None if step is None else step.due
-        return step if isinstance(due, Blocked) and due.until is not None else None
+        return step if step and isinstance(step.due, Blocked) and step.due.until else None
 
     @property
     def is_empty(self) -> bool:
@@ -288,5 +289,4 @@ class Plan:
     @property
     def is_settled(self) -> bool:
         """Whether the world is as declared."""
-        stopped = self.obstacles or self.refusals or self.held_back
-        return self.is_empty and not stopped
+        return self.is_empty and not (self.obstacles or self.refusals or self.held_back)

@@ -19,14 +19,13 @@ from certferry.core.plan import (
     Obstacle,
     Plan,
     Refusal,
-    Retire,
     Rollback,
     Rollout,
     Verify,
 )
 from certferry.core.report import Outcome, StepKey, StepOutcome
+from certferry.core.retirement_outcomes import not_removed
 from certferry.core.settings import in_sentences
-from certferry.core.unmanaged import OTHERS_FIRST
 from certferry.core.waiting import Waiting
 from certferry.text import Text
 
@@ -85,9 +84,8 @@ def _told(plan: Plan, observed: Observation) -> Iterator[StepOutcome]:
         yield _as_declared(target, domain, observed)
     for drifted in plan.drifts:
         yield _left_as_found(drifted)
-    held_back = {step.target: step for step in plan.retirements if step.due is not None}
-    for step in held_back.values():
-        yield from _held_back(step)
+    if plan.retirements or plan.retire_later:
+        yield from not_removed(plan)
 
 
 def _outlived(before: StepOutcome, plan: Plan, observed: Observation) -> StepOutcome | None:
@@ -184,15 +182,6 @@ def _where_withdrawn(domain: ObservedDomain, observed: Observation) -> Text | No
         " its place when it is renewed",
         moment=previous.certificate.not_after,
     )
-
-
-def _held_back(step: Retire) -> Iterator[StepOutcome]:
-    told = StepOutcome(Action.RETIRE, Outcome.UNCHANGED, OTHERS_FIRST, step.target)
-    match step.due:
-        case Waiting() as waiting:
-            yield replace(told, outcome=Outcome.WAITING, waiting=waiting)
-        case Blocked():
-            yield told
 
 
 def _obstructed(obstacle: Obstacle) -> StepOutcome:

@@ -56,6 +56,7 @@ def of_plans(plans: Sequence[Plan], voice: Voice) -> Document:
                 "obstacles": [_obstacle(obstacle, voice) for obstacle in plan.obstacles],
                 "notices": [_obstacle(notice, voice) for notice in (*plan.notices, *plan.remarks)],
                 "drifts": [_drifted(drifted) for drifted in plan.drifts],
+                "retire_later": sum(count for _, count in plan.retire_later),
             }
             for plan in plans
         ],

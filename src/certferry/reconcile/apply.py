@@ -23,10 +23,14 @@ from certferry.errors import (
     LeaseLost,
     StateError,
 )
+from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import IssueRequest
+from certferry.reconcile.by_zone import ByZone
 from certferry.reconcile.challenge_cleanup import sweep
 from certferry.reconcile.deploy import deploy
+from certferry.reconcile.doors import Doors
 from certferry.reconcile.receivers import deliver
+from certferry.reconcile.removals import may_remove
 from certferry.reconcile.retire import retire
 from certferry.reconcile.rollback import roll_back
 from certferry.reconcile.unmanaged import retire_unmanaged
@@ -44,7 +48,7 @@ def carry_out(steps: Sequence[Step], visit: Visit) -> Iterator[StepOutcome]:
     for step in steps:
         if isinstance(step, Rollback):
             yield from roll_back(step, visit)
-        elif step not in others:
+        elif step not in others and (not isinstance(step, Retire) or may_remove(step, visit)):
             yield _executed(step, visit)
     if others:
         yield from retire_unmanaged(others, visit)
@@ -98,26 +102,27 @@ def _obtain(step: Issue, visit: Visit) -> CertificateBundle:
     request = request_of(step, desired, visit.observed)
     if request.exempt and visit.observed.current is not None:
         request = replace(request, replaced_pem=_leaf(visit.observed.current, visit))
-    return doors.issuer.issue(request, doors.dns[desired.dns], visit.held(), doors.progress)
+    return doors.issuer.issue(request, provider_of(desired, doors), visit.held(), doors.progress)
+
+
+def provider_of(desired: DesiredCertificate, doors: Doors) -> DnsProvider:
+    """Return what writes the challenge records: one account, or several."""
+    return doors.dns[desired.dns] if desired.dns else ByZone.of(desired, doors.dns)
 
 
 def request_of(step: Issue, desired: DesiredCertificate, observed: Observation) -> IssueRequest:
-    """Return what the issuer is asked for, but for the leaf that is replaced: one that has a name
-    of the new certificate's (RFC 9773 §5).
-    """
+    """Return what the issuer is asked for; a leaf that shares a name is replaced (RFC 9773 §5)."""
     names, current = set(step.names), observed.current
     return IssueRequest(
         *(desired.lineage, step.names, step.key_type),
-        dns=desired.dns,
+        dns=",".join(desired.dns_accounts),
         renews=any(set(version.certificate.names) == names for version in observed.versions),
         exempt=current is not None and bool(set(current.certificate.names) & names),
     )
 
 
 def _leaf(version: Version, visit: Visit) -> str | None:
-    """Return the leaf that a new certificate takes the place of. One that cannot be read is
-    replaced all the same.
-    """
+    """Return the leaf that is replaced. One that cannot be read is replaced all the same."""
     try:
         return visit.doors.state.bundle(visit.lineage, version.number).cert_pem
     except StateError:
@@ -162,7 +167,7 @@ def clean(step: Clean, visit: Visit) -> StepOutcome:
     told = StepOutcome(step.action, Outcome.DONE, Text("challenge records are removed"))
     visit.held()
     try:
-        sweep(visit.lineage, [visit.doors.dns[visit.desired.dns]], visit.doors)
+        sweep(visit.lineage, [provider_of(visit.desired, visit.doors)], visit.doors)
     except Interrupted:
         raise
     except CertferryError as error:

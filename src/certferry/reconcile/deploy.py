@@ -65,11 +65,10 @@ def _with_handshakes(step: Deploy, record: RolloutRecord, visit: Visit) -> Rollo
     if not is_asked or record.worked_before:
         return record
     served = visit.doors.probe.look([step.domain]).get(step.domain, ())
-    if not any(address.fingerprint for address in served):
-        return record
-    known = replace(record, worked_before=True)
-    visit.doors.state.save_rollout(known)
-    return known
+    if any(address.fingerprint for address in served):
+        record = replace(record, worked_before=True)
+        visit.doors.state.save_rollout(record)
+    return record
 
 
 def _bind(step: Deploy, visit: Visit) -> tuple[str, str | None]:

@@ -7,6 +7,7 @@ when it began, and what it has told; everything that decides is in the state.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 
@@ -59,6 +60,7 @@ class LineageRun:
         issuing: Issuing = Issuing.IF_DUE,
         *,
         keeps_pauses: bool = False,
+        removed: Counter[tuple[str, str]] | None = None,
     ) -> None:
         self.desired = desired
         self._doors = doors
@@ -68,6 +70,7 @@ class LineageRun:
         self._outcomes = Outcomes(desired.lineage, doors.progress)
         self._fingerprint: str | None = None
         self._keeping: set[str] = set()
+        self._removed = Counter[tuple[str, str]]() if removed is None else removed
 
     def report(self) -> LineageReport:
         """Tell what has become of the lineage so far."""
@@ -121,9 +124,7 @@ class LineageRun:
         return self._in_force(observe(self.desired, self._doors))
 
     def plan(self, observed: Observation) -> Plan:
-        """Plan as of now. An order that the CA would refuse is told with its moment, and all else
-        goes on meanwhile.
-        """
+        """Plan as of now. Of an order that the CA would refuse, the moment is told; all else goes on."""
         now, timeout = self._doors.now(), self._doors.verify_timeout
         times = Times(now, self._begun, timeout, keeps_pauses=self._keeps_pauses)
         plan = partial(plan_lineage, self.desired, observed, times)
@@ -144,16 +145,19 @@ class LineageRun:
 
     def _issue(self, plan: Plan, observed: Observation, lease: Lease) -> Observation:
         """Issue, and return the observation with what came of it."""
-        self._carry_out(plan, Visit(self.desired, observed, self._doors, lease, self._keeping))
+        self._carry_out(plan, self._as_visit(observed, lease))
         remembered = self._doors.state.remembered(self.desired.lineage)
         return self._in_force(with_remembered(observed, remembered, self.desired))
 
     def _follow(self, plan: Plan, observed: Observation, lease: Lease | None = None) -> None:
         """Carry out every step that is ready, and tell how the others stand."""
-        visit = Visit(self.desired, observed, self._doors, lease, self._keeping)
+        visit = self._as_visit(observed, lease)
         self._outcomes.note_plan(plan, observed)
         write_down(plan, visit)
         self._carry_out(plan, visit)
+
+    def _as_visit(self, observed: Observation, lease: Lease | None) -> Visit:
+        return Visit(self.desired, observed, self._doors, lease, self._keeping, self._removed)
 
     def _carry_out(self, plan: Plan, visit: Visit) -> None:
         for outcome in carry_out(plan.ready, visit):

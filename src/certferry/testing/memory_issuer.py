@@ -20,6 +20,7 @@ from certferry.core.pem import parse_bundle, pkcs8_pem
 from certferry.core.renewal import RenewalInfo
 from certferry.core.report import Activity
 from certferry.core.secret import Secret
+from certferry.core.survey import FoundZone
 from certferry.core.zone_choice import must_have_zone
 from certferry.errors import (
     AuthorizationFailed,
@@ -29,7 +30,7 @@ from certferry.errors import (
     StateError,
     ZoneNotFound,
 )
-from certferry.ports.dns import DnsProvider
+from certferry.ports.dns import DnsProvider, SharedOut
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.progress import Progress
 from certferry.ports.state import AcmeOrder, ChallengeRecord, Lease, StateStore
@@ -99,8 +100,14 @@ class MemoryIssuer:
 
     def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> None:
         """See `ports.issuer.Issuer.must_be_provable`."""
-        if hasattr(dns, "zones") and (zones := cast("ZoneKeeper", dns).zones()) is not None:
-            for name in dict.fromkeys(map(challenge_name, names)):
+        known: dict[DnsProvider, Sequence[FoundZone] | None] = {}
+        for name in dict.fromkeys(map(challenge_name, names)):
+            account = cast("SharedOut", dns).at(name) if hasattr(dns, "at") else dns
+            if account not in known:
+                keeper = cast("ZoneKeeper", account)
+                known[account] = keeper.zones() if hasattr(account, "zones") else None
+            zones = known[account]
+            if zones is not None:
                 must_have_zone(name, zones)
 
     def held_back(self, request: IssueRequest) -> OrderHeldBack | None:

@@ -17,14 +17,13 @@ from certferry.adapters.acme.dns_keys import known_to_be_taken
 from certferry.adapters.acme.network import Network
 from certferry.adapters.acme.order import OrderDesk
 from certferry.adapters.acme.problems import Refused, in_our_words
-from certferry.adapters.acme.provable import challenge_places, zones_of
+from certferry.adapters.acme.provable import must_be_writable
 from certferry.adapters.acme.renewal_info import ask, certificate_id
 from certferry.adapters.acme.sweep import SETTLING, Sweep
 from certferry.core.budget import Limits, hold_of
 from certferry.core.certificate import CertificateBundle
 from certferry.core.renewal import RenewalInfo
 from certferry.core.report import Activity
-from certferry.core.zone_choice import must_have_zone
 from certferry.errors import (
     CaUnavailable,
     ConfigError,
@@ -113,10 +112,7 @@ class AcmeIssuer:
 
     def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> None:
         """Look for the zone of each name (`Issuer.must_be_provable`)."""
-        zones = zones_of(dns)
-        if zones is not None:
-            for place in challenge_places(names, self._propagation):
-                must_have_zone(place, zones)
+        must_be_writable(names, dns, self._propagation)
 
     def held_back(self, request: IssueRequest) -> OrderHeldBack | None:
         """See `Issuer.held_back`."""
