@@ -90,6 +90,11 @@ class CertferryError(Exception):
         """What may be kept for ever: the message without what it quotes of others."""
         return own_words(self.message)
 
+    @property
+    def is_early(self) -> bool:
+        """Whether a CA has said when to come back: until then nothing is wrong."""
+        return isinstance(self, IssuanceError) and self.retry.after is not None
+
     def __eq__(self, other: object) -> bool:
         """Errors are values too: plans and outcomes that carry them are compared."""
         if not isinstance(other, CertferryError):
@@ -119,11 +124,6 @@ class PlanRefused(CertferryError):
 
 class IssuanceError(CertferryError):
     """No certificate was issued."""
-
-    @property
-    def is_early(self) -> bool:
-        """Whether the CA has said when to come back: until then nothing is wrong."""
-        return self.retry.after is not None
 
 
 class RateLimited(IssuanceError):

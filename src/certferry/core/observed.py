@@ -217,10 +217,9 @@ class ObservedTarget:
 class Observation:
     """Everything a decision about one lineage may look at. `versions` are newest first;
     `targets` are in the order of the declared deployments. `ordered` is the order under way,
-    `issue_tried_at` when one was last ordered or adopted,
-    `issue_tries` how often in vain since one came,
-    `rejected_at` the same where what came was not what was ordered; `has_leftovers` tells of
-    challenge records of ours that may still be in DNS.
+    `issue_tried_at` when one was last ordered or adopted, `issue_tries` how often in vain since,
+    `rejected_at` the same where what came was not ordered; `has_leftovers`: challenge records of
+    ours may still be in DNS.
     """
 
     versions: tuple[Version, ...] = ()

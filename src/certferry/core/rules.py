@@ -114,8 +114,8 @@ def must_be_deployable(
 def must_have_come(
     desired: DesiredCertificate, ordered: Ordered | None, now: datetime
 ) -> Reason | None:
-    """What was ordered has come: a renewal on demand is finished by the run after the one that
-    was stopped in it. An order for other names, or another kind of key, counts for nothing.
+    """What was ordered has come: a renewal on demand is finished by the run after the one that was
+    stopped in it. An order for other names or another kind of key counts for nothing.
     """
     if ordered is None or not ordered.is_for(desired) or now >= ordered.at + ORDER_LIFETIME:
         return None

@@ -19,7 +19,6 @@ from certferry.errors import (
     CertferryError,
     CertificateRejected,
     Interrupted,
-    IssuanceError,
     LeaseLost,
     StateError,
 )
@@ -85,8 +84,7 @@ def issue(step: Issue, visit: Visit) -> StepOutcome:
             state.drop_order(lease, issued_at=now())
         visit.tell(f"{step.action} failed", problem=str(error.lasting))
         told = StepOutcome(step.action, Outcome.FAILED, error.message).failed(error)
-        waits = isinstance(error, IssuanceError) and error.is_early
-        return replace(told, outcome=Outcome.WAITING) if waits else told
+        return replace(told, outcome=Outcome.WAITING) if error.is_early else told
     state.save_issue_try(visit.lineage, now())
     certificate = version.certificate
     event = "issued" if step.action is Action.ISSUE else "adopted"

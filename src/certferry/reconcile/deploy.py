@@ -55,8 +55,8 @@ def tell_failure(step: Deploy, error: CertferryError, visit: Visit) -> None:
 
 
 def _with_handshakes(step: Deploy, record: RolloutRecord, visit: Visit) -> RolloutRecord:
-    """Add whether any address completes a handshake before the change, where a rollback may have to
-    know it. It is kept at once: after the change, a run that follows a killed one cannot tell.
+    """Add whether any address completes a handshake before the change, for a rollback. It is kept
+    at once: after the change, a run that follows a killed one cannot tell.
     """
     is_asked = any(
         deployment.target == step.target and deployment.on_failure is OnFailure.ROLLBACK

@@ -124,9 +124,9 @@ class LineageRun:
         return self._in_force(observe(self.desired, self._doors))
 
     def plan(self, observed: Observation) -> Plan:
-        """Plan as of now. Of an order that the CA would refuse, the moment is told; all else goes on."""
-        now, timeout = self._doors.now(), self._doors.verify_timeout
-        times = Times(now, self._begun, timeout, keeps_pauses=self._keeps_pauses)
+        """Plan. An order that the CA would refuse now is told with its moment; all else goes on."""
+        moments = (self._doors.now(), self._begun, self._doors.verify_timeout)
+        times = Times(*moments, keeps_pauses=self._keeps_pauses)
         plan = partial(plan_lineage, self.desired, observed, times)
         planned = plan(self._issuing)
         step = planned.issue
@@ -135,8 +135,8 @@ class LineageRun:
         error = self._doors.issuer.held_back(request_of(step, self.desired, observed))
         if error is None:
             return planned
-        held = replace(step, due=Blocked(error, until=error.retry.after))
-        return replace(plan(Issuing.NEVER), tried_issue=held)
+        step = replace(step, due=Blocked(error, until=error.retry.after))
+        return replace(plan(Issuing.NEVER), tried_issue=step)
 
     def _with_renewal_info(self, observed: Observation) -> Observation:
         if self._issuing is Issuing.NEVER:

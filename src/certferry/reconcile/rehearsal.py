@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from certferry.core.desired import DesiredCertificate
 from certferry.core.plan import Action, Issue, Plan
 from certferry.core.report import LineageReport, Outcome, StepEnded, StepOutcome, SyncReport
-from certferry.errors import CertferryError, Interrupted, IssuanceError, LeaseHeld
+from certferry.errors import CertferryError, Interrupted, LeaseHeld
 from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.reconcile.apply import provider_of
 from certferry.reconcile.doors import Doors
@@ -64,7 +64,7 @@ def _tried(request: IssueRequest, desired: DesiredCertificate, doors: Doors) -> 
     except Interrupted:
         raise
     except CertferryError as error:
-        waits = error.is_early if isinstance(error, IssuanceError) else isinstance(error, LeaseHeld)
+        waits = error.is_early or isinstance(error, LeaseHeld)
         failed = told.failed(error)
         return replace(failed, outcome=Outcome.WAITING) if waits else failed
     ca = bundle.certificate.issuer

@@ -109,7 +109,7 @@ class Session:
         return engine
 
     def pause(self, seconds: float) -> None:
-        """Rest, and raise `Interrupted` when the run is stopped."""
+        """See `ports.progress.Pause`."""
         self._stopping.pause(seconds)
 
     def scheduled_run(self, patience: Patience) -> ScheduledRun:
