@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from certferry.core.certificate import Certificate, KeyType
 from certferry.core.delivery import Delivery, FileDelivery
+from certferry.core.issuance import Issuance
 
 
 class Kind(str):
@@ -146,3 +147,4 @@ class DesiredCertificate:
     files: PemFiles | None = None
     offered: Certificate | None = None
     offered_fullchain: str | None = None
+    issuance: Issuance = field(default_factory=Issuance)

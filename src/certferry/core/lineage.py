@@ -9,6 +9,7 @@ from datetime import datetime
 
 from certferry.core.certificate import Certificate, CertificateBundle
 from certferry.core.renewal import RenewalWindow
+from certferry.core.revocation import Revocation
 
 MARK = "certferry"
 SHORT = "cf"
@@ -26,7 +27,8 @@ them 23 characters, which Qiniu takes from a widely used client (production shee
 class Version:
     """One certificate of a lineage as the store knows it; numbers grow by one.
 
-    `fullchain_digest` is that of its bundle, `None` where that is unknown.
+    `fullchain_digest` is that of its bundle, `None` where that is unknown. `directory` is where it
+    was ordered, `None` for one that was made elsewhere or came before this was kept.
     """
 
     number: int
@@ -36,6 +38,8 @@ class Version:
     chain_complete: bool = True
     window: RenewalWindow | None = None
     fullchain_digest: str | None = None
+    directory: str | None = None
+    revocation: Revocation | None = None
 
     def is_bettered_by(self, bundle: CertificateBundle) -> bool:
         """Tell whether the same certificate, kept without its key or chain, now comes with it, or

@@ -186,6 +186,17 @@ def refuse_unaccepted_kind(case: _Case) -> Refusal | None:
     return None
 
 
+def refuse_revoked(case: _Case) -> Refusal | None:
+    """The certificate was not revoked."""
+    if case.version is None or case.version.revocation is None:
+        return None
+    return case.refused(
+        ReasonCode.REVOKED,
+        Text("the certificate was revoked at {moment}", moment=case.version.revocation.at),
+        _another_one(case),
+    )
+
+
 def refuse_expired(case: _Case) -> Refusal | None:
     """The certificate is valid still: what is there may be, even if this one is not renewed."""
     if case.version is None or case.version.certificate.not_after > case.now:
@@ -235,6 +246,7 @@ CHECKS: tuple[_Check, ...] = (
     refuse_uncovered_name,
     refuse_foreign_key,
     refuse_incomplete_chain,
+    refuse_revoked,
     refuse_expired,
     refuse_too_little_life,
     refuse_unaccepted_kind,
@@ -245,6 +257,7 @@ CHECKS_FOR_RECEIVERS: tuple[_Check, ...] = (
     refuse_older_state,
     refuse_foreign_key,
     refuse_incomplete_chain,
+    refuse_revoked,
     refuse_expired,
 )
 """What takes a certificate whole has no name that it must cover."""

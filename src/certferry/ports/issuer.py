@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from certferry.core.certificate import CertificateBundle, KeyType
+from certferry.core.secret import Secret
 from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Progress
 from certferry.ports.state import Lease
@@ -15,11 +16,19 @@ from certferry.ports.state import Lease
 
 @dataclass(frozen=True, slots=True)
 class IssueRequest:
-    """What to order. The first name becomes the common name; at most 100 names."""
+    """What to order. The first name becomes the common name; at most 100 names.
+
+    `profiles` are in order of preference, none for the CA's own choice; `directory` is the URL of
+    the CA that is asked, the usual one where it is empty; `reused_key` is to be the certificate's
+    where it is of the type.
+    """
 
     lineage: str
     names: tuple[str, ...]
     key_type: KeyType
+    profiles: tuple[str, ...] = ()
+    directory: str = ""
+    reused_key: Secret | None = None
 
 
 class Issuer(Protocol):

@@ -12,8 +12,14 @@ from certferry.core.plan import Action, Clean, Deploy, Issue, Retire, Rollback, 
 from certferry.core.plan_outcomes import SEEN
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.settings import in_sentences
-from certferry.errors import CertferryError, CertificateRejected, Interrupted, LeaseLost
-from certferry.ports.issuer import IssueRequest
+from certferry.errors import (
+    CertferryError,
+    CertificateRejected,
+    Interrupted,
+    IssuanceError,
+    LeaseLost,
+)
+from certferry.reconcile.authorities import order
 from certferry.reconcile.challenge_cleanup import sweep
 from certferry.reconcile.deploy import deploy
 from certferry.reconcile.receivers import deliver
@@ -61,12 +67,14 @@ def issue(step: Issue, visit: Visit) -> StepOutcome:
     state, now = visit.doors.state, visit.doors.now
     lease = visit.held()
     try:
-        version = state.save_version(lease, _obtain(step, visit), now())
+        bundle, ca = _obtain(step, visit)
+        version = state.save_version(lease, bundle, now())
     except (Interrupted, LeaseLost):
         raise
     except CertferryError as error:
         rejected = isinstance(error, CertificateRejected)
-        state.save_issue_try(visit.lineage, now(), failed=True, rejected=rejected)
+        by_ca = isinstance(error, IssuanceError)
+        state.save_issue_try(visit.lineage, now(), failed=True, rejected=rejected, by_ca=by_ca)
         if rejected:  # afterwards: killed in between, the next run still knows that it is held back
             state.drop_order(lease)
         visit.tell(f"{step.action} failed", problem=str(error.lasting))
@@ -74,17 +82,17 @@ def issue(step: Issue, visit: Visit) -> StepOutcome:
     state.save_issue_try(visit.lineage, now())
     certificate = version.certificate
     event = "issued" if step.action is Action.ISSUE else "adopted"
-    visit.tell(event, fingerprint=certificate.fingerprint, issuer=certificate.issuer)
+    at = {} if ca is None else {"ca": ca}
+    visit.tell(event, fingerprint=certificate.fingerprint, issuer=certificate.issuer, **at)
     detail = Text("valid until {moment}", moment=certificate.not_after)
     return StepOutcome(step.action, Outcome.DONE, detail)
 
 
-def _obtain(step: Issue, visit: Visit) -> CertificateBundle:
-    doors, desired = visit.doors, visit.desired
-    if desired.files is not None:
-        return doors.source.read(desired.files)
-    request = IssueRequest(desired.lineage, step.names, step.key_type)
-    return doors.issuer.issue(request, doors.dns[desired.dns], visit.held(), doors.progress)
+def _obtain(step: Issue, visit: Visit) -> tuple[CertificateBundle, str | None]:
+    """Return the certificate, and the name of the CA that gave it, where that has one."""
+    if visit.desired.files is not None:
+        return visit.doors.source.read(visit.desired.files), None
+    return order(step, visit)
 
 
 def verify(step: Verify, visit: Visit) -> StepOutcome:

@@ -54,6 +54,7 @@ def with_remembered(
         issue_tries=remembered.issue_tries,
         rejected_at=remembered.rejected_at,
         has_leftovers=remembered.has_challenge_records,
+        failing_since=remembered.failing_since,
     )
 
 

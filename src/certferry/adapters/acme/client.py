@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import requests
 from acme import challenges, messages
@@ -73,7 +73,7 @@ class Client(ClientV2):
     """
 
     @classmethod
-    def at(cls, directory_url: str, network: Network) -> Client:
+    def at(cls, directory_url: str, network: Network) -> Self:
         """Read the directory, as anew for each order: its addresses may change at any time."""
         return cls(_read(_directory, network.get(directory_url)), network)
 
@@ -144,9 +144,13 @@ class Client(ClientV2):
         response = self._post(order.finalize, messages.CertificateRequest(csr=csr))
         return _read(partial(_order, order.url, response), response)
 
-    def fullchain(self, url: str) -> str:
-        """Download a certificate and its issuers as PEM text (§7.4.2)."""
-        return self._post_as_get(url).text
+    def chains(self, url: str, *, most: int) -> tuple[str, Iterator[str]]:
+        """Download a certificate and its issuers as PEM text, and give what downloads the other
+        chains that the CA offers for it, up to so many (§7.4.2).
+        """
+        response = self._post_as_get(url)
+        others = self._get_links(response, "alternate")[:most]
+        return response.text, (self._post_as_get(other).text for other in others)
 
     def _new_account(self, key: JWKEC, registration: messages.NewRegistration) -> str:
         self.net.key, self.net.account = key, None  # signed by the key itself (§6.2)

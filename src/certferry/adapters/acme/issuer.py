@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from certferry.adapters.acme.account import Accounts, ExternalAccount
+from certferry.adapters.acme.account import Accounts
 from certferry.adapters.acme.client import Client
 from certferry.adapters.acme.dns01 import Propagation, Surroundings
 from certferry.adapters.acme.network import Network
@@ -17,6 +17,7 @@ from certferry.adapters.acme.order import OrderDesk
 from certferry.adapters.acme.problems import Refused, in_our_words
 from certferry.adapters.acme.sweep import SETTLING, Sweep
 from certferry.core.certificate import CertificateBundle
+from certferry.core.external_account import ExternalAccount
 from certferry.core.report import Activity
 from certferry.errors import ConfigError
 from certferry.ports.dns import DnsProvider
@@ -35,17 +36,20 @@ TURN_REST = 0.25  # seconds between looks whether one of them is finished
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an operator writes under `[acme]`.
+    """What an operator writes under `[acme]` of one CA.
 
     `directory` is a URL; `ca_bundle` the PEM file of the CA that signed its TLS certificate, and of
     a private CA that signs with its root.
+    `preferred_chain` is the common name of the root that chains are to lead to. A CA that
+    `must_have_profile` issues nothing without one of those that are wished for.
     `settling` is how long a DNS provider may take to list a record that it was sent.
     """
 
     directory: str
     email: str | None = None
     ca_bundle: Path | None = None
-    profile: str | None = None
+    preferred_chain: str | None = None
+    must_have_profile: bool = True
     external: ExternalAccount | None = None
     settling: timedelta = SETTLING
 
@@ -103,8 +107,8 @@ class AcmeIssuer:
         with self._turn(), in_our_words(self._now), self._client() as client:
             settings = self._settings
             desk = OrderDesk(
-                *(settings.directory, settings.profile, client, request, lease, around),
-                settings.ca_bundle,
+                *(settings.directory, client, request, lease, around),
+                *(settings.ca_bundle, settings.preferred_chain, settings.must_have_profile),
             )
             return self._with_account(client, desk)
 
