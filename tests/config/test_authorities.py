@@ -81,8 +81,8 @@ ca_bundle = "own.pem"
             "acme.fallback = ['zerosl']",
             (
                 "[acme] fallback: must be an https URL or one of letsencrypt, letsencrypt-staging,"
-                " zerossl, google; did you mean zerossl?; or the name of a table under [acme] with a"
-                " `directory`"
+                " zerossl, google; did you mean zerossl?; or the name of a table under [acme] with"
+                " a `directory`"
             ),
         ),
         ("acme.fallback = ['letsencrypt']", "[acme] fallback: letsencrypt is asked already"),

@@ -75,7 +75,7 @@ class Client(ClientV2):
     @classmethod
     def at(cls, directory_url: str, network: Network) -> Self:
         """Read the directory, as anew for each order: its addresses may change at any time."""
-        return cls(_read(_directory, network.get(directory_url)), network)
+        return cls(read_answer(_directory, network.get(directory_url)), network)
 
     @property
     def profiles(self) -> tuple[str, ...]:
@@ -123,17 +123,17 @@ class Client(ClientV2):
         ]
         wish = messages.NewOrder(identifiers=identifiers, profile=profile or "")
         response = self._post(self.directory["newOrder"], wish)
-        return _read(partial(_order, _location(response), response), response)
+        return read_answer(partial(_order, _location(response), response), response)
 
     def order(self, url: str) -> Order:
         """Look at an order."""
         response = self._post_as_get(url)
-        return _read(partial(_order, url, response), response)
+        return read_answer(partial(_order, url, response), response)
 
     def authorization(self, url: str) -> Authorization:
         """Look at an authorization (§7.5)."""
         response = self._post_as_get(url)
-        return _read(partial(self._authorization, url, response), response)
+        return read_answer(partial(self._authorization, url, response), response)
 
     def answer(self, challenge: Challenge) -> None:
         """Say that the value is shown (§7.5.1)."""
@@ -142,7 +142,7 @@ class Client(ClientV2):
     def finalize(self, order: Order, csr: x509.CertificateSigningRequest) -> Order:
         """Send the CSR of an order that is ready (§7.4)."""
         response = self._post(order.finalize, messages.CertificateRequest(csr=csr))
-        return _read(partial(_order, order.url, response), response)
+        return read_answer(partial(_order, order.url, response), response)
 
     def chains(self, url: str, *, most: int) -> tuple[str, Iterator[str]]:
         """Download a certificate and its issuers as PEM text, and give what downloads the other
@@ -151,6 +151,13 @@ class Client(ClientV2):
         response = self._post_as_get(url)
         others = self._get_links(response, "alternate")[:most]
         return response.text, (self._post_as_get(other).text for other in others)
+
+    def resource(self, name: str) -> str:
+        """Return the address of one of the directory's resources (§7.1.1)."""
+        try:
+            return str(self.directory[name])
+        except KeyError:
+            raise not_acme(Text("its directory names no {resource}", resource=name)) from None
 
     def _new_account(self, key: JWKEC, registration: messages.NewRegistration) -> str:
         self.net.key, self.net.account = key, None  # signed by the key itself (§6.2)
@@ -223,9 +230,9 @@ def _location(response: requests.Response) -> str:
     return response.headers["Location"]
 
 
-def _read(parse: Callable[[Any], _T], response: requests.Response) -> _T:
+def read_answer(parse: Callable[[Any], _T], response: requests.Response) -> _T:
     """Read an answer. Whatever is not as RFC 8555 says makes the parts of a message fail in their
-    own ways, so all of these are one thing here.
+    own ways, so all of these are one thing here: `CaUnavailable`.
     """
     try:
         return parse(_without_nulls(response.json()))

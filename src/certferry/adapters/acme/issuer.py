@@ -124,7 +124,7 @@ class AcmeIssuer:
         except Refused as refused:
             if not self._accounts.is_unknown(client, account, refused):
                 raise
-        self._accounts.forget(account)
+        self._accounts.forget(client, account)
         self._accounts.sign_in(client)
         return desk.fulfil()
 
