@@ -211,7 +211,7 @@ def test_wrong_keys_of_dnspod(
     said: str,
 ) -> None:
     """DNSPod is asked once for all certificates, which keeps the account from being banned; the
-    hint says which of the two is wrong. The order that was begun is finished by the next run.
+    hint says which of the two is wrong. No order was begun, so the CA counts none.
     """
     names = [new_name(), new_name()]
     for one in names:
@@ -230,15 +230,14 @@ def test_wrong_keys_of_dnspod(
         assert "console.dnspod.cn" in step["hint"]
     if variable == "DP_Key":
         assert wrong not in run.out + run.err
-    assert 1 == run.left.dnspod_requests
+    assert (1, 0) == (run.left.dnspod_requests, run.left.orders)
     assert_nothing_written(run.left)
     assert [[], []] == [host.fingerprints(one) for one in names]
 
     cured = host.run("sync")
 
     assert 0 == cured.code
-    assert 0 == cured.left.orders
-    assert 2 == cured.left.certificates
+    assert (2, 2) == (cured.left.orders, cured.left.certificates)
 
 
 def test_key_of_tencent_cloud_in_place_of_a_token(host: Host) -> None:
@@ -265,10 +264,11 @@ def test_zone_that_is_not_in_the_account(world: World, tmp_path: Path) -> None:
 
     assert FAILED == run.code
     assert (
-        f"{name}: issue failed: the DNSPod account has no domain for _acme-challenge.{name}"
+        f"{name}: issue failed: no zone of the account holds _acme-challenge.{name}"
         == run.complaint.error
     )
-    assert "it has example.com: add the domain at DNSPod" in run.complaint.hint
+    assert "it has example.com: add the domain to the account" in run.complaint.hint
+    assert 0 == run.left.orders
     assert_nothing_written(run.left)
     assert [] == host.fingerprints(name)
 

@@ -156,6 +156,34 @@ def test_key_file_that_is_of_no_use(
     assert (0, "") == (renewed.code, renewed.err)
 
 
+@pytest.mark.parametrize("command", ["plan", "sync"])
+def test_lost_key_is_told_though_nothing_is_due(synced: Host, command: str) -> None:
+    """Every run tries the seal, so a lost key is not first noticed at a renewal."""
+    synced.key_file.write_bytes(base64.b64encode(secrets.token_bytes(32)))
+
+    run = synced.run("-q", command)
+
+    assert FAILED == run.code
+    assert "does not open what the state holds" in run.complaint.error
+    assert "from the backup that belongs to this state" in run.complaint.hint
+    assert_nothing_written(run.left)
+
+
+def test_starting_over_without_the_key(synced: Host, name: str) -> None:
+    """The way out that the hint names: state and key are moved away, and everything is new."""
+    synced.key_file.unlink()
+    assert "move the state and the key file away" in synced.run("-q", "sync").complaint.hint
+    old = synced.fingerprints(name)
+    synced.state.parent.rename(synced.directory / "old")
+
+    run = synced.run("sync")
+
+    assert 0 == run.code, run
+    assert 1 == run.left.certificates
+    assert old != synced.fingerprints(name)
+    assert synced.key_file.exists()
+
+
 # --- a full disk
 
 

@@ -19,10 +19,11 @@ from tests.adapters.probe.odd_edge import odd_edge
         (["plan"], 0),
         (["plan", "--check"], 4),
         (["status"], 0),
+        (["discover"], 0),
         (["history"], 0),
         (["export", "img.example.com", "--dir", "exported"], 1),
     ],
-    ids=["plan", "check", "status", "history", "export"],
+    ids=["plan", "check", "status", "discover", "history", "export"],
 )
 def test_no_state_is_made(host: Host, name: str, command: list[str], code: int) -> None:
     """Before the first sync there is nothing to remember: not even an empty state is made."""
@@ -36,7 +37,7 @@ def test_no_state_is_made(host: Host, name: str, command: list[str], code: int) 
     assert before == sorted(host.directory.rglob("*"))
 
 
-@pytest.mark.parametrize("command", ["plan", "status", "watch"])
+@pytest.mark.parametrize("command", ["plan", "status", "discover", "watch"])
 def test_ctrl_c_waits_for_nobody_who_is_silent(host: Host, name: str, command: str) -> None:
     """Whoever only looks has nothing to put right: it ends long before an answer is given up."""
     with socket.create_server(("127.0.57.3", 0)) as silent:
@@ -53,7 +54,8 @@ def test_ctrl_c_waits_for_nobody_who_is_silent(host: Host, name: str, command: s
             out, err = process.communicate(timeout=8)
         guest.close()
 
-    assert (130, "", "stopped\n") == (process.returncode, out, err)
+    told = [row for row in err.splitlines() if not row.startswith("qiniu: ")]
+    assert (130, "", ["stopped"]) == (process.returncode, out, told)
 
 
 def with_a_negative_serial(der: bytes) -> bytes:

@@ -13,13 +13,15 @@ from certferry import errors
 from certferry.cli import exits
 from certferry.cli.exits import Exit
 from certferry.core.desired import Kind
+from certferry.core.discovery import AccountLook, DiscoveredDomain, Discovery
 from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.core.observed import Served
-from certferry.core.plan import Action, Plan
+from certferry.core.plan import Action, Obstacle, Plan
 from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
 from certferry.core.status import DomainStatus, LineageStatus, Standing
+from certferry.core.survey import FoundDomain, Survey
 from certferry.core.watched import Host, judged
-from certferry.errors import CertferryError
+from certferry.errors import CertferryError, TargetRejected
 from certferry.text import Text
 from tests.cli import values
 
@@ -73,13 +75,20 @@ def test_the_worst_outcome_decides(report: SyncReport) -> None:
     assert next(code for true, code in ranked if true) == exits.of_report(report)
 
 
+OBSTACLES: dict[str, tuple[Obstacle, ...]] = {
+    "none": (),
+    "refused": (Obstacle(None, None, errors.PlanRefused("the key is another certificate's")),),
+    "failed": (values.frozen(),),
+}
+
+
 @given(
     st.lists(
-        st.tuples(st.booleans(), st.booleans(), st.booleans()).map(
+        st.tuples(st.booleans(), st.booleans(), st.sampled_from(list(OBSTACLES))).map(
             lambda parts: values.plan(
                 *([values.look()] if parts[0] else []),
                 refusals=(values.too_short(),) if parts[1] else (),
-                obstacles=(values.frozen(),) if parts[2] else (),
+                obstacles=OBSTACLES[parts[2]],
             )
         ),
         max_size=3,
@@ -87,12 +96,14 @@ def test_the_worst_outcome_decides(report: SyncReport) -> None:
     st.booleans(),
 )
 def test_a_plan_is_judged_by_what_stands_in_its_way(plans: Sequence[Plan], check: object) -> None:
-    """Blocked before refused before pending; what is pending counts only with `--check`."""
+    """Blocked before refused before pending; what is pending counts only with `--check`. A refusal
+    is one wherever it stands: `sync` ends with the same code.
+    """
     code = exits.of_plans(plans, check=bool(check))
 
     ranked = [
-        (any(plan.obstacles for plan in plans), Exit.FAILED),
-        (any(plan.refusals for plan in plans), Exit.REFUSED),
+        (any(plan.obstacles == OBSTACLES["failed"] for plan in plans), Exit.FAILED),
+        (any(plan.refusals or plan.obstacles for plan in plans), Exit.REFUSED),
         (bool(check) and any(plan.steps for plan in plans), Exit.PENDING),
         (True, Exit.OK),
     ]
@@ -131,6 +142,19 @@ def test_a_status_is_a_failure_only_where_something_failed(standing: Standing) -
     failed = standing in {Standing.FAILED, Standing.UNKNOWN}
 
     assert (Exit.FAILED if failed else Exit.OK) == exits.of_statuses([status])
+
+
+def test_what_is_discovered_is_in_order_and_what_is_not_seen_is_not() -> None:
+    """A domain in trouble is a finding; an account that cannot be looked at is a failure."""
+    frozen = DiscoveredDomain(
+        "qiniu", FoundDomain("img.example.com", Kind.CDN, problem=TargetRejected("frozen"))
+    )
+    seen, unseen = AccountLook("qiniu"), AccountLook("second", failure=TargetRejected("denied"))
+
+    partly = AccountLook("second", survey=Survey((), (TargetRejected("not for these keys"),)))
+
+    assert Exit.OK == exits.of_discovery(Discovery((seen, partly), (frozen,)))
+    assert Exit.FAILED == exits.of_discovery(Discovery((seen, unseen)))
 
 
 def problem(code: EdgeProblemCode) -> EdgeProblem:

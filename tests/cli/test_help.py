@@ -20,7 +20,8 @@ TYPED = re.compile(r"`[^`]*`|\[[a-z]+\]|--?[a-z][\w-]*|[!-~]*[./~_][!-~]*")
 """Commands in backquotes, tables of the configuration, options, files and variables."""
 
 NAMES = {
-    *("ACME", "CA", "CDN", "CERTFERRY", "DNS", "DNS-01", "DNSPod", "Encrypt", "HTTPS", "JSON"),
+    *("ACME", "CA", "CAA", "CDN", "CERTFERRY", "CNAME", "DNS", "DNS-01", "DNSPod", "DNSSEC"),
+    *("Encrypt", "HTTPS", "JSON", "NS"),
     *("KEY", "Let's", "NAME", "Pebble", "TLS", "bash", "certbot", "certferry", "completion"),
     *("cron", "crontab", "fish", "lego", "port", "qiniu", "shell", "sync", "systemd", "text"),
     *("unit", "value", "zsh"),
@@ -132,3 +133,15 @@ def test_a_command_runs_in_the_environment_it_was_started_in(
     assert "错误：缺少选项 '--number'" in console.err
     assert [before] == seen
     assert before == (os.environ.get("LANGUAGE"), gettext.textdomain())
+
+
+def test_what_asked_the_program_itself_for_help_changes_no_language(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Click keeps the option that it made first, which would stay in English."""
+    with click.Context(program) as ctx:
+        assert program.get_help_option(ctx) is not None
+
+    assert Exit.OK == run(["--lang", "zh", "--help"], TestConsole().console)
+
+    assert "Show this message and exit" not in capsys.readouterr().out

@@ -14,6 +14,7 @@ from certferry.config.load import load
 from certferry.config.model import Settings
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError, StateUnavailable
+from certferry.sandbox.faults import Fault
 from certferry.text import Text
 from tests.cli.init_accounts import AK, DP_ID, DP_KEY, KEYS, SK, Accounts
 from tests.migration.old_homes import AcmeShHome, issued
@@ -85,6 +86,19 @@ def test_large_account_is_looked_at_with_signs_of_life(accounts: Accounts) -> No
 
     told = [row for row in done.stderr.splitlines() if "…" in row]
     assert ["Looking at the domains of the account qiniu …", "… 50 of 53 domains"] == told
+
+
+def test_certificates_that_may_not_be_listed_are_no_obstacle(accounts: Accounts) -> None:
+    """What is not known of them is told, and the domains are proposed all the same."""
+    for service in (accounts.qiniu.api, accounts.qiniu.fusion):
+        refused = Fault.status(403, b'{"error":"no right"}')
+        service.faults.add(refused, on="GET /sslcert", times=None)
+
+    done = accounts.init()
+
+    assert (0, WRITTEN) == (done.returncode, done.stdout)
+    assert "warning: not everything could be read: " in done.stderr
+    assert "img.example.com  cdn   not known     example.com" in done.stderr
 
 
 def test_plan_is_what_was_proposed(accounts: Accounts) -> None:

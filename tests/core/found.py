@@ -5,12 +5,15 @@ from __future__ import annotations
 from certferry.core.desired import Kind
 from certferry.core.proposal import Places
 from certferry.core.survey import FoundDomain, FoundZone
+from certferry.errors import CertferryError, TargetRejected
 from certferry.text import Text
 
-FROZEN = Text("it is frozen")
+FROZEN = TargetRejected(Text("it is frozen"))
 
 
-def domain(name: str, problem: Text | None = None, *, by_itself: bool = True) -> FoundDomain:
+def domain(
+    name: str, problem: CertferryError | None = None, *, by_itself: bool = True
+) -> FoundDomain:
     """Find a domain on the CDN."""
     return FoundDomain(name, Kind.CDN, problem=problem, by_itself=by_itself)
 

@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.identifiers import covered_by
-from certferry.core.proposal import Places, ProposedDeployment, propose_for_domains
+from certferry.core.proposal import (
+    UNKNOWN,
+    Places,
+    ProposedDeployment,
+    propose_beside,
+    propose_for_domains,
+)
 from certferry.core.survey import FoundZone
 from certferry.text import Text
 from tests.core.found import FROZEN, domain, places
@@ -62,12 +68,14 @@ def test_domain_that_cannot_be_changed_is_left_out_of_a_wildcards_deployment() -
 
     [one] = proposal.certificates
     assert (ProposedDeployment("qiniu", ("*.example.com",)),) == one.deployments
-    assert [("a.example.com", FROZEN)] == [(left.name, left.reason) for left in proposal.left_out]
+    assert [("a.example.com", FROZEN.message)] == [
+        (left.name, left.reason) for left in proposal.left_out
+    ]
 
 
 def test_domain_that_follows_another_does_not_narrow_a_deployment() -> None:
     """A child of a wildcard domain takes its parent's certificate, and is never deployed to."""
-    child = domain("a.example.com", Text("it follows"), by_itself=False)
+    child = domain("a.example.com", FROZEN, by_itself=False)
 
     [one] = propose_for_domains(places(domain("*.example.com"), child), 100).certificates
 
@@ -136,3 +144,39 @@ def test_every_domain_is_served_by_exactly_one_certificate_or_left_out(
     assert len(lineages) == len(set(lineages))
     every = [name for one in proposal.certificates for name in one.names]
     assert len(every) == len(set(every))
+
+
+def test_accounts_have_their_own_certificates_beside_what_is_declared() -> None:
+    """Each goes to its account, under a name that is not taken, by the DNS account whose zone it
+    is; what no zone holds is left out.
+    """
+    paused = FoundZone("example.org", Text("it is paused"))
+    zones = {
+        "dnspod": (FoundZone("example.com"), paused),
+        "other": (FoundZone("example.org"), FoundZone("example.net")),
+    }
+    found = {
+        "a": [domain("img.example.com"), domain("img.example.org")],
+        "b": [domain("www.example.com"), domain("www.example.info")],
+    }
+
+    proposal = propose_beside(["example.com", "example.com-2"], found, zones, 100)
+
+    assert [
+        ("example.com-3", ("img.example.com",), "dnspod", "a"),
+        ("example.org", ("img.example.org",), "other", "a"),
+        ("example.com-4", ("www.example.com",), "dnspod", "b"),
+    ] == [(one.lineage, one.names, one.dns, one.deployments[0].to) for one in proposal.certificates]
+    assert ["www.example.info"] == [left.name for left in proposal.left_out]
+
+
+def test_without_a_dns_account_it_is_to_be_filled_in() -> None:
+    """Each name is then taken to be in a zone of its own."""
+    found = {"qiniu": [domain("img.example.com"), domain("www.example.com")]}
+
+    proposal = propose_beside([], found, {}, 100)
+
+    assert [("img.example.com", UNKNOWN), ("www.example.com", UNKNOWN)] == [
+        (one.lineage, one.dns) for one in proposal.certificates
+    ]
+    assert all("Fill in" in str(one.remarks[0]) for one in proposal.certificates)

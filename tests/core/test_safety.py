@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.desired import PemFiles
+from certferry.core.desired import HttpsWish, PemFiles
 from certferry.core.due import Times
+from certferry.core.https_settings import HttpsSettings
 from certferry.core.lineage import mark
 from certferry.core.observed import Observation, OtherCertificate, TargetRules
+from certferry.core.plan import Deploy
 from certferry.core.planner import Issuing, make_plan
 from certferry.core.reasons import ReasonCode
 from certferry.core.safety import without_refused
@@ -92,6 +94,24 @@ def test_expired_certificate_of_ours_is_not_made_anywhere_else() -> None:
     assert ReasonCode.EXPIRED is refusal.reason.code
     assert f"`certferry history {wish().lineage}`" in str(refusal.hint)
     assert "where it is made" not in str(refusal.hint)
+
+
+def test_expired_certificate_is_replaced_before_a_setting_is_changed() -> None:
+    """The settings go along with the new certificate; without one, nothing is changed."""
+    late = certificate("aa" * 32, not_before=NOW - timedelta(days=95), lifetime=timedelta(days=90))
+    wanted = wish(https=HttpsWish(http2=True))
+    observed = world(version(3, late), https=HttpsSettings(http2=False))
+
+    held_back = make_plan(wanted, observed, Times.at(NOW), Issuing.NEVER)
+    plan = without_refused(make_plan(wanted, observed, Times.at(NOW)), wanted, observed, NOW)
+
+    safe = without_refused(held_back, wanted, observed, NOW)
+    assert [ReasonCode.EXPIRED] == [refusal.reason.code for refusal in safe.refusals]
+    assert () == safe.rollouts
+    (first, *later) = plan.steps
+    assert plan.issue is first
+    (deploy,) = (step for step in later if isinstance(step, Deploy))
+    assert {"certificate", "http2"} == {change.what for change in deploy.changes}
 
 
 def test_uncovered_domain_is_refused_before_anything_is_issued() -> None:

@@ -15,6 +15,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certferry.adapters.acme.directory_look import look_at_directory
 from certferry.adapters.acme.problems import Refused, as_error, moment_of
 from certferry.errors import IssuanceError
 from certferry.sandbox.httpd import Request, Response
@@ -61,6 +62,24 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
         made = Bench(ca.pebble, ca.zones, tmp_path_factory.mktemp("bench"))
         with made.proxy:
             yield made
+
+
+@over_sockets
+@given(bend=bends())
+def test_a_directory_is_looked_at(bench: Bench, bend: Bend) -> None:
+    """It tells the time and the CA's names, or nothing."""
+    turn = bend.turns()
+    bench.proxy.rewrite = lambda _, response: turn(response)
+
+    only_ours(
+        partial(
+            look_at_directory,
+            bench.settings().directory,
+            ca_bundle=bench.settings().ca_bundle,
+            pause=lambda _: None,
+            now=lambda: NOW,
+        )
+    )
 
 
 @over_sockets

@@ -11,9 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from certferry.adapters.acme.names_look import NamesLook
 from certferry.adapters.acme.nameservers import ask
 from certferry.adapters.acme.resolvers import Resolvers
 from certferry.adapters.probe.addresses import resolve
+from certferry.adapters.probe.resolver_look import ResolverLook
+from certferry.core.caa import Applicant
 from certferry.sandbox.dnsd import DnsDaemon, Handler, Reply, Transport
 from certferry.sandbox.nameserver import DnsServer
 from tests.adapters.acme.name_servers import RESOLVER, NameServers
@@ -23,6 +26,7 @@ from tests.support.tiers import examples
 NAME = "_acme-challenge.www.example.com"
 SERVER = "127.0.53.1"
 WITHIN = timedelta(seconds=0.05)  # for what is not there: most bent answers count as none
+US = Applicant(frozenset({"ca.test"}))
 HEADER = 12  # bytes (RFC 1035 §4.1.1)
 
 
@@ -40,6 +44,7 @@ class BentDns:
         zones.seed("www.example.com", "AAAA", "::1")
         zones.seed(NAME, "CNAME", "other.example.net.")
         zones.seed("other.example.net", "TXT", "a value")
+        zones.seed("example.com", "CAA", '0 issue "ca.test; validationmethods=dns-01"')
         servers: list[DnsServer] = [*self.world.servers, self.world.resolver]
         handlers: dict[str, Handler] = {one.address: self._bending(one) for one in servers}
         self.daemon = DnsDaemon(handlers)
@@ -87,8 +92,11 @@ QUESTIONS: tuple[Callable[[Resolvers, int], object], ...] = (
     lambda resolvers, _: resolvers.addresses("www.example.com"),
     lambda _, port: ask(SERVER, port, NAME, WITHIN),
     lambda _, port: resolve("www.example.com", [(RESOLVER, port)], WITHIN),
+    lambda resolvers, _: NamesLook(resolvers, US).look(["www.example.com"]),
+    lambda _, port: ResolverLook([(RESOLVER, port)], WITHIN).honesty(),
+    lambda _, port: ResolverLook([(RESOLVER, port)], WITHIN).domains({"www.example.com": "a.test"}),
 )
-"""Aliases, zones, name servers, addresses, and the values of a challenge."""
+"""Aliases, zones, name servers, addresses, the values of a challenge, and what `doctor` asks."""
 
 
 @settings(over_sockets, max_examples=examples(80))

@@ -22,6 +22,7 @@ from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.lineage import mark
 from certferry.core.secret import Secret
+from certferry.ports.examination import Delegated, Timed
 from certferry.ports.survey import ZoneKeeper
 from certferry.ports.target import Look
 from certferry.testing.context import connected_with
@@ -117,6 +118,9 @@ def test_qiniu_is_looked_at(qiniu: BentQiniu, bend: Bend) -> None:
         only_ours(partial(qiniu.target().observe, look))
     qiniu.bend(bend)
     only_ours(partial(qiniu.target().survey, lambda *_: None))
+    for examine in (Qiniu.clock_ahead, partial(Qiniu.examine, account="qiniu"), Qiniu.cnames):
+        qiniu.bend(bend)
+        only_ours(partial(examine, qiniu.target()))
 
 
 @over_sockets
@@ -165,6 +169,8 @@ def test_dnspod_is_asked(account: DnspodAccount, front: Bent, bend: Bend) -> Non
     )
     for call in (
         cast("ZoneKeeper", provider).zones,
+        cast("Timed", provider).clock_ahead,
+        partial(cast("Delegated", provider).name_servers, "example.com"),
         partial(provider.add_txt, CHALLENGE, "a value"),
         partial(provider.remove_txt, CHALLENGE, "a value", None),
         partial(provider.remove_txt, CHALLENGE, "another value", "1"),

@@ -112,6 +112,37 @@ def test_a_table_can_be_written_downwards() -> None:
     assert downwards == values.text_of(list(stacked(table))) == values.text_of(fitted(table, 21))
 
 
+def test_a_table_may_hang() -> None:
+    """Where columns do not fit, a long first cell has a line to itself, and the others stay in
+    their columns; where these do not fit either, every cell has a line.
+    """
+    rows = ((Span("img.example.com"), Span("valid"), Span("2")), (Span("a"), Span("x"), Span("")))
+    table = Table(("NAME", "STATE", "SERVED"), rows, hangs=True)
+    hung = "NAME  STATE  SERVED\nimg.example.com\n      valid  2\na     x\n"
+    narrow = "NAME\n   STATE  SERVED\nimg.example.com\n   valid  2\na  x\n"
+
+    assert values.text_of(aligned(table)) == values.text_of(fitted(table, 30))
+    assert hung == values.text_of(fitted(table, 29)) == values.text_of(fitted(table, 19))
+    assert narrow == values.text_of(fitted(table, 18))
+    assert narrow.replace("   ", "  ").replace("a  x", "a\n  x") == values.text_of(
+        fitted(table, 15)
+    )
+    assert values.text_of(list(stacked(table))) == values.text_of(fitted(table, 14))
+
+
+@given(st.lists(st.text("ab中", max_size=12), min_size=1, max_size=5), st.integers(8, 40))
+def test_a_table_that_hangs_loses_nothing_and_fits(names: list[str], cells: int) -> None:
+    """Every cell is there, in lines that fit unless a word alone does not."""
+    table = Table(("NAME", "X"), tuple((Span(name), Span("yes")) for name in names), hangs=True)
+
+    written = [plain(row) for row in fitted(table, cells)]
+
+    assert len(names) == sum(row.count("yes") for row in written)
+    assert all(any(name in row for row in written) for name in names)
+    if max(map(width, names)) <= cells:
+        assert max(map(width, written)) <= cells
+
+
 def test_colour_is_added_and_nothing_else() -> None:
     """A coloured line without its codes is the plain one."""
     written = line(Span("failed", Tone.BAD), " img")

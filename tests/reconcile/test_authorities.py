@@ -43,6 +43,10 @@ class Cas:
         """The same CAs, for a process that sees the state like this."""
         return Cas({url: issuer.seen_by(state) for url, issuer in self.by_directory.items()})
 
+    def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> None:
+        """See `ports.issuer.Issuer.must_be_provable`."""
+        self.at(USUAL).must_be_provable(names, dns)
+
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
     ) -> CertificateBundle:

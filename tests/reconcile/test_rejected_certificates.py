@@ -25,6 +25,10 @@ class Gateway:
     def __init__(self, issuer: Any) -> None:
         self._issuer = issuer
 
+    def must_be_provable(self, *arguments: Any) -> None:
+        """As ever."""
+        self._issuer.must_be_provable(*arguments)
+
     def issue(self, request: IssueRequest, *doors: Any) -> CertificateBundle:
         """Look at what comes, as the door's contract says."""
         issued = self._issuer.issue(request, *doors)

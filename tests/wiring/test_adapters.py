@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -301,4 +301,86 @@ def test_target_that_cannot_list_domains(packages: Packages, connect: Connect) -
     survey = cast("Surveyed", target).survey(lambda *_: None)
 
     assert () == survey.domains
-    assert "depot cannot list its domains" == str(survey.unseen)
+    assert ["depot cannot list its domains"] == [str(error) for error in survey.unread]
+
+
+EXAMINED = """
+    def zones(self):
+        return ()
+
+    def examine(self, account):
+        raise RuntimeError("no examination for you")
+
+    def clock_ahead(self):
+        return "late"
+
+    def name_servers(self, zone):
+        return frozenset({"ns1." + zone})
+"""
+"""What a door of somebody else's may have for `doctor`, half of it broken."""
+
+
+def test_account_of_a_package_that_is_examined(packages: Packages, connect: Connect) -> None:
+    """What it gives is passed on; what breaks off, or is something else, is its mistake."""
+    module = adapter().replace("    def remove_txt", EXAMINED + "\n    def remove_txt")
+    packages.install("certferry-seen", "seen_dns", module, seen=DNS_GROUP)
+    dns: Any = connect("[accounts.seen]\n").dns("seen")
+
+    assert frozenset({"ns1.example.com"}) == dns.name_servers("example.com")
+    with pytest.raises(DnsError, match="no examination for you"):
+        dns.examine("seen")
+    with pytest.raises(DnsError, match="gave str and not"):
+        dns.clock_ahead()
+
+
+def test_account_of_a_package_that_cannot_be_examined(packages: Packages, connect: Connect) -> None:
+    """Nothing is known of it, and nothing is told."""
+    packages.install("certferry-depot", "depot_target", HARBOUR.read_text(), depot=TARGET_GROUP)
+    accounts = connect('[accounts.depot]\ntoken = "t"\n[accounts.good]\n')
+    dns: Any = accounts.dns("good")
+    target: Any = accounts.target("depot")
+
+    for door in (dns, target):
+        assert ((), None) == (door.examine("label"), door.clock_ahead())
+    assert (frozenset(), {}) == (dns.name_servers("example.com"), target.cnames())
+
+
+def test_target_of_a_package_that_is_examined(packages: Packages, connect: Connect) -> None:
+    """As a DNS account is."""
+    more = (
+        "    def cnames(self):\n        return {'a.test': 'a.cdn.test'}\n\n"
+        "    def examine(self, account):\n        return ()\n\n"
+    )
+    module = HARBOUR.read_text(encoding="utf-8")
+    module = module.replace("    def observe(", more + "    def observe(", 1)
+    packages.install("certferry-depot", "depot_target", module, depot=TARGET_GROUP)
+    target: Any = connect('[accounts.depot]\ntoken = "t"\n').target("depot")
+
+    assert {"a.test": "a.cdn.test"} == target.cnames()
+    assert () == target.examine("depot")
+
+
+def test_broken_adapter_says_so_before_an_order(packages: Packages, connect: Connect) -> None:
+    """Its zones are asked for, and that is told as what it is."""
+    packages.install("certferry-bad", "bad_dns", "import nothing_like_it\n", bad=DNS_GROUP)
+    accounts = connect('[accounts.bad]\n[[certificates]]\nnames = ["a.example.com"]\ndns = "bad"\n')
+    dns: Any = accounts.meant()[0]["bad"]
+
+    with pytest.raises(DnsError, match="certferry-bad"):
+        dns.zones()
+
+
+def test_accounts_are_listed_by_what_they_can_be(packages: Packages, connect: Connect) -> None:
+    """Nothing is imported; one of a type that is known nowhere is told where it is connected, and
+    not passed over.
+    """
+    packages.install("certferry-both", "both_ways", "raise RuntimeError", both=TARGET_GROUP)
+    packages.install("certferry-both-dns", "both_dns", "raise RuntimeError", both=DNS_GROUP)
+    accounts = connect(
+        "[accounts.qiniu]\n[accounts.dnspod]\n[accounts.both]\n[accounts.good]\n[accounts.odd]\n"
+    )
+
+    assert ("qiniu", "both", "odd") == accounts.labels(TARGETS)
+    assert ("dnspod", "both", "good", "odd") == accounts.labels(DNS_PROVIDERS)
+    with pytest.raises(ConfigError, match="odd is no target"):
+        accounts.target("odd")

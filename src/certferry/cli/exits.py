@@ -23,6 +23,8 @@ from certferry.errors import (
 )
 
 if TYPE_CHECKING:  # the core loads the crypto library, which `--help` must not
+    from certferry.core.discovery import Discovery, Problem
+    from certferry.core.findings import Finding
     from certferry.core.plan import Plan
     from certferry.core.report import SyncReport
     from certferry.core.status import LineageStatus
@@ -79,10 +81,14 @@ def of_hook(report: SyncReport) -> Exit:
 
 
 def of_plans(plans: Sequence[Plan], *, check: bool) -> Exit:
-    """Judge plans: by what stands in their way, then, if asked, by whether anything is pending."""
-    if any(plan.obstacles for plan in plans):
+    """Judge plans: by what stands in their way, then, if asked, by whether anything is pending.
+    What `sync` would refuse is refused here too.
+    """
+    errors = [obstacle.error for plan in plans for obstacle in plan.obstacles]
+    refused = [error for error in errors if isinstance(error, PlanRefused)]
+    if len(errors) > len(refused):
         return Exit.FAILED
-    if any(plan.refusals for plan in plans):
+    if refused or any(plan.refusals for plan in plans):
         return Exit.REFUSED
     if check and not all(plan.is_empty for plan in plans):
         return Exit.PENDING
@@ -98,6 +104,25 @@ def of_statuses(statuses: Sequence[LineageStatus]) -> Exit:
 
     standings = {domain.standing for status in statuses for domain in status.domains}
     return Exit.FAILED if standings & {Standing.FAILED, Standing.UNKNOWN} else Exit.OK
+
+
+def of_findings(findings: Sequence[Finding]) -> Exit:
+    """Judge what `doctor` found: an error is a failure, and nothing else."""
+    from certferry.core.findings import are_in_order
+
+    return Exit.OK if are_in_order(findings) else Exit.FAILED
+
+
+def of_discovery(discovery: Discovery) -> Exit:
+    """Judge a look at accounts: what was found there is in order, whatever it is; what could not be
+    looked at is a failure.
+    """
+    return of_problems(discovery.problems)
+
+
+def of_problems(problems: Sequence[Problem]) -> Exit:
+    """Judge what could not be looked at: what keys may not see is told, and no failure."""
+    return Exit.FAILED if any(problem.is_failure for problem in problems) else Exit.OK
 
 
 def of_looks(looks: Sequence[HostLook]) -> Exit:

@@ -119,6 +119,7 @@ def spoken(command: click.Command, voice: Voice) -> click.Command:
     """
     told = copy.copy(command)
     told.context_class = SpokenContext
+    told._help_option = None  # noqa: SLF001 - what click keeps may speak another language
     said = [_said(paragraph, voice) for paragraph in paragraphs(command.help or "")]
     told.help, told.short_help = "\n\n".join(said), next(iter(said), "")
     told.options_metavar = voice.say(Text("[OPTIONS]"))

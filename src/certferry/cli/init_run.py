@@ -143,10 +143,9 @@ class _Run:
     def _survey(self, session: Session, target: str) -> tuple[FoundDomain, ...]:
         self._say(Text("Looking at the domains of the account {account} …", account=target))
         survey = session.survey(target, self._tell_how_far)
-        if survey.unseen is not None:
-            said = Text("there may be more domains: {problem}", problem=survey.unseen.message)
-            self._warn(said)
-        elif not survey.domains:
+        for error in survey.unread:
+            self._warn(Text("not everything could be read: {problem}", problem=error.message))
+        if not survey.domains and not survey.unread:
             self._warn(Text("the account {account} has no domains", account=target))
         return survey.domains
 

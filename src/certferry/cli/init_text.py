@@ -176,7 +176,7 @@ def _row(domain: FoundDomain, places: Places, now: datetime, voice: Voice) -> tu
     row = (
         Span(domain.domain, Tone.STRONG),
         Span(domain.kind.value),
-        Span(voice.say_on_one_line(domain.problem or _certificate(domain, now))),
+        Span(voice.say_on_one_line(_certificate(domain, now))),
     )
     if not _knows_zones(places):
         return row
@@ -185,6 +185,8 @@ def _row(domain: FoundDomain, places: Places, now: datetime, voice: Voice) -> tu
 
 
 def _certificate(domain: FoundDomain, now: datetime) -> Text:
+    if domain.problem is not None:
+        return domain.problem.message
     if not domain.has_https:
         return Text("HTTPS is off")
     if domain.not_after is None:

@@ -25,7 +25,7 @@ from certferry.present.layout import line
 from certferry.text import Text
 from certferry.wiring.profiles import load_checked
 from certferry.wiring.session import Session, open_to_look
-from certferry.wiring.settings import from_client, from_environment
+from certferry.wiring.settings import from_client, from_environment, without_certificates
 
 _MOST_LISTED = 10
 """Declared names that a message lists: more would hide what it says."""
@@ -49,6 +49,16 @@ def settings_or_defaults(front: Front) -> Settings:
     environ = front.console.environ
     if find_file(front.config, environ) is None:
         return load_before(Document(None, {}), Path(NAME), environ)
+    return load_checked(front.config, environ)
+
+
+def settings_with_accounts(front: Front) -> Settings:
+    """Read the configuration file; without one, take the keys of the usual target from the
+    environment, with nothing declared. Raises `ConfigError`.
+    """
+    environ = front.console.environ
+    if find_file(front.config, environ) is None:
+        return without_certificates(environ)
     return load_checked(front.config, environ)
 
 

@@ -125,6 +125,16 @@ def from_client(
     )
 
 
+def without_certificates(
+    environ: Mapping[str, str], target: UsualAccount, adapters: Adapters
+) -> Settings:
+    """Make settings without a file that declare no certificate: the usual target's account alone.
+
+    Raises `ConfigError` that names every variable that is missing.
+    """
+    return _declared(None, {target.type: target.variables}, environ, adapters)
+
+
 def default_directory(environ: Mapping[str, str], user: int) -> Path:
     """Give the directory of what certferry remembers, for a user id.
 
@@ -154,14 +164,14 @@ def _not_found(environ: Mapping[str, str]) -> ConfigError:
 
 
 def _declared(
-    certificate: Mapping[str, object],
+    certificate: Mapping[str, object] | None,
     needed: Mapping[str, Sequence[Variable]],
     environ: Mapping[str, str],
     adapters: Adapters,
     document: Document = _NO_FILE,
 ) -> Settings:
-    """Make settings of a document and one certificate more. The keys that its accounts lack are
-    taken from the environment.
+    """Make settings of a document and one certificate more, if there is one. The keys that the
+    accounts lack are taken from the environment.
     """
     accounts = {label: dict(table) for label, table in document.tables("accounts").items()}
     findings: list[Finding] = []
@@ -173,7 +183,8 @@ def _declared(
                 if name is None:
                     findings.append(_not_set(variable))
                 account[variable.key] = f"env:{name}"
-    values = {**document.values, "accounts": accounts, "certificates": [dict(certificate)]}
+    certificates = [] if certificate is None else [dict(certificate)]
+    values = {**document.values, "accounts": accounts, "certificates": certificates}
     return _read(replace(document, values=values), environ, findings, adapters=adapters)
 
 

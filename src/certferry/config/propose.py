@@ -55,10 +55,20 @@ def text_of(preamble: Preamble, proposal: Proposal, say: Say) -> str:
         preamble.settings.strip(),
         _acme(preamble, say),
         *(_account(account) for account in preamble.accounts),
+        tables_of(proposal, say),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def tables_of(proposal: Proposal, say: Say) -> str:
+    """Give the tables of the certificates alone, and as comments what is left out; nothing where
+    there is neither.
+    """
+    parts = [
         *(_certificate(one, say) for one in proposal.certificates),
         _left_out(proposal.left_out, say),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n\n".join(part for part in parts if part)
 
 
 def with_keys(settings: Document, accounts: Sequence[NewAccount]) -> str:

@@ -77,6 +77,8 @@ def choose(selection: CoveredSelection, there: Iterable[str]) -> Chosen:
     spells them. What is named is observed in any case, and not given here.
     """
     chosen = Chosen()
+    if not searches(selection):
+        return chosen
     for domain in there:
         if found_by(selection, domain) is not None and covered_by(selection.names, domain):
             is_excluded = match_of(selection.exclude, domain) is not None

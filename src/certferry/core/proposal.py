@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, count
 
 from certferry.core.certificate import CertificateBundle, KeyType
 from certferry.core.delivery import KEY_MODE, MODE
@@ -14,6 +15,8 @@ from certferry.text import Text
 
 UNKNOWN = "…"
 """What stands in the place of an account that is to be filled in."""
+
+_NO_DNS = (Text("Fill in the DNS account that proves these names."),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,8 @@ def propose_for_domains(places: Places, most_names: int) -> Proposal:
     groups: dict[str, list[str]] = {}
     left_out = []
     for domain in in_order(places.domains):
-        reason = domain.problem or places.obstacle(domain.domain)
+        problem = domain.problem
+        reason = places.obstacle(domain.domain) if problem is None else problem.message
         if reason is not None:
             left_out.append(LeftOut(domain.domain, reason, _by_itself(domain, places)))
         elif (zone := places.zone_of(domain.domain)) is not None:
@@ -131,6 +135,50 @@ def propose_for_domains(places: Places, most_names: int) -> Proposal:
         for lineage, names in _parts(zone, _without_covered(domains), most_names)
     ]
     return Proposal(with_domains(certificates, places), tuple(left_out))
+
+
+def propose_beside(
+    declared: Iterable[str],
+    found: Mapping[str, Sequence[FoundDomain]],
+    zones: Mapping[str, tuple[FoundZone, ...] | None],
+    most_names: int,
+) -> Proposal:
+    """Propose certificates for domains by the labels of their accounts, beside the `declared`
+    lineages. `zones` are by the labels of the DNS accounts; without any, who proves the names is
+    to be filled in.
+    """
+    certificates, left_out = list[ProposedCertificate](), list[LeftOut]()
+    for target, domains in found.items():
+        proving = [Places(dns, held, target) for dns, held in zones.items()]
+        proving = proving or [Places(UNKNOWN, None, target)]
+        for places in _shared_out(domains, proving):
+            proposal = propose_for_domains(places, most_names)
+            certificates += [
+                one if zones else replace(one, remarks=_NO_DNS) for one in proposal.certificates
+            ]
+            left_out += proposal.left_out
+    return Proposal(tuple(_named_apart(certificates, declared)), tuple(left_out))
+
+
+def _shared_out(domains: Iterable[FoundDomain], proving: Sequence[Places]) -> Iterable[Places]:
+    """Give each domain to the first DNS account that can prove it, else to the first of all."""
+    shares: dict[str, list[FoundDomain]] = {}
+    for domain in domains:
+        fit = [one for one in proving if one.obstacle(domain.domain) is None]
+        shares.setdefault((fit or proving)[0].dns, []).append(domain)
+    return [replace(p, domains=tuple(shares[p.dns])) for p in proving if p.dns in shares]
+
+
+def _named_apart(
+    certificates: Iterable[ProposedCertificate], declared: Iterable[str]
+) -> Iterable[ProposedCertificate]:
+    """Number the lineages whose names are taken: two cannot have one name."""
+    taken = set(declared)
+    for one in certificates:
+        names = chain([one.lineage], (f"{one.lineage}-{number}" for number in count(2)))
+        free = next(name for name in names if name not in taken)
+        taken.add(free)
+        yield replace(one, lineage=free)
 
 
 def _by_itself(domain: FoundDomain, places: Places) -> ProposedCertificate | None:

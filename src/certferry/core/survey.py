@@ -1,37 +1,63 @@
-"""What is in somebody's accounts before anything is declared: domains that are served, zones."""
+"""What is in the accounts, whatever is declared: domains that are served, with their
+certificates, and zones.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from certferry.core.desired import Kind
+from certferry.core.https_settings import HttpsSettings
 from certferry.errors import CertferryError
 from certferry.text import Text
 
 
 @dataclass(frozen=True, slots=True)
 class FoundDomain:
-    """A domain of a target. `not_after` is its certificate's, where the target tells it.
+    """A domain of a target. `bound` is the remote id of its certificate, `not_after` that one's
+    end, where the target tells them; `is_free`: the certificate is one of the target's own, which
+    the target does not list. `state` is the target's own word.
 
     `problem` says why it cannot be changed; a domain that is not `by_itself` takes its certificate
-    from another one, or none at all.
+    from another one, or none at all. `binding_hidden`: the target does not tell what is bound, and
+    without `has_https` not even whether anything is.
     """
 
     domain: str
     kind: Kind
     has_https: bool = False
     not_after: datetime | None = None
-    problem: Text | None = None
+    problem: CertferryError | None = None
     by_itself: bool = True
+    bound: str | None = None
+    is_free: bool = False
+    binding_hidden: bool = False
+    state: str | None = None
+    https: HttpsSettings = field(default_factory=HttpsSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class FoundCertificate:
+    """A certificate at a target, as the target lists it. `label` may be empty; `names` are `None`
+    where the list does not have them.
+    """
+
+    remote_id: str
+    label: str = ""
+    names: tuple[str, ...] | None = None
+    not_after: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """The domains of a target. `unseen` says why there may be more of them."""
+    """The domains and the certificates of a target. `unread` is what could not be read, so that
+    there may be more of them, or more to tell of them.
+    """
 
     domains: tuple[FoundDomain, ...]
-    unseen: CertferryError | None = None
+    unread: tuple[CertferryError, ...] = ()
+    certificates: tuple[FoundCertificate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,15 @@ class IssueRequest:
 class Issuer(Protocol):
     """Orders certificates."""
 
+    def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> None:
+        """Raise `DnsError` for what would surely stop an order: credentials that the provider
+        refuses, a name that no zone of the account holds. A provider that cannot list its zones
+        (`ports.survey.ZoneKeeper`) is not asked.
+
+        The CA is asked nothing, and nothing is written. `issue` asks this before it orders.
+        """
+        ...
+
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
     ) -> CertificateBundle:

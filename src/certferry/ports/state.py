@@ -104,6 +104,14 @@ class StateStore(Protocol):
         """Give a lease back. A lost one is let go silently."""
         ...
 
+    # the seal
+
+    def must_unseal(self) -> None:
+        """Raise `StateError` when what is sealed cannot be opened any more: the key file is gone,
+        or another one. Where nothing is sealed yet, all is in order.
+        """
+        ...
+
     # lineages and versions
 
     def lineages(self) -> tuple[str, ...]:

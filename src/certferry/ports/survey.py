@@ -1,4 +1,4 @@
-"""The doors through which accounts are looked at before anything is declared."""
+"""The doors through which accounts are looked at, whatever is declared."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ Looked = Callable[[int, int], None]
 
 
 class Surveyed(Protocol):
-    """A target whose domains can be listed. One that lacks this proposes nothing to `init`."""
+    """A target whose domains can be listed. One that lacks this proposes nothing to `init`, and has
+    nothing to `discover`.
+    """
 
     def survey(self, looked: Looked) -> Survey:
-        """Find every domain and its certificate. Changes nothing. Raises `DeployError`."""
+        """Find every domain, what it is bound to, and every certificate. What cannot be read beside
+        the domains is told with what was found. Changes nothing. Raises `DeployError`.
+        """
         ...
 
 

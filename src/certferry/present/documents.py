@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from certferry.core.edges import EdgeProblem
+from certferry.core.findings import Finding, are_in_order
 from certferry.core.observed import Served
 from certferry.core.plan import (
     Blocked,
@@ -70,6 +71,23 @@ def of_report(report: SyncReport, voice: Voice) -> Document:
 def of_statuses(statuses: Sequence[LineageStatus], voice: Voice) -> Document:
     """What `status` prints."""
     return {"certificates": [_lineage_status(status, voice) for status in statuses]}
+
+
+def of_findings(findings: Sequence[Finding], voice: Voice) -> Document:
+    """What `doctor` prints. It is ok when no finding is an error."""
+    return {
+        "ok": are_in_order(findings),
+        "findings": [
+            {
+                "severity": finding.severity.value,
+                "code": str(finding.code),
+                "subject": finding.subject,
+                "message": voice.say(finding.message),
+                "fix": _said(finding.fix, voice),
+            }
+            for finding in findings
+        ],
+    }
 
 
 def of_history(entries: Sequence[HistoryEntry]) -> Document:
@@ -148,7 +166,7 @@ def _due(due: Due, voice: Voice) -> Document:
         case Blocked(until=datetime() as until):
             return {"due": "blocked", "until": moment(until)}
         case Blocked(error=error):
-            problem = None if error is None else _error(error, voice)
+            problem = None if error is None else of_error(error, voice)
             return {"due": "blocked", "problem": problem}
         case _:
             return {"due": "now"}
@@ -167,7 +185,7 @@ def _obstacle(obstacle: Obstacle, voice: Voice) -> Document:
     return {
         "target": obstacle.target,
         "domain": obstacle.domain,
-        "error": _error(obstacle.error, voice),
+        "error": of_error(obstacle.error, voice),
     }
 
 
@@ -230,7 +248,7 @@ def _lineage_status(status: LineageStatus, voice: Voice) -> Document:
         "reason": None if status.reason is None else _reason(status.reason, voice),
         "domains": [_domain_status(domain, fingerprint, voice) for domain in status.domains],
         "notices": [
-            {"target": target, "domain": None, "error": _error(error, voice)}
+            {"target": target, "domain": None, "error": of_error(error, voice)}
             for target, error in status.notices
         ],
     }
@@ -281,7 +299,8 @@ def edge_problem(problem: EdgeProblem | None, voice: Voice) -> Document | None:
     }
 
 
-def _error(error: CertferryError, voice: Voice) -> Document:
+def of_error(error: CertferryError, voice: Voice) -> Document:
+    """Write a problem."""
     return {
         "code": error.code,
         "message": voice.say(error.message),

@@ -120,10 +120,13 @@ GAP = "  "
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of cells under headers."""
+    """Rows of cells under headers. Where one that `hangs` is too wide, a long first cell has a line
+    to itself.
+    """
 
     headers: tuple[str, ...]
     rows: tuple[tuple[Span, ...], ...]
+    hangs: bool = False
 
 
 def aligned(table: Table) -> list[Line]:
@@ -144,6 +147,23 @@ def _row(cells: tuple[Span, ...], widths: Sequence[int]) -> Iterator[Span]:
     yield cells[-1]
 
 
+def hanging(table: Table, cells_wide: int) -> list[Line]:
+    """Write a table as columns in so many cells: a first cell that is too long for its column has a
+    line to itself.
+    """
+    below = aligned(Table(table.headers[1:], tuple(row[1:] for row in table.rows)))
+    firsts = [Span(table.headers[0], Tone.STRONG), *(row[0] for row in table.rows)]
+    room = cells_wide - len(GAP) - max(width(plain(row)) for row in below)
+    column = max((cells for first in firsts if (cells := width(first.words)) <= room), default=0)
+    rows = list[Line]()
+    for first, others in zip(firsts, below, strict=True):
+        if width(first.words) <= column:
+            rows.append(line(Span(padded(first.words, column) + GAP, first.tone), *others))
+        else:
+            rows += [line(first), line(" " * column + GAP, *others)]
+    return rows
+
+
 def stacked(table: Table) -> Iterator[Line]:
     """Write each row downwards, for terminals that are too narrow: below the first cell a line for
     each of the others that says something.
@@ -159,7 +179,9 @@ def stacked(table: Table) -> Iterator[Line]:
 
 
 def fitted(table: Table, cells_wide: int) -> list[Line]:
-    """Write a table as columns where they fit, downwards elsewhere."""
-    rows = aligned(table)
-    fits = all(width(plain(row)) <= cells_wide for row in rows)
-    return rows if fits else list(stacked(table))
+    """Write a table as columns where they fit, downwards elsewhere; see `Table.hangs`."""
+    ways = [aligned(table)]
+    if table.hangs:
+        ways.append(hanging(table, cells_wide))
+    fitting = (rows for rows in ways if all(width(plain(row)) <= cells_wide for row in rows))
+    return next(fitting, None) or list(stacked(table))

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from certferry.core.discovery import Problem
 from certferry.core.edges import EdgeProblem
+from certferry.core.findings import Finding, Severity
 from certferry.core.plan import Obstacle, Plan
 from certferry.core.reasons import ReasonCode
 from certferry.core.report import Activity, Outcome, StepEnded, StepOutcome, SyncReport
@@ -55,6 +57,17 @@ def log_statuses(statuses: Sequence[LineageStatus], log: RunLog) -> None:
             _write_finding(found, log)
 
 
+def log_findings(findings: Sequence[Finding], log: RunLog) -> None:
+    """Write down what `doctor` found; what is only to be known is not written."""
+    for one in findings:
+        if one.severity is not Severity.INFO:
+            words = f"{one.subject}: {once(one.subject, log.voice.say_on_one_line(one.message))}"
+            level = Level.ERROR if one.severity is Severity.ERROR else Level.WARNING
+            more = {"code": str(one.code), "subject": one.subject}
+            event = f"doctor.{one.severity}"
+            log.write(Entry(event, one.message, level, hint=one.fix, words=words, more=more))
+
+
 def log_looks(looks: Sequence[HostLook], log: RunLog) -> None:
     """Write down what is wrong at an address, and what differs between those of a host."""
     for look in looks:
@@ -93,6 +106,23 @@ def _write_edge_problem(
         more={**more, "code": problem.code.value},
     )
     log.write(entry)
+
+
+def log_problems(problems: Sequence[Problem], log: RunLog) -> None:
+    """Write down which account could not be looked at, or not all of it."""
+    for problem in problems:
+        account, error = problem.account, problem.error
+        detail = log.voice.say_on_one_line(error.message)
+        entry = Entry(
+            "discover.failed" if problem.is_failure else "discover.unread",
+            error.message,
+            Level.ERROR if problem.is_failure else Level.WARNING,
+            target=account,
+            hint=error.hint,
+            words=f"{account}: {once(account, detail)}",
+            more={"code": error.code},
+        )
+        log.write(entry)
 
 
 def log_export(lineage: str, paths: Sequence[Path], fingerprint: str, log: RunLog) -> None:

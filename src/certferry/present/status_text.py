@@ -16,7 +16,7 @@ from certferry.present.tickets import ticket
 from certferry.present.vocabulary import in_brackets, once
 from certferry.text import Text
 
-_SHORT = 8
+SHORT = 8
 """Characters of a remote id that a person compares; the whole is in `--json`."""
 
 NOTHING = Span("—", Tone.FAINT)
@@ -145,7 +145,7 @@ def _domain(domain: DomainStatus, status: LineageStatus, voice: Voice) -> tuple[
         empty,
         empty,
         NOTHING if deadline is None else Span(days(deadline)),
-        NOTHING if domain.remote_id is None else Span(domain.remote_id[:_SHORT]),
+        NOTHING if domain.remote_id is None else Span(domain.remote_id[:SHORT]),
         _served(domain.served, current, voice),
     )
 

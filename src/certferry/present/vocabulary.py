@@ -44,6 +44,15 @@ WORDS = {
         Text("drifted"),
         Text("unknown"),
         Text("overdue"),
+        # whose a certificate is, and how a domain stands in the words of a CDN
+        Text("ours"),
+        Text("foreign"),
+        Text("free"),
+        Text("frozen"),
+        Text("offlined"),
+        Text("deleted"),
+        Text("notIcpFrozen"),
+        Text("waitCNAME"),
         # what a change is about, and from what to what, where that is no setting
         Text("certificate"),
         Text("command"),

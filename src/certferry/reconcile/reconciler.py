@@ -22,6 +22,7 @@ from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_known, as_offered
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import observe
+from certferry.reconcile.proof import Proofs
 from certferry.reconcile.rollback import roll_back_by_hand
 from certferry.reconcile.visits import WORKERS, Patience, Visits
 from certferry.text import Text
@@ -35,23 +36,25 @@ class Reconciler:
     """Plans, syncs and reports on declared certificates, through the doors it is given."""
 
     def __init__(self, doors: Doors, *, stop: Callable[[], None], workers: int = WORKERS) -> None:
-        self._doors = doors
+        self.doors = doors
         self._stop = stop
         self._workers = workers
 
     def plan(self, wishes: Sequence[DesiredCertificate], *, renew: bool = False) -> list[Plan]:
-        """Write down what `sync` would do. Changes nothing."""
+        """Write down what `sync` would do. Changes nothing. Raises `StateError` for a lost key."""
+        self.doors.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
-        return self._at_once(lambda wish: self._plan(wish, issuing), wishes)
+        proofs = Proofs(self.doors)
+        return self._at_once(lambda wish: proofs.added_to(self._plan(wish, issuing), wish), wishes)
 
     def _plan(self, wish: DesiredCertificate, issuing: Issuing) -> Plan:
         try:
-            wish = as_offered(wish, self._doors)
+            wish = as_offered(wish, self.doors)
         except (CertificateError, PlanRefused) as error:
             return Plan(wish.lineage, wish.names, obstacles=(Obstacle(None, None, error),))
-        now = self._doors.now()
-        times = Times(now, now, self._doors.verify_timeout)
-        return plan_lineage(wish, observe(wish, self._doors), times, issuing)
+        now = self.doors.now()
+        times = Times(now, now, self.doors.verify_timeout)
+        return plan_lineage(wish, observe(wish, self.doors), times, issuing)
 
     def sync(
         self,
@@ -62,18 +65,20 @@ class Reconciler:
         scheduled: bool = False,
     ) -> SyncReport:
         """Bring the world to the declared state, as far as patience allows. A `scheduled` run
-        leaves alone for a while what has failed.
+        leaves alone for a while what has failed. Raises as `plan`.
         """
+        self.doors.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
         report = self._run(wishes, patience, issuing, keeps_pauses=scheduled)
         return replace(report, renewing=renew)
 
     def roll_back(self, wish: DesiredCertificate, patience: Patience) -> SyncReport:
         """Bind the previous certificate wherever the one in force is served. Raises `PlanRefused`
-        where there is none to go back to; then nothing was changed.
+        where there is none to go back to, and as `plan`; then nothing was changed.
         """
-        wish = as_known(wish, self._doors.source, self._doors.state, read=False)
-        roll_back_by_hand(wish, self._doors)
+        self.doors.state.must_unseal()
+        wish = as_known(wish, self.doors.source, self.doors.state, read=False)
+        roll_back_by_hand(wish, self.doors)
         return self._run([wish], patience, Issuing.NEVER)
 
     def _run(
@@ -84,10 +89,8 @@ class Reconciler:
         *,
         keeps_pauses: bool = False,
     ) -> SyncReport:
-        runs = [
-            LineageRun(wish, self._doors, issuing, keeps_pauses=keeps_pauses) for wish in wishes
-        ]
-        visits = Visits(runs, patience, self._doors.now, stop=self._stop, workers=self._workers)
+        runs = [LineageRun(wish, self.doors, issuing, keeps_pauses=keeps_pauses) for wish in wishes]
+        visits = Visits(runs, patience, self.doors.now, stop=self._stop, workers=self._workers)
         complete = visits.carry_out() and self._swept(wishes)
         reports = tuple(run.report() for run in runs)
         return SyncReport(reports, complete=complete)
@@ -95,9 +98,9 @@ class Reconciler:
     def _swept(self, wishes: Sequence[DesiredCertificate]) -> bool:
         """Clean up after lineages that are no more; tell whether that ran to its end."""
         try:
-            left = self._doors.state.lineages_in_challenge_records()
+            left = self.doors.state.lineages_in_challenge_records()
             if left:
-                sweep_ownerless(left, wishes, self._doors)
+                sweep_ownerless(left, wishes, self.doors)
         except (KeyboardInterrupt, Interrupted):
             self._stop()
             return False
@@ -117,11 +120,11 @@ class Reconciler:
     def _status(self, wish: DesiredCertificate) -> LineageStatus:
         """Judge by what the files hold; when they cannot be read, by what was taken from them."""
         try:
-            wish = as_offered(wish, self._doors)
+            wish = as_offered(wish, self.doors)
         except (CertificateError, PlanRefused):
-            wish = as_known(wish, self._doors.source, self._doors.state, read=False)
-        observed = observe(wish, self._doors, every_edge=True)
-        return status_of(wish, observed, self._doors.now(), self._doors.verify_timeout)
+            wish = as_known(wish, self.doors.source, self.doors.state, read=False)
+        observed = observe(wish, self.doors, every_edge=True)
+        return status_of(wish, observed, self.doors.now(), self.doors.verify_timeout)
 
     def _at_once(
         self, look: Callable[[DesiredCertificate], T], wishes: Sequence[DesiredCertificate]

@@ -76,7 +76,7 @@ class DnspodService:
         page_limit: int = PAGE_LIMIT,
         port: int = 0,
     ) -> None:
-        self.http = HttpService(self._answer, port=port)
+        self.http = HttpService(self._answer, port=port, clock=now)
         self.refuses_user_agents_with: Literal["403", "-8"] = "403"
         self._zones = zones
         self._nameservers = tuple(nameservers)
@@ -84,7 +84,14 @@ class DnspodService:
         self._lock = threading.RLock()
         self._scripted: list[_Scripted] = []
         self._accounts = Accounts(zones.clock)
-        self._records = RecordCalls(self._accounts, zones, now, page_limit=page_limit, line=line)
+        self._records = RecordCalls(
+            self._accounts,
+            zones,
+            now,
+            page_limit=page_limit,
+            line=line,
+            nameservers=self._nameservers,
+        )
         self._actions = self._all_actions(DomainCalls(self._accounts, zones, page_limit))
 
     def _all_actions(self, domains: DomainCalls) -> dict[str, Action]:

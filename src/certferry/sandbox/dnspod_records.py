@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import dns.exception
@@ -61,6 +61,7 @@ class RecordCalls:
         *,
         page_limit: int,
         line: str,
+        nameservers: tuple[str, ...],
     ) -> None:
         self.index_delay = 0.0
         self._accounts = accounts
@@ -68,6 +69,7 @@ class RecordCalls:
         self._now = now
         self._page_limit = page_limit
         self._line = line
+        self._nameservers = nameservers
 
     def list_records(self, account: Account, params: Params) -> Body:
         """Record.List: a page of the domain's records, every value a string."""
@@ -97,8 +99,17 @@ class RecordCalls:
         }
 
     def _indexed(self, domain: Domain) -> list[Record]:
+        """Give what lists show. The NS records of the apex are DNSPod's own, wherever the registry
+        delegates the domain to.
+        """
         moment = self._zones.clock() - self.index_delay
-        return [r for r in self._zones.records(domain.name) if r.created <= moment]
+        found = [r for r in self._zones.records(domain.name) if r.created <= moment]
+        held = [record for record in found if _is_held(record, domain)]
+        own = [
+            replace(record, value=f"{host}.")
+            for record, host in zip(held, self._nameservers, strict=False)
+        ]
+        return [*own, *(record for record in found if record not in held)]
 
     def info(self, account: Account, params: Params) -> Body:
         """Record.Info: one record, whose fields have other names than in lists, and are fewer.

@@ -160,6 +160,9 @@ class Resolver(DnsServer):
     """A resolver that asks the first server of each zone, so to speak, and knows no other zones.
 
     What it has been told not to exist it believes for `negative_caching` seconds (RFC 2308 §5).
+    Names at or below one of `bogus` have signatures that do not hold: it answers for them only
+    where it is told not to check (RFC 4035 §3.2.2). A name that does not exist is at the address
+    `invented`, as with resolvers that sell the mistakes of others.
     """
 
     def __init__(
@@ -172,6 +175,8 @@ class Resolver(DnsServer):
     ) -> None:
         super().__init__(address)
         self.negative_caching = negative_caching
+        self.bogus: set[str] = set()
+        self.invented: str | None = None
         self._zones = zones
         self._servers = {server.hostname: server for server in servers}
         self._lookup = Lookup(zones, self._seat)
@@ -179,7 +184,24 @@ class Resolver(DnsServer):
 
     def answer(self, query: dns.message.Message) -> dns.message.Message:
         """Answer for every zone; whatever is in none of them does not exist."""
-        return answer_recursively(query, self._follow)
+        checks = not query.flags & dns.flags.CD
+        if checks and any(self._is_bogus(to_text(one.name)) for one in query.question):
+            response = dns.message.make_response(query, our_payload=OUR_PAYLOAD)
+            response.set_rcode(dns.rcode.SERVFAIL)
+            return response
+        response = answer_recursively(query, self._follow)
+        if self.invented is not None and response.rcode() == dns.rcode.NXDOMAIN:
+            _invent(response, self.invented)
+        return response
+
+    def recover(self) -> None:
+        """Turn every switch back."""
+        super().recover()
+        self.bogus.clear()
+        self.invented = None
+
+    def _is_bogus(self, name: str) -> bool:
+        return any(name == zone or name.endswith(f".{zone}") for zone in self.bogus)
 
     def _follow(self, question: dns.rrset.RRset) -> Found:
         key = (to_text(question.name), int(question.rdtype))
@@ -250,6 +272,15 @@ class DnsService:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+def _invent(response: dns.message.Message, address: str) -> None:
+    """Make "no such name" an address."""
+    response.set_rcode(dns.rcode.NOERROR)
+    response.authority.clear()
+    if response.question[0].rdtype == dns.rdatatype.A:
+        name = response.question[0].name
+        response.answer.append(dns.rrset.from_text(name, 60, "IN", "A", address))
 
 
 def _limit(query: dns.message.Message, transport: Transport) -> int:

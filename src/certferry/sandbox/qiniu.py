@@ -137,9 +137,11 @@ class QiniuService:
         """Open an account and return its uid. The first one is the default of the others below."""
         return self.accounts.add(access_key, secret_key)
 
-    def add_iam_key(self, access_key: str, secret_key: str, *, owner: str) -> None:
+    def add_iam_key(
+        self, access_key: str, secret_key: str, *, owner: str, reads_only: bool = False
+    ) -> None:
         """Add the key of a sub-account of the account with the key `owner`."""
-        self.accounts.add_iam_key(access_key, secret_key, owner=owner)
+        self.accounts.add_iam_key(access_key, secret_key, owner=owner, reads_only=reads_only)
 
     def trust(self, root_pem: str) -> None:
         """Take certificates that lead to this root for publicly trusted."""
@@ -162,6 +164,7 @@ class QiniuService:
         http2: bool = False,
         tls_versions: Sequence[str] | None = None,
         free_certificate: bool = False,
+        free_identity: Identity | None = None,
         state: str = "success",
         type: str | None = None,  # noqa: A002 - Qiniu's word
         product: str = "cdn",
@@ -173,7 +176,8 @@ class QiniuService:
         """Put in a CDN or DCDN domain; `https` is the id of its certificate, None for HTTP alone.
 
         A wildcard domain's name begins with a dot. `parent` is for `type="pan"`. A domain put in
-        with `state="processing"` stays so until `release`.
+        with `state="processing"` stays so until `release`. With a free certificate, the edges show
+        `free_identity`, if there is one.
         """
         uid, now = self.accounts.uid(account), self._clock()
         with self._lock:
@@ -187,10 +191,17 @@ class QiniuService:
                 product=product,
                 platform=platform,
                 parent=parent,
-                https=HttpsConf(bound, force_https, http2, versions, free_certificate),
+                https=HttpsConf(
+                    bound,
+                    force_https,
+                    http2,
+                    versions,
+                    free_certificate or free_identity is not None,
+                ),
                 state=state,
                 could_operate=could_operate,
                 created=now,
+                free_identity=free_identity,
             )
             self.domains.add(domain)
         return domain
@@ -313,7 +324,7 @@ class QiniuService:
             domain = self.domains.serving(host, self._clock())
             if domain is not None:
                 line = domain.applied if since is Since.SUCCESS else domain.accepted
-                return line.at(moment)
+                return domain.shown_at(moment, line)
             other = self.kodo.find(host) or self.live.find(host)
             return other.applied.at(moment) if other else None
 

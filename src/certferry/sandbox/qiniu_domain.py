@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+from certferry.sandbox.edges import Identity
 from certferry.sandbox.qiniu_certificates import StoredCertificate
 
 BEIJING = timezone(timedelta(hours=8))  # Qiniu fact sheet §5.2: times are written with +08:00
@@ -82,7 +83,8 @@ class Change:
 @dataclass
 class Domain:
     """A CDN domain. `held` keeps its change processing until it is released. `hides_https`: reads
-    show `protocol` https and no settings, as of a domain without HTTPS.
+    show `protocol` https and no settings, as of a domain without HTTPS. `free_identity` is what the
+    edges show with a free certificate.
     """
 
     name: str
@@ -101,6 +103,7 @@ class Domain:
     change: Change | None = None
     held: bool = False
     hides_https: bool = False
+    free_identity: Identity | None = None
     modified: datetime = field(init=False)
     https_modified: datetime = field(init=False)
     tasks: int = 0
@@ -151,6 +154,10 @@ class Domain:
         elif self.state == "processing":
             self.state = "success"
 
+    def shown_at(self, moment: datetime, line: Timeline) -> Identity | None:
+        """What an edge shows that is as far as a moment of one of the timelines."""
+        return line.at(moment) or (self.free_identity if self.https.free else None)
+
     def uses(self, cert_id: str, since: datetime) -> bool:
         """Whether the certificate is bound, was so since, or will be by the change under way."""
         confs = [self.https] if self.change is None else [self.https, self.change.conf]
@@ -169,7 +176,7 @@ class Domain:
         return {
             "name": self.name,
             "type": self.type,
-            "cname": f"{self.name.strip('.')}.qiniudns.test",
+            "cname": f"{self.name.strip('.')}.qiniudns.com",
             "testURLPath": "",
             "platform": self.platform,
             "geoCover": "china",

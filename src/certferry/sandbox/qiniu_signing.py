@@ -74,6 +74,7 @@ class _AccessKey:
     uid: int
     secret_key: bytes
     iam: bool
+    reads_only: bool = False
 
 
 class Accounts:
@@ -89,9 +90,15 @@ class Accounts:
         self._keys[access_key] = _AccessKey(uid, secret_key.encode(), iam=False)
         return uid
 
-    def add_iam_key(self, access_key: str, secret_key: str, *, owner: str) -> None:
-        """Add the key of a sub-account of the account that `owner` is a key of."""
-        self._keys[access_key] = _AccessKey(self.uid(owner), secret_key.encode(), iam=True)
+    def add_iam_key(
+        self, access_key: str, secret_key: str, *, owner: str, reads_only: bool = False
+    ) -> None:
+        """Add the key of a sub-account of the account that `owner` is a key of. One that reads only
+        is refused every change with 403 (§2.4).
+        """
+        self._keys[access_key] = _AccessKey(
+            self.uid(owner), secret_key.encode(), iam=True, reads_only=reads_only
+        )
 
     def uid(self, access_key: str | None = None) -> int:
         """The account of a key; of the first key when none is given. Raises LookupError."""
@@ -110,6 +117,8 @@ class Accounts:
             raise Refused.bad_token()
         if scheme is Scheme.QINIU:
             self._check_date(request, now)
+        if key.reads_only and request.method != "GET":
+            raise Refused(None, "no permission", status=HTTPStatus.FORBIDDEN)
         return Caller(key.uid, access_key, scheme, key.iam)
 
     def _check_date(self, request: Request, now: datetime) -> None:

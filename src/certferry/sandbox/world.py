@@ -138,14 +138,14 @@ class World:
         """Put a domain without HTTPS on the CDN, or DCDN, with its DNS; `account` is the access key
         of another account than the first.
         """
-        self._point_at_edges(name)
+        self.point_at_edges(name)
         self.qiniu.add_domain(_at_qiniu(name), product=product, account=account)
 
     def add_https_domain(self, name: str, *, force_https: bool = True, http2: bool = True) -> str:
         """Put a domain on the CDN that serves a certificate somebody uploaded by hand, which has
         a few days left; give the certificate's fingerprint.
         """
-        self._point_at_edges(name)
+        self.point_at_edges(name)
         old = self.old_certificate(name)
         certificate_id = self.qiniu.add_certificate(old, f"{name} by hand")
         self.qiniu.add_domain(
@@ -155,12 +155,12 @@ class World:
 
     def add_source_domain(self, name: str, bucket: str = "pictures") -> None:
         """Give a Kodo bucket a source domain without HTTPS, with its DNS."""
-        self._point_at_edges(name)
+        self.point_at_edges(name)
         self.qiniu.add_bucket_domain(name, bucket)
 
     def add_live_domain(self, name: str, hub: str = "studio") -> None:
         """Give a hub of Pili a domain without HTTPS, with its DNS."""
-        self._point_at_edges(name)
+        self.point_at_edges(name)
         self.qiniu.add_live_domain(name, hub)
 
     def old_certificate(self, name: str) -> Issued:
@@ -168,7 +168,8 @@ class World:
         end = utc_now() + OLD_LIFE_LEFT
         return self.old_authority.issue([name], end - timedelta(days=90), end)
 
-    def _point_at_edges(self, name: str) -> None:
+    def point_at_edges(self, name: str) -> None:
+        """Have a name's DNS lead to the edges."""
         at_cdn = f"{base_name(name)}.{CDN_ZONE}"
         self.zones.seed(name, "CNAME", f"{at_cdn}.")
         for address in self.qiniu.edges.addresses:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from certferry.core.survey import FoundZone
 from certferry.errors import DnsError, ZoneNotFound
 from certferry.text import Text
 
@@ -40,6 +41,11 @@ class MemoryDns:
         with self._lock:
             return [r.value for r in self._records.values() if r.name == name]
 
+    def zones(self) -> tuple[FoundZone, ...]:
+        """See `ports.survey.ZoneKeeper.zones`."""
+        self._count()
+        return tuple(map(FoundZone, sorted(self._zones)))
+
     def add_txt(self, name: str, value: str) -> str:
         """See `ports.dns.DnsProvider.add_txt`."""
         wanted = self._asked_for(name, value)
@@ -61,12 +67,15 @@ class MemoryDns:
             return bool(gone)
 
     def _asked_for(self, name: str, value: str) -> _Record:
-        with self._lock:
-            self.calls += 1
-        if self._failure is not None:
-            raise self._failure
+        self._count()
         if not any(name == zone or name.endswith(f".{zone}") for zone in self._zones):
             raise ZoneNotFound(
                 Text("no zone holds {name}", name=name), hint=Text("add the zone to the account")
             )
         return _Record(name, value)
+
+    def _count(self) -> None:
+        with self._lock:
+            self.calls += 1
+        if self._failure is not None:
+            raise self._failure

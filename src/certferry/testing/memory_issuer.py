@@ -8,19 +8,23 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import cast
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from certferry.core.certificate import CertificateBundle, KeyType
+from certferry.core.identifiers import challenge_name
 from certferry.core.pem import parse_bundle, pkcs8_pem
 from certferry.core.report import Activity
 from certferry.core.secret import Secret
+from certferry.core.zone_choice import must_have_zone
 from certferry.errors import DnsError, IssuanceError, StateError, ZoneNotFound
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.progress import Progress
 from certferry.ports.state import AcmeOrder, ChallengeRecord, Lease, StateStore
+from certferry.ports.survey import ZoneKeeper
 from certferry.testing.memory_ca import Lookup, MemoryCa, Proof
 from certferry.text import Text
 
@@ -70,10 +74,17 @@ class MemoryIssuer:
         """The certificates that the CA has issued."""
         return self._ca.issued
 
+    def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> None:
+        """See `ports.issuer.Issuer.must_be_provable`."""
+        if hasattr(dns, "zones") and (zones := cast("ZoneKeeper", dns).zones()) is not None:
+            for name in dict.fromkeys(map(challenge_name, names)):
+                must_have_zone(name, zones)
+
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
     ) -> CertificateBundle:
         """See `ports.issuer.Issuer.issue`."""
+        self.must_be_provable(request.names, dns)
         progress(Activity(request.lineage, Text("ordering a certificate"), self._now()))
         order = self._left_over(request, lease) or self._begin(request, lease)
         proofs = self._ca.proofs(order.url)

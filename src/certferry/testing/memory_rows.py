@@ -52,3 +52,4 @@ class Memory:
     failed_tries: dict[str, int] = field(default_factory=dict)
     rejections: dict[str, datetime | None] = field(default_factory=dict)
     history: list[HistoryEntry] = field(default_factory=list)
+    is_shut: bool = False

@@ -36,6 +36,17 @@ class MemoryState(MemoryLeases):
         other._memory = self._memory
         return other
 
+    # the seal
+
+    def lose_key(self) -> None:
+        """Let the key be gone: what is sealed cannot be opened any more."""
+        self._memory.is_shut = True
+
+    def must_unseal(self) -> None:
+        """Raise `StateError` once the key is lost."""
+        if self._memory.is_shut:
+            raise StateError(Text("the key does not open what the state holds"))
+
     # lineages and versions
 
     def lineages(self) -> tuple[str, ...]:

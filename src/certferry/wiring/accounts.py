@@ -22,7 +22,15 @@ from certferry.ports.http import Http
 from certferry.ports.progress import Pause, Progress
 from certferry.ports.target import DeployTarget
 from certferry.text import verbatim
-from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, Family, Table, installed, used_by
+from certferry.wiring.adapters import (
+    DNS_PROVIDERS,
+    FAMILIES,
+    TARGETS,
+    Family,
+    Table,
+    installed,
+    used_by,
+)
 from certferry.wiring.clock import now
 from certferry.wiring.described import BrokenAdapter, Described, in_short, wrong_with
 from certferry.wiring.foreign import BrokenDns, BrokenTarget, ForeignDns, ForeignTarget, Guard
@@ -73,6 +81,19 @@ class Accounts:
         if errors:
             raise joined(errors)
         return dns, targets
+
+    def labels(self, family: Family) -> tuple[str, ...]:
+        """Return the labels of the accounts of a family; nothing is imported. One whose type is
+        known nowhere is of each: what is wrong with it is told when it is connected.
+        """
+        accounts = self._settings.accounts.values()
+        others = [other for other in FAMILIES.values() if other != family]
+        return tuple(
+            one.label
+            for one in accounts
+            if self._table.is_known(family, one.type)
+            or not any(self._table.is_known(other, one.type) for other in others)
+        )
 
     def dns(self, label: str) -> DnsProvider:
         """Connect the account of a DNS provider. Raises `ConfigError`."""

@@ -5,13 +5,15 @@ one, with the package that it came from.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar, cast
 
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import HttpsWish, Kind
+from certferry.core.findings import Finding
 from certferry.core.foreign_words import quoted
 from certferry.core.observed import ObservedTarget
 from certferry.core.secret import Secret
@@ -25,6 +27,7 @@ from certferry.errors import (
     TargetUnavailable,
 )
 from certferry.ports.dns import DnsProvider
+from certferry.ports.examination import Delegated, Examined, PointedAt, Timed
 from certferry.ports.http import NoAnswer
 from certferry.ports.survey import Looked, Surveyed, ZoneKeeper
 from certferry.ports.target import DeployTarget, Look
@@ -116,6 +119,23 @@ class ForeignDns:
         with self._guard.over(DnsError, DnsUnavailable):
             return _given(cast("ZoneKeeper", self._door).zones(), tuple)
 
+    def examine(self, account: str) -> tuple[Finding, ...]:
+        """See `ports.examination.Examined.examine`; nothing where the door cannot be examined."""
+        with self._guard.over(DnsError, DnsUnavailable):
+            return _examined(self._door, account)
+
+    def clock_ahead(self) -> timedelta | None:
+        """See `ports.examination.Timed.clock_ahead`."""
+        with self._guard.over(DnsError, DnsUnavailable):
+            return _clock_ahead(self._door)
+
+    def name_servers(self, zone: str) -> frozenset[str]:
+        """See `ports.examination.Delegated.name_servers`."""
+        if not hasattr(self._door, "name_servers"):
+            return frozenset()
+        with self._guard.over(DnsError, DnsUnavailable):
+            return _given(cast("Delegated", self._door).name_servers(zone), frozenset)
+
 
 class ForeignTarget:
     """A `DeployTarget` of a package's."""
@@ -151,9 +171,39 @@ class ForeignTarget:
         """See `ports.survey.Surveyed.survey`; where the door cannot list domains, it says so."""
         if not hasattr(self._door, "survey"):
             said = Text("{name} cannot list its domains", name=self._guard.whose.name)
-            return Survey((), TargetRejected(said))
+            return Survey((), (TargetRejected(said),))
         with self._guard.over(DeployError, TargetUnavailable):
             return _given(cast("Surveyed", self._door).survey(looked), Survey)
+
+    def examine(self, account: str) -> tuple[Finding, ...]:
+        """See `ports.examination.Examined.examine`; nothing where the door cannot be examined."""
+        with self._guard.over(DeployError, TargetUnavailable):
+            return _examined(self._door, account)
+
+    def clock_ahead(self) -> timedelta | None:
+        """See `ports.examination.Timed.clock_ahead`."""
+        with self._guard.over(DeployError, TargetUnavailable):
+            return _clock_ahead(self._door)
+
+    def cnames(self) -> Mapping[str, str]:
+        """See `ports.examination.PointedAt.cnames`."""
+        if not hasattr(self._door, "cnames"):
+            return {}
+        with self._guard.over(DeployError, TargetUnavailable):
+            return _given(cast("PointedAt", self._door).cnames(), dict)
+
+
+def _examined(door: object, account: str) -> tuple[Finding, ...]:
+    if not hasattr(door, "examine"):
+        return ()
+    return _given(cast("Examined", door).examine(account), tuple)
+
+
+def _clock_ahead(door: object) -> timedelta | None:
+    if not hasattr(door, "clock_ahead"):
+        return None
+    ahead = cast("Timed", door).clock_ahead()
+    return None if ahead is None else _given(ahead, timedelta)
 
 
 def _given(answer: object, kind: type[T]) -> T:
@@ -172,11 +222,18 @@ class BrokenDns:
 
     def add_txt(self, name: str, value: str) -> str:
         """Raise `DnsError`."""
-        raise DnsError(self._wrong.message, hint=self._wrong.hint)
+        raise self._error()
 
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
         """Raise `DnsError`."""
-        raise DnsError(self._wrong.message, hint=self._wrong.hint)
+        raise self._error()
+
+    def zones(self) -> tuple[FoundZone, ...]:
+        """Raise `DnsError`."""
+        raise self._error()
+
+    def _error(self) -> DnsError:
+        return DnsError(self._wrong.message, hint=self._wrong.hint)
 
 
 class BrokenTarget:

@@ -15,6 +15,7 @@ from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.ports.progress import Pause, Progress
 from certferry.ports.state import Lease, StateStore
 from certferry.wiring.clock import now
+from certferry.wiring.public_dns import propagation_for, resolvers_for
 
 
 def issuer_for(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
@@ -31,6 +32,10 @@ class LateIssuer:
         self._connect = connect
         self._issuers: dict[str, Issuer] = {}
         self._lock = threading.Lock()
+
+    def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> None:
+        """See `ports.issuer.Issuer.must_be_provable`."""
+        self._at("").must_be_provable(names, dns)
 
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
@@ -67,17 +72,9 @@ def external_account(ca: CaSettings, settings: Settings) -> ExternalAccount | No
 
 def _connect(settings: Settings, state: StateStore, pause: Pause, directory: str) -> Issuer:
     from certferry.adapters.acme import issuer
-    from certferry.adapters.acme.propagation import Propagation
 
-    acme, dns = settings.acme, settings.dns
+    acme = settings.acme
     ca = authority_at(settings, directory or acme.directory)
-    propagation = Propagation(
-        resolvers=[(server.host, server.port) for server in dns.resolvers],
-        port=dns.port,
-        timeout=dns.propagation_timeout,
-        pause=pause,
-        now=now,
-    )
     return issuer.connect(
         issuer.Settings(
             directory=ca.directory,
@@ -89,7 +86,8 @@ def _connect(settings: Settings, state: StateStore, pause: Pause, directory: str
             external=external_account(ca, settings),
         ),
         state=state,
-        propagation=propagation,
+        propagation=propagation_for(settings, pause),
         pause=pause,
         now=now,
+        resolvers=resolvers_for(settings),
     )

@@ -141,6 +141,11 @@ def from_environment(names: Sequence[str], environ: Mapping[str, str]) -> Settin
     return load.from_environment(names, environ, usual, ADAPTERS)
 
 
+def without_certificates(environ: Mapping[str, str]) -> Settings:
+    """Make settings without a file and a certificate; see `config.load.without_certificates`."""
+    return load.without_certificates(environ, _usual(TARGETS), ADAPTERS)
+
+
 def from_client(
     name: str, files: PemFiles, environ: Mapping[str, str], given: Settings | None = None
 ) -> Settings:

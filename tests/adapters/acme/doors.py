@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 
+from certferry.core.survey import FoundZone
 from certferry.errors import DnsError, DnsUnavailable, Interrupted, PropagationTimeout
 from certferry.sandbox.zones import Zones
 from certferry.text import Text
@@ -55,6 +56,10 @@ class ZoneDns:
         self.while_removing: DnsError | None = None
         self.fails_for: set[str] = set()
         self.looks_in_vain = 0
+
+    def zones(self) -> tuple[FoundZone, ...]:
+        """Each zone has a record: its name servers."""
+        return tuple(map(FoundZone, sorted({record.zone for record in self._zones.records()})))
 
     def add_txt(self, name: str, value: str) -> str:
         """Write a record."""

@@ -376,7 +376,7 @@ def test_orders_beyond_what_a_ca_bears_wait_for_their_turn(tmp_path: Path) -> No
             request = IssueRequest(lineage, (f"{lineage}.example.com",), KeyType.EC256)
             lease = state.acquire(lineage, clock.now())
             with pytest.raises(CaUnavailable):
-                issuer.issue(request, MemoryDns([]), lease, lambda _: None)
+                issuer.issue(request, MemoryDns(["example.com"]), lease, lambda _: None)
 
         with ThreadPoolExecutor(MOST_ORDERS + 5) as threads:
             list(threads.map(issue, range(MOST_ORDERS + 5)))
@@ -428,3 +428,12 @@ def test_answer_that_drips_is_given_up() -> None:
     error = as_error(caught.value, clock.now())
     assert "the CA could not be reached: the answer was not complete within" in str(error)
     assert Retry.LATER == error.retry
+
+
+def test_list_in_the_place_of_an_address_is_told_as_none() -> None:
+    """A CA's answer may hold one; nothing is sent then."""
+    clock = Clock()
+    network = Network(ca_bundle=None, pause=clock.pause, now=clock.now)
+
+    with contextlib.closing(network), pytest.raises(requests.RequestException):
+        network.get(("https://127.0.0.1/order",))

@@ -167,7 +167,7 @@ def test_a_marker_that_does_not_advance(place: Place, client: QiniuClient) -> No
     place.service.domains.pager.advances = False
 
     assert ids == [record.certid for record in client.list_certificates()]
-    assert [DomainItem(WWW, "normal", "cdn")] == client.list_domains()
+    assert [DomainItem(WWW, "normal", "cdn", f"{WWW}.qiniudns.com")] == client.list_domains()
     assert 2 == place.count("GET /sslcert")
 
 

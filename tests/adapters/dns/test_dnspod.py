@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +13,7 @@ from certferry.adapters.clients.dnspod import Zone
 from certferry.adapters.dns.dnspod import Dnspod, Place, place_of
 from certferry.errors import DnsRejected, DnsUnavailable, ZoneNotFound
 from certferry.ports.dns import DnsProvider
+from certferry.sandbox.dnspod import NAMESERVERS
 from certferry.sandbox.faults import Fault
 from tests.adapters.dns.dnspod_account import DnspodAccount
 
@@ -428,7 +432,7 @@ def test_zone_of_another_account_is_not_found(
     for number in range(6):
         account.service.add_domain(f"site-{number}.org")
 
-    with pytest.raises(ZoneNotFound, match=r"no domain for _acme-challenge\.example\.net") as no:
+    with pytest.raises(ZoneNotFound, match=r"holds _acme-challenge\.example\.net") as no:
         provider.add_txt("_acme-challenge.example.net", "value")
 
     assert "it has example.com, site-0.org, site-1.org, site-2.org, site-3.org and 2 more" in str(
@@ -480,3 +484,41 @@ def test_zones_are_listed_with_what_is_in_their_way(account: DnspodAccount) -> N
     assert {"example.com", "example.net"} == set(zones)
     assert zones["example.com"] is None
     assert "is paused at DNSPod" in str(zones["example.net"])
+
+
+def test_name_servers_are_those_that_dnspod_serves_by(account: DnspodAccount) -> None:
+    """Also where the registry delegates the domain to others."""
+    account.zones.add_zone("example.org", ["ns1.other.test", "ns2.other.test"])
+    account.service.add_domain("example.org")
+    provider = cast("Any", account.connect())
+
+    for zone in ("example.com", "example.org"):
+        assert frozenset(NAMESERVERS) == provider.name_servers(zone)
+    assert frozenset() == provider.name_servers("example.net")
+
+
+def test_clock_of_dnspod_is_told_without_the_token(account: DnspodAccount) -> None:
+    """By `GET /`, which answers 404."""
+    ahead = cast("Any", account.connect()).clock_ahead()
+
+    assert abs(ahead - (datetime.now(UTC) - account.now())) < timedelta(seconds=10)
+    [request] = account.service.http.requests("GET /")
+    assert "token" not in request.query
+
+
+def test_dnspod_that_does_not_answer_tells_no_time(account: DnspodAccount) -> None:
+    """That is told as it is."""
+    account.service.faults.add(Fault.reset_before(), on="GET /", times=None)
+
+    with pytest.raises(DnsUnavailable, match="the time"):
+        cast("Any", account.connect()).clock_ahead()
+
+
+def test_zones_are_listed_once_for_all_that_asks(account: DnspodAccount) -> None:
+    """The look before an order costs no request more."""
+    provider = cast("Any", account.connect())
+
+    assert ["example.com"] == [zone.name for zone in provider.zones()]
+    provider.add_txt("_acme-challenge.example.com", "value")
+
+    assert 1 == account.actions().count("Domain.List")

@@ -65,6 +65,12 @@ WRITES: dict[str, Callable[[StateStore], object]] = {
     ),
 }
 
+USES: list[Callable[[StateStore], object]] = [
+    *READS.values(),
+    *WRITES.values(),
+    lambda store: store.must_unseal(),
+]
+
 
 def test_key_file_is_made_by_the_first_secret(key_file: Path, store: StateStore) -> None:
     """Reading makes none; it is 32 bytes in base64 that only its owner can read."""
@@ -75,6 +81,16 @@ def test_key_file_is_made_by_the_first_secret(key_file: Path, store: StateStore)
     store.save_account(AcmeAccount(DIRECTORY, make_key()))
     assert 32 == len(base64.b64decode(key_file.read_bytes(), validate=False))
     assert 0o600 == key_file.stat().st_mode & 0o777
+
+
+def test_seal_is_whole_while_its_key_is_there(key_file: Path, store: StateStore) -> None:
+    """Before the first secret no key is wanted; the one that was made opens what it sealed."""
+    store.must_unseal()
+    assert not key_file.exists()
+
+    store.save_account(AcmeAccount(DIRECTORY, make_key()))
+
+    store.must_unseal()
 
 
 def test_key_file_that_is_there_is_used(path: Path, key_file: Path, store: StateStore) -> None:
@@ -90,7 +106,7 @@ def test_key_file_that_is_there_is_used(path: Path, key_file: Path, store: State
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o644])
-@pytest.mark.parametrize("use", [*READS.values(), *WRITES.values()])
+@pytest.mark.parametrize("use", USES)
 @pytest.mark.usefixtures("bundles")
 def test_key_file_that_is_open_to_others(
     key_file: Path, store: StateStore, mode: int, use: Callable[[StateStore], object]
@@ -105,7 +121,7 @@ def test_key_file_that_is_open_to_others(
     assert fix == str(refused.value.hint)
 
 
-@pytest.mark.parametrize("use", [*READS.values(), *WRITES.values()])
+@pytest.mark.parametrize("use", USES)
 @pytest.mark.usefixtures("bundles")
 def test_key_file_of_another_state(
     key_file: Path, store: StateStore, use: Callable[[StateStore], object]
@@ -120,7 +136,7 @@ def test_key_file_of_another_state(
     assert () == store.versions("new")
 
 
-@pytest.mark.parametrize("use", [*READS.values(), *WRITES.values()])
+@pytest.mark.parametrize("use", USES)
 @pytest.mark.usefixtures("bundles")
 def test_key_file_that_was_lost(
     key_file: Path, store: StateStore, use: Callable[[StateStore], object]
@@ -146,7 +162,7 @@ def test_fifo_in_the_place_of_the_key_file(key_file: Path, store: StateStore) ->
 
 
 @as_root
-@pytest.mark.parametrize("use", [*READS.values(), *WRITES.values()])
+@pytest.mark.parametrize("use", USES)
 @pytest.mark.usefixtures("bundles")
 def test_key_file_of_another_user(
     key_file: Path, store: StateStore, use: Callable[[StateStore], object]

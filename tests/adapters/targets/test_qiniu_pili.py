@@ -555,8 +555,10 @@ def test_they_are_surveyed(place: Place, target: Qiniu) -> None:
 
     told = {domain.domain: domain for domain in survey.domains}
     end = issued.leaf.not_valid_after_utc
-    assert FoundDomain(LIVE, PILI, has_https=True, not_after=end) == told[LIVE]
+    assert FoundDomain(LIVE, PILI, has_https=True, not_after=end, bound=cert) == told[LIVE]
     assert f"{PUSH} is for RTMP, and has no HTTPS" == str(told[PUSH].problem)
+    assert not told[PUSH].by_itself
     assert Kind.DCDN == told["api.example.com"].kind
     place.service.pili.faults.add(refusal(403, None, "no permission"), times=None)
-    assert isinstance(place.target().survey(lambda *_: None).unseen, TargetAccessDenied)
+    [denied] = place.target().survey(lambda *_: None).unread
+    assert isinstance(denied, TargetAccessDenied)

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
 
 import pytest
 
 from certferry.adapters.clients.qiniu_kinds import KODO
+from certferry.adapters.clients.qiniu_survey import AT_ONCE
 from certferry.core.desired import Kind
-from certferry.core.survey import FoundDomain
-from certferry.errors import TargetAccessDenied, TargetUnavailable
+from certferry.core.https_settings import HttpsSettings
+from certferry.core.survey import FoundCertificate, FoundDomain, Survey
+from certferry.errors import (
+    DeployError,
+    TargetAccessDenied,
+    TargetRejected,
+    TargetUnavailable,
+)
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.qiniu_kodo import DomainType
 from tests.adapters.qiniu_place import Place, refusal
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY
+from tests.support.waiting import eventually
 
 IAM_KEY = "IAM-" + "k" * 40
 
@@ -26,27 +36,67 @@ def unseen(count: int, total: int) -> None:
 
 def found(place: Place) -> dict[str, FoundDomain]:
     """Survey, and give what was found by name."""
-    return {domain.domain: domain for domain in place.target().survey(unseen).domains}
+    return by_name(place.target().survey(unseen))
+
+
+def by_name(survey: Survey) -> dict[str, FoundDomain]:
+    """Give the domains of a survey by name."""
+    return {domain.domain: domain for domain in survey.domains}
 
 
 def test_each_domain_is_told_with_its_certificate(place: Place) -> None:
-    """Whoever uploaded it, its end is known; a domain without HTTPS has none."""
-    issued = qiniu_calls.issue("*.example.com")
+    """Its kind, its state, its settings, what it is bound to and until when, by whichever hand; and
+    the certificates are listed, bound or not.
+    """
+    issued, spare = qiniu_calls.issue("*.example.com"), qiniu_calls.issue("x.example.org")
     cert = place.service.add_certificate(issued, "by hand")
-    place.service.add_domain("img.example.com", https=cert)
-    place.service.add_domain(".w.example.com")
+    unused = place.service.add_certificate(spare, "spare")
+    versions = ["TLSv1.3", "TLSv1.2"]
+    place.service.add_domain("img.example.com", https=cert, http2=True, tls_versions=versions)
+    place.service.add_domain(".w.example.com", product="dcdn", platform="dynamic")
+    place.service.add_domain("free.example.com", free_certificate=True, force_https=True)
     place.service.add_bucket_domain("src.example.com", "pictures", https=cert)
     place.service.add_bucket_domain("img.example.com", "films", domain_type=DomainType.BOTH)
 
-    domains = found(place)
+    survey = place.target().survey(unseen)
 
     end = issued.leaf.not_valid_after_utc
+    settings = HttpsSettings(force_https=False, http2=True, tls_versions=("TLSv1.2", "TLSv1.3"))
+    redirected = HttpsSettings(force_https=True, http2=False)
+    bound: dict[str, Any] = {"has_https": True, "not_after": end, "bound": cert}
+    rest: dict[str, Any] = {"state": "success"}
     assert {
-        "img.example.com": FoundDomain("img.example.com", Kind.CDN, has_https=True, not_after=end),
-        "*.w.example.com": FoundDomain("*.w.example.com", Kind.CDN),
-        "src.example.com": FoundDomain("src.example.com", KODO, has_https=True, not_after=end),
-    } == domains
+        "img.example.com": FoundDomain(
+            "img.example.com", Kind.CDN, **bound, **rest, https=settings
+        ),
+        "*.w.example.com": FoundDomain("*.w.example.com", Kind.DCDN, **rest),
+        "free.example.com": FoundDomain(
+            "free.example.com", Kind.CDN, has_https=True, is_free=True, **rest, https=redirected
+        ),
+        "src.example.com": FoundDomain("src.example.com", KODO, **bound),
+    } == by_name(survey)
+    assert (
+        FoundCertificate(cert, "by hand", ("*.example.com",), end),
+        FoundCertificate(unused, "spare", ("x.example.org",), spare.leaf.not_valid_after_utc),
+    ) == survey.certificates
+    assert () == survey.unread
     assert [] == place.service.writes()
+
+
+@pytest.mark.parametrize(("hides", "settings"), [("flags", True), ("all", False)])
+def test_domain_that_hides_its_settings_is_told_as_such(
+    place: Place, hides: Literal["flags", "all"], *, settings: bool
+) -> None:
+    """It has HTTPS; what it is bound to may be unknown, and its flags are."""
+    cert = place.service.add_certificate(qiniu_calls.issue("*.example.com"), "by hand")
+    place.service.add_domain("img.example.com", https=cert, force_https=True)
+    place.service.domains.hides = hides
+
+    [domain] = found(place).values()
+
+    assert (True, not settings) == (domain.has_https, domain.binding_hidden)
+    assert (cert if settings else None) == domain.bound
+    assert domain.https.force_https is None or settings
 
 
 def test_domain_that_takes_no_certificate_says_why(place: Place) -> None:
@@ -96,6 +146,7 @@ def test_domain_that_may_not_be_read_is_told_as_such(place: Place) -> None:
 
     assert domains["img.example.com"].problem is None
     assert domains["odd.example.com"].problem is not None
+    assert domains["odd.example.com"].binding_hidden
 
 
 @pytest.mark.parametrize("seconds", [2**64, -(2**64), 2**40, 0])
@@ -109,7 +160,8 @@ def test_end_outside_the_calendar_is_an_end_unknown(place: Place, seconds: int) 
 
     found_now = found(place)
 
-    assert FoundDomain("img.example.com", Kind.CDN, has_https=True) == found_now["img.example.com"]
+    assert found_now["img.example.com"].has_https
+    assert found_now["img.example.com"].not_after is None
 
 
 def test_keys_without_a_right_to_kodo_see_the_cdn(place: Place) -> None:
@@ -120,8 +172,68 @@ def test_keys_without_a_right_to_kodo_see_the_cdn(place: Place) -> None:
 
     survey = place.target(access_key=IAM_KEY, secret="iam-secret").survey(unseen)
 
-    assert {"img.example.com", "src.example.com"} == {d.domain for d in survey.domains}
-    assert isinstance(survey.unseen, TargetAccessDenied)
+    domains = by_name(survey)
+    assert {"img.example.com": False, "src.example.com": True} == {
+        name: one.binding_hidden for name, one in domains.items()
+    }
+    assert [TargetAccessDenied] == [type(error) for error in survey.unread]
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (refusal(403, words="no right"), TargetAccessDenied),
+        (refusal(400, 400999), TargetRejected),
+    ],
+    ids=["denied", "refused"],
+)
+def test_list_of_certificates_that_may_not_be_read_hides_no_domain(
+    place: Place, fault: Fault, error: type[DeployError]
+) -> None:
+    """What they are bound to is known, and until when is not."""
+    cert = place.service.add_certificate(qiniu_calls.issue("*.example.com"), "by hand")
+    place.service.add_domain("img.example.com", https=cert)
+    for host in (place.service.api, place.service.fusion):
+        host.faults.add(fault, on="GET /sslcert", times=None)
+
+    survey = place.target().survey(unseen)
+
+    [domain] = survey.domains
+    assert (cert, None) == (domain.bound, domain.not_after)
+    assert [error] == [type(one) for one in survey.unread]
+    assert () == survey.certificates
+
+
+@pytest.mark.parametrize("path", ["/domain", "/domain/img.example.com", "/sslcert", "/buckets"])
+def test_rate_that_is_exceeded_for_good_ends_the_survey(place: Place, path: str) -> None:
+    """Every other call would fail of it as well: half an account must not pass for the whole."""
+    place.service.add_domain("img.example.com")
+    for host in (place.service.api, place.service.fusion, place.service.uc):
+        host.faults.add(refusal(429), on=f"GET {path}", times=None)
+
+    target = place.target()
+
+    if path == "/buckets":  # the CDN's domains are told without Kodo's
+        assert [TargetUnavailable] == [type(one) for one in target.survey(unseen).unread]
+    else:
+        with pytest.raises(TargetUnavailable):
+            target.survey(unseen)
+
+
+def test_details_are_read_side_by_side(place: Place) -> None:
+    """Answers that are slow do not add up: several are waited for at a time."""
+    names = [f"d{number}.example.com" for number in range(AT_ONCE)]
+    for name in names:
+        place.service.add_domain(name)
+    place.service.api.faults.add(Fault.delay(1), on="GET /domain/*", times=None)
+
+    def under_way() -> int:
+        return sum(call.status is None for call in place.service.api.journal)
+
+    with ThreadPoolExecutor(1) as pool:
+        survey = pool.submit(place.target().survey, unseen)
+        assert eventually(lambda: under_way() >= AT_ONCE // 2)
+        assert set(names) == set(by_name(survey.result()))
 
 
 def test_silence_is_an_error(place: Place) -> None:

@@ -75,12 +75,17 @@ class Client(ClientV2):
     @classmethod
     def at(cls, directory_url: str, network: Network) -> Self:
         """Read the directory, as anew for each order: its addresses may change at any time."""
-        return cls(read_answer(_directory, network.get(directory_url)), network)
+        return cls(read_directory(network.get(directory_url)), network)
 
     @property
     def profiles(self) -> tuple[str, ...]:
         """The profiles that the directory names; empty when it says nothing about them."""
         return tuple(self.directory.meta.profiles or ())
+
+    @property
+    def identities(self) -> frozenset[str]:
+        """The domain names by which CAA records name the CA; see `identities_of`."""
+        return identities_of(self.directory)
 
     def sign_in(self, key: JWKEC, account_url: str) -> None:
         """Sign everything that follows for this account."""
@@ -188,6 +193,20 @@ class Client(ClientV2):
         _must_be_text(body.uri)
         answer, txt_value = body.chall.response_and_validation(self.net.key)
         return Challenge(body.uri, body.status.name, txt_value, answer)
+
+
+def identities_of(directory: messages.Directory) -> frozenset[str]:
+    """Return the domain names by which CAA records name a CA (§9.7.6), in lower case; none where it
+    does not tell them.
+    """
+    told = directory.meta.caa_identities
+    identities = told if isinstance(told, list | tuple) else ()
+    return frozenset(str(one).lower() for one in identities)
+
+
+def read_directory(response: requests.Response) -> messages.Directory:
+    """Read a CA's directory (§7.1.1). Raises `CaUnavailable` where it is none."""
+    return read_answer(_directory, response)
 
 
 def _directory(document: dict[str, Any]) -> messages.Directory:

@@ -7,19 +7,25 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from certferry.adapters.acme.account import Accounts
 from certferry.adapters.acme.client import Client
 from certferry.adapters.acme.dns01 import Propagation, Surroundings
+from certferry.adapters.acme.names_look import NamesLook
 from certferry.adapters.acme.network import Network
 from certferry.adapters.acme.order import OrderDesk
 from certferry.adapters.acme.problems import Refused, in_our_words
+from certferry.adapters.acme.provable import challenge_places, zones_of
+from certferry.adapters.acme.resolvers import Resolvers
 from certferry.adapters.acme.sweep import SETTLING, Sweep
+from certferry.core.caa import Applicant
 from certferry.core.certificate import CertificateBundle
 from certferry.core.external_account import ExternalAccount
 from certferry.core.report import Activity
-from certferry.errors import ConfigError
+from certferry.core.zone_choice import must_have_zone
+from certferry.errors import ConfigError, OrderFailed
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.progress import Pause, Progress
@@ -61,8 +67,10 @@ def connect(
     propagation: Propagation,
     pause: Pause,
     now: Callable[[], datetime],
+    resolvers: Resolvers | None = None,
 ) -> AcmeIssuer:
-    """Give the issuer for a directory; nothing is sent yet.
+    """Give the issuer for a directory; nothing is sent yet. Where there are `resolvers`, they are
+    asked for CAA records before an order.
 
     Raises `ConfigError` when the CA bundle is not a file.
     """
@@ -71,7 +79,7 @@ def connect(
             Text("there is no file {path}", path=settings.ca_bundle),
             hint=Text("`ca_bundle` under [acme] is a PEM file with one or more CA certificates"),
         )
-    return AcmeIssuer(settings, state, propagation, pause, now)
+    return AcmeIssuer(settings, state, propagation, pause, now, resolvers)
 
 
 class AcmeIssuer:
@@ -84,8 +92,10 @@ class AcmeIssuer:
         propagation: Propagation,
         pause: Pause,
         now: Callable[[], datetime],
+        resolvers: Resolvers | None,
     ) -> None:
         self._settings = settings
+        self._resolvers = resolvers
         self._state = state
         self._propagation = propagation
         self._pause = pause
@@ -95,6 +105,13 @@ class AcmeIssuer:
             settings.directory, state, email=settings.email, external=settings.external
         )
 
+    def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> None:
+        """Look for the zone of each name (`Issuer.must_be_provable`)."""
+        zones = zones_of(dns)
+        if zones is not None:
+            for place in challenge_places(names, self._propagation):
+                must_have_zone(place, zones)
+
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
     ) -> CertificateBundle:
@@ -103,14 +120,32 @@ class AcmeIssuer:
         def report(what: Text, since: datetime, deadline: datetime | None) -> None:
             progress(Activity(request.lineage, what, since, deadline))
 
+        self.must_be_provable(request.names, dns)
         around = Surroundings(dns, self._state, self._propagation, self._pause, self._now, report)
         with self._turn(), in_our_words(self._now), self._client() as client:
             settings = self._settings
             desk = OrderDesk(
                 *(settings.directory, client, request, lease, around),
-                *(settings.ca_bundle, settings.preferred_chain, settings.must_have_profile),
+                ca_bundle=settings.ca_bundle,
+                preferred_chain=settings.preferred_chain,
+                must_have_profile=settings.must_have_profile,
+                must_be_allowed=partial(self._must_be_allowed, request.names, client.identities),
             )
             return self._with_account(client, desk)
+
+    def _must_be_allowed(self, names: Sequence[str], identities: frozenset[str]) -> None:
+        """Raise `OrderFailed` where CAA records keep the CA from issuing. What cannot be known is
+        left to the CA.
+        """
+        if self._resolvers is None or not identities:
+            return
+        account = self._state.account(self._settings.directory)
+        applicant = Applicant(identities, None if account is None else account.url)
+        for finding in NamesLook(self._resolvers, applicant).forbidden(names):
+            raise OrderFailed(
+                Text("{name}: {problem}", name=finding.subject, problem=finding.message),
+                hint=finding.fix,
+            )
 
     def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
         """Remove what an interrupted run of the lineage left in DNS (`Issuer.sweep`)."""

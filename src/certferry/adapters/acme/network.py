@@ -148,7 +148,7 @@ def _must_be_private(url: str) -> None:
     """
     try:
         parts = parse_url(url)
-    except LocationParseError:
+    except (LocationParseError, TypeError):  # a CA may write a list where an address belongs
         return  # requests tells of it
     if parts.scheme == "http" and not is_loopback((parts.host or "").strip("[]")):
         raise CaUnavailable(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -38,7 +38,8 @@ ISSUANCE = timedelta(minutes=5)
 class OrderDesk:
     """Where a lineage's order is carried out: at one directory, under one lease. A private CA may
     leave out the issuer of its leaves, which `ca_bundle` has. Unless it `must_have_profile`, a
-    directory that has none of those that are wished for chooses itself.
+    directory that has none of those that are wished for chooses itself. `must_be_allowed` is asked
+    before a new order.
     """
 
     directory: str
@@ -49,6 +50,7 @@ class OrderDesk:
     ca_bundle: Path | None
     preferred_chain: str | None
     must_have_profile: bool
+    must_be_allowed: Callable[[], None]
 
     def fulfil(self) -> CertificateBundle:
         """Finish the order that an earlier run began, or else a new one."""
@@ -106,6 +108,7 @@ class OrderDesk:
     def _begin(self) -> tuple[AcmeOrder, Order]:
         self._report(Text("ordering a certificate"))
         profile = self._profile()
+        self.must_be_allowed()
         names = self.request.names
         key_pem = self._key()
         order = self.client.begin_order(names, profile)

@@ -23,6 +23,7 @@ from certferry.adapters.acme.propagation_status import (
     with_reasons,
 )
 from certferry.adapters.acme.resolvers import DNS_PORT, Resolvers
+from certferry.core.made_up import FOR_BENCHMARKS
 from certferry.errors import DnsRejected, PropagationTimeout
 from certferry.ports.progress import Pause
 from certferry.text import Text
@@ -44,9 +45,6 @@ LONGEST_PAUSE = 5.0  # seconds
 
 NOBODYS = "_certferry-nobody-wrote-this"
 """A label that exists below a name only by a wildcard."""
-
-MADE_UP = ipaddress.ip_network("198.18.0.0/15")
-"""For benchmarks (RFC 2544); proxies that answer DNS themselves hand out addresses of it."""
 
 log = logging.getLogger(__name__)
 
@@ -200,7 +198,7 @@ def advice(status: PropagationStatus) -> Text:
     addresses = {
         a for one in status.incomplete for host in one.hosts for a in status.addresses[host]
     }
-    made_up = sorted(a for a in addresses if ipaddress.ip_address(a) in MADE_UP)
+    made_up = sorted(a for a in addresses if ipaddress.ip_address(a) in FOR_BENCHMARKS)
     if made_up:
         return Text(
             "a proxy on this host answers DNS with made-up addresses ({addresses}); let DNS pass "

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from copy import copy
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
 import dns.exception
+import dns.flags
 import dns.inet
 import dns.name
 import dns.nameserver
@@ -16,6 +18,7 @@ import dns.rdatatype
 import dns.resolver
 
 from certferry.adapters.acme.propagation_status import NO_ANSWER
+from certferry.core.caa import CaaRecord
 from certferry.errors import ConfigError, DnsRejected, DnsUnavailable, Retry, ZoneNotFound
 from certferry.system_words import system_words
 from certferry.text import Text, verbatim
@@ -69,6 +72,34 @@ class Resolvers:
         if not records:
             raise _not_delegated(zone)
         return tuple(sorted({to_text(record.target) for record in records}))
+
+    def caa(self, name: str) -> tuple[CaaRecord, ...]:
+        """Give the CAA records at exactly this name, or at the end of its aliases (RFC 8659 §3)."""
+        return tuple(
+            CaaRecord(record.flags, _text(record.tag).lower(), _text(record.value))
+            for record in self._records(name, dns.rdatatype.CAA)
+        )
+
+    def is_bogus(self, name: str) -> bool:
+        """Tell whether the name is answered for only where the signatures are not checked, as a CA
+        does (RFC 4035 §3.2.2: CD). Of resolvers that check none, nothing is learnt.
+        """
+        try:
+            self._records(name, dns.rdatatype.SOA)
+        except DnsUnavailable:
+            unchecked = copy(self._resolver)
+            unchecked.set_flags(dns.flags.RD | dns.flags.CD)
+            with self._told(name), suppress(dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
+                unchecked.resolve(to_name(name), dns.rdatatype.SOA)
+            return True
+        return False
+
+    def apart(self) -> list[Resolvers]:
+        """Give each resolver by itself: what one of them hides, another may show. Raises
+        `DnsUnavailable` where this host has none.
+        """
+        endpoints = self._endpoints or system_resolvers()
+        return [Resolvers([endpoint], self._answer_within) for endpoint in endpoints]
 
     def addresses(self, host: str) -> tuple[str, ...]:
         """Give the IPv4 and IPv6 addresses of a host, as far as they can be found: one name server
@@ -156,6 +187,11 @@ def to_name(text: str) -> dns.name.Name:
 def to_text(name: dns.name.Name) -> str:
     """Give a name in lower case without the final dot; the root is empty."""
     return name.to_text(omit_final_dot=True).lower() if name != dns.name.root else ""
+
+
+def _text(raw: bytes) -> str:
+    """Read what is text by its standard, and may be anything."""
+    return raw.decode(errors="replace")
 
 
 def _not_delegated(name: str) -> ZoneNotFound:

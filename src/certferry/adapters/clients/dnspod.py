@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from certferry.adapters.clients.dnspod_calls import DnspodCalls, as_text
@@ -98,6 +99,18 @@ class DnspodClient:
             )
             for item in self._pages(_DOMAINS, about, type="all")
         ]
+
+    def name_servers(self, zone_id: str, about: str | Text) -> frozenset[str]:
+        """List the hosts that DNSPod serves a domain by: its NS records of the apex, which DNSPod
+        itself has put there (fact sheet §1.5).
+        """
+        items = self._pages(_RECORDS, about, domain_id=zone_id, sub_domain="@")
+        hosts = (as_text(i.get("value")) for i in items if i.get("type") == "NS")
+        return frozenset(filter(None, (host.rstrip(".").lower() for host in hosts)))
+
+    def clock_ahead(self) -> timedelta | None:
+        """See `DnspodCalls.clock_ahead`."""
+        return self._calls.clock_ahead()
 
     def txt_records(self, zone_id: str, host: str, about: str | Text) -> list[TxtRecord]:
         """List the TXT records at exactly this host (Record.List).

@@ -19,6 +19,7 @@ from urllib.parse import urlencode
 
 from certferry.adapters.clients.dnspod_errors import LIMITED, Reply, error_of
 from certferry.adapters.clients.http import HttpClient, HttpFailure, Request
+from certferry.adapters.clients.told_time import ask_the_time
 from certferry.core.foreign_words import quoted, quoted_id
 from certferry.core.secret import Secret
 from certferry.errors import DnsAccessDenied, DnsError, DnsUnavailable, Retry
@@ -90,6 +91,16 @@ class DnspodCalls:
         if isinstance(outcome, _Lost):
             raise _unavailable(outcome.problem, about)
         return outcome
+
+    def clock_ahead(self) -> timedelta | None:
+        """Return how far DNSPod's clock is ahead, by `GET /`, which wants no token and answers 404
+        (production sheet 2).
+        """
+        request = Request("GET", f"{self._api}/", {"User-Agent": self._user_agent})
+        try:
+            return ask_the_time(self._http, request, self._now)
+        except HttpFailure as failure:
+            raise _unavailable(failure.problem, Text("the time")) from None
 
     def write(self, action: str, about: str | Text, **params: str | int) -> Reply:
         """Ask once. Raises `OutcomeUnknown` when it may have been done or not."""

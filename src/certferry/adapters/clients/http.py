@@ -7,8 +7,7 @@ import logging
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 from http import HTTPStatus
 
 from urllib3.exceptions import HTTPError, InvalidHeader
@@ -199,15 +198,6 @@ def seconds_asked_for(answer: Answer) -> float | None:
     except (InvalidHeader, ValueError, OverflowError):
         return None
     return seconds
-
-
-def date_of(answer: Answer) -> datetime | None:
-    """Give the server's time, by the answer's Date (RFC 9110 §6.6.1)."""
-    try:
-        date = parsedate_to_datetime(answer.headers.get("Date", ""))
-    except (ValueError, OverflowError):  # no date; a zone of as many digits as one likes
-        return None
-    return date if date.tzinfo is not None else None
 
 
 def _web_page(answer: Answer, host: str) -> Problem | None:

@@ -59,6 +59,11 @@ class QiniuClient:
         self.pili = PiliClient(transport)
         self._tls_versions_joined = False
 
+    @property
+    def transport(self) -> QiniuTransport:
+        """How the calls go out."""
+        return self._transport
+
     def list_certificates(self) -> list[CertificateRecord]:
         """Give every certificate of the account (§4.2)."""
 

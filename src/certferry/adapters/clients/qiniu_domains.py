@@ -58,7 +58,7 @@ def observe(domain: str, record: DomainRecord) -> ObservedDomain:
         kind=kind_of(record),
         state=state if unusable is None else DomainState.UNAVAILABLE,
         bound=record.bound,
-        https=_settings(record),
+        https=settings_of(record),
         problem=unusable or problem,
         binding_hidden=record.hides_https,
         task=_task(record) if state in _AT_WORK else None,
@@ -178,7 +178,7 @@ def wanted_conf(record: DomainRecord, cert_id: str, wish: HttpsWish) -> HttpsCon
     """
     if not record.has_https:
         return first_conf(cert_id, wish)
-    found = _settings(record)
+    found = settings_of(record)
     return HttpsConf(
         cert_id=cert_id,
         force_https=_first(wish.force_https, found.force_https),
@@ -203,7 +203,7 @@ def is_in_force(record: DomainRecord, conf: HttpsConf) -> bool:
     """Tell whether a domain is already as it is to be. One whose change failed may show what was
     asked for and serve something else.
     """
-    found = _settings(record)
+    found = settings_of(record)
     versions = None if conf.tls_versions is None else tuple(sorted(conf.tls_versions))
     return (
         record.operating_state != "failed"
@@ -218,7 +218,7 @@ def _first(wished: bool | None, found: bool | None) -> bool | None:  # noqa: FBT
     return found if wished is None else wished
 
 
-def _settings(record: DomainRecord) -> HttpsSettings:
+def settings_of(record: DomainRecord) -> HttpsSettings:
     """Read the settings. Those of a domain without HTTPS are not in force and say nothing; neither
     do those that stand where a domain hides its own.
     """

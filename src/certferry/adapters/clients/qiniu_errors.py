@@ -12,7 +12,6 @@ from http import HTTPStatus
 
 from certferry.adapters.clients.http import (
     HttpFailure,
-    date_of,
     is_server_error,
     seconds_asked_for,
 )
@@ -20,6 +19,7 @@ from certferry.adapters.clients.http_problems import Contact
 from certferry.adapters.clients.qiniu_codes import NO_DOMAIN, WRONG_DOMAIN_TYPE, Meaning, meaning_of
 from certferry.adapters.clients.qiniu_reply import Reply, read_reply, too_many
 from certferry.adapters.clients.qiniu_ways import Way
+from certferry.adapters.clients.told_time import ahead_of
 from certferry.core.foreign_words import quoted, quoted_id
 from certferry.errors import (
     ClockWrong,
@@ -80,15 +80,16 @@ class QiniuFailure(Exception):
 class Call:
     """What was asked for, in words, of which host, with what kind of key: for the sentences.
 
-    `unlisted` is a call that is in no document; `let_in`: Qiniu has accepted the same key before;
-    `is_proven`: also for a call of this group. `tried` are the ways by which it was asked.
-    `live` is one to Pili.
+    `unlisted` is a call that is in no document; `is_change`: it does not only read; `let_in`: Qiniu
+    has accepted the same key before; `is_proven`: also for a call of this group. `tried` are the
+    ways by which it was asked. `live` is one to Pili.
     """
 
     what: Text
     host: str
     with_iam_key: bool = False
     unlisted: bool = False
+    is_change: bool = False
     let_in: bool = False
     is_proven: bool = False
     tried: tuple[Way, ...] = ()
@@ -108,6 +109,10 @@ _CHECK_IAM_KEYS = Text(
 _MAIN_KEYS = Text(
     "Qiniu's call for the certificates of Kodo source domains takes the keys of the main account"
     " only, while sub-accounts' (IAM) keys work for everything else: use a pair of the main account"
+)
+_READ_ONLY = Text(
+    "the same keys are let in to read, and not to change: allow them to change CDN domains and SSL"
+    " certificates in Qiniu's console, or use a pair of the main account"
 )
 _ALLOW_PILI = Text(
     "allow these keys Pili (直播云) in Qiniu's console, or use a pair of the main account"
@@ -201,10 +206,10 @@ def _wrong_clock(reply: Reply, answer: Answer, now: datetime) -> timedelta | Non
     """Return how far this machine's clock is ahead, by the answer's Date, where that may be
     why the request was refused.
     """
-    date = date_of(answer)
-    if date is None:
+    theirs = ahead_of(answer.headers, now)
+    if theirs is None:
         return None
-    ahead = now - date
+    ahead = -theirs
     is_said = "skew" in reply.words.lower() and abs(ahead) > timedelta(seconds=1)
     return ahead if is_said or abs(ahead) > WRONG_CLOCK else None
 
@@ -262,6 +267,8 @@ def _denied(call: Call, reply: Reply) -> DeployError:
 def _advice_on_keys(call: Call, reply: Reply) -> Text:
     if call.unlisted and (call.let_in or call.with_iam_key):
         return _MAIN_KEYS
+    if call.is_change and call.let_in and reply.status == HTTPStatus.FORBIDDEN:
+        return _READ_ONLY
     if call.is_proven and reply.status == HTTPStatus.UNAUTHORIZED:
         return _OTHER_CALLS_WORK
     if call.live and (call.let_in or call.with_iam_key):

@@ -31,6 +31,7 @@ from certferry.adapters.clients.qiniu_records import CertificateRecord
 from certferry.adapters.clients.qiniu_settling import Settler
 from certferry.core.observed import DomainState, ObservedDomain
 from certferry.core.survey import FoundDomain
+from certferry.errors import TargetRejected
 
 log = logging.getLogger(__name__)
 
@@ -142,15 +143,18 @@ class LiveDomains:
         return request_id or None
 
     def survey(self, certificates: Mapping[str, CertificateRecord]) -> Iterator[FoundDomain]:
-        """Find every domain, and when its certificate expires. What is for RTMP alone says so."""
+        """Find every domain, and what it is bound to. What is for RTMP alone says so."""
         for name, found in self.all().domains.items():
             bound = _certificate_of(found.record, certificates)
             yield FoundDomain(
                 domain=name,
                 kind=PILI,
                 has_https=bool(found.record.bound or found.record.hides_binding),
-                not_after=None if bound is None else bound.ends,
-                problem=speaks_rtmp(name) if found.is_for_rtmp else None,
+                # A name that is none of the account's stands for itself.
+                bound=found.record.bound if bound is None else bound.certid,
+                binding_hidden=found.hides_binding,
+                problem=TargetRejected(speaks_rtmp(name)) if found.is_for_rtmp else None,
+                by_itself=not found.is_for_rtmp,
             )
 
     def must_not_use(self, remote_id: str, label: str, *, unmanaged: bool) -> None:

@@ -125,6 +125,7 @@ class DomainItem(msgspec.Struct, frozen=True):
     name: Annotated[str, msgspec.Meta(pattern=HOST)]
     type: str | None = None
     product: str | None = None
+    cname: str | None = None
 
 
 class DomainPage(msgspec.Struct, frozen=True):
@@ -157,6 +158,13 @@ class DomainRecord(msgspec.Struct, frozen=True, rename="camel"):
         of Qiniu's own, which has no id.
         """
         return (self.https.cert_id or None) if self.https else None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether its certificate is one of Qiniu's own, which is not in the list of certificates
+        (production sheet 1.20).
+        """
+        return self.https is not None and bool(self.https.free_cert)
 
     @property
     def has_https(self) -> bool:

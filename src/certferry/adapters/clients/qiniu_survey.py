@@ -1,55 +1,100 @@
-"""Everything that a Qiniu account serves, with any certificates."""
+"""Everything that a Qiniu account serves, with any certificates, and the certificates themselves.
+
+What does not depend on one another is asked for side by side; the pace of the account holds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
 
 from certferry.adapters.clients.qiniu import QiniuClient
-from certferry.adapters.clients.qiniu_account import QiniuAccount, Sources
+from certferry.adapters.clients.qiniu_account import QiniuAccount
 from certferry.adapters.clients.qiniu_codes import NO_SUCH_DOMAIN
 from certferry.adapters.clients.qiniu_domains import (
     NOT_SERVED_BY_ITSELF,
     kind_of,
     name_here,
+    settings_of,
     why_unusable,
 )
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
 from certferry.adapters.clients.qiniu_kinds import KODO
 from certferry.adapters.clients.qiniu_live import LiveDomains
-from certferry.adapters.clients.qiniu_records import CertificateRecord, DomainItem
+from certferry.adapters.clients.qiniu_records import (
+    BucketDomain,
+    CertificateRecord,
+    DomainItem,
+    DomainRecord,
+)
 from certferry.adapters.clients.qiniu_sources import why_frozen
-from certferry.core.survey import FoundDomain, Survey
+from certferry.core.survey import FoundCertificate, FoundDomain, Survey
 from certferry.ports.survey import Looked
 
-Certificates = Mapping[str, CertificateRecord]
+AT_ONCE = 10
+"""Requests on their way at a time: with answers of a second, what the rate allows (§9)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The domains of a part of the account that is not in the CDN's list, as far as it could be
+    read; `failures` say why there may be more of them.
+    """
+
+    domains: Sequence[FoundDomain] = ()
+    failures: Sequence[QiniuFailure] = ()
 
 
 class Surveyor:
-    """Lists the domains of an account. Raises `QiniuFailure`."""
+    """Lists the domains and certificates of an account. Raises `QiniuFailure`."""
 
     def __init__(self, client: QiniuClient, account: QiniuAccount, live: LiveDomains) -> None:
         self._client = client
-        self._live = live
         self._account = account
+        self._live = live
+        self._parts: tuple[Callable[[], Part], ...] = (self._live_domains, self._sources)
 
     def survey(self, looked: Looked) -> Survey:
-        """Read every domain, and the certificates' dates."""
-        certificates = self._account.certificates()
-        sources, failure = self._sources(certificates)
-        found = {domain.domain: domain for domain in (*self._live.survey(certificates), *sources)}
-        failure = failure or self._live.failure
-        items = self._account.domains()
-        for count, item in enumerate(items, start=1):
-            # What other parts of Qiniu know as well is a CDN domain (Qiniu fact sheet §6).
-            if (domain := self._cdn(item, certificates)) is not None:
-                found[domain.domain] = domain
-            looked(count, len(items))
-        return Survey(tuple(found.values()), None if failure is None else failure.error)
+        """Read every domain, and the list of certificates."""
+        pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="survey")
+        try:
+            survey = self._survey(pool, looked)
+        except BaseException:
+            # The requests that are on their way are not waited for: each may take minutes.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
+        return survey
 
-    def _cdn(self, item: DomainItem, certificates: Certificates) -> FoundDomain | None:
-        name = name_here(item.name)
-        by_itself = item.type not in NOT_SERVED_BY_ITSELF
+    def _survey(self, pool: ThreadPoolExecutor, looked: Looked) -> Survey:
+        listing = pool.submit(self._certificates)
+        reading = [pool.submit(part) for part in self._parts]
+        items = self._account.domains()
+        at_cdn = list(_awaited([pool.submit(self._cdn, item) for item in items], looked))
+        parts = [part.result() for part in reading]
+        certificates, unlisted = listing.result()
+        # What several parts of Qiniu know is a CDN domain (Qiniu fact sheet §6).
+        found = {one.domain: one for part in parts for one in part.domains}
+        found |= {one.domain: one for one in at_cdn}
+        failures = [*unlisted, *(one for part in parts for one in part.failures)]
+        return Survey(
+            tuple(_with_end(domain, certificates) for domain in found.values()),
+            tuple(dict.fromkeys(failure.error for failure in failures)),
+            tuple(map(_certificate, certificates.values())),
+        )
+
+    def _certificates(self) -> tuple[Mapping[str, CertificateRecord], list[QiniuFailure]]:
+        """List the certificates; keys that may not do it see the domains all the same."""
+        try:
+            return self._account.certificates(), []
+        except QiniuFailure as failure:
+            if failure.is_common and not failure.is_denied:
+                raise
+            return {}, [failure]
+
+    def _cdn(self, item: DomainItem) -> FoundDomain | None:
+        name, by_itself = name_here(item.name), item.type not in NOT_SERVED_BY_ITSELF
         try:
             record = self._client.read_domain(item.name)
         except QiniuFailure as failure:
@@ -57,42 +102,74 @@ class Surveyor:
                 return None
             if failure.is_common or failure.silent:
                 raise
-            problem = failure.error.message
-            return FoundDomain(name, kind_of(item), problem=problem, by_itself=by_itself)
-        unusable = why_unusable(name, record)
-        return FoundDomain(
-            domain=name,
-            kind=kind_of(record),
-            has_https=record.bound is not None,
-            not_after=_end(record.bound, certificates),
-            problem=None if unusable is None else unusable.message,
-            by_itself=by_itself,
-        )
+            problem = failure.error
+            return FoundDomain(
+                name, kind_of(item), problem=problem, by_itself=by_itself, binding_hidden=True
+            )
+        return _of_cdn(name, record, by_itself=by_itself)
 
-    def _sources(self, certificates: Certificates) -> tuple[list[FoundDomain], QiniuFailure | None]:
+    def _live_domains(self) -> Part:
+        """Read the live domains, which name their certificates by what these are called."""
+        certificates, _ = self._certificates()
+        found = tuple(self._live.survey(certificates))
+        failure = self._live.failure
+        return Part(found, [] if failure is None else [failure])
+
+    def _sources(self) -> Part:
         """Read the source domains, as far as the keys may see them."""
         sources = self._account.sources()
+        failures = [] if sources.failure is None else [sources.failure]
         try:
             bindings = self._account.bindings() if sources.domains else {}
         except QiniuFailure as failure:
-            return list(_found(sources, {}, certificates)), failure
-        return list(_found(sources, bindings, certificates)), sources.failure
+            unbound = [_of_kodo(name, one, None) for name, one in sources.domains.items()]
+            unknown = [replace(domain, binding_hidden=True) for domain in unbound]
+            return Part(unknown, [failure, *failures])
+        found = [_of_kodo(name, one, bindings.get(name)) for name, one in sources.domains.items()]
+        return Part(found, failures)
 
 
-def _found(
-    sources: Sources, bindings: Mapping[str, str], certificates: Certificates
+def _awaited(
+    reading: Sequence[Future[FoundDomain | None]], looked: Looked
 ) -> Iterator[FoundDomain]:
-    for name, source in sources.domains.items():
-        frozen = why_frozen(name, source)
-        yield FoundDomain(
-            domain=name,
-            kind=KODO,
-            has_https=name in bindings,
-            not_after=_end(bindings.get(name), certificates),
-            problem=None if frozen is None else frozen.message,
-        )
+    """Give the domains as they come, and tell how many have come."""
+    for count, read in enumerate(as_completed(reading), start=1):
+        if (domain := read.result()) is not None:
+            yield domain
+        looked(count, len(reading))
 
 
-def _end(certificate_id: str | None, certificates: Certificates) -> datetime | None:
-    record = certificates.get(certificate_id or "")
-    return None if record is None else record.ends
+def _of_cdn(name: str, record: DomainRecord, *, by_itself: bool) -> FoundDomain:
+    return FoundDomain(
+        domain=name,
+        kind=kind_of(record),
+        has_https=record.has_https,
+        problem=why_unusable(name, record),
+        by_itself=by_itself,
+        bound=record.bound,
+        is_free=record.is_free,
+        binding_hidden=record.hides_https,
+        state=record.operating_state,
+        https=settings_of(record),
+    )
+
+
+def _of_kodo(name: str, source: BucketDomain, bound: str | None) -> FoundDomain:
+    return FoundDomain(
+        domain=name,
+        kind=KODO,
+        has_https=bound is not None,
+        problem=why_frozen(name, source),
+        bound=bound,
+        state="frozen" if source.freeze_types else None,
+    )
+
+
+def _with_end(domain: FoundDomain, certificates: Mapping[str, CertificateRecord]) -> FoundDomain:
+    record = certificates.get(domain.bound or "")
+    return domain if record is None else replace(domain, not_after=record.ends)
+
+
+def _certificate(record: CertificateRecord) -> FoundCertificate:
+    names = None if record.dnsnames is None else tuple(n.lower() for n in record.dnsnames)
+    return FoundCertificate(record.certid, record.name or "", names, record.ends)

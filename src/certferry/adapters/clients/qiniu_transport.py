@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -26,6 +26,7 @@ from certferry.adapters.clients.qiniu_records import decode
 from certferry.adapters.clients.qiniu_reply import read_reply, too_many
 from certferry.adapters.clients.qiniu_signing import Keys, sign_qbox, sign_qiniu
 from certferry.adapters.clients.qiniu_ways import CallGroup, Hosts, Scheme, Way, Ways
+from certferry.adapters.clients.told_time import ask_the_time
 from certferry.ports.account_memory import AccountMemory
 from certferry.ports.http import Answer
 from certferry.ports.progress import Pause
@@ -85,7 +86,7 @@ class QiniuTransport:
         self._now = now
         self._with_iam_key = keys.access_key.reveal().startswith(IAM_PREFIX)
         self._ways = Ways(hosts, memory)
-        self._proven: set[CallGroup] = set()
+        self._proven: dict[CallGroup, Way] = {}
         self._https = {
             url: HttpClient(
                 pace=Pacer(rate, clock=clock, pause=pause),
@@ -95,6 +96,25 @@ class QiniuTransport:
             )
             for url, rate in _rates(hosts).items()
         }
+
+    @property
+    def proven(self) -> Mapping[CallGroup, Way]:
+        """The way by which each group of calls was answered with success."""
+        return dict(self._proven)
+
+    @property
+    def with_iam_key(self) -> bool:
+        """Whether the access key is a sub-account's."""
+        return self._with_iam_key
+
+    def clock_ahead(self) -> timedelta | None:
+        """Return how far Qiniu's clock is ahead, by any answer to a request without keys."""
+        url = self._ways.of(CallGroup.DOMAINS)[0].url
+        try:
+            return ask_the_time(self._https[url], Request("GET", f"{url}/"), self._now)
+        except HttpFailure as failure:
+            call = Call(Text("the time"), url)
+            raise explain_failure(call, failure) from None
 
     def has(self, group: CallGroup) -> bool:
         """Tell whether there is a host for such calls."""
@@ -134,7 +154,7 @@ class QiniuTransport:
             raise explain_failure(call, came) from None
         if read_reply(came).is_success:
             self._ways.worked(asked.group, way)
-            self._proven.add(asked.group)
+            self._proven[asked.group] = way
         return call, came
 
     def content(self, call: Call, answer: Answer, into: type[T]) -> T:
@@ -155,6 +175,7 @@ class QiniuTransport:
             way.host,
             self._with_iam_key,
             asked.unlisted,
+            is_change=asked.method != "GET",
             let_in=bool(self._proven),
             is_proven=asked.group in self._proven,
             tried=tried,

@@ -14,10 +14,9 @@ from certferry.adapters.clients import qiniu_trial_domains as domains
 from certferry.adapters.clients import qiniu_trial_lists as lists
 from certferry.adapters.clients.qiniu_trial_calls import NotAsked, QiniuReader
 from certferry.adapters.clients.qiniu_ways import CallGroup
+from certferry.core.clock import WANTED
 from certferry.core.trial import Judged, Judgement, Verdict
 from certferry.text import Text
-
-CLOCK_LIMIT = timedelta(seconds=30)  # what Qiniu's guide asks for (Qiniu fact sheet §2.3)
 
 _NOT_ASKED = Text("not asked, since none of the first calls was answered with success")
 
@@ -80,7 +79,7 @@ def _clock(reader: QiniuReader) -> Judged:
         if ahead > timedelta(0)
         else Text("{host} is {amount} behind this machine", host=host, amount=amount)
     )
-    return amount <= CLOCK_LIMIT, (seen,)
+    return amount <= WANTED, (seen,)
 
 
 def _untried(why: Text) -> Callable[[QiniuReader], Judged]:

@@ -15,7 +15,7 @@ from http import HTTPStatus
 from typing import Any
 
 from certferry.adapters.clients.counted_pace import CountedPace
-from certferry.adapters.clients.http import HttpClient, HttpFailure, Request, date_of
+from certferry.adapters.clients.http import HttpClient, HttpFailure, Request
 from certferry.adapters.clients.http_problems import Contact, Timeouts
 from certferry.adapters.clients.pacing import Pacer
 from certferry.adapters.clients.qiniu_errors import IAM_PREFIX
@@ -23,6 +23,7 @@ from certferry.adapters.clients.qiniu_records import decode
 from certferry.adapters.clients.qiniu_reply import read_reply
 from certferry.adapters.clients.qiniu_signing import Keys, sign_qbox, sign_qiniu
 from certferry.adapters.clients.qiniu_ways import CallGroup, Hosts, Scheme, Way, ways_of
+from certferry.adapters.clients.told_time import ahead_of
 from certferry.ports.http import Answer
 from certferry.ports.progress import Pause
 from certferry.text import Text, verbatim
@@ -224,7 +225,7 @@ class QiniuReader:
             if failure.contact is Contact.NONE:
                 self._unreached[way.url] = failure
             return Seen(question, way, failure)
-        return Seen(question, way, answer, _ahead(answer, self._now()))
+        return Seen(question, way, answer, ahead_of(answer.headers, self._now()))
 
     def _sign(self, request: Request, scheme: Scheme) -> Request:
         if scheme is Scheme.QBOX:
@@ -245,12 +246,6 @@ def fields_of(found: Mapping[str, object]) -> tuple[str, ...]:
 def is_word(found: str) -> bool:
     """Return whether a value is a word, such as a state, and can be no name of the account's."""
     return _FIELD.fullmatch(found) is not None
-
-
-def _ahead(answer: Answer, now: datetime) -> timedelta | None:
-    """Return how far the answer's Date is before this machine's clock."""
-    date = date_of(answer)
-    return None if date is None else date - now
 
 
 def _shape(found: object) -> Text:

@@ -11,6 +11,7 @@ import re
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated
 
 from certferry import __version__
@@ -23,13 +24,13 @@ from certferry.core import identifiers
 from certferry.core.rate import Rate, rate_of
 from certferry.core.secret import Secret
 from certferry.core.survey import FoundZone
+from certferry.core.zone_choice import no_zone_for
 from certferry.errors import (
     ConfigError,
     DnsAccessDenied,
     DnsError,
     DnsRejected,
     DnsUnavailable,
-    ZoneNotFound,
 )
 from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
@@ -55,7 +56,6 @@ CONTACT = re.compile(r"[!-'*-~]+@[!-'*-~]+")  # ASCII without spaces and parenth
 INDEX_PAUSES = (1.0, 2.0, 4.0, 8.0, 12.0, 13.0)
 PAUSES_AFTER_LOSS = (1.0, 3.0)  # seconds before each repetition of a removal
 CREATE_ATTEMPTS = 2
-NAMED = 5  # zones that a message names
 
 _ALL_ZONES = Text("the zones of the account")
 
@@ -182,7 +182,7 @@ def place_of(name: str, zones: Iterable[Zone]) -> Place:
         if zone not in blocked:
             return Place(name, zone, name.removesuffix(zone.name).rstrip(".") or "@")
         log.warning(Text("{problem}; it is not used", problem=_blocked(zone).message))
-    raise _blocked(blocked[0]) if blocked else _not_found(name, sorted(by_name))
+    raise _blocked(blocked[0]) if blocked else no_zone_for(name, sorted(by_name))
 
 
 class Dnspod:
@@ -202,8 +202,17 @@ class Dnspod:
         """See `ports.survey.ZoneKeeper.zones`."""
         return tuple(
             FoundZone(zone.name, _blocked(zone).message if zone.status in BLOCKED else None)
-            for zone in self._client.zones(about=_ALL_ZONES)
+            for zone in self._listed(about=_ALL_ZONES)
         )
+
+    def name_servers(self, zone: str) -> frozenset[str]:
+        """See `ports.examination.Delegated.name_servers`."""
+        ids = [one.id for one in self._listed(about=zone) if one.name == zone]
+        return self._client.name_servers(ids[0], about=zone) if ids else frozenset()
+
+    def clock_ahead(self) -> timedelta | None:
+        """See `ports.examination.Timed.clock_ahead`."""
+        return self._client.clock_ahead()
 
     def add_txt(self, name: str, value: str) -> str:
         """See `ports.dns.DnsProvider.add_txt`."""
@@ -229,10 +238,13 @@ class Dnspod:
 
     def _place(self, name: str) -> Place:
         name = name.rstrip(".").lower()
+        return place_of(name, self._listed(about=name))
+
+    def _listed(self, about: str | Text) -> list[Zone]:
         with self._listing:
             if self._zones is None:
-                self._zones = self._client.zones(about=name)
-        return place_of(name, self._zones)
+                self._zones = self._client.zones(about=about)
+            return self._zones
 
     def _write(self, place: Place, value: str) -> str:
         """Write a record and give its id. What is in doubt is looked for before it is repeated."""
@@ -318,19 +330,4 @@ def _blocked(zone: Zone) -> DnsError:
     state, hint = BLOCKED[zone.status]
     return DnsRejected(
         Text("the domain {zone} is {state} at DNSPod", zone=zone.name, state=state), hint=hint
-    )
-
-
-def _not_found(name: str, zones: list[str]) -> DnsError:
-    named, more = zones[:NAMED], len(zones) - NAMED
-    holds = Text("it has {zones}", zones=named) if zones else Text("it has none at all")
-    if more > 0:
-        holds = Text("{holds} and {more} more", holds=holds, more=more)
-    return ZoneNotFound(
-        Text("the DNSPod account has no domain for {name}", name=name),
-        hint=Text(
-            "{holds}: add the domain at DNSPod, or name the account that has it as `dns` of the "
-            "certificate",
-            holds=holds,
-        ),
     )

@@ -32,11 +32,9 @@ def resolve(
     CNAMEs are followed by the resolver. `answer_within` is for one question, retries included.
     """
     try:
-        asked = _resolvers(resolvers)
+        asked = resolvers_at(resolvers, answer_within)
     except dns.resolver.NoResolverConfiguration:
         return Addresses((), (_NO_RESOLVER,))
-    for resolver in asked:
-        resolver.lifetime = answer_within.total_seconds()
     with ThreadPoolExecutor(len(asked)) as pool:
         answers = list(pool.map(lambda resolver: _ask_both(resolver, domain), asked))
     return Addresses(
@@ -56,10 +54,16 @@ def _ask_both(resolver: dns.resolver.Resolver, domain: str) -> tuple[list[str], 
     return found, None
 
 
-def _resolvers(addresses: Sequence[tuple[str, int]]) -> list[dns.resolver.Resolver]:
-    if not addresses:
-        return [dns.resolver.Resolver()]
-    return [_resolver(host, port) for host, port in addresses]
+def resolvers_at(
+    places: Sequence[tuple[str, int]], answer_within: timedelta
+) -> list[dns.resolver.Resolver]:
+    """Give each resolver (host, port) by itself; none given means the system's together. Raises
+    `NoResolverConfiguration` where the system has none.
+    """
+    asked = [_resolver(*place) for place in places] if places else [dns.resolver.Resolver()]
+    for resolver in asked:
+        resolver.lifetime = answer_within.total_seconds()
+    return asked
 
 
 def _resolver(host: str, port: int) -> dns.resolver.Resolver:

@@ -39,6 +39,16 @@ def read_key(path: Path) -> bytes:
     return _decode(content, path)
 
 
+def way_out(path: Path) -> Text:
+    """Say how to go on where the key file is not the one that the state is sealed with."""
+    return Text(
+        "put {path} back from the backup that belongs to this state; without a backup, start over:"
+        " move the state and the key file away, and the next `certferry sync` makes both anew and"
+        " issues every certificate again",
+        path=path,
+    )
+
+
 def _read(path: Path) -> bytes:
     with spot(path) as found, os.fdopen(found.open(), "rb", buffering=0) as file:
         facts = os.fstat(file.fileno())
@@ -64,7 +74,9 @@ def _no_key(path: Path) -> StateError:
     return StateError(
         Text("{path} does not hold a key", path=path),
         hint=Text(
-            "it is one line: {count} bytes in base64; put it back from a backup", count=KEY_BYTES
+            "it is one line: {count} bytes in base64; {otherwise}",
+            count=KEY_BYTES,
+            otherwise=way_out(path),
         ),
     )
 
@@ -72,7 +84,7 @@ def _no_key(path: Path) -> StateError:
 def _missing(path: Path) -> StateError:
     return StateError(
         Text("the key file {path} is missing, and the state is sealed with it", path=path),
-        hint=Text("put it back from a backup, or set `key_file` of [state] to where it is"),
+        hint=Text("set `key_file` of [state] to where it is; {otherwise}", otherwise=way_out(path)),
     )
 
 

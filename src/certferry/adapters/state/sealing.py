@@ -14,8 +14,8 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from certferry.adapters.state.database import Connection
-from certferry.adapters.state.key_file import make_key, read_key
+from certferry.adapters.state.database import Connection, Database
+from certferry.adapters.state.key_file import make_key, read_key, way_out
 from certferry.core.secret import Secret
 from certferry.errors import StateError
 from certferry.text import Text
@@ -45,6 +45,11 @@ class Sealing:
     def unseal(self, sealed: str, *bound_to: str) -> Secret:
         """Open a secret. Raises `StateError` when the key file does not fit."""
         return Secret(self._decrypt(read_key(self._key_file), sealed, bound_to))
+
+    def must_open(self, database: Database) -> None:
+        """Raise `StateError` when the key file does not open what the database is sealed with."""
+        for (check,) in database.rows("SELECT sealed_check FROM sealing"):
+            self.unseal(check, *_CHECK)
 
     def bind(self, connection: Connection, *bound_to: str) -> str:
         """Give the proof that a row was written here, inside a write. Raises as `seal` does."""
@@ -85,10 +90,7 @@ class Sealing:
         if opened is None:
             raise StateError(
                 Text("the key in {path} does not open what the state holds", path=self._key_file),
-                hint=Text(
-                    "put {path} back from the backup that belongs to this state",
-                    path=self._key_file,
-                ),
+                hint=way_out(self._key_file),
             )
         return opened
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from certferry.adapters.state.account_notes import AccountNotes
 from certferry.adapters.state.acme import Accounts, ChallengeRecords, IssueTries, Orders
 from certferry.adapters.state.database import Database
@@ -22,6 +24,8 @@ class SqlState:
         self.acquire = leases.acquire
         self.extend = leases.extend
         self.release = leases.release
+
+        self.must_unseal = partial(sealing.must_open, database)
 
         self.remembered = Lineages(database, sealing).remembered
 

@@ -9,7 +9,7 @@ want a pair of the main account, which may list Kodo's buckets; live domains one
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -20,6 +20,7 @@ from certferry.adapters.clients.qiniu_cdn import CdnDomains
 from certferry.adapters.clients.qiniu_codes import NO_SUCH_DOMAIN, WRONG_DOMAIN_TYPE
 from certferry.adapters.clients.qiniu_copies import Copies
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
+from certferry.adapters.clients.qiniu_examination import Examiner
 from certferry.adapters.clients.qiniu_kinds import (
     KODO,
     PILI,
@@ -42,6 +43,7 @@ from certferry.adapters.clients.qiniu_survey import Surveyor
 from certferry.adapters.clients.qiniu_transport import QiniuTransport
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import HttpsWish, Kind
+from certferry.core.findings import Finding
 from certferry.core.observed import ObservedTarget, TargetRules
 from certferry.core.survey import Survey
 from certferry.errors import CertferryError
@@ -107,6 +109,7 @@ class Qiniu:
         self._sources = SourceDomains(client, account, settler)
         self._live = LiveDomains(client.pili, account, settler, clock)
         self._surveyor = Surveyor(client, account, self._live)
+        self._examiner = Examiner(client, account)
 
     def observe(self, look: Look) -> ObservedTarget:
         """Read the domains, and find our copies by mark, names and dates. What cannot be read
@@ -136,6 +139,21 @@ class Qiniu:
         """See `ports.survey.Surveyed.survey`."""
         with _door():
             return self._surveyor.survey(looked)
+
+    def examine(self, account: str) -> tuple[Finding, ...]:
+        """See `ports.examination.Examined.examine`."""
+        with _door():
+            return self._examiner.examine(account)
+
+    def cnames(self) -> Mapping[str, str]:
+        """See `ports.examination.PointedAt.cnames`."""
+        with _door():
+            return self._examiner.cnames()
+
+    def clock_ahead(self) -> timedelta | None:
+        """See `ports.examination.Timed.clock_ahead`."""
+        with _door():
+            return self._examiner.clock_ahead()
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """Adopt the copy that is there, or upload one. One upload at a time for the account."""

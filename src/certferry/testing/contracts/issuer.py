@@ -19,6 +19,7 @@ from certferry.errors import (
     DnsUnavailable,
     Interrupted,
     LeaseLost,
+    ZoneNotFound,
 )
 from certferry.ports.state import ChallengeRecord
 from certferry.testing.contracts.issuer_world import LINEAGE, IssuerWorld
@@ -120,6 +121,28 @@ class IssuerContract:
         with pytest.raises(LeaseLost):
             world.issuer().issue(world.request(), world.dns, lost, world.events.append)
         assert 0 == world.count_issued()
+        assert [] == world.values()
+
+    # what would stop it
+
+    def test_name_without_a_zone_is_told_before_an_order(self, world: IssuerWorld) -> None:
+        """It is asked for by itself as well; neither leaves an order that a later run would go on
+        with.
+        """
+        names = (world.name, "www.no-zone-of-ours.test")
+        with pytest.raises(ZoneNotFound, match=r"no-zone-of-ours\.test"):
+            world.issuer().must_be_provable(names, world.dns)
+        with pytest.raises(ZoneNotFound):
+            world.issue(*names)
+
+        assert world.state.order(LINEAGE) is None
+        assert [] == world.values()
+
+    def test_what_can_be_proven_is_let_pass(self, world: IssuerWorld) -> None:
+        """Nothing is written, in DNS or in the state."""
+        world.issuer().must_be_provable((world.name, f"*.{world.name}"), world.dns)
+
+        assert world.state.order(LINEAGE) is None
         assert [] == world.values()
 
     # failures

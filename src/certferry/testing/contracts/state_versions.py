@@ -30,6 +30,7 @@ class VersionsContract:
         assert () == store.versions("img")
         with pytest.raises(StateError, match="img has no version 1"):
             store.bundle("img", 1)
+        store.must_unseal()
 
     def test_saved_version_is_read_back_by_others(
         self, store: StateStore, other: StateStore

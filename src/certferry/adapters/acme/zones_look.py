@@ -1,0 +1,107 @@
+"""Look whether challenges can be written and seen: the zones of an account, and whom the world asks
+for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import cast
+
+from certferry.adapters.acme.dns01 import Propagation
+from certferry.adapters.acme.names_look import AT_ONCE
+from certferry.adapters.acme.provable import zones_of
+from certferry.adapters.acme.resolvers import Resolvers
+from certferry.core.findings import Code, Finding, Severity, error, of_error
+from certferry.core.identifiers import challenge_name
+from certferry.core.zone_choice import must_have_zone
+from certferry.errors import DnsError, DnsRejected, ZoneNotFound
+from certferry.ports.dns import DnsProvider
+from certferry.ports.examination import Delegated
+from certferry.text import Text
+
+
+class ZonesLook:
+    """Looks at the zones of one account. Its method raises `DnsError` where the account cannot be
+    asked.
+    """
+
+    def __init__(
+        self, account: str, dns: DnsProvider, propagation: Propagation, resolvers: Resolvers
+    ) -> None:
+        self._account = account
+        self._dns = dns
+        self._propagation = propagation
+        self._resolvers = resolvers
+
+    def look(self, names: Iterable[str]) -> list[Finding]:
+        """Return what would keep the challenges of these names from being written, or seen."""
+        zones = zones_of(self._dns)
+        if zones is None:
+            return []
+        wanted = list(dict.fromkeys(map(challenge_name, names)))
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            places = list(pool.map(self._place, wanted))
+        findings = [place for place in places if isinstance(place, Finding)]
+        held: dict[str, str] = {}
+        for place in dict.fromkeys(one for one in places if isinstance(one, str)):
+            try:
+                held.setdefault(must_have_zone(place, zones).name, place)
+            except DnsError as problem:
+                findings.append(_unwritable(place, problem))
+        for zone, place in held.items():
+            findings += self._delegation(zone, place)
+        return findings
+
+    def _place(self, name: str) -> str | Finding:
+        try:
+            return self._propagation.follow(name)
+        except DnsRejected as problem:
+            return of_error(Code.ALIAS_BROKEN, name, problem)
+        except DnsError as problem:
+            return of_error(Code.NOT_LOOKED_AT, name, problem, Severity.WARNING)
+
+    def _delegation(self, zone: str, place: str) -> Iterator[Finding]:
+        """Compare whom the world asks about a place in a zone with who serves the account's."""
+        try:
+            public = self._resolvers.zone_of(place)
+            asked = self._resolvers.name_servers(public)
+        except ZoneNotFound as problem:
+            yield of_error(Code.NOT_DELEGATED, zone, problem)
+            return
+        except DnsError as problem:
+            yield of_error(Code.NOT_LOOKED_AT, zone, problem, Severity.WARNING)
+            return
+        own = self._own_servers(zone)
+        if public != zone or (own and not own.intersection(asked)):
+            yield self._elsewhere(zone, place, asked, own)
+
+    def _own_servers(self, zone: str) -> frozenset[str]:
+        if not hasattr(self._dns, "name_servers"):
+            return frozenset()
+        return cast("Delegated", self._dns).name_servers(zone)
+
+    def _elsewhere(
+        self, zone: str, place: str, asked: Sequence[str], own: frozenset[str]
+    ) -> Finding:
+        message = Text(
+            "the account {account} has the zone {zone}, and the world asks other name servers about"
+            " {place}: {asked}",
+            account=self._account,
+            zone=zone,
+            place=place,
+            asked=list(asked),
+        )
+        fix = Text("name as `dns` of the certificate the account that those name servers show")
+        if own:
+            fix = Text(
+                "set the domain's name servers at its registrar to {own}, or name as `dns` of the"
+                " certificate the account that the others show",
+                own=sorted(own),
+            )
+        return error(Code.DELEGATED_ELSEWHERE, zone, message, fix)
+
+
+def _unwritable(place: str, problem: DnsError) -> Finding:
+    code = Code.ZONE_MISSING if isinstance(problem, ZoneNotFound) else Code.ZONE_BLOCKED
+    return of_error(code, place, problem)

@@ -1,0 +1,71 @@
+"""`certferry discover`: everything that the accounts hold, whatever is declared."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import click
+
+from certferry.cli.complaints import UsageMistake
+from certferry.cli.exits import Exit
+from certferry.cli.options import Front, json_option
+from certferry.text import Text
+
+_DAYS = click.IntRange(0, 36500)
+
+
+@click.command("discover")
+@click.option(
+    "--account",
+    "accounts",
+    metavar="LABEL",
+    multiple=True,
+    help="Look at this account only; may be given several times.",
+)
+@click.option("--uncovered", is_flag=True, help="Only domains that no declared certificate covers.")
+@click.option(
+    "--foreign", is_flag=True, help="Only what certferry did not upload, nor Qiniu for free."
+)
+@click.option(
+    "--expiring",
+    "days",
+    metavar="DAYS",
+    type=_DAYS,
+    help="Only what has expired, or does within so many days.",
+)
+@click.option(
+    "--toml",
+    "as_toml",
+    is_flag=True,
+    help="Print tables to paste into the file, for the domains that are not covered.",
+)
+@json_option
+@click.pass_obj
+def command(
+    front: Front,
+    accounts: tuple[str, ...],
+    days: int | None,
+    *,
+    uncovered: bool,
+    foreign: bool,
+    as_toml: bool,
+    as_json: bool,
+) -> Exit:
+    """Show every domain of the accounts, with its certificate, whatever is declared.
+
+    What needs your care comes first. HTTPS: `301` redirects to it, `h2` is HTTP/2. OWNER tells who
+    uploaded the certificate; LEFT counts to the first end, of what is bound or served. COVERED BY
+    names the declared certificate that is to serve the domain, in brackets one that only covers it.
+
+    Without a configuration file the keys are taken from the environment (QINIU_ACCESS_KEY,
+    QINIU_SECRET_KEY). Exits with 1 when an account cannot be looked at, or not all that
+    a later look may see.
+    """
+    from certferry.cli.discover_run import run
+    from certferry.core.discovery import Wanted
+
+    if as_toml and as_json:
+        raise UsageMistake(Text("--toml and --json exclude each other"))
+    expiring = None if days is None else timedelta(days=days)
+    wanted = Wanted(uncovered=uncovered, foreign=foreign, expiring=expiring)
+    return run(accounts, wanted, front, as_toml=as_toml, as_json=as_json)

@@ -1,0 +1,51 @@
+"""The doors through which an account is examined before it is relied on. An adapter has those it
+can; one that has none is told of nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Protocol
+
+from certferry.core.findings import Finding
+
+
+class Examined(Protocol):
+    """An account that can be examined: its keys, what they may do, what it has room for."""
+
+    def examine(self, account: str) -> tuple[Finding, ...]:
+        """Look at the account of this label by calls that read alone. Changes nothing. What is
+        refused is a finding; raises `CertferryError` where nothing could be asked.
+        """
+        ...
+
+
+class Timed(Protocol):
+    """A service that tells the time with its answers."""
+
+    def clock_ahead(self) -> timedelta | None:
+        """Return how far its clock is ahead of this machine's; `None` where it does not tell.
+        Needs no keys. Raises `CertferryError` where it does not answer.
+        """
+        ...
+
+
+class Delegated(Protocol):
+    """A DNS account that knows which name servers its zones are served by."""
+
+    def name_servers(self, zone: str) -> frozenset[str]:
+        """Return the host names that a zone of the account is to be delegated to; empty where that
+        is not known. Raises `DnsError`.
+        """
+        ...
+
+
+class PointedAt(Protocol):
+    """A target that serves a domain once a CNAME leads to it."""
+
+    def cnames(self) -> Mapping[str, str]:
+        """Return for each domain, as certferry spells it, the name that its CNAME is to lead to.
+        Raises `DeployError`.
+        """
+        ...

@@ -1,0 +1,62 @@
+"""What `certferry doctor` found, as a person reads it: each finding, its fix, and the count."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+from certferry.core.findings import Finding, Severity
+from certferry.present.language import Voice
+from certferry.present.layout import Line, Tone, labelled, line
+from certferry.present.vocabulary import ERROR, WARNING, once, one_or_many
+from certferry.text import Text
+
+FIX = Text("fix: ")
+_LABELS: Mapping[Severity, tuple[Text, Tone]] = {
+    Severity.ERROR: (ERROR, Tone.BAD),
+    Severity.WARNING: (WARNING, Tone.PENDING),
+    Severity.INFO: (Text("info: "), Tone.FAINT),
+}
+_INDENT = 2
+
+
+def told(findings: Sequence[Finding], voice: Voice) -> Iterator[Line]:
+    """Write every finding, and the count."""
+    for finding in findings:
+        yield from what_is(finding, voice)
+    if findings:
+        yield line()
+    yield line(voice.say(_conclusion(findings)))
+
+
+def what_is_wrong(findings: Sequence[Finding], voice: Voice) -> Iterator[Line]:
+    """Write the errors alone."""
+    for finding in findings:
+        if finding.severity is Severity.ERROR:
+            yield from what_is(finding, voice)
+
+
+def what_is(finding: Finding, voice: Voice) -> Iterator[Line]:
+    """Write one finding: what it is about, what was found, by which code it goes, what to do."""
+    label, tone = _LABELS[finding.severity]
+    words = once(finding.subject, voice.say(finding.message))
+    said = f"{finding.subject}: {words} [{finding.code}]"
+    yield from labelled(voice.say(label), tone, said)
+    if finding.fix is not None:
+        yield from labelled(voice.say(FIX), Tone.FAINT, voice.say(finding.fix), _INDENT)
+
+
+def _conclusion(findings: Sequence[Finding]) -> Text:
+    counts = Counter(finding.severity for finding in findings)
+    errors, warnings = counts[Severity.ERROR], counts[Severity.WARNING]
+    counted = [
+        one_or_many(count, one, many)
+        for count, one, many in (
+            (errors, Text("1 error"), Text("{count} errors", count=errors)),
+            (warnings, Text("1 warning"), Text("{count} warnings", count=warnings)),
+        )
+        if count
+    ]
+    if not counted:
+        return Text("Everything that a run relies on is in order. Nothing was changed.")
+    return Text("{counts}. Nothing was changed.", counts=counted)

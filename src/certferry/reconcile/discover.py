@@ -1,0 +1,87 @@
+"""Look at accounts side by side: everything that each serves, then what its edges present."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from certferry.core.discovery import AccountLook
+from certferry.core.observed import Served
+from certferry.core.report import Activity
+from certferry.core.survey import Survey
+from certferry.errors import CertferryError, Interrupted
+from certferry.ports.probe import Probe
+from certferry.ports.progress import Progress
+from certferry.ports.survey import Looked
+from certferry.text import Text
+
+Surveys = Mapping[str, Callable[[Looked], Survey]]
+"""By the label of each account, what lists its domains: see `ports.survey.Surveyed.survey`."""
+
+SIGNS_OF_LIFE = 25
+"""After how many domains something is said: an account gives about ten a second."""
+
+ACCOUNTS_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Looking:
+    """What a look at accounts works with."""
+
+    probe: Probe
+    now: Callable[[], datetime]
+    progress: Progress
+    stop: Callable[[], None]
+
+    def look_at(self, surveys: Surveys) -> tuple[AccountLook, ...]:
+        """Look at every account. One that cannot be looked at is told, and hides no other.
+
+        Changes nothing. Raises only `Interrupted`.
+        """
+        pool = ThreadPoolExecutor(ACCOUNTS_AT_ONCE, thread_name_prefix="account")
+        try:
+            looks = tuple(pool.map(self._look, surveys.keys(), surveys.values()))
+        except BaseException:
+            # Ctrl-C. The other accounts are not waited for: a look leaves nothing to put right.
+            self.stop()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
+        return looks
+
+    def _look(self, label: str, survey: Callable[[Looked], Survey]) -> AccountLook:
+        tell = partial(self._tell, label, self.now())
+        tell(Text("looking at the domains of the account"))
+        counted = Text("{count} of {total} domains read")
+        try:
+            found = survey(partial(self._count, tell, counted))
+        except Interrupted:
+            raise
+        except CertferryError as error:
+            tell(error.message)
+            return AccountLook(label, failure=error)
+        served = self._served(found, tell)
+        tell(Text("looked at"))
+        return AccountLook(label, found, served)
+
+    def _served(
+        self, survey: Survey, tell: Callable[[Text], None]
+    ) -> dict[str, tuple[Served, ...]]:
+        """Look at what the edges of every domain serve that may have HTTPS, some at a time."""
+        names = [d.domain for d in survey.domains if d.has_https or d.binding_hidden]
+        served: dict[str, tuple[Served, ...]] = {}
+        counted = Text("edges of {count} of {total} domains looked at")
+        for start in range(0, len(names), SIGNS_OF_LIFE):
+            self._count(tell, counted, start, len(names))
+            served |= self.probe.look(names[start : start + SIGNS_OF_LIFE])
+        return served
+
+    def _count(self, tell: Callable[[Text], None], counted: Text, count: int, total: int) -> None:
+        if count % SIGNS_OF_LIFE == 0 and count < total:
+            tell(counted.filled(count=count, total=total))
+
+    def _tell(self, label: str, since: datetime, what: Text) -> None:
+        self.progress(Activity(label, what, since))

@@ -1,0 +1,92 @@
+"""What a look at the machine itself finds: the seal of the state, the daily run, the last try."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import PurePath
+
+from certferry.core.findings import Code, Finding, info, of_error, warning
+from certferry.core.report import HistoryEntry
+from certferry.errors import ScheduleError, StateError
+from certferry.ports.scheduler import Scheduler
+from certferry.ports.state import StateStore
+from certferry.text import Text
+
+ENTRIES = 500
+"""The newest of the history: enough to find the last try of anything that still fails."""
+
+_FAILED = " failed"
+"""How the event of a try ends that failed; without it, that of one that did not."""
+
+
+def look_at_state(state: StateStore, path: PurePath, key_file: PurePath) -> Iterator[Finding]:
+    """Try the seal, and tell what to back up and what happened last."""
+    try:
+        state.must_unseal()
+    except StateError as problem:
+        yield of_error(Code.SEAL_BROKEN, str(key_file), problem)
+    message = Text(
+        "back up this file, which holds all that certferry remembers, and apart from it {key_file},"
+        " which opens it",
+        key_file=str(key_file),
+    )
+    yield info(Code.BACK_UP, str(path), message)
+    yield from _from_history(state.history(None, ENTRIES))
+
+
+def look_at_schedule(schedulers: Iterable[Scheduler]) -> Iterator[Finding]:
+    """Tell which daily run is installed, and whether the system will start it."""
+    found = False
+    for scheduler in schedulers:
+        try:
+            scheduled = scheduler.find()
+        except ScheduleError as problem:
+            found = True
+            yield of_error(Code.NOT_LOOKED_AT, "schedule", problem)
+            continue
+        if scheduled is None:
+            continue
+        found = True
+        message = Text("{place}: {when}", place=scheduled.place, when=scheduled.when)
+        yield info(Code.SCHEDULE, "schedule", message)
+        if scheduled.to_do is not None:
+            said = Text("the daily run is installed, and the system may not start it")
+            yield warning(Code.SCHEDULE_TO_DO, "schedule", said, scheduled.to_do)
+    if not found:
+        yield warning(
+            Code.SCHEDULE_MISSING,
+            "schedule",
+            Text("no daily run is installed for this user, so nothing renews by itself"),
+            Text(
+                "run `certferry schedule install`, unless another program starts `certferry sync`"
+            ),
+        )
+
+
+def _from_history(entries: Sequence[HistoryEntry]) -> Iterator[Finding]:
+    """Tell the newest change, and the tries that failed and did not succeed since."""
+    changes = (entry for entry in entries if not entry.event.endswith(_FAILED))
+    if (newest := next(changes, None)) is not None:
+        said = Text("the last change was at {moment}, by {who}", moment=newest.at, who=newest.who)
+        yield info(Code.LAST_CHANGE, newest.lineage, said)
+    seen: set[tuple[str | None, ...]] = set()
+    for entry in entries:
+        action = entry.event.removesuffix(_FAILED)
+        tried = (entry.lineage, _ENDINGS.get(action, action), *map(entry.facts.get, _PLACE))
+        if entry.event.endswith(_FAILED) and tried not in seen:
+            yield _failed(entry)
+        seen.add(tried)
+
+
+_PLACE = ("target", "domain")
+_ENDINGS = {"issued": "issue", "adopted": "adopt", "deployed": "deploy", "verified": "deploy"}
+
+
+def _failed(entry: HistoryEntry) -> Finding:
+    message = Text(
+        "the last try at {moment} failed: {problem}",
+        moment=entry.at,
+        problem=entry.facts.get("problem", entry.event),
+    )
+    fix = Text("run `certferry sync {lineage}`, which says what to do", lineage=entry.lineage)
+    return warning(Code.LAST_TRY_FAILED, entry.facts.get("domain", entry.lineage), message, fix)

@@ -1,0 +1,63 @@
+"""Whether what plans would order can be proven: asked before an order is made, and only then."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import cast
+
+from certferry.core.clock import must_be_right
+from certferry.core.desired import DesiredCertificate
+from certferry.core.plan import Action, Obstacle, Plan
+from certferry.errors import CertferryError, ClockWrong, DnsError
+from certferry.ports.examination import Timed
+from certferry.reconcile.doors import Doors
+
+
+class Proofs:
+    """What would stop the orders of one run's plans: a wrong clock, refused keys, a missing zone.
+
+    A plan without an order asks nothing, and each account's clock is looked at once.
+    """
+
+    def __init__(self, doors: Doors) -> None:
+        self._doors = doors
+        self._clocks: dict[str, CertferryError | None] = {}
+        self._looking = threading.Lock()
+
+    def added_to(self, plan: Plan, desired: DesiredCertificate) -> Plan:
+        """Return the plan with what would stop its order. Raises `Interrupted`."""
+        step = plan.issue
+        if step is None or step.action is not Action.ISSUE or step not in plan.ready:
+            return plan
+        problem = self._clock(desired.dns) or self._proof(desired)
+        if problem is None:
+            return plan
+        obstacle = Obstacle(desired.dns, None, problem)
+        return replace(plan, obstacles=(*plan.obstacles, obstacle))
+
+    def _proof(self, desired: DesiredCertificate) -> DnsError | None:
+        try:
+            self._doors.issuer.must_be_provable(desired.names, self._doors.dns[desired.dns])
+        except DnsError as problem:
+            return problem
+        return None
+
+    def _clock(self, label: str) -> CertferryError | None:
+        """Look at the clock by the account's service: keys are not blamed for it."""
+        with self._looking:
+            if label not in self._clocks:
+                self._clocks[label] = self._looked(label)
+            return self._clocks[label]
+
+    def _looked(self, label: str) -> CertferryError | None:
+        dns = self._doors.dns[label]
+        if not hasattr(dns, "clock_ahead"):
+            return None
+        try:
+            ahead = cast("Timed", dns).clock_ahead()
+            if ahead is not None:
+                must_be_right(label, ahead)
+        except (ClockWrong, DnsError) as problem:
+            return problem
+        return None

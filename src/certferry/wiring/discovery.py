@@ -1,0 +1,64 @@
+"""A session that looks at everything the accounts hold, whatever is declared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import cast
+
+from certferry.adapters.sources.pem_files import PemFileSource
+from certferry.config.model import Settings
+from certferry.core.discovery import Discovery, discover
+from certferry.core.ledger import Ledger
+from certferry.core.survey import Survey
+from certferry.errors import ConfigError
+from certferry.ports.progress import Progress
+from certferry.ports.survey import Looked, Surveyed
+from certferry.reconcile.discover import Looking
+from certferry.reconcile.ferried import as_known
+from certferry.wiring.adapters import Family
+from certferry.wiring.clock import now
+from certferry.wiring.session import Session
+
+
+@contextmanager
+def open_to_discover(
+    settings: Settings, *, progress: Progress, language: str
+) -> Iterator[DiscoverySession]:
+    """Open what the settings name to look at it only: not even an empty state is made."""
+    with ExitStack() as resources:
+        yield DiscoverySession(settings, progress, resources, language=language, looks_only=True)
+
+
+class DiscoverySession(Session):
+    """A session over every account of the settings, whether a certificate names it or not."""
+
+    def labels(self, family: Family) -> tuple[str, ...]:
+        """See `wiring.accounts.Accounts.labels`."""
+        return self._accounts.labels(family)
+
+    def discover(self, labels: Sequence[str]) -> Discovery:
+        """Look at everything that the accounts of targets hold. What is wrong with one of them is
+        told with what the others hold.
+        """
+        self._stopping.begin()
+        looking = Looking(self.probe, now, self._progress, self._stopping.stop)
+        known = partial(as_known, source=PemFileSource(), state=self.state, read=True)
+        declared = tuple(map(known, self._settings.declared))
+        lineages = {*self.state.lineages(), *(wish.lineage for wish in declared)}
+        ledger = Ledger((one, self.state.remembered(one)) for one in sorted(lineages))
+        looks = looking.look_at({label: self._survey_of(label) for label in labels})
+        return discover(looks, declared, ledger, now())
+
+    def _survey_of(self, label: str) -> Callable[[Looked], Survey]:
+        try:
+            return cast("Surveyed", self._accounts.target(label)).survey
+        except ConfigError as wrong:
+            return partial(_told, wrong)
+
+
+def _told(wrong: ConfigError, looked: Looked) -> Survey:
+    """Tell what is wrong with an account where its survey was to be."""
+    del looked
+    raise wrong

@@ -1,0 +1,168 @@
+"""The checks of `certferry doctor`: every door that a run relies on, each looked at by itself."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from certferry.config.file_modes import look_at_files
+from certferry.config.model import Settings
+from certferry.core.findings import Code, Finding, heaviest_first, of_error
+from certferry.core.loopback import is_loopback
+from certferry.errors import StateError
+from certferry.ports.dns import DnsProvider
+from certferry.ports.progress import Pause, Progress
+from certferry.ports.scheduler import Scheduler
+from certferry.ports.target import DeployTarget
+from certferry.reconcile.account_findings import (
+    cnames_of,
+    look_at_account,
+    look_at_clock,
+    ordered_names,
+)
+from certferry.reconcile.doors import Doors
+from certferry.reconcile.examination import WITHIN_OF_MANY, Check, Examination
+from certferry.reconcile.host_findings import look_at_schedule, look_at_state
+from certferry.reconcile.lineage_findings import look_at_lineage
+from certferry.text import Text
+from certferry.wiring.clock import now
+from certferry.wiring.public_dns import propagation_for, resolvers_for
+from certferry.wiring.session import Session
+
+if TYPE_CHECKING:
+    from certferry.adapters.probe.resolver_look import ResolverLook
+
+
+@contextmanager
+def open_to_examine(settings: Settings, *, progress: Progress, language: str) -> Iterator[Examined]:
+    """Open what the settings name to examine it: not even an empty state is made."""
+    with ExitStack() as resources:
+        yield Examined(settings, progress, resources, language=language, looks_only=True)
+
+
+class Examined(Session):
+    """A session whose doors are looked at, and not gone through."""
+
+    def examine(self, schedulers: Iterable[Scheduler]) -> tuple[Finding, ...]:
+        """Look at everything that a run would rely on, and return what was found. Changes nothing.
+        Raises `ConfigError` as `reconciler` does.
+        """
+        try:
+            doors = self.reconciler().doors
+        except StateError as problem:
+            return without_state(self._settings, schedulers, problem)
+        look = Examination(progress=self._progress, now=now, stop=self._stopping.stop)
+        place = Place(self._settings, doors, schedulers, self._stopping.pause)
+        return look.carry_out(checks_of(place))
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What is examined: the settings, and the doors that a run of theirs would go through."""
+
+    settings: Settings
+    doors: Doors
+    schedulers: Iterable[Scheduler]
+    pause: Pause
+
+
+def checks_of(place: Place) -> Iterator[Check]:
+    """Give every check. None of them changes anything."""
+    settings, doors = place.settings, place.doors
+    yield Check(
+        platform.node(),
+        Text("looking at the files, the state and the schedule"),
+        lambda: _machine(place),
+    )
+    yield Check(
+        ", ".join(server.host for server in settings.verify.resolvers) or "resolv.conf",
+        Text("asking for a name that does not exist"),
+        lambda: _resolver_look(settings).honesty(),
+    )
+    if ordered_names(settings.certificates):
+        yield Check(
+            _host(settings.acme.directory),
+            Text("looking at the CA, CAA records and DNSSEC"),
+            lambda: _authority(place),
+        )
+    for label, dns in doors.dns.items():
+        what = Text("looking at the clock, the keys and the zones")
+        yield Check(label, what, partial(_dns_account, place, label, dns))
+    for label, target in doors.targets.items():
+        what = Text("looking at the clock, the keys and the CNAMEs")
+        yield Check(label, what, partial(_target_account, place, label, target))
+    for wish in settings.certificates:
+        what = Text("looking at the certificate and where it is served")
+        yield Check(wish.lineage, what, partial(look_at_lineage, wish, doors), WITHIN_OF_MANY)
+
+
+def without_state(
+    settings: Settings, schedulers: Iterable[Scheduler], problem: StateError
+) -> tuple[Finding, ...]:
+    """Tell what is found where the state cannot be opened: a run would end there."""
+    found = of_error(Code.STATE_UNUSABLE, str(settings.state.path), problem)
+    return heaviest_first([found, *look_at_files(settings), *look_at_schedule(schedulers)])
+
+
+def _machine(place: Place) -> Iterator[Finding]:
+    where = place.settings.state
+    yield from look_at_files(place.settings)
+    yield from look_at_schedule(place.schedulers)
+    yield from look_at_state(place.doors.state, where.path, where.key_file)
+
+
+def _authority(place: Place) -> Iterator[Finding]:
+    from certferry.adapters.acme.directory_look import look_at_directory
+    from certferry.adapters.acme.names_look import NamesLook
+    from certferry.core.caa import Applicant
+
+    acme = place.settings.acme
+    seen = look_at_directory(acme.directory, ca_bundle=acme.ca_bundle, pause=place.pause, now=now)
+    yield from look_at_clock(_host(acme.directory), seen.ahead)
+    applicant = Applicant(seen.identities, _account_url(place))
+    look = NamesLook(resolvers_for(place.settings), applicant)
+    yield from look.look(ordered_names(place.settings.certificates))
+
+
+def _account_url(place: Place) -> str | None:
+    with suppress(StateError):  # told by the look at the machine
+        account = place.doors.state.account(place.settings.acme.directory)
+        return None if account is None else account.url
+    return None
+
+
+def _dns_account(place: Place, label: str, dns: DnsProvider) -> Iterator[Finding]:
+    from certferry.adapters.acme.zones_look import ZonesLook
+
+    settings = place.settings
+    yield from look_at_account(label, dns)
+    propagation = propagation_for(settings, place.pause)
+    look = ZonesLook(label, dns, propagation, resolvers_for(settings))
+    yield from look.look(ordered_names(settings.certificates, label))
+
+
+def _target_account(place: Place, label: str, target: DeployTarget) -> Iterator[Finding]:
+    settings = place.settings
+    yield from look_at_account(label, target)
+    yield from _resolver_look(settings).domains(cnames_of(label, target, settings.certificates))
+
+
+def _resolver_look(settings: Settings) -> ResolverLook:
+    """Give the look through the resolvers by which the edges are found. Where the CA is on
+    loopback, so is everything.
+    """
+    from certferry.adapters.probe.resolver_look import ResolverLook
+    from certferry.adapters.probe.tls import ANSWER_WITHIN
+
+    resolvers = [(server.host, server.port) for server in settings.verify.resolvers]
+    at_home = is_loopback(urlsplit(settings.acme.directory).hostname or "")
+    return ResolverLook(resolvers, ANSWER_WITHIN, at_home=at_home)
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).netloc

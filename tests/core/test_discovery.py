@@ -1,0 +1,389 @@
+"""What the accounts hold, joined with what is declared, remembered and served."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.core.desired import DesiredCertificate, DesiredDeployment, Kind
+from certferry.core.discovery import (
+    SOON,
+    AccountLook,
+    Bound,
+    DiscoveredDomain,
+    Discovery,
+    Problem,
+    Urgency,
+    Wanted,
+    discover,
+)
+from certferry.core.identifiers import covered_by
+from certferry.core.ledger import Ledger, Owner
+from certferry.core.lineage import mark
+from certferry.core.observed import Served
+from certferry.core.ownership import Claims
+from certferry.core.remembered import Remembered
+from certferry.core.survey import FoundCertificate, FoundDomain, Survey
+from certferry.core.upload import Upload
+from certferry.errors import TargetAccessDenied, TargetRejected, TargetUnavailable
+from tests.core.strategies import LINEAGE, NOW, certificate, version
+
+IMG = "img.example.com"
+CERTIFICATE = certificate()
+OURS = CERTIFICATE.fingerprint
+THEIRS = "cd" * 32
+LABEL = mark(LINEAGE, OURS)
+END = NOW + timedelta(days=50)
+REMEMBERED = Remembered(
+    (version(1, CERTIFICATE),), uploads=(Upload(LINEAGE, "qiniu", "id-1", LABEL, OURS, NOW),)
+)
+LEDGER = Ledger([(LINEAGE, REMEMBERED)])
+NOTHING = Ledger()
+
+
+def found(name: str = IMG, **facts: Any) -> FoundDomain:
+    """A domain of the CDN with HTTPS."""
+    return replace(FoundDomain(name, Kind.CDN, has_https=True, state="success"), **facts)
+
+
+def served(
+    fingerprint: str | None = OURS, end: datetime | None = END, *, valid: bool = True
+) -> Served:
+    """What one address presents; nothing where it is silent."""
+    return Served("192.0.2.1", fingerprint, valid, not_after=end, silent=fingerprint is None)
+
+
+def wish(
+    lineage: str, *names: str, to: str = "qiniu", domains: tuple[str, ...] | None = None
+) -> DesiredCertificate:
+    """A certificate that is deployed to one account."""
+    deployment = DesiredDeployment(to, domains)
+    return DesiredCertificate(lineage, names, "dnspod", deployments=(deployment,))
+
+
+def look(*domains: FoundDomain, **more: Any) -> AccountLook:
+    """A look at one account."""
+    certificates = more.pop("certificates", ())
+    return AccountLook("qiniu", Survey(domains, certificates=certificates), **more)
+
+
+def the_domain(
+    domain: FoundDomain,
+    *,
+    certificates: tuple[FoundCertificate, ...] = (),
+    addresses: tuple[Served, ...] = (),
+    declared: tuple[DesiredCertificate, ...] = (),
+    ledger: Ledger = LEDGER,
+) -> DiscoveredDomain:
+    """Discover one domain."""
+    where = look(domain, certificates=certificates, served={domain.domain: addresses})
+    [one] = discover([where], declared, ledger, NOW).domains
+    return one
+
+
+# whose it is
+
+
+def test_bound_certificate_of_ours_has_its_fingerprint() -> None:
+    """The list gives names and end, the state the rest."""
+    listed = FoundCertificate("id-1", LABEL, (IMG,), END)
+
+    one = the_domain(found(bound="id-1"), certificates=(listed,))
+
+    assert Bound(Owner.OURS, "id-1", OURS, (IMG,), END) == one.bound
+
+
+def test_bound_certificate_without_a_mark_is_foreign() -> None:
+    """What identifies it is not known."""
+    listed = FoundCertificate("id-9", "by hand", (IMG,), END)
+
+    one = the_domain(found(bound="id-9"), certificates=(listed,))
+
+    assert Bound(Owner.FOREIGN, "id-9", None, (IMG,), END) == one.bound
+
+
+def test_owner_of_what_the_list_does_not_have_is_unknown() -> None:
+    """It may be anything, unless the state knows its id."""
+    assert Bound(None, "id-9") == the_domain(found(bound="id-9")).bound
+    assert Bound(Owner.OURS, "id-1", OURS) == the_domain(found(bound="id-1")).bound
+
+
+@pytest.mark.parametrize(
+    ("addresses", "expected"),
+    [
+        ((), Bound(Owner.FREE)),
+        ((served(THEIRS),), Bound(Owner.FREE, None, THEIRS, None, END)),
+        ((served(THEIRS), served(None, None)), Bound(Owner.FREE, None, THEIRS, None, END)),
+        ((served(THEIRS), served(OURS)), Bound(Owner.FREE)),
+        ((served(THEIRS, valid=False),), Bound(Owner.FREE)),
+    ],
+    ids=["unseen", "seen", "seen-where-it-answers", "several", "invalid"],
+)
+def test_end_of_a_free_certificate_is_what_the_edges_say(
+    addresses: tuple[Served, ...], expected: Bound
+) -> None:
+    """No list has it. Edges that disagree tell nothing."""
+    assert expected == the_domain(found(is_free=True), addresses=addresses).bound
+
+
+def test_hidden_binding_is_ours_where_every_edge_says_so() -> None:
+    """Of anything else that is served nothing tells what is bound."""
+    hidden = found(binding_hidden=True)
+    names, end = CERTIFICATE.names, CERTIFICATE.not_after
+
+    ours = the_domain(hidden, addresses=(served(), served(None, None)))
+
+    assert Bound(Owner.OURS, "id-1", OURS, names, end) == ours.bound
+    assert the_domain(hidden, addresses=(served(), served(THEIRS))).bound is None
+    assert the_domain(hidden, addresses=(served(THEIRS),)).bound is None
+    assert the_domain(hidden, addresses=(served(None, None),)).bound is None
+    assert the_domain(hidden).bound is None
+
+
+def test_domain_without_https_is_bound_to_nothing() -> None:
+    """Whatever its edges present."""
+    plain = found(has_https=False)
+
+    assert the_domain(plain, addresses=(served(),)).bound is None
+
+
+# what is declared
+
+
+def test_domain_is_covered_by_every_certificate_with_its_name() -> None:
+    """First the one that is to serve it."""
+    wide, exact = wish("wide", "*.example.com"), wish("exact", IMG, "x.example.com")
+
+    one = the_domain(found(), declared=(wide, exact))
+
+    assert (("exact", "wide"), "exact") == (one.covered_by, one.deployed_by)
+    assert not one.is_uncovered
+
+
+def test_certificate_that_goes_elsewhere_covers_and_serves_not() -> None:
+    """Its names would do; no deployment brings it here."""
+    one = the_domain(found(), declared=(wish("exact", IMG, to="other"),))
+
+    assert (("exact",), None) == (one.covered_by, one.deployed_by)
+    assert Urgency.IN_ORDER != one.urgency(NOW)
+
+
+def test_child_of_a_wildcard_domain_is_never_uncovered() -> None:
+    """No certificate can be declared for it: it takes its parent's."""
+    child = found("a.w.example.com", by_itself=False, problem=TargetRejected("it follows"))
+
+    one = the_domain(child)
+
+    assert not one.is_uncovered
+    assert Urgency.IN_ORDER == one.urgency(NOW)
+
+
+NAMES = st.sampled_from([IMG, "*.example.com", "*.img.example.com", "a.img.example.com"])
+WISHES = st.lists(
+    st.builds(
+        wish,
+        st.sampled_from(["a", "b", "c"]),
+        NAMES,
+        NAMES,
+        to=st.sampled_from(["qiniu", "other"]),
+        domains=st.none(),
+    ),
+    max_size=4,
+    unique_by=lambda one: one.lineage,
+)
+KINDS = st.sampled_from([Kind.CDN, Kind.DCDN, Kind("kodo")])
+
+
+@given(WISHES, NAMES, KINDS)
+def test_coverage_is_that_of_names_and_of_claims(
+    declared: list[DesiredCertificate], name: str, kind: Kind
+) -> None:
+    """What is told of a domain is what a run would do."""
+    one = the_domain(found(name, kind=kind), declared=tuple(declared))
+
+    covering = {each.lineage for each in declared if covered_by(each.names, name)}
+    assert covering == set(one.covered_by)
+    assert len(covering) == len(one.covered_by)
+    assert Claims(declared).owner("qiniu", name, kind) == one.deployed_by
+    assert one.deployed_by in (None, *one.covered_by[:1])
+
+
+@pytest.mark.parametrize(("asked", "takes"), [("cdn", True), ("auto", True), ("kodo", False)])
+def test_deployment_to_the_cdn_takes_dcdn(asked: str, *, takes: bool) -> None:
+    """What is accelerated there makes no difference to a certificate."""
+    deployment = DesiredDeployment("qiniu", None, Kind(asked))
+    declared = (DesiredCertificate("img", (IMG,), "dnspod", deployments=(deployment,)),)
+
+    one = the_domain(found(kind=Kind.DCDN), declared=declared)
+
+    assert ("img" if takes else None) == one.deployed_by
+
+
+# certificates
+
+
+def test_certificate_knows_the_domains_that_are_bound_to_it() -> None:
+    """Those of its own account; one that is bound to nothing is unused."""
+    here = look(
+        found("b.example.com", bound="id-1"),
+        found("a.example.com", bound="id-1"),
+        certificates=(FoundCertificate("id-1", LABEL), FoundCertificate("id-2", "x")),
+    )
+    there = AccountLook("other", Survey((), certificates=(FoundCertificate("id-1", "y"),)))
+
+    discovery = discover([here, there], (), LEDGER, NOW)
+
+    bound_to = {(c.account, c.found.remote_id): c.bound_to for c in discovery.certificates}
+    assert ("a.example.com", "b.example.com") == bound_to["qiniu", "id-1"]
+    assert {("qiniu", "id-2"), ("other", "id-1")} == {
+        (c.account, c.found.remote_id) for c in discovery.unused
+    }
+
+
+# what comes first
+
+
+@pytest.mark.parametrize(
+    ("domain", "addresses", "urgency"),
+    [
+        (found(), (served(valid=False),), Urgency.BROKEN),
+        (found(), (served(end=NOW),), Urgency.BROKEN),
+        (found(bound="x", not_after=NOW), (), Urgency.BROKEN),
+        (found(problem=TargetRejected("frozen")), (served(),), Urgency.TROUBLED),
+        (found(bound="x", not_after=NOW + SOON), (), Urgency.ENDING),
+        (found(), (served(end=NOW + SOON), served(None, None)), Urgency.ENDING),
+        (found(), (served(None, NOW),), Urgency.UNCOVERED),
+        (found(bound="x", not_after=NOW + SOON + timedelta(1)), (), Urgency.UNCOVERED),
+        (found(has_https=False), (), Urgency.UNCOVERED),
+    ],
+)
+def test_what_needs_a_person_comes_first(
+    domain: FoundDomain, addresses: tuple[Served, ...], urgency: Urgency
+) -> None:
+    """An address that is silent says nothing."""
+    assert urgency == the_domain(domain, addresses=addresses).urgency(NOW)
+
+
+def test_certificate_that_a_deployment_replaces_is_in_order() -> None:
+    """Also shortly before its end: that is when it is renewed."""
+    soon = found(bound="x", not_after=NOW + timedelta(days=1))
+
+    assert Urgency.IN_ORDER == the_domain(soon, declared=(wish("img", IMG),)).urgency(NOW)
+
+
+# any of it
+
+ENDS = st.sampled_from([None, NOW - timedelta(1), NOW + timedelta(5), END])
+ADDRESSES = st.lists(
+    st.builds(served, st.sampled_from([OURS, THEIRS, None]), ENDS, valid=st.booleans()),
+    max_size=2,
+).map(tuple)
+DOMAINS = st.lists(
+    st.builds(
+        found,
+        st.sampled_from([IMG, "a.img.example.com", "x.example.com", "*.w.example.com"]),
+        bound=st.sampled_from([None, "id-1", "id-2", "gone"]),
+        is_free=st.booleans(),
+        binding_hidden=st.booleans(),
+        by_itself=st.booleans(),
+        not_after=ENDS,
+        problem=st.sampled_from([None, TargetRejected("frozen")]),
+    ),
+    max_size=4,
+    unique_by=lambda one: one.domain,
+)
+CERTIFICATES = st.lists(
+    st.builds(
+        FoundCertificate,
+        st.sampled_from(["id-1", "id-2", "id-3"]),
+        st.sampled_from([LABEL, "by hand", ""]),
+        st.none(),
+        ENDS,
+    ),
+    max_size=3,
+    unique_by=lambda one: one.remote_id,
+)
+LOOKS = st.builds(
+    lambda label, domains, certificates, addresses: AccountLook(
+        label,
+        Survey(tuple(domains), certificates=tuple(certificates)),
+        {one.domain: addresses for one in domains},
+    ),
+    st.sampled_from(["qiniu", "other"]),
+    DOMAINS,
+    CERTIFICATES,
+    ADDRESSES,
+)
+DISCOVERIES = st.builds(
+    lambda looks, declared: discover(looks, declared, LEDGER, NOW),
+    st.lists(LOOKS, max_size=2, unique_by=lambda one: one.label),
+    WISHES,
+)
+
+
+@given(DISCOVERIES)
+def test_nothing_is_lost_and_what_is_urgent_comes_first(discovery: Discovery) -> None:
+    """Every domain and certificate of every account once, in an order."""
+    looks = discovery.accounts
+    assert Counter((a.label, d.domain) for a in looks for d in a.survey.domains) == Counter(
+        (one.account, one.found.domain) for one in discovery.domains
+    )
+    assert Counter((a.label, c.remote_id) for a in looks for c in a.survey.certificates) == Counter(
+        (one.account, one.found.remote_id) for one in discovery.certificates
+    )
+    urgencies = [one.urgency(NOW) for one in discovery.domains]
+    assert sorted(urgencies) == urgencies
+    bindings = {(one.account, one.found.domain, one.found.bound) for one in discovery.domains}
+    for one in discovery.certificates:
+        assert {(one.account, d, one.found.remote_id) for d in one.bound_to} <= bindings
+
+
+@given(
+    DISCOVERIES,
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([None, timedelta(0), timedelta(days=5), timedelta(days=400)]),
+)
+def test_filters_only_leave_out(
+    discovery: Discovery, uncovered: object, foreign: object, expiring: timedelta | None
+) -> None:
+    """What stays is what was asked for, in the same order, and what was asked for stays."""
+    wanted = Wanted(uncovered=bool(uncovered), foreign=bool(foreign), expiring=expiring)
+
+    narrowed = discovery.narrowed(wanted, NOW)
+
+    def is_meant(owner: Owner | None, end: datetime | None) -> bool:
+        late = expiring is not None and (end is None or end > NOW + expiring)
+        return not late and not (foreign and owner is not Owner.FOREIGN)
+
+    assert [
+        one
+        for one in discovery.domains
+        if is_meant(one.owner, one.not_after) and (one.is_uncovered or not uncovered)
+    ] == list(narrowed.domains)
+    shown = {(one.account, one.found.bound) for one in narrowed.domains}
+    assert [
+        one
+        for one in discovery.certificates
+        if is_meant(one.owner, one.found.not_after)
+        and ((one.account, one.found.remote_id) in shown or not uncovered)
+    ] == list(narrowed.certificates)
+    assert discovery.accounts == narrowed.accounts
+
+
+def test_what_could_not_be_looked_at_is_told_by_account() -> None:
+    """A whole account fails, whatever it is of; a part of one where a later look may see more."""
+    silent, denied = TargetUnavailable("no answer"), TargetAccessDenied("no right")
+    looks = [AccountLook("a", failure=denied), AccountLook("b", Survey((), (silent, denied)))]
+
+    assert (
+        Problem("a", denied),
+        Problem("b", silent),
+        Problem("b", denied, is_failure=False),
+    ) == discover(looks, (), NOTHING, NOW).problems

@@ -1,0 +1,279 @@
+"""Findings: what is in order, in which order they are told, and what the core finds itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.core.clock import REFUSED, WANTED, judge_clock
+from certferry.core.desired import DesiredCertificate
+from certferry.core.findings import (
+    Code,
+    Finding,
+    Severity,
+    are_in_order,
+    heaviest_first,
+    of_error,
+    of_refusal,
+)
+from certferry.core.fitness import judge_at_target, judge_version
+from certferry.core.lineage import Version
+from certferry.core.made_up import is_made_up
+from certferry.core.observed import ObservedTarget, TargetRules
+from certferry.core.survey import FoundZone
+from certferry.core.zone_choice import must_have_zone
+from certferry.errors import (
+    CaUnavailable,
+    CertferryError,
+    ClockWrong,
+    DnsAccessDenied,
+    DnsRejected,
+    DnsUnavailable,
+    TargetAccessDenied,
+    TargetRejected,
+    TargetUnavailable,
+    ZoneNotFound,
+)
+from certferry.text import Text
+from tests.core import strategies
+from tests.core.strategies import NOW, certificate
+
+subjects = st.sampled_from(["a.test", "b.test"])
+found = st.builds(
+    Finding, st.sampled_from(Severity), st.sampled_from(Code), subjects, st.just(Text("so"))
+)
+WISH = DesiredCertificate("img", ("img.example.com",), "dnspod")
+PAUSED = Text("the domain example.com is paused")
+
+
+@given(st.lists(found))
+def test_one_error_is_enough(findings: list[Finding]) -> None:
+    """Warnings and what is to be known leave everything in order."""
+    errors = [one for one in findings if one.severity is Severity.ERROR]
+
+    assert are_in_order(findings) == (not errors)
+
+
+@given(st.lists(found))
+def test_heaviest_come_first_and_each_once(findings: list[Finding]) -> None:
+    """Nothing is lost but what was found twice."""
+    told = heaviest_first(findings)
+
+    weights = [list(Severity).index(one.severity) for one in told]
+    assert sorted(weights) == weights
+    identities = [(one.code, one.subject) for one in told]
+    assert {(one.code, one.subject) for one in findings} == set(identities)
+    assert len(set(identities)) == len(identities)
+
+
+def test_what_is_wrong_with_a_whole_account_is_told_once() -> None:
+    """Each look at it meets the same, with other words; another account is another matter."""
+    refusals = [TargetUnavailable(Text("no answer about {what}", what=what)) for what in "ab"]
+    findings = [of_refusal(label, one) for label in ("qiniu", "other") for one in refusals]
+
+    told = [(one.code, one.subject, str(one.message)) for one in heaviest_first(findings)]
+
+    words = "no answer about a"
+    assert [(Code.UNREACHABLE, "qiniu", words), (Code.UNREACHABLE, "other", words)] == told
+
+
+@pytest.mark.parametrize(
+    ("problem", "code"),
+    [
+        (ClockWrong("so"), Code.CLOCK_OFF),
+        (TargetAccessDenied("so"), Code.KEYS_REFUSED),
+        (DnsAccessDenied("so"), Code.KEYS_REFUSED),
+        (TargetUnavailable("so"), Code.UNREACHABLE),
+        (DnsUnavailable("so"), Code.UNREACHABLE),
+        (CaUnavailable("so"), Code.UNREACHABLE),
+        (TargetRejected("so"), Code.NOT_LOOKED_AT),
+    ],
+)
+def test_what_keeps_an_account_from_being_looked_at(problem: CertferryError, code: Code) -> None:
+    """The clock, the keys, the way there, or something else."""
+    assert code == of_refusal("qiniu", problem).code
+
+
+def test_error_becomes_a_finding_with_its_hint_as_the_fix() -> None:
+    """Nothing of it is said again in other words."""
+    problem = TargetRejected(Text("it is frozen"), hint=Text("pay the bill"))
+
+    finding = of_error(Code.DOMAIN_UNUSABLE, "a.test", problem)
+
+    assert (problem.message, problem.hint) == (finding.message, finding.fix)
+    assert Severity.ERROR is finding.severity
+
+
+# --- the clock
+
+
+@given(st.timedeltas(timedelta(days=-400), timedelta(days=400)))
+def test_clock_is_judged_alike_both_ways(ahead: timedelta) -> None:
+    """Half a minute is let pass; from a quarter of an hour on requests are refused."""
+    one, other = judge_clock("qiniu", "qiniu", ahead), judge_clock("qiniu", "qiniu", -ahead)
+
+    assert (one and one.severity) == (other and other.severity)
+    amount = timedelta(seconds=int(abs(ahead).total_seconds()))
+    if amount <= WANTED:
+        assert one is None
+    else:
+        assert one is not None
+        assert (Severity.ERROR if amount > REFUSED else Severity.WARNING) is one.severity
+        assert Code.CLOCK_OFF == one.code
+
+
+def test_clock_is_told_by_how_much_and_which_way() -> None:
+    """The service's is right, and the machine's is what is set."""
+    behind = judge_clock("qiniu", "qiniu", timedelta(minutes=20))
+    ahead = judge_clock("qiniu", "qiniu", timedelta(minutes=-20))
+
+    assert behind is not None
+    assert ahead is not None
+    assert "this machine's clock is 20 minutes behind that of qiniu" == str(behind.message)
+    assert "this machine's clock is 20 minutes ahead of that of qiniu" == str(ahead.message)
+
+
+# --- addresses
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("198.18.0.5", True),
+        ("198.19.255.255", True),
+        ("198.20.0.1", False),
+        ("0.0.0.0", True),  # noqa: S104 - what a filter answers with
+        ("127.0.0.1", True),
+        ("::1", True),
+        ("::", True),
+        ("192.0.2.1", False),
+        ("2001:db8::1", False),
+    ],
+)
+def test_which_addresses_stand_for_no_host(address: str, expected: object) -> None:
+    """Those of benchmarks, of no host, and of this one."""
+    assert expected is is_made_up(address)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.3", "::1"])
+def test_loopback_is_true_at_home(address: str) -> None:
+    """In a world that is on loopback as a whole."""
+    assert not is_made_up(address, at_home=True)
+    assert is_made_up("198.18.0.5", at_home=True)
+
+
+# --- zones
+
+
+@given(st.lists(strategies.hostnames, min_size=1, max_size=5, unique=True), strategies.labels)
+def test_longest_zone_holds_the_name(zones: list[str], label: str) -> None:
+    """Of all that the account has."""
+    wanted = max(zones, key=len)
+
+    chosen = must_have_zone(f"{label}.{wanted}", [FoundZone(zone) for zone in zones])
+
+    assert wanted == chosen.name
+
+
+def test_zone_that_takes_no_records_gives_way_to_one_that_does() -> None:
+    """Only where none is left is it told why."""
+    paused = FoundZone("a.example.com", PAUSED)
+
+    assert (
+        "example.com" == must_have_zone("x.a.example.com", [paused, FoundZone("example.com")]).name
+    )
+    with pytest.raises(DnsRejected, match="is paused"):
+        must_have_zone("x.a.example.com", [paused])
+
+
+@pytest.mark.parametrize(
+    ("zones", "held"),
+    [
+        ([], "it has none at all"),
+        (["a.test", "b.test"], "it has a.test, b.test:"),
+        ([f"z{n}.test" for n in range(7)], "z4.test and 2 more"),
+    ],
+)
+def test_what_the_account_has_instead_is_named(zones: list[str], held: str) -> None:
+    """As far as a message can hold it."""
+    with pytest.raises(ZoneNotFound, match=r"_acme-challenge\.x\.org") as caught:
+        must_have_zone("_acme-challenge.x.org", [FoundZone(zone) for zone in zones])
+
+    assert held in str(caught.value.hint)
+
+
+# --- certificates
+
+
+@pytest.mark.parametrize(
+    ("version", "code"),
+    [
+        (Version(1, certificate(), NOW, key_matches=False), Code.KEY_MISMATCH),
+        (Version(1, certificate(), NOW, chain_complete=False), Code.CHAIN_INCOMPLETE),
+    ],
+)
+def test_version_that_could_not_be_served(version: Version, code: Code) -> None:
+    """It is renewed where it is made."""
+    [finding] = judge_version(WISH, version, NOW)
+
+    assert (code, "img") == (finding.code, finding.subject)
+    assert "run `certferry sync --renew img`" == str(finding.fix)
+
+
+def test_version_that_is_fit_is_not_told() -> None:
+    """And one that has ended is."""
+    version = Version(1, certificate(), NOW)
+
+    assert [] == list(judge_version(WISH, version, NOW))
+    [expired] = judge_version(WISH, version, NOW + timedelta(days=81))
+    assert Code.EXPIRED == expired.code
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "code"),
+    [
+        (6, Code.LIFETIME_TOO_SHORT),
+        (30, Code.LIFETIME_TOO_SHORT),
+        (35, Code.LIFETIME_TIGHT),
+        (45, None),
+        (64, None),
+        (90, None),
+    ],
+)
+def test_lifetime_beside_what_the_target_wants(lifetime: int, code: Code | None) -> None:
+    """Of 45 days 15 are left to upload it, which is enough; of 30 none is."""
+    version = Version(1, certificate(lifetime=timedelta(days=lifetime)), NOW)
+    target = ObservedTarget("qiniu", TargetRules(timedelta(days=30)))
+
+    found = [finding.code for finding in judge_at_target(WISH, version, target)]
+
+    assert ([] if code is None else [code]) == found
+
+
+def test_target_that_wants_no_life_left_takes_a_short_one() -> None:
+    """There is no deadline then."""
+    version = Version(1, certificate(lifetime=timedelta(days=3)), NOW)
+
+    assert [] == list(judge_at_target(WISH, version, ObservedTarget("other")))
+
+
+@pytest.mark.parametrize(
+    ("rules", "expected"),
+    [
+        (TargetRules(key_types=frozenset({"rsa2048"})), [Code.KEY_NOT_TAKEN]),
+        (TargetRules(key_types=frozenset({"ec256"})), []),
+        (TargetRules(needs_common_name=True), [Code.COMMON_NAME_MISSING]),
+        (TargetRules(), []),
+    ],
+)
+def test_kind_that_the_target_does_not_take(rules: TargetRules, expected: list[Code]) -> None:
+    """As safety would refuse it before an upload."""
+    version = Version(1, replace(certificate(), common_name=""), NOW)
+
+    found = judge_at_target(WISH, version, ObservedTarget("qiniu", rules))
+
+    assert expected == [finding.code for finding in found]

@@ -1,0 +1,358 @@
+"""What accounts hold, as a person and as a program read it."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from certferry.core.desired import Kind
+from certferry.core.discovery import (
+    AccountLook,
+    Bound,
+    DiscoveredCertificate,
+    DiscoveredDomain,
+    Discovery,
+    Problem,
+)
+from certferry.core.edges import EdgeProblem, EdgeProblemCode
+from certferry.core.https_settings import HttpsSettings
+from certferry.core.ledger import Owner
+from certferry.core.observed import Served
+from certferry.core.survey import FoundCertificate, FoundDomain, Survey
+from certferry.errors import TargetRejected, TargetUnavailable
+from certferry.present import discover_text
+from certferry.present.discovery_document import of_discovery
+from certferry.present.language import Voice, voice_in
+from certferry.present.layout import aligned, fitted, plain, width
+from certferry.text import Text
+from tests.cli import values
+from tests.cli.values import IMG, NEW, NOON, OLD
+
+ZH = voice_in("zh")
+EN = Voice()
+SOON = NOON + timedelta(days=8, hours=3)
+LATER = NOON + timedelta(days=58)
+OTHER_NAME = EdgeProblem(EdgeProblemCode.NAME_NOT_COVERED, Text("is for other.example.org"))
+NO_ANSWER = EdgeProblem(EdgeProblemCode.TIMED_OUT, Text("no answer"))
+GOOD = Served("192.0.2.1", NEW, valid=True, not_after=LATER)
+WRONG = Served("192.0.2.2", OLD, valid=False, problem=OTHER_NAME, not_after=LATER)
+SILENT = Served("192.0.2.3", None, valid=False, problem=NO_ANSWER, silent=True)
+FROZEN = TargetRejected(
+    Text("{domain} is frozen at Qiniu", domain="ice.example.com"), hint=Text("lift that first")
+)
+
+
+def cdn(name: str, **facts: Any) -> FoundDomain:
+    """A domain of the CDN."""
+    return FoundDomain(**{"domain": name, "kind": Kind.CDN, "state": "success", **facts})
+
+
+DOMAINS = (
+    DiscoveredDomain(
+        "qiniu",
+        cdn(
+            "www.example.com",
+            has_https=True,
+            bound="5f3c8e1b0d2a",
+            https=HttpsSettings(force_https=True, http2=True),
+        ),
+        Bound(Owner.FOREIGN, "5f3c8e1b0d2a", None, ("www.example.com",), SOON),
+        served=(GOOD, WRONG, SILENT),
+    ),
+    DiscoveredDomain("qiniu", cdn("ice.example.com", state="frozen", problem=FROZEN)),
+    DiscoveredDomain(
+        "qiniu",
+        cdn(
+            "free.example.com", has_https=True, is_free=True, https=HttpsSettings(force_https=False)
+        ),
+        Bound(Owner.FREE, None, NEW, None, NOON),
+        ("pics",),
+        served=(GOOD,),
+    ),
+    DiscoveredDomain(
+        "qiniu", cdn("src.example.com", kind=Kind("kodo"), state=None, binding_hidden=True)
+    ),
+    DiscoveredDomain(
+        "qiniu",
+        cdn(
+            "dyn.example.com",
+            kind=Kind.DCDN,
+            state="processing",
+            has_https=True,
+            binding_hidden=True,
+        ),
+        served=(SILENT,),
+    ),
+    DiscoveredDomain(
+        "qiniu",
+        cdn(IMG, has_https=True, https=HttpsSettings(http2=True)),
+        Bound(Owner.OURS, "id-1", NEW, (IMG,), LATER),
+        ("img", "wide"),
+        "img",
+        (GOOD,),
+    ),
+    DiscoveredDomain("qiniu", cdn("a.w.example.com", by_itself=False)),
+)
+CERTIFICATES = (
+    DiscoveredCertificate(
+        "qiniu",
+        FoundCertificate("5f3c8e1b0d2a", "by hand", ("www.example.com",), SOON),
+        Owner.FOREIGN,
+        bound_to=("www.example.com",),
+    ),
+    DiscoveredCertificate(
+        "qiniu",
+        FoundCertificate("15079b752bf3", "很长很长很长很长很长很长的名字", (IMG, f"*.{IMG}"), NOON),
+        Owner.FOREIGN,
+    ),
+    DiscoveredCertificate("qiniu", FoundCertificate("36d361f1155a"), Owner.OURS, NEW),
+)
+LOOK = AccountLook("qiniu", Survey(()))
+FOUND = Discovery((LOOK,), DOMAINS, CERTIFICATES)
+
+
+def told(found: Discovery, voice: Voice, everything: Discovery | None = None) -> str:
+    """Give what a person reads in a file."""
+    return values.text_of(
+        [
+            *aligned(discover_text.domains(found, NOON, voice)),
+            *discover_text.remarks(found, voice),
+            discover_text.heading(found, voice),
+            *aligned(discover_text.unused(found, NOON, voice)),
+            discover_text.summary(found, everything or found, voice),
+        ]
+    )
+
+
+def test_each_domain_has_a_row_and_each_unused_certificate() -> None:
+    """State, settings, whose certificate, days left, what covers it, what is served; below it what
+    is wrong, and how many there are of each.
+    """
+    assert dedent("""\
+        DOMAIN                  STATE       HTTPS   OWNER    LEFT     COVERED BY  SERVED
+        www.example.com         ok          301 h2  foreign  8 days   none        1 of 2, 1 silent
+        ice.example.com         frozen      off     —        —        none        —
+        free.example.com        ok          on      free     expired  (pics)      1 of 1
+        src.example.com (kodo)  —           —       unknown  —        none        —
+        dyn.example.com (dcdn)  processing  on      unknown  —        none        0 of 0, 1 silent
+        img.example.com         ok          h2      ours     58 days  img         1 of 1
+        a.w.example.com         ok          off     —        —        —           —
+        www.example.com: is for other.example.org
+        ice.example.com: is frozen at Qiniu
+        free.example.com: pics would cover it, and no deployment brings it to qiniu
+        dyn.example.com: no answer
+        2 certificates that no domain seen here uses:
+        CERTIFICATE  OWNER    LEFT     NAME                     FOR
+        15079b75     foreign  expired  很长很长很长很长很长很…  img.example.com +1
+        36d361f1     ours     —        —                        —
+        7 domains: 4 not covered, 1 with a foreign certificate. 3 certificates: 2 unused.
+        """) == told(FOUND, EN)
+
+
+def test_it_reads_the_same_in_chinese() -> None:
+    """Each column begins in one cell, whatever script it is in."""
+    assert dedent("""\
+        域名                    状态    HTTPS   归属    剩余    对应证书  边缘节点
+        www.example.com         正常    301 h2  外部    8 天    无        1/2，1 个无应答
+        ice.example.com         已冻结  关      —       —       无        —
+        free.example.com        正常    开      免费    已过期  (pics)    1/1
+        src.example.com (kodo)  —       —       未知    —       无        —
+        dyn.example.com (dcdn)  处理中  开      未知    —       无        0/0，1 个无应答
+        img.example.com         正常    h2      本工具  58 天   img       1/1
+        a.w.example.com         正常    关      —       —       —         —
+        www.example.com: is for other.example.org
+        ice.example.com: 在七牛已被冻结
+        free.example.com: pics 包含该域名，但没有部署到 qiniu
+        dyn.example.com: 无应答
+        2 张证书未被以上任何域名使用：
+        证书      归属    剩余    名称                     适用域名
+        15079b75  外部    已过期  很长很长很长很长很长很…  img.example.com +1
+        36d361f1  本工具  —       —                        —
+        7 个域名：4 个未覆盖，1 个使用外部证书。3 张证书：2 张未使用。
+        """) == told(FOUND, ZH)
+
+
+def test_several_accounts_are_told_apart() -> None:
+    """Only then is there a column for them."""
+    found = Discovery((LOOK, AccountLook("second")), DOMAINS[:1], CERTIFICATES[2:])
+
+    header, row, *_, unused, _ = told(found, EN).splitlines()
+
+    assert header.endswith("ACCOUNT")
+    assert row.endswith("  qiniu")
+    assert unused.endswith("  qiniu")
+
+
+@pytest.mark.parametrize("voice", [EN, ZH], ids=["en", "zh"])
+@pytest.mark.parametrize("columns", [80, 60, 40])
+def test_it_fits_the_terminal(voice: Voice, columns: int) -> None:
+    """First a domain has a line to itself, on a narrow terminal every fact has."""
+    long = DiscoveredDomain(
+        "qiniu", cdn("assets.img.example.com"), Bound(Owner.FOREIGN), served=(GOOD,)
+    )
+    found = Discovery((LOOK,), (long, *DOMAINS[3:]), CERTIFICATES)
+
+    for table in (discover_text.domains, discover_text.unused):
+        rows = fitted(table(found, NOON, voice), columns)
+        assert max(width(plain(row)) for row in rows) <= columns
+
+
+def test_a_long_name_has_a_line_to_itself() -> None:
+    """The facts of all domains still stand below one another."""
+    name = "a-very-long-name-of-a-domain.with-many-parts.img.example.com"
+    long = DiscoveredDomain("qiniu", cdn(name))
+    table = discover_text.domains(Discovery((LOOK,), (long, DOMAINS[5])), NOON, EN)
+
+    assert dedent("""\
+        DOMAIN           STATE  HTTPS  OWNER  LEFT     COVERED BY  SERVED
+        a-very-long-name-of-a-domain.with-many-parts.img.example.com
+                         ok     off    —      —        none        —
+        img.example.com  ok     h2     ours   58 days  img         1 of 1
+        """) == values.text_of(fitted(table, 80))
+
+
+NOTHING = Discovery((LOOK,))
+
+
+@pytest.mark.parametrize(
+    ("found", "everything", "english", "chinese"),
+    [
+        (
+            NOTHING,
+            NOTHING,
+            "There are no domains and no certificates at qiniu.",
+            "qiniu 没有任何域名和证书。",
+        ),
+        (
+            NOTHING,
+            FOUND,
+            "None of 7 domains and 3 certificates is as asked for.",
+            "7 个域名和 3 张证书中没有符合条件的。",
+        ),
+        (
+            Discovery((LOOK,), DOMAINS[:1], CERTIFICATES[1:2]),
+            FOUND,
+            "1 domain: 1 not covered, 1 with a foreign certificate. 1 certificate: 1 unused.",
+            "1 个域名：1 个未覆盖，1 个使用外部证书。1 张证书：1 张未使用。",
+        ),
+    ],
+    ids=["nothing", "nothing-wanted", "one"],
+)
+def test_the_last_line_counts_or_says_that_there_is_nothing(
+    found: Discovery, everything: Discovery, english: str, chinese: str
+) -> None:
+    """An account that holds nothing is told from a filter that leaves nothing."""
+    assert english == plain(discover_text.summary(found, everything, EN))
+    assert chinese == plain(discover_text.summary(found, everything, ZH))
+
+
+def test_one_unused_certificate_is_one() -> None:
+    """No number stands before the wrong form."""
+    found = Discovery((LOOK,), (), CERTIFICATES[1:2])
+
+    said = plain(discover_text.heading(found, EN))
+
+    assert "1 certificate that no domain seen here uses:" == said
+
+
+def test_account_that_cannot_be_looked_at_is_told_with_what_to_do() -> None:
+    """By its name, once, also where the error begins with it."""
+    problems = [
+        Problem("second", TargetUnavailable(Text("second: no answer"), hint=Text("try later"))),
+        Problem("third", TargetRejected(Text("no right")), is_failure=False),
+    ]
+
+    assert dedent("""\
+        error: second: no answer
+        hint: try later
+        warning: third: no right
+        """) == values.text_of(list(discover_text.problems(problems, EN)))
+
+
+def test_the_document_has_the_contracts_keys() -> None:
+    """Facts whole, and null where they are not known."""
+    looks = (LOOK, AccountLook("second", failure=FROZEN))
+    document = json.loads(json.dumps(of_discovery(Discovery(looks, DOMAINS, CERTIFICATES), EN)))
+
+    domains = {one["domain"]: one for one in document["domains"]}
+    assert {
+        "account": "qiniu",
+        "domain": IMG,
+        "kind": "cdn",
+        "state": "success",
+        "https": True,
+        "settings": {"force_https": None, "http2": True, "tls_versions": None},
+        "bound": {
+            "remote_id": "id-1",
+            "fingerprint": NEW,
+            "names": [IMG],
+            "not_after": "2027-01-21T12:00:00Z",
+            "owner": "ours",
+        },
+        "not_after": "2027-01-21T12:00:00Z",
+        "covered_by": ["img", "wide"],
+        "deployed_by": "img",
+        "by_itself": True,
+        "served": [
+            {
+                "address": "192.0.2.1",
+                "fingerprint": NEW,
+                "not_after": "2027-01-21T12:00:00Z",
+                "ok": True,
+                "problem": None,
+            }
+        ],
+        "problem": None,
+    } == domains[IMG]
+    frozen = {
+        "code": "target_rejected",
+        "message": "ice.example.com is frozen at Qiniu",
+        "hint": "lift that first",
+    }
+    ice = domains["ice.example.com"]
+    assert (False, None, frozen) == (ice["https"], ice["bound"], ice["problem"])
+    source, dynamic = domains["src.example.com"], domains["dyn.example.com"]
+    assert ("kodo", None, None) == (source["kind"], source["https"], source["bound"])
+    assert ("dcdn", True, None) == (dynamic["kind"], dynamic["https"], dynamic["bound"])
+    assert [
+        ("5f3c8e1b0d2a", "by hand", ["www.example.com"], "foreign", ["www.example.com"]),
+        ("15079b752bf3", "很长很长很长很长很长很长的名字", [IMG, f"*.{IMG}"], "foreign", []),
+        ("36d361f1155a", "", None, "ours", []),
+    ] == [
+        (one["remote_id"], one["name"], one["names"], one["owner"], one["bound_to"])
+        for one in document["certificates"]
+    ]
+    assert {"qiniu"} == {one["account"] for one in document["certificates"]}
+    wrong = domains["www.example.com"]["served"][1]
+    assert (False, "name_not_covered") == (wrong["ok"], wrong["problem"]["code"])
+    assert (False, ["qiniu", "second"]) == (document["ok"], document["accounts"])
+    failure = {"account": "second", "severity": "error", "problem": frozen}
+    assert [failure] == document["problems"]
+
+
+def test_part_that_the_keys_may_not_see_is_a_warning() -> None:
+    """What is there is whole, as far as anybody with these keys can tell."""
+    looks = (AccountLook("second", Survey((), (FROZEN,))),)
+
+    document = of_discovery(Discovery(looks), EN)
+
+    assert document["ok"]
+    assert [("second", "warning")] == [
+        (one["account"], one["severity"]) for one in json.loads(json.dumps(document))["problems"]
+    ]
+
+
+def test_owner_and_settings_that_are_not_known_are_null() -> None:
+    """What stands in a person's table for them does not stand here; versions are a list."""
+    versions = HttpsSettings(tls_versions=("TLSv1.2", "TLSv1.3"))
+    one = DiscoveredDomain("qiniu", cdn(IMG, has_https=True, https=versions), Bound(None, "id-9"))
+
+    [written] = json.loads(json.dumps(of_discovery(Discovery((LOOK,), (one,)), EN)))["domains"]
+
+    assert (None, None) == (written["bound"]["owner"], written["bound"]["names"])
+    assert ["TLSv1.2", "TLSv1.3"] == written["settings"]["tls_versions"]
+    assert "unknown" in told(Discovery((LOOK,), (one,)), EN)

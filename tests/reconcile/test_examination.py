@@ -1,0 +1,151 @@
+"""Checks side by side: each has its time, and one that breaks off costs no other its findings."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from certferry.core.findings import Code, Finding, info
+from certferry.core.report import Activity, Event, StepEnded
+from certferry.errors import Interrupted, TargetAccessDenied
+from certferry.reconcile.examination import AT_ONCE, Check, Examination
+from certferry.text import Text
+from tests.reconcile.model import START
+
+WHAT = Text("looking at it")
+
+
+def check(subject: str, look: Callable[[], Iterable[Finding]]) -> Check:
+    """Give a check."""
+    return Check(subject, WHAT, look)
+
+
+def found(subject: str) -> Finding:
+    """Give a finding that says that its check was carried out."""
+    return info("seen", subject, Text("so"))
+
+
+class Run:
+    """An examination, what it told, and whether it was stopped."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.stopped = threading.Event()
+        self.examination = Examination(
+            progress=self.events.append, now=lambda: START, stop=self.stopped.set
+        )
+
+    def carry_out(self, *checks: Check) -> list[tuple[str, str]]:
+        """Give subjects and codes, sorted."""
+        findings = self.examination.carry_out(checks)
+        return sorted((finding.subject, str(finding.code)) for finding in findings)
+
+
+@pytest.mark.parametrize("count", [0, 1, AT_ONCE + 3])
+def test_every_check_is_carried_out(count: int) -> None:
+    """However many there are, some at once."""
+    names = [f"s{number:02}" for number in range(count)]
+
+    told = Run().carry_out(*(check(name, lambda name=name: [found(name)]) for name in names))  # type: ignore[misc]  # bound at once
+
+    assert [(name, "seen") for name in names] == told
+
+
+def test_checks_are_side_by_side() -> None:
+    """Each of two waits for the other."""
+    meeting = threading.Barrier(2, timeout=20)
+
+    def look() -> list[Finding]:
+        meeting.wait()
+        return []
+
+    assert [] == Run().carry_out(check("one", look), check("other", look))
+
+
+def test_check_that_is_refused_is_a_finding() -> None:
+    """What it found before stays; the others are not kept from theirs."""
+
+    def look() -> Iterator[Finding]:
+        yield found("qiniu")
+        raise TargetAccessDenied("the keys are refused")
+
+    told = Run().carry_out(check("qiniu", look), check("dnspod", lambda: [found("dnspod")]))
+
+    assert [("dnspod", "seen"), ("qiniu", "keys_refused"), ("qiniu", "seen")] == told
+
+
+def test_mistake_of_ours_is_a_finding(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged whole, and the message quotes nothing of it."""
+
+    def look() -> Iterator[Finding]:
+        yield found("qiniu")
+        raise ZeroDivisionError("secret")
+
+    [finding, _] = Run().examination.carry_out([check("qiniu", look)])
+
+    assert Code.NOT_LOOKED_AT == finding.code
+    assert "secret" not in str(finding.message)
+    assert "secret" in caplog.text
+
+
+def test_check_that_takes_too_long_is_given_up() -> None:
+    """It is told with its time; what it finds afterwards comes too late, and harms nothing."""
+    run = Run()
+    with ExitStack() as ending:
+        let_go, gone = threading.Event(), threading.Event()
+        ending.callback(let_go.set)
+
+        def look() -> list[Finding]:
+            let_go.wait(20)
+            gone.set()
+            return [found("slow")]
+
+        slow = replace(check("slow", look), within=timedelta(seconds=0.2))
+        told = run.carry_out(slow, check("quick", lambda: [found("quick")]))
+
+        assert [("quick", "seen"), ("slow", "not_looked_at")] == told
+        assert run.stopped.is_set()
+    assert gone.wait(20)
+
+
+def test_progress_tells_what_begins_and_what_ends() -> None:
+    """Before anything is found."""
+    run = Run()
+
+    def look() -> list[Finding]:
+        assert [Activity("qiniu", WHAT, START)] == run.events
+        return []
+
+    run.carry_out(check("qiniu", look))
+
+    assert [Activity, StepEnded] == [type(event) for event in run.events]
+    assert {"qiniu"} == {event.lineage for event in run.events}
+
+
+def test_run_that_is_stopped_stops_its_checks() -> None:
+    """What is raised by the progress, as by a signal, ends the waits of them all."""
+    run = Run()
+
+    def tell(event: Event) -> None:
+        raise Interrupted("stopped")
+
+    examination = Examination(progress=tell, now=lambda: START, stop=run.stopped.set)
+
+    with pytest.raises(Interrupted):
+        examination.carry_out([check("qiniu", list)])
+    assert run.stopped.is_set()
+
+
+def test_check_that_is_told_of_the_stop_says_nothing() -> None:
+    """The run itself is told as well."""
+
+    def look() -> Iterator[Finding]:
+        yield found("qiniu")
+        raise Interrupted("stopped")
+
+    assert [("qiniu", "seen")] == Run().carry_out(check("qiniu", look))

@@ -1,0 +1,332 @@
+"""What a look at lineages, accounts and the machine finds, in a model world."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, time, timedelta
+from pathlib import PurePath
+from typing import Any, cast
+
+import pytest
+
+from certferry.core.desired import DesiredDeployment, PemFiles
+from certferry.core.findings import Code, Finding, Severity, info
+from certferry.core.observed import DomainState, ObservedTarget
+from certferry.core.report import HistoryEntry
+from certferry.core.schedule import Change, Job, Scheduled
+from certferry.errors import ScheduleError, TargetUnavailable
+from certferry.ports.scheduler import Scheduler
+from certferry.ports.target import DeployTarget, Look
+from certferry.reconcile.account_findings import (
+    cnames_of,
+    look_at_account,
+    look_at_clock,
+    ordered_names,
+)
+from certferry.reconcile.host_findings import look_at_schedule, look_at_state
+from certferry.reconcile.lineage_findings import look_at_lineage
+from certferry.testing.memory_state import MemoryState
+from certferry.text import Text, verbatim
+from tests.reconcile.model import START, ModelWorld
+from tests.reconcile.one_lineage import IMG, synced
+
+STATE, KEY = PurePath("/state/state.db"), PurePath("/state/secret.key")
+
+
+def told(findings: object) -> list[tuple[str, str, Severity]]:
+    """Give what findings are about, their codes and weights."""
+    found = list(cast("list[Finding]", findings))
+    return [(finding.subject, str(finding.code), finding.severity) for finding in found]
+
+
+# --- a lineage
+
+
+def lineage(world: ModelWorld) -> list[tuple[str, str, Severity]]:
+    """Look at the lineage of the world."""
+    return told(look_at_lineage(world.wish(), world.doors("doctor")))
+
+
+def test_lineage_in_order(world: ModelWorld) -> None:
+    """Before there is a certificate, and when it is served."""
+    assert [] == lineage(world)
+    synced(world)
+    assert [] == lineage(world)
+
+
+def test_domain_that_cannot_be_changed(world: ModelWorld) -> None:
+    """Its state is told by its name, with the target's own words."""
+    world.cdn.add_domain(IMG, state=DomainState.UNAVAILABLE)
+
+    assert [(IMG, Code.DOMAIN_UNUSABLE, Severity.ERROR)] == lineage(world)
+
+
+def test_domain_whose_change_failed(world: ModelWorld) -> None:
+    """It may be tried again, so it is a warning."""
+    world.cdn.fail_next(IMG, "verify https crt fail")
+    world.run(world.wish())
+
+    assert [(IMG, Code.DOMAIN_FAILED, Severity.WARNING)] == lineage(world)
+
+
+def test_target_that_lets_nobody_in(world: ModelWorld) -> None:
+    """It is told of the account."""
+    world.cdn.denies = True
+
+    assert [("qiniu", Code.KEYS_REFUSED, Severity.ERROR)] == lineage(world)
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "expected"),
+    [
+        (20, [("img", Code.LIFETIME_TOO_SHORT, Severity.ERROR)]),
+        (34, [("img", Code.LIFETIME_TIGHT, Severity.WARNING)]),
+        (90, []),
+    ],
+)
+def test_life_of_a_certificate_beside_what_the_target_wants(
+    lifetime: int, expected: list[tuple[str, Code, Severity]]
+) -> None:
+    """Once there is one to judge by."""
+    world = ModelWorld(lifetime=timedelta(days=lifetime))
+    world.cdn.add_domain(IMG)
+    assert [] == lineage(world)
+
+    world.run(world.wish())
+
+    assert expected == lineage(world)
+
+
+def test_certificate_that_has_ended(world: ModelWorld) -> None:
+    """Whatever serves it."""
+    synced(world)
+    world.pass_time(timedelta(days=91))
+
+    assert ("img", Code.EXPIRED, Severity.ERROR) in lineage(world)
+
+
+class HalfRead:
+    """A target of which something could not be read beside its domains."""
+
+    def __init__(self, target: DeployTarget) -> None:
+        self._target = target
+
+    def observe(self, look: Look) -> ObservedTarget:
+        """See `ports.target.DeployTarget.observe`."""
+        unread = (TargetUnavailable(Text("the buckets cannot be listed")),)
+        return replace(self._target.observe(look), unread=unread)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target, name)
+
+
+def test_what_could_not_be_read_beside_the_domains(world: ModelWorld) -> None:
+    """It keeps nothing waiting, so it is a warning."""
+    doors = world.doors("doctor")
+    half: Any = HalfRead(doors.targets["qiniu"])
+
+    found = told(look_at_lineage(world.wish(), replace(doors, targets={"qiniu": half})))
+
+    assert [("qiniu", Code.TARGET_UNREAD, Severity.WARNING)] == found
+
+
+def test_files_that_cannot_be_taken(world: ModelWorld) -> None:
+    """Those of another client, which are not there."""
+    wish = replace(world.wish(), dns="", files=PemFiles("/no/fullchain.pem", "/no/privkey.pem"))
+
+    found = told(look_at_lineage(wish, world.doors("doctor")))
+
+    assert [("img", Code.FILES_UNUSABLE, Severity.ERROR)] == found
+
+
+# --- an account
+
+
+class Account:
+    """An account that tells the time, is examined, and names CNAMEs."""
+
+    def __init__(self, ahead: timedelta | None) -> None:
+        self.ahead = ahead
+
+    def clock_ahead(self) -> timedelta | None:
+        """See `ports.examination.Timed.clock_ahead`."""
+        return self.ahead
+
+    def examine(self, account: str) -> tuple[Finding, ...]:
+        """See `ports.examination.Examined.examine`."""
+        return (info("seen", account, Text("so")),)
+
+    def cnames(self) -> Mapping[str, str]:
+        """See `ports.examination.PointedAt.cnames`."""
+        return {name: f"{name}.cdn" for name in (IMG, "a.img.example.com", "www.example.com")}
+
+
+def test_clock_is_told_before_the_keys() -> None:
+    """It is to be set before they are blamed."""
+    found = told(look_at_account("qiniu", Account(timedelta(minutes=20))))
+
+    assert [
+        ("qiniu", Code.CLOCK_OFF, Severity.ERROR),
+        ("qiniu", "seen", Severity.INFO),
+    ] == found
+
+
+@pytest.mark.parametrize("ahead", [None, timedelta(0)])
+def test_clock_that_is_right_or_not_told(ahead: timedelta | None) -> None:
+    """There is nothing to say."""
+    assert [] == list(look_at_clock("qiniu", ahead))
+
+
+def test_account_that_cannot_be_examined() -> None:
+    """An adapter may have none of the doors."""
+    assert [] == list(look_at_account("other", object()))
+    assert {} == cnames_of("other", object(), [])
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ({}, {IMG, "a.img.example.com"}),
+        ({"domains": (IMG,)}, {IMG}),
+        ({"domains": ("www.example.com",)}, {"www.example.com"}),
+        ({"domains": (), "globs": ("a.*",)}, {"a.img.example.com"}),
+        ({"exclude": ("a.*",)}, {IMG}),
+    ],
+)
+def test_cnames_are_those_of_domains_that_are_deployed_to(
+    world: ModelWorld, chosen: dict[str, Any], expected: set[str]
+) -> None:
+    """Whether they are named, or found; those of another account are not looked at."""
+    wish = replace(world.wish(), deployments=(DesiredDeployment("qiniu", **chosen),))
+
+    assert expected == set(cnames_of("qiniu", Account(None), [wish]))
+    assert {} == cnames_of("other", Account(None), [wish])
+
+
+def test_names_that_are_ordered(world: ModelWorld) -> None:
+    """What is only ferried needs no proof; one account proves its own."""
+    wish = world.wish()
+    ferried = replace(wish, dns="", files=PemFiles("a", "b"))
+
+    assert list(wish.names) == ordered_names([wish, ferried])
+    assert list(wish.names) == ordered_names([wish, ferried], "dnspod")
+    assert [] == ordered_names([wish, ferried], "other")
+
+
+# --- the machine
+
+
+def test_state_in_order_tells_what_to_back_up() -> None:
+    """Nothing has happened yet."""
+    found = list(look_at_state(MemoryState(), STATE, KEY))
+
+    assert [(str(STATE), Code.BACK_UP, Severity.INFO)] == told(found)
+    assert str(KEY) in str(found[0].message)
+
+
+def test_key_that_does_not_open_the_state() -> None:
+    """It is told of the key file."""
+    state = MemoryState()
+    state.lose_key()
+
+    assert (str(KEY), Code.SEAL_BROKEN, Severity.ERROR) in told(look_at_state(state, STATE, KEY))
+
+
+def entry(event: str, minute: int, **facts: str) -> HistoryEntry:
+    """Give an entry of the history."""
+    at = datetime(2026, 11, 24, 12, minute, tzinfo=UTC)
+    return HistoryEntry(at, "img", event, "tester", facts)
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        ([], []),
+        ([entry("issue failed", 1, problem="no zone")], ["img"]),
+        ([entry("issue failed", 1, problem="no zone"), entry("issued", 2)], []),
+        ([entry("issued", 1), entry("issue failed", 2)], ["img"]),
+        ([entry("deploy failed", 1, target="q", domain="a"), entry("issued", 2)], ["a"]),
+        (
+            [
+                entry("deploy failed", 1, target="q", domain="a"),
+                entry("deploy failed", 2, target="q", domain="a"),
+                entry("deployed", 3, target="q", domain="b"),
+            ],
+            ["a"],
+        ),
+        (
+            [
+                entry("deploy failed", 1, target="q", domain="a"),
+                entry("deployed", 2, target="q", domain="a"),
+            ],
+            [],
+        ),
+    ],
+)
+def test_tries_that_failed_and_did_not_succeed_since(
+    entries: list[HistoryEntry], expected: list[str]
+) -> None:
+    """By lineage, or by the domain that it was about; the newest change is told in any case."""
+    state = MemoryState()
+    for one in entries:
+        state.append_history(one)
+
+    found = list(look_at_state(state, STATE, KEY))
+
+    failed = [one.subject for one in found if one.code == Code.LAST_TRY_FAILED]
+    assert expected == failed
+    newest = [str(one.message) for one in found if one.code == Code.LAST_CHANGE]
+    changes = [one.at for one in entries if not one.event.endswith("failed")]
+    last = [f"the last change was at {at:%Y-%m-%d %H:%M} UTC, by tester" for at in changes]
+    assert last[-1:] == newest
+
+
+class Clockwork:
+    """A way to start programs by the clock, with this installed."""
+
+    def __init__(self, scheduled: Scheduled | ScheduleError | None) -> None:
+        self._scheduled = scheduled
+
+    def find(self) -> Scheduled | None:
+        """See `ports.scheduler.Scheduler.find`."""
+        if isinstance(self._scheduled, ScheduleError):
+            raise self._scheduled
+        return self._scheduled
+
+    def install(self, job: Job) -> tuple[Change, Scheduled]:
+        """See `ports.scheduler.Scheduler.install`."""
+        raise AssertionError(job)
+
+    def remove(self) -> Text | None:
+        """See `ports.scheduler.Scheduler.remove`."""
+        raise AssertionError
+
+
+def scheduled(to_do: Text | None = None) -> Scheduled:
+    """Give a daily run."""
+    when = Text("every day at {time}", time=f"{time(3, 7):%H:%M}")
+    return Scheduled(verbatim("crontab"), "certferry sync", when, START, to_do, "/usr/bin")
+
+
+@pytest.mark.parametrize(
+    ("installed", "expected"),
+    [
+        ([None, None], [(Code.SCHEDULE_MISSING, Severity.WARNING)]),
+        ([None, scheduled()], [(Code.SCHEDULE, Severity.INFO)]),
+        (
+            [scheduled(Text("start cron"))],
+            [(Code.SCHEDULE, Severity.INFO), (Code.SCHEDULE_TO_DO, Severity.WARNING)],
+        ),
+        ([ScheduleError("crontab failed")], [(Code.NOT_LOOKED_AT, Severity.ERROR)]),
+    ],
+)
+def test_daily_run(
+    installed: list[Scheduled | ScheduleError | None], expected: list[tuple[Code, Severity]]
+) -> None:
+    """Whether there is one, and whether the system starts it."""
+    schedulers: list[Scheduler] = [Clockwork(one) for one in installed]
+
+    found = told(look_at_schedule(schedulers))
+
+    assert [("schedule", *one) for one in expected] == found

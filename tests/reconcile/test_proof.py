@@ -1,0 +1,128 @@
+"""What would stop an order is told by the plan, and before the order is made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from certferry.core.plan import Action
+from certferry.core.report import Outcome
+from certferry.errors import (
+    ClockWrong,
+    DnsAccessDenied,
+    DnsError,
+    DnsUnavailable,
+    StateError,
+    ZoneNotFound,
+)
+from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.visits import Patience
+from certferry.testing.memory_dns import MemoryDns
+from tests.reconcile.model import ModelWorld
+from tests.reconcile.one_lineage import outcome, synced
+
+
+def reconciler(world: ModelWorld) -> Reconciler:
+    """Give the engine of a run."""
+    return Reconciler(world.doors("run"), stop=lambda: None)
+
+
+def test_refused_token_is_told_by_the_plan(world: ModelWorld) -> None:
+    """The plan still says what is to be issued, and that it is blocked, at the account."""
+    denied = DnsAccessDenied("the token is refused")
+    world.dns.fail_with(denied)
+
+    [plan] = reconciler(world).plan([world.wish()])
+
+    assert plan.issue is not None
+    assert [("dnspod", None, denied)] == [(o.target, o.domain, o.error) for o in plan.obstacles]
+
+
+def test_plan_without_an_order_asks_the_provider_nothing(world: ModelWorld) -> None:
+    """A no-op is not slowed by it."""
+    synced(world)
+    asked = world.dns.calls
+
+    [plan] = reconciler(world).plan([world.wish()])
+
+    assert (True, asked) == (plan.is_empty, world.dns.calls)
+
+
+def test_account_with_the_zone_is_no_obstacle(world: ModelWorld) -> None:
+    """It is asked, and nothing stands in the way."""
+    [plan] = reconciler(world).plan([world.wish()])
+
+    assert (1, ()) == (world.dns.calls, plan.obstacles)
+
+
+class Timely:
+    """A provider that tells the time."""
+
+    def __init__(self, dns: MemoryDns, ahead: timedelta | DnsError) -> None:
+        self._dns = dns
+        self._ahead = ahead
+        self.looks = 0
+
+    def clock_ahead(self) -> timedelta:
+        """See `ports.examination.Timed.clock_ahead`."""
+        self.looks += 1
+        if isinstance(self._ahead, DnsError):
+            raise self._ahead
+        return self._ahead
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._dns, name)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "expected"),
+    [
+        (timedelta(minutes=20), ClockWrong),
+        (timedelta(minutes=5), None),
+        (DnsUnavailable("no answer"), DnsUnavailable),
+    ],
+)
+def test_wrong_clock_is_told_before_an_order(
+    world: ModelWorld, ahead: timedelta | DnsError, expected: type[Exception] | None
+) -> None:
+    """Once for all the plans of a run, and before the keys are blamed."""
+    dns = Timely(world.dns, ahead)
+    doors = replace(world.doors("run"), dns={"dnspod": dns})
+    wishes = [world.wish(lineage="one"), world.wish(lineage="two")]
+
+    plans = Reconciler(doors, stop=lambda: None).plan(wishes)
+
+    found = [type(o.error) for plan in plans for o in plan.obstacles]
+    assert ([] if expected is None else [expected] * 2) == found
+    assert 1 == dns.looks
+    assert (0 if expected else 2) == world.dns.calls
+
+
+def test_slip_that_is_put_back_orders_nothing(world: ModelWorld) -> None:
+    """A name of no zone's fails before an order is made, so none is there to be gone on with."""
+    synced(world)
+    wish = world.wish()
+    slip = replace(wish, names=(*wish.names, "x.notmine.test"))
+
+    failed = world.run(slip)
+
+    assert failed is not None
+    step = outcome(failed, Action.ISSUE)
+    assert (Outcome.FAILED, ZoneNotFound) == (step.outcome, type(step.error))
+    assert world.state.order(wish.lineage) is None
+    [plan] = reconciler(world).plan([wish])
+    assert plan.is_empty
+
+
+def test_lost_key_is_told_before_anything_is_done(world: ModelWorld) -> None:
+    """Also where nothing is due: not on the day of a renewal."""
+    synced(world)
+    world.state.lose_key()
+
+    with pytest.raises(StateError, match="does not open"):
+        reconciler(world).plan([world.wish()])
+    with pytest.raises(StateError, match="does not open"):
+        reconciler(world).sync([world.wish()], Patience())
