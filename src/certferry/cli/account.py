@@ -18,7 +18,7 @@ from certferry.text import Text
 
 if TYPE_CHECKING:
     from certferry.ports.ca_account import AccountFacts
-    from certferry.wiring.session import Session
+    from certferry.wiring.ca_session import CaSession
 
 directory_option = click.option(
     "--directory",
@@ -81,16 +81,15 @@ def deactivate(front: Front, directory: str | None, *, yes: bool) -> Exit:
 
 
 @contextmanager
-def _session(front: Front) -> Iterator[Session]:
+def _session(front: Front) -> Iterator[CaSession]:
     from certferry.cli.selection import settings_or_defaults
-    from certferry.wiring.session import open_to_look
+    from certferry.wiring.ca_session import open_at_cas
 
-    # Not even an empty state is made: where there is none, there is no account.
-    with open_to_look(settings_or_defaults(front), language=front.voice.language) as session:
+    with open_at_cas(settings_or_defaults(front), language=front.voice.language) as session:
         yield session
 
 
-def _look(session: Session, directory: str) -> tuple[Text, Tone]:
+def _look(session: CaSession, directory: str) -> tuple[Text, Tone]:
     """Say what the CA tells of an account. One that does not answer is no reason to hide others."""
     try:
         facts = session.account_at(directory).look()

@@ -36,11 +36,10 @@ def command(front: Front, name: str, reason: str, *, yes: bool) -> Exit:
     and the key is not used again.
     """
     from certferry.cli.selection import must_be_known, settings_or_defaults
-    from certferry.ports.progress import no_listener
-    from certferry.wiring.session import open_session
+    from certferry.wiring.ca_session import open_at_cas
 
     settings, because = settings_or_defaults(front), RevocationReason(reason)
-    with open_session(settings, progress=no_listener, language=front.voice.language) as session:
+    with open_at_cas(settings, language=front.voice.language) as session:
         if not session.state.versions(name):
             must_be_known(name, session)
         meant = session.to_revoke(name, because)

@@ -10,8 +10,8 @@ from enum import StrEnum
 from certferry.core import rejections, rules, unmanaged, unmatched
 from certferry.core.desired import DesiredCertificate
 from certferry.core.due import Times
+from certferry.core.falling_back import authorities_now
 from certferry.core.ferried import known_already, overdue_obstacles, why_adopt
-from certferry.core.issuance import Authority, authorities_now
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation, ObservedDomain
 from certferry.core.pauses import paused_until
@@ -157,17 +157,10 @@ def _issue(
     if due is None and times.keeps_pauses and issuing is Issuing.IF_DUE:
         until = paused_until(tried_at, observed.issue_tries, times.now)
         due = None if until is None else Blocked(until=until)
-    authorities = () if ferried else _authorities(desired, observed, times)
+    authorities = desired.issuance.authorities
+    if len(authorities) > 1:
+        authorities = authorities_now(authorities, observed, times.now)
     return Issue(desired.names, desired.key_type, reason, action, due, authorities)
-
-
-def _authorities(
-    desired: DesiredCertificate, observed: Observation, times: Times
-) -> tuple[Authority, ...]:
-    current = observed.current
-    is_of_use = current is not None and current.revocation is None
-    certificate = current.certificate if current is not None and is_of_use else None
-    return authorities_now(desired.issuance, certificate, observed.failing_since, times.now)
 
 
 def _is_held_back(observed: Observation, now: datetime) -> bool:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from certferry.core.reasons import Reason, ReasonCode
+from certferry.text import Text
+
 
 class RevocationReason(StrEnum):
     """Why a certificate is revoked, as CAs take it from a subscriber (RFC 5280 §5.3.1)."""
@@ -37,6 +40,12 @@ class Revocation:
 
     at: datetime
     reason: RevocationReason
+
+    @property
+    def why(self) -> Reason:
+        """Why another certificate is issued, and this one deployed nowhere."""
+        sentence = Text("the certificate was revoked at {moment}", moment=self.at)
+        return Reason(ReasonCode.REVOKED, sentence)
 
     @property
     def spoils_key(self) -> bool:

@@ -34,16 +34,6 @@ def must_match_names(desired: DesiredCertificate, current: Certificate) -> Reaso
     )
 
 
-def must_not_be_revoked(version: Version) -> Reason | None:
-    """The certificate was not revoked."""
-    if version.revocation is None:
-        return None
-    return Reason(
-        ReasonCode.REVOKED,
-        Text("the certificate was revoked at {moment}", moment=version.revocation.at),
-    )
-
-
 def must_match_key_type(desired: DesiredCertificate, current: Certificate) -> Reason | None:
     """The certificate's key is of the kind that was asked for."""
     if current.key_type == desired.key_type:
@@ -114,10 +104,11 @@ def first_violated(
     version = observed.current
     if version is None:
         return Reason(ReasonCode.MISSING, Text("there is no certificate yet"))
+    if version.revocation is not None:
+        return version.revocation.why
     current = version.certificate
     return (
-        must_not_be_revoked(version)
-        or must_match_names(desired, current)
+        must_match_names(desired, current)
         or must_match_key_type(desired, current)
         or must_not_be_due(version, now)
         or must_be_deployable(current, observed.targets, now)

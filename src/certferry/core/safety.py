@@ -190,11 +190,7 @@ def refuse_revoked(case: _Case) -> Refusal | None:
     """The certificate was not revoked."""
     if case.version is None or case.version.revocation is None:
         return None
-    return case.refused(
-        ReasonCode.REVOKED,
-        Text("the certificate was revoked at {moment}", moment=case.version.revocation.at),
-        _another_one(case),
-    )
+    return Refusal(case.step, case.version.revocation.why, _another_one(case))
 
 
 def refuse_expired(case: _Case) -> Refusal | None:

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from certferry.core.certificate import CertificateBundle
+from certferry.core.issuance import Authority
 from certferry.core.plan import Action, Clean, Deploy, Issue, Retire, Rollback, Step, Verify
 from certferry.core.plan_outcomes import SEEN
 from certferry.core.report import Outcome, StepOutcome
-from certferry.core.settings import in_sentences
 from certferry.errors import (
     CertferryError,
     CertificateRejected,
@@ -19,12 +20,14 @@ from certferry.errors import (
     IssuanceError,
     LeaseLost,
 )
-from certferry.reconcile.authorities import order
-from certferry.reconcile.challenge_cleanup import sweep
+from certferry.ports.issuer import IssueRequest
+from certferry.reconcile.challenge_cleanup import clean
 from certferry.reconcile.deploy import deploy
+from certferry.reconcile.ordering import ordered_at_any, reused_key
 from certferry.reconcile.receivers import deliver
 from certferry.reconcile.retire import retire
 from certferry.reconcile.rollback import roll_back
+from certferry.reconcile.unasked import with_unasked
 from certferry.reconcile.unmanaged import retire_unmanaged
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
@@ -92,7 +95,21 @@ def _obtain(step: Issue, visit: Visit) -> tuple[CertificateBundle, str | None]:
     """Return the certificate, and the name of the CA that gave it, where that has one."""
     if visit.desired.files is not None:
         return visit.doors.source.read(visit.desired.files), None
-    return order(step, visit)
+    order = partial(_ordered, step, visit)
+    if len(step.authorities) > 1:
+        return ordered_at_any(step, visit, order)
+    authority = next(iter(step.authorities), None)
+    return order(authority), None if authority is None else authority.name
+
+
+def _ordered(step: Issue, visit: Visit, authority: Authority | None) -> CertificateBundle:
+    doors, desired = visit.doors, visit.desired
+    request = IssueRequest(
+        *(desired.lineage, step.names, step.key_type, desired.issuance.profiles),
+        directory="" if authority is None else authority.directory,
+        reused_key=reused_key(visit) if desired.issuance.reuse_key else None,
+    )
+    return doors.issuer.issue(request, doors.dns[desired.dns], visit.held(), doors.progress)
 
 
 def verify(step: Verify, visit: Visit) -> StepOutcome:
@@ -111,31 +128,4 @@ def verify(step: Verify, visit: Visit) -> StepOutcome:
             **{change.what: f"{change.before} → {change.after}" for change in step.changes},
         )
     told = StepOutcome(Action.VERIFY, Outcome.DONE, SEEN, step.target, step.domain)
-    return _with_unasked(told, step) if step.changes else told
-
-
-def _with_unasked(told: StepOutcome, step: Verify) -> StepOutcome:
-    """Add which settings the target changed without being asked to."""
-    detail = Text(
-        "{said}; the target changed other settings: {changes}",
-        said=told.detail,
-        changes=in_sentences(step.changes),
-    )
-    hint = Text(
-        "set what it is to be in the deployment (`force_https`, `http2`, `tls_versions`), and"
-        " the next run sets it back"
-    )
-    return replace(told, detail=detail, hint=hint)
-
-
-def clean(step: Clean, visit: Visit) -> StepOutcome:
-    """Remove challenge records that an earlier run left."""
-    told = StepOutcome(step.action, Outcome.DONE, Text("challenge records are removed"))
-    visit.held()
-    try:
-        sweep(visit.lineage, [visit.doors.dns[visit.desired.dns]], visit.doors)
-    except Interrupted:
-        raise
-    except CertferryError as error:
-        return told.failed(error)
-    return told
+    return with_unasked(told, step) if step.changes else told

@@ -10,29 +10,22 @@ from contextlib import ExitStack, closing, contextmanager
 from functools import cached_property, partial
 from typing import cast
 
-from certferry.config.addresses import directory_url
 from certferry.config.model import Settings
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import DesiredCertificate
-from certferry.core.lineage import Version
-from certferry.core.revocation import RevocationReason
 from certferry.core.survey import FoundZone, Survey
 from certferry.migration.adopt import adopt, as_remembered
 from certferry.migration.home import OldCertificate
 from certferry.ports.account_memory import AccountMemory
-from certferry.ports.ca_account import AccountAt
 from certferry.ports.probe import Probe
 from certferry.ports.progress import Progress, no_listener
 from certferry.ports.state import StateStore
 from certferry.ports.survey import Looked, Surveyed, ZoneKeeper
-from certferry.reconcile.history import history_keeper
 from certferry.reconcile.leases import held_lease
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.revoke import RevocationDoors, revoke, to_revoke
 from certferry.reconcile.stopping import Stopping
 from certferry.wiring.account_notes import AccountNotes
 from certferry.wiring.accounts import Accounts
-from certferry.wiring.ca_accounts import account_at
 from certferry.wiring.clock import now
 from certferry.wiring.engine import probe_for, reconciler_for
 from certferry.wiring.receivers import sweep_handovers
@@ -107,7 +100,7 @@ class Session:
             lambda: self.state,
             progress=self._progress,
             stopping=self._stopping,
-            who=_who(),
+            who=who_runs(),
         )
         if not self._looks_only:
             sweep_handovers(self._settings)
@@ -123,35 +116,10 @@ class Session:
         """
         return cast("ZoneKeeper", self._accounts.dns(label)).zones()
 
-    @property
-    def account_at(self) -> AccountAt:
-        """What gives the account at a CA's directory."""
-        return account_at(self._settings, lambda: self.state, self._stopping.pause)
-
-    def directory_of(self, name: str | None) -> str:
-        """Return the URL of a CA that is called so, the usual one's without a name. Raises
-        `ConfigError`.
-        """
-        known = {ca.name: ca.directory for ca in self._settings.acme.authorities}
-        if name is None:
-            return self._settings.acme.directory
-        return known.get(name) or directory_url(name)
-
-    def to_revoke(self, lineage: str, reason: RevocationReason) -> list[Version]:
-        """See `reconcile.revoke.to_revoke`."""
-        return to_revoke(lineage, reason, self.state, now())
-
-    def revoke(self, lineage: str, reason: RevocationReason) -> list[Version]:
-        """See `reconcile.revoke.revoke`."""
-        lease = partial(held_lease, self.state, now)
-        keep = history_keeper(self.state, now, _who())
-        doors = RevocationDoors(self.state, self.account_at, lease, now, keep)
-        return revoke(lineage, reason, doors)
-
     def adopt(self, lineage: str, bundle: CertificateBundle) -> bool:
         """See `migration.adopt.adopt`."""
         lease = partial(held_lease, self.state, now)
-        return adopt(lineage, bundle, state=self.state, lease=lease, now=now(), who=_who())
+        return adopt(lineage, bundle, state=self.state, lease=lease, now=now(), who=who_runs())
 
     def as_remembered(self, found: Sequence[OldCertificate]) -> tuple[OldCertificate, ...]:
         """See `migration.adopt.as_remembered`."""
@@ -172,7 +140,7 @@ class Session:
         return AccountNotes(lambda: self.state, label, is_kept=not self._looks_only)
 
 
-def _who() -> str:
+def who_runs() -> str:
     """Who runs certferry; a number where the system has no name, as in containers."""
     try:
         user = getpass.getuser()
