@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 directory_option = click.option(
     "--directory",
     metavar="CA",
-    help="Its short name, what it is called under [acme], or its URL. Default: that of [acme].",
+    help="Its short name, what it is called under [acme], or its address. Default: that of [acme].",
 )
 
 
