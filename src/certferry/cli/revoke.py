@@ -22,18 +22,19 @@ if TYPE_CHECKING:
 @name_argument()
 @click.option(
     "--reason",
-    metavar="|".join(RevocationReason),
+    metavar="REASON",
     required=True,
     type=click.Choice([reason.value for reason in RevocationReason]),
-    help="Why it is revoked.",
+    help="`unspecified`, `keyCompromise`, `affiliationChanged`, `superseded` or"
+    " `cessationOfOperation`.",
 )
 @yes_option
 @click.pass_obj
 def command(front: Front, name: str, reason: str, *, yes: bool) -> Exit:
     """Revoke the newest certificate of NAME at its CA; the next sync replaces it.
 
-    This cannot be undone. With `keyCompromise` every valid certificate with the same key is revoked,
-    and the key is not used again.
+    This cannot be undone. With `keyCompromise` every valid certificate with the same key is
+    revoked, and the key is not used again.
     """
     from certferry.cli.selection import must_be_known, settings_or_defaults
     from certferry.wiring.ca_session import open_at_cas
