@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from josepy.b64 import b64encode
 
 from certferry.core.pem import common_name
 from certferry.sandbox.pebble import Pebble
@@ -16,13 +17,16 @@ from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host, certificate
 
 FAILED, USAGE = 1, 2
+HMAC_KEY = b64encode(bytes(range(32))).decode()
+BINDING = f'eab_kid = "customer-1"\neab_hmac_key = "{HMAC_KEY}"'
 DEAD = "https://127.0.0.1:1/dir"
 
 
 @pytest.fixture(scope="module")
 def other_ca(shared_world: World) -> Iterator[Pebble]:
-    """A second CA, with three chains, in the same DNS."""
-    with Pebble(shared_world.dns.resolver_endpoint, nonce_reject=0, alternate_roots=2) as pebble:
+    """A second CA in the same DNS, with three chains, which asks for an external account."""
+    dns, eab = shared_world.dns.resolver_endpoint, {"customer-1": HMAC_KEY}
+    with Pebble(dns, nonce_reject=0, alternate_roots=2, eab=eab) as pebble:
         yield pebble
 
 
@@ -43,7 +47,8 @@ def with_fallback(host: Host, other: Pebble) -> None:
     (host.directory / "spare-ca.pem").write_bytes(other.ca_bundle.read_bytes())
     host.rewrite(
         "[dns]\n",
-        f'[acme.spare]\ndirectory = "{other.directory_url}"\nca_bundle = "spare-ca.pem"\n[dns]\n',
+        f'[acme.spare]\ndirectory = "{other.directory_url}"\nca_bundle = "spare-ca.pem"\n'
+        f"{BINDING}\n[dns]\n",
     )
 
 
@@ -84,7 +89,7 @@ def test_chain_is_the_preferred_one(host: Host, name: str, other_ca: Pebble) -> 
     root = common_name(x509.load_pem_x509_certificate(other_ca.root_pem(2)).subject)
     host.rewrite(host.world.pebble.directory_url, other_ca.directory_url)
     host.rewrite('"directory-ca.pem"', f'"{other_ca.ca_bundle}"')
-    with_acme(host, f'preferred_chain = "{root}"')
+    with_acme(host, f'preferred_chain = "{root}"\n{BINDING}')
 
     assert 0 == host.run("sync", name).code
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,25 @@ def test_account_is_shown(host: Host, name: str) -> None:
     assert 0 == run.code
     assert host.world.pebble.directory_url in run.out
     assert "valid, ops@example.com" in run.out
+
+
+def test_account_without_an_address_and_one_that_was_interrupted(host: Host, name: str) -> None:
+    """Each is told in its row; what is not in order fails the command."""
+    host.rewrite('email = "ops@example.com"\n', "")
+    host.run("sync", "--no-wait")
+    assert ", valid\n" in account_shown(host).out
+    with host.remembering() as store:
+        (kept,) = store.accounts()
+        assert store.replace_account(kept, replace(kept, url=None))
+
+    run = account_shown(host)
+
+    assert 1 == run.code
+    assert "its registration was interrupted" in run.out
+    assert REFUSED == host.run("account", "rollover").code
+    with host.remembering() as store:
+        store.replace_account(replace(kept, url=None), replace(kept, url=f"{kept.url}0"))
+    assert "which the CA does not know" in account_shown(host).out
 
 
 def test_account_gets_a_new_key_and_goes_on(host: Host, name: str) -> None:

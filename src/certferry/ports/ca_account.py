@@ -42,7 +42,8 @@ class CaAccount(Protocol):
 
     def revoke(self, bundle: CertificateBundle, reason: RevocationReason) -> None:
         """Revoke a certificate: as the account, or with the certificate's own key where the account
-        may not. One that is revoked already is done.
+        may not. One that is revoked already is done. Raises `CertificateError` for a key that can
+        sign no request.
         """
         ...
 

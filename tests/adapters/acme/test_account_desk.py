@@ -223,6 +223,31 @@ def test_account_that_another_run_changed_meanwhile(bench: Bench) -> None:
     assert other == account(bench)
 
 
+def test_run_that_was_second_to_settle_the_key(bench: Bench) -> None:
+    """It goes on with what the first one has written."""
+    bench.issue()
+    before = account(bench)
+    changing = replace(before, next_key_pem=new_key(KeyType.EC256))
+    bench.state.replace_account(before, changing)
+    desk(bench).rollover()
+    after = account(bench)
+    bench.state.replace_account(after, changing)
+
+    class First:
+        """Another run, which is first."""
+
+        def before(self) -> None:
+            """Before a call."""
+            if bench.proxy.requests("POST /sign-me-up")[1:]:
+                bench.state.replace_account(changing, after)
+
+        def after(self) -> None:
+            """After a call."""
+
+    assert desk(bench, First()).look() == AccountFacts(after.url, "valid")
+    assert after == account(bench)
+
+
 def test_account_with_two_keys_that_the_ca_has_forgotten(
     bench: Bench, dns_service: DnsService
 ) -> None:

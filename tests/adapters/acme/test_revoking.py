@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from certferry.core.certificate import CertificateBundle, KeyType
+from certferry.core.pem import pkcs8_pem
 from certferry.core.revocation import RevocationReason
-from certferry.errors import CaUnavailable, OrderFailed
+from certferry.errors import CaUnavailable, CertificateError, OrderFailed
 from certferry.sandbox.faults import Fault
 from certferry.testing.certificates import make_key
 from tests.adapters.acme.account_bench import account, desk
@@ -91,6 +93,16 @@ def test_without_its_key_the_account_alone_can(bench: Bench) -> None:
 
     with pytest.raises(OrderFailed, match="not yours"):
         desk(bench).revoke(without, SUPERSEDED)
+
+
+def test_key_that_can_sign_no_request(bench: Bench) -> None:
+    """As of a certificate that was made elsewhere: it is told, and nothing is sent."""
+    odd = replace(bench.issue(), privkey_pem=pkcs8_pem(ed25519.Ed25519PrivateKey.generate()))
+    bench.state.replace_account(account(bench), None)
+
+    with pytest.raises(CertificateError, match="no request to a CA can be signed"):
+        desk(bench).revoke(odd, SUPERSEDED)
+    assert [] == bench.proxy.requests("POST /revoke-cert")
 
 
 def test_ca_that_does_not_answer(bench: Bench) -> None:

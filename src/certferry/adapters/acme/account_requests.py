@@ -15,7 +15,9 @@ from josepy.jwk import JWKEC, JWKRSA
 
 from certferry.adapters.acme.client import Client, read_answer
 from certferry.core.revocation import RevocationReason
+from certferry.errors import CertificateError
 from certferry.ports.ca_account import AccountFacts
+from certferry.text import Text
 
 _P384 = 384  # bits
 
@@ -47,14 +49,16 @@ class AccountClient(Client):
         self._post(self.resource("revokeCert"), wish)
 
     def sign_with(self, key: PrivateKeyTypes) -> None:
-        """Sign everything that follows with a certificate's own key (§7.6)."""
+        """Sign everything that follows with a certificate's own key (§7.6). Raises
+        `CertificateError` for a kind of key that ACME has no signatures for.
+        """
         if isinstance(key, rsa.RSAPrivateKey):
             self.net.key, self.net.alg = JWKRSA(key=key), RS256
         elif isinstance(key, ec.EllipticCurvePrivateKey):
             self.net.key = JWKEC(key=key)
             self.net.alg = ES384 if key.curve.key_size == _P384 else ES256
         else:
-            raise TypeError(type(key))
+            raise CertificateError(Text("no request to a CA can be signed with a key of this kind"))
         self.net.account = None
 
 
