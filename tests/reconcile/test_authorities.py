@@ -10,6 +10,7 @@ from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import DesiredCertificate
 from certferry.core.issuance import Authority, Issuance
 from certferry.core.plan import Action
+from certferry.core.renewal import RenewalInfo
 from certferry.core.report import LineageReport, Outcome
 from certferry.errors import CaUnavailable, CertificateRejected, DnsUnavailable, IssuanceError
 from certferry.ports.dns import DnsProvider
@@ -52,6 +53,10 @@ class Cas:
     ) -> CertificateBundle:
         """See `ports.issuer.Issuer.issue`."""
         return self.by_directory[request.directory].issue(request, dns, lease, progress)
+
+    def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
+        """See `ports.issuer.Issuer.renewal_info`."""
+        return self.by_directory[directory].renewal_info(cert_pem)
 
     def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
         """See `ports.issuer.Issuer.sweep`."""

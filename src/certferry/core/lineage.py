@@ -27,8 +27,9 @@ them 23 characters, which Qiniu takes from a widely used client (production shee
 class Version:
     """One certificate of a lineage as the store knows it; numbers grow by one.
 
-    `fullchain_digest` is that of its bundle, `None` where that is unknown. `directory` is where it
-    was ordered, `None` for one that was made elsewhere or came before this was kept.
+    `fullchain_digest` is that of its bundle, `None` where that is unknown. `window` is what the CA
+    last said of its renewal, `ask_after` when it may be asked again. `directory` is where it was
+    ordered, `None` for one that was made elsewhere or came before this was kept.
     """
 
     number: int
@@ -38,6 +39,7 @@ class Version:
     chain_complete: bool = True
     window: RenewalWindow | None = None
     fullchain_digest: str | None = None
+    ask_after: datetime | None = None
     directory: str | None = None
     revocation: Revocation | None = None
 

@@ -15,6 +15,7 @@ from typing import Protocol
 from certferry.core.certificate import CertificateBundle
 from certferry.core.lineage import Version
 from certferry.core.remembered import Remembered
+from certferry.core.renewal import RenewalWindow
 from certferry.core.report import HistoryEntry
 from certferry.core.revocation import Revocation
 from certferry.core.rollbacks import Withdrawal
@@ -144,6 +145,14 @@ class StateStore(Protocol):
 
     def save_revocation(self, lease: Lease, number: int, revocation: Revocation) -> None:
         """Keep that a version was revoked."""
+        ...
+
+    def save_renewal_info(
+        self, lineage: str, fingerprint: str, window: RenewalWindow | None, ask_after: datetime
+    ) -> None:
+        """Keep what the CA says of a certificate's renewal with the version it belongs to, and when
+        the CA may be asked again. A certificate that the lineage does not have gets nothing.
+        """
         ...
 
     # ACME

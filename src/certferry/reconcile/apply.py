@@ -19,6 +19,7 @@ from certferry.errors import (
     Interrupted,
     IssuanceError,
     LeaseLost,
+    StateError,
 )
 from certferry.ports.issuer import IssueRequest
 from certferry.reconcile.challenge_cleanup import clean
@@ -104,12 +105,26 @@ def _obtain(step: Issue, visit: Visit) -> tuple[CertificateBundle, str | None]:
 
 def _ordered(step: Issue, visit: Visit, authority: Authority | None) -> CertificateBundle:
     doors, desired = visit.doors, visit.desired
+    directory = "" if authority is None else authority.directory
     request = IssueRequest(
-        *(desired.lineage, step.names, step.key_type, desired.issuance.profiles),
-        directory="" if authority is None else authority.directory,
+        *(desired.lineage, step.names, step.key_type, _replaced(step, visit)),
+        *(desired.issuance.profiles, directory),
         reused_key=reused_key(visit) if desired.issuance.reuse_key else None,
     )
     return doors.issuer.issue(request, doors.dns[desired.dns], visit.held(), doors.progress)
+
+
+def _replaced(step: Issue, visit: Visit) -> str | None:
+    """Return the leaf that a new certificate takes the place of, which has a name of its (RFC 9773
+    §5). One that cannot be read is replaced all the same.
+    """
+    version = visit.observed.current
+    if version is None or not set(version.certificate.names) & set(step.names):
+        return None
+    try:
+        return visit.doors.state.bundle(visit.lineage, version.number).cert_pem
+    except StateError:
+        return None
 
 
 def verify(step: Verify, visit: Visit) -> StepOutcome:

@@ -10,6 +10,7 @@ from functools import partial
 from certferry.config.model import CaSettings, Settings
 from certferry.core.certificate import CertificateBundle
 from certferry.core.external_account import ExternalAccount
+from certferry.core.renewal import RenewalInfo
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.ports.progress import Pause, Progress
@@ -42,6 +43,10 @@ class LateIssuer:
     ) -> CertificateBundle:
         """See `ports.issuer.Issuer.issue`."""
         return self._at(request.directory).issue(request, dns, lease, progress)
+
+    def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
+        """See `ports.issuer.Issuer.renewal_info`."""
+        return self._at(directory).renewal_info(cert_pem)
 
     def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
         """See `ports.issuer.Issuer.sweep`."""
