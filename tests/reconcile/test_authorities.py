@@ -134,6 +134,20 @@ def test_first_certificate_is_ordered_elsewhere_after_a_day() -> None:
     assert ["zerossl"] == [facts["ca"] for facts in world.told("issued")]
 
 
+def test_ca_that_gave_a_certificate_is_asked_when_to_renew_it() -> None:
+    """The usual one would not know it."""
+    world = TwoCas()
+    world.fail()
+    world.sync()
+    world.pass_time(DAY)
+    world.sync()
+    world.pass_time(DAY)
+    world.sync()
+
+    assert 0 == world.cas.at(USUAL).asked
+    assert 0 < world.cas.at(OTHER).asked
+
+
 def test_renewal_is_ordered_elsewhere_in_the_last_sixth_of_the_life() -> None:
     """Not while there is time, and not for the first failure there."""
     world = TwoCas()
