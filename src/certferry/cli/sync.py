@@ -45,8 +45,8 @@ def command(
     """Bring the world to the declared state: issue, deploy, verify, retire.
 
     Without a NAME it is about every declared certificate. With one and no configuration file, NAMEs
-    are what the certificate is for; the keys are taken from the environment (DP_Id, DP_Key,
-    QINIU_ACCESS_KEY, QINIU_SECRET_KEY).
+    are what the certificate is for; the keys are taken from the environment: DP_Id and
+    DP_Key, Ali_Key and Ali_Secret, or CF_Token; QINIU_ACCESS_KEY and QINIU_SECRET_KEY.
     """
     from certferry.cli.selection import read_settings, tell_who_renews
     from certferry.present.progress import progress_on
