@@ -217,9 +217,9 @@ class Observation:
     """Everything a decision about one lineage may look at. `versions` are newest first;
     `targets` are in the order of the declared deployments. `ordered_at` is when a certificate was
     ordered that has not come yet, `issue_tried_at` when one was last ordered or adopted,
-    `issue_tries` how often in vain since one came,
-    `rejected_at` the same where what came was not what was ordered; `has_leftovers` tells of
-    challenge records of ours that may still be in DNS.
+    `issue_tries` how often in vain since one came, `failing_since` when a CA first failed since
+    then, `rejected_at` when what came was not what was ordered; `has_leftovers` tells of challenge
+    records of ours that may still be in DNS.
     """
 
     versions: tuple[Version, ...] = ()
@@ -229,6 +229,7 @@ class Observation:
     issue_tries: int = 0
     rejected_at: datetime | None = None
     has_leftovers: bool = False
+    failing_since: datetime | None = None
 
     @property
     def current(self) -> Version | None:

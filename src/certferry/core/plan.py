@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from certferry.core.certificate import KeyType
 from certferry.core.desired import DriftPolicy, HttpsWish, Kind
+from certferry.core.issuance import Authority
 from certferry.core.reasons import Reason
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError
@@ -60,13 +61,16 @@ in this run.
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """Order a certificate, or adopt one that was made elsewhere (`action`)."""
+    """Order a certificate, or adopt one that was made elsewhere (`action`). `authorities` are the
+    CAs that may be asked, each when those before it have failed.
+    """
 
     names: tuple[str, ...]
     key_type: KeyType
     reason: Reason
     action: Action = Action.ISSUE
     due: Due = None
+    authorities: tuple[Authority, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,11 +51,13 @@ def version_for(
     withdrawn: Collection[str], versions: Sequence[Version], now: datetime
 ) -> Version | None:
     """Return the version that a domain is to serve: the newest of `versions`; where that is
-    withdrawn, the newest before it that is not, and is still valid. `None` where there is none.
+    withdrawn, the newest before it that is not, is still valid, and was not revoked. `None` where
+    there is none.
     """
     for place, version in enumerate(versions):
         certificate = version.certificate
-        if certificate.fingerprint not in withdrawn and (place == 0 or certificate.not_after > now):
+        is_good = certificate.not_after > now and version.revocation is None
+        if certificate.fingerprint not in withdrawn and (place == 0 or is_good):
             return version
     return None
 

@@ -191,6 +191,13 @@ def refuse_unaccepted_kind(case: _Case) -> Refusal | None:
     return None
 
 
+def refuse_revoked(case: _Case) -> Refusal | None:
+    """The certificate was not revoked."""
+    if case.version is None or case.version.revocation is None:
+        return None
+    return Refusal(case.step, case.version.revocation.why, _another_one(case))
+
+
 def refuse_expired(case: _Case) -> Refusal | None:
     """The certificate is valid still: what is there may be, even if this one is not renewed."""
     if case.version is None or case.version.certificate.not_after > case.now:
@@ -247,6 +254,7 @@ CHECKS: tuple[_Check, ...] = (
     refuse_uncovered_name,
     refuse_foreign_key,
     refuse_incomplete_chain,
+    refuse_revoked,
     refuse_expired,
     refuse_too_little_life,
     refuse_unaccepted_kind,
@@ -258,6 +266,7 @@ CHECKS_FOR_RECEIVERS: tuple[_Check, ...] = (
     refuse_older_state,
     refuse_foreign_key,
     refuse_incomplete_chain,
+    refuse_revoked,
     refuse_expired,
 )
 """What takes a certificate whole has no name that it must cover."""

@@ -109,7 +109,7 @@ def _verb(word: str, tone: Tone) -> Span:
 def _subject(step: Step, told_reasons: Sequence[Text], voice: Voice) -> str:
     match step:
         case Issue():
-            return voice.say(Text("{names}", names=step.names))
+            return voice.say(Text("{names}", names=step.names)) + _at(step, voice)
         case Deploy():
             where = voice.say(at_target(step.target, step.domain)) + in_brackets(step.kind)
             return where + _why(step.reason, told_reasons, voice)
@@ -120,6 +120,16 @@ def _subject(step: Step, told_reasons: Sequence[Text], voice: Voice) -> str:
         case Retire():
             copy = voice.say(_copy(step))
             return copy + voice.say(_AGAIN) if step.again else copy
+
+
+def _at(step: Issue, voice: Voice) -> str:
+    """Say where it is ordered, where that is not the usual CA alone."""
+    if len(step.authorities) < 2:  # noqa: PLR2004 - more than one
+        return ""
+    first, *others = (authority.name for authority in step.authorities)
+    return voice.say_on_one_line(
+        Text(" (at {ca}; if that fails, at {others})", ca=first, others=others)
+    )
 
 
 def _when(step: Step, voice: Voice) -> str:

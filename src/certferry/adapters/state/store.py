@@ -34,12 +34,15 @@ class SqlState:
         self.versions = versions.versions
         self.bundle = versions.bundle
         self.save_version = versions.save_version
+        self.save_revocation = versions.save_revocation
         self.save_renewal_info = versions.save_renewal_info
 
         accounts = Accounts(database, sealing)
         self.account = accounts.account
+        self.accounts = accounts.accounts
         self.save_account = accounts.save_account
         self.forget_account = accounts.forget_account
+        self.replace_account = accounts.replace_account
 
         orders = Orders(database, sealing)
         self.order = orders.order
