@@ -10,6 +10,7 @@ from certferry.core.observed import DomainState, ObservedDomain, Served, is_serv
 from certferry.core.pauses import paused_until
 from certferry.core.plan import Blocked, Deploy, Due, Rollout
 from certferry.core.reasons import ReasonCode
+from certferry.core.rollbacks import CONFIRMED_AFTER, refusal_confirmed_at
 from certferry.core.rollout import RolloutRecord
 from certferry.core.settings import in_sentences
 from certferry.core.stuck import stuck_error, stuck_since
@@ -21,6 +22,8 @@ LAG = timedelta(minutes=1)
 """How long a target may go on telling of what was before a change that it accepted."""
 
 VERIFY_TIMEOUT = timedelta(hours=1)
+
+_REFUSED = Text("addresses refuse the new certificate, and worked before")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ def _due_by_itself(
     last: RolloutRecord | None,
     times: Times,
 ) -> Due:
-    since = times.now if last is None else waiting_since(last, times)
+    since = _seen_since(domain, fingerprint, times) if last is None else waiting_since(last, times)
     failed_at = _failed_in_this_run(domain, fingerprint, times)
     if domain.kind.is_receiver:
         return None if failed_at is None else Blocked(tried_at=failed_at)
@@ -98,7 +101,10 @@ def _due_by_itself(
     if rollout.deploy is None:
         if is_served(served, fingerprint):
             return None
-        return _until(_not_served(served, fingerprint, since), since, times)
+        due = _until(_not_served(served, fingerprint, since), since, times)
+        return (
+            due if isinstance(due, Waiting) else _until_confirmed(last, domain, served, due, times)
+        )
     if failed_at is not None:
         return Blocked(tried_at=failed_at)
     if last is None or last.accepted_at is None:
@@ -118,6 +124,30 @@ def waiting_since(record: RolloutRecord, times: Times) -> datetime:
     found that it has to wait. What happened on an earlier day is no part of this wait.
     """
     return record.accepted_at or max(record.started_at, times.begun)
+
+
+def _seen_since(domain: ObservedDomain, fingerprint: str, times: Times) -> datetime:
+    """Return since when a domain without an open record is waited for: one that was seen before,
+    since this run has begun or has seen it.
+    """
+    seen = domain.seen_at(fingerprint)
+    return times.now if seen is None else min(max(seen, times.begun), times.now)
+
+
+def _until_confirmed(
+    last: RolloutRecord | None,
+    domain: ObservedDomain,
+    served: tuple[Served, ...],
+    failed: Blocked,
+    times: Times,
+) -> Waiting | Blocked:
+    """Look on, though the time is over, until a refusal is reason enough to go back: a change was
+    slow, or a run was killed, and the edges are first looked at now.
+    """
+    end = None if last is None else refusal_confirmed_at(last, domain, served, times.now)
+    if end is None or times.now >= end:
+        return failed
+    return wait_for(_REFUSED, end - CONFIRMED_AFTER, times.now, end)
 
 
 def _after_acceptance(

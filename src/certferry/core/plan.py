@@ -73,7 +73,8 @@ class Issue:
 class Deploy:
     """Bind a certificate to a domain, uploading it first where needed. `fingerprint` is that of the
     version, `None` before it is issued; a `repair` undoes what somebody else changed. Before
-    `upload_by` the certificate has to be at the target, where it is not there yet.
+    `upload_by` the certificate has to be at the target, where it is not there yet. `left` are
+    settings that stay as somebody else set them, and are not in `https`.
     """
 
     target: str
@@ -87,6 +88,7 @@ class Deploy:
     fingerprint: str | None = None
     repair: bool = False
     upload_by: datetime | None = None
+    left: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

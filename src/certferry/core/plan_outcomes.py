@@ -85,8 +85,7 @@ def _told(plan: Plan, observed: Observation) -> Iterator[StepOutcome]:
             yield from _not_due(rollout.steps[0])
     for target, domain in plan.unchanged:
         yield _as_declared(target, domain, observed)
-    for drifted in plan.drifts:
-        yield _left_as_found(drifted)
+    yield from _all_left_as_found(plan)
     held_back = {step.target: step for step in plan.retirements if step.due is not None}
     for step in held_back.values():
         yield from _held_back(step)
@@ -124,6 +123,14 @@ def _is_out_of_sight(before: StepOutcome, observed: Observation) -> bool:
     """Tell whether a domain's target cannot be read now: what was told of it stays."""
     unread = any(t.label == before.target and t.failure is not None for t in observed.targets)
     return unread and observed.find(before.target or "", before.domain or "") is None
+
+
+def _all_left_as_found(plan: Plan) -> Iterator[StepOutcome]:
+    """Tell of each drift, but where a certificate is on its way: then it is for that to be told."""
+    rolled_out = {(rollout.target, rollout.domain) for rollout in plan.rollouts}
+    for drifted in plan.drifts:
+        if (drifted.target, drifted.domain) not in rolled_out:
+            yield _left_as_found(drifted)
 
 
 def _left_as_found(drifted: Drifted) -> StepOutcome:

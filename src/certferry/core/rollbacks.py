@@ -117,16 +117,14 @@ def plan_rollback(
     """
     if deployment.on_failure is not OnFailure.ROLLBACK or previous is None or record is None:
         return None
-    if not record.worked_before or domain.state is not DomainState.READY:
-        return None
-    refusing = refusing_addresses(target.served.get(domain.domain, ()))
-    since = record.refused_since
-    if not refusing or since is None or now < since + CONFIRMED_AFTER:
+    served = target.served.get(domain.domain, ())
+    confirmed = refusal_confirmed_at(record, domain, served, now)
+    if confirmed is None or now < confirmed:
         return None
     sentence = Text(
         "{addresses} refused the new certificate since {since}, and worked before",
-        addresses=[address.address for address in refusing],
-        since=since,
+        addresses=[address.address for address in refusing_addresses(served)],
+        since=record.refused_since,
     )
     return Rollback(
         deployment.target,
@@ -138,16 +136,36 @@ def plan_rollback(
     )
 
 
+def refusal_confirmed_at(
+    record: RolloutRecord, domain: ObservedDomain, served: Sequence[Served], now: datetime
+) -> datetime | None:
+    """Return when a refusal of the certificate has gone on for long enough, should it go on; `None`
+    while the edges refuse nothing, or did before.
+    """
+    if not record.worked_before or not _is_refused(domain, served):
+        return None
+    return (record.refused_since or now) + CONFIRMED_AFTER
+
+
 def with_refusal(
     record: RolloutRecord, domain: ObservedDomain, served: Sequence[Served], now: datetime
 ) -> RolloutRecord:
     """Return a record that says since when addresses refuse the certificate. While the target is at
     a change, a refusal says nothing.
     """
-    refuses = bool(refusing_addresses(served)) and domain.state is DomainState.READY
+    refuses = _is_refused(domain, served)
     if refuses == (record.refused_since is not None):
         return record
     return replace(record, refused_since=now if refuses else None)
+
+
+def _is_refused(domain: ObservedDomain, served: Sequence[Served]) -> bool:
+    return domain.state is DomainState.READY and bool(refusing_addresses(served))
+
+
+def all_work(served: Sequence[Served]) -> bool:
+    """Tell whether every address that is reached completes handshakes, and one is."""
+    return any(address.fingerprint for address in served) and not refusing_addresses(served)
 
 
 def refusing_addresses(served: Sequence[Served]) -> list[Served]:

@@ -225,7 +225,8 @@ class _DomainPlanner:
             changes,
             self._domain.kind,
             fingerprint=None if self._version is None else self._version.certificate.fingerprint,
-            repair=bool(self._drift),
+            repair=bool(self._drift) and not is_left(self._deployment, self._drift),
+            left=self._drift.settings if is_left(self._deployment, self._drift) else (),
             upload_by=self._upload_by(),
         )
 

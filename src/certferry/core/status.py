@@ -199,7 +199,7 @@ def _what_has_drifted(
     domain: ObservedDomain,
     standing: Standing,
 ) -> Text | None:
-    if drift_of(deployment, target, domain, None).certificate:
+    if standing is not Standing.VERIFIED and drift_of(deployment, target, domain, None).certificate:
         return Text("changed outside certferry: {id} is bound", id=domain.bound or "—")
     changes = setting_changes(deployment.https, domain)
     if standing is not Standing.DRIFTED or not changes:

@@ -29,10 +29,12 @@ def write_down(plan: Plan, visit: Visit) -> None:
 
 
 def _note_refusal(step: Verify, visit: Visit) -> None:
+    target, domain = visit.observed.locate(step.target, step.domain)
+    if domain.seen_at(step.fingerprint) is not None:
+        return  # stays known as seen: what somebody else binds next is drift
     record = visit.begin(step)
     if not record.worked_before:  # then there is nothing that a rollback would mend
         return
-    target, domain = visit.observed.locate(step.target, step.domain)
     after = with_refusal(record, domain, target.served.get(step.domain, ()), visit.now)
     if after != record:
         visit.doors.state.replace_rollout(record, after)
