@@ -11,8 +11,8 @@ from certferry.core.desired import DesiredCertificate, OnFailure
 from certferry.core.observed import Served, TargetRules
 from certferry.core.plan import Action
 from certferry.core.reasons import ReasonCode
+from certferry.core.refusals import all_work
 from certferry.core.report import LineageReport, Outcome
-from certferry.core.rollbacks import all_work
 from certferry.core.status import Standing, status_of
 from certferry.errors import PlanRefused
 from certferry.reconcile.observe import observe
@@ -231,6 +231,7 @@ def test_status_tells_that_the_previous_certificate_is_served() -> None:
     (domain,) = status_of(wanted, found, world.clock).domains
 
     assert domain.standing is Standing.VERIFIED
+    assert "rolled back: the previous certificate is served" in str(domain.problem)
     assert domain.fingerprint == fingerprints(world)[1]
 
 

@@ -10,7 +10,7 @@ from certferry.core.observed import DomainState, ObservedDomain, Served, is_serv
 from certferry.core.pauses import paused_until
 from certferry.core.plan import Blocked, Deploy, Due, Rollout
 from certferry.core.reasons import ReasonCode
-from certferry.core.rollbacks import CONFIRMED_AFTER, refusal_confirmed_at
+from certferry.core.refusals import until_confirmed
 from certferry.core.rollout import RolloutRecord
 from certferry.core.settings import in_sentences
 from certferry.core.stuck import stuck_error, stuck_since
@@ -22,8 +22,6 @@ LAG = timedelta(minutes=1)
 """How long a target may go on telling of what was before a change that it accepted."""
 
 VERIFY_TIMEOUT = timedelta(hours=1)
-
-_REFUSED = Text("addresses refuse the new certificate, and worked before")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +100,9 @@ def _due_by_itself(
         if is_served(served, fingerprint):
             return None
         due = _until(_not_served(served, fingerprint, since), since, times)
-        return (
-            due if isinstance(due, Waiting) else _until_confirmed(last, domain, served, due, times)
-        )
+        if isinstance(due, Blocked) and last is not None and last.worked_before:
+            due = until_confirmed(last, domain, served, due, times.now)
+        return due
     if failed_at is not None:
         return Blocked(tried_at=failed_at)
     if last is None or last.accepted_at is None:
@@ -132,22 +130,6 @@ def _seen_since(domain: ObservedDomain, fingerprint: str, times: Times) -> datet
     """
     seen = domain.seen_at(fingerprint)
     return times.now if seen is None else min(max(seen, times.begun), times.now)
-
-
-def _until_confirmed(
-    last: RolloutRecord | None,
-    domain: ObservedDomain,
-    served: tuple[Served, ...],
-    failed: Blocked,
-    times: Times,
-) -> Waiting | Blocked:
-    """Look on, though the time is over, until a refusal is reason enough to go back: a change was
-    slow, or a run was killed, and the edges are first looked at now.
-    """
-    end = None if last is None else refusal_confirmed_at(last, domain, served, times.now)
-    if end is None or times.now >= end:
-        return failed
-    return wait_for(_REFUSED, end - CONFIRMED_AFTER, times.now, end)
 
 
 def _after_acceptance(

@@ -257,7 +257,6 @@ class Plan:
         if self.issue is not None:
             return (self.issue,)
         unseen = {rollout.target for rollout in self.rollouts if not rollout.is_seen}
-        unseen |= {drift.target for drift in self.drifts if drift.policy is DriftPolicy.WARN}
         found = (
             *(rollout.steps[0] for rollout in self.rollouts if rollout.due is None),
             *(r for r in self.retirements if r.due is None and r.target not in unseen),

@@ -26,6 +26,7 @@ from certferry.core.plan import (
     Verify,
 )
 from certferry.core.report import Outcome, StepKey, StepOutcome
+from certferry.core.rollbacks import in_words
 from certferry.core.settings import in_sentences
 from certferry.core.unmanaged import OTHERS_FIRST
 from certferry.core.waiting import Waiting
@@ -218,11 +219,7 @@ def _where_withdrawn(domain: ObservedDomain, observed: Observation) -> Text | No
     previous = None if last is None else observed.version(last.fingerprint)
     if previous is None:
         return None
-    return Text(
-        "rolled back: the previous certificate is served, valid until {moment}; a newer one takes"
-        " its place when it is renewed",
-        moment=previous.certificate.not_after,
-    )
+    return in_words(previous)
 
 
 def _held_back(step: Retire) -> Iterator[StepOutcome]:

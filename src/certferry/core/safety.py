@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from certferry.core import identifiers
-from certferry.core.desired import DesiredCertificate
+from certferry.core.desired import DesiredCertificate, DriftPolicy
 from certferry.core.drift import next_repair, recent
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation
@@ -52,6 +52,7 @@ def without_refused(
     obstructed = {
         *(obstacle.target for obstacle in plan.obstacles),
         *(target for target, _ in refused),
+        *(drift.target for drift in plan.drifts if drift.policy is DriftPolicy.WARN),
     }
     return replace(
         plan,

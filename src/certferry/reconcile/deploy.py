@@ -9,8 +9,8 @@ from certferry.core.desired import HttpsWish, OnFailure
 from certferry.core.drift import in_one_line
 from certferry.core.lineage import Version, mark
 from certferry.core.plan import Action, Deploy
+from certferry.core.refusals import all_work
 from certferry.core.report import Outcome, StepOutcome
-from certferry.core.rollbacks import all_work
 from certferry.core.rollout import RolloutRecord
 from certferry.core.upload import Upload
 from certferry.core.waiting import wait_for

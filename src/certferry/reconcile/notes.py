@@ -9,7 +9,7 @@ from dataclasses import replace
 from certferry.core.drift import in_one_line
 from certferry.core.observed import ObservedDomain
 from certferry.core.plan import Drifted, Plan, Verify
-from certferry.core.rollbacks import with_refusal
+from certferry.core.refusals import with_refusal
 from certferry.core.waiting import Waiting
 from certferry.reconcile.visit import Visit
 
