@@ -4,6 +4,7 @@ and two tools that fight over a domain.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,10 +14,13 @@ from hypothesis import strategies as st
 
 from certferry.core.desired import DesiredCertificate, DriftPolicy, HttpsWish
 from certferry.core.https_settings import HttpsSettings
+from certferry.core.observed import Served
 from certferry.core.plan import Action
 from certferry.core.reasons import ReasonCode
 from certferry.core.report import LineageReport, Outcome
 from certferry.core.status import Standing, status_of
+from certferry.ports.probe import Probe
+from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe
 from tests.reconcile.model import ModelWorld
 from tests.reconcile.one_lineage import IMG
@@ -94,6 +98,40 @@ def test_certificate_that_somebody_bound_is_left(policy: DriftPolicy) -> None:
     plan = world.plan(wish(world, policy))
     assert plan.is_settled
     assert [policy] == [drifted.policy for drifted in plan.drifts]
+
+
+@pytest.mark.parametrize("begins", [True, False])
+def test_drift_that_another_run_has_written_down_meanwhile(begins: bool) -> None:  # noqa: FBT001 - a case
+    """Each run tells of it only if it was first: the history has it once."""
+    world = synced(DriftPolicy.WARN)
+    ours, theirs = world.cdn.bound_to(IMG), world.cdn.put_foreign(IMG)
+    wanted = wish(world, DriftPolicy.WARN)
+    world.cdn.set_by_others(IMG, theirs)
+    if not begins:
+        run(world, wanted)
+        world.cdn.set_by_others(IMG, ours)
+    doors = world.doors("late")
+    world.alive.add("late")
+    late = LineageRun(wanted, replace(doors, probe=Meanwhile(doors.probe, world, wanted)))
+
+    world.visit_to_the_end(late)
+
+    assert (["drift found"] if begins else ["drift found", "drift over"]) == told(world)
+
+
+class Meanwhile:
+    """A `Probe` during whose look another run comes and goes."""
+
+    def __init__(self, probe: Probe, world: ModelWorld, wanted: DesiredCertificate) -> None:
+        self._probe = probe
+        self._world = world
+        self._wanted = wanted
+
+    def look(self, domains: Sequence[str]) -> Mapping[str, tuple[Served, ...]]:
+        """See `ports.probe.Probe.look`."""
+        found = self._probe.look(domains)
+        self._world.run(self._wanted)
+        return found
 
 
 def test_drift_that_its_maker_undid_is_over() -> None:
