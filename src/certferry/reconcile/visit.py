@@ -74,7 +74,8 @@ class Visit:
         record = open_record(found, fingerprint, now) or self._begun(step, fingerprint, last)
         if repairing:
             record = replace(record, repairs=(now, *recent(record.repairs, now)))
-        if isinstance(step, Deploy) and step.repair and record.accepted_at is None:
+        is_repair = isinstance(step, Deploy) and step.repair
+        if is_repair and (repairing or record.accepted_at is None):
             record = self._with_drift(record, in_one_line(step.changes), last)
         if record != last:
             self.doors.state.replace_rollout(last, record)
