@@ -1,4 +1,4 @@
-"""What somebody else changed at a domain since it was seen as declared: set right, told or ignored;
+"""What another tool changed at a domain since it was seen as declared: set right, told or ignored;
 and two tools that fight over a domain.
 """
 
@@ -61,7 +61,7 @@ def told(world: ModelWorld) -> list[str]:
     return [entry.event for entry in entries if entry.event.startswith("drift")]
 
 
-def test_certificate_that_somebody_bound_is_replaced() -> None:
+def test_certificate_that_another_tool_bound_is_replaced() -> None:
     """The history says what was found, and what was done."""
     world = synced(DriftPolicy.REPAIR)
     ours = world.cdn.bound_to(IMG)
@@ -78,7 +78,7 @@ def test_certificate_that_somebody_bound_is_replaced() -> None:
 
 
 @pytest.mark.parametrize("policy", LEFT)
-def test_certificate_that_somebody_bound_is_left(policy: DriftPolicy) -> None:
+def test_certificate_that_another_tool_bound_is_left(policy: DriftPolicy) -> None:
     """Nothing is written, the run is in order, and what was found is told once in the history."""
     world = synced(policy)
     theirs = world.cdn.put_foreign(IMG)
@@ -149,7 +149,7 @@ def test_drift_that_its_maker_undid_is_over() -> None:
 
 
 @pytest.mark.parametrize("policy", LEFT)
-def test_https_switched_off_by_somebody_stays_off(policy: DriftPolicy) -> None:
+def test_https_switched_off_by_another_tool_stays_off(policy: DriftPolicy) -> None:
     """Where it is to be left, nothing is switched on again."""
     world = synced(policy)
     world.cdn.set_by_others(IMG, None)
@@ -159,7 +159,7 @@ def test_https_switched_off_by_somebody_stays_off(policy: DriftPolicy) -> None:
 
 
 @pytest.mark.parametrize("policy", LEFT)
-def test_renewal_leaves_a_setting_that_somebody_changed(policy: DriftPolicy) -> None:
+def test_renewal_leaves_a_setting_that_another_tool_changed(policy: DriftPolicy) -> None:
     """The new certificate is bound, and the setting is sent to be what it was found as."""
     world = synced(policy, HTTP2)
     world.cdn.set_by_others(IMG, world.cdn.bound_to(IMG), HttpsSettings(http2=False))
@@ -171,7 +171,7 @@ def test_renewal_leaves_a_setting_that_somebody_changed(policy: DriftPolicy) -> 
     assert world.cdn.settings(IMG).http2 is False
 
 
-def test_renewal_does_not_replace_what_somebody_bound() -> None:
+def test_renewal_does_not_replace_what_another_tool_bound() -> None:
     """It is renewed all the same: the operator may want it back any day."""
     world = synced(DriftPolicy.WARN)
     theirs = world.cdn.put_foreign(IMG)

@@ -42,12 +42,12 @@ def begin(domain: str) -> Deed:
 
 
 def switch_off(domain: str) -> Deed:
-    """Somebody switches HTTPS off."""
+    """An operator switches HTTPS off."""
     return lambda world, _: world.cdn.set_by_others(domain, None)
 
 
 def set_http2(domain: str) -> Deed:
-    """Somebody changes a setting that the file names."""
+    """An operator changes a setting that the file names."""
     off = HttpsSettings(http2=False)
     return lambda world, _: world.cdn.set_by_others(domain, world.cdn.bound_to(domain), off)
 

@@ -1,5 +1,5 @@
 """Write down what a look has found and a later one needs: since when a domain is waited for, since
-when its edges refuse the certificate, what somebody else changed.
+when its edges refuse the certificate, what another tool changed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def write_down(plan: Plan, visit: Visit) -> None:
 def _note_refusal(step: Verify, visit: Visit) -> None:
     target, domain = visit.observed.locate(step.target, step.domain)
     if domain.seen_at(step.fingerprint) is not None:
-        return  # stays known as seen: what somebody else binds next is drift
+        return  # stays known as seen: what another tool binds next is drift
     record = visit.begin(step)
     if not record.worked_before:  # then there is nothing that a rollback would mend
         return

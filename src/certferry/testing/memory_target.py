@@ -120,20 +120,20 @@ class MemoryCdn:
             change.done_at = min(change.done_at, self._now())
 
     def touch(self, name: str) -> None:
-        """Let somebody else begin a change of a domain that alters nothing."""
+        """Let another tool begin a change of a domain that alters nothing."""
         self.begin_by_others(name, self._settled(name).bound or "")
 
     def set_by_others(
         self, name: str, remote_id: str | None, https: HttpsSettings | None = None
     ) -> None:
-        """Let somebody else bind a certificate, or switch HTTPS off, and set what else there is."""
+        """Let another tool bind a certificate, or switch HTTPS off, and set what else there is."""
         domain = self._settled(name)
         domain.change = None
         domain.bindings.append((self._now(), remote_id))
         domain.https = https or domain.https
 
     def begin_by_others(self, name: str, remote_id: str) -> None:
-        """Let somebody else begin to bind a certificate, which takes its time."""
+        """Let another tool begin to bind a certificate, which takes its time."""
         found = self._settled(name)
         found.change = Change(remote_id, found.https, self._end_of_change(name), self._now())
 
