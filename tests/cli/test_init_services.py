@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from certferry.wiring.adapters import DNS_PROVIDERS, installed
 from tests.cli.init_accounts import KEYS, Accounts
 from tests.house.tree import ROOT
 from tests.wiring.packages import DNS_GROUP, Packages
 
 RECIPE = ROOT / "tests" / "data" / "third_party" / "src" / "certferry_harbour"
 TOKEN = "a-token-that-is-made-up"
-WHICH = "The DNS provider: dnspod (DNSPod), harbour (Harbour) (nothing for dnspod):"
+OURS = sorted(installed().names(DNS_PROVIDERS), key=lambda name: (name != "dnspod", name))
+SERVICES = [f"{name} ({installed().find(DNS_PROVIDERS, name).adapter.SERVICE})" for name in OURS]
+WHICH = f"The DNS provider: {', '.join(SERVICES)}, harbour (Harbour) (nothing for dnspod):"
 QINIU = {name: key for name, key in KEYS.items() if name.startswith("QINIU")}
 
 
@@ -45,7 +48,7 @@ def test_another_service_is_offered_and_asked_for(accounts: Accounts) -> None:
     """
     for name in KEYS.keys() - QINIU.keys():
         del accounts.environ[name]
-    with accounts.terminal("--email", "ops@example.com", columns=120) as terminal:
+    with accounts.terminal("--email", "ops@example.com", columns=300) as terminal:
         for asked, answer in (
             (WHICH, "habour"),
             (WHICH, "harbour"),
@@ -84,7 +87,7 @@ def test_nothing_is_the_usual_service(accounts: Accounts) -> None:
     """Its questions follow, and none of the other's."""
     for name in KEYS.keys() - QINIU.keys():
         del accounts.environ[name]
-    with accounts.terminal("--email", "ops@example.com", columns=120) as terminal:
+    with accounts.terminal("--email", "ops@example.com", columns=300) as terminal:
         terminal.until(lambda shown: shown.endswith(WHICH))
         terminal.type("\n")
         terminal.until(lambda shown: "id of a DNSPod API token:" in shown)

@@ -241,7 +241,7 @@ def _of_accounts(settings: Settings, check: Check) -> Iterator[ConfigError]:
     """Give what is wrong with the accounts that are used, but for what only a program knows."""
     wishes = settings.certificates
     used = {
-        DNS_GROUP: {wish.dns for wish in wishes},
+        DNS_GROUP: {account for wish in wishes for account in wish.dns_accounts},
         TARGET_GROUP: {d.target for wish in wishes for d in wish.deployments},
     }
     for account in settings.accounts.values():

@@ -29,6 +29,10 @@ class Table:
     def __contains__(self, key: str) -> bool:
         return key in self._values
 
+    def holds_table(self, key: str) -> bool:
+        """Tell whether a table stands under this key."""
+        return isinstance(self._values.get(key), dict)
+
     @property
     def written(self) -> Sequence[str]:
         """The settings that are there, known or not."""

@@ -13,6 +13,7 @@ from certferry.core.edges import EdgeProblem
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.lineage import Version
 from certferry.core.plan import Change
+from certferry.core.quota import Quota
 from certferry.core.reasons import Reason
 from certferry.core.rollout import RolloutRecord
 from certferry.core.served_chain import Presented
@@ -179,6 +180,8 @@ class ObservedTarget:
     `excluded` are the domains that `exclude` takes away, `unmatched` (filled in by the engine) the
     patterns that match nothing there.
 
+    `quota` is how full an account is that refused an upload.
+
     `unread` is what could not be read beside the domains, and does not keep them waiting. With
     `remotes_hidden` our copies are those that the state remembers.
     """
@@ -198,6 +201,7 @@ class ObservedTarget:
     remotes_hidden: bool = False
     excluded: tuple[str, ...] = ()
     unmatched: tuple[str, ...] = ()
+    quota: Quota | None = None
 
     @property
     def is_ceded(self) -> bool:

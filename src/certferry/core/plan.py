@@ -219,11 +219,12 @@ class Plan:
     """What must change for one lineage.
 
     `unchanged` holds (target, domain) of what is as declared; `obstacles` and `refusals` what is
-    not and cannot be made so. Retirements of a target wait for all its rollouts. `ceded` holds the
-    targets at which other lineages serve everything that this one covers, and those lineages.
-    `notices` tell of what could not be read and stands in nothing's way, `remarks` of what stands
-    in the file in vain. `tried_issue` is one that would be needed and was tried since the run
-    began, or is left alone for a while. `drifts` are left as they were found.
+    not and cannot be made so. Retirements of a target wait for all its rollouts; `retire_later` is
+    how many more later runs would remove at each. `ceded` holds the targets at which other lineages
+    serve everything that this one covers, and those lineages. `notices` tell of what could not be
+    read and stands in nothing's way, `remarks` of what stands in the file in vain. `tried_issue` is
+    one that would be needed and was tried since the run began, or is left alone for a while.
+    `drifts` are left as they were found.
     """
 
     lineage: str
@@ -240,6 +241,7 @@ class Plan:
     tried_issue: Issue | None = None
     drifts: tuple[Drifted, ...] = ()
     remarks: tuple[Obstacle, ...] = ()
+    retire_later: tuple[tuple[str, int], ...] = ()
 
     @property
     def steps(self) -> tuple[Step, ...]:

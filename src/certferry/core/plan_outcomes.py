@@ -20,15 +20,14 @@ from certferry.core.plan import (
     Obstacle,
     Plan,
     Refusal,
-    Retire,
     Rollback,
     Rollout,
     Verify,
 )
 from certferry.core.report import Outcome, StepKey, StepOutcome
+from certferry.core.retirement_outcomes import not_removed
 from certferry.core.rollbacks import in_words
 from certferry.core.settings import in_sentences
-from certferry.core.unmanaged import OTHERS_FIRST
 from certferry.core.waiting import Waiting
 from certferry.errors import CertificateError, DeployError, Retry
 from certferry.text import Text
@@ -87,9 +86,8 @@ def _told(plan: Plan, observed: Observation) -> Iterator[StepOutcome]:
     for target, domain in plan.unchanged:
         yield _as_declared(target, domain, observed)
     yield from _all_left_as_found(plan)
-    held_back = {step.target: step for step in plan.retirements if step.due is not None}
-    for step in held_back.values():
-        yield from _held_back(step)
+    if plan.retirements or plan.retire_later:
+        yield from not_removed(plan)
 
 
 def _outlived(before: StepOutcome, plan: Plan, observed: Observation) -> StepOutcome | None:
@@ -220,15 +218,6 @@ def _where_withdrawn(domain: ObservedDomain, observed: Observation) -> Text | No
     if previous is None:
         return None
     return in_words(previous)
-
-
-def _held_back(step: Retire) -> Iterator[StepOutcome]:
-    told = StepOutcome(Action.RETIRE, Outcome.UNCHANGED, OTHERS_FIRST, step.target)
-    match step.due:
-        case Waiting() as waiting:
-            yield replace(told, outcome=Outcome.WAITING, waiting=waiting)
-        case Blocked():
-            yield told
 
 
 def _obstructed(obstacle: Obstacle) -> StepOutcome:

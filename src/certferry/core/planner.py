@@ -4,6 +4,7 @@ world and moment give the same plan.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from enum import StrEnum
 
@@ -13,6 +14,7 @@ from certferry.core.due import Times
 from certferry.core.ferried import known_already, overdue_obstacles, why_adopt
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation, ObservedDomain
+from certferry.core.one_run import in_one_run
 from certferry.core.pauses import paused_until
 from certferry.core.plan import Action, Blocked, Clean, Issue, Obstacle, Plan, Retire
 from certferry.core.reasons import Reason, ReasonCode
@@ -59,12 +61,14 @@ def make_plan(
     elif issue is None and observed.rejected_at is not None:
         held_back = rejections.obstacles(desired, observed, observed.rejected_at, times)
         obstacles = (*held_back, *obstacles)
+    retirements, later = _retirements(desired, observed, times, issuing=coming is None)
     return Plan(
         lineage=desired.lineage,
         names=desired.names,
         issue=issue,
         rollouts=rollouts,
-        retirements=_retirements(desired, observed, times, issuing=coming is None),
+        retirements=retirements,
+        retire_later=tuple(sorted(later.items())),
         unchanged=tuple(place for part in parts for place in part.unchanged),
         obstacles=obstacles,
         ceded=observed.ceded,
@@ -98,11 +102,11 @@ def _choice(coming: Version | None, observed: Observation, now: datetime) -> Com
 
 def _retirements(
     desired: DesiredCertificate, observed: Observation, times: Times, *, issuing: bool
-) -> tuple[Retire, ...]:
+) -> tuple[tuple[Retire, ...], Counter[str]]:
     ours = superseded(desired, observed, times.now, issuing=issuing)
-    if not any(target.others for target in observed.targets):
-        return ours
-    return (*ours, *unmanaged.retirements(desired, observed, times))
+    if any(target.others for target in observed.targets):
+        ours = (*ours, *unmanaged.retirements(desired, observed, times))
+    return in_one_run(ours) if ours else ((), Counter())
 
 
 def _clean(desired: DesiredCertificate, observed: Observation) -> Clean | None:

@@ -57,6 +57,7 @@ class ReasonCode(StrEnum):
     EXPIRED = "expired"
     STATE_OLDER = "state_older"
     FOUGHT_OVER = "fought_over"
+    ACCOUNT_FULL = "account_full"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from datetime import datetime
 from certferry.core import identifiers
 from certferry.core.desired import DesiredCertificate, DriftPolicy
 from certferry.core.drift import next_repair, recent
+from certferry.core.full_account import refuse_upload
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation
 from certferry.core.older_state import refuse_older
@@ -39,7 +40,8 @@ def without_refused(
     plan: Plan, desired: DesiredCertificate, observed: Observation, now: datetime
 ) -> Plan:
     """Take every refused deployment, and what follows from it, out of the plan and say why. Nothing
-    is retired at a target where something stands in the way: its successor is not seen there.
+    of ours is retired at a target where something stands in the way: its successor is not seen
+    there. What is unused goes all the same where that is what makes room.
     """
     deployments = (rollout.deploy for rollout in plan.rollouts)
     cases = (
@@ -49,16 +51,19 @@ def without_refused(
     )
     refusals = tuple(refusal for refusal in map(_refusal, cases) if refusal is not None)
     refused = {(refusal.step.target, refusal.step.domain) for refusal in refusals}
-    obstructed = {
-        *(obstacle.target for obstacle in plan.obstacles),
-        *(target for target, _ in refused),
-        *(drift.target for drift in plan.drifts if drift.policy is DriftPolicy.WARN),
-    }
+    full = {r.step.target for r in refusals if r.reason.code is ReasonCode.ACCOUNT_FULL}
+    others = {r.step.target for r in refusals if r.reason.code is not ReasonCode.ACCOUNT_FULL}
+    blocked = {obstacle.target for obstacle in plan.obstacles} | others
+    blocked |= {drift.target for drift in plan.drifts if drift.policy is DriftPolicy.WARN}
+    obstructed = blocked | full
     return replace(
         plan,
         rollouts=tuple(r for r in plan.rollouts if (r.target, r.domain) not in refused),
         refusals=refusals,
-        retirements=tuple(r for r in plan.retirements if r.target not in obstructed),
+        retirements=tuple(
+            r for r in plan.retirements if r.target not in (blocked if r.unmanaged else obstructed)
+        ),
+        retire_later=tuple(one for one in plan.retire_later if one[0] not in obstructed),
     )
 
 
@@ -208,6 +213,13 @@ def _another_one(case: _Case) -> Text:
     )
 
 
+def refuse_full_account(case: _Case) -> Refusal | None:
+    """The account takes one certificate more, where this one is not there yet."""
+    quota = case.observed.target_of(case.step.target, case.step.domain).quota
+    is_full = quota is not None and quota.is_full(case.now)
+    return refuse_upload(case.step, case.desired, case.observed) if is_full else None
+
+
 def refuse_endless_repair(case: _Case) -> Refusal | None:
     """The domain was not set right over and over: another tool changes it as well."""
     _, domain = case.observed.locate(case.step.target, case.step.domain)
@@ -239,6 +251,7 @@ CHECKS: tuple[_Check, ...] = (
     refuse_expired,
     refuse_too_little_life,
     refuse_unaccepted_kind,
+    refuse_full_account,
     refuse_endless_repair,
 )
 

@@ -32,6 +32,7 @@ from typing import Any, Protocol
 
 from certferry.ports.account_memory import AccountMemory
 from certferry.ports.http import OpenHttp
+from certferry.ports.programs import RunProgram
 from certferry.ports.progress import Pause, Progress
 from certferry.text import Text
 
@@ -68,8 +69,9 @@ class Context:
     `pause` waits, and raises `Interrupted` when the run is stopped: that must pass. `now` gives an
     aware UTC datetime. `memory` is the account's own, between runs. `http` opens connections to a
     service that keep the run's manners: see `ports.http.Http`. `progress` takes events for the
-    run's listeners. `contact` is a mail address that a service may write to, or empty; `language`
-    the one in which a person reads what happens, `en` or `zh`.
+    run's listeners. `run` runs a program of the operator's. `contact` is a mail address that a
+    service may write to, or empty; `language` the one in which a person reads what happens, `en` or
+    `zh`.
     """
 
     pause: Pause
@@ -77,6 +79,7 @@ class Context:
     memory: AccountMemory
     http: OpenHttp
     progress: Progress
+    run: RunProgram
     contact: str = ""
     language: str = "en"
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
+from certferry.core.one_run import left_to_later_runs
 from certferry.core.plan import (
     Action,
     Blocked,
@@ -63,6 +64,9 @@ def _lines(plan: Plan, voice: Voice) -> Iterator[Line]:
         yield line(_verb(voice.word(step.action), Tone.GOOD), subject)
         if isinstance(step, Deploy) and step.changes:
             yield from _changes(step.changes, voice)
+    for target, count in plan.retire_later:
+        verb, more = _verb(voice.word(Action.RETIRE), Tone.GOOD), left_to_later_runs(count)
+        yield line(verb, f"{voice.say(at_target(target, None))}: {voice.say(more)}")
     for refusal in plan.refusals:
         step, problem = refusal.step, voice.say(refusal.reason.message)
         yield from _trouble("refused", step.target, step.domain, problem, refusal.hint, voice)

@@ -12,11 +12,20 @@ from certferry.core.plan import Action, Clean, Deploy, Issue, Retire, Rollback, 
 from certferry.core.plan_outcomes import SEEN
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.settings import in_sentences
-from certferry.errors import CertferryError, CertificateRejected, Interrupted, LeaseLost
+from certferry.errors import (
+    CertferryError,
+    CertificateRejected,
+    Interrupted,
+    LeaseLost,
+    StateError,
+)
+from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import IssueRequest
+from certferry.reconcile.by_zone import ByZone
 from certferry.reconcile.challenge_cleanup import sweep
 from certferry.reconcile.deploy import deploy
 from certferry.reconcile.receivers import deliver
+from certferry.reconcile.removals import may_remove
 from certferry.reconcile.retire import retire
 from certferry.reconcile.rollback import roll_back
 from certferry.reconcile.unmanaged import retire_unmanaged
@@ -34,7 +43,7 @@ def carry_out(steps: Sequence[Step], visit: Visit) -> Iterator[StepOutcome]:
     for step in steps:
         if isinstance(step, Rollback):
             yield from roll_back(step, visit)
-        elif step not in others:
+        elif step not in others and (not isinstance(step, Retire) or may_remove(step, visit)):
             yield _executed(step, visit)
     if others:
         yield from retire_unmanaged(others, visit)
@@ -83,8 +92,27 @@ def _obtain(step: Issue, visit: Visit) -> CertificateBundle:
     doors, desired = visit.doors, visit.desired
     if desired.files is not None:
         return doors.source.read(desired.files)
-    request = IssueRequest(desired.lineage, step.names, step.key_type)
-    return doors.issuer.issue(request, doors.dns[desired.dns], visit.held(), doors.progress)
+    request = IssueRequest(desired.lineage, step.names, step.key_type, _replaced(step, visit))
+    return doors.issuer.issue(request, _provider(visit), visit.held(), doors.progress)
+
+
+def _provider(visit: Visit) -> DnsProvider:
+    """Give what writes the challenge records: one account, or several."""
+    accounts, desired = visit.doors.dns, visit.desired
+    return accounts[desired.dns] if desired.dns else ByZone.of(desired, accounts)
+
+
+def _replaced(step: Issue, visit: Visit) -> str | None:
+    """Return the leaf that a new certificate takes the place of, which has a name of its (RFC 9773
+    §5). One that cannot be read is replaced all the same.
+    """
+    version = visit.observed.current
+    if version is None or not set(version.certificate.names) & set(step.names):
+        return None
+    try:
+        return visit.doors.state.bundle(visit.lineage, version.number).cert_pem
+    except StateError:
+        return None
 
 
 def verify(step: Verify, visit: Visit) -> StepOutcome:
@@ -125,7 +153,7 @@ def clean(step: Clean, visit: Visit) -> StepOutcome:
     told = StepOutcome(step.action, Outcome.DONE, Text("challenge records are removed"))
     visit.held()
     try:
-        sweep(visit.lineage, [visit.doors.dns[visit.desired.dns]], visit.doors)
+        sweep(visit.lineage, [_provider(visit)], visit.doors)
     except Interrupted:
         raise
     except CertferryError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -22,7 +23,8 @@ from certferry.text import Text
 @dataclass(frozen=True, slots=True)
 class Visit:
     """What is wanted and what was found, the doors, and the lease, without which nothing is written
-    to any target. `keeping` are the targets that let this run remove nothing.
+    to any target. `keeping` are the targets that let this run remove nothing, `removed` how many
+    it has removed of what: see `reconcile.removals`.
     """
 
     desired: DesiredCertificate
@@ -30,6 +32,7 @@ class Visit:
     doors: Doors
     lease: Lease | None = None
     keeping: set[str] = field(default_factory=set)
+    removed: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     @property
     def lineage(self) -> str:

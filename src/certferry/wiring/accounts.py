@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from typing import cast
 
 from certferry.config.bind import bind
+from certferry.config.files import Paths
 from certferry.config.findings import joined
 from certferry.config.model import AccountTable, Settings
 from certferry.config.secrets import Resolve, SecretReference
+from certferry.core.delivery import Program
 from certferry.core.foreign_words import quoted
 from certferry.core.identifiers import base_name
 from certferry.core.secret import Secret
@@ -19,6 +23,7 @@ from certferry.ports.account_memory import AccountMemory
 from certferry.ports.adapter import Context
 from certferry.ports.dns import DnsProvider
 from certferry.ports.http import Http
+from certferry.ports.programs import Ended
 from certferry.ports.progress import Pause, Progress
 from certferry.ports.target import DeployTarget
 from certferry.text import verbatim
@@ -66,7 +71,7 @@ class Accounts:
         dns: dict[str, DnsProvider] = {}
         targets: dict[str, DeployTarget] = {}
         errors: list[ConfigError] = []
-        for label in dict.fromkeys(wish.dns for wish in wishes if wish.files is None):
+        for label in dict.fromkeys(account for wish in wishes for account in wish.dns_accounts):
             with _collected(errors):
                 try:
                     dns[label] = self.dns(label)
@@ -131,6 +136,7 @@ class Accounts:
             memory=self._memory_of(label),
             http=self._http,
             progress=self._progress,
+            run=self._run,
             contact=self._contact(),
             language=self._language,
         )
@@ -140,6 +146,22 @@ class Accounts:
         from certferry.adapters.clients.pacing import Pacer
 
         return HttpClient(pace=Pacer(per_second, pause=self._pause), pause=self._pause)
+
+    def _run(self, arguments: Sequence[str], within: timedelta) -> Ended:
+        """See `ports.programs.RunProgram`. A path is relative to the file that names it."""
+        from certferry.adapters.clients.programs import run_to_end
+
+        paths = Paths.beside(self._settings.path, os.environ)
+        first, *others = arguments
+        if "/" in first:
+            first = str(paths.resolve(first))
+        return run_to_end(
+            Program((first, *others), str(paths.directory), within),
+            {},
+            self._pause,
+            hidden=self._settings.secrets.known(),
+            withheld=self._settings.secrets.withheld(),
+        )
 
     def _contact(self) -> str:
         """Whom a vendor may write to: the operator, or by default the zone's (RFC 2142 §7)."""
