@@ -25,7 +25,7 @@ COMMANDS = {
     "watch": "Show what every address of a host serves, and until when.",
     "doctor": "Look at everything that a run relies on, and say what to put right.",
     "history": "Show who did what when, newest first.",
-    "rollback": "Bind the previous certificate again, wherever the newest one of NAME is served.",
+    "rollback": "Bind the previous certificate of NAME again, at every domain that it is for.",
     "revoke": "Revoke the newest certificate of NAME at its CA; the next sync replaces it.",
     "export": "Write a certificate and its key to files.",
     "hook": "Deploy what another ACME client has just renewed; for that client to run.",

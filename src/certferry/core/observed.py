@@ -105,6 +105,11 @@ class ObservedDomain:
     withdrawn: frozenset[str] = frozenset()
     task: TargetTask | None = None
 
+    def seen_at(self, fingerprint: str | None) -> datetime | None:
+        """Return when a certificate was seen served here, if it is the last that was brought."""
+        is_last = self.last is not None and self.last.fingerprint == fingerprint
+        return self.last.verified_at if self.last is not None and is_last else None
+
 
 @dataclass(frozen=True, slots=True)
 class RemoteCertificate:

@@ -77,7 +77,8 @@ class Issue:
 class Deploy:
     """Bind a certificate to a domain, uploading it first where needed. `fingerprint` is that of the
     version, `None` before it is issued; a `repair` undoes what another tool changed. Before
-    `upload_by` the certificate has to be at the target, where it is not there yet.
+    `upload_by` the certificate has to be at the target, where it is not there yet. `left` are
+    settings that stay as another tool set them, and are not in `https`.
     """
 
     target: str
@@ -91,6 +92,7 @@ class Deploy:
     fingerprint: str | None = None
     repair: bool = False
     upload_by: datetime | None = None
+    left: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +263,6 @@ class Plan:
         if self.issue is not None:
             return (self.issue,)
         unseen = {rollout.target for rollout in self.rollouts if not rollout.is_seen}
-        unseen |= {drift.target for drift in self.drifts if drift.policy is DriftPolicy.WARN}
         found = (
             *(rollout.steps[0] for rollout in self.rollouts if rollout.due is None),
             *(r for r in self.retirements if r.due is None and r.target not in unseen),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from certferry.core import identifiers
-from certferry.core.desired import DesiredCertificate
+from certferry.core.desired import DesiredCertificate, DriftPolicy
 from certferry.core.drift import next_repair, recent
 from certferry.core.full_account import refuse_upload
 from certferry.core.lineage import Version
@@ -54,6 +54,7 @@ def without_refused(
     full = {r.step.target for r in refusals if r.reason.code is ReasonCode.ACCOUNT_FULL}
     others = {r.step.target for r in refusals if r.reason.code is not ReasonCode.ACCOUNT_FULL}
     blocked = {obstacle.target for obstacle in plan.obstacles} | others
+    blocked |= {drift.target for drift in plan.drifts if drift.policy is DriftPolicy.WARN}
     obstructed = blocked | full
     return replace(
         plan,

@@ -97,6 +97,8 @@ def _reasons(plan: Plan) -> list[Text]:
     firsts = [rollout.steps[0].reason.message for rollout in plan.rollouts]
     reasons = firsts or [step.reason.message for step in plan.steps]
     if not reasons and plan.is_settled:
+        if plan.drifts:
+            return [Text("changed outside certferry, and left like that")]
         unread = Text("as declared, as far as it could be read")
         return [unread if plan.notices else Text("as declared")]
     return list(dict.fromkeys(reasons)) or [Text("cannot be brought to the declared state")]
@@ -200,7 +202,7 @@ def _trouble(
 def _conclusion(plans: Sequence[Plan]) -> Text:
     if not plans:
         return Text("No certificate is declared.")
-    if all(plan.is_settled and not plan.steps for plan in plans):
+    if all(plan.is_settled and not plan.steps and not plan.drifts for plan in plans):
         return one_or_many(
             len(plans),
             Text("Nothing to do: 1 certificate is as declared."),
@@ -223,6 +225,7 @@ def _counts(plans: Sequence[Plan]) -> list[Text]:
     again = sum(step.again for plan in plans for step in plan.retirements)
     refused = sum(len(plan.refusals) for plan in plans)
     blocked = sum(len(plan.obstacles) for plan in plans)
+    left = sum(len(plan.drifts) for plan in plans)
     counted = (
         (
             issues,
@@ -238,6 +241,7 @@ def _counts(plans: Sequence[Plan]) -> list[Text]:
         (looks, Text("1 domain to verify"), Text("{count} domains to verify", count=looks)),
         (retirements, Text("1 to retire"), Text("{count} to retire", count=retirements)),
         (again, Text("1 to try again"), Text("{count} to try again", count=again)),
+        (left, Text("1 left as found"), Text("{count} left as found", count=left)),
         (refused, Text("1 refused"), Text("{count} refused", count=refused)),
         (blocked, Text("1 blocked"), Text("{count} blocked", count=blocked)),
     )
