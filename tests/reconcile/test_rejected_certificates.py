@@ -42,7 +42,7 @@ class Gateway:
         held: OrderHeldBack | None = self._issuer.held_back(*asked, **how)
         return held
 
-    def renewal_info(self, cert_pem: str) -> RenewalInfo:
+    def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
         """As ever."""
         answer: RenewalInfo = self._issuer.renewal_info(cert_pem)
         return answer

@@ -33,6 +33,7 @@ from certferry.core.desired import (
     PemFiles,
     Retirement,
 )
+from certferry.core.issuance import Issuance
 from certferry.errors import ConfigError
 from certferry.text import Text
 
@@ -53,6 +54,7 @@ def read_certificates(
     root: Table,
     accounts: Collection[str],
     default_key: KeyType,
+    issuance: Issuance,
     paths: Paths,
     options_of: OptionsOf,
 ) -> tuple[tuple[DesiredCertificate, ...], dict[str, Place]]:
@@ -67,7 +69,7 @@ def read_certificates(
             _report_twin(table, certificate.lineage, places[certificate.lineage])
         places.setdefault(certificate.lineage, table.place)
         report_twice_named(table, certificate, named)
-        found.append(certificate)
+        found.append(certificate if certificate.files else replace(certificate, issuance=issuance))
     return tuple(found), places
 
 

@@ -9,9 +9,11 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+from certferry.config.acme import issuance_of, read_acme
 from certferry.config.adapters import Adapters, NoAdapters, UsualAccount, UsualAccounts
+from certferry.config.authorities import wrong_bindings
 from certferry.config.certificates import read_certificates
-from certferry.config.check import read_accounts, read_acme, read_dns, read_state, read_verify
+from certferry.config.check import read_accounts, read_dns, read_state, read_verify
 from certferry.config.document import Document, Place, document_of, read_document
 from certferry.config.env_files import ASSIGNMENTS_ONLY, EnvFile, fill_in, take_env_files
 from certferry.config.files import Paths
@@ -206,6 +208,7 @@ def _read(
         root,
         accounts,
         acme.key_type,
+        issuance_of(acme),
         paths,
         lambda label: adapters.options_of(accounts[label].type) if label in accounts else None,
     )
@@ -230,6 +233,8 @@ def _read(
         env_files=env_files,
     )
     root.done()
+    resolve = settings.secrets.resolve_at_rest
+    collected += wrong_bindings(acme, Place(document).below("acme"), resolve)
     collected += [finding for file in env_files for finding in file.findings]
     if collected:
         wrong = config_error(collected, _hint(document, collected, env_files))
@@ -261,8 +266,7 @@ def _references(accounts: Iterable[AccountTable], acme: AcmeSettings) -> Iterato
                 reference = SecretReference(written)
                 if not reference.is_literal or is_a_secrets_key(key):
                     yield reference
-    if acme.eab_hmac_key is not None:
-        yield acme.eab_hmac_key
+    yield from (ca.eab_hmac_key for ca in acme.authorities if ca.eab_hmac_key is not None)
 
 
 def is_a_secrets_key(key: str) -> bool:

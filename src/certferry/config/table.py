@@ -38,6 +38,10 @@ class Table:
         """The settings that are there, known or not."""
         return list(self._values)
 
+    def is_list(self, key: str) -> bool:
+        """Tell whether a list is written there."""
+        return isinstance(self._values.get(key), list)
+
     def take(self, key: str, read: Read[T], default: D) -> T | D:
         """Give the key's value; the default when it is absent or wrong."""
         self.allow(key)

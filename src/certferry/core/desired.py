@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from certferry.core.certificate import Certificate, KeyType
 from certferry.core.delivery import Delivery, FileDelivery
+from certferry.core.issuance import Issuance
 
 
 class Kind(str):
@@ -149,6 +150,7 @@ class DesiredCertificate:
     offered: Certificate | None = None
     offered_fullchain: str | None = None
     dns_zones: tuple[tuple[str, str], ...] = ()
+    issuance: Issuance = field(default_factory=Issuance)
 
     @property
     def dns_accounts(self) -> tuple[str, ...]:

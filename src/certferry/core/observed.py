@@ -106,6 +106,11 @@ class ObservedDomain:
     withdrawn: frozenset[str] = frozenset()
     task: TargetTask | None = None
 
+    def seen_at(self, fingerprint: str | None) -> datetime | None:
+        """Return when a certificate was seen served here, if it is the last that was brought."""
+        is_last = self.last is not None and self.last.fingerprint == fingerprint
+        return self.last.verified_at if self.last is not None and is_last else None
+
 
 @dataclass(frozen=True, slots=True)
 class RemoteCertificate:
@@ -217,9 +222,9 @@ class ObservedTarget:
 class Observation:
     """Everything a decision about one lineage may look at. `versions` are newest first;
     `targets` are in the order of the declared deployments. `ordered` is the order under way,
-    `issue_tried_at` when one was last ordered or adopted, `issue_tries` how often in vain since,
-    `rejected_at` the same where what came was not ordered; `has_leftovers`: challenge records of
-    ours may still be in DNS.
+    `issue_tried_at` when one was last ordered or adopted, `issue_tries` how often in vain since
+    one came, `failing_since` when a CA first failed since then, `rejected_at` when what came was
+    not what was ordered; `has_leftovers`: challenge records of ours may still be in DNS.
     """
 
     versions: tuple[Version, ...] = ()
@@ -229,6 +234,7 @@ class Observation:
     issue_tries: int = 0
     rejected_at: datetime | None = None
     has_leftovers: bool = False
+    failing_since: datetime | None = None
 
     @property
     def current(self) -> Version | None:

@@ -25,6 +25,7 @@ from certferry.core.plan import (
 )
 from certferry.core.report import Outcome, StepKey, StepOutcome
 from certferry.core.retirement_outcomes import not_removed
+from certferry.core.rollbacks import in_words
 from certferry.core.settings import in_sentences
 from certferry.core.waiting import Waiting
 from certferry.text import Text
@@ -82,8 +83,7 @@ def _told(plan: Plan, observed: Observation) -> Iterator[StepOutcome]:
             yield from _not_due(rollout.steps[0])
     for target, domain in plan.unchanged:
         yield _as_declared(target, domain, observed)
-    for drifted in plan.drifts:
-        yield _left_as_found(drifted)
+    yield from _all_left_as_found(plan)
     if plan.retirements or plan.retire_later:
         yield from not_removed(plan)
 
@@ -120,6 +120,14 @@ def _is_out_of_sight(before: StepOutcome, observed: Observation) -> bool:
     """Tell whether a domain's target cannot be read now: what was told of it stays."""
     unread = any(t.label == before.target and t.failure is not None for t in observed.targets)
     return unread and observed.find(before.target or "", before.domain or "") is None
+
+
+def _all_left_as_found(plan: Plan) -> Iterator[StepOutcome]:
+    """Tell of each drift, but where a certificate is on its way: then it is for that to be told."""
+    rolled_out = {(rollout.target, rollout.domain) for rollout in plan.rollouts}
+    for drifted in plan.drifts:
+        if (drifted.target, drifted.domain) not in rolled_out:
+            yield _left_as_found(drifted)
 
 
 def _left_as_found(drifted: Drifted) -> StepOutcome:
@@ -177,11 +185,7 @@ def _where_withdrawn(domain: ObservedDomain, observed: Observation) -> Text | No
     previous = None if last is None else observed.version(last.fingerprint)
     if previous is None:
         return None
-    return Text(
-        "rolled back: the previous certificate is served, valid until {moment}; a newer one takes"
-        " its place when it is renewed",
-        moment=previous.certificate.not_after,
-    )
+    return in_words(previous)
 
 
 def _obstructed(obstacle: Obstacle) -> StepOutcome:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from certferry.core import rejections, rules, unmanaged, unmatched
 from certferry.core.desired import DesiredCertificate
 from certferry.core.due import Times
+from certferry.core.falling_back import authorities_now
 from certferry.core.ferried import known_already, overdue_obstacles, why_adopt
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation, ObservedDomain
@@ -160,7 +161,10 @@ def _issue(
     if due is None and times.keeps_pauses and issuing is Issuing.IF_DUE:
         until = paused_until(tried_at, observed.issue_tries, times.now)
         due = None if until is None else Blocked(until=until)
-    return Issue(desired.names, desired.key_type, reason, action, due)
+    authorities = desired.issuance.authorities
+    if len(authorities) > 1:
+        authorities = authorities_now(authorities, observed, times.now)
+    return Issue(desired.names, desired.key_type, reason, action, due, authorities)
 
 
 def _is_held_back(observed: Observation, now: datetime) -> bool:

@@ -20,6 +20,7 @@ class ReasonCode(StrEnum):
     REQUESTED = "requested"
     ORDERED = "ordered"
     FILES_CHANGED = "files_changed"
+    REVOKED = "revoked"
     ROLLED_BACK = "rolled_back"
     # why another client's certificate needs somebody's attention
     OVERDUE = "overdue"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from certferry.core import identifiers
-from certferry.core.desired import DesiredCertificate
+from certferry.core.desired import DesiredCertificate, DriftPolicy
 from certferry.core.drift import next_repair, recent
 from certferry.core.full_account import refuse_upload
 from certferry.core.lineage import Version
@@ -54,6 +54,7 @@ def without_refused(
     full = {r.step.target for r in refusals if r.reason.code is ReasonCode.ACCOUNT_FULL}
     others = {r.step.target for r in refusals if r.reason.code is not ReasonCode.ACCOUNT_FULL}
     blocked = {obstacle.target for obstacle in plan.obstacles} | others
+    blocked |= {drift.target for drift in plan.drifts if drift.policy is DriftPolicy.WARN}
     obstructed = blocked | full
     return replace(
         plan,
@@ -191,6 +192,13 @@ def refuse_unaccepted_kind(case: _Case) -> Refusal | None:
     return None
 
 
+def refuse_revoked(case: _Case) -> Refusal | None:
+    """The certificate was not revoked."""
+    if case.version is None or case.version.revocation is None:
+        return None
+    return Refusal(case.step, case.version.revocation.why, _another_one(case))
+
+
 def refuse_expired(case: _Case) -> Refusal | None:
     """The certificate is valid still: what is there may be, even if this one is not renewed."""
     if case.version is None or case.version.certificate.not_after > case.now:
@@ -247,6 +255,7 @@ CHECKS: tuple[_Check, ...] = (
     refuse_uncovered_name,
     refuse_foreign_key,
     refuse_incomplete_chain,
+    refuse_revoked,
     refuse_expired,
     refuse_too_little_life,
     refuse_unaccepted_kind,
@@ -258,6 +267,7 @@ CHECKS_FOR_RECEIVERS: tuple[_Check, ...] = (
     refuse_older_state,
     refuse_foreign_key,
     refuse_incomplete_chain,
+    refuse_revoked,
     refuse_expired,
 )
 """What takes a certificate whole has no name that it must cover."""

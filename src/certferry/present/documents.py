@@ -133,7 +133,11 @@ def _step(step: Step, voice: Voice) -> Document:
         "diff": _diff(changes),
     }
     if isinstance(step, Issue):
-        return written | {"names": list(step.names), "key_type": step.key_type.value}
+        return written | {
+            "names": list(step.names),
+            "key_type": step.key_type.value,
+            "authorities": [authority.name for authority in step.authorities],
+        }
     if isinstance(step, Clean):
         return written
     if isinstance(step, Retire):

@@ -106,6 +106,8 @@ def _reasons(plan: Plan) -> list[Text]:
     firsts = [rollout.steps[0].reason.message for rollout in plan.rollouts]
     reasons = firsts or [step.reason.message for step in plan.steps]
     if not reasons and plan.is_settled:
+        if plan.drifts:
+            return [Text("changed outside certferry, and left like that")]
         unread = Text("as declared, as far as it could be read")
         return [unread if plan.notices else Text("as declared")]
     return list(dict.fromkeys(reasons)) or [Text("cannot be brought to the declared state")]
@@ -118,7 +120,7 @@ def _verb(word: str, tone: Tone) -> Span:
 def _subject(step: Step, told_reasons: Sequence[Text], voice: Voice) -> str:
     match step:
         case Issue():
-            return voice.say(Text("{names}", names=step.names))
+            return voice.say(Text("{names}", names=step.names)) + _at(step, voice)
         case Deploy():
             where = voice.say(at_target(step.target, step.domain)) + in_brackets(step.kind)
             return where + _why(step.reason, told_reasons, voice)
@@ -129,6 +131,16 @@ def _subject(step: Step, told_reasons: Sequence[Text], voice: Voice) -> str:
         case Retire():
             copy = voice.say(_copy(step))
             return copy + voice.say(_AGAIN) if step.again else copy
+
+
+def _at(step: Issue, voice: Voice) -> str:
+    """Say where it is ordered, where that is not the usual CA alone."""
+    if len(step.authorities) < 2:  # noqa: PLR2004 - more than one
+        return ""
+    first, *others = (authority.name for authority in step.authorities)
+    return voice.say_on_one_line(
+        Text(" (at {ca}; if that fails, at {others})", ca=first, others=others)
+    )
 
 
 def _when(step: Step, voice: Voice) -> str:
@@ -199,7 +211,7 @@ def _trouble(
 def _conclusion(plans: Sequence[Plan]) -> Text:
     if not plans:
         return Text("No certificate is declared.")
-    if all(plan.is_settled and not plan.steps for plan in plans):
+    if all(plan.is_settled and not plan.steps and not plan.drifts for plan in plans):
         return one_or_many(
             len(plans),
             Text("Nothing to do: 1 certificate is as declared."),
@@ -223,6 +235,7 @@ def _counts(plans: Sequence[Plan]) -> list[Text]:
     held = sum(plan.held_back is not None for plan in plans)
     refused = sum(len(plan.refusals) for plan in plans)
     blocked = sum(len(plan.obstacles) for plan in plans)
+    left = sum(len(plan.drifts) for plan in plans)
     counted = (
         (
             issues,
@@ -243,6 +256,7 @@ def _counts(plans: Sequence[Plan]) -> list[Text]:
         (looks, Text("1 domain to verify"), Text("{count} domains to verify", count=looks)),
         (retirements, Text("1 to retire"), Text("{count} to retire", count=retirements)),
         (again, Text("1 to try again"), Text("{count} to try again", count=again)),
+        (left, Text("1 left as found"), Text("{count} left as found", count=left)),
         (refused, Text("1 refused"), Text("{count} refused", count=refused)),
         (blocked, Text("1 blocked"), Text("{count} blocked", count=blocked)),
     )

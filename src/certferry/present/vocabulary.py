@@ -72,8 +72,11 @@ WORDS = {
         Text("deploy failed"),
         Text("retired"),
         Text("rolled back"),
+        Text("rollback refused"),
         Text("drift found"),
         Text("drift over"),
+        Text("ca failed"),
+        Text("revoked"),
     )
 }
 """Words that programs read too, for people."""

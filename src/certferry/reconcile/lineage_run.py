@@ -14,19 +14,20 @@ from functools import partial
 from certferry.core.desired import DesiredCertificate
 from certferry.core.due import Times
 from certferry.core.observed import Observation
-from certferry.core.plan import Action, Blocked, Plan, Verify
+from certferry.core.plan import Action, Plan, Verify
 from certferry.core.planner import Issuing, make_plan
 from certferry.core.report import LineageReport, Outcome, StepOutcome
 from certferry.core.safety import without_refused
 from certferry.core.waiting import Waiting, wait_for
 from certferry.errors import CertferryError, Interrupted, LeaseHeld, LeaseLost, PlanRefused
 from certferry.ports.state import Lease
-from certferry.reconcile.apply import carry_out, request_of
+from certferry.reconcile.apply import carry_out
 from certferry.reconcile.challenge_cleanup import without_order
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_offered
 from certferry.reconcile.notes import write_down
 from certferry.reconcile.observe import observe, with_remembered, with_renewal_info
+from certferry.reconcile.ordering import held_back
 from certferry.reconcile.outcomes import Outcomes
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
@@ -132,10 +133,9 @@ class LineageRun:
         step = planned.issue
         if step is None or step.action is not Action.ISSUE:
             return planned
-        error = self._doors.issuer.held_back(request_of(step, self.desired, observed))
-        if error is None:
-            return planned
-        step = replace(step, due=Blocked(error, until=error.retry.after))
+        step = held_back(step, self.desired, observed, self._doors.issuer)
+        if step.due is None:
+            return replace(planned, issue=step)
         return replace(plan(Issuing.NEVER), tried_issue=step)
 
     def _with_renewal_info(self, observed: Observation) -> Observation:

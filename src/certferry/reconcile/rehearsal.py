@@ -10,7 +10,7 @@ from certferry.core.plan import Action, Issue, Plan
 from certferry.core.report import LineageReport, Outcome, StepEnded, StepOutcome, SyncReport
 from certferry.errors import CertferryError, Interrupted, LeaseHeld
 from certferry.ports.issuer import Issuer, IssueRequest
-from certferry.reconcile.apply import provider_of
+from certferry.reconcile.by_zone import provider_of
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.reconciler import Reconciler
 from certferry.text import Text
@@ -45,7 +45,9 @@ def _order_of(plan: Plan) -> Issue | None:
 def _rehearsed(desired: DesiredCertificate, step: Issue, doors: Doors) -> LineageReport:
     """Have a test certificate issued by the doors' issuer, and let it go. Raises `Interrupted`."""
     request = IssueRequest(
-        desired.lineage, step.names, step.key_type, dns=",".join(desired.dns_accounts)
+        *(desired.lineage, step.names, step.key_type),
+        profiles=desired.issuance.profiles,
+        dns=",".join(desired.dns_accounts),
     )
     outcome = _tried(request, desired, doors)
     doors.progress(StepEnded(desired.lineage, outcome))
@@ -59,7 +61,7 @@ def _tried(request: IssueRequest, desired: DesiredCertificate, doors: Doors) -> 
         if held is not None:
             raise held
         with doors.lease(desired.lineage) as lease:
-            dns = provider_of(desired, doors)
+            dns = provider_of(desired, doors.dns)
             bundle = doors.issuer.issue(request, dns, lease, doors.progress)
     except Interrupted:
         raise

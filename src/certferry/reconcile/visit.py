@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from certferry.core.desired import DesiredCertificate
-from certferry.core.drift import recent
+from certferry.core.drift import in_one_line, recent
 from certferry.core.due import open_record
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation
@@ -77,9 +77,20 @@ class Visit:
         record = open_record(found, fingerprint, now) or self._begun(step, fingerprint, last)
         if repairing:
             record = replace(record, repairs=(now, *recent(record.repairs, now)))
+        is_repair = isinstance(step, Deploy) and step.repair
+        if is_repair and (repairing or record.accepted_at is None):
+            record = self._with_drift(record, in_one_line(step.changes), last)
         if record != last:
             self.doors.state.replace_rollout(last, record)
         return record
+
+    def _with_drift(
+        self, record: RolloutRecord, found: str, last: RolloutRecord | None
+    ) -> RolloutRecord:
+        """Keep what a repair is to undo, and tell it once."""
+        if last is None or last.drift != found:
+            self.tell("drift found", target=record.target, domain=record.domain, found=found)
+        return replace(record, drift=found)
 
     def _begun(
         self, step: Deploy | Verify, fingerprint: str, last: RolloutRecord | None

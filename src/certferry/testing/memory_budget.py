@@ -6,17 +6,11 @@ from datetime import datetime
 
 from certferry.core.budget import Hold, Limits, Spent, Wanted
 from certferry.ports.state import Lease
-from certferry.testing.memory_rows import Memory
+from certferry.testing.memory_leases import MemoryLeases
 
 
-class BudgetOfMemory:
-    """What `StateStore` says of the budget, for the twin that has the memory."""
-
-    _memory: Memory
-
-    def extend(self, lease: Lease) -> None:
-        """See `StateStore.extend`."""
-        raise NotImplementedError
+class BudgetOfMemory(MemoryLeases):
+    """What `StateStore` says of the budget, in a memory that several processes share."""
 
     def spent(self, directory: str, wanted: Wanted) -> Spent:
         """See `StateStore.spent`."""

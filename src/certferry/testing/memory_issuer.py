@@ -51,7 +51,7 @@ class MemoryIssuer:
     """An `Issuer` as one process sees it; `seen_by` gives what another would see of the same CA.
 
     `lifetime` is that of its certificates; `lookup` where it looks for the proofs, if anywhere;
-    `limits` is what it allows.
+    `directory` stands in the orders, whatever was asked for; `limits` is what it allows.
     `issued` counts certificates.
     """
 
@@ -62,16 +62,18 @@ class MemoryIssuer:
         *,
         lifetime: timedelta = LIFETIME,
         lookup: Lookup | None = None,
+        directory: str = DIRECTORY,
         limits: Limits | None = None,
     ) -> None:
         self._state = state
         self._now = now
+        self._directory = directory
         self._limits = limits
         self._ca = MemoryCa(now, lifetime, lookup)
 
     def seen_by(self, state: StateStore) -> MemoryIssuer:
         """Give the same CA, for a process that sees the state like this."""
-        other = MemoryIssuer(state, self._now, limits=self._limits)
+        other = MemoryIssuer(state, self._now, directory=self._directory, limits=self._limits)
         other._ca = self._ca
         return other
 
@@ -114,7 +116,7 @@ class MemoryIssuer:
         """See `ports.issuer.Issuer.held_back`."""
         kept, now = self._state.order(request.lineage), self._now()
         going_on = kept is not None and self._leads_to(request, kept)
-        spent = self._state.spent(DIRECTORY, request.wanted)
+        spent = self._state.spent(self._directory, request.wanted)
         return held_back(self._limits, spent, request.wanted, now, going_on=going_on)
 
     def issue(
@@ -131,7 +133,7 @@ class MemoryIssuer:
             until = refusal.retry.after
             if until is not None:
                 hold = hold_of(str(refusal.message), request.names, until, self._now())
-                self._state.save_hold(DIRECTORY, hold)
+                self._state.save_hold(self._directory, hold)
             raise
 
     def _issued(self, request: IssueRequest, dns: DnsProvider, lease: Lease) -> CertificateBundle:
@@ -142,7 +144,7 @@ class MemoryIssuer:
         key = _load(order.key_pem)
         return parse_bundle(self._ca.finalize(order.url, key.public_key()), order.key_pem)
 
-    def renewal_info(self, cert_pem: str) -> RenewalInfo:
+    def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
         """See `ports.issuer.Issuer.renewal_info`."""
         return self._ca.renewal_info(cert_pem)
 
@@ -170,7 +172,7 @@ class MemoryIssuer:
 
     def _leads_to(self, request: IssueRequest, order: AcmeOrder) -> bool:
         return (
-            order.directory == DIRECTORY
+            order.directory == self._directory
             and set(order.names) == set(request.names)
             and _type_of(_load(order.key_pem)) == request.key_type
             and self._ca.proofs(order.url) is not None
@@ -179,13 +181,13 @@ class MemoryIssuer:
     def _begin(self, request: IssueRequest, lease: Lease) -> AcmeOrder:
         if self._limits is not None:
             wanted, now = request.wanted, self._now()
-            self._state.claim_order(lease, DIRECTORY, wanted, self._limits, now)
+            self._state.claim_order(lease, self._directory, wanted, self._limits, now)
         order = AcmeOrder(
             lineage=request.lineage,
-            directory=DIRECTORY,
+            directory=self._directory,
             url=self._ca.begin_order(request.names, request.replaced_pem),
             names=request.names,
-            key_pem=_new_key(request.key_type),
+            key_pem=_key_for(request),
             created_at=self._now(),
             key_type=request.key_type,
         )
@@ -202,7 +204,7 @@ class MemoryIssuer:
             self._ca.validate(order.url)
         except IssuanceError as failure:
             if isinstance(failure, AuthorizationFailed):
-                self._state.save_failed_proofs(DIRECTORY, order.names, self._now())
+                self._state.save_failed_proofs(self._directory, order.names, self._now())
             self._state.drop_order(lease)
             raise
         finally:
@@ -217,6 +219,13 @@ class MemoryIssuer:
         put.append(record)
         put[-1] = replace(record, handle=dns.add_txt(record.name, record.value))
         self._state.save_challenge_record(put[-1])
+
+
+def _key_for(request: IssueRequest) -> Secret:
+    before = request.reused_key
+    if before is not None and _type_of(_load(before)) == request.key_type:
+        return before
+    return _new_key(request.key_type)
 
 
 def _new_key(key_type: KeyType) -> Secret:

@@ -56,6 +56,7 @@ class Memory:
     withdrawals: dict[tuple[str, str, str, str], Withdrawal] = field(default_factory=dict)
     notes: dict[tuple[str, str], str] = field(default_factory=dict)
     issue_tries: dict[str, datetime] = field(default_factory=dict)
+    failing_since: dict[str, datetime] = field(default_factory=dict)
     failed_tries: dict[str, int] = field(default_factory=dict)
     rejections: dict[str, datetime | None] = field(default_factory=dict)
     ledger: MemoryLedger = field(default_factory=MemoryLedger)

@@ -114,7 +114,8 @@ def _machine(place: Place) -> Iterator[Finding]:
     where = place.settings.state
     yield from look_at_files(place.settings)
     yield from look_at_schedule(place.schedulers)
-    yield from look_at_state(place.doors.state, where.path, where.key_file)
+    declared = [wish.lineage for wish in place.settings.certificates]
+    yield from look_at_state(place.doors.state, where.path, where.key_file, declared)
 
 
 def _authority(place: Place) -> Iterator[Finding]:

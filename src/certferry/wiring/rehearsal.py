@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, cast
 
+from certferry.config.authorities import called
 from certferry.config.model import Settings
 from certferry.errors import ConfigError
 from certferry.ports.state import AcmeOrder, Lease, StateStore
@@ -28,7 +29,8 @@ def rehearsing(settings: Settings) -> Settings:
                 " certificates are for tests"
             ),
         )
-    return replace(settings, acme=replace(acme, directory=acme.staging))
+    usual = replace(acme.usual, name=called(acme.staging), directory=acme.staging)
+    return replace(settings, acme=replace(acme, usual=usual, fallback=()))
 
 
 def rehearse(session: Session, at_staging: Settings, *, renew: bool) -> Rehearsed:

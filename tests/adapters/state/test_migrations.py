@@ -65,6 +65,9 @@ def make_old(path: Path) -> None:
         for table in ("issuance", "failed_proof", "hold"):
             old.execute(f"DROP TABLE {table}")
         old.execute("ALTER TABLE acme_order DROP COLUMN key_type")
+        old.execute("ALTER TABLE acme_account DROP COLUMN sealed_next_key_pem")
+        for column in ("directory", "revoked_at", "revocation_reason"):
+            old.execute(f"ALTER TABLE version DROP COLUMN {column}")
         sent = ("sent", "program_digest", "fullchain_digest", "settings_before")
         since = ("request_id", "worked_before", "refused_since", "drift", "repairs")
         for column in (*sent, *since, "accepted_at", "problem_before", "failed_at"):

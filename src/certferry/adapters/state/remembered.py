@@ -23,6 +23,7 @@ _MOMENTS = (
     " (SELECT tried_at FROM issue_try WHERE lineage = ?),"
     " (SELECT rejected_at FROM issue_try WHERE lineage = ?),"
     " (SELECT tries FROM issue_try WHERE lineage = ?),"
+    " (SELECT failing_since FROM issue_try WHERE lineage = ?),"
     " EXISTS (SELECT 1 FROM challenge_record WHERE lineage = ?),"
     " EXISTS (SELECT 1 FROM withdrawal WHERE lineage = ?)"
 )
@@ -41,8 +42,8 @@ class Lineages:
     def remembered(self, lineage: str) -> Remembered:
         """All that is remembered of a lineage; nothing is unsealed."""
         with self._database.snapshot():
-            [row] = self._database.rows(_MOMENTS, *[lineage] * 8)
-            *order, tried_at, rejected_at, tries, has_records, has_withdrawals = row
+            [row] = self._database.rows(_MOMENTS, *[lineage] * 9)
+            *order, tried_at, rejected_at, tries, failing_since, has_records, has_withdrawals = row
             return Remembered(
                 self._versions.versions(lineage),
                 _ordered(*order),
@@ -53,6 +54,7 @@ class Lineages:
                 bool(has_records),
                 self._withdrawals.withdrawals(lineage) if has_withdrawals else (),
                 tries or 0,
+                to_optional_moment(failing_since),
             )
 
 

@@ -35,12 +35,15 @@ class SqlState:
         self.versions = versions.versions
         self.bundle = versions.bundle
         self.save_version = versions.save_version
+        self.save_revocation = versions.save_revocation
         self.save_renewal_info = versions.save_renewal_info
 
         accounts = Accounts(database, sealing)
         self.account = accounts.account
+        self.accounts = accounts.accounts
         self.save_account = accounts.save_account
         self.forget_account = accounts.forget_account
+        self.replace_account = accounts.replace_account
 
         orders = Orders(database, sealing)
         self.order = orders.order
@@ -62,6 +65,17 @@ class SqlState:
         tries = IssueTries(database)
         self.save_issue_try = tries.save_issue_try
 
+        self._open_targets(database, sealing)
+
+        notes = AccountNotes(database)
+        self.account_note = notes.account_note
+        self.update_account_note = notes.update_account_note
+
+        history = History(database)
+        self.append_history = history.append_history
+        self.history = history.history
+
+    def _open_targets(self, database: Database, sealing: Sealing) -> None:
         uploads = Uploads(database, sealing)
         self.uploads = uploads.uploads
         self.save_upload = uploads.save_upload
@@ -72,15 +86,9 @@ class SqlState:
         self.save_rollout = rollouts.save_rollout
         self.replace_rollout = rollouts.replace_rollout
 
-        self.save_withdrawal = Withdrawals(database).save_withdrawal
-
-        notes = AccountNotes(database)
-        self.account_note = notes.account_note
-        self.update_account_note = notes.update_account_note
-
-        history = History(database)
-        self.append_history = history.append_history
-        self.history = history.history
+        withdrawals = Withdrawals(database)
+        self.save_withdrawal = withdrawals.save_withdrawal
+        self.drop_withdrawal = withdrawals.drop_withdrawal
 
     def close(self) -> None:
         """See `StateStore.close`."""
