@@ -17,6 +17,7 @@ from certferry.core.upload import Upload
 from certferry.errors import LeaseHeld, LeaseLost, StateError
 from certferry.ports.account_memory import Edit
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, Lease
+from certferry.testing.memory_notices import MemoryNotices
 from certferry.testing.memory_rows import Holding, Kept, Memory
 from certferry.text import Text
 
@@ -26,7 +27,7 @@ def _everybody_lives(process: str) -> bool:
     return True
 
 
-class MemoryState:
+class MemoryState(MemoryNotices):
     """A `StateStore` as one process sees it; `seen_by` gives what another process would see.
 
     `is_alive` is asked for the process that holds a lease somebody else wants, so that a test

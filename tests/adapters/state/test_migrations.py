@@ -56,7 +56,8 @@ def make_old(path: Path) -> None:
     """Take away what the first schema had not."""
     with closing(sqlite3.connect(path)) as old, old:
         old.execute("ALTER TABLE version DROP COLUMN fullchain_digest")
-        old.execute("DROP TABLE account_note")
+        for table in ("account_note", "notice", "told", "channel"):
+            old.execute(f"DROP TABLE {table}")
         old.execute("DROP TABLE issue_try")
         old.execute("ALTER TABLE upload DROP COLUMN proof")
         old.execute("ALTER TABLE challenge_record DROP COLUMN proof")

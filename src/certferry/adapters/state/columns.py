@@ -41,7 +41,7 @@ def _moment(written: str, years: range) -> datetime:
         if moment.tzinfo is None or moment.year not in years:
             raise ValueError(written)
     except _UNREADABLE as problem:
-        raise _spoilt() from problem
+        raise spoilt() from problem
     return moment
 
 
@@ -75,7 +75,7 @@ def to_names(written: str) -> tuple[str, ...]:
     try:
         return tuple(json.loads(written))
     except _UNREADABLE as problem:
-        raise _spoilt() from problem
+        raise spoilt() from problem
 
 
 def from_facts(facts: Mapping[str, str]) -> str:
@@ -88,7 +88,7 @@ def to_facts(written: str) -> dict[str, str]:
     try:
         return dict(json.loads(written))
     except _UNREADABLE as problem:
-        raise _spoilt() from problem
+        raise spoilt() from problem
 
 
 def from_optional_settings(settings: HttpsWish | HttpsSettings | None) -> str | None:
@@ -113,10 +113,11 @@ def _settings(written: str, into: type[T]) -> T:
         listed = None if versions is None else tuple(versions)
         return into(**settings | {"tls_versions": listed})
     except _UNREADABLE as problem:
-        raise _spoilt() from problem
+        raise spoilt() from problem
 
 
-def _spoilt() -> StateError:
+def spoilt() -> StateError:
+    """Say that a column holds what certferry did not write."""
     return StateError(
         Text("the state holds what certferry did not write"),
         hint=Text("put it back from a backup, and see who else can write to it"),
