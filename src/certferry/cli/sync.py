@@ -56,8 +56,10 @@ def command(
         progress_on(front.console, front.verbosity, _now) as progress,
         open_session(settings, progress=progress, language=front.voice.language) as session,
     ):
-        report = session.reconciler().sync(
-            session.wishes, patience, renew=renew, scheduled=scheduled
+        report = session.telling(
+            lambda: session.reconciler().sync(
+                session.wishes, patience, renew=renew, scheduled=scheduled
+            )
         )
     return show_report(report, front, as_json=as_json)
 

@@ -3,7 +3,8 @@ it is connected.
 
 An adapter is a module with the attributes of `Adapter`. A package declares it as an entry point,
 whose name is what operators write as `type`: in the group `certferry.dns` where it connects to a
-`ports.dns.DnsProvider`, in `certferry.targets` where it connects to a `ports.target.DeployTarget`.
+`ports.dns.DnsProvider`, in `certferry.targets` where it connects to a `ports.target.DeployTarget`,
+in `certferry.notify` where it connects to a `ports.notifier.Notifier`.
 
 A target may have four names more:
 
@@ -25,11 +26,12 @@ with these words, and docs/reference/adapters.md is made of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from certferry.core.secret import Secret
 from certferry.ports.account_memory import AccountMemory
 from certferry.ports.http import OpenHttp
 from certferry.ports.progress import Pause, Progress
@@ -37,6 +39,7 @@ from certferry.text import Text
 
 DNS_GROUP = "certferry.dns"
 TARGET_GROUP = "certferry.targets"
+NOTIFY_GROUP = "certferry.notify"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,9 @@ class Context:
     aware UTC datetime. `memory` is the account's own, between runs. `http` opens connections to a
     service that keep the run's manners: see `ports.http.Http`. `progress` takes events for the
     run's listeners. `contact` is a mail address that a service may write to, or empty; `language`
-    the one in which a person reads what happens, `en` or `zh`.
+    the one in which a person reads what happens, `en` or `zh`. For an adapter that runs a program:
+    it is not to have the variables that are `withheld`, and what is `hidden` is not shown of its
+    words.
     """
 
     pause: Pause
@@ -79,6 +84,8 @@ class Context:
     progress: Progress
     contact: str = ""
     language: str = "en"
+    withheld: Callable[[], Collection[str]] = frozenset
+    hidden: Callable[[], Collection[Secret]] = frozenset
 
 
 class Adapter(Protocol):

@@ -40,6 +40,10 @@ def load_checked(path: Path | None, environ: Mapping[str, str]) -> Settings:
     case. Raises `ConfigError`.
     """
     settings = load(path, environ, ADAPTERS)
+    if settings.channels:
+        from certferry.wiring.channels import check
+
+        check(settings)
     twice = tuple(named_for_two(settings))
     unfit = tuple(_unfit_deployments(settings))
     if twice and not unfit:
