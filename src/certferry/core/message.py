@@ -33,8 +33,9 @@ class Message:
         return shortened(whole, most_bytes)
 
     def text(self, most_bytes: int) -> str:
-        """Return title and paragraphs in so many bytes of UTF-8."""
-        return Message("", (self.title, *self.paragraphs)).body(most_bytes)
+        """Return title and paragraphs in so many bytes of UTF-8, above all the title."""
+        title = shortened(self.title, most_bytes // 2)
+        return f"{title}\n\n{self.body(most_bytes - _size(title) - 2)}"
 
 
 def shortened(words: str, most_bytes: int) -> str:

@@ -93,13 +93,13 @@ class _Session(socketserver.BaseRequestHandler):
     def handle(self) -> None:
         """Talk to one client to the end."""
         self.socket: socket.socket = self.request
+        self.lines = self.socket.makefile("rb")
         self.server.connections.opened(self.socket)
         try:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, ValueError):
                 self._talk()
         finally:
-            self.socket.close()
-            self.server.connections.closed(self.request)
+            self._hang_up()
 
     def _talk(self) -> None:
         self.is_private = self.is_known = False
@@ -107,8 +107,6 @@ class _Session(socketserver.BaseRequestHandler):
         self.to: list[str] = []
         if self.server.mail.tls == "smtps":
             self._begin_tls()
-        else:
-            self.lines = self.socket.makefile("rb")
         self._say("220 mail.example.com ESMTP")
         while line := self.lines.readline():
             word, _, rest = line.decode("ascii").strip().partition(" ")
@@ -120,9 +118,21 @@ class _Session(socketserver.BaseRequestHandler):
             self._answer(word.upper(), rest)
 
     def _begin_tls(self) -> None:
-        self.socket = self.server.mail.context.wrap_socket(self.socket, server_side=True)
+        plain = self.socket
+        self.socket = self.server.mail.context.wrap_socket(
+            plain, server_side=True, do_handshake_on_connect=False
+        )
+        self.server.connections.opened(self.socket)
+        self.server.connections.closed(plain)
+        self.lines.close()
         self.lines = self.socket.makefile("rb")
+        self.socket.do_handshake()
         self.is_private = True
+
+    def _hang_up(self) -> None:
+        self.lines.close()
+        self.socket.close()
+        self.server.connections.closed(self.socket)
 
     def _say(self, *lines: str) -> None:
         self.socket.sendall("".join(f"{line}\r\n" for line in lines).encode())

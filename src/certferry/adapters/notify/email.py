@@ -116,23 +116,31 @@ class _Mail:
         port = self._place.port or PORTS[self._place.scheme]
         trust = ssl.create_default_context(cafile=self._settings.ca_bundle)
         if self._place.scheme == "smtps":
-            server: smtplib.SMTP = smtplib.SMTP_SSL(host, port, _ME, timeout=TIMEOUT, context=trust)
-        else:
-            server = smtplib.SMTP(host, port, _ME, timeout=TIMEOUT)
-            server.ehlo()
-            if not server.has_extn("starttls"):
-                server.close()
-                problem = Text("the mail server offers no TLS, so nothing was sent")
-                hint = Text("write smtps:// where it speaks TLS from the start, or another server")
-                raise _Refused(RefusedForGood(problem, hint))
-            server.starttls(context=trust)
-        if self._settings.user and self._settings.password:
-            try:
-                server.login(self._settings.user, self._settings.password.reveal())
-            except smtplib.SMTPAuthenticationError as error:
-                raise _Refused(
-                    self._answered(error.smtp_code, error.smtp_error, _CHECK_LOGIN)
-                ) from None
+            return self._logged_in(
+                smtplib.SMTP_SSL(host, port, _ME, timeout=TIMEOUT, context=trust)
+            )
+        server = smtplib.SMTP(host, port, _ME, timeout=TIMEOUT)
+        try:
+            _begin_tls(server, trust)
+        except BaseException:
+            server.close()
+            raise
+        return self._logged_in(server)
+
+    def _logged_in(self, server: smtplib.SMTP) -> smtplib.SMTP:
+        import smtplib
+
+        if not self._settings.user or self._settings.password is None:
+            return server
+        try:
+            server.login(self._settings.user, self._settings.password.reveal())
+        except smtplib.SMTPAuthenticationError as error:
+            server.close()
+            answered = self._answered(error.smtp_code, error.smtp_error, _CHECK_LOGIN)
+            raise _Refused(answered) from None
+        except BaseException:
+            server.close()
+            raise
         return server
 
     def _deliver(self, server: smtplib.SMTP, mail: EmailMessage) -> Answered:
@@ -189,6 +197,15 @@ class _Mail:
         mail["Auto-Submitted"] = "auto-generated"  # RFC 3834 §5: no holiday answers, please
         mail.set_content(message.body(MOST_BYTES))
         return mail
+
+
+def _begin_tls(server: smtplib.SMTP, trust: ssl.SSLContext) -> None:
+    server.ehlo()
+    if not server.has_extn("starttls"):
+        problem = Text("the mail server offers no TLS, so nothing was sent")
+        hint = Text("write smtps:// where it speaks TLS from the start, or another server")
+        raise _Refused(RefusedForGood(problem, hint))
+    server.starttls(context=trust)
 
 
 def _words(error: Exception) -> Text | str:
