@@ -66,7 +66,7 @@ class FeishuService(MessageService):
             19021, "sign match fail or timestamp is not within one hour from current time"
         )
         stamp = fields.get("timestamp")
-        if not isinstance(stamp, str) or not stamp.isdigit() or len(stamp) != 10:  # noqa: PLR2004 - seconds
+        if not isinstance(stamp, str) or not stamp.isdigit() or len(stamp) != 10:  # noqa: PLR2004 - digits of a time in seconds
             raise refusal
         if abs(self.clock().timestamp() - int(stamp)) > CLOCK.total_seconds():
             raise refusal

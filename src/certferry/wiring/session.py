@@ -5,16 +5,14 @@ from __future__ import annotations
 import getpass
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from certferry.config.model import Settings
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import DesiredCertificate
-from certferry.core.notice import ChannelState
-from certferry.core.report import SyncReport
 from certferry.core.survey import FoundZone, Survey
 from certferry.migration.adopt import adopt, as_remembered
 from certferry.migration.home import OldCertificate
@@ -31,9 +29,7 @@ from certferry.wiring.accounts import Accounts
 from certferry.wiring.clock import now
 from certferry.wiring.engine import probe_for, reconciler_for
 from certferry.wiring.receivers import sweep_handovers
-
-if TYPE_CHECKING:  # loaded where a file has channels
-    from certferry.wiring.channels import Channels
+from certferry.wiring.teller import Teller
 
 
 @contextmanager
@@ -54,7 +50,7 @@ def open_to_look(settings: Settings, *, language: str = "en") -> Iterator[Sessio
         yield Session(settings, no_listener, resources, language=language, looks_only=True)
 
 
-class Session:
+class Session(Teller):
     """Everything a command works with. Each part is opened when it is first asked for; what is
     wrong with the accounts is then told all at once, as one `ConfigError`.
     """
@@ -110,32 +106,6 @@ class Session:
         if not self._looks_only:
             sweep_handovers(self._settings)
         return engine
-
-    def telling(self, run: Callable[[], SyncReport]) -> SyncReport:
-        """Make a run, and tell operators what it has left, or what ended it before that. No channel
-        fails the run: what is wrong with one is a warning.
-        """
-        if not self._settings.channels:
-            return run()
-        from certferry.wiring.told import telling
-
-        return telling(self.channels, run, self._settings.state.path)
-
-    def channel_states(self) -> Mapping[str, ChannelState]:
-        """Return what is remembered of the channels of notifications."""
-        return {name: self.state.channel(name) for name in self._settings.channels}
-
-    @cached_property
-    def channels(self) -> Channels:
-        """The channels of notifications."""
-        from certferry.wiring.channels import Channels
-
-        return Channels(
-            self._settings,
-            lambda: self.state,
-            pause=self._stopping.pause,
-            language=self._language,
-        )
 
     def survey(self, label: str, looked: Looked) -> Survey:
         """See `ports.survey.Surveyed.survey`, of a target's account."""

@@ -62,4 +62,5 @@ def _read(value: object) -> object:
         return to_moment(value["moment"])
     if "seconds" in value:
         return timedelta(seconds=value["seconds"])
-    return Text(value["text"], **{name: _read(one) for name, one in value["values"].items()})
+    values = {name: _read(one) for name, one in value["values"].items()}
+    return Text(value["text"], **values)

@@ -35,7 +35,7 @@ class NotifierContract:
 
     Inherit from it in a class that pytest collects, and give five fixtures: `notifier`, a channel
     that works; `taken`; `denied`, the same channel with a secret or recipient that is refused;
-    `down`, the same channel while nothing answers; and `secrets`, what nobody may be shown.
+    `down`, the same channel while nothing answers; and `secrets`, what no answer may show.
     """
 
     def test_a_message_is_sent(self, notifier: Notifier, taken: Taken) -> None:
@@ -77,7 +77,7 @@ class NotifierContract:
     def test_what_is_refused_is_refused_for_good(
         self, denied: Notifier, taken: Taken, secrets: Collection[str]
     ) -> None:
-        """With what the service said, and nothing secret; nobody has the message."""
+        """With what the service said, and nothing secret; the message went nowhere."""
         answered = denied.send(message())
 
         assert isinstance(answered, RefusedForGood)
