@@ -158,8 +158,9 @@ def declare(host: Host, tables: str) -> None:
 
 
 def must_hide(run: Run, channels: Channels) -> None:
-    """No run may show a secret."""
-    assert set() == {one for one in channels.secrets if one in run.out + run.err}
+    """No run may show a secret, or where one of these services is."""
+    ports = {service.url.rpartition("://")[2] for service in channels.services.values()}
+    assert set() == {one for one in {*channels.secrets, *ports} if one in run.out + run.err}
 
 
 def test_a_wrong_dns_key_is_told_once_and_so_is_its_end(host: Host, channels: Channels) -> None:
@@ -324,6 +325,15 @@ def test_an_error_that_ends_a_run_is_told(host: Host, channels: Channels) -> Non
     ]
     assert OK == host.run("sync").code
     assert ["trouble", "recovered"] == [event["event"] for event in hook.events]
+
+
+def test_a_hook_tells_as_well(host: Host, channels: Channels) -> None:
+    """What another client began."""
+    declare(host, f'[notify.hook]\ntype = "webhook"\nurl = "{channels.services["hook"].address}"\n')
+    declare(host, f'secret = "{event_receiver.SECRET}"\n')
+
+    assert FAILED == host.run("hook", "qiniu", "--no-wait", DP_Key="0" * 32).code
+    assert ["trouble"] == [event["event"] for event in channels.services["hook"].events]
 
 
 @pytest.mark.parametrize(

@@ -98,9 +98,9 @@ CHINESE = Words(
 本页由 `./scripts/reference` 根据适配器自身的设置生成；请修改适配器，而不是本页。
 
 `type` 写在 `[accounts.<label>]` 或 `[notify.<name>]` 中；省略时取表名。
-密钥写成引用：`env:NAME`、`file:PATH`、`keyring:SERVICE/USER`、`command:…`。没有配置文件时，以及在 `certferry init` 中，
-会取所列变量中第一个已设置的。其他类型可由第三方软件包提供，
-见 [CONTRIBUTING](../../CONTRIBUTING.md#adding-a-dns-provider)。""",
+密钥写成引用：`env:NAME`、`file:PATH`、`keyring:SERVICE/USER`、`command:…`。
+没有配置文件时，以及在 `certferry init` 中，会取所列变量中第一个已设置的。
+其他类型可由第三方软件包提供，见 [CONTRIBUTING](../../CONTRIBUTING.md#adding-a-dns-provider)。""",
     families={
         DNS_PROVIDERS: "## DNS 服务商",
         TARGETS: "## 部署目标",

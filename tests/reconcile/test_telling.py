@@ -205,6 +205,16 @@ def test_whatever_an_adapter_raises(error: Exception, *, for_good: bool) -> None
     assert Sent() == answers["boss"]
 
 
+def test_an_adapter_that_answers_nothing() -> None:
+    """It is another package's mistake, and no yes."""
+
+    class Silent(Service):
+        def send(self, message: Message, /) -> Answered:
+            return None  # type: ignore[return-value]  # the mistake
+
+    assert isinstance(Ship(ops=Silent()).run(TROUBLE)["ops"], RefusedForGood)
+
+
 def test_a_run_that_is_killed_while_it_sends_tells_nothing_twice() -> None:
     """What was claimed stays claimed: at most once."""
     ops = Service()

@@ -4,7 +4,6 @@ holds the run up.
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 import time
@@ -26,8 +25,6 @@ from certferry.text import Text
 LONGEST = timedelta(seconds=10)
 """How long a run waits for its channels in all (contract, "Telling")."""
 AGAIN = timedelta(minutes=1)
-
-_log = logging.getLogger(__name__)
 
 Notices = tuple[Notice, ...]
 
@@ -171,7 +168,7 @@ class Telling:
 def _answer(channel: Channel, message: Message, now: Callable[[], datetime]) -> Answered:
     """Send one message. Whatever goes wrong is an answer: a channel stops nothing."""
     try:
-        return channel.connect().send(message)
+        answer: object = channel.connect().send(message)
     except ConfigError as wrong:
         return RefusedForGood(wrong.message, wrong.hint)
     except CertferryError as failed:
@@ -179,6 +176,10 @@ def _answer(channel: Channel, message: Message, now: Callable[[], datetime]) -> 
     except NoAnswer:
         return AgainAt(now() + AGAIN, Text("it did not answer"))
     except Exception as mistake:  # noqa: BLE001 - of an adapter, perhaps another package's
-        _log.debug("%s", type(mistake).__name__)
-        problem = Text("its adapter broke off: {problem}", problem=type(mistake).__name__)
-        return RefusedForGood(problem, Text("tell who made the adapter, with the type of channel"))
+        return _broken(type(mistake).__name__)
+    return answer if isinstance(answer, Answered) else _broken(f"answered {type(answer).__name__}")
+
+
+def _broken(how: str) -> RefusedForGood:
+    problem = Text("its adapter broke off: {problem}", problem=how)
+    return RefusedForGood(problem, Text("tell who made the adapter, with the type of channel"))

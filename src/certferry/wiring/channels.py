@@ -30,6 +30,7 @@ from certferry.wiring.account_notes import AccountNotes
 from certferry.wiring.accounts import bound
 from certferry.wiring.adapters import CHANNELS, installed
 from certferry.wiring.clock import now
+from certferry.wiring.described import BrokenAdapter
 
 LONGEST_ANSWER = 64 * 1024
 """Bytes of what a service answers to a message; it has a line to say."""
@@ -107,17 +108,18 @@ class Channels:
         described = installed().of_account(CHANNELS, table.account)
         settings = bound(described, table.account, self._settings.secrets.resolve)
         try:
-            return cast("Notifier", described.adapter.connect(settings, self._context(table)))
+            context = self._context(table, described.adapter.SERVICE)
+            return cast("Notifier", described.adapter.connect(settings, context))
         except ConfigError as wrong:
             raise _placed(table, wrong) from wrong
 
-    def _context(self, table: ChannelTable) -> Context:
+    def _context(self, table: ChannelTable, service: str) -> Context:
         secrets = self._settings.secrets
         return Context(
             pause=self._pause,
             now=now,
             memory=AccountNotes(self._state, f"notify.{table.account.label}", is_kept=True),
-            http=partial(short_http, self._pause),
+            http=partial(short_http, self._pause, service),
             progress=no_listener,
             contact=self._settings.acme.email or "",
             language=table.language or self._language,
@@ -135,15 +137,17 @@ def check(settings: Settings) -> None:
         try:
             described = installed().of_account(CHANNELS, table.account)
             bound(described, table.account, _anything)
+        except BrokenAdapter:
+            continue  # of another package: told when it is to send something, and no run fails
         except ConfigError as wrong:
             errors.append(wrong)
     if errors:
         raise joined(errors)
 
 
-def short_http(pause: Pause, per_second: float) -> Http:
+def short_http(pause: Pause, service: str, per_second: float) -> Http:
     """Open connections for messages: each is sent once, and answered within the time that a run
-    waits for it.
+    waits for it. What goes wrong is told of the service, not of its host: an address is a secret.
     """
     from certferry.adapters.clients.http import HttpClient
     from certferry.adapters.clients.http_problems import Timeouts
@@ -151,7 +155,14 @@ def short_http(pause: Pause, per_second: float) -> Http:
 
     timeouts = Timeouts(timedelta(seconds=3), timedelta(seconds=6), whole=timedelta(seconds=8))
     pace = Pacer(per_second, pause=pause)
-    return HttpClient(pace=pace, pause=pause, attempts=1, timeouts=timeouts, longest=LONGEST_ANSWER)
+    return HttpClient(
+        pace=pace,
+        pause=pause,
+        attempts=1,
+        timeouts=timeouts,
+        longest=LONGEST_ANSWER,
+        called=service,
+    )
 
 
 def _anything(reference: SecretReference) -> Secret:

@@ -61,7 +61,7 @@ class Clock:
 def context(now: Callable[[], datetime] | None = None) -> Context:
     """What a run gives to a channel."""
     given = connected_with() if now is None else connected_with(now=now)
-    return replace(given, http=lambda _: short_http(time.sleep, AT_ANY_PACE))
+    return replace(given, http=lambda _: short_http(time.sleep, "the service", AT_ANY_PACE))
 
 
 def connect(kind: str, given: Context | None = None, **settings: Any) -> Notifier:

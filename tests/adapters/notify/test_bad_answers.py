@@ -37,6 +37,7 @@ def impatient() -> Context:
             attempts=1,
             timeouts=Timeouts(SHORT, SHORT, SHORT * 2),
             longest=LONGEST_ANSWER,
+            called="the service",
         )
 
     return replace(context(), http=open_http)

@@ -73,7 +73,8 @@ class HttpClient:
     No redirect is followed and no cookie is kept: a signed request means exactly one address.
     Proxies and certificate bundles named by the environment are used. `too_many` recognises a
     rate limit where a service tells it otherwise than by status 429. `jitter` gives 0 to 1.
-    `longest` is how many bytes an answer may have.
+    `longest` is how many bytes an answer may have. Where a host is secret, the service is `called`
+    otherwise in sentences and in the log.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class HttpClient:
         too_many: Callable[[Answer], bool] = answers_too_many,
         jitter: Callable[[], float] = random.random,
         longest: int = LONGEST_ANSWER,
+        called: str = "",
     ) -> None:
         self._pace = pace
         self._pause = pause
@@ -93,6 +95,7 @@ class HttpClient:
         self._timeouts = timeouts
         self._too_many = too_many
         self._jitter = jitter
+        self._called = called
         self._session = PlainSession(timeouts.whole, longest)
 
     def send(
@@ -137,7 +140,7 @@ class HttpClient:
         return outcome
 
     def _attempt(self, request: Request) -> Answer | Problem:
-        host = request.url.partition("://")[2].partition("/")[0]
+        host = self._called or request.url.partition("://")[2].partition("/")[0]
         try:
             response = self._session.request(
                 request.method,

@@ -78,7 +78,7 @@ class Posting:
         try:
             answer = self._http.send("POST", address.reveal(), {**_AS_JSON, **headers}, body)
         except NoAnswer as failed:
-            return AgainAt(self.now() + SOON, self._without_host(failed.problem))
+            return AgainAt(self.now() + SOON, failed.problem)
         if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
             redirects = Text("{service} redirects the message", service=self.service)
             return RefusedForGood(redirects, Text("write the address that it leads to"))
@@ -108,12 +108,6 @@ class Posting:
         """Say when the message may be sent again: when the service said, or after a usual time."""
         asked = seconds_asked_for(Answer(0, headers, b""))
         return AgainAt(self.now() + (usual if asked is None else timedelta(seconds=asked)), problem)
-
-    def _without_host(self, problem: Text) -> Text:
-        values = {**problem.values}
-        if "host" in values:  # part of the address, and of some webhooks the secret part
-            values["host"] = self.service
-        return Text.filled(problem, **values)
 
 
 def fields_of(answer: Answer) -> Mapping[str, Any] | None:
