@@ -32,7 +32,7 @@ CertferryError                a message, a hint, a retry
 │   ├── LeaseLost             another run took over
 │   ├── StateTooNew           written by a newer version
 │   └── StateUnavailable      disk full, no permission, locked for too long
-├── ScheduleError             the daily run could not be arranged with the system
+├── ScheduleError             the scheduled run could not be arranged with the system
 └── Interrupted               somebody stopped the run
 """
 
@@ -264,7 +264,7 @@ class StateUnavailable(StateError):
 
 
 class ScheduleError(CertferryError):
-    """The daily run could not be arranged with the system, or looked up."""
+    """The scheduled run could not be arranged with the system, or looked up."""
 
 
 class Interrupted(CertferryError):

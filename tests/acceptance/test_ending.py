@@ -14,6 +14,7 @@ from subprocess import Popen
 import pytest
 
 from certferry.cli.exits import Exit
+from certferry.errors import LeaseHeld
 from certferry.sandbox.faults import Fault
 from tests.acceptance.footprint import challenges
 from tests.acceptance.host import Host
@@ -63,6 +64,15 @@ def must_be_free(host: Host, name: str) -> None:
         store.release(store.acquire(name, datetime.now(UTC)))
 
 
+def is_free(host: Host, name: str) -> bool:
+    """Whether no run holds the lineage's lease."""
+    try:
+        must_be_free(host, name)
+    except LeaseHeld:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("how", SIGNALS)
 @pytest.mark.parametrize("command", ["sync", "plan", "status"])
 def test_service_that_hangs(host: Host, name: str, command: str, how: signal.Signals) -> None:
@@ -88,6 +98,27 @@ def test_directory_that_hangs(host: Host, name: str, how: signal.Signals) -> Non
 
     assert Exit.STOPPED == process.returncode
     must_be_free(host, name)
+
+
+def test_scheduled_run_that_waits_for_its_next_try(host: Host, name: str) -> None:
+    """It ends in its minute's pause, holds no lease there, and tells what has failed."""
+
+    def tries() -> int:
+        with host.remembering() as store:
+            return store.remembered(name).issue_tries
+
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    host.rewrite(host.world.pebble.directory_url, f"https://127.0.0.1:{port}/dir")
+    with host.begin("sync", "--scheduled") as process:
+        assert eventually(lambda: host.state.exists() and tries() == 1 and is_free(host, name))
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        out, _ = process.communicate(timeout=DEADLINE)
+        assert time.monotonic() - begun < PROMISED
+
+    assert Exit.STOPPED == process.returncode
+    assert "the CA could not be reached" in out
 
 
 @pytest.mark.parametrize("how", SIGNALS)

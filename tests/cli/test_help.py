@@ -101,7 +101,9 @@ def test_a_group_lists_whole_sentences(capsys: pytest.CaptureFixture[str]) -> No
     assert Exit.OK == run(["schedule", "--help"], TestConsole().console)
 
     listed = capsys.readouterr().out.partition("\nCommands:\n")[2]
-    sentence = "Write one line into your crontab, or a service and a timer; at a random minute"
+    sentence = (
+        "Write one line into your crontab, or a service and a timer: a run at a random second"
+    )
     assert sentence in " ".join(listed.split())
     assert "..." not in listed
 

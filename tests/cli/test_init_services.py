@@ -13,7 +13,7 @@ from tests.wiring.packages import DNS_GROUP, Packages
 
 RECIPE = ROOT / "tests" / "data" / "third_party" / "src" / "certferry_harbour"
 TOKEN = "a-token-that-is-made-up"
-WHICH = "The DNS provider: dnspod (DNSPod), harbour (Harbour) (nothing for dnspod):"
+WHICH = "harbour (Harbour) (nothing for dnspod):"
 QINIU = {name: key for name, key in KEYS.items() if name.startswith("QINIU")}
 
 
@@ -45,7 +45,7 @@ def test_another_service_is_offered_and_asked_for(accounts: Accounts) -> None:
     """
     for name in KEYS.keys() - QINIU.keys():
         del accounts.environ[name]
-    with accounts.terminal("--email", "ops@example.com", columns=120) as terminal:
+    with accounts.terminal("--email", "ops@example.com", columns=300) as terminal:
         for asked, answer in (
             (WHICH, "habour"),
             (WHICH, "harbour"),
@@ -84,7 +84,7 @@ def test_nothing_is_the_usual_service(accounts: Accounts) -> None:
     """Its questions follow, and none of the other's."""
     for name in KEYS.keys() - QINIU.keys():
         del accounts.environ[name]
-    with accounts.terminal("--email", "ops@example.com", columns=120) as terminal:
+    with accounts.terminal("--email", "ops@example.com", columns=300) as terminal:
         terminal.until(lambda shown: shown.endswith(WHICH))
         terminal.type("\n")
         terminal.until(lambda shown: "id of a DNSPod API token:" in shown)

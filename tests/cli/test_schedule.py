@@ -48,7 +48,10 @@ dns = "dnspod"
 deploy = [{ to = "qiniu" }]
 """
 KEYS = "DP_Id=1\nDP_Key=k\nQINIU_ACCESS_KEY=a\nQINIU_SECRET_KEY=s\n"
-ENTRY = re.compile(rb"(?P<minute>\d+) (?P<hour>\d+) \* \* \* (?P<command>.*) # certferry schedule")
+ENTRY = re.compile(
+    rb"(?P<minute>\d+) (?P<hour>\d+),(?P<then>\d+) \* \* \* (?:/bin/sleep (?P<second>\d+); )?"
+    rb"(?P<command>.*) # certferry schedule"
+)
 OTHERS = b"MAILTO=ops@example.com\n0 4 * * * backup 50\\% \n"
 
 
@@ -85,8 +88,10 @@ def entry(crontab: bytes | None) -> re.Match[bytes]:
     return match
 
 
-def test_a_daily_run_is_installed_once(owner: CrontabOwner, config: Path) -> None:
-    """One line at a minute of the night; a second time nothing changes, and that is said."""
+def test_two_runs_a_day_are_installed_once(owner: CrontabOwner, config: Path) -> None:
+    """One line at a second of the night, and half a day later; a second time nothing changes, and
+    that is said.
+    """
     owner.write(OTHERS)
 
     code, out, err = certferry(owner.environ, "--config", config, "schedule", "install")
@@ -98,8 +103,11 @@ def test_a_daily_run_is_installed_once(owner: CrontabOwner, config: Path) -> Non
     line = entry(first)
     assert 0 <= int(line["hour"]) < 6
     assert 1 <= int(line["minute"]) <= 59
-    assert f"every day at {int(line['hour']):02}:{int(line['minute']):02}, by this" in out
-    assert re.search(r"\n\nInstalled: every day at \d\d:\d\d, by this machine's clock\.\n\Z", out)
+    assert int(line["then"]) == int(line["hour"]) + 12
+    assert f"every day at {int(line['hour']):02}:{int(line['minute']):02}" in out
+    moment = r"\d\d:\d\d(:\d\d)?"
+    said = rf"\n\nInstalled: every day at {moment} and {moment}, by this machine's clock\.\n\Z"
+    assert re.search(said, out)
 
     code, out, err = certferry(owner.environ, "--config", config, "schedule", "install")
 
@@ -123,7 +131,9 @@ def test_another_configuration_replaces_the_line_and_keeps_its_time(
     assert "\n\nReplaced: every day at " in out
     after = owner.read() or b""
     assert after.endswith(OTHERS)
-    assert entry(before).group("minute", "hour") == entry(after).group("minute", "hour")
+    assert entry(before).group("minute", "hour", "second") == entry(after).group(
+        "minute", "hour", "second"
+    )
     assert b"other 100" in entry(after)["command"]
 
 
@@ -147,16 +157,16 @@ def test_a_rhythm_of_the_operators_own_is_not_called_daily(
         assert "every day" not in out
 
 
-def test_every_fresh_installation_chooses_its_own_minute(owner: CrontabOwner, config: Path) -> None:
+def test_every_fresh_installation_chooses_its_own_moment(owner: CrontabOwner, config: Path) -> None:
     """Neither a constant nor the same sequence in each process: of four, two differ."""
     command = [sys.executable, "-m", "certferry", "--config", str(config), "schedule"]
     chosen = set()
     for _ in range(4):
         owner.write(None)
         subprocess.run([*command, "install"], env=owner.environ, check=True, capture_output=True)
-        chosen.add(entry(owner.read()).group("minute", "hour"))
+        chosen.add(entry(owner.read()).group("minute", "hour", "second"))
 
-    assert len(chosen) > 1  # by chance, four of 354 are the same in one of 44 million cases
+    assert len(chosen) > 1  # by chance, all four are the same in one of 10^13 cases
 
 
 def test_what_is_removed_is_only_ours(owner: CrontabOwner, config: Path) -> None:
@@ -208,9 +218,10 @@ def test_the_next_run_is_told_by_the_clock_of_the_line(
     shown = re.search(r"next run  (?P<at>.*) UTC(?P<offset>[+-].*)\n", result.stdout)
     assert shown is not None, result.stdout
     moment = datetime.fromisoformat(shown["at"] + shown["offset"])
-    assert (int(line["hour"]), int(line["minute"])) == (moment.hour, moment.minute)
+    assert int(line["minute"]) == moment.minute
+    assert moment.hour in {int(line["hour"]), int(line["then"])}
     assert moment.astimezone(ZoneInfo(zone)).utcoffset() == moment.utcoffset()
-    assert timedelta() <= moment - datetime.now(UTC) + timedelta(minutes=1) <= timedelta(days=1.1)
+    assert timedelta() <= moment - datetime.now(UTC) + timedelta(minutes=1) <= timedelta(days=0.6)
 
 
 def test_the_global_options_go_with_the_run(
@@ -228,7 +239,7 @@ def test_the_global_options_go_with_the_run(
     assert "json" == words[words.index("--log-format") + 1]
     assert "zh" == words[words.index("--lang") + 1]
     assert "--quiet" in words
-    assert "sync" == words[-1]
+    assert ["sync", "--scheduled"] == words[-2:]
 
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/dev/null"])
@@ -510,7 +521,7 @@ def test_units_are_installed_shown_and_removed(timer: SystemdTimer) -> None:
     show_all([timer], console.console)
     remove_from([timer], front)
 
-    when = "every night, at a moment that systemd chooses, or as a drop-in says"
+    when = "twice a day, at a moment that systemd chooses, or as a drop-in says"
     assert 2 == console.out.count(f"  when     {when}\n")
     assert f"\n\nInstalled: {when}.\n" in console.out
     assert "timer: to do: systemctl enable --now certferry.timer\n" in console.err

@@ -13,6 +13,7 @@ from certferry.cli.status import show_status
 from certferry.core.desired import Kind
 from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.core.observed import Served
+from certferry.core.renewal import RenewalWindow
 from certferry.core.status import DomainStatus, LineageStatus, Standing
 from certferry.ports.progress import no_listener
 from certferry.present import documents, status_text
@@ -155,6 +156,22 @@ def test_a_certificate_that_is_due_says_why() -> None:
         """) == told(lineage(frozen, reason=values.DUE))
 
 
+def test_the_cas_window_and_its_page_are_told() -> None:
+    """In the document always, to a person where the CA says why."""
+    window = RenewalWindow(NOON, NOON + timedelta(days=2), "https://ca.example/why")
+    said = "img: the CA asks for renewal between 2026-11-24 12:00 UTC and 2026-11-26 12:00 UTC:"
+
+    document = documents.of_statuses([lineage(window=window)], Voice())
+    (written,) = json.loads(json.dumps(document))["certificates"]
+    assert {
+        "start": "2026-11-24T12:00:00Z",
+        "end": "2026-11-26T12:00:00Z",
+        "explanation_url": "https://ca.example/why",
+    } == written["renewal_window"]
+    assert f"{said} https://ca.example/why" in " ".join(told(lineage(window=window)).split())
+    assert "the CA asks" not in told(lineage(window=replace(window, page=None)))
+
+
 def test_a_certificate_that_is_missing_or_expired_is_told_apart() -> None:
     """No certificate, and one that has had its time, are not valid ones."""
     expired = values.certificate(not_before=NOON - timedelta(days=100))
@@ -187,6 +204,7 @@ def test_the_document_has_the_contracts_keys() -> None:
         "not_before": "2026-11-24T12:00:00Z",
         "not_after": "2027-02-22T12:00:00Z",
         "renew_at": "2027-01-23T12:00:00Z",
+        "renewal_window": None,
         "reason": None,
         "notices": [],
     } == written

@@ -42,6 +42,8 @@ class TwinWorld:
     ) -> None:
         self._begun = time.monotonic()
         self._passed = timedelta(0)
+        self.pauses: list[timedelta] = []
+        self.stopped: BaseException | None = None
         self.state = MemoryState()
         self.dns = MemoryDns(["example.com"])
         self.issuer = MemoryIssuer(self.state, self.now, lifetime=lifetime)
@@ -55,6 +57,13 @@ class TwinWorld:
     def pass_time(self, duration: timedelta) -> None:
         """Let time pass at once."""
         self._passed += duration
+
+    def pause(self, seconds: float) -> None:
+        """Let a run's own wait pass at once."""
+        if self.stopped is not None:
+            raise self.stopped
+        self.pauses.append(timedelta(seconds=seconds))
+        self.pass_time(self.pauses[-1])
 
     def session(self, *wishes: DesiredCertificate, progress: Progress = no_listener) -> TwinSession:
         """Open a session of a new run."""
@@ -70,7 +79,7 @@ class TwinSession(Session):
         self._wishes = wishes
         self.state = world.state
         self.probe = world.cdn
-        doors = Doors(
+        self.doors = Doors(
             issuer=world.issuer,
             source=MemorySource(),
             dns={"dnspod": world.dns},
@@ -82,7 +91,7 @@ class TwinSession(Session):
             now=world.now,
             progress=each_of(history_keeper(world.state, world.now, "tester@host"), progress),
         )
-        self._reconciler = Reconciler(doors, stop=ExitStack().close)
+        self._reconciler = Reconciler(self.doors, stop=ExitStack().close)
 
     def reconciler(self) -> Reconciler:
         """Return the engine over the twins."""

@@ -1,4 +1,4 @@
-"""The DNS providers' contract, kept by the twin and by DNSPod."""
+"""The DNS providers' contract, kept by the twin and by every DNS service."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from certferry.ports.dns import DnsProvider
 from certferry.testing.contracts.dns import ZONE, DnsProviderContract, Values
 from certferry.testing.memory_dns import MemoryDns
 from certferry.text import Text
+from tests.adapters.dns.alidns_account import AlidnsAccount, alidns_account
+from tests.adapters.dns.cloudflare_account import CloudflareAccount, cloudflare_account
 from tests.adapters.dns.dnspod_account import DnspodAccount, dnspod_account
 
 
@@ -72,5 +74,67 @@ class TestDnspod(DnsProviderContract):
 
     @pytest.fixture
     def values(self, account: DnspodAccount) -> Values:
+        """What is in the zone."""
+        return account.values
+
+
+class TestAlidns(DnsProviderContract):
+    """Alibaba Cloud DNS, at its stand-in."""
+
+    @pytest.fixture
+    def account(self) -> Iterator[AlidnsAccount]:
+        """An account."""
+        with alidns_account() as account:
+            account.add_zone(ZONE)
+            yield account
+
+    @pytest.fixture
+    def provider(self, account: AlidnsAccount) -> DnsProvider:
+        """The account."""
+        return account.connect()
+
+    @pytest.fixture
+    def other(self, account: AlidnsAccount) -> DnsProvider:
+        """Another connection to it."""
+        return account.connect()
+
+    @pytest.fixture
+    def denied(self, account: AlidnsAccount) -> DnsProvider:
+        """A connection with keys that are not accepted."""
+        return account.denied()
+
+    @pytest.fixture
+    def values(self, account: AlidnsAccount) -> Values:
+        """What is in the zone."""
+        return account.values
+
+
+class TestCloudflare(DnsProviderContract):
+    """Cloudflare, at its stand-in."""
+
+    @pytest.fixture
+    def account(self) -> Iterator[CloudflareAccount]:
+        """An account."""
+        with cloudflare_account() as account:
+            account.add_zone(ZONE)
+            yield account
+
+    @pytest.fixture
+    def provider(self, account: CloudflareAccount) -> DnsProvider:
+        """The account."""
+        return account.connect()
+
+    @pytest.fixture
+    def other(self, account: CloudflareAccount) -> DnsProvider:
+        """Another connection to it."""
+        return account.connect()
+
+    @pytest.fixture
+    def denied(self, account: CloudflareAccount) -> DnsProvider:
+        """A connection with keys that are not accepted."""
+        return account.denied()
+
+    @pytest.fixture
+    def values(self, account: CloudflareAccount) -> Values:
         """What is in the zone."""
         return account.values

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import hashlib
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.renewal import SHORT_LIVED, RenewalWindow, is_due, is_overdue, renew_at
+from certferry.core.renewal import (
+    HALF_DAY,
+    LONGEST_REST,
+    SHORT_LIVED,
+    SHORTEST_REST,
+    USUAL_REST,
+    RenewalWindow,
+    ask_after,
+    believed,
+    is_due,
+    is_overdue,
+    may_ask,
+    renew_at,
+)
 from tests.core.strategies import NOW, certificate
 
 lifetimes = st.timedeltas(timedelta(hours=1), timedelta(days=400))
+shares = st.floats(0, 1)
+fingerprints = st.text("0123456789abcdef", min_size=64, max_size=64)
+MIDNIGHT = NOW.replace(hour=0)
 
 
 @given(lifetimes)
@@ -32,13 +50,101 @@ def test_due_exactly_from_that_moment_on(lifetime: timedelta, later: timedelta) 
     assert is_due(leaf, moment + later)
 
 
-@given(lifetimes, st.timedeltas(timedelta(0), timedelta(days=400)))
-def test_window_of_the_ca_only_makes_it_sooner(lifetime: timedelta, start: timedelta) -> None:
-    """A window that lies late, or belongs to nothing any more, never delays a renewal."""
-    leaf = certificate(not_before=NOW, lifetime=lifetime)
-    window = RenewalWindow(NOW + start, NOW + start + timedelta(days=1))
+@given(lifetimes, shares, shares, fingerprints)
+def test_moment_lies_in_the_window_and_is_always_the_same(
+    lifetime: timedelta, start: float, length: float, fingerprint: str
+) -> None:
+    """It comes half a day before the window's end where there is that much room, so that a look
+    twice a day comes within it, and never so late that one failure would be the end.
+    """
+    leaf = certificate(fingerprint, not_before=NOW, lifetime=lifetime)
+    begins = NOW + lifetime * 0.9 * start
+    window = RenewalWindow(begins, begins + (leaf.not_after - begins) * (0.01 + 0.9 * length))
+    moment = renew_at(leaf, window)
 
-    assert renew_at(leaf, window) == min(renew_at(leaf), window.start)
+    assert moment == renew_at(leaf, replace(window, page="https://ca.example/why"))
+    assert moment <= max(window.start, window.end - HALF_DAY)
+    assert moment <= leaf.not_after - (leaf.not_after - renew_at(leaf)) / 2
+    assert moment >= window.start or moment > renew_at(leaf)
+
+
+def test_certificates_of_one_day_are_spread_over_the_window() -> None:
+    """A CA that names one window for all is not asked by all at once."""
+    window = RenewalWindow(NOW + timedelta(days=58), NOW + timedelta(days=62))
+    drawn = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(400)]
+    moments = [renew_at(certificate(each, not_before=NOW), window) - window.start for each in drawn]
+
+    for quarter in range(4):
+        borders = [
+            (window.end - HALF_DAY - window.start) * part / 4 for part in (quarter, quarter + 1)
+        ]
+        assert 60 <= sum(borders[0] <= moment < borders[1] for moment in moments) <= 140
+
+
+@given(
+    lifetimes,
+    st.timedeltas(timedelta(days=-4000), timedelta(days=4000)),
+    st.timedeltas(timedelta(days=-4000), timedelta(days=4000)),
+)
+def test_window_that_cannot_be_the_certificates_counts_for_nothing(
+    lifetime: timedelta, start: timedelta, length: timedelta
+) -> None:
+    """One that ends before it starts, lies years away or before the certificate's life, or is
+    another certificate's: it is renewed as if the CA had said nothing.
+    """
+    leaf = certificate(not_before=NOW, lifetime=lifetime)
+    window = RenewalWindow(NOW + start, NOW + start + length)
+
+    fits = timedelta(0) <= start and timedelta(0) < length and start + length <= lifetime
+    assert (window if fits else None) == believed(leaf, window)
+    if not fits:
+        assert renew_at(leaf) == renew_at(leaf, window)
+
+
+def test_window_in_the_past_makes_it_due_at_once() -> None:
+    """So does a CA say that it will revoke the certificate."""
+    leaf = certificate(not_before=NOW - timedelta(days=10))
+    window = RenewalWindow(NOW - timedelta(hours=2), NOW - timedelta(hours=1))
+
+    assert not is_due(leaf, NOW)
+    assert is_due(leaf, NOW, window)
+
+
+rests = st.none() | st.timedeltas(timedelta(days=-9), timedelta(days=9))
+
+
+@given(st.lists(st.tuples(st.timedeltas(timedelta(0), timedelta(hours=13)), rests), max_size=40))
+def test_ca_is_asked_once_in_half_a_day_unless_it_wants_more(
+    runs: list[tuple[timedelta, timedelta | None]],
+) -> None:
+    """However often it is run; what the CA asks for is kept, within a minute and a day."""
+    kept: datetime | None = None
+    now, asked = NOW, list[int]()
+    for passed, rest in runs:
+        now += passed
+        if not may_ask(kept, now):
+            continue
+        kept = ask_after(now, rest)
+        wanted = USUAL_REST if rest is None else rest
+        assert SHORTEST_REST <= kept - now <= LONGEST_REST
+        assert kept - now >= min(wanted, LONGEST_REST)
+        if wanted >= USUAL_REST:
+            assert (now - MIDNIGHT) // HALF_DAY not in asked
+            asked.append((now - MIDNIGHT) // HALF_DAY)
+
+
+@given(st.timedeltas(timedelta(0), timedelta(days=30)))
+def test_run_twice_a_day_asks_each_time(first: timedelta) -> None:
+    """Whenever they are, and with the rest that Let's Encrypt asks for."""
+    one = NOW + first
+
+    assert may_ask(ask_after(one, USUAL_REST), one + HALF_DAY)
+    assert not may_ask(ask_after(one, USUAL_REST), one + timedelta(minutes=1))
+
+
+def test_clock_that_was_ahead_does_not_silence_the_ca() -> None:
+    """A moment further away than any rest is no reason to wait."""
+    assert may_ask(ask_after(NOW + timedelta(days=3000)), NOW)
 
 
 @given(lifetimes)

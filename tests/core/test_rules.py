@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import pairwise
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from certferry.core.certificate import KeyType
 from certferry.core.desired import DesiredCertificate, PemFiles
 from certferry.core.ferried import why_adopt
 from certferry.core.observed import Observation
 from certferry.core.reasons import ReasonCode
-from certferry.core.rules import first_violated
+from certferry.core.renewal import RenewalWindow
+from certferry.core.rules import LEAST_GAP, first_violated
 from tests.core.strategies import NOW, certificate, version
 from tests.core.test_planner import CURRENT, wish, world
 
@@ -87,3 +91,62 @@ def test_ferried_leaf_with_another_chain(
 
     assert words == (None if reason is None else str(reason.message).partition(" ")[2])
     assert reason is None or reason.code is ReasonCode.FILES_CHANGED
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.timedeltas(timedelta(0), timedelta(hours=3)),  # until the next look
+            st.timedeltas(timedelta(days=-30), timedelta(days=60)),  # where the CA's window begins
+            st.timedeltas(timedelta(hours=1), timedelta(days=90)),  # how long the next one lives
+            st.timedeltas(timedelta(0), timedelta(days=1)),  # how far the CA dates it back
+        ),
+        max_size=30,
+    )
+)
+def test_no_two_certificates_within_an_hour(
+    looks: list[tuple[timedelta, timedelta, timedelta, timedelta]],
+) -> None:
+    """Whatever the CA says, gives, and dates back, while the wish stays as it is."""
+    now, issued = NOW, list[datetime]()
+    current = version(1, certificate(not_before=NOW, lifetime=timedelta(days=9)))
+    for passed, start, lifetime, backdated in looks:
+        now += passed
+        window = RenewalWindow(now + start, now + start + timedelta(days=1))
+        current = replace(current, window=window)
+        if first_violated(wish(), world(current), now) is not None:
+            issued.append(now)
+            leaf = certificate(
+                names=wish().names, not_before=now - backdated, lifetime=lifetime + backdated
+            )
+            current = replace(version(current.number + 1, leaf), saved_at=now)
+
+    assert all(later - former >= LEAST_GAP for former, later in pairwise(issued))
+
+
+def test_adopted_certificate_that_is_due_is_renewed_at_once() -> None:
+    """It came from another client just now, and was issued two months ago."""
+    adopted = replace(version(1, DUE), saved_at=NOW)
+
+    reason = first_violated(wish(), world(adopted), NOW)
+
+    assert reason is not None
+    assert ReasonCode.RENEWAL_DUE is reason.code
+
+
+def test_reason_names_the_cas_window_and_page() -> None:
+    """Quoted, since the address is the CA's; a window that cannot be its own is not mentioned."""
+    leaf = replace(CURRENT, not_before=NOW - timedelta(days=20))
+    window = RenewalWindow(
+        NOW - timedelta(days=2), NOW - timedelta(days=1), "https://ca.example/\x1b[31mwhy"
+    )
+    for page, said in ((window.page, "why"), (None, "UTC")):
+        known = replace(version(3, leaf), window=replace(window, page=page))
+        reason = first_violated(wish(), world(known), NOW)
+        assert reason is not None
+        assert "the CA asks for renewal between 2026-11-22" in str(reason.message)
+        assert str(reason.message).endswith(said)
+        assert "\x1b" not in str(reason.message)
+
+    strange = replace(version(3, leaf), window=RenewalWindow(NOW, leaf.not_before))
+    assert first_violated(wish(), world(strange), NOW) is None

@@ -64,6 +64,13 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
             yield made
 
 
+def issued(bench: Bench) -> str:
+    """Return a leaf of the CA's."""
+    bench.proxy.rewrite = lambda _, response: response
+    bench.state = MemoryState(is_alive=lambda _: False)
+    return bench.issue().cert_pem
+
+
 @over_sockets
 @given(bend=bends())
 def test_a_directory_is_looked_at(bench: Bench, bend: Bend) -> None:
@@ -98,6 +105,17 @@ def test_a_certificate_is_ordered(bench: Bench, bend: Bend, end: str, refuses: o
     bench.state = MemoryState(is_alive=lambda _: False)
     bench.proxy.rewrite = rewrite
     only_ours(bench.issue, bench.issue, bench.sweep)
+
+
+@over_sockets
+@given(bend=bends())
+def test_renewal_information(bench: Bench, bend: Bend) -> None:
+    """Whatever the CA says of a certificate's renewal."""
+    leaf = issued(bench)
+    turn = bend.turns()
+    bench.proxy.rewrite = lambda _, response: turn(response)
+
+    only_ours(partial(bench.issuer().renewal_info, leaf))
 
 
 @in_memory

@@ -48,6 +48,8 @@ THRESHOLDS = (
     Threshold("core", ("core/*",), 95),
     Threshold("reconcile", ("reconcile/*",), 95),
     Threshold("adapters: acme", ("adapters/acme/*",), 95),
+    Threshold("adapters: alidns", ("adapters/*/alidns*",), 95),
+    Threshold("adapters: cloudflare", ("adapters/*/cloudflare*",), 95),
     Threshold("adapters: dnspod", ("adapters/*/dnspod*",), 95),
     Threshold("adapters: qiniu", ("adapters/*/qiniu*",), 95),
     Threshold("everything", ("*",), 85),

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import pytest
 
-from certferry.adapters.dns import dnspod
+from certferry.adapters.dns import alidns, cloudflare, dnspod
 from certferry.adapters.targets import qiniu
 from certferry.cli import main as front_desk
 from certferry.config.deliveries import SETTINGS
@@ -60,7 +60,7 @@ def known_keys(tmp_path: Path) -> set[str]:
     listed = re.findall(r"zqj: unknown key; known are (.*)", str(refused.value))
     assert len(tables) == len(listed)
     keys = {key for words in listed for key in words.split(", ")}
-    for settings in (qiniu.Settings, dnspod.Settings):
+    for settings in (qiniu.Settings, alidns.Settings, cloudflare.Settings, dnspod.Settings):
         keys |= {field.name for field in dataclasses.fields(settings)}
     return keys.union(*SETTINGS.values())
 

@@ -1,9 +1,10 @@
-"""What somebody else changed at a domain since it was seen as declared: set right, told or ignored;
+"""What another tool changed at a domain since it was seen as declared: set right, told or ignored;
 and two tools that fight over a domain.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -13,10 +14,13 @@ from hypothesis import strategies as st
 
 from certferry.core.desired import DesiredCertificate, DriftPolicy, HttpsWish
 from certferry.core.https_settings import HttpsSettings
+from certferry.core.observed import Served
 from certferry.core.plan import Action
 from certferry.core.reasons import ReasonCode
 from certferry.core.report import LineageReport, Outcome
 from certferry.core.status import Standing, status_of
+from certferry.ports.probe import Probe
+from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe
 from tests.reconcile.model import ModelWorld
 from tests.reconcile.one_lineage import IMG
@@ -57,7 +61,7 @@ def told(world: ModelWorld) -> list[str]:
     return [entry.event for entry in entries if entry.event.startswith("drift")]
 
 
-def test_certificate_that_somebody_bound_is_replaced() -> None:
+def test_certificate_that_another_tool_bound_is_replaced() -> None:
     """The history says what was found, and what was done."""
     world = synced(DriftPolicy.REPAIR)
     ours = world.cdn.bound_to(IMG)
@@ -74,7 +78,7 @@ def test_certificate_that_somebody_bound_is_replaced() -> None:
 
 
 @pytest.mark.parametrize("policy", LEFT)
-def test_certificate_that_somebody_bound_is_left(policy: DriftPolicy) -> None:
+def test_certificate_that_another_tool_bound_is_left(policy: DriftPolicy) -> None:
     """Nothing is written, the run is in order, and what was found is told once in the history."""
     world = synced(policy)
     theirs = world.cdn.put_foreign(IMG)
@@ -96,6 +100,40 @@ def test_certificate_that_somebody_bound_is_left(policy: DriftPolicy) -> None:
     assert [policy] == [drifted.policy for drifted in plan.drifts]
 
 
+@pytest.mark.parametrize("begins", [True, False])
+def test_drift_that_another_run_has_written_down_meanwhile(begins: bool) -> None:  # noqa: FBT001 - a case
+    """Each run tells of it only if it was first: the history has it once."""
+    world = synced(DriftPolicy.WARN)
+    ours, theirs = world.cdn.bound_to(IMG), world.cdn.put_foreign(IMG)
+    wanted = wish(world, DriftPolicy.WARN)
+    world.cdn.set_by_others(IMG, theirs)
+    if not begins:
+        run(world, wanted)
+        world.cdn.set_by_others(IMG, ours)
+    doors = world.doors("late")
+    world.alive.add("late")
+    late = LineageRun(wanted, replace(doors, probe=Meanwhile(doors.probe, world, wanted)))
+
+    world.visit_to_the_end(late)
+
+    assert (["drift found"] if begins else ["drift found", "drift over"]) == told(world)
+
+
+class Meanwhile:
+    """A `Probe` during whose look another run comes and goes."""
+
+    def __init__(self, probe: Probe, world: ModelWorld, wanted: DesiredCertificate) -> None:
+        self._probe = probe
+        self._world = world
+        self._wanted = wanted
+
+    def look(self, domains: Sequence[str]) -> Mapping[str, tuple[Served, ...]]:
+        """See `ports.probe.Probe.look`."""
+        found = self._probe.look(domains)
+        self._world.run(self._wanted)
+        return found
+
+
 def test_drift_that_its_maker_undid_is_over() -> None:
     """A later one of the same kind is told again."""
     world = synced(DriftPolicy.WARN)
@@ -111,7 +149,7 @@ def test_drift_that_its_maker_undid_is_over() -> None:
 
 
 @pytest.mark.parametrize("policy", LEFT)
-def test_https_switched_off_by_somebody_stays_off(policy: DriftPolicy) -> None:
+def test_https_switched_off_by_another_tool_stays_off(policy: DriftPolicy) -> None:
     """Where it is to be left, nothing is switched on again."""
     world = synced(policy)
     world.cdn.set_by_others(IMG, None)
@@ -121,7 +159,7 @@ def test_https_switched_off_by_somebody_stays_off(policy: DriftPolicy) -> None:
 
 
 @pytest.mark.parametrize("policy", LEFT)
-def test_renewal_leaves_a_setting_that_somebody_changed(policy: DriftPolicy) -> None:
+def test_renewal_leaves_a_setting_that_another_tool_changed(policy: DriftPolicy) -> None:
     """The new certificate is bound, and the setting is sent to be what it was found as."""
     world = synced(policy, HTTP2)
     world.cdn.set_by_others(IMG, world.cdn.bound_to(IMG), HttpsSettings(http2=False))
@@ -133,7 +171,7 @@ def test_renewal_leaves_a_setting_that_somebody_changed(policy: DriftPolicy) -> 
     assert world.cdn.settings(IMG).http2 is False
 
 
-def test_renewal_does_not_replace_what_somebody_bound() -> None:
+def test_renewal_does_not_replace_what_another_tool_bound() -> None:
     """It is renewed all the same: the operator may want it back any day."""
     world = synced(DriftPolicy.WARN)
     theirs = world.cdn.put_foreign(IMG)

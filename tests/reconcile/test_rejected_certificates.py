@@ -10,6 +10,7 @@ from certferry.core.believable import must_be_as_ordered
 from certferry.core.certificate import CertificateBundle
 from certferry.core.plan import Action
 from certferry.core.rejections import ANEW_AFTER
+from certferry.core.renewal import RenewalInfo
 from certferry.core.report import LineageReport, Outcome
 from certferry.errors import CertificateRejected
 from certferry.ports.issuer import IssueRequest
@@ -35,6 +36,11 @@ class Gateway:
         evil = make_bundle("evil.example.net", not_before=issued.certificate.not_before)
         must_be_as_ordered(evil, request.names, issued.certificate.not_before)
         return evil
+
+    def renewal_info(self, cert_pem: str) -> RenewalInfo:
+        """As ever."""
+        answer: RenewalInfo = self._issuer.renewal_info(cert_pem)
+        return answer
 
     def sweep(self, *arguments: Any) -> None:
         """As ever."""

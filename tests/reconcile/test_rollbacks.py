@@ -253,6 +253,27 @@ def test_rollback_without_a_previous_certificate_is_refused() -> None:
     assert world.plan(world.wish()).is_settled
 
 
+def test_rollback_of_what_was_never_issued_is_refused() -> None:
+    """There is nothing to go back from."""
+    world = ModelWorld()
+    world.cdn.add_domain(IMG)
+
+    with pytest.raises(PlanRefused):
+        back_by_hand(world, world.wish())
+
+
+def test_rollback_at_a_target_that_cannot_be_read_is_refused() -> None:
+    """What is bound there is not known: nothing is written down."""
+    world = with_two_certificates()
+    world.cdn.denies = True
+
+    with pytest.raises(PlanRefused) as refused:
+        back_by_hand(world, world.wish())
+
+    assert "the keys are not accepted" in str(refused.value)
+    assert () == world.state.remembered("img").withdrawals
+
+
 def test_rollback_to_an_expired_certificate_is_refused() -> None:
     """Visitors would get an error."""
     world = with_two_certificates()

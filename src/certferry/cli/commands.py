@@ -28,7 +28,7 @@ COMMANDS = {
     "rollback": "Bind the previous certificate again, wherever the newest one of NAME is served.",
     "export": "Write a certificate and its key to files.",
     "hook": "Deploy what another ACME client has just renewed; for that client to run.",
-    "schedule": "Have `certferry sync` run every day, by cron or by systemd.",
+    "schedule": "Have `certferry sync` run twice a day, by cron or by systemd.",
     "notify": "Try the channels through which you are told of trouble.",
     "sandbox": "Keep the demo's world running on loopback, and print a ready configuration for it.",
     "demo": "Run the main job in a world on loopback, and prove it.",

@@ -1,4 +1,4 @@
-"""`certferry schedule`: a daily run that the system starts, by cron or by systemd."""
+"""`certferry schedule`: runs that the system starts twice a day, by cron or by systemd."""
 
 from __future__ import annotations
 
@@ -41,18 +41,19 @@ systemd_option = click.option(
 
 @click.group("schedule", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Have `certferry sync` run every day, by cron or by systemd."""
+    """Have `certferry sync` run twice a day, by cron or by systemd."""
 
 
 @command.command("install")
 @systemd_option
 @click.pass_context
 def install(ctx: click.Context, *, systemd: bool) -> Exit:
-    """Write one line into your crontab, or a service and a timer; at a random minute of the night.
+    """Write one line into your crontab, or a service and a timer: a run at a random second of the
+    night, and one half a day later.
 
     The run reads the configuration file that is read now, and has the global options of this
-    command (where the log goes, in which language). Installed again, it keeps its time; when
-    nothing has changed, nothing is written.
+    command (where the log goes, in which language). It tries again what has failed, after 1, 10 and
+    100 minutes. Installed again, it keeps its time; when nothing has changed, nothing is written.
     """
     front: Front = ctx.obj
     environ = front.console.environ
@@ -95,7 +96,7 @@ def show(front: Front) -> Exit:
 
 
 def install_at(scheduler: Scheduler, job: Job, front: Front) -> Scheduled:
-    """Have a job run every day, say what that has come to, and give it. Raises `ScheduleError`."""
+    """Have a job run twice a day, tell what has come of it, and give it. Raises `ScheduleError`."""
     change, installed = scheduler.install(job)
     if not front.quiet:
         front.console.show([*schedule_text.told(installed, front.voice), line()])
@@ -158,7 +159,10 @@ def job_for(settings: Settings, root: click.Context, console: Console) -> Job:
     kept = [settings.state.path.parent, settings.state.key_file.parent]
     writes = [*kept, *logs, *unattended.directories_filled(settings)]
     return Job(
-        command=(*program_reading(settings.path), "--quiet", *options_said(root, console), "sync"),
+        command=(
+            *(*program_reading(settings.path), "--quiet", *options_said(root, console)),
+            *("sync", "--scheduled"),
+        ),
         environment=unattended.needed_environment(console.environ),
         writes=tuple(dict.fromkeys(map(_absolute, writes))),
         runs_programs=unattended.runs_programs(settings),

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 @click.command("sync")
 @names_argument
 @click.option("--renew", is_flag=True, help="Issue a new certificate, due or not.")
-@click.option("--scheduled", is_flag=True, help="Leave alone for a while what has failed before.")
+@click.option(
+    "--scheduled",
+    is_flag=True,
+    help="What has failed: try again after 1, 10, 100 minutes, then daily.",
+)
 @wait_option("Wait no longer than this for what takes its time. Default: until it has ended.")
 @no_wait_option
 @json_option
@@ -41,8 +45,8 @@ def command(
     """Bring the world to the declared state: issue, deploy, verify, retire.
 
     Without a NAME it is about every declared certificate. With one and no configuration file, NAMEs
-    are what the certificate is for; the keys are taken from the environment (DP_Id, DP_Key,
-    QINIU_ACCESS_KEY, QINIU_SECRET_KEY).
+    are what the certificate is for; the keys are taken from the environment: DP_Id and
+    DP_Key, Ali_Key and Ali_Secret, or CF_Token; QINIU_ACCESS_KEY and QINIU_SECRET_KEY.
     """
     from certferry.cli.selection import read_settings, tell_who_renews
     from certferry.present.progress import progress_on
@@ -57,8 +61,10 @@ def command(
         open_session(settings, progress=progress, language=front.voice.language) as session,
     ):
         report = session.telling(
-            lambda: session.reconciler().sync(
-                session.wishes, patience, renew=renew, scheduled=scheduled
+            lambda: (
+                session.scheduled_run(patience).sync(session.wishes, renew=renew)
+                if scheduled
+                else session.reconciler().sync(session.wishes, patience, renew=renew)
             )
         )
     return show_report(report, front, as_json=as_json)

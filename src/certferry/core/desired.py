@@ -58,7 +58,7 @@ class Retirement(StrEnum):
 
 
 class DriftPolicy(StrEnum):
-    """What is done where somebody else changed a domain since it was seen as declared."""
+    """What is done where a domain was changed outside certferry since it was seen as declared."""
 
     REPAIR = "repair"
     WARN = "warn"

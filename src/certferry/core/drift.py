@@ -1,5 +1,5 @@
-"""What somebody else changed at a domain since it was seen as declared, and when two tools fight
-over one.
+"""What was changed at a domain outside certferry since it was seen as declared, and when two tools
+fight over one.
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ them 23 characters, which Qiniu takes from a widely used client (production shee
 class Version:
     """One certificate of a lineage as the store knows it; numbers grow by one.
 
-    `fullchain_digest` is that of its bundle, `None` where that is unknown.
+    `fullchain_digest` is that of its bundle, `None` where that is unknown. `window` is what the CA
+    last said of its renewal, `ask_after` when it may be asked again.
     """
 
     number: int
@@ -36,6 +37,7 @@ class Version:
     chain_complete: bool = True
     window: RenewalWindow | None = None
     fullchain_digest: str | None = None
+    ask_after: datetime | None = None
 
     def is_bettered_by(self, bundle: CertificateBundle) -> bool:
         """Tell whether the same certificate, kept without its key or chain, now comes with it, or

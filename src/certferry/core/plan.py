@@ -72,7 +72,7 @@ class Issue:
 @dataclass(frozen=True, slots=True)
 class Deploy:
     """Bind a certificate to a domain, uploading it first where needed. `fingerprint` is that of the
-    version, `None` before it is issued; a `repair` undoes what somebody else changed. Before
+    version, `None` before it is issued; a `repair` undoes what another tool changed. Before
     `upload_by` the certificate has to be at the target, where it is not there yet.
     """
 
@@ -124,7 +124,7 @@ class Rollback:
 
 @dataclass(frozen=True, slots=True)
 class Drifted:
-    """A domain that somebody else changed, and that is left like that (`policy`)."""
+    """A domain that was changed outside certferry, and that is left like that (`policy`)."""
 
     target: str
     domain: str

@@ -22,7 +22,7 @@ class RolloutRecord:
     `request_id` is the target's own of the change that it took. `worked_before`: some address
     completed a handshake just before that; `refused_since`: addresses have refused the certificate
     since then. `tries` counts how often the certificate was sent there in vain or is on its way.
-    `drift` names what somebody else changed, as it was last told; `repairs` are the
+    `drift` names what another tool changed, as it was last told; `repairs` are the
     moments at which that was set right, newest first.
     """
 

@@ -131,7 +131,7 @@ class _DomainPlanner:
         self._drift = drift_of(deployment, target, domain, self._version)
 
     def plan(self) -> tuple[Rollout, Drifted | None]:
-        """Return the domain's rollout, and what is left there as somebody else made it."""
+        """Return the domain's rollout, and what another tool changed there and is left."""
         if self._domain.kind.is_receiver:
             label = self._deployment.target
             return self._with_due(

@@ -10,14 +10,24 @@ from datetime import datetime, timedelta
 from certferry.core import renewal
 from certferry.core.certificate import Certificate
 from certferry.core.desired import DesiredCertificate
+from certferry.core.foreign_words import quoted
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation, ObservedTarget
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.renewal import RenewalWindow
 from certferry.core.rollbacks import must_outlive_rollback
 from certferry.text import Text
 
 ORDER_LIFETIME = timedelta(days=7)
 """How long an order can be gone on with at Let's Encrypt."""
+
+LEAST_GAP = timedelta(hours=1)
+"""Between two certificates of a lineage whose wish is the same: a CA, a target or a clock that is
+wrong leads to one an hour at most."""
+
+BACKDATED = timedelta(days=2)
+"""How long before it was issued a certificate may begin: an hour at Let's Encrypt, to the last
+midnight at others. One that is older was adopted, and not issued just now."""
 
 
 def must_match_names(desired: DesiredCertificate, current: Certificate) -> Reason | None:
@@ -53,6 +63,9 @@ def must_not_be_due(version: Version, now: datetime) -> Reason | None:
     current = version.certificate
     if not renewal.is_due(current, now, version.window):
         return None
+    window = renewal.believed(current, version.window)
+    if window is not None:
+        return Reason(ReasonCode.RENEWAL_DUE, window_in_words(window))
     return Reason(
         ReasonCode.RENEWAL_DUE,
         Text(
@@ -60,6 +73,16 @@ def must_not_be_due(version: Version, now: datetime) -> Reason | None:
             left=current.remaining(now),
             lifetime=current.lifetime,
         ),
+    )
+
+
+def window_in_words(window: RenewalWindow) -> Text:
+    """Say when the CA wants a certificate replaced, and where it says why."""
+    said = Text(
+        "the CA asks for renewal between {start} and {end}", start=window.start, end=window.end
+    )
+    return (
+        said if window.page is None else Text("{said}: {page}", said=said, page=quoted(window.page))
     )
 
 
@@ -105,11 +128,21 @@ def first_violated(
     if version is None:
         return Reason(ReasonCode.MISSING, Text("there is no certificate yet"))
     current = version.certificate
-    return (
+    asked = (
         must_match_names(desired, current)
         or must_match_key_type(desired, current)
-        or must_not_be_due(version, now)
-        or must_be_deployable(current, observed.targets, now)
         or must_have_come(observed.ordered_at, now)
+    )
+    if asked is not None or is_just_issued(version, now):
+        return asked
+    return (
+        must_not_be_due(version, now)
+        or must_be_deployable(current, observed.targets, now)
         or must_outlive_rollback(observed, version, now)
     )
+
+
+def is_just_issued(version: Version, now: datetime) -> bool:
+    """Tell whether the certificate is too new to be followed by another one."""
+    was_new = version.saved_at - version.certificate.not_before <= BACKDATED
+    return was_new and version.saved_at <= now < version.saved_at + LEAST_GAP

@@ -1,4 +1,4 @@
-"""The daily run that the system starts: what is run, when, and how it stands."""
+"""The runs that the system starts, twice a day: what is run, when, and how it stands."""
 
 from __future__ import annotations
 
@@ -10,19 +10,30 @@ from enum import Enum
 from certferry.text import Text
 
 NIGHT_HOURS = 6
-"""From midnight on: the hours in which a CDN's change disturbs fewest visitors."""
+"""From midnight on: the hours in which a CDN's change disturbs fewest visitors. The second run of a
+day comes half a day after the first (Let's Encrypt asks for two, at a random second:
+letsencrypt.org/docs/integration-guide, "When to Renew", 2026-11)."""
 
-_MINUTES = 59
-NIGHT_MOMENTS = NIGHT_HOURS * _MINUTES
-"""How many moments there are to choose from. Full hours are none: everybody's jobs run then, and
-CAs ask for another minute (letsencrypt.org/docs/integration-guide, "When to Renew", 2026-11).
+_MINUTES, _SECONDS = 59, 60
+NIGHT_MOMENTS = NIGHT_HOURS * _MINUTES * _SECONDS
+"""How many moments there are to choose from. The first minute of an hour is none: everybody's jobs
+run then.
 """
+
+_HALF_A_DAY = 12  # hours
 
 
 def night_time(number: int) -> time:
     """Give one of the `NIGHT_MOMENTS`, counted from 0, by the clock of the machine."""
-    hour, minute = divmod(number % NIGHT_MOMENTS, _MINUTES)
-    return time(hour, minute + 1)
+    minutes, second = divmod(number % NIGHT_MOMENTS, _SECONDS)
+    hour, minute = divmod(minutes, _MINUTES)
+    return time(hour, minute + 1, second)
+
+
+def twice(moment: time) -> tuple[time, time]:
+    """Give the two moments of a day, half a day apart, of which this is one."""
+    first = moment.replace(hour=moment.hour % _HALF_A_DAY)
+    return first, first.replace(hour=first.hour + _HALF_A_DAY)
 
 
 @dataclass(frozen=True, slots=True)

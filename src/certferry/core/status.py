@@ -22,7 +22,7 @@ from certferry.core.observed import (
     is_served,
 )
 from certferry.core.reasons import Reason
-from certferry.core.renewal import renew_at
+from certferry.core.renewal import RenewalWindow, believed, renew_at
 from certferry.core.rollbacks import version_for
 from certferry.core.settings import in_sentences, setting_changes
 from certferry.core.stuck import stuck_error, stuck_since
@@ -69,7 +69,9 @@ class DomainStatus:
 
 @dataclass(frozen=True, slots=True)
 class LineageStatus:
-    """One lineage: its version in force, when it is renewed and why, its domains."""
+    """One lineage: its version in force, when it is renewed and why, its domains. `window` is the
+    CA's own for it, where that decides.
+    """
 
     lineage: str
     names: tuple[str, ...]
@@ -80,6 +82,7 @@ class LineageStatus:
     ceded: tuple[tuple[str, tuple[str, ...]], ...] = ()
     notices: tuple[tuple[str, CertferryError], ...] = ()
     """What could not be read at a target beside its domains, and what is excluded in vain."""
+    window: RenewalWindow | None = None
 
 
 def status_of(
@@ -110,7 +113,12 @@ def status_of(
             for deployment, target in zip(desired.deployments, observed.targets, strict=True)
             for error in (*target.unread, *unmatched.remarks(deployment, target))
         ),
+        window=None if desired.files or current is None else _window(current),
     )
+
+
+def _window(current: Version) -> RenewalWindow | None:
+    return believed(current.certificate, current.window)
 
 
 def _reason(desired: DesiredCertificate, observed: Observation, now: datetime) -> Reason | None:

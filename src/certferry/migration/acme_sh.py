@@ -39,10 +39,13 @@ _BASE64 = re.compile(r"__ACME_BASE64__START_(.*)__ACME_BASE64__END_", re.DOTALL)
 _KEYS: Mapping[str, tuple[str, ...]] = {
     "DP_Id": ("SAVED_DP_Id", "DP_Id"),
     "DP_Key": ("SAVED_DP_Key", "DP_Key"),
+    "Ali_Key": ("SAVED_Ali_Key", "Ali_Key"),
+    "Ali_Secret": ("SAVED_Ali_Secret", "Ali_Secret"),
+    "CF_Token": ("SAVED_CF_Token", "CF_Token"),
     "QINIU_ACCESS_KEY": ("SAVED_QINIU_AK", "QINIU_AK"),
     "QINIU_SECRET_KEY": ("SAVED_QINIU_SK", "QINIU_SK"),
 }
-"""certferry's variables, and where the DNSPod hook and the Qiniu hook of acme.sh keep them."""
+"""certferry's variables, and where the hooks of acme.sh for DNS and for Qiniu keep them."""
 
 
 @dataclass(frozen=True, slots=True)

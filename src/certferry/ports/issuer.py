@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from certferry.core.certificate import CertificateBundle, KeyType
+from certferry.core.renewal import RenewalInfo
 from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Progress
 from certferry.ports.state import Lease
@@ -15,11 +16,14 @@ from certferry.ports.state import Lease
 
 @dataclass(frozen=True, slots=True)
 class IssueRequest:
-    """What to order. The first name becomes the common name; at most 100 names."""
+    """What to order. The first name becomes the common name; at most 100 names. `replaced_pem` is
+    the leaf that the new certificate is to replace, which the CA is told where it wants to know.
+    """
 
     lineage: str
     names: tuple[str, ...]
     key_type: KeyType
+    replaced_pem: str | None = None
 
 
 class Issuer(Protocol):
@@ -44,6 +48,13 @@ class Issuer(Protocol):
         after a failure or an interruption; must not close the order in the state: saving the
         version does. Must give only what was ordered (`core.believable`): `CertificateRejected` for
         any other certificate. Raises `IssuanceError` or `DnsError`.
+        """
+        ...
+
+    def renewal_info(self, cert_pem: str) -> RenewalInfo:
+        """Ask when a certificate should be renewed; no answer of the CA's is an empty one.
+
+        Costs one request, now and then another. Raises `IssuanceError` when the CA cannot be asked.
         """
         ...
 

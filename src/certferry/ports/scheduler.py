@@ -1,4 +1,4 @@
-"""The door to what starts a run every day."""
+"""The door to what starts a run twice a day."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Scheduler(Protocol):
     """
 
     def install(self, job: Job) -> tuple[Change, Scheduled]:
-        """Have the job started every day, and give what is installed now.
+        """Have the job started twice a day, and give what is installed now.
 
         A time that was chosen before is kept. When the very same job is installed already, nothing
         is written.

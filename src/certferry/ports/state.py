@@ -17,6 +17,7 @@ from certferry.core.certificate import CertificateBundle
 from certferry.core.lineage import Version
 from certferry.core.notice import ChannelState, Notice
 from certferry.core.remembered import Remembered
+from certferry.core.renewal import RenewalWindow
 from certferry.core.report import HistoryEntry
 from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
@@ -133,6 +134,14 @@ class StateStore(Protocol):
         """Keep a new certificate and forget the order it came from, in one transaction.
 
         The same fingerprint twice is the same version.
+        """
+        ...
+
+    def save_renewal_info(
+        self, lineage: str, fingerprint: str, window: RenewalWindow | None, ask_after: datetime
+    ) -> None:
+        """Keep what the CA says of a certificate's renewal with the version it belongs to, and when
+        the CA may be asked again. A certificate that the lineage does not have gets nothing.
         """
         ...
 

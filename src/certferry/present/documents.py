@@ -10,6 +10,7 @@ from datetime import datetime
 
 from certferry.core.edges import EdgeProblem
 from certferry.core.findings import Finding, are_in_order
+from certferry.core.foreign_words import quoted
 from certferry.core.observed import Served
 from certferry.core.plan import (
     Blocked,
@@ -28,6 +29,7 @@ from certferry.core.plan import (
     Verify,
 )
 from certferry.core.reasons import Reason
+from certferry.core.renewal import RenewalWindow
 from certferry.core.report import HistoryEntry, LineageReport, StepOutcome, SyncReport
 from certferry.core.status import DomainStatus, LineageStatus
 from certferry.core.waiting import Waiting
@@ -241,6 +243,7 @@ def _lineage_status(status: LineageStatus, voice: Voice) -> Document:
         "not_before": None if certificate is None else moment(certificate.not_before),
         "not_after": None if certificate is None else moment(certificate.not_after),
         "renew_at": moment(status.renew_at),
+        "renewal_window": _window(status.window),
         "reason": None if status.reason is None else _reason(status.reason, voice),
         "domains": [_domain_status(domain, fingerprint, voice) for domain in status.domains],
         "notices": [
@@ -248,6 +251,14 @@ def _lineage_status(status: LineageStatus, voice: Voice) -> Document:
             for target, error in status.notices
         ],
     }
+
+
+def _window(window: RenewalWindow | None) -> Document | None:
+    """Write the CA's window, with the address of the page on which it says why."""
+    if window is None:
+        return None
+    page = None if window.page is None else quoted(window.page)
+    return {"start": moment(window.start), "end": moment(window.end), "explanation_url": page}
 
 
 def _domain_status(domain: DomainStatus, current: str | None, voice: Voice) -> Document:

@@ -1,4 +1,4 @@
-"""The daily run, as a person reads it."""
+"""The runs that the system starts, as a person reads of them."""
 
 from __future__ import annotations
 

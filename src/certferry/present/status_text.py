@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from certferry.core.observed import Served
 from certferry.core.ownership import served_by
+from certferry.core.rules import window_in_words
 from certferry.core.status import WHOLE_ACCOUNT, DomainStatus, LineageStatus, Standing
 from certferry.core.watched import within_reach
 from certferry.present.language import Voice
@@ -57,6 +58,9 @@ def remarks(statuses: Sequence[LineageStatus], voice: Voice) -> Iterator[Line]:
     for status in statuses:
         if status.reason is not None:
             words = voice.say(status.reason.message)
+            yield from labelled(f"{status.lineage}: ", Tone.STRONG, words)
+        elif status.window is not None and status.window.page is not None:
+            words = voice.say(window_in_words(status.window))
             yield from labelled(f"{status.lineage}: ", Tone.STRONG, words)
         for target, lineages in status.ceded:
             words = f"{target}: {voice.say(served_by(lineages))}"

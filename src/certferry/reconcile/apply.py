@@ -12,7 +12,13 @@ from certferry.core.plan import Action, Clean, Deploy, Issue, Retire, Rollback, 
 from certferry.core.plan_outcomes import SEEN
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.settings import in_sentences
-from certferry.errors import CertferryError, CertificateRejected, Interrupted, LeaseLost
+from certferry.errors import (
+    CertferryError,
+    CertificateRejected,
+    Interrupted,
+    LeaseLost,
+    StateError,
+)
 from certferry.ports.issuer import IssueRequest
 from certferry.reconcile.challenge_cleanup import sweep
 from certferry.reconcile.deploy import deploy
@@ -83,8 +89,21 @@ def _obtain(step: Issue, visit: Visit) -> CertificateBundle:
     doors, desired = visit.doors, visit.desired
     if desired.files is not None:
         return doors.source.read(desired.files)
-    request = IssueRequest(desired.lineage, step.names, step.key_type)
+    request = IssueRequest(desired.lineage, step.names, step.key_type, _replaced(step, visit))
     return doors.issuer.issue(request, doors.dns[desired.dns], visit.held(), doors.progress)
+
+
+def _replaced(step: Issue, visit: Visit) -> str | None:
+    """Return the leaf that a new certificate takes the place of, which has a name of its (RFC 9773
+    §5). One that cannot be read is replaced all the same.
+    """
+    version = visit.observed.current
+    if version is None or not set(version.certificate.names) & set(step.names):
+        return None
+    try:
+        return visit.doors.state.bundle(visit.lineage, version.number).cert_pem
+    except StateError:
+        return None
 
 
 def verify(step: Verify, visit: Visit) -> StepOutcome:

@@ -23,7 +23,7 @@ from certferry.reconcile.apply import carry_out
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_offered
 from certferry.reconcile.notes import write_down
-from certferry.reconcile.observe import observe, with_remembered
+from certferry.reconcile.observe import observe, with_remembered, with_renewal_info
 from certferry.reconcile.outcomes import Outcomes
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
@@ -97,7 +97,7 @@ class LineageRun:
         return self._outcomes.next_look()
 
     def _visit(self) -> None:
-        observed = self._observe()
+        observed = self._with_renewal_info(self._observe())
         plan = self._plan(observed)
         if all(isinstance(step, Verify) for step in plan.ready):  # nothing is written anywhere
             self._follow(plan, observed)
@@ -107,7 +107,7 @@ class LineageRun:
             observed = self._observe()
             plan = self._plan(observed)
             if plan.issue is not None:
-                observed = self._issue(plan, observed, lease)
+                observed = self._with_renewal_info(self._issue(plan, observed, lease))
                 plan = self._plan(observed)
             self._follow(plan, observed, lease)
 
@@ -115,6 +115,11 @@ class LineageRun:
         if self.desired.files is not None:
             self.desired = as_offered(self.desired, self._doors)
         return self._in_force(observe(self.desired, self._doors))
+
+    def _with_renewal_info(self, observed: Observation) -> Observation:
+        if self._issuing is Issuing.NEVER:
+            return observed
+        return with_renewal_info(self.desired, observed, self._doors)
 
     def _plan(self, observed: Observation) -> Plan:
         times = Times(

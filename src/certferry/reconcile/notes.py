@@ -1,5 +1,5 @@
 """Write down what a look has found and a later one needs: since when a domain is waited for, since
-when its edges refuse the certificate, what somebody else changed.
+when its edges refuse the certificate, what another tool changed.
 """
 
 from __future__ import annotations

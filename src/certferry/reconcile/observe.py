@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -15,17 +16,22 @@ from certferry.core.observed import (
     Served,
 )
 from certferry.core.remembered import Remembered
+from certferry.core.renewal import ask_after, believed, may_ask
 from certferry.core.rollbacks import version_for
 from certferry.core.rollout import RolloutRecord
+from certferry.core.rules import first_violated
 from certferry.core.unmatched import with_unmatched
 from certferry.core.untold import with_likely_bindings, with_remembered_remotes
-from certferry.errors import DeployError
+from certferry.errors import DeployError, IssuanceError, StateError
 from certferry.ports.target import Look
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import offered_first
 from certferry.reconcile.receivers import observe_receiver
 from certferry.reconcile.unmanaged import without_claimed
 from certferry.reconcile.unremembered import without_remembered
+from certferry.text import Text
+
+_log = logging.getLogger(__name__)
 
 
 def observe(desired: DesiredCertificate, doors: Doors, *, every_edge: bool = False) -> Observation:
@@ -55,6 +61,35 @@ def with_remembered(
         rejected_at=remembered.rejected_at,
         has_leftovers=remembered.has_challenge_records,
     )
+
+
+def with_renewal_info(
+    desired: DesiredCertificate, observed: Observation, doors: Doors
+) -> Observation:
+    """Ask the CA when the certificate in force should be renewed, unless it was asked in this half
+    of a day, and keep what it says. Without an answer, what it said last counts.
+    """
+    version, now = observed.current, doors.now()
+    if version is None or desired.files is not None or observed.is_ceded:
+        return observed
+    if not may_ask(version.ask_after, now) or first_violated(desired, observed, now) is not None:
+        return observed
+    window, retry_after = version.window, None
+    try:
+        leaf = doors.state.bundle(desired.lineage, version.number).cert_pem
+        info = doors.issuer.renewal_info(leaf)
+        window, retry_after = believed(version.certificate, info.window), info.retry_after
+    except (IssuanceError, StateError) as error:  # the certificate is as good as before
+        _log.info(
+            Text(
+                "{lineage}: not known when the CA wants it renewed: {problem}",
+                lineage=desired.lineage,
+                problem=error.message,
+            )
+        )
+    again = ask_after(now, retry_after)
+    doors.state.save_renewal_info(desired.lineage, version.certificate.fingerprint, window, again)
+    return with_remembered(observed, doors.state.remembered(desired.lineage), desired)
 
 
 class _Looker:

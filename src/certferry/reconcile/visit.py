@@ -37,19 +37,12 @@ class Visit:
         return self.desired.lineage
 
     @property
-    def version(self) -> Version:
-        """The version in force. A step that needs one is not ready without it."""
-        if self.observed.current is None:
-            raise LookupError(self.lineage)
-        return self.observed.current
-
-    @property
     def now(self) -> datetime:
         """This very moment."""
         return self.doors.now()
 
-    def version_of(self, step: Deploy) -> Version:
-        """Return the version that a step deploys."""
+    def version_of(self, step: Deploy | Verify) -> Version:
+        """Return the version that a step is about. One that needs one is not ready without it."""
         version = self.observed.version(step.fingerprint)
         if version is None:
             raise LookupError(self.lineage)
@@ -77,7 +70,7 @@ class Visit:
         """
         _, found = self.observed.locate(step.target, step.domain)
         now, last = self.now, found.last
-        fingerprint = step.fingerprint or self.version.certificate.fingerprint
+        fingerprint = self.version_of(step).certificate.fingerprint
         record = open_record(found, fingerprint, now) or self._begun(step, fingerprint, last)
         if repairing:
             record = replace(record, repairs=(now, *recent(record.repairs, now)))

@@ -35,6 +35,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+def label_of(request: Request) -> str:
+    """Return "METHOD /path"."""
+    return request.label
+
+
 @dataclass(frozen=True)
 class Response:
     """An answer; Content-Length is added on the wire."""
@@ -64,7 +69,7 @@ class HttpService:
 
     `clock` is told in each answer's Date. `handler` must be thread-safe. A journal entry is
     complete before the client can read the answer. A handler that raises is answered for with 500
-    and logged.
+    and logged. `label` gives what the patterns of faults are matched against.
     """
 
     def __init__(
@@ -75,8 +80,10 @@ class HttpService:
         port: int = 0,
         tls: ssl.SSLContext | None = None,
         clock: Callable[[], datetime] = utc_now,
+        label: Callable[[Request], str] = label_of,
     ) -> None:
         self.faults = Faults()
+        self._label = label
         self._clock = clock
         self._tls = tls
         self._handler = handler
@@ -87,7 +94,13 @@ class HttpService:
     def start(self) -> Self:
         """Listen. Raises OSError when the port is taken."""
         self._server = _Server(
-            self._address, self._handler, self._journal, self.faults, self._tls, self._clock
+            self._address,
+            self._handler,
+            self._journal,
+            self.faults,
+            self._tls,
+            self._clock,
+            self._label,
         )
         self._server.start()
         return self
@@ -146,7 +159,7 @@ class _Exchange(BaseHTTPRequestHandler):
         path, _, query = self.requestline.split(" ")[1].partition("?")
         request = Request(self.command, path, query, Headers(self.headers.items()), body)
         entry = self.server.journal.arrived(request)
-        self._answer(request, entry, self.server.faults.take(request.label))
+        self._answer(request, entry, self.server.faults.take(self.server.label(request)))
 
     do_HEAD = do_POST = do_PUT = do_DELETE = do_GET
 
@@ -229,8 +242,10 @@ class _Server(ThreadingHTTPServer):
         faults: Faults,
         tls: ssl.SSLContext | None = None,
         clock: Callable[[], datetime] = utc_now,
+        label: Callable[[Request], str] = label_of,
     ) -> None:
         self.handler = handler
+        self.label = label
         self.clock = clock
         self.journal = journal
         self.faults = faults

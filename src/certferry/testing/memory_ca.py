@@ -15,8 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import NameOID
 
+from certferry.core.certificate import Certificate
 from certferry.core.identifiers import challenge_name
-from certferry.core.pem import certificate_pem
+from certferry.core.pem import certificate_pem, parse_chain, read_certificate
+from certferry.core.renewal import RenewalInfo
 from certferry.errors import AuthorizationFailed, IssuanceError, OrderFailed
 from certferry.text import Text
 
@@ -42,7 +44,8 @@ class MemoryCa:
     """Orders and their certificates, which are valid for `lifetime`. Safe to use from any thread.
 
     With a `lookup` it believes only what it sees there; without one it believes everybody. While
-    there is a `failure`, every proof ends with it. `issued` counts certificates.
+    there is a `failure`, every proof ends with it. `issued` counts certificates, `asked` the
+    questions when to renew one, which `answer` answers; `replaced` lists what orders say.
     """
 
     now: Callable[[], datetime]
@@ -50,13 +53,24 @@ class MemoryCa:
     lookup: Lookup | None = None
     failure: IssuanceError | None = None
     issued: int = 0
+    answer: Callable[[Certificate], RenewalInfo] = lambda _: RenewalInfo()
+    asked: int = 0
+    replaced: list[str | None] = field(default_factory=list)
     _orders: dict[str, _Order] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def begin_order(self, names: tuple[str, ...]) -> str:
+    def renewal_info(self, cert_pem: str) -> RenewalInfo:
+        """Say when a certificate should be renewed."""
+        with self._lock:
+            self.asked += 1
+        (leaf,) = parse_chain(cert_pem)
+        return self.answer(read_certificate(leaf))
+
+    def begin_order(self, names: tuple[str, ...], replaced_pem: str | None) -> str:
         """Take an order, and give its URL."""
         proofs = tuple((challenge_name(name), token_urlsafe(32)) for name in names)
         with self._lock:
+            self.replaced.append(replaced_pem)
             url = f"memory:order/{len(self._orders) + 1}"
             self._orders[url] = _Order(names, proofs)
         return url

@@ -13,9 +13,10 @@ from typing import cast
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from certferry.core.certificate import CertificateBundle, KeyType
+from certferry.core.certificate import Certificate, CertificateBundle, KeyType
 from certferry.core.identifiers import challenge_name
 from certferry.core.pem import parse_bundle, pkcs8_pem
+from certferry.core.renewal import RenewalInfo
 from certferry.core.report import Activity
 from certferry.core.secret import Secret
 from certferry.core.zone_choice import must_have_zone
@@ -66,6 +67,20 @@ class MemoryIssuer:
         """Let every proof end like this, until `None` is given."""
         self._ca.failure = failure
 
+    def answer_with(self, answer: Callable[[Certificate], RenewalInfo]) -> None:
+        """Let it be asked when a certificate should be renewed; without that, it does not say."""
+        self._ca.answer = answer
+
+    @property
+    def asked(self) -> int:
+        """How often it was asked when to renew."""
+        return self._ca.asked
+
+    @property
+    def replaced(self) -> tuple[str | None, ...]:
+        """The leaf that each order was said to replace, in their order."""
+        return tuple(self._ca.replaced)
+
     @property
     def issued(self) -> int:
         """The certificates that the CA has issued."""
@@ -89,6 +104,10 @@ class MemoryIssuer:
             self._prove(order, proofs, dns, lease)
         key = _load(order.key_pem)
         return parse_bundle(self._ca.finalize(order.url, key.public_key()), order.key_pem)
+
+    def renewal_info(self, cert_pem: str) -> RenewalInfo:
+        """See `ports.issuer.Issuer.renewal_info`."""
+        return self._ca.renewal_info(cert_pem)
 
     def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
         """See `ports.issuer.Issuer.sweep`. Its provider shows at once what was sent to it."""
@@ -121,7 +140,7 @@ class MemoryIssuer:
         order = AcmeOrder(
             lineage=request.lineage,
             directory=DIRECTORY,
-            url=self._ca.begin_order(request.names),
+            url=self._ca.begin_order(request.names, request.replaced_pem),
             names=request.names,
             key_pem=_new_key(request.key_type),
             created_at=self._now(),

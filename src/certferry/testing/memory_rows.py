@@ -32,6 +32,13 @@ class Kept:
     version: Version
     bundle: CertificateBundle
 
+    def completed(self, bundle: CertificateBundle) -> Version:
+        """Take over key and chain when they are better, or others, than those that were kept."""
+        if self.version.is_bettered_by(bundle):
+            self.bundle = bundle
+            self.version = self.version.with_pem_of(bundle)
+        return self.version
+
 
 @dataclass(slots=True)
 class Memory:

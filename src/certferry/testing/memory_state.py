@@ -9,6 +9,7 @@ from datetime import datetime
 from certferry.core.certificate import CertificateBundle
 from certferry.core.lineage import Version
 from certferry.core.remembered import Remembered
+from certferry.core.renewal import RenewalWindow
 from certferry.core.report import HistoryEntry
 from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
@@ -140,7 +141,7 @@ class MemoryState(MemoryNotices):
             versions = self._memory.versions.setdefault(lease.lineage, [])
             for known in versions:
                 if known.version.certificate.fingerprint == bundle.certificate.fingerprint:
-                    return _completed(known, bundle)
+                    return known.completed(bundle)
             version = Version(
                 len(versions) + 1,
                 bundle.certificate,
@@ -151,6 +152,15 @@ class MemoryState(MemoryNotices):
             )
             versions.append(Kept(version, bundle))
             return version
+
+    def save_renewal_info(
+        self, lineage: str, fingerprint: str, window: RenewalWindow | None, ask_after: datetime
+    ) -> None:
+        """See `StateStore.save_renewal_info`."""
+        with self._memory.lock:
+            for kept in self._kept(lineage):
+                if kept.version.certificate.fingerprint == fingerprint:
+                    kept.version = replace(kept.version, window=window, ask_after=ask_after)
 
     def _kept(self, lineage: str) -> list[Kept]:
         return self._memory.versions.get(lineage, [])
@@ -324,14 +334,6 @@ def _held(lineage: str, held: Holding) -> LeaseHeld:
         ),
         hint=Text("try again when it has ended"),
     )
-
-
-def _completed(known: Kept, bundle: CertificateBundle) -> Version:
-    """Take over key and chain when they are better, or others, than those that were kept."""
-    if known.version.is_bettered_by(bundle):
-        known.bundle = bundle
-        known.version = known.version.with_pem_of(bundle)
-    return known.version
 
 
 def _sorted(uploads: Iterable[Upload]) -> tuple[Upload, ...]:

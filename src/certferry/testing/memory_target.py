@@ -120,7 +120,7 @@ class MemoryCdn:
             change.done_at = min(change.done_at, self._now())
 
     def touch(self, name: str) -> None:
-        """Let somebody else begin a change of a domain that alters nothing."""
+        """Let another tool begin a change of a domain that alters nothing."""
         found = self._settled(name)
         now, end = self._now(), self._end_of_change(name)
         found.change = Change(found.bound or "", found.https, end, began_at=now)
@@ -128,7 +128,7 @@ class MemoryCdn:
     def set_by_others(
         self, name: str, remote_id: str | None, https: HttpsSettings | None = None
     ) -> None:
-        """Let somebody else bind a certificate, or switch HTTPS off, and set what else there is."""
+        """Let another tool bind a certificate, or switch HTTPS off, and set what else there is."""
         domain = self._settled(name)
         domain.change = None
         domain.bindings.append((self._now(), remote_id))

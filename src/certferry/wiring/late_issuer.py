@@ -9,6 +9,7 @@ from functools import partial
 
 from certferry.config.model import Settings
 from certferry.core.certificate import CertificateBundle
+from certferry.core.renewal import RenewalInfo
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.ports.progress import Pause, Progress
@@ -39,6 +40,10 @@ class LateIssuer:
     ) -> CertificateBundle:
         """See `ports.issuer.Issuer.issue`."""
         return self._connected().issue(request, dns, lease, progress)
+
+    def renewal_info(self, cert_pem: str) -> RenewalInfo:
+        """See `ports.issuer.Issuer.renewal_info`."""
+        return self._connected().renewal_info(cert_pem)
 
     def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
         """See `ports.issuer.Issuer.sweep`."""

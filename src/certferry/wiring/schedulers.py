@@ -1,4 +1,4 @@
-"""What can start a run every day."""
+"""What can start a run twice a day."""
 
 from __future__ import annotations
 

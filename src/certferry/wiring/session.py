@@ -21,9 +21,11 @@ from certferry.ports.probe import Probe
 from certferry.ports.progress import Progress, no_listener
 from certferry.ports.state import StateStore
 from certferry.ports.survey import Looked, Surveyed, ZoneKeeper
+from certferry.reconcile.later_tries import ScheduledRun
 from certferry.reconcile.leases import held_lease
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.stopping import Stopping
+from certferry.reconcile.visits import Patience
 from certferry.wiring.account_notes import AccountNotes
 from certferry.wiring.accounts import Accounts
 from certferry.wiring.clock import now
@@ -106,6 +108,10 @@ class Session(Teller):
         if not self._looks_only:
             sweep_handovers(self._settings)
         return engine
+
+    def scheduled_run(self, patience: Patience) -> ScheduledRun:
+        """Return a run that tries again what has failed."""
+        return ScheduledRun(self.reconciler, self._stopping.pause, patience)
 
     def survey(self, label: str, looked: Looked) -> Survey:
         """See `ports.survey.Surveyed.survey`, of a target's account."""

@@ -137,7 +137,7 @@ def _questions(type_: str) -> tuple[Question, ...]:
 
 def from_environment(names: Sequence[str], environ: Mapping[str, str]) -> Settings:
     """Make settings without a file; see `config.load.from_environment`."""
-    usual = UsualAccounts(_usual(DNS_PROVIDERS), _usual(TARGETS))
+    usual = UsualAccounts(_proven_by(environ), _usual(TARGETS))
     return load.from_environment(names, environ, usual, ADAPTERS)
 
 
@@ -153,6 +153,30 @@ def from_client(
     return load.from_client(name, files, environ, _usual(TARGETS), given, ADAPTERS)
 
 
+def _proven_by(environ: Mapping[str, str]) -> UsualAccount:
+    """Give the DNS account whose keys are all in the environment: the usual one's count first, and
+    where there are none of any, the usual one's are those that are missing.
+    """
+    usual = _usual(DNS_PROVIDERS)
+    if _has_keys(usual, environ):
+        return usual
+    for type_ in installed().names(DNS_PROVIDERS):
+        with suppress(BrokenAdapter):  # told where such an account is declared
+            account = _account(DNS_PROVIDERS, type_)
+            if _has_keys(account, environ):
+                return account
+    return usual
+
+
+def _has_keys(account: UsualAccount, environ: Mapping[str, str]) -> bool:
+    held = [any(environ.get(name) for name in one.names) for one in account.variables]
+    return bool(held) and all(held)
+
+
 def _usual(family: Family) -> UsualAccount:
-    adapter = installed().find(family, USUAL[family]).adapter
-    return UsualAccount(USUAL[family], adapter.SERVICE, tuple(adapter.ENVIRONMENT))
+    return _account(family, USUAL[family])
+
+
+def _account(family: Family, type_: str) -> UsualAccount:
+    adapter = installed().find(family, type_).adapter
+    return UsualAccount(type_, adapter.SERVICE, tuple(adapter.ENVIRONMENT))

@@ -19,9 +19,11 @@ from certferry.text import Text
 from tests.adapters.schedule.crontab_owner import AS_ROOT, CrontabOwner
 
 NOON = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
-JOB = Job(("/usr/bin/certferry", "--config", "/etc/certferry.toml", "--quiet", "sync"))
-LINE = b"18 3 * * * /usr/bin/certferry --config /etc/certferry.toml --quiet sync"
+COMMAND = "/usr/bin/certferry --config /etc/certferry.toml --quiet sync --scheduled"
+JOB = Job(tuple(COMMAND.split()))
+LINE = b"18 3,15 * * * /bin/sleep 42; " + COMMAND.encode()
 ENTRY = LINE + b" # certferry schedule\n"
+DRAWN = (3 * 59 + 17) * 60 + 42
 
 with_root = pytest.mark.skipif(not AS_ROOT, reason="only root can reach where cron keeps crontabs")
 
@@ -35,7 +37,7 @@ ACCEPTED = st.one_of(
 CRONTABS = st.lists(ACCEPTED, max_size=6).map(lambda lines: b"".join(x + b"\n" for x in lines))
 
 
-def cron(environ: Mapping[str, str], number: int = 3 * 59 + 17) -> Cron:
+def cron(environ: Mapping[str, str], number: int = DRAWN) -> Cron:
     """Give a crontab's keeper whose random number is known."""
     return Cron(environ, lambda below: number % below, lambda: NOON, lambda: None)
 
@@ -78,8 +80,8 @@ def test_another_command_replaces_only_our_line(owner: CrontabOwner) -> None:
 
     assert Change.REPLACED is cron(owner.environ, 5).install(other)[0]
     assert (
-        b"18 3 * * * /usr/bin/env HOME=/srv/50\\% /usr/bin/certferry sync # certferry schedule\n"
-        b"A=x\n"
+        b"18 3,15 * * * /bin/sleep 42; /usr/bin/env HOME=/srv/50\\% /usr/bin/certferry sync"
+        b" # certferry schedule\nA=x\n"
     ) == owner.read()
 
 
@@ -92,9 +94,41 @@ def test_what_is_installed_is_found(owner: CrontabOwner) -> None:
     found = keeper.find()
 
     assert found is not None
-    assert LINE.decode().partition("* ")[2][4:] == found.command
-    assert "every day at 03:18, by this machine's clock" == str(found.when)
-    assert datetime(2026, 11, 26, 3, 18, tzinfo=UTC) == found.next_run
+    assert COMMAND == found.command
+    assert "every day at 03:18:42 and 15:18:42, by this machine's clock" == str(found.when)
+    assert datetime(2026, 11, 25, 15, 18, 42, tzinfo=UTC) == found.next_run
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"7 4 * * * ", b"7 4,16 * * * /bin/sleep 42; "),
+        (b"30 21 * * * ", b"30 9,21 * * * /bin/sleep 42; "),
+        (b"*/30 2 * * 1 ", b"*/30 2 * * 1 "),
+    ],
+)
+def test_line_of_an_earlier_version_becomes_one_of_this(
+    owner: CrontabOwner, before: bytes, after: bytes
+) -> None:
+    """It ran once a day: its minute stays, and so does a rhythm of the operator's. After that,
+    nothing changes any more.
+    """
+    owner.write(before + b"/usr/bin/certferry --quiet sync # certferry schedule\nA=x\n")
+
+    assert Change.REPLACED is cron(owner.environ).install(JOB)[0]
+    assert after + COMMAND.encode() + b" # certferry schedule\nA=x\n" == owner.read()
+    assert Change.UNCHANGED is cron(owner.environ, 5).install(JOB)[0]
+
+
+def test_line_that_the_operator_has_made_daily_stays_so(owner: CrontabOwner) -> None:
+    """It is one of this version, changed by hand."""
+    owner.write(b"30 4 * * * " + COMMAND.encode() + b" # certferry schedule\n")
+
+    change, found = cron(owner.environ).install(JOB)
+
+    assert Change.UNCHANGED is change
+    assert "every day at 04:30, by this machine's clock" == str(found.when)
+    assert datetime(2026, 11, 26, 4, 30, tzinfo=UTC) == found.next_run
 
 
 def test_a_rhythm_of_the_operators_own_has_no_next_run(owner: CrontabOwner) -> None:
@@ -122,10 +156,15 @@ def test_without_a_daemon_there_is_no_next_run(owner: CrontabOwner) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "time"), [(0, b"1 0"), (59, b"1 1"), (NIGHT_MOMENTS - 1, b"59 5")]
+    ("number", "time"),
+    [
+        (0, b"1 0,12 * * * /usr"),
+        (59 * 60 + 9, b"1 1,13 * * * /bin/sleep 9; /usr"),
+        (NIGHT_MOMENTS - 1, b"59 5,17 * * * /bin/sleep 59; /usr"),
+    ],
 )
-def test_the_minute_is_the_random_sources(owner: CrontabOwner, number: int, time: bytes) -> None:
-    """It is asked for one of all the moments of the night, and what it gives is written."""
+def test_the_second_is_the_random_sources(owner: CrontabOwner, number: int, time: bytes) -> None:
+    """It is asked for one of all the seconds of the night, and what it gives is written."""
     asked: list[int] = []
 
     def pick(below: int) -> int:
@@ -135,13 +174,15 @@ def test_the_minute_is_the_random_sources(owner: CrontabOwner, number: int, time
     Cron(owner.environ, pick, lambda: NOON, lambda: None).install(JOB)
 
     assert [NIGHT_MOMENTS] == asked
-    assert (owner.read() or b"").startswith(time + b" * * * ")
+    assert (owner.read() or b"").startswith(time)
 
 
 def test_the_next_run_is_always_ahead() -> None:
-    """Today if the time is still to come, tomorrow otherwise."""
-    assert NOON.replace(hour=12, minute=1) == next_run(time(12, 1), NOON)
-    assert NOON.replace(day=26) == next_run(time(12, 0), NOON)
+    """Today if one of the times is still to come, tomorrow otherwise."""
+    assert NOON.replace(hour=12, minute=1) == next_run([time(12, 1)], NOON)
+    assert NOON.replace(day=26) == next_run([time(12, 0)], NOON)
+    assert NOON.replace(hour=15) == next_run([time(3), time(15)], NOON)
+    assert NOON.replace(day=26, hour=3) == next_run([time(3), time(11)], NOON)
 
 
 def test_without_the_program_the_hint_knows_another_way(tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ from certferry.adapters.schedule.crontab import (
     with_entry,
     without_entry,
 )
-from certferry.core.schedule import NIGHT_MOMENTS, night_time
+from certferry.core.schedule import NIGHT_MOMENTS, night_time, twice
 
-TIMES = st.builds(time, st.integers(0, 23), st.integers(0, 59))
+TIMES = st.builds(time, st.integers(0, 23), st.integers(0, 59), st.integers(0, 59))
 COMMANDS = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0\n")), min_size=1)
 TIME = time(3, 17)
 
@@ -116,7 +116,7 @@ def test_another_command_replaces_the_line_in_its_place(
     new = with_entry(old, b"certferry --config /etc/new.toml sync", second)
 
     assert closed(old.replace(b"/etc/old.toml", b"/etc/new.toml", 1)) == closed(new)
-    assert [first] == [entry.daily for entry in own_entries(new)]
+    assert [twice(first)] == [entry.times for entry in own_entries(new)]
 
 
 def test_a_time_that_somebody_has_changed_is_kept() -> None:
@@ -130,9 +130,10 @@ def test_a_time_that_somebody_has_changed_is_kept() -> None:
 
 def test_a_time_that_no_clock_shows_is_no_time() -> None:
     """A line that came there by other means than `crontab` may say anything."""
-    assert time(23, 59) == Entry(b"59 23 * * *", b"").daily
-    for when in (b"60 3 * * *", b"17 24 * * *"):
-        assert Entry(when, b"").daily is None
+    assert (time(23, 59),) == Entry(b"59 23 * * *", b"").times
+    assert (time(3, 17, 5), time(15, 17, 5)) == Entry(b"17 3,15 * * *", b"", delay=5).times
+    for when in (b"60 3 * * *", b"17 24 * * *", b"17 3,24 * * *", b"17 1,9,17 * * *"):
+        assert () == Entry(when, b"").times
 
 
 def test_an_entry_that_is_commented_out_is_not_ours_any_more() -> None:
@@ -155,6 +156,16 @@ def test_every_moment_lies_in_the_night_and_on_no_full_hour(number: int) -> None
 def test_the_moments_are_all_different() -> None:
     """Every number gives a time of its own."""
     assert NIGHT_MOMENTS == len({night_time(n) for n in range(NIGHT_MOMENTS)})
+
+
+@given(TIMES)
+def test_the_two_moments_of_a_day_are_half_a_day_apart(at: time) -> None:
+    """Whichever of them is known, in the order of the day."""
+    first, second = twice(at)
+
+    assert at in (first, second)
+    assert 12 == second.hour - first.hour
+    assert first == second.replace(hour=first.hour)
 
 
 def as_cron_reads(command: bytes) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from certferry.adapters.schedule.systemd import SystemdTimer, units_directory
+from certferry.adapters.schedule.units import TIMER_TEXT
 from certferry.core.schedule import Change, Job
 from certferry.errors import ScheduleError
 from certferry.file_trust import user_name
@@ -106,13 +108,52 @@ def test_systemd_finds_the_service_well_guarded(directory: Path, tmp_path: Path)
     assert 0 == result.returncode, result.stdout + result.stderr
 
 
-def test_the_timer_makes_up_for_a_missed_night(directory: Path, job: Job) -> None:
-    """Every day, not at the same moment as everybody, and later if the machine was off."""
+def test_the_timer_makes_up_for_a_missed_run(directory: Path, job: Job) -> None:
+    """Twice a day, not at the same moment as everybody, and later if the machine was off."""
     timer(directory).install(job)
 
     lines = (directory / "certferry.timer").read_text().splitlines()
 
-    assert {"OnCalendar=daily", "RandomizedDelaySec=6h", "Persistent=true"} <= set(lines)
+    moments = {"OnCalendar=*-*-* 00,12:00:00", "RandomizedDelaySec=6h", "AccuracySec=1s"}
+    assert moments | {"Persistent=true"} <= set(lines)
+
+
+def test_systemd_elapses_twice_a_day() -> None:
+    """As systemd itself reads what the timer says."""
+    [calendar] = [row for row in TIMER_TEXT.splitlines() if row.startswith("OnCalendar=")]
+    result = subprocess.run(
+        [
+            *(
+                "systemd-analyze",
+                "calendar",
+                "--iterations=4",
+                "--base-time=2026-11-26 03:00:00 UTC",
+            ),
+            calendar.removeprefix("OnCalendar="),
+        ],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TZ": "UTC", "LC_ALL": "C"},
+        check=True,
+    )
+
+    elapses = re.findall(r"20\d\d-\d\d-\d\d \d\d:\d\d:\d\d", result.stdout)
+    assert [
+        *("2026-11-26 12:00:00", "2026-11-27 00:00:00"),
+        *("2026-11-27 12:00:00", "2026-11-28 00:00:00"),
+    ] == elapses
+
+
+def test_units_of_an_earlier_version_are_replaced(directory: Path, job: Job) -> None:
+    """They ran once a day; installed again, they are those of this version."""
+    keeper = timer(directory)
+    keeper.install(job)
+    unit = directory / "certferry.timer"
+    unit.write_text(unit.read_text().replace("*-*-* 00,12:00:00", "daily"))
+
+    assert Change.REPLACED is keeper.install(job)[0]
+    assert TIMER_TEXT == unit.read_text()
+    assert Change.UNCHANGED is keeper.install(job)[0]
 
 
 def test_the_state_is_there_before_the_sandbox_opens_it(directory: Path, job: Job) -> None:

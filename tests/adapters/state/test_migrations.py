@@ -55,7 +55,8 @@ def tables(database: SqliteDatabase) -> set[str]:
 def make_old(path: Path) -> None:
     """Take away what the first schema had not."""
     with closing(sqlite3.connect(path)) as old, old:
-        old.execute("ALTER TABLE version DROP COLUMN fullchain_digest")
+        for column in ("fullchain_digest", "window_page", "ask_after"):
+            old.execute(f"ALTER TABLE version DROP COLUMN {column}")
         for table in ("account_note", "notice", "told", "channel"):
             old.execute(f"DROP TABLE {table}")
         old.execute("DROP TABLE issue_try")

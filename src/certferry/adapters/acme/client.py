@@ -13,6 +13,7 @@ from acme import challenges, messages
 from acme.client import ClientV2
 from cryptography import x509
 from josepy.errors import Error as JoseError
+from josepy.json_util import field
 from josepy.jwk import JWKEC
 
 from certferry.adapters.acme.network import Network
@@ -66,6 +67,12 @@ class Authorization:
     retry_after: str | None
 
 
+class _NewOrder(messages.NewOrder):
+    """A new order with the field that the library lacks."""
+
+    replaces: str = field("replaces", omitempty=True)
+
+
 class Client(ClientV2):
     """The requests of one account, once it has signed in.
 
@@ -81,6 +88,12 @@ class Client(ClientV2):
     def profiles(self) -> tuple[str, ...]:
         """The profiles that the directory names; empty when it says nothing about them."""
         return tuple(self.directory.meta.profiles or ())
+
+    @property
+    def renewal_info(self) -> str | None:
+        """Where the directory says that renewal information is (RFC 9773 §3)."""
+        found = self.directory.to_partial_json().get("renewalInfo")
+        return found if isinstance(found, str) else None
 
     def sign_in(self, key: JWKEC, account_url: str) -> None:
         """Sign everything that follows for this account."""
@@ -116,12 +129,16 @@ class Client(ClientV2):
             raise
         return True
 
-    def begin_order(self, names: Sequence[str], profile: str | None) -> Order:
-        """Order a certificate for the names (§7.4)."""
+    def begin_order(
+        self, names: Sequence[str], profile: str | None, replaces: str | None = None
+    ) -> Order:
+        """Order a certificate for the names (§7.4), in place of the one that `replaces` identifies
+        (RFC 9773 §5).
+        """
         identifiers = [
             messages.Identifier(typ=messages.IDENTIFIER_FQDN, value=name) for name in names
         ]
-        wish = messages.NewOrder(identifiers=identifiers, profile=profile or "")
+        wish = _NewOrder(identifiers=identifiers, profile=profile or "", replaces=replaces or "")
         response = self._post(self.directory["newOrder"], wish)
         return _read(partial(_order, _location(response), response), response)
 

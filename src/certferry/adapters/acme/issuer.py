@@ -16,11 +16,13 @@ from certferry.adapters.acme.network import Network
 from certferry.adapters.acme.order import OrderDesk
 from certferry.adapters.acme.problems import Refused, in_our_words
 from certferry.adapters.acme.provable import challenge_places, zones_of
+from certferry.adapters.acme.renewal_info import ask, certificate_id
 from certferry.adapters.acme.sweep import SETTLING, Sweep
 from certferry.core.certificate import CertificateBundle
+from certferry.core.renewal import RenewalInfo
 from certferry.core.report import Activity
 from certferry.core.zone_choice import must_have_zone
-from certferry.errors import ConfigError
+from certferry.errors import CaUnavailable, ConfigError
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.progress import Pause, Progress
@@ -31,6 +33,9 @@ MOST_ORDERS = 20
 """In flight at one directory. Pebble 2.6 has frozen above that (libraries fact sheet §1.5), and a
 public CA limits requests.
 """
+
+_RENEWAL_INFO = "renewal-info"
+"""The note, by the directory's address, of where it has renewal information."""
 
 TURN_REST = 0.25  # seconds between looks whether one of them is finished
 
@@ -88,6 +93,7 @@ class AcmeIssuer:
         self._propagation = propagation
         self._pause = pause
         self._now = now
+        self._silent: CaUnavailable | None = None
         self._turns = threading.BoundedSemaphore(MOST_ORDERS)
         self._accounts = Accounts(
             settings.directory, state, email=settings.email, external=settings.external
@@ -122,6 +128,29 @@ class AcmeIssuer:
         """Remove what an interrupted run of the lineage left in DNS (`Issuer.sweep`)."""
         Sweep(self._state, accounts, self._pause, self._settings.settling).run(lineage, now)
 
+    def renewal_info(self, cert_pem: str) -> RenewalInfo:
+        """See `Issuer.renewal_info`. Where to ask is remembered from the last directory that was
+        read. A CA that did not answer is not asked for the next certificate.
+        """
+        identifier = certificate_id(cert_pem)
+        if identifier is None:
+            return RenewalInfo()
+        if self._silent is not None:
+            raise self._silent
+        try:
+            with in_our_words(self._now), self._network() as network:
+                resource = self._state.account_note(self._settings.directory, _RENEWAL_INFO)
+                if resource is None:
+                    resource = self._directory(network).renewal_info
+                return (
+                    RenewalInfo()
+                    if resource is None
+                    else ask(network, resource, identifier, self._now)
+                )
+        except CaUnavailable as error:
+            self._silent = error
+            raise
+
     def _with_account(self, client: Client, desk: OrderDesk) -> CertificateBundle:
         """Fulfil the order, once more with a new account when the CA has forgotten ours."""
         account = self._accounts.sign_in(client)
@@ -145,6 +174,20 @@ class AcmeIssuer:
 
     @contextlib.contextmanager
     def _client(self) -> Iterator[Client]:
+        with self._network() as network:
+            yield self._directory(network)
+
+    @contextlib.contextmanager
+    def _network(self) -> Iterator[Network]:
         network = Network(ca_bundle=self._settings.ca_bundle, pause=self._pause, now=self._now)
         with contextlib.closing(network):
-            yield Client.at(self._settings.directory, network)
+            yield network
+
+    def _directory(self, network: Network) -> Client:
+        """Read the directory, and remember where it has renewal information."""
+        url = self._settings.directory
+        client = Client.at(url, network)
+        resource = client.renewal_info
+        if resource != self._state.account_note(url, _RENEWAL_INFO):
+            self._state.update_account_note(url, _RENEWAL_INFO, lambda _: resource)
+        return client

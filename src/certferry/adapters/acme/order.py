@@ -13,6 +13,7 @@ from certferry.adapters.acme.client import INVALID, PENDING, READY, VALID, Clien
 from certferry.adapters.acme.dns01 import Solver, Surroundings
 from certferry.adapters.acme.polling import Polling
 from certferry.adapters.acme.problems import Refused, not_acme, refused_order
+from certferry.adapters.acme.renewal_info import certificate_id
 from certferry.core.believable import must_be_as_ordered, rejected
 from certferry.core.certificate import CertificateBundle
 from certferry.core.pem import bundle_of, parse_chain, parse_key, with_issuer
@@ -30,6 +31,11 @@ from certferry.text import Text
 
 ISSUANCE = timedelta(minutes=5)
 """How long the CA may take from the proof to the certificate; seconds are usual."""
+
+
+_NOT_REPLACED = {"alreadyReplaced", "malformed", "unauthorized"}
+"""How an order is refused for what it says it replaces: RFC 9773 §5 has the first; Let's Encrypt
+says the others of a certificate that it does not know, and of another account's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +109,7 @@ class OrderDesk:
         self._must_have_profile()
         names = self.request.names
         key_pem = csr.new_key(self.request.key_type)
-        order = self.client.begin_order(names, self.profile)
+        order = self._new_order(names)
         # With its key, before the CA can issue anything for it: the next run can finish.
         kept = AcmeOrder(
             lineage=self.request.lineage,
@@ -115,6 +121,25 @@ class OrderDesk:
         )
         self.around.state.save_order(self.lease, kept)
         return kept, order
+
+    def _new_order(self, names: tuple[str, ...]) -> Order:
+        """Order, and say what is replaced: Let's Encrypt lifts its limits for that. A CA that has a
+        replacement already, or never had the certificate, is asked once more without.
+        """
+        replaces = self._replaces()
+        if replaces is not None:
+            try:
+                return self.client.begin_order(names, self.profile, replaces)
+            except Refused as refused:
+                if refused.kind not in _NOT_REPLACED:
+                    raise
+        return self.client.begin_order(names, self.profile)
+
+    def _replaces(self) -> str | None:
+        replaced = self.request.replaced_pem
+        if replaced is None or self.client.renewal_info is None:
+            return None
+        return certificate_id(replaced)
 
     def _must_have_profile(self) -> None:
         offered = self.client.profiles

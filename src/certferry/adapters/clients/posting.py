@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
-from certferry.adapters.clients.http import seconds_asked_for
 from certferry.core.foreign_words import quoted
 from certferry.core.secret import Secret
 from certferry.ports.adapter import Context
@@ -106,6 +105,8 @@ class Posting:
         self, problem: Text, headers: Mapping[str, str] = NO_HEADERS, usual: timedelta = SOON
     ) -> AgainAt:
         """Say when the message may be sent again: when the service said, or after a usual time."""
+        from certferry.adapters.clients.http import seconds_asked_for
+
         asked = seconds_asked_for(Answer(0, headers, b""))
         return AgainAt(self.now() + (usual if asked is None else timedelta(seconds=asked)), problem)
 

@@ -1,1 +1,1 @@
-"""What starts a run every day: cron, systemd."""
+"""What starts a run twice a day: cron, systemd."""

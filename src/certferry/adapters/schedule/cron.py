@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, time, timedelta
 
 from certferry.adapters.schedule import crontab, daemon
@@ -50,9 +50,9 @@ class Cron:
     def install(self, job: Job) -> tuple[Change, Scheduled]:
         """See `ports.scheduler.Scheduler.install`."""
         before = self._read()
-        daily = night_time(self._pick(NIGHT_MOMENTS))
+        moment = night_time(self._pick(NIGHT_MOMENTS))
         command = crontab.shell_command(job.command, job.environment)
-        after = crontab.with_entry(before, command, daily)
+        after = crontab.with_entry(before, command, moment)
         scheduled = self._scheduled(crontab.own_entries(after)[0])
         if after == before:
             return Change.UNCHANGED, scheduled
@@ -75,15 +75,12 @@ class Cron:
         return self._scheduled(entries[0]) if entries else None
 
     def _scheduled(self, entry: Entry) -> Scheduled:
-        daily, to_do = entry.daily, self._to_do()
-        fields = entry.when.decode(errors="backslashreplace")
+        times, to_do = entry.times, self._to_do()
         return Scheduled(
             place=_place(),
             command=entry.command.decode(errors="backslashreplace"),
-            when=Text("every day at {time}, by this machine's clock", time=f"{daily:%H:%M}")
-            if daily is not None
-            else Text("as written by hand: {fields}", fields=fields),
-            next_run=None if to_do or daily is None else next_run(daily, self._now()),
+            when=_when(entry),
+            next_run=None if to_do or not times else next_run(times, self._now()),
             to_do=to_do,
             path=entry.path,
         )
@@ -120,14 +117,34 @@ def is_here(environ: Mapping[str, str]) -> bool:
     return shutil.which("crontab", path=environ.get("PATH")) is not None
 
 
-def next_run(daily: time, now: datetime) -> datetime:
-    """Give the next moment at which the machine's clock shows a time of day, in UTC.
+def next_run(times: Sequence[time], now: datetime) -> datetime:
+    """Give the next moment at which the machine's clock shows one of these times of day, in UTC.
 
     On the day on which clocks are put forward over that time, cron catches up a little later.
     """
     local = now.astimezone().replace(tzinfo=None)
-    today = datetime.combine(local, daily)
-    return (today if today > local else today + timedelta(days=1)).astimezone(UTC)
+    today = [datetime.combine(local, each) for each in times]
+    ahead = (each if each > local else each + timedelta(days=1) for each in today)
+    return min(ahead).astimezone(UTC)
+
+
+def _when(entry: Entry) -> Text:
+    match entry.times:
+        case [once]:
+            return Text("every day at {time}, by this machine's clock", time=_written(once))
+        case [first, second]:
+            return Text(
+                "every day at {first} and {second}, by this machine's clock",
+                first=_written(first),
+                second=_written(second),
+            )
+        case _:
+            fields = entry.when.decode(errors="backslashreplace")
+            return Text("as written by hand: {fields}", fields=fields)
+
+
+def _written(moment: time) -> str:
+    return f"{moment:%H:%M:%S}" if moment.second else f"{moment:%H:%M}"
 
 
 def _place() -> Text:

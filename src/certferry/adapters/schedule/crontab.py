@@ -9,8 +9,10 @@ import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import time
+
+from certferry.core.schedule import twice
 
 MARK = b"# certferry schedule"
 """Ends our line, and makes it ours. To the shell that cron hands the line to, it is a comment."""
@@ -21,7 +23,12 @@ _OWN = re.compile(
     + rb"[ \t]*(?:\n|\Z)",
     re.MULTILINE,
 )
-_DAILY = re.compile(rb"([0-5]?\d)[ \t]+([01]?\d|2[0-3])[ \t]+\*[ \t]+\*[ \t]+\*")
+_HOUR = rb"(?:[01]?\d|2[0-3])"
+_TIMES = re.compile(rb"([0-5]?\d)[ \t]+(%b(?:,%b)?)[ \t]+\*[ \t]+\*[ \t]+\*" % (_HOUR, _HOUR))
+_DELAY = re.compile(rb"/bin/sleep ([0-5]?\d); ")
+"""Stands before our command, since cron knows no seconds: in this form to every shell the same."""
+_SCHEDULED = b" --scheduled"
+"""A command without it is that of an earlier version, whose line ran once a day."""
 _PATH = re.compile(rb"""^[ \t]*PATH[ \t]*=[ \t]*(["']?)(.*?)\1[ \t]*$""", re.MULTILINE)
 _USUAL_PATH = "/usr/bin:/bin"
 """What Debian's cron, cronie and busybox put into PATH (`_PATH_DEFPATH`, paths.h)."""
@@ -29,22 +36,28 @@ _USUAL_PATH = "/usr/bin:/bin"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Our line: the time as it is written, the command, and where that looks for programs."""
+    """Our line: the time as it is written, the command, where that looks for programs, and how many
+    seconds after the minute it begins.
+    """
 
     when: bytes
     command: bytes
     path: str = _USUAL_PATH
+    delay: int = 0
 
     @property
-    def daily(self) -> time | None:
-        """Give the time of day; `None` when the operator has made it something else."""
-        match = _DAILY.fullmatch(self.when)
-        return time(int(match[2]), int(match[1])) if match else None
+    def times(self) -> tuple[time, ...]:
+        """Give the times of day, one or two; none when the operator has made it something else."""
+        match = _TIMES.fullmatch(self.when)
+        if match is None:
+            return ()
+        return tuple(time(int(hour), int(match[1]), self.delay) for hour in match[2].split(b","))
 
     @property
     def line(self) -> bytes:
         """Write the line, without its end."""
-        return b" ".join([self.when, self.command, MARK])
+        delayed = b"/bin/sleep %d; " % self.delay if self.delay else b""
+        return b" ".join([self.when, delayed + self.command, MARK])
 
 
 def shell_command(words: Sequence[str], environment: Mapping[str, str]) -> bytes:
@@ -59,22 +72,44 @@ def shell_command(words: Sequence[str], environment: Mapping[str, str]) -> bytes
 def own_entries(crontab: bytes) -> list[Entry]:
     """Find our entry; more than one where the operator has copied it."""
     return [
-        Entry(own["when"], own["command"], _path_below(crontab[: own.start()]))
+        replace(_entry(own), path=_path_below(crontab[: own.start()]))
         for own in _OWN.finditer(crontab)
     ]
 
 
-def with_entry(crontab: bytes, command: bytes, daily: time) -> bytes:
-    """Give the crontab with our entry for a command.
+def with_entry(crontab: bytes, command: bytes, moment: time) -> bytes:
+    """Give the crontab with our entry for a command, twice a day, at a moment and half a day from
+    it.
 
-    An entry that is there keeps its place and its time. A last line without its end gets one:
-    cron accepts no other crontab, and ours would continue it.
+    An entry that is there keeps its place and its time; one of an earlier version, which ran once a
+    day, its minute. A last line without its end gets one: cron accepts no other crontab, and ours
+    would continue it.
     """
+
+    def renewed(own: re.Match[bytes]) -> bytes:
+        entry = _entry(own)
+        if len(entry.times) == 1 and _SCHEDULED not in entry.command:
+            entry = _twice_a_day(entry.times[0].replace(second=moment.second))
+        return replace(entry, command=command).line + b"\n"
+
     if _OWN.search(crontab):
-        return _OWN.sub(lambda own: Entry(own["when"], command).line + b"\n", crontab)
+        return _OWN.sub(renewed, crontab)
     end = b"\n" if crontab and not crontab.endswith(b"\n") else b""
-    entry = Entry(b"%d %d * * *" % (daily.minute, daily.hour), command)
-    return crontab + end + entry.line + b"\n"
+    return crontab + end + replace(_twice_a_day(moment), command=command).line + b"\n"
+
+
+def _entry(own: re.Match[bytes]) -> Entry:
+    delay = _DELAY.match(own["command"])
+    if delay is None:
+        return Entry(own["when"], own["command"])
+    command = own["command"][delay.end() :]
+    return Entry(own["when"], command, delay=int(delay[1]))
+
+
+def _twice_a_day(moment: time) -> Entry:
+    first, second = twice(moment)
+    when = b"%d %d,%d * * *" % (first.minute, first.hour, second.hour)
+    return Entry(when, b"", delay=first.second)
 
 
 def without_entry(crontab: bytes) -> bytes:

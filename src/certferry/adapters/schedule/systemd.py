@@ -109,7 +109,7 @@ class SystemdTimer:
         return Scheduled(
             place=self._place,
             command=command_of(self._own(SERVICE) or ""),
-            when=Text("every night, at a moment that systemd chooses, or as a drop-in says"),
+            when=Text("twice a day, at a moment that systemd chooses, or as a drop-in says"),
             next_run=self._next_run() if is_on else None,
             to_do=self._to_do(is_on=is_on),
             path=USUAL_PATH,

@@ -35,6 +35,7 @@ class SqlState:
         self.versions = versions.versions
         self.bundle = versions.bundle
         self.save_version = versions.save_version
+        self.save_renewal_info = versions.save_renewal_info
 
         accounts = Accounts(database, sealing)
         self.account = accounts.account

@@ -7,8 +7,10 @@ from datetime import datetime
 from certferry.adapters.state.columns import (
     from_moment,
     from_names,
+    from_optional_moment,
     to_moment,
     to_names,
+    to_optional_moment,
     to_validity,
 )
 from certferry.adapters.state.database import Connection, Database, Row
@@ -26,8 +28,9 @@ from certferry.text import Text
 _KIND = "version"
 
 _FACTS = (
-    "number, saved_at, key_matches, chain_complete, window_start, window_end, fullchain_digest,"
-    " fingerprint, names, common_name, serial, issuer, not_before, not_after, key_type"
+    "number, saved_at, key_matches, chain_complete, window_start, window_end, window_page,"
+    " ask_after, fullchain_digest, fingerprint, names, common_name, serial, issuer, not_before,"
+    " not_after, key_type"
 )
 
 
@@ -86,6 +89,27 @@ class Versions:
                 return known
             return self._replace(connection, lease.lineage, bundle, known)
 
+    def save_renewal_info(
+        self, lineage: str, fingerprint: str, window: RenewalWindow | None, ask_after: datetime
+    ) -> None:
+        """See `StateStore.save_renewal_info`."""
+        start, end, page = (
+            (None,) * 3 if window is None else (window.start, window.end, window.page)
+        )
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE version SET window_start = ?, window_end = ?, window_page = ?,"
+                " ask_after = ? WHERE lineage = ? AND fingerprint = ?",
+                (
+                    from_optional_moment(start),
+                    from_optional_moment(end),
+                    page,
+                    from_moment(ask_after),
+                    lineage,
+                    fingerprint,
+                ),
+            )
+
     def _insert(
         self, connection: Connection, lineage: str, bundle: CertificateBundle, now: datetime
     ) -> Version:
@@ -95,7 +119,7 @@ class Versions:
         leaf = bundle.certificate
         connection.execute(
             f"INSERT INTO version (lineage, {_FACTS})"  # noqa: S608 - constant columns
-            " VALUES (?, ?, ?, ?, ?, NULL, NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " VALUES (?, ?, ?, ?, ?, NULL, NULL, NULL, NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 lineage,
                 newest + 1,
@@ -167,17 +191,16 @@ def _find(connection: Connection, lineage: str, fingerprint: str) -> Version | N
 
 
 def _version(row: Row) -> Version:
-    number, saved_at, key_matches, chain_complete, window_start, window_end, digest, *leaf = row
+    number, saved_at, key_matches, chain_complete, start, end, page, ask_after, digest, *leaf = row
     return Version(
         number,
         _certificate(*leaf),
         to_moment(saved_at),
         bool(key_matches),
         bool(chain_complete),
-        None
-        if window_start is None
-        else RenewalWindow(to_moment(window_start), to_moment(window_end)),
+        None if start is None else RenewalWindow(to_moment(start), to_moment(end), page),
         digest,
+        to_optional_moment(ask_after),
     )
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from certferry.core.certificate import KeyType
 from certferry.core.identifiers import challenge_name
+from certferry.core.renewal import RenewalInfo
 from certferry.core.report import Activity
 from certferry.errors import (
     AuthorizationFailed,
@@ -22,6 +23,7 @@ from certferry.errors import (
     ZoneNotFound,
 )
 from certferry.ports.state import ChallengeRecord
+from certferry.testing.certificates import make_bundle
 from certferry.testing.contracts.issuer_world import LINEAGE, IssuerWorld
 from certferry.testing.interruptions import Killed, Life, Shock
 from certferry.text import Text
@@ -87,6 +89,21 @@ class IssuerContract:
 
         assert world.issue().certificate.fingerprint != first.certificate.fingerprint
         assert 2 == world.count_issued()  # noqa: PLR2004 - the second certificate
+
+    def test_replacement_and_renewal_information_are_no_obstacle(self, world: IssuerWorld) -> None:
+        """A leaf may be named that the new certificate takes the place of, the CA's own or not; and
+        of both it can be asked when they should be renewed.
+        """
+        own = world.issue()
+        world.save(own)
+        strange = make_bundle(world.name, not_before=world.now())
+        for replaced in (own, strange):
+            request = replace(world.request(), replaced_pem=replaced.cert_pem)
+            new = world.issuer().issue(request, world.dns, world.lease(), world.events.append)
+            world.save(new)
+
+            assert new.key_matches
+            assert isinstance(world.issuer().renewal_info(replaced.cert_pem), RenewalInfo)
 
     def test_order_for_other_names_is_not_finished(self, world: IssuerWorld) -> None:
         """The declaration has changed in the meantime."""

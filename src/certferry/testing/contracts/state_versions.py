@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from certferry.core.certificate import CertificateBundle
 from certferry.core.lineage import Version
 from certferry.core.pem import parse_bundle
+from certferry.core.renewal import RenewalWindow
 from certferry.errors import StateError
 from certferry.ports.state import StateStore
 from certferry.testing.certificates import make_bundle, make_key, with_another_chain
@@ -123,6 +125,27 @@ class VersionsContract:
         assert first_version(newer) == replaced
         assert (replaced,) == other.versions("img")
         assert newer == other.bundle("img", 1)
+
+    def test_renewal_window_belongs_to_its_certificate(
+        self, store: StateStore, other: StateStore
+    ) -> None:
+        """It is kept with that version alone, with its page and the moment of the next question;
+        what is said of a certificate that the lineage does not have counts for nothing.
+        """
+        older, newer, strange = (make_bundle("img.example.com", not_before=NOW) for _ in range(3))
+        first, second = (save(store, "img", bundle) for bundle in (older, newer))
+        save(store, "static", newer)
+        window = RenewalWindow(NOW, LATER, "https://ca.example/why")
+
+        store.save_renewal_info("img", newer.certificate.fingerprint, window, LATER)
+        store.save_renewal_info("img", strange.certificate.fingerprint, window, LATER)
+
+        with_window = replace(second, window=window, ask_after=LATER)
+        assert (with_window, first) == other.versions("img")
+        assert [None] == [version.window for version in other.versions("static")]
+
+        store.save_renewal_info("img", newer.certificate.fingerprint, None, NOW)
+        assert replace(second, ask_after=NOW) == other.remembered("img").versions[0]
 
 
 def first_version(bundle: CertificateBundle) -> Version:

@@ -1,5 +1,5 @@
 -- Of a change that a target took: the target's id of the request, and whether the domain's addresses
--- completed handshakes just before. Since when they refuse the certificate, what somebody else
+-- completed handshakes just before. Since when they refuse the certificate, what another tool
 -- changed, as it was last told, and when that was set right (a JSON list of moments).
 
 ALTER TABLE rollout ADD COLUMN request_id TEXT;

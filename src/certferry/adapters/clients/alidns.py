@@ -1,0 +1,256 @@
+"""Alibaba Cloud DNS's domains and TXT records, as its RPC API (2015-01-09) shows and changes them.
+
+Documented (help.aliyun.com, Alibaba Cloud DNS): the calls, their parameters and answers, pages of
+at most 100 domains and 500 records. From clients (acme.sh's dns_ali, lego's alidns): the same
+calls, a TTL of 600. From memory: a record's `Status` is ENABLE or DISABLE, in either case.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from typing import Any
+
+from certferry.adapters.clients.alidns_errors import (
+    DUPLICATE,
+    GONE,
+    LATER,
+    SERVICE,
+    Reply,
+    error_of,
+    is_in_doubt,
+)
+from certferry.adapters.clients.alidns_signing import common, form, new_nonce
+from certferry.adapters.clients.http import HttpClient, Request
+from certferry.adapters.clients.json_answers import (
+    Call,
+    as_text,
+    ask,
+    clock_ahead,
+    not_again,
+    objects,
+)
+from certferry.adapters.clients.txt_records import (
+    ALL_ZONES,
+    OutcomeUnknown,
+    TxtRecord,
+    Zone,
+    hosts_of,
+    is_zone_name,
+)
+from certferry.core import identifiers
+from certferry.core.foreign_words import quoted, quoted_id
+from certferry.core.secret import Secret
+from certferry.errors import DnsAccessDenied, DnsUnavailable
+from certferry.ports.http import Answer
+from certferry.text import Text
+
+DOMAINS_PAGE = 100
+RECORDS_PAGE = 500
+MOST_PAGES = 200  # of a list: twenty thousand domains
+TTL = 600  # seconds; the free plan's minimum, and no plan's is above it
+RECORD_ID = re.compile(r"[0-9]{1,30}", re.ASCII)
+
+Params = Mapping[str, str]
+
+
+def answers_too_many(answer: Answer) -> bool:
+    """Tell whether a call was turned down, undone, because there were too many: that is a code of
+    an ordinary refusal here.
+    """
+    if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+        return True
+    return answer.status >= HTTPStatus.BAD_REQUEST and b'"Throttling' in answer.body
+
+
+class AlidnsClient:
+    """The domains of one account: see `txt_records.TxtService`. The domains are listed once, when
+    first needed. `http` recognises too many calls by `answers_too_many`.
+
+    When the keys were refused, nothing more is sent with them.
+    """
+
+    def __init__(
+        self,
+        *,
+        api: str,
+        access_key_id: str,
+        access_key_secret: Secret,
+        http: HttpClient,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._url = f"{api.rstrip('/')}/"
+        self._id = access_key_id
+        self._secret = access_key_secret
+        self._http = http
+        self._now = now
+        self._listing = threading.Lock()
+        self._zones: list[Zone] | None = None
+        self._denied: DnsAccessDenied | None = None
+
+    def zones(self) -> list[Zone]:
+        """See `TxtService.zones` (DescribeDomains)."""
+        with self._listing:
+            if self._zones is None:
+                listed = self._pages(
+                    "DescribeDomains", ("Domains", "Domain"), ALL_ZONES, DOMAINS_PAGE
+                )
+                found = map(_zone_of, listed)
+                self._zones = [zone for zone in found if is_zone_name(zone.name)]
+            return self._zones
+
+    def zones_above(self, name: str) -> Iterator[Zone]:
+        """See `TxtService.zones_above`."""
+        by_name = {zone.name: zone for zone in self.zones()}
+        return (by_name[suffix] for suffix in identifiers.suffixes(name) if suffix in by_name)
+
+    def clock_ahead(self) -> timedelta | None:
+        """See `TxtService.clock_ahead`."""
+        return clock_ahead(self._http, self._url, SERVICE, self._now)
+
+    def records(self, zone: Zone, name: str) -> list[TxtRecord]:
+        """See `TxtService.records` (DescribeSubDomainRecords): with `DomainName`, the host is what
+        `SubDomain` has left of it, so both spell the domain as the account does.
+        """
+        host = _host_of(name, zone)
+        items = self._pages(
+            "DescribeSubDomainRecords",
+            ("DomainRecords", "Record"),
+            name,
+            RECORDS_PAGE,
+            SubDomain=zone.id if host == "@" else f"{host}.{zone.id}",
+            DomainName=zone.id,
+            Type="TXT",
+        )
+        found = [_record_of(item, zone) for item in items]
+        return [record for record in found if record is not None and record.name == name]
+
+    def record(self, zone: Zone, record_id: str, about: str) -> TxtRecord | None:
+        """See `TxtService.record` (DescribeDomainRecordInfo)."""
+        if not RECORD_ID.fullmatch(record_id):
+            return None
+        reply = self._call("DescribeDomainRecordInfo", about, {"RecordId": record_id})
+        if reply.code in GONE:
+            return None
+        return _record_of(_settled(reply, about).body, zone)
+
+    def create(self, zone: Zone, name: str, value: str) -> str | None:
+        """See `TxtService.create` (AddDomainRecord)."""
+        record = {"RR": _host_of(name, zone), "Type": "TXT", "Value": value, "TTL": str(TTL)}
+        params = {"DomainName": zone.id, **record}
+        reply = self._call("AddDomainRecord", name, params, is_write=True)
+        if reply.code == DUPLICATE:
+            return None
+        record_id = as_text(_settled(reply, name).body.get("RecordId"))
+        return record_id if RECORD_ID.fullmatch(record_id) else None
+
+    def remove(self, zone: Zone, record_id: str, about: str) -> bool:
+        """See `TxtService.remove` (DeleteDomainRecord)."""
+        del zone  # ids are unique in all accounts
+        reply = self._call("DeleteDomainRecord", about, {"RecordId": record_id}, is_write=True)
+        if reply.code in GONE:
+            return False
+        _settled(reply, about)
+        return True
+
+    def _call(
+        self, action: str, about: str | Text, params: Params, *, is_write: bool = False
+    ) -> Reply:
+        if self._denied is not None:
+            raise not_again(SERVICE, self._denied)
+        call = Call(SERVICE, action, about, is_write)
+        answer = ask(self._http, lambda: self._request(action, params), call)
+        body = answer.body
+        refused = answer.http.status >= HTTPStatus.BAD_REQUEST or "Code" in body
+        code = (quoted_id(as_text(body.get("Code"))) or "?") if refused else ""
+        words = quoted(as_text(body.get("Message")), [self._secret, Secret(self._id)])
+        reply = Reply(action, code, words, body)
+        if is_write and (answer.is_in_doubt or is_in_doubt(code)):
+            raise OutcomeUnknown(error_of(reply, about).message)
+        if answer.is_in_doubt:
+            raise DnsUnavailable(error_of(reply, about).message, hint=LATER)
+        return reply
+
+    def _request(self, action: str, params: Params) -> Request:
+        """Sign a call anew for each attempt: a nonce is taken once."""
+        told = {
+            **common(self._id, now=self._now(), nonce=new_nonce()),
+            "Action": action,
+            "Lang": "en",
+            **params,
+        }
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        return Request("POST", self._url, headers, form("POST", told, self._secret))
+
+    def _pages(
+        self, action: str, way: tuple[str, str], about: str | Text, size: int, **params: str
+    ) -> Iterator[dict[str, Any]]:
+        """Read a list to its end: the told total, or a page that is not full."""
+        seen = 0
+        for page in range(1, MOST_PAGES + 1):
+            pages = {"PageNumber": str(page), "PageSize": str(size)}
+            reply = self._call(action, about, {**params, **pages})
+            body = self._allowed(reply, about).body
+            outer = body.get(way[0])
+            items = objects(outer.get(way[1])) if isinstance(outer, dict) else []
+            yield from items
+            seen += len(items)
+            if not items or seen >= _total(body):
+                return
+        raise DnsUnavailable(
+            Text(
+                "{about}: a list at {service} does not come to an end", about=about, service=SERVICE
+            )
+        )
+
+    def _allowed(self, reply: Reply, about: str | Text) -> Reply:
+        """Remember keys that may not even list the domains: they are no good for anything."""
+        try:
+            return _settled(reply, about)
+        except DnsAccessDenied as denied:
+            if reply.action == "DescribeDomains":
+                self._denied = denied
+            raise
+
+
+def _settled(reply: Reply, about: str | Text) -> Reply:
+    if reply.code:
+        raise error_of(reply, about)
+    return reply
+
+
+def _total(body: Mapping[str, Any]) -> float:
+    total = body.get("TotalCount")
+    return total if isinstance(total, int) else math.inf
+
+
+def _host_of(name: str, zone: Zone) -> str:
+    return name.removesuffix(zone.name).rstrip(".") or "@"
+
+
+def _zone_of(item: dict[str, Any]) -> Zone:
+    told = as_text(item.get("DomainName"))
+    name = (as_text(item.get("PunyCode")) or told).lower()
+    servers = item.get("DnsServers")
+    hosts = servers.get("DnsServer") if isinstance(servers, dict) else None
+    # It is sent back as it was told, unless that is nothing to be sent.
+    spelt = told if told.isprintable() else name
+    return Zone(spelt or name, name, name_servers=hosts_of(hosts))
+
+
+def _record_of(item: object, zone: Zone) -> TxtRecord | None:
+    """Read a record, if it is a TXT record of this zone."""
+    if not isinstance(item, dict):
+        return None
+    host, value = as_text(item.get("RR")).lower(), as_text(item.get("Value"))
+    record_id = as_text(item.get("RecordId"))
+    # Told in Unicode or in A-labels: the documents show it in neither case.
+    is_ours = as_text(item.get("DomainName")).lower() in {zone.id.lower(), zone.name}
+    if item.get("Type") != "TXT" or not is_ours or not RECORD_ID.fullmatch(record_id):
+        return None
+    name = zone.name if host == "@" else f"{host}.{zone.name}"
+    return TxtRecord(record_id, name, value, as_text(item.get("Status")).lower() != "disable")

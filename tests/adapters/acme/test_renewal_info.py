@@ -1,0 +1,291 @@
+"""Pebble's renewal information, and what other CAs may answer in its place."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from acme.client import _renewal_info_path_component
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.adapters.acme.renewal_info import certificate_id
+from certferry.core.certificate import CertificateBundle
+from certferry.core.pem import certificate_pem
+from certferry.core.renewal import RenewalInfo, believed
+from certferry.errors import CaUnavailable, OrderFailed, RateLimited
+from certferry.sandbox.faults import Fault
+from certferry.sandbox.httpd import Request, Response
+from tests.adapters.acme.bench import Bench
+from tests.adapters.acme.proxy import refusal, with_fields
+
+ASKED = "GET /draft-ietf-acme-ari-03/renewalInfo/*"  # where Pebble has it
+ORDERED = "POST /order-plz"
+KEY = ec.generate_private_key(ec.SECP256R1())
+WINDOW = {"start": "2027-01-01T00:00:00Z", "end": "2027-01-02T00:00:00Z"}
+
+
+def leaf(serial: int, authority: bytes | None) -> x509.Certificate:
+    """Make a certificate with this serial number, and this identifier of its issuer's key."""
+    name, begins = x509.Name([]), datetime(2026, 11, 26, tzinfo=UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(KEY.public_key())
+        .serial_number(serial)
+        .not_valid_before(begins)
+        .not_valid_after(begins + timedelta(days=90))
+    )
+    if authority is not None:
+        identifier = x509.AuthorityKeyIdentifier(authority, None, None)
+        builder = builder.add_extension(identifier, critical=False)
+    return builder.sign(KEY, hashes.SHA256())
+
+
+def replacing(bench: Bench, replaced: CertificateBundle) -> CertificateBundle:
+    """Order a certificate in another one's place."""
+    request = replace(bench.request(), replaced_pem=replaced.cert_pem)
+    return bench.issuer().issue(request, bench.dns, bench.lease(), bench.events.append)
+
+
+def saved(bench: Bench) -> CertificateBundle:
+    """Issue a certificate and keep it."""
+    bundle = bench.issue()
+    bench.state.save_version(bench.lease(), bundle, bench.clock.now())
+    return bundle
+
+
+def answering(bench: Bench, *headers: tuple[str, str], **fields: object) -> None:
+    """Let the CA answer otherwise when it is asked."""
+
+    def rewrite(request: Request, response: Response) -> Response:
+        if "/renewalInfo/" not in request.path:
+            return response
+        kept = tuple(pair for pair in response.headers if pair[0] != "Retry-After")
+        return replace(with_fields(response, **fields), headers=(*kept, *headers))
+
+    bench.proxy.rewrite = rewrite
+
+
+def test_identifier_is_that_of_the_standards_example() -> None:
+    """RFC 9773 §4.1: a serial number whose first bit is set has a zero before it."""
+    authority = bytes.fromhex("69885B6B87464041E1B37B847BA0AE2CDE01C8D4")
+    example = certificate_pem(leaf(0x87654321, authority))
+
+    assert "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE" == certificate_id(example)
+
+
+@given(st.integers(1, 2**159 - 1), st.binary(min_size=1, max_size=32))
+def test_identifier_is_what_the_library_makes_of_it(serial: int, authority: bytes) -> None:
+    """The library of certbot is the oracle."""
+    made = leaf(serial, authority)
+
+    assert _renewal_info_path_component(made) == certificate_id(certificate_pem(made))
+
+
+def test_certificate_without_an_authority_is_not_asked_for(bench: Bench) -> None:
+    """Such a one is not from a public CA; nothing is sent."""
+    pem = certificate_pem(leaf(1, None))
+
+    assert certificate_id(pem) is None
+    assert RenewalInfo() == bench.issuer().renewal_info(pem)
+    assert [] == bench.proxy.journal
+
+
+def test_pebble_names_a_window_for_its_certificate(bench: Bench) -> None:
+    """In the last third, and it wants six hours of rest."""
+    bundle = bench.issue()
+
+    info = bench.issuer().renewal_info(bundle.cert_pem)
+
+    certificate = bundle.certificate
+    assert info.window is not None
+    assert info.window == believed(certificate, info.window)
+    ideal = certificate.not_after - certificate.lifetime / 3
+    assert info.window.start < ideal < info.window.end
+    assert info.retry_after == pytest.approx(timedelta(hours=6), abs=timedelta(seconds=5))
+
+
+def test_question_is_one_request(bench: Bench) -> None:
+    """The order has read where to ask; a later run remembers it, a new state finds out again."""
+    bundle = bench.issue()
+    before = len(bench.proxy.journal)
+
+    bench.issuer().renewal_info(bundle.cert_pem)
+    bench.issuer().renewal_info(bundle.cert_pem)
+    assert before + 2 == len(bench.proxy.journal)
+    assert 2 == len(bench.proxy.requests(ASKED))
+
+    bench.state.update_account_note(bench.proxy.directory_url, "renewal-info", lambda _: None)
+    bench.issuer().renewal_info(bundle.cert_pem)
+    assert before + 4 == len(bench.proxy.journal)
+
+
+def test_directory_without_renewal_information(bench: Bench) -> None:
+    """A look at the directory is all that it costs; nothing is replaced on the order."""
+
+    def rewrite(request: Request, response: Response) -> Response:
+        if request.path != "/dir":
+            return response
+        document = json.loads(response.body)
+        del document["renewalInfo"]
+        return replace(response, body=json.dumps(document).encode())
+
+    bench.proxy.rewrite = rewrite
+    bundle = saved(bench)
+    before = len(bench.proxy.journal)
+
+    assert RenewalInfo() == bench.issuer().renewal_info(bundle.cert_pem)
+    assert before + 1 == len(bench.proxy.journal)
+
+    replacing(bench, bundle)
+    assert "replaces" not in bench.proxy.payload(ORDERED)
+
+
+def test_explanation_and_rest_are_read(bench: Bench) -> None:
+    """A page that a person can open, and however long the CA wants to be left alone."""
+    bundle = bench.issue()
+    page = "https://ca.example/incidents/7"
+    answering(bench, ("Retry-After", "90"), suggestedWindow=WINDOW, explanationURL=page)
+
+    info = bench.issuer().renewal_info(bundle.cert_pem)
+
+    assert info.window is not None
+    assert page == info.window.page
+    assert datetime(2027, 1, 2, tzinfo=UTC) == info.window.end
+    assert timedelta(seconds=90) == info.retry_after
+
+
+@pytest.mark.parametrize(
+    "page", ["javascript:alert(1)", "https://a b", "https://a\x1b[31m", "https://" + "a" * 400, 7]
+)
+def test_page_that_cannot_be_opened_is_left_out(bench: Bench, page: object) -> None:
+    """The window counts all the same."""
+    bundle = bench.issue()
+    answering(bench, suggestedWindow=WINDOW, explanationURL=page)
+
+    info = bench.issuer().renewal_info(bundle.cert_pem)
+
+    assert info.window is not None
+    assert info.window.page is None
+    assert info.retry_after is None
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        None,
+        [],
+        {"start": "2027-01-01T00:00:00Z"},
+        {"start": "soon", "end": "later"},
+        {"start": "2027-01-01T00:00:00", "end": "2027-01-02T00:00:00"},
+        {"start": 1, "end": 2},
+        {"start": "0001-01-01T00:00:00+14:00", "end": "9999-12-31T23:59:59-14:00"},
+    ],
+)
+def test_answer_without_sense_is_an_error(bench: Bench, window: object) -> None:
+    """As RFC 9773 says: as if there had been none."""
+    bundle = bench.issue()
+    answering(bench, suggestedWindow=window)
+
+    with pytest.raises(CaUnavailable, match="not understood"):
+        bench.issuer().renewal_info(bundle.cert_pem)
+
+
+def test_window_that_ends_before_it_starts_is_handed_on_to_be_judged(bench: Bench) -> None:
+    """It has the form of one."""
+    bundle = bench.issue()
+    answering(bench, suggestedWindow={"start": WINDOW["end"], "end": WINDOW["start"]})
+
+    window = bench.issuer().renewal_info(bundle.cert_pem).window
+
+    assert window is not None
+    assert believed(bundle.certificate, window) is None
+
+
+@pytest.mark.parametrize("kind", ["malformed", "notFound"])
+def test_certificate_that_the_ca_does_not_know_has_no_window(bench: Bench, kind: str) -> None:
+    """It is another CA's, or was issued before the CA began to say."""
+    bundle = bench.issue()
+    bench.proxy.faults.add(refusal(kind, "no such certificate", 404), on=ASKED)
+
+    assert RenewalInfo() == bench.issuer().renewal_info(bundle.cert_pem)
+
+
+def test_busy_ca_is_not_asked_for_the_next_certificate(bench: Bench) -> None:
+    """One that answers for one certificate not at all would make a run wait for each."""
+    bundle = bench.issue()
+    bench.proxy.faults.add(Fault.html(502), on=ASKED, times=None)
+    issuer = bench.issuer()
+    for _ in range(2):
+        with pytest.raises(CaUnavailable):
+            issuer.renewal_info(bundle.cert_pem)
+    asked = len(bench.proxy.requests(ASKED))
+    with pytest.raises(CaUnavailable):
+        issuer.renewal_info(bundle.cert_pem)
+    assert asked == len(bench.proxy.requests(ASKED))
+
+    bench.proxy.faults.clear()
+    bench.proxy.faults.add(refusal("rateLimited", "slow down", 429), on=ASKED)
+    with pytest.raises(RateLimited):
+        bench.issuer().renewal_info(bundle.cert_pem)
+
+
+def test_order_names_what_it_replaces(bench: Bench) -> None:
+    """Pebble takes it, and one order is made."""
+    former = saved(bench)
+
+    new = replacing(bench, former)
+
+    assert certificate_id(former.cert_pem) == bench.proxy.payload(ORDERED)["replaces"]
+    assert 2 == len(bench.proxy.requests(ORDERED))
+    assert new.certificate.fingerprint != former.certificate.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"), [("alreadyReplaced", 409), ("malformed", 404), ("unauthorized", 403)]
+)
+def test_order_refused_for_what_it_replaces_is_made_without(
+    bench: Bench, kind: str, status: int
+) -> None:
+    """Once more, and no more often."""
+    former = saved(bench)
+    bench.proxy.faults.add(refusal(kind, "not this one", status), on=ORDERED)
+
+    assert replacing(bench, former).key_matches
+
+    orders = bench.proxy.requests(ORDERED)
+    assert 3 == len(orders)
+    assert "replaces" not in bench.proxy.payload(ORDERED)
+
+
+def test_order_that_is_refused_twice_fails(bench: Bench) -> None:
+    """Then it was not for what it replaces; and a limit is not tried again at all."""
+    former = saved(bench)
+    bench.proxy.faults.add(refusal("malformed", "bad names", 400), on=ORDERED, times=2)
+    with pytest.raises(OrderFailed, match="bad names"):
+        replacing(bench, former)
+    assert 3 == len(bench.proxy.requests(ORDERED))
+
+    bench.proxy.faults.add(refusal("rateLimited", "slow down", 429), on=ORDERED)
+    with pytest.raises(RateLimited):
+        replacing(bench, former)
+    assert 4 == len(bench.proxy.requests(ORDERED))
+
+
+def test_real_pebble_refuses_a_second_replacement_and_gets_an_order_without(bench: Bench) -> None:
+    """Its own words, not a stand-in's."""
+    former = saved(bench)
+    successor = replacing(bench, former)
+    bench.state.save_version(bench.lease(), successor, bench.clock.now())
+
+    assert replacing(bench, former).key_matches
+
+    statuses = [call.status for call in bench.proxy.journal if call.request.label == ORDERED]
+    assert [201, 201, 409, 201] == statuses

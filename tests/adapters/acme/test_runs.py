@@ -1,0 +1,80 @@
+"""What whole runs cost a real CA: requests counted at a proxy before Pebble."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+
+from certferry.adapters.acme.renewal_info import certificate_id
+from certferry.core.desired import DesiredCertificate
+from certferry.core.report import LineageReport
+from certferry.ports.progress import no_listener
+from certferry.reconcile.doors import Doors
+from certferry.reconcile.leases import held_lease
+from certferry.reconcile.lineage_run import LineageRun
+from certferry.testing.memory_receiver import MemoryReceivers
+from certferry.testing.memory_source import MemorySource
+from certferry.testing.memory_target import MemoryCdn
+from tests.adapters.acme.bench import Bench
+
+HALF_DAY = timedelta(hours=12)
+
+
+def run(bench: Bench) -> LineageReport:
+    """Run as a process of its own does, for a certificate that is issued and kept."""
+    cdn = MemoryCdn(bench.clock.now, processing=timedelta(0), lags=(timedelta(0),))
+    doors = Doors(
+        issuer=bench.issuer(),
+        source=MemorySource(),
+        dns={"dns": bench.dns},
+        targets={},
+        receiver=MemoryReceivers().receiver,
+        probe=cdn,
+        state=bench.state,
+        lease=partial(held_lease, bench.state, bench.clock.now),
+        now=bench.clock.now,
+        progress=no_listener,
+    )
+    one = LineageRun(DesiredCertificate(bench.lineage, (bench.name,), "dns"), doors)
+    assert one.visit() is None
+    return one.report()
+
+
+def cost(bench: Bench, act: Callable[[Bench], LineageReport] = run) -> list[str]:
+    """The requests that a run makes, which ends well."""
+    before = len(bench.proxy.journal)
+    assert act(bench).ok
+    return [call.request.label for call in bench.proxy.journal[before:]]
+
+
+def test_run_with_nothing_due_costs_one_request_in_half_a_day(bench: Bench) -> None:
+    """None at all after the first in it; the run that issues has asked already."""
+    first = cost(bench)
+    assert "/renewalInfo/" in first[-1]
+    assert 1 == sum("/renewalInfo/" in label for label in first)
+    assert [] == cost(bench)
+
+    for _ in range(6):
+        bench.clock.advance(HALF_DAY)
+        (asked,) = cost(bench)
+        assert "/renewalInfo/" in asked
+        assert [] == cost(bench)
+    assert 1 == len(bench.state.versions(bench.lineage))
+
+
+def test_renewal_in_pebbles_window_replaces_the_certificate(bench: Bench) -> None:
+    """The order says so, and Pebble takes it."""
+    cost(bench)
+    former = bench.state.versions(bench.lineage)[0]
+    assert former.window is not None
+    bench.clock.advance(former.window.start - timedelta(minutes=1) - bench.clock.now())
+    cost(bench)
+    assert 1 == len(bench.state.versions(bench.lineage))
+
+    bench.clock.advance(former.window.end - bench.clock.now())
+    cost(bench)
+
+    assert 2 == len(bench.state.versions(bench.lineage))
+    leaf = bench.state.bundle(bench.lineage, 1).cert_pem
+    assert certificate_id(leaf) == bench.proxy.payload("POST /order-plz")["replaces"]

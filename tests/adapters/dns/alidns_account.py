@@ -1,0 +1,92 @@
+"""One account at the stand-in of Alibaba Cloud DNS, with a clock that only pauses move."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from certferry.adapters.dns.alidns import Settings, connect
+from certferry.core.secret import Secret
+from certferry.ports.dns import DnsProvider
+from certferry.sandbox.alidns import AlidnsService
+from certferry.sandbox.zones import Zones
+from certferry.testing.context import connected_with
+from tests.adapters.clients.waits import Waits
+
+KEY_ID = "LTAI5tGabcdefghijk123456"
+KEY_SECRET = "0p5EYueFNq501xnCPzKNbx6K51qPH2"
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
+class AlidnsAccount:
+    """The stand-in with one account; its zones' clock is the sum of the pauses so far."""
+
+    CREATE = "AddDomainRecord"
+    REMOVE = "DeleteDomainRecord"
+    READ = "DescribeDomainRecordInfo"
+    LIST = "DescribeSubDomainRecords"
+    ZONES = "DescribeDomains"
+    DUPLICATE = ("DomainRecordDuplicate", 400)
+    CONFLICT = ("DomainRecordConflict", 400)
+    BROKEN = ("InternalError", 500)
+    NOT_ALLOWED = ("Forbidden.RAM", 403)
+
+    def __init__(self) -> None:
+        self.waits = Waits()
+        self.zones = Zones(self.waits.clock)
+        self.service = AlidnsService(self.zones, now=self.now)
+        self.service.add_account(KEY_ID, KEY_SECRET)
+
+    def now(self) -> datetime:
+        """Give the time, which the pauses move as well."""
+        return NOW + timedelta(seconds=self.waits.clock())
+
+    def add_zone(self, name: str) -> None:
+        """Put a domain into the account."""
+        self.service.add_domain(name)
+
+    def connect(self, late: timedelta = timedelta(), **settings: Any) -> DnsProvider:
+        """Give a provider, as another process would make it, whose clock is so late."""
+        written = {
+            "access_key_id": Secret(KEY_ID),
+            "access_key_secret": Secret(KEY_SECRET),
+            "api": self.service.url,
+        }
+        context = connected_with(pause=self.waits, now=lambda: self.now() - late)
+        return connect(Settings(**{**written, **settings}), context)
+
+    def denied(self) -> DnsProvider:
+        """Give a provider whose secret is another key's."""
+        return self.connect(access_key_secret=Secret("0" * 30))
+
+    def refuse_next(
+        self,
+        which: str,
+        refusal: tuple[str | int, int],
+        *,
+        times: int = 1,
+        does_the_work: bool = False,
+    ) -> None:
+        """Answer the next calls that match with a code and a status."""
+        code, status = refusal
+        self.service.answer_next(
+            which, str(code), status=status, times=times, does_the_work=does_the_work
+        )
+
+    def values(self, name: str) -> list[str]:
+        """Give every TXT value at the name, one for each record."""
+        return [record.value for record in self.zones.records(name=name, rtype="TXT")]
+
+    def calls(self, action: str = "*") -> list[str]:
+        """Give the actions of the calls so far."""
+        return [call.action for call in self.service.calls(action)]
+
+
+@contextmanager
+def alidns_account() -> Iterator[AlidnsAccount]:
+    """Run the stand-in for the time of a `with` block."""
+    account = AlidnsAccount()
+    with account.service:
+        yield account

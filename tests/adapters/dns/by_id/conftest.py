@@ -1,0 +1,24 @@
+"""An account of each service that holds example.com."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from certferry.ports.dns import DnsProvider
+from tests.adapters.dns.by_id.any_account import SERVICES, AnAccount, opened
+
+
+@pytest.fixture(params=SERVICES)
+def account(request: pytest.FixtureRequest) -> Iterator[AnAccount]:
+    """An account of each service that holds example.com."""
+    with opened(request.param) as account:
+        account.add_zone("example.com")
+        yield account
+
+
+@pytest.fixture
+def provider(account: AnAccount) -> DnsProvider:
+    """The provider of the account."""
+    return account.connect()

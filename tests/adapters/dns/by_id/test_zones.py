@@ -1,0 +1,128 @@
+"""Which zone a name is in, at every service that names its records by id."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import cast
+
+import pytest
+
+from certferry.errors import DnsUnavailable, ZoneNotFound
+from certferry.ports.dns import DnsProvider
+from certferry.ports.examination import Delegated, Timed
+from certferry.ports.survey import ZoneKeeper
+from tests.adapters.dns.by_id.any_account import AnAccount, opened
+
+NAME = "_acme-challenge.img.example.com"
+
+
+def test_longest_zone_is_taken(account: AnAccount, provider: DnsProvider) -> None:
+    """A delegated sub-zone of the account holds its names, and its parent the others."""
+    account.add_zone("dev.example.com")
+    account.add_zone("v.example.com")  # no suffix by labels of what follows
+
+    provider.add_txt("_acme-challenge.dev.example.com", "in-sub-zone")
+    provider.add_txt("_acme-challenge.prev.example.com", "in-parent")
+
+    [first] = account.zones.records(name="_acme-challenge.dev.example.com")
+    [second] = account.zones.records(name="_acme-challenge.prev.example.com")
+    assert ("dev.example.com", "example.com") == (first.zone, second.zone)
+
+
+def test_name_may_be_the_zone_itself(account: AnAccount, provider: DnsProvider) -> None:
+    """An alias may lead to the apex of a zone that is kept for challenges."""
+    account.add_zone("example-challenges.net")
+
+    handle = provider.add_txt("Example-Challenges.NET.", "value")
+
+    assert ["value"] == account.values("example-challenges.net")
+    assert provider.remove_txt("Example-Challenges.NET.", "value", handle)
+    assert [] == account.values("example-challenges.net")
+
+
+def test_zones_are_looked_for_once(account: AnAccount, provider: DnsProvider) -> None:
+    """Whatever is written there afterwards."""
+    provider.add_txt(NAME, "one")
+    before = len(account.calls(account.ZONES))
+
+    provider.add_txt(NAME, "two")
+    provider.remove_txt(NAME, "one", None)
+
+    assert before == len(account.calls(account.ZONES))
+
+
+def test_name_without_a_zone_is_told_with_those_that_are_there(
+    account: AnAccount, provider: DnsProvider
+) -> None:
+    """The operator sees at once whether it is the wrong account."""
+    for number in range(6):
+        account.add_zone(f"zone-{number}.example.org")
+
+    with pytest.raises(ZoneNotFound) as missing:
+        provider.add_txt("_acme-challenge.example.net", "value")
+
+    hint = str(missing.value.hint)
+    assert "example.com, zone-0.example.org" in hint
+    assert "and 2 more" in hint
+
+
+@pytest.mark.parametrize(
+    ("service", "words"),
+    [("alidns", "it has none at all"), ("cloudflare", "lacks a permission or this zone")],
+)
+def test_account_without_any_zone(service: str, words: str) -> None:
+    """Told apart from a name that is elsewhere."""
+    with opened(service) as empty, pytest.raises(ZoneNotFound) as missing:
+        empty.connect().add_txt(NAME, "value")
+
+    assert words in str(missing.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("service", "servers"),
+    [
+        ("alidns", {"dns1.hichina.com", "dns2.hichina.com"}),
+        ("cloudflare", {"ada.ns.cloudflare.com", "bob.ns.cloudflare.com"}),
+    ],
+)
+def test_name_servers_of_a_zone(service: str, servers: set[str]) -> None:
+    """What it is to be delegated to is told with the list; of another zone, nothing is known."""
+    with opened(service) as account:
+        account.add_zone("example.com")
+        provider = cast("Delegated", account.connect())
+
+        assert servers == provider.name_servers("example.com")
+        assert not provider.name_servers("example.net")
+        assert 1 == len(account.calls())
+
+
+def test_clock_is_told_without_keys(account: AnAccount) -> None:
+    """By whatever answers a call that proves nothing."""
+    provider = cast("Timed", account.connect(late=timedelta(minutes=7)))
+
+    assert timedelta(minutes=7) == provider.clock_ahead()
+    [request] = account.service.http.requests()
+    assert ("GET", b"") == (request.method, request.body)
+    assert "Authorization" not in request.headers
+
+
+def test_clock_of_a_service_that_does_not_answer(account: AnAccount) -> None:
+    """It is told like any call without an answer."""
+    provider = cast("Timed", account.connect())
+    account.service.http.stop()
+
+    with pytest.raises(DnsUnavailable, match="the time: no connection"):
+        provider.clock_ahead()
+
+    account.service.http.start()
+
+
+def test_all_zones_are_found(account: AnAccount, provider: DnsProvider) -> None:
+    """A list of several pages is read to its end: `init` makes a certificate for each."""
+    for number in range(210):
+        account.add_zone(f"zone-{number}.example.org")
+
+    found = cast("ZoneKeeper", provider).zones()
+
+    assert 211 == len({zone.name for zone in found})
+    assert {None} == {zone.problem for zone in found}

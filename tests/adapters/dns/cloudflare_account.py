@@ -1,0 +1,87 @@
+"""One account at the stand-in of Cloudflare, with a clock that only pauses move."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from certferry.adapters.dns.cloudflare import Settings, connect
+from certferry.core.secret import Secret
+from certferry.ports.dns import DnsProvider
+from certferry.sandbox.cloudflare import CloudflareService
+from certferry.sandbox.zones import Zones
+from certferry.testing.context import connected_with
+from tests.adapters.clients.waits import Waits
+
+TOKEN = "Zq3t-9yB_kLmN0pQrStUvWxYz1234567890abcde"
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
+class CloudflareAccount:
+    """The stand-in with one token; its zones' clock is the sum of the pauses so far."""
+
+    CREATE = "POST */dns_records"
+    REMOVE = "DELETE */dns_records/*"
+    READ = "GET */dns_records/*"
+    LIST = "GET */dns_records"
+    ZONES = "GET */zones"
+    DUPLICATE = (81057, 400)
+    CONFLICT = (81054, 400)
+    BROKEN = (1101, 500)
+    NOT_ALLOWED = (10000, 403)
+
+    def __init__(self) -> None:
+        self.waits = Waits()
+        self.zones = Zones(self.waits.clock)
+        self.service = CloudflareService(self.zones, now=self.now)
+        self.service.add_token(TOKEN)
+
+    def now(self) -> datetime:
+        """Give the time, which the pauses move as well."""
+        return NOW + timedelta(seconds=self.waits.clock())
+
+    def add_zone(self, name: str) -> None:
+        """Put a zone into the account."""
+        self.service.add_zone(name)
+
+    def connect(self, late: timedelta = timedelta(), **settings: Any) -> DnsProvider:
+        """Give a provider, as another process would make it, whose clock is so late."""
+        written = {"token": Secret(TOKEN), "api": self.service.url}
+        context = connected_with(pause=self.waits, now=lambda: self.now() - late)
+        return connect(Settings(**{**written, **settings}), context)
+
+    def denied(self) -> DnsProvider:
+        """Give a provider with a token that is not known."""
+        return self.connect(token=Secret("A" * 40))
+
+    def refuse_next(
+        self,
+        which: str,
+        refusal: tuple[str | int, int],
+        *,
+        times: int = 1,
+        does_the_work: bool = False,
+    ) -> None:
+        """Answer the next calls that match with a code and a status."""
+        code, status = refusal
+        self.service.answer_next(
+            which, int(code), status=status, times=times, does_the_work=does_the_work
+        )
+
+    def values(self, name: str) -> list[str]:
+        """Give every TXT value at the name, one for each record."""
+        return [record.value for record in self.zones.records(name=name, rtype="TXT")]
+
+    def calls(self, pattern: str = "*") -> list[str]:
+        """Give the "METHOD /path" of the calls so far."""
+        return [request.label for request in self.service.calls(pattern)]
+
+
+@contextmanager
+def cloudflare_account() -> Iterator[CloudflareAccount]:
+    """Run the stand-in for the time of a `with` block."""
+    account = CloudflareAccount()
+    with account.service:
+        yield account

@@ -1,0 +1,56 @@
+"""What a certificate is proven by that no file declares: the keys in the environment tell."""
+
+from __future__ import annotations
+
+import pytest
+
+from certferry.errors import ConfigError
+from certferry.wiring.settings import from_environment
+
+QINIU = {"QINIU_ACCESS_KEY": "access", "QINIU_SECRET_KEY": "secret"}
+DNSPOD = {"DP_Id": "12345", "DP_Key": "token"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "dns", "values"),
+    [
+        (
+            {"Ali_Key": "k", "Ali_Secret": "s"},
+            "alidns",
+            {"access_key_id": "env:Ali_Key", "access_key_secret": "env:Ali_Secret"},
+        ),
+        (
+            {"ALICLOUD_ACCESS_KEY": "k", "ALICLOUD_SECRET_KEY": "s"},
+            "alidns",
+            {
+                "access_key_id": "env:ALICLOUD_ACCESS_KEY",
+                "access_key_secret": "env:ALICLOUD_SECRET_KEY",
+            },
+        ),
+        ({"CF_Token": "t"}, "cloudflare", {"token": "env:CF_Token"}),
+        (
+            {"CLOUDFLARE_DNS_API_TOKEN": "t"},
+            "cloudflare",
+            {"token": "env:CLOUDFLARE_DNS_API_TOKEN"},
+        ),
+        ({"CF_DNS_API_TOKEN": "t"}, "cloudflare", {"token": "env:CF_DNS_API_TOKEN"}),
+        ({**DNSPOD, "CF_Token": "t"}, "dnspod", {"id": "env:DP_Id", "token": "env:DP_Key"}),
+    ],
+    ids=["acme.sh-ali", "lego-ali", "acme.sh-cf", "lego-cf", "lego-cf-short", "both"],
+)
+def test_service_whose_keys_are_there(
+    environ: dict[str, str], dns: str, values: dict[str, str]
+) -> None:
+    """Under the names that acme.sh and lego use; DNSPod's count first."""
+    settings = from_environment(["img.example.com"], {**environ, **QINIU})
+
+    [certificate] = settings.certificates
+    assert dns == certificate.dns
+    assert values == settings.accounts[dns].values
+
+
+@pytest.mark.parametrize("environ", [{}, {"Ali_Key": "k"}, {"CF_Token": ""}])
+def test_service_of_which_not_all_keys_are_there(environ: dict[str, str]) -> None:
+    """Those of the usual one are asked for."""
+    with pytest.raises(ConfigError, match="DP_Id: not set"):
+        from_environment(["img.example.com"], {**environ, **QINIU})

@@ -1,0 +1,225 @@
+"""A CA that says when it wants a certificate renewed: asked seldom, obeyed, and never for ever."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Any, cast
+
+import pytest
+
+from certferry.core.certificate import Certificate, CertificateBundle
+from certferry.core.renewal import RenewalInfo, RenewalWindow, renew_at
+from certferry.errors import CaUnavailable, StateError
+from certferry.ports.state import StateStore
+from certferry.reconcile.lineage_run import LineageRun
+from certferry.text import Text
+from tests.reconcile.model import START, ModelWorld
+from tests.reconcile.one_lineage import IMG, synced
+
+HALF_DAY = timedelta(hours=12)
+HOUR = timedelta(hours=1)
+PAGE = "https://ca.example/why"
+
+
+def as_lets_encrypt(certificate: Certificate) -> RenewalInfo:
+    """Answer as Boulder does: a fiftieth of the life around the last third, again in six hours."""
+    ideal = certificate.not_after - certificate.lifetime / 3
+    margin = certificate.lifetime * 0.02
+    return RenewalInfo(RenewalWindow(ideal - margin, ideal + margin), timedelta(hours=6))
+
+
+def revoking(certificate: Certificate) -> RenewalInfo:
+    """Answer as for a certificate that is about to be revoked, whichever it is."""
+    start = certificate.not_before
+    return RenewalInfo(RenewalWindow(start, start + timedelta(minutes=30), PAGE))
+
+
+def fails(_: Certificate) -> RenewalInfo:
+    """Be away."""
+    raise CaUnavailable(Text("the CA is away"))
+
+
+def versions(world: ModelWorld) -> list[tuple[datetime, Certificate]]:
+    """When each certificate came, oldest first."""
+    found = reversed(world.state.versions("img"))
+    return [(version.saved_at, version.certificate) for version in found]
+
+
+def run_twice_a_day(world: ModelWorld, days: int) -> None:
+    """Run as a timer does, a little earlier or later each time."""
+    world.cdn.add_domain(IMG)
+    for number in range(2 * days):
+        world.clock = START + number * HALF_DAY + timedelta(seconds=number * 7919 % 1200)
+        synced(world)
+
+
+@pytest.mark.parametrize("days", [90, 64, 45])
+def test_year_of_runs_costs_one_request_each(days: int) -> None:
+    """Two a day and one more for each new certificate; every renewal comes in its window, and says
+    which certificate it replaces.
+    """
+    world = ModelWorld(lifetime=timedelta(days=days), processing=timedelta(0))
+    world.issuer.answer_with(as_lets_encrypt)
+
+    run_twice_a_day(world, 365)
+
+    assert 2 * 365 - 2 <= world.issuer.asked <= 2 * 365 + world.issuer.issued
+    came = versions(world)
+    assert abs(len(came) - 1 - 365 // (days * 2 / 3)) <= 1
+    for (_, former), (saved_at, _) in pairwise(came):
+        window = as_lets_encrypt(former).window
+        assert window is not None
+        assert window.start <= saved_at <= window.end
+    leaves = [world.state.bundle("img", n + 1).cert_pem for n in range(len(came))]
+    assert (None, *leaves[:-1]) == world.issuer.replaced
+
+
+def test_runs_within_half_a_day_ask_nothing() -> None:
+    """A certificate that has just come is asked for at once; then the CA has rest."""
+    world = ModelWorld(processing=timedelta(0))
+    world.cdn.add_domain(IMG)
+    world.issuer.answer_with(as_lets_encrypt)
+    world.clock = START.replace(hour=0)
+    synced(world)
+    assert 1 == world.issuer.asked
+
+    for _ in range(11):
+        world.pass_time(HOUR)
+        synced(world)
+    assert 1 == world.issuer.asked
+
+    world.pass_time(HOUR)
+    synced(world)
+    assert 2 == world.issuer.asked
+
+
+def test_what_only_looks_asks_nothing(world: ModelWorld) -> None:
+    """A plan is made by what was said last."""
+    synced(world)
+    asked = world.issuer.asked
+    world.pass_time(timedelta(days=3))
+
+    assert world.plan(world.wish()).is_empty
+    assert asked == world.issuer.asked
+
+
+def test_window_in_the_past_renews_at_once_and_says_why(world: ModelWorld) -> None:
+    """The plan names the window and the CA's page."""
+    synced(world)
+    world.issuer.answer_with(revoking)
+    world.pass_time(HALF_DAY)
+    first = world.state.versions("img")[0]
+    window = revoking(first.certificate).window
+    world.state.save_renewal_info("img", first.certificate.fingerprint, window, world.clock)
+
+    issue = world.plan(world.wish()).issue
+    assert issue is not None
+    assert window is not None
+    assert f"between {window.start:%Y-%m-%d}" in str(issue.reason.message)
+    assert PAGE in str(issue.reason.message)
+
+    synced(world)
+    assert 2 == world.issuer.issued
+
+
+def test_question_and_renewal_are_one_run(world: ModelWorld) -> None:
+    """It is asked before it is planned."""
+    synced(world)
+    world.issuer.answer_with(revoking)
+    world.pass_time(HALF_DAY)
+
+    synced(world)
+
+    assert 2 == world.issuer.issued
+
+
+def test_ca_that_wants_everything_renewed_at_once_gets_one_order_an_hour(
+    world: ModelWorld,
+) -> None:
+    """However often it is run: neither the CA nor the CDN is flooded for its mistake."""
+    world.issuer.answer_with(revoking)
+    for _ in range(60):
+        began = world.clock
+        synced(world)
+        world.clock = max(world.clock, began + timedelta(minutes=5))
+
+    came = [saved_at for saved_at, _ in versions(world)]
+    assert len(came) >= 4
+    assert all(later - former >= HOUR for former, later in pairwise(came))
+
+
+def test_operator_and_a_new_wish_are_not_kept_waiting(world: ModelWorld) -> None:
+    """The hour is for what certferry decides by itself."""
+    synced(world)
+    assert world.run(world.wish(), renew=True) is not None
+    assert 2 == world.issuer.issued
+
+    wish = replace(world.wish(), names=("img.example.com", "www.img.example.com"))
+    assert world.run(wish) is not None
+    assert 3 == world.issuer.issued
+
+
+def test_ca_that_does_not_answer_is_asked_again_in_the_next_half_day(world: ModelWorld) -> None:
+    """The certificate is renewed with a third of its life left, or by what the CA said last."""
+    world.issuer.answer_with(as_lets_encrypt)
+    synced(world)
+    known = world.state.versions("img")[0]
+    world.issuer.answer_with(fails)
+    asked = world.issuer.asked
+    for _ in range(6):
+        world.pass_time(timedelta(hours=4))
+        assert synced(world).ok
+
+    now = world.state.versions("img")[0]
+    assert asked + 2 == world.issuer.asked
+    assert known.window == now.window
+
+    certificate = now.certificate
+    world.clock = renew_at(certificate, known.window)
+    synced(world)
+    assert 2 == world.issuer.issued
+
+
+def test_absurd_answer_takes_an_earlier_window_away(world: ModelWorld) -> None:
+    """It is then renewed as if the CA had never said anything."""
+    world.issuer.answer_with(as_lets_encrypt)
+    synced(world)
+    world.issuer.answer_with(lambda c: RenewalInfo(RenewalWindow(c.not_after, c.not_before)))
+    world.pass_time(HALF_DAY)
+    synced(world)
+
+    version = world.state.versions("img")[0]
+    assert version.window is None
+    assert version.ask_after is not None
+
+
+def test_former_certificate_that_cannot_be_read_is_replaced_all_the_same(world: ModelWorld) -> None:
+    """The CA is then told of no replacement, and not asked; neither is an error."""
+    synced(world)
+    world.pass_time(timedelta(days=70))
+    world.alive.add("run")
+    doors = world.doors("run")
+    run = LineageRun(world.wish(), replace(doors, state=cast("Any", Damaged(doors.state))))
+
+    world.visit_to_the_end(run)
+
+    assert run.report().ok
+    assert (None, None) == world.issuer.replaced
+
+
+class Damaged:
+    """A state whose first certificate cannot be read any more."""
+
+    def __init__(self, state: StateStore) -> None:
+        self._state = state
+
+    def bundle(self, lineage: str, number: int) -> CertificateBundle:
+        """Fail for the first."""
+        if number == 1:
+            raise StateError(Text("the row is damaged"))
+        return self._state.bundle(lineage, number)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._state, name)

@@ -1,0 +1,166 @@
+"""The stand-in of Alibaba Cloud DNS over real HTTP: what it wants, and what it refuses."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+import requests
+
+from certferry.sandbox.alidns import AlidnsService
+from certferry.sandbox.zones import Zones
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+COMMON = {
+    "AccessKeyId": "LTAI5t",
+    "Format": "JSON",
+    "SignatureMethod": "HMAC-SHA1",
+    "SignatureNonce": "1",
+    "SignatureVersion": "1.0",
+    "Timestamp": "2026-11-24T12:00:00Z",
+    "Version": "2015-01-09",
+    "Action": "DescribeDomains",
+}
+ADD = {"Action": "AddDomainRecord", "DomainName": "example.com", "Type": "TXT"}
+
+Answer = tuple[int, dict[str, Any]]
+Send = Callable[..., Answer]
+
+
+@pytest.fixture
+def service() -> Iterator[AlidnsService]:
+    """Two accounts, one of which may not write."""
+    with AlidnsService(Zones(), now=lambda: NOW) as service:
+        service.add_account("LTAI5t", "secret")
+        other = service.add_account("LTAI5u", "secret", allowed=["DescribeDomains"])
+        service.add_domain("example.com")
+        service.add_domain("example.org", account=other)
+        yield service
+
+
+@pytest.fixture
+def send(service: AlidnsService) -> Send:
+    """Sign parameters as the documents say, and post them."""
+
+    def send(secret: str = "secret", **changes: str | None) -> Answer:  # noqa: S107 - of the stand-in
+        params = {k: v for k, v in {**COMMON, **changes}.items() if v is not None}
+        pairs = "&".join(f"{k}={quote(params[k], safe='~')}" for k in sorted(params))
+        signed = f"POST&%2F&{quote(pairs, safe='~')}".encode()
+        digest = hmac.new(f"{secret}&".encode(), signed, hashlib.sha1).digest()
+        params.setdefault("Signature", base64.b64encode(digest).decode())
+        answer = requests.post(f"{service.url}/", data=params, timeout=5)
+        return answer.status_code, answer.json()
+
+    return send
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"Action": None}, "MissingAction"),
+        ({"SignatureNonce": None}, "MissingSignatureNonce"),
+        ({"Timestamp": None}, "MissingTimestamp"),
+        ({"Version": "2015-01-10"}, "InvalidVersion"),
+        ({"SignatureMethod": "HMAC-SHA256"}, "InvalidSignatureMethod"),
+        ({"Timestamp": "2026-11-24 12:00:00"}, "InvalidTimeStamp.Format"),
+        ({"Timestamp": "2026-11-24T11:44:00Z"}, "InvalidTimeStamp.Expired"),
+        ({"Timestamp": "2026-11-24T12:16:00Z"}, "InvalidTimeStamp.Expired"),
+        ({"AccessKeyId": "LTAI5x"}, "InvalidAccessKeyId.NotFound"),
+        ({"AccessKeyId": "STS.NT"}, "MissingSecurityToken"),
+        ({"secret": "other"}, "SignatureDoesNotMatch"),
+        ({"Action": "DescribeEverything"}, "InvalidAction.NotFound"),
+        ({"PageSize": "101"}, "InvalidParameter"),
+        ({"PageSize": "-1"}, "InvalidParameter"),
+        ({"PageNumbers": "1"}, "UnsupportedParameter"),
+        ({"AccessKeyId": "LTAI5u", **ADD, "RR": "a", "Value": "v"}, "Forbidden.RAM"),
+        ({**ADD, "RR": "a"}, "MissingParameter"),
+        ({**ADD, "RR": "a", "Value": "v", "TTL": "599"}, "QuotaExceeded.TTL"),
+        ({**ADD, "RR": "a", "Value": "v", "TTL": "86401"}, "QuotaExceeded.TTL"),
+        ({**ADD, "RR": "a", "Value": "v", "Type": "WKS"}, "InvalidParameter"),
+        ({**ADD, "RR": "a", "Value": "v", "DomainName": "example.org"}, "IncorrectDomainUser"),
+        ({**ADD, "RR": "a", "Value": "v", "DomainName": "a.test"}, "InvalidDomainName.NoExist"),
+        ({"Action": "DeleteDomainRecord", "RecordId": "1"}, "DomainRecordNotBelongToUser"),
+        ({"Action": "DescribeDomainRecordInfo", "RecordId": "1"}, "DomainRecordNotBelongToUser"),
+        (
+            {
+                "Action": "DescribeSubDomainRecords",
+                "SubDomain": "a.example.net",
+                "DomainName": "example.com",
+            },
+            "InvalidDomainName.Format",
+        ),
+    ],
+)
+def test_what_is_wrong_is_refused(send: Send, changes: dict[str, str | None], code: str) -> None:
+    """With the code that the documents give it."""
+    status, body = send(**changes)
+
+    assert code == body["Code"]
+    assert status >= 400
+
+
+def test_signature_is_checked_to_the_byte(send: Send) -> None:
+    """One character that is another is enough; the answer quotes what should have been signed."""
+    status, body = send(Signature="uRpHwaSEt3J+6KQD//svCh/x+pI=")
+
+    assert (400, "SignatureDoesNotMatch") == (status, body["Code"])
+    assert "is:POST&%2F&AccessKeyId%3DLTAI5t%26Action%3DDescribeDomains" in body["Message"]
+
+
+def test_nonce_is_taken_once(send: Send) -> None:
+    """A call that is sent again as it was is refused."""
+    assert 200 == send()[0]
+    assert "SignatureNonceUsed" == send()[1]["Code"]
+
+
+def test_record_lives_and_dies(service: AlidnsService, send: Send) -> None:
+    """It is added once, read, listed under its name alone, and deleted."""
+    wish = {**ADD, "RR": "_acme-challenge", "Value": "a b+c~*"}
+
+    _, added = send(**wish, SignatureNonce="a")
+    _, twice = send(**wish, SignatureNonce="b")
+    told = {"SubDomain": "_acme-challenge.example.com"}
+    _, listed = send(Action="DescribeSubDomainRecords", **told, SignatureNonce="c")
+    record = {"RecordId": added["RecordId"]}
+    _, read = send(Action="DescribeDomainRecordInfo", **record, SignatureNonce="d")
+    _, gone = send(Action="DeleteDomainRecord", **record, SignatureNonce="e")
+
+    [one] = listed["DomainRecords"]["Record"]
+    assert ("_acme-challenge", "a b+c~*", 600) == (one["RR"], one["Value"], one["TTL"])
+    assert one.items() <= read.items()
+    assert "DomainRecordDuplicate" == twice["Code"]
+    assert record["RecordId"] == gone["RecordId"]
+    assert ["AddDomainRecord"] * 2 + ["DeleteDomainRecord"] == [c.action for c in service.writes()]
+
+
+def test_default_format_is_xml(service: AlidnsService) -> None:
+    """A caller that asks for nothing does not get JSON."""
+    params = {k: v for k, v in COMMON.items() if k != "Format"}
+    pairs = "&".join(f"{k}={quote(params[k], safe='~')}" for k in sorted(params))
+    signed = f"GET&%2F&{quote(pairs, safe='~')}".encode()
+    digest = hmac.new(b"secret&", signed, hashlib.sha1).digest()
+    query = urlencode({**params, "Signature": base64.b64encode(digest).decode()})
+
+    answer = requests.get(f"{service.url}/?{query}", timeout=5)
+
+    assert answer.text.startswith("<Response>")
+
+
+@pytest.mark.parametrize("form", ["a", "a=1&a=2"])
+def test_form_that_is_none(service: AlidnsService, form: str) -> None:
+    """Nothing is guessed."""
+    kind = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = requests.post(f"{service.url}/", data=form, headers=kind, timeout=5)
+
+    assert "InvalidParameter" == answer.json()["Code"]
+
+
+def test_address_that_is_another(service: AlidnsService) -> None:
+    """The API has one."""
+    assert 404 == requests.post(f"{service.url}/AddDomainRecord", timeout=5).status_code
