@@ -28,7 +28,7 @@ from certferry.present.language import Voice, voice_in
 from certferry.reconcile.telling import Channel, Telling
 from certferry.wiring.account_notes import AccountNotes
 from certferry.wiring.accounts import bound
-from certferry.wiring.adapters import CHANNELS, installed
+from certferry.wiring.adapters import CHANNELS, Table, installed
 from certferry.wiring.clock import now
 from certferry.wiring.described import BrokenAdapter
 
@@ -42,8 +42,15 @@ class Channels:
     """The channels of some settings, with what is remembered of them."""
 
     def __init__(
-        self, settings: Settings, state: Callable[[], StateStore], *, pause: Pause, language: str
+        self,
+        settings: Settings,
+        state: Callable[[], StateStore],
+        *,
+        pause: Pause,
+        language: str,
+        table: Table | None = None,
     ) -> None:
+        self._table = installed() if table is None else table
         self._settings = settings
         self._state = state
         self._pause = pause
@@ -82,7 +89,7 @@ class Channels:
     def services(self, names: Sequence[str]) -> Mapping[str, str]:
         """Return how the services of these channels are called. Raises `ConfigError`."""
         tables = {name: self._settings.channels[name].account for name in names}
-        found = {name: installed().of_account(CHANNELS, table) for name, table in tables.items()}
+        found = {name: self._table.of_account(CHANNELS, table) for name, table in tables.items()}
         return {name: one.adapter.SERVICE for name, one in found.items()}
 
     def _telling(self) -> Telling:
@@ -105,7 +112,7 @@ class Channels:
 
     def _connected(self, table: ChannelTable) -> Notifier:
         """Connect a channel. Raises `ConfigError`."""
-        described = installed().of_account(CHANNELS, table.account)
+        described = self._table.of_account(CHANNELS, table.account)
         settings = bound(described, table.account, self._settings.secrets.resolve)
         try:
             context = self._context(table, described.adapter.SERVICE)
@@ -128,14 +135,15 @@ class Channels:
         )
 
 
-def check(settings: Settings) -> None:
+def check(settings: Settings, adapters: Table | None = None) -> None:
     """Raise one `ConfigError` of all that is wrong with the channels as they are written. Secrets
     are looked for when there is something to tell.
     """
+    known = installed() if adapters is None else adapters
     errors: list[ConfigError] = []
     for table in settings.channels.values():
         try:
-            described = installed().of_account(CHANNELS, table.account)
+            described = known.of_account(CHANNELS, table.account)
             bound(described, table.account, _anything)
         except BrokenAdapter:
             continue  # of another package: told when it is to send something, and no run fails
