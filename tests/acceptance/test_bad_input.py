@@ -246,7 +246,8 @@ def test_key_of_tencent_cloud_in_place_of_a_token(host: Host) -> None:
 
     assert USAGE == run.code
     assert "Tencent Cloud (AKID…)" in run.complaint.error
-    assert "make one at console.dnspod.cn" in run.complaint.hint
+    assert 'type = "tencentcloud"' in run.complaint.hint
+    assert "make a DNSPod token at console.dnspod.cn" in run.complaint.hint
     assert NOBODY_ASKED == run.left
     assert not host.state.exists()
 

@@ -92,9 +92,12 @@ def test_what_another_tool_bound_is_left(world: World, host: Host, name: str, po
     set_by_hand(world, name, theirs)
 
     plan = host.run("plan", "--check", "--json")
+    said = host.run("plan").out
     run = host.run("sync")
 
     assert 0 == plan.code
+    assert "as declared" not in said
+    assert "1 left as found. Nothing was changed." in said
     (found,) = plan.document["certificates"]
     assert [(name, policy)] == [(d["domain"], d["policy"]) for d in found["drifts"]]
     assert (0, 0) == (run.code, run.left.qiniu_writes)

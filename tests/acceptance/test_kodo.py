@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -203,9 +204,8 @@ def test_settings_are_applied_and_drift_is_mended(
             conf.tls_versions,
         )
 
-        world.qiniu.domain(name).https = type(conf)(
-            conf.certificate, force_https=True, http2=False, tls_versions=("TLSv1.0",)
-        )
+        changed = replace(conf, http2=False, tls_versions=("TLSv1.0",))
+        world.qiniu.change_in_console(name, changed)
         drifted = host.run("plan", "--check", "--json")
         mended = host.run("sync")
 

@@ -128,7 +128,9 @@ class Place:
         """Give the target, as a process of its own would have it."""
         wait = pause or self.time.pause
         client = self.client(hosts=hosts, access_key=access_key, secret=secret)
-        return Qiniu(client, RULES, self.memory, pause=wait, clock=self.time.clock)
+        return Qiniu(
+            client, RULES, self.memory, pause=wait, now=self.time.now, clock=self.time.clock
+        )
 
     def until_all_is_done(self, seconds: float) -> None:
         """Pause until the stand-in has carried out every request, also the late ones."""

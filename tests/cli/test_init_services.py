@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from certferry.wiring.adapters import DNS_PROVIDERS, installed
 from tests.cli.init_accounts import KEYS, Accounts
 from tests.house.tree import ROOT
 from tests.wiring.packages import DNS_GROUP, Packages
 
 RECIPE = ROOT / "tests" / "data" / "third_party" / "src" / "certferry_harbour"
 TOKEN = "a-token-that-is-made-up"
-WHICH = "harbour (Harbour) (nothing for dnspod):"
+OURS = sorted(installed().names(DNS_PROVIDERS), key=lambda name: (name != "dnspod", name))
+SERVICES = [f"{name} ({installed().find(DNS_PROVIDERS, name).adapter.SERVICE})" for name in OURS]
+WHICH = f"The DNS provider: {', '.join(SERVICES)}, harbour (Harbour) (nothing for dnspod):"
 QINIU = {name: key for name, key in KEYS.items() if name.startswith("QINIU")}
 
 

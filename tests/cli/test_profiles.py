@@ -128,3 +128,41 @@ def test_target_of_a_package_says_so_as_well(tmp_path: Path) -> None:
     assert Exit.USAGE == done.returncode
     assert "[[certificates.deploy]] to: depot refuses certificates without" in done.stderr
     assert 'hint: set profile = "classic" under [acme]\n' in done.stderr
+
+
+LISTED = FILE.replace('"{profile}"', "{profile}")
+
+
+def write_list(directory: Path, profiles: str, deploy: str) -> Path:
+    """Write a configuration with a list of profiles, and a second certificate."""
+    second = '[[certificates]]\nname = "other"\nnames = ["o.example.com"]\ndns = "dnspod"\n'
+    text = LISTED.format(profile=profiles, more="", source=ISSUED, to="qiniu", place="")
+    path = directory / "certferry.toml"
+    path.write_text(f"{text}{second}[[certificates.deploy]]\n{deploy}\n")
+    path.chmod(0o600)
+    return path
+
+
+def test_profiles_that_a_target_could_never_take_are_skipped(tmp_path: Path) -> None:
+    """By certificate: what goes to a directory has the first one, what goes to the CDN the next."""
+    path = write_list(
+        tmp_path, '["shortlived", "tlsserver", "classic"]', 'to = "files"\ndirectory = "ssl"'
+    )
+
+    cdn, directory = load_checked(path, {}).declared
+
+    assert ("classic",) == cdn.issuance.profiles
+    assert ("shortlived", "tlsserver", "classic") == directory.issuance.profiles
+
+
+def test_list_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
+    """Each of the profiles is told with what is against it."""
+    path = write_list(tmp_path, '["shortlived", "tlsserver"]', 'to = "files"\ndirectory = "ssl"')
+
+    with pytest.raises(ConfigError) as caught:
+        load_checked(path, {})
+
+    assert ["shortlived", "tlsserver"] == [
+        line.partition("the profile ")[2].partition(" ")[0]
+        for line in str(caught.value.message).splitlines()
+    ]

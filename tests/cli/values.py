@@ -87,6 +87,7 @@ def plan(
     retirements: tuple[Retire, ...] = (),
     obstacles: tuple[Obstacle, ...] = (),
     refusals: tuple[Refusal, ...] = (),
+    retire_later: tuple[tuple[str, int], ...] = (),
     lineage: str = "img",
 ) -> Plan:
     """A plan."""
@@ -98,6 +99,7 @@ def plan(
         retirements=retirements,
         obstacles=obstacles,
         refusals=refusals,
+        retire_later=retire_later,
     )
 
 

@@ -215,15 +215,15 @@ def test_the_environment_goes_before_the_files() -> None:
 
 def test_references_lead_into_the_files(loaded: Load, folder: Path) -> None:
     """A variable of an environment file is as good as one of the environment."""
-    (folder / "cdn.env").write_text("export EAB='hmac key'\n")
+    (folder / "cdn.env").write_text("export EAB='hmac-key'\n")
     (folder / "cdn.env").chmod(0o600)
 
     settings = loaded(
         'env_files = ["cdn.env"]\n[acme]\neab_kid = "kid"\neab_hmac_key = "env:EAB"\n'
     )
 
-    assert settings.acme.eab_hmac_key is not None
-    assert Secret("hmac key") == settings.secrets.resolve(settings.acme.eab_hmac_key)
+    assert settings.acme.usual.eab_hmac_key is not None
+    assert Secret("hmac-key") == settings.secrets.resolve(settings.acme.usual.eab_hmac_key)
 
 
 def test_a_wrong_file_is_told_with_the_line_that_names_it(refusal: Refusal, folder: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from certferry.adapters.dns import dnspod
 from certferry.adapters.targets import qiniu
-from certferry.config.addresses import ServerAddress
+from certferry.config.addresses import DIRECTORIES, ServerAddress
 from certferry.config.bind import Dataclass
 from certferry.config.load import default_directory, is_a_secrets_key, load
 from certferry.core.certificate import KeyType
@@ -22,6 +22,7 @@ from certferry.core.desired import (
     Kind,
     Retirement,
 )
+from certferry.core.issuance import Authority, Issuance
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.wiring.settings import ADAPTERS, from_environment
@@ -103,10 +104,14 @@ def test_every_setting_is_read(loaded: Load, folder: Path, clean_environment: Pa
     assert clean_environment / "secret.key" == settings.state.key_file
     acme = settings.acme
     assert "https://acme-staging-v02.api.letsencrypt.org/directory" == acme.directory
-    assert ("ops@example.com", "classic", "kid-1") == (acme.email, acme.profile, acme.eab_kid)
+    assert ("ops@example.com", ("classic",), "kid-1") == (
+        acme.email,
+        acme.profiles,
+        acme.usual.eab_kid,
+    )
     assert (folder / "ca.pem", KeyType.EC384) == (acme.ca_bundle, acme.key_type)
-    assert acme.eab_hmac_key is not None
-    assert Secret("hmac") == settings.secrets.resolve(acme.eab_hmac_key)
+    assert acme.usual.eab_hmac_key is not None
+    assert Secret("hmac") == settings.secrets.resolve(acme.usual.eab_hmac_key)
     local = ServerAddress("127.0.0.1", 5353)
     assert (ServerAddress("223.5.5.5", 53), local) == settings.dns.resolvers
     assert (timedelta(minutes=2), 5353) == (settings.dns.propagation_timeout, settings.dns.port)
@@ -121,6 +126,8 @@ def test_certificates_become_wishes(loaded: Load, folder: Path) -> None:
     """A certificate's table is a `DesiredCertificate`, with what it leaves open at its default."""
     (folder / "ca.pem").touch()
     (folder / "cdn.env").touch(0o600)
+    staging = Authority("letsencrypt-staging", DIRECTORIES["letsencrypt-staging"])
+    issuance = Issuance(("classic",), (staging,))
 
     assert (
         DesiredCertificate(
@@ -140,9 +147,14 @@ def test_certificates_become_wishes(loaded: Load, folder: Path) -> None:
                 ),
                 DesiredDeployment(target="qiniu"),
             ),
+            issuance=issuance,
         ),
         DesiredCertificate(
-            lineage="*.example.org", names=("*.example.org",), dns="zone", key_type=KeyType.EC384
+            lineage="*.example.org",
+            names=("*.example.org",),
+            dns="zone",
+            key_type=KeyType.EC384,
+            issuance=issuance,
         ),
     ) == loaded(WHOLE).certificates
 
@@ -200,7 +212,7 @@ def test_an_empty_file_is_all_defaults(loaded: Load, clean_environment: Path) ->
     )
     assert "https://acme-v02.api.letsencrypt.org/directory" == settings.acme.directory
     assert KeyType.EC256 == settings.acme.key_type
-    assert (settings.acme.email, settings.acme.eab_hmac_key) == (None, None)
+    assert (settings.acme.email, settings.acme.usual.eab_hmac_key) == (None, None)
     assert ((), timedelta(minutes=5), 53) == (
         settings.dns.resolvers,
         settings.dns.propagation_timeout,
@@ -294,6 +306,7 @@ def test_no_file_is_needed_for_the_main_job() -> None:
             names=("img.example.com", "*.img.example.com"),
             dns="dnspod",
             deployments=(DesiredDeployment(target="qiniu"),),
+            issuance=Issuance((), (Authority("letsencrypt", DIRECTORIES["letsencrypt"]),)),
         ),
     ) == settings.certificates
     assert {"id": "env:DP_Id", "token": "env:DP_Key"} == settings.accounts["dnspod"].values
@@ -333,7 +346,7 @@ SEVERAL = """\
 env_files = ["cdn.env"]
 [acme]
 eab_kid = "kid"
-eab_hmac_key = "literal of the CA"
+eab_hmac_key = "bGl0ZXJhbA"
 [accounts.qiniu]
 access_key = "env:CDN_AK"
 secret_key = "command:touch ran"
@@ -362,7 +375,7 @@ def test_secrets_of_every_account_are_known(folder: Path) -> None:
 
     known = {secret.reveal() for secret in secrets.known()}
     assert {
-        *("literal of the CA", "literal of another", "of a file", "12345"),
+        *("bGl0ZXJhbA", "literal of another", "of a file", "12345"),
         *("of the environment", "of-env-files", "usual"),
     } <= known
     assert not known & {"https://api.example.com", "default", "qiniu", "kid"}
@@ -385,7 +398,7 @@ def test_secrets_of_an_adapter_are_called_so(adapter: type[Dataclass]) -> None:
 def test_settings_print_no_secret(loaded: Load) -> None:
     """Neither literals in the file nor the environment appear when settings are shown."""
     settings = loaded(
-        '[acme]\neab_kid = "kid"\neab_hmac_key = "LITERAL-1"\n[accounts.qiniu]\nkey = "LITERAL-2"',
+        '[acme]\neab_kid = "kid"\neab_hmac_key = "LITERAL-CA"\n[accounts.qiniu]\nkey = "LITERAL-2"',
         SOME_KEY="LITERAL-3",
     )
 

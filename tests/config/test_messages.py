@@ -82,7 +82,6 @@ def test_every_mistake_is_told_at_once(refusal: Refusal) -> None:
             " rsa4096; did you mean ec256?"
         ),
         "certferry.toml:9: [acme] email: must be a string, and is a number",
-        "certferry.toml:11: [acme] fallback: not supported by this version",
         (
             "certferry.toml:14: [dns] resolvers: 'dns.google' is not the address of a name server;"
             " write 192.0.2.1, 192.0.2.1:5353 or [2001:db8::1]:5353"
@@ -162,7 +161,8 @@ def test_the_hint_leads_to_the_reference(loaded: Load) -> None:
             "acme.eab_hmac_key = 'HUNTER2'",
             "[acme] eab_kid: missing: it goes together with eab_hmac",
         ),
-        ("acme.preferred_chain = 'x'", "[acme] preferred_chain: not supported by this version"),
+        ("acme.preferred_chain = ''", "[acme] preferred_chain: is empty"),
+        ("acme.reuse_key = 'yes'", "[acme] reuse_key: must be true or false, and is a string"),
         ("acme.emial = 'x'", "[acme] emial: unknown key; did you mean email?"),
         ("acme.'ca-bundle' = 'x'", "[acme] ca-bundle: unknown key; did you mean ca_bundle?"),
         ("dns.ttl = 1", "[dns] ttl: unknown key; known are resolvers, propagation_timeout, port"),
@@ -404,8 +404,10 @@ def test_a_secret_that_others_can_read(refusal: Refusal, loaded: Load, mode: int
             " read; run: chmod 600 certferry.toml"
         )
     ] == refusal(literal, mode=mode)
-    assert loaded(literal, mode=0o600).acme.eab_hmac_key is not None
-    assert loaded(literal.replace("HUNTER2", "env:EAB"), mode=mode).acme.eab_hmac_key is not None
+    assert loaded(literal, mode=0o600).acme.usual.eab_hmac_key is not None
+    assert (
+        loaded(literal.replace("HUNTER2", "env:EAB"), mode=mode).acme.usual.eab_hmac_key is not None
+    )
 
 
 def test_a_key_with_line_ends_stays_on_one_line(refusal: Refusal) -> None:

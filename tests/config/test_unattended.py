@@ -41,7 +41,7 @@ def deployed(tables: str) -> str:
 def test_only_what_the_present_environment_sets_is_lost(loaded: Load, folder: Path) -> None:
     """A literal, a file and what an env file sets are there at night too; a variable is not."""
     external = '\n[acme]\neab_kid = "k"\neab_hmac_key = "env:EAB"\n'
-    lost = lost_secrets(loaded(ACCOUNTS + CERTIFICATE + external, DP_Key="k", EAB="e"))
+    lost = lost_secrets(loaded(ACCOUNTS + CERTIFICATE + external, DP_Key="k", EAB="ZWFi"))
     assert [
         (
             "certferry.toml:4: [accounts.dnspod] token: "
@@ -52,7 +52,7 @@ def test_only_what_the_present_environment_sets_is_lost(loaded: Load, folder: Pa
 
     keys = folder / "keys.env"
     keys.touch(0o600)
-    keys.write_text("DP_Key=k\nEAB=e\n")
+    keys.write_text("DP_Key=k\nEAB=ZWFi\n")
     settings = loaded('env_files = ["keys.env"]\n' + ACCOUNTS + CERTIFICATE + external)
 
     assert [] == lost_secrets(settings)

@@ -1,4 +1,4 @@
-"""The DNS providers' contract, kept by the twin and by every DNS service."""
+"""The DNS providers' contract, kept by the twin and by every provider."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ import pytest
 from certferry.core.secret import Secret
 from certferry.errors import DnsAccessDenied
 from certferry.ports.dns import DnsProvider
+from certferry.reconcile.by_zone import ByZone
 from certferry.testing.contracts.dns import ZONE, DnsProviderContract, Values
 from certferry.testing.memory_dns import MemoryDns
 from certferry.text import Text
 from tests.adapters.dns.alidns_account import AlidnsAccount, alidns_account
 from tests.adapters.dns.cloudflare_account import CloudflareAccount, cloudflare_account
+from tests.adapters.dns.command_account import CommandAccount, command_account
 from tests.adapters.dns.dnspod_account import DnspodAccount, dnspod_account
+from tests.adapters.dns.tencentcloud_account import TencentCloudAccount, tencentcloud_account
 
 
 class TestMemoryDns(DnsProviderContract):
@@ -40,6 +43,36 @@ class TestMemoryDns(DnsProviderContract):
         """The account, while it accepts no credentials."""
         memory.fail_with(DnsAccessDenied(Text("no"), hint=Text("check the token")))
         return memory
+
+    @pytest.fixture
+    def values(self, memory: MemoryDns) -> Values:
+        """What is there."""
+        return memory.values
+
+
+class TestByZone(DnsProviderContract):
+    """Several accounts as one, of which the second has the zone."""
+
+    @pytest.fixture
+    def memory(self) -> MemoryDns:
+        """The account with the zone."""
+        return MemoryDns([ZONE])
+
+    @pytest.fixture
+    def provider(self, memory: MemoryDns) -> DnsProvider:
+        """Both accounts."""
+        return ByZone([("other.example.org", MemoryDns(["example.org"])), (ZONE, memory)])
+
+    @pytest.fixture
+    def other(self, memory: MemoryDns) -> DnsProvider:
+        """The accounts in another process, which finds the zone by asking."""
+        return ByZone([("example.org", MemoryDns(["example.org"])), ("example.edu", memory)])
+
+    @pytest.fixture
+    def denied(self, provider: DnsProvider, memory: MemoryDns) -> DnsProvider:
+        """The accounts, while the second accepts no credentials."""
+        memory.fail_with(DnsAccessDenied(Text("no"), hint=Text("check the token")))
+        return provider
 
     @pytest.fixture
     def values(self, memory: MemoryDns) -> Values:
@@ -76,6 +109,68 @@ class TestDnspod(DnsProviderContract):
     def values(self, account: DnspodAccount) -> Values:
         """What is in the zone."""
         return account.values
+
+
+class TestTencentCloud(DnsProviderContract):
+    """DNSPod through Tencent Cloud's API 3.0, at its stand-in."""
+
+    @pytest.fixture
+    def account(self) -> Iterator[TencentCloudAccount]:
+        """An account."""
+        with tencentcloud_account() as account:
+            account.service.add_domain(ZONE)
+            yield account
+
+    @pytest.fixture
+    def provider(self, account: TencentCloudAccount) -> DnsProvider:
+        """The account."""
+        return account.connect()
+
+    @pytest.fixture
+    def other(self, account: TencentCloudAccount) -> DnsProvider:
+        """Another connection to it."""
+        return account.connect()
+
+    @pytest.fixture
+    def denied(self, account: TencentCloudAccount) -> DnsProvider:
+        """A connection with a wrong key."""
+        return account.connect(secret_key=Secret("0" * 32))
+
+    @pytest.fixture
+    def values(self, account: TencentCloudAccount) -> Values:
+        """What is in the zone."""
+        return account.values
+
+
+class TestCommand(DnsProviderContract):
+    """A program of an operator's, which writes at the stand-in of DNSPod."""
+
+    @pytest.fixture
+    def account(self) -> Iterator[CommandAccount]:
+        """An account."""
+        with command_account() as account:
+            account.dnspod.service.add_domain(ZONE)
+            yield account
+
+    @pytest.fixture
+    def provider(self, account: CommandAccount) -> DnsProvider:
+        """The account."""
+        return account.connect()
+
+    @pytest.fixture
+    def other(self, account: CommandAccount) -> DnsProvider:
+        """Another connection to it."""
+        return account.connect()
+
+    @pytest.fixture
+    def denied(self, account: CommandAccount) -> DnsProvider:
+        """A program with a wrong token."""
+        return account.connect(token="0" * 32)
+
+    @pytest.fixture
+    def values(self, account: CommandAccount) -> Values:
+        """What is in the zone."""
+        return account.dnspod.values
 
 
 class TestAlidns(DnsProviderContract):

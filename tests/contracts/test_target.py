@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from certferry.adapters.clients.qiniu_account import CERTIFICATES_AGE, LIST_AGE
 from certferry.core.certificate import CertificateBundle
 from certferry.core.observed import DomainState
 from certferry.ports.target import DeployTarget
@@ -37,7 +38,7 @@ class QiniuWorld(TargetWorld):
         self.place.service.add_domain(at_qiniu, state="success" if available else "frozen")
         self.place.service.hold(at_qiniu)
         self._domains.append(at_qiniu)
-        self.place.time.pause(10)  # until no list is remembered
+        self.place.time.pause(CERTIFICATES_AGE)  # until no list is remembered
 
     def settle(self) -> None:
         """Release what is held, and hold what comes next."""
@@ -45,6 +46,7 @@ class QiniuWorld(TargetWorld):
             self.place.service.release(name)
             self.place.service.domain(name)  # its change ends when somebody looks
             self.place.service.hold(name)
+        self.place.time.pause(LIST_AGE)
 
     def fail_next(self, name: str) -> None:
         """Let Qiniu find the certificate wanting."""

@@ -124,15 +124,23 @@ def test_a_try_that_failed_for_good_is_one_in_a_run() -> None:
 
 
 def test_what_was_served_once_is_begun_anew() -> None:
-    """So is another certificate, and what a clock that was ahead has written."""
+    """So is another certificate, and what a clock that was ahead has written. A look at one that
+    was seen waits since then, or since the run began.
+    """
     seen = replace(record(TIMEOUT), verified_at=NOW - LAG)
     ahead = replace(record(), started_at=NOW + TIMEOUT)
 
-    for last in (seen, replace(record(), fingerprint="bb" * 32), ahead):
+    for last, begun, since in (
+        (seen, NOW - TIMEOUT / 2, NOW - LAG),
+        (seen, NOW - LAG / 2, NOW - LAG / 2),
+        (replace(seen, verified_at=NOW + LAG), START, NOW),
+        (replace(record(), fingerprint="bb" * 32), START, NOW),
+        (ahead, START, NOW),
+    ):
         assert None is due(DEPLOYING, last=last)
-        waiting = due(VERIFYING, last=last)
+        waiting = due(VERIFYING, last=last, begun=begun)
         assert isinstance(waiting, Waiting)
-        assert NOW == waiting.since
+        assert since == waiting.since
 
 
 @given(

@@ -206,6 +206,19 @@ def test_what_the_account_has_instead_is_named(zones: list[str], held: str) -> N
     assert held in str(caught.value.hint)
 
 
+def test_cname_that_would_do_is_written_out() -> None:
+    """For a challenge, into a zone that takes records; of no other name is one told."""
+    zones = [FoundZone("a.test", PAUSED), FoundZone("b.test")]
+    with pytest.raises(ZoneNotFound) as caught:
+        must_have_zone("_acme-challenge.x.org", zones)
+    with pytest.raises(ZoneNotFound) as other:
+        must_have_zone("x.org", zones)
+
+    record = "_acme-challenge.x.org. CNAME _acme-challenge.b.test."
+    assert str(caught.value.hint).endswith(record)
+    assert "CNAME" not in str(other.value.hint)
+
+
 # --- certificates
 
 

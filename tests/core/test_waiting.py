@@ -64,11 +64,11 @@ def test_a_short_change_is_seen_at_once() -> None:
 
 @pytest.mark.parametrize(
     ("change", "least", "most"),
-    [(timedelta(minutes=10), 40, 55), (timedelta(hours=1), 60, 80)],
+    [(timedelta(minutes=10), 50, 60), (timedelta(hours=1), 80, 90)],
     ids=["ten minutes", "an hour"],
 )
 def test_a_change_takes_few_looks(change: timedelta, least: int, most: int) -> None:
-    """One at a CDN (8 to 15 minutes) costs about fifty, one that takes an hour some seventy."""
+    """One at a CDN (8 to 15 minutes) costs about sixty, one that takes an hour some ninety."""
     looks, moment = 0, NOW
     while moment < NOW + change:
         moment = wait_for(WHY, NOW, moment).until

@@ -1,4 +1,4 @@
-"""Whatever Qiniu and DNSPod answer, their doors raise certferry's errors and no others."""
+"""Whatever services answer, their doors raise certferry's errors and no others."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from certferry.adapters.clients.qiniu_signing import Keys
 from certferry.adapters.clients.qiniu_trial import try_guesses
 from certferry.adapters.clients.qiniu_trial_calls import QiniuReader
 from certferry.adapters.clients.qiniu_ways import Hosts
+from certferry.adapters.dns import tencentcloud
 from certferry.adapters.dns.dnspod import Settings, connect
 from certferry.adapters.targets.qiniu import Qiniu
 from certferry.core.certificate import CertificateBundle
@@ -29,6 +30,12 @@ from certferry.testing.context import connected_with
 from certferry.testing.memory_account import MemoryAccount
 from certferry.wiring.trial import try_dnspod
 from tests.adapters.dns.dnspod_account import TOKEN, TOKEN_ID, DnspodAccount, dnspod_account
+from tests.adapters.dns.tencentcloud_account import (
+    SECRET_ID,
+    TencentCloudAccount,
+    tencentcloud_account,
+)
+from tests.adapters.dns.tencentcloud_account import SECRET_KEY as TENCENT_KEY
 from tests.adapters.qiniu_place import RULES, WWW, Place, bundle, bundle_of, open_place
 from tests.fuzz.bent import Bend, Bent, bends
 from tests.fuzz.outcomes import only_ours, over_sockets
@@ -67,7 +74,14 @@ class BentQiniu:
         """The target, as a process of its own would have it."""
         client = self.place.client(hosts=self.hosts)
         passing = self.place.time
-        return Qiniu(client, RULES, MemoryAccount(), pause=passing.pause, clock=passing.clock)
+        return Qiniu(
+            client,
+            RULES,
+            MemoryAccount(),
+            pause=passing.pause,
+            now=passing.now,
+            clock=passing.clock,
+        )
 
 
 @pytest.fixture(scope="module")
@@ -186,3 +200,40 @@ def test_dnspod_is_asked(account: DnspodAccount, front: Bent, bend: Bend) -> Non
             now=account.now,
         )
     )
+
+
+@pytest.fixture(scope="module")
+def tencent() -> Iterator[TencentCloudAccount]:
+    """Run the stand-in of Tencent Cloud, with two zones."""
+    with tencentcloud_account() as opened:
+        opened.service.add_domain("example.com")
+        opened.service.add_domain("example.org", grade="DP_Plus")
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def tencents_front(tencent: TencentCloudAccount) -> Iterator[Bent]:
+    """Run what stands before it; it passes on the host that was signed."""
+    with Bent(tencent.service.url) as running:
+        yield running
+
+
+@over_sockets
+@given(bend=bends())
+def test_tencent_cloud_is_asked(
+    tencent: TencentCloudAccount, tencents_front: Bent, bend: Bend
+) -> None:
+    """Zones, a record put and taken away, with its handle and without."""
+    written = tencentcloud.Settings(
+        Secret(SECRET_ID), Secret(TENCENT_KEY), tencents_front.url, requests_per_second=1e6
+    )
+    provider = tencentcloud.connect(written, connected_with(pause=tencent.waits, now=tencent.now))
+    for call in (
+        cast("ZoneKeeper", provider).zones,
+        partial(provider.add_txt, CHALLENGE, "a value"),
+        partial(provider.remove_txt, CHALLENGE, "a value", None),
+        partial(provider.remove_txt, CHALLENGE, "another value", "38280687|1"),
+        cast("Timed", provider).clock_ahead,
+    ):
+        tencents_front.turn = bend.turns()
+        only_ours(call)

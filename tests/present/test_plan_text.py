@@ -283,7 +283,8 @@ def test_the_document_has_the_contracts_keys() -> None:
     assert {"changes", "certificates"} == set(document)
     assert 4 == document["changes"]
     first, second = document["certificates"]
-    assert {"name", "names", "steps", "refusals", "obstacles", "notices", "drifts"} == set(first)
+    keys = {"name", "names", "steps", "refusals", "obstacles", "notices", "drifts", "retire_later"}
+    assert keys == set(first)
     assert [] == second["steps"]
     issue, deploy, verify, retire = first["steps"]
     for step in first["steps"]:
@@ -344,3 +345,10 @@ def test_the_document_tells_what_cannot_be_done() -> None:
         },
     } == written["obstacles"][0]
     assert NEW not in json.dumps(written)
+
+
+def test_what_later_runs_remove_is_counted() -> None:
+    """A run removes only so many; the plan says how many more there are."""
+    whole = told(plan(retirements=(values.retire(),), retire_later=(("qiniu", 3),)))
+
+    assert "\n  retire   qiniu: certificates that later runs remove: 3\n" in whole

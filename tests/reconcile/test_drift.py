@@ -182,6 +182,8 @@ def test_renewal_does_not_replace_what_another_tool_bound() -> None:
 
     assert 2 == world.issuer.issued
     assert theirs == world.cdn.bound_to(IMG)
+    world.pass_time(timedelta(days=30))
+    assert world.plan(wish(world, DriftPolicy.WARN)).is_settled  # the expired copy stays, untold
 
 
 def test_setting_of_an_edited_file_is_no_drift() -> None:

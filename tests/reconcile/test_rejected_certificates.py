@@ -37,7 +37,7 @@ class Gateway:
         must_be_as_ordered(evil, request.names, issued.certificate.not_before)
         return evil
 
-    def renewal_info(self, cert_pem: str) -> RenewalInfo:
+    def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
         """As ever."""
         answer: RenewalInfo = self._issuer.renewal_info(cert_pem)
         return answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 
@@ -9,14 +10,18 @@ import pytest
 
 from certferry.core.desired import DesiredCertificate, Retirement
 from certferry.core.lineage import mark
-from certferry.core.observed import DomainState
+from certferry.core.observed import DomainState, Observation
+from certferry.core.one_run import MOST_SUPERSEDED, MOST_UNMANAGED
 from certferry.core.ownership import Claims
-from certferry.core.plan import Action
+from certferry.core.plan import Action, Retire
+from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.report import LineageReport, Outcome, StepEnded, StepOutcome
 from certferry.core.rollout import RolloutRecord
 from certferry.core.upload import NOBODY
 from certferry.errors import DeployError, TargetAccessDenied, TargetRejected, TargetUnavailable
 from certferry.reconcile.lineage_run import LineageRun
+from certferry.reconcile.removals import may_remove
+from certferry.reconcile.visit import Visit
 from certferry.testing.certificates import make_bundle
 from certferry.text import Text
 from tests.reconcile.model import START, ModelWorld
@@ -266,6 +271,39 @@ def test_one_that_is_tried_again_is_no_pending_change(
     assert plan.is_settled
     assert synced(world, wish).is_unchanged
     assert () == world.plan(wish).retirements
+
+
+def test_one_run_removes_only_so_many(world: ModelWorld, wish: DesiredCertificate) -> None:
+    """A mistake that removes everything is noticed before it has; the plan counts what is left."""
+    for number in range(MOST_UNMANAGED + 1):
+        world.cdn.put_foreign(f"n{number}.example.net", f"left over {number}")
+    synced(world, world.wish())  # replaces one more; another one is used
+
+    assert (("qiniu", 3),) == world.plan(wish).retire_later
+    report = synced(world, wish)
+
+    done = [step for step in retirements(report) if step.outcome is Outcome.DONE]
+    assert world.cdn.removals == len(done) in {MOST_UNMANAGED, MOST_UNMANAGED - 1}
+    synced(world, wish)
+    assert MOST_UNMANAGED + 2 == world.cdn.removals
+    assert () == world.plan(wish).retire_later
+
+
+def test_lineages_share_what_a_run_may_remove(world: ModelWorld, wish: DesiredCertificate) -> None:
+    """Of what nothing uses in an account; of its own, each lineage may remove as many."""
+    step = Retire("qiniu", "id", "certferry", Reason(ReasonCode.SUPERSEDED, Text("superseded")))
+    removed: Counter[tuple[str, str]] = Counter()
+    visits = [
+        Visit(replace(wish, lineage=one), Observation(), world.doors("run"), removed=removed)
+        for one in "ab" * 60
+    ]
+
+    of_account, of_lineage = (
+        sum(may_remove(replace(step, unmanaged=unmanaged), visit) for visit in visits)
+        for unmanaged in (True, False)
+    )
+
+    assert (MOST_UNMANAGED, 2 * MOST_SUPERSEDED) == (of_account, of_lineage)
 
 
 def with_target(world: ModelWorld, wish: DesiredCertificate, target: object) -> LineageReport:

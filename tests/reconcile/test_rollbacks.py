@@ -8,9 +8,10 @@ from datetime import timedelta
 import pytest
 
 from certferry.core.desired import DesiredCertificate, OnFailure
-from certferry.core.observed import TargetRules
+from certferry.core.observed import Served, TargetRules
 from certferry.core.plan import Action
 from certferry.core.reasons import ReasonCode
+from certferry.core.refusals import all_work
 from certferry.core.report import LineageReport, Outcome
 from certferry.core.status import Standing, status_of
 from certferry.errors import PlanRefused
@@ -164,6 +165,45 @@ def test_edges_that_never_worked_are_no_reason_to_go_back() -> None:
     assert fingerprints(world)[0] == bound(world)
 
 
+def test_edges_are_found_to_refuse_after_a_change_that_was_stuck() -> None:
+    """The time to verify was over before the edges could be looked at: the run that finds them
+    refusing still looks for long enough to withdraw the certificate.
+    """
+    world, wanted = renewed()
+    world.cdn.stick_next(IMG)
+    run(world, wanted)
+    world.cdn.end_change(IMG)
+    world.pass_time(timedelta(days=1))
+
+    report = run(world, wanted)
+
+    assert [Action.ROLLBACK] == [outcome.action for outcome in report.having(Outcome.FAILED)]
+    assert fingerprints(world)[1] == bound(world)
+
+
+def test_run_on_the_day_after_a_kill_finds_that_edges_refuse() -> None:
+    """Wherever the run of the renewal was killed, two daily runs later the domain has gone back."""
+    for position in sampled(range(1, 90), 15):
+        world, wanted = renewed()
+        world.run(wanted, kill_after=position)
+        for _ in range(2):
+            world.pass_time(timedelta(days=1))
+            run(world, wanted)
+
+        assert 2 == world.issuer.issued, position
+        assert fingerprints(world)[1] == bound(world), position
+
+
+def test_address_that_refused_before_is_no_reason_to_go_back() -> None:
+    """One broken address of several would otherwise undo every renewal."""
+    refusing = Served("192.0.2.2", None, valid=False)
+    served = (Served("192.0.2.1", "aa" * 32, valid=True), refusing)
+
+    assert not all_work(served)
+    assert not all_work(())
+    assert all_work(served[:1])
+
+
 def test_rollback_killed_anywhere_ends_the_same() -> None:
     """The next run goes on: the previous certificate is bound, and no third is issued."""
     finished = 0
@@ -191,6 +231,7 @@ def test_status_tells_that_the_previous_certificate_is_served() -> None:
     (domain,) = status_of(wanted, found, world.clock).domains
 
     assert domain.standing is Standing.VERIFIED
+    assert "rolled back: the previous certificate is served" in str(domain.problem)
     assert domain.fingerprint == fingerprints(world)[1]
 
 

@@ -17,10 +17,10 @@ from certferry.cli.options import Front, json_option, name_argument, no_wait_opt
 @json_option
 @click.pass_obj
 def command(front: Front, name: str, *, wait: int | None, no_wait: bool, as_json: bool) -> Exit:
-    """Bind the previous certificate again, wherever the newest one of NAME is served.
+    """Bind the previous certificate of NAME again, at every domain that it is for.
 
-    The newest one is not tried again at these domains: `certferry sync` waits for a newer one,
-    which `certferry sync --renew` issues at once.
+    The newest one is not tried again there: `certferry sync` waits for a newer one, which
+    `certferry sync --renew` issues at once.
     """
     from certferry.cli.selection import read_settings
     from certferry.cli.sync import patience_of, show_report

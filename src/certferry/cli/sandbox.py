@@ -29,7 +29,7 @@ from certferry.text import Text
 def command(front: Front, directory: Path | None) -> int:
     """Keep the demo's world running on loopback, and print a ready configuration for it."""
     with tempfile.TemporaryDirectory(prefix="certferry-sandbox-") as temporary:
-        place = directory or Path(temporary)
+        place = (directory or Path(temporary)).resolve()
         place.mkdir(parents=True, exist_ok=True)
         with demonstration() as world:
             _introduce(world, world.write_files(place), front.console)

@@ -13,6 +13,7 @@ from typing import TypeVar
 from certferry.config.adapters import ReadOptions
 from certferry.config.check import RESERVED, key_type
 from certferry.config.deliveries import SETTINGS, Taken, read_delivery
+from certferry.config.dns_accounts import account_among, read_dns_accounts
 from certferry.config.document import Place
 from certferry.config.domains import KEYS as DOMAIN_KEYS
 from certferry.config.domains import Named, read_domains, report_twice_named
@@ -32,6 +33,7 @@ from certferry.core.desired import (
     PemFiles,
     Retirement,
 )
+from certferry.core.issuance import Issuance
 from certferry.errors import ConfigError
 from certferry.text import Text
 
@@ -52,6 +54,7 @@ def read_certificates(
     root: Table,
     accounts: Collection[str],
     default_key: KeyType,
+    issuance: Issuance,
     paths: Paths,
     options_of: OptionsOf,
 ) -> tuple[tuple[DesiredCertificate, ...], dict[str, Place]]:
@@ -66,7 +69,7 @@ def read_certificates(
             _report_twin(table, certificate.lineage, places[certificate.lineage])
         places.setdefault(certificate.lineage, table.place)
         report_twice_named(table, certificate, named)
-        found.append(certificate)
+        found.append(certificate if certificate.files else replace(certificate, issuance=issuance))
     return tuple(found), places
 
 
@@ -99,10 +102,12 @@ def _issued(
     table: Table, lineage: str | None, accounts: Collection[str], default_key: KeyType
 ) -> DesiredCertificate:
     names = _names(table)
+    dns, zones = read_dns_accounts(table, names, account_among(accounts))
     return DesiredCertificate(
         lineage=lineage or next(iter(names), str(table.place.trail)),
         names=names,
-        dns=_dns(table, accounts),
+        dns=dns,
+        dns_zones=zones,
         key_type=table.take("key_type", key_type, default_key),
     )
 
@@ -141,12 +146,6 @@ def _names(table: Table) -> tuple[str, ...]:
             Text("{count} names; a certificate can have {most}", count=len(names), most=MOST_NAMES),
         )
     return names
-
-
-def _dns(table: Table, accounts: Collection[str]) -> str:
-    if "dns" not in table:
-        table.report("dns", Text("missing: the account that writes the challenge records"))
-    return table.take("dns", _account(accounts), "")
 
 
 def _deployment(
@@ -223,21 +222,11 @@ def _name(value: object) -> str:
     return identifiers.normalise(string(value))
 
 
-def _account(accounts: Collection[str]) -> Read[str]:
-    def read(value: object) -> str:
-        written = word(value)
-        if written not in accounts:
-            raise ConfigError(_no_account(written, accounts))
-        return written
-
-    return read
-
-
 def _target(accounts: Collection[str]) -> Read[str]:
     def read(value: object) -> str:
         if isinstance(value, str) and value in RESERVED:
             return value
-        return _account(accounts)(value)
+        return account_among(accounts)(value)
 
     return read
 
@@ -247,23 +236,3 @@ def _one_of(members: type[E]) -> Read[E]:
         return members(one_of([member.value for member in members])(value))
 
     return read
-
-
-def _no_account(written: str, accounts: Collection[str]) -> Text:
-    if not accounts:
-        return Text("there is no account {name}; none is declared", name=written)
-    meant = nearest(written, accounts)
-    if meant is None:
-        return Text(
-            "there is no account {name}; declared are {accounts}",
-            name=written,
-            accounts=sorted(accounts),
-        )
-    if len(accounts) == 1:
-        return Text("there is no account {name}; did you mean {meant}?", name=written, meant=meant)
-    return Text(
-        "there is no account {name}; did you mean {meant}? declared are {accounts}",
-        name=written,
-        meant=meant,
-        accounts=sorted(accounts),
-    )

@@ -8,16 +8,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from certferry.config.addresses import (
-    DIRECTORIES,
     DNS_PORT,
-    directory_url,
-    email_address,
     server_address,
 )
 from certferry.config.files import Paths
 from certferry.config.model import (
     AccountTable,
-    AcmeSettings,
     ChannelTable,
     DnsSettings,
     StateSettings,
@@ -52,23 +48,6 @@ def read_state(table: Table, paths: Paths, directory: Path) -> StateSettings:
     return StateSettings(path, key_file)
 
 
-def read_acme(table: Table, paths: Paths) -> AcmeSettings:
-    """Read `[acme]`."""
-    settings = AcmeSettings(
-        directory=table.take("directory", directory_url, DIRECTORIES["letsencrypt"]),
-        key_type=table.take("key_type", key_type, KeyType.EC256),
-        email=table.take("email", email_address, None),
-        ca_bundle=table.take("ca_bundle", _existing_file(paths), None),
-        profile=table.take("profile", word, None),
-        eab_kid=table.take("eab_kid", word, None),
-        eab_hmac_key=table.take("eab_hmac_key", secret_reference(table), None),
-    )
-    _both_or_none(table, "eab_kid", "eab_hmac_key")
-    table.not_yet("preferred_chain", "fallback")
-    table.done()
-    return settings
-
-
 def read_dns(table: Table) -> DnsSettings:
     """Read `[dns]`."""
     settings = DnsSettings(
@@ -85,7 +64,7 @@ def read_verify(table: Table, paths: Paths, dns: DnsSettings) -> VerifySettings:
     settings = VerifySettings(
         resolvers=table.take_list("resolvers", server_address, dns.resolvers, empty=True),
         port=table.take("port", port, HTTPS_PORT),
-        ca_bundle=table.take("ca_bundle", _existing_file(paths), None),
+        ca_bundle=table.take("ca_bundle", existing_file(paths), None),
         timeout=table.take("timeout", seconds, VERIFY_TIMEOUT),
     )
     table.done()
@@ -146,17 +125,13 @@ def secret_reference(table: Table) -> Read[SecretReference]:
     return read
 
 
-def _both_or_none(table: Table, first: str, second: str) -> None:
-    for key, other in ((first, second), (second, first)):
-        if key not in table and other in table:
-            table.report(key, Text("missing: it goes together with {other}", other=other))
-
-
 def _path(paths: Paths) -> Read[Path]:
     return lambda value: paths.resolve(word(value))
 
 
-def _existing_file(paths: Paths) -> Read[Path]:
+def existing_file(paths: Paths) -> Read[Path]:
+    """Make a reader of the path of a file that is there."""
+
     def read(value: object) -> Path:
         path = paths.resolve(word(value))
         if not path.is_file():

@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
+from certferry.config.acme import issuance_of, read_acme
 from certferry.config.adapters import Adapters, NoAdapters, UsualAccount, UsualAccounts
+from certferry.config.authorities import wrong_bindings
 from certferry.config.certificates import read_certificates
 from certferry.config.check import (
     read_accounts,
-    read_acme,
     read_channels,
     read_dns,
     read_state,
@@ -214,6 +215,7 @@ def _read(
         root,
         accounts,
         acme.key_type,
+        issuance_of(acme),
         paths,
         lambda label: adapters.options_of(accounts[label].type) if label in accounts else None,
     )
@@ -239,6 +241,8 @@ def _read(
         channels=MappingProxyType(channels),
     )
     root.done()
+    resolve = settings.secrets.resolve_at_rest
+    collected += wrong_bindings(acme, Place(document).below("acme"), resolve)
     collected += [finding for file in env_files for finding in file.findings]
     if collected:
         wrong = config_error(collected, _hint(document, collected, env_files))
@@ -250,7 +254,7 @@ def _of_accounts(settings: Settings, check: Check) -> Iterator[ConfigError]:
     """Give what is wrong with the accounts that are used, but for what only a program knows."""
     wishes = settings.certificates
     used = {
-        DNS_GROUP: {wish.dns for wish in wishes},
+        DNS_GROUP: {account for wish in wishes for account in wish.dns_accounts},
         TARGET_GROUP: {d.target for wish in wishes for d in wish.deployments},
     }
     for account in settings.accounts.values():
@@ -270,8 +274,7 @@ def _references(accounts: Iterable[AccountTable], acme: AcmeSettings) -> Iterato
                 reference = SecretReference(written)
                 if not reference.is_literal or is_a_secrets_key(key):
                     yield reference
-    if acme.eab_hmac_key is not None:
-        yield acme.eab_hmac_key
+    yield from (ca.eab_hmac_key for ca in acme.authorities if ca.eab_hmac_key is not None)
 
 
 def _of_channels(channels: Iterable[ChannelTable]) -> Iterator[SecretReference]:

@@ -25,19 +25,47 @@ class StateSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class AcmeSettings:
-    """Which CA is asked, and as whom. `directory` is a URL.
+class CaSettings:
+    """A CA, by the name that operators know it under. `directory` is a URL.
 
     `ca_bundle` holds who signed the directory's own TLS certificate; `None` is the system's trust.
     """
 
+    name: str
     directory: str
-    key_type: KeyType
-    email: str | None = None
     ca_bundle: Path | None = None
-    profile: str | None = None
     eab_kid: str | None = None
     eab_hmac_key: SecretReference | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AcmeSettings:
+    """Which CAs are asked, as whom, and for what: `usual` always, those of `fallback` near the
+    deadline. `profiles` are in order of preference; `preferred_chain` is the common name of a root.
+    """
+
+    usual: CaSettings
+    key_type: KeyType
+    email: str | None = None
+    profiles: tuple[str, ...] = ()
+    fallback: tuple[CaSettings, ...] = ()
+    preferred_chain: str | None = None
+    reuse_key: bool = False
+
+    @property
+    def directory(self) -> str:
+        """The URL of the usual CA's directory."""
+        return self.usual.directory
+
+    @property
+    def ca_bundle(self) -> Path | None:
+        """Who signed that directory's own TLS certificate; `None` is the system's trust."""
+        return self.usual.ca_bundle
+
+    @property
+    def authorities(self) -> tuple[CaSettings, ...]:
+        """Every CA, the usual one first."""
+        return (self.usual, *self.fallback)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,11 @@ class SecretReference:
         return not colon or scheme not in SCHEMES
 
     @property
+    def is_at_rest(self) -> bool:
+        """Tell whether it can be followed without running a program or opening a key ring."""
+        return self.is_literal or self.written.partition(":")[0] in {"env", "file"}
+
+    @property
     def variable(self) -> str | None:
         """Give the variable that it leads to, if it is of that kind."""
         return self._place("env")
@@ -113,9 +118,7 @@ class Secrets:
         """Give the secret, or anything in place of one for which a program would be run or a key
         ring opened. Raises `ConfigError` as `resolve` does.
         """
-        scheme = reference.written.partition(":")[0]
-        is_at_rest = reference.is_literal or scheme in {"env", "file"}
-        return self.resolve(reference) if is_at_rest else Secret("not looked at")
+        return self.resolve(reference) if reference.is_at_rest else Secret("not looked at")
 
     def known(self) -> frozenset[Secret]:
         """Give what no program's words are to show: every secret that was resolved, the literals,

@@ -29,10 +29,18 @@ class Table:
     def __contains__(self, key: str) -> bool:
         return key in self._values
 
+    def holds_table(self, key: str) -> bool:
+        """Tell whether a table stands under this key."""
+        return isinstance(self._values.get(key), dict)
+
     @property
     def written(self) -> Sequence[str]:
         """The settings that are there, known or not."""
         return list(self._values)
+
+    def is_list(self, key: str) -> bool:
+        """Tell whether a list is written there."""
+        return isinstance(self._values.get(key), list)
 
     def take(self, key: str, read: Read[T], default: D) -> T | D:
         """Give the key's value; the default when it is absent or wrong."""

@@ -92,10 +92,11 @@ def _references(settings: Settings, scheme: str) -> Iterator[tuple[Tell, str]]:
         for account in _tables(settings)
         for key, value in account.values.items()
     ]
-    external = settings.acme.eab_hmac_key
-    if external is not None:
-        acme = partial(Finding, settings.path, None, "[acme]", "eab_hmac_key")
-        written.append((acme, external.written))
+    for ca in settings.acme.authorities:
+        if ca.eab_hmac_key is not None:
+            table = "[acme]" if ca is settings.acme.usual else f"[acme.{ca.name}]"
+            acme = partial(Finding, settings.path, None, table, "eab_hmac_key")
+            written.append((acme, ca.eab_hmac_key.written))
     for tell, value in written:
         kind, _, rest = str(value).partition(":")
         if kind == scheme and rest.strip():

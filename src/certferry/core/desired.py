@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from certferry.core.certificate import Certificate, KeyType
 from certferry.core.delivery import Delivery, FileDelivery
+from certferry.core.issuance import Issuance
 
 
 class Kind(str):
@@ -131,7 +132,9 @@ class PemFiles:
 class DesiredCertificate:
     """One lineage as declared: its names, its key, who proves them, where it is served.
 
-    `dns` is the account that writes the challenge records. The first name becomes the common name.
+    `dns` is the account that writes the challenge records. Where several do, it is empty, and
+    `dns_zones` has each zone with its account, the longest first. The first name becomes the common
+    name.
 
     A certificate with `files` is made elsewhere and only ferried: it needs no `dns`, and its names
     are those of `offered`, which is what the files hold once they have been read, with
@@ -146,3 +149,11 @@ class DesiredCertificate:
     files: PemFiles | None = None
     offered: Certificate | None = None
     offered_fullchain: str | None = None
+    dns_zones: tuple[tuple[str, str], ...] = ()
+    issuance: Issuance = field(default_factory=Issuance)
+
+    @property
+    def dns_accounts(self) -> tuple[str, ...]:
+        """The accounts that write its challenge records, each once."""
+        found = [self.dns, *(account for _, account in self.dns_zones)]
+        return tuple(account for account in dict.fromkeys(found) if account)

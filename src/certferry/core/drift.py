@@ -46,22 +46,25 @@ def drift_of(
     force, and one of the file, are none: they are for a rollout.
     """
     last = domain.last
-    if last is None or domain.kind.is_receiver or domain.binding_hidden or not _was_ours(last):
+    if last is None or domain.kind.is_receiver or domain.binding_hidden:
         return Drift()
     expected = {last.fingerprint, None if wanted is None else wanted.certificate.fingerprint}
-    if target.fingerprint_of(domain.bound) not in expected - {None}:
+    if _was_ours(last) and target.fingerprint_of(domain.bound) not in expected - {None}:
         return Drift(certificate=True)
-    settings = (
+    settings = tuple(
         change
         for change in setting_changes(deployment.https, domain)
-        if last.verified_at is not None and as_wished(change.what, deployment.https, last.sent)
+        if as_wished(change.what, deployment.https, last.sent)
     )
-    return Drift(settings=tuple(settings))
+    # Until the certificate is seen, only what was left when it was bound is known to be drift.
+    is_known = last.verified_at is not None or last.drift == in_one_line(settings)
+    return Drift(settings=settings if is_known else ())
 
 
 def _was_ours(last: RolloutRecord) -> bool:
-    """Tell whether the domain was as declared, or a repair has set out to make it so."""
-    return last.verified_at is not None or bool(last.repairs)
+    """Tell whether the domain was as declared, or a repair has set out to make it so, or is to."""
+    is_to_be_repaired = last.drift is not None and last.accepted_at is None
+    return last.verified_at is not None or bool(last.repairs) or is_to_be_repaired
 
 
 def left_as_found(

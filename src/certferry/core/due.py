@@ -10,6 +10,7 @@ from certferry.core.observed import DomainState, ObservedDomain, Served, is_serv
 from certferry.core.pauses import paused_until
 from certferry.core.plan import Blocked, Deploy, Due, Rollout
 from certferry.core.reasons import ReasonCode
+from certferry.core.refusals import until_confirmed
 from certferry.core.rollout import RolloutRecord
 from certferry.core.settings import in_sentences
 from certferry.core.stuck import stuck_error, stuck_since
@@ -84,7 +85,7 @@ def _due_by_itself(
     last: RolloutRecord | None,
     times: Times,
 ) -> Due:
-    since = times.now if last is None else waiting_since(last, times)
+    since = _seen_since(domain, fingerprint, times) if last is None else waiting_since(last, times)
     failed_at = _failed_in_this_run(domain, fingerprint, times)
     if domain.kind.is_receiver:
         return None if failed_at is None else Blocked(tried_at=failed_at)
@@ -98,7 +99,10 @@ def _due_by_itself(
     if rollout.deploy is None:
         if is_served(served, fingerprint):
             return None
-        return _until(_not_served(served, fingerprint, since), since, times)
+        due = _until(_not_served(served, fingerprint, since), since, times)
+        if isinstance(due, Blocked) and last is not None and last.worked_before:
+            due = until_confirmed(last, domain, served, due, times.now)
+        return due
     if failed_at is not None:
         return Blocked(tried_at=failed_at)
     if last is None or last.accepted_at is None:
@@ -118,6 +122,14 @@ def waiting_since(record: RolloutRecord, times: Times) -> datetime:
     found that it has to wait. What happened on an earlier day is no part of this wait.
     """
     return record.accepted_at or max(record.started_at, times.begun)
+
+
+def _seen_since(domain: ObservedDomain, fingerprint: str, times: Times) -> datetime:
+    """Return since when a domain without an open record is waited for: one that was seen before,
+    since this run has begun or has seen it.
+    """
+    seen = domain.seen_at(fingerprint)
+    return times.now if seen is None else min(max(seen, times.begun), times.now)
 
 
 def _after_acceptance(

@@ -53,6 +53,7 @@ class Code(StrEnum):
     DELEGATED_ELSEWHERE = "delegated_elsewhere"
     NOT_DELEGATED = "not_delegated"
     ALIAS_BROKEN = "alias_broken"
+    ALIAS_BY_WILDCARD = "alias_by_wildcard"
     CAA_FORBIDS = "caa_forbids"
     CAA_UNREADABLE = "caa_unreadable"
     CAA_NOT_JUDGED = "caa_not_judged"

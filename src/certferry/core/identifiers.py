@@ -15,6 +15,7 @@ from certferry.errors import ConfigError
 from certferry.text import Text
 
 WILDCARD = "*."
+CHALLENGE = "_acme-challenge"
 MAX_NAME = 253  # RFC 1035 §2.3.4, in text form without the final dot
 _CHALLENGE_VALUE = re.compile(r"[A-Za-z0-9_-]{43}")
 _LABEL = re.compile(r"^(?!-)[a-z0-9-]{1,63}(?<!-)$")
@@ -89,12 +90,17 @@ def challenge_name(identifier: str) -> str:
 
     Apex and wildcard share one, since the wildcard's `*.` is left out.
     """
-    return f"_acme-challenge.{base_name(identifier)}"
+    return f"{CHALLENGE}.{base_name(identifier)}"
 
 
 def is_challenge_value(value: str) -> bool:
     """Tell whether a TXT value can be a challenge's: SHA-256 in base64url (RFC 8555 §8.4)."""
     return _CHALLENGE_VALUE.fullmatch(value) is not None
+
+
+def is_within(name: str, zone: str) -> bool:
+    """Tell whether a name is a zone's, or below it."""
+    return name == zone or name.endswith(f".{zone}")
 
 
 def suffixes(name: str) -> tuple[str, ...]:

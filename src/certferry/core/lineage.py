@@ -9,6 +9,7 @@ from datetime import datetime
 
 from certferry.core.certificate import Certificate, CertificateBundle
 from certferry.core.renewal import RenewalWindow
+from certferry.core.revocation import Revocation
 
 MARK = "certferry"
 SHORT = "cf"
@@ -27,7 +28,8 @@ class Version:
     """One certificate of a lineage as the store knows it; numbers grow by one.
 
     `fullchain_digest` is that of its bundle, `None` where that is unknown. `window` is what the CA
-    last said of its renewal, `ask_after` when it may be asked again.
+    last said of its renewal, `ask_after` when it may be asked again. `directory` is where it was
+    ordered, `None` for one that was made elsewhere or came before this was kept.
     """
 
     number: int
@@ -38,6 +40,8 @@ class Version:
     window: RenewalWindow | None = None
     fullchain_digest: str | None = None
     ask_after: datetime | None = None
+    directory: str | None = None
+    revocation: Revocation | None = None
 
     def is_bettered_by(self, bundle: CertificateBundle) -> bool:
         """Tell whether the same certificate, kept without its key or chain, now comes with it, or

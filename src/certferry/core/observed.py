@@ -13,6 +13,7 @@ from certferry.core.edges import EdgeProblem
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.lineage import Version
 from certferry.core.plan import Change
+from certferry.core.quota import Quota
 from certferry.core.reasons import Reason
 from certferry.core.rollout import RolloutRecord
 from certferry.core.served_chain import Presented
@@ -104,6 +105,11 @@ class ObservedDomain:
     withdrawn: frozenset[str] = frozenset()
     task: TargetTask | None = None
 
+    def seen_at(self, fingerprint: str | None) -> datetime | None:
+        """Return when a certificate was seen served here, if it is the last that was brought."""
+        is_last = self.last is not None and self.last.fingerprint == fingerprint
+        return self.last.verified_at if self.last is not None and is_last else None
+
 
 @dataclass(frozen=True, slots=True)
 class RemoteCertificate:
@@ -174,6 +180,8 @@ class ObservedTarget:
     `excluded` are the domains that `exclude` takes away, `unmatched` (filled in by the engine) the
     patterns that match nothing there.
 
+    `quota` is how full an account is that refused an upload.
+
     `unread` is what could not be read beside the domains, and does not keep them waiting. With
     `remotes_hidden` our copies are those that the state remembers.
     """
@@ -193,6 +201,7 @@ class ObservedTarget:
     remotes_hidden: bool = False
     excluded: tuple[str, ...] = ()
     unmatched: tuple[str, ...] = ()
+    quota: Quota | None = None
 
     @property
     def is_ceded(self) -> bool:
@@ -213,9 +222,9 @@ class Observation:
     """Everything a decision about one lineage may look at. `versions` are newest first;
     `targets` are in the order of the declared deployments. `ordered_at` is when a certificate was
     ordered that has not come yet, `issue_tried_at` when one was last ordered or adopted,
-    `issue_tries` how often in vain since one came,
-    `rejected_at` the same where what came was not what was ordered; `has_leftovers` tells of
-    challenge records of ours that may still be in DNS.
+    `issue_tries` how often in vain since one came, `failing_since` when a CA first failed since
+    then, `rejected_at` when what came was not what was ordered; `has_leftovers` tells of challenge
+    records of ours that may still be in DNS.
     """
 
     versions: tuple[Version, ...] = ()
@@ -225,6 +234,7 @@ class Observation:
     issue_tries: int = 0
     rejected_at: datetime | None = None
     has_leftovers: bool = False
+    failing_since: datetime | None = None
 
     @property
     def current(self) -> Version | None:

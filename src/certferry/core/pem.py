@@ -54,7 +54,7 @@ def parse_chain(fullchain_pem: str) -> list[x509.Certificate]:
     follows, that is the issuer, and stays. Raises `CertificateError` when one cannot be read.
     """
     with _told():
-        first, *others = x509.load_pem_x509_certificates(fullchain_pem.encode())
+        first, *others = _load(fullchain_pem)
         roots = [other for other in others if other.subject == other.issuer]
         kept = [first, *(other for other in others if other not in roots)]
         if len(kept) == 1:
@@ -63,6 +63,19 @@ def parse_chain(fullchain_pem: str) -> list[x509.Certificate]:
             _ = (certificate.extensions, certificate.public_key(), certificate.version)
             _ = (certificate.subject, certificate.issuer, certificate.not_valid_after_utc)
     return kept
+
+
+def parse_certificates(pem: str) -> list[x509.Certificate]:
+    """Read the certificates of a PEM text, at least one. Raises `CertificateError`."""
+    with _told():
+        certificates = _load(pem)
+        for certificate in certificates:
+            _ = (certificate.subject, certificate.issuer)
+        return certificates
+
+
+def _load(pem: str) -> list[x509.Certificate]:
+    return x509.load_pem_x509_certificates(pem.encode())
 
 
 def with_issuer(chain: list[x509.Certificate], bundle_pem: bytes) -> list[x509.Certificate]:

@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from certferry.core.certificate import KeyType
 from certferry.core.desired import DriftPolicy, HttpsWish, Kind
+from certferry.core.issuance import Authority
 from certferry.core.reasons import Reason
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError
@@ -60,20 +61,24 @@ in this run.
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """Order a certificate, or adopt one that was made elsewhere (`action`)."""
+    """Order a certificate, or adopt one that was made elsewhere (`action`). `authorities` are the
+    CAs that may be asked, each when those before it have failed.
+    """
 
     names: tuple[str, ...]
     key_type: KeyType
     reason: Reason
     action: Action = Action.ISSUE
     due: Due = None
+    authorities: tuple[Authority, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Deploy:
     """Bind a certificate to a domain, uploading it first where needed. `fingerprint` is that of the
     version, `None` before it is issued; a `repair` undoes what another tool changed. Before
-    `upload_by` the certificate has to be at the target, where it is not there yet.
+    `upload_by` the certificate has to be at the target, where it is not there yet. `left` are
+    settings that stay as another tool set them, and are not in `https`.
     """
 
     target: str
@@ -87,6 +92,7 @@ class Deploy:
     fingerprint: str | None = None
     repair: bool = False
     upload_by: datetime | None = None
+    left: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,11 +223,12 @@ class Plan:
     """What must change for one lineage.
 
     `unchanged` holds (target, domain) of what is as declared; `obstacles` and `refusals` what is
-    not and cannot be made so. Retirements of a target wait for all its rollouts. `ceded` holds the
-    targets at which other lineages serve everything that this one covers, and those lineages.
-    `notices` tell of what could not be read and stands in nothing's way, `remarks` of what stands
-    in the file in vain. `tried_issue` is one that would be needed and was tried since the run
-    began, or is left alone for a while. `drifts` are left as they were found.
+    not and cannot be made so. Retirements of a target wait for all its rollouts; `retire_later` is
+    how many more later runs would remove at each. `ceded` holds the targets at which other lineages
+    serve everything that this one covers, and those lineages. `notices` tell of what could not be
+    read and stands in nothing's way, `remarks` of what stands in the file in vain. `tried_issue` is
+    one that would be needed and was tried since the run began, or is left alone for a while.
+    `drifts` are left as they were found.
     """
 
     lineage: str
@@ -238,6 +245,7 @@ class Plan:
     tried_issue: Issue | None = None
     drifts: tuple[Drifted, ...] = ()
     remarks: tuple[Obstacle, ...] = ()
+    retire_later: tuple[tuple[str, int], ...] = ()
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -255,7 +263,6 @@ class Plan:
         if self.issue is not None:
             return (self.issue,)
         unseen = {rollout.target for rollout in self.rollouts if not rollout.is_seen}
-        unseen |= {drift.target for drift in self.drifts if drift.policy is DriftPolicy.WARN}
         found = (
             *(rollout.steps[0] for rollout in self.rollouts if rollout.due is None),
             *(r for r in self.retirements if r.due is None and r.target not in unseen),

@@ -20,14 +20,14 @@ from certferry.core.plan import (
     Obstacle,
     Plan,
     Refusal,
-    Retire,
     Rollback,
     Rollout,
     Verify,
 )
 from certferry.core.report import Outcome, StepKey, StepOutcome
+from certferry.core.retirement_outcomes import not_removed
+from certferry.core.rollbacks import in_words
 from certferry.core.settings import in_sentences
-from certferry.core.unmanaged import OTHERS_FIRST
 from certferry.core.waiting import Waiting
 from certferry.errors import CertificateError, DeployError, Retry
 from certferry.text import Text
@@ -85,11 +85,9 @@ def _told(plan: Plan, observed: Observation) -> Iterator[StepOutcome]:
             yield from _not_due(rollout.steps[0])
     for target, domain in plan.unchanged:
         yield _as_declared(target, domain, observed)
-    for drifted in plan.drifts:
-        yield _left_as_found(drifted)
-    held_back = {step.target: step for step in plan.retirements if step.due is not None}
-    for step in held_back.values():
-        yield from _held_back(step)
+    yield from _all_left_as_found(plan)
+    if plan.retirements or plan.retire_later:
+        yield from not_removed(plan)
 
 
 def _outlived(before: StepOutcome, plan: Plan, observed: Observation) -> StepOutcome | None:
@@ -124,6 +122,14 @@ def _is_out_of_sight(before: StepOutcome, observed: Observation) -> bool:
     """Tell whether a domain's target cannot be read now: what was told of it stays."""
     unread = any(t.label == before.target and t.failure is not None for t in observed.targets)
     return unread and observed.find(before.target or "", before.domain or "") is None
+
+
+def _all_left_as_found(plan: Plan) -> Iterator[StepOutcome]:
+    """Tell of each drift, but where a certificate is on its way: then it is for that to be told."""
+    rolled_out = {(rollout.target, rollout.domain) for rollout in plan.rollouts}
+    for drifted in plan.drifts:
+        if (drifted.target, drifted.domain) not in rolled_out:
+            yield _left_as_found(drifted)
 
 
 def _left_as_found(drifted: Drifted) -> StepOutcome:
@@ -211,20 +217,7 @@ def _where_withdrawn(domain: ObservedDomain, observed: Observation) -> Text | No
     previous = None if last is None else observed.version(last.fingerprint)
     if previous is None:
         return None
-    return Text(
-        "rolled back: the previous certificate is served, valid until {moment}; a newer one takes"
-        " its place when it is renewed",
-        moment=previous.certificate.not_after,
-    )
-
-
-def _held_back(step: Retire) -> Iterator[StepOutcome]:
-    told = StepOutcome(Action.RETIRE, Outcome.UNCHANGED, OTHERS_FIRST, step.target)
-    match step.due:
-        case Waiting() as waiting:
-            yield replace(told, outcome=Outcome.WAITING, waiting=waiting)
-        case Blocked():
-            yield told
+    return in_words(previous)
 
 
 def _obstructed(obstacle: Obstacle) -> StepOutcome:

@@ -4,15 +4,18 @@ world and moment give the same plan.
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from enum import StrEnum
 
 from certferry.core import rejections, rules, unmanaged, unmatched
 from certferry.core.desired import DesiredCertificate
 from certferry.core.due import Times
+from certferry.core.falling_back import authorities_now
 from certferry.core.ferried import known_already, overdue_obstacles, why_adopt
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation, ObservedDomain
+from certferry.core.one_run import in_one_run
 from certferry.core.pauses import paused_until
 from certferry.core.plan import Action, Blocked, Clean, Issue, Obstacle, Plan, Retire
 from certferry.core.reasons import Reason, ReasonCode
@@ -59,12 +62,14 @@ def make_plan(
     elif issue is None and observed.rejected_at is not None:
         held_back = rejections.obstacles(desired, observed, observed.rejected_at, times)
         obstacles = (*held_back, *obstacles)
+    retirements, later = _retirements(desired, observed, times, issuing=coming is None)
     return Plan(
         lineage=desired.lineage,
         names=desired.names,
         issue=issue,
         rollouts=rollouts,
-        retirements=_retirements(desired, observed, times, issuing=coming is None),
+        retirements=retirements,
+        retire_later=tuple(sorted(later.items())),
         unchanged=tuple(place for part in parts for place in part.unchanged),
         obstacles=obstacles,
         ceded=observed.ceded,
@@ -98,11 +103,11 @@ def _choice(coming: Version | None, observed: Observation, now: datetime) -> Com
 
 def _retirements(
     desired: DesiredCertificate, observed: Observation, times: Times, *, issuing: bool
-) -> tuple[Retire, ...]:
+) -> tuple[tuple[Retire, ...], Counter[str]]:
     ours = superseded(desired, observed, times.now, issuing=issuing)
-    if not any(target.others for target in observed.targets):
-        return ours
-    return (*ours, *unmanaged.retirements(desired, observed, times))
+    if any(target.others for target in observed.targets):
+        ours = (*ours, *unmanaged.retirements(desired, observed, times))
+    return in_one_run(ours) if ours else ((), Counter())
 
 
 def _clean(desired: DesiredCertificate, observed: Observation) -> Clean | None:
@@ -156,7 +161,10 @@ def _issue(
     if due is None and times.keeps_pauses and issuing is Issuing.IF_DUE:
         until = paused_until(tried_at, observed.issue_tries, times.now)
         due = None if until is None else Blocked(until=until)
-    return Issue(desired.names, desired.key_type, reason, action, due)
+    authorities = desired.issuance.authorities
+    if len(authorities) > 1:
+        authorities = authorities_now(authorities, observed, times.now)
+    return Issue(desired.names, desired.key_type, reason, action, due, authorities)
 
 
 def _is_held_back(observed: Observation, now: datetime) -> bool:

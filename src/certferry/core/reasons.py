@@ -20,6 +20,7 @@ class ReasonCode(StrEnum):
     REQUESTED = "requested"
     ORDERED = "ordered"
     FILES_CHANGED = "files_changed"
+    REVOKED = "revoked"
     ROLLED_BACK = "rolled_back"
     # why another client's certificate needs somebody's attention
     OVERDUE = "overdue"
@@ -57,6 +58,7 @@ class ReasonCode(StrEnum):
     EXPIRED = "expired"
     STATE_OLDER = "state_older"
     FOUGHT_OVER = "fought_over"
+    ACCOUNT_FULL = "account_full"
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ class Remembered:
 
     `versions` are newest first; `ordered_at` is when the order under way was made, `issue_tried_at`
     when a certificate was last ordered or adopted, `issue_tries` how often in vain since one came,
-    `rejected_at` the same where what came was not
-    what was ordered; `uploads` are those at every target, by target and newest first; `rollouts`
+    `failing_since` when a CA first failed since then, `rejected_at` when what came was not what was
+    ordered; `uploads` are those at every target, by target and newest first; `rollouts`
     are by target and domain; `withdrawals` say what is bound nowhere again. With
     `has_challenge_records`, TXT values of ours may still be in DNS.
     """
@@ -33,3 +33,4 @@ class Remembered:
     has_challenge_records: bool = False
     withdrawals: tuple[Withdrawal, ...] = ()
     issue_tries: int = 0
+    failing_since: datetime | None = None

@@ -1,30 +1,22 @@
-"""Going back to the previous certificate at one domain: which version a domain is to serve, and
-when edges that refuse a new certificate are reason enough.
+"""Going back to the previous certificate at one domain: which version a domain is to serve where
+one was withdrawn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from certferry.core import renewal
-from certferry.core.desired import DesiredDeployment, OnFailure
 from certferry.core.lineage import Version
-from certferry.core.observed import DomainState, Observation, ObservedDomain, ObservedTarget, Served
-from certferry.core.plan import Rollback
+from certferry.core.observed import Observation, ObservedDomain
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.rollout import RolloutRecord
 from certferry.text import Text
 
 NEXT_TRY = timedelta(days=3)
 """How long after a certificate that was withdrawn the next one is issued, when the one that is
 served nears its end: a CA issues five a week for the same names (Let's Encrypt's "Rate Limits").
-"""
-
-CONFIRMED_AFTER = timedelta(minutes=2)
-"""How long edges must have refused a certificate before it is withdrawn: a node that restarts
-refuses connections for a moment.
 """
 
 BACK = Reason(
@@ -51,13 +43,24 @@ def version_for(
     withdrawn: Collection[str], versions: Sequence[Version], now: datetime
 ) -> Version | None:
     """Return the version that a domain is to serve: the newest of `versions`; where that is
-    withdrawn, the newest before it that is not, and is still valid. `None` where there is none.
+    withdrawn, the newest before it that is not, is still valid, and was not revoked. `None` where
+    there is none.
     """
     for place, version in enumerate(versions):
         certificate = version.certificate
-        if certificate.fingerprint not in withdrawn and (place == 0 or certificate.not_after > now):
+        is_good = certificate.not_after > now and version.revocation is None
+        if certificate.fingerprint not in withdrawn and (place == 0 or is_good):
             return version
     return None
+
+
+def in_words(previous: Version) -> Text:
+    """Say that a domain serves its previous certificate on purpose."""
+    return Text(
+        "rolled back: the previous certificate is served, valid until {moment}; a newer one takes"
+        " its place when it is renewed",
+        moment=previous.certificate.not_after,
+    )
 
 
 def versions_after_rollbacks(observed: Observation, now: datetime) -> Iterator[Version]:
@@ -102,54 +105,3 @@ def _rolled_back(observed: Observation) -> Iterator[ObservedDomain]:
         for domain in target.domains:
             if current.certificate.fingerprint in domain.withdrawn:
                 yield domain
-
-
-def plan_rollback(
-    deployment: DesiredDeployment,
-    target: ObservedTarget,
-    domain: ObservedDomain,
-    record: RolloutRecord | None,
-    previous: Version | None,
-    now: datetime,
-) -> Rollback | None:
-    """Plan to withdraw a certificate that edges have refused for a while, where they worked with
-    the one before, and there is a `previous` one to go back to.
-    """
-    if deployment.on_failure is not OnFailure.ROLLBACK or previous is None or record is None:
-        return None
-    if not record.worked_before or domain.state is not DomainState.READY:
-        return None
-    refusing = refusing_addresses(target.served.get(domain.domain, ()))
-    since = record.refused_since
-    if not refusing or since is None or now < since + CONFIRMED_AFTER:
-        return None
-    sentence = Text(
-        "{addresses} refused the new certificate since {since}, and worked before",
-        addresses=[address.address for address in refusing],
-        since=since,
-    )
-    return Rollback(
-        deployment.target,
-        domain.domain,
-        Reason(ReasonCode.EDGES_REFUSE, sentence),
-        record.fingerprint,
-        previous.certificate.not_after,
-        domain.kind,
-    )
-
-
-def with_refusal(
-    record: RolloutRecord, domain: ObservedDomain, served: Sequence[Served], now: datetime
-) -> RolloutRecord:
-    """Return a record that says since when addresses refuse the certificate. While the target is at
-    a change, a refusal says nothing.
-    """
-    refuses = bool(refusing_addresses(served)) and domain.state is DomainState.READY
-    if refuses == (record.refused_since is not None):
-        return record
-    return replace(record, refused_since=now if refuses else None)
-
-
-def refusing_addresses(served: Sequence[Served]) -> list[Served]:
-    """Return the addresses that were reached and completed no handshake."""
-    return [address for address in served if address.answered and address.fingerprint is None]

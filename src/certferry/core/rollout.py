@@ -19,11 +19,11 @@ class RolloutRecord:
     `settings_before` are those that the domain showed before. At a receiver, `program_digest` is
     that of the program which was run, and `fullchain_digest` that of leaf and issuers.
 
-    `request_id` is the target's own of the change that it took. `worked_before`: some address
-    completed a handshake just before that; `refused_since`: addresses have refused the certificate
-    since then. `tries` counts how often the certificate was sent there in vain or is on its way.
-    `drift` names what another tool changed, as it was last told; `repairs` are the
-    moments at which that was set right, newest first.
+    `request_id` is the target's own of the change that it took. `worked_before`: every
+    address that was reached completed a handshake just before that; `refused_since`: addresses have
+    refused the certificate since then. `tries` counts how often the certificate was sent there in
+    vain or is on its way. `drift` names what another tool changed, as it was last told; `repairs`
+    are the moments at which that was set right, newest first.
     """
 
     lineage: str

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from certferry.core.choice import why_new
 from certferry.core.deliveries import NEW_CERTIFICATE, plan_delivery
-from certferry.core.desired import DesiredDeployment, HttpsWish
+from certferry.core.desired import DesiredDeployment, HttpsWish, OnFailure
 from certferry.core.drift import drift_of, is_left, left_as_found
 from certferry.core.due import Times, due_of, due_unread, open_record
 from certferry.core.lineage import Version
@@ -30,7 +30,8 @@ from certferry.core.plan import (
     Verify,
 )
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.rollbacks import BACK, plan_rollback
+from certferry.core.refusals import plan_rollback
+from certferry.core.rollbacks import BACK
 from certferry.core.rollout import RolloutRecord
 from certferry.core.settings import UNKNOWN, changes_unasked, setting_changes
 from certferry.errors import CertferryError, TargetRejected
@@ -167,7 +168,7 @@ class _DomainPlanner:
         return open_record(self._domain, self._version.certificate.fingerprint, self._times.now)
 
     def _withdrawn(self, record: RolloutRecord | None) -> Rollback | None:
-        if self._times is None:
+        if self._times is None or self._deployment.on_failure is not OnFailure.ROLLBACK:
             return None
         return plan_rollback(
             self._deployment, self._target, self._domain, record, self._previous, self._times.now
@@ -225,7 +226,8 @@ class _DomainPlanner:
             changes,
             self._domain.kind,
             fingerprint=None if self._version is None else self._version.certificate.fingerprint,
-            repair=bool(self._drift),
+            repair=bool(self._drift) and not is_left(self._deployment, self._drift),
+            left=self._drift.settings if is_left(self._deployment, self._drift) else (),
             upload_by=self._upload_by(),
         )
 

@@ -127,6 +127,8 @@ def first_violated(
     version = observed.current
     if version is None:
         return Reason(ReasonCode.MISSING, Text("there is no certificate yet"))
+    if version.revocation is not None:
+        return version.revocation.why
     current = version.certificate
     asked = (
         must_match_names(desired, current)

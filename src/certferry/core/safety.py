@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from certferry.core import identifiers
-from certferry.core.desired import DesiredCertificate
+from certferry.core.desired import DesiredCertificate, DriftPolicy
 from certferry.core.drift import next_repair, recent
+from certferry.core.full_account import refuse_upload
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation
 from certferry.core.older_state import refuse_older
@@ -39,7 +40,8 @@ def without_refused(
     plan: Plan, desired: DesiredCertificate, observed: Observation, now: datetime
 ) -> Plan:
     """Take every refused deployment, and what follows from it, out of the plan and say why. Nothing
-    is retired at a target where something stands in the way: its successor is not seen there.
+    of ours is retired at a target where something stands in the way: its successor is not seen
+    there. What is unused goes all the same where that is what makes room.
     """
     deployments = (rollout.deploy for rollout in plan.rollouts)
     cases = (
@@ -49,15 +51,19 @@ def without_refused(
     )
     refusals = tuple(refusal for refusal in map(_refusal, cases) if refusal is not None)
     refused = {(refusal.step.target, refusal.step.domain) for refusal in refusals}
-    obstructed = {
-        *(obstacle.target for obstacle in plan.obstacles),
-        *(target for target, _ in refused),
-    }
+    full = {r.step.target for r in refusals if r.reason.code is ReasonCode.ACCOUNT_FULL}
+    others = {r.step.target for r in refusals if r.reason.code is not ReasonCode.ACCOUNT_FULL}
+    blocked = {obstacle.target for obstacle in plan.obstacles} | others
+    blocked |= {drift.target for drift in plan.drifts if drift.policy is DriftPolicy.WARN}
+    obstructed = blocked | full
     return replace(
         plan,
         rollouts=tuple(r for r in plan.rollouts if (r.target, r.domain) not in refused),
         refusals=refusals,
-        retirements=tuple(r for r in plan.retirements if r.target not in obstructed),
+        retirements=tuple(
+            r for r in plan.retirements if r.target not in (blocked if r.unmanaged else obstructed)
+        ),
+        retire_later=tuple(one for one in plan.retire_later if one[0] not in obstructed),
     )
 
 
@@ -186,6 +192,13 @@ def refuse_unaccepted_kind(case: _Case) -> Refusal | None:
     return None
 
 
+def refuse_revoked(case: _Case) -> Refusal | None:
+    """The certificate was not revoked."""
+    if case.version is None or case.version.revocation is None:
+        return None
+    return Refusal(case.step, case.version.revocation.why, _another_one(case))
+
+
 def refuse_expired(case: _Case) -> Refusal | None:
     """The certificate is valid still: what is there may be, even if this one is not renewed."""
     if case.version is None or case.version.certificate.not_after > case.now:
@@ -205,6 +218,13 @@ def _another_one(case: _Case) -> Text:
         " none. What is there stays as it is until then",
         lineage=case.desired.lineage,
     )
+
+
+def refuse_full_account(case: _Case) -> Refusal | None:
+    """The account takes one certificate more, where this one is not there yet."""
+    quota = case.observed.target_of(case.step.target, case.step.domain).quota
+    is_full = quota is not None and quota.is_full(case.now)
+    return refuse_upload(case.step, case.desired, case.observed) if is_full else None
 
 
 def refuse_endless_repair(case: _Case) -> Refusal | None:
@@ -235,9 +255,11 @@ CHECKS: tuple[_Check, ...] = (
     refuse_uncovered_name,
     refuse_foreign_key,
     refuse_incomplete_chain,
+    refuse_revoked,
     refuse_expired,
     refuse_too_little_life,
     refuse_unaccepted_kind,
+    refuse_full_account,
     refuse_endless_repair,
 )
 
@@ -245,6 +267,7 @@ CHECKS_FOR_RECEIVERS: tuple[_Check, ...] = (
     refuse_older_state,
     refuse_foreign_key,
     refuse_incomplete_chain,
+    refuse_revoked,
     refuse_expired,
 )
 """What takes a certificate whole has no name that it must cover."""

@@ -23,7 +23,7 @@ from certferry.core.observed import (
 )
 from certferry.core.reasons import Reason
 from certferry.core.renewal import RenewalWindow, believed, renew_at
-from certferry.core.rollbacks import version_for
+from certferry.core.rollbacks import in_words, version_for
 from certferry.core.settings import in_sentences, setting_changes
 from certferry.core.stuck import stuck_error, stuck_since
 from certferry.errors import CertferryError
@@ -145,7 +145,11 @@ def _domains(
         return tuple(_unknown(deployment, name, target.failure) for name in named)
     found = (
         _with_ticket(
-            _domain(deployment, target, domain, version_for(domain.withdrawn, versions, now)),
+            _rolled_back(
+                _domain(deployment, target, domain, version_for(domain.withdrawn, versions, now)),
+                domain,
+                versions,
+            ),
             domain,
             now,
             timeout,
@@ -170,6 +174,22 @@ def _with_ticket(
         return status
     error = stuck_error(domain, since, now, served=status.served, fingerprint=status.fingerprint)
     return replace(status, problem=status.problem or error.message, ticket=error.ticket)
+
+
+def _rolled_back(
+    status: DomainStatus, domain: ObservedDomain, versions: tuple[Version, ...]
+) -> DomainStatus:
+    """Say of a domain in order that it serves the previous certificate on purpose: the lineage's
+    row tells of the newest.
+    """
+    is_back = (
+        status.standing is Standing.VERIFIED
+        and versions[0].certificate.fingerprint in domain.withdrawn
+    )
+    served = next((v for v in versions if v.certificate.fingerprint == status.fingerprint), None)
+    if not is_back or served is None:
+        return status
+    return replace(status, problem=in_words(served))
 
 
 def _domain(
@@ -207,7 +227,7 @@ def _what_has_drifted(
     domain: ObservedDomain,
     standing: Standing,
 ) -> Text | None:
-    if drift_of(deployment, target, domain, None).certificate:
+    if standing is not Standing.VERIFIED and drift_of(deployment, target, domain, None).certificate:
         return Text("changed outside certferry: {id} is bound", id=domain.bound or "—")
     changes = setting_changes(deployment.https, domain)
     if standing is not Standing.DRIFTED or not changes:

@@ -9,8 +9,11 @@ from certferry.text import Text
 
 FIRST = timedelta(milliseconds=250)
 LONGEST = timedelta(minutes=2)
-SLACK = timedelta(seconds=1)
-"""What happens is seen at most a tenth of the wait, and this, after it has happened."""
+STEP, SLACK = 12, timedelta(seconds=0.8)
+"""A look comes a twelfth of the wait, and this, after the one before it. What happens is to be seen
+at most a tenth of the wait, and a second, after it has happened: the rest is left to a target,
+which may answer from a list that old.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,6 @@ def wait_for(
     """Choose the next look: soon at first, then ever later, never past the deadline."""
     waited = now - since
     # A beginning in the future was written by a clock that was ahead.
-    growing = max(min(waited / 3, waited / 10 + SLACK), FIRST)  # a third in the first seconds
+    growing = max(min(waited / 3, waited / STEP + SLACK), FIRST)  # a third in the first seconds
     until = now + (LONGEST if waited < timedelta(0) else min(growing, LONGEST))
     return Waiting(why, since, until if deadline is None else min(until, deadline), deadline)

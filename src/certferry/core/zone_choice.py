@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from certferry.core.identifiers import suffixes
+from certferry.core.identifiers import CHALLENGE, suffixes
 from certferry.core.survey import FoundZone
 from certferry.errors import DnsRejected, ZoneNotFound
 from certferry.text import Text
@@ -27,19 +27,30 @@ def must_have_zone(name: str, zones: Sequence[FoundZone]) -> FoundZone:
             holding[0].problem,
             hint=Text("no challenge can be written there until that is put right at the provider"),
         )
-    raise no_zone_for(name, sorted(by_name))
+    raise no_zone_for(name, [zone.name for zone in sorted(zones, key=_usable_first)])
 
 
 def no_zone_for(name: str, zones: Sequence[str]) -> ZoneNotFound:
-    """Return the error that says which zones an account has instead."""
-    return ZoneNotFound(
-        Text("no zone of the account holds {name}", name=name),
-        hint=Text(
-            "{holds}: add the domain to the account, or name the account that has it as `dns` of"
-            " the certificate",
-            holds=_held(zones),
-        ),
+    """Return the error that says which zones an account has instead, and the CNAME by which the
+    first of them would do for a challenge.
+    """
+    hint = Text(
+        "{holds}: add the domain to the account, or name the account that has it as `dns` of"
+        " the certificate",
+        holds=_held(zones),
     )
+    if zones and name.startswith(f"{CHALLENGE}."):
+        hint = Text(
+            "{hint}. Where neither can be, set this record once, and the challenges are written at"
+            " its end: {record}",
+            hint=hint,
+            record=f"{name}. CNAME {CHALLENGE}.{zones[0]}.",
+        )
+    return ZoneNotFound(Text("no zone of the account holds {name}", name=name), hint=hint)
+
+
+def _usable_first(zone: FoundZone) -> tuple[bool, str]:
+    return zone.problem is not None, zone.name
 
 
 def _held(zones: Sequence[str]) -> Text:

@@ -26,14 +26,14 @@ with these words, and docs/reference/adapters.md is made of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from certferry.core.secret import Secret
 from certferry.ports.account_memory import AccountMemory
 from certferry.ports.http import OpenHttp
+from certferry.ports.programs import RunProgram
 from certferry.ports.progress import Pause, Progress
 from certferry.text import Text
 
@@ -71,10 +71,9 @@ class Context:
     `pause` waits, and raises `Interrupted` when the run is stopped: that must pass. `now` gives an
     aware UTC datetime. `memory` is the account's own, between runs. `http` opens connections to a
     service that keep the run's manners: see `ports.http.Http`. `progress` takes events for the
-    run's listeners. `contact` is a mail address that a service may write to, or empty; `language`
-    the one in which a person reads what happens, `en` or `zh`. For an adapter that runs a program:
-    it is not to have the variables that are `withheld`, and what is `hidden` is not shown of its
-    words.
+    run's listeners. `run` runs a program of the operator's. `contact` is a mail address that a
+    service may write to, or empty; `language` the one in which a person reads what happens, `en` or
+    `zh`.
     """
 
     pause: Pause
@@ -82,10 +81,9 @@ class Context:
     memory: AccountMemory
     http: OpenHttp
     progress: Progress
+    run: RunProgram
     contact: str = ""
     language: str = "en"
-    withheld: Callable[[], Collection[str]] = frozenset
-    hidden: Callable[[], Collection[Secret]] = frozenset
 
 
 class Adapter(Protocol):

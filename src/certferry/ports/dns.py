@@ -28,3 +28,11 @@ class DnsProvider(Protocol):
         Raises as `add_txt` does.
         """
         ...
+
+
+class SharedOut(DnsProvider, Protocol):
+    """Several accounts that are one provider together."""
+
+    def at(self, name: str) -> DnsProvider:
+        """Give the account that writes at a name. Raises `DnsError` where none can."""
+        ...

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from certferry.core.certificate import CertificateBundle, KeyType
 from certferry.core.renewal import RenewalInfo
+from certferry.core.secret import Secret
 from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Progress
 from certferry.ports.state import Lease
@@ -16,14 +17,21 @@ from certferry.ports.state import Lease
 
 @dataclass(frozen=True, slots=True)
 class IssueRequest:
-    """What to order. The first name becomes the common name; at most 100 names. `replaced_pem` is
-    the leaf that the new certificate is to replace, which the CA is told where it wants to know.
+    """What to order. The first name becomes the common name; at most 100 names.
+
+    `replaced_pem` is the leaf that the new certificate is to replace, which the CA is told where it
+    wants to know. `profiles` are in order of preference, none for the CA's own choice; `directory`
+    is the URL of the CA that is asked, the usual one where it is empty; `reused_key` is to be the
+    certificate's where it is of the type.
     """
 
     lineage: str
     names: tuple[str, ...]
     key_type: KeyType
     replaced_pem: str | None = None
+    profiles: tuple[str, ...] = ()
+    directory: str = ""
+    reused_key: Secret | None = None
 
 
 class Issuer(Protocol):
@@ -51,8 +59,9 @@ class Issuer(Protocol):
         """
         ...
 
-    def renewal_info(self, cert_pem: str) -> RenewalInfo:
-        """Ask when a certificate should be renewed; no answer of the CA's is an empty one.
+    def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
+        """Ask when a certificate should be renewed; no answer of the CA's is an empty one. The CA
+        is that at `directory`, the usual one where it is empty.
 
         Costs one request, now and then another. Raises `IssuanceError` when the CA cannot be asked.
         """

@@ -19,6 +19,7 @@ from certferry.core.notice import ChannelState, Notice
 from certferry.core.remembered import Remembered
 from certferry.core.renewal import RenewalWindow
 from certferry.core.report import HistoryEntry
+from certferry.core.revocation import Revocation
 from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
 from certferry.core.secret import Secret
@@ -38,12 +39,18 @@ class Lease:
 @dataclass(frozen=True, slots=True)
 class AcmeAccount:
     """An account at one directory. `url` is `None` until the CA has answered the registration,
-    so that a run that was killed in between registers the same key again.
+    so that a run that was killed in between registers the same key again. `next_key_pem` is the key
+    that is to take its key's place, from before the CA is asked until it has answered.
     """
 
     directory: str
     key_pem: Secret
     url: str | None = None
+    next_key_pem: Secret | None = None
+
+    def has_only(self, key_pem: Secret) -> bool:
+        """Tell whether this is its key, and none is to take its place."""
+        return self.key_pem == key_pem and self.next_key_pem is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +140,13 @@ class StateStore(Protocol):
     def save_version(self, lease: Lease, bundle: CertificateBundle, now: datetime) -> Version:
         """Keep a new certificate and forget the order it came from, in one transaction.
 
-        The same fingerprint twice is the same version.
+        The same fingerprint twice is the same version. Its directory is that of the order, if that
+        was for its names.
         """
+        ...
+
+    def save_revocation(self, lease: Lease, number: int, revocation: Revocation) -> None:
+        """Keep that a version was revoked."""
         ...
 
     def save_renewal_info(
@@ -151,6 +163,10 @@ class StateStore(Protocol):
         """The account at a directory."""
         ...
 
+    def accounts(self) -> tuple[AcmeAccount, ...]:
+        """Every account, by directory."""
+        ...
+
     def save_account(self, account: AcmeAccount) -> AcmeAccount:
         """Keep an account, and give the one that is in force: when two runs begin at once, the
         first key wins.
@@ -158,7 +174,15 @@ class StateStore(Protocol):
         ...
 
     def forget_account(self, directory: str, key_pem: Secret) -> None:
-        """Forget an account that the server no longer knows, if it still has this key."""
+        """Forget an account that the server no longer knows, if it still has this key and is to
+        have no other.
+        """
+        ...
+
+    def replace_account(self, before: AcmeAccount, after: AcmeAccount | None) -> bool:
+        """Keep an account as it is now, or nothing of it, if what is known of it is still `before`,
+        and tell whether it was.
+        """
         ...
 
     def order(self, lineage: str) -> AcmeOrder | None:
@@ -192,10 +216,16 @@ class StateStore(Protocol):
         ...
 
     def save_issue_try(
-        self, lineage: str, at: datetime, *, failed: bool = False, rejected: bool = False
+        self,
+        lineage: str,
+        at: datetime,
+        *,
+        failed: bool = False,
+        rejected: bool = False,
+        by_ca: bool = False,
     ) -> None:
         """Keep when a certificate was ordered or adopted, whether that `failed`, which is counted
-        until one comes, and whether what came was `rejected`.
+        until one comes, whether what came was `rejected`, and whether it was a CA that failed.
         """
         ...
 

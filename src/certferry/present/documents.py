@@ -55,6 +55,7 @@ def of_plans(plans: Sequence[Plan], voice: Voice) -> Document:
                 "obstacles": [_obstacle(obstacle, voice) for obstacle in plan.obstacles],
                 "notices": [_obstacle(notice, voice) for notice in (*plan.notices, *plan.remarks)],
                 "drifts": [_drifted(drifted) for drifted in plan.drifts],
+                "retire_later": sum(count for _, count in plan.retire_later),
             }
             for plan in plans
         ],
@@ -126,7 +127,11 @@ def _step(step: Step, voice: Voice) -> Document:
         "diff": _diff(changes),
     }
     if isinstance(step, Issue):
-        return written | {"names": list(step.names), "key_type": step.key_type.value}
+        return written | {
+            "names": list(step.names),
+            "key_type": step.key_type.value,
+            "authorities": [authority.name for authority in step.authorities],
+        }
     if isinstance(step, Clean):
         return written
     if isinstance(step, Retire):

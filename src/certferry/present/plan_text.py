@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
+from certferry.core.one_run import left_to_later_runs
 from certferry.core.plan import (
     Action,
     Blocked,
@@ -63,6 +64,9 @@ def _lines(plan: Plan, voice: Voice) -> Iterator[Line]:
         yield line(_verb(voice.word(step.action), Tone.GOOD), subject)
         if isinstance(step, Deploy) and step.changes:
             yield from _changes(step.changes, voice)
+    for target, count in plan.retire_later:
+        verb, more = _verb(voice.word(Action.RETIRE), Tone.GOOD), left_to_later_runs(count)
+        yield line(verb, f"{voice.say(at_target(target, None))}: {voice.say(more)}")
     for refusal in plan.refusals:
         step, problem = refusal.step, voice.say(refusal.reason.message)
         yield from _trouble("refused", step.target, step.domain, problem, refusal.hint, voice)
@@ -93,6 +97,8 @@ def _reasons(plan: Plan) -> list[Text]:
     firsts = [rollout.steps[0].reason.message for rollout in plan.rollouts]
     reasons = firsts or [step.reason.message for step in plan.steps]
     if not reasons and plan.is_settled:
+        if plan.drifts:
+            return [Text("changed outside certferry, and left like that")]
         unread = Text("as declared, as far as it could be read")
         return [unread if plan.notices else Text("as declared")]
     return list(dict.fromkeys(reasons)) or [Text("cannot be brought to the declared state")]
@@ -105,7 +111,7 @@ def _verb(word: str, tone: Tone) -> Span:
 def _subject(step: Step, told_reasons: Sequence[Text], voice: Voice) -> str:
     match step:
         case Issue():
-            return voice.say(Text("{names}", names=step.names))
+            return voice.say(Text("{names}", names=step.names)) + _at(step, voice)
         case Deploy():
             where = voice.say(at_target(step.target, step.domain)) + in_brackets(step.kind)
             return where + _why(step.reason, told_reasons, voice)
@@ -116,6 +122,16 @@ def _subject(step: Step, told_reasons: Sequence[Text], voice: Voice) -> str:
         case Retire():
             copy = voice.say(_copy(step))
             return copy + voice.say(_AGAIN) if step.again else copy
+
+
+def _at(step: Issue, voice: Voice) -> str:
+    """Say where it is ordered, where that is not the usual CA alone."""
+    if len(step.authorities) < 2:  # noqa: PLR2004 - more than one
+        return ""
+    first, *others = (authority.name for authority in step.authorities)
+    return voice.say_on_one_line(
+        Text(" (at {ca}; if that fails, at {others})", ca=first, others=others)
+    )
 
 
 def _when(step: Step, voice: Voice) -> str:
@@ -186,7 +202,7 @@ def _trouble(
 def _conclusion(plans: Sequence[Plan]) -> Text:
     if not plans:
         return Text("No certificate is declared.")
-    if all(plan.is_settled and not plan.steps for plan in plans):
+    if all(plan.is_settled and not plan.steps and not plan.drifts for plan in plans):
         return one_or_many(
             len(plans),
             Text("Nothing to do: 1 certificate is as declared."),
@@ -209,6 +225,7 @@ def _counts(plans: Sequence[Plan]) -> list[Text]:
     again = sum(step.again for plan in plans for step in plan.retirements)
     refused = sum(len(plan.refusals) for plan in plans)
     blocked = sum(len(plan.obstacles) for plan in plans)
+    left = sum(len(plan.drifts) for plan in plans)
     counted = (
         (
             issues,
@@ -224,6 +241,7 @@ def _counts(plans: Sequence[Plan]) -> list[Text]:
         (looks, Text("1 domain to verify"), Text("{count} domains to verify", count=looks)),
         (retirements, Text("1 to retire"), Text("{count} to retire", count=retirements)),
         (again, Text("1 to try again"), Text("{count} to try again", count=again)),
+        (left, Text("1 left as found"), Text("{count} left as found", count=left)),
         (refused, Text("1 refused"), Text("{count} refused", count=refused)),
         (blocked, Text("1 blocked"), Text("{count} blocked", count=blocked)),
     )

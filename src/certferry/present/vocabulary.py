@@ -74,6 +74,8 @@ WORDS = {
         Text("rolled back"),
         Text("drift found"),
         Text("drift over"),
+        Text("ca failed"),
+        Text("revoked"),
     )
 }
 """Words that programs read too, for people."""

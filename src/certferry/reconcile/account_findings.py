@@ -42,10 +42,9 @@ def cnames_of(label: str, door: object, wishes: Sequence[DesiredCertificate]) ->
     }
 
 
-def ordered_names(wishes: Iterable[DesiredCertificate], dns: str | None = None) -> list[str]:
-    """Give the names that are proven, by one account or by all of them."""
-    ordered = (wish for wish in wishes if wish.files is None and dns in {None, wish.dns})
-    return [name for wish in ordered for name in wish.names]
+def ordered_names(wishes: Iterable[DesiredCertificate]) -> list[str]:
+    """Give the names that are proven."""
+    return [name for wish in wishes if wish.files is None for name in wish.names]
 
 
 def _is_deployed_to(label: str, domain: str, wishes: Sequence[DesiredCertificate]) -> bool:

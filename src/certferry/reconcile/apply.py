@@ -6,25 +6,31 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from certferry.core.certificate import CertificateBundle
+from certferry.core.issuance import Authority
 from certferry.core.plan import Action, Clean, Deploy, Issue, Retire, Rollback, Step, Verify
 from certferry.core.plan_outcomes import SEEN
 from certferry.core.report import Outcome, StepOutcome
-from certferry.core.settings import in_sentences
 from certferry.errors import (
     CertferryError,
     CertificateRejected,
     Interrupted,
+    IssuanceError,
     LeaseLost,
     StateError,
 )
 from certferry.ports.issuer import IssueRequest
-from certferry.reconcile.challenge_cleanup import sweep
+from certferry.reconcile.by_zone import ByZone
+from certferry.reconcile.challenge_cleanup import clean
 from certferry.reconcile.deploy import deploy
+from certferry.reconcile.ordering import ordered_at_any, reused_key
 from certferry.reconcile.receivers import deliver
+from certferry.reconcile.removals import may_remove
 from certferry.reconcile.retire import retire
 from certferry.reconcile.rollback import roll_back
+from certferry.reconcile.unasked import with_unasked
 from certferry.reconcile.unmanaged import retire_unmanaged
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
@@ -40,7 +46,7 @@ def carry_out(steps: Sequence[Step], visit: Visit) -> Iterator[StepOutcome]:
     for step in steps:
         if isinstance(step, Rollback):
             yield from roll_back(step, visit)
-        elif step not in others:
+        elif step not in others and (not isinstance(step, Retire) or may_remove(step, visit)):
             yield _executed(step, visit)
     if others:
         yield from retire_unmanaged(others, visit)
@@ -67,12 +73,14 @@ def issue(step: Issue, visit: Visit) -> StepOutcome:
     state, now = visit.doors.state, visit.doors.now
     lease = visit.held()
     try:
-        version = state.save_version(lease, _obtain(step, visit), now())
+        bundle, ca = _obtain(step, visit)
+        version = state.save_version(lease, bundle, now())
     except (Interrupted, LeaseLost):
         raise
     except CertferryError as error:
         rejected = isinstance(error, CertificateRejected)
-        state.save_issue_try(visit.lineage, now(), failed=True, rejected=rejected)
+        by_ca = isinstance(error, IssuanceError)
+        state.save_issue_try(visit.lineage, now(), failed=True, rejected=rejected, by_ca=by_ca)
         if rejected:  # afterwards: killed in between, the next run still knows that it is held back
             state.drop_order(lease)
         visit.tell(f"{step.action} failed", problem=str(error.lasting))
@@ -80,17 +88,33 @@ def issue(step: Issue, visit: Visit) -> StepOutcome:
     state.save_issue_try(visit.lineage, now())
     certificate = version.certificate
     event = "issued" if step.action is Action.ISSUE else "adopted"
-    visit.tell(event, fingerprint=certificate.fingerprint, issuer=certificate.issuer)
+    at = {} if ca is None else {"ca": ca}
+    visit.tell(event, fingerprint=certificate.fingerprint, issuer=certificate.issuer, **at)
     detail = Text("valid until {moment}", moment=certificate.not_after)
     return StepOutcome(step.action, Outcome.DONE, detail)
 
 
-def _obtain(step: Issue, visit: Visit) -> CertificateBundle:
+def _obtain(step: Issue, visit: Visit) -> tuple[CertificateBundle, str | None]:
+    """Return the certificate, and the name of the CA that gave it, where that has one."""
+    if visit.desired.files is not None:
+        return visit.doors.source.read(visit.desired.files), None
+    order = partial(_ordered, step, visit)
+    if len(step.authorities) > 1:
+        return ordered_at_any(step, visit, order)
+    authority = next(iter(step.authorities), None)
+    return order(authority), None if authority is None else authority.name
+
+
+def _ordered(step: Issue, visit: Visit, authority: Authority | None) -> CertificateBundle:
     doors, desired = visit.doors, visit.desired
-    if desired.files is not None:
-        return doors.source.read(desired.files)
-    request = IssueRequest(desired.lineage, step.names, step.key_type, _replaced(step, visit))
-    return doors.issuer.issue(request, doors.dns[desired.dns], visit.held(), doors.progress)
+    directory = "" if authority is None else authority.directory
+    request = IssueRequest(
+        *(desired.lineage, step.names, step.key_type, _replaced(step, visit)),
+        *(desired.issuance.profiles, directory),
+        reused_key=reused_key(visit) if desired.issuance.reuse_key else None,
+    )
+    provider = doors.dns[desired.dns] if desired.dns else ByZone.of(desired, doors.dns)
+    return doors.issuer.issue(request, provider, visit.held(), doors.progress)
 
 
 def _replaced(step: Issue, visit: Visit) -> str | None:
@@ -122,31 +146,4 @@ def verify(step: Verify, visit: Visit) -> StepOutcome:
             **{change.what: f"{change.before} → {change.after}" for change in step.changes},
         )
     told = StepOutcome(Action.VERIFY, Outcome.DONE, SEEN, step.target, step.domain)
-    return _with_unasked(told, step) if step.changes else told
-
-
-def _with_unasked(told: StepOutcome, step: Verify) -> StepOutcome:
-    """Add which settings the target changed without being asked to."""
-    detail = Text(
-        "{said}; the target changed other settings: {changes}",
-        said=told.detail,
-        changes=in_sentences(step.changes),
-    )
-    hint = Text(
-        "set what it is to be in the deployment (`force_https`, `http2`, `tls_versions`), and"
-        " the next run sets it back"
-    )
-    return replace(told, detail=detail, hint=hint)
-
-
-def clean(step: Clean, visit: Visit) -> StepOutcome:
-    """Remove challenge records that an earlier run left."""
-    told = StepOutcome(step.action, Outcome.DONE, Text("challenge records are removed"))
-    visit.held()
-    try:
-        sweep(visit.lineage, [visit.doors.dns[visit.desired.dns]], visit.doors)
-    except Interrupted:
-        raise
-    except CertferryError as error:
-        return told.failed(error)
-    return told
+    return with_unasked(told, step) if step.changes else told

@@ -7,15 +7,31 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from certferry.core.desired import DesiredCertificate
-from certferry.core.report import Activity
+from certferry.core.plan import Clean
+from certferry.core.report import Activity, Outcome, StepOutcome
 from certferry.errors import CertferryError, Interrupted, LeaseHeld
 from certferry.ports.dns import DnsProvider
+from certferry.reconcile.by_zone import provider_of
 from certferry.reconcile.doors import Doors
+from certferry.reconcile.visit import Visit
 from certferry.text import Text
 
 _SWEEPING = Text("removing challenge records that an earlier run left")
 
 _log = logging.getLogger(__name__)
+
+
+def clean(step: Clean, visit: Visit) -> StepOutcome:
+    """Remove challenge records that an earlier run left."""
+    told = StepOutcome(step.action, Outcome.DONE, Text("challenge records are removed"))
+    visit.held()
+    try:
+        sweep(visit.lineage, [provider_of(visit.desired, visit.doors.dns)], visit.doors)
+    except Interrupted:
+        raise
+    except CertferryError as error:
+        return told.failed(error)
+    return told
 
 
 def sweep(lineage: str, accounts: Sequence[DnsProvider], doors: Doors) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from certferry.core.desired import OnFailure
+from certferry.core.desired import HttpsWish, OnFailure
 from certferry.core.drift import in_one_line
 from certferry.core.lineage import Version, mark
 from certferry.core.plan import Action, Deploy
+from certferry.core.refusals import all_work
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.rollout import RolloutRecord
 from certferry.core.upload import Upload
@@ -31,13 +32,12 @@ def deploy(step: Deploy, visit: Visit) -> StepOutcome:
     """
     told = StepOutcome(Action.DEPLOY, Outcome.WAITING, _CARRYING_OUT, step.target, step.domain)
     record = visit.begin(step, repairing=step.repair)
-    if step.repair:
-        found = in_one_line(step.changes)
-        visit.tell("drift found", target=step.target, domain=step.domain, found=found)
     try:
         sent = _with_handshakes(step, record, visit)
         remote_id, request_id = _bind(step, visit)
     except TargetBusy as error:
+        if step.repair:  # nothing was written
+            visit.doors.state.save_rollout(replace(record, repairs=record.repairs[1:]))
         return _busy(told, error, record.started_at, visit)
     except (Interrupted, LeaseLost):
         raise
@@ -55,8 +55,8 @@ def tell_failure(step: Deploy, error: CertferryError, visit: Visit) -> None:
 
 
 def _with_handshakes(step: Deploy, record: RolloutRecord, visit: Visit) -> RolloutRecord:
-    """Add whether any address completes a handshake before the change, where a rollback may have to
-    know it.
+    """Add whether all addresses complete handshakes before the change, where a rollback may have to
+    know it: one that refuses them already is no news afterwards.
     """
     is_asked = any(
         deployment.target == step.target and deployment.on_failure is OnFailure.ROLLBACK
@@ -65,7 +65,7 @@ def _with_handshakes(step: Deploy, record: RolloutRecord, visit: Visit) -> Rollo
     if not is_asked:
         return record
     served = visit.doors.probe.look([step.domain]).get(step.domain, ())
-    return replace(record, worked_before=any(address.fingerprint for address in served))
+    return replace(record, worked_before=all_work(served))
 
 
 def _bind(step: Deploy, visit: Visit) -> tuple[str, str | None]:
@@ -92,15 +92,25 @@ def _write_down_acceptance(
             accepted_at=now,
             problem_before=str(domain.problem),
             failed_at=None,
-            sent=step.https,
+            sent=_sent(step, record),
             settings_before=domain.https,
             refused_since=None,
-            drift=None,
+            drift=in_one_line(step.left) or None,
             tries=record.tries + 1,
         )
     )
     visit.tell("deployed", target=step.target, domain=step.domain, remote_id=remote_id)
     return now
+
+
+def _sent(step: Deploy, record: RolloutRecord) -> HttpsWish:
+    """Return what was sent, with what was sent before of the settings that are left: they stay
+    known as drift, and no later run sets them.
+    """
+    if record.sent is None:
+        return step.https
+    left = {change.what: getattr(record.sent, change.what) for change in step.left}
+    return replace(step.https, **left)
 
 
 def _write_down_failure(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import PurePath
 
 from certferry.core.findings import Code, Finding, info, of_error, warning
@@ -19,8 +19,10 @@ _FAILED = " failed"
 """How the event of a try ends that failed; without it, that of one that did not."""
 
 
-def look_at_state(state: StateStore, path: PurePath, key_file: PurePath) -> Iterator[Finding]:
-    """Try the seal, and tell what to back up and what happened last."""
+def look_at_state(
+    state: StateStore, path: PurePath, key_file: PurePath, declared: Collection[str]
+) -> Iterator[Finding]:
+    """Try the seal, and tell what to back up, and what happened last to the `declared` lineages."""
     try:
         state.must_unseal()
     except StateError as problem:
@@ -31,7 +33,12 @@ def look_at_state(state: StateStore, path: PurePath, key_file: PurePath) -> Iter
         key_file=str(key_file),
     )
     yield info(Code.BACK_UP, str(path), message)
-    yield from _from_history(state.history(None, ENTRIES))
+    entries = state.history(None, ENTRIES)
+    yield from _from_history([entry for entry in entries if entry.lineage in declared])
+
+
+_LOOKS = ("drift found", "drift over", "verified")
+"""Events that only tell what was seen."""
 
 
 def look_at_schedule(schedulers: Iterable[Scheduler]) -> Iterator[Finding]:
@@ -65,7 +72,7 @@ def look_at_schedule(schedulers: Iterable[Scheduler]) -> Iterator[Finding]:
 
 def _from_history(entries: Sequence[HistoryEntry]) -> Iterator[Finding]:
     """Tell the newest change, and the tries that failed and did not succeed since."""
-    changes = (entry for entry in entries if not entry.event.endswith(_FAILED))
+    changes = (entry for entry in entries if not entry.event.endswith((_FAILED, *_LOOKS)))
     if (newest := next(changes, None)) is not None:
         said = Text("the last change was at {moment}, by {who}", moment=newest.at, who=newest.who)
         yield info(Code.LAST_CHANGE, newest.lineage, said)

@@ -7,6 +7,7 @@ when it began, and what it has told; everything that decides is in the state.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import replace
 
 from certferry.core.desired import DesiredCertificate
@@ -57,6 +58,7 @@ class LineageRun:
         issuing: Issuing = Issuing.IF_DUE,
         *,
         keeps_pauses: bool = False,
+        removed: Counter[tuple[str, str]] | None = None,
     ) -> None:
         self.desired = desired
         self._doors = doors
@@ -66,6 +68,7 @@ class LineageRun:
         self._outcomes = Outcomes(desired.lineage, doors.progress)
         self._fingerprint: str | None = None
         self._keeping: set[str] = set()
+        self._removed = Counter[tuple[str, str]]() if removed is None else removed
 
     def report(self) -> LineageReport:
         """Tell what has become of the lineage so far."""
@@ -132,16 +135,19 @@ class LineageRun:
 
     def _issue(self, plan: Plan, observed: Observation, lease: Lease) -> Observation:
         """Issue, and return the observation with what came of it."""
-        self._carry_out(plan, Visit(self.desired, observed, self._doors, lease, self._keeping))
+        self._carry_out(plan, self._as_visit(observed, lease))
         remembered = self._doors.state.remembered(self.desired.lineage)
         return self._in_force(with_remembered(observed, remembered, self.desired))
 
     def _follow(self, plan: Plan, observed: Observation, lease: Lease | None = None) -> None:
         """Carry out every step that is ready, and tell how the others stand."""
-        visit = Visit(self.desired, observed, self._doors, lease, self._keeping)
+        visit = self._as_visit(observed, lease)
         self._outcomes.note_plan(plan, observed)
         write_down(plan, visit)
         self._carry_out(plan, visit)
+
+    def _as_visit(self, observed: Observation, lease: Lease | None) -> Visit:
+        return Visit(self.desired, observed, self._doors, lease, self._keeping, self._removed)
 
     def _carry_out(self, plan: Plan, visit: Visit) -> None:
         for outcome in carry_out(plan.ready, visit):

@@ -9,7 +9,7 @@ from dataclasses import replace
 from certferry.core.drift import in_one_line
 from certferry.core.observed import ObservedDomain
 from certferry.core.plan import Drifted, Plan, Verify
-from certferry.core.rollbacks import with_refusal
+from certferry.core.refusals import with_refusal
 from certferry.core.waiting import Waiting
 from certferry.reconcile.visit import Visit
 
@@ -29,10 +29,12 @@ def write_down(plan: Plan, visit: Visit) -> None:
 
 
 def _note_refusal(step: Verify, visit: Visit) -> None:
+    target, domain = visit.observed.locate(step.target, step.domain)
+    if domain.seen_at(step.fingerprint) is not None:
+        return  # stays known as seen: what another tool binds next is drift
     record = visit.begin(step)
     if not record.worked_before:  # then there is nothing that a rollback would mend
         return
-    target, domain = visit.observed.locate(step.target, step.domain)
     after = with_refusal(record, domain, target.served.get(step.domain, ()), visit.now)
     if after != record:
         visit.doors.state.replace_rollout(record, after)

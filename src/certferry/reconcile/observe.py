@@ -60,6 +60,7 @@ def with_remembered(
         issue_tries=remembered.issue_tries,
         rejected_at=remembered.rejected_at,
         has_leftovers=remembered.has_challenge_records,
+        failing_since=remembered.failing_since,
     )
 
 
@@ -77,7 +78,7 @@ def with_renewal_info(
     window, retry_after = version.window, None
     try:
         leaf = doors.state.bundle(desired.lineage, version.number).cert_pem
-        info = doors.issuer.renewal_info(leaf)
+        info = doors.issuer.renewal_info(leaf, version.directory or "")
         window, retry_after = believed(version.certificate, info.window), info.retry_after
     except (IssuanceError, StateError) as error:  # the certificate is as good as before
         _log.info(

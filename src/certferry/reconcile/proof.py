@@ -11,6 +11,7 @@ from certferry.core.desired import DesiredCertificate
 from certferry.core.plan import Action, Obstacle, Plan
 from certferry.errors import CertferryError, ClockWrong, DnsError
 from certferry.ports.examination import Timed
+from certferry.reconcile.by_zone import provider_of
 from certferry.reconcile.doors import Doors
 
 
@@ -30,15 +31,18 @@ class Proofs:
         step = plan.issue
         if step is None or step.action is not Action.ISSUE or step not in plan.ready:
             return plan
-        problem = self._clock(desired.dns) or self._proof(desired)
+        clocks = map(self._clock, desired.dns_accounts)
+        problem = next(filter(None, clocks), None) or self._proof(desired)
         if problem is None:
             return plan
-        obstacle = Obstacle(desired.dns, None, problem)
+        obstacle = Obstacle(", ".join(desired.dns_accounts), None, problem)
         return replace(plan, obstacles=(*plan.obstacles, obstacle))
 
     def _proof(self, desired: DesiredCertificate) -> DnsError | None:
         try:
-            self._doors.issuer.must_be_provable(desired.names, self._doors.dns[desired.dns])
+            self._doors.issuer.must_be_provable(
+                desired.names, provider_of(desired, self._doors.dns)
+            )
         except DnsError as problem:
             return problem
         return None

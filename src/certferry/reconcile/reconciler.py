@@ -5,6 +5,7 @@ out the difference, and look again until it is served. Start reading here.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -89,7 +90,11 @@ class Reconciler:
         *,
         keeps_pauses: bool = False,
     ) -> SyncReport:
-        runs = [LineageRun(wish, self.doors, issuing, keeps_pauses=keeps_pauses) for wish in wishes]
+        removed: Counter[tuple[str, str]] = Counter()
+        runs = [
+            LineageRun(wish, self.doors, issuing, keeps_pauses=keeps_pauses, removed=removed)
+            for wish in wishes
+        ]
         visits = Visits(runs, patience, self.doors.now, stop=self._stop, workers=self._workers)
         complete = visits.carry_out() and self._swept(wishes)
         reports = tuple(run.report() for run in runs)

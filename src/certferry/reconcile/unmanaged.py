@@ -17,6 +17,7 @@ from certferry.core.unmanaged import unclaimed
 from certferry.core.upload import NOBODY
 from certferry.errors import TargetAccessDenied, TargetRejected
 from certferry.reconcile.doors import Doors
+from certferry.reconcile.removals import may_remove
 from certferry.reconcile.retire import keep, retire
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
@@ -54,7 +55,7 @@ def retire_unmanaged(steps: Sequence[Retire], visit: Visit) -> Iterator[StepOutc
             continue
         kept = _Kept()
         for step in steps:
-            if step.target != target:
+            if step.target != target or not may_remove(step, visit):
                 continue
             told = _retire(step, visit)
             if told.outcome is Outcome.UNCHANGED:

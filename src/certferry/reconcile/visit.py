@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from certferry.core.desired import DesiredCertificate
-from certferry.core.drift import recent
+from certferry.core.drift import in_one_line, recent
 from certferry.core.due import open_record
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation
@@ -22,7 +23,8 @@ from certferry.text import Text
 @dataclass(frozen=True, slots=True)
 class Visit:
     """What is wanted and what was found, the doors, and the lease, without which nothing is written
-    to any target. `keeping` are the targets that let this run remove nothing.
+    to any target. `keeping` are the targets that let this run remove nothing, `removed` how many
+    it has removed of what: see `reconcile.removals`.
     """
 
     desired: DesiredCertificate
@@ -30,6 +32,7 @@ class Visit:
     doors: Doors
     lease: Lease | None = None
     keeping: set[str] = field(default_factory=set)
+    removed: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     @property
     def lineage(self) -> str:
@@ -74,9 +77,20 @@ class Visit:
         record = open_record(found, fingerprint, now) or self._begun(step, fingerprint, last)
         if repairing:
             record = replace(record, repairs=(now, *recent(record.repairs, now)))
+        is_repair = isinstance(step, Deploy) and step.repair
+        if is_repair and (repairing or record.accepted_at is None):
+            record = self._with_drift(record, in_one_line(step.changes), last)
         if record != last:
             self.doors.state.replace_rollout(last, record)
         return record
+
+    def _with_drift(
+        self, record: RolloutRecord, found: str, last: RolloutRecord | None
+    ) -> RolloutRecord:
+        """Keep what a repair is to undo, and tell it once."""
+        if last is None or last.drift != found:
+            self.tell("drift found", target=record.target, domain=record.domain, found=found)
+        return replace(record, drift=found)
 
     def _begun(
         self, step: Deploy | Verify, fingerprint: str, last: RolloutRecord | None

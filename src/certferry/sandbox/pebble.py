@@ -82,7 +82,8 @@ class Pebble:
     `nonce_reject` and `authz_reuse` are percentages: of good nonces that are refused, and of valid
     authorizations that a new order takes over. `retry_after` is sent with orders and
     authorizations in progress; zero sends none. `eab` maps key identifiers to base64url MAC keys,
-    and makes an external account binding required (RFC 8555 §7.3.4).
+    and makes an external account binding required (RFC 8555 §7.3.4). It offers as many chains to
+    `alternate_roots` beside the usual one.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Pebble:
         strict: bool = True,
         retry_after: timedelta = timedelta(0),
         eab: Mapping[str, str] | None = None,
+        alternate_roots: int = 0,
     ) -> None:
         self._dns_server = dns_server
         self._strict = strict
@@ -103,6 +105,7 @@ class Pebble:
             "PEBBLE_VA_NOSLEEP": "1",
             "PEBBLE_WFE_NONCEREJECT": str(nonce_reject),
             "PEBBLE_AUTHZREUSE": str(authz_reuse),
+            "PEBBLE_ALTERNATE_ROOTS": str(alternate_roots),
         }
         self._session = requests.Session()
         self._session.trust_env = False  # neither proxies nor another CA
@@ -160,9 +163,9 @@ class Pebble:
         """What it wrote so far; after the end, all it wrote."""
         return self._last_log if self._process is None else self._process.log
 
-    def root_pem(self) -> bytes:
-        """Give the root of the certificates it issues."""
-        answer = self._manage("roots/0")
+    def root_pem(self, number: int = 0) -> bytes:
+        """Give the root of the certificates it issues, or an alternate one, from 1 on."""
+        answer = self._manage(f"roots/{number}")
         answer.raise_for_status()
         return answer.content
 

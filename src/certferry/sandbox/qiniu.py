@@ -22,7 +22,7 @@ from certferry.sandbox.edges import Clock, Edges, Identity, Since
 from certferry.sandbox.httpd import HttpService, Request, Response, utc_now
 from certferry.sandbox.qiniu_answers import Refused, with_null_lists
 from certferry.sandbox.qiniu_certificates import Certificates
-from certferry.sandbox.qiniu_domain import Domain, HttpsConf
+from certferry.sandbox.qiniu_domain import Change, Domain, HttpsConf
 from certferry.sandbox.qiniu_domains import CERTIFICATE_FAILURE, Domains
 from certferry.sandbox.qiniu_kodo import BucketDomain, DomainType, Kodo
 from certferry.sandbox.qiniu_pace import RateLimit
@@ -272,6 +272,14 @@ class QiniuService:
         if domain is None:
             raise LookupError(name)
         return domain.certificate.id if domain.certificate else None
+
+    def change_in_console(self, name: str, conf: HttpsConf) -> None:
+        """Let somebody else change a domain's HTTPS, which has come to its end already."""
+        now = self._clock()
+        with self._lock:
+            domain = self.domain(name)
+            domain.accept(Change("modify_https_conf", conf, now, ""), now)
+            domain.settle(now)
 
     def hold(self, name: str) -> None:
         """Keep a domain's change `processing`, the one under way or else the next."""

@@ -68,6 +68,10 @@ class Domains:
         """Take in a domain that is already there."""
         self._domains[domain.name] = domain
 
+    def remove(self, name: str) -> None:
+        """Take out a domain that was deleted. Raises LookupError."""
+        del self._domains[name]
+
     def __contains__(self, name: str) -> bool:
         return name in self._domains
 
@@ -112,6 +116,8 @@ class Domains:
             for domain in self._settled(visit.now)
             if domain.uid == visit.uid and domain.created <= then
         ]
+        if self.says_done_at_once:
+            own = [domain.at_once() for domain in own]
         page, marker = self.pager.page(own, visit.query)
         return Response.json({"marker": marker, "domains": [item.list_item() for item in page]})
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from certferry.ports.account_memory import AccountMemory
 from certferry.ports.adapter import Context
 from certferry.ports.http import NO_HEADERS, Answer, Http, NoAnswer
+from certferry.ports.programs import Ended
 from certferry.ports.progress import Pause, no_listener
 from certferry.testing.memory_account import MemoryAccount
-from certferry.text import verbatim
+from certferry.text import Quoted, verbatim
 
 ANSWER_WITHIN = 5.0
 """Seconds after which a test's service has not answered."""
@@ -29,7 +31,14 @@ def connected_with(
 ) -> Context:
     """Give what a run gives to an adapter; nothing of it outlives the test's process."""
     notes = MemoryAccount() if memory is None else memory
-    return Context(pause, now, notes, _connections, no_listener, contact)
+    return Context(pause, now, notes, _connections, no_listener, _run, contact)
+
+
+def _run(arguments: Sequence[str], within: timedelta, given: bytes = b"") -> Ended:
+    ended = subprocess.run(
+        arguments, input=given, capture_output=True, timeout=within.seconds, check=False
+    )
+    return Ended(ended.returncode, Quoted((ended.stdout + ended.stderr).decode()))
 
 
 def _connections(per_second: float) -> Http:

@@ -19,9 +19,10 @@ from certferry.core.pem import parse_bundle, pkcs8_pem
 from certferry.core.renewal import RenewalInfo
 from certferry.core.report import Activity
 from certferry.core.secret import Secret
+from certferry.core.survey import FoundZone
 from certferry.core.zone_choice import must_have_zone
 from certferry.errors import DnsError, IssuanceError, StateError, ZoneNotFound
-from certferry.ports.dns import DnsProvider
+from certferry.ports.dns import DnsProvider, SharedOut
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.progress import Progress
 from certferry.ports.state import AcmeOrder, ChallengeRecord, Lease, StateStore
@@ -41,7 +42,8 @@ _Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 class MemoryIssuer:
     """An `Issuer` as one process sees it; `seen_by` gives what another would see of the same CA.
 
-    `lifetime` is that of its certificates; `lookup` where it looks for the proofs, if anywhere.
+    `lifetime` is that of its certificates; `lookup` where it looks for the proofs, if anywhere;
+    `directory` stands in the orders, whatever was asked for.
     `issued` counts certificates.
     """
 
@@ -52,14 +54,16 @@ class MemoryIssuer:
         *,
         lifetime: timedelta = LIFETIME,
         lookup: Lookup | None = None,
+        directory: str = DIRECTORY,
     ) -> None:
         self._state = state
         self._now = now
+        self._directory = directory
         self._ca = MemoryCa(now, lifetime, lookup)
 
     def seen_by(self, state: StateStore) -> MemoryIssuer:
         """Give the same CA, for a process that sees the state like this."""
-        other = MemoryIssuer(state, self._now)
+        other = MemoryIssuer(state, self._now, directory=self._directory)
         other._ca = self._ca
         return other
 
@@ -88,8 +92,14 @@ class MemoryIssuer:
 
     def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> None:
         """See `ports.issuer.Issuer.must_be_provable`."""
-        if hasattr(dns, "zones") and (zones := cast("ZoneKeeper", dns).zones()) is not None:
-            for name in dict.fromkeys(map(challenge_name, names)):
+        known: dict[DnsProvider, Sequence[FoundZone] | None] = {}
+        for name in dict.fromkeys(map(challenge_name, names)):
+            account = cast("SharedOut", dns).at(name) if hasattr(dns, "at") else dns
+            if account not in known:
+                keeper = cast("ZoneKeeper", account)
+                known[account] = keeper.zones() if hasattr(account, "zones") else None
+            zones = known[account]
+            if zones is not None:
                 must_have_zone(name, zones)
 
     def issue(
@@ -105,7 +115,7 @@ class MemoryIssuer:
         key = _load(order.key_pem)
         return parse_bundle(self._ca.finalize(order.url, key.public_key()), order.key_pem)
 
-    def renewal_info(self, cert_pem: str) -> RenewalInfo:
+    def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
         """See `ports.issuer.Issuer.renewal_info`."""
         return self._ca.renewal_info(cert_pem)
 
@@ -127,7 +137,7 @@ class MemoryIssuer:
         if order is None:
             return None
         is_as_requested = (
-            order.directory == DIRECTORY
+            order.directory == self._directory
             and set(order.names) == set(request.names)
             and _type_of(_load(order.key_pem)) == request.key_type
         )
@@ -139,10 +149,10 @@ class MemoryIssuer:
     def _begin(self, request: IssueRequest, lease: Lease) -> AcmeOrder:
         order = AcmeOrder(
             lineage=request.lineage,
-            directory=DIRECTORY,
+            directory=self._directory,
             url=self._ca.begin_order(request.names, request.replaced_pem),
             names=request.names,
-            key_pem=_new_key(request.key_type),
+            key_pem=_key_for(request),
             created_at=self._now(),
         )
         self._state.save_order(lease, order)
@@ -171,6 +181,13 @@ class MemoryIssuer:
         put.append(record)
         put[-1] = replace(record, handle=dns.add_txt(record.name, record.value))
         self._state.save_challenge_record(put[-1])
+
+
+def _key_for(request: IssueRequest) -> Secret:
+    before = request.reused_key
+    if before is not None and _type_of(_load(before)) == request.key_type:
+        return before
+    return _new_key(request.key_type)
 
 
 def _new_key(key_type: KeyType) -> Secret:

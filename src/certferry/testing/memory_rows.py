@@ -58,6 +58,7 @@ class Memory:
     notices: dict[Key, Notice] = field(default_factory=dict)
     channels: dict[str, ChannelState] = field(default_factory=dict)
     issue_tries: dict[str, datetime] = field(default_factory=dict)
+    failing_since: dict[str, datetime] = field(default_factory=dict)
     failed_tries: dict[str, int] = field(default_factory=dict)
     rejections: dict[str, datetime | None] = field(default_factory=dict)
     history: list[HistoryEntry] = field(default_factory=list)

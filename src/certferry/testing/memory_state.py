@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
@@ -11,36 +11,26 @@ from certferry.core.lineage import Version
 from certferry.core.remembered import Remembered
 from certferry.core.renewal import RenewalWindow
 from certferry.core.report import HistoryEntry
+from certferry.core.revocation import Revocation
 from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
 from certferry.core.secret import Secret
 from certferry.core.upload import Upload
-from certferry.errors import LeaseHeld, LeaseLost, StateError
+from certferry.errors import StateError
 from certferry.ports.account_memory import Edit
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, Lease
+from certferry.testing.memory_leases import MemoryLeases
 from certferry.testing.memory_notices import MemoryNotices
-from certferry.testing.memory_rows import Holding, Kept, Memory
+from certferry.testing.memory_rows import Kept
 from certferry.text import Text
 
 
-def _everybody_lives(process: str) -> bool:
-    del process
-    return True
-
-
-class MemoryState(MemoryNotices):
+class MemoryState(MemoryLeases, MemoryNotices):
     """A `StateStore` as one process sees it; `seen_by` gives what another process would see.
 
     `is_alive` is asked for the process that holds a lease somebody else wants, so that a test
     can end a process: its leases are then taken over at once.
     """
-
-    def __init__(
-        self, is_alive: Callable[[str], bool] = _everybody_lives, process: str = "this process"
-    ) -> None:
-        self._is_alive = is_alive
-        self._process = process
-        self._memory = Memory()
 
     def seen_by(self, process: str) -> MemoryState:
         """Give the same state as another process sees it."""
@@ -58,39 +48,6 @@ class MemoryState(MemoryNotices):
         """Raise `StateError` once the key is lost."""
         if self._memory.is_shut:
             raise StateError(Text("the key does not open what the state holds"))
-
-    # leases
-
-    def acquire(self, lineage: str, now: datetime) -> Lease:
-        """Take the lease of a lineage. Raises `LeaseHeld`."""
-        with self._memory.lock:
-            held = self._memory.holdings.get(lineage)
-            if held is not None and self._is_alive(held.process):
-                raise _held(lineage, held)
-            token = self._memory.tokens.get(lineage, 0) + 1
-            holder = f"{self._process}/{lineage}/{token}"
-            self._memory.tokens[lineage] = token
-            self._memory.holdings[lineage] = Holding(self._process, holder, now)
-            return Lease(lineage, holder, token)
-
-    def extend(self, lease: Lease) -> None:
-        """Make sure that a lease is still in force. Raises `LeaseLost`."""
-        with self._memory.lock:
-            self._must_be_in_force(lease)
-
-    def release(self, lease: Lease) -> None:
-        """Give a lease back. A lost one is let go silently."""
-        with self._memory.lock:
-            if self._is_in_force(lease):
-                del self._memory.holdings[lease.lineage]
-
-    def _must_be_in_force(self, lease: Lease) -> None:
-        if not self._is_in_force(lease):
-            raise LeaseLost(Text("{lineage}: another run has taken over", lineage=lease.lineage))
-
-    def _is_in_force(self, lease: Lease) -> bool:
-        found = self._memory.holdings.get(lease.lineage)
-        return found is not None and found.holder == lease.holder
 
     # lineages and versions
 
@@ -118,6 +75,7 @@ class MemoryState(MemoryNotices):
                     )
                 ),
                 self._memory.failed_tries.get(lineage, 0),
+                self._memory.failing_since.get(lineage),
             )
 
     def versions(self, lineage: str) -> tuple[Version, ...]:
@@ -137,7 +95,7 @@ class MemoryState(MemoryNotices):
         """Keep a new certificate and forget the order it came from."""
         with self._memory.lock:
             self._must_be_in_force(lease)
-            self._memory.orders.pop(lease.lineage, None)
+            order = self._memory.orders.pop(lease.lineage, None)
             versions = self._memory.versions.setdefault(lease.lineage, [])
             for known in versions:
                 if known.version.certificate.fingerprint == bundle.certificate.fingerprint:
@@ -149,9 +107,18 @@ class MemoryState(MemoryNotices):
                 bundle.key_matches,
                 bundle.chain_complete,
                 fullchain_digest=bundle.fullchain_digest,
+                directory=_directory_of(order, bundle),
             )
             versions.append(Kept(version, bundle))
             return version
+
+    def save_revocation(self, lease: Lease, number: int, revocation: Revocation) -> None:
+        """Keep that a version was revoked."""
+        with self._memory.lock:
+            self._must_be_in_force(lease)
+            for kept in self._kept(lease.lineage):
+                if kept.version.number == number:
+                    kept.version = replace(kept.version, revocation=revocation)
 
     def save_renewal_info(
         self, lineage: str, fingerprint: str, window: RenewalWindow | None, ask_after: datetime
@@ -172,21 +139,37 @@ class MemoryState(MemoryNotices):
         with self._memory.lock:
             return self._memory.accounts.get(directory)
 
+    def accounts(self) -> tuple[AcmeAccount, ...]:
+        """Every account, by directory."""
+        with self._memory.lock:
+            return tuple(account for _, account in sorted(self._memory.accounts.items()))
+
     def save_account(self, account: AcmeAccount) -> AcmeAccount:
         """Keep an account, and give the one in force: the first key wins."""
         with self._memory.lock:
             in_force = self._memory.accounts.setdefault(account.directory, account)
             if in_force.key_pem != account.key_pem or account.url is None:
                 return in_force
-            self._memory.accounts[account.directory] = account
-            return account
+            in_force = replace(in_force, url=account.url)
+            self._memory.accounts[account.directory] = in_force
+            return in_force
 
     def forget_account(self, directory: str, key_pem: Secret) -> None:
-        """Forget an account, if it still has this key."""
+        """Forget an account, if it still has this key and is to have no other."""
         with self._memory.lock:
             in_force = self._memory.accounts.get(directory)
-            if in_force is not None and in_force.key_pem == key_pem:
+            if in_force is not None and in_force.has_only(key_pem):
                 del self._memory.accounts[directory]
+
+    def replace_account(self, before: AcmeAccount, after: AcmeAccount | None) -> bool:
+        """See `StateStore.replace_account`."""
+        with self._memory.lock:
+            if self._memory.accounts.get(before.directory) != before:
+                return False
+            del self._memory.accounts[before.directory]
+            if after is not None:
+                self._memory.accounts[after.directory] = after
+            return True
 
     def order(self, lineage: str) -> AcmeOrder | None:
         """The order under way for a lineage."""
@@ -279,10 +262,20 @@ class MemoryState(MemoryNotices):
             self._memory.withdrawals.setdefault(place, withdrawal)
 
     def save_issue_try(
-        self, lineage: str, at: datetime, *, failed: bool = False, rejected: bool = False
+        self,
+        lineage: str,
+        at: datetime,
+        *,
+        failed: bool = False,
+        rejected: bool = False,
+        by_ca: bool = False,
     ) -> None:
         """See `StateStore.save_issue_try`."""
         with self._memory.lock:
+            if not failed:
+                self._memory.failing_since.pop(lineage, None)
+            elif by_ca:
+                self._memory.failing_since.setdefault(lineage, at)
             self._memory.issue_tries[lineage] = at
             tries = self._memory.failed_tries.get(lineage, 0)
             self._memory.failed_tries[lineage] = tries + 1 if failed else 0
@@ -324,16 +317,10 @@ class MemoryState(MemoryNotices):
                     del self._memory.holdings[lineage]
 
 
-def _held(lineage: str, held: Holding) -> LeaseHeld:
-    return LeaseHeld(
-        Text(
-            "{lineage}: {holder} has been at work since {since}",
-            lineage=lineage,
-            holder=held.process,
-            since=held.since,
-        ),
-        hint=Text("try again when it has ended"),
-    )
+def _directory_of(order: AcmeOrder | None, bundle: CertificateBundle) -> str | None:
+    if order is None or set(order.names) != set(bundle.certificate.names):
+        return None
+    return order.directory
 
 
 def _sorted(uploads: Iterable[Upload]) -> tuple[Upload, ...]:

@@ -121,9 +121,7 @@ class MemoryCdn:
 
     def touch(self, name: str) -> None:
         """Let another tool begin a change of a domain that alters nothing."""
-        found = self._settled(name)
-        now, end = self._now(), self._end_of_change(name)
-        found.change = Change(found.bound or "", found.https, end, began_at=now)
+        self.begin_by_others(name, self._settled(name).bound or "")
 
     def set_by_others(
         self, name: str, remote_id: str | None, https: HttpsSettings | None = None
@@ -133,6 +131,11 @@ class MemoryCdn:
         domain.change = None
         domain.bindings.append((self._now(), remote_id))
         domain.https = https or domain.https
+
+    def begin_by_others(self, name: str, remote_id: str) -> None:
+        """Let another tool begin to bind a certificate, which takes its time."""
+        found = self._settled(name)
+        found.change = Change(remote_id, found.https, self._end_of_change(name), self._now())
 
     def bound_to(self, name: str) -> str | None:
         """Return the remote id in force at a domain."""
@@ -295,11 +298,8 @@ class MemoryCdn:
 
     def _others(self, ours: tuple[RemoteCertificate, ...]) -> tuple[OtherCertificate, ...]:
         ids = {remote.remote_id for remote in ours}
-        return tuple(
-            remote.listed(remote_id)
-            for remote_id, remote in tuple(self._remotes.items())
-            if remote_id not in ids
-        )
+        there = tuple(self._remotes.items())
+        return tuple(remote.listed(key) for key, remote in there if key not in ids)
 
     def _unremembered(self, look: Look) -> tuple[OtherCertificate, ...]:
         known = {mark(look.lineage, certificate.fingerprint) for certificate in look.known}
@@ -333,8 +333,7 @@ class MemoryCdn:
 
     def _uses(self, name: str, remote_id: str) -> bool:
         domain = self._settled(name)
-        coming = domain.change.remote_id if domain.change else None
-        return remote_id in (domain.bound, coming)
+        return remote_id in (domain.bound, domain.change and domain.change.remote_id)
 
     def _edges(self, name: str) -> list[str | None]:
         """What each edge presents now, as remote ids."""

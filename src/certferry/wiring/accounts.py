@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import partial
 from typing import cast
 
 from certferry.config.bind import bind
+from certferry.config.files import Paths
 from certferry.config.findings import joined
 from certferry.config.model import AccountTable, Settings
 from certferry.config.secrets import Resolve, SecretReference
+from certferry.core.delivery import Program
 from certferry.core.foreign_words import quoted
 from certferry.core.identifiers import base_name
 from certferry.core.secret import Secret
@@ -19,6 +23,7 @@ from certferry.ports.account_memory import AccountMemory
 from certferry.ports.adapter import Context
 from certferry.ports.dns import DnsProvider
 from certferry.ports.http import Http
+from certferry.ports.programs import Ended
 from certferry.ports.progress import Pause, Progress
 from certferry.ports.target import DeployTarget
 from certferry.text import verbatim
@@ -66,7 +71,7 @@ class Accounts:
         dns: dict[str, DnsProvider] = {}
         targets: dict[str, DeployTarget] = {}
         errors: list[ConfigError] = []
-        for label in dict.fromkeys(wish.dns for wish in wishes if wish.files is None):
+        for label in dict.fromkeys(account for wish in wishes for account in wish.dns_accounts):
             with _collected(errors):
                 try:
                     dns[label] = self.dns(label)
@@ -131,6 +136,7 @@ class Accounts:
             memory=self._memory_of(label),
             http=self._http,
             progress=self._progress,
+            run=partial(run_program, self._settings, self._pause),
             contact=self._contact(),
             language=self._language,
         )
@@ -146,6 +152,30 @@ class Accounts:
         names = [wish.names[0] for wish in self._settings.certificates if wish.names]
         zones = [f"hostmaster@{base_name(name)}" for name in names]
         return self._settings.acme.email or next(iter(zones), "")
+
+
+def run_program(
+    settings: Settings,
+    pause: Pause,
+    arguments: Sequence[str],
+    within: timedelta,
+    given: bytes = b"",
+) -> Ended:
+    """See `ports.programs.RunProgram`. A path is relative to the file that names it."""
+    from certferry.adapters.clients.programs import run_to_end
+
+    paths = Paths.beside(settings.path, os.environ)
+    first, *others = arguments
+    if "/" in first:
+        first = str(paths.resolve(first))
+    return run_to_end(
+        Program((first, *others), str(paths.directory), within),
+        {},
+        pause,
+        hidden=settings.secrets.known(),
+        withheld=settings.secrets.withheld(),
+        given=given,
+    )
 
 
 def bound(described: Described, account: AccountTable, resolve: Resolve) -> object:

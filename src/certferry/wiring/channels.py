@@ -27,7 +27,7 @@ from certferry.present import news_text
 from certferry.present.language import Voice, voice_in
 from certferry.reconcile.telling import Channel, Telling
 from certferry.wiring.account_notes import AccountNotes
-from certferry.wiring.accounts import bound
+from certferry.wiring.accounts import bound, run_program
 from certferry.wiring.adapters import CHANNELS, Table, installed
 from certferry.wiring.clock import now
 from certferry.wiring.described import BrokenAdapter
@@ -121,17 +121,15 @@ class Channels:
             raise _placed(table, wrong) from wrong
 
     def _context(self, table: ChannelTable, service: str) -> Context:
-        secrets = self._settings.secrets
         return Context(
             pause=self._pause,
             now=now,
             memory=AccountNotes(self._state, f"notify.{table.account.label}", is_kept=True),
             http=partial(short_http, self._pause, service),
             progress=no_listener,
+            run=partial(run_program, self._settings, self._pause),
             contact=self._settings.acme.email or "",
             language=table.language or self._language,
-            withheld=secrets.withheld,
-            hidden=secrets.known,
         )
 
 

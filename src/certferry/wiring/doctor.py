@@ -25,6 +25,7 @@ from certferry.reconcile.account_findings import (
     look_at_clock,
     ordered_names,
 )
+from certferry.reconcile.by_zone import provider_of
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.examination import WITHIN_OF_MANY, Check, Examination
 from certferry.reconcile.host_findings import look_at_schedule, look_at_state
@@ -113,7 +114,8 @@ def _machine(place: Place) -> Iterator[Finding]:
     where = place.settings.state
     yield from look_at_files(place.settings)
     yield from look_at_schedule(place.schedulers)
-    yield from look_at_state(place.doors.state, where.path, where.key_file)
+    declared = [wish.lineage for wish in place.settings.certificates]
+    yield from look_at_state(place.doors.state, where.path, where.key_file, declared)
 
 
 def _authority(place: Place) -> Iterator[Finding]:
@@ -143,7 +145,12 @@ def _dns_account(place: Place, label: str, dns: DnsProvider) -> Iterator[Finding
     yield from look_at_account(label, dns)
     propagation = propagation_for(settings, place.pause)
     look = ZonesLook(label, dns, propagation, resolvers_for(settings))
-    yield from look.look(ordered_names(settings.certificates, label))
+    ordered = [
+        (wish.names, provider_of(wish, place.doors.dns))
+        for wish in settings.certificates
+        if label in wish.dns_accounts
+    ]
+    yield from look.look((name, provider) for names, provider in ordered for name in names)
 
 
 def _target_account(place: Place, label: str, target: DeployTarget) -> Iterator[Finding]:

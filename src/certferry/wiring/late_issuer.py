@@ -1,4 +1,4 @@
-"""The issuer that the settings name, for runs that may never need one."""
+"""The CAs that the settings name, for runs that may never need one."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 
-from certferry.config.model import Settings
+from certferry.config.model import CaSettings, Settings
 from certferry.core.certificate import CertificateBundle
+from certferry.core.external_account import ExternalAccount
 from certferry.core.renewal import RenewalInfo
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.ports.progress import Pause, Progress
 from certferry.ports.state import Lease, StateStore
 from certferry.wiring.clock import now
-from certferry.wiring.public_dns import propagation_for
+from certferry.wiring.public_dns import propagation_for, resolvers_for
 
 
 def issuer_for(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
@@ -24,57 +25,74 @@ def issuer_for(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
 
 
 class LateIssuer:
-    """An issuer that is connected when a certificate is first needed."""
+    """An issuer at several directories, each of which is connected when a certificate is first
+    needed from it. `connect` takes the directory's URL, empty for the usual one.
+    """
 
-    def __init__(self, connect: Callable[[], Issuer]) -> None:
+    def __init__(self, connect: Callable[[str], Issuer]) -> None:
         self._connect = connect
-        self._issuer: Issuer | None = None
+        self._issuers: dict[str, Issuer] = {}
         self._lock = threading.Lock()
 
     def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> None:
         """See `ports.issuer.Issuer.must_be_provable`."""
-        self._connected().must_be_provable(names, dns)
+        self._at("").must_be_provable(names, dns)
 
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
     ) -> CertificateBundle:
         """See `ports.issuer.Issuer.issue`."""
-        return self._connected().issue(request, dns, lease, progress)
+        return self._at(request.directory).issue(request, dns, lease, progress)
 
-    def renewal_info(self, cert_pem: str) -> RenewalInfo:
+    def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
         """See `ports.issuer.Issuer.renewal_info`."""
-        return self._connected().renewal_info(cert_pem)
+        return self._at(directory).renewal_info(cert_pem)
 
     def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
         """See `ports.issuer.Issuer.sweep`."""
-        self._connected().sweep(lineage, accounts, now)
+        self._at("").sweep(lineage, accounts, now)
 
-    def _connected(self) -> Issuer:
+    def _at(self, directory: str) -> Issuer:
         with self._lock:
-            if self._issuer is None:
-                self._issuer = self._connect()
-            return self._issuer
+            if directory not in self._issuers:
+                self._issuers[directory] = self._connect(directory)
+            return self._issuers[directory]
 
 
-def _connect(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
+def authority_at(settings: Settings, directory: str) -> CaSettings:
+    """Return what the settings say of a directory; of one that they do not name, that it is reached
+    as the usual one.
+    """
+    acme = settings.acme
+    known = (ca for ca in acme.authorities if ca.directory == directory)
+    return next(known, CaSettings(directory, directory, acme.ca_bundle))
+
+
+def external_account(ca: CaSettings, settings: Settings) -> ExternalAccount | None:
+    """Return the operator's account at a CA. Raises `ConfigError`."""
+    if ca.eab_kid is None or ca.eab_hmac_key is None:
+        return None
+    return ExternalAccount(ca.eab_kid, settings.secrets.resolve(ca.eab_hmac_key))
+
+
+def _connect(settings: Settings, state: StateStore, pause: Pause, directory: str) -> Issuer:
     from certferry.adapters.acme import issuer
-    from certferry.adapters.acme.account import ExternalAccount
 
     acme = settings.acme
-    external = None
-    if acme.eab_kid is not None and acme.eab_hmac_key is not None:
-        key = settings.secrets.resolve(acme.eab_hmac_key)
-        external = ExternalAccount(acme.eab_kid, key)
+    ca = authority_at(settings, directory or acme.directory)
     return issuer.connect(
         issuer.Settings(
-            directory=acme.directory,
+            directory=ca.directory,
             email=acme.email,
-            ca_bundle=acme.ca_bundle,
-            profile=acme.profile,
-            external=external,
+            ca_bundle=ca.ca_bundle,
+            preferred_chain=acme.preferred_chain,
+            # Profiles are the usual CA's; near the deadline, any certificate is better than none.
+            must_have_profile=ca is acme.usual,
+            external=external_account(ca, settings),
         ),
         state=state,
         propagation=propagation_for(settings, pause),
         pause=pause,
         now=now,
+        resolvers=resolvers_for(settings),
     )

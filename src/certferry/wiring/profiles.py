@@ -5,7 +5,7 @@ before anything is ordered.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from certferry.config.document import Place
 from certferry.config.findings import Finding, config_error
 from certferry.config.load import load
 from certferry.config.model import AccountTable, Settings
+from certferry.core.desired import DesiredCertificate
 from certferry.errors import ConfigError
 from certferry.text import Text
 from certferry.wiring.adapters import TARGETS, installed
@@ -45,7 +46,8 @@ def load_checked(path: Path | None, environ: Mapping[str, str]) -> Settings:
 
         check(settings)
     twice = tuple(named_for_two(settings))
-    unfit = tuple(_unfit_deployments(settings))
+    unfit: list[_Unfit] = []
+    declared = tuple(_with_fitting(wish, settings, unfit) for wish in settings.declared)
     if twice and not unfit:
         raise config_error(twice)
     if unfit:
@@ -53,21 +55,35 @@ def load_checked(path: Path | None, environ: Mapping[str, str]) -> Settings:
         for more in dict.fromkeys(one.advice for one in unfit if one.advice is not None):
             advice = Text("{one}; {other}", one=advice, other=more)
         raise config_error([*twice, *(one.finding for one in unfit)], advice)
-    return settings
+    return replace(settings, certificates=declared, declared=declared)
 
 
-def _unfit_deployments(settings: Settings) -> Iterator[_Unfit]:
-    profile = settings.acme.profile
+def _with_fitting(
+    wish: DesiredCertificate, settings: Settings, unfit: list[_Unfit]
+) -> DesiredCertificate:
+    """Leave to a certificate the profiles that all of its targets take, in their order; say what is
+    wrong with each where none is left.
+    """
+    profiles = wish.issuance.profiles
+    wrong = {profile: list(_unfit_deployments(profile, wish, settings)) for profile in profiles}
+    fitting = tuple(profile for profile in profiles if not wrong[profile])
+    if profiles and not fitting:
+        unfit += (one for found in wrong.values() for one in found)
+    return replace(wish, issuance=replace(wish.issuance, profiles=fitting))
+
+
+def _unfit_deployments(
+    profile: str, wish: DesiredCertificate, settings: Settings
+) -> Iterator[_Unfit]:
     if profile not in WITHOUT_COMMON_NAME | set(LIFETIMES):
         return
-    for wish in settings.declared:
-        for number, deployment in enumerate(wish.deployments):
-            account = settings.accounts.get(deployment.target)
-            target = None if wish.files or account is None else _target(account)
-            if target is None or account is None:
-                continue
-            place = settings.places[wish.lineage].below("deploy", number)
-            yield from _problems(profile, deployment.target, account, target, place)
+    for number, deployment in enumerate(wish.deployments):
+        account = settings.accounts.get(deployment.target)
+        target = None if wish.files or account is None else _target(account)
+        if target is None or account is None:
+            continue
+        place = settings.places[wish.lineage].below("deploy", number)
+        yield from _problems(profile, deployment.target, account, target, place)
 
 
 def _problems(

@@ -103,7 +103,7 @@ class Session(Teller):
             lambda: self.state,
             progress=self._progress,
             stopping=self._stopping,
-            who=_who(),
+            who=who_runs(),
         )
         if not self._looks_only:
             sweep_handovers(self._settings)
@@ -126,7 +126,7 @@ class Session(Teller):
     def adopt(self, lineage: str, bundle: CertificateBundle) -> bool:
         """See `migration.adopt.adopt`."""
         lease = partial(held_lease, self.state, now)
-        return adopt(lineage, bundle, state=self.state, lease=lease, now=now(), who=_who())
+        return adopt(lineage, bundle, state=self.state, lease=lease, now=now(), who=who_runs())
 
     def as_remembered(self, found: Sequence[OldCertificate]) -> tuple[OldCertificate, ...]:
         """See `migration.adopt.as_remembered`."""
@@ -147,7 +147,7 @@ class Session(Teller):
         return AccountNotes(lambda: self.state, label, is_kept=not self._looks_only)
 
 
-def _who() -> str:
+def who_runs() -> str:
     """Who runs certferry; a number where the system has no name, as in containers."""
     try:
         user = getpass.getuser()

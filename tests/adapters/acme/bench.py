@@ -78,21 +78,24 @@ class Bench:
             now=self.clock.now,
         )
 
-    def request(self, *names: str, key_type: KeyType = KeyType.EC256) -> IssueRequest:
-        """Ask for these names, or for the one name of the lineage."""
-        return IssueRequest(self.lineage, names or (self.name,), key_type)
+    def request(self, *names: str, key_type: KeyType = KeyType.EC256, **more: Any) -> IssueRequest:
+        """Ask for these names, or for the one name of the lineage; `more` is of the request."""
+        return IssueRequest(self.lineage, names or (self.name,), key_type, **more)
 
     def lease(self) -> Lease:
         """Take the lease over: the run that has it has ended."""
         return self.state.acquire(self.lineage, self.clock.now())
 
     def issue(
-        self, *names: str, key_type: KeyType = KeyType.EC256, issuer: AcmeIssuer | None = None
+        self,
+        *names: str,
+        key_type: KeyType = KeyType.EC256,
+        issuer: AcmeIssuer | None = None,
+        **more: Any,
     ) -> CertificateBundle:
         """Issue, by a new issuer unless one is given, as in another run."""
-        return (issuer or self.issuer()).issue(
-            self.request(*names, key_type=key_type), self.dns, self.lease(), self.events.append
-        )
+        request = self.request(*names, key_type=key_type, **more)
+        return (issuer or self.issuer()).issue(request, self.dns, self.lease(), self.events.append)
 
     def sweep(self) -> None:
         """Sweep the lineage."""

@@ -103,6 +103,13 @@ class AtOnce:
             return record.value.removesuffix(".")
         return name
 
+    def wildcard_alias(self, name: str) -> str | None:
+        """Give the target of a wildcard's CNAME beside a name."""
+        _, _, parent = name.partition(".")
+        for record in self._zones.records(name=f"*.{parent}", rtype="CNAME"):
+            return record.value.removesuffix(".")
+        return None
+
     def wait(
         self,
         wanted: Mapping[str, frozenset[str]],

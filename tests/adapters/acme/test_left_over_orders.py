@@ -144,7 +144,7 @@ def test_order_that_leads_nowhere_is_replaced(
     order = leave_order(bench, READY)
     bench.proxy.rewrite = only_for(order.url, rewrite)
 
-    bundle = bench.issue(issuer=bench.issuer(profile="classic"))
+    bundle = bench.issue(issuer=bench.issuer(must_have_profile=False), profiles=("classic",))
 
     assert 2 == orders(bench)
     assert order.url != kept(bench).url

@@ -226,6 +226,29 @@ def test_page_where_the_operator_must_act_is_shown() -> None:
     assert f"terms have changed {page} (userActionRequired)" in str(error)
 
 
+@pytest.mark.parametrize(
+    ("kind", "link", "page"),
+    [
+        (
+            "userActionRequired",
+            '<https://ca.test/tos>;rel="terms-of-service"',
+            " https://ca.test/tos",
+        ),
+        ("userActionRequired", '<https://ca.test/dir>;rel="index"', ""),
+        ("userActionRequired", ";;,<", ""),
+        ("malformed", '<https://ca.test/tos>;rel="terms-of-service"', ""),
+    ],
+    ids=["changed terms", "no terms", "nonsense", "another problem"],
+)
+def test_terms_that_have_changed_are_shown(kind: str, link: str, page: str) -> None:
+    """Those that the answer links to, where the problem names no page (RFC 8555 §7.3.3)."""
+    document = {"type": f"{ERROR}{kind}", "detail": "do it"}
+    response = answer(403, json.dumps(document).encode())
+    response.headers["Link"] = link
+
+    assert f"do it{page} ({kind})" in str(as_error(Refused.from_response(response), NOW))
+
+
 def test_problem_with_parts_that_are_not_understood_keeps_its_words() -> None:
     """A new type of identifier must not cost the message."""
     error = as_error(refused("caa", "no", identifier={"type": "onion", "value": "x"}), NOW)

@@ -575,6 +575,7 @@ def test_alias_by_a_wildcard_gives_way(world: NameServers, reports: Reports) -> 
     world.zones.seed("*.example.com", "CNAME", "edge.example.net.")
 
     assert NAME == world.propagation().follow(NAME)
+    assert "edge.example.net" == world.propagation().wildcard_alias(NAME)
 
     world.zones.create(NAME, "TXT", "value")
     world.propagation().wait(one(NAME), reports)
@@ -586,6 +587,7 @@ def test_alias_beside_a_wildcard_is_followed(world: NameServers) -> None:
     world.zones.seed(NAME, "CNAME", "challenges.example.net.")
 
     assert "challenges.example.net" == world.propagation().follow(NAME)
+    assert world.propagation().wildcard_alias(NAME) is None
 
 
 @pytest.mark.parametrize("length", [1, 2, 5])

@@ -191,37 +191,6 @@ def test_certificate_that_is_none_is_told(bench: Bench) -> None:
     assert bench.state.order(bench.lineage) is not None
 
 
-def test_profile_is_asked_for(bench: Bench) -> None:
-    """It goes out with the order, whether the directory lists profiles or not."""
-    bench.issue(issuer=bench.issuer(profile="tlsserver"))
-
-    assert "tlsserver" == ordered(bench)["profile"]
-
-
-def test_profile_that_the_directory_does_not_list_is_not_asked_for(bench: Bench) -> None:
-    """The hint lists those that there are."""
-
-    def rewrite(request: Request, response: Response) -> Response:
-        if request.path != "/dir":
-            return response
-        return with_fields(response, meta={"profiles": {"classic": "-", "tlsserver": "-"}})
-
-    bench.proxy.rewrite = rewrite
-
-    with pytest.raises(OrderFailed, match="no profile 'tlsserve'") as failure:
-        bench.issue(issuer=bench.issuer(profile="tlsserve"))
-    assert "classic, tlsserver" in str(failure.value.hint)
-    assert [] == bench.proxy.requests("POST /order-plz")
-    assert bench.issue(issuer=bench.issuer(profile="tlsserver")).key_matches
-
-
-def test_order_without_a_profile_names_none(bench: Bench) -> None:
-    """A CA that knows no profiles is not confused."""
-    bench.issue()
-
-    assert "profile" not in ordered(bench)
-
-
 def ordered(bench: Bench) -> dict[str, object]:
     """What was asked for with the last order."""
     return bench.proxy.payload("POST /order-plz")

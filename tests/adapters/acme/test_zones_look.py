@@ -9,9 +9,10 @@ import pytest
 
 from certferry.adapters.acme.resolvers import Resolvers
 from certferry.adapters.acme.zones_look import ZonesLook
-from certferry.core.findings import Code
+from certferry.core.findings import Code, Finding
 from certferry.core.survey import FoundZone
 from certferry.errors import DnsAccessDenied
+from certferry.reconcile.by_zone import ByZone
 from certferry.testing.memory_dns import MemoryDns
 from certferry.text import Text
 from tests.adapters.acme.name_servers import (
@@ -65,7 +66,8 @@ def look(world: NameServers, account: object, *names: str) -> dict[str, Code | s
     """Look at names, and give the codes by what they are about."""
     resolvers = Resolvers([(RESOLVER, world.port)], ANSWER_WITHIN)
     zones = ZonesLook("dns", account, world.propagation(), resolvers)  # type: ignore[arg-type]  # one is no provider
-    found = zones.look(names or ("img.example.com", "*.img.example.com"))
+    asked = names or ("img.example.com", "*.img.example.com")
+    found = zones.look((name, account) for name in asked)  # type: ignore[misc]  # one is no provider
     return {finding.subject: finding.code for finding in found}
 
 
@@ -93,7 +95,9 @@ def test_delegation_that_leads_elsewhere(world: NameServers) -> None:
     account = Account("example.com", hosts=("ns9.other.test",))
     resolvers = Resolvers([(RESOLVER, world.port)], ANSWER_WITHIN)
 
-    [finding] = ZonesLook("dns", account, world.propagation(), resolvers).look(["www.example.com"])
+    [finding] = ZonesLook("dns", account, world.propagation(), resolvers).look(
+        [("www.example.com", account)]
+    )
 
     assert (Code.DELEGATED_ELSEWHERE, "example.com") == (finding.code, finding.subject)
     assert "ns1.dns.test, ns2.dns.test" in str(finding.message)
@@ -166,3 +170,48 @@ def test_account_that_is_not_let_in_is_told_as_that(world: NameServers) -> None:
 def test_provider_that_cannot_list_its_zones_is_not_asked(world: NameServers) -> None:
     """Nothing is known, so nothing is told."""
     assert {} == look(world, Unlisted())
+
+
+def test_name_that_another_account_writes_is_left_to_it(world: NameServers) -> None:
+    """Also where a CNAME leads there; what no account has, is told with the CNAME to set."""
+    own, other = Account("example.com"), Account("example.net", hosts=HOSTS[2:])
+    both = ByZone([("example.org", own), ("example.com", own)])
+    shared = ByZone([("example.com", own), ("example.net", other)])
+    world.zones.seed("_acme-challenge.led.example.com", "CNAME", "led.example.net.")
+    resolvers = Resolvers([(RESOLVER, world.port)], ANSWER_WITHIN)
+
+    def found(account: Account, provider: ByZone) -> list[Finding]:
+        look = ZonesLook("dns", account, world.propagation(), resolvers)
+        return look.look([("led.example.com", provider), ("img.example.com", provider)])
+
+    assert [] == found(own, shared)
+    assert [] == found(other, shared)
+    [missing] = found(own, both)
+    assert (Code.ZONE_MISSING, "led.example.net") == (missing.code, missing.subject)
+    assert "the CNAME at _acme-challenge.led.example.com leads to led.example.net" in str(
+        missing.message
+    )
+
+
+def test_wildcard_in_a_zone_of_the_account_is_no_trouble(world: NameServers) -> None:
+    """It is told, since `dig` shows a CNAME where certferry says that there is none."""
+    world.zones.seed("*.example.com", "CNAME", "edge.example.net.")
+
+    found = look(world, Account("example.com"))
+
+    assert {"_acme-challenge.img.example.com": Code.ALIAS_BY_WILDCARD} == found
+
+
+def test_wildcard_that_answers_for_a_challenge_is_explained(world: NameServers) -> None:
+    """Its CNAME is seen, and is not the one that is missing."""
+    world.zones.seed("*.example.net", "CNAME", "edge.cdn.test.")
+    resolvers = Resolvers([(RESOLVER, world.port)], ANSWER_WITHIN)
+    account = Account("example.com")
+
+    [missing] = ZonesLook("dns", account, world.propagation(), resolvers).look(
+        [("img.example.net", account)]
+    )
+
+    challenge = "_acme-challenge.img.example.net"
+    assert f"{challenge}. CNAME _acme-challenge.example.com." in str(missing.fix)
+    assert "the CNAME to edge.cdn.test that is seen there is a wildcard's" in str(missing.message)

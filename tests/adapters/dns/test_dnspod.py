@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.adapters.clients.dnspod import Zone
-from certferry.adapters.dns.dnspod import Dnspod, Place, place_of
+from certferry.adapters.clients.dnspod_records import DnspodRecords, Place, place_of
 from certferry.errors import DnsRejected, DnsUnavailable, ZoneNotFound
 from certferry.ports.dns import DnsProvider
 from certferry.sandbox.dnspod import NAMESERVERS
@@ -477,7 +477,7 @@ def test_zones_are_listed_with_what_is_in_their_way(account: DnspodAccount) -> N
     account.service.add_domain("example.com")
     account.service.add_domain("example.net", status="pause")
     provider = account.connect()
-    assert isinstance(provider, Dnspod)
+    assert isinstance(provider, DnspodRecords)
 
     zones = {zone.name: zone.problem for zone in provider.zones()}
 

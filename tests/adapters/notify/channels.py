@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from typing import Any
 
+from certferry.adapters.clients.programs import run_to_end
+from certferry.core.delivery import Program
 from certferry.core.secret import Secret
 from certferry.ports.adapter import Context
 from certferry.ports.notifier import Notifier
+from certferry.ports.programs import Ended
 from certferry.sandbox import (
     dingtalk,
     event_receiver,
@@ -61,7 +64,14 @@ class Clock:
 def context(now: Callable[[], datetime] | None = None) -> Context:
     """What a run gives to a channel."""
     given = connected_with() if now is None else connected_with(now=now)
-    return replace(given, http=lambda _: short_http(time.sleep, "the service", AT_ANY_PACE))
+    return replace(
+        given, http=lambda _: short_http(time.sleep, "the service", AT_ANY_PACE), run=_run
+    )
+
+
+def _run(arguments: Sequence[str], within: timedelta, given: bytes = b"") -> Ended:
+    program = Program(tuple(arguments), "/", within)
+    return run_to_end(program, {}, time.sleep, hidden=(), given=given)
 
 
 def connect(kind: str, given: Context | None = None, **settings: Any) -> Notifier:

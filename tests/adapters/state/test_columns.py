@@ -22,6 +22,7 @@ from certferry.adapters.state.columns import (
     to_validity,
 )
 from certferry.core.renewal import RenewalWindow
+from certferry.core.revocation import Revocation, RevocationReason
 from certferry.errors import StateError
 from certferry.ports.state import StateStore
 from certferry.testing.certificates import make_bundle
@@ -106,3 +107,15 @@ def test_names_that_somebody_else_wrote(path: Path, store: StateStore, spoilt: s
 
     with pytest.raises(StateError, match="holds what certferry did not write"):
         store.remembered("img")
+
+
+def test_revocation_that_somebody_else_wrote(path: Path, store: StateStore) -> None:
+    """A reason that there is not is no reason to read on."""
+    lease = store.acquire("img", NOW)
+    store.save_version(lease, make_bundle("img.example.com", not_before=NOW), NOW)
+    store.save_revocation(lease, 1, Revocation(NOW, RevocationReason.SUPERSEDED))
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("UPDATE version SET revocation_reason = 'because'")
+
+    with pytest.raises(StateError, match="holds what certferry did not write"):
+        store.versions("img")

@@ -63,6 +63,9 @@ def make_old(path: Path) -> None:
         old.execute("ALTER TABLE upload DROP COLUMN proof")
         old.execute("ALTER TABLE challenge_record DROP COLUMN proof")
         old.execute("DROP TABLE withdrawal")
+        old.execute("ALTER TABLE acme_account DROP COLUMN sealed_next_key_pem")
+        for column in ("directory", "revoked_at", "revocation_reason"):
+            old.execute(f"ALTER TABLE version DROP COLUMN {column}")
         sent = ("sent", "program_digest", "fullchain_digest", "settings_before")
         since = ("request_id", "worked_before", "refused_since", "drift", "repairs")
         for column in (*sent, *since, "accepted_at", "problem_before", "failed_at"):

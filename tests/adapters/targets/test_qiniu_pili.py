@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from certferry.adapters.clients.qiniu_account import OWN_WRITES_AGE
 from certferry.adapters.clients.qiniu_kinds import KODO, PILI
 from certferry.adapters.targets.qiniu import Qiniu, Settings
 from certferry.core.certificate import CertificateBundle
@@ -197,7 +198,7 @@ def test_the_binding_is_told_by_name(
     assert made.certificate.fingerprint == seen.fingerprint_of(seen.domains[0].bound)
     assert (None, False) == (seen.domains[1].bound, seen.domains[1].binding_hidden)
     qiniu_calls.Client(place.service).delete(ours)
-    place.time.pause(61)
+    place.time.pause(OWN_WRITES_AGE)
     assert label == target.observe(known).domains[0].bound
 
 

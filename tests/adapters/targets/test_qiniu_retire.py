@@ -7,12 +7,14 @@ from datetime import datetime, timedelta
 import pytest
 
 from certferry.adapters.clients.qiniu import CERTIFICATES_PER_PAGE
+from certferry.adapters.clients.qiniu_account import LIST_AGE
 from certferry.adapters.targets.qiniu import Qiniu
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.lineage import mark
 from certferry.errors import TargetInUse, TargetRejected, TargetUnavailable
 from certferry.ports.target import Look
+from certferry.sandbox import qiniu_habits as habits
 from certferry.sandbox.faults import Fault
 from tests.adapters.qiniu_place import LOST, SHORT, WWW, Place, bundle, fault_id, refusal
 from tests.sandbox import qiniu_calls
@@ -146,23 +148,68 @@ def test_a_lineage_without_latin_letters(place: Place, target: Qiniu) -> None:
 
 
 def test_a_copy_that_is_bound(place: Place, target: Qiniu, ours: str, label: str) -> None:
-    """400611 is not yet, not a failure; it stays where it is."""
+    """The domain says so: it is not yet, not a failure, and Qiniu is not even asked."""
     place.service.add_domain(WWW)
     target.bind(WWW, Kind.CDN, ours, HttpsWish())
 
-    with pytest.raises(TargetInUse, match="400611") as caught:
+    with pytest.raises(TargetInUse, match=f"{WWW} is still bound to {label}") as caught:
         target.retire(ours, label)
 
     assert caught.value.retry.allowed
     assert [label] == place.labels()
+    assert 0 == place.count("DELETE *")
+
+
+def test_a_copy_whose_domain_is_not_seen(
+    place: Place, target: Qiniu, ours: str, label: str
+) -> None:
+    """400611 is the last check: of a domain that the list does not show yet, or cannot be read."""
+    place.service.domains.list_lag = timedelta(hours=1)
+    place.service.add_domain(WWW, https=ours)
+
+    with pytest.raises(TargetInUse, match="400611"):
+        target.retire(ours, label)
+
+    place.service.domains.list_lag = timedelta(0)
+    place.time.pause(LIST_AGE)
+    place.service.api.faults.add(Fault.status(500), on=f"GET /domain/{WWW}", times=None)
+    with pytest.raises(TargetInUse, match="400611"):
+        target.retire(ours, label)
+    assert [label] == place.labels()
+
+
+def test_a_domain_that_it_does_not_cover_is_not_read(
+    place: Place, target: Qiniu, ours: str, label: str
+) -> None:
+    """Nothing is bound to a certificate that does not cover it."""
+    place.service.add_domain("img.example.com")
+
+    assert target.retire(ours, label)
+    assert 0 == place.count("GET /domain/*")
+
+
+def test_nothing_is_removed_while_domains_cannot_be_seen(
+    place: Place, target: Qiniu, ours: str, label: str
+) -> None:
+    """Refused keys say nothing of what is in use."""
+    place.service.add_domain(WWW)
+    place.service.api.faults.add(refusal(403, 403024), on=f"GET /domain/{WWW}", times=None)
+
+    with pytest.raises(TargetUnavailable):
+        target.retire(ours, label)
+    assert 0 == place.count("DELETE *")
 
 
 def test_a_copy_that_a_kodo_domain_uses(place: Place, target: Qiniu, ours: str, label: str) -> None:
-    """400911, the same for source domains."""
+    """The same for source domains, by their bindings, and by 400911 where these are hidden."""
     place.service.add_bucket_domain("src.example.com", "pictures", https=ours)
 
-    with pytest.raises(TargetInUse, match="400911"):
+    with pytest.raises(TargetInUse, match=f"src.example.com is still bound to {label}"):
         target.retire(ours, label)
+    assert 0 == place.count("DELETE *")
+    habits.bindings_nowhere(place.service)
+    with pytest.raises(TargetInUse, match="400911"):
+        place.target().retire(ours, label)
 
 
 @pytest.mark.parametrize("fault", LOST, ids=fault_id)
@@ -235,13 +282,13 @@ def test_others_that_tell_little(end: str, place: Place, target: Qiniu) -> None:
 
 
 def test_unmanaged_that_a_domain_uses(place: Place, target: Qiniu) -> None:
-    """400611 and 400911 protect everybody's, whatever asks for them."""
+    """What a domain is bound to is everybody's, whatever asks for it."""
     at_cdn, at_kodo = (qiniu_calls.seed(place.service, [WWW], "theirs") for _ in range(2))
     place.service.add_domain(WWW, https=at_cdn)
     place.service.add_bucket_domain("src.example.com", "pictures", https=at_kodo)
 
-    for cert_id, code in ((at_cdn, "400611"), (at_kodo, "400911")):
-        with pytest.raises(TargetInUse, match=code) as caught:
+    for cert_id, domain in ((at_cdn, WWW), (at_kodo, "src.example.com")):
+        with pytest.raises(TargetInUse, match=domain) as caught:
             target.retire(cert_id, "theirs", unmanaged=True)
         assert caught.value.retry.allowed
 

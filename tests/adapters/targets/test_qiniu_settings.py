@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from certferry.adapters.clients.qiniu_account import LIST_AGE
 from certferry.adapters.targets.qiniu import Qiniu
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.https_settings import HttpsSettings
@@ -139,6 +140,7 @@ def test_versions_that_are_told_once_they_are_set(place: Place, target: Qiniu) -
     qiniu_calls.Client(place.service).httpsconf(
         WWW, cert_id, forceHttps=True, http2Enable=True, tlsVersions=["TLSv1.0"]
     )
+    place.time.pause(LIST_AGE)
     [change] = setting_changes(WISH, look(target))
     assert ("tls_versions", "TLSv1.0", "TLSv1.2, TLSv1.3") == (
         change.what,

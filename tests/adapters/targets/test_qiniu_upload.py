@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from certferry.adapters.clients.qiniu_account import OWN_WRITES_AGE
 from certferry.adapters.targets.qiniu import Qiniu
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import Kind
@@ -132,10 +133,10 @@ def test_our_own_upload_is_seen_though_the_list_lags(
 def test_an_upload_that_others_removed_is_made_again(
     place: Place, target: Qiniu, made: CertificateBundle
 ) -> None:
-    """After a minute, the list alone says what is there."""
+    """After two minutes, the list alone says what is there."""
     cert_id = target.upload("img", made)
     qiniu_calls.Client(place.service).delete(cert_id)
-    place.time.pause(61)
+    place.time.pause(OWN_WRITES_AGE)
 
     assert cert_id != target.upload("img", made)
     assert 1 == len(place.service.certificates.stored())
@@ -241,7 +242,15 @@ def test_a_stopped_run_lets_the_next_one_upload(place: Place, made: CertificateB
         stopped.append(seconds)
         raise Interrupted("stopped")
 
-    target = Qiniu(place.client(), TargetRules(), place.memory, pause=pause, clock=place.time.clock)
+    passing = place.time
+    target = Qiniu(
+        place.client(),
+        TargetRules(),
+        place.memory,
+        pause=pause,
+        now=passing.now,
+        clock=passing.clock,
+    )
     place.service.fusion.faults.add(Fault.reset_after(), on="POST *")
 
     with pytest.raises(Interrupted):

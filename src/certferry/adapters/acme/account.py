@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from josepy.errors import Error as JoseError
 from josepy.jwk import JWKEC
@@ -13,30 +12,11 @@ from certferry.adapters.acme import csr
 from certferry.adapters.acme.client import Client
 from certferry.adapters.acme.problems import Refused
 from certferry.core.certificate import KeyType
+from certferry.core.external_account import ExternalAccount
 from certferry.core.secret import Secret
-from certferry.errors import ConfigError, StateError
+from certferry.errors import StateError
 from certferry.ports.state import AcmeAccount, StateStore
 from certferry.text import Text
-
-# Bytes in groups of four letters; the last group may be cut, but never to one letter.
-_BASE64URL = re.compile(r"(?:[\w-]{4})*(?:[\w-]{2,4}={0,2})", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class ExternalAccount:
-    """The operator's account at a CA outside ACME (RFC 8555 §7.3.4): its key identifier, and its
-    HMAC key in base64url. Raises `ConfigError` when the latter is not that.
-    """
-
-    kid: str
-    hmac_key: Secret
-
-    def __post_init__(self) -> None:
-        if not _BASE64URL.fullmatch(self.hmac_key.reveal()):
-            raise ConfigError(
-                Text("`eab_hmac_key` is not base64url text"),
-                hint=Text("copy it from the CA's customer page, as it stands there"),
-            )
 
 
 class Accounts:
@@ -60,10 +40,20 @@ class Accounts:
     def sign_in(self, client: Client) -> AcmeAccount:
         """Sign the client's requests for the account, which is registered first if need be."""
         with self._registering:
-            account = self._state.account(self._directory) or self._new()
+            account = self._settled(client, self._state.account(self._directory) or self._new())
             while account.url is None:
                 account = self._register(client, account)
-        client.sign_in(_account_key(account), account.url)
+        client.sign_in(account_key(account), account.url)
+        return account
+
+    def sign_in_if_known(self, client: Client) -> AcmeAccount | None:
+        """Sign the client's requests for the account that there is, if there is one."""
+        account = self._state.account(self._directory)
+        if account is None or account.url is None:
+            return None
+        account = self._settled(client, account)
+        if account.url is not None:
+            client.sign_in(account_key(account), account.url)
         return account
 
     def is_unknown(self, client: Client, account: AcmeAccount, refused: Refused) -> bool:
@@ -74,11 +64,28 @@ class Accounts:
         """
         if refused.kind == "accountDoesNotExist":
             return True
-        return refused.kind == "unauthorized" and not client.knows(_account_key(account))
+        return refused.kind == "unauthorized" and not client.knows(account_key(account))
 
-    def forget(self, account: AcmeAccount) -> None:
-        """Forget an account that the CA no longer knows, unless it has been replaced already."""
-        self._state.forget_account(account.directory, account.key_pem)
+    def forget(self, client: Client, account: AcmeAccount) -> None:
+        """Forget an account that the CA no longer knows, unless it has been replaced already, or is
+        known by its next key.
+        """
+        if account.next_key_pem is None:
+            self._state.forget_account(account.directory, account.key_pem)
+        elif self._settled(client, account) == account:
+            self._state.replace_account(account, None)
+
+    def _settled(self, client: Client, account: AcmeAccount) -> AcmeAccount:
+        """Return the account with the key that is in force: after a change that was cut off, the CA
+        tells which of the two that is.
+        """
+        next_key = account.next_key_pem
+        if next_key is None or not client.knows(key_of(next_key, account.directory)):
+            return account
+        after = replace(account, key_pem=next_key, next_key_pem=None)
+        if self._state.replace_account(account, after):
+            return after
+        return self._state.account(account.directory) or account
 
     def _new(self) -> AcmeAccount:
         # The key is kept before the CA is asked, so that a run that is killed after the CA has
@@ -89,17 +96,23 @@ class Accounts:
     def _register(self, client: Client, account: AcmeAccount) -> AcmeAccount:
         external = self._external
         binding = None if external is None else (external.kid, external.hmac_key.reveal())
-        url = client.register(_account_key(account), self._email, binding)
+        url = client.register(account_key(account), self._email, binding)
         return self._state.save_account(replace(account, url=url))
 
 
-def _account_key(account: AcmeAccount) -> JWKEC:
+def account_key(account: AcmeAccount) -> JWKEC:
+    """Return the key that an account's requests are signed with. Raises `StateError`."""
+    return key_of(account.key_pem, account.directory)
+
+
+def key_of(key_pem: Secret, directory: str) -> JWKEC:
+    """Read the key of an account at a directory. Raises `StateError`."""
     try:
-        key = JWKEC.load(account.key_pem.reveal().encode())
+        key = JWKEC.load(key_pem.reveal().encode())
     except JoseError:
         key = None
     if not isinstance(key, JWKEC):
         raise StateError(
-            Text("the account key for {directory} cannot be read", directory=account.directory)
+            Text("the account key for {directory} cannot be read", directory=directory)
         )
     return key

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import requests
 from acme import challenges, messages
@@ -80,7 +80,7 @@ class Client(ClientV2):
     """
 
     @classmethod
-    def at(cls, directory_url: str, network: Network) -> Client:
+    def at(cls, directory_url: str, network: Network) -> Self:
         """Read the directory, as anew for each order: its addresses may change at any time."""
         return cls(read_directory(network.get(directory_url)), network)
 
@@ -88,6 +88,11 @@ class Client(ClientV2):
     def profiles(self) -> tuple[str, ...]:
         """The profiles that the directory names; empty when it says nothing about them."""
         return tuple(self.directory.meta.profiles or ())
+
+    @property
+    def identities(self) -> frozenset[str]:
+        """The domain names by which CAA records name the CA; see `identities_of`."""
+        return identities_of(self.directory)
 
     @property
     def renewal_info(self) -> str | None:
@@ -140,17 +145,17 @@ class Client(ClientV2):
         ]
         wish = _NewOrder(identifiers=identifiers, profile=profile or "", replaces=replaces or "")
         response = self._post(self.directory["newOrder"], wish)
-        return _read(partial(_order, _location(response), response), response)
+        return read_answer(partial(_order, _location(response), response), response)
 
     def order(self, url: str) -> Order:
         """Look at an order."""
         response = self._post_as_get(url)
-        return _read(partial(_order, url, response), response)
+        return read_answer(partial(_order, url, response), response)
 
     def authorization(self, url: str) -> Authorization:
         """Look at an authorization (§7.5)."""
         response = self._post_as_get(url)
-        return _read(partial(self._authorization, url, response), response)
+        return read_answer(partial(self._authorization, url, response), response)
 
     def answer(self, challenge: Challenge) -> None:
         """Say that the value is shown (§7.5.1)."""
@@ -159,11 +164,22 @@ class Client(ClientV2):
     def finalize(self, order: Order, csr: x509.CertificateSigningRequest) -> Order:
         """Send the CSR of an order that is ready (§7.4)."""
         response = self._post(order.finalize, messages.CertificateRequest(csr=csr))
-        return _read(partial(_order, order.url, response), response)
+        return read_answer(partial(_order, order.url, response), response)
 
-    def fullchain(self, url: str) -> str:
-        """Download a certificate and its issuers as PEM text (§7.4.2)."""
-        return self._post_as_get(url).text
+    def chains(self, url: str, *, most: int) -> tuple[str, Iterator[str]]:
+        """Download a certificate and its issuers as PEM text, and give what downloads the other
+        chains that the CA offers for it, up to so many (§7.4.2).
+        """
+        response = self._post_as_get(url)
+        others = self._get_links(response, "alternate")[:most]
+        return response.text, (self._post_as_get(other).text for other in others)
+
+    def resource(self, name: str) -> str:
+        """Return the address of one of the directory's resources (§7.1.1)."""
+        try:
+            return str(self.directory[name])
+        except KeyError:
+            raise not_acme(Text("its directory names no {resource}", resource=name)) from None
 
     def _new_account(self, key: JWKEC, registration: messages.NewRegistration) -> str:
         self.net.key, self.net.account = key, None  # signed by the key itself (§6.2)
@@ -196,9 +212,18 @@ class Client(ClientV2):
         return Challenge(body.uri, body.status.name, txt_value, answer)
 
 
+def identities_of(directory: messages.Directory) -> frozenset[str]:
+    """Return the domain names by which CAA records name a CA (§9.7.6), in lower case; none where it
+    does not tell them.
+    """
+    told = directory.meta.caa_identities
+    identities = told if isinstance(told, list | tuple) else ()
+    return frozenset(str(one).lower() for one in identities)
+
+
 def read_directory(response: requests.Response) -> messages.Directory:
     """Read a CA's directory (§7.1.1). Raises `CaUnavailable` where it is none."""
-    return _read(_directory, response)
+    return read_answer(_directory, response)
 
 
 def _directory(document: dict[str, Any]) -> messages.Directory:
@@ -241,9 +266,9 @@ def _location(response: requests.Response) -> str:
     return response.headers["Location"]
 
 
-def _read(parse: Callable[[Any], _T], response: requests.Response) -> _T:
+def read_answer(parse: Callable[[Any], _T], response: requests.Response) -> _T:
     """Read an answer. Whatever is not as RFC 8555 says makes the parts of a message fail in their
-    own ways, so all of these are one thing here.
+    own ways, so all of these are one thing here: `CaUnavailable`.
     """
     try:
         return parse(_without_nulls(response.json()))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from certferry.adapters.acme.client import read_directory
+from certferry.adapters.acme.client import identities_of, read_directory
 from certferry.adapters.acme.network import Network
 from certferry.adapters.acme.problems import in_our_words
 from certferry.adapters.clients.told_time import ahead_of
@@ -34,6 +34,4 @@ def look_at_directory(
     with in_our_words(now), contextlib.closing(network):
         response = network.get(url)
         ahead = ahead_of(response.headers, now())
-        told = read_directory(response).meta.caa_identities
-        identities = told if isinstance(told, list | tuple) else ()
-        return SeenDirectory(frozenset(str(one).lower() for one in identities), ahead)
+        return SeenDirectory(identities_of(read_directory(response)), ahead)

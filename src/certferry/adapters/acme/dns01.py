@@ -44,6 +44,10 @@ class Propagation(Protocol):
         """Give the name at which a TXT value for `name` must be put: the end of its CNAMEs."""
         ...
 
+    def wildcard_alias(self, name: str) -> str | None:
+        """Give the name that a wildcard makes this one an alias of, which `follow` passes over."""
+        ...
+
     def wait(self, wanted: Mapping[str, frozenset[str]], report: Report) -> None:
         """Wait until every authoritative server shows the values. Raises `DnsError`."""
         ...

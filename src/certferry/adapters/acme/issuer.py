@@ -7,22 +7,26 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
-from certferry.adapters.acme.account import Accounts, ExternalAccount
+from certferry.adapters.acme.account import Accounts
 from certferry.adapters.acme.client import Client
 from certferry.adapters.acme.dns01 import Propagation, Surroundings
+from certferry.adapters.acme.names_look import NamesLook
 from certferry.adapters.acme.network import Network
 from certferry.adapters.acme.order import OrderDesk
 from certferry.adapters.acme.problems import Refused, in_our_words
-from certferry.adapters.acme.provable import challenge_places, zones_of
+from certferry.adapters.acme.provable import must_be_writable
 from certferry.adapters.acme.renewal_info import ask, certificate_id
+from certferry.adapters.acme.resolvers import Resolvers
 from certferry.adapters.acme.sweep import SETTLING, Sweep
+from certferry.core.caa import Applicant
 from certferry.core.certificate import CertificateBundle
+from certferry.core.external_account import ExternalAccount
 from certferry.core.renewal import RenewalInfo
 from certferry.core.report import Activity
-from certferry.core.zone_choice import must_have_zone
-from certferry.errors import CaUnavailable, ConfigError
+from certferry.errors import CaUnavailable, ConfigError, OrderFailed
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.progress import Pause, Progress
@@ -42,17 +46,20 @@ TURN_REST = 0.25  # seconds between looks whether one of them is finished
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an operator writes under `[acme]`.
+    """What an operator writes under `[acme]` of one CA.
 
     `directory` is a URL; `ca_bundle` the PEM file of the CA that signed its TLS certificate, and of
     a private CA that signs with its root.
+    `preferred_chain` is the common name of the root that chains are to lead to. A CA that
+    `must_have_profile` issues nothing without one of those that are wished for.
     `settling` is how long a DNS provider may take to list a record that it was sent.
     """
 
     directory: str
     email: str | None = None
     ca_bundle: Path | None = None
-    profile: str | None = None
+    preferred_chain: str | None = None
+    must_have_profile: bool = True
     external: ExternalAccount | None = None
     settling: timedelta = SETTLING
 
@@ -64,8 +71,10 @@ def connect(
     propagation: Propagation,
     pause: Pause,
     now: Callable[[], datetime],
+    resolvers: Resolvers | None = None,
 ) -> AcmeIssuer:
-    """Give the issuer for a directory; nothing is sent yet.
+    """Give the issuer for a directory; nothing is sent yet. Where there are `resolvers`, they are
+    asked for CAA records before an order.
 
     Raises `ConfigError` when the CA bundle is not a file.
     """
@@ -74,7 +83,7 @@ def connect(
             Text("there is no file {path}", path=settings.ca_bundle),
             hint=Text("`ca_bundle` under [acme] is a PEM file with one or more CA certificates"),
         )
-    return AcmeIssuer(settings, state, propagation, pause, now)
+    return AcmeIssuer(settings, state, propagation, pause, now, resolvers)
 
 
 class AcmeIssuer:
@@ -87,8 +96,10 @@ class AcmeIssuer:
         propagation: Propagation,
         pause: Pause,
         now: Callable[[], datetime],
+        resolvers: Resolvers | None,
     ) -> None:
         self._settings = settings
+        self._resolvers = resolvers
         self._state = state
         self._propagation = propagation
         self._pause = pause
@@ -101,10 +112,7 @@ class AcmeIssuer:
 
     def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> None:
         """Look for the zone of each name (`Issuer.must_be_provable`)."""
-        zones = zones_of(dns)
-        if zones is not None:
-            for place in challenge_places(names, self._propagation):
-                must_have_zone(place, zones)
+        must_be_writable(names, dns, self._propagation)
 
     def issue(
         self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
@@ -119,19 +127,37 @@ class AcmeIssuer:
         with self._turn(), in_our_words(self._now), self._client() as client:
             settings = self._settings
             desk = OrderDesk(
-                *(settings.directory, settings.profile, client, request, lease, around),
-                settings.ca_bundle,
+                *(settings.directory, client, request, lease, around),
+                ca_bundle=settings.ca_bundle,
+                preferred_chain=settings.preferred_chain,
+                must_have_profile=settings.must_have_profile,
+                must_be_allowed=partial(self._must_be_allowed, request.names, client.identities),
             )
             return self._with_account(client, desk)
+
+    def _must_be_allowed(self, names: Sequence[str], identities: frozenset[str]) -> None:
+        """Raise `OrderFailed` where CAA records keep the CA from issuing. What cannot be known is
+        left to the CA.
+        """
+        if self._resolvers is None or not identities:
+            return
+        account = self._state.account(self._settings.directory)
+        applicant = Applicant(identities, None if account is None else account.url)
+        for finding in NamesLook(self._resolvers, applicant).forbidden(names):
+            raise OrderFailed(
+                Text("{name}: {problem}", name=finding.subject, problem=finding.message),
+                hint=finding.fix,
+            )
 
     def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
         """Remove what an interrupted run of the lineage left in DNS (`Issuer.sweep`)."""
         Sweep(self._state, accounts, self._pause, self._settings.settling).run(lineage, now)
 
-    def renewal_info(self, cert_pem: str) -> RenewalInfo:
+    def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
         """See `Issuer.renewal_info`. Where to ask is remembered from the last directory that was
         read. A CA that did not answer is not asked for the next certificate.
         """
+        del directory  # it is this one's
         identifier = certificate_id(cert_pem)
         if identifier is None:
             return RenewalInfo()
@@ -159,7 +185,7 @@ class AcmeIssuer:
         except Refused as refused:
             if not self._accounts.is_unknown(client, account, refused):
                 raise
-        self._accounts.forget(account)
+        self._accounts.forget(client, account)
         self._accounts.sign_in(client)
         return desk.fulfil()
 

@@ -61,6 +61,12 @@ class NamesLook:
             caa = [finding for found in pool.map(self._authorized, asked) for finding in found]
         return [*bogus.values(), *caa]
 
+    def forbidden(self, names: Iterable[str]) -> list[Finding]:
+        """Return the CAA records alone that surely keep the CA from issuing."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            found = list(pool.map(lambda name: list(self._authorized(name)), names))
+        return [one for of_name in found for one in of_name if one.code is Code.CAA_FORBIDS]
+
     def _signatures(self, name: str) -> list[Finding]:
         """Ask each resolver: one that checks no signatures hides what another shows."""
         bogus = partial(_is_bogus, name)

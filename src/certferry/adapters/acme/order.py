@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from certferry.adapters.acme import csr
+from certferry.adapters.acme.chains import chosen_chain
 from certferry.adapters.acme.client import INVALID, PENDING, READY, VALID, Client, Order
 from certferry.adapters.acme.dns01 import Solver, Surroundings
 from certferry.adapters.acme.polling import Polling
@@ -17,6 +18,7 @@ from certferry.adapters.acme.renewal_info import certificate_id
 from certferry.core.believable import must_be_as_ordered, rejected
 from certferry.core.certificate import CertificateBundle
 from certferry.core.pem import bundle_of, parse_chain, parse_key, with_issuer
+from certferry.core.secret import Secret
 from certferry.errors import (
     AuthorizationFailed,
     CertificateError,
@@ -41,16 +43,20 @@ says the others of a certificate that it does not know, and of another account's
 @dataclass(frozen=True, slots=True)
 class OrderDesk:
     """Where a lineage's order is carried out: at one directory, under one lease. A private CA may
-    leave out the issuer of its leaves, which `ca_bundle` has.
+    leave out the issuer of its leaves, which `ca_bundle` has. Unless it `must_have_profile`, a
+    directory that has none of those that are wished for chooses itself. `must_be_allowed` is asked
+    before a new order.
     """
 
     directory: str
-    profile: str | None
     client: Client
     request: IssueRequest
     lease: Lease
     around: Surroundings
     ca_bundle: Path | None
+    preferred_chain: str | None
+    must_have_profile: bool
+    must_be_allowed: Callable[[], None]
 
     def fulfil(self) -> CertificateBundle:
         """Finish the order that an earlier run began, or else a new one."""
@@ -101,15 +107,17 @@ class OrderDesk:
 
     def _can_go_on(self, order: Order) -> bool:
         is_over = order.expires is not None and order.expires <= self.around.now()
-        is_other = None not in {self.profile, order.profile} and order.profile != self.profile
+        wished = {None, *self.request.profiles}
+        is_other = bool(self.request.profiles) and order.profile not in wished
         return order.status != INVALID and not is_over and not is_other
 
     def _begin(self) -> tuple[AcmeOrder, Order]:
         self._report(Text("ordering a certificate"))
-        self._must_have_profile()
+        profile = self._profile()
+        self.must_be_allowed()
         names = self.request.names
-        key_pem = csr.new_key(self.request.key_type)
-        order = self._new_order(names)
+        key_pem = self._key()
+        order = self._new_order(names, profile)
         # With its key, before the CA can issue anything for it: the next run can finish.
         kept = AcmeOrder(
             lineage=self.request.lineage,
@@ -122,18 +130,18 @@ class OrderDesk:
         self.around.state.save_order(self.lease, kept)
         return kept, order
 
-    def _new_order(self, names: tuple[str, ...]) -> Order:
+    def _new_order(self, names: tuple[str, ...], profile: str | None) -> Order:
         """Order, and say what is replaced: Let's Encrypt lifts its limits for that. A CA that has a
         replacement already, or never had the certificate, is asked once more without.
         """
         replaces = self._replaces()
         if replaces is not None:
             try:
-                return self.client.begin_order(names, self.profile, replaces)
+                return self.client.begin_order(names, profile, replaces)
             except Refused as refused:
                 if refused.kind not in _NOT_REPLACED:
                     raise
-        return self.client.begin_order(names, self.profile)
+        return self.client.begin_order(names, profile)
 
     def _replaces(self) -> str | None:
         replaced = self.request.replaced_pem
@@ -141,13 +149,22 @@ class OrderDesk:
             return None
         return certificate_id(replaced)
 
-    def _must_have_profile(self) -> None:
-        offered = self.client.profiles
-        if self.profile is not None and offered and self.profile not in offered:
-            raise OrderFailed(
-                Text("the CA has no profile {profile}", profile=repr(self.profile)),
-                hint=Text("set `profile` under [acme] to one of: {profiles}", profiles=offered),
-            )
+    def _profile(self) -> str | None:
+        """Choose the first of the profiles that are wished for, of those that the CA has. Raises
+        `OrderFailed`.
+        """
+        wished, offered = self.request.profiles, self.client.profiles
+        chosen = next((profile for profile in wished if profile in offered), None)
+        if chosen is None and wished and self.must_have_profile:
+            raise _no_such_profile(wished, offered)
+        return chosen
+
+    def _key(self) -> Secret:
+        """Return the key of the certificate before, where that is wished for and it fits."""
+        before, key_type = self.request.reused_key, self.request.key_type
+        if before is not None and csr.is_of_type(before, key_type):
+            return before
+        return csr.new_key(key_type)
 
     # what is done with it
 
@@ -160,7 +177,8 @@ class OrderDesk:
             solver = Solver(self.client, self.request.lineage, self.around)
             solver.prove(order.authorizations, self.request.names)
             order = self.client.order(order.url)
-        fullchain_pem = self.client.fullchain(self._certificate_url(kept, order))
+        url = self._certificate_url(kept, order)
+        fullchain_pem = chosen_chain(self.client, url, self.preferred_chain)
         try:
             chain = parse_chain(fullchain_pem)
             if len(chain) == 1 and self.ca_bundle is not None:
@@ -226,3 +244,15 @@ class OrderDesk:
 
     def _report(self, what: Text, deadline: datetime | None = None) -> None:
         self.around.report(what, self.around.now(), deadline)
+
+
+def _no_such_profile(wished: Sequence[str], offered: Sequence[str]) -> OrderFailed:
+    if not offered:
+        return OrderFailed(
+            Text("the CA lists no profiles; asked for: {profiles}", profiles=wished),
+            hint=Text("take `profile` out of [acme]"),
+        )
+    return OrderFailed(
+        Text("the CA has no profile {profile}", profile=Text("{names}", names=wished)),
+        hint=Text("set `profile` under [acme] to one of: {profiles}", profiles=offered),
+    )

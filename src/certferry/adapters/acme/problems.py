@@ -286,11 +286,15 @@ def _read_problem(response: requests.Response) -> messages.Error | None:
         problem = messages.Error.from_json(document)
     except (JoseError, TypeError, AttributeError, RecursionError):
         problem = _problem(str(document.get("type")), str(document.get("detail")))
-    return _with_page(problem, document.get("instance"))
+    terms = response.links.get("terms-of-service", {}).get("url")
+    asks_to_act = kind_of(problem) == "userActionRequired"
+    return _with_page(problem, document.get("instance") or (terms if asks_to_act else None))
 
 
 def _with_page(problem: messages.Error, page: object) -> messages.Error:
-    """Add the page where the operator must act (RFC 8555 §7.3.3), which the library drops."""
+    """Add the page where the operator must act (RFC 8555 §7.3.3), which the library drops: that of
+    the problem, or else the terms that the answer links to.
+    """
     if page is None:
         return problem
     detail = problem.detail or ""

@@ -86,8 +86,7 @@ class Propagation:
         Raises `DnsRejected` for a loop or an overlong chain, and `DnsUnavailable`.
         """
         target = self._resolvers.alias(name)
-        _, _, parent = name.partition(".")
-        if target is None or self._resolvers.alias(f"{NOBODYS}.{parent}") == target:
+        if target is None or self._made_up_beside(name) == target:
             return name
         names = [name]
         while target is not None:
@@ -99,6 +98,18 @@ class Propagation:
                 )
             target = self._resolvers.alias(target)
         return names[-1]
+
+    def wildcard_alias(self, name: str) -> str | None:
+        """Give the name that a wildcard makes this one an alias of, to which `follow` does not go;
+        `None` where there is none. Raises `DnsUnavailable`.
+        """
+        target = self._resolvers.alias(name)
+        return target if target is not None and self._made_up_beside(name) == target else None
+
+    def _made_up_beside(self, name: str) -> str | None:
+        """Give what a wildcard makes an alias of at a name beside this one, which is not there."""
+        _, _, parent = name.partition(".")
+        return self._resolvers.alias(f"{NOBODYS}.{parent}")
 
     def wait(self, wanted: Mapping[str, frozenset[str]], report: Report) -> None:
         """Return as soon as every name server of each name's zone shows all of its values. One

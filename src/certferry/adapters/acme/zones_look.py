@@ -6,16 +6,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import cast
 
 from certferry.adapters.acme.dns01 import Propagation
 from certferry.adapters.acme.names_look import AT_ONCE
-from certferry.adapters.acme.provable import zones_of
+from certferry.adapters.acme.provable import account_at, explained, zones_of
 from certferry.adapters.acme.resolvers import Resolvers
 from certferry.core.findings import Code, Finding, Severity, error, of_error
 from certferry.core.identifiers import challenge_name
 from certferry.core.zone_choice import must_have_zone
-from certferry.errors import DnsError, DnsRejected, ZoneNotFound
+from certferry.errors import DnsError, DnsRejected, DnsUnavailable, ZoneNotFound
 from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import Delegated
 from certferry.text import Text
@@ -34,21 +35,28 @@ class ZonesLook:
         self._propagation = propagation
         self._resolvers = resolvers
 
-    def look(self, names: Iterable[str]) -> list[Finding]:
-        """Return what would keep the challenges of these names from being written, or seen."""
+    def look(self, names: Iterable[tuple[str, DnsProvider]]) -> list[Finding]:
+        """Return what would keep the challenges of these names from being written, or seen. Each
+        has the provider of its certificate, which may be several accounts: what goes to another
+        one is left to the look at that.
+        """
         zones = zones_of(self._dns)
         if zones is None:
             return []
-        wanted = list(dict.fromkeys(map(challenge_name, names)))
+        wanted = list(dict.fromkeys((challenge_name(name), dns) for name, dns in names))
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            places = list(pool.map(self._place, wanted))
+            places = list(pool.map(self._place, (asked for asked, _ in wanted)))
         findings = [place for place in places if isinstance(place, Finding)]
         held: dict[str, str] = {}
-        for place in dict.fromkeys(one for one in places if isinstance(one, str)):
+        for (asked, dns), place in zip(wanted, places, strict=True):
+            if isinstance(place, Finding):
+                continue
             try:
-                held.setdefault(must_have_zone(place, zones).name, place)
+                if account_at(dns, place) is self._dns:
+                    held.setdefault(must_have_zone(place, zones).name, place)
+                    findings += self._wildcard(asked) if place == asked else ()
             except DnsError as problem:
-                findings.append(_unwritable(place, problem))
+                findings.append(self._unwritable(asked, place, problem))
         for zone, place in held.items():
             findings += self._delegation(zone, place)
         return findings
@@ -60,6 +68,24 @@ class ZonesLook:
             return of_error(Code.ALIAS_BROKEN, name, problem)
         except DnsError as problem:
             return of_error(Code.NOT_LOOKED_AT, name, problem, Severity.WARNING)
+
+    def _wildcard(self, asked: str) -> Iterator[Finding]:
+        """Explain a CNAME that is seen at a challenge's name and is a wildcard's."""
+        with suppress(DnsUnavailable):
+            target = self._propagation.wildcard_alias(asked)
+            if target is not None:
+                message = Text(
+                    "a wildcard's CNAME to {target} is seen at {name}", target=target, name=asked
+                )
+                fix = Text("nothing: it gives way as soon as the challenge is written there")
+                yield Finding(Severity.INFO, Code.ALIAS_BY_WILDCARD, asked, message, fix)
+
+    def _unwritable(self, asked: str, place: str, problem: DnsError) -> Finding:
+        if not isinstance(problem, ZoneNotFound):
+            return of_error(Code.ZONE_BLOCKED, place, problem)
+        with suppress(DnsUnavailable):  # of a resolver; what is wrong with the zone is known
+            problem = explained(problem, asked, place, self._propagation)
+        return of_error(Code.ZONE_MISSING, place, problem)
 
     def _delegation(self, zone: str, place: str) -> Iterator[Finding]:
         """Compare whom the world asks about a place in a zone with who serves the account's."""
@@ -100,8 +126,3 @@ class ZonesLook:
                 own=sorted(own),
             )
         return error(Code.DELEGATED_ELSEWHERE, zone, message, fix)
-
-
-def _unwritable(place: str, problem: DnsError) -> Finding:
-    code = Code.ZONE_MISSING if isinstance(problem, ZoneNotFound) else Code.ZONE_BLOCKED
-    return of_error(code, place, problem)

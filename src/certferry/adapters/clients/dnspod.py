@@ -100,11 +100,11 @@ class DnspodClient:
             for item in self._pages(_DOMAINS, about, type="all")
         ]
 
-    def name_servers(self, zone_id: str, about: str | Text) -> frozenset[str]:
+    def name_servers(self, zone: Zone, about: str | Text) -> frozenset[str]:
         """List the hosts that DNSPod serves a domain by: its NS records of the apex, which DNSPod
         itself has put there (fact sheet §1.5).
         """
-        items = self._pages(_RECORDS, about, domain_id=zone_id, sub_domain="@")
+        items = self._pages(_RECORDS, about, domain_id=zone.id, sub_domain="@")
         hosts = (as_text(i.get("value")) for i in items if i.get("type") == "NS")
         return frozenset(filter(None, (host.rstrip(".").lower() for host in hosts)))
 
@@ -112,12 +112,12 @@ class DnspodClient:
         """See `DnspodCalls.clock_ahead`."""
         return self._calls.clock_ahead()
 
-    def txt_records(self, zone_id: str, host: str, about: str | Text) -> list[TxtRecord]:
+    def txt_records(self, zone: Zone, host: str, about: str | Text) -> list[TxtRecord]:
         """List the TXT records at exactly this host (Record.List).
 
         A new record may be missing here for about 30 seconds (fact sheet §1.7).
         """
-        items = self._pages(_RECORDS, about, domain_id=zone_id, sub_domain=host)
+        items = self._pages(_RECORDS, about, domain_id=zone.id, sub_domain=host)
         return [
             TxtRecord(
                 id=as_text(item.get("id")),
@@ -129,13 +129,13 @@ class DnspodClient:
             if item.get("type") == "TXT" and as_text(item.get("name")).lower() == host
         ]
 
-    def txt_record(self, zone_id: str, record_id: str, about: str | Text) -> TxtRecord | None:
+    def txt_record(self, zone: Zone, record_id: str, about: str | Text) -> TxtRecord | None:
         """Read one record by its id, which needs no list; `None` when it is gone, or no TXT record.
 
         Record.Info's fields are those of the vendor's page (DNSPod/dnspod-api-doc,
         source/records.rst); the fact sheet has no more than its name (§1.5).
         """
-        reply = self._calls.read("Record.Info", about, domain_id=zone_id, record_id=record_id)
+        reply = self._calls.read("Record.Info", about, domain_id=zone.id, record_id=record_id)
         if reply.code == RECORD_GONE and not reply.is_denied:
             return None
         item = _settled(reply, about).body.get("record")
@@ -167,9 +167,9 @@ class DnspodClient:
         record = _settled(reply, about).body.get("record")
         return as_text(record.get("id")) or None if isinstance(record, dict) else None
 
-    def remove(self, zone_id: str, record_id: str, about: str | Text) -> bool:
+    def remove(self, zone: Zone, record_id: str, about: str | Text) -> bool:
         """Remove a record by its id, and tell whether it was there (Record.Remove)."""
-        reply = self._calls.write("Record.Remove", about, domain_id=zone_id, record_id=record_id)
+        reply = self._calls.write("Record.Remove", about, domain_id=zone.id, record_id=record_id)
         if reply.code == RECORD_GONE and not reply.is_denied:
             return False
         _settled(reply, about)

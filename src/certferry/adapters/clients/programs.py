@@ -17,6 +17,7 @@ from certferry.adapters.clients.program_output import Output
 from certferry.core.delivery import Program
 from certferry.core.secret import Secret
 from certferry.errors import DeployError, Retry, TargetRejected
+from certferry.ports.programs import Ended
 from certferry.ports.progress import Pause
 from certferry.system_words import system_words
 from certferry.text import Quoted, Text
@@ -52,8 +53,22 @@ def run(
     *,
     hidden: Collection[Secret],
     withheld: Collection[str] = (),
-    given: bytes = b"",
 ) -> None:
+    """Run a program as `run_to_end` does. Raises `DeployError` also where it fails."""
+    ended = run_to_end(program, variables, pause, hidden=hidden, withheld=withheld)
+    if ended.code != 0:
+        raise failed(program.arguments[0], ended)
+
+
+def run_to_end(
+    program: Program,
+    variables: Mapping[str, str],
+    pause: Pause,
+    *,
+    hidden: Collection[Secret],
+    withheld: Collection[str] = (),
+    given: bytes = b"",
+) -> Ended:
     """Run a program to its end, with these variables and the environment but for the `withheld`,
     and what it is `given` on its standard input.
 
@@ -78,8 +93,7 @@ def run(
             _log_lines(program.arguments[0], lines, output.left_out)
     if not ended:
         raise _too_slow(program)
-    if process.returncode != 0:
-        raise _failed(program, process.returncode, _last_words(lines))
+    return Ended(process.returncode, _last_words(lines))
 
 
 @contextlib.contextmanager
@@ -169,8 +183,8 @@ def _log_lines(name: str, lines: list[str], left_out: int) -> None:
         _log.info("%s: %s", name, line, extra={"program": name})
 
 
-def _last_words(lines: list[str]) -> str:
-    return " ".join(" ".join(lines).split())[-_MOST_WORDS:]
+def _last_words(lines: list[str]) -> Quoted:
+    return Quoted(" ".join(" ".join(lines).split())[-_MOST_WORDS:])
 
 
 def _too_slow(program: Program) -> DeployError:
@@ -185,15 +199,16 @@ def _too_slow(program: Program) -> DeployError:
     )
 
 
-def _failed(program: Program, code: int, words: str) -> DeployError:
-    name = program.arguments[0]
+def failed(name: str, ended: Ended) -> DeployError:
+    """Give the error for a program that ended with another code than 0."""
+    code, words = ended.code, ended.words
     if code < 0:
         said = Text(
             "the program {program} was ended by signal {signal}", program=name, signal=-code
         )
     else:
         said = Text("the program {program} failed with exit code {code}", program=name, code=code)
-    told = Text("{failure}: {words}", failure=said, words=Quoted(words)) if words else said
+    told = Text("{failure}: {words}", failure=said, words=words) if words else said
     return DeployError(
         told,
         hint=Text(

@@ -7,6 +7,7 @@ would be uploaded again.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -24,7 +25,9 @@ from certferry.ports.account_memory import AccountMemory
 log = logging.getLogger(__name__)
 
 LIST_AGE = 5.0  # seconds that a list is good for
-OWN_WRITES_AGE = 60.0  # seconds until any list shows what we wrote
+CERTIFICATES_AGE = 30.0  # seconds; what this process uploads and removes is counted in anyway
+PER_SECOND = 50  # certificates for which a list may be a second older before an upload
+OWN_WRITES_AGE = 120.0  # seconds until any list shows what we wrote
 SOURCES_AGE = 300.0  # seconds; one request per bucket, and buckets change their domains seldom
 
 _NAMES, _SHORT = "names of certificates", "short"
@@ -44,6 +47,16 @@ class Sources:
     failure: QiniuFailure | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class DomainList:
+    """The CDN and DCDN domains of an account, by certferry's spelling of their names. A `number`
+    tells it from the lists that were read before.
+    """
+
+    number: int
+    by_name: Mapping[str, DomainItem]
+
+
 class Remembered(Generic[T]):
     """A value that is fetched when it has grown too old; callers meanwhile wait for it."""
 
@@ -54,13 +67,22 @@ class Remembered(Generic[T]):
         self._lock = threading.Lock()
         self._found: tuple[float, T] | None = None
 
-    def get(self, *, anew: bool = False) -> T:
-        """Give the value, fetched `anew` if that is asked for."""
+    def get(self, *, anew: bool = False, age: float | None = None) -> T:
+        """Give the value, fetched `anew` if that is asked for, or if it is of another `age` than
+        it may be.
+        """
+        oldest = self._age if age is None else min(age, self._age)
         with self._lock:
             asked = self._clock()
-            if anew or self._found is None or asked - self._found[0] >= self._age:
+            if anew or self._found is None or asked - self._found[0] >= oldest:
                 self._found = (asked, self._fetch())
             return self._found[1]
+
+    @property
+    def at_hand(self) -> T | None:
+        """The value that was fetched last, however old."""
+        found = self._found
+        return None if found is None else found[1]
 
     def forget(self) -> None:
         """Let the next caller fetch it."""
@@ -75,24 +97,36 @@ class QiniuAccount:
         self._client = client
         self._memory = memory
         self._clock = clock
-        self._certificates = Remembered(self._list_certificates, LIST_AGE, clock)
-        self._domains = Remembered(client.list_domains, LIST_AGE, clock)
+        self._certificates = Remembered(self._list_certificates, CERTIFICATES_AGE, clock)
+        self._domains = Remembered(self._list_domains, LIST_AGE, clock)
         self._sources = Remembered(self._list_sources, SOURCES_AGE, clock)
         self._bindings = Remembered(self._list_bindings, LIST_AGE, clock)
+        self._numbers = itertools.count(1)
         self._seen_sources: dict[str, BucketDomain] = {}
         self._lock = threading.Lock()
         # An id → what became of it by our hand (None: removed), and when.
         self._own: dict[str, tuple[float, CertificateRecord | None]] = {}
 
-    def certificates(self, *, anew: bool = False) -> dict[str, CertificateRecord]:
+    def certificates(
+        self, *, anew: bool = False, age: float | None = None
+    ) -> dict[str, CertificateRecord]:
         """Give the certificates by id. Raises `QiniuFailure`."""
-        found = dict(self._certificates.get(anew=anew))
+        found = dict(self._certificates.get(anew=anew, age=age))
         for cert_id, record in self._own_writes():
             if record is None:
                 found.pop(cert_id, None)
             else:
                 found.setdefault(cert_id, record)
         return found
+
+    @property
+    def age_for_uploads(self) -> float:
+        """How old the list may be in which a copy is looked for before an upload, since another
+        machine may have had the lineage's lease a moment ago; of a long list, not to read it for
+        each of many uploads.
+        """
+        listed = self._certificates.at_hand
+        return max(LIST_AGE, 0.0 if listed is None else len(listed) / PER_SECOND)
 
     @property
     def wants_short_names(self) -> bool:
@@ -116,9 +150,18 @@ class QiniuAccount:
         with self._lock:
             self._own.pop(cert_id, None)
 
-    def domains(self) -> list[DomainItem]:
+    def domains(self, *, age: float | None = None) -> DomainList:
         """Give the CDN and DCDN domains. Raises `QiniuFailure`."""
-        return self._domains.get()
+        return self._domains.get(age=age)
+
+    @property
+    def domains_at_hand(self) -> DomainList | None:
+        """The list of domains that was read last."""
+        return self._domains.at_hand
+
+    def forget_domains(self) -> None:
+        """Have the next look read what Qiniu made of a change."""
+        self._domains.forget()
 
     def sources(self) -> Sources:
         """Give the Kodo source domains, as far as the keys may see them."""
@@ -144,6 +187,10 @@ class QiniuAccount:
 
     def _list_certificates(self) -> dict[str, CertificateRecord]:
         return {record.certid: record for record in self._client.list_certificates()}
+
+    def _list_domains(self) -> DomainList:
+        items = self._client.list_domains()
+        return DomainList(next(self._numbers), {name_here(item.name): item for item in items})
 
     def _list_bindings(self) -> dict[str, str]:
         return {name_here(one.domain): one.certid for one in self._client.list_bindings()}

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from certferry.adapters.clients.qiniu import QiniuClient
 from certferry.adapters.clients.qiniu_account import QiniuAccount
 from certferry.adapters.clients.qiniu_codes import HTTPS_IS_OFF, NO_SUCH_DOMAIN, UNCHANGED
+from certferry.adapters.clients.qiniu_details import Details
 from certferry.adapters.clients.qiniu_domains import (
     NOT_SERVED_BY_ITSELF,
     SWITCHED_OFF,
@@ -15,17 +16,23 @@ from certferry.adapters.clients.qiniu_domains import (
     is_in_force,
     kind_of,
     must_be_at_rest,
-    name_at_qiniu,
-    name_here,
     observe,
     unavailable,
     wanted_conf,
 )
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
-from certferry.adapters.clients.qiniu_records import DomainItem, DomainRecord, HttpsConf
+from certferry.adapters.clients.qiniu_records import (
+    CertificateRecord,
+    DomainItem,
+    DomainRecord,
+    HttpsConf,
+)
 from certferry.adapters.clients.qiniu_settling import Settler
 from certferry.core.desired import HttpsWish, Kind
+from certferry.core.identifiers import covered_by
 from certferry.core.observed import ObservedDomain
+from certferry.errors import DeployError, TargetInUse
+from certferry.text import Text
 
 log = logging.getLogger(__name__)
 
@@ -33,14 +40,17 @@ log = logging.getLogger(__name__)
 class CdnDomains:
     """Raises `QiniuFailure` and `DeployError`."""
 
-    def __init__(self, client: QiniuClient, account: QiniuAccount, settler: Settler) -> None:
+    def __init__(
+        self, client: QiniuClient, account: QiniuAccount, details: Details, settler: Settler
+    ) -> None:
         self._client = client
         self._account = account
+        self._details = details
         self._settler = settler
 
     def names(self) -> frozenset[str]:
         """Give the names of all domains, as certferry spells them."""
-        return frozenset(name_here(item.name) for item in self._account.domains())
+        return frozenset(self._account.domains().by_name)
 
     def has(self, domain: str) -> bool:
         """Tell whether the account has such a domain."""
@@ -49,8 +59,8 @@ class CdnDomains:
     def served_by_themselves(self) -> dict[str, DomainItem]:
         """Give the domains that take a certificate of their own, by name."""
         return {
-            name_here(item.name): item
-            for item in self._account.domains()
+            name: item
+            for name, item in self._account.domains().by_name.items()
             if item.type not in NOT_SERVED_BY_ITSELF
         }
 
@@ -66,7 +76,7 @@ class CdnDomains:
         listed = self.served_by_themselves()
         for domain in domains:
             try:
-                record = self._client.read_domain(name_at_qiniu(domain))
+                record = self._details.read(domain)
             except QiniuFailure as failure:
                 if failure.is_common or (was_silent and failure.silent):
                     raise
@@ -83,21 +93,40 @@ class CdnDomains:
 
     def named(self, domain: str) -> ObservedDomain:
         """Observe one domain, which must be there: `NO_SUCH_DOMAIN` says that it is not."""
-        return observe(domain, self._client.read_domain(name_at_qiniu(domain)))
+        return observe(domain, self._details.read(domain))
 
     def bind(self, domain: str, remote_id: str, https: HttpsWish) -> str | None:
         """Switch HTTPS on, or change it, unless the domain is as wished already; return the
         X-Reqid of the change, where there is one.
         """
-        record = self._client.read_domain(name_at_qiniu(domain))
+        record = self._details.read_now(domain)
         must_be_at_rest(domain, record)
         conf = wanted_conf(record, remote_id, https)
         if is_in_force(record, conf):
             return None
+        self._details.forget(domain)
         request_id = self._settler.until_settled(
             lambda: self._change(record, conf, https), lambda: self._is_taken(record, conf)
         )
+        self._details.note_change(domain, record)
         return request_id or None
+
+    def must_not_use(self, certificate: CertificateRecord, label: str) -> None:
+        """Raise `TargetInUse` for a certificate that a domain which it covers is bound to, as far
+        as the domains can be read: Qiniu refuses to remove it as well.
+        """
+        names = certificate.dnsnames or ()
+        for domain in self._account.domains().by_name:
+            if covered_by(names, domain) and self._bound(domain) == certificate.certid:
+                raise uses(domain, label or certificate.certid)
+
+    def _bound(self, domain: str) -> str | None:
+        try:
+            return self._details.read(domain).bound
+        except QiniuFailure as failure:
+            if failure.is_common or failure.silent:
+                raise
+            return None
 
     def _change(self, record: DomainRecord, conf: HttpsConf, https: HttpsWish) -> str:
         """Write, choosing the call by what the domain has. One without HTTPS that was read as one
@@ -120,3 +149,14 @@ class CdnDomains:
         now = self._client.read_domain(before.name)
         is_taken = now.operating_state == "processing" or is_in_force(now, conf)
         return "" if is_taken else None
+
+
+def uses(domain: str, label: str) -> DeployError:
+    """Say which domain keeps a certificate."""
+    return TargetInUse(
+        Text("{domain} is still bound to {label}", domain=domain, label=label),
+        hint=Text(
+            "this is normal until a change of the domain has come to its end; a later run tries"
+            " again"
+        ),
+    )

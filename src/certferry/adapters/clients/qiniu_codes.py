@@ -19,6 +19,7 @@ from certferry.errors import (
 )
 
 UNCHANGED = 400910
+ACCOUNT_FULL = 400500
 HTTPS_IS_OFF = frozenset({400302, 400})  # with its code, or none at all
 NO_SUCH_CERTIFICATE = frozenset({400401, 404001})  # 404001 is any resource (§4.4)
 NO_SUCH_DOMAIN = frozenset({612, 404001})  # of a write, and of a read
@@ -175,7 +176,7 @@ MEANINGS: dict[int, Meaning] = {
         "use a certificate of another CA, or ask Qiniu's support which it takes for the name",
     ),
     400407: _NOT_SELF_SERVICE,
-    400500: Meaning(
+    ACCOUNT_FULL: Meaning(
         TargetRejected,
         "the account holds as many certificates as it may",
         "remove unused ones in Qiniu's console, or ask its support for more",

@@ -9,8 +9,13 @@ from collections.abc import Iterator, Sequence
 
 from certferry.adapters.clients.qiniu import QiniuClient
 from certferry.adapters.clients.qiniu_account import QiniuAccount
-from certferry.adapters.clients.qiniu_codes import NO_SUCH_CERTIFICATE, is_name_too_long
+from certferry.adapters.clients.qiniu_codes import (
+    ACCOUNT_FULL,
+    NO_SUCH_CERTIFICATE,
+    is_name_too_long,
+)
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
+from certferry.adapters.clients.qiniu_quota import AccountQuota
 from certferry.adapters.clients.qiniu_records import CertificateRecord, Upload
 from certferry.adapters.clients.qiniu_settling import Settler
 from certferry.core.certificate import Certificate, CertificateBundle
@@ -23,9 +28,12 @@ from certferry.text import Text
 class Copies:
     """Copies of certificates at one account. Raises `QiniuFailure` and `DeployError`."""
 
-    def __init__(self, client: QiniuClient, account: QiniuAccount, settler: Settler) -> None:
+    def __init__(
+        self, client: QiniuClient, account: QiniuAccount, quota: AccountQuota, settler: Settler
+    ) -> None:
         self._client = client
         self._account = account
+        self._quota = quota
         self._settler = settler
         self._uploading = threading.Lock()
 
@@ -73,7 +81,7 @@ class Copies:
 
     def retire(self, remote_id: str, label: str, *, unmanaged: bool) -> bool:
         """Remove a copy whose name is the label: a mark of ours, unless it is `unmanaged`."""
-        record = self._certificate(remote_id)
+        record = self.find(remote_id)
         if record is None:
             return False
         if (record.name or "") != label or not (unmanaged or owner_of(label) is not None):
@@ -95,15 +103,21 @@ class Copies:
             return None
 
     def _find(self, lineage: str, certificate: Certificate, *, anew: bool = False) -> str | None:
-        copies = self._copies(lineage, certificate, anew=anew)
+        age = self._account.age_for_uploads
+        copies = self._copies(lineage, certificate, anew=anew, age=age)
         return copies[0].certid if copies else None
 
     def _copies(
-        self, lineage: str, certificate: Certificate, *, anew: bool = False
+        self,
+        lineage: str,
+        certificate: Certificate,
+        *,
+        anew: bool = False,
+        age: float | None = None,
     ) -> list[CertificateRecord]:
         """List the copies of a certificate, oldest first, so that everybody adopts the same one."""
         labels = marks(lineage, certificate.fingerprint)
-        listed = self._account.certificates(anew=anew).values()
+        listed = self._account.certificates(anew=anew, age=age).values()
         found = [r for r in listed if r.name in labels and _agrees(r, certificate)]
         return sorted(found, key=lambda record: (record.create_time or 0, record.certid))
 
@@ -123,14 +137,19 @@ class Copies:
 
     def _upload_as(self, name: str, bundle: CertificateBundle) -> str:
         certificate = bundle.certificate
-        cert_id = self._client.upload_certificate(
-            Upload(
-                name=name,
-                common_name=certificate.common_name or certificate.names[0],
-                ca=bundle.fullchain_pem,
-                pri=bundle.privkey_pem.reveal(),
-            )
+        upload = Upload(
+            name=name,
+            common_name=certificate.common_name or certificate.names[0],
+            ca=bundle.fullchain_pem,
+            pri=bundle.privkey_pem.reveal(),
         )
+        try:
+            cert_id = self._client.upload_certificate(upload)
+        except QiniuFailure as failure:
+            if failure.code == ACCOUNT_FULL:
+                self._quota.note_refused()
+            raise
+        self._quota.note_taken()
         self._account.note_uploaded(
             CertificateRecord(
                 certid=cert_id,
@@ -142,7 +161,8 @@ class Copies:
         )
         return cert_id
 
-    def _certificate(self, remote_id: str) -> CertificateRecord | None:
+    def find(self, remote_id: str) -> CertificateRecord | None:
+        """Return a copy, `None` where there is none."""
         listed = self._account.certificates().get(remote_id)
         return listed or self._account.certificates(anew=True).get(remote_id)
 

@@ -62,7 +62,7 @@ class Examiner:
         """See `ports.examination.PointedAt.cnames`."""
         return {
             name_here(item.name): item.cname.rstrip(".").lower()
-            for item in self._account.domains()
+            for item in self._account.domains().by_name.values()
             if item.cname and item.type not in NOT_SERVED_BY_ITSELF
         }
 

@@ -117,15 +117,19 @@ HOST = r"^(\*?\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?$"
 """As hosts are written, with the leading dot of Qiniu's wildcards (fact sheet §5.2)."""
 
 
-class DomainItem(msgspec.Struct, frozen=True):
+class DomainItem(msgspec.Struct, frozen=True, rename="camel"):
     """A domain in the list, which tells neither certificate nor settings. Its name becomes part of
-    the address of every call about it, so it has to be one.
+    the address of every call about it, so it has to be one; what is only compared may be anything.
     """
 
     name: Annotated[str, msgspec.Meta(pattern=HOST)]
     type: str | None = None
     product: str | None = None
     cname: str | None = None
+    operating_state: Any = None
+    operation_type: Any = None
+    modify_at: Any = None
+    oper_task_id: Any = None
 
 
 class DomainPage(msgspec.Struct, frozen=True):
@@ -135,20 +139,16 @@ class DomainPage(msgspec.Struct, frozen=True):
     marker: str | None = None
 
 
-class DomainRecord(msgspec.Struct, frozen=True, rename="camel"):
+class DomainRecord(DomainItem, frozen=True, rename="camel"):
     """A CDN or DCDN domain."""
 
     name: str
-    type: str | None = None
-    product: str | None = None
-    protocol: str | None = None
     operating_state: str | None = None
-    operating_state_desc: str | None = None
     operation_type: str | None = None
+    operating_state_desc: str | None = None
+    protocol: str | None = None
     could_operate_by_self: bool | None = None
     uid_is_freezed: bool | None = None
-    modify_at: Any = None
-    oper_task_id: Any = None
     pare_domain: str | None = None
     https: HttpsRecord | None = None
 

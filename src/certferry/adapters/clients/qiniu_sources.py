@@ -6,6 +6,7 @@ The calls that bind them are in no document. Nothing is believed of a change but
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 from certferry.adapters.clients.qiniu import QiniuClient
@@ -17,8 +18,10 @@ from certferry.adapters.clients.qiniu_records import BucketDomain
 from certferry.adapters.clients.qiniu_settling import Settler
 from certferry.core.desired import HttpsWish
 from certferry.core.observed import DomainState, ObservedDomain
-from certferry.errors import DeployError, TargetRejected
+from certferry.errors import DeployError, TargetInUse, TargetRejected
 from certferry.text import Text
+
+log = logging.getLogger(__name__)
 
 
 class SourceDomains:
@@ -51,6 +54,26 @@ class SourceDomains:
             return domain in self._account.bindings()
         except QiniuFailure:
             return False
+
+    def must_not_use(self, remote_id: str, label: str) -> None:
+        """Raise `TargetInUse` for a certificate that a source domain is bound to. Keys that may not
+        see that leave it to Qiniu, which refuses to remove it as well.
+        """
+        try:
+            bindings = self._account.bindings()
+        except QiniuFailure as failure:
+            log.info("what source domains are bound to cannot be seen: %s", failure)
+            return
+        for domain, bound in bindings.items():
+            if bound == remote_id:
+                raise TargetInUse(
+                    Text(
+                        "the source domain {domain} is still bound to {label}",
+                        domain=domain,
+                        label=label or remote_id,
+                    ),
+                    hint=Text("bind it to another certificate; a later run tries again"),
+                )
 
     def _observed(self, domain: str, bound: str | None) -> ObservedDomain:
         source = self.all().domains.get(domain)

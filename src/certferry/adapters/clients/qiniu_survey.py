@@ -70,7 +70,7 @@ class Surveyor:
     def _survey(self, pool: ThreadPoolExecutor, looked: Looked) -> Survey:
         listing = pool.submit(self._certificates)
         reading = [pool.submit(part) for part in self._parts]
-        items = self._account.domains()
+        items = self._account.domains().by_name.values()
         at_cdn = list(_awaited([pool.submit(self._cdn, item) for item in items], looked))
         parts = [part.result() for part in reading]
         certificates, unlisted = listing.result()

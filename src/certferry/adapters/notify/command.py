@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Annotated
 
 from certferry.adapters.clients import programs
-from certferry.core.delivery import Program
 from certferry.core.message import Message
 from certferry.errors import ConfigError, DeployError
 from certferry.ports.adapter import Context, Variable
@@ -35,26 +34,22 @@ def connect(settings: Settings, context: Context, /) -> Notifier:
     """See `ports.adapter.Adapter.connect`."""
     if not settings.command:
         raise ConfigError(Text("`command` names no program"))
-    return _Command(Program(settings.command, ".", WITHIN), context)
+    return _Command(settings.command, context)
 
 
 class _Command:
-    def __init__(self, program: Program, context: Context) -> None:
-        self._program = program
+    def __init__(self, arguments: tuple[str, ...], context: Context) -> None:
+        self._arguments = arguments
         self._context = context
 
     def send(self, message: Message, /) -> Answered:
         """See `ports.notifier.Notifier.send`."""
+        given = json.dumps(message.event, ensure_ascii=False).encode()
+        hint = Text("run it by hand, with an event on its standard input")
         try:
-            programs.run(
-                self._program,
-                {},
-                self._context.pause,
-                hidden=self._context.hidden(),
-                withheld=self._context.withheld(),
-                given=json.dumps(message.event, ensure_ascii=False).encode(),
-            )
+            ended = self._context.run(self._arguments, WITHIN, given)
         except DeployError as failed:
-            hint = Text("run it by hand, with an event on its standard input")
             return RefusedForGood(failed.message, hint)
+        if ended.code != 0:
+            return RefusedForGood(programs.failed(self._arguments[0], ended).message, hint)
         return Sent()

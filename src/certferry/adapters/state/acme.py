@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from certferry.adapters.state.columns import (
@@ -10,15 +11,18 @@ from certferry.adapters.state.columns import (
     to_moment,
     to_names,
 )
-from certferry.adapters.state.database import Connection, Database
+from certferry.adapters.state.database import Connection, Database, Row
 from certferry.adapters.state.leases import must_be_in_force
 from certferry.adapters.state.sealing import Sealing
 from certferry.core.secret import Secret
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, Lease
 
 _ACCOUNT = "account"
+_NEXT_KEY = "next account key"
 _ORDER = "order"
 _CHALLENGE = "challenge"  # said by a migration as well
+
+_ACCOUNTS = "SELECT directory, url, sealed_key_pem, sealed_next_key_pem FROM acme_account"
 
 
 class Accounts:
@@ -30,12 +34,12 @@ class Accounts:
 
     def account(self, directory: str) -> AcmeAccount | None:
         """The account at a directory."""
-        rows = self._database.rows(
-            "SELECT url, sealed_key_pem FROM acme_account WHERE directory = ?", directory
-        )
-        for url, sealed in rows:
-            return AcmeAccount(directory, self._sealing.unseal(sealed, _ACCOUNT, directory), url)
-        return None
+        rows = self._database.rows(f"{_ACCOUNTS} WHERE directory = ?", directory)
+        return next(map(self._account, rows), None)
+
+    def accounts(self) -> tuple[AcmeAccount, ...]:
+        """Every account, by directory."""
+        return tuple(map(self._account, self._database.rows(f"{_ACCOUNTS} ORDER BY directory")))
 
     def save_account(self, account: AcmeAccount) -> AcmeAccount:
         """Keep an account, and give the one in force: the first key wins."""
@@ -50,21 +54,46 @@ class Accounts:
                 "UPDATE acme_account SET url = ? WHERE directory = ?",
                 (account.url, account.directory),
             )
-            return account
+            return replace(in_force, url=account.url)
+
+    def replace_account(self, before: AcmeAccount, after: AcmeAccount | None) -> bool:
+        """See `StateStore.replace_account`."""
+        with self._database.transaction(serializable=True) as connection:
+            if self.account(before.directory) != before:
+                return False
+            connection.execute("DELETE FROM acme_account WHERE directory = ?", (before.directory,))
+            if after is not None:
+                self._insert(connection, after)
+            return True
 
     def forget_account(self, directory: str, key_pem: Secret) -> None:
-        """Forget an account, if it still has this key."""
+        """Forget an account, if it still has this key and is to have no other."""
         with self._database.transaction(serializable=True) as connection:
             in_force = self.account(directory)
-            if in_force is not None and in_force.key_pem == key_pem:
+            if in_force is not None and in_force.has_only(key_pem):
                 connection.execute("DELETE FROM acme_account WHERE directory = ?", (directory,))
 
     def _insert(self, connection: Connection, account: AcmeAccount) -> None:
-        sealed = self._sealing.seal(connection, account.key_pem, _ACCOUNT, account.directory)
-        connection.execute(
-            "INSERT INTO acme_account (directory, url, sealed_key_pem) VALUES (?, ?, ?)",
-            (account.directory, account.url, sealed),
+        directory, next_key = account.directory, account.next_key_pem
+        sealed = self._sealing.seal(connection, account.key_pem, _ACCOUNT, directory)
+        sealed_next = (
+            None
+            if next_key is None
+            else self._sealing.seal(connection, next_key, _NEXT_KEY, directory)
         )
+        connection.execute(
+            "INSERT INTO acme_account (directory, url, sealed_key_pem, sealed_next_key_pem)"
+            " VALUES (?, ?, ?, ?)",
+            (directory, account.url, sealed, sealed_next),
+        )
+
+    def _account(self, row: Row) -> AcmeAccount:
+        directory, url, sealed, sealed_next = row
+        key_pem = self._sealing.unseal(sealed, _ACCOUNT, directory)
+        if sealed_next is None:
+            return AcmeAccount(directory, key_pem, url)
+        next_key_pem = self._sealing.unseal(sealed_next, _NEXT_KEY, directory)
+        return AcmeAccount(directory, key_pem, url, next_key_pem)
 
 
 class Orders:
@@ -188,15 +217,30 @@ class IssueTries:
         self._database = database
 
     def save_issue_try(
-        self, lineage: str, at: datetime, *, failed: bool = False, rejected: bool = False
+        self,
+        lineage: str,
+        at: datetime,
+        *,
+        failed: bool = False,
+        rejected: bool = False,
+        by_ca: bool = False,
     ) -> None:
         """See `StateStore.save_issue_try`."""
         moment = from_moment(at)
         with self._database.transaction() as connection:
             connection.execute(
-                "INSERT INTO issue_try (lineage, tried_at, rejected_at, tries) VALUES (?, ?, ?, ?)"
+                "INSERT INTO issue_try (lineage, tried_at, rejected_at, tries, failing_since)"
+                " VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT (lineage) DO UPDATE SET tried_at = excluded.tried_at,"
                 " rejected_at = excluded.rejected_at,"
-                " tries = CASE excluded.tries WHEN 0 THEN 0 ELSE issue_try.tries + 1 END",
-                (lineage, moment, moment if rejected else None, int(failed)),
+                " tries = CASE excluded.tries WHEN 0 THEN 0 ELSE issue_try.tries + 1 END,"
+                " failing_since = CASE excluded.tries WHEN 0 THEN NULL"
+                " ELSE COALESCE(issue_try.failing_since, excluded.failing_since) END",
+                (
+                    lineage,
+                    moment,
+                    moment if rejected else None,
+                    int(failed),
+                    moment if by_ca else None,
+                ),
             )

@@ -117,7 +117,7 @@ def _settings(written: str, into: type[T]) -> T:
 
 
 def spoilt() -> StateError:
-    """Say that a column holds what certferry did not write."""
+    """Give the error for what certferry did not write."""
     return StateError(
         Text("the state holds what certferry did not write"),
         hint=Text("put it back from a backup, and see who else can write to it"),

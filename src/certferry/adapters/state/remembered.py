@@ -15,6 +15,7 @@ _MOMENTS = (
     " (SELECT tried_at FROM issue_try WHERE lineage = ?),"
     " (SELECT rejected_at FROM issue_try WHERE lineage = ?),"
     " (SELECT tries FROM issue_try WHERE lineage = ?),"
+    " (SELECT failing_since FROM issue_try WHERE lineage = ?),"
     " EXISTS (SELECT 1 FROM challenge_record WHERE lineage = ?),"
     " EXISTS (SELECT 1 FROM withdrawal WHERE lineage = ?)"
 )
@@ -33,9 +34,10 @@ class Lineages:
     def remembered(self, lineage: str) -> Remembered:
         """All that is remembered of a lineage; nothing is unsealed."""
         with self._database.snapshot():
-            [(ordered_at, tried_at, rejected_at, tries, has_records, has_withdrawals)] = (
-                self._database.rows(_MOMENTS, *[lineage] * 6)
+            [(ordered_at, tried_at, rejected_at, tries, failing_since, *has)] = self._database.rows(
+                _MOMENTS, *[lineage] * 7
             )
+            has_records, has_withdrawals = has
             return Remembered(
                 self._versions.versions(lineage),
                 to_optional_moment(ordered_at),
@@ -46,4 +48,5 @@ class Lineages:
                 bool(has_records),
                 self._withdrawals.withdrawals(lineage) if has_withdrawals else (),
                 tries or 0,
+                to_optional_moment(failing_since),
             )

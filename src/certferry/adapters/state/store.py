@@ -35,12 +35,15 @@ class SqlState:
         self.versions = versions.versions
         self.bundle = versions.bundle
         self.save_version = versions.save_version
+        self.save_revocation = versions.save_revocation
         self.save_renewal_info = versions.save_renewal_info
 
         accounts = Accounts(database, sealing)
         self.account = accounts.account
+        self.accounts = accounts.accounts
         self.save_account = accounts.save_account
         self.forget_account = accounts.forget_account
+        self.replace_account = accounts.replace_account
 
         orders = Orders(database, sealing)
         self.order = orders.order
@@ -72,6 +75,13 @@ class SqlState:
         self.account_note = notes.account_note
         self.update_account_note = notes.update_account_note
 
+        self._open_news(database)
+
+        history = History(database)
+        self.append_history = history.append_history
+        self.history = history.history
+
+    def _open_news(self, database: Database) -> None:
         standing = Notices(database)
         self.notices = standing.notices
         self.update_notices = standing.update_notices
@@ -79,10 +89,6 @@ class SqlState:
         channels = Channels(database)
         self.channel = channels.channel
         self.update_channel = channels.update_channel
-
-        history = History(database)
-        self.append_history = history.append_history
-        self.history = history.history
 
     def close(self) -> None:
         """See `StateStore.close`."""

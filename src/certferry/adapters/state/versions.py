@@ -8,6 +8,7 @@ from certferry.adapters.state.columns import (
     from_moment,
     from_names,
     from_optional_moment,
+    spoilt,
     to_moment,
     to_names,
     to_optional_moment,
@@ -21,6 +22,7 @@ from certferry.core.certificate import Certificate, CertificateBundle
 from certferry.core.lineage import Version
 from certferry.core.pem import parse_bundle
 from certferry.core.renewal import RenewalWindow
+from certferry.core.revocation import Revocation, RevocationReason
 from certferry.errors import CertificateError, StateError
 from certferry.ports.state import Lease
 from certferry.text import Text
@@ -29,8 +31,8 @@ _KIND = "version"
 
 _FACTS = (
     "number, saved_at, key_matches, chain_complete, window_start, window_end, window_page,"
-    " ask_after, fullchain_digest, fingerprint, names, common_name, serial, issuer, not_before,"
-    " not_after, key_type"
+    " ask_after, fullchain_digest, directory, revoked_at, revocation_reason,"
+    " fingerprint, names, common_name, serial, issuer, not_before, not_after, key_type"
 )
 
 
@@ -81,13 +83,24 @@ class Versions:
         """Keep a new certificate and forget the order it came from."""
         with self._database.transaction(serializable=True) as connection:
             must_be_in_force(connection, lease)
+            directory = _ordered_at(connection, lease.lineage, bundle)
             connection.execute("DELETE FROM acme_order WHERE lineage = ?", (lease.lineage,))
             known = _find(connection, lease.lineage, bundle.certificate.fingerprint)
             if known is None:
-                return self._insert(connection, lease.lineage, bundle, now)
+                return self._insert(connection, lease.lineage, bundle, now, directory)
             if not known.is_bettered_by(bundle):
                 return known
             return self._replace(connection, lease.lineage, bundle, known)
+
+    def save_revocation(self, lease: Lease, number: int, revocation: Revocation) -> None:
+        """Keep that a version was revoked."""
+        with self._database.transaction(serializable=True) as connection:
+            must_be_in_force(connection, lease)
+            connection.execute(
+                "UPDATE version SET revoked_at = ?, revocation_reason = ?"
+                " WHERE lineage = ? AND number = ?",
+                (from_moment(revocation.at), revocation.reason.value, lease.lineage, number),
+            )
 
     def save_renewal_info(
         self, lineage: str, fingerprint: str, window: RenewalWindow | None, ask_after: datetime
@@ -111,7 +124,12 @@ class Versions:
             )
 
     def _insert(
-        self, connection: Connection, lineage: str, bundle: CertificateBundle, now: datetime
+        self,
+        connection: Connection,
+        lineage: str,
+        bundle: CertificateBundle,
+        now: datetime,
+        directory: str | None,
     ) -> Version:
         ((newest,),) = connection.execute(
             "SELECT COALESCE(MAX(number), 0) FROM version WHERE lineage = ?", (lineage,)
@@ -119,7 +137,8 @@ class Versions:
         leaf = bundle.certificate
         connection.execute(
             f"INSERT INTO version (lineage, {_FACTS})"  # noqa: S608 - constant columns
-            " VALUES (?, ?, ?, ?, ?, NULL, NULL, NULL, NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " VALUES (?, ?, ?, ?, ?, NULL, NULL, NULL, NULL, ?, ?, NULL, NULL,"
+            " ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 lineage,
                 newest + 1,
@@ -127,6 +146,7 @@ class Versions:
                 bundle.key_matches,
                 bundle.chain_complete,
                 bundle.fullchain_digest,
+                directory,
                 leaf.fingerprint,
                 from_names(leaf.names),
                 leaf.common_name,
@@ -145,6 +165,7 @@ class Versions:
             bundle.key_matches,
             bundle.chain_complete,
             fullchain_digest=bundle.fullchain_digest,
+            directory=directory,
         )
 
     def _replace(
@@ -182,6 +203,18 @@ class Versions:
         )
 
 
+def _ordered_at(connection: Connection, lineage: str, bundle: CertificateBundle) -> str | None:
+    """Return the directory of the order that a certificate came from, `None` where it came from
+    elsewhere.
+    """
+    found = connection.execute(
+        "SELECT directory, names FROM acme_order WHERE lineage = ?", (lineage,)
+    ).fetchone()
+    if found is None or set(to_names(found[1])) != set(bundle.certificate.names):
+        return None
+    return str(found[0])
+
+
 def _find(connection: Connection, lineage: str, fingerprint: str) -> Version | None:
     found = connection.execute(
         f"SELECT {_FACTS} FROM version WHERE lineage = ? AND fingerprint = ?",  # noqa: S608 - constant columns
@@ -191,7 +224,8 @@ def _find(connection: Connection, lineage: str, fingerprint: str) -> Version | N
 
 
 def _version(row: Row) -> Version:
-    number, saved_at, key_matches, chain_complete, start, end, page, ask_after, digest, *leaf = row
+    number, saved_at, key_matches, chain_complete, start, end, page, ask_after, *rest = row
+    digest, directory, revoked_at, reason, *leaf = rest
     return Version(
         number,
         _certificate(*leaf),
@@ -201,7 +235,18 @@ def _version(row: Row) -> Version:
         None if start is None else RenewalWindow(to_moment(start), to_moment(end), page),
         digest,
         to_optional_moment(ask_after),
+        directory,
+        _revocation(revoked_at, reason),
     )
+
+
+def _revocation(at: str | None, reason: str | None) -> Revocation | None:
+    if at is None or reason is None:
+        return None
+    try:
+        return Revocation(to_moment(at), RevocationReason(reason))
+    except ValueError as problem:
+        raise spoilt() from problem
 
 
 def _certificate(

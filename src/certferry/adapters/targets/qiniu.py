@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from certferry.adapters.clients.qiniu import QiniuClient
 from certferry.adapters.clients.qiniu_account import QiniuAccount
 from certferry.adapters.clients.qiniu_cdn import CdnDomains
 from certferry.adapters.clients.qiniu_codes import NO_SUCH_DOMAIN, WRONG_DOMAIN_TYPE
 from certferry.adapters.clients.qiniu_copies import Copies
+from certferry.adapters.clients.qiniu_details import Details
 from certferry.adapters.clients.qiniu_errors import QiniuFailure
 from certferry.adapters.clients.qiniu_examination import Examiner
 from certferry.adapters.clients.qiniu_kinds import (
@@ -28,6 +29,7 @@ from certferry.adapters.clients.qiniu_kinds import (
 )
 from certferry.adapters.clients.qiniu_live import LiveDomains
 from certferry.adapters.clients.qiniu_looked_at import LookedAt
+from certferry.adapters.clients.qiniu_quota import AccountQuota
 from certferry.adapters.clients.qiniu_settings import (
     ENVIRONMENT,
     LEAST_LIFE,
@@ -82,7 +84,8 @@ def connect(settings: Settings, context: Context) -> DeployTarget:
         timedelta(days=settings.min_remaining_days),
         needs_common_name=not settings.accept_no_common_name,
     )
-    return Qiniu(QiniuClient(transport), rules, context.memory, pause=context.pause)
+    client = QiniuClient(transport)
+    return Qiniu(client, rules, context.memory, pause=context.pause, now=context.now)
 
 
 class Qiniu:
@@ -100,12 +103,15 @@ class Qiniu:
         memory: AccountMemory,
         *,
         pause: Pause,
+        now: Callable[[], datetime],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rules = rules
         account, settler = QiniuAccount(client, clock, memory), Settler(pause)
-        self._copies = Copies(client, account, settler)
-        self._cdn = CdnDomains(client, account, settler)
+        self._quota = AccountQuota(account, memory, now)
+        self._copies = Copies(client, account, self._quota, settler)
+        details = Details(client, account, memory, clock=clock, now=now)
+        self._cdn = CdnDomains(client, account, details, settler)
         self._sources = SourceDomains(client, account, settler)
         self._live = LiveDomains(client.pili, account, settler, clock)
         self._surveyor = Surveyor(client, account, self._live)
@@ -126,13 +132,19 @@ class Qiniu:
                 ours = tuple(self._copies.of(look.lineage, look.known))
                 others = tuple(self._copies.others(ours)) if look.others else ()
                 unremembered = tuple(self._copies.unremembered(look.lineage, look.known))
+                quota = self._quota.seen()
             except QiniuFailure as failure:
                 if failure.is_common:
                     raise
                 unread.append(failure.error)
                 return replace(found, unread=_once(unread), remotes_hidden=True)
         return replace(
-            found, remotes=ours, others=others, unremembered=unremembered, unread=_once(unread)
+            found,
+            remotes=ours,
+            others=others,
+            unremembered=unremembered,
+            unread=_once(unread),
+            quota=quota,
         )
 
     def survey(self, looked: Looked) -> Survey:
@@ -179,11 +191,16 @@ class Qiniu:
                 return other.bind(domain, remote_id, https)
 
     def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
-        """Remove a copy whose name is the label, and that no live domain is bound to: of these
-        Qiniu is not known to refuse it, as of others.
+        """Remove a copy whose name is the label, and that no domain is bound to, as far as that is
+        seen: of live domains Qiniu is not known to refuse it, as of others.
         """
         with _door():
+            copy = self._copies.find(remote_id)
+            if copy is None:
+                return False
             self._live.must_not_use(remote_id, label, unmanaged=unmanaged)
+            self._sources.must_not_use(remote_id, label)
+            self._cdn.must_not_use(copy, label)
             return self._copies.retire(remote_id, label, unmanaged=unmanaged)
 
 

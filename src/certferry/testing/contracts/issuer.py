@@ -62,6 +62,19 @@ class IssuerContract:
         assert certificate.not_before <= world.now() < certificate.not_after
         assert 1 == world.count_issued()
 
+    def test_key_that_is_to_be_used_again(self, world: IssuerWorld) -> None:
+        """It is the next certificate's, where it is of the kind that is asked for."""
+        first = world.issue()
+        world.save(first)
+
+        second = world.issue(reused_key=first.privkey_pem)
+        world.save(second)
+        other = world.issue(key_type=KeyType.EC384, reused_key=first.privkey_pem)
+
+        assert first.privkey_pem == second.privkey_pem
+        assert first.certificate.fingerprint != second.certificate.fingerprint
+        assert KeyType.EC384 == other.certificate.key_type
+
     def test_nothing_is_left_in_dns(self, world: IssuerWorld) -> None:
         """Neither a value nor the memory of one."""
         world.issue(world.name, f"*.{world.name}")

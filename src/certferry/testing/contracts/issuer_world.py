@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from certferry.core.certificate import CertificateBundle, KeyType
 from certferry.core.lineage import Version
 from certferry.core.report import Event
+from certferry.core.secret import Secret
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.ports.state import Lease, StateStore
@@ -62,16 +63,26 @@ class IssuerWorld(ABC):
         """Take the lease over: the run that has it has ended."""
         return self.state.acquire(LINEAGE, self.now())
 
-    def request(self, *names: str, key_type: KeyType = KeyType.EC256) -> IssueRequest:
+    def request(
+        self,
+        *names: str,
+        key_type: KeyType = KeyType.EC256,
+        reused_key: Secret | None = None,
+    ) -> IssueRequest:
         """Ask for these names, or for the one name of the world."""
-        return IssueRequest(LINEAGE, names or (self.name,), key_type)
+        return IssueRequest(LINEAGE, names or (self.name,), key_type, reused_key=reused_key)
 
     def issue(
-        self, *names: str, key_type: KeyType = KeyType.EC256, fate: Fate | None = None
+        self,
+        *names: str,
+        key_type: KeyType = KeyType.EC256,
+        reused_key: Secret | None = None,
+        fate: Fate | None = None,
     ) -> CertificateBundle:
         """Issue in a process of its own."""
         dns = self.dns if fate is None else Door(self.dns, fate)
-        request, lease = self.request(*names, key_type=key_type), self.lease()
+        request = self.request(*names, key_type=key_type, reused_key=reused_key)
+        lease = self.lease()
         return self.issuer(fate).issue(request, dns, lease, self.events.append)
 
     def save(self, bundle: CertificateBundle) -> Version:

@@ -57,6 +57,52 @@ class AcmeContract:
         other.save_issue_try("img", LATER)
         assert 0 == store.remembered("img").issue_tries
 
+    def test_since_when_a_ca_fails(self, store: StateStore, other: StateStore) -> None:
+        """The first of its failures, until a certificate comes; those of others do not count."""
+        store.save_issue_try("img", NOW, failed=True)
+        assert None is other.remembered("img").failing_since
+
+        store.save_issue_try("img", NOW, failed=True, by_ca=True)
+        other.save_issue_try("img", LATER, failed=True, by_ca=True)
+        store.save_issue_try("img", LATER, failed=True)
+        assert NOW == other.remembered("img").failing_since
+        assert None is store.remembered("static").failing_since
+
+        other.save_issue_try("img", LATER)
+        assert None is store.remembered("img").failing_since
+
+    def test_account_is_replaced_only_as_it_is_known(
+        self, store: StateStore, other: StateStore
+    ) -> None:
+        """With its next key, with that in force, with none of it; a run that knows it as it was
+        changes nothing.
+        """
+        before = AcmeAccount(DIRECTORY, make_key(), "https://ca.test/account/1")
+        changing = replace(before, next_key_pem=make_key())
+        changed = replace(before, key_pem=make_key())
+        store.save_account(before)
+
+        assert store.replace_account(before, changing)
+        assert changing == other.account(DIRECTORY)
+        assert not other.replace_account(before, None)
+        other.forget_account(DIRECTORY, before.key_pem)
+        assert changing == store.save_account(before)
+        assert other.replace_account(changing, changed)
+        assert changed == store.account(DIRECTORY)
+        assert store.replace_account(changed, None)
+        assert None is other.account(DIRECTORY)
+        assert not store.replace_account(changed, before)
+
+    def test_every_account_is_listed(self, store: StateStore, other: StateStore) -> None:
+        """By directory."""
+        assert () == store.accounts()
+        second = AcmeAccount("https://b.test/directory", make_key(), next_key_pem=make_key())
+        first = AcmeAccount("https://a.test/directory", make_key(), "https://a.test/1")
+        store.save_account(second)
+        store.save_account(first)
+
+        assert (first, second) == other.accounts()
+
     def test_account_is_read_back(self, store: StateStore, other: StateStore) -> None:
         """First without a URL, then with the one the CA gave; each directory has its own."""
         account = AcmeAccount(DIRECTORY, make_key())

@@ -13,16 +13,18 @@ from certferry.core.certificate import CertificateBundle
 from certferry.core.lineage import Version
 from certferry.core.pem import parse_bundle
 from certferry.core.renewal import RenewalWindow
-from certferry.errors import StateError
+from certferry.core.revocation import Revocation, RevocationReason
+from certferry.errors import LeaseLost, StateError
 from certferry.ports.state import StateStore
 from certferry.testing.certificates import make_bundle, make_key, with_another_chain
+from certferry.testing.contracts.state_leases import make_order
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 LATER = NOW + timedelta(minutes=10)
 
 
 class VersionsContract:
-    """`lineages`, `versions`, `bundle`, `save_version`."""
+    """`lineages`, `versions`, `bundle`, `save_version`, `save_revocation`."""
 
     def test_new_state_knows_nothing(self, store: StateStore) -> None:
         """What is not there is empty, not an error; a version that is asked for by number is."""
@@ -125,6 +127,36 @@ class VersionsContract:
         assert first_version(newer) == replaced
         assert (replaced,) == other.versions("img")
         assert newer == other.bundle("img", 1)
+
+    def test_where_a_certificate_was_ordered(self, store: StateStore, other: StateStore) -> None:
+        """The directory of its order; of one that was made elsewhere, it is not known."""
+        order = make_order("img")
+        lease = store.acquire("img", NOW)
+        store.save_order(lease, order)
+        saved = store.save_version(lease, make_bundle(*order.names, not_before=NOW), NOW)
+        assert order.directory == saved.directory
+        assert (saved,) == other.versions("img")
+
+        store.save_order(lease, order)
+        adopted = store.save_version(lease, make_bundle("b.example.com", not_before=NOW), NOW)
+        assert None is adopted.directory
+        assert (adopted, saved) == other.versions("img")
+
+    def test_revocation_is_read_back(self, store: StateStore, other: StateStore) -> None:
+        """Of this version alone."""
+        bundle = make_bundle("img.example.com", not_before=NOW)
+        for one in (bundle, make_bundle("img.example.com", not_before=NOW)):
+            save(store, "img", one)
+        revocation = Revocation(LATER, RevocationReason.KEY_COMPROMISE)
+        lease = store.acquire("img", NOW)
+
+        store.save_revocation(lease, 1, revocation)
+
+        assert [None, revocation] == [v.revocation for v in other.versions("img")]
+        assert revocation == store.save_version(lease, bundle, LATER).revocation
+        store.release(lease)
+        with pytest.raises(LeaseLost):
+            store.save_revocation(lease, 2, revocation)
 
     def test_renewal_window_belongs_to_its_certificate(
         self, store: StateStore, other: StateStore

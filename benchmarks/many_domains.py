@@ -1,0 +1,348 @@
+"""How many requests an account at Qiniu takes: 2,000 CDN domains with 500 certificates, by the real
+adapter and engine, a real SQLite state, and a stand-in that refuses more than ten requests a
+second.
+
+Time is a number: it passes where a request waits for its turn, and where nothing is to be done
+until a later look. So the pace is kept to the request, and an hour at Qiniu takes a minute here.
+One certificate is visited at a time, since it is the pace that decides how long it takes. The
+edges are a twin that serves what Qiniu has carried out.
+
+Prints requests per domain, and fails where there are more than promised, or where it takes more
+memory. Usage: `python -m benchmarks.many_domains [--certificates N] [--processing SECONDS]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import itertools
+import json
+import mmap
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from benchmarks.many_domains_stand_in import KEYS, SECONDS, START
+from certferry.adapters.clients.qiniu import QiniuClient
+from certferry.adapters.clients.qiniu_signing import Keys
+from certferry.adapters.clients.qiniu_transport import QiniuTransport
+from certferry.adapters.clients.qiniu_ways import Hosts
+from certferry.adapters.state.connect import connect
+from certferry.adapters.targets.qiniu import Qiniu
+from certferry.core.certificate import CertificateBundle
+from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Kind
+from certferry.core.observed import ObservedTarget, Served, TargetRules
+from certferry.core.ownership import Claims
+from certferry.core.pem import certificate_pem, parse_chain
+from certferry.core.secret import Secret
+from certferry.ports.state import StateStore
+from certferry.ports.target import Look
+from certferry.reconcile.doors import Doors
+from certferry.reconcile.leases import held_lease
+from certferry.reconcile.lineage_run import LineageRun
+from certferry.testing.memory_ca import MemoryCa
+from certferry.testing.memory_dns import MemoryDns
+from certferry.testing.memory_issuer import LIFETIME, MemoryIssuer
+from certferry.testing.memory_receiver import MemoryReceivers
+from certferry.testing.memory_source import MemorySource
+from certferry.wiring.account_notes import AccountNotes
+
+ACCOUNT = "qiniu"
+DOMAINS_EACH = 4
+MOST = {"first sync": 6.0, "no-op": 1.0, "no-op, a day later": 1.0, "renewal": 5.0}
+"""Requests per domain that are promised."""
+MOST_MEMORY = 150  # MB
+EDGE_LAG = timedelta(seconds=30)
+
+
+class VirtualTime:
+    """Time that passes at once, for this process and, through a file, for the stand-in's."""
+
+    def __init__(self, path: Path) -> None:
+        path.write_bytes(SECONDS.pack(0.0))
+        with path.open("r+b") as file:
+            self._shared = mmap.mmap(file.fileno(), SECONDS.size)
+        self._lock = threading.Lock()
+
+    def clock(self) -> float:
+        """Return the seconds since START."""
+        return float(SECONDS.unpack(self._shared)[0])
+
+    def now(self) -> datetime:
+        """Return the moment."""
+        return START + timedelta(seconds=self.clock())
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass."""
+        with self._lock:
+            self._shared[:] = SECONDS.pack(self.clock() + seconds)
+
+    def pass_until(self, moment: datetime) -> None:
+        """Let time pass, unless it is later already."""
+        self.pause(max((moment - self.now()).total_seconds(), 0))
+
+
+class EdgeTwin:
+    """The target, and the edges of its domains: they serve what was bound once its change has come
+    to its end, and has spread.
+    """
+
+    def __init__(self, target: Qiniu, time: VirtualTime, processing: timedelta) -> None:
+        self._target = target
+        self._time = time
+        self._until_served = processing + EDGE_LAG
+        self._certificates: dict[str, str] = {}
+        self._served: dict[str, list[tuple[datetime, str]]] = {}
+
+    def go_on_from(self, before: EdgeTwin) -> None:
+        """Serve what the edges of an earlier process serve."""
+        self._served, self._certificates = before._served, before._certificates
+
+    def observe(self, look: Look) -> ObservedTarget:
+        """See `ports.target.DeployTarget.observe`."""
+        return self._target.observe(look)
+
+    def upload(self, lineage: str, bundle: CertificateBundle) -> str:
+        """See `ports.target.DeployTarget.upload`."""
+        remote_id = self._target.upload(lineage, bundle)
+        self._certificates[remote_id] = bundle.certificate.fingerprint
+        return remote_id
+
+    def bind(self, domain: str, kind: Kind, remote_id: str, https: HttpsWish) -> str | None:
+        """See `ports.target.DeployTarget.bind`."""
+        request_id = self._target.bind(domain, kind, remote_id, https)
+        since = self._time.now() + self._until_served
+        self._served.setdefault(domain, []).append((since, self._certificates[remote_id]))
+        return request_id
+
+    def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
+        """See `ports.target.DeployTarget.retire`."""
+        return self._target.retire(remote_id, label, unmanaged=unmanaged)
+
+    def look(self, domains: Sequence[str]) -> Mapping[str, tuple[Served, ...]]:
+        """See `ports.probe.Probe.look`."""
+        return {domain: self._seen(domain) for domain in domains}
+
+    def _seen(self, domain: str) -> tuple[Served, ...]:
+        now = self._time.now()
+        in_force = [what for since, what in self._served.get(domain, ()) if since <= now]
+        fingerprint = in_force[-1] if in_force else None
+        return tuple(
+            Served(address, fingerprint, valid=fingerprint is not None)
+            for address in ("192.0.2.1", "192.0.2.2")
+        )
+
+
+@dataclass(slots=True)
+class Silence:
+    """The longest time in which nothing was told."""
+
+    time: VirtualTime
+    longest: float = 0.0
+    _last: float = 0.0
+
+    def begin(self) -> None:
+        """Count from now on."""
+        self.longest, self._last = 0.0, self.time.clock()
+
+    def told(self, _: object) -> None:
+        """Count what is told."""
+        now = self.time.clock()
+        self.longest, self._last = max(self.longest, now - self._last), now
+
+
+@dataclass(slots=True)
+class StandIn:
+    """The process with Qiniu's stand-in."""
+
+    process: subprocess.Popen[str]
+    urls: dict[str, str] = field(default_factory=dict)
+
+    def ask(self) -> Any:
+        """Read its next line."""
+        if self.process.stdout is None:
+            raise TypeError(self.process)
+        return json.loads(self.process.stdout.readline())
+
+    def requests(self) -> Counter[str]:
+        """Return the requests since this was asked last."""
+        if self.process.stdin is None:
+            raise TypeError(self.process)
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return Counter(self.ask())
+
+
+@contextmanager
+def stand_in(directory: Path, domains: Sequence[str], processing: timedelta) -> Iterator[StandIn]:
+    """Start the stand-in, with these domains, which speak HTTP alone."""
+    (directory / "issuer.pem").write_text(issuer_of_memory())
+    (directory / "domains").write_text("\n".join(domains))
+    program = Path(__file__).with_name("many_domains_stand_in.py")
+    files = [str(directory / name) for name in ("clock", "issuer.pem", "domains")]
+    command = [sys.executable, str(program), *files, str(processing.total_seconds())]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        found = StandIn(process)
+        try:
+            found.urls = found.ask()
+            yield found
+        finally:
+            process.terminate()
+
+
+def issuer_of_memory() -> str:
+    """Return the certificate that signs all of the CA in memory."""
+    ca = MemoryCa(lambda: START, LIFETIME)
+    order = ca.begin_order(("example.com",), None)
+    ca.validate(order)
+    key = ec.generate_private_key(ec.SECP256R1())
+    return certificate_pem(parse_chain(ca.finalize(order, key.public_key()))[1])
+
+
+def wish(number: int) -> DesiredCertificate:
+    """One certificate, served at its domains."""
+    names = tuple(f"{name}.c{number}.example.com" for name in "abcd"[:DOMAINS_EACH])
+    deployment = DesiredDeployment(ACCOUNT, names)
+    return DesiredCertificate(f"c{number}", names, "dns", deployments=(deployment,))
+
+
+def connected(urls: Mapping[str, str], state: StateStore, time: VirtualTime) -> Qiniu:
+    """Connect the account, as each process does, and as `adapters.targets.qiniu.connect`."""
+    memory = AccountNotes(lambda: state, ACCOUNT, is_kept=True)
+    keys = Keys(*(Secret(key) for key in KEYS))
+    transport = QiniuTransport(
+        keys, Hosts(**urls), memory, pause=time.pause, now=time.now, clock=time.clock
+    )
+    rules = TargetRules(timedelta(days=30), needs_common_name=True)
+    return Qiniu(
+        QiniuClient(transport), rules, memory, pause=time.pause, now=time.now, clock=time.clock
+    )
+
+
+def visit_all(runs: Sequence[LineageRun], time: VirtualTime) -> None:
+    """Visit each until none waits any longer, as `reconcile.visits` does."""
+    numbers = itertools.count()
+    heap = [(time.now(), next(numbers), run) for run in runs]
+    while heap:
+        due, _, run = heapq.heappop(heap)
+        time.pass_until(due)
+        waiting = run.visit()
+        if waiting is not None:
+            heapq.heappush(heap, (waiting.until, next(numbers), run))
+    failed = [report for report in (run.report() for run in runs) if not report.ok]
+    if failed:
+        raise SystemExit(f"not all went well: {failed[0]}")
+
+
+@dataclass(slots=True)
+class Benchmark:
+    """The world of one measurement. `tell` takes its lines; `missed` are promises not kept."""
+
+    place: StandIn
+    state: StateStore
+    time: VirtualTime
+    wishes: list[DesiredCertificate]
+    processing: timedelta
+    tell: Callable[[str], object]
+    missed: list[str] = field(default_factory=list)
+
+    def measure_all(self) -> list[str]:
+        """Measure each kind of run, and return the promises that were not kept."""
+        issuer = MemoryIssuer(self.state, self.time.now)
+        edges: EdgeTwin | None = None
+        for what, later in (
+            ("first sync", timedelta(0)),
+            ("no-op", timedelta(hours=1)),
+            ("no-op, a day later", timedelta(days=1)),
+            ("renewal", timedelta(days=61)),
+        ):
+            self.time.pause(later.total_seconds())
+            target = connected(self.place.urls, self.state, self.time)
+            edges = self._edges(target, edges)
+            self._measure(what, edges, issuer)
+        return self.missed
+
+    def _edges(self, target: Qiniu, before: EdgeTwin | None) -> EdgeTwin:
+        """Give a process's target the edges of the one before it."""
+        edges = EdgeTwin(target, self.time, self.processing)
+        if before is not None:
+            edges.go_on_from(before)
+        return edges
+
+    def _measure(self, what: str, edges: EdgeTwin, issuer: MemoryIssuer) -> None:
+        silence, begun = Silence(self.time), self.time.clock()
+        doors = Doors(
+            issuer=issuer,
+            source=MemorySource(),
+            dns={"dns": MemoryDns(["example.com"])},
+            targets={ACCOUNT: edges},
+            receiver=MemoryReceivers().receiver,
+            probe=edges,
+            state=self.state,
+            lease=partial(held_lease, self.state, self.time.now),
+            now=self.time.now,
+            progress=silence.told,
+            claims=Claims(),
+        )
+        silence.begin()
+        visit_all([LineageRun(one, doors) for one in self.wishes], self.time)
+        count = len(self.wishes) * DOMAINS_EACH
+        requests = self.place.requests()
+        each = requests.total() / count
+        took = timedelta(seconds=round(self.time.clock() - begun))
+        self.tell(
+            f"{what:<20} {each:5.2f} requests per domain (promised: {MOST[what]:.0f});"
+            f" took {took}, silent for at most {silence.longest:.0f} s"
+        )
+        for kind, number in requests.most_common():
+            self.tell(f"{number / count:27.3f}  {kind}")
+        if each > MOST[what]:
+            self.missed.append(f"{what}: {each:.2f} requests per domain")
+
+
+def run(certificates: int, processing: timedelta, tell: Callable[[str], object]) -> list[str]:
+    """Measure an account with so many certificates; return the promises that were not kept."""
+    wishes = [wish(number) for number in range(certificates)]
+    domains = [name for one in wishes for name in one.names]
+    with tempfile.TemporaryDirectory() as found:
+        directory = Path(found)
+        time = VirtualTime(directory / "clock")
+        state = connect(directory / "state.db", directory / "secret.key")
+        with stand_in(directory, domains, processing) as place:
+            missed = Benchmark(place, state, time, wishes, processing, tell).measure_all()
+        state.close()
+    return missed
+
+
+def main() -> None:
+    """Print what was measured; exit with 1 where a promise is not kept."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--certificates", type=int, default=500)
+    parser.add_argument("--processing", type=float, default=600.0, help="seconds a change takes")
+    arguments = parser.parse_args()
+    processing = timedelta(seconds=arguments.processing)
+    missed = run(arguments.certificates, processing, lambda line: print(line, flush=True))
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"memory, at most {memory:.0f} MB (promised: {MOST_MEMORY})")
+    if memory > MOST_MEMORY:
+        missed.append(f"{memory:.0f} MB of memory")
+    if missed:
+        raise SystemExit("; ".join(missed))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""Challenge records in the domains of one account at DNSPod, by whichever of its two APIs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from certferry.adapters.clients.dnspod import TxtRecord, Zone
+from certferry.adapters.clients.dnspod_calls import OutcomeUnknown
+from certferry.core import identifiers
+from certferry.core.survey import FoundZone
+from certferry.core.zone_choice import no_zone_for
+from certferry.errors import DnsAccessDenied, DnsError, DnsRejected, DnsUnavailable
+from certferry.ports.progress import Pause
+from certferry.text import Text
+
+log = logging.getLogger(__name__)
+
+# Seconds between looks for a new record, which lists show after about 30 (fact sheet §1.7, §2.2).
+INDEX_PAUSES = (1.0, 2.0, 4.0, 8.0, 12.0, 13.0)
+PAUSES_AFTER_LOSS = (1.0, 3.0)  # seconds before each repetition of a removal
+CREATE_ATTEMPTS = 2
+
+_ALL_ZONES = Text("the zones of the account")
+
+BLOCKED = {
+    "pause": (Text("paused"), Text("resume it at console.dnspod.cn")),
+    "spam": (Text("banned"), Text("ask DNSPod's support why")),
+    "lock": (Text("locked"), Text("unlock it at console.dnspod.cn")),
+}
+
+
+class Api(Protocol):
+    """One of DNSPod's APIs: the token's (`dnspod`), or Tencent Cloud's (`tencentcloud`). Its
+    methods raise `DnsError`, the writing ones also `OutcomeUnknown`. `about` is the name to mention
+    in errors.
+    """
+
+    def zones(self, about: str | Text) -> Sequence[Zone]:
+        """List every domain of the account."""
+        ...
+
+    def name_servers(self, zone: Zone, about: str | Text) -> frozenset[str]:
+        """List the hosts that DNSPod serves a domain by."""
+        ...
+
+    def clock_ahead(self) -> timedelta | None:
+        """See `ports.examination.Timed.clock_ahead`."""
+        ...
+
+    def txt_records(self, zone: Zone, host: str, about: str | Text) -> Sequence[TxtRecord]:
+        """List the TXT records at exactly this host; a new one may be missing for a while."""
+        ...
+
+    def txt_record(self, zone: Zone, record_id: str, about: str | Text) -> TxtRecord | None:
+        """Read one record by its id; `None` when it is gone, or no TXT record."""
+        ...
+
+    def create_txt(self, zone: Zone, host: str, value: str, about: str | Text) -> str | None:
+        """Write a record and give its id, or `None` when the identical one is there already."""
+        ...
+
+    def remove(self, zone: Zone, record_id: str, about: str | Text) -> bool:
+        """Remove a record by its id, and tell whether it was there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a record goes: `host` is what stands left of the zone, `@` for nothing."""
+
+    name: str
+    zone: Zone
+    host: str
+
+
+def place_of(name: str, zones: Iterable[Zone]) -> Place:
+    """Find the longest zone that holds the name.
+
+    Raises `ZoneNotFound`, or `DnsRejected` when the only such zones may not be written to.
+    """
+    by_name = {zone.name: zone for zone in zones}
+    holding = [by_name[suffix] for suffix in identifiers.suffixes(name) if suffix in by_name]
+    blocked = [zone for zone in holding if zone.status in BLOCKED]
+    for zone in holding:
+        if zone not in blocked:
+            return Place(name, zone, name.removesuffix(zone.name).rstrip(".") or "@")
+        log.warning(Text("{problem}; it is not used", problem=_blocked(zone).message))
+    raise _blocked(blocked[0]) if blocked else no_zone_for(name, sorted(by_name))
+
+
+class DnspodRecords:
+    """Writes challenge records into the domains of one DNSPod account. Safe to use from threads.
+
+    A handle is `domain id|record id`. The domains are listed once, when first needed.
+    """
+
+    def __init__(self, client: Api, pause: Pause) -> None:
+        self._client = client
+        self._pause = pause
+        self._listing = threading.Lock()
+        self._zones: Sequence[Zone] | None = None
+        self._written: dict[tuple[str, str, str | None], Zone] = {}
+
+    def zones(self) -> tuple[FoundZone, ...]:
+        """See `ports.survey.ZoneKeeper.zones`."""
+        return tuple(
+            FoundZone(zone.name, _blocked(zone).message if zone.status in BLOCKED else None)
+            for zone in self._listed(about=_ALL_ZONES)
+        )
+
+    def name_servers(self, zone: str) -> frozenset[str]:
+        """See `ports.examination.Delegated.name_servers`."""
+        found = next((one for one in self._listed(about=zone) if one.name == zone), None)
+        return frozenset() if found is None else self._client.name_servers(found, about=zone)
+
+    def clock_ahead(self) -> timedelta | None:
+        """See `ports.examination.Timed.clock_ahead`."""
+        return self._client.clock_ahead()
+
+    def add_txt(self, name: str, value: str) -> str:
+        """See `ports.dns.DnsProvider.add_txt`."""
+        place = self._place(name)
+        handle = f"{place.zone.id}|{self._write(place, value)}"
+        self._written[name, value, handle] = place.zone
+        return handle
+
+    def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
+        """See `ports.dns.DnsProvider.remove_txt`.
+
+        Without a handle the value is looked for once: DNSPod lists a record only about 30 seconds
+        after it was written, and the caller knows when that was, and whether to ask again.
+        """
+        zone_id, _, record_id = (handle or "").partition("|")
+        known = self._written.get((name, value, handle))
+        if known is not None and self._remove(known, record_id, name):
+            return True
+        place = self._place(name)
+        record = self._look_up(place, record_id, value) if zone_id == place.zone.id else None
+        # A handle may be older than the record: the value itself must be gone.
+        record = record or self._find(place, value)
+        return record is not None and self._remove(place.zone, record.id, name)
+
+    def _place(self, name: str) -> Place:
+        name = name.rstrip(".").lower()
+        return place_of(name, self._listed(about=name))
+
+    def _listed(self, about: str | Text) -> Sequence[Zone]:
+        with self._listing:
+            if self._zones is None:
+                self._zones = self._client.zones(about=about)
+            return self._zones
+
+    def _write(self, place: Place, value: str) -> str:
+        """Write a record and give its id. What is in doubt is looked for before it is repeated."""
+        for _ in range(CREATE_ATTEMPTS):
+            try:
+                record_id = self._client.create_txt(place.zone, place.host, value, place.name)
+            except OutcomeUnknown as exc:
+                problem = exc.problem
+                record = self._find_written(place, value)
+            else:
+                if record_id is not None:
+                    return record_id
+                problem = Text("DNSPod says that it is there, and does not list it")
+                record = self._find_written(place, value)
+            if record is not None:
+                return _must_be_enabled(record, place.name)
+        raise _in_doubt(place.name, problem)
+
+    def _find_written(self, place: Place, value: str) -> TxtRecord | None:
+        """Look for a record that may have been written, until lists would show it."""
+        try:
+            record = self._find(place, value)
+            for pause in INDEX_PAUSES:
+                if record is not None:
+                    break
+                self._pause(pause)
+                record = self._find(place, value)
+        except (DnsAccessDenied, DnsRejected) as exc:
+            # Of the listing, not of the record: that may be there, and must not be forgotten.
+            raise _in_doubt(place.name, exc.message) from exc
+        return record
+
+    def _look_up(self, place: Place, record_id: str, value: str) -> TxtRecord | None:
+        """Give the record of a handle, if it is the one with this name and value: a handle that
+        was kept elsewhere may have been changed there, and is another record's then.
+        """
+        try:
+            record = self._client.txt_record(place.zone, record_id, place.name)
+        except DnsRejected:
+            return None  # the list tells as well, only later
+        wanted = (place.host, value)
+        return record if record is not None and (record.host, record.value) == wanted else None
+
+    def _find(self, place: Place, value: str) -> TxtRecord | None:
+        """Look for the record with exactly this value."""
+        records = self._client.txt_records(place.zone, place.host, place.name)
+        return next((record for record in records if record.value == value), None)
+
+    def _remove(self, zone: Zone, record_id: str, name: str) -> bool:
+        """Remove by id. This may be repeated without looking first: a list could lag behind."""
+        for attempt, pause in enumerate((0.0, *PAUSES_AFTER_LOSS)):
+            if pause:
+                self._pause(pause)
+            try:
+                return self._client.remove(zone, record_id, name) or attempt > 0
+            except OutcomeUnknown as exc:
+                problem = exc.problem
+        raise _in_doubt(name, problem)
+
+
+def _must_be_enabled(record: TxtRecord, name: str) -> str:
+    """Give the record's id: one that is switched off would never be seen."""
+    if record.is_enabled:
+        return record.id
+    raise DnsRejected(
+        Text("{name}: the record is there, but switched off", name=name),
+        hint=Text("remove it at console.dnspod.cn"),
+    )
+
+
+def _in_doubt(name: str, problem: Text) -> DnsUnavailable:
+    return DnsUnavailable(
+        Text(
+            "{name}: the change may or may not have taken effect: {problem}",
+            name=name,
+            problem=problem,
+        ),
+        hint=Text("try again in some minutes; certferry looks for the record first"),
+    )
+
+
+def _blocked(zone: Zone) -> DnsError:
+    state, hint = BLOCKED[zone.status]
+    return DnsRejected(
+        Text("the domain {zone} is {state} at DNSPod", zone=zone.name, state=state), hint=hint
+    )

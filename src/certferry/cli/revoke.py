@@ -1,0 +1,69 @@
+"""`certferry revoke`: revoke a certificate at its CA."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from certferry.cli.exits import Exit
+from certferry.cli.irrevocable import is_wanted, say, yes_option
+from certferry.cli.options import Front, name_argument
+from certferry.core.revocation import RevocationReason
+from certferry.present.vocabulary import one_or_many
+from certferry.text import Text
+
+if TYPE_CHECKING:
+    from certferry.core.lineage import Version
+
+
+@click.command("revoke")
+@name_argument()
+@click.option(
+    "--reason",
+    metavar="REASON",
+    required=True,
+    type=click.Choice([reason.value for reason in RevocationReason]),
+    help="`unspecified`, `keyCompromise`, `affiliationChanged`, `superseded` or"
+    " `cessationOfOperation`.",
+)
+@yes_option
+@click.pass_obj
+def command(front: Front, name: str, reason: str, *, yes: bool) -> Exit:
+    """Revoke the newest certificate of NAME at its CA; the next sync replaces it.
+
+    This cannot be undone. With `keyCompromise` every valid certificate with the same key is
+    revoked, and the key is not used again.
+    """
+    from certferry.cli.selection import must_be_known, settings_or_defaults
+    from certferry.wiring.ca_session import open_at_cas
+
+    settings, because = settings_or_defaults(front), RevocationReason(reason)
+    with open_at_cas(settings, language=front.voice.language) as session:
+        if not session.state.versions(name):
+            must_be_known(name, session)
+        meant = session.to_revoke(name, because)
+        if not meant:
+            return say(front, Text("{name}: revoked already; nothing was changed.", name=name))
+        if not is_wanted(front, _question(name, meant), yes=yes):
+            return say(front, Text("Nothing was changed."))
+        for version in session.revoke(name, because):
+            serial = version.certificate.serial
+            say(front, Text("{name}: revoked, serial {serial}", name=name, serial=serial))
+    return say(front, Text("`certferry sync {name}` replaces it.", name=name))
+
+
+def _question(name: str, versions: Sequence[Version]) -> Text:
+    leaves = [version.certificate for version in versions]
+    places = {
+        "name": name,
+        "names": leaves[0].names,
+        "serials": [leaf.serial for leaf in leaves],
+        "count": len(leaves),
+    }
+    return one_or_many(
+        len(leaves),
+        Text("Revoke {name} ({names}), serial {serials}, for ever?", **places),
+        Text("Revoke {count} certificates of {name}, serials {serials}, for ever?", **places),
+    )

@@ -1,0 +1,96 @@
+"""Which accounts write a certificate's challenge records: one, or a table of zones."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from certferry.config.findings import nearest
+from certferry.config.table import Table
+from certferry.config.values import Read, word
+from certferry.core.identifiers import base_name, is_wildcard, is_within, normalise
+from certferry.errors import ConfigError
+from certferry.text import Text
+
+Zones = tuple[tuple[str, str], ...]
+"""See `DesiredCertificate.dns_zones`."""
+
+
+def read_dns_accounts(table: Table, names: Sequence[str], read: Read[str]) -> tuple[str, Zones]:
+    """Read `dns`, where `read` takes an account's label: give the one account, or the zones with
+    theirs.
+    """
+    if "dns" not in table:
+        table.report("dns", Text("missing: the account that writes the challenge records"))
+    if not table.holds_table("dns"):
+        return table.take("dns", read, ""), ()
+    zones = _zones(table.table("dns"), read)
+    if not zones:
+        table.report("dns", Text("no zone with its account is in it"))
+    for name in names if zones else ():
+        if not any(is_within(base_name(name), zone) for zone, _ in zones):
+            table.report("dns", _without_account(name, zones))
+    return "", zones
+
+
+def account_among(accounts: Collection[str]) -> Read[str]:
+    """Make a reader of an account's label."""
+
+    def read(value: object) -> str:
+        written = word(value)
+        if written not in accounts:
+            raise ConfigError(_no_account(written, accounts))
+        return written
+
+    return read
+
+
+def _zones(table: Table, read: Read[str]) -> Zones:
+    found: dict[str, str] = {}
+    for written in table.written:
+        account = table.take(written, read, "")
+        try:
+            zone = _zone(written)
+        except ConfigError as wrong:
+            table.report(written, wrong.message)
+            continue
+        if zone in found:
+            table.report(written, Text("the zone is there already, in another spelling"))
+        found[zone] = account
+    return tuple(sorted(found.items(), key=lambda one: (-one[0].count("."), one[0])))
+
+
+def _zone(written: str) -> str:
+    """Take the name of a zone."""
+    zone = normalise(written)
+    if is_wildcard(zone):
+        raise ConfigError(Text("a zone has no `*`: it holds every name below it"))
+    return zone
+
+
+def _without_account(name: str, zones: Zones) -> Text:
+    return Text(
+        "none of its zones holds {name}: add {line}, with the account that writes there. Where a"
+        " CNAME leads the challenge into another zone, that is the other zone's account",
+        name=name,
+        line=f'"{base_name(name)}" = "{zones[0][1]}"',
+    )
+
+
+def _no_account(written: str, accounts: Collection[str]) -> Text:
+    if not accounts:
+        return Text("there is no account {name}; none is declared", name=written)
+    meant = nearest(written, accounts)
+    if meant is None:
+        return Text(
+            "there is no account {name}; declared are {accounts}",
+            name=written,
+            accounts=sorted(accounts),
+        )
+    if len(accounts) == 1:
+        return Text("there is no account {name}; did you mean {meant}?", name=written, meant=meant)
+    return Text(
+        "there is no account {name}; did you mean {meant}? declared are {accounts}",
+        name=written,
+        meant=meant,
+        accounts=sorted(accounts),
+    )

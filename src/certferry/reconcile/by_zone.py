@@ -1,0 +1,65 @@
+"""Several DNS accounts as one provider, each for its zones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Self, cast
+
+from certferry.core.desired import DesiredCertificate
+from certferry.core.identifiers import is_within
+from certferry.core.zone_choice import must_have_zone
+from certferry.errors import ZoneNotFound
+from certferry.ports.dns import DnsProvider
+from certferry.ports.survey import ZoneKeeper
+
+
+class ByZone:
+    """A `ports.dns.SharedOut` of zones, the longest first, each with its account."""
+
+    def __init__(self, accounts: Sequence[tuple[str, DnsProvider]]) -> None:
+        self._accounts = accounts
+
+    @classmethod
+    def of(cls, desired: DesiredCertificate, accounts: Mapping[str, DnsProvider]) -> Self:
+        """Give the accounts of a certificate that has several."""
+        return cls([(zone, accounts[account]) for zone, account in desired.dns_zones])
+
+    def at(self, name: str) -> DnsProvider:
+        """See `ports.dns.SharedOut.at`.
+
+        A name that is in none of the zones is where a CNAME has led to: then the accounts are
+        asked whose it is. One that cannot tell which zones it has, comes last.
+        """
+        for zone, account in self._accounts:
+            if is_within(name, zone):
+                return account
+        missing: ZoneNotFound | None = None
+        silent: list[DnsProvider] = []
+        for account in dict.fromkeys(account for _, account in self._accounts):
+            keeper = cast("ZoneKeeper", account) if hasattr(account, "zones") else None
+            zones = None if keeper is None else keeper.zones()
+            if zones is None:
+                silent.append(account)
+                continue
+            try:
+                must_have_zone(name, zones)
+            except ZoneNotFound as problem:
+                missing = missing or problem
+            else:
+                return account
+        if silent or missing is None:
+            return silent[0]
+        raise missing
+
+    def add_txt(self, name: str, value: str) -> str:
+        """See `ports.dns.DnsProvider.add_txt`."""
+        return self.at(name).add_txt(name, value)
+
+    def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
+        """See `ports.dns.DnsProvider.remove_txt`."""
+        return self.at(name).remove_txt(name, value, handle)
+
+
+def provider_of(desired: DesiredCertificate, accounts: Mapping[str, DnsProvider]) -> DnsProvider:
+    """Give what writes the challenge records of a certificate: one account, or several."""
+    return accounts[desired.dns] if desired.dns else ByZone.of(desired, accounts)

@@ -1,0 +1,24 @@
+"""Tell of settings that a target changed along with a certificate."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from certferry.core.plan import Verify
+from certferry.core.report import StepOutcome
+from certferry.core.settings import in_sentences
+from certferry.text import Text
+
+
+def with_unasked(told: StepOutcome, step: Verify) -> StepOutcome:
+    """Add which settings the target changed without being asked to."""
+    detail = Text(
+        "{said}; the target changed other settings: {changes}",
+        said=told.detail,
+        changes=in_sentences(step.changes),
+    )
+    hint = Text(
+        "set what it is to be in the deployment (`force_https`, `http2`, `tls_versions`), and"
+        " the next run sets it back"
+    )
+    return replace(told, detail=detail, hint=hint)

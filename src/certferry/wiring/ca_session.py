@@ -1,0 +1,60 @@
+"""What a command about the CAs works with: their accounts, and what was issued."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+
+from certferry.config.addresses import directory_url
+from certferry.config.model import Settings
+from certferry.core.lineage import Version
+from certferry.core.revocation import RevocationReason
+from certferry.ports.ca_account import CaAccount
+from certferry.ports.progress import no_listener
+from certferry.reconcile.history import history_keeper
+from certferry.reconcile.leases import held_lease
+from certferry.reconcile.revoke import RevocationDoors, revoke, to_revoke
+from certferry.wiring.clock import now
+from certferry.wiring.late_issuer import authority_at
+from certferry.wiring.session import Session, who_runs
+
+
+@contextmanager
+def open_at_cas(settings: Settings, *, language: str) -> Iterator[CaSession]:
+    """Open what the settings name; where there is no state, none is made."""
+    with ExitStack() as resources:
+        yield CaSession(settings, no_listener, resources, language=language, looks_only=True)
+
+
+class CaSession(Session):
+    """A session that can reach the accounts at the CAs."""
+
+    def account_at(self, directory: str | None) -> CaAccount:
+        """Return the account at a directory; at the usual one where that is not known."""
+        from certferry.adapters.acme.account_desk import AccountDesk
+
+        ca = authority_at(self._settings, directory or self._settings.acme.directory)
+        return AccountDesk(
+            ca.directory, self.state, ca_bundle=ca.ca_bundle, pause=self._stopping.pause, now=now
+        )
+
+    def directory_of(self, name: str | None) -> str:
+        """Return the URL of a CA that is called so, the usual one's without a name. Raises
+        `ConfigError`.
+        """
+        known = {ca.name: ca.directory for ca in self._settings.acme.authorities}
+        if name is None:
+            return self._settings.acme.directory
+        return known.get(name) or directory_url(name)
+
+    def to_revoke(self, lineage: str, reason: RevocationReason) -> list[Version]:
+        """See `reconcile.revoke.to_revoke`."""
+        return to_revoke(lineage, reason, self.state, now())
+
+    def revoke(self, lineage: str, reason: RevocationReason) -> list[Version]:
+        """See `reconcile.revoke.revoke`."""
+        lease = partial(held_lease, self.state, now)
+        keep = history_keeper(self.state, now, who_runs())
+        doors = RevocationDoors(self.state, self.account_at, lease, now, keep)
+        return revoke(lineage, reason, doors)

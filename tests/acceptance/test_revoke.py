@@ -1,0 +1,235 @@
+"""Revoking, and the account at the CA: the whole command at Pebble, killed after its requests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from certferry.sandbox.world import World
+from tests.acceptance.host import Host, Run
+from tests.cli.terminals import Terminal
+
+USAGE, REFUSED = 2, 3
+RUNNER = Path(__file__).with_name("killed.py")
+SUPERSEDED = ("--reason", "superseded")
+
+
+def status_at_ca(host: Host, name: str, number: int) -> str:
+    """What the CA says of a version."""
+    with host.remembering() as store:
+        serial = store.bundle(name, number).certificate.serial
+    return host.world.pebble.certificate_status(serial)
+
+
+def killed_after(host: Host, requests: int, *arguments: str) -> int:
+    """Run the command, killed after so many requests, and give how many it made."""
+    log = host.directory / "requests.log"
+    log.write_text("")
+    command = [sys.executable, str(RUNNER), str(requests), str(log)]
+    subprocess.run(
+        [*command, "--config", str(host.config), *arguments],
+        env={**os.environ, **host.world.environment},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    return len(log.read_text().splitlines())
+
+
+def bound(host: Host, name: str) -> str | None:
+    """What the CDN has bound."""
+    return host.world.qiniu.bound(name)
+
+
+def test_revoked_and_replaced(host: Host, name: str) -> None:
+    """The CA revokes it, the next run issues another and serves that, the one after does nothing;
+    a rollback does not go back to it.
+    """
+    host.run("sync")
+    first = bound(host, name)
+
+    run = host.run("revoke", name, *SUPERSEDED, "--yes")
+
+    assert 0 == run.code, run
+    assert "revoked, serial" in run.out
+    assert "Revoked" == status_at_ca(host, name, 1)
+    assert "the certificate was revoked at" in host.run("plan").out
+    assert 0 == host.run("sync").code
+    assert bound(host, name) not in {None, first}
+    again = host.run("sync")
+    assert (0, 0, 0) == (again.code, again.left.orders, again.left.qiniu_writes)
+    assert "revoked" in host.run("history", name).out
+    assert REFUSED == host.run("rollback", name).code
+
+
+def test_revoking_twice_changes_nothing(host: Host, name: str) -> None:
+    """The CA is not asked again."""
+    host.run("sync", "--no-wait")
+    host.run("revoke", name, *SUPERSEDED, "--yes")
+
+    run = host.run("revoke", name, *SUPERSEDED, "--yes")
+
+    assert (0, 0) == (run.code, run.left.ca_requests)
+    assert "revoked already" in run.out
+
+
+def test_without_a_terminal_it_needs_yes(host: Host, name: str) -> None:
+    """Nothing is asked of the CA; a reason is needed in any case, and one of the five."""
+    host.run("sync", "--no-wait")
+
+    for arguments in (SUPERSEDED, ("--yes",), ("--reason", "because", "--yes")):
+        run = host.run("-q", "revoke", name, *arguments)
+        assert (USAGE, 0) == (run.code, run.left.ca_requests)
+    for act in ("rollover", "deactivate"):
+        assert USAGE == host.run("account", act, "--directory", "letsencryt").code
+    run = host.run("-q", "account", "deactivate")
+    assert (USAGE, 0) == (run.code, run.left.ca_requests)
+    assert "--yes" in run.complaint.error
+    assert "Valid" == status_at_ca(host, name, 1)
+
+
+@pytest.mark.parametrize("answer", ["n\r", "y\r"])
+def test_at_a_terminal_it_asks(host: Host, name: str, answer: str) -> None:
+    """Only a yes revokes."""
+    host.run("sync", "--no-wait")
+    command = [sys.executable, "-m", "certferry", "--config", str(host.config)]
+    with Terminal(
+        [*command, "revoke", name, *SUPERSEDED], columns=200, environ=host.world.environment
+    ) as terminal:
+        terminal.until(lambda text: "for ever?" in text)
+        terminal.type(answer)
+        assert 0 == terminal.end()
+
+    assert ("Revoked" if answer == "y\r" else "Valid") == status_at_ca(host, name, 1)
+    if answer == "n\r":
+        assert "Nothing was changed." in terminal.screen.text
+
+
+def test_name_that_is_not_known(host: Host, name: str) -> None:
+    """As everywhere; one that has no certificate yet is refused."""
+    assert USAGE == host.run("revoke", "nonsense", *SUPERSEDED, "--yes").code
+    assert REFUSED == host.run("revoke", name, *SUPERSEDED, "--yes").code
+
+
+def test_compromised_key_is_not_used_again(host: Host, name: str) -> None:
+    """Although `reuse_key` is set; both certificates that have it are revoked."""
+    host.rewrite("[acme]\n", "[acme]\nreuse_key = true\n")
+    host.run("sync", "--no-wait")
+    host.run("sync", "--renew", "--no-wait")
+
+    run = host.run("revoke", name, "--reason", "keyCompromise", "--yes")
+
+    assert 0 == run.code, run
+    assert ["Revoked", "Revoked"] == [status_at_ca(host, name, number) for number in (1, 2)]
+    host.run("sync", "--no-wait")
+    with host.remembering() as store:
+        first, second, third = (store.bundle(name, number).privkey_pem for number in (1, 2, 3))
+    assert first == second != third
+
+
+def test_revocation_that_is_killed_can_be_repeated(world: World, host: Host, name: str) -> None:
+    """After any of its requests: the second time it is done, and is replaced once."""
+    host.run("sync", "--no-wait")
+    begun = killed_after(host, 3, "revoke", name, *SUPERSEDED, "--yes")
+    assert 3 == begun
+    assert "Revoked" == status_at_ca(host, name, 1)
+    assert "revoked" not in host.run("history", name).out
+
+    assert 0 == host.run("revoke", name, *SUPERSEDED, "--yes").code
+
+    assert 1 == host.run("sync", "--no-wait").left.certificates
+    assert 1 == host.run("history", name).out.count("revoked")
+
+
+# the account
+
+
+def account_shown(host: Host) -> Run:
+    """What `account show` says."""
+    return host.run("account", "show")
+
+
+def test_account_is_shown(host: Host, name: str) -> None:
+    """Before there is one, and then as the CA knows it."""
+    assert "There is no account yet" in account_shown(host).out
+    assert not host.state.exists()
+    host.run("sync", "--no-wait")
+
+    run = account_shown(host)
+
+    assert 0 == run.code
+    assert host.world.pebble.directory_url in run.out
+    assert "valid, ops@example.com" in run.out
+
+
+def test_account_without_an_address_and_one_that_was_interrupted(host: Host, name: str) -> None:
+    """Each is told in its row; what is not in order fails the command."""
+    host.rewrite('email = "ops@example.com"\n', "")
+    host.run("sync", "--no-wait")
+    assert ", valid\n" in account_shown(host).out
+    with host.remembering() as store:
+        (kept,) = store.accounts()
+        assert store.replace_account(kept, replace(kept, url=None))
+
+    run = account_shown(host)
+
+    assert 1 == run.code
+    assert "its registration was interrupted" in run.out
+    assert REFUSED == host.run("account", "rollover").code
+    with host.remembering() as store:
+        store.replace_account(replace(kept, url=None), replace(kept, url=f"{kept.url}0"))
+    assert "which the CA does not know" in account_shown(host).out
+
+
+def test_account_gets_a_new_key_and_goes_on(host: Host, name: str) -> None:
+    """The next order is made by the same account."""
+    host.run("sync", "--no-wait")
+    before = account_shown(host).out
+
+    assert 0 == host.run("account", "rollover").code
+
+    assert before == account_shown(host).out
+    assert 1 == host.run("sync", "--renew", "--no-wait").left.certificates
+    assert before == account_shown(host).out
+
+
+@pytest.mark.parametrize("requests", [1, 2, 3])
+def test_rollover_that_is_killed(host: Host, name: str, requests: int) -> None:
+    """After each of its requests the next run orders with the same account."""
+    host.run("sync", "--no-wait")
+    before = account_shown(host).out
+    assert requests == killed_after(host, requests, "account", "rollover")
+
+    assert 1 == host.run("sync", "--renew", "--no-wait").left.certificates
+    assert before == account_shown(host).out
+
+
+def test_account_that_is_out_of_use_is_replaced(host: Host, name: str) -> None:
+    """The next order makes another; certificates stay."""
+    host.run("sync", "--no-wait")
+    before = account_shown(host).out
+
+    run = host.run("account", "deactivate", "--yes")
+
+    assert 0 == run.code, run
+    assert "There is no account yet" in account_shown(host).out
+    assert REFUSED == host.run("account", "deactivate", "--yes").code
+    assert "Valid" == status_at_ca(host, name, 1)
+    assert 1 == host.run("sync", "--renew", "--no-wait").left.certificates
+    assert before != account_shown(host).out
+
+
+def test_ca_that_does_not_answer_hides_no_account(host: Host, name: str) -> None:
+    """It is told beside the account, and the command fails."""
+    host.run("sync", "--no-wait")
+    host.rewrite('"directory-ca.pem"', '"edge-roots.pem"')
+
+    run = account_shown(host)
+
+    assert 1 == run.code
+    assert "could not be reached" in run.out

@@ -1,0 +1,35 @@
+"""The account at a bench's CA, as an operator asks for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from certferry.adapters.acme.account_desk import AccountDesk
+from certferry.ports.state import AcmeAccount
+from certferry.testing.interruptions import Door, Fate
+from tests.adapters.acme.bench import Bench
+
+
+def desk(bench: Bench, fate: Fate | None = None) -> AccountDesk:
+    """Give the desk, by default of a run that nothing happens to."""
+    state: Any = bench.state if fate is None else Door(bench.state, fate)
+    settings = bench.settings()
+    return AccountDesk(
+        settings.directory,
+        state,
+        ca_bundle=settings.ca_bundle,
+        pause=bench.clock.pause,
+        now=bench.clock.now,
+    )
+
+
+def account(bench: Bench) -> AcmeAccount:
+    """The account that the state remembers."""
+    found = bench.state.account(bench.proxy.directory_url)
+    assert found is not None
+    return found
+
+
+def registrations(bench: Bench) -> list[int | None]:
+    """How the CA answered each request for an account: 201 made, 200 found."""
+    return [call.status for call in bench.proxy.journal if call.request.path == "/sign-me-up"]

@@ -1,0 +1,238 @@
+"""Certificates ordered elsewhere, near the deadline: the real engine with several CAs in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from certferry.core.certificate import CertificateBundle
+from certferry.core.desired import DesiredCertificate
+from certferry.core.issuance import Authority, Issuance
+from certferry.core.plan import Action
+from certferry.core.renewal import RenewalInfo
+from certferry.core.report import LineageReport, Outcome
+from certferry.errors import CaUnavailable, CertificateRejected, DnsUnavailable, IssuanceError
+from certferry.ports.dns import DnsProvider
+from certferry.ports.issuer import IssueRequest
+from certferry.ports.progress import Progress
+from certferry.ports.state import Lease, StateStore
+from certferry.testing.memory_issuer import MemoryIssuer
+from certferry.text import Text
+from tests.reconcile.model import ModelWorld
+from tests.reconcile.one_lineage import IMG, outcome
+
+USUAL = Authority("letsencrypt", "https://le.example.com/directory")
+OTHER = Authority("zerossl", "https://zerossl.example.com/directory")
+ISSUANCE = Issuance(authorities=(USUAL, OTHER))
+
+DOWN = CaUnavailable(Text("the CA is down"))
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Cas:
+    """An issuer at several directories."""
+
+    by_directory: dict[str, MemoryIssuer]
+
+    def at(self, authority: Authority) -> MemoryIssuer:
+        """One of them."""
+        return self.by_directory[authority.directory]
+
+    def seen_by(self, state: StateStore) -> Cas:
+        """The same CAs, for a process that sees the state like this."""
+        return Cas({url: issuer.seen_by(state) for url, issuer in self.by_directory.items()})
+
+    def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> None:
+        """See `ports.issuer.Issuer.must_be_provable`."""
+        self.at(USUAL).must_be_provable(names, dns)
+
+    def issue(
+        self, request: IssueRequest, dns: DnsProvider, lease: Lease, progress: Progress
+    ) -> CertificateBundle:
+        """See `ports.issuer.Issuer.issue`."""
+        return self.by_directory[request.directory].issue(request, dns, lease, progress)
+
+    def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
+        """See `ports.issuer.Issuer.renewal_info`."""
+        return self.by_directory[directory].renewal_info(cert_pem)
+
+    def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
+        """See `ports.issuer.Issuer.sweep`."""
+        self.at(USUAL).sweep(lineage, accounts, now)
+
+
+class TwoCas(ModelWorld):
+    """A world in which a certificate may be ordered at two CAs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cdn.add_domain(IMG)
+        issuers = {
+            one.directory: MemoryIssuer(self.state, self.now, directory=one.directory)
+            for one in (USUAL, OTHER)
+        }
+        self.cas = Cas(issuers)
+        self.issuer = self.cas  # type: ignore[assignment]  # it does what the world asks of it
+
+    def wanted(self) -> DesiredCertificate:
+        """The wish."""
+        return replace(self.wish(), issuance=ISSUANCE)
+
+    def sync(self, **options: object) -> LineageReport:
+        """Run to the end."""
+        report = self.run(self.wanted(), **options)  # type: ignore[arg-type]  # a test's shorthand
+        assert report is not None
+        return report
+
+    def fail(self, usual: IssuanceError | None = DOWN, other: IssuanceError | None = None) -> None:
+        """Let the CAs fail like this."""
+        self.cas.at(USUAL).fail_with(usual)
+        self.cas.at(OTHER).fail_with(other)
+
+    @property
+    def issued(self) -> tuple[int, int]:
+        """How many certificates each has issued."""
+        return self.cas.at(USUAL).issued, self.cas.at(OTHER).issued
+
+    def told(self, event: str) -> list[dict[str, str]]:
+        """What the history says of such events, oldest first."""
+        entries = reversed(self.state.history("img", 100))
+        return [dict(entry.facts) for entry in entries if entry.event == event]
+
+
+def asked_in_plan(world: TwoCas) -> list[str]:
+    """Which CAs a plan names."""
+    issue = world.plan(world.wanted()).issue
+    assert issue is not None
+    return [authority.name for authority in issue.authorities]
+
+
+def test_usual_ca_is_asked_as_long_as_it_answers() -> None:
+    """The history says which it was."""
+    world = TwoCas()
+    world.sync()
+
+    assert (1, 0) == world.issued
+    assert ["letsencrypt"] == [facts["ca"] for facts in world.told("issued")]
+
+
+def test_first_certificate_is_ordered_elsewhere_after_a_day() -> None:
+    """Until then a failure is only told; the plan names both CAs from then on."""
+    world = TwoCas()
+    world.fail()
+    for _ in range(2):
+        assert Outcome.FAILED is outcome(world.sync(), Action.ISSUE).outcome
+        world.pass_time(DAY / 2)
+    assert ["letsencrypt", "zerossl"] == asked_in_plan(world)
+
+    assert Outcome.DONE is outcome(world.sync(), Action.ISSUE).outcome
+
+    assert (0, 1) == world.issued
+    assert [{"ca": "letsencrypt", "problem": "the CA is down"}] == world.told("ca failed")
+    assert ["zerossl"] == [facts["ca"] for facts in world.told("issued")]
+
+
+def test_ca_that_gave_a_certificate_is_asked_when_to_renew_it() -> None:
+    """The usual one would not know it."""
+    world = TwoCas()
+    world.fail()
+    world.sync()
+    world.pass_time(DAY)
+    world.sync()
+    world.pass_time(DAY)
+    world.sync()
+
+    assert 0 == world.cas.at(USUAL).asked
+    assert 0 < world.cas.at(OTHER).asked
+
+
+def test_renewal_is_ordered_elsewhere_in_the_last_sixth_of_the_life() -> None:
+    """Not while there is time, and not for the first failure there."""
+    world = TwoCas()
+    world.sync()
+    world.fail()
+    world.pass_time(timedelta(days=62))  # 28 of 90 days are left
+    world.sync()
+    world.pass_time(timedelta(days=2))
+    world.sync()
+    assert (["letsencrypt"], (1, 0)) == (asked_in_plan(world), world.issued)
+
+    world.pass_time(timedelta(days=12))
+    world.sync()
+
+    assert (1, 1) == world.issued
+    world.fail(None)
+    world.pass_time(timedelta(days=61))
+    world.sync()
+    assert (2, 1) == world.issued
+
+
+def test_passing_error_near_the_end_is_waited_out() -> None:
+    """A machine that was off for long does not leave its CA for one failure."""
+    world = TwoCas()
+    world.sync()
+    world.fail()
+    world.pass_time(timedelta(days=80))
+    world.sync()
+    assert (1, 0) == world.issued
+
+    world.fail(None)
+    world.pass_time(HOUR)
+    world.sync()
+
+    assert (2, 0) == world.issued
+
+
+def test_trouble_with_dns_is_no_reason_to_go_elsewhere() -> None:
+    """The other CA would have to see the same records."""
+    world = TwoCas()
+    world.sync()
+    world.pass_time(timedelta(days=80))
+
+    for _ in range(3):
+        world.dns.fail_with(DnsUnavailable(Text("no answer")))
+        world.sync()
+        world.pass_time(DAY)
+
+    assert (1, 0) == world.issued
+    assert ["letsencrypt"] == asked_in_plan(world)
+
+
+def test_every_ca_fails() -> None:
+    """One error tells of each; a certificate that was not ordered holds the next orders back."""
+    world = TwoCas()
+    world.fail(DOWN, CertificateRejected(Text("it is for other names")))
+    world.sync()
+    world.pass_time(DAY)
+
+    told = outcome(world.sync(), Action.ISSUE)
+
+    assert "the CA is down; zerossl: it is for other names" == str(told.detail)
+    assert world.state.remembered("img").rejected_at is not None
+    assert ["letsencrypt", "zerossl"] == [facts["ca"] for facts in world.told("ca failed")]
+
+
+def test_run_that_is_killed_while_it_orders_elsewhere_is_followed_by_no_second_order() -> None:
+    """Whenever it was killed: the next run finishes the order where it was begun."""
+    kills = 0
+    for calls in range(1, 200):
+        world = TwoCas()
+        world.fail()
+        world.sync()
+        world.pass_time(DAY)
+
+        report = world.run(world.wanted(), kill_after=calls)
+        begun = world.state.order("img")
+        world.fail(None)
+        world.sync()
+
+        assert 1 == sum(world.issued), calls
+        if begun is not None and begun.directory == OTHER.directory:
+            kills += 1
+            assert (0, 1) == world.issued
+        assert [] == world.challenge_values()
+        if report is not None:
+            break
+    assert kills

@@ -1,0 +1,287 @@
+"""Revoking: what is revoked, that it is replaced, and that a killed revocation can be repeated."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from certferry.core.certificate import CertificateBundle
+from certferry.core.desired import DesiredCertificate
+from certferry.core.issuance import Issuance
+from certferry.core.plan import Action
+from certferry.core.reasons import ReasonCode
+from certferry.core.report import LineageReport, Outcome
+from certferry.core.revocation import RevocationReason
+from certferry.core.rollbacks import version_for
+from certferry.errors import CaUnavailable, PlanRefused
+from certferry.reconcile.leases import held_lease
+from certferry.reconcile.revoke import RevocationDoors, revoke
+from certferry.testing.interruptions import Door, Killed, Life
+from certferry.text import Text
+from tests.reconcile.model import IMMORTAL, ModelWorld
+from tests.reconcile.one_lineage import IMG, outcome
+
+SUPERSEDED, COMPROMISED = RevocationReason.SUPERSEDED, RevocationReason.KEY_COMPROMISE
+
+
+class Ledger:
+    """What the CA has revoked, by fingerprint, and how often it was asked."""
+
+    def __init__(self) -> None:
+        self.revoked: dict[str, RevocationReason] = {}
+        self.asked_at: list[str | None] = []
+
+    def revoke(self, bundle: CertificateBundle, reason: RevocationReason) -> None:
+        """See `ports.ca_account.CaAccount.revoke`."""
+        self.revoked.setdefault(bundle.certificate.fingerprint, reason)
+
+
+class Ca(ModelWorld):
+    """A world with a CA that revokes."""
+
+    def __init__(self, *, reuse_key: bool = False) -> None:
+        super().__init__()
+        self.cdn.add_domain(IMG)
+        self.ledger = Ledger()
+        self._reuse_key = reuse_key
+
+    def wanted(self) -> DesiredCertificate:
+        """The wish."""
+        return replace(self.wish(IMG), issuance=Issuance(reuse_key=self._reuse_key))
+
+    def sync(self, *, renew: bool = False) -> LineageReport:
+        """Run to the end."""
+        report = self.run(self.wanted(), renew=renew)
+        assert report is not None
+        return report
+
+    def revoke(self, reason: RevocationReason = SUPERSEDED, calls: int = IMMORTAL) -> list[str]:
+        """Revoke, in a process of its own; give the fingerprints."""
+        process, life = f"revoke {self.clock} {calls}", Life(calls)
+        self.alive.add(process)
+        state: Any = Door(self.state.seen_by(process), life)
+
+        def account_at(directory: str | None) -> Any:
+            self.ledger.asked_at.append(directory)
+            return Door(self.ledger, life)
+
+        doors = self.doors(process, life)
+        try:
+            revoked = revoke(
+                "img",
+                reason,
+                RevocationDoors(state, account_at, doors.lease, self.now, doors.progress),
+            )
+            return [version.certificate.fingerprint for version in revoked]
+        finally:
+            self.alive.discard(process)
+
+    @property
+    def fingerprints(self) -> list[str]:
+        """The versions, newest first."""
+        return [version.certificate.fingerprint for version in self.state.versions("img")]
+
+    def keys(self) -> list[object]:
+        """Their keys, newest first."""
+        versions = self.state.versions("img")
+        return [self.state.bundle("img", version.number).privkey_pem for version in versions]
+
+    def served(self) -> str | None:
+        """The certificate that the domain serves."""
+        (found,) = {address.fingerprint for address in self.cdn.look([IMG])[IMG]}
+        return found
+
+
+def test_newest_certificate_is_revoked_and_replaced() -> None:
+    """The next run says why it issues, and serves the new one; another changes nothing."""
+    world = Ca()
+    world.sync()
+    (first,) = world.fingerprints
+
+    assert [first] == world.revoke()
+    assert {first: SUPERSEDED} == world.ledger.revoked
+    assert ["memory:directory"] == world.ledger.asked_at
+    plan = world.plan(world.wanted())
+    assert plan.issue is not None
+    assert ReasonCode.REVOKED is plan.issue.reason.code
+    world.sync()
+
+    assert 2 == len(world.fingerprints)
+    assert world.fingerprints[0] == world.served()
+    assert world.plan(world.wanted()).is_empty
+    (entry,) = [e for e in world.state.history("img", 100) if e.event == "revoked"]
+    assert {"fingerprint": first, "reason": "superseded"}.items() <= entry.facts.items()
+
+
+def test_revoked_once(world_with_one: Ca) -> None:
+    """Asked again, it is done already, and the CA is left alone."""
+    world_with_one.revoke()
+
+    assert [] == world_with_one.revoke(COMPROMISED)
+    assert 1 == len(world_with_one.ledger.asked_at)
+
+
+@pytest.fixture
+def world_with_one() -> Ca:
+    """A world in which a certificate is served."""
+    world = Ca()
+    world.sync()
+    return world
+
+
+def test_killed_at_any_call_it_can_be_repeated() -> None:
+    """In the end it is revoked at the CA and in the state, and told once."""
+    for calls in range(1, 40):
+        world = Ca()
+        world.sync()
+        (first,) = world.fingerprints
+        try:
+            world.revoke(calls=calls)
+        except Killed:
+            is_over = False
+        else:
+            is_over = True
+        world.revoke()
+
+        assert {first: SUPERSEDED} == world.ledger.revoked
+        assert all(version.revocation for version in world.state.versions("img"))
+        told = [e for e in world.state.history("img", 100) if e.event == "revoked"]
+        assert len(told) <= 1
+        world.sync()
+        assert 2 == world.issuer.issued
+        if is_over:
+            assert calls > 5
+            return
+    pytest.fail("it never came to its end")
+
+
+def test_compromised_key_is_not_used_again() -> None:
+    """Every valid certificate with that key is revoked, and the next one has another."""
+    world = Ca(reuse_key=True)
+    world.sync()
+    world.sync(renew=True)
+    second, first = world.fingerprints
+    key, same = world.keys()
+    assert key == same
+
+    assert [second, first] == world.revoke(COMPROMISED)
+    assert {second, first} == set(world.ledger.revoked)
+    world.sync()
+
+    assert world.keys()[0] != key
+
+
+def test_key_of_a_superseded_certificate_is_used_again() -> None:
+    """Only a compromised one is spoilt."""
+    world = Ca(reuse_key=True)
+    world.sync()
+    world.revoke()
+    world.sync()
+
+    assert 1 == len(set(world.keys()))
+
+
+def test_order_for_the_compromised_key_is_given_up() -> None:
+    """Else the next run would finish it."""
+    world = Ca(reuse_key=True)
+    world.sync()
+    for calls in range(1, 40):
+        world.run(world.wanted(), renew=True, kill_after=calls)
+        if world.state.order("img") is not None:
+            break
+    (key, *_) = world.keys()
+
+    world.revoke(COMPROMISED)
+    world.sync()
+
+    assert world.keys()[0] != key
+
+
+def test_certificate_with_another_key_stays() -> None:
+    """A compromised key says nothing of others."""
+    world = Ca()
+    world.sync()
+    world.sync(renew=True)
+    second, first = world.fingerprints
+
+    assert [second] == world.revoke(COMPROMISED)
+    assert first not in world.ledger.revoked
+
+
+def test_revoked_certificate_is_not_gone_back_to() -> None:
+    """A rollback offers none that was revoked."""
+    world = Ca()
+    world.sync()
+    world.revoke()
+    world.sync()
+    world.sync(renew=True)
+    (_, second, _) = world.fingerprints
+
+    versions = world.state.versions("img")
+    withdrawn = {versions[0].certificate.fingerprint}
+    found = version_for(withdrawn, versions, world.clock)
+    assert found is not None
+    assert second == found.certificate.fingerprint
+    assert None is version_for(withdrawn | {second}, versions, world.clock)
+
+
+def test_revoked_certificate_is_deployed_nowhere() -> None:
+    """A domain that appears while there is no other certificate waits for it."""
+    world = Ca()
+    world.sync()
+    world.revoke()
+    world.issuer.fail_with(CaUnavailable(Text("the CA is down")))
+    world.cdn.add_domain(f"new.{IMG}")
+    wish = replace(world.wish(), issuance=Issuance())
+
+    report = world.run(wish)
+
+    assert report is not None
+    refused = outcome(report, Action.DEPLOY, f"new.{IMG}")
+    assert Outcome.REFUSED is refused.outcome
+    assert "was revoked" in str(refused.detail)
+
+
+@pytest.mark.parametrize("past", [None, timedelta(days=91)])
+def test_without_a_valid_certificate_there_is_nothing_to_revoke(past: timedelta | None) -> None:
+    """It is refused, and no CA is asked."""
+    world = Ca()
+    if past is not None:
+        world.sync()
+        world.pass_time(past)
+
+    with pytest.raises(PlanRefused, match="no certificate that is valid"):
+        world.revoke()
+    assert [] == world.ledger.asked_at
+
+
+def test_refusal_of_the_ca_leaves_it_as_it_was(world_with_one: Ca) -> None:
+    """Nothing is written down."""
+
+    class Refusing:
+        """A CA that does not answer."""
+
+        def revoke(self, bundle: CertificateBundle, reason: RevocationReason) -> None:
+            """See `ports.ca_account.CaAccount.revoke`."""
+            raise CaUnavailable(Text("the CA is down"))
+
+    def lease(lineage: str) -> Any:
+        return held_lease(world_with_one.state, world_with_one.now, lineage)
+
+    refusing: Any = Refusing()
+    with pytest.raises(CaUnavailable):
+        revoke(
+            "img",
+            SUPERSEDED,
+            RevocationDoors(
+                world_with_one.state,
+                lambda _: refusing,
+                lease,
+                world_with_one.now,
+                world_with_one.events.append,
+            ),
+        )
+    assert [None] == [version.revocation for version in world_with_one.state.versions("img")]

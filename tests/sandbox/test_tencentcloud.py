@@ -1,0 +1,202 @@
+"""The stand-in of Tencent Cloud refuses what the service would refuse, with its codes."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from certferry.adapters.clients.tencentcloud_signing import Call, Keys, authorization, timestamp
+from certferry.core.secret import Secret
+from certferry.sandbox.tencentcloud import TencentCloudService
+from certferry.sandbox.zones import Zones
+from tests.support.manual_clock import ManualClock
+
+KEYS = Keys("AKIDEXAMPLE", Secret("SECRETEXAMPLE"))
+TXT = {"Domain": "example.com", "RecordType": "TXT", "RecordLine": "默认", "Value": "abc"}
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """The zones' clock."""
+    return ManualClock()
+
+
+@pytest.fixture
+def service(clock: ManualClock) -> Iterator[TencentCloudService]:
+    """A key whose account holds example.com, on a free plan."""
+    with TencentCloudService(Zones(clock)) as service:
+        service.add_key(KEYS.secret_id, KEYS.secret_key.reveal())
+        service.add_domain("example.com")
+        yield service
+
+
+def asked(
+    service: TencentCloudService,
+    action: str,
+    fields: object = None,
+    *,
+    method: str = "POST",
+    **headers: str,
+) -> dict[str, Any]:
+    """Make a call, signed; what is asked of headers is sent in place of the usual."""
+    host, now = service.url.partition("://")[2], datetime.now(UTC)
+    body = json.dumps({} if fields is None else fields).encode()
+    declared = headers.get("Content_Type", "application/json")
+    sent = {
+        "Content-Type": declared,
+        "X-TC-Action": action,
+        "X-TC-Version": "2021-03-23",
+        "X-TC-Timestamp": timestamp(now),
+        "Authorization": authorization(KEYS, Call("dnspod", host, "/", declared, body), now),
+        **{name.replace("_", "-"): value for name, value in headers.items()},
+    }
+    connection = http.client.HTTPConnection(host, timeout=10)
+    connection.request(method, "/", body, sent)
+    answer = connection.getresponse()
+    assert 200 == answer.status
+    response: dict[str, Any] = json.loads(answer.read())["Response"]
+    connection.close()
+    assert response["RequestId"]
+    return response
+
+
+def code_of(response: dict[str, Any]) -> str:
+    """Give the code of an error; empty where there is none."""
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+@pytest.mark.parametrize(
+    ("call", "code"),
+    [
+        ({"action": "DescribeDomainList", "method": "GET"}, "MissingParameter"),
+        ({"action": ""}, "MissingParameter"),
+        ({"action": "DescribeNothing"}, "InvalidAction"),
+        ({"action": "DescribeDomainList", "X_TC_Version": "2020-01-01"}, "NoSuchVersion"),
+        ({"action": "DescribeDomainList", "Content_Type": "text/plain"}, "UnsupportedProtocol"),
+        ({"action": "DescribeDomainList", "fields": []}, "InvalidParameter"),
+        ({"action": "DescribeDomainList", "fields": {"Type": "VIP"}}, "InvalidParameterValue"),
+        (
+            {"action": "DescribeDomainList", "fields": {"Limit": 3001}},
+            "InvalidParameterValue.LimitInvalid",
+        ),
+        ({"action": "DescribeDomainList", "fields": {"Limit": "5"}}, "InvalidParameter"),
+        ({"action": "DescribeDomainList", "fields": {"Size": 5}}, "UnknownParameter"),
+        ({"action": "DescribeRecordList"}, "MissingParameter"),
+        (
+            {"action": "DescribeRecordList", "fields": {"Domain": "example.net"}},
+            "InvalidParameterValue.DomainNotExists",
+        ),
+        (
+            {"action": "DescribeRecordList", "fields": {"Domain": "example.com", "Subdomain": "x"}},
+            "ResourceNotFound.NoDataOfRecord",
+        ),
+        (
+            {"action": "DescribeRecord", "fields": {"Domain": "example.com", "RecordId": 1}},
+            "InvalidParameter.RecordIdInvalid",
+        ),
+        (
+            {"action": "DescribeDomainList", "Authorization": ""},
+            "AuthFailure.InvalidAuthorization",
+        ),
+    ],
+)
+def test_call_that_is_wrong(service: TencentCloudService, call: dict[str, Any], code: str) -> None:
+    """Each with its code, and nothing is done."""
+    assert code == code_of(asked(service, **call))
+
+
+@pytest.mark.parametrize(
+    ("changed", "code"),
+    [
+        ({"SubDomain": "a b"}, "InvalidParameter.SubdomainInvalid"),
+        ({"SubDomain": ".".join("abcdefghijk")}, "LimitExceeded.SubdomainLevelLimit"),
+        ({"RecordType": "MX"}, "InvalidParameter.RecordTypeInvalid"),
+        ({"RecordLine": "电信"}, "InvalidParameter.RecordLineInvalid"),
+        ({"RecordLineId": "10=1"}, "InvalidParameter.RecordLineInvalid"),
+        ({"Value": ""}, "InvalidParameter.RecordValueInvalid"),
+        ({"RecordType": "A"}, "InvalidParameter.RecordValueInvalid"),
+        ({"TTL": 60}, "LimitExceeded.RecordTtlLimit"),
+        ({"TTL": 604_801}, "LimitExceeded.RecordTtlLimit"),
+        ({"SubDomain": "there", "Value": "abc"}, "InvalidParameter.DomainRecordExist"),
+        (
+            {"SubDomain": "there", "RecordType": "CNAME", "Value": "x.test."},
+            "InvalidParameter.RecordValueInvalid",
+        ),
+        ({"Weight": 1}, "UnknownParameter"),
+    ],
+)
+def test_record_that_is_wrong(
+    service: TencentCloudService, changed: dict[str, Any], code: str
+) -> None:
+    """Each with its code, and nothing is written."""
+    assert "" == code_of(asked(service, "CreateRecord", {**TXT, "SubDomain": "there"}))
+    before = len(asked(service, "DescribeRecordList", {"Domain": "example.com"})["RecordList"])
+
+    assert code == code_of(asked(service, "CreateRecord", {**TXT, **changed}))
+
+    listed = asked(service, "DescribeRecordList", {"Domain": "example.com"})["RecordList"]
+    assert before == len(listed)
+
+
+def test_record_from_its_creation_to_its_removal(
+    service: TencentCloudService, clock: ManualClock
+) -> None:
+    """It is in lists late, and by its id at once; at the apex without a host."""
+    service.records.index_delay = 30.0
+    record_id = asked(service, "CreateRecord", TXT)["RecordId"]
+    wanted = {"Domain": "example.com", "Subdomain": "@", "RecordType": "TXT", "ErrorOnEmpty": "no"}
+    known = {"Domain": "example.com", "RecordId": record_id}
+
+    assert [] == asked(service, "DescribeRecordList", wanted)["RecordList"]
+    read = asked(service, "DescribeRecord", known)["RecordInfo"]
+    clock.advance(31)
+    [listed] = asked(service, "DescribeRecordList", wanted)["RecordList"]
+
+    assert ("@", "TXT", "abc", 1) == tuple(
+        read[field] for field in ("SubDomain", "RecordType", "Value", "Enabled")
+    )
+    assert ("@", record_id, "ENABLE") == tuple(
+        listed[field] for field in ("Name", "RecordId", "Status")
+    )
+    assert "" == code_of(asked(service, "DeleteRecord", known))
+    assert "InvalidParameter.RecordIdInvalid" == code_of(asked(service, "DeleteRecord", known))
+
+
+def test_too_many_records_at_one_host(service: TencentCloudService) -> None:
+    """As many as the plan allows."""
+    key = service.add_key(KEYS.secret_id, KEYS.secret_key.reveal())
+    key.domains[0].records_per_name = 1
+
+    assert "" == code_of(asked(service, "CreateRecord", TXT))
+    assert "LimitExceeded.SubdomainRollLimit" == code_of(
+        asked(service, "CreateRecord", {**TXT, "Value": "another"})
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [("spam", "FailedOperation.DomainIsSpam"), ("lock", "FailedOperation.DomainIsLocked")],
+)
+def test_domain_that_takes_no_records(service: TencentCloudService, status: Any, code: str) -> None:
+    """It is listed all the same."""
+    service.add_domain("example.org", status=status)
+
+    assert code == code_of(asked(service, "CreateRecord", {**TXT, "Domain": "example.org"}))
+    listed = asked(service, "DescribeDomainList")["DomainList"]
+    assert status.upper() == listed[1]["Status"]
+
+
+def test_call_too_many_in_a_second(service: TencentCloudService, clock: ManualClock) -> None:
+    """It counts too; a second later there is room again."""
+    service.calls_per_second = 2
+
+    codes = [code_of(asked(service, "DescribeDomainList")) for _ in range(3)]
+    clock.advance(1)
+
+    assert ["", "", "RequestLimitExceeded"] == codes
+    assert "" == code_of(asked(service, "DescribeDomainList"))
