@@ -112,7 +112,7 @@ def _programs(settings: Settings) -> Iterator[tuple[Tell, str]]:
     """Give the programs that the operator names, and where."""
     for tell, command in _references(settings, "command"):
         yield tell, command.split()[0]
-    for account in (channel.account for channel in settings.channels.values()):
+    for account in _tables(settings):
         arguments = account.values.get("command")
         if isinstance(arguments, list) and arguments:
             yield partial(account.place.finding, "command"), str(arguments[0])
