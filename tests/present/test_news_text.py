@@ -6,6 +6,8 @@ from datetime import timedelta
 from typing import Any, cast
 
 from certferry.core.notice import News, Subject, Topic
+from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
+from certferry.present.channel_text import answer_lines
 from certferry.present.language import Voice, voice_in
 from certferry.present.news_text import MOST_EVENTS, message, trial_message
 from certferry.text import Text
@@ -114,3 +116,23 @@ def test_the_message_of_a_trial_says_so() -> None:
     assert "certferry on web1: test" == found.title
     assert "nothing has happened" in found.paragraphs[0]
     assert "test" == found.event["event"]
+
+
+def test_what_channels_answered() -> None:
+    """A line each; below those that took no message, what to do."""
+    answers: dict[str, Answered] = {
+        "ops": Sent(),
+        "boss": RefusedForGood(Text("wrong key"), Text("compare `key`")),
+        "mail": RefusedForGood(Text("no such user"), partly=True),
+        "phone": AgainAt(NOW, Text("too many")),
+    }
+
+    lines = answer_lines(answers, dict.fromkeys(answers, "S"), Voice())
+
+    assert [
+        "ops (S): sent",
+        "boss (S): refused: wrong key",
+        "  hint: compare `key`",
+        "mail (S): refused in part: no such user",
+        "phone (S): not sent, again at 2026-11-24 12:00 UTC: too many",
+    ] == ["".join(span.words for span in line) for line in lines]

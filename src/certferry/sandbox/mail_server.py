@@ -181,12 +181,15 @@ class _Session(socketserver.BaseRequestHandler):
 
     def _data(self) -> None:
         self._say("354 end with .")
-        received: list[bytes] = []
-        while (line := self.lines.readline()) not in {b".\r\n", b""}:
-            if not line.endswith(b"\r\n"):
-                self._say("550 5.6.0 bare line feed")  # RFC 5321 §2.3.8
-                return
-            received.append(line.removeprefix(b"."))
+        lines: list[bytes] = []
+        while (line := self.lines.readline()) != b".\r\n":
+            if not line:
+                return  # the client hung up
+            lines.append(line)
+        if not all(line.endswith(b"\r\n") for line in lines):
+            self._say("550 5.6.0 bare line feed")  # RFC 5321 §2.3.8
+            return
+        received = [line.removeprefix(b".") for line in lines]
         mail = message_from_bytes(b"".join(received), policy=policy.default)
         self.server.mail.mails.append(mail)
         self.server.mail.recipients.append(self.to)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -204,3 +205,22 @@ def test_a_robot_at_a_mirror() -> None:
         answered = connect("wecom", url=Secret(written), api=f"{service.url}/").send(message())
 
     assert Sent() == answered
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what the library imports
+def test_apprise_that_knows_no_such_service() -> None:
+    """It is told without the address."""
+    answered = connect("apprise", url=Secret("nosuch://sekrit-sekrit")).send(message())
+
+    assert isinstance(answered, RefusedForGood)
+    assert "sekrit" not in str(answered.problem)
+
+
+def test_apprise_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How to install it is told."""
+    monkeypatch.setitem(sys.modules, "apprise", None)
+
+    with pytest.raises(ConfigError) as missing:
+        connect("apprise", url=Secret("json://127.0.0.1/")).send(message())
+
+    assert "[apprise]" in str(missing.value)
