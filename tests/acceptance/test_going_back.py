@@ -5,9 +5,11 @@ Qiniu's stand-in with its edges.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from certferry.core.refusals import CONFIRMED_AFTER
 from certferry.sandbox.world import World
 from tests.acceptance.host import Host
 from tests.sandbox.qiniu_calls import Client
@@ -152,3 +154,49 @@ def test_stuck_change_comes_with_a_ticket(world: World, host: Host, name: str) -
     assert (FAILED, 0) == (again.code, again.left.qiniu_writes)
     world.qiniu.release(name)
     assert eventually(lambda: 0 == host.run("sync").code)
+
+
+def fullchain_of(world: World, cert_id: str | None) -> str:
+    """The chain of a certificate at Qiniu."""
+    stored = world.qiniu.certificates.stored()
+    return next(one.fullchain_pem for one in stored if one.id == cert_id)
+
+
+def let_minutes_pass(host: Host, name: str) -> None:
+    """Let the edges have refused the certificate for longer than a restart takes."""
+    with host.remembering() as state:
+        (record,) = state.remembered(name).rollouts
+        assert record.refused_since is not None
+        earlier = record.refused_since - CONFIRMED_AFTER
+        state.save_rollout(replace(record, refused_since=earlier))
+
+
+def test_edges_that_break_get_the_previous_certificate_back(
+    world: World, host: Host, name: str
+) -> None:
+    """Edges that served the previous certificate refuse every handshake of the new one: after two
+    minutes the previous one is bound again, the run fails and says why, and the next is in order.
+    """
+    host.rewrite('to = "qiniu"', 'to = "qiniu"\non_failure = "rollback"')
+    assert 0 == host.run("sync").code
+    first = bound(host, name)
+    for edge in world.qiniu.edges:
+        edge.can_only_serve = fullchain_of(world, first)
+    try:
+        begun = host.run("sync", "--renew", "--wait", "3")
+        assert (75, True) == (begun.code, first != bound(host, name))
+        let_minutes_pass(host, name)
+
+        run = host.run("sync", "--json")
+
+        assert FAILED == run.code
+        assert eventually(lambda: first == bound(host, name))
+        (found,) = run.document["certificates"]
+        (step,) = (step for step in found["steps"] if step["action"] == "rollback")
+        assert "refused the new certificate" in step["detail"]
+        assert "certferry sync --renew" in step["hint"]
+        again = host.run("sync")
+        assert (0, 0) == (again.code, again.left.qiniu_writes)
+    finally:
+        for edge in world.qiniu.edges:
+            edge.can_only_serve = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import cast
 
 import pytest
 
@@ -14,9 +15,13 @@ from certferry.core.reasons import ReasonCode
 from certferry.core.refusals import all_work
 from certferry.core.report import LineageReport, Outcome
 from certferry.core.status import Standing, status_of
-from certferry.errors import PlanRefused
+from certferry.errors import PlanRefused, TargetAccessDenied
+from certferry.ports.target import DeployTarget
 from certferry.reconcile.observe import observe
+from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.rollback import roll_back_by_hand
+from certferry.reconcile.visits import Patience
+from certferry.text import Text
 from tests.reconcile.model import ModelWorld
 from tests.reconcile.one_lineage import IMG, OTHER
 from tests.support.tiers import sampled
@@ -278,6 +283,40 @@ def test_rollback_by_hand_twice_goes_back_once() -> None:
     run(world, world.wish())
 
     assert 0 == back_by_hand(world, world.wish())
+
+
+class ReadOnly:
+    """A target with keys that may read and not write."""
+
+    def __init__(self, target: DeployTarget) -> None:
+        self._target = target
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._target, name)
+
+    def bind(self, *_: object) -> None:
+        """Refuse."""
+        raise TargetAccessDenied(Text("these keys may not change domains"), hint=Text("others"))
+
+
+def test_rollback_with_keys_that_may_not_write_changes_nothing() -> None:
+    """The run fails with the target's words, and a later run with good keys does not go back by
+    itself.
+    """
+    world = with_two_certificates()
+    doors = world.doors("hand")
+    world.alive.add("hand")
+    doors = replace(
+        doors, targets={"qiniu": cast("DeployTarget", ReadOnly(doors.targets["qiniu"]))}
+    )
+
+    report = Reconciler(doors, stop=lambda: None).roll_back(world.wish(), Patience(timedelta(0)))
+
+    assert not report.ok
+    assert () == world.state.remembered("img").withdrawals
+    assert fingerprints(world)[0] == bound(world)
+    assert "rollback refused" == world.state.history("img", 1)[0].event
+    assert world.plan(world.wish()).is_settled
 
 
 def test_rollback_without_a_previous_certificate_is_refused() -> None:

@@ -34,7 +34,7 @@ def plan_rollback(
     """Plan to withdraw a certificate that edges have refused for a while, where they worked with
     the one before, and there is a `previous` one to go back to.
     """
-    if previous is None or record is None:
+    if previous is None or record is None or not _can_be_bound(previous, target, now):
         return None
     served = target.served.get(domain.domain, ())
     confirmed = refusal_confirmed_at(record, domain, served, now)
@@ -53,6 +53,13 @@ def plan_rollback(
         previous.certificate.not_after,
         domain.kind,
     )
+
+
+def _can_be_bound(previous: Version, target: ObservedTarget, now: datetime) -> bool:
+    """Tell whether the target has the certificate, or would still take it."""
+    certificate = previous.certificate
+    is_there = target.remote_of(certificate.fingerprint) is not None
+    return is_there or now <= target.rules.upload_deadline(certificate)
 
 
 def refusal_confirmed_at(

@@ -261,6 +261,10 @@ class StateStore(Protocol):
         """Keep that a certificate is not to be bound to a domain again."""
         ...
 
+    def drop_withdrawal(self, withdrawal: Withdrawal) -> None:
+        """Forget a withdrawal that could not be carried out."""
+        ...
+
     # accounts
 
     def account_note(self, account: str, name: str) -> str | None:

@@ -72,6 +72,7 @@ WORDS = {
         Text("deploy failed"),
         Text("retired"),
         Text("rolled back"),
+        Text("rollback refused"),
         Text("drift found"),
         Text("drift over"),
         Text("ca failed"),

@@ -24,7 +24,7 @@ from certferry.reconcile.ferried import as_known, as_offered
 from certferry.reconcile.lineage_run import LineageRun, plan_lineage
 from certferry.reconcile.observe import observe
 from certferry.reconcile.proof import Proofs
-from certferry.reconcile.rollback import roll_back_by_hand
+from certferry.reconcile.rollback import give_up_where_refused, roll_back_by_hand
 from certferry.reconcile.visits import WORKERS, Patience, Visits
 from certferry.text import Text
 
@@ -80,7 +80,10 @@ class Reconciler:
         self.doors.state.must_unseal()
         wish = as_known(wish, self.doors.source, self.doors.state, read=False)
         roll_back_by_hand(wish, self.doors)
-        return self._run([wish], patience, Issuing.NEVER)
+        report = self._run([wish], patience, Issuing.NEVER)
+        for lineage in report.lineages:
+            give_up_where_refused(lineage, self.doors)
+        return report
 
     def _run(
         self,

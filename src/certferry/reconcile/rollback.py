@@ -10,17 +10,19 @@ from certferry.core.due import Times
 from certferry.core.plan import Action, Rollback
 from certferry.core.planner import Issuing, make_plan
 from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.report import Outcome, StepOutcome
+from certferry.core.report import Happened, LineageReport, Outcome, StepOutcome
 from certferry.core.rollbacks import Withdrawal, version_for
 from certferry.core.safety import without_refused
 from certferry.core.waiting import wait_for
-from certferry.errors import PlanRefused, VerificationError
+from certferry.errors import PlanRefused, TargetAccessDenied, TargetRejected, VerificationError
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.observe import observe
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
 
 BY_HAND = Reason(ReasonCode.ROLLED_BACK, Text("asked for"))
+
+_REFUSALS = (TargetAccessDenied, TargetRejected)
 
 _RETURNING = Text("the previous certificate is bound again")
 
@@ -70,6 +72,25 @@ def roll_back_by_hand(desired: DesiredCertificate, doors: Doors) -> int:
             visit.held()
             withdraw(step, visit, by_hand=True)
         return len(steps)
+
+
+def give_up_where_refused(report: LineageReport, doors: Doors) -> None:
+    """Forget the withdrawals of a rollback by hand that a target refused: the command changes
+    nothing there, and a later run is not to go back by itself.
+    """
+    refused = {
+        (step.target, step.domain)
+        for step in report.outcomes
+        if step.action is Action.DEPLOY and isinstance(step.error, _REFUSALS)
+    }
+    withdrawals = doors.state.remembered(report.lineage).withdrawals
+    for withdrawal in withdrawals:
+        if (withdrawal.target, withdrawal.domain) not in refused:
+            continue
+        if withdrawal.by_hand and withdrawal.fingerprint == report.fingerprint:
+            doors.state.drop_withdrawal(withdrawal)
+            facts = {"target": withdrawal.target, "domain": withdrawal.domain}
+            doors.progress(Happened(report.lineage, "rollback refused", facts))
 
 
 def _steps_back(visit: Visit) -> list[Rollback]:

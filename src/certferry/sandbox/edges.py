@@ -20,6 +20,7 @@ from certferry.sandbox.connections import Connections
 PORT_TRIES = 100  # a port that is free on one address may be taken on another
 CONNECTION_TIMEOUT = 5.0  # seconds a client may take over its handshake, and over its request
 REQUEST_LIMIT = 65536  # bytes of a request head that are read
+HANDSHAKE_FAILURE = ssl.AlertDescription.ALERT_DESCRIPTION_HANDSHAKE_FAILURE
 UNKNOWN_NAME = ssl.AlertDescription.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
 PEM_END = "-----END CERTIFICATE-----\n"
 
@@ -54,6 +55,7 @@ class Edge:
     `wrong_chain`: it sends the leaf without its issuers.
     `default_certificate`: unknown names get a certificate that no client trusts, in place of the
     TLS alert unrecognized_name (RFC 6066 §3).
+    `can_only_serve`: the one chain with which it completes handshakes, as PEM.
     """
 
     def __init__(self, address: str, lag: timedelta, serving: Serving, clock: Clock) -> None:
@@ -62,6 +64,7 @@ class Edge:
         self.since = Since.SUCCESS
         self.wrong_chain = False
         self.default_certificate = False
+        self.can_only_serve: str | None = None
         self._serving = serving
         self._clock = clock
         self._stopped_looking: datetime | None = None
@@ -186,6 +189,8 @@ class Edge:
         """OpenSSL asks which certificate goes with the name; a number is an alert to send."""
         moment = (self._stopped_looking or self._clock()) - self.lag
         identity = self._serving(name.lower(), moment, self.since) if name else None
+        if identity is not None and self.can_only_serve not in {None, identity.fullchain_pem}:
+            return HANDSHAKE_FAILURE
         if identity is not None:
             tls.context = self._contexts.of(identity, leaf_only=self.wrong_chain)
         elif self.default_certificate:

@@ -257,9 +257,13 @@ class MemoryState(MemoryLeases, MemoryNotices):
 
     def save_withdrawal(self, withdrawal: Withdrawal) -> None:
         """Keep that a certificate is not to be bound to a domain again."""
-        place = (withdrawal.lineage, withdrawal.target, withdrawal.domain, withdrawal.fingerprint)
         with self._memory.lock:
-            self._memory.withdrawals.setdefault(place, withdrawal)
+            self._memory.withdrawals.setdefault(_withdrawn_from(withdrawal), withdrawal)
+
+    def drop_withdrawal(self, withdrawal: Withdrawal) -> None:
+        """Forget a withdrawal that could not be carried out."""
+        with self._memory.lock:
+            self._memory.withdrawals.pop(_withdrawn_from(withdrawal), None)
 
     def save_issue_try(
         self,
@@ -331,3 +335,7 @@ def _sorted(uploads: Iterable[Upload]) -> tuple[Upload, ...]:
 
 def _place_of(record: ChallengeRecord) -> tuple[str, str, str]:
     return (record.lineage, record.name, record.value)
+
+
+def _withdrawn_from(withdrawal: Withdrawal) -> tuple[str, str, str, str]:
+    return withdrawal.lineage, withdrawal.target, withdrawal.domain, withdrawal.fingerprint

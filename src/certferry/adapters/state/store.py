@@ -69,7 +69,9 @@ class SqlState:
         self.save_rollout = rollouts.save_rollout
         self.replace_rollout = rollouts.replace_rollout
 
-        self.save_withdrawal = Withdrawals(database).save_withdrawal
+        withdrawals = Withdrawals(database)
+        self.save_withdrawal = withdrawals.save_withdrawal
+        self.drop_withdrawal = withdrawals.drop_withdrawal
 
         notes = AccountNotes(database)
         self.account_note = notes.account_note

@@ -159,15 +159,21 @@ class Withdrawals:
             connection.execute(
                 f"INSERT INTO withdrawal ({_WITHDRAWAL}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 - constant columns
                 " ON CONFLICT (lineage, target, domain, fingerprint) DO NOTHING",
-                (
-                    withdrawal.lineage,
-                    withdrawal.target,
-                    withdrawal.domain,
-                    withdrawal.fingerprint,
-                    from_moment(withdrawal.at),
-                    int(withdrawal.by_hand),
-                ),
+                (*_place_of(withdrawal), from_moment(withdrawal.at), int(withdrawal.by_hand)),
             )
+
+    def drop_withdrawal(self, withdrawal: Withdrawal) -> None:
+        """Forget a withdrawal that could not be carried out."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "DELETE FROM withdrawal"
+                " WHERE lineage = ? AND target = ? AND domain = ? AND fingerprint = ?",
+                _place_of(withdrawal),
+            )
+
+
+def _place_of(withdrawal: Withdrawal) -> tuple[str, str, str, str]:
+    return withdrawal.lineage, withdrawal.target, withdrawal.domain, withdrawal.fingerprint
 
 
 def _keep(rollout: RolloutRecord, connection: Connection) -> None:

@@ -93,7 +93,9 @@ class TargetsContract:
         assert ours == found["qiniu", "img.example.com"]
         assert None is found.get(("files", "a.example.com"))
 
-    def test_withdrawals_are_kept_for_ever(self, store: StateStore, other: StateStore) -> None:
+    def test_withdrawals_are_kept_until_they_are_dropped(
+        self, store: StateStore, other: StateStore
+    ) -> None:
         """By lineage, target, domain and certificate; the first moment counts."""
         first = Withdrawal("img", "qiniu", "a.example.com", "aa" * 32, NOW)
         second = Withdrawal("img", "qiniu", "b.example.com", "aa" * 32, NOW + HOUR, by_hand=True)
@@ -102,6 +104,9 @@ class TargetsContract:
         other.save_withdrawal(replace(first, lineage="static"))
 
         assert (first, second) == other.remembered("img").withdrawals
+        other.drop_withdrawal(first)
+        other.drop_withdrawal(first)
+        assert (second,) == store.remembered("img").withdrawals
         assert () == other.remembered("unknown").withdrawals
 
     def test_rollout_is_kept_by_lineage_target_and_domain(self, store: StateStore) -> None:
