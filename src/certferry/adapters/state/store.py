@@ -9,6 +9,7 @@ from certferry.adapters.state.acme import Accounts, ChallengeRecords, IssueTries
 from certferry.adapters.state.database import Database
 from certferry.adapters.state.history import History
 from certferry.adapters.state.leases import Leases
+from certferry.adapters.state.notices import Channels, Notices
 from certferry.adapters.state.remembered import Lineages
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.targets import Rollouts, Uploads, Withdrawals
@@ -76,9 +77,20 @@ class SqlState:
         self.account_note = notes.account_note
         self.update_account_note = notes.update_account_note
 
+        self._open_news(database)
+
         history = History(database)
         self.append_history = history.append_history
         self.history = history.history
+
+    def _open_news(self, database: Database) -> None:
+        standing = Notices(database)
+        self.notices = standing.notices
+        self.update_notices = standing.update_notices
+
+        channels = Channels(database)
+        self.channel = channels.channel
+        self.update_channel = channels.update_channel
 
     def close(self) -> None:
         """See `StateStore.close`."""

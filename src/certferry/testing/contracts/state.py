@@ -5,6 +5,7 @@ from __future__ import annotations
 from certferry.testing.contracts.state_accounts import AccountNotesContract
 from certferry.testing.contracts.state_acme import AcmeContract
 from certferry.testing.contracts.state_leases import LeasesContract
+from certferry.testing.contracts.state_notices import NoticesContract
 from certferry.testing.contracts.state_remembered import RememberedContract
 from certferry.testing.contracts.state_targets import HistoryContract, TargetsContract
 from certferry.testing.contracts.state_versions import VersionsContract
@@ -17,6 +18,7 @@ class StateStoreContract(
     TargetsContract,
     RememberedContract,
     AccountNotesContract,
+    NoticesContract,
     HistoryContract,
 ):
     """Every promise of the port.
