@@ -16,6 +16,7 @@ from typing import Any
 from tests.house.tree import ROOT, relative
 
 FOLDER = ROOT / "requirements"
+EXTRAS = ("apprise", "keyring", "sandbox")
 
 _HEAD = """\
 # One version of each library, and the hash of each of its files: what pip installs with
@@ -48,7 +49,10 @@ def wanted() -> tuple[Wanted, ...]:
     return (
         certferry,
         Wanted("build", tuple(table["build-system"]["requires"])),
-        *(Wanted(name, tuple(extras[name]), certferry) for name in ("keyring", "sandbox")),
+        *(
+            Wanted(name, tuple(extras[name]), certferry)
+            for name in ("apprise", "keyring", "sandbox")
+        ),
     )
 
 

@@ -14,12 +14,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from certferry.config.bind import meanings, must_be_written, without_none
+from certferry.config.bind import meanings, must_be_written, without_none, written_as
 from certferry.config.options import choices
 from certferry.core.secret import Secret
 from certferry.present.language import voice_in
 from certferry.text import Text
-from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, Family, installed
+from certferry.wiring.adapters import CHANNELS, DNS_PROVIDERS, TARGETS, Family, installed
 from certferry.wiring.described import Described
 from tests.house.tree import ROOT
 
@@ -35,6 +35,7 @@ class Words:
     intro: str
     families: Mapping[Family, str]
     settings: str
+    channel: str
     setting_columns: tuple[str, ...]
     deployments: str
     deployment_columns: tuple[str, ...]
@@ -57,12 +58,18 @@ ENGLISH = Words(
     intro="""\
 Made by `./scripts/reference` from the adapters' own settings; edit those, not this page.
 
-`type` is what stands in `[accounts.<label>]`; without one it is the label. A secret is a
-reference: `env:NAME`, `file:PATH`, `keyring:SERVICE/USER`, `command:…`. Where there is no file, and
-in `certferry init`, a key is taken from the first of its variables that is set. Packages of other
-people bring further types: see [Contributing](../../CONTRIBUTING.md#adding-a-dns-provider).""",
-    families={DNS_PROVIDERS: "## DNS providers", TARGETS: "## Targets"},
+`type` is what stands in `[accounts.<label>]` or `[notify.<name>]`; without one it is the label. A
+secret is a reference: `env:NAME`, `file:PATH`, `keyring:SERVICE/USER`, `command:…`. Where there is
+no file, and in `certferry init`, a key is taken from the first of its variables that is set.
+Packages of other people bring further types: see
+[Contributing](../../CONTRIBUTING.md#adding-a-dns-provider).""",
+    families={
+        DNS_PROVIDERS: "## DNS providers",
+        TARGETS: "## Targets",
+        CHANNELS: "## Channels of notifications",
+    },
     settings="Under `[accounts.<label>]`:",
+    channel="Under `[notify.<name>]`, beside `type`, `on` and `language`:",
     setting_columns=("key", "type", "default", "variable", "meaning"),
     deployments=f"Under `[[certificates.deploy]]`, beside {_ALL}:",
     deployment_columns=("key", "values", "default", "meaning"),
@@ -78,6 +85,7 @@ people bring further types: see [Contributing](../../CONTRIBUTING.md#adding-a-dn
         float: "number",
         timedelta: "seconds",
         tuple[str, ...]: "list of strings",
+        Path: "path",
     },
     required="required",
     empty="empty",
@@ -89,12 +97,17 @@ CHINESE = Words(
     intro="""\
 本页由 `./scripts/reference` 根据适配器自身的设置生成；请修改适配器，而不是本页。
 
-`type` 写在 `[accounts.<label>]` 中；省略时取表名。密钥写成引用：`env:NAME`、`file:PATH`、
-`keyring:SERVICE/USER`、`command:…`。没有配置文件时，以及在 `certferry init` 中，
-会取所列变量中第一个已设置的。其他类型可由第三方软件包提供，
-见 [CONTRIBUTING](../../CONTRIBUTING.md#adding-a-dns-provider)。""",
-    families={DNS_PROVIDERS: "## DNS 服务商", TARGETS: "## 部署目标"},
+`type` 写在 `[accounts.<label>]` 或 `[notify.<name>]` 中；省略时取表名。
+密钥写成引用：`env:NAME`、`file:PATH`、`keyring:SERVICE/USER`、`command:…`。
+没有配置文件时，以及在 `certferry init` 中，会取所列变量中第一个已设置的。
+其他类型可由第三方软件包提供，见 [CONTRIBUTING](../../CONTRIBUTING.md#adding-a-dns-provider)。""",
+    families={
+        DNS_PROVIDERS: "## DNS 服务商",
+        TARGETS: "## 部署目标",
+        CHANNELS: "## 通知渠道",
+    },
     settings="`[accounts.<label>]` 中：",
+    channel="`[notify.<name>]` 中，除 `type`、`on` 和 `language` 之外：",
     setting_columns=("键", "类型", "默认值", "变量", "含义"),
     deployments=f"`[[certificates.deploy]]` 中，除 {_ALL_ZH} 之外：",
     deployment_columns=("键", "取值", "默认值", "含义"),
@@ -110,6 +123,7 @@ CHINESE = Words(
         float: "数字",
         timedelta: "秒数",
         tuple[str, ...]: "字符串列表",
+        Path: "路径",
     },
     required="必填",
     empty="空",
@@ -140,7 +154,7 @@ def page(words: Words, say: Say) -> str:
 
 def _adapter(one: Described, family: Family, words: Words, say: Say) -> Iterator[str]:
     yield f"### {one.adapter.SERVICE}: `{one.name}`"
-    yield words.settings
+    yield words.channel if family is CHANNELS else words.settings
     yield _table(words.setting_columns, _settings(one, words, say))
     if family is not TARGETS:
         return
@@ -161,13 +175,14 @@ def _settings(one: Described, words: Words, say: Say) -> Iterator[tuple[str, ...
     types, said = get_type_hints(settings), meanings(settings)
     required = must_be_written(settings)
     for field in dataclasses.fields(settings):
-        variable = variables.get(field.name)
+        key = written_as(field.name)
+        variable = variables.get(key)
         yield (
-            f"`{field.name}`",
+            f"`{key}`",
             _type(types[field.name], words),
-            words.required if field.name in required else _default(field.default, words),
+            words.required if key in required else _default(field.default, words),
             words.between.join(f"`{name}`" for name in (variable.names if variable else ())),
-            say(variable.what if variable else said[field.name]),
+            say(variable.what if variable else said[key]),
         )
 
 

@@ -35,6 +35,7 @@ NOT_LITERAL = {
     "cli/help.py": {"paragraph"},
     "adapters/clients/qiniu_errors.py": {"meaning.words", "meaning.advice"},
     "config/findings.py": {"template"},
+    "adapters/state/sentences.py": {"value['text']"},
 }
 
 

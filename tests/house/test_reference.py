@@ -6,14 +6,14 @@ import dataclasses
 
 import pytest
 
-from certferry.config.bind import meanings
-from certferry.wiring.adapters import FAMILIES, Family, installed
+from certferry.config.bind import may_be_written, meanings
+from certferry.wiring.adapters import CHANNELS, FAMILIES, Family, installed
 from tests.house.reference import pages
 from tests.house.tree import relative
 
 OURS = [
     (family, name)
-    for family in FAMILIES.values()
+    for family in (*FAMILIES.values(), CHANNELS)
     for name in installed().names(family)
     if installed().find(family, name).is_ours
 ]
@@ -39,7 +39,7 @@ def test_every_setting_of_ours_says_what_it_means(family: Family, name: str) -> 
     said = set(meanings(settings))
 
     assert set() == by_variable & said
-    assert {field.name for field in dataclasses.fields(settings)} == by_variable | said
+    assert set(may_be_written(settings)) == by_variable | said
     assert {f.name for f in dataclasses.fields(described.options)} == set(
         meanings(described.options)
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -86,6 +87,22 @@ def test_a_catalogue_is_read_only_for_who_wants_it() -> None:
     assert "certferry.present.language" in english
     assert not [path for path in opened_by("--help") if path.endswith(".mo")]
     assert [path for path in opened_by("--lang", "zh", "--help") if path.endswith(".mo")]
+
+
+def test_a_file_without_channels_loads_nothing_of_them(tmp_path: Path) -> None:
+    """Nor does one with channels, as long as there is nothing to tell."""
+    config = tmp_path / "certferry.toml"
+    config.write_text(f'[state]\nurl = "sqlite:///{tmp_path}/state/state.db"\n')
+    config.chmod(0o600)
+    _, without = loaded_by("--config", str(config), "sync")
+    config.write_text(f'{config.read_text()}[notify.ops]\ntype = "bark"\nkey = "env:NONE"\n')
+    _, having = loaded_by("--config", str(config), "sync")
+
+    channels = ("certferry.wiring.channels", "certferry.reconcile.telling", "certferry.adapters.n")
+    assert set() == {module for module in without if module.startswith(channels)}
+    assert "certferry.adapters.notify.bark" in having
+    assert "certferry.adapters.clients.http" not in having
+    assert {"smtplib", "apprise"} & having == set()
 
 
 def opened_by(*arguments: str) -> list[str]:

@@ -31,6 +31,7 @@ COMMANDS = {
     "hook": "Deploy what another ACME client has just renewed; for that client to run.",
     "account": "Show the accounts at the CAs, give one a new key, or put one out of use.",
     "schedule": "Have `certferry sync` run twice a day, by cron or by systemd.",
+    "notify": "Try the channels through which you are told of trouble.",
     "sandbox": "Keep the demo's world running on loopback, and print a ready configuration for it.",
     "demo": "Run the main job in a world on loopback, and prove it.",
     "completion": "Print a script that completes certferry's commands in a shell.",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import click
@@ -15,7 +17,10 @@ from certferry.present.layout import line
 from certferry.text import Text
 
 if TYPE_CHECKING:
+    from certferry.core.notice import ChannelState
     from certferry.wiring.session import Session
+
+NO_CHANNELS: Mapping[str, ChannelState] = MappingProxyType({})
 
 
 @click.command("status")
@@ -33,23 +38,39 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
 
     settings = read_settings(front, names)
     with open_to_look(settings, language=front.voice.language) as session:
-        return show_status(session, front.console, datetime.now(UTC), as_json=as_json)
+        channels = session.channel_states()
+        return show_status(session, front.console, datetime.now(UTC), channels, as_json=as_json)
 
 
-def show_status(session: Session, console: Console, now: datetime, *, as_json: bool) -> Exit:
-    """Look at what the session declares, and show how it stands."""
-    from certferry.present import documents, status_text
+def show_status(
+    session: Session,
+    console: Console,
+    now: datetime,
+    channels: Mapping[str, ChannelState] = NO_CHANNELS,
+    *,
+    as_json: bool,
+) -> Exit:
+    """Look at what the session declares, and show how it stands, its `channels` of notifications
+    included.
+    """
+    from certferry.present import channel_text, documents, status_text
     from certferry.present.log_entries import log_statuses
 
     statuses = session.reconciler().status(session.wishes)
     log_statuses(statuses, console.run_log)
     if as_json:
-        console.hand_out(documents.of_statuses(statuses, console.voice))
+        document = documents.of_statuses(statuses, console.voice)
+        if channels:
+            document["channels"] = channel_text.of_channels(channels, console.voice)
+        console.hand_out(document)
     elif not statuses:
         console.show([line(console.voice.say(Text("No certificate is declared.")))])
     else:
         console.show_table(
             status_text.table(statuses, now, console.voice),
-            status_text.remarks(statuses, console.voice),
+            [
+                *status_text.remarks(statuses, console.voice),
+                *channel_text.remarks(channels, console.voice),
+            ],
         )
     return exits.of_statuses(statuses)

@@ -70,10 +70,13 @@ def command(
         progress_on(front.console, front.verbosity, _now) as progress,
         open_session(settings, progress=progress, language=front.voice.language) as session,
     ):
-        if scheduled:
-            report = session.scheduled_run(patience).sync(session.wishes, renew=renew)
-        else:
-            report = session.reconciler().sync(session.wishes, patience, renew=renew)
+        report = session.telling(
+            lambda: (
+                session.scheduled_run(patience).sync(session.wishes, renew=renew)
+                if scheduled
+                else session.reconciler().sync(session.wishes, patience, renew=renew)
+            )
+        )
     return show_report(report, front, as_json=as_json)
 
 

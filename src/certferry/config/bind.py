@@ -10,8 +10,10 @@ a default is required. What may be written follows from the field's type:
 - `timedelta`: a number, of days where the field's name ends in `_days`, otherwise of seconds
 - `tuple[str, ...]`: a list of strings
 - a `StrEnum`: one of its words
+- `Path`: a path, from the file's directory
 - `X | None`: as `X`
 
+A field called `from_` is the setting `from`, which is no name in Python.
 Beside the type may stand what the field means: `Annotated[X, Text("…")]`.
 """
 
@@ -19,15 +21,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 from enum import StrEnum
+from pathlib import Path
 from types import MappingProxyType, NoneType
 from typing import Any, ClassVar, Protocol, TypeVar, get_args, get_type_hints
 
 from certferry.config.addresses import https_url
 from certferry.config.check import secret_reference
+from certferry.config.files import Paths
 from certferry.config.findings import Finding, config_error
 from certferry.config.model import AccountTable
 from certferry.config.secrets import Resolve, SecretReference
@@ -74,12 +79,13 @@ def bind(settings_class: type[T], account: AccountTable, resolve: Resolve) -> T:
     types = get_type_hints(settings_class)
     arguments: dict[str, object] = {}
     for field in dataclasses.fields(settings_class):
-        if field.name in table:
+        key = written_as(field.name)
+        if key in table:
             read = _reader(field, types[field.name], table, resolve)
-            arguments[field.name] = table.take(field.name, read, None)
+            arguments[field.name] = table.take(key, read, None)
         elif _is_required(field):
-            table.report(field.name, Text("missing"))
-        table.allow(field.name)
+            table.report(key, Text("missing"))
+        table.allow(key)
     table.allow("type")
     table.done()
     if findings:
@@ -96,19 +102,24 @@ def may_be_written(settings_class: type[Dataclass]) -> tuple[str, ...]:
         if not _is_known(without_none(types[field.name])):
             msg = f"no operator could write {field.name}: {types[field.name]}"
             raise TypeError(msg)
-    return tuple(field.name for field in dataclasses.fields(settings_class))
+    return tuple(written_as(field.name) for field in dataclasses.fields(settings_class))
+
+
+def written_as(name: str) -> str:
+    """Give the setting of a field."""
+    return name.removesuffix("_")
 
 
 def must_be_written(settings_class: type[Dataclass]) -> tuple[str, ...]:
     """Give the settings without which there is no account."""
-    return tuple(f.name for f in dataclasses.fields(settings_class) if _is_required(f))
+    return tuple(written_as(f.name) for f in dataclasses.fields(settings_class) if _is_required(f))
 
 
 def meanings(settings_class: type[Dataclass]) -> Mapping[str, Text]:
     """Give what the fields mean, as far as they say it."""
     types = get_type_hints(settings_class, include_extras=True)
     return {
-        name: said
+        written_as(name): said
         for name, written_type in types.items()
         for said in getattr(written_type, "__metadata__", ())
         if isinstance(said, Text)
@@ -138,7 +149,7 @@ def read_answer(settings_class: type[Dataclass], key: str, answer: str) -> objec
 
 def _is_known(kind: object) -> bool:
     is_enum = isinstance(kind, type) and issubclass(kind, StrEnum)
-    known = (Secret, Secret | str, timedelta, tuple[str, ...], *_READERS)
+    known = (Secret, Secret | str, timedelta, tuple[str, ...], Path, *_READERS)
     return is_enum or kind in known
 
 
@@ -155,6 +166,8 @@ def _reader(
         return lambda value: _as_a_key(resolve(refer(value)))
     if kind == Secret | str:
         return lambda value: _secret_or_plain(value, resolve)
+    if kind is Path:
+        return lambda value: _existing_file(word(value), table)
     return _plain_reader(field, kind)
 
 
@@ -190,6 +203,13 @@ def _as_a_key(secret: Secret) -> Secret:
     raise ConfigError(
         Text("holds a character that no key has: look for typographic quotes and line ends")
     )
+
+
+def _existing_file(written: str, table: Table) -> Path:
+    path = Paths.beside(table.place.document.path, os.environ).resolve(written)
+    if not path.is_file():
+        raise ConfigError(Text("there is no file {path}", path=path))
+    return path
 
 
 def _words(value: object) -> tuple[str, ...]:

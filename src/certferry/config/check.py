@@ -14,6 +14,7 @@ from certferry.config.addresses import (
 from certferry.config.files import Paths
 from certferry.config.model import (
     AccountTable,
+    ChannelTable,
     DnsSettings,
     StateSettings,
     VerifySettings,
@@ -22,6 +23,7 @@ from certferry.config.secrets import SecretReference
 from certferry.config.table import Table
 from certferry.config.values import Read, one_of, port, seconds, string, word
 from certferry.core.certificate import KeyType
+from certferry.core.notice import USUAL, Topic
 from certferry.errors import ConfigError
 from certferry.text import Text
 
@@ -31,6 +33,9 @@ VERIFY_TIMEOUT = timedelta(hours=1)
 
 RESERVED = ("files", "command")
 """Words a deployment can name in place of an account."""
+
+_OF_A_CHANNEL = ("type", "on", "language")
+_LANGUAGES = ("zh", "en")
 
 _SQLITE = "sqlite:///"
 
@@ -78,6 +83,21 @@ def read_accounts(accounts: Table) -> dict[str, AccountTable]:
             type=table.take("type", word, label),
             values=MappingProxyType(values),
             place=table.place,
+        )
+    return found
+
+
+def read_channels(channels: Table) -> dict[str, ChannelTable]:
+    """Read `[notify.…]` as far as they are the same for every adapter."""
+    found: dict[str, ChannelTable] = {}
+    for name, table, written in channels.named_tables():
+        values = {key: value for key, value in written.items() if key not in _OF_A_CHANNEL}
+        type_ = table.take("type", word, name)
+        on = table.take_list("on", one_of([topic.value for topic in Topic]), USUAL)
+        found[name] = ChannelTable(
+            AccountTable(name, type_, MappingProxyType(values), table.place),
+            tuple(map(Topic, on)),
+            table.take("language", one_of(_LANGUAGES), ""),
         )
     return found
 

@@ -13,13 +13,19 @@ from certferry.config.acme import issuance_of, read_acme
 from certferry.config.adapters import Adapters, NoAdapters, UsualAccount, UsualAccounts
 from certferry.config.authorities import wrong_bindings
 from certferry.config.certificates import read_certificates
-from certferry.config.check import read_accounts, read_dns, read_state, read_verify
+from certferry.config.check import (
+    read_accounts,
+    read_channels,
+    read_dns,
+    read_state,
+    read_verify,
+)
 from certferry.config.document import Document, Place, document_of, read_document
 from certferry.config.env_files import ASSIGNMENTS_ONLY, EnvFile, fill_in, take_env_files
 from certferry.config.files import Paths
 from certferry.config.find import NAME, find_file, is_left_alone_here, usual_places
 from certferry.config.findings import REFERENCE, Finding, config_error, joined
-from certferry.config.model import AccountTable, AcmeSettings, Settings
+from certferry.config.model import AccountTable, AcmeSettings, ChannelTable, Settings
 from certferry.config.secrets import Resolve, SecretReference, Secrets
 from certferry.config.table import Table
 from certferry.core.desired import PemFiles
@@ -204,6 +210,7 @@ def _read(
     acme = read_acme(root.table("acme"), paths)
     dns = read_dns(root.table("dns"))
     accounts = read_accounts(root.table("accounts"))
+    channels = read_channels(root.table("notify"))
     certificates, places = read_certificates(
         root,
         accounts,
@@ -225,12 +232,13 @@ def _read(
         secrets=Secrets(
             fill_in(environ, env_files),
             paths,
-            references=[*_references(accounts.values(), acme)],
+            references=[*_references(accounts.values(), acme), *_of_channels(channels.values())],
             usual=partial(adapters.variables, {account.type for account in accounts.values()}),
             # Also what they do not fill in: a program may read them itself.
             files=[file.values for file in env_files],
         ),
         env_files=env_files,
+        channels=MappingProxyType(channels),
     )
     root.done()
     resolve = settings.secrets.resolve_at_rest
@@ -267,6 +275,16 @@ def _references(accounts: Iterable[AccountTable], acme: AcmeSettings) -> Iterato
                 if not reference.is_literal or is_a_secrets_key(key):
                     yield reference
     yield from (ca.eab_hmac_key for ca in acme.authorities if ca.eab_hmac_key is not None)
+
+
+def _of_channels(channels: Iterable[ChannelTable]) -> Iterator[SecretReference]:
+    """Give those of channels of notifications: the address of a webhook is a secret too."""
+    for channel in channels:
+        for key, written in channel.account.values.items():
+            if isinstance(written, str):
+                reference = SecretReference(written)
+                if not reference.is_literal or key == "url" or is_a_secrets_key(key):
+                    yield reference
 
 
 def is_a_secrets_key(key: str) -> bool:

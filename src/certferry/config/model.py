@@ -13,6 +13,7 @@ from certferry.config.env_files import EnvFile
 from certferry.config.secrets import SecretReference, Secrets
 from certferry.core.certificate import KeyType
 from certferry.core.desired import DesiredCertificate
+from certferry.core.notice import Topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +110,24 @@ class AccountTable:
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelTable:
+    """A channel of notifications as written: `account` is what its adapter reads, `on` what it is
+    told of; `language` is empty for that of the run.
+    """
+
+    account: AccountTable
+    on: tuple[Topic, ...]
+    language: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything the operator declared. `path=None`: it came from the environment alone.
 
     `certificates` are those that a run is for, of all that are `declared`.
     `accounts` go by label. `places` tells where each lineage is declared, for messages about it;
     `places[lineage].below("deploy", n)` is its n-th deployment. `secrets` resolves references,
-    with the environment and what `env_files` add to it.
+    with the environment and what `env_files` add to it. `channels` go by their names.
     """
 
     path: Path | None
@@ -129,3 +141,4 @@ class Settings:
     places: Mapping[str, Place]
     secrets: Secrets
     env_files: tuple[EnvFile, ...] = ()
+    channels: Mapping[str, ChannelTable] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from pathlib import Path
 from certferry.config.env_files import fill_in
 from certferry.config.files import home_directory
 from certferry.config.findings import Finding
-from certferry.config.model import Settings
+from certferry.config.model import AccountTable, Settings
 from certferry.core.delivery import CommandDelivery, Delivery, FileDelivery
 from certferry.text import Text
 
@@ -89,7 +89,7 @@ def _references(settings: Settings, scheme: str) -> Iterator[tuple[Tell, str]]:
     """Give where the references to secrets of this kind stand, and what they lead to."""
     written: list[tuple[Tell, object]] = [
         (partial(account.place.finding, key), value)
-        for account in settings.accounts.values()
+        for account in _tables(settings)
         for key, value in account.values.items()
     ]
     for ca in settings.acme.authorities:
@@ -103,10 +103,19 @@ def _references(settings: Settings, scheme: str) -> Iterator[tuple[Tell, str]]:
             yield tell, rest
 
 
+def _tables(settings: Settings) -> Iterator[AccountTable]:
+    yield from settings.accounts.values()
+    yield from (channel.account for channel in settings.channels.values())
+
+
 def _programs(settings: Settings) -> Iterator[tuple[Tell, str]]:
     """Give the programs that the operator names, and where."""
     for tell, command in _references(settings, "command"):
         yield tell, command.split()[0]
+    for account in _tables(settings):
+        arguments = account.values.get("command")
+        if isinstance(arguments, list) and arguments:
+            yield partial(account.place.finding, "command"), str(arguments[0])
     for finding, delivery in _deliveries(settings):
         if isinstance(delivery, CommandDelivery):
             yield partial(finding, "command"), delivery.program.arguments[0]

@@ -3,7 +3,8 @@ it is connected.
 
 An adapter is a module with the attributes of `Adapter`. A package declares it as an entry point,
 whose name is what operators write as `type`: in the group `certferry.dns` where it connects to a
-`ports.dns.DnsProvider`, in `certferry.targets` where it connects to a `ports.target.DeployTarget`.
+`ports.dns.DnsProvider`, in `certferry.targets` where it connects to a `ports.target.DeployTarget`,
+in `certferry.notify` where it connects to a `ports.notifier.Notifier`.
 
 A target may have four names more:
 
@@ -38,6 +39,7 @@ from certferry.text import Text
 
 DNS_GROUP = "certferry.dns"
 TARGET_GROUP = "certferry.targets"
+NOTIFY_GROUP = "certferry.notify"
 
 
 @dataclass(frozen=True, slots=True)

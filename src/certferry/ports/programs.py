@@ -23,10 +23,11 @@ class Ended:
 class RunProgram(Protocol):
     """Runs programs."""
 
-    def __call__(self, arguments: Sequence[str], within: timedelta) -> Ended:
+    def __call__(self, arguments: Sequence[str], within: timedelta, given: bytes = b"") -> Ended:
         """Run a program to its end: without a shell, in the directory of the configuration file,
-        and with an environment that lacks the accounts' keys. What it says goes to the log, as far
-        as it is no secret. One that is still running after this time is ended with its children.
+        and with an environment that lacks the accounts' keys; what it is `given` is on its standard
+        input. What it says goes to the log, as far as it is no secret. One that is still running
+        after this time is ended with its children.
 
         Raises `TargetRejected` when it cannot be run, another `DeployError` when it was ended for
         its time, and `Interrupted` when the run is stopped.

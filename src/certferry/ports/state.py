@@ -8,6 +8,7 @@ that take a lease raise `LeaseLost` when it is no longer in force, and change no
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -15,6 +16,7 @@ from typing import Protocol
 from certferry.core.budget import Hold, Limits, Spent, Wanted
 from certferry.core.certificate import CertificateBundle, KeyType
 from certferry.core.lineage import Version
+from certferry.core.notice import ChannelState, Notice
 from certferry.core.remembered import Remembered
 from certferry.core.renewal import RenewalWindow
 from certferry.core.report import HistoryEntry
@@ -300,6 +302,30 @@ class StateStore(Protocol):
 
     def update_account_note(self, account: str, name: str, change: Edit) -> str | None:
         """Change a note in one transaction, and return what it says now."""
+        ...
+
+    # what operators are told of
+
+    def notices(self) -> tuple[Notice, ...]:
+        """What stands now, by what it is about."""
+        ...
+
+    def update_notices(
+        self, change: Callable[[tuple[Notice, ...]], tuple[Notice, ...]]
+    ) -> tuple[Notice, ...]:
+        """Change what stands in one transaction, and return what stands now."""
+        ...
+
+    def channel(self, name: str) -> ChannelState:
+        """Return what is remembered of a channel; nothing of one that is not known."""
+        ...
+
+    def update_channel(
+        self, name: str, change: Callable[[ChannelState], ChannelState]
+    ) -> ChannelState:
+        """Change what is remembered of a channel in one transaction, and return it. `change` may
+        ask for the notices, which are of the same moment.
+        """
         ...
 
     # history

@@ -34,16 +34,11 @@ def connected_with(
     return Context(pause, now, notes, _connections, no_listener, _run, contact)
 
 
-def _run(arguments: Sequence[str], within: timedelta) -> Ended:
+def _run(arguments: Sequence[str], within: timedelta, given: bytes = b"") -> Ended:
     ended = subprocess.run(
-        arguments,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=within.seconds,
-        check=False,
+        arguments, input=given, capture_output=True, timeout=within.seconds, check=False
     )
-    return Ended(ended.returncode, Quoted(ended.stdout + ended.stderr))
+    return Ended(ended.returncode, Quoted((ended.stdout + ended.stderr).decode()))
 
 
 def _connections(per_second: float) -> Http:

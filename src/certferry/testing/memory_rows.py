@@ -8,6 +8,7 @@ from datetime import datetime
 
 from certferry.core.certificate import CertificateBundle
 from certferry.core.lineage import Version
+from certferry.core.notice import ChannelState, Key, Notice
 from certferry.core.report import HistoryEntry
 from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
@@ -55,6 +56,8 @@ class Memory:
     rollouts: dict[tuple[str, str, str], RolloutRecord] = field(default_factory=dict)
     withdrawals: dict[tuple[str, str, str, str], Withdrawal] = field(default_factory=dict)
     notes: dict[tuple[str, str], str] = field(default_factory=dict)
+    notices: dict[Key, Notice] = field(default_factory=dict)
+    channels: dict[str, ChannelState] = field(default_factory=dict)
     issue_tries: dict[str, datetime] = field(default_factory=dict)
     failing_since: dict[str, datetime] = field(default_factory=dict)
     failed_tries: dict[str, int] = field(default_factory=dict)

@@ -21,11 +21,12 @@ from certferry.errors import StateError
 from certferry.ports.account_memory import Edit
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, Lease
 from certferry.testing.memory_budget import BudgetOfMemory
+from certferry.testing.memory_notices import MemoryNotices
 from certferry.testing.memory_rows import Kept
 from certferry.text import Text
 
 
-class MemoryState(BudgetOfMemory):
+class MemoryState(BudgetOfMemory, MemoryNotices):
     """A `StateStore` as one process sees it; `seen_by` gives what another process would see.
 
     `is_alive` is asked for the process that holds a lease somebody else wants, so that a test

@@ -136,7 +136,7 @@ class Accounts:
             memory=self._memory_of(label),
             http=self._http,
             progress=self._progress,
-            run=self._run,
+            run=partial(run_program, self._settings, self._pause),
             contact=self._contact(),
             language=self._language,
         )
@@ -147,27 +147,35 @@ class Accounts:
 
         return HttpClient(pace=Pacer(per_second, pause=self._pause), pause=self._pause)
 
-    def _run(self, arguments: Sequence[str], within: timedelta) -> Ended:
-        """See `ports.programs.RunProgram`. A path is relative to the file that names it."""
-        from certferry.adapters.clients.programs import run_to_end
-
-        paths = Paths.beside(self._settings.path, os.environ)
-        first, *others = arguments
-        if "/" in first:
-            first = str(paths.resolve(first))
-        return run_to_end(
-            Program((first, *others), str(paths.directory), within),
-            {},
-            self._pause,
-            hidden=self._settings.secrets.known(),
-            withheld=self._settings.secrets.withheld(),
-        )
-
     def _contact(self) -> str:
         """Whom a vendor may write to: the operator, or by default the zone's (RFC 2142 §7)."""
         names = [wish.names[0] for wish in self._settings.certificates if wish.names]
         zones = [f"hostmaster@{base_name(name)}" for name in names]
         return self._settings.acme.email or next(iter(zones), "")
+
+
+def run_program(
+    settings: Settings,
+    pause: Pause,
+    arguments: Sequence[str],
+    within: timedelta,
+    given: bytes = b"",
+) -> Ended:
+    """See `ports.programs.RunProgram`. A path is relative to the file that names it."""
+    from certferry.adapters.clients.programs import run_to_end
+
+    paths = Paths.beside(settings.path, os.environ)
+    first, *others = arguments
+    if "/" in first:
+        first = str(paths.resolve(first))
+    return run_to_end(
+        Program((first, *others), str(paths.directory), within),
+        {},
+        pause,
+        hidden=settings.secrets.known(),
+        withheld=settings.secrets.withheld(),
+        given=given,
+    )
 
 
 def bound(described: Described, account: AccountTable, resolve: Resolve) -> object:

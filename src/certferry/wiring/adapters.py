@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from certferry.config.findings import config_error, instead_of
 from certferry.config.model import AccountTable
-from certferry.ports.adapter import DNS_GROUP, TARGET_GROUP
+from certferry.ports.adapter import DNS_GROUP, NOTIFY_GROUP, TARGET_GROUP
 from certferry.text import Text
 from certferry.wiring.described import (
     OURS,
@@ -41,6 +41,7 @@ class Family:
 
 DNS_PROVIDERS = Family(DNS_GROUP, Text("DNS provider"))
 TARGETS = Family(TARGET_GROUP, Text("target"))
+CHANNELS = Family(NOTIFY_GROUP, Text("channel of notifications"))
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {family.group: family for family in (DNS_PROVIDERS, TARGETS)}
 )

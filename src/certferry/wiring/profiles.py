@@ -41,6 +41,10 @@ def load_checked(path: Path | None, environ: Mapping[str, str]) -> Settings:
     case. Raises `ConfigError`.
     """
     settings = load(path, environ, ADAPTERS)
+    if settings.channels:
+        from certferry.wiring.channels import check
+
+        check(settings)
     twice = tuple(named_for_two(settings))
     unfit: list[_Unfit] = []
     declared = tuple(_with_fitting(wish, settings, unfit) for wish in settings.declared)

@@ -31,6 +31,7 @@ from certferry.wiring.accounts import Accounts
 from certferry.wiring.clock import now
 from certferry.wiring.engine import probe_for, reconciler_for
 from certferry.wiring.receivers import sweep_handovers
+from certferry.wiring.teller import Teller
 
 
 @contextmanager
@@ -51,7 +52,7 @@ def open_to_look(settings: Settings, *, language: str = "en") -> Iterator[Sessio
         yield Session(settings, no_listener, resources, language=language, looks_only=True)
 
 
-class Session:
+class Session(Teller):
     """Everything a command works with. Each part is opened when it is first asked for; what is
     wrong with the accounts is then told all at once, as one `ConfigError`.
     """

@@ -33,9 +33,11 @@ def connected(
 ) -> DnsProvider:
     """Connect a command as a run would, in the root directory."""
 
-    def run(arguments: Sequence[str], within: timedelta) -> Ended:
+    def run(arguments: Sequence[str], within: timedelta, given: bytes = b"") -> Ended:
         program = Program(tuple(arguments), "/", within)
-        return run_to_end(program, variables or {}, pause, hidden=hidden, withheld=withheld)
+        return run_to_end(
+            program, variables or {}, pause, hidden=hidden, withheld=withheld, given=given
+        )
 
     context = replace(connected_with(pause=pause), run=run)
     return connect(Settings(tuple(command), timeout), context)

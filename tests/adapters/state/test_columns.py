@@ -21,6 +21,7 @@ from certferry.adapters.state.columns import (
     to_optional_wish,
     to_validity,
 )
+from certferry.adapters.state.sentences import to_text
 from certferry.core.renewal import RenewalWindow
 from certferry.core.revocation import Revocation, RevocationReason
 from certferry.errors import StateError
@@ -119,3 +120,22 @@ def test_revocation_that_somebody_else_wrote(path: Path, store: StateStore) -> N
 
     with pytest.raises(StateError, match="holds what certferry did not write"):
         store.versions("img")
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "",
+        "{",
+        "7",
+        "null",
+        '{"text": "a"}',
+        '{"text": "a", "values": 7}',
+        '{"moment": "2026"}',
+        '"a"',
+    ],
+)
+def test_a_sentence_that_certferry_did_not_write(written: str) -> None:
+    """It is told as that, whatever it is."""
+    with pytest.raises(StateError):
+        to_text(written)

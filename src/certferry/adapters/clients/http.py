@@ -13,6 +13,7 @@ from http import HTTPStatus
 from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.util import Retry
 
+from certferry.adapters.clients.http_bounds import LONGEST_ANSWER
 from certferry.adapters.clients.http_problems import Contact, Problem, Timeouts, explain
 from certferry.adapters.clients.http_session import PlainSession
 from certferry.adapters.clients.pacing import Pace
@@ -72,6 +73,8 @@ class HttpClient:
     No redirect is followed and no cookie is kept: a signed request means exactly one address.
     Proxies and certificate bundles named by the environment are used. `too_many` recognises a
     rate limit where a service tells it otherwise than by status 429. `jitter` gives 0 to 1.
+    `longest` is how many bytes an answer may have. Where a host is secret, the service is `called`
+    otherwise in sentences and in the log.
     """
 
     def __init__(
@@ -83,6 +86,8 @@ class HttpClient:
         timeouts: Timeouts = TIMEOUTS,
         too_many: Callable[[Answer], bool] = answers_too_many,
         jitter: Callable[[], float] = random.random,
+        longest: int = LONGEST_ANSWER,
+        called: str = "",
     ) -> None:
         self._pace = pace
         self._pause = pause
@@ -90,7 +95,8 @@ class HttpClient:
         self._timeouts = timeouts
         self._too_many = too_many
         self._jitter = jitter
-        self._session = PlainSession(timeouts.whole)
+        self._called = called
+        self._session = PlainSession(timeouts.whole, longest)
 
     def send(
         self,
@@ -134,7 +140,7 @@ class HttpClient:
         return outcome
 
     def _attempt(self, request: Request) -> Answer | Problem:
-        host = request.url.partition("://")[2].partition("/")[0]
+        host = self._called or request.url.partition("://")[2].partition("/")[0]
         try:
             response = self._session.request(
                 request.method,

@@ -8,8 +8,9 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
 
 from certferry.adapters.clients.program_output import Output
@@ -66,8 +67,10 @@ def run_to_end(
     *,
     hidden: Collection[Secret],
     withheld: Collection[str] = (),
+    given: bytes = b"",
 ) -> Ended:
-    """Run a program to its end, with these variables and the environment but for the `withheld`.
+    """Run a program to its end, with these variables and the environment but for the `withheld`,
+    and what it is `given` on its standard input.
 
     Its output goes to the log, without what is `hidden`. One that takes too long, or is running
     when the run is stopped, is ended with its process group. Raises `DeployError`, and
@@ -75,7 +78,11 @@ def run_to_end(
     """
     must_be_there(program)
     environment = {name: value for name, value in os.environ.items() if name not in withheld}
-    with _started(program, {**environment, **variables}) as process, Output(process) as output:
+    with (
+        _input(given) as stdin,
+        _started(program, {**environment, **variables}, stdin) as process,
+        Output(process) as output,
+    ):
         ended = False
         try:
             ended = _follow(process, output, program.timeout, pause)
@@ -89,13 +96,27 @@ def run_to_end(
     return Ended(process.returncode, _last_words(lines))
 
 
-def _started(program: Program, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+@contextlib.contextmanager
+def _input(given: bytes) -> Iterator[int]:
+    """Give what a program reads: a file, so that one which reads nothing holds nothing up."""
+    if not given:
+        yield subprocess.DEVNULL
+        return
+    with tempfile.TemporaryFile() as file:
+        file.write(given)
+        file.seek(0)
+        yield file.fileno()
+
+
+def _started(
+    program: Program, environment: Mapping[str, str], stdin: int
+) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             program.arguments,
             env=environment,
             cwd=program.directory,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             # A group of its own, so that its children can be ended with it; and no terminal that

@@ -10,6 +10,7 @@ from certferry.adapters.state.database import Database
 from certferry.adapters.state.history import History
 from certferry.adapters.state.leases import Leases
 from certferry.adapters.state.ledger import Ledger
+from certferry.adapters.state.notices import Channels, Notices
 from certferry.adapters.state.remembered import Lineages
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.targets import Rollouts, Uploads, Withdrawals
@@ -66,6 +67,7 @@ class SqlState:
         self.save_issue_try = tries.save_issue_try
 
         self._open_targets(database, sealing)
+        self._open_news(database)
 
         notes = AccountNotes(database)
         self.account_note = notes.account_note
@@ -89,6 +91,15 @@ class SqlState:
         withdrawals = Withdrawals(database)
         self.save_withdrawal = withdrawals.save_withdrawal
         self.drop_withdrawal = withdrawals.drop_withdrawal
+
+    def _open_news(self, database: Database) -> None:
+        standing = Notices(database)
+        self.notices = standing.notices
+        self.update_notices = standing.update_notices
+
+        channels = Channels(database)
+        self.channel = channels.channel
+        self.update_channel = channels.update_channel
 
     def close(self) -> None:
         """See `StateStore.close`."""

@@ -6,6 +6,7 @@ from certferry.testing.contracts.state_accounts import AccountNotesContract
 from certferry.testing.contracts.state_acme import AcmeContract
 from certferry.testing.contracts.state_leases import LeasesContract
 from certferry.testing.contracts.state_ledger import LedgerContract
+from certferry.testing.contracts.state_notices import NoticesContract
 from certferry.testing.contracts.state_remembered import RememberedContract
 from certferry.testing.contracts.state_targets import HistoryContract, TargetsContract
 from certferry.testing.contracts.state_versions import VersionsContract
@@ -19,6 +20,7 @@ class StateStoreContract(
     TargetsContract,
     RememberedContract,
     AccountNotesContract,
+    NoticesContract,
     HistoryContract,
 ):
     """Every promise of the port.

@@ -1,0 +1,1 @@
+"""One file = one kind of channel through which operators are told."""

@@ -1,0 +1,61 @@
+"""Bark, an app for iPhones, at its public server or one's own.
+
+Reference: https://bark.day.app (fact sheet on receivers). Posted: with GET the words would stand in
+addresses and logs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from certferry.adapters.clients.posting import Posting, Reply
+from certferry.core.message import Message, shortened
+from certferry.core.secret import Secret
+from certferry.ports.adapter import Context, Variable
+from certferry.ports.notifier import Answered, Notifier, Sent
+from certferry.text import Text
+
+SERVICE = "Bark"
+ENVIRONMENT: tuple[Variable, ...] = ()
+
+MOST_BYTES = 2000  # Apple takes 4 KB in all, escapes included
+LONGEST_TITLE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One phone."""
+
+    key: Annotated[Secret, Text("the key of the device, which the app shows")]
+    api: Annotated[str, Text("where the server is; your own, if you have one")] = (
+        "https://api.day.app"
+    )
+
+
+def connect(settings: Settings, context: Context, /) -> Notifier:
+    """See `ports.adapter.Adapter.connect`."""
+    return _Phone(settings, Posting(SERVICE, context, [settings.key]))
+
+
+class _Phone:
+    def __init__(self, settings: Settings, posting: Posting) -> None:
+        self._key = settings.key
+        self._address = Secret(f"{settings.api.rstrip('/')}/push")
+        self._posting = posting
+
+    def send(self, message: Message, /) -> Answered:
+        """See `ports.notifier.Notifier.send`."""
+        fields = {
+            "device_key": self._key.reveal(),
+            "title": shortened(message.title, LONGEST_TITLE),
+            "body": message.body(MOST_BYTES),
+            "group": "certferry",
+        }
+        return self._posting.send(self._address, fields, self._judge)
+
+    def _judge(self, reply: Reply) -> Answered:
+        code, said = reply.number("code"), reply.fields.get("message")
+        if code == 200:  # noqa: PLR2004 - Bark's own code, of HTTP's numbers
+            return Sent()
+        return self._posting.refused(code, said, Text("compare `key` with what the app shows"))

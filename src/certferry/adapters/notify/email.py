@@ -1,0 +1,216 @@
+"""Mail, by SMTP with TLS: `smtps://` speaks it from the start (RFC 8314 §3.3), `smtp://` begins it
+with STARTTLS (RFC 3207). Nothing is sent without.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from datetime import timedelta
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime, make_msgid
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import SplitResult, urlsplit
+
+from certferry.core.foreign_words import quoted
+from certferry.core.message import Message
+from certferry.core.secret import Secret
+from certferry.errors import ConfigError
+from certferry.ports.adapter import Context, Variable
+from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood, Sent
+from certferry.system_words import system_words
+from certferry.text import Text
+
+if TYPE_CHECKING:  # loaded when a mail is sent
+    import smtplib
+
+SERVICE = "Mail"
+ENVIRONMENT: tuple[Variable, ...] = ()
+
+MOST_BYTES = 60_000
+TIMEOUT = 5.0  # seconds for each answer
+LATER = timedelta(minutes=15)
+"""After which a server that asks for patience is tried again: greylisting is over by then (RFC
+6647 §5)."""
+PORTS = {"smtps": 465, "smtp": 587}  # RFC 8314 §7.3, RFC 6409
+_ME = "localhost"
+"""How it greets: to ask the resolver for this machine's name can take long."""
+_FOR_NOW = range(400, 500)  # RFC 5321 §4.2.1
+_CHECK_LOGIN = Text("check `user` and `password`; many services want one made for programs")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A server, and who writes to whom."""
+
+    url: Annotated[str, Text("smtps://host:465, or smtp://host:587 where TLS is begun later")]
+    from_: Annotated[str, Text("the address that the mails come from")]
+    to: Annotated[tuple[str, ...], Text("the addresses that they go to")]
+    user: Annotated[str, Text("the name at the server, where it wants one")] = ""
+    password: Annotated[Secret | None, Text("the password for it")] = None
+    ca_bundle: Annotated[Path | None, Text("who signed the server's certificate")] = None
+
+
+def connect(settings: Settings, context: Context, /) -> Notifier:
+    """See `ports.adapter.Adapter.connect`."""
+    place = _place(settings.url)
+    if not settings.to:
+        raise ConfigError(Text("`to` names no address"))
+    if bool(settings.user) != bool(settings.password):
+        raise ConfigError(Text("`user` and `password` go together"))
+    return _Mail(settings, place, context)
+
+
+def _place(url: str) -> SplitResult:
+    try:
+        place = urlsplit(url)
+        complete = place.scheme in PORTS and bool(place.hostname) and place.port != 0
+    except ValueError:
+        complete = False
+    if not complete or place.username is not None:
+        raise ConfigError(Text("`url` must be smtps://host:465 or smtp://host:587"))
+    return place
+
+
+class _Refused(Exception):
+    """What the server answered to a step; the connection is over."""
+
+    def __init__(self, answered: Answered) -> None:
+        super().__init__()
+        self.answered = answered
+
+
+class _Mail:
+    def __init__(self, settings: Settings, place: SplitResult, context: Context) -> None:
+        self._settings = settings
+        self._place = place
+        self._context = context
+
+    def send(self, message: Message, /) -> Answered:
+        """See `ports.notifier.Notifier.send`."""
+        import smtplib
+
+        try:
+            with self._opened() as server:
+                return self._deliver(server, self._written(message))
+        except _Refused as refused:
+            return refused.answered
+        except ssl.SSLCertVerificationError as error:
+            problem = Text(
+                "the certificate of the mail server is not trusted: {reason}",
+                reason=error.verify_message,
+            )
+            return RefusedForGood(problem, Text("set `ca_bundle`, or check the host in `url`"))
+        except smtplib.SMTPResponseException as error:
+            return self._answered(error.smtp_code, error.smtp_error)
+        except (smtplib.SMTPException, OSError) as error:
+            return self._later(_words(error))
+
+    def _opened(self) -> smtplib.SMTP:
+        """Connect, speak TLS, and log in."""
+        import smtplib
+
+        host = self._place.hostname or ""
+        port = self._place.port or PORTS[self._place.scheme]
+        trust = ssl.create_default_context(cafile=self._settings.ca_bundle)
+        if self._place.scheme == "smtps":
+            return self._logged_in(
+                smtplib.SMTP_SSL(host, port, _ME, timeout=TIMEOUT, context=trust)
+            )
+        server = smtplib.SMTP(host, port, _ME, timeout=TIMEOUT)
+        try:
+            _begin_tls(server, trust)
+        except BaseException:
+            server.close()
+            raise
+        return self._logged_in(server)
+
+    def _logged_in(self, server: smtplib.SMTP) -> smtplib.SMTP:
+        import smtplib
+
+        if not self._settings.user or self._settings.password is None:
+            return server
+        try:
+            server.login(self._settings.user, self._settings.password.reveal())
+        except smtplib.SMTPAuthenticationError as error:
+            server.close()
+            answered = self._answered(error.smtp_code, error.smtp_error, _CHECK_LOGIN)
+            raise _Refused(answered) from None
+        except BaseException:
+            server.close()
+            raise
+        return server
+
+    def _deliver(self, server: smtplib.SMTP, mail: EmailMessage) -> Answered:
+        """Send the mail to those whom the server takes it for. A refusal of one is a refusal."""
+        code, said = server.mail(self._settings.from_)
+        if code != 250:  # noqa: PLR2004 - RFC 5321 §4.2.3
+            return self._answered(code, said)
+        refusals: list[Answered] = []
+        for address in self._settings.to:
+            code, said = server.rcpt(address)
+            if code not in {250, 251}:
+                refusals.append(self._answered(code, said, Text("check {to}", to=address)))
+        if len(refusals) < len(self._settings.to):
+            code, said = server.data(mail.as_bytes(policy=SMTP))
+            if code != 250:  # noqa: PLR2004 - RFC 5321 §4.2.3
+                return self._answered(code, said)
+        return self._in_sum(refusals)
+
+    def _in_sum(self, refusals: list[Answered]) -> Answered:
+        partly = 0 < len(refusals) < len(self._settings.to)
+        for refused in refusals:
+            if isinstance(refused, RefusedForGood):
+                return RefusedForGood(refused.problem, refused.hint, partly=partly)
+        for later in refusals:
+            if isinstance(later, AgainAt) and partly:
+                return RefusedForGood(later.problem, partly=True)
+            return later
+        return Sent()
+
+    def _answered(self, code: int, said: bytes | str, hint: Text | None = None) -> Answered:
+        words = said.decode(errors="replace") if isinstance(said, bytes) else said
+        hidden = [self._settings.password] if self._settings.password else []
+        problem = Text(
+            "the mail server refused the message: {words} ({code})",
+            words=quoted(words, hidden),
+            code=code,
+        )
+        if code in _FOR_NOW:
+            return AgainAt(self._context.now() + LATER, problem)
+        return RefusedForGood(problem, hint)
+
+    def _later(self, reason: Text | str) -> AgainAt:
+        problem = Text("no mail was sent: {reason}", reason=reason)
+        return AgainAt(self._context.now() + timedelta(minutes=1), problem)
+
+    def _written(self, message: Message) -> EmailMessage:
+        mail = EmailMessage()
+        domain = self._settings.from_.rpartition("@")[2] or "localhost"
+        mail["From"] = self._settings.from_
+        mail["To"] = ", ".join(self._settings.to)
+        mail["Subject"] = message.title
+        mail["Date"] = format_datetime(self._context.now())
+        mail["Message-ID"] = make_msgid(domain=domain)
+        mail["Auto-Submitted"] = "auto-generated"  # RFC 3834 §5: no holiday answers, please
+        mail.set_content(message.body(MOST_BYTES))
+        return mail
+
+
+def _begin_tls(server: smtplib.SMTP, trust: ssl.SSLContext) -> None:
+    server.ehlo()
+    if not server.has_extn("starttls"):
+        problem = Text("the mail server offers no TLS, so nothing was sent")
+        hint = Text("write smtps:// where it speaks TLS from the start, or another server")
+        raise _Refused(RefusedForGood(problem, hint))
+    server.starttls(context=trust)
+
+
+def _words(error: Exception) -> Text | str:
+    if isinstance(error, TimeoutError):
+        return Text("the mail server did not answer in time")
+    if isinstance(error, OSError) and error.strerror:
+        return system_words(error)
+    return quoted(" ".join(str(error).split())) or type(error).__name__

@@ -1,0 +1,83 @@
+"""A robot in a Feishu group (飞书自定义机器人), with its signature.
+
+Reference: https://open.feishu.cn/document/client-docs/bot-v3/add-custom-bot (fact sheet on
+receivers). A robot may ask for a signature (`secret`), a keyword, for which `certferry` may be
+chosen, or the addresses of who sends.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from dataclasses import dataclass
+from typing import Annotated
+
+from certferry.adapters.clients.posting import Posting, Reply
+from certferry.adapters.clients.secret_address import secret_address
+from certferry.core.message import Message
+from certferry.core.secret import Secret
+from certferry.ports.adapter import Context, Variable
+from certferry.ports.notifier import Answered, Notifier, Sent
+from certferry.text import Text
+
+SERVICE = "Feishu"
+ENVIRONMENT: tuple[Variable, ...] = ()
+
+API = "https://open.feishu.cn"
+MOST_BYTES = 8000  # a request may have 20 KB, escapes included
+_HINTS = {
+    9499: Text("compare `url` with the robot's webhook"),
+    19021: Text("compare `secret` with the robot's, and this machine's clock with the real time"),
+    19022: Text("allow the address of this machine among the robot's"),
+    19024: Text("choose `certferry` as the robot's keyword"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A robot of one group."""
+
+    url: Annotated[Secret, Text("the address of the robot's webhook")]
+    secret: Annotated[Secret | None, Text("what the robot's messages are signed with")] = None
+    api: Annotated[str, Text("where the service is; another for tests and mirrors")] = API
+
+
+def connect(settings: Settings, context: Context, /) -> Notifier:
+    """See `ports.adapter.Adapter.connect`."""
+    address = secret_address(settings.url, settings.api, API)
+    hidden = [settings.url, *([settings.secret] if settings.secret else [])]
+    return _Robot(address, settings.secret, Posting(SERVICE, context, hidden))
+
+
+class _Robot:
+    def __init__(self, address: Secret, secret: Secret | None, posting: Posting) -> None:
+        self._address = address
+        self._secret = secret
+        self._posting = posting
+
+    def send(self, message: Message, /) -> Answered:
+        """See `ports.notifier.Notifier.send`."""
+        content = {"text": message.text(MOST_BYTES)}
+        fields = {**self._proof(), "msg_type": "text", "content": content}
+        return self._posting.send(self._address, fields, self._judge)
+
+    def _proof(self) -> dict[str, str]:
+        """Sign: what is usually the message is the key here, and the message is empty."""
+        if self._secret is None:
+            return {}
+        stamp = str(int(self._posting.now().timestamp()))
+        key = f"{stamp}\n{self._secret.reveal()}".encode()
+        digest = hmac.digest(key, b"", hashlib.sha256)
+        return {"timestamp": stamp, "sign": base64.b64encode(digest).decode()}
+
+    def _judge(self, reply: Reply) -> Answered:
+        # `StatusCode`, which old robots answer, says nothing of its own.
+        code, said = reply.number("code"), reply.fields.get("msg")
+        match code:
+            case 0:
+                return Sent()
+            case 11232:  # too many at once, of everybody's, at the full and the half hour
+                return self._posting.later(self._posting.in_its_words(code, said))
+        hint = _HINTS.get(code or 0, Text("compare `url` with the robot's webhook"))
+        return self._posting.refused(code, said, hint)

@@ -1,0 +1,69 @@
+"""PushPlus (推送加).
+
+Reference: https://www.pushplus.plus/doc (fact sheet on receivers). After code 900 nothing is sent
+until the next day: trying again makes the ban longer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from certferry.adapters.clients.posting import Posting, Reply, next_day
+from certferry.core.message import Message, shortened
+from certferry.core.secret import Secret
+from certferry.ports.adapter import Context, Variable
+from certferry.ports.notifier import AgainAt, Answered, Notifier, Sent
+from certferry.text import Text
+
+SERVICE = "PushPlus"
+ENVIRONMENT: tuple[Variable, ...] = ()
+
+MOST_BYTES = 8000
+LONGEST_TITLE = 100
+_HINTS = {
+    903: Text("compare `key` with the token at pushplus.plus"),
+    905: Text("have the account's real name verified at pushplus.plus"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A token of one person's or group's."""
+
+    key: Annotated[Secret, Text("the token")]
+    api: Annotated[str, Text("where the service is; another for tests and mirrors")] = (
+        "https://www.pushplus.plus"
+    )
+
+
+def connect(settings: Settings, context: Context, /) -> Notifier:
+    """See `ports.adapter.Adapter.connect`."""
+    return _Token(settings, Posting(SERVICE, context, [settings.key]))
+
+
+class _Token:
+    def __init__(self, settings: Settings, posting: Posting) -> None:
+        self._key = settings.key
+        self._address = Secret(f"{settings.api.rstrip('/')}/send")
+        self._posting = posting
+
+    def send(self, message: Message, /) -> Answered:
+        """See `ports.notifier.Notifier.send`."""
+        fields = {
+            "token": self._key.reveal(),
+            "title": shortened(message.title, LONGEST_TITLE),
+            "content": message.text(MOST_BYTES),
+            "template": "txt",
+        }
+        return self._posting.send(self._address, fields, self._judge)
+
+    def _judge(self, reply: Reply) -> Answered:
+        code, said = reply.number("code"), reply.fields.get("msg")
+        match code:
+            case 200:
+                return Sent()
+            case 900:
+                until = next_day(self._posting.now())
+                return AgainAt(until, self._posting.in_its_words(code, said))
+        return self._posting.refused(code, said, _HINTS.get(code or 0))

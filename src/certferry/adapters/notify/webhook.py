@@ -1,0 +1,85 @@
+"""A webhook of the operator's own: each message is an event in JSON (docs/reference/notify.md).
+
+With a `secret` it is signed, in the header `X-Certferry-Signature: sha256=HEX`: HMAC-SHA256 over
+the body. Any status 2xx means that it was taken, unless the answer is a JSON object that says
+otherwise: `ok` or `success` is false, or there is an `error`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from certferry.adapters.clients.posting import Posting, fields_of
+from certferry.adapters.clients.secret_address import secret_address
+from certferry.core.message import Message
+from certferry.core.secret import Secret
+from certferry.ports.adapter import Context, Variable
+from certferry.ports.http import Answer
+from certferry.ports.notifier import Answered, Notifier, Sent
+from certferry.text import Text
+
+SERVICE = "Webhook"
+ENVIRONMENT: tuple[Variable, ...] = ()
+
+SIGNATURE = "X-Certferry-Signature"
+_LATER = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One address."""
+
+    url: Annotated[Secret, Text("the address that the event is posted to")]
+    secret: Annotated[Secret | None, Text("what the event is signed with")] = None
+
+
+def connect(settings: Settings, context: Context, /) -> Notifier:
+    """See `ports.adapter.Adapter.connect`."""
+    address = secret_address(settings.url)
+    hidden = [settings.url, *([settings.secret] if settings.secret else [])]
+    return _Webhook(address, settings.secret, Posting(SERVICE, context, hidden))
+
+
+class _Webhook:
+    def __init__(self, address: Secret, secret: Secret | None, posting: Posting) -> None:
+        self._address = address
+        self._secret = secret
+        self._posting = posting
+
+    def send(self, message: Message, /) -> Answered:
+        """See `ports.notifier.Notifier.send`."""
+        body = json.dumps(message.event, ensure_ascii=False).encode()
+        answer = self._posting.exchange(self._address, body, self._proof(body))
+        return self._judge(answer) if isinstance(answer, Answer) else answer
+
+    def _proof(self, body: bytes) -> Mapping[str, str]:
+        if self._secret is None:
+            return {}
+        digest = hmac.new(self._secret.reveal().encode(), body, hashlib.sha256)
+        return {SIGNATURE: f"sha256={digest.hexdigest()}"}
+
+    def _judge(self, answer: Answer) -> Answered:
+        fields = fields_of(answer) or {}
+        said = _complaint(fields)
+        if answer.status in _LATER:
+            problem = self._posting.in_its_words(answer.status, said)
+            return self._posting.later(problem, answer.headers)
+        if answer.status < HTTPStatus.MULTIPLE_CHOICES and not _refuses(fields):
+            return Sent()
+        hint = Text("look into the log of what answers at `url`")
+        return self._posting.refused(answer.status, said, hint)
+
+
+def _refuses(fields: Mapping[str, Any]) -> bool:
+    denied = fields.get("ok") is False or fields.get("success") is False
+    return denied or bool(fields.get("error"))
+
+
+def _complaint(fields: Mapping[str, Any]) -> object:
+    return next((fields[name] for name in ("error", "message", "msg") if fields.get(name)), "")

@@ -1,0 +1,206 @@
+"""What a run leaves to be told: trouble that begins, stays or is over, and what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from certferry.core.lineage import Version
+from certferry.core.notice import Notice, Subject, Topic
+from certferry.core.plan import Action
+from certferry.core.renewal import is_overdue
+from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
+from certferry.errors import CertferryError
+from certferry.text import Text
+
+KEPT = timedelta(days=1)
+"""How long an event is kept for a channel that takes no message. Trouble stays until it is over."""
+
+_IN_ORDER = frozenset({Outcome.DONE, Outcome.UNCHANGED})
+_BAD = frozenset({Outcome.FAILED, Outcome.REFUSED})
+_GO_ON = frozenset({Topic.TROUBLE, Topic.FOUND})
+_RUN = Subject()
+
+Notices = tuple[Notice, ...]
+
+
+def noticed(
+    report: SyncReport,
+    before: Notices,
+    now: datetime,
+    *,
+    versions: Mapping[str, Sequence[Version]],
+    declared: Collection[str],
+) -> Notices:
+    """Return the notices that stand after a run. `versions` are those of the report's lineages,
+    newest first; of what is not `declared` any more, nothing stands.
+
+    A run that was stopped tells nothing: it has not seen everything.
+    """
+    if not report.complete:
+        return before
+    reports = {lineage.lineage: lineage for lineage in report.lineages}
+    wanted = {*declared, *reports}
+    kept = [one for one in before if _stands(one, reports, wanted, now)]
+    found = [
+        notice
+        for lineage in report.lineages
+        for notice in _of_lineage(lineage, versions.get(lineage.lineage, ()), now)
+    ]
+    return _merged(kept, found, before)
+
+
+def failed_run(error: CertferryError, before: Notices, now: datetime) -> Notices:
+    """Return the notices that stand after a run that an error ended before it had a report."""
+    trouble = Notice(Topic.TROUBLE, _RUN, now, error.code, error.message, error.hint)
+    return _merged(before, [trouble], before)
+
+
+def answered(channel: str, problem: Text | None, before: Notices, now: datetime) -> Notices:
+    """Return the notices that stand after a channel took a message, or did not for a `problem`."""
+    subject = Subject(channel=channel)
+    if problem is None:
+        return tuple(one for one in before if one.subject != subject)
+    message = Text("{channel} takes no messages: {problem}", channel=channel, problem=problem)
+    hint = Text("run `certferry notify test {channel}` when it is put right", channel=channel)
+    refused = Notice(Topic.TROUBLE, subject, now, "channel_refused", message, hint)
+    return _merged(before, [refused], before)
+
+
+def without_channels(before: Notices, known: Collection[str]) -> Notices:
+    """Return the notices without those of channels that the file does not have any more."""
+    return tuple(one for one in before if one.subject.channel in {"", *known})
+
+
+def _merged(kept: Iterable[Notice], found: Iterable[Notice], before: Iterable[Notice]) -> Notices:
+    """Put what was found in the place of what is kept. What goes on since `before` keeps its
+    beginning.
+    """
+    begun = {one.key: one.since for one in before if one.topic in _GO_ON}
+    notices = {one.key: one for one in kept}
+    notices |= {one.key: replace(one, since=begun.get(one.key, one.since)) for one in found}
+    return tuple(notices.values())
+
+
+def _stands(
+    notice: Notice, reports: Mapping[str, LineageReport], wanted: Collection[str], now: datetime
+) -> bool:
+    """Tell whether a notice of an earlier run still stands, whatever this one found."""
+    subject = notice.subject
+    if subject.channel:
+        return True
+    if subject == _RUN:
+        return False  # this run has a report
+    if subject.lineage not in wanted:
+        return False
+    report = reports.get(subject.lineage)
+    match notice.topic:
+        case Topic.TROUBLE:
+            return report is None or any(_hides(step, subject) for step in _unresolved(report))
+        case Topic.RENEWED | Topic.DEPLOYED:
+            return now - notice.since < KEPT
+        case _:
+            return report is None
+
+
+def _unresolved(report: LineageReport) -> Iterator[StepOutcome]:
+    return (
+        step for step in report.outcomes if step.outcome not in _IN_ORDER and not step.is_notice
+    )
+
+
+def _hides(step: StepOutcome, subject: Subject) -> bool:
+    """Tell whether a step that has not ended well leaves open whether the trouble is over."""
+    if step.target is None:
+        return True
+    if not subject.target:
+        return False  # the certificate came; what its targets do is trouble of their own
+    if step.target != subject.target:
+        return False
+    if step.domain is None:
+        return step.action is Action.LOOK or not subject.domain
+    return step.domain == subject.domain or not subject.domain
+
+
+def _of_lineage(
+    report: LineageReport, versions: Sequence[Version], now: datetime
+) -> Iterator[Notice]:
+    yield from _troubles(report, versions, now)
+    yield from _done(report, now)
+    for step in report.outcomes:
+        if _is_a_finding(step):
+            yield _notice(Topic.FOUND, report, step, now)
+    if versions and is_overdue(versions[0].certificate, now):
+        yield _deadline(report.lineage, versions[0])
+
+
+def _troubles(
+    report: LineageReport, versions: Sequence[Version], now: datetime
+) -> Iterator[Notice]:
+    told: set[Subject] = set()
+    for step in report.outcomes:
+        notice = _notice(Topic.TROUBLE, report, step, now, _time_left(step, versions, now))
+        if step.outcome in _BAD and notice.subject not in told:
+            told.add(notice.subject)
+            yield notice
+
+
+def _time_left(step: StepOutcome, versions: Sequence[Version], now: datetime) -> datetime | None:
+    """Return the moment until which what is served now works. Where a certificate could not be
+    issued, that is the newest one; where it could not be deployed, the one before it.
+    """
+    served = versions[:1] if step.target is None else versions[1:2]
+    ends = [version.certificate.not_after for version in served]
+    return next((end for end in ends if end > now), None)
+
+
+def _done(report: LineageReport, now: datetime) -> Iterator[Notice]:
+    """Tell of certificates that came, and of places that have them: seen there where there is
+    something to be seen.
+    """
+    verified = {(s.target, s.domain) for s in report.outcomes if s.action is Action.VERIFY}
+    for step in report.outcomes:
+        if step.outcome is not Outcome.DONE:
+            continue
+        if step.action in {Action.ISSUE, Action.ADOPT}:
+            yield _notice(Topic.RENEWED, report, step, now)
+        is_last = step.action is Action.VERIFY or (
+            step.action is Action.DEPLOY and (step.target, step.domain) not in verified
+        )
+        if is_last:
+            yield _notice(Topic.DEPLOYED, report, step, now)
+
+
+def _is_a_finding(step: StepOutcome) -> bool:
+    """Tell whether something was found that another person should know: an account that cannot be
+    read in part, or what somebody else changed and the file leaves like that.
+    """
+    left = step.action is Action.DEPLOY and step.outcome is Outcome.UNCHANGED
+    return step.is_notice or (left and step.hint is not None)
+
+
+def _deadline(lineage: str, version: Version) -> Notice:
+    certificate = version.certificate
+    return Notice(
+        Topic.DEADLINE,
+        Subject(lineage),
+        version.saved_at,
+        "overdue",
+        Text("the certificate ends at {end} and is not renewed", end=certificate.not_after),
+        Text("see with `certferry status {lineage}` what holds it up", lineage=lineage),
+        certificate.not_after,
+    )
+
+
+def _notice(
+    topic: Topic,
+    report: LineageReport,
+    step: StepOutcome,
+    now: datetime,
+    deadline: datetime | None = None,
+) -> Notice:
+    subject = Subject(report.lineage, step.target or "", step.domain or "")
+    usual = topic.value if step.outcome in _IN_ORDER else step.outcome.value
+    code = usual if step.error is None else step.error.code
+    return Notice(topic, subject, now, code, step.detail, step.hint, deadline)

@@ -1,0 +1,118 @@
+"""News as an operator reads them in a message, and as a program does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from certferry.core.message import Message
+from certferry.core.notice import News, Subject, Topic
+from certferry.present.documents import Document, moment
+from certferry.present.language import Voice
+from certferry.present.vocabulary import at_target
+from certferry.text import Text, verbatim
+
+MOST_EVENTS = 100
+"""Events in one document for a program; how many more there are is told."""
+_MOST_LISTED = 10
+
+_HEADINGS = {
+    Topic.TROUBLE: Text("Trouble"),
+    Topic.RECOVERED: Text("In order again"),
+    Topic.RENEWED: Text("Renewed"),
+    Topic.DEPLOYED: Text("Deployed"),
+    Topic.DEADLINE: Text("Ends soon"),
+    Topic.FOUND: Text("Found"),
+}
+_STILL = Text("Still in trouble")
+_TEST = Text("a message of `certferry notify test`; nothing has happened")
+
+
+def message(news: Sequence[News], voice: Voice, host: str, run: str) -> Message:
+    """Write all news of a run as one message. News with one cause are told together."""
+    groups = _grouped(news, voice)
+    title = Text("certferry on {host}: {what}", host=host, what=_in_short(news, voice))
+    events = [_event(one, voice, host, run) for one in news[:MOST_EVENTS]]
+    document: Document = {**events[0], "events": events, "omitted": len(news) - len(events)}
+    paragraphs = tuple(_paragraph(group, voice) for group in groups)
+    return Message(voice.say_on_one_line(title), paragraphs, document)
+
+
+def trial_message(voice: Voice, host: str, now: datetime, run: str) -> Message:
+    """Write the message of `certferry notify test`."""
+    news = News(Topic.FOUND, Subject(), now, "test", _TEST)
+    event = {**_event(news, voice, host, run), "event": "test"}
+    title = voice.say_on_one_line(Text("certferry on {host}: test", host=host))
+    return Message(title, (voice.say(_TEST),), {**event, "events": [event], "omitted": 0})
+
+
+def subject_of(subject: Subject) -> Text:
+    """Name what something is about: `img: qiniu → img.example.com`."""
+    if subject.channel:
+        return Text("channel {channel}", channel=subject.channel)
+    if not subject.lineage:
+        return Text("the whole run")
+    if not subject.target:
+        return verbatim(subject.lineage)
+    where = at_target(subject.target, subject.domain or None)
+    return Text("{lineage}: {where}", lineage=subject.lineage, where=where)
+
+
+def _grouped(news: Sequence[News], voice: Voice) -> list[list[News]]:
+    groups: dict[tuple[object, ...], list[News]] = {}
+    for one in news:
+        hint = None if one.hint is None else voice.say(one.hint)
+        key = (one.topic, one.again, voice.say(one.message), hint)
+        groups.setdefault(key, []).append(one)
+    return list(groups.values())
+
+
+def _in_short(news: Sequence[News], voice: Voice) -> list[Text]:
+    counts: dict[str, int] = {}
+    for one in news:
+        heading = voice.say(_heading(one))
+        counts[heading] = counts.get(heading, 0) + 1
+    return [Text("{what} ({count})", what=what, count=count) for what, count in counts.items()]
+
+
+def _heading(one: News) -> Text:
+    return _STILL if one.again else _HEADINGS[one.topic]
+
+
+def _paragraph(group: Sequence[News], voice: Voice) -> str:
+    return "\n".join(voice.say(line) for line in _lines(group))
+
+
+def _lines(group: Sequence[News]) -> Iterator[Text]:
+    first = group[0]
+    subjects: list[Text] = [subject_of(one.subject) for one in group[:_MOST_LISTED]]
+    if len(group) > _MOST_LISTED:
+        subjects.append(Text("and {count} more", count=len(group) - _MOST_LISTED))
+    yield Text("[{heading}] {subjects}", heading=_heading(first), subjects=subjects)
+    yield first.message
+    if first.again:
+        yield Text("since {moment}", moment=min(one.since for one in group))
+    deadlines = [one.deadline for one in group if one.deadline is not None]
+    if deadlines and first.topic is Topic.TROUBLE:
+        yield Text("the old certificate is valid until {moment}", moment=min(deadlines))
+    if first.hint is not None:
+        yield Text("what to do: {hint}", hint=first.hint)
+
+
+def _event(one: News, voice: Voice, host: str, run: str) -> Document:
+    """Write one event, as the contract has it. What is unknown is null."""
+    return {
+        "event": one.topic.value,
+        "certificate": one.subject.lineage or None,
+        "target": one.subject.target or None,
+        "domain": one.subject.domain or None,
+        "channel": one.subject.channel or None,
+        "code": one.code or None,
+        "message": voice.say(one.message),
+        "hint": None if one.hint is None else voice.say(one.hint),
+        "since": moment(one.since),
+        "deadline": moment(one.deadline),
+        "again": one.again,
+        "host": host,
+        "run": run,
+    }

@@ -1,0 +1,185 @@
+"""Tell operators what a run has left, through every channel: at most one message to each, and none
+holds the run up.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from certferry.core.message import Message
+from certferry.core.news import Claim, claim, taken_back, until_quiet
+from certferry.core.notice import ChannelState, News, Notice, Topic
+from certferry.core.noticed import answered as noted
+from certferry.errors import CertferryError, ConfigError
+from certferry.ports.http import NoAnswer
+from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood, Sent
+from certferry.ports.progress import Pause
+from certferry.ports.state import StateStore
+from certferry.text import Text
+
+LONGEST = timedelta(seconds=10)
+"""How long a run waits for its channels in all (contract, "Telling")."""
+AGAIN = timedelta(minutes=1)
+
+Notices = tuple[Notice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One channel: what it is told of, how it is connected, and how news become its message.
+
+    `connect` raises `ConfigError` where its settings are wrong, or a secret is not there.
+    """
+
+    name: str
+    wishes: frozenset[Topic]
+    connect: Callable[[], Notifier]
+    words: Callable[[Sequence[News]], Message]
+
+
+class Telling:
+    """The channels of a file, and what is remembered of them."""
+
+    def __init__(
+        self,
+        channels: Sequence[Channel],
+        state: StateStore,
+        *,
+        now: Callable[[], datetime],
+        pause: Pause,
+        longest: timedelta = LONGEST,
+    ) -> None:
+        self._channels = {channel.name: channel for channel in channels}
+        self._state = state
+        self._now = now
+        self._pause = pause
+        self._longest = longest
+
+    def tell(self, change: Callable[[Notices], Notices]) -> Mapping[str, Answered]:
+        """Change what stands, and tell each channel what it does not know yet. Return what those
+        answered that were sent something.
+
+        What a service did not take stays for a later run. Raises `StateError` and `Interrupted`.
+        """
+        end = time.monotonic() + self._longest.total_seconds()
+        self._state.update_notices(change)
+        if not self._has_news():
+            return {}
+        self._pause(until_quiet(self._now()).total_seconds())
+        claims = {name: self._claimed(channel) for name, channel in self._channels.items()}
+        news = {name: one.news for name, (one, _) in claims.items() if one.news}
+        messages = {name: self._channels[name].words(told) for name, told in news.items()}
+        answers = self._sent(messages, end)
+        for name, answer in answers.items():
+            self._keep(name, answer, news[name], claims[name][1])
+        return answers
+
+    def try_out(self, messages: Mapping[str, Message]) -> Mapping[str, Answered]:
+        """Send each channel a message of its own, and return what they answered. One whose service
+        has asked for more than a minute's patience is sent none.
+        """
+        end = time.monotonic() + self._longest.total_seconds()
+        held = {name: self._patience(name) for name in messages}
+        due = {name: message for name, message in messages.items() if held[name] is None}
+        answers = self._sent(due, end)
+        for name, answer in answers.items():
+            self._keep(name, answer, (), ChannelState())
+        return {name: held[name] or answers[name] for name in messages}
+
+    def _has_news(self) -> bool:
+        """Look whether there is anything to tell or to forget, without a write."""
+        notices, now = self._state.notices(), self._now()
+        states = {name: self._state.channel(name) for name in self._channels}
+        return any(
+            claim(name, notices, states[name], channel.wishes, now).state != states[name]
+            for name, channel in self._channels.items()
+        )
+
+    def _claimed(self, channel: Channel) -> tuple[Claim, ChannelState]:
+        """Claim what a channel is to be told, for this run alone, and return what was remembered of
+        it before.
+        """
+        found: list[tuple[Claim, ChannelState]] = []
+
+        def change(before: ChannelState) -> ChannelState:
+            notices = self._state.notices()
+            claimed = claim(channel.name, notices, before, channel.wishes, self._now())
+            found[:] = [(claimed, before)]
+            return claimed.state
+
+        self._state.update_channel(channel.name, change)
+        return found[0]
+
+    def _sent(self, messages: Mapping[str, Message], end: float) -> dict[str, Answered]:
+        """Send all at once, and wait for their answers until the end of the time."""
+        answers: queue.SimpleQueue[tuple[str, Answered]] = queue.SimpleQueue()
+
+        def send(name: str, message: Message) -> None:
+            answers.put((name, _answer(self._channels[name], message, self._now)))
+
+        for name, message in messages.items():
+            # Daemons: a service that hangs does not keep the process.
+            threading.Thread(target=send, args=(name, message), daemon=True).start()
+        late = AgainAt(
+            self._now() + AGAIN, Text("it did not answer within {time}", time=self._longest)
+        )
+        found: dict[str, Answered] = dict.fromkeys(messages, late)
+        for _ in messages:
+            try:
+                name, answer = answers.get(timeout=max(end - time.monotonic(), 0.01))
+            except queue.Empty:
+                break
+            found[name] = answer
+        return found
+
+    def _keep(
+        self, name: str, answer: Answered, news: Sequence[News], before: ChannelState
+    ) -> None:
+        """Write down what became of a message; what was not taken is told later."""
+        now = self._now()
+        problem = None if isinstance(answer, Sent) else answer.problem
+        is_told = isinstance(answer, Sent) or (isinstance(answer, RefusedForGood) and answer.partly)
+
+        def change(state: ChannelState) -> ChannelState:
+            after = state if is_told else taken_back(news, before, state)
+            return replace(
+                after,
+                again_at=answer.moment if isinstance(answer, AgainAt) else None,
+                refused_since=None if problem is None else state.refused_since or now,
+                problem=problem,
+                hint=answer.hint if isinstance(answer, RefusedForGood) else None,
+            )
+
+        self._state.update_channel(name, change)
+        self._state.update_notices(lambda stood: noted(name, problem, stood, now))
+
+    def _patience(self, name: str) -> AgainAt | None:
+        state = self._state.channel(name)
+        if state.again_at is None or state.again_at - self._now() <= AGAIN:
+            return None
+        return AgainAt(state.again_at, state.problem or Text("it asked for patience"))
+
+
+def _answer(channel: Channel, message: Message, now: Callable[[], datetime]) -> Answered:
+    """Send one message. Whatever goes wrong is an answer: a channel stops nothing."""
+    try:
+        answer: object = channel.connect().send(message)
+    except ConfigError as wrong:
+        return RefusedForGood(wrong.message, wrong.hint)
+    except CertferryError as failed:
+        return AgainAt(now() + AGAIN, failed.message)
+    except NoAnswer:
+        return AgainAt(now() + AGAIN, Text("it did not answer"))
+    except Exception as mistake:  # noqa: BLE001 - of an adapter, perhaps another package's
+        return _broken(type(mistake).__name__)
+    return answer if isinstance(answer, Answered) else _broken(f"answered {type(answer).__name__}")
+
+
+def _broken(how: str) -> RefusedForGood:
+    problem = Text("its adapter broke off: {problem}", problem=how)
+    return RefusedForGood(problem, Text("tell who made the adapter, with the type of channel"))

@@ -1,0 +1,181 @@
+"""The channels of notifications: adapters found, settings bound, connected when there is news."""
+
+from __future__ import annotations
+
+import platform
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from typing import cast
+
+from certferry.config.findings import REFERENCE, config_error, joined
+from certferry.config.model import ChannelTable, Settings
+from certferry.config.secrets import SecretReference
+from certferry.core.message import Message
+from certferry.core.notice import News, Notice, Topic
+from certferry.core.noticed import failed_run, noticed, without_channels
+from certferry.core.report import SyncReport
+from certferry.core.secret import Secret
+from certferry.errors import CertferryError, ConfigError
+from certferry.ports.adapter import Context
+from certferry.ports.http import Http
+from certferry.ports.notifier import Answered, Notifier
+from certferry.ports.progress import Pause, no_listener
+from certferry.ports.state import StateStore
+from certferry.present import news_text
+from certferry.present.language import Voice, voice_in
+from certferry.reconcile.telling import Channel, Telling
+from certferry.wiring.account_notes import AccountNotes
+from certferry.wiring.accounts import bound, run_program
+from certferry.wiring.adapters import CHANNELS, Table, installed
+from certferry.wiring.clock import now
+from certferry.wiring.described import BrokenAdapter
+
+LONGEST_ANSWER = 64 * 1024
+"""Bytes of what a service answers to a message; it has a line to say."""
+
+Notices = tuple[Notice, ...]
+
+
+class Channels:
+    """The channels of some settings, with what is remembered of them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        state: Callable[[], StateStore],
+        *,
+        pause: Pause,
+        language: str,
+        table: Table | None = None,
+    ) -> None:
+        self._table = installed() if table is None else table
+        self._settings = settings
+        self._state = state
+        self._pause = pause
+        self._language = language
+        self._run = str(uuid.uuid4())
+
+    def tell(self, report: SyncReport) -> Mapping[str, Answered]:
+        """Tell what a run has left, and return what the channels answered."""
+        state = self._state()
+        # A run with nothing to do reads nothing more.
+        all_end = any(Topic.DEADLINE in table.on for table in self._settings.channels.values())
+        lineages = [one.lineage for one in report.lineages if all_end or not one.ok]
+        versions = {lineage: state.versions(lineage) for lineage in lineages}
+        declared = [wish.lineage for wish in self._settings.declared]
+
+        def change(before: Notices) -> Notices:
+            known = without_channels(before, self._settings.channels)
+            return noticed(report, known, now(), versions=versions, declared=declared)
+
+        return self._telling().tell(change)
+
+    def tell_failure(self, error: CertferryError) -> Mapping[str, Answered]:
+        """Tell what ended a run before it had a report."""
+        return self._telling().tell(lambda before: failed_run(error, before, now()))
+
+    def try_out(self, names: Sequence[str]) -> Mapping[str, Answered]:
+        """Send a message through these channels, and return what they answered."""
+        messages = {
+            name: news_text.trial_message(
+                self._voice(self._settings.channels[name]), platform.node(), now(), self._run
+            )
+            for name in names
+        }
+        return self._telling().try_out(messages)
+
+    def services(self, names: Sequence[str]) -> Mapping[str, str]:
+        """Return how the services of these channels are called. Raises `ConfigError`."""
+        tables = {name: self._settings.channels[name].account for name in names}
+        found = {name: self._table.of_account(CHANNELS, table) for name, table in tables.items()}
+        return {name: one.adapter.SERVICE for name, one in found.items()}
+
+    def _telling(self) -> Telling:
+        channels = [self._channel(table) for table in self._settings.channels.values()]
+        return Telling(channels, self._state(), now=now, pause=self._pause)
+
+    def _channel(self, table: ChannelTable) -> Channel:
+        return Channel(
+            table.account.label,
+            frozenset(table.on),
+            partial(self._connected, table),
+            lambda news: self._message(table, news),
+        )
+
+    def _message(self, table: ChannelTable, news: Sequence[News]) -> Message:
+        return news_text.message(news, self._voice(table), platform.node(), self._run)
+
+    def _voice(self, table: ChannelTable) -> Voice:
+        return voice_in(table.language or self._language)
+
+    def _connected(self, table: ChannelTable) -> Notifier:
+        """Connect a channel. Raises `ConfigError`."""
+        described = self._table.of_account(CHANNELS, table.account)
+        settings = bound(described, table.account, self._settings.secrets.resolve)
+        try:
+            context = self._context(table, described.adapter.SERVICE)
+            return cast("Notifier", described.adapter.connect(settings, context))
+        except ConfigError as wrong:
+            raise _placed(table, wrong) from wrong
+
+    def _context(self, table: ChannelTable, service: str) -> Context:
+        return Context(
+            pause=self._pause,
+            now=now,
+            memory=AccountNotes(self._state, f"notify.{table.account.label}", is_kept=True),
+            http=partial(short_http, self._pause, service),
+            progress=no_listener,
+            run=partial(run_program, self._settings, self._pause),
+            contact=self._settings.acme.email or "",
+            language=table.language or self._language,
+        )
+
+
+def check(settings: Settings, adapters: Table | None = None) -> None:
+    """Raise one `ConfigError` of all that is wrong with the channels as they are written. Secrets
+    are looked for when there is something to tell.
+    """
+    known = installed() if adapters is None else adapters
+    errors: list[ConfigError] = []
+    for table in settings.channels.values():
+        try:
+            described = known.of_account(CHANNELS, table.account)
+            bound(described, table.account, _anything)
+        except BrokenAdapter:
+            continue  # of another package: told when it is to send something, and no run fails
+        except ConfigError as wrong:
+            errors.append(wrong)
+    if errors:
+        raise joined(errors)
+
+
+def short_http(pause: Pause, service: str, per_second: float) -> Http:
+    """Open connections for messages: each is sent once, and answered within the time that a run
+    waits for it. What goes wrong is told of the service, not of its host: an address is a secret.
+    """
+    from certferry.adapters.clients.http import HttpClient
+    from certferry.adapters.clients.http_problems import Timeouts
+    from certferry.adapters.clients.pacing import Pacer
+
+    timeouts = Timeouts(timedelta(seconds=3), timedelta(seconds=6), whole=timedelta(seconds=8))
+    pace = Pacer(per_second, pause=pause)
+    return HttpClient(
+        pace=pace,
+        pause=pause,
+        attempts=1,
+        timeouts=timeouts,
+        longest=LONGEST_ANSWER,
+        called=service,
+    )
+
+
+def _anything(reference: SecretReference) -> Secret:
+    del reference
+    return Secret("not looked at")
+
+
+def _placed(table: ChannelTable, wrong: ConfigError) -> ConfigError:
+    finding = table.account.place.finding("", wrong.message)
+    return config_error([finding], wrong.hint or REFERENCE)

@@ -1,0 +1,369 @@
+"""Operators are told: one message when trouble begins, one when it is over, through every channel
+that there is; and `certferry notify test` says what each answers.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from certferry.sandbox import (
+    dingtalk,
+    event_receiver,
+    feishu,
+    mail_server,
+    pushplus,
+    serverchan,
+    telegram,
+)
+from certferry.sandbox.bark import KEY as BARK_KEY
+from certferry.sandbox.bark import BarkService
+from certferry.sandbox.dingtalk import DingtalkService
+from certferry.sandbox.event_receiver import EventReceiver
+from certferry.sandbox.faults import Fault
+from certferry.sandbox.feishu import FeishuService
+from certferry.sandbox.mail_server import MailServer
+from certferry.sandbox.pushplus import PushplusService
+from certferry.sandbox.serverchan import ServerchanService
+from certferry.sandbox.telegram import TelegramService
+from certferry.sandbox.wecom import WecomService
+from certferry.sandbox.world import World
+from tests.acceptance.host import Host, Run
+from tests.support.tiers import thorough
+
+OK, FAILED, USAGE = 0, 1, 2
+HTTP_SERVICES = (
+    DingtalkService,
+    FeishuService,
+    WecomService,
+    ServerchanService,
+    PushplusService,
+    BarkService,
+    TelegramService,
+    EventReceiver,
+)
+
+
+@dataclass
+class Channels:
+    """Every service that takes messages, and the tables that lead there."""
+
+    services: dict[str, Any]
+    mail: MailServer
+    folder: Path
+
+    @property
+    def tables(self) -> str:
+        """A channel at each. Addresses and keys stand in the file, as they may."""
+        one = self.services
+        (self.folder / "mail-ca.pem").write_text(self.mail.authority.root_pem)
+        script = "import sys; open(sys.argv[1], 'ab').write(sys.stdin.buffer.read() + b'\\\\n')"
+        return f"""
+[notify.dingtalk]
+url = "{one["dingtalk"].address}"
+secret = "{dingtalk.SECRET}"
+[notify.feishu]
+url = "{one["feishu"].address}"
+secret = "{feishu.SECRET}"
+[notify.wecom]
+url = "{one["wecom"].address}"
+language = "zh"
+[notify.serverchan]
+key = "{serverchan.KEY}"
+api = "{one["serverchan"].url}"
+[notify.pushplus]
+key = "{pushplus.TOKEN}"
+api = "{one["pushplus"].url}"
+[notify.bark]
+key = "{BARK_KEY}"
+api = "{one["bark"].url}"
+[notify.telegram]
+key = "{telegram.TOKEN}"
+chat = "{telegram.CHAT}"
+api = "{one["telegram"].url}"
+[notify.mail]
+type = "email"
+url = "{self.mail.url}"
+user = "{mail_server.USER}"
+password = "{mail_server.PASSWORD}"
+from = "{mail_server.USER}"
+to = ["night@example.com"]
+ca_bundle = "mail-ca.pem"
+[notify.hook]
+type = "webhook"
+url = "{one["hook"].address}"
+secret = "{event_receiver.SECRET}"
+[notify.program]
+type = "command"
+command = ["{sys.executable}", "-c", "{script}", "{self.folder / "events"}"]
+"""
+
+    @property
+    def taken(self) -> dict[str, list[str]]:
+        """The messages that each has."""
+        events = self.folder / "events"
+        return {
+            **{name: list(service.taken) for name, service in self.services.items()},
+            "mail": self.mail.taken,
+            "program": events.read_text().splitlines() if events.exists() else [],
+        }
+
+    @property
+    def counts(self) -> set[int]:
+        """How many messages each has: one number, where all have as many."""
+        return {len(messages) for messages in self.taken.values()}
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must not be seen anywhere."""
+        addresses = [one.address for one in self.services.values() if hasattr(one, "address")]
+        return (
+            *addresses,
+            *(address.partition("://")[2].partition("/")[2] for address in addresses),
+            dingtalk.SECRET,
+            feishu.SECRET,
+            serverchan.KEY,
+            pushplus.TOKEN,
+            BARK_KEY,
+            telegram.TOKEN,
+            mail_server.PASSWORD,
+            event_receiver.SECRET,
+        )
+
+
+@pytest.fixture
+def channels(tmp_path: Path) -> Iterator[Channels]:
+    """All of them, running."""
+    with ExitStack() as running:
+        names = (
+            "dingtalk", "feishu", "wecom", "serverchan", "pushplus", "bark", "telegram", "hook",
+        )  # fmt: skip
+        services = {
+            name: running.enter_context(service())
+            for name, service in zip(names, HTTP_SERVICES, strict=True)
+        }
+        yield Channels(services, running.enter_context(MailServer()), tmp_path)
+
+
+def declare(host: Host, tables: str) -> None:
+    """Add tables to the configuration."""
+    host.config.write_text(host.config.read_text() + tables)
+
+
+def must_hide(run: Run, channels: Channels) -> None:
+    """No run may show a secret, or where one of these services is."""
+    ports = {service.url.rpartition("://")[2] for service in channels.services.values()}
+    assert set() == {one for one in {*channels.secrets, *ports} if one in run.out + run.err}
+
+
+def test_a_wrong_dns_key_is_told_once_and_so_is_its_end(host: Host, channels: Channels) -> None:
+    """One message a channel with what, where, why and what to do; five more runs none; mending the
+    key sends one. None shows a secret.
+    """
+    declare(host, channels.tables)
+    wrong = {"DP_Key": "0" * 32}
+
+    first = host.run("-v", "sync", **wrong)
+    assert (FAILED, {1}) == (first.code, channels.counts)
+    quiet = [host.run("sync", **wrong) for _ in range(5)]
+    assert {FAILED} == {run.code for run in quiet}
+    assert {1} == channels.counts
+    mended = host.run("sync")
+    assert (OK, {2}) == (mended.code, channels.counts), mended
+    after = host.run("sync")
+    assert (OK, {2}) == (after.code, channels.counts)
+
+    (name,) = _lineages(host)
+    for channel, (trouble, over) in channels.taken.items():
+        assert name in trouble, channel
+        assert name in over, channel
+        assert "dns_access_denied" in trouble or "DNSPod" in trouble, channel
+    (event, end) = channels.services["hook"].events
+    assert ("trouble", name, "dns_access_denied") == (
+        event["event"],
+        event["certificate"],
+        event["code"],
+    )
+    assert ("recovered", event["since"]) == (end["event"], end["since"])
+    assert event["hint"] is not None
+    assert "恢复" in channels.taken["wecom"][1]
+    for run in (first, *quiet, mended, after):
+        must_hide(run, channels)
+    sent = "".join(message for messages in channels.taken.values() for message in messages)
+    assert set() == {one for one in (*channels.secrets, "0" * 32) if one in sent}
+
+
+def _lineages(host: Host) -> list[str]:
+    with host.remembering() as store:
+        return list(store.lineages())
+
+
+def test_every_channel_is_tried(host: Host, channels: Channels) -> None:
+    """Each takes the message, and says so; one that is named alone is sent alone."""
+    declare(host, channels.tables)
+
+    tried = host.run("notify", "test")
+
+    assert (OK, "") == (tried.code, tried.err)
+    assert 10 == tried.out.count(": sent\n")
+    assert "dingtalk (DingTalk): sent" in tried.out
+    assert {1} == channels.counts
+    assert "test" == channels.services["hook"].events[0]["event"]
+    must_hide(tried, channels)
+
+    alone = host.run("-q", "notify", "test", "bark")
+
+    assert (OK, "", "") == (alone.code, alone.out, alone.err)
+    assert 2 == len(channels.taken["bark"])
+    assert 1 == len(channels.taken["feishu"])
+
+
+def test_every_channel_refuses(host: Host, channels: Channels) -> None:
+    """With wrong secrets each says why and what to do, and the exit code is 1; `status` tells it
+    too, until a channel takes a message again.
+    """
+    tables = channels.tables
+    for secret in channels.secrets[3:]:
+        tables = tables.replace(secret, secret[:-4] + "zzzz")
+    for name in ("wecom",):
+        address = channels.services[name].address
+        tables = tables.replace(address, address[:-4] + "zzzz")
+    tables = tables.replace("sys.stdin.buffer.read()", "sys.no()")
+    declare(host, tables)
+
+    tried = host.run("notify", "test")
+
+    assert FAILED == tried.code
+    assert 10 == tried.out.count(": refused: "), tried.out
+    assert {0} == channels.counts
+    must_hide(tried, channels)
+
+    status = host.run("status")
+    document = host.run("status", "--json").document
+    assert 10 == status.out.count("takes no messages since")
+    assert {"channel_refused"} == {one["problem"]["code"] for one in document["channels"]}
+    must_hide(status, channels)
+
+    host.config.write_text(host.config.read_text().replace(tables, channels.tables))
+    assert OK == host.run("notify", "test").code
+    assert "takes no messages" not in host.run("status").out
+
+
+def test_a_channel_that_is_down_changes_nothing_of_a_run(host: Host, channels: Channels) -> None:
+    """Its exit code is that of the certificates; a warning names the channel; the next run that has
+    something to tell tells it.
+    """
+    declare(host, f'[notify.hook]\ntype = "webhook"\nurl = "{channels.services["hook"].address}"\n')
+    declare(host, f'secret = "{event_receiver.SECRET}"\non = ["renewed", "deployed"]\n')
+    hook = channels.services["hook"]
+    hook.faults.add(Fault.reset_before())
+
+    down = host.run("sync")
+    later = _after_a_minute(host)
+
+    assert (OK, OK) == (down.code, later.code)
+    assert "notify hook: " in down.err
+    (document,) = hook.events
+    assert ["renewed", "deployed"] == [event["event"] for event in document["events"]]
+    assert 0 == document["omitted"]
+    must_hide(down, channels)
+
+
+def _after_a_minute(host: Host) -> Run:
+    """Run when the channel may be tried again: the state's word for it is set back."""
+    with host.remembering() as store:
+        store.update_channel("hook", lambda before: replace(before, again_at=None))
+    return host.run("sync")
+
+
+@thorough
+def test_a_channel_that_hangs(host: Host, channels: Channels) -> None:
+    """A run waits for it for less than ten seconds."""
+    declare(host, f'[notify.ops]\ntype = "bark"\nkey = "{BARK_KEY}"\n')
+    declare(host, f'api = "{channels.services["bark"].url}"\n')
+    channels.services["bark"].faults.add(Fault.delay(60))
+    begun = time.monotonic()
+    host.run("--lang", "zh", "sync", DP_Key="0" * 32)
+    quick = time.monotonic() - begun
+
+    assert quick < 20
+
+
+def test_a_secret_that_is_not_there(host: Host, world: World) -> None:
+    """Under cron, perhaps: certificates are renewed all the same, and the channel is told of."""
+    declare(host, '[notify.ops]\ntype = "dingtalk"\nurl = "env:NO_SUCH_WEBHOOK"\n')
+    declare(host, 'on = ["renewed"]\n')
+
+    run = host.run("sync")
+
+    assert OK == run.code
+    assert "NO_SUCH_WEBHOOK is not set" in run.err
+    assert "NO_SUCH_WEBHOOK is not set" in host.run("status").out
+
+
+def test_an_error_that_ends_a_run_is_told(host: Host, channels: Channels) -> None:
+    """A variable that is gone ends the run before it has a report: once there is a state, it is
+    told, once, and its end too.
+    """
+    declare(host, f'[notify.hook]\ntype = "webhook"\nurl = "{channels.services["hook"].address}"\n')
+    declare(host, f'secret = "{event_receiver.SECRET}"\n')
+    hook = channels.services["hook"]
+
+    assert USAGE == host.run("sync", QINIU_SECRET_KEY="").code
+    assert [] == hook.events
+    assert OK == host.run("sync").code
+    assert [USAGE] * 2 == [host.run("sync", QINIU_SECRET_KEY="").code for _ in range(2)]
+    assert [("trouble", None, "config")] == [
+        (event["event"], event["certificate"], event["code"]) for event in hook.events
+    ]
+    assert OK == host.run("sync").code
+    assert ["trouble", "recovered"] == [event["event"] for event in hook.events]
+
+
+def test_a_hook_tells_as_well(host: Host, channels: Channels) -> None:
+    """What another client began."""
+    declare(host, f'[notify.hook]\ntype = "webhook"\nurl = "{channels.services["hook"].address}"\n')
+    declare(host, f'secret = "{event_receiver.SECRET}"\n')
+
+    assert FAILED == host.run("hook", "qiniu", "--no-wait", DP_Key="0" * 32).code
+    assert ["trouble"] == [event["event"] for event in channels.services["hook"].events]
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('[notify.ops]\ntype = "dingtalc"\n', "did you mean dingtalk?"),
+        ('[notify.ops]\ntype = "bark"\nkei = "x"\n', "did you mean key?"),
+        ('[notify.ops]\ntype = "bark"\nkey = "x"\non = ["troubles"]\n', "trouble"),
+        ('[notify.ops]\ntype = "bark"\n', "missing"),
+        ('[notify.ops]\ntype = "email"\nurl = "smtps://a"\nto = ["b"]\n', "from"),
+    ],
+)
+def test_a_mistake_in_a_table(host: Host, table: str, said: str) -> None:
+    """It is told with its line, before anything is done."""
+    declare(host, table)
+
+    run = host.run("sync")
+
+    assert USAGE == run.code
+    assert said in run.err
+    assert "[notify.ops]" in run.err
+    assert (0, 0) == (run.left.orders, run.left.qiniu_writes)
+
+
+def test_a_channel_that_is_not_declared(host: Host) -> None:
+    """The nearest is named; where there is none, how to declare one."""
+    none = host.run("-q", "notify", "test")
+    declare(host, '[notify.ops]\ntype = "bark"\nkey = "x"\n')
+    other = host.run("-q", "notify", "test", "opps")
+
+    assert (USAGE, USAGE) == (none.code, other.code)
+    assert "no channel is declared" == none.complaint.error
+    assert "ops" in other.complaint.hint

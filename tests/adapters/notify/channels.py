@@ -1,0 +1,169 @@
+"""Channels at the stand-ins of their services, connected as a run connects them."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from typing import Any
+
+from certferry.adapters.clients.programs import run_to_end
+from certferry.core.delivery import Program
+from certferry.core.secret import Secret
+from certferry.ports.adapter import Context
+from certferry.ports.notifier import Notifier
+from certferry.ports.programs import Ended
+from certferry.sandbox import (
+    dingtalk,
+    event_receiver,
+    feishu,
+    pushplus,
+    serverchan,
+    telegram,
+    wecom,
+)
+from certferry.sandbox.bark import KEY as BARK_KEY
+from certferry.sandbox.bark import BarkService
+from certferry.sandbox.dingtalk import DingtalkService
+from certferry.sandbox.event_receiver import EventReceiver
+from certferry.sandbox.feishu import FeishuService
+from certferry.sandbox.message_service import MessageService
+from certferry.sandbox.pushplus import PushplusService
+from certferry.sandbox.serverchan import ServerchanService
+from certferry.sandbox.telegram import TelegramService
+from certferry.sandbox.wecom import WecomService
+from certferry.testing.context import connected_with
+from certferry.wiring.channels import short_http
+
+QUIET = datetime(2026, 11, 26, 12, 7, tzinfo=UTC)
+"""Neither the full nor the half hour."""
+
+
+AT_ANY_PACE = 1000.0
+
+
+class Clock:
+    """A clock that a test sets; it stands still."""
+
+    def __init__(self, now: datetime = QUIET) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        """The moment."""
+        return self.now
+
+    def pass_time(self, duration: timedelta) -> None:
+        """Go on."""
+        self.now += duration
+
+
+def context(now: Callable[[], datetime] | None = None) -> Context:
+    """What a run gives to a channel."""
+    given = connected_with() if now is None else connected_with(now=now)
+    return replace(
+        given, http=lambda _: short_http(time.sleep, "the service", AT_ANY_PACE), run=_run
+    )
+
+
+def _run(arguments: Sequence[str], within: timedelta, given: bytes = b"") -> Ended:
+    program = Program(tuple(arguments), "/", within)
+    return run_to_end(program, {}, time.sleep, hidden=(), given=given)
+
+
+def connect(kind: str, given: Context | None = None, **settings: Any) -> Notifier:
+    """Connect a channel of a type."""
+    adapter = import_module(f"certferry.adapters.notify.{kind}")
+    notifier: Notifier = adapter.connect(adapter.Settings(**settings), given or context())
+    return notifier
+
+
+@dataclass(frozen=True)
+class Case:
+    """A type of channel: its stand-in, its settings there, those that are refused, its secrets."""
+
+    kind: str
+    service: Callable[[], MessageService]
+    settings: Callable[[Any], dict[str, Any]]
+    wrong: Callable[[Any], dict[str, Any]]
+    secrets: tuple[str, ...]
+
+
+def _address(service: Any) -> dict[str, Any]:
+    return {"url": Secret(service.address)}
+
+
+def _elsewhere(service: Any) -> dict[str, Any]:
+    return {"url": Secret(service.address[:-6] + "000000")}
+
+
+CASES = (
+    Case(
+        "dingtalk",
+        DingtalkService,
+        lambda one: {**_address(one), "secret": Secret(dingtalk.SECRET)},
+        lambda one: {**_address(one), "secret": Secret("SECwrong-wrong-wrong")},
+        (dingtalk.TOKEN, dingtalk.SECRET, "access_token", "SECwrong-wrong-wrong"),
+    ),
+    Case(
+        "feishu",
+        FeishuService,
+        lambda one: {**_address(one), "secret": Secret(feishu.SECRET)},
+        lambda one: {**_address(one), "secret": Secret("wrong-wrong-wrong")},
+        (feishu.TOKEN, feishu.SECRET, "wrong-wrong-wrong"),
+    ),
+    Case("wecom", WecomService, _address, _elsewhere, (wecom.KEY, "key=")),
+    Case(
+        "serverchan",
+        ServerchanService,
+        lambda one: {"api": one.url, "key": Secret(serverchan.KEY)},
+        lambda one: {"api": one.url, "key": Secret("SCT1wrongwrongwrong")},
+        (serverchan.KEY, "SCT1wrongwrongwrong"),
+    ),
+    Case(
+        "serverchan",
+        ServerchanService,
+        lambda one: {"api": one.url, "key": Secret(serverchan.THIRD_KEY)},
+        lambda one: {"api": one.url, "key": Secret("sctp9twrongwrongwrong")},
+        (serverchan.THIRD_KEY, "sctp9twrongwrongwrong"),
+    ),
+    Case(
+        "pushplus",
+        PushplusService,
+        lambda one: {"api": one.url, "key": Secret(pushplus.TOKEN)},
+        lambda one: {"api": one.url, "key": Secret("wrong-wrong-wrong")},
+        (pushplus.TOKEN, "wrong-wrong-wrong"),
+    ),
+    Case(
+        "bark",
+        BarkService,
+        lambda one: {"api": one.url, "key": Secret(BARK_KEY)},
+        lambda one: {"api": one.url, "key": Secret("wrong-wrong-wrong")},
+        (BARK_KEY, "wrong-wrong-wrong"),
+    ),
+    Case(
+        "telegram",
+        TelegramService,
+        lambda one: {"api": one.url, "key": Secret(telegram.TOKEN), "chat": telegram.CHAT},
+        lambda one: {"api": one.url, "key": Secret("7:wrong-wrong"), "chat": telegram.CHAT},
+        (telegram.TOKEN, "7:wrong-wrong"),
+    ),
+    Case(
+        "webhook",
+        EventReceiver,
+        lambda one: {**_address(one), "secret": Secret(event_receiver.SECRET)},
+        lambda one: {**_address(one), "secret": Secret("wrong-wrong-wrong")},
+        (event_receiver.SECRET, event_receiver.PATH, "wrong-wrong-wrong"),
+    ),
+)
+
+
+@contextmanager
+def nothing_listens() -> Iterator[int]:
+    """Give a port on which no connection is accepted, for as long as the block runs."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]

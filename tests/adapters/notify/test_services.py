@@ -1,0 +1,226 @@
+"""What each service answers beside yes and no, and what becomes of it."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from certferry.core.secret import Secret
+from certferry.errors import ConfigError
+from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
+from certferry.sandbox import pushplus, telegram
+from certferry.sandbox.dingtalk import BLOCKED, DingtalkService
+from certferry.sandbox.feishu import FeishuService
+from certferry.sandbox.pushplus import PushplusService
+from certferry.sandbox.serverchan import A_DAY, ServerchanService
+from certferry.sandbox.telegram import TelegramService
+from certferry.sandbox.wecom import WecomService
+from certferry.testing.contracts.notifier import message
+from tests.adapters.notify.channels import CASES, QUIET, Clock, connect, context
+
+CASE = {case.kind: case for case in reversed(CASES)}
+
+
+def again_at(answered: Answered) -> datetime:
+    """The moment of an answer that asks for patience."""
+    assert isinstance(answered, AgainAt), answered
+    return answered.moment
+
+
+def test_dingtalk_blocks_a_robot_for_ten_minutes() -> None:
+    """After twenty messages in a minute (130101)."""
+    clock = Clock()
+    with DingtalkService(clock=clock) as service:
+        robot = connect("dingtalk", context(clock), **CASE["dingtalk"].settings(service))
+        answers = [robot.send(message()) for _ in range(20)]
+        blocked = robot.send(message())
+        clock.pass_time(BLOCKED - timedelta(seconds=1))
+        still = robot.send(message())
+
+    assert [Sent()] * 20 == answers
+    assert QUIET + BLOCKED == again_at(blocked)
+    assert isinstance(still, AgainAt)
+
+
+@pytest.mark.parametrize("service_class", [DingtalkService, FeishuService])
+def test_a_robot_that_wants_a_keyword(
+    service_class: type[DingtalkService | FeishuService],
+) -> None:
+    """`certferry` is in every message, and needs no secret; another word is refused with a hint."""
+    kind = "dingtalk" if service_class is DingtalkService else "feishu"
+    with service_class(keyword="certferry", clock=Clock()) as service:
+        robot = connect(kind, context(service.clock), url=Secret(service.address))
+        right = robot.send(message())
+        service.keyword = "报警"
+        wrong = robot.send(message())
+
+    assert Sent() == right
+    assert isinstance(wrong, RefusedForGood)
+    assert "keyword" in str(wrong.hint)
+
+
+@pytest.mark.parametrize("kind", ["dingtalk", "feishu"])
+def test_a_clock_that_is_hours_off(kind: str) -> None:
+    """The proof is dated: it is refused for good, and the hint leads on."""
+    case = CASE[kind]
+    with case.service() as service:
+        wrong = Clock(datetime.now(UTC) - timedelta(hours=3))
+        answered = connect(kind, context(wrong), **case.settings(service)).send(message())
+
+    assert isinstance(answered, RefusedForGood)
+    assert "secret" in str(answered.hint)
+
+
+@pytest.mark.parametrize("minute", [0, 30])
+def test_feishu_as_the_hour_or_its_half_begins(minute: int) -> None:
+    """It refuses everybody (11232), and takes the message a minute later."""
+    clock = Clock(QUIET.replace(minute=minute, second=1))
+    with FeishuService(clock=clock) as service:
+        robot = connect("feishu", context(clock), **CASE["feishu"].settings(service))
+        crowded = robot.send(message())
+        clock.now = again_at(crowded)
+        later = robot.send(message())
+
+    assert Sent() == later
+    assert clock.now - QUIET.replace(minute=minute) <= timedelta(minutes=2)
+
+
+def test_proofs_that_openssl_made() -> None:
+    """The same as `openssl dgst -sha256` gives for this moment: a vector of another program."""
+    clock = Clock(datetime.fromtimestamp(1_700_000_000, UTC) + timedelta(milliseconds=123))
+    with FeishuService(clock=clock) as feishu, DingtalkService(clock=clock) as dingtalk:
+        connect("feishu", context(clock), **CASE["feishu"].settings(feishu)).send(message())
+        connect("dingtalk", context(clock), **CASE["dingtalk"].settings(dingtalk)).send(message())
+        (to_feishu,), (to_dingtalk,) = feishu.requests(), dingtalk.requests()
+
+    assert b'"timestamp": "1700000000"' in to_feishu.body
+    assert b'"sign": "e/Ox03mewhCRUFJRfBuU+fRUODbZ3L6B6xyEEbeDNFI="' in to_feishu.body
+    assert to_dingtalk.query.endswith(
+        "&timestamp=1700000000123&sign=PJsA6VSWoZXVQNXs%2Fyrx%2FuuMJVNs%2BZt04%2FWB2oS5Z7c%3D"
+    )
+
+
+def test_wecom_takes_twenty_a_minute() -> None:
+    """The next one later (45009)."""
+    clock = Clock()
+    with WecomService(clock=clock) as service:
+        robot = connect("wecom", context(clock), **CASE["wecom"].settings(service))
+        answers = [robot.send(message()) for _ in range(20)]
+        many = robot.send(message())
+        clock.now = again_at(many)
+        later = robot.send(message())
+
+    assert [Sent()] * 20 == answers
+    assert Sent() == later
+
+
+def test_serverchan_after_the_days_messages() -> None:
+    """Not again before the day in China has ended."""
+    clock = Clock()
+    with ServerchanService(clock=clock) as service:
+        channel = connect("serverchan", context(clock), **CASE["serverchan"].settings(service))
+        answers = [channel.send(message()) for _ in range(A_DAY)]
+        spent = channel.send(message())
+
+    assert [Sent()] * A_DAY == answers
+    assert datetime(2026, 11, 26, 16, tzinfo=UTC) == again_at(spent)
+
+
+def test_pushplus_after_code_900() -> None:
+    """Not again before the day in China has ended: trying again makes it worse."""
+    clock = Clock()
+    with PushplusService(clock=clock) as service:
+        service.a_day = 1
+        channel = connect("pushplus", context(clock), **CASE["pushplus"].settings(service))
+        answers = [channel.send(message()) for _ in range(2)]
+
+    assert Sent() == answers[0]
+    assert datetime(2026, 11, 26, 16, tzinfo=UTC) == again_at(answers[1])
+    assert 0 == service.tries_after_900
+
+
+def test_pushplus_wants_a_real_name() -> None:
+    """Only the operator can give it."""
+    with PushplusService() as service:
+        service.is_verified = False
+        settings: dict[str, Any] = {"api": service.url, "key": Secret(pushplus.TOKEN)}
+        answered = connect("pushplus", **settings).send(message())
+
+    assert isinstance(answered, RefusedForGood)
+    assert "real name" in str(answered.hint)
+
+
+def test_telegram_says_when_it_may_be_sent_more() -> None:
+    """`retry_after`, in seconds."""
+    clock = Clock()
+    with TelegramService(clock=clock) as service:
+        bot = connect("telegram", context(clock), **CASE["telegram"].settings(service))
+        answers = [bot.send(message()) for _ in range(21)]
+
+    assert QUIET + timedelta(seconds=telegram.RETRY_AFTER) == again_at(answers[-1])
+
+
+def test_telegram_chat_that_the_bot_is_not_in() -> None:
+    """The hint names the setting."""
+    with TelegramService() as service:
+        settings: dict[str, Any] = {
+            "api": service.url,
+            "key": Secret(telegram.TOKEN),
+            "chat": "@other",
+        }
+        answered = connect("telegram", **settings).send(message())
+
+    assert isinstance(answered, RefusedForGood)
+    assert "`chat`" in str(answered.hint)
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("hooks.example.com/x", "whole address"),
+        ("https://", "whole address"),
+        ("https://[::1/x", "whole address"),
+        ("ftp://hooks.example.com/x", "whole address"),
+        ("http://hooks.example.com/tok-en", "https://"),
+        ("https://user:pass@hooks.example.com/x", "user name"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["dingtalk", "feishu", "wecom", "webhook"])
+def test_an_address_that_can_be_none(kind: str, url: str, problem: str) -> None:
+    """It is told without being shown."""
+    with pytest.raises(ConfigError) as refused:
+        connect(kind, url=Secret(url))
+
+    assert problem in str(refused.value)
+    assert "hooks" not in str(refused.value)
+
+
+def test_a_robot_at_a_mirror() -> None:
+    """`api` takes the place of the service's own address; path and key stay."""
+    with WecomService() as service:
+        written = service.address.replace(service.url, "https://qyapi.weixin.qq.com")
+        answered = connect("wecom", url=Secret(written), api=f"{service.url}/").send(message())
+
+    assert Sent() == answered
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what the library imports
+def test_apprise_that_knows_no_such_service() -> None:
+    """It is told without the address."""
+    answered = connect("apprise", url=Secret("nosuch://sekrit-sekrit")).send(message())
+
+    assert isinstance(answered, RefusedForGood)
+    assert "sekrit" not in str(answered.problem)
+
+
+def test_apprise_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How to install it is told."""
+    monkeypatch.setitem(sys.modules, "apprise", None)
+
+    with pytest.raises(ConfigError) as missing:
+        connect("apprise", url=Secret("json://127.0.0.1/")).send(message())
+
+    assert "[apprise]" in str(missing.value)

@@ -1,0 +1,210 @@
+"""The channels' contract, kept by every built-in one at the stand-in of its service."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from certferry.core.secret import Secret
+from certferry.ports.notifier import Notifier, RefusedForGood
+from certferry.sandbox.httpd import HttpService, Request, Response
+from certferry.sandbox.mail_server import GONE, PASSWORD, USER, MailServer
+from certferry.sandbox.message_service import MessageService
+from certferry.testing.contracts.notifier import NotifierContract, Taken, message, shown
+from tests.adapters.notify.channels import CASES, Case, Clock, connect, context, nothing_listens
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.kind)
+class TestHttpChannel(NotifierContract):
+    """Those that post JSON."""
+
+    @pytest.fixture
+    def service(self, case: Case) -> Iterator[MessageService]:
+        """The stand-in, at a quiet moment."""
+        with case.service() as service:
+            service.clock = Clock()
+            yield service
+
+    @pytest.fixture
+    def taken(self, service: MessageService) -> Taken:
+        """What the service took."""
+        return lambda: service.taken
+
+    @pytest.fixture
+    def notifier(self, case: Case, service: MessageService) -> Notifier:
+        """The channel."""
+        return connect(case.kind, context(service.clock), **case.settings(service))
+
+    @pytest.fixture
+    def denied(self, case: Case, service: MessageService) -> Notifier:
+        """With a wrong secret."""
+        return connect(case.kind, context(service.clock), **case.wrong(service))
+
+    @pytest.fixture
+    def down(self, case: Case, service: MessageService) -> Notifier:
+        """At a service that has ended."""
+        settings = case.settings(service)
+        service.stop()
+        return connect(case.kind, **settings)
+
+    @pytest.fixture
+    def secrets(self, case: Case) -> Collection[str]:
+        """Keys, and what stands in addresses."""
+        return (*case.secrets, "127.0.0.1")
+
+
+@pytest.mark.parametrize("tls", ["smtps", "starttls"])
+class TestMail(NotifierContract):
+    """By SMTP, with TLS from the start or from STARTTLS on."""
+
+    @pytest.fixture
+    def server(self, tls: str) -> Iterator[MailServer]:
+        """The stand-in."""
+        with MailServer(tls) as server:
+            yield server
+
+    @pytest.fixture
+    def settings(self, server: MailServer, tmp_path: Path) -> dict[str, Any]:
+        """Of the channel."""
+        (tmp_path / "ca.pem").write_text(server.authority.root_pem)
+        return {
+            "url": server.url,
+            "user": USER,
+            "password": Secret(PASSWORD),
+            "from_": USER,
+            "to": ("night@example.com",),
+            "ca_bundle": tmp_path / "ca.pem",
+        }
+
+    @pytest.fixture
+    def taken(self, server: MailServer) -> Taken:
+        """What the server took."""
+        return lambda: server.taken
+
+    @pytest.fixture
+    def notifier(self, settings: dict[str, Any]) -> Notifier:
+        """The channel."""
+        return connect("email", **settings)
+
+    @pytest.fixture
+    def denied(self, settings: dict[str, Any]) -> Notifier:
+        """To an address that is not there any more."""
+        return connect("email", **settings | {"to": (GONE,)})
+
+    @pytest.fixture
+    def down(self, settings: dict[str, Any]) -> Iterator[Notifier]:
+        """At a server that is not there."""
+        with nothing_listens() as port:
+            yield connect("email", **settings | {"url": f"smtps://localhost:{port}"})
+
+    @pytest.fixture
+    def secrets(self) -> Collection[str]:
+        """The password."""
+        return (PASSWORD,)
+
+
+class TestCommand(NotifierContract):
+    """A program of the operator's."""
+
+    @pytest.fixture
+    def taken(self, tmp_path: Path) -> Taken:
+        """What the program was given."""
+
+        def given() -> list[str]:
+            files = sorted(tmp_path.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+            read = [json.loads(path.read_text()) for path in files]
+            return [json.dumps(one, ensure_ascii=False) for one in read]
+
+        return given
+
+    @pytest.fixture
+    def notifier(self, tmp_path: Path) -> Notifier:
+        """One that writes down what it is given."""
+        script = (
+            "import pathlib, sys, uuid;"
+            f"pathlib.Path({str(tmp_path)!r}, uuid.uuid4().hex + '.json')"
+            ".write_bytes(sys.stdin.buffer.read())"
+        )
+        return connect("command", command=(sys.executable, "-c", script))
+
+    @pytest.fixture
+    def denied(self) -> Notifier:
+        """One that fails, and reads nothing."""
+        return connect("command", command=("false",))
+
+    def test_a_service_that_does_not_answer(self, down: Notifier, secrets: Collection[str]) -> None:
+        """A program that is not there is not there later either."""
+        assert isinstance(down.send(message()), RefusedForGood)
+
+    @pytest.fixture
+    def down(self) -> Notifier:
+        """One that is not there."""
+        return connect("command", command=("/no/such/program",))
+
+    @pytest.fixture
+    def secrets(self) -> Collection[str]:
+        """It has none."""
+        return ()
+
+
+# The library imports all its services, and with them what Python is to lose.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+class TestApprise(NotifierContract):
+    """The library, posting JSON to a server that believes all."""
+
+    @pytest.fixture
+    def bodies(self) -> list[str]:
+        """What came."""
+        return []
+
+    @pytest.fixture
+    def service(self, bodies: list[str]) -> Iterator[HttpService]:
+        """A server."""
+
+        def answer(request: Request) -> Response:
+            if request.path != "/hook":
+                return Response.json({}, 403)
+            fields = json.loads(request.body)
+            bodies.append(f"{fields['title']}\n{fields['message']}")
+            return Response.json({})
+
+        with HttpService(answer) as service:
+            yield service
+
+    @pytest.fixture
+    def taken(self, bodies: list[str]) -> Taken:
+        """What came."""
+        return lambda: bodies
+
+    @pytest.fixture
+    def notifier(self, service: HttpService) -> Notifier:
+        """Apprise's own kind of webhook."""
+        return connect("apprise", url=Secret(service.url.replace("http", "json") + "/hook"))
+
+    @pytest.fixture
+    def denied(self, service: HttpService) -> Notifier:
+        """Where it is refused."""
+        return connect("apprise", url=Secret(service.url.replace("http", "json") + "/other"))
+
+    @pytest.fixture
+    def down(self) -> Iterator[Notifier]:
+        """Where nothing listens."""
+        with nothing_listens() as port:
+            yield connect("apprise", url=Secret(f"json://127.0.0.1:{port}/other"))
+
+    def test_a_service_that_does_not_answer(self, down: Notifier, secrets: Collection[str]) -> None:
+        """Apprise says the same of it as of a refusal."""
+        answered = down.send(message())
+
+        assert isinstance(answered, RefusedForGood)
+        assert set() == shown(answered, secrets)
+
+    @pytest.fixture
+    def secrets(self) -> Collection[str]:
+        """The address."""
+        return ("127.0.0.1", "/other")

@@ -1,0 +1,229 @@
+"""What a run leaves to be told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.core.lineage import Version
+from certferry.core.notice import Notice, Subject, Topic
+from certferry.core.noticed import KEPT, answered, failed_run, noticed, without_channels
+from certferry.core.plan import Action
+from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
+from certferry.errors import ConfigError, DnsAccessDenied
+from certferry.text import Text
+from tests.core.strategies import NOW, certificate
+
+LATER = NOW + timedelta(hours=5)
+ISSUE_DENIED = StepOutcome(Action.ISSUE, Outcome.WAITING, Text("…")).failed(
+    DnsAccessDenied(Text("the token is refused"), hint=Text("check it"))
+)
+
+
+def step(
+    action: Action, outcome: Outcome, target: str | None = "qiniu", domain: str | None = "a"
+) -> StepOutcome:
+    """One outcome."""
+    return StepOutcome(action, outcome, Text("what became of it"), target, domain)
+
+
+def report(*steps: StepOutcome, lineage: str = "img", complete: bool = True) -> SyncReport:
+    """A run of one lineage."""
+    return SyncReport((LineageReport(lineage, "ab" * 32, steps),), complete=complete)
+
+
+def after(
+    ran: SyncReport,
+    before: tuple[Notice, ...] = (),
+    versions: Sequence[Version] = (),
+    declared: Sequence[str] = ("img", "other"),
+) -> tuple[Notice, ...]:
+    """What stands after a run."""
+    now = LATER if before else NOW
+    return noticed(ran, before, now, versions={"img": versions}, declared=declared)
+
+
+def test_a_failure_is_trouble_with_what_to_do_and_the_time_left() -> None:
+    """What happened where, what to do, and until when the certificate at hand is valid."""
+    version = Version(1, certificate(), NOW)
+
+    (found,) = after(report(ISSUE_DENIED), versions=[version])
+
+    assert (Topic.TROUBLE, Subject("img")) == found.key
+    assert ("dns_access_denied", "the token is refused") == (found.code, str(found.message))
+    assert Text("check it") == found.hint
+    assert version.certificate.not_after == found.deadline
+
+
+def test_a_deployment_in_vain_has_the_time_of_the_certificate_before() -> None:
+    """The newest is not served: its end says nothing. Without one before, there is no time."""
+    old = Version(1, certificate(lifetime=timedelta(days=12)), NOW)
+    new = Version(2, certificate("cd" * 32), NOW)
+    failed = step(Action.DEPLOY, Outcome.FAILED)
+
+    (with_old,) = after(report(failed), versions=[new, old])
+    (first,) = after(report(failed), versions=[new])
+
+    assert old.certificate.not_after == with_old.deadline
+    assert None is first.deadline
+
+
+def test_trouble_that_goes_on_keeps_its_beginning_and_gets_its_newest_cause() -> None:
+    """It is one trouble, whatever the service says today."""
+    before = after(report(step(Action.DEPLOY, Outcome.FAILED)))
+    (found,) = after(report(step(Action.DEPLOY, Outcome.REFUSED)), before)
+
+    assert (NOW, "refused") == (found.since, found.code)
+
+
+def test_trouble_is_over_when_a_run_has_seen_it() -> None:
+    """A run of other certificates, one that was stopped or looked in vain leaves it as it was."""
+    before = after(report(step(Action.DEPLOY, Outcome.FAILED)))
+    unread = step(Action.LOOK, Outcome.SKIPPED, None, None)
+
+    assert before == after(report(step(Action.VERIFY, Outcome.DONE), lineage="other"), before)[:1]
+    assert before == after(report(complete=False), before)
+    assert before == after(report(unread), before)
+    assert before == after(report(step(Action.VERIFY, Outcome.WAITING)), before)
+    assert () == after(report(step(Action.VERIFY, Outcome.UNCHANGED)), before)
+    assert () == after(report(step(Action.VERIFY, Outcome.WAITING, domain="b")), before)
+    assert () == after(report(step(Action.RETIRE, Outcome.WAITING, domain=None)), before)
+    assert () == after(report(step(Action.VERIFY, Outcome.WAITING, target="files")), before)
+
+
+def test_a_certificate_that_came_ends_the_trouble_of_issuing() -> None:
+    """Although a domain waits still."""
+    before = after(report(ISSUE_DENIED))
+
+    came = report(
+        step(Action.ISSUE, Outcome.UNCHANGED, None, None), step(Action.DEPLOY, Outcome.WAITING)
+    )
+
+    assert () == after(came, before)
+
+
+def test_trouble_of_a_whole_target_is_not_over_before_its_domains_are_seen() -> None:
+    """One of its domains says nothing of the others."""
+    before = after(report(step(Action.LOOK, Outcome.FAILED, domain=None)))
+
+    assert before == after(report(step(Action.VERIFY, Outcome.WAITING)), before)
+    assert () == after(report(step(Action.VERIFY, Outcome.UNCHANGED)), before)
+
+
+def test_what_is_declared_no_more_is_over() -> None:
+    """An operator who took the certificate out of the file waits for nothing."""
+    before = after(report(ISSUE_DENIED))
+
+    assert () == after(SyncReport(()), before, declared=["other"])
+    assert before == after(SyncReport(()), before)
+
+
+def test_one_trouble_a_place() -> None:
+    """The first that happened there: the others follow from it."""
+    verify = step(Action.VERIFY, Outcome.FAILED)
+    (found,) = after(report(step(Action.DEPLOY, Outcome.REFUSED), verify))
+
+    assert "refused" == found.code
+
+
+def test_what_was_done_is_told_of_each_place_when_it_is_seen() -> None:
+    """Bound is not served; a receiver has nothing to be seen at."""
+    found = after(
+        report(
+            step(Action.ISSUE, Outcome.DONE, None, None),
+            step(Action.DEPLOY, Outcome.DONE, domain="a"),
+            step(Action.VERIFY, Outcome.DONE, domain="a"),
+            step(Action.DEPLOY, Outcome.DONE, domain="b"),
+            step(Action.VERIFY, Outcome.WAITING, domain="b"),
+            step(Action.DEPLOY, Outcome.DONE, "files", "/etc/ssl"),
+        )
+    )
+
+    assert [
+        (Topic.RENEWED, Subject("img")),
+        (Topic.DEPLOYED, Subject("img", "qiniu", "a")),
+        (Topic.DEPLOYED, Subject("img", "files", "/etc/ssl")),
+    ] == [one.key for one in found]
+
+
+def test_an_event_is_kept_for_a_day() -> None:
+    """For a channel that takes no message now; then it is news no more."""
+    before = after(report(step(Action.ISSUE, Outcome.DONE, None, None)))
+    quiet = report(step(Action.VERIFY, Outcome.UNCHANGED))
+
+    assert before == noticed(quiet, before, NOW + KEPT / 2, versions={}, declared=["img"])
+    assert () == noticed(quiet, before, NOW + KEPT, versions={}, declared=["img"])
+
+
+def test_what_was_found_and_what_ends_soon() -> None:
+    """A target that cannot be read in part, what somebody changed, a certificate near its end."""
+    unread = step(Action.LOOK, Outcome.SKIPPED, "qiniu", None)
+    left = StepOutcome(
+        Action.DEPLOY, Outcome.UNCHANGED, Text("changed"), "qiniu", "a", hint=Text("find out")
+    )
+    ending = Version(
+        1, certificate(not_before=NOW - timedelta(days=85), lifetime=timedelta(days=90)), NOW
+    )
+
+    found = after(report(unread, left), versions=[ending])
+    again = after(report(unread, left), found, [ending])
+
+    assert [
+        (Topic.FOUND, Subject("img", "qiniu")),
+        (Topic.FOUND, Subject("img", "qiniu", "a")),
+        (Topic.DEADLINE, Subject("img")),
+    ] == [one.key for one in found]
+    assert found == again
+    assert ending.certificate.not_after == found[-1].deadline
+    assert () == after(report(step(Action.VERIFY, Outcome.UNCHANGED)), found)
+
+
+def test_a_run_without_a_report_is_trouble_until_there_is_one() -> None:
+    """With the error's code; what stood before stands."""
+    before = after(report(ISSUE_DENIED))
+    error = ConfigError(Text("DP_Key is not set"), hint=Text("set it"))
+
+    failed = failed_run(error, before, LATER)
+
+    assert [Subject("img"), Subject()] == [one.subject for one in failed]
+    assert "config" == failed[-1].code
+    assert before == after(report(ISSUE_DENIED), failed)
+
+
+def test_a_channel_that_takes_no_messages_is_trouble() -> None:
+    """Until it takes one, or is in the file no more; no run ends it."""
+    refused = answered("ops", Text("wrong key"), (), NOW)
+
+    assert refused == after(report(), refused)
+    assert [NOW] == [one.since for one in answered("ops", Text("still"), refused, LATER)]
+    assert () == answered("ops", None, refused, LATER)
+    assert refused == without_channels(refused, ["ops"])
+    assert () == without_channels(refused, ["boss"])
+
+
+OUTCOMES = st.builds(
+    step,
+    st.sampled_from([Action.ISSUE, Action.DEPLOY, Action.VERIFY, Action.RETIRE, Action.LOOK]),
+    st.sampled_from(list(Outcome)),
+    st.sampled_from([None, "qiniu", "files"]),
+    st.sampled_from([None, "a", "b"]),
+)
+
+
+@given(first=st.lists(OUTCOMES, max_size=5), second=st.lists(OUTCOMES, max_size=5))
+def test_any_two_runs(first: list[StepOutcome], second: list[StepOutcome]) -> None:
+    """One notice a key; every failure is trouble; where all is in order, nothing is."""
+    found = after(report(*second), after(report(*first)))
+
+    keys = [one.key for one in found]
+    assert len(keys) == len(set(keys))
+    troubles = {one.subject for one in found if one.topic is Topic.TROUBLE}
+    bad = {Outcome.FAILED, Outcome.REFUSED}
+    assert {
+        Subject("img", one.target or "", one.domain or "") for one in second if one.outcome in bad
+    } <= troubles
+    if report(*second).ok:
+        assert set() == troubles

@@ -1,0 +1,48 @@
+"""Whatever services of messages answer, their doors raise nothing and say what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+from hypothesis import given
+
+from certferry.ports.notifier import Answered, Notifier
+from certferry.sandbox.message_service import MessageService
+from certferry.testing.contracts.notifier import message, shown
+from tests.adapters.notify.channels import CASES, Case, Clock, connect, context
+from tests.fuzz.bent import Bend, Bent, bends
+from tests.fuzz.outcomes import over_sockets
+
+
+@pytest.fixture(scope="module", params=CASES, ids=lambda case: case.kind)
+def channel(request: pytest.FixtureRequest) -> Iterator[tuple[Case, Bent, Notifier]]:
+    """A channel at a service whose answers are bent on their way."""
+    case: Case = request.param
+    with ExitStack() as running:
+        service: MessageService = running.enter_context(case.service())
+        front = running.enter_context(Bent(service.url))
+        settings = case.settings(_Seen(service, front))
+        yield case, front, connect(case.kind, context(Clock()), **settings)
+
+
+class _Seen:
+    """The service, as it is seen behind the front."""
+
+    def __init__(self, service: MessageService, front: Bent) -> None:
+        self.url = front.url
+        self.address = str(getattr(service, "address", "")).replace(service.url, front.url)
+
+
+@over_sockets
+@given(bend=bends())
+def test_bent_answers(channel: tuple[Case, Bent, Notifier], bend: Bend) -> None:
+    """An answer of ours comes of each, without a secret in it."""
+    case, front, notifier = channel
+    front.turn = bend.turns()
+
+    answered = notifier.send(message())
+
+    assert isinstance(answered, Answered)
+    assert set() == shown(answered, case.secrets)

@@ -1,0 +1,192 @@
+"""Channels of other people's packages: found, bound and connected like certferry's own, and none of
+their mistakes stops a run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from certferry.config.load import load
+from certferry.config.model import Settings
+from certferry.core.notice import Notice
+from certferry.core.report import SyncReport
+from certferry.errors import ConfigError, StateUnavailable
+from certferry.ports.notifier import Answered, RefusedForGood, Sent
+from certferry.testing.memory_state import MemoryState
+from certferry.text import Text
+from certferry.wiring.channels import Channels, check
+from certferry.wiring.told import telling
+from tests.wiring.packages import Packages
+
+NOTIFY_GROUP = "certferry.notify"
+SECRET = "do-not-show-me-4711"
+HORN = """
+from dataclasses import dataclass
+
+from certferry.core.secret import Secret
+from certferry.ports.notifier import Sent
+
+SERVICE = "Horn"
+ENVIRONMENT = ()
+
+
+@dataclass(frozen=True)
+class Settings:
+    token: Secret
+    loudness: int = 3
+
+
+class Horn:
+    def __init__(self, token):
+        self.token = token
+
+    def send(self, message):
+        {body}
+
+
+def connect(settings, context):
+    return Horn(settings.token)
+"""
+
+
+def horn(body: str = "return Sent()") -> str:
+    """Give the module of a channel that does this with a message."""
+    return HORN.replace("{body}", body)
+
+
+@pytest.fixture
+def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Packages]:
+    """A folder of packages."""
+    monkeypatch.syspath_prepend(tmp_path)
+    yield Packages(tmp_path)
+    for name in [name for name in sys.modules if name.startswith("horn_")]:
+        del sys.modules[name]
+
+
+def settings(folder: Path, table: str) -> Settings:
+    """Read a configuration with a channel."""
+    path = folder / "certferry.toml"
+    path.write_text(f"[notify.ops]\n{table}\n")
+    path.chmod(0o600)
+    return load(path, os.environ)
+
+
+def tried(packages: Packages, folder: Path, table: str) -> Answered:
+    """Try the channel out."""
+    state = MemoryState()
+    channels = Channels(
+        settings(folder, table),
+        lambda: state,
+        pause=lambda _: None,
+        language="en",
+        table=packages.table(),
+    )
+    return channels.try_out(["ops"])["ops"]
+
+
+def test_a_channel_of_a_package(packages: Packages, tmp_path: Path) -> None:
+    """Its name is a type."""
+    packages.install("certferry-horn", "horn_good", horn(), horn=NOTIFY_GROUP)
+    table = f'type = "horn"\ntoken = "{SECRET}"'
+
+    check(settings(tmp_path, table), packages.table())
+
+    assert Sent() == tried(packages, tmp_path, table)
+
+
+@pytest.mark.parametrize(
+    "body", ["raise RuntimeError(self.token.reveal())", "return None", "return self.token.reveal()"]
+)
+def test_a_channel_with_a_mistake(packages: Packages, tmp_path: Path, body: str) -> None:
+    """It is told as that channel's, and shows no secret."""
+    packages.install("certferry-horn", "horn_bad", horn(body), horn=NOTIFY_GROUP)
+
+    answered = tried(packages, tmp_path, f'type = "horn"\ntoken = "{SECRET}"')
+
+    assert isinstance(answered, RefusedForGood)
+    assert "its adapter broke off" in str(answered.problem)
+    assert SECRET not in str(answered.problem)
+
+
+def test_a_package_that_cannot_be_imported(packages: Packages, tmp_path: Path) -> None:
+    """The file is read all the same; the channel is told of when it is to send something."""
+    packages.install("certferry-horn", "horn_broken", "import no_such_horn", horn=NOTIFY_GROUP)
+
+    check(settings(tmp_path, 'type = "horn"'), packages.table())
+    answered = tried(packages, tmp_path, 'type = "horn"')
+
+    assert isinstance(answered, RefusedForGood)
+    assert "certferry-horn" in str(answered.problem)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('type = "hron"', "is no channel of notifications; did you mean horn?"),
+        ('type = "horn"', "token: missing"),
+        ('type = "horn"\ntoken = "x"\nloudness = "very"', "loudness"),
+        ('type = "horn"\ntoken = "x"\nvolume = 3', "unknown key"),
+    ],
+)
+def test_what_an_operator_wrote_wrong(
+    packages: Packages, tmp_path: Path, table: str, said: str
+) -> None:
+    """It is told when the file is read, with its place; secrets are not looked for then."""
+    packages.install("certferry-horn", "horn_strict", horn(), horn=NOTIFY_GROUP)
+
+    with pytest.raises(ConfigError) as wrong:
+        check(settings(tmp_path, table), packages.table())
+
+    assert said in str(wrong.value)
+    assert "[notify.ops]" in str(wrong.value)
+    check(settings(tmp_path, 'type = "horn"\ntoken = "env:NO_SUCH_TOKEN"'), packages.table())
+
+
+def test_settings_that_the_adapter_refuses_when_it_connects(tmp_path: Path) -> None:
+    """They are told with the table, and without the address."""
+    channels = Channels(
+        settings(tmp_path, 'type = "webhook"\nurl = "http://hooks.example.com/0b9f6d"'),
+        MemoryState,
+        pause=lambda _: None,
+        language="en",
+    )
+
+    answered = channels.try_out(["ops"])["ops"]
+
+    assert isinstance(answered, RefusedForGood)
+    assert "[notify.ops]" in str(answered.problem)
+    assert "hooks" not in str(answered.problem)
+
+
+class FullDisk(MemoryState):
+    """A state that nothing can be written to."""
+
+    def update_notices(self, change: object) -> tuple[Notice, ...]:
+        """See `StateStore.update_notices`."""
+        raise StateUnavailable(Text("the disk is full"))
+
+
+def test_a_state_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What ends a run is what it was, and that no channel was told is a warning."""
+    channels = Channels(
+        settings(tmp_path, 'type = "bark"\nkey = "x"'),
+        FullDisk,
+        pause=lambda _: None,
+        language="en",
+    )
+
+    report = telling(channels, lambda: SyncReport(()), tmp_path)
+    with pytest.raises(ConfigError, match="no key"):
+        telling(channels, _fails, tmp_path)
+
+    assert report.ok
+    assert 2 == caplog.text.count("no channel was told of this run: the disk is full")
+
+
+def _fails() -> SyncReport:
+    raise ConfigError(Text("no key"))
