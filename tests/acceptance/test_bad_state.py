@@ -114,7 +114,7 @@ def test_state_on_a_disk_that_takes_no_writes(synced: Host, command: str) -> Non
     [
         (lambda key: key.chmod(0o640), "can be read by others", "chmod 600 "),
         (lambda key: key.chmod(0o000), "cannot be opened: Permission denied", "must be a file of"),
-        (lambda key: key.write_bytes(b"a diary\n"), "does not hold a key", "from a backup"),
+        (lambda key: key.write_bytes(b"a diary\n"), "does not hold a key", "makes both anew"),
         (
             lambda key: key.write_bytes(base64.b64encode(secrets.token_bytes(32))),
             "does not open what the state holds",

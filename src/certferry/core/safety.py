@@ -183,7 +183,9 @@ def refuse_unaccepted_kind(case: _Case) -> Refusal | None:
         )
         hint = Text("set `key_type` to one of {kinds}", kinds=sorted(kinds))
         return case.refused(ReasonCode.KEY_NOT_TAKEN, sentence, hint)
-    if target.rules.needs_common_name and not certificate.common_name:
+    # What another client made is tried: whether the target refuses it is not known.
+    is_ours = case.desired.files is None
+    if is_ours and target.rules.needs_common_name and not certificate.common_name:
         sentence = Text(
             "{target} refuses certificates without a common name", target=case.step.target
         )
