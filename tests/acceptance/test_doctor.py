@@ -64,7 +64,7 @@ def test_machine_in_order_after_a_run(host: Host, name: str) -> None:
     """What happened last is told."""
     assert 0 == host.run("sync").code
 
-    assert {("last_change", name)} == examined(host)
+    assert {("last_change", name), ("last_run", "sync")} == examined(host)
 
 
 def test_what_is_looked_at_is_told_from_the_beginning(host: Host) -> None:

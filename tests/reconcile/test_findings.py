@@ -28,6 +28,7 @@ from certferry.reconcile.host_findings import look_at_schedule, look_at_state
 from certferry.reconcile.lineage_findings import look_at_lineage
 from certferry.testing.memory_state import MemoryState
 from certferry.text import Text, verbatim
+from tests.core.strategies import NOW
 from tests.reconcile.model import START, ModelWorld
 from tests.reconcile.one_lineage import IMG, synced
 
@@ -217,7 +218,7 @@ def test_names_that_are_ordered(world: ModelWorld) -> None:
 
 def test_state_in_order_tells_what_to_back_up() -> None:
     """Nothing has happened yet."""
-    found = list(look_at_state(MemoryState(), STATE, KEY, ["img"]))
+    found = list(look_at_state(MemoryState(), STATE, KEY, ["img"], NOW))
 
     assert [(str(STATE), Code.BACK_UP, Severity.INFO)] == told(found)
     assert str(KEY) in str(found[0].message)
@@ -229,8 +230,32 @@ def test_key_that_does_not_open_the_state() -> None:
     state.lose_key()
 
     assert (str(KEY), Code.SEAL_BROKEN, Severity.ERROR) in told(
-        look_at_state(state, STATE, KEY, ["img"])
+        look_at_state(state, STATE, KEY, ["img"], NOW)
     )
+
+
+@pytest.mark.parametrize(
+    ("runs", "hours", "severity", "words"),
+    [
+        ([True], 1, Severity.INFO, "the last run ended at"),
+        ([True, False], 1, Severity.INFO, "the last without a failure at"),
+        ([False], 1, Severity.INFO, "none has ended without a failure"),
+        ([True], 49, Severity.WARNING, "the last run ended at"),
+    ],
+)
+def test_last_run_is_told(runs: list[bool], hours: int, severity: Severity, words: str) -> None:
+    """Of two a day, one that is two days ago says that something keeps them away."""
+    state = MemoryState()
+    for distance, succeeded in zip(range(len(runs), 0, -1), runs, strict=True):
+        ended = NOW - timedelta(hours=hours, minutes=distance - 1)
+        state.save_run(ended, succeeded=succeeded)
+
+    found = list(look_at_state(state, STATE, KEY, ["img"], NOW))
+
+    (finding,) = (one for one in found if one.code == Code.LAST_RUN)
+    assert severity is finding.severity
+    assert words in str(finding.message)
+    assert (finding.fix is None) is (severity is Severity.INFO)
 
 
 def entry(event: str, minute: int, **facts: str) -> HistoryEntry:
@@ -272,7 +297,7 @@ def test_tries_that_failed_and_did_not_succeed_since(
     for one in entries:
         state.append_history(one)
 
-    found = list(look_at_state(state, STATE, KEY, ["img"]))
+    found = list(look_at_state(state, STATE, KEY, ["img"], NOW))
 
     failed = [one.subject for one in found if one.code == Code.LAST_TRY_FAILED]
     assert expected == failed
@@ -287,7 +312,7 @@ def test_what_the_file_does_not_declare_any_more_is_not_told() -> None:
     state = MemoryState()
     state.append_history(entry("issue failed", 1, problem="no zone"))
 
-    assert [Code.BACK_UP] == [one.code for one in look_at_state(state, STATE, KEY, ["www"])]
+    assert [Code.BACK_UP] == [one.code for one in look_at_state(state, STATE, KEY, ["www"], NOW)]
 
 
 def test_what_was_only_seen_is_no_change() -> None:
@@ -296,7 +321,7 @@ def test_what_was_only_seen_is_no_change() -> None:
     for event in ("verified", "drift found", "drift over"):
         state.append_history(entry(event, 1))
 
-    assert [Code.BACK_UP] == [one.code for one in look_at_state(state, STATE, KEY, ["img"])]
+    assert [Code.BACK_UP] == [one.code for one in look_at_state(state, STATE, KEY, ["img"], NOW)]
 
 
 class Clockwork:

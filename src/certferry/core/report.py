@@ -110,9 +110,22 @@ class SyncReport:
         """Whether every lineage is as declared."""
         return all(lineage.ok for lineage in self.lineages)
 
+    @property
+    def has_succeeded(self) -> bool:
+        """Whether it ran to its end and nothing failed or was refused; what waits may wait."""
+        return self.complete and not (self.any(Outcome.FAILED) or self.any(Outcome.REFUSED))
+
     def any(self, outcome: Outcome) -> bool:
         """Whether any step ended so."""
         return any(lineage.having(outcome) for lineage in self.lineages)
+
+
+@dataclass(frozen=True, slots=True)
+class LastRun:
+    """When the last run over declared certificates ended, and the last in which nothing failed."""
+
+    ended_at: datetime
+    succeeded_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

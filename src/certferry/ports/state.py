@@ -19,7 +19,7 @@ from certferry.core.lineage import Version
 from certferry.core.notice import ChannelState, Notice
 from certferry.core.remembered import Remembered
 from certferry.core.renewal import RenewalWindow
-from certferry.core.report import HistoryEntry
+from certferry.core.report import HistoryEntry, LastRun
 from certferry.core.revocation import Revocation
 from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
@@ -328,7 +328,13 @@ class StateStore(Protocol):
         """
         ...
 
-    # history
+    def save_run(self, ended_at: datetime, *, succeeded: bool) -> None:
+        """Keep when a run ended, and whether nothing failed in it."""
+        ...
+
+    def last_run(self) -> LastRun | None:
+        """When the last run ended, `None` before the first."""
+        ...
 
     def append_history(self, entry: HistoryEntry) -> None:
         """Write down what happened. Never changed, never removed."""

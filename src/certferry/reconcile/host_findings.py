@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from datetime import datetime, timedelta
 from pathlib import PurePath
 
 from certferry.core.findings import Code, Finding, info, of_error, warning
-from certferry.core.report import HistoryEntry
+from certferry.core.report import HistoryEntry, LastRun
 from certferry.errors import ScheduleError, StateError
 from certferry.ports.scheduler import Scheduler
 from certferry.ports.state import StateStore
@@ -20,7 +21,11 @@ _FAILED = " failed"
 
 
 def look_at_state(
-    state: StateStore, path: PurePath, key_file: PurePath, declared: Collection[str]
+    state: StateStore,
+    path: PurePath,
+    key_file: PurePath,
+    declared: Collection[str],
+    now: datetime,
 ) -> Iterator[Finding]:
     """Try the seal, and tell what to back up, and what happened last to the `declared` lineages."""
     try:
@@ -33,8 +38,32 @@ def look_at_state(
         key_file=str(key_file),
     )
     yield info(Code.BACK_UP, str(path), message)
+    yield from _of_last_run(state.last_run(), now)
     entries = state.history(None, ENTRIES)
     yield from _from_history([entry for entry in entries if entry.lineage in declared])
+
+
+_LATE = timedelta(days=2)
+"""How long ago the last run may have been, of two a day, before something keeps them away."""
+
+
+def _of_last_run(last: LastRun | None, now: datetime) -> Iterator[Finding]:
+    """Tell when the last run was, and when the last one was in which nothing failed."""
+    if last is None:
+        return
+    said = Text("the last run ended at {moment}", moment=last.ended_at)
+    if last.succeeded_at is None:
+        said = Text("{said}; none has ended without a failure", said=said)
+    elif last.succeeded_at != last.ended_at:
+        moment = last.succeeded_at
+        said = Text("{said}; the last without a failure at {moment}", said=said, moment=moment)
+    if now - last.ended_at < _LATE:
+        yield info(Code.LAST_RUN, "sync", said)
+    else:
+        fix = Text(
+            "run `certferry sync`, and see by `certferry schedule show` that the system starts it"
+        )
+        yield warning(Code.LAST_RUN, "sync", said, fix)
 
 
 _LOOKS = ("drift found", "drift over", "verified")

@@ -69,7 +69,15 @@ class Reconciler:
         self.doors.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
         report = self._run(wishes, patience, issuing, keeps_pauses=scheduled)
+        self._note_end(report)
         return replace(report, renewing=renew)
+
+    def _note_end(self, report: SyncReport) -> None:
+        """Keep when the run ended; that it cannot be kept fails nothing."""
+        try:
+            self.doors.state.save_run(self.doors.now(), succeeded=report.has_succeeded)
+        except StateError as error:
+            _log.warning(Text("the end of the run is not kept: {problem}", problem=error.message))
 
     def roll_back(self, wish: DesiredCertificate, patience: Patience) -> SyncReport:
         """Bind the previous certificate wherever the one in force is served. Raises `PlanRefused`

@@ -9,7 +9,7 @@ from datetime import datetime
 from certferry.core.certificate import CertificateBundle
 from certferry.core.lineage import Version
 from certferry.core.notice import ChannelState, Key, Notice
-from certferry.core.report import HistoryEntry
+from certferry.core.report import HistoryEntry, LastRun
 from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
 from certferry.core.upload import Upload
@@ -63,5 +63,11 @@ class Memory:
     failed_tries: dict[str, int] = field(default_factory=dict)
     rejections: dict[str, datetime | None] = field(default_factory=dict)
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
+    last_run: LastRun | None = None
     history: list[HistoryEntry] = field(default_factory=list)
     is_shut: bool = False
+
+
+def place_of_withdrawal(withdrawal: Withdrawal) -> tuple[str, str, str, str]:
+    """Return what a withdrawal is kept by."""
+    return withdrawal.lineage, withdrawal.target, withdrawal.domain, withdrawal.fingerprint

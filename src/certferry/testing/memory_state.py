@@ -11,7 +11,7 @@ from certferry.core.lineage import Version
 from certferry.core.ordered import Ordered
 from certferry.core.remembered import Remembered
 from certferry.core.renewal import RenewalWindow
-from certferry.core.report import HistoryEntry
+from certferry.core.report import HistoryEntry, LastRun
 from certferry.core.revocation import Revocation
 from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
@@ -22,7 +22,7 @@ from certferry.ports.account_memory import Edit
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, Lease
 from certferry.testing.memory_budget import BudgetOfMemory
 from certferry.testing.memory_notices import MemoryNotices
-from certferry.testing.memory_rows import Kept
+from certferry.testing.memory_rows import Kept, place_of_withdrawal
 from certferry.text import Text
 
 
@@ -38,8 +38,6 @@ class MemoryState(BudgetOfMemory, MemoryNotices):
         other = MemoryState(self._is_alive, process)
         other._memory = self._memory
         return other
-
-    # the seal
 
     def lose_key(self) -> None:
         """Let the key be gone: what is sealed cannot be opened any more."""
@@ -258,15 +256,27 @@ class MemoryState(BudgetOfMemory, MemoryNotices):
             place = (rollout.lineage, rollout.target, rollout.domain)
             self._memory.rollouts[place] = rollout
 
+    def save_run(self, ended_at: datetime, *, succeeded: bool) -> None:
+        """See `StateStore.save_run`."""
+        with self._memory.lock:
+            before = self._memory.last_run or LastRun(ended_at)
+            succeeded_at = ended_at if succeeded else before.succeeded_at
+            self._memory.last_run = LastRun(ended_at, succeeded_at)
+
+    def last_run(self) -> LastRun | None:
+        """See `StateStore.last_run`."""
+        with self._memory.lock:
+            return self._memory.last_run
+
     def save_withdrawal(self, withdrawal: Withdrawal) -> None:
         """Keep that a certificate is not to be bound to a domain again."""
         with self._memory.lock:
-            self._memory.withdrawals.setdefault(_withdrawn_from(withdrawal), withdrawal)
+            self._memory.withdrawals.setdefault(place_of_withdrawal(withdrawal), withdrawal)
 
     def drop_withdrawal(self, withdrawal: Withdrawal) -> None:
         """Forget a withdrawal that could not be carried out."""
         with self._memory.lock:
-            self._memory.withdrawals.pop(_withdrawn_from(withdrawal), None)
+            self._memory.withdrawals.pop(place_of_withdrawal(withdrawal), None)
 
     def save_issue_try(
         self,
@@ -338,7 +348,3 @@ def _sorted(uploads: Iterable[Upload]) -> tuple[Upload, ...]:
 
 def _place_of(record: ChallengeRecord) -> tuple[str, str, str]:
     return (record.lineage, record.name, record.value)
-
-
-def _withdrawn_from(withdrawal: Withdrawal) -> tuple[str, str, str, str]:
-    return withdrawal.lineage, withdrawal.target, withdrawal.domain, withdrawal.fingerprint

@@ -115,7 +115,9 @@ def _machine(place: Place) -> Iterator[Finding]:
     yield from look_at_files(place.settings)
     yield from look_at_schedule(place.schedulers)
     declared = [wish.lineage for wish in place.settings.certificates]
-    yield from look_at_state(place.doors.state, where.path, where.key_file, declared)
+    yield from look_at_state(
+        place.doors.state, where.path, where.key_file, declared, place.doors.now()
+    )
 
 
 def _authority(place: Place) -> Iterator[Finding]:

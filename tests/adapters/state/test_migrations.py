@@ -63,6 +63,7 @@ def make_old(path: Path) -> None:
         old.execute("ALTER TABLE upload DROP COLUMN proof")
         old.execute("ALTER TABLE challenge_record DROP COLUMN proof")
         old.execute("DROP TABLE withdrawal")
+        old.execute("DROP TABLE last_run")
         for table in ("issuance", "failed_proof", "hold"):
             old.execute(f"DROP TABLE {table}")
         old.execute("ALTER TABLE acme_order DROP COLUMN key_type")

@@ -12,6 +12,7 @@ from certferry.adapters.state.leases import Leases
 from certferry.adapters.state.ledger import Ledger
 from certferry.adapters.state.notices import Channels, Notices
 from certferry.adapters.state.remembered import Lineages
+from certferry.adapters.state.runs import Runs
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.targets import Rollouts, Uploads, Withdrawals
 from certferry.adapters.state.versions import Versions
@@ -68,6 +69,10 @@ class SqlState:
 
         self._open_targets(database, sealing)
         self._open_news(database)
+
+        runs = Runs(database)
+        self.save_run = runs.save_run
+        self.last_run = runs.last_run
 
         notes = AccountNotes(database)
         self.account_note = notes.account_note

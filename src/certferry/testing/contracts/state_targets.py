@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from certferry.core.desired import HttpsWish
 from certferry.core.https_settings import HttpsSettings
-from certferry.core.report import HistoryEntry
+from certferry.core.report import HistoryEntry, LastRun
 from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
 from certferry.core.upload import NOBODY, Upload
@@ -92,6 +92,16 @@ class TargetsContract:
         found = {(one.target, one.domain): one for one in other.remembered("img").rollouts}
         assert ours == found["qiniu", "img.example.com"]
         assert None is found.get(("files", "a.example.com"))
+
+    def test_last_run_is_read_back(self, store: StateStore, other: StateStore) -> None:
+        """With the last one that succeeded, which a failure does not take away."""
+        assert store.last_run() is None
+
+        store.save_run(NOW, succeeded=False)
+        assert LastRun(NOW) == other.last_run()
+        other.save_run(NOW + HOUR, succeeded=True)
+        store.save_run(NOW + 2 * HOUR, succeeded=False)
+        assert LastRun(NOW + 2 * HOUR, NOW + HOUR) == other.last_run()
 
     def test_withdrawals_are_kept_until_they_are_dropped(
         self, store: StateStore, other: StateStore
