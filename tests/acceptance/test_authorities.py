@@ -15,6 +15,7 @@ from certferry.sandbox.pebble import Pebble
 from certferry.sandbox.world import World
 from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host, certificate
+from tests.support.tiers import thorough
 
 FAILED, USAGE = 1, 2
 HMAC_KEY = b64encode(bytes(range(32))).decode()
@@ -141,6 +142,7 @@ def test_other_ca_near_the_deadline(host: Host, name: str, other_ca: Pebble) -> 
         assert None is store.remembered(name).failing_since
 
 
+@thorough
 def test_every_ca_that_failed_is_told(host: Host, name: str, other_ca: Pebble) -> None:
     """In one sentence, with the hint of the usual one."""
     with_fallback(host, other_ca)

@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta
 from certferry.sandbox.world import World
 from tests.acceptance.host import Host
 from tests.adapters.acme.proxy import Proxy, refusal
+from tests.support.tiers import thorough
 
 FAILED, USAGE, PENDING, TRY_LATER = 1, 2, 4, 75
 
 
+@thorough
 def test_slip_that_was_put_right_orders_nothing(host: Host, name: str) -> None:
     """A name of somebody else's comes into the file and goes again: the certificate stays."""
     assert 0 == host.run("-q", "sync").code
@@ -105,6 +107,7 @@ def test_rehearsal_finds_what_would_stop_an_order(host: Host, name: str) -> None
     assert FAILED == host.run("sync", "--rehearse").code
 
 
+@thorough
 def test_rehearsal_of_what_is_as_declared(host: Host, name: str) -> None:
     """Nothing is ordered, unless a renewal is rehearsed; the certificate stays as it is."""
     assert 0 == host.run("-q", "sync").code

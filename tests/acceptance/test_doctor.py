@@ -17,6 +17,7 @@ from certferry.sandbox.world import World
 from tests.acceptance.footprint import Footprint, assert_nothing_written
 from tests.acceptance.host import Host, Run, certificate
 from tests.adapters.qiniu_place import refusal
+from tests.support.tiers import thorough
 
 IN_ORDER, FAILED = 0, 1
 TO_BE_KNOWN = {"schedule_missing", "back_up", "ways", "certificates_kept"}
@@ -244,6 +245,7 @@ def test_domain_that_is_not_pointed_at_the_cdn(
 # --- the machine
 
 
+@thorough
 def test_key_that_does_not_open_the_state(host: Host, name: str) -> None:
     """It is told of the file, with the way out."""
     assert 0 == host.run("sync").code
@@ -252,6 +254,7 @@ def test_key_that_does_not_open_the_state(host: Host, name: str) -> None:
     assert ("seal_broken", str(host.key_file)) in examined(host)
 
 
+@thorough
 def test_key_that_others_can_read(host: Host) -> None:
     """Its mode, and what that means for the state."""
     assert 0 == host.run("sync").code

@@ -13,6 +13,7 @@ from certferry.core.refusals import CONFIRMED_AFTER
 from certferry.sandbox.world import World
 from tests.acceptance.host import Host
 from tests.sandbox.qiniu_calls import Client
+from tests.support.tiers import thorough
 from tests.support.waiting import eventually
 
 FAILED, USAGE, REFUSED = 1, 2, 3
@@ -83,7 +84,7 @@ def test_rollback_of_what_is_not_declared(host: Host) -> None:
     assert USAGE == host.run("rollback", "nothing").code
 
 
-@pytest.mark.parametrize("policy", ["warn", "ignore"])
+@pytest.mark.parametrize("policy", ["warn", pytest.param("ignore", marks=thorough)])
 def test_what_another_tool_bound_is_left(world: World, host: Host, name: str, policy: str) -> None:
     """`plan`, `sync` and `status` tell of it; nothing is written, and the run is in order."""
     with_drift(host, policy)
@@ -109,6 +110,7 @@ def test_what_another_tool_bound_is_left(world: World, host: Host, name: str, po
     assert ["drifted"] == [domain["state"] for domain in status["domains"]]
 
 
+@thorough
 def test_two_tools_fight_over_a_domain(world: World, host: Host, name: str) -> None:
     """The third repair within a day is refused, and says why; nothing is written."""
     host.run("sync")
