@@ -37,9 +37,9 @@ ISSUANCE = timedelta(minutes=5)
 """How long the CA may take from the proof to the certificate; seconds are usual."""
 
 
-_NOT_REPLACED = {"alreadyReplaced", "malformed", "unauthorized"}
+_NOT_REPLACED = {"alreadyReplaced", "malformed", "unauthorized", "serverInternal"}
 """How an order is refused for what it says it replaces: RFC 9773 §5 has the first; Let's Encrypt
-says the others of a certificate that it does not know, and of another account's."""
+says the next of a certificate that it does not know, and of another account's, Pebble the last."""
 
 
 @dataclass(frozen=True, slots=True)
