@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
+import dns.message
 import pytest
 
 from certferry.adapters.probe.resolver_look import ResolverLook
 from certferry.core.findings import Code, Severity
+from certferry.sandbox.dnsd import DnsDaemon, Reply, Transport
 from certferry.sandbox.nameserver import DnsService, NameServer, Resolver
 from certferry.sandbox.zones import Zones
 
@@ -151,6 +153,26 @@ def test_loopback_is_true_in_a_world_on_loopback(world: World) -> None:
     world.zones.seed(DOMAIN, "A", "127.0.0.2")
 
     assert [(Code.POINTED_ELSEWHERE, Severity.WARNING)] == world.domain(at_home=True)
+
+
+def test_record_of_another_class_is_no_address() -> None:
+    """Its fields are others (RFC 1035 §3.4.1 is of the Internet alone)."""
+
+    def handle(wire: bytes, _: Transport) -> Reply:
+        response = dns.message.make_response(dns.message.from_wire(wire))
+        response.answer += dns.message.from_text(
+            f"id 1\n;ANSWER\n{DOMAIN}. 60 CLASS77 A \\# 4 00000000\n{DOMAIN}. 60 IN A 192.0.2.7\n"
+        ).answer
+        return Reply(response.to_wire())
+
+    daemon = DnsDaemon({ADDRESSES[1]: handle})
+    daemon.start()
+    try:
+        look = ResolverLook([(ADDRESSES[1], daemon.port)], ANSWER_WITHIN)
+
+        assert [] == look.domains({DOMAIN: CNAME})
+    finally:
+        daemon.stop()
 
 
 def test_silence_says_nothing_of_a_domain(world: World) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import dns.exception
+import dns.rdataclass
 import dns.rdatatype
 import dns.resolver
 
@@ -94,16 +95,18 @@ class _Answer:
     def __init__(self, message: Any) -> None:
         self.chain: tuple[str, ...] = tuple(
             str(record.target).rstrip(".").lower()
-            for records in message.answer
-            for record in records
-            if records.rdtype == dns.rdatatype.CNAME
+            for record in _of_type(message, dns.rdatatype.CNAME)
         )
         self.addresses: tuple[str, ...] = tuple(
-            record.address
-            for records in message.answer
-            for record in records
-            if records.rdtype == dns.rdatatype.A
+            record.address for record in _of_type(message, dns.rdatatype.A)
         )
+
+
+def _of_type(message: Any, rdtype: dns.rdatatype.RdataType) -> Iterator[Any]:
+    """Give an answer's records of one type. Those of another class than IN have other fields."""
+    for records in message.answer:
+        if records.rdclass == dns.rdataclass.IN and records.rdtype == rdtype:
+            yield from records
 
 
 def _answer(resolver: dns.resolver.Resolver, host: str) -> _Answer | None:
