@@ -177,6 +177,10 @@ class ZoneNotFound(DnsError):
     """No zone of the account holds the name."""
 
 
+class RecordMissing(DnsError):
+    """No account can prove a name, and no record in its DNS does."""
+
+
 class DnsAccessDenied(DnsError):
     """The provider does not accept the credentials. Never tried again by itself."""
 

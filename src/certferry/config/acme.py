@@ -27,6 +27,7 @@ def read_acme(table: Table, paths: Paths) -> AcmeSettings:
         preferred_chain=table.take("preferred_chain", word, None),
         reuse_key=table.take("reuse_key", flag, False),  # noqa: FBT003 - the default of a setting
         staging=table.take("staging", directory_url, STAGING.get(usual.directory)),
+        dns_persist=table.take("dns_persist", flag, False),  # noqa: FBT003 - the same
     )
     table.done()
     return settings
@@ -35,7 +36,7 @@ def read_acme(table: Table, paths: Paths) -> AcmeSettings:
 def issuance_of(acme: AcmeSettings) -> Issuance:
     """Say how certificates are ordered."""
     authorities = tuple(Authority(one.name, one.directory) for one in acme.authorities)
-    return Issuance(acme.profiles, authorities, acme.reuse_key)
+    return Issuance(acme.profiles, authorities, acme.reuse_key, acme.dns_persist)
 
 
 def _profiles(table: Table) -> tuple[str, ...]:

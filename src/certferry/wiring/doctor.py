@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 
 from certferry.config.file_modes import look_at_files
 from certferry.config.model import Settings
+from certferry.core.dns_persist import Holder, Offer
 from certferry.core.findings import Code, Finding, heaviest_first, of_error
+from certferry.core.identifiers import base_name
 from certferry.core.loopback import is_loopback
 from certferry.errors import StateError
 from certferry.ports.dns import DnsProvider
@@ -128,15 +130,39 @@ def _authority(place: Place) -> Iterator[Finding]:
     acme = place.settings.acme
     seen = look_at_directory(acme.directory, ca_bundle=acme.ca_bundle, pause=place.pause, now=now)
     yield from look_at_clock(_host(acme.directory), seen.ahead)
-    applicant = Applicant(seen.identities, _account_url(place))
-    look = NamesLook(resolvers_for(place.settings), applicant)
+    holder = _holder(place)
+    applicant = Applicant(seen.identities, None if holder is None else holder.url)
+    standing: frozenset[str] = frozenset()
+    if acme.dns_persist:
+        standing, findings = _records(place, seen.offer, holder)
+        yield from findings
+    look = NamesLook(resolvers_for(place.settings), applicant, standing)
     yield from look.look(ordered_names(place.settings.certificates))
 
 
-def _account_url(place: Place) -> str | None:
+def _records(
+    place: Place, offer: Offer | None, holder: Holder | None
+) -> tuple[frozenset[str], list[Finding]]:
+    """Return the names that records of dns-persist-01 prove, and what was found of each."""
+    from certferry.adapters.acme.persist_findings import findings_of, without_records
+    from certferry.adapters.acme.persist_look import PersistLook
+
+    wishes = place.settings.certificates
+    names = ordered_names(wishes)
+    alone = set(ordered_names(wish for wish in wishes if not wish.dns_accounts))
+    spare = frozenset(map(base_name, names)) - set(map(base_name, alone))
+    if offer is None or holder is None:
+        return frozenset(), list(without_records(names, spare, offer, holder))
+    looked = PersistLook(offer, holder, resolvers_for(place.settings), now).look(names)
+    proven = frozenset(one.name for one in looked if one.is_proven)
+    return proven, list(findings_of(looked, spare, place.doors.now()))
+
+
+def _holder(place: Place) -> Holder | None:
+    from certferry.adapters.acme.persist_look import holder_in
+
     with suppress(StateError):  # told by the look at the machine
-        account = place.doors.state.account(place.settings.acme.directory)
-        return None if account is None else account.url
+        return holder_in(place.doors.state, place.settings.acme.directory)
     return None
 
 
