@@ -50,9 +50,11 @@ def running_ca(**options: Any) -> Iterator[Ca]:
 class Bench:
     """One lineage, under names that no other test uses."""
 
-    def __init__(self, pebble: Pebble, zones: Zones, folder: Path) -> None:
+    def __init__(
+        self, pebble: Pebble, zones: Zones, folder: Path, proxy: Proxy | None = None
+    ) -> None:
         self.zones = zones
-        self.proxy = Proxy(pebble)
+        self.proxy = proxy or Proxy(pebble)
         self.clock = Clock()
         self.state = MemoryState(is_alive=lambda _: False)
         self.dns = ZoneDns(zones)

@@ -13,7 +13,7 @@ from acme import challenges, messages
 from acme.client import ClientV2
 from cryptography import x509
 from josepy.errors import Error as JoseError
-from josepy.json_util import JSONObjectWithFields, field
+from josepy.json_util import field
 from josepy.jwk import JWKEC
 
 from certferry.adapters.acme.dns_persist import is_for, offer_in
@@ -56,7 +56,7 @@ class Challenge:
     url: str
     status: str
     txt_value: str
-    answer: JSONObjectWithFields
+    answer: challenges.KeyAuthorizationChallengeResponse
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +72,6 @@ class Authorization:
     standing: Challenge | None
     problem: messages.Error | None
     retry_after: str | None
-
-
-class _Ready(JSONObjectWithFields):
-    """The answer `{}`: what the challenge asks for is there."""
 
 
 class _NewOrder(messages.NewOrder):
@@ -237,7 +233,9 @@ class Client(ClientV2):
 def _standing(challenge: Mapping[str, Any]) -> Challenge:
     url, status = challenge["url"], challenge.get("status", PENDING)
     _must_be_text(url, status)
-    return Challenge(url, status, "", _Ready())
+    # The library leaves the key authorization out, and so sends `{}`; it makes an answer without
+    # fields a POST-as-GET.
+    return Challenge(url, status, "", challenges.DNS01Response(key_authorization=""))
 
 
 def identities_of(directory: messages.Directory) -> frozenset[str]:
