@@ -91,7 +91,7 @@ class PersistProofs:
 
 def _not_to_be_had(missing: dict[str, ZoneNotFound], why: Text) -> RecordMissing:
     name, problem = next(iter(missing.items()))
-    said = Text("{problem}; {why}", problem=problem.message, why=why)
+    said = Text("{one}; {other}", one=problem.message, other=why)
     make = MAKE_ACCOUNT.filled(name=name)
     return RecordMissing(said, hint=problem.hint if why is NOT_OFFERED else make)
 
@@ -104,6 +104,6 @@ def _missing(found: Sequence[tuple[Looked, ZoneNotFound]]) -> DnsError:
     [(_, problem), *_] = found
     said = problem.message
     for one, _ in found:
-        said = Text("{before}; {after}", before=said, after=one.why)
+        said = Text("{one}; {other}", one=said, other=one.why)
     records = [one.record.as_zone_line for one, _ in found]
     return RecordMissing(said, hint=SET_RECORD.filled(record="\n".join(records)))
