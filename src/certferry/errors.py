@@ -14,6 +14,7 @@ CertferryError                a message, a hint, a retry
 │   └── CaUnavailable         the CA did not answer sensibly
 ├── DnsError                  the challenge record could not be written or seen
 │   ├── ZoneNotFound          no zone of the account holds the name
+│   ├── RecordMissing         neither an account nor a record proves the name
 │   ├── DnsAccessDenied       the provider does not accept the credentials
 │   ├── DnsRejected           the provider refused the change
 │   ├── DnsUnavailable        the provider or a name server did not answer sensibly

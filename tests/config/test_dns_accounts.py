@@ -93,3 +93,19 @@ def test_wrong_entry_is_told_at_its_line(refusal: Refusal, entry: str, problem: 
     assert 1 == len(lines), lines
     assert lines[0].startswith("certferry.toml:12: ")
     assert problem in lines[0]
+
+
+def test_certificate_without_account(loaded: Load, refusal: Refusal) -> None:
+    """Records that stay may prove it where `dns_persist` says so, and not to the CAs of
+    `fallback`.
+    """
+    text = '[acme]\ndns_persist = true\n\n[[certificates]]\nnames = ["example.com"]\n'
+
+    [wish] = loaded(text).certificates
+    assert ("", (), True) == (wish.dns, wish.dns_accounts, wish.issuance.dns_persist)
+
+    assert "dns: missing: the account that writes" in "".join(
+        refusal(text.replace("true", "false"))
+    )
+    with_fallback = text.replace("true", 'true\nfallback = ["letsencrypt-staging"]')
+    assert "those of `fallback` need the account" in "".join(refusal(with_fallback))

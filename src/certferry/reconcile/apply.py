@@ -22,7 +22,7 @@ from certferry.errors import (
     LeaseLost,
     StateError,
 )
-from certferry.reconcile.by_zone import provider_of
+from certferry.reconcile.by_zone import ByZone
 from certferry.reconcile.challenge_cleanup import clean
 from certferry.reconcile.deploy import deploy
 from certferry.reconcile.ordering import ordered_at_any, request_of, reused_key
@@ -113,9 +113,8 @@ def _ordered(step: Issue, visit: Visit, authority: Authority | None) -> Certific
         request = replace(request, replaced_pem=_leaf(visit.observed.current, visit))
     if desired.issuance.reuse_key:
         request = replace(request, reused_key=reused_key(visit))
-    return doors.issuer.issue(
-        request, provider_of(desired, doors.dns), visit.held(), doors.progress
-    )
+    provider = doors.dns[desired.dns] if desired.dns else ByZone.of(desired, doors.dns)
+    return doors.issuer.issue(request, provider, visit.held(), doors.progress)
 
 
 def _leaf(version: Version, visit: Visit) -> str | None:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from certferry.adapters.acme.dns_persist import offer_in
+from certferry.adapters.acme.csr import new_key
+from certferry.adapters.acme.dns_persist import is_for, offer_in
 from certferry.adapters.acme.issuer import AcmeIssuer, connect
 from certferry.adapters.acme.persist_desk import persist_record
+from certferry.adapters.acme.persist_findings import findings_of
+from certferry.adapters.acme.persist_look import Looked, PersistLook, holder_in
 from certferry.adapters.acme.resolvers import Resolvers
-from certferry.core.certificate import CertificateBundle
+from certferry.core.certificate import CertificateBundle, KeyType
 from certferry.core.dns_persist import Offer, PersistRecord
 from certferry.errors import AuthorizationFailed, DnsUnavailable, OrderFailed, RecordMissing
 from certferry.ports.dns import DnsProvider
@@ -20,7 +27,7 @@ from certferry.reconcile.by_zone import ByZone
 from certferry.sandbox.nameserver import DnsService
 from certferry.sandbox.pebble import Pebble
 from certferry.sandbox.zones import Zones
-from tests.adapters.acme.account_bench import desk
+from tests.adapters.acme.account_bench import account, desk
 from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.name_servers import ANSWER_WITHIN, IMPATIENT
 from tests.adapters.acme.persist_ca import DNS_01, ISSUERS, PREFIX, PersistCa
@@ -185,6 +192,23 @@ def test_directory_that_offers_it() -> None:
     assert Offer(tuple(ISSUERS), PREFIX) == offer_in({"meta": meta})
 
 
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text() | st.sampled_from(ISSUERS),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(ANY_JSON, ANY_JSON)
+def test_whatever_a_ca_says(issuers: Any, prefix: Any) -> None:
+    """It is an offer or none; what is, makes records that are read again as they were made."""
+    offer = offer_in({"meta": {"issuerDomainNames": issuers, "accountHashPrefix": prefix}})
+    challenge = {"type": "dns-persist-01", "issuerDomainNames": issuers}
+
+    assert None is offer_in(issuers)
+    assert offer is None or is_for(challenge, offer, ())
+    assert not is_for(challenge, Offer(("other.test",), PREFIX), ())
+
+
 def test_ca_without_it(bench: Persisting) -> None:
     """An account proves the name as before; without one, that is told before an order."""
     bench.ca.meta = {}
@@ -269,6 +293,17 @@ def test_new_account_key(bench: Persisting) -> None:
     assert before != bench.record(bench.name)
 
 
+def test_change_of_the_key_that_was_cut_off(bench: Persisting) -> None:
+    """Either key may be in force: a record made with any of them counts."""
+    bench.set_record(bench.name)
+    before = account(bench)
+    bench.state.replace_account(before, replace(before, next_key_pem=new_key(KeyType.EC256)))
+
+    proven = bench.issuer_now().must_be_provable([bench.name], NO_ACCOUNT)
+
+    assert {bench.name} == proven
+
+
 def test_record_of_a_key_that_was_never_the_accounts(bench: Persisting) -> None:
     """It is told as another account's, with the one to set."""
     stranger = f"{ISSUERS[0]}; accounturi={PREFIX}sha-256/{'A' * 43}"
@@ -306,6 +341,21 @@ def test_record_that_is_gone_when_the_ca_looks(bench: Persisting) -> None:
     assert None is bench.state.order(bench.lineage)
 
 
+def silent_look(bench: Persisting) -> list[Looked]:
+    """Look at the name through a resolver that does not answer."""
+    holder = holder_in(bench.state, bench.ca.directory_url)
+    assert holder is not None
+    offer = Offer(tuple(ISSUERS), PREFIX)
+    resolvers = Resolvers([("127.0.54.77", bench.endpoint[1])], IMPATIENT)
+    return PersistLook(offer, holder, resolvers, bench.clock.now).look([bench.name])
+
+
+def found(looked: list[Looked]) -> list[tuple[str, str, str]]:
+    """What the doctor tells of it."""
+    told = findings_of(looked, (), datetime.now(UTC))
+    return [(one.severity, one.code, one.subject) for one in told]
+
+
 def test_resolvers_that_do_not_answer(bench: Persisting) -> None:
     """That is no missing record: it is told as what it is, and an account is asked instead."""
     bench.record(bench.name)
@@ -318,9 +368,10 @@ def test_resolvers_that_do_not_answer(bench: Persisting) -> None:
         resolvers=Resolvers([("127.0.54.77", bench.endpoint[1])], IMPATIENT),
     )
 
-    with pytest.raises(DnsUnavailable):
+    with pytest.raises(DnsUnavailable, match=r"names no account .*; no resolver answered"):
         silent.must_be_provable([bench.name], NO_ACCOUNT)
     assert frozenset() == silent.must_be_provable([bench.name], bench.dns)
+    assert [("warning", "not_looked_at", bench.name)] == found(silent_look(bench))
 
 
 def test_switched_off(bench: Persisting) -> None:

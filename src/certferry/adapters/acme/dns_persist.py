@@ -43,7 +43,8 @@ def is_for(challenge: Mapping[str, Any], offer: Offer, identities: Collection[st
     if challenge.get("type") != METHOD:
         return False
     taken = set(_issuers(challenge.get("issuerDomainNames")))
-    return set(offer.issuers) <= taken and (not identities or taken <= set(identities))
+    known = {identity.rstrip(".") for identity in identities}
+    return set(offer.issuers) <= taken and (not known or taken <= known)
 
 
 def _issuers(written: object) -> tuple[str, ...]:

@@ -98,12 +98,12 @@ def _not_to_be_had(missing: dict[str, ZoneNotFound], why: Text) -> RecordMissing
 
 def _missing(found: Sequence[tuple[Looked, ZoneNotFound]]) -> DnsError:
     """Tell all of it at once: each record is set by hand."""
-    for one, _ in found:
-        if isinstance(one.found, DnsError):
-            return one.found
     [(_, problem), *_] = found
     said = problem.message
     for one, _ in found:
         said = Text("{one}; {other}", one=said, other=one.why)
+    for one, _ in found:
+        if isinstance(one.found, DnsError):
+            return type(one.found)(said, hint=one.found.hint, retry=one.found.retry)
     records = [one.record.as_zone_line for one, _ in found]
     return RecordMissing(said, hint=SET_RECORD.filled(record="\n".join(records)))
