@@ -54,7 +54,7 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
-class Drift:
+class ReceiverDrift:
     """What a receiver finds to be otherwise than it was delivered, or not done yet."""
 
     reason: Reason
@@ -97,7 +97,7 @@ class ObservedDomain:
     bound: str | None = None
     https: HttpsSettings = field(default_factory=HttpsSettings)
     problem: CertferryError | None = None
-    drift: Drift | None = None
+    drift: ReceiverDrift | None = None
     sent: HttpsWish | None = None
     fullchain_digest: str | None = None
     binding_hidden: bool = False

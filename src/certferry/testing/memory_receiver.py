@@ -5,7 +5,7 @@ from __future__ import annotations
 from certferry.core.certificate import FULLCHAIN, CertificateBundle
 from certferry.core.delivery import Delivery
 from certferry.core.desired import delivered
-from certferry.core.observed import DomainState, Drift, ObservedDomain
+from certferry.core.observed import DomainState, ObservedDomain, ReceiverDrift
 from certferry.core.plan import Change
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import DeployError, TargetRejected
@@ -70,12 +70,14 @@ class MemoryReceiver:
         self._finished = True
         self.deliveries.append(self.held)
 
-    def _drift(self) -> Drift | None:
+    def _drift(self) -> ReceiverDrift | None:
         if self.drifted:
             reason = Reason(ReasonCode.DELIVERY_DRIFTED, Text("somebody has changed it"))
-            return Drift(reason, (Change(FULLCHAIN, "changed", "delivered"),))
+            return ReceiverDrift(reason, (Change(FULLCHAIN, "changed", "delivered"),))
         if not self._finished:
-            return Drift(Reason(ReasonCode.DELIVERY_UNFINISHED, Text("the program has not run")))
+            return ReceiverDrift(
+                Reason(ReasonCode.DELIVERY_UNFINISHED, Text("the program has not run"))
+            )
         return None
 
 
