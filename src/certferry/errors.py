@@ -35,7 +35,7 @@ CertferryError                a message, a hint, a retry
 │   ├── StateTooNew           written by a newer version
 │   └── StateUnavailable      disk full, no permission, locked for too long
 ├── ScheduleError             the scheduled run could not be arranged with the system
-└── Interrupted               somebody stopped the run
+└── Interrupted               the run was stopped
 """
 
 from __future__ import annotations
@@ -296,6 +296,6 @@ class ScheduleError(CertferryError):
 
 
 class Interrupted(CertferryError):
-    """Somebody stopped the run; what was begun is picked up by the next one."""
+    """The run was stopped; what was begun is picked up by the next one."""
 
     default_retry = Retry.LATER

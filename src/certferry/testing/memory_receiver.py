@@ -29,7 +29,7 @@ class MemoryReceiver:
 
     `deliveries` lists the fingerprints whose delivery ended well, `held` is the last one that was
     put there. The next `failures` deliveries fail at their end, with the certificate in place.
-    While it is `closed`, it takes nothing; once `drifted`, somebody has changed what is there.
+    While it is `closed`, it takes nothing; once `drifted`, what is there has been changed.
     """
 
     def __init__(self, delivery: Delivery) -> None:
@@ -72,7 +72,7 @@ class MemoryReceiver:
 
     def _drift(self) -> ReceiverDrift | None:
         if self.drifted:
-            reason = Reason(ReasonCode.DELIVERY_DRIFTED, Text("somebody has changed it"))
+            reason = Reason(ReasonCode.DELIVERY_DRIFTED, Text("it was changed"))
             return ReceiverDrift(reason, (Change(FULLCHAIN, "changed", "delivered"),))
         if not self._finished:
             return ReceiverDrift(

@@ -118,7 +118,7 @@ def for_status(error: type[IssuanceError], moment: datetime | None) -> Text:
 
 UNTRUSTED = Text(
     "the directory's own TLS certificate is not trusted: a private CA needs `ca_bundle` under"
-    " [acme]; otherwise somebody may be in between"
+    " [acme]; otherwise another server may be in between"
 )
 
 
