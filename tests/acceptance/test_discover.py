@@ -168,7 +168,7 @@ def test_filters_and_tables_to_paste(
     assert ["late", "soon"] == names("--expiring", "90", "--foreign", "--uncovered")
     assert [] == names("--expiring", "0")
     none = host.run(*look, "--expiring", "0", **second)
-    assert "None of 3 domains and 2 certificates is as asked for.\n" == none.out
+    assert "None of 3 domains and 2 certificates matches.\n" == none.out
 
     shown = host.run(*look, **second).out
     assert shown.index(f"soon.{name}") < shown.index(f"late.{name}")

@@ -91,7 +91,7 @@ def test_wildcard_domain_and_its_children(world: World, tmp_path: Path, name: st
         (['domains = ["*.{name}.cn"]'], "matches *.{name}.cn"),
         (
             ['domains = ["*"]', 'exclude = ["{name}"]'],
-            "`exclude` takes away every domain of the account qiniu that is covered: {name}",
+            "`exclude` excludes every domain of the account qiniu that is covered: {name}",
         ),
     ],
     ids=["glob", "exclude"],

@@ -30,7 +30,7 @@ warning: x.example.net is left out: no zone of the account dnspod holds it
 """
 
 WRITTEN = """\
-Written, for you alone: certferry.toml
+Written (mode 0600): certferry.toml
 example.com: to be issued for img.example.com, *.w.example.com
 Next: `certferry plan`
 """
@@ -46,7 +46,7 @@ to = "qiniu"
 # Every domain of the account that the certificate covers.
 domains = "auto"
 
-# Left out; correct what stands in the way, and take out the #.
+# Left out; solve the problem, then remove the #.
 #
 # x.example.net: no zone of the account dnspod holds it
 # [[certificates]]
@@ -352,7 +352,7 @@ def test_file_that_is_there_is_kept(accounts: Accounts) -> None:
     assert "certferry.toml is there already" in refused.stderr
     copy = accounts.directory / "certferry.toml.bak"
     assert "# mine\n" == copy.read_text()
-    assert "What was there before is kept: certferry.toml.bak" in forced.stdout
+    assert "The previous file is kept: certferry.toml.bak" in forced.stdout
     assert "[[certificates]]" in accounts.config.read_text()
 
 

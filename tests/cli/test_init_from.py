@@ -31,17 +31,17 @@ def test_acme_sh_is_gone_on_with(accounts: Accounts) -> None:
 
     assert 0 == done.returncode, done.stderr
     assert [
-        "Written, for you alone: certferry.toml",
-        "Written, for you alone: certferry.env",
+        "Written (mode 0600): certferry.toml",
+        "Written (mode 0600): certferry.env",
         "img.example.com: adopted, 79 days left",
     ] == [row.partition("] ")[2] for row in log.read_text().splitlines()][1:-1]
     assert (
-        "Written, for you alone: certferry.toml\n"
-        "Written, for you alone: certferry.env\n"
+        "Written (mode 0600): certferry.toml\n"
+        "Written (mode 0600): certferry.env\n"
         "img.example.com: adopted, 79 days left\n"
         "Switch off in acme.sh, or it goes on renewing:\n"
         f"  acme.sh --home {home.path} --remove -d img.example.com --ecc\n"
-        "The files in home are renewed no more: what reads them needs a deployment to files.\n"
+        "The files in home are no longer renewed: programs that read them need a deployment to files.\n"
         "Next: `certferry plan`\n"
     ) == done.stdout
     assert [made.fingerprint] == accounts.fingerprints("img.example.com")

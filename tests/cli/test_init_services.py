@@ -107,7 +107,7 @@ def test_service_whose_keys_are_there_is_not_asked_for(accounts: Accounts, answe
 
     assert 2 == done.returncode
     missing = {
-        "DP_Id": ["DP_Key: not set: the DNSPod API token itself"],
+        "DP_Id": ["DP_Key: not set: DNSPod token"],
         "HARBOUR_TOKEN": [
             "[accounts.harbour] number: not set: the number of the account",
             "HARBOUR_PEPPER: not set: pepper of the account at Harbour",

@@ -81,14 +81,14 @@ def test_exclude_takes_names_out(tmp_path: Path) -> None:
             ['domains = ["img.example.com"]', 'exclude = ["img.*"]'],
             (
                 "10: [[certificates.deploy]] exclude: takes away everything that `domains` has"
-                " (img.example.com); take out what is to be served"
+                " (img.example.com); remove those that are to be served"
             ),
         ),
         (
             ['domains = ["*.example.com", ".example.com"]', 'exclude = ["*.com"]'],
             (
                 "10: [[certificates.deploy]] exclude: takes away everything that `domains` has"
-                " (*.example.com, .example.com); take out what is to be served"
+                " (*.example.com, .example.com); remove those that are to be served"
             ),
         ),
         (

@@ -200,7 +200,7 @@ def test_exclude_that_leaves_nothing_is_an_obstacle() -> None:
 
     [obstacle] = plan.obstacles
     assert (
-        "`exclude` takes away every domain of the account qiniu that is covered:"
+        "`exclude` excludes every domain of the account qiniu that is covered:"
         " img.example.com, img-1.example.com"
     ) == str(obstacle.error.message)
     assert obstacle.error.hint

@@ -230,7 +230,7 @@ NOTHING = Discovery((LOOK,))
         (
             NOTHING,
             FOUND,
-            "None of 7 domains and 3 certificates is as asked for.",
+            "None of 7 domains and 3 certificates matches.",
             "7 个域名和 3 张证书中没有符合条件的。",
         ),
         (

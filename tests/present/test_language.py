@@ -167,7 +167,7 @@ def test_help_is_chinese_and_fits(capsys: pytest.CaptureFixture[str]) -> None:
     written = capsys.readouterr().out
     first, *rows = written.splitlines()
     assert "用法: certferry sync [选项] [NAME]..." == first
-    assert {"  使实际状态与声明一致：签发、部署、验证、清理。", "选项:"} <= set(rows)
+    assert {"  按配置执行：签发、部署、验证、清理。", "选项:"} <= set(rows)
     assert "  -h, --help      显示本帮助并退出。" == rows[-1]
     assert max(map(width, rows)) <= 80
 
@@ -190,7 +190,7 @@ def test_help_in_english_is_as_click_writes_it(capsys: pytest.CaptureFixture[str
         dedent("""\
         Usage: certferry history [OPTIONS] [NAME]
 
-          Show who did what when, newest first.
+          Show the history of changes, newest first.
 
           Without a NAME it is about every certificate there has been.
 
@@ -259,7 +259,7 @@ def test_a_sync_in_chinese() -> None:
         img: 失败
           签发     完成      有效期至 2027-02-22 12:00 UTC
           部署     等待中    qiniu → img.example.com: 目标正在执行变更
-          验证     未变更    img.example.com: 所有应答的地址均已出示该证书
+          验证     未变更    img.example.com: 所有能连上的节点都已换上该证书
           清理     失败      qiniu 上的 certferry-img-0123: 无法连接 api.qiniu.com：refused
                              提示：请几分钟后重试
 

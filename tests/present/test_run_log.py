@@ -260,7 +260,7 @@ def test_a_format_without_a_file_is_asked_about() -> None:
     console = TestConsole()
 
     assert Exit.USAGE == run(["--log-format", "json", "history"], console.console)
-    assert "error: --log-format is for --log-file, and there is none\n" in console.err
+    assert "error: --log-format needs --log-file\n" in console.err
 
 
 def test_a_full_disk_stops_nothing(tmp_path: Path) -> None:

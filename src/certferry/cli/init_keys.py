@@ -16,7 +16,9 @@ from certferry.errors import ConfigError
 from certferry.text import Text
 from certferry.wiring.settings import Service
 
-_IN_THE_FILE = Text("write what is no variable under its account, in a file for --settings")
+_IN_THE_FILE = Text(
+    "write settings that are no variables under their account, in a file for --settings"
+)
 _ANYHOW = Text("set them, name a file that does with --env-file, or answer at a terminal")
 
 
@@ -121,7 +123,7 @@ def _ask(
 def _answer(question: Question, interview: Interview, *, may_end: bool) -> Answer | None:
     what = question.what
     if may_end:
-        what = Text("{what} (nothing, if there is none)", what=what)
+        what = Text("{what} (Enter to skip)", what=what)
     if question.names:
         secret = interview.ask_secret(what)
         return _reference(question.names[0], secret) if secret else None

@@ -57,7 +57,7 @@ def settings_to_begin_with(path: Path | None) -> Document:
     if "certificates" in document.values:
         raise ConfigError(
             Text("{path} declares certificates", path=path),
-            hint=Text("leave them out: they are what is to be proposed"),
+            hint=Text("leave them out: `certferry init` proposes the certificates"),
         )
     return document
 
@@ -148,7 +148,7 @@ def address(asked: Asked, home: OldHome | None, interview: Interview | None) -> 
             return email_address(known)
     if interview is None:
         return None
-    question = Text("An address that the CA may write to (nothing, if it may not)")
+    question = Text("Contact email for the CA (optional; Enter to skip)")
     return interview.ask_for(question, email_address)
 
 

@@ -65,6 +65,7 @@ class _Run:
         self._interview = interview
         self._now = datetime.now(UTC)
         self._environ = asked.files.environment(front.console.environ)
+        self._client = asked.client or ""
 
     def to_the_end(self) -> Exit:
         home = self._home()
@@ -217,7 +218,9 @@ class _Run:
             return
         voice = self._console.voice
         self._console.show(init_text.written(paths, copies, voice))
-        self._console.show(init_text.proposed(proposal.certificates, self._now, voice))
+        self._console.show(
+            init_text.proposed(proposal.certificates, self._client, self._now, voice)
+        )
         self._warn(*init_text.left_out(proposal))
         if home is not None:
             self._console.show(init_text.to_switch_off(home, proposal, voice))
@@ -230,7 +233,7 @@ class _Run:
             log_change("init.write", init_text.writing_of(path), run_log)
         for one in proposal.certificates:
             if one.adopts is not None:
-                said = init_text.standing_of(one, self._now)
+                said = init_text.standing_of(one, self._client, self._now)
                 log_change("init.adopt", said, run_log, one.lineage)
 
     def _say(self, text: Text) -> None:

@@ -111,20 +111,20 @@ def written(paths: Sequence[Path], copies: Sequence[Path], voice: Voice) -> Iter
     for path in paths:
         yield line(voice.say(writing_of(path)))
     for path in copies:
-        yield line(voice.say(Text("What was there before is kept: {path}", path=path)))
+        yield line(voice.say(Text("The previous file is kept: {path}", path=path)))
 
 
 def writing_of(path: Path) -> Text:
     """Say that a file was written."""
-    return Text("Written, for you alone: {path}", path=path)
+    return Text("Written (mode 0600): {path}", path=path)
 
 
 def proposed(
-    certificates: Sequence[ProposedCertificate], now: datetime, voice: Voice
+    certificates: Sequence[ProposedCertificate], client: str, now: datetime, voice: Voice
 ) -> Iterator[Line]:
     """Tell which certificates are declared from now on, and which of them are there already."""
     for one in certificates:
-        yield line(voice.say(standing_of(one, now)))
+        yield line(voice.say(standing_of(one, client, now)))
         for remark in one.remarks:
             yield line("  ", Span(voice.say_on_one_line(remark), Tone.FAINT))
 
@@ -146,7 +146,8 @@ def to_switch_off(home: OldHome, proposal: Proposal, voice: Voice) -> Iterator[L
     yield line(voice.say(heading))
     yield from (line("  ", Span(one.stop, Tone.STRONG)) for one in taken)
     stale = Text(
-        "The files in {home} are renewed no more: what reads them needs a deployment to files.",
+        "The files in {home} are no longer renewed: programs that read them need a"
+        " deployment to files.",
         home=home.home,
     )
     yield line(voice.say(stale))
@@ -158,14 +159,19 @@ def next_step(path: Path, *, usual: bool, voice: Voice) -> Iterator[Line]:
     yield line(voice.say(Text("Next: `{command}`", command=command)))
 
 
-def standing_of(one: ProposedCertificate, now: datetime) -> Text:
-    """Say how a certificate that is declared from now on stands."""
+def standing_of(one: ProposedCertificate, client: str, now: datetime) -> Text:
+    """Say how a certificate that is declared from now on stands; `client` made what is there."""
     if one.adopts is None:
         return Text("{name}: to be issued for {names}", name=one.lineage, names=one.names)
     left = one.adopts.certificate.remaining(now)
     if one.files is None:
         return Text("{name}: adopted, {left} left", name=one.lineage, left=left)
-    return Text("{name}: adopted to be ferried, {left} left", name=one.lineage, left=left)
+    return Text(
+        "{name}: deploy only; {client} keeps renewing it, {left} left",
+        name=one.lineage,
+        client=client,
+        left=left,
+    )
 
 
 def _knows_zones(places: Places) -> bool:

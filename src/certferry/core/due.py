@@ -95,7 +95,7 @@ def _due_by_itself(
             return Blocked(
                 stuck_error(domain, stuck, times.now, served=served, fingerprint=fingerprint)
             )
-        return _until(_processing(since), since, times)
+        return _until(_processing(rollout.target, since), since, times)
     if rollout.deploy is None:
         if is_served(served, fingerprint):
             return None
@@ -163,12 +163,12 @@ def _until(error: CertferryError, since: datetime, times: Times) -> Waiting | Bl
     return wait_for(error.message, since, times.now, deadline)
 
 
-def _processing(since: datetime) -> TargetBusy:
+def _processing(target: str, since: datetime) -> TargetBusy:
     return TargetBusy(
-        Text("the target is carrying out a change"),
+        Text("{target} is applying the change (usually 8–15 min)", target=target),
         hint=Text(
-            "it has been at it since {since}; a change takes 8 to 15 minutes, sometimes hours. If"
-            " it stays like this, ask the target's support to push the domain's task",
+            "the change began at {since}; it usually takes 8 to 15 minutes, sometimes"
+            " hours. If it does not end, ask the target's support to push the domain's task",
             since=since,
         ),
     )

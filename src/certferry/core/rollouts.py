@@ -37,7 +37,9 @@ from certferry.core.settings import UNKNOWN, changes_unasked, setting_changes
 from certferry.errors import CertferryError, TargetRejected
 from certferry.text import Text
 
-_SEEN = Reason(ReasonCode.NOT_SEEN, Text("served by every address, which is not noted down yet"))
+_SEEN = Reason(
+    ReasonCode.NOT_SEEN, Text("served by every address; certferry has not recorded it yet")
+)
 _UNREAD = Reason(ReasonCode.NOT_SEEN, Text("under way at a target that cannot be read now"))
 
 
@@ -247,7 +249,7 @@ class _DomainPlanner:
                 Text("the target does not tell which certificate is bound"),
             )
         if domain.bound is None:
-            return Reason(ReasonCode.HTTPS_OFF, Text("HTTPS is off"))
+            return Reason(ReasonCode.HTTPS_OFF, Text("HTTPS is off → will be turned on"))
         if version is None:
             return NEW_CERTIFICATE
         bound = self._target.fingerprint_of(domain.bound)
@@ -260,7 +262,7 @@ class _DomainPlanner:
             return BACK
         if bound is not None:
             return Reason(ReasonCode.SERVES_PREVIOUS, Text("an earlier certificate is bound"))
-        sentence = Text("what is bound was not uploaded for it ({id})", id=domain.bound)
+        sentence = Text("the bound certificate was not uploaded for it ({id})", id=domain.bound)
         return Reason(ReasonCode.SERVES_FOREIGN, sentence)
 
     def _is_undone(self, version: Version) -> bool:

@@ -23,7 +23,7 @@ OURS = "certferry"
 
 _MUST_HAVE = ("SERVICE", "ENVIRONMENT", "Settings", "connect")
 
-THEIR_MISTAKE = Text("what is wrong is in that package: tell who made it, or take it away")
+THEIR_MISTAKE = Text("the fault is in that package: report it to its author, or uninstall it")
 
 
 class BrokenAdapter(ConfigError):

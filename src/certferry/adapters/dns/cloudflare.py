@@ -46,7 +46,7 @@ class Settings:
     """What an operator writes under `[accounts.<label>]`."""
 
     token: Secret
-    api: Annotated[str, Text("where the API is")] = "https://api.cloudflare.com/client/v4"
+    api: Annotated[str, Text("the address of the API")] = "https://api.cloudflare.com/client/v4"
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:

@@ -51,7 +51,10 @@ class Settings:
     secret_key: Secret
     api: Annotated[
         str,
-        Text("where the API is; `https://dnspod.intl.tencentcloudapi.com` for the one abroad"),
+        Text(
+            "the address of the API; `https://dnspod.intl.tencentcloudapi.com` for the"
+            " international one"
+        ),
     ] = "https://dnspod.tencentcloudapi.com"
     requests_per_second: Annotated[float, Text("the most requests in a second")] = (
         REQUESTS_PER_SECOND
