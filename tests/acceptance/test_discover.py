@@ -248,7 +248,7 @@ def test_dns_account_that_fails_costs_only_the_zones(
         (["--account", "secnd"], "secnd is no account with domains", "did you mean second?"),
         (["--account", "dnspod"], "dnspod is no account with domains", "qiniu, second"),
         (["--expiring", "-1"], "-1 is not in the range", "certferry discover --help"),
-        (["--expiring", "soon"], "'soon' is not a valid integer range", "--help"),
+        (["--expiring", "soon"], "'soon' is not a whole number", "--help"),
         (["--toml", "--json"], "--toml and --json exclude each other", "--help"),
     ],
 )

@@ -26,17 +26,14 @@ COMPLETION = "_CERTFERRY_COMPLETE"
 class WholeNumber(click.IntRange):
     """An option's whole number, which says of other words what they are not."""
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | None:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """See `click.ParamType.convert`."""
         try:
             int(value)
         except ValueError:
             voice = Voice() if ctx is None else voice_of(ctx)
             self.fail(voice.say(Text("'{word}' is not a whole number", word=value)), param, ctx)
-        number: int | None = super().convert(value, param, ctx)
-        return number
+        return super().convert(value, param, ctx)
 
 
 _LONGEST_WAIT = timedelta(days=365)

@@ -34,12 +34,11 @@ from certferry.core.refusals import plan_rollback
 from certferry.core.rollbacks import BACK
 from certferry.core.rollout import RolloutRecord
 from certferry.core.settings import UNKNOWN, changes_unasked, setting_changes
+from certferry.core.waiting import applying
 from certferry.errors import CertferryError, TargetRejected
 from certferry.text import Text
 
-_SEEN = Reason(
-    ReasonCode.NOT_SEEN, Text("served by every address; certferry has not recorded it yet")
-)
+_SEEN = Reason(ReasonCode.NOT_SEEN, Text("served by every address; not recorded yet"))
 _UNREAD = Reason(ReasonCode.NOT_SEEN, Text("under way at a target that cannot be read now"))
 
 
@@ -282,7 +281,7 @@ class _DomainPlanner:
 
     def _not_seen(self) -> Reason:
         if self._domain.state is DomainState.PROCESSING:
-            return Reason(ReasonCode.NOT_SEEN, Text("the target is carrying out a change"))
+            return Reason(ReasonCode.NOT_SEEN, applying(self._place[0]))
         return Reason(ReasonCode.NOT_SEEN, Text("not yet seen at every address"))
 
 

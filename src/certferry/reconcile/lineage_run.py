@@ -69,7 +69,6 @@ class LineageRun:
         self._issuing = issuing
         self._keeps_pauses = keeps_pauses
         self._outcomes = Outcomes(desired.lineage, doors.progress)
-        self._doing = Action.LOOK
         self._fingerprint: str | None = None
         self._keeping: set[str] = set()
         self._removed = Counter[tuple[str, str]]() if removed is None else removed
@@ -85,13 +84,10 @@ class LineageRun:
         stops a visit as a whole is the end of the lineage's run, unless it is another run's lease.
         """
         self._outcomes.begin_visit()
-        self._doing = Action.LOOK
         try:
             self._visit()
         except Interrupted as stopped:
-            during = Text("stopped during: {step}", step=Text(self._doing.value))
-            told = _trouble(Outcome.SKIPPED, stopped)
-            self._outcomes.trouble(replace(told, detail=during))
+            self._outcomes.trouble(_trouble(Outcome.SKIPPED, stopped))
             raise
         except (LeaseHeld, LeaseLost) as held:
             self._outcomes.trouble(self._held_up(held))
@@ -164,14 +160,8 @@ class LineageRun:
         return Visit(self.desired, observed, self._doors, lease, self._keeping, self._removed)
 
     def _carry_out(self, plan: Plan, visit: Visit) -> None:
-        coming = [step.action for step in plan.ready]
-        self._doing = next(iter(coming), Action.LOOK)
         for outcome in carry_out(plan.ready, visit):
             self._outcomes.note(outcome)
-            if outcome.action in coming:
-                coming.remove(outcome.action)
-            self._doing = next(iter(coming), self._doing)
-        self._doing = Action.LOOK
 
     def _in_force(self, observed: Observation) -> Observation:
         """Keep which version is in force, for the report."""

@@ -78,10 +78,7 @@ class Reconciler:
             self.doors.state.save_run(self.doors.now(), succeeded=report.has_succeeded)
         except StateError as error:
             _log.warning(
-                Text(
-                    "certferry could not record the end of the run: {problem}",
-                    problem=error.message,
-                )
+                Text("could not record the end of the run: {problem}", problem=error.message)
             )
 
     def roll_back(self, wish: DesiredCertificate, patience: Patience) -> SyncReport:

@@ -11,6 +11,7 @@ from certferry.core.secret import Secret
 from certferry.ports.adapter import CommonNameRule, Variable
 from certferry.text import Text
 
+WHERE_KEYS_ARE = Text("portal.qiniu.com → avatar → Key management (AK and SK of one pair)")
 ENVIRONMENT = (
     Variable(
         "access_key",

@@ -24,6 +24,10 @@ from certferry.ports.dns import DnsProvider
 from certferry.text import Text
 
 SERVICE = NAMED
+WHERE_KEYS_ARE = Text(
+    "ram.console.aliyun.com → Users → create AccessKey, with the permission AliyunDNSFullAccess;"
+    " the secret is shown once, when made"
+)
 ENVIRONMENT = (
     Variable(
         "access_key_id",

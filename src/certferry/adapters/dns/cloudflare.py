@@ -28,6 +28,10 @@ from certferry.ports.dns import DnsProvider
 from certferry.text import Text
 
 SERVICE = NAMED
+WHERE_KEYS_ARE = Text(
+    "dash.cloudflare.com/profile/api-tokens → Create Token → template Edit zone DNS; the token is"
+    " shown once, when made"
+)
 ENVIRONMENT = (
     Variable(
         "token",

@@ -25,6 +25,9 @@ from certferry.ports.dns import DnsProvider
 from certferry.text import Text
 
 SERVICE = "DNSPod"
+WHERE_KEYS_ARE = Text(
+    "console.dnspod.cn → API keys → DNSPod Token → create; the token is shown once, when made"
+)
 ENVIRONMENT = (
     Variable("id", ("DP_Id",), Text("DNSPod token ID")),
     Variable("token", ("DP_Key",), Text("DNSPod token")),

@@ -24,6 +24,9 @@ from certferry.ports.dns import DnsProvider
 from certferry.text import Text
 
 SERVICE = "Tencent Cloud"
+WHERE_KEYS_ARE = Text(
+    "console.cloud.tencent.com/cam/capi → API keys; the SecretKey is shown once, when made"
+)
 ENVIRONMENT = (
     # The names are acme.sh's (dns_tencent) and lego's (tencentcloud).
     Variable(
