@@ -164,9 +164,9 @@ class ObservedTarget:
 
     `label` is the account's, filled in by the engine.
 
-    `others` is everything else in the account, where that was asked for, without what is looked after
-    elsewhere. `unsettled_since` tells since when another lineage's certificate is on its way to the
-    account: until it has arrived, what it replaces may still be served.
+    `others` is everything else in the account, where that was asked for, without what is looked
+    after elsewhere. `unsettled_since` tells since when another lineage's certificate is on its way
+    to the account: until it has arrived, what it replaces may still be served.
 
     `unremembered` is what carries the lineage's mark, and is none of its certificates that the
     state knows.

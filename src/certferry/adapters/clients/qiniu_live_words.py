@@ -46,7 +46,7 @@ def copy_is_gone(remote_id: str) -> DeployError:
     """Say that there is no certificate to bind by name."""
     return CopyGone(
         Text("there is no certificate {id} at Qiniu any more", id=remote_id),
-        hint=Text("it was removed there; the next run uploads it again"),
+        hint=Text("the certificate was removed at Qiniu; the next run uploads it again"),
     )
 
 
@@ -69,7 +69,7 @@ def hides_binding(domain: str) -> DeployError:
 
 
 def may_be_used(label: str, problem: DeployError) -> DeployError:
-    """Say why another tool's certificate stays."""
+    """Say why a certificate of somebody else's stays."""
     return TargetInUse(
         Text(
             "whether a live domain of Pili uses {label} cannot be seen: {problem}",
