@@ -12,7 +12,7 @@ import pytest
 from certferry.sandbox.world import World
 from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host, certificate
-from tests.adapters.acme.persist_ca import ISSUERS, PREFIX, PersistCa, bundle_of
+from tests.adapters.acme.persist_ca import DNS_01, ISSUERS, PREFIX, PersistCa, bundle_of
 
 FAILED, USAGE = 1, 2
 
@@ -140,6 +140,30 @@ def test_what_a_record_is_worth(host: Host, world: World, ca: PersistCa, name: s
 
     host.rewrite("[[certificates]]", '[[certificates]]\ndns = "dnspod"')
     assert [("warning", "dns_persist_not_offered", name)] == findings(host)
+
+
+def test_an_account_for_some_names_and_a_record_for_the_others(
+    host: Host, world: World, ca: PersistCa, name: str
+) -> None:
+    """Each is proven in its own way; the doctor misses no zone for what a record proves."""
+    other = f"{name.partition('.')[0]}.elsewhere.net"
+    if "elsewhere.net" not in {zone.name for zone in world.zones.zones_above("elsewhere.net")}:
+        world.zones.add_zone("elsewhere.net", [s.hostname for s in world.dns.servers])
+    host.rewrite(f'"*.{name}"', f'"{other}"')
+    host.rewrite("[[certificates]]", '[[certificates]]\ndns = "dnspod"')
+    ca.offers.add(DNS_01)
+    record = record_of(host, other)
+    codes = {one["code"] for one in host.run("doctor", "--json").document["findings"]}
+    assert {"zone_missing", "dns_persist_missing"} <= codes
+
+    world.zones.seed(record["name"], record["type"], record["value"])
+    codes = {one["code"] for one in host.run("doctor", "--json").document["findings"]}
+    run = host.run("sync")
+
+    assert "zone_missing" not in codes
+    assert 0 == run.code, run
+    assert [other] == ca.proven
+    assert 2 == run.left.dnspod_writes
 
 
 def test_rehearsal_needs_an_account(host: Host, world: World, name: str) -> None:

@@ -104,6 +104,10 @@ def test_certificate_without_account(loaded: Load, refusal: Refusal) -> None:
     [wish] = loaded(text).certificates
     assert ("", (), True) == (wish.dns, wish.dns_accounts, wish.issuance.dns_persist)
 
+    [wish] = loaded(
+        "[acme]\ndns_persist = true\n\n" + declared('{ "example.com" = "dnspod" }', "img.other.net")
+    ).certificates
+    assert (("example.com", "dnspod"),) == wish.dns_zones
     assert "dns: missing: the account that writes" in "".join(
         refusal(text.replace("true", "false"))
     )

@@ -35,7 +35,7 @@ def read_dns_accounts(
     zones = _zones(table.table("dns"), read)
     if not zones:
         table.report("dns", Text("no zone with its account is in it"))
-    for name in names if zones else ():
+    for name in names if zones and not issuance.dns_persist else ():
         if not any(is_within(base_name(name), zone) for zone, _ in zones):
             table.report("dns", _without_account(name, zones))
     return "", zones

@@ -16,7 +16,7 @@ from certferry.core.dns_persist import Holder, Offer
 from certferry.core.findings import Code, Finding, heaviest_first, of_error
 from certferry.core.identifiers import base_name
 from certferry.core.loopback import is_loopback
-from certferry.errors import StateError
+from certferry.errors import IssuanceError, StateError
 from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Pause, Progress
 from certferry.ports.scheduler import Scheduler
@@ -140,6 +140,21 @@ def _authority(place: Place) -> Iterator[Finding]:
     yield from look.look(ordered_names(place.settings.certificates))
 
 
+def _standing(place: Place) -> frozenset[str]:
+    """Return the names that records of dns-persist-01 prove, as far as the CA can be asked."""
+    from certferry.adapters.acme.directory_look import look_at_directory
+
+    acme = place.settings.acme
+    if not acme.dns_persist:
+        return frozenset()
+    with suppress(IssuanceError):  # told by the look at the CA
+        seen = look_at_directory(
+            acme.directory, ca_bundle=acme.ca_bundle, pause=place.pause, now=now
+        )
+        return _records(place, seen.offer, _holder(place))[0]
+    return frozenset()
+
+
 def _records(
     place: Place, offer: Offer | None, holder: Holder | None
 ) -> tuple[frozenset[str], list[Finding]]:
@@ -178,7 +193,13 @@ def _dns_account(place: Place, label: str, dns: DnsProvider) -> Iterator[Finding
         for wish in settings.certificates
         if label in wish.dns_accounts
     ]
-    yield from look.look((name, provider) for names, provider in ordered for name in names)
+    standing = _standing(place)
+    yield from look.look(
+        (name, provider)
+        for names, provider in ordered
+        for name in names
+        if base_name(name) not in standing
+    )
 
 
 def _target_account(place: Place, label: str, target: DeployTarget) -> Iterator[Finding]:
