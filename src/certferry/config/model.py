@@ -75,12 +75,15 @@ class DnsSettings:
     """Whom to ask about zones, and how long to wait until a challenge record is seen everywhere.
 
     No resolvers means the system's. `port` is where authoritative servers answer: another than 53
-    only in tests and sandboxes.
+    only in tests and sandboxes. `doh` are the URLs of resolvers that are asked by HTTPS, `None`
+    where nothing is said of them. With a `wait`, no question is asked at all.
     """
 
     resolvers: tuple[ServerAddress, ...]
     propagation_timeout: timedelta
     port: int
+    doh: tuple[str, ...] | None = None
+    wait: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,5 +108,5 @@ def _connect(settings: Settings, state: StateStore, pause: Pause, directory: str
         propagation=propagation_for(settings, pause),
         pause=pause,
         now=now,
-        resolvers=resolvers_for(settings),
+        resolvers=resolvers_for(settings, pause),
     )

@@ -12,7 +12,8 @@ import dns.flags
 import dns.rcode
 import pytest
 
-from certferry.adapters.acme.propagation import Propagation, advice
+from certferry.adapters.acme.propagation import Propagation
+from certferry.adapters.acme.propagation_advice import advice
 from certferry.adapters.acme.propagation_status import PropagationStatus, Sought
 from certferry.errors import (
     DnsRejected,
@@ -476,7 +477,7 @@ def test_made_up_addresses_are_recognised() -> None:
     sought = Sought(NAME, "example.com", frozenset(["value"]), ("ns1.dns.test",))
     status = PropagationStatus([sought], {"ns1.dns.test": ("198.18.0.7",)})
 
-    assert "made-up addresses (198.18.0.7)" in str(advice(status))
+    assert "made-up addresses (198.18.0.7)" in str(advice(status, {}))
 
 
 def test_stopped_run_stops_waiting(world: NameServers, reports: Reports) -> None:

@@ -5,16 +5,18 @@ The CA asks any of them, from several places in the world: one that lags fails t
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
+from typing import TypeVar
 
+from certferry.adapters.acme.https_resolver import HttpsResolver
 from certferry.adapters.acme.nameservers import ask
 from certferry.adapters.acme.polling import growing
+from certferry.adapters.acme.propagation_advice import advice, made_up_among
 from certferry.adapters.acme.propagation_status import (
     Heard,
     PropagationStatus,
@@ -23,8 +25,8 @@ from certferry.adapters.acme.propagation_status import (
     with_reasons,
 )
 from certferry.adapters.acme.resolvers import DNS_PORT, Resolvers
-from certferry.core.made_up import FOR_BENCHMARKS
-from certferry.errors import DnsRejected, PropagationTimeout
+from certferry.adapters.acme.second_opinion import Opinions, SecondOpinion, dissent, is_shown
+from certferry.errors import DnsRejected, DnsUnavailable, PropagationTimeout, ZoneNotFound
 from certferry.ports.progress import Pause
 from certferry.text import Text
 
@@ -37,6 +39,11 @@ LONGEST_CHAIN = 8  # aliases; a resolver of the CA gives up after eight to eleve
 UNLOCATED = timedelta(seconds=30)
 """How long a name server is looked for whose address no resolver knows."""
 
+UNHEARD = timedelta(seconds=20)
+"""How long name servers are listened for before other resolvers are asked in their place: one that
+is asked before the record is there remembers that there is none, often for ten minutes.
+"""
+
 ROUND = timedelta(seconds=5)
 """What the first look has at least, however short the whole wait is to be."""
 
@@ -48,6 +55,8 @@ NOBODYS = "_certferry-nobody-wrote-this"
 
 log = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
+
 Report = Callable[[Text, datetime, datetime], None]
 """Told after each round: which servers are missing, since when, and until when at most."""
 
@@ -57,7 +66,8 @@ class Propagation:
 
     `resolvers` are addresses and ports, the system's when there are none; `port` is where the
     authoritative servers listen. `answer_within` is given to each question, `timeout` to the
-    whole of one wait.
+    whole of one wait. Those `over_https` tell where things are when the others do not or make it
+    up, and are asked for a second opinion: where they were `chosen`, in any case.
     """
 
     def __init__(
@@ -69,8 +79,12 @@ class Propagation:
         pause: Pause,
         now: Callable[[], datetime],
         answer_within: timedelta = ANSWER_WITHIN,
+        over_https: Sequence[HttpsResolver] = (),
+        chosen: bool = False,
     ) -> None:
-        self._resolvers = Resolvers(resolvers, answer_within)
+        self._resolvers = Resolvers(resolvers, answer_within, over_https)
+        self._elsewhere = Resolvers((), answer_within, over_https, plain=False)
+        self._opinion = SecondOpinion(over_https, chosen=chosen)
         self._port = port
         self._answer_within = answer_within
         self._timeout = timeout
@@ -114,7 +128,8 @@ class Propagation:
     def wait(self, wanted: Mapping[str, frozenset[str]], report: Report) -> None:
         """Return as soon as every name server of each name's zone shows all of its values. One
         whose address no resolver knows is left out after a while: the CA cannot ask it either. Of
-        very many the first are asked.
+        very many the first are asked. Where none of a zone's can be heard from here, the resolvers
+        over HTTPS are believed, if there are any.
 
         The names are those that `follow` gave. Raises `PropagationTimeout`, which says where
         each value was seen and where not; `DnsUnavailable` and `ZoneNotFound` when the servers
@@ -128,14 +143,16 @@ class Propagation:
             for pause in growing(FIRST_PAUSE, LONGEST_PAUSE):
                 self._look(status, threads, latest)
                 now = self._now()
+                left = (deadline - now).total_seconds()
                 if now - since >= UNLOCATED:
                     status.leave_out_unlocated()
+                if now - since >= UNHEARD or left <= 0:
+                    self._ask_elsewhere(status)
                 if not status.incomplete:
-                    _tell_left_out(status.unlocated)
+                    self._tell_the_end(status, wanted)
                     return
-                left = (deadline - now).total_seconds()
                 if left <= 0:
-                    raise PropagationTimeout(_too_late(status, self._timeout), hint=advice(status))
+                    raise self._too_late(status, wanted)
                 report(_waiting_for(status), since, deadline)
                 self._pause(min(pause, left))
                 # A resolver may have failed once.
@@ -143,8 +160,11 @@ class Propagation:
 
     def _begin(self, wanted: Mapping[str, frozenset[str]], latest: datetime) -> PropagationStatus:
         """Find the name servers of every name."""
-        zones = {name: self._resolvers.zone_of(name) for name in wanted}
-        hosts = {z: self._resolvers.name_servers(z)[:MOST_HOSTS] for z in set(zones.values())}
+        zones = {name: self._told(Resolvers.zone_of, name) for name in wanted}
+        hosts = {
+            zone: self._told(Resolvers.name_servers, zone)[:MOST_HOSTS]
+            for zone in set(zones.values())
+        }
         sought = [Sought(n, zones[n], values, hosts[zones[n]]) for n, values in wanted.items()]
         addresses = self._addresses(chain.from_iterable(hosts.values()), latest)
         return PropagationStatus(sought, addresses)
@@ -153,8 +173,92 @@ class Propagation:
         found: dict[str, tuple[str, ...]] = dict.fromkeys(hosts, ())
         for host in found:
             if self._now() < latest:
-                found[host] = self._resolvers.addresses(host)[:MOST_ADDRESSES]
+                found[host] = self._located(host)[:MOST_ADDRESSES]
         return found
+
+    def _told(self, question: Callable[[Resolvers, str], _T], name: str) -> _T:
+        """Ask the resolvers, and those elsewhere what they deny: a company's know its own names
+        only. Raises `ZoneNotFound` and `DnsUnavailable`.
+        """
+        try:
+            return question(self._resolvers, name)
+        except ZoneNotFound as denied:
+            if not self._opinion:
+                raise
+            try:
+                return question(self._elsewhere, name)
+            except DnsUnavailable:
+                raise denied from None
+
+    def _located(self, host: str) -> tuple[str, ...]:
+        """Give the addresses of a host; from elsewhere, when the resolvers give none, or such as
+        stand for no host.
+        """
+        found = self._resolvers.addresses(host)
+        made_up = made_up_among(found)
+        if (found and not made_up) or not self._opinion:
+            return found
+        if made_up:
+            log.warning(
+                Text(
+                    "a proxy on this host answers DNS with made-up addresses: it says that {host}"
+                    " is at {addresses}; other resolvers are asked by HTTPS",
+                    host=host,
+                    addresses=made_up,
+                )
+            )
+        return self._elsewhere.addresses(host) or found
+
+    def _ask_elsewhere(self, status: PropagationStatus) -> None:
+        """Believe other resolvers of the names whose servers cannot be heard from here."""
+        unheard = {one.name: one.values for one in status.unheard}
+        if not unheard or not self._opinion:
+            return
+        status.opinions = self._opinion.ask(unheard)
+        shown = [n for n, values in unheard.items() if is_shown(status.opinions[n], values)]
+        status.believe(shown)
+        if shown:
+            log.warning(
+                Text(
+                    "no name server answers this host itself for {names}; the resolvers that are"
+                    " asked by HTTPS show the challenge",
+                    names=shown,
+                )
+            )
+
+    def _tell_the_end(
+        self, status: PropagationStatus, wanted: Mapping[str, frozenset[str]]
+    ) -> None:
+        """Say what is odd about a challenge that is seen. The name servers decide: others may keep
+        an older answer, and the CA asks the name servers as well.
+        """
+        _tell_left_out(status.unlocated)
+        others = dissent(self._opinion.ask(wanted), wanted) if self._opinion.chosen else []
+        if others:
+            log.warning(
+                Text(
+                    "every name server shows the challenge, and not every other resolver: {others}",
+                    others=others,
+                )
+            )
+
+    def _too_late(
+        self, status: PropagationStatus, wanted: Mapping[str, frozenset[str]]
+    ) -> PropagationTimeout:
+        """Say where each value was seen and where not, and what others say of it."""
+        lacking = {one.name: one.values for one in status.incomplete}
+        if self._opinion.chosen and not status.opinions:
+            status.opinions = self._opinion.ask(lacking)
+        inventing = self._resolvers.invented() if status.unheard else {}
+        account = [*status.account(), *_heard_elsewhere(status.opinions, wanted)]
+        return PropagationTimeout(
+            Text(
+                "not every name server showed the challenge within {timeout}: {account}",
+                timeout=self._timeout,
+                account=account,
+            ),
+            hint=advice(status, inventing),
+        )
 
     def _look(self, status: PropagationStatus, threads: Executor, latest: datetime) -> None:
         """Ask every address once for all that it has not shown yet, as long as there is time."""
@@ -195,51 +299,6 @@ def _tell_left_out(hosts: list[str]) -> None:
         )
 
 
-def _too_late(status: PropagationStatus, timeout: timedelta) -> Text:
-    return Text(
-        "not every name server showed the challenge within {timeout}: {account}",
-        timeout=timeout,
-        account=status.account(),
-    )
-
-
-def advice(status: PropagationStatus) -> Text:
-    """Say what to look at when the values are not seen everywhere."""
-    zones = sorted({one.zone for one in status.incomplete})
-    addresses = {
-        a for one in status.incomplete for host in one.hosts for a in status.addresses[host]
-    }
-    made_up = sorted(a for a in addresses if ipaddress.ip_address(a) in FOR_BENCHMARKS)
-    if made_up:
-        return Text(
-            "a proxy on this host answers DNS with made-up addresses ({addresses}); let DNS pass "
-            "it by, or name resolvers that it leaves alone in [dns].resolvers",
-            addresses=made_up,
-        )
-    heard = status.heard()
-    if heard.keys() == {Heard.SILENCE}:
-        return Text(
-            "no name server answered at all: this host may not be allowed to ask them directly; let"
-            " it send to port 53 outbound, UDP and TCP, of any address, or check the name servers"
-            " of {zones}",
-            zones=zones,
-        )
-    if heard.keys() - {Heard.SILENCE} == {Heard.HEARSAY}:
-        return Text(
-            "something answers in place of the name servers of {zones}, such as a router or a proxy"
-            " that takes every DNS question for itself: let this host's questions to port 53 pass"
-            " it by, UDP and TCP",
-            zones=zones,
-        )
-    refusing = heard.get(Heard.REFUSAL, set()) | heard.get(Heard.HEARSAY, set())
-    if refusing:
-        return Text(
-            "{servers} should serve {zones} and do not: correct the name servers at the registrar",
-            servers=sorted(refusing),
-            zones=zones,
-        )
-    return Text(
-        "check that {zones} is delegated to the provider that the record was written at, or give "
-        "it longer with [dns].propagation_timeout",
-        zones=zones,
-    )
+def _heard_elsewhere(opinions: Opinions, wanted: Mapping[str, frozenset[str]]) -> list[Text]:
+    others = dissent(opinions, wanted)
+    return [Text("other resolvers: {others}", others=others)] if others else []

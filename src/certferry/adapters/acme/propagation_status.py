@@ -30,6 +30,8 @@ class Heard(Enum):
 
 
 VALUE_ABSENT = Text("value absent")
+OLDER_VALUES = Text("only older values")
+UNREADABLE = Text("an answer that cannot be read")
 NO_ANSWER = Text("no answer")
 NO_ADDRESS = Text("has no address")
 
@@ -80,14 +82,21 @@ def judge(readings: Sequence[Reading], wanted: frozenset[str]) -> tuple[Verdict,
 class PropagationStatus:
     """The readings so far. What an address has shown once, it is not asked for again.
 
-    `addresses` are those of each host; it has none while no resolver knows it.
+    `addresses` are those of each host; it has none while no resolver knows it. `opinions` are what
+    other resolvers said last: name → resolver → reading.
     """
 
     def __init__(self, sought: Iterable[Sought], addresses: Mapping[str, tuple[str, ...]]) -> None:
         self.sought = tuple(sought)
         self.addresses = dict(addresses)
         self._readings: dict[tuple[str, str], Reading] = {}
+        self.opinions: Mapping[str, Mapping[str, Reading]] = {}
         self._without_unlocated = False
+        self._believed: set[str] = set()
+
+    def believe(self, names: Iterable[str]) -> None:
+        """Take the values of these names for seen."""
+        self._believed |= set(names)
 
     def note(self, address: str, name: str, reading: Reading) -> None:
         """Keep the newest reading of a name at an address."""
@@ -123,7 +132,24 @@ class PropagationStatus:
         return [
             one
             for one in self.sought
-            if not self._judged(one, Verdict.SEEN) or self._judged(one, Verdict.MISSING)
+            if one.name not in self._believed
+            and (not self._judged(one, Verdict.SEEN) or self._judged(one, Verdict.MISSING))
+        ]
+
+    @property
+    def unheard(self) -> list[Sought]:
+        """Of the incomplete, those of which no server has said anything that counts: what this host
+        asks gets lost, or something answers in the servers' place.
+        """
+        counts = {Heard.ANSWER, Heard.REFUSAL}
+        return [
+            one
+            for one in self.incomplete
+            if not any(
+                self._reading(one, address).heard in counts
+                for host in one.hosts
+                for address in self.addresses[host]
+            )
         ]
 
     def missing(self) -> dict[str, Text]:
