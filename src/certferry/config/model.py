@@ -29,11 +29,13 @@ class CaSettings:
     """A CA, by the name that operators know it under. `directory` is a URL.
 
     `ca_bundle` holds who signed the directory's own TLS certificate; `None` is the system's trust.
+    `proxy` is the URL of the proxy to it; `None` leaves that to the environment.
     """
 
     name: str
     directory: str
     ca_bundle: Path | None = None
+    proxy: str | None = None
     eab_kid: str | None = None
     eab_hmac_key: SecretReference | None = None
 
@@ -63,6 +65,11 @@ class AcmeSettings:
     def ca_bundle(self) -> Path | None:
         """Who signed that directory's own TLS certificate; `None` is the system's trust."""
         return self.usual.ca_bundle
+
+    @property
+    def proxy(self) -> str | None:
+        """The URL of the proxy to that directory; `None` leaves that to the environment."""
+        return self.usual.proxy
 
     @property
     def authorities(self) -> tuple[CaSettings, ...]:

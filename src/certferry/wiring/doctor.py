@@ -126,7 +126,9 @@ def _authority(place: Place) -> Iterator[Finding]:
     from certferry.core.caa import Applicant
 
     acme = place.settings.acme
-    seen = look_at_directory(acme.directory, ca_bundle=acme.ca_bundle, pause=place.pause, now=now)
+    seen = look_at_directory(
+        acme.directory, ca_bundle=acme.ca_bundle, proxy=acme.proxy, pause=place.pause, now=now
+    )
     yield from look_at_clock(_host(acme.directory), seen.ahead)
     applicant = Applicant(seen.identities, _account_url(place))
     resolvers = resolvers_for(place.settings, place.pause)

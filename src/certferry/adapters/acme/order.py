@@ -99,6 +99,7 @@ class OrderDesk:
     def _is_as_requested(self, kept: AcmeOrder) -> bool:
         return (
             kept.directory == self.directory
+            and self.client.has(kept.url)
             and set(kept.names) == set(self.request.names)
             and csr.is_of_type(kept.key_pem, self.request.key_type)
         )
