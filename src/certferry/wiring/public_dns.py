@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING
 
 from certferry.config.model import DnsSettings, Settings
@@ -18,8 +19,8 @@ USUAL_DOH = (
     "https://1.12.12.12/dns-query",  # DNSPod, in China
     "https://1.1.1.1/dns-query",  # Cloudflare, outside
 )
-"""Asked in trouble only, where `[dns]` names neither resolvers nor `doh`; by address, so that no
-resolver is needed to find them. Their certificates are for these addresses.
+"""Asked in trouble only, where `[dns]` names neither `doh` nor a resolver of a network's own; by
+address, so that no resolver is needed to find them. Their certificates are for these addresses.
 """
 
 
@@ -54,12 +55,18 @@ def resolvers_for(settings: Settings, pause: Pause) -> Resolvers | None:
     return Resolvers(servers, ANSWER_WITHIN, _over_https(dns, pause))
 
 
-def _over_https(dns: DnsSettings, pause: Pause) -> tuple[HttpsResolver, ...]:
-    """Give the resolvers that are asked by HTTPS. Who names resolvers of a network's own does not
-    want its names to be told elsewhere.
+def doh_of(dns: DnsSettings) -> tuple[str, ...]:
+    """Give the URLs of the resolvers that are asked by HTTPS. Where `[dns]` names resolvers of a
+    network's own, no name is told elsewhere unless `doh` says so.
     """
+    if dns.doh is not None:
+        return dns.doh
+    own = [one for one in dns.resolvers if not ipaddress.ip_address(one.host).is_global]
+    return () if own else USUAL_DOH
+
+
+def _over_https(dns: DnsSettings, pause: Pause) -> tuple[HttpsResolver, ...]:
     from certferry.adapters.acme.https_resolver import at_urls
     from certferry.adapters.acme.propagation import ANSWER_WITHIN
 
-    usual = () if dns.resolvers else USUAL_DOH
-    return at_urls(usual if dns.doh is None else dns.doh, ANSWER_WITHIN, pause)
+    return at_urls(doh_of(dns), ANSWER_WITHIN, pause)

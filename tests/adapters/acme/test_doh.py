@@ -26,13 +26,14 @@ from certferry.sandbox.nameserver import Resolver
 from tests.adapters.acme.name_servers import (
     ANSWER_WITHIN,
     IMPATIENT,
+    NAME,
     NameServers,
     OddServer,
+    Reports,
     name_servers,
+    one,
 )
-from tests.adapters.acme.test_propagation import NAME, Reports, one
-from tests.adapters.clients.peers import peer
-from tests.adapters.clients.test_proxies import tunnel
+from tests.adapters.clients.peers import peer, tunnel
 
 FAKE = "198.18.0.7"
 ASKED = "POST /dns-query"

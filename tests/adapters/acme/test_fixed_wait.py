@@ -9,8 +9,7 @@ import pytest
 from certferry.adapters.acme.fixed_wait import FixedWait
 from certferry.errors import Interrupted
 from certferry.text import Text
-from tests.adapters.acme.name_servers import START
-from tests.adapters.acme.test_propagation import NAME, Reports, one
+from tests.adapters.acme.name_servers import NAME, START, Reports, one
 from tests.adapters.clients.waits import Waits
 
 

@@ -29,32 +29,21 @@ from certferry.text import Text
 from tests.adapters.acme.name_servers import (
     ANSWER_WITHIN,
     IMPATIENT,
+    NAME,
     START,
     TIMEOUT,
     NameServers,
     OddServer,
+    Reports,
     name_servers,
     odd_servers,
+    one,
 )
 from tests.adapters.clients.waits import Waits
 
-NAME = "_acme-challenge.example.com"
 NET_NAME = "_acme-challenge.example.net"
 PATIENT = timedelta(seconds=1)
 UNROUTABLE = "255.255.255.255"  # no host's address: the system refuses to send there
-
-
-class Reports:
-    """What was reported, as sentences."""
-
-    def __init__(self) -> None:
-        self.sentences: list[str] = []
-        self.moments: set[tuple[datetime, datetime]] = set()
-
-    def __call__(self, what: Text, since: datetime, deadline: datetime) -> None:
-        """Write a report down."""
-        self.sentences.append(str(what))
-        self.moments.add((since, deadline))
 
 
 @pytest.fixture
@@ -68,11 +57,6 @@ def world() -> Iterator[NameServers]:
 def reports() -> Reports:
     """What is told while waiting."""
     return Reports()
-
-
-def one(name: str = NAME, *values: str) -> dict[str, frozenset[str]]:
-    """Wish for these values, or one, at a name."""
-    return {name: frozenset(values or ["value"])}
 
 
 def asked_for_txt(server: DnsServer) -> list[str]:
