@@ -18,6 +18,7 @@ import trustme
 from certferry.adapters.acme.https_resolver import HttpsResolver, at_urls
 from certferry.adapters.acme.propagation import Propagation
 from certferry.adapters.acme.resolvers import Resolvers
+from certferry.adapters.acme.second_opinion import read_kept
 from certferry.errors import DnsUnavailable, PropagationTimeout, ZoneNotFound
 from certferry.sandbox.dnsd import Handler
 from certferry.sandbox.doh import MESSAGE, HttpsDns
@@ -104,6 +105,18 @@ def test_resolver_over_https_is_asked_where_the_others_are_silent(
     assert "example.com" == resolvers.zone_of(NAME)
     assert ("ns1.dns.test", "ns2.dns.test") == resolvers.name_servers("example.com")
     assert ("127.0.53.1",) == resolvers.addresses("ns1.dns.test")
+
+
+def test_host_without_a_resolver(world: NameServers, doh: HttpsDns, tmp_path: Path) -> None:
+    """It needs none."""
+    system = tmp_path / "resolv.conf"
+    system.touch()
+    with pytest.raises(DnsUnavailable, match="no DNS resolver configured"):
+        Resolvers((), ANSWER_WITHIN, system=str(system)).zone_of(NAME)
+
+    resolvers = Resolvers((), ANSWER_WITHIN, over_https(world, doh), system=str(system))
+
+    assert "example.com" == resolvers.zone_of(NAME)
 
 
 def test_resolver_over_https_is_not_asked_where_another_answers(
@@ -339,8 +352,30 @@ def test_every_resolver_that_answers_must_show_the_value(
         propagation(world, *services).wait(one(), reports)
 
 
+def test_name_server_that_falls_silent_later_is_not_replaced(
+    world: NameServers, start: Callable[..., HttpsDns], reports: Reports
+) -> None:
+    """It has said that the value is not there, and the CA may hear the same."""
+    world.zones.create(NAME, "TXT", "value")
+    for server in world.servers:
+        server.lag = float("inf")
+    ahead = start(Resolver(world.zones, [], "127.0.53.10").handle)
+
+    def pause(seconds: float) -> None:
+        for server in world.servers:
+            server.lame()
+        world.waits(seconds)
+
+    with pytest.raises(PropagationTimeout):
+        propagation(world, ahead, pause=pause).wait(one(), reports)
+
+    assert [] == ahead.requests()
+
+
 # beside name servers that are heard
 
+SOA = "ns1.dns.test. hostmaster.example.com. 1 3600 180 1209600"
+NET_NAME = "_acme-challenge.example.net"
 TXT_OF_YESTERDAY = ("answer", f"{NAME}.", 240, "IN", "TXT", "yesterday")
 
 
@@ -392,6 +427,38 @@ def test_older_value_at_a_name_server_is_told(world: NameServers, reports: Repor
 
     with pytest.raises(PropagationTimeout, match=r"ns1\.dns\.test \(only older values\)"):
         world.propagation().wait(one(), reports)
+
+
+def test_silent_resolver_over_https_is_asked_for_one_name_only(
+    world: NameServers, doh: HttpsDns, reports: Reports
+) -> None:
+    """The others would take as long."""
+    world.zones.create(NAME, "TXT", "value")
+    world.zones.create(NET_NAME, "TXT", "value")
+    doh.faults.add(Fault.status(503, b""), on=ASKED, times=None)
+
+    propagation(world, doh, chosen=True).wait(one(NAME) | one(NET_NAME), reports)
+
+    assert 1 == len(doh.requests())
+
+
+@pytest.mark.parametrize(
+    ("authority", "said"),
+    [
+        ([], "still says that there is no such record"),
+        ([("example.com.", 900, "IN", "NS", "ns1.dns.test.")], "such record"),
+        ([("example.com.", 900, "IN", "SOA", f"{SOA} 600")], "for another 10 minutes"),
+        ([("example.com.", 120, "IN", "SOA", f"{SOA} 600")], "for another 2 minutes"),
+    ],
+)
+def test_absence_is_kept_as_long_as_the_zone_says(
+    authority: list[tuple[Any, ...]], said: str
+) -> None:
+    """By the lesser of the SOA record's own time and the minimum in it (RFC 2308 §5)."""
+    response = dns.message.make_response(dns.message.make_query(NAME, "TXT"))
+    response.authority += [dns.rrset.from_text(*record) for record in authority]
+
+    assert str(read_kept(response, NAME).why).endswith(said)
 
 
 def test_refusal_over_https_is_told(

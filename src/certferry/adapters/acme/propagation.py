@@ -11,12 +11,11 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
-from typing import TypeVar
 
 from certferry.adapters.acme.https_resolver import HttpsResolver
 from certferry.adapters.acme.nameservers import ask
 from certferry.adapters.acme.polling import growing
-from certferry.adapters.acme.propagation_advice import advice, made_up_among
+from certferry.adapters.acme.propagation_advice import advice
 from certferry.adapters.acme.propagation_status import (
     Heard,
     PropagationStatus,
@@ -24,9 +23,10 @@ from certferry.adapters.acme.propagation_status import (
     Sought,
     with_reasons,
 )
-from certferry.adapters.acme.resolvers import DNS_PORT, Resolvers
+from certferry.adapters.acme.resolvers import DNS_PORT
 from certferry.adapters.acme.second_opinion import Opinions, SecondOpinion, dissent, is_shown
-from certferry.errors import DnsRejected, DnsUnavailable, PropagationTimeout, ZoneNotFound
+from certferry.adapters.acme.whereabouts import Whereabouts
+from certferry.errors import DnsRejected, PropagationTimeout
 from certferry.ports.progress import Pause
 from certferry.text import Text
 
@@ -55,8 +55,6 @@ NOBODYS = "_certferry-nobody-wrote-this"
 
 log = logging.getLogger(__name__)
 
-_T = TypeVar("_T")
-
 Report = Callable[[Text, datetime, datetime], None]
 """Told after each round: which servers are missing, since when, and until when at most."""
 
@@ -82,8 +80,7 @@ class Propagation:
         over_https: Sequence[HttpsResolver] = (),
         chosen: bool = False,
     ) -> None:
-        self._resolvers = Resolvers(resolvers, answer_within, over_https)
-        self._elsewhere = Resolvers((), answer_within, over_https, plain=False)
+        self._where = Whereabouts(resolvers, answer_within, over_https)
         self._opinion = SecondOpinion(over_https, chosen=chosen)
         self._port = port
         self._answer_within = answer_within
@@ -99,7 +96,7 @@ class Propagation:
 
         Raises `DnsRejected` for a loop or an overlong chain, and `DnsUnavailable`.
         """
-        target = self._resolvers.alias(name)
+        target = self._where.alias(name)
         if target is None or self._made_up_beside(name) == target:
             return name
         names = [name]
@@ -110,20 +107,20 @@ class Propagation:
                     Text("{name} has too many aliases in a row", name=name),
                     hint=Text("correct the CNAME records: {chain}", chain=" → ".join(names)),
                 )
-            target = self._resolvers.alias(target)
+            target = self._where.alias(target)
         return names[-1]
 
     def wildcard_alias(self, name: str) -> str | None:
         """Give the name that a wildcard makes this one an alias of, to which `follow` does not go;
         `None` where there is none. Raises `DnsUnavailable`.
         """
-        target = self._resolvers.alias(name)
+        target = self._where.alias(name)
         return target if target is not None and self._made_up_beside(name) == target else None
 
     def _made_up_beside(self, name: str) -> str | None:
         """Give what a wildcard makes an alias of at a name beside this one, which is not there."""
         _, _, parent = name.partition(".")
-        return self._resolvers.alias(f"{NOBODYS}.{parent}")
+        return self._where.alias(f"{NOBODYS}.{parent}")
 
     def wait(self, wanted: Mapping[str, frozenset[str]], report: Report) -> None:
         """Return as soon as every name server of each name's zone shows all of its values. One
@@ -160,11 +157,8 @@ class Propagation:
 
     def _begin(self, wanted: Mapping[str, frozenset[str]], latest: datetime) -> PropagationStatus:
         """Find the name servers of every name."""
-        zones = {name: self._told(Resolvers.zone_of, name) for name in wanted}
-        hosts = {
-            zone: self._told(Resolvers.name_servers, zone)[:MOST_HOSTS]
-            for zone in set(zones.values())
-        }
+        zones = {name: self._where.zone_of(name) for name in wanted}
+        hosts = {z: self._where.name_servers(z)[:MOST_HOSTS] for z in set(zones.values())}
         sought = [Sought(n, zones[n], values, hosts[zones[n]]) for n, values in wanted.items()]
         addresses = self._addresses(chain.from_iterable(hosts.values()), latest)
         return PropagationStatus(sought, addresses)
@@ -173,41 +167,8 @@ class Propagation:
         found: dict[str, tuple[str, ...]] = dict.fromkeys(hosts, ())
         for host in found:
             if self._now() < latest:
-                found[host] = self._located(host)[:MOST_ADDRESSES]
+                found[host] = self._where.addresses(host)[:MOST_ADDRESSES]
         return found
-
-    def _told(self, question: Callable[[Resolvers, str], _T], name: str) -> _T:
-        """Ask the resolvers, and those elsewhere what they deny: a company's know its own names
-        only. Raises `ZoneNotFound` and `DnsUnavailable`.
-        """
-        try:
-            return question(self._resolvers, name)
-        except ZoneNotFound as denied:
-            if not self._opinion:
-                raise
-            try:
-                return question(self._elsewhere, name)
-            except DnsUnavailable:
-                raise denied from None
-
-    def _located(self, host: str) -> tuple[str, ...]:
-        """Give the addresses of a host; from elsewhere, when the resolvers give none, or such as
-        stand for no host.
-        """
-        found = self._resolvers.addresses(host)
-        made_up = made_up_among(found)
-        if (found and not made_up) or not self._opinion:
-            return found
-        if made_up:
-            log.warning(
-                Text(
-                    "a proxy on this host answers DNS with made-up addresses: it says that {host}"
-                    " is at {addresses}; other resolvers are asked by HTTPS",
-                    host=host,
-                    addresses=made_up,
-                )
-            )
-        return self._elsewhere.addresses(host) or found
 
     def _ask_elsewhere(self, status: PropagationStatus) -> None:
         """Believe other resolvers of the names whose servers cannot be heard from here."""
@@ -249,7 +210,7 @@ class Propagation:
         lacking = {one.name: one.values for one in status.incomplete}
         if self._opinion.chosen and not status.opinions:
             status.opinions = self._opinion.ask(lacking)
-        inventing = self._resolvers.invented() if status.unheard else {}
+        inventing = self._where.invented() if status.unheard else {}
         account = [*status.account(), *_heard_elsewhere(status.opinions, wanted)]
         return PropagationTimeout(
             Text(

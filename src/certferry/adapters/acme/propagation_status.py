@@ -93,6 +93,7 @@ class PropagationStatus:
         self.opinions: Mapping[str, Mapping[str, Reading]] = {}
         self._without_unlocated = False
         self._believed: set[str] = set()
+        self._heard: set[str] = set()
 
     def believe(self, names: Iterable[str]) -> None:
         """Take the values of these names for seen."""
@@ -101,6 +102,8 @@ class PropagationStatus:
     def note(self, address: str, name: str, reading: Reading) -> None:
         """Keep the newest reading of a name at an address."""
         self._readings[address, name] = reading
+        if reading.heard in {Heard.ANSWER, Heard.REFUSAL}:
+            self._heard.add(name)
 
     def leave_out_unlocated(self) -> None:
         """Wait no longer for hosts without an address."""
@@ -138,19 +141,10 @@ class PropagationStatus:
 
     @property
     def unheard(self) -> list[Sought]:
-        """Of the incomplete, those of which no server has said anything that counts: what this host
-        asks gets lost, or something answers in the servers' place.
+        """Of the incomplete, those of which no server has ever said anything that counts: what this
+        host asks gets lost, or something answers in the servers' place.
         """
-        counts = {Heard.ANSWER, Heard.REFUSAL}
-        return [
-            one
-            for one in self.incomplete
-            if not any(
-                self._reading(one, address).heard in counts
-                for host in one.hosts
-                for address in self.addresses[host]
-            )
-        ]
+        return [one for one in self.incomplete if one.name not in self._heard]
 
     def missing(self) -> dict[str, Text]:
         """Give the hosts that lack something, each with the reason."""

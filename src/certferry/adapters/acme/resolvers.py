@@ -26,12 +26,14 @@ from certferry.system_words import system_words
 from certferry.text import Text, verbatim
 
 DNS_PORT = 53
+RESOLV_CONF = "/etc/resolv.conf"
 PAYLOAD = 1232  # bytes; the EDNS buffer size agreed on at DNS flag day 2020
 
 
 class Resolvers:
     """The given resolvers (address, port), asked one after the other; the system's if none is.
-    Those `over_https` are asked when none of the others answers, or, with `plain` off, alone.
+    Those `over_https` are asked when none of the others answers, or, with `plain` off, alone. The
+    file `system` has the system's.
 
     Every question raises `DnsUnavailable` when no resolver answers it. Names go in and come out
     as A-labels without the final dot. Safe to use from any thread.
@@ -44,6 +46,7 @@ class Resolvers:
         over_https: Sequence[HttpsResolver] = (),
         *,
         plain: bool = True,
+        system: str = RESOLV_CONF,
     ) -> None:
         for address, _ in endpoints:
             if not dns.inet.is_address(address):
@@ -55,6 +58,7 @@ class Resolvers:
         self._answer_within = answer_within
         self._over_https = tuple(over_https)
         self._plain = plain
+        self._system = system
 
     def alias(self, name: str) -> str | None:
         """Give the name that this one is an alias of, by one CNAME."""
@@ -156,7 +160,7 @@ class Resolvers:
         if self._endpoints or not self._plain:
             return self._endpoints
         try:
-            return system_resolvers()
+            return system_resolvers(self._system)
         except DnsUnavailable:
             if not self._over_https:
                 raise
@@ -204,7 +208,7 @@ class Resolvers:
         ]
 
 
-def system_resolvers(path: str = "/etc/resolv.conf") -> list[tuple[str, int]]:
+def system_resolvers(path: str = RESOLV_CONF) -> list[tuple[str, int]]:
     """Give the resolvers this host is configured with. Raises `DnsUnavailable` without any."""
     try:
         return [(str(server), DNS_PORT) for server in dns.resolver.Resolver(path).nameservers]
