@@ -90,8 +90,8 @@ def test_proxy_that_answers_dns_itself(world: World, host: Host, doh: HttpsDns) 
     ended = host.run("sync")
 
     assert 0 == ended.code
-    assert f"is at {FAKE}; other resolvers are asked by HTTPS" in ended.err
-    assert "the resolvers that are asked by HTTPS show the challenge" in ended.err
+    assert f"is at {FAKE}; other resolvers are asked over HTTPS" in ended.err
+    assert "resolvers asked over HTTPS show the challenge" in ended.err
 
 
 def test_proxy_that_answers_dns_itself_and_no_other_resolver(world: World, host: Host) -> None:

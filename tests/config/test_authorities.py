@@ -104,7 +104,7 @@ proxy = "https://proxy.example.com"
         ),
         (
             "acme.proxy = 'socks5h://10.0.0.9:1080'",
-            "[acme] proxy: certferry speaks to no SOCKS proxy; write the http:// address",
+            "[acme] proxy: certferry does not support SOCKS proxies; write the proxy's",
         ),
         ("acme.proxy = '10.0.0.9:3128'", "[acme] proxy: must be a URL such as https://host/path"),
         (

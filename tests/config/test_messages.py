@@ -174,7 +174,7 @@ def test_the_hint_leads_to_the_reference(loaded: Load) -> None:
         ("dns.wait = 0", "[dns] wait: must be a number of seconds above 0"),
         (
             "dns.wait = 60\ndns.doh = ['https://223.5.5.5/dns-query']",
-            "[dns] doh: nothing is asked where there is a `wait`: take one of them out",
+            "[dns] doh: `wait` means that nothing is asked; remove one of the two",
         ),
         ("dns.port = 0", "[dns] port: must be a port, from 1 to 65535"),
         ("dns.port = 65536", "[dns] port: must be a port, from 1 to 65535"),
@@ -272,7 +272,7 @@ def certificate(body: str) -> str:
         ),
         (
             "[[certificates.deploy]]\nto = 'command'",
-            "[[certificates.deploy]] command: missing: what is to be run with the certificate",
+            "[[certificates.deploy]] command: missing: the command to run for the certificate",
         ),
         (
             "[[certificates.deploy]]\nto = 'quniu'",

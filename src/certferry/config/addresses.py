@@ -91,7 +91,7 @@ def proxy_url(value: object) -> str:
     scheme = written.partition("://")[0].lower()
     if scheme.startswith("socks"):
         raise ConfigError(
-            Text("certferry speaks to no SOCKS proxy; write the http:// address that it also has")
+            Text("certferry does not support SOCKS proxies; write the proxy's http:// address")
         )
     if _split(written).username is not None:
         raise ConfigError(

@@ -59,7 +59,7 @@ def read_dns(table: Table) -> DnsSettings:
         wait=table.take("wait", seconds, None),
     )
     if settings.wait is not None and settings.doh:
-        table.report("doh", Text("nothing is asked where there is a `wait`: take one of them out"))
+        table.report("doh", Text("`wait` means that nothing is asked; remove one of the two"))
     table.done()
     return settings
 

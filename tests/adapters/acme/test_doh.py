@@ -279,7 +279,7 @@ def test_resolver_over_https_is_believed_where_no_name_server_is_heard(
 
     assert 20 <= world.waits.clock() < 26
     assert [NAME] == txt_asked(honest)
-    assert "the resolvers that are asked by HTTPS show the challenge" in caplog.text
+    assert "resolvers asked over HTTPS show the challenge" in caplog.text
 
 
 def test_resolver_over_https_is_believed_at_the_end_of_a_short_time(

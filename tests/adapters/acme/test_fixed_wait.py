@@ -20,7 +20,7 @@ def test_time_passes_and_nothing_is_asked() -> None:
     FixedWait(timedelta(seconds=120), waits, lambda: START).wait(one(), reports)
 
     assert 120 == waits.clock()
-    assert ["waiting 2 minutes for the challenge to appear, without a look"] == reports.sentences
+    assert ["waiting 2 minutes for the challenge to appear, without checking"] == reports.sentences
     assert {(START, START + timedelta(seconds=120))} == reports.moments
 
 

@@ -34,6 +34,6 @@ class FixedWait:
         """Let the time pass. Raises what the pause raises."""
         del wanted
         since = self.now()
-        what = Text("waiting {time} for the challenge to appear, without a look", time=self.time)
+        what = Text("waiting {time} for the challenge to appear, without checking", time=self.time)
         report(what, since, since + self.time)
         self.pause(self.time.total_seconds())

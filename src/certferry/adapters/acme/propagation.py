@@ -101,6 +101,13 @@ class Propagation:
             return name
         names = [name]
         while target is not None:
+            if target in names:
+                raise DnsRejected(
+                    Text("CNAME loop at {name}", name=target),
+                    hint=Text(
+                        "correct the CNAME records: {chain}", chain=" → ".join([*names, target])
+                    ),
+                )
             names.append(target)
             if len(names) > 1 + LONGEST_CHAIN:
                 raise DnsRejected(
@@ -181,8 +188,8 @@ class Propagation:
         if shown:
             log.warning(
                 Text(
-                    "no name server answers this host itself for {names}; the resolvers that are"
-                    " asked by HTTPS show the challenge",
+                    "no name server of {names} can be heard from this host; resolvers asked over"
+                    " HTTPS show the challenge",
                     names=shown,
                 )
             )
@@ -198,7 +205,7 @@ class Propagation:
         if others:
             log.warning(
                 Text(
-                    "every name server shows the challenge, and not every other resolver: {others}",
+                    "every name server shows the challenge, but other resolvers do not: {others}",
                     others=others,
                 )
             )

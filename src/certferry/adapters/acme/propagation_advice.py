@@ -25,14 +25,14 @@ def advice(status: PropagationStatus, inventing: Mapping[str, Sequence[str]]) ->
     made_up = made_up_among(list(addresses))
     if made_up:
         return Text(
-            "a proxy on this host answers DNS with made-up addresses ({addresses}); let DNS pass "
-            "it by, or name resolvers that it leaves alone in [dns].resolvers, or in [dns].doh",
+            "a proxy on this host answers DNS with made-up addresses ({addresses}); let DNS"
+            " bypass it, or name resolvers that it leaves alone in [dns].resolvers or [dns].doh",
             addresses=made_up,
         )
     if inventing:
         return Text(
             "{resolvers} give addresses for a name that does not exist, so the name servers are"
-            " perhaps not where they say: let DNS pass by the proxy or filter, or name other"
+            " perhaps not where they say: let DNS bypass the proxy or filter, or name other"
             " resolvers in [dns].resolvers",
             resolvers=[
                 Text("{resolver} ({addresses})", resolver=resolver, addresses=found)
@@ -49,9 +49,9 @@ def advice(status: PropagationStatus, inventing: Mapping[str, Sequence[str]]) ->
         )
     if heard.keys() - {Heard.SILENCE} == {Heard.HEARSAY}:
         return Text(
-            "something answers in place of the name servers of {zones}, such as a router or a proxy"
-            " that takes every DNS question for itself: let this host's questions to port 53 pass"
-            " it by, UDP and TCP, or set `doh` or `wait` under [dns]",
+            "a router or a proxy seems to answer in place of the name servers of {zones}:"
+            " let this host's queries to port 53 bypass it, UDP and TCP, or set `doh` or `wait`"
+            " under [dns]",
             zones=zones,
         )
     refusing = heard.get(Heard.REFUSAL, set()) | heard.get(Heard.HEARSAY, set())

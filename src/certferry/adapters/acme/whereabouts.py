@@ -62,7 +62,7 @@ class Whereabouts:
             log.warning(
                 Text(
                     "a proxy on this host answers DNS with made-up addresses: it says that {host}"
-                    " is at {addresses}; other resolvers are asked by HTTPS",
+                    " is at {addresses}; other resolvers are asked over HTTPS",
                     host=host,
                     addresses=made_up,
                 )
