@@ -113,3 +113,12 @@ def test_certificate_without_account(loaded: Load, refusal: Refusal) -> None:
     )
     with_fallback = text.replace("true", 'true\nfallback = ["letsencrypt-staging"]')
     assert "those of `fallback` need the account" in "".join(refusal(with_fallback))
+
+
+def test_records_on_a_host_that_may_not_ask(refusal: Refusal) -> None:
+    """They are looked up before an order: `wait` says that nothing is."""
+    text = "[acme]\ndns_persist = true\n[dns]\nwait = 120\n"
+
+    assert "certferry.toml:2: [acme] dns_persist: not with `wait` under [dns]" in " ".join(
+        refusal(text)
+    )

@@ -38,6 +38,7 @@ from certferry.wiring.public_dns import propagation_for, resolvers_for
 from certferry.wiring.session import Session
 
 if TYPE_CHECKING:
+    from certferry.adapters.acme.resolvers import Resolvers
     from certferry.adapters.probe.resolver_look import ResolverLook
 
 
@@ -128,15 +129,20 @@ def _authority(place: Place) -> Iterator[Finding]:
     from certferry.core.caa import Applicant
 
     acme = place.settings.acme
-    seen = look_at_directory(acme.directory, ca_bundle=acme.ca_bundle, pause=place.pause, now=now)
+    seen = look_at_directory(
+        acme.directory, ca_bundle=acme.ca_bundle, proxy=acme.proxy, pause=place.pause, now=now
+    )
     yield from look_at_clock(_host(acme.directory), seen.ahead)
+    resolvers = resolvers_for(place.settings, place.pause)
+    if resolvers is None:
+        return
     holder = _holder(place)
     applicant = Applicant(seen.identities, None if holder is None else holder.url)
     standing: frozenset[str] = frozenset()
     if acme.dns_persist:
-        standing, findings = _records(place, seen.offer, holder)
+        standing, findings = _records(place, resolvers, seen.offer, holder)
         yield from findings
-    look = NamesLook(resolvers_for(place.settings), applicant, standing)
+    look = NamesLook(resolvers, applicant, standing)
     yield from look.look(ordered_names(place.settings.certificates))
 
 
@@ -145,18 +151,19 @@ def _standing(place: Place) -> frozenset[str]:
     from certferry.adapters.acme.directory_look import look_at_directory
 
     acme = place.settings.acme
-    if not acme.dns_persist:
+    resolvers = resolvers_for(place.settings, place.pause)
+    if not acme.dns_persist or resolvers is None:
         return frozenset()
     with suppress(IssuanceError):  # told by the look at the CA
         seen = look_at_directory(
-            acme.directory, ca_bundle=acme.ca_bundle, pause=place.pause, now=now
+            acme.directory, ca_bundle=acme.ca_bundle, proxy=acme.proxy, pause=place.pause, now=now
         )
-        return _records(place, seen.offer, _holder(place))[0]
+        return _records(place, resolvers, seen.offer, _holder(place))[0]
     return frozenset()
 
 
 def _records(
-    place: Place, offer: Offer | None, holder: Holder | None
+    place: Place, resolvers: Resolvers, offer: Offer | None, holder: Holder | None
 ) -> tuple[frozenset[str], list[Finding]]:
     """Return the names that records of dns-persist-01 prove, and what was found of each."""
     from certferry.adapters.acme.persist_findings import findings_of, without_records
@@ -168,7 +175,7 @@ def _records(
     spare = frozenset(map(base_name, names)) - set(map(base_name, alone))
     if offer is None or holder is None:
         return frozenset(), list(without_records(names, spare, offer, holder))
-    looked = PersistLook(offer, holder, resolvers_for(place.settings), now).look(names)
+    looked = PersistLook(offer, holder, resolvers, now).look(names)
     proven = frozenset(one.name for one in looked if one.is_proven)
     return proven, list(findings_of(looked, spare, place.doors.now()))
 
@@ -187,7 +194,7 @@ def _dns_account(place: Place, label: str, dns: DnsProvider) -> Iterator[Finding
     settings = place.settings
     yield from look_at_account(label, dns)
     propagation = propagation_for(settings, place.pause)
-    look = ZonesLook(label, dns, propagation, resolvers_for(settings))
+    look = ZonesLook(label, dns, propagation, resolvers_for(settings, place.pause))
     ordered = [
         (wish.names, provider_of(wish, place.doors.dns))
         for wish in settings.certificates

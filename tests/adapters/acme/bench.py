@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from certferry.adapters.acme.issuer import AcmeIssuer, Settings, connect
+from certferry.adapters.acme.surroundings import Propagation
 from certferry.core.certificate import CertificateBundle, KeyType
 from certferry.core.report import Activity, Event
 from certferry.ports.issuer import IssueRequest
@@ -51,14 +52,20 @@ class Bench:
     """One lineage, under names that no other test uses."""
 
     def __init__(
-        self, pebble: Pebble, zones: Zones, folder: Path, proxy: Proxy | None = None
+        self,
+        pebble: Pebble,
+        zones: Zones,
+        folder: Path,
+        host: str = "127.0.0.1",
+        proxy: Proxy | None = None,
     ) -> None:
         self.zones = zones
-        self.proxy = proxy or Proxy(pebble)
+        self.proxy = proxy or Proxy(pebble, host)
         self.clock = Clock()
         self.state = MemoryState(is_alive=lambda _: False)
         self.dns = ZoneDns(zones)
         self.propagation = AtOnce(zones, self.clock)
+        self.looks: Propagation | None = None  # in its place
         self.lineage = f"img-{uuid4().hex[:12]}"
         self.name = f"{self.lineage}.{ZONE}"
         self.events: list[Event] = []
@@ -75,7 +82,7 @@ class Bench:
         return connect(
             self.settings(**settings),
             state=self.state,
-            propagation=self.propagation,
+            propagation=self.looks or self.propagation,
             pause=self.clock.pause,
             now=self.clock.now,
         )

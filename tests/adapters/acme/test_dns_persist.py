@@ -40,7 +40,7 @@ class Persisting(Bench):
     """A bench at such a CA, with `dns_persist` on."""
 
     def __init__(self, ca: PersistCa, zones: Zones, folder: Path, resolver: str) -> None:
-        super().__init__(ca.upstream, zones, folder, ca)
+        super().__init__(ca.upstream, zones, folder, proxy=ca)
         self.ca = ca
         host, _, port = resolver.rpartition(":")
         self.endpoint = host, int(port)

@@ -18,6 +18,7 @@ from josepy.jwk import JWKEC
 
 from certferry.adapters.acme.dns_persist import is_for, offer_in
 from certferry.adapters.acme.network import Network
+from certferry.adapters.acme.origins import is_at, must_be_at, origins_of
 from certferry.adapters.acme.problems import Refused, not_acme
 from certferry.core.dns_persist import Offer
 from certferry.core.foreign_words import quoted
@@ -83,10 +84,12 @@ class _NewOrder(messages.NewOrder):
 class Client(ClientV2):
     """The requests of one account, once it has signed in.
 
-    All raise `Refused`, what `Network` raises, and `CaUnavailable` for an answer without sense.
-    `offer` is what the directory says of dns-persist-01.
+    All raise `Refused`, what `Network` raises, and `CaUnavailable` for an answer without sense and
+    for an address at a host that is none of the directory's, the `origins`. `offer` is what the
+    directory says of dns-persist-01.
     """
 
+    origins: frozenset[str] = frozenset()
     offer: Offer | None = None
 
     @classmethod
@@ -94,6 +97,7 @@ class Client(ClientV2):
         """Read the directory, as anew for each order: its addresses may change at any time."""
         response = network.get(directory_url)
         client = cls(read_directory(response), network)
+        client.origins = origins_of(directory_url, client.directory.to_partial_json())
         client.offer = read_answer(offer_in, response)
         return client
 
@@ -158,7 +162,13 @@ class Client(ClientV2):
         ]
         wish = _NewOrder(identifiers=identifiers, profile=profile or "", replaces=replaces or "")
         response = self._post(self.directory["newOrder"], wish)
-        return read_answer(partial(_order, _location(response), response), response)
+        url = _location(response)
+        must_be_at(url, self.origins)  # before anything is kept of it
+        return read_answer(partial(_order, url, response), response)
+
+    def has(self, url: str) -> bool:
+        """Tell whether an address is one of the CA's."""
+        return is_at(url, self.origins)
 
     def order(self, url: str) -> Order:
         """Look at an order."""
@@ -193,6 +203,10 @@ class Client(ClientV2):
             return str(self.directory[name])
         except KeyError:
             raise not_acme(Text("its directory names no {resource}", resource=name)) from None
+
+    def _post(self, url: str, *args: Any, **kwargs: Any) -> requests.Response:
+        must_be_at(url, self.origins)
+        return super()._post(url, *args, **kwargs)
 
     def _new_account(self, key: JWKEC, registration: messages.NewRegistration) -> str:
         self.net.key, self.net.account = key, None  # signed by the key itself (§6.2)

@@ -34,7 +34,7 @@ def persist_record(
     it names is registered where there is none yet, and asked for with the key that it is made with
     (draft-ietf-acme-dns-persist-02 §4.5). Raises `IssuanceError` and `StateError`.
     """
-    network = Network(ca_bundle=settings.ca_bundle, pause=pause, now=now)
+    network = Network(ca_bundle=settings.ca_bundle, proxy=settings.proxy, pause=pause, now=now)
     with in_our_words(now), contextlib.closing(network):
         client = AccountClient.at(settings.directory, network)
         offer = _offer_of(client)
