@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support import tiers
+from tests.support.bind import Bind, running_bind
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -55,6 +56,7 @@ FOREIGN_PREFIXES = (
     "QINIU_",
     "RENEWED_",
     "REQUESTS_",
+    "RFC2136_",
     "SSL_CERT_",
     "XDG_",
 )
@@ -110,3 +112,17 @@ def undisturbed_logging() -> Iterator[None]:
         if type(handler).__module__.startswith("certferry."):
             root.removeHandler(handler)
             handler.close()
+
+
+@pytest.fixture(scope="session")
+def one_bind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bind]:
+    """A real BIND, one of each worker's."""
+    with running_bind(tmp_path_factory.mktemp("bind")) as bind:
+        yield bind
+
+
+@pytest.fixture
+def bind(one_bind: Bind) -> Bind:
+    """The real BIND, without what other tests have put there."""
+    one_bind.clear()
+    return one_bind

@@ -17,7 +17,9 @@ from tests.adapters.dns.alidns_account import AlidnsAccount, alidns_account
 from tests.adapters.dns.cloudflare_account import CloudflareAccount, cloudflare_account
 from tests.adapters.dns.command_account import CommandAccount, command_account
 from tests.adapters.dns.dnspod_account import DnspodAccount, dnspod_account
+from tests.adapters.dns.rfc2136_account import at
 from tests.adapters.dns.tencentcloud_account import TencentCloudAccount, tencentcloud_account
+from tests.support.bind import Bind
 
 
 class TestMemoryDns(DnsProviderContract):
@@ -233,3 +235,27 @@ class TestCloudflare(DnsProviderContract):
     def values(self, account: CloudflareAccount) -> Values:
         """What is in the zone."""
         return account.values
+
+
+class TestRfc2136(DnsProviderContract):
+    """Dynamic updates, at a real BIND."""
+
+    @pytest.fixture
+    def provider(self, bind: Bind) -> DnsProvider:
+        """The key that may change the zone."""
+        return at(bind)
+
+    @pytest.fixture
+    def other(self, bind: Bind) -> DnsProvider:
+        """Another connection to it."""
+        return at(bind)
+
+    @pytest.fixture
+    def denied(self, bind: Bind) -> DnsProvider:
+        """The key with another secret."""
+        return at(bind, key_secret=Secret("MDEyMzQ1Njc4OWFiY2RlZg=="))
+
+    @pytest.fixture
+    def values(self, bind: Bind) -> Values:
+        """What is in the zone."""
+        return bind.values

@@ -200,6 +200,10 @@ def _as_a_key(secret: Secret) -> Secret:
     value = secret.reveal()
     if value.isascii() and value.isprintable():
         return secret
+    if "\n" in value.strip():
+        raise ConfigError(
+            Text("holds several lines: write the key alone, and not the file that it stands in")
+        )
     raise ConfigError(
         Text("holds a character that no key has: look for typographic quotes and line ends")
     )
