@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +11,11 @@ from certferry.core.secret import Secret
 from certferry.errors import DnsAccessDenied
 from certferry.ports.dns import DnsProvider
 from certferry.reconcile.by_zone import ByZone
-from certferry.testing.contracts.dns import ZONE, DnsProviderContract, Values
+from certferry.sandbox.acme_dns import Registered
+from certferry.testing.contracts.dns import ZONE, DnsProviderContract, DnsWritingContract, Values
 from certferry.testing.memory_dns import MemoryDns
 from certferry.text import Text
+from tests.adapters.dns.acme_dns_account import SERVED, AcmeDnsAccount, acme_dns_account, stored
 from tests.adapters.dns.alidns_account import AlidnsAccount, alidns_account
 from tests.adapters.dns.cloudflare_account import CloudflareAccount, cloudflare_account
 from tests.adapters.dns.command_account import CommandAccount, command_account
@@ -259,3 +262,37 @@ class TestRfc2136(DnsProviderContract):
     def values(self, bind: Bind) -> Values:
         """What is in the zone."""
         return bind.values
+
+
+class TestAcmeDns(DnsWritingContract):
+    """A registration at the stand-in of acme-dns, which removes nothing (decision 0029)."""
+
+    name, apex_name, room = f"img.{SERVED}", f"apex.{SERVED}", 2
+
+    @pytest.fixture
+    def account(self) -> Iterator[AcmeDnsAccount]:
+        """A server with two registrations, in the file of a client."""
+        with acme_dns_account() as account:
+            yield account
+
+    @pytest.fixture
+    def registrations(self, account: AcmeDnsAccount) -> list[Registered]:
+        """The registrations of both names."""
+        return [account.service.register(subdomain=label) for label in ("img", "apex")]
+
+    @pytest.fixture
+    def provider(
+        self, account: AcmeDnsAccount, registrations: list[Registered], tmp_path: Path
+    ) -> DnsProvider:
+        """Both registrations."""
+        return account.stored(stored(tmp_path / "storage", registrations))
+
+    @pytest.fixture
+    def denied(self, account: AcmeDnsAccount, registrations: list[Registered]) -> DnsProvider:
+        """A registration with another's password."""
+        return account.connect(registrations[0], password=Secret(registrations[1].password))
+
+    @pytest.fixture
+    def values(self, account: AcmeDnsAccount) -> Values:
+        """What is in the zone."""
+        return account.values
