@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.support import tiers
 from tests.support.bind import Bind, running_bind
+from tests.support.powerdns import PowerDns, running_powerdns
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -53,6 +54,7 @@ FOREIGN_PREFIXES = (
     "DP_",
     "LC_",
     "LEGO_",
+    "LEXICON_",
     "QINIU_",
     "RENEWED_",
     "REQUESTS_",
@@ -126,3 +128,17 @@ def bind(one_bind: Bind) -> Bind:
     """The real BIND, without what other tests have put there."""
     one_bind.clear()
     return one_bind
+
+
+@pytest.fixture(scope="session")
+def one_powerdns(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PowerDns]:
+    """A real PowerDNS, one of each worker's."""
+    with running_powerdns(tmp_path_factory.mktemp("powerdns")) as server:
+        yield server
+
+
+@pytest.fixture
+def powerdns(one_powerdns: PowerDns) -> PowerDns:
+    """The real PowerDNS, without what other tests have put there."""
+    one_powerdns.clear()
+    return one_powerdns

@@ -20,9 +20,11 @@ from tests.adapters.dns.alidns_account import AlidnsAccount, alidns_account
 from tests.adapters.dns.cloudflare_account import CloudflareAccount, cloudflare_account
 from tests.adapters.dns.command_account import CommandAccount, command_account
 from tests.adapters.dns.dnspod_account import DnspodAccount, dnspod_account
-from tests.adapters.dns.rfc2136_account import at
+from tests.adapters.dns.lexicon_account import at as at_powerdns
+from tests.adapters.dns.rfc2136_account import at as at_bind
 from tests.adapters.dns.tencentcloud_account import TencentCloudAccount, tencentcloud_account
 from tests.support.bind import Bind
+from tests.support.powerdns import PowerDns
 
 
 class TestMemoryDns(DnsProviderContract):
@@ -246,17 +248,17 @@ class TestRfc2136(DnsProviderContract):
     @pytest.fixture
     def provider(self, bind: Bind) -> DnsProvider:
         """The key that may change the zone."""
-        return at(bind)
+        return at_bind(bind)
 
     @pytest.fixture
     def other(self, bind: Bind) -> DnsProvider:
         """Another connection to it."""
-        return at(bind)
+        return at_bind(bind)
 
     @pytest.fixture
     def denied(self, bind: Bind) -> DnsProvider:
         """The key with another secret."""
-        return at(bind, key_secret=Secret("MDEyMzQ1Njc4OWFiY2RlZg=="))
+        return at_bind(bind, key_secret=Secret("MDEyMzQ1Njc4OWFiY2RlZg=="))
 
     @pytest.fixture
     def values(self, bind: Bind) -> Values:
@@ -296,3 +298,27 @@ class TestAcmeDns(DnsWritingContract):
     def values(self, account: AcmeDnsAccount) -> Values:
         """What is in the zone."""
         return account.values
+
+
+class TestLexicon(DnsProviderContract):
+    """The library lexicon, at a real PowerDNS."""
+
+    @pytest.fixture
+    def provider(self, powerdns: PowerDns) -> DnsProvider:
+        """The server's API."""
+        return at_powerdns(powerdns)
+
+    @pytest.fixture
+    def other(self, powerdns: PowerDns) -> DnsProvider:
+        """Another connection to it."""
+        return at_powerdns(powerdns)
+
+    @pytest.fixture
+    def denied(self, powerdns: PowerDns) -> DnsProvider:
+        """A connection with a wrong key."""
+        return at_powerdns(powerdns, key="wrong")
+
+    @pytest.fixture
+    def values(self, powerdns: PowerDns) -> Values:
+        """What is in the zone."""
+        return powerdns.values

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,9 +19,9 @@ import dns.tsig
 import dns.update
 import dns.zone
 
+from tests.support.ports import HOST, free_port
 from tests.support.waiting import eventually
 
-HOST = "127.0.0.1"
 KEY_NAME = "certferry."
 SECRET = "2Xy0rUqs0YwcRuAn4dAbVqJ0lPYvvSWwzlXJ4Zm+2g8="
 LIMITED = "limited."
@@ -114,7 +113,7 @@ def running_bind(home: Path) -> Iterator[Bind]:
     for zone in ZONES:
         (home / zone).write_text(RECORDS)
     for _ in range(ATTEMPTS):
-        bind = Bind(_free_port())
+        bind = Bind(free_port())
         with _started(home, bind) as process:
             # It ends by itself where the port is taken meanwhile.
             assert eventually(partial(_is_settled, process, bind))
@@ -149,18 +148,3 @@ def _answers(bind: Bind) -> bool:
         return bool(dns.query.tcp(query, HOST, 1, bind.port).answer)
     except (OSError, EOFError):
         return False
-
-
-def _free_port() -> int:
-    """Find a port that is free for UDP and TCP."""
-    while True:
-        with (
-            closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as udp,
-            closing(socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as tcp,
-        ):
-            udp.bind((HOST, 0))
-            try:
-                tcp.bind(udp.getsockname())
-            except OSError:
-                continue
-            return int(udp.getsockname()[1])

@@ -19,7 +19,8 @@ import dns.rrset
 import dns.tsig
 
 from certferry.sandbox.dnsd import DnsDaemon, Reply, Transport
-from tests.support.bind import HOST, KEY_NAME, SECRET
+from tests.support.bind import KEY_NAME, SECRET
+from tests.support.ports import HOST
 
 KEY = dns.tsig.Key(KEY_NAME, SECRET, "hmac-sha256")
 SOA = "ns. admin. 1 60 60 60 60"

@@ -25,7 +25,8 @@ from certferry.testing.context import connected_with
 from certferry.testing.contracts.dns import OURS, THEIRS, VALUE
 from tests.adapters.dns.rfc2136_account import at, connected
 from tests.adapters.dns.scripted_server import Scripted, Turn, scripted
-from tests.support.bind import HOST, KEY_NAME, LIMITED, SECRET, Bind
+from tests.support.bind import KEY_NAME, LIMITED, SECRET, Bind
+from tests.support.ports import HOST
 
 NAME = "_acme-challenge.img.example.com"
 ALLOWED = "_acme-challenge.host.limited.example"

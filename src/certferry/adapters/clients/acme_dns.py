@@ -68,7 +68,7 @@ class AcmeDnsServer:
         try:
             answer = self._http.send("GET", f"{self._api}/health", repeatable=True)
         except NoAnswer as exc:
-            raise self._lost(Text("/health"), exc.problem) from exc
+            raise self._lost("/health", exc.problem) from exc
         return ahead_of(answer.headers, self._now())
 
     def add_txt(self, name: str, value: str) -> str:
@@ -133,10 +133,10 @@ class AcmeDnsServer:
         if answer.status != HTTPStatus.OK:
             raise self._refused(chosen, name, answer, told)
         if told.get("txt") != value:
-            problem = Text("an answer that is none of acme-dns (status {status})", status=200)
+            problem = Text("an answer that is none of acme-dns (status {status})", status=answer.status)
             raise self._lost(name, problem)
 
-    def _lost(self, about: str | Text, problem: Text) -> DnsUnavailable:
+    def _lost(self, about: str, problem: Text) -> DnsUnavailable:
         return DnsUnavailable(
             Text("{about}: {api}: {problem}", about=about, api=self._api, problem=problem),
             hint=Text("see that `api` is the address of an acme-dns server, and that it runs"),
