@@ -133,7 +133,9 @@ class AcmeDnsServer:
         if answer.status != HTTPStatus.OK:
             raise self._refused(chosen, name, answer, told)
         if told.get("txt") != value:
-            problem = Text("an answer that is none of acme-dns (status {status})", status=answer.status)
+            problem = Text(
+                "an answer that is none of acme-dns (status {status})", status=answer.status
+            )
             raise self._lost(name, problem)
 
     def _lost(self, about: str, problem: Text) -> DnsUnavailable:
