@@ -164,7 +164,6 @@ def test_clock_that_is_right_is_told(bind: Bind, server: Scripted) -> None:
     ("code", "kind", "advice"),
     [
         (dns.rcode.REFUSED, DnsAccessDenied, "primary"),
-        (dns.rcode.NOTAUTH, ZoneNotFound, "primary of the zone"),
         (dns.rcode.NOTZONE, DnsRejected, "`zones`"),
         (dns.rcode.NOTIMP, DnsRejected, "dynamic updates"),
         (dns.rcode.FORMERR, DnsRejected, "dynamic updates"),
@@ -184,6 +183,29 @@ def test_refusal_of_an_update_says_what_to_do(
         connected(server.address).add_txt(NAME, VALUE)
 
     assert advice in str(told.value.hint)
+
+
+def test_server_that_is_not_the_primary_is_told(server: Scripted) -> None:
+    """Its answer is signed, so that the key is the right one."""
+    server.update = dns.rcode.NOTAUTH
+
+    with pytest.raises(ZoneNotFound, match=f"{NAME}.*NOTAUTH") as told:
+        connected(server.address).add_txt(NAME, VALUE)
+
+    assert "primary of the zone" in str(told.value.hint)
+
+
+@pytest.mark.parametrize("to", ["question", "update"])
+def test_refusal_without_a_signature_is_of_the_key(server: Scripted, to: str) -> None:
+    """Knot and PowerDNS say NOTAUTH where BIND says BADKEY, BADSIG or BADTIME."""
+    setattr(server, to, dns.rcode.NOTAUTH)
+    server.signs, server.signs_updates = to == "update", False
+
+    with pytest.raises(DnsAccessDenied, match=f"{NAME}.*{KEY_NAME}.*NOTAUTH") as told:
+        connected(server.address).add_txt(NAME, VALUE)
+
+    assert "`key_secret`" in str(told.value.hint)
+    assert "clock" in str(told.value.hint)
 
 
 def test_update_that_is_ignored_is_told(server: Scripted) -> None:
@@ -256,6 +278,14 @@ def test_server_that_is_not_there_is_told() -> None:
 
     with pytest.raises(DnsUnavailable, match=f"{address}.*refused"):
         connected(address).add_txt(NAME, VALUE)
+
+
+def test_server_that_hangs_up_is_told(server: Scripted) -> None:
+    """After one more try."""
+    server.drops = lambda: True
+
+    with pytest.raises(DnsUnavailable, match="closed before an answer"):
+        connected(server.address).add_txt(NAME, VALUE)
 
 
 def test_answer_that_was_lost_is_asked_for_again(server: Scripted) -> None:

@@ -7,6 +7,7 @@ it is made, so that the provider is made without it here.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -65,6 +66,7 @@ class LexiconCalls:
                     provider=self._provider,
                 ),
             )
+        logging.getLogger("lexicon").setLevel(logging.CRITICAL)  # some of its words show keys
         plain = {
             key: value.reveal() if isinstance(value, Secret) else value
             for key, value in self._options.items()

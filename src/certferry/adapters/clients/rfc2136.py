@@ -32,6 +32,7 @@ from certferry.adapters.clients.rfc2136_errors import (
     no_zone,
     not_shown,
     refused,
+    refused_key,
     refused_signature,
     unanswered,
     untrusted,
@@ -176,13 +177,16 @@ class UpdateServer:
 
     def _ask(self, message: dns.message.Message, about: str) -> dns.message.Message:
         try:
-            return self._conversation.ask(message)
+            answer = self._conversation.ask(message)
         except dns.tsig.PeerError as exc:
             raise refused_signature(exc, self._partner, about) from exc
         except Unsigned:
             raise untrusted(self._partner, about) from None
         except Unanswered as exc:
             raise unanswered(self._partner, about, exc.problem) from exc
+        if answer.rcode() == dns.rcode.NOTAUTH and not answer.had_tsig:
+            raise refused_key(self._partner, about)
+        return answer
 
 
 def _question(name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> dns.message.Message:

@@ -25,7 +25,7 @@ SERVICE = "RFC 2136"
 
 _KEY = Text(
     "compare `key_name`, `key_secret` and `algorithm` with the key's statement at the server"
-    " (`named-checkconf -p`): they must be the same there"
+    " (BIND: `named-checkconf -p`): they must be the same there"
 )
 _PERMIT = Text(
     "let `server` be the zone's primary, and let the key change TXT records there: at BIND"
@@ -75,6 +75,22 @@ def refused_signature(error: dns.tsig.PeerError, partner: Partner, about: str) -
             key=partner.key,
         ),
         hint=_KEY,
+    )
+
+
+def refused_key(partner: Partner, about: str) -> DnsAccessDenied:
+    """Give the error for NOTAUTH without a signature: Knot answers so to a key that it does not
+    know, and PowerDNS to whatever is wrong with one (3.4 and 4.9, seen there).
+    """
+    return DnsAccessDenied(
+        Text(
+            "{about}: {server} does not accept the key {key} with {algorithm} (NOTAUTH)",
+            about=about,
+            server=partner.server,
+            key=partner.key,
+            algorithm=partner.algorithm,
+        ),
+        hint=Text("{compare}. Or a clock is wrong: {clock}", compare=_KEY, clock=_CLOCK),
     )
 
 

@@ -106,7 +106,8 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
     host, port = _server(_plain(settings.server))
     name = _key_name(_plain(settings.key_name))
     material = _material(settings.key_secret.reveal().strip())
-    partner = Partner(f"{host}:{port}", name.to_text(), settings.algorithm.value)
+    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    partner = Partner(shown, name.to_text(), settings.algorithm.value)
     return UpdateServer(
         partner,
         Conversation(
