@@ -4,6 +4,7 @@ PowerDNS is the zone's name server and the only resolver there is, and Pebble as
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -103,7 +104,7 @@ def assert_proven(running: Running, pebble: Pebble, directory: Path) -> None:
 def test_dynamic_updates_prove_wildcard_and_apex(
     at_bind: Running, ca_of_bind: Pebble, bind: Bind, tmp_path: Path
 ) -> None:
-    """And what somebody else has at the name stays."""
+    """And what another client has at the name stays."""
     bind.put("example.com", f"_acme-challenge.{NAME}", "TXT", "theirs")
 
     assert_proven(at_bind, ca_of_bind, tmp_path)
@@ -146,3 +147,24 @@ def test_secret_that_is_not_the_servers_is_told(
     assert "BADSIG" in ended.err
     assert "named-checkconf" in ended.err
     assert wrong not in ended.err
+
+
+def test_doctor_looks_at_the_name_server(
+    at_bind: Running, ca_of_bind: Pebble, tmp_path: Path
+) -> None:
+    """Whether its key is taken and it has the zone, by questions alone."""
+    config = written(tmp_path, ca_of_bind, at_bind, NAME, "www.away.example.com")
+
+    wrong = "MDEyMzQ1Njc4OWFiY2RlZg=="
+
+    looked = found(run(config, at_bind, "doctor", "--json"))
+    refused = found(run(config, at_bind, "doctor", "--json", RFC2136_TSIG_SECRET=wrong))
+
+    assert "delegates away.example.com" in looked["_acme-challenge.www.away.example.com"]
+    assert f"_acme-challenge.{NAME}" not in looked
+    assert "BADSIG" in refused[f"_acme-challenge.{NAME}"]
+
+
+def found(ended: Ended) -> dict[str, str]:
+    """Give what doctor says, by whom it says it of."""
+    return {one["subject"]: one["message"] for one in json.loads(ended.out)["findings"]}

@@ -78,7 +78,7 @@ class Bind:
         return answer.answer[0].ttl
 
     def put(self, zone: str, name: str, rtype: str, value: str, ttl: int = 300) -> None:
-        """Add a record, as somebody else would."""
+        """Add a record, as another client would."""
         change = _change(zone)
         change.add(dns.name.from_text(name), ttl, rtype, value)
         self._send(change)

@@ -120,7 +120,7 @@ def test_key_may_be_limited_to_one_name(bind: Bind) -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"key_name": "nobodys."}, "BADKEY"),
+        ({"key_name": "unknown."}, "BADKEY"),
         ({"algorithm": Algorithm.SHA512}, "BADKEY"),
         ({"key_secret": Secret("MDEyMzQ1Njc4OWFiY2RlZg==")}, "BADSIG"),
     ],
