@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from certferry.core.notice import ChannelState, Key, News, Notice, Told, Topic
+from certferry.core.pauses import NEAR
 from certferry.errors import OrderHeldBack
 from certferry.text import Text
 
 A_DAY = timedelta(hours=23)
 """After which trouble is told again: a run once a day is not on time to the second."""
-NEAR = timedelta(days=3)
 NEAR_AGAIN = timedelta(hours=6)
 """Near the deadline it is told more often, by what runs there are."""
 
