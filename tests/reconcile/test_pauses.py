@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,6 +101,29 @@ def test_renewal_that_fails_is_tried_by_every_run_of_the_last_days() -> None:
 
     assert 2 == world.issuer.issued
     assert world.clock < first.certificate.not_after
+
+
+@pytest.mark.parametrize(("days", "tried"), [(75, 1), (88, 4)])
+def test_deployment_that_fails_is_tried_by_every_run_of_the_last_days(
+    days: int, tried: int
+) -> None:
+    """In which the certificate before is still served; earlier, after a day or more."""
+    world = ModelWorld(processing=timedelta(0))
+    world.cdn.add_domain(IMG)
+    scheduled(world)
+    begin = world.clock + timedelta(days=days)
+    for _ in range(12):
+        world.cdn.fail_next(IMG, "verify https crt fail")
+    for minutes in (0, 1, 11, 111):  # as one scheduled run does
+        world.clock = begin + minutes * MINUTE
+        scheduled(world)
+    before = world.cdn.writes
+
+    for half_days in range(1, 5):
+        world.clock = begin + half_days * timedelta(hours=12)
+        scheduled(world)
+
+    assert tried == world.cdn.writes - before
 
 
 def test_run_by_hand_tries_at_once() -> None:
