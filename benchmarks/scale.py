@@ -47,7 +47,7 @@ from certferry.testing.memory_receiver import MemoryReceivers
 from certferry.testing.memory_source import MemorySource
 from certferry.testing.memory_target import MemoryCdn
 
-CERTIFICATES = 100_000
+CERTIFICATES, MEASURED = 100_000, 20_000
 DAY, HOUR, SECOND = timedelta(days=1), timedelta(hours=1), timedelta(seconds=1)
 WEEK = 7 * DAY
 
@@ -222,7 +222,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--certificates", type=int, default=CERTIFICATES)
-    parser.add_argument("--measured", type=int, default=10_000)
+    parser.add_argument("--measured", type=int, default=MEASURED)
     arguments = parser.parse_args()
     print(*needed(arguments.certificates), sep="\n", flush=True)
     if arguments.measured:
