@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from certferry.core.falling_back import WITHOUT_ANY
 from certferry.core.lineage import Version
 from certferry.core.notice import Notice, Subject, Topic
 from certferry.core.plan import Action
@@ -141,9 +142,22 @@ def _troubles(
     told: set[Subject] = set()
     for step in report.outcomes:
         notice = _notice(Topic.TROUBLE, report, step, now, _time_left(step, versions, now))
-        if step.outcome in _BAD and notice.subject not in told:
+        is_trouble = step.outcome in _BAD or _waits_too_long(step, versions, now)
+        if is_trouble and notice.subject not in told:
             told.add(notice.subject)
             yield notice
+
+
+def _waits_too_long(step: StepOutcome, versions: Sequence[Version], now: datetime) -> bool:
+    """Tell whether an order is held back until a moment at which the renewal is overdue; or, where
+    no certificate is of use, for longer than a CA may fail before another one is asked.
+    """
+    until = step.held_back_until
+    if until is None:
+        return False
+    if not versions or versions[0].revocation is not None:
+        return until - now > WITHOUT_ANY
+    return is_overdue(versions[0].certificate, until)
 
 
 def _time_left(step: StepOutcome, versions: Sequence[Version], now: datetime) -> datetime | None:
