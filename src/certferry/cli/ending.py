@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
+import sys
 import threading
 from types import FrameType
 
@@ -33,6 +35,7 @@ def end_in_order() -> None:
             signal.signal(number, signal.default_int_handler)
         signal.default_int_handler(number, frame)
 
+    sys.unraisablehook = _not_lost
     _watch(frozenset(signals))
     for each in signals:
         signal.signal(each, end)
@@ -48,6 +51,17 @@ def has_unfinished_threads() -> bool:
 
 def _not_again(number: int, frame: FrameType | None) -> None:
     """Be told a second time. No SIG_IGN: the programs that are started would have it too."""
+
+
+def _not_lost(unraisable: sys.UnraisableHookArgs) -> None:
+    """Raise again what a signal raised in a callback of the interpreter, which drops exceptions and
+    prints them.
+    """
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _thread.interrupt_main()
+    else:
+        sys.__unraisablehook__(unraisable)
 
 
 def _watch(signals: frozenset[int]) -> None:

@@ -295,7 +295,7 @@ def test_something_answers_in_place_of_every_server(
         )
 
     hint = str(late.value.hint)
-    assert "something answers in place of the name servers" in hint
+    assert "seems to answer in place of the name servers" in hint
     assert "a router or a proxy" in hint
     assert "registrar" not in hint
 
@@ -597,7 +597,7 @@ def test_aliases_in_a_circle_are_told(world: NameServers, length: int) -> None:
     for name, target in zip(names, [*names[1:], NAME], strict=True):
         world.zones.seed(name, "CNAME", f"{target}.")
 
-    with pytest.raises(DnsRejected, match="too many aliases") as circle:
+    with pytest.raises(DnsRejected, match="CNAME loop at") as circle:
         world.propagation().follow(NAME)
 
     assert " → ".join([*names, NAME]) in str(circle.value.hint)
