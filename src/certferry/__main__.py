@@ -59,7 +59,7 @@ def _leave(code: int) -> None:
     import atexit
 
     atexit._run_exitfuncs()  # noqa: SLF001 - the same that the interpreter calls
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # closed ones are none
         try:
             stream.flush()
         except (OSError, ValueError):  # no reader is left, and `main` has told so

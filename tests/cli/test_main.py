@@ -445,14 +445,13 @@ def test_familiar_words_lead_on(word: str, command: str) -> None:
     """The words of other clients name the command that is meant here; none of them runs."""
     console = TestConsole()
 
-    code = run([word, "img"], console)
+    code = run([word, "img"], console.console)
 
     assert Exit.USAGE == code
     assert f"no such command: {word}; run `certferry {command}`" in console.err
-    name, *options = command.split()
-    shown = TestConsole()
-    assert Exit.OK == run([name, "--help"] if name in COMMANDS else [name], shown)
-    assert all(option in shown.out for option in options)
+    name, *more = command.split()
+    assert name in {*COMMANDS, "--version"}
+    assert not more or certferry(name, *more, "--help").returncode == Exit.OK
 
 
 @pytest.mark.parametrize("command", ["sync", "plan"])
@@ -460,15 +459,14 @@ def test_dry_run_is_plan(command: str) -> None:
     """Wherever it is tried."""
     console = TestConsole()
 
-    assert Exit.USAGE == run([command, "--dry-run"], console)
+    assert Exit.USAGE == run([command, "--dry-run"], console.console)
     assert "hint: `certferry plan` shows what a sync would do, and changes nothing" in console.err
 
 
 def test_short_options_of_other_programs() -> None:
     """`-V` is the version, `-c` the file."""
-    version, file = TestConsole(), TestConsole()
+    file = TestConsole()
 
-    assert Exit.OK == run(["-V"], version)
-    assert f"certferry {__version__}\n" == version.out
-    assert Exit.USAGE == run(["-c", "/no/such.toml", "plan"], file)
+    assert f"certferry {__version__}\n" == certferry("-V").stdout
+    assert Exit.USAGE == run(["-c", "/no/such.toml", "plan"], file.console)
     assert "/no/such.toml" in file.err

@@ -11,6 +11,7 @@ from types import FrameType
 
 from certferry.cli.exits import Exit
 
+AFTER_A_CALLBACK = 0.01  # seconds; one that takes longer is interrupted again
 AT_LATEST = 4.8  # seconds after the first signal: within the five that are promised
 
 
@@ -59,9 +60,15 @@ def _not_lost(unraisable: sys.UnraisableHookArgs) -> None:
     """
     if issubclass(unraisable.exc_type, KeyboardInterrupt):
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        _thread.interrupt_main()
+        # By another thread, a moment later: at once, this hook itself would be interrupted.
+        threading.Thread(target=_interrupt_again, daemon=True).start()
     else:
         sys.__unraisablehook__(unraisable)
+
+
+def _interrupt_again() -> None:
+    threading.Event().wait(AFTER_A_CALLBACK)
+    _thread.interrupt_main()
 
 
 def _watch(signals: frozenset[int]) -> None:
