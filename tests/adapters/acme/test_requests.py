@@ -163,7 +163,7 @@ def test_order_that_fails_after_its_csr_is_told_and_forgotten(
 
     bench.proxy.rewrite = rewrite
 
-    with pytest.raises(error, match=problem["detail"] if problem else "order as failed") as told:
+    with pytest.raises(error, match=problem["detail"] if problem else "gives no reason") as told:
         bench.issue()
 
     assert retry == told.value.retry
@@ -237,7 +237,7 @@ def test_proxy_of_another_kind_is_told(bench: Bench, monkeypatch: pytest.MonkeyP
 
     with pytest.raises(CaUnavailable, match="does not support: socks5h") as failure:
         bench.issue()
-    assert "http:// address" in str(failure.value.hint)
+    assert "set HTTPS_PROXY to the proxy's http:// address" in str(failure.value.hint)
     assert [] == bench.clock.pauses
 
 
