@@ -45,9 +45,8 @@ def masked(words: str) -> str:
 def main() -> None:
     """Take it in each language, and hang it up."""
     for language, readme in READMES.items():
-        picture = taken(language)
         text = readme.read_text(encoding="utf-8")
-        readme.write_text(_FRAME.sub(lambda _, new=picture: new, text), encoding="utf-8")
+        readme.write_text(text.replace(hung(language), taken(language)), encoding="utf-8")
 
 
 if __name__ == "__main__":
