@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+# `signal` itself loads `enum` first: some milliseconds in which Ctrl-C would print a traceback.
+import _signal  # type: ignore[import-not-found]  # a built-in module, which has no stub
+import os
 import sys
+from types import FrameType
 
 from certferry import __version__
+
+STOPPED = 130  # as `cli.exits.Exit.STOPPED`, whose module is not loaded yet
 
 
 def main() -> int:
     """Run the command line and return its exit code."""
-    if sys.argv[1:] == ["--version"]:
+    if sys.argv[1:] in (["--version"], ["-V"]):
         # Scripts ask for the version often: it costs no import of the command line.
         sys.stdout.write(f"certferry {__version__}\n")
         return 0
@@ -19,5 +25,47 @@ def main() -> int:
     return run()
 
 
+def begin() -> None:
+    """Live the whole life of the process, which a signal ends quietly at any moment of it: the
+    work in order (`cli.ending`), what comes before and after it at once.
+    """
+    _end_at_once_when_told()
+    code = STOPPED
+    try:
+        code = main()
+    except KeyboardInterrupt:
+        pass
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    _end_at_once_when_told()
+    _leave(code)
+
+
+def _end_at_once_when_told() -> None:
+    for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP):
+        # nohup has one ignored, and a shell that runs a script another, in the background
+        if number == _signal.SIGTERM or _signal.getsignal(number) is not _signal.SIG_IGN:
+            _signal.signal(number, _end)
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    os._exit(STOPPED)
+
+
+def _leave(code: int) -> None:
+    """End without the interpreter's own end: it takes the handlers away first, and a signal in its
+    last milliseconds would print a traceback, or end the process by itself.
+    """
+    import atexit
+
+    atexit._run_exitfuncs()  # noqa: SLF001 - the same that the interpreter calls
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # closed ones are none
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # no reader is left, and `main` has told so
+            code = code or 1
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    begin()

@@ -134,7 +134,7 @@ def test_keys_that_may_read_and_not_write(host: Host, world: World, name: str) -
     run = host.run("-q", "sync", **keys)
 
     assert FAILED == run.code
-    assert "let in to read, and not to change" in run.complaint.hint
+    assert "may read, but not change anything" in run.complaint.hint
     assert 0 == run.left.qiniu_uploads - run.left.qiniu_writes
     assert None is world.qiniu.bound(name)
     assert ("last_try_failed", name) in examined(host, **keys)

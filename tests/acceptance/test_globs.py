@@ -134,5 +134,5 @@ def test_file_that_empties_its_own_list(world: World, tmp_path: Path, name: str)
     run = host.run("-q", "sync")
 
     assert 2 == run.code
-    assert f":{line}: [[certificates.deploy]] exclude: takes away" in run.complaint.error
+    assert f":{line}: [[certificates.deploy]] exclude: excludes" in run.complaint.error
     assert 0 == run.left.qiniu_requests

@@ -168,7 +168,7 @@ BROKEN = {
     "lacks connect": (GOOD.replace("def connect", "def connects"), "bad_target has no connect"),
     "raises something foreign": (
         GOOD.replace('self._ask("GET", "domains")', "{}[look.lineage]", 1),
-        "bad broke off: KeyError",
+        "bad failed: KeyError",
     ),
 }
 

@@ -261,7 +261,7 @@ def test_change_that_fails(host: Host, name: str) -> None:
     assert FAILED == run.code
     assert f"qiniu → {name}: Qiniu could not carry out sslize" in run.complaint.error
     assert "verify https crt fail" in run.complaint.error
-    assert "Qiniu found the certificate wanting" in run.complaint.hint
+    assert "Qiniu rejected the certificate" in run.complaint.hint
     assert host.world.qiniu.bound(name) is None
 
     cured = host.run("sync")
@@ -493,7 +493,8 @@ def test_stopped_while_it_renews_what_is_not_due(host: Host, name: str) -> None:
 
     assert STOPPED == process.returncode
     assert "a renewal that was not ordered yet needs `--renew` again" in " ".join(out.split())
-    assert "it was ordered at" in host.run("plan").out
+    assert "\n  stopped during: issue\n" in out
+    assert "ordered at" in host.run("plan").out
     assert 0 == host.run("sync").code
     left = Footprint.of(host.world) - before
     assert (1, 1, 1) == (left.orders, left.certificates, left.qiniu_uploads)

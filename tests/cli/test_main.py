@@ -16,8 +16,9 @@ from textwrap import dedent
 import click
 import pytest
 
+from certferry import __version__
 from certferry.cli import complaints
-from certferry.cli.commands import COMMANDS, Commands
+from certferry.cli.commands import COMMANDS, FAMILIAR, Commands
 from certferry.cli.exits import Exit
 from certferry.cli.main import program, run
 from certferry.errors import DnsUnavailable, LeaseHeld
@@ -437,3 +438,35 @@ def test_a_crash_leaves_no_keys_on_the_disk() -> None:
 
     words, soft, hard, most = done.stdout.splitlines()[-1].split()
     assert ("limits", "0", most) == (words, soft, hard)
+
+
+@pytest.mark.parametrize(("word", "command"), FAMILIAR.items())
+def test_familiar_words_lead_on(word: str, command: str) -> None:
+    """The words of other clients name the command that is meant here; none of them runs."""
+    console = TestConsole()
+
+    code = run([word, "img"], console.console)
+
+    assert Exit.USAGE == code
+    assert f"no such command: {word}; run `certferry {command}`" in console.err
+    name, *more = command.split()
+    assert name in {*COMMANDS, "--version"}
+    assert not more or certferry(name, *more, "--help").returncode == Exit.OK
+
+
+@pytest.mark.parametrize("command", ["sync", "plan"])
+def test_dry_run_is_plan(command: str) -> None:
+    """Wherever it is tried."""
+    console = TestConsole()
+
+    assert Exit.USAGE == run([command, "--dry-run"], console.console)
+    assert "hint: `certferry plan` shows what a sync would do, and changes nothing" in console.err
+
+
+def test_short_options_of_other_programs() -> None:
+    """`-V` is the version, `-c` the file."""
+    file = TestConsole()
+
+    assert f"certferry {__version__}\n" == certferry("-V").stdout
+    assert Exit.USAGE == run(["-c", "/no/such.toml", "plan"], file.console)
+    assert "/no/such.toml" in file.err

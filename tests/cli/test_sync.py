@@ -177,14 +177,14 @@ def test_a_refusal_alone_has_its_own_exit_code() -> None:
 
 def test_a_stopped_run_says_that_the_next_goes_on() -> None:
     """Ctrl-C loses nothing, and says so."""
-    skipped = StepOutcome(Action.ISSUE, Outcome.SKIPPED, Text("stopped"))
+    skipped = StepOutcome(Action.LOOK, Outcome.SKIPPED, Text("stopped during: issue"))
 
     code, console = shown(report(lineage(skipped), complete=False))
 
     assert (
         dedent("""\
         img: skipped
-          issue    skipped   stopped
+          stopped during: issue
 
         Stopped. The next `certferry sync` goes on from here.
         """)

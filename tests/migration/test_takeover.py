@@ -148,7 +148,7 @@ def test_copies_in_files_go_on_being_made() -> None:
 
     assert (ProposedDeployment("files", None, "/opt/ssl/img", "reload"),) == first.deployments
     assert () == second.deployments
-    assert any("what reads /opt/ssl/img.pem" in str(remark) for remark in second.remarks)
+    assert any("programs that read /opt/ssl/img.pem" in str(remark) for remark in second.remarks)
 
 
 DISPATCHER = "/opt/ssl/hook.sh QINIU"
@@ -253,13 +253,13 @@ def remarks(one: ProposedCertificate) -> str:
         (Installed(reload="/opt/push.sh HUNTER2"), "`/opt/push.sh`, which acme.sh runs"),
         (Installed("/opt/a.pem", "/opt/a.key", "service x reload"), "`service`, which acme.sh"),
         (Installed(hooks=("haproxy",)), "`haproxy`, which acme.sh runs"),
-        (Installed(hooks=("qiniu",)), "`qiniu` is left out: to deploy to Qiniu"),
+        (Installed(hooks=("qiniu",)), "`qiniu` is left out: certferry deploys to Qiniu now"),
         (replace(COPIES, reload="x", hooks=("/opt/after.sh",)), "`/opt/after.sh`, which acme.sh"),
         (replace(COPIES, reload=f"systemctl reload x; {OWN_HOOK}"), "`systemctl`, which acme.sh"),
-        (Installed(others=("/opt/a.crt", "/opt/a.ca")), "what reads /opt/a.crt, /opt/a.ca today"),
+        (Installed(others=("/opt/a.crt", "/opt/a.ca")), "read /opt/a.crt, /opt/a.ca today"),
         (
             replace(COPIES, others=(f"{SSL}/cert.pem", "/opt/ca.pem")),
-            "what reads /opt/ca.pem today",
+            "programs that read /opt/ca.pem today",
         ),
     ],
 )

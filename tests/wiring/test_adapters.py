@@ -125,7 +125,7 @@ def test_name_that_nobody_declares(connect: Connect, tmp_path: Path) -> None:
         (adapter().replace("token: str", "token: object"), "no operator could write token"),
         (
             adapter().replace("return Door()", "return settings.nothing"),
-            "bad broke off: AttributeError: 'Settings' object has no attribute 'nothing'",
+            "bad failed: AttributeError: 'Settings' object has no attribute 'nothing'",
         ),
         (adapter().replace("return Door()", "return None"), "has no add_txt, remove_txt"),
         (f"{adapter()}\n{DEPLOYED}    colour: str = ''", "no deployment can be told colour"),
@@ -199,7 +199,7 @@ def test_foreign_error_of_a_door_is_told_as_one_of_ours(
     with pytest.raises(DnsError) as caught:
         door.add_txt("_acme-challenge.example.com", "value")
 
-    assert "the package certferry-bad: bad broke off: RuntimeError: token ••• refused" == str(
+    assert "the package certferry-bad: bad failed: RuntimeError: token ••• refused" == str(
         caught.value
     )
     assert door.remove_txt("_acme-challenge.example.com", "value", None)
@@ -255,7 +255,7 @@ def test_door_that_gives_something_else(packages: Packages, connect: Connect) ->
     packages.install("certferry-bad", "bad_dns", module, bad=DNS_GROUP)
     door = connect("[accounts.bad]\n").dns("bad")
 
-    with pytest.raises(DnsError, match="bad broke off: TypeError: gave NoneType and not str"):
+    with pytest.raises(DnsError, match="bad failed: TypeError: gave NoneType and not str"):
         door.add_txt("_acme-challenge.example.com", "value")
 
 

@@ -7,6 +7,7 @@ command.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from gettext import gettext
 from importlib import import_module
 
@@ -28,6 +29,7 @@ COMMANDS = {
     "history": "Show the history of changes, newest first.",
     "rollback": "Bind the previous certificate of NAME again, at every domain that it is for.",
     "revoke": "Revoke the newest certificate of NAME at its CA; the next sync replaces it.",
+    "rename": "Keep the certificate of OLD under the name NEW.",
     "export": "Write a certificate and its key to files.",
     "hook": "Deploy what another ACME client has just renewed; for that client to run.",
     "account": "Show the accounts at the CAs, give one a new key, or put one out of use.",
@@ -41,8 +43,30 @@ COMMANDS = {
 """Each command's name and, as in its own docstring, what it does."""
 
 
+FAMILIAR = {
+    "apply": "sync",
+    "certificates": "status",
+    "cron": "schedule install",
+    "deploy": "sync",
+    "issue": "sync",
+    "list": "status",
+    "log": "history",
+    "ls": "status",
+    "renew": "sync --renew",
+    "run": "sync",
+    "setup": "init",
+    "version": "--version",
+}
+"""What operators of other clients type, and the words for it here. None of them runs: an alias of
+`renew`, for instance, would order every certificate anew.
+"""
+
+
 class Group(click.Group):
     """A group of commands that says what was probably meant."""
+
+    familiar: Mapping[str, str] = {}
+    """Other words for commands, and the commands that they stand for."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -50,12 +74,14 @@ class Group(click.Group):
         """Find the command to run."""
         known = self.list_commands(ctx)
         if args[0] not in known and not ctx.resilient_parsing:
-            raise UsageMistake(_unknown(args[0], known), ctx)
+            raise UsageMistake(_unknown(args[0], known, self.familiar), ctx)
         return super().resolve_command(ctx, args)
 
 
 class Commands(Group):
     """The group of all commands: lists them from the table above, imports the one that runs."""
+
+    familiar = FAMILIAR
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Give the names in the order of the table."""
@@ -89,7 +115,10 @@ def _module_of(name: str) -> str:
     return f"certferry.cli.{name.replace('-', '_')}"
 
 
-def _unknown(name: str, known: list[str]) -> Text:
+def _unknown(name: str, known: list[str], familiar: Mapping[str, str]) -> Text:
+    if name in familiar:
+        others = Text("run `{command}`", command=f"certferry {familiar[name]}")
+        return Text("no such command: {name}; {known}", name=name, known=others)
     meant = difflib.get_close_matches(name, known, n=1)
     if meant:
         others = Text("did you mean `{meant}`?", meant=meant[0])

@@ -96,6 +96,8 @@ def _usage_hint(error: click.UsageError) -> Text:
     look = Text("run `{command} --help`", command=path)
     if not isinstance(error, click.NoSuchOption) or error.ctx is None:
         return look
+    if error.option_name == "--dry-run":
+        return Text("`certferry plan` shows what a sync would do, and changes nothing")
     root = error.ctx.find_root()
     everywhere = {name for option in root.command.params for name in option.opts}
     if error.ctx is not root and error.option_name in everywhere:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
+import sys
 import threading
 from types import FrameType
 
 from certferry.cli.exits import Exit
 
+AFTER_A_CALLBACK = 0.01  # seconds; one that takes longer is interrupted again
 AT_LATEST = 4.8  # seconds after the first signal: within the five that are promised
 
 
@@ -33,6 +36,7 @@ def end_in_order() -> None:
             signal.signal(number, signal.default_int_handler)
         signal.default_int_handler(number, frame)
 
+    sys.unraisablehook = _not_lost
     _watch(frozenset(signals))
     for each in signals:
         signal.signal(each, end)
@@ -48,6 +52,23 @@ def has_unfinished_threads() -> bool:
 
 def _not_again(number: int, frame: FrameType | None) -> None:
     """Be told a second time. No SIG_IGN: the programs that are started would have it too."""
+
+
+def _not_lost(unraisable: sys.UnraisableHookArgs) -> None:
+    """Raise again what a signal raised in a callback of the interpreter, which drops exceptions and
+    prints them.
+    """
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        # By another thread, a moment later: at once, this hook itself would be interrupted.
+        threading.Thread(target=_interrupt_again, daemon=True).start()
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
+def _interrupt_again() -> None:
+    threading.Event().wait(AFTER_A_CALLBACK)
+    _thread.interrupt_main()
 
 
 def _watch(signals: frozenset[int]) -> None:

@@ -39,6 +39,7 @@ _LEVELS = {
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
+    "-c",
     "--config",
     metavar="FILE",
     # Whether it can be read is found out where it is read, and told in the same words everywhere.
@@ -65,7 +66,9 @@ _LEVELS = {
     type=click.Choice([choice.value for choice in Format]),
     help="Write the log file for people, or a JSON document in each line. Default: text.",
 )
-@click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
+@click.version_option(
+    __version__, "-V", "--version", prog_name=PROGRAM, message="%(prog)s %(version)s"
+)
 @click.pass_context
 def program(
     ctx: click.Context,

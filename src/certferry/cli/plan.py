@@ -28,12 +28,10 @@ def command(
 
     Nothing is changed. Without NAME: every declared certificate.
     """
-    from certferry.cli.selection import read_settings, tell_who_renews
+    from certferry.cli.selection import settings_of_run
     from certferry.wiring.session import open_to_look
 
-    settings = read_settings(front, names)
-    if renew:
-        tell_who_renews(settings.certificates, names, front)
+    settings = settings_of_run(front, names, renew=renew)
     with open_to_look(settings, language=front.voice.language) as session:
         return show_plan(session, front.console, check=check, renew=renew, as_json=as_json)
 

@@ -44,6 +44,22 @@ def read_settings(front: Front, names: Sequence[str]) -> Settings:
     return replace(settings, certificates=select(settings.certificates, names))
 
 
+def settings_of_run(
+    front: Front, names: Sequence[str], *, renew: bool, record: bool = False
+) -> Settings:
+    """Read what a run is for, as `read_settings` does, and tell what the operator has to know of
+    the choice: who renews, and which certificates the file has no more.
+    """
+    from certferry.cli.undeclared import tell_of_undeclared
+
+    settings = read_settings(front, names)
+    if renew:
+        tell_who_renews(settings.certificates, names, front)
+    if not names:
+        tell_of_undeclared(settings, front, record=record)
+    return settings
+
+
 def settings_or_defaults(front: Front) -> Settings:
     """Read the configuration file; without one, go by the defaults, with nothing declared."""
     environ = front.console.environ

@@ -54,7 +54,7 @@ def command(
     With --rehearse nothing is changed: the CA's staging directory issues the certificates that are
     due, certferry throws them away, and prints the plan.
     """
-    from certferry.cli.selection import read_settings, tell_who_renews
+    from certferry.cli.selection import settings_of_run
     from certferry.present.progress import progress_on
     from certferry.wiring.session import open_session
 
@@ -63,9 +63,7 @@ def command(
         if scheduled or patience != patience_of(None, no_wait=False):
             raise UsageMistake(Text("--rehearse goes with --renew and --json only"))
         return rehearsed(front, names, renew=renew, as_json=as_json)
-    settings = read_settings(front, names)
-    if renew:
-        tell_who_renews(settings.certificates, names, front)
+    settings = settings_of_run(front, names, renew=renew, record=True)
     with (
         progress_on(front.console, front.verbosity, _now) as progress,
         open_session(settings, progress=progress, language=front.voice.language) as session,

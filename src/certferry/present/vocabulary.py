@@ -66,6 +66,7 @@ WORDS = {
         Text("issued"),
         Text("issue failed"),
         Text("adopted"),
+        Text("undeclared"),
         Text("adopt failed"),
         Text("uploaded"),
         Text("deployed"),

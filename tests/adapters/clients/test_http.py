@@ -654,7 +654,9 @@ def test_a_proxy_that_is_not_there(client: HttpClient, monkeypatch: pytest.Monke
 
     failure = _failure(client, "http://api.example.com/")
 
-    assert "cannot reach api.example.com: Connection refused" == str(failure.problem)
+    assert "cannot reach api.example.com through the proxy: Connection refused" == str(
+        failure.problem
+    )
     assert not failure.maybe_done
 
 

@@ -145,7 +145,7 @@ def test_key_that_may_read_and_not_write(place: Place) -> None:
         target.bind("img.example.com", Kind.CDN, "a" * 24, HttpsWish())
 
     for refused in (upload, bind):
-        assert "let in to read, and not to change" in str(refused.value.hint)
+        assert "may read, but not change anything" in str(refused.value.hint)
     assert [] == place.labels()
     assert None is place.service.bound("img.example.com")
 

@@ -1,0 +1,52 @@
+"""`certferry rename`: a certificate goes on under the name that the file has for it now."""
+
+from __future__ import annotations
+
+import click
+
+from certferry.cli.exits import Exit
+from certferry.cli.options import Front
+
+
+@click.command("rename")
+@click.argument("old", metavar="OLD")
+@click.argument("new", metavar="NEW")
+@click.pass_obj
+def command(front: Front, old: str, new: str) -> Exit:
+    """Keep the certificate of OLD under the name NEW.
+
+    The file declares NEW, and OLD no more. Nothing is issued: the next sync deploys the same
+    certificate as that of NEW.
+    """
+    from certferry.cli.selection import read_settings
+    from certferry.cli.undeclared import newest
+    from certferry.errors import ConfigError
+    from certferry.ports.progress import no_listener
+    from certferry.present.layout import line
+    from certferry.text import Text
+    from certferry.wiring.session import open_session
+
+    declared = {wish.lineage for wish in read_settings(front, ()).certificates}
+    if old in declared:
+        raise ConfigError(
+            Text("{lineage} is declared still", lineage=old),
+            hint=Text("give it its new name in the file first"),
+        )
+    settings = read_settings(front, (new,))
+    with open_session(settings, progress=no_listener, language=front.voice.language) as session:
+        certificate = newest(old, session.state)
+        if certificate is None:
+            raise ConfigError(
+                Text("{lineage} has no certificate that is valid", lineage=old),
+                hint=Text("`certferry history` shows the names that there have been"),
+            )
+        versions = session.state.versions(old)
+        number = next(v.number for v in versions if v.certificate == certificate)
+        adopted = session.adopt(new, session.state.bundle(old, number))
+    said = Text("{new} has the certificate of {old}, valid until {moment}.")
+    if not adopted:
+        said = Text("{new} has that certificate, or a later one. Nothing was changed.")
+    if not front.quiet:
+        told = said.filled(old=old, new=new, moment=certificate.not_after)
+        front.console.show([line(front.voice.say(told))])
+    return Exit.OK

@@ -1,0 +1,103 @@
+"""The interview of `certferry init`: what it says first, and each pair of keys tried at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+
+from certferry.sandbox.faults import Fault
+from tests.cli.init_accounts import AK, DP_ID, DP_KEY, SK, Accounts
+
+ID, TOKEN = "DNSPod token ID (input hidden):", "DNSPod token (input hidden):"
+ACCESS = "access key (AK) of the Qiniu account (input hidden):"
+SECRET = "secret key (SK) of the Qiniu account (input hidden):"
+
+
+def interviewed(accounts: Accounts, *turns: tuple[str, str]) -> tuple[int, str]:
+    """Answer each question in turn; give the exit code and the whole screen."""
+    accounts.environ.clear()
+    with accounts.terminal("--email", "ops@example.com") as terminal:
+        told = Counter[str]()
+        for asked, answer in turns:
+            told[asked] += 1
+            terminal.until(partial(_is_asked, asked, told[asked]))
+            terminal.type(answer)
+        return terminal.end(), terminal.screen.text
+
+
+def _is_asked(question: str, times: int, shown: str) -> bool:
+    return shown.endswith(question) and times == shown.count(question)
+
+
+def test_it_says_what_it_will_do_and_where_each_key_is(accounts: Accounts) -> None:
+    """Before the first question; and before each pair, where the service's console has it."""
+    code, shown = interviewed(
+        accounts, (ID, f"{DP_ID}\n"), (TOKEN, f"{DP_KEY}\n"), (ACCESS, "\x04")
+    )
+
+    assert 130 == code
+    words = " ".join(shown.split())
+    assert words.startswith("This interview writes certferry.toml. It changes nothing")
+    assert words.index("DNSPod: console.dnspod.cn → API keys → DNSPod Token") < words.index(ID)
+    assert words.index("Qiniu: portal.qiniu.com") < words.index(ACCESS)
+    accounts.must_be_discreet(shown)
+    assert set() == accounts.left()
+
+
+def test_wrong_pair_is_told_at_once_and_asked_for_again_alone(accounts: Accounts) -> None:
+    """The other pair is kept; in the end every next step is told."""
+    code, shown = interviewed(
+        accounts,
+        (ID, f"{DP_ID}\n"),
+        (TOKEN, f"{'0' * 32}\n"),
+        (ID, f"{DP_ID}\n"),
+        (TOKEN, f"{DP_KEY}\n"),
+        (ACCESS, f"{AK}\n"),
+        (SECRET, "wrong\n"),
+        (ACCESS, f"{AK}\n"),
+        (SECRET, f"{SK}\n"),
+        ("[y/N]:", "y\n"),
+    )
+
+    assert 0 == code, shown
+    words = " ".join(shown.split())
+    assert (2, 2) == (words.count(ID), words.count(ACCESS))
+    assert 2 == words.count("Checking the keys of dnspod …")
+    assert "DNSPod answered Domain.List with code" in words
+    assert "hint: the `token` does not belong to the `id`: compare" in words
+    assert "dnspod accepts the keys. Qiniu: portal.qiniu.com" in words
+    assert "qiniu accepts the keys." in words
+    for step in ("certferry plan", "certferry sync", "certferry schedule install"):
+        assert f"{step} " in words.partition("Next:")[2]
+    assert f"DP_Key={DP_KEY}\n" in accounts.keys.read_text()
+    assert 0 == accounts.run("plan").returncode
+
+
+def test_empty_answer_is_none_where_a_value_is_needed(accounts: Accounts) -> None:
+    """The same question follows."""
+    code, shown = interviewed(accounts, (ID, "\n"), (ID, f"{DP_ID}\n"), (TOKEN, "\x04"))
+
+    assert 130 == code
+    assert 1 == shown.count("a value is needed here; Ctrl-C ends the interview")
+
+
+def test_service_that_does_not_answer_has_refused_no_keys(accounts: Accounts) -> None:
+    """The interview goes on with them; and when the look fails, they are kept for the next."""
+    for service in (accounts.qiniu.api, accounts.qiniu.fusion, accounts.qiniu.uc):
+        service.faults.add(Fault.status(500, b"{}"), times=None)
+
+    code, shown = interviewed(
+        accounts,
+        (ID, f"{DP_ID}\n"),
+        (TOKEN, f"{DP_KEY}\n"),
+        (ACCESS, f"{AK}\n"),
+        (SECRET, f"{SK}\n"),
+    )
+
+    words = " ".join(shown.split())
+    assert 1 == code, shown
+    assert "warning: the keys could not be checked: " in words
+    assert "The keys are kept in certferry.env, for the next `init`." in words
+    assert {"certferry.env"} == accounts.left()
+    assert f"QINIU_SECRET_KEY={SK}\n" in accounts.keys.read_text()
+    accounts.must_be_discreet(shown)

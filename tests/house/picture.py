@@ -1,0 +1,53 @@
+"""The picture of a run in the READMEs: what the demo shows, and what is in it now.
+
+`scripts/picture` takes it anew in both languages. What differs in every run is masked where the two
+are compared.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+from tests.house.tree import ROOT
+
+READMES = {"en": ROOT / "README.md", "zh": ROOT / "README.zh-CN.md"}
+_FRAME = re.compile(r"(?<=^```console\n)\$ certferry plan\n.*?(?=^```$)", re.MULTILINE | re.DOTALL)
+_SHOWN = re.compile(
+    r"^\$ certferry plan\n.*?(?=\n\n^[^$\n]*$\n  img\.example\.com +127)", re.MULTILINE | re.DOTALL
+)
+
+
+def taken(language: str) -> str:
+    """Run the demo, and cut the commands with their output from it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "certferry", "--lang", language, "demo", "--fast"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    [shown] = _SHOWN.findall(done.stdout)
+    return f"{shown}\n"
+
+
+def hung(language: str) -> str:
+    """Give the picture that a README has."""
+    [frame] = _FRAME.findall(READMES[language].read_text(encoding="utf-8"))
+    return str(frame)
+
+
+def masked(words: str) -> str:
+    """Hide ids and moments."""
+    return re.sub(r"\b[0-9a-f]{24}\b|\d{4}-\d\d-\d\d \d\d:\d\d UTC", "…", words)
+
+
+def main() -> None:
+    """Take it in each language, and hang it up."""
+    for language, readme in READMES.items():
+        text = readme.read_text(encoding="utf-8")
+        readme.write_text(text.replace(hung(language), taken(language)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
