@@ -38,11 +38,14 @@ class Teller:
         """Make a run, and tell operators what it has left, or what ended it before that. No channel
         fails the run: what is wrong with one is a warning.
         """
-        if not self._settings.channels:
-            return run()
         from certferry.wiring.told import telling
 
-        return telling(channels_of(self), run, self._settings.state.path)
+        if self._settings.channels:
+            return telling(channels_of(self), run, self._settings.state.path)
+        from certferry.wiring.notices import NoticeKeeper
+
+        keeper = NoticeKeeper(self._settings, lambda: self.state)
+        return telling(keeper, run, self._settings.state.path)
 
     def channel_states(self: _Session) -> Mapping[str, ChannelState]:
         """Return what is remembered of the channels of notifications."""
