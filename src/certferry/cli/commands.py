@@ -21,6 +21,7 @@ COMMANDS = {
     "plan": "Show what sync would do, and why.",
     "sync": "Bring the world to the declared state: issue, deploy, verify, retire.",
     "status": "Show how each certificate and each domain stands.",
+    "check": "For monitoring: one line in the form of a Nagios plugin, with performance data.",
     "discover": "Show every domain of the accounts, with its certificate, whatever is declared.",
     "watch": "Show what every address of a host serves, and until when.",
     "doctor": "Look at everything that a run relies on, and say what to put right.",

@@ -16,6 +16,10 @@ from certferry.core.health import (
     concerns_of,
     worst,
 )
+from certferry.text import Text
+
+_NONE = Text("no certificate is declared")
+_DECLARE = Text("declare one under [[certificates]], or name the file with --config FILE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,8 @@ def checkup(
 ) -> Checkup:
     """Judge all certificates that are expected."""
     concerns = concerns_of(expected, recorded, now, run_within)
+    if not expected:
+        concerns = (Concern(Health.UNKNOWN, "none_declared", _NONE, _DECLARE), *concerns)
     names = {one.lineage for one in expected}
     places = [one for one in recorded.sightings if one.lineage in names and not one.is_ceded]
     return Checkup(
