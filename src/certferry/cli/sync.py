@@ -75,7 +75,8 @@ def command(
                 session.scheduled_run(patience).sync(session.wishes, renew=renew)
                 if scheduled
                 else session.reconciler().sync(session.wishes, patience, renew=renew)
-            )
+            ),
+            is_whole=not names,
         )
     return show_report(report, front, as_json=as_json)
 

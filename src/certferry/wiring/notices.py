@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from certferry.config.model import Settings
 from certferry.core.notice import Notice, Topic
-from certferry.core.noticed import failed_run, noticed, without_channels
+from certferry.core.noticed import Missed, failed_run, monitored, noticed, without_channels
 from certferry.core.report import SyncReport
 from certferry.errors import CertferryError
 from certferry.ports.notifier import Answered
@@ -43,8 +43,10 @@ class NoticeKeeper:
         versions = {lineage: state.versions(lineage) for lineage in lineages}
         declared = [wish.lineage for wish in self._settings.declared]
 
+        names = [*self._settings.channels, *self._settings.monitoring.names]
+
         def change(before: Notices) -> Notices:
-            known = without_channels(before, self._settings.channels)
+            known = without_channels(before, names)
             return noticed(report, known, now(), versions=versions, declared=declared)
 
         return change
@@ -52,6 +54,10 @@ class NoticeKeeper:
     def after_failure(self, error: CertferryError) -> Change:
         """Return how an error that ends a run changes what stands."""
         return lambda before: failed_run(error, before, now())
+
+    def monitored(self, name: str, code: str, missed: Missed | None) -> None:
+        """Keep whether a monitor was told of the run."""
+        self._keep(lambda before: monitored(name, code, missed, before, now()))
 
     def _keep(self, change: Change) -> Mapping[str, Answered]:
         state = self._state()
