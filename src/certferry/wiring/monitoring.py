@@ -70,6 +70,7 @@ class Monitor:
         self._heartbeat: Heartbeat | None = None
         self._starting: threading.Thread | None = None
         self._wrong: Missed | None = None
+        self._unclaimed: list[datetime] = []
 
     def watching(self, run: Callable[[], SyncReport]) -> SyncReport:
         """Make a run, and tell monitors of it."""
@@ -133,13 +134,14 @@ class Monitor:
         """Claim one of the pings that a minute has. Where there is no state yet, none is made for
         that, and one that cannot be used keeps no ping back.
         """
-        if not self._settings.state.path.exists():
-            return True
         moment = now()
+        if not self._settings.state.path.exists():
+            self._unclaimed.append(moment)
+            return True
         allowed: list[bool] = []
 
         def claim(before: str | None) -> str | None:
-            sent = recent(_moments(before), moment)
+            sent = recent((*_moments(before), *self._unclaimed), moment)
             allowed[:] = [may_ping(sent, moment, ends=ends)]
             after = (*sent, moment) if allowed[0] else sent
             return json.dumps([one.isoformat() for one in after])
