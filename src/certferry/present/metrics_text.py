@@ -33,6 +33,7 @@ _HELP = {
     "certferry_steps_total": "Steps of all runs, by action and outcome.",
     "certferry_build_info": "The version that wrote this.",
 }
+NAMES = tuple(_HELP)
 
 
 def metrics(expected: Collection[Expected], known: Recorded, steps: Steps) -> str:
