@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from certferry.config.model import Settings
 from certferry.core.notice import ChannelState
 from certferry.core.report import SyncReport
+from certferry.errors import CertferryError
 from certferry.ports.state import StateStore
 from certferry.reconcile.stopping import Stopping
 
@@ -62,6 +63,14 @@ class Teller:
             is_whole=is_whole,
         )
         return monitor.watching(told)
+
+    def tell_failure(self: _Session, error: CertferryError) -> None:
+        """Keep, and tell through the channels, what ended a run that could not tell it itself."""
+        from certferry.wiring.notices import NoticeKeeper
+        from certferry.wiring.told import tell_failure
+
+        keeper = NoticeKeeper(self._settings, lambda: self.state)
+        tell_failure(channels_of(self) if self._settings.channels else keeper, error)
 
     def channel_states(self: _Session) -> Mapping[str, ChannelState]:
         """Return what is remembered of the channels of notifications."""

@@ -47,6 +47,11 @@ def telling(channels: _Channels, run: Callable[[], SyncReport], state: Path) -> 
     return report
 
 
+def tell_failure(channels: _Channels, error: CertferryError) -> None:
+    """Tell what ended a run."""
+    _tell(partial(channels.tell_failure, error))
+
+
 def _tell(tell: Callable[[], Mapping[str, Answered]]) -> None:
     try:
         answers = tell()
