@@ -44,7 +44,7 @@ def told(scheduled: Scheduled, voice: Voice) -> list[Line]:
 
 
 def logrotate(log: str) -> list[str]:
-    """Write a snippet for logrotate(8). certferry opens the file for each line."""
+    """Write the lines that rotate a log; certferry opens it anew for each line (logrotate.conf(5))."""
     return [
         f'"{log}" {{',
         "    weekly",
