@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from certferry.core.delivery import FileDelivery
 from certferry.core.desired import delivered
-from certferry.core.last_seen import after_run
+from certferry.core.last_seen import after_run, with_delivered
 from certferry.core.report import LineageReport, Outcome
 from certferry.core.sighting import Sighted, Sighting
 from certferry.reconcile.reconciler import Reconciler
@@ -27,7 +27,7 @@ OTHER = Sighting("other", "qiniu", "c.example.com", served=True, since=NOW)
 def after(before: tuple[Sighting, ...], looked: Sighted | None) -> tuple[Sighting, ...]:
     """What is known after a run of one lineage."""
     looks = {} if looked is None else {"img": looked}
-    return after_run(before, [LineageReport("img", "bb" * 32, ())], looks)
+    return after_run(before, with_delivered(looks, [LineageReport("img", "bb" * 32, ())]))
 
 
 def test_what_the_run_was_not_for_stays() -> None:
@@ -35,12 +35,12 @@ def test_what_the_run_was_not_for_stays() -> None:
     before = (B, A, OTHER)
 
     assert before == after(before, None)
-    assert before == after_run(before, [], {"img": Sighted()})
+    assert before == after_run(before, with_delivered({"img": Sighted()}, []))
 
 
 def test_what_could_not_be_read_stays_and_what_is_gone_goes() -> None:
     """A target that does not answer says nothing; one that answers says which domains it has."""
-    unread = Sighted((), frozenset({"qiniu"}))
+    unread = Sighted((), ("qiniu",))
 
     assert (A, OTHER) == after((B, A, OTHER), unread)
     assert (OTHER,) == after((B, A, OTHER), Sighted())

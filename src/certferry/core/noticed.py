@@ -159,8 +159,10 @@ def _troubles(
 ) -> Iterator[Notice]:
     told: set[Subject] = set()
     for step in report.outcomes:
+        if step.outcome not in _BAD:
+            continue
         notice = _notice(Topic.TROUBLE, report, step, now, _time_left(step, versions, now))
-        if step.outcome in _BAD and notice.subject not in told:
+        if notice.subject not in told:
             told.add(notice.subject)
             yield notice
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from certferry.core.deliveries import why_deliver
@@ -51,39 +51,34 @@ class Sighted:
     """
 
     places: tuple[Sighting, ...] = ()
-    unread: frozenset[str] = frozenset()
-    receivers: frozenset[Place] = field(default=frozenset())
+    unread: tuple[str, ...] = ()
+    receivers: tuple[Place, ...] = ()
 
 
 def sighted(lineage: str, observed: Observation, now: datetime) -> Sighted:
-    """Judge what was observed of a lineage."""
-    places = {one.place: one for one in _places(lineage, observed, now)}
-    return Sighted(
-        tuple(places.values()),
-        frozenset(target.label for target in observed.targets if target.failure is not None),
-        frozenset(
-            (lineage, target.label, domain.domain)
-            for target in observed.targets
-            for domain in target.domains
-            if domain.kind.is_receiver
-        ),
-    )
-
-
-def _places(lineage: str, observed: Observation, now: datetime) -> Iterator[Sighting]:
+    """Judge what was observed of a lineage. Every run does so for each: it has to be quick."""
+    places: dict[Place, Sighting] = {}
+    unread: list[str] = []
+    receivers: list[Place] = []
     for target in observed.targets:
+        label = target.label
+        if target.failure is not None:
+            unread.append(label)
         if target.is_ceded:
-            yield Sighting(lineage, target.label, "", served=True, since=now)
+            places[lineage, label, ""] = Sighting(lineage, label, "", served=True, since=now)
         for domain in target.domains:
+            place = (lineage, label, domain.domain)
             wanted = version_for(domain.withdrawn, observed.versions, now)
-            yield Sighting(
-                lineage,
-                target.label,
-                domain.domain,
-                served=wanted is not None and _has(target, domain, wanted),
-                since=now,
-                fingerprint=_presented(target, domain, observed.versions),
+            served = wanted is not None and _has(target, domain, wanted)
+            fingerprint = (
+                wanted.certificate.fingerprint
+                if wanted is not None and served
+                else _presented(target, domain, observed.versions)
             )
+            places[place] = Sighting(*place, served, now, fingerprint)
+            if domain.kind.is_receiver:
+                receivers.append(place)
+    return Sighted(tuple(places.values()), tuple(unread), tuple(receivers))
 
 
 def _has(target: ObservedTarget, domain: ObservedDomain, wanted: Version) -> bool:

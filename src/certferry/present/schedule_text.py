@@ -44,7 +44,7 @@ def told(scheduled: Scheduled, voice: Voice) -> list[Line]:
 
 
 def logrotate(log: str) -> list[str]:
-    """Write the lines that rotate a log; certferry opens it anew for each line (logrotate.conf(5))."""
+    """Write the lines that rotate a log, of which certferry opens the file for each line."""
     return [
         f'"{log}" {{',
         "    weekly",

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
-from certferry.core.last_seen import after_run
+from certferry.core.last_seen import after_run, digest_of, with_delivered
 from certferry.core.observed import Observation
 from certferry.core.report import SyncReport
 from certferry.core.sighting import Sighted, sighted
 from certferry.ports.state import StateStore
+
+_NOTE = ("[sightings]", "digest")
+"""Where the digest of what is kept is written down; no account can be called so by mistake."""
 
 
 class SightingsKeeper:
@@ -18,18 +21,19 @@ class SightingsKeeper:
     def __init__(self, state: StateStore, now: Callable[[], datetime]) -> None:
         self._state = state
         self._now = now
-        self._looks: dict[str, tuple[Observation, datetime]] = {}
+        self._looks: dict[str, Sighted] = {}
 
     def note(self, lineage: str, observed: Observation) -> None:
-        """See `ports.looks.Looks.note`."""
-        self._looks[lineage] = (observed, self._now())
+        """See `ports.looks.Looks.note`. What was observed is not held on to."""
+        self._looks[lineage] = sighted(lineage, observed, self._now())
 
     def keep(self, report: SyncReport) -> None:
         """See `ports.looks.Looks.keep`. Where all is as before, nothing is written."""
-        looks = {lineage: sighted(lineage, *look) for lineage, look in self._looks.items()}
-        before = self._state.sightings()
-        if after_run(before, report.lineages, looks) != before:
-            self._keep(report, looks)
-
-    def _keep(self, report: SyncReport, looks: dict[str, Sighted]) -> None:
-        self._state.update_sightings(lambda known: after_run(known, report.lineages, looks))
+        seen = with_delivered(self._looks, report.lineages)
+        digest = digest_of(seen)
+        if self._state.account_note(*_NOTE) == digest:
+            return
+        # First: killed in between, the next run compares all.
+        self._state.update_account_note(*_NOTE, lambda _: None)
+        self._state.update_sightings(lambda known: after_run(known, seen))
+        self._state.update_account_note(*_NOTE, lambda _: digest)
