@@ -170,8 +170,14 @@ class Monitor:
     def _note(self, name: str, code: str, missed: Missed | None) -> None:
         """Tell it once in this run, and keep it for `check`, `status` and the channels."""
         if missed is not None:
-            said = Text("{name}: {problem} (hint: {hint})")
-            _log.warning(said.filled(name=name, problem=missed.problem, hint=missed.hint))
+            _log.warning(
+                Text(
+                    "{name}: {problem} (hint: {hint})",
+                    name=name,
+                    problem=missed.problem,
+                    hint=missed.hint,
+                )
+            )
         if not self._settings.state.path.exists():
             return
         with suppress(CertferryError):  # what is wrong with the state is told where it is used
