@@ -185,7 +185,9 @@ def test_a_state_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptur
         telling(channels, _fails, tmp_path)
 
     assert report.ok
-    assert 2 == caplog.text.count("what this run leaves to be told is not kept: the disk is full")
+    assert 2 == caplog.text.count(
+        "certferry could not record the result of this run, and notified no channel: the disk is full"
+    )
 
 
 def _fails() -> SyncReport:

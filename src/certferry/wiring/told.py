@@ -57,7 +57,10 @@ def _tell(tell: Callable[[], Mapping[str, Answered]]) -> None:
         answers = tell()
     except CertferryError as error:
         _log.warning(
-            Text("what this run leaves to be told is not kept: {problem}", problem=error.message)
+            Text(
+                "certferry could not record the result of this run, and notified no channel: {problem}",
+                problem=error.message,
+            )
         )
         return
     for name, answer in answers.items():
