@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from certferry.present.check_text import MOST_DETAILS
 from certferry.sandbox.world import World
 from tests.acceptance.footprint import Footprint
-from tests.acceptance.host import Host
+from tests.acceptance.host import Host, certificate
 from tests.acceptance.site import Site
 from tests.acceptance.test_going_back import set_by_hand, with_drift
 
@@ -176,3 +177,28 @@ def test_a_state_that_cannot_be_read_is_unknown(host: Host) -> None:
 
     assert UNKNOWN == found.code
     assert "is not a state of certferry" in parsed(found.out)["said"]
+
+
+def test_without_a_certificate_nothing_is_watched(host: Host) -> None:
+    """A file that declares none is no reason to say that all is well."""
+    text = host.config.read_text()
+    host.config.write_text(text.partition("[[certificates]]")[0])
+
+    found = host.run("check")
+
+    assert UNKNOWN == found.code
+    assert "no certificate is declared" in parsed(found.out)["said"]
+
+
+def test_many_problems_are_told_in_few_lines(host: Host, name: str) -> None:
+    """The worst comes first, and the rest is counted: an agent passes on a few thousand bytes."""
+    more = [f"m{number}.{name}" for number in range(40)]
+    host.config.write_text(host.config.read_text() + "".join(certificate(one) for one in more))
+
+    found = host.run("check")
+
+    rows = found.out.splitlines()
+    assert (CRITICAL, MOST_DETAILS + 2) == (found.code, len(rows))
+    assert "(and 41 more)" in rows[0]
+    assert "and 17 more" == rows[-1]
+    assert len(found.out) < 8192

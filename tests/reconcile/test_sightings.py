@@ -9,8 +9,9 @@ from datetime import timedelta
 from certferry.core.delivery import FileDelivery
 from certferry.core.desired import delivered
 from certferry.core.last_seen import after_run, with_delivered
+from certferry.core.observed import Observation, ObservedTarget
 from certferry.core.report import LineageReport, Outcome
-from certferry.core.sighting import Sighted, Sighting
+from certferry.core.sighting import Sighted, Sighting, sighted
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.sightings import SightingsKeeper
 from certferry.reconcile.visits import Patience
@@ -126,3 +127,13 @@ def looking(company: Company) -> Reconciler:
     engine = company.reconciler()
     keeper = SightingsKeeper(company.state, now)
     return Reconciler(replace(engine.doors, looks=keeper), stop=lambda: None)
+
+
+def test_a_target_that_others_serve_is_ceded() -> None:
+    """It has no domain of this lineage's, and no place that is missed."""
+    observed = Observation(targets=(ObservedTarget("qiniu", ceded=("other",)),))
+
+    (found,) = sighted("img", observed, NOW).places
+
+    assert found.is_ceded
+    assert ("img", "qiniu", "", True) == (*found.place, found.served)

@@ -58,7 +58,7 @@ def _tell(tell: Callable[[], Mapping[str, Answered]]) -> None:
     except CertferryError as error:
         _log.warning(
             Text(
-                "certferry could not record the result of this run, and notified no channel: {problem}",
+                "certferry could not record this run, and notified no channel: {problem}",
                 problem=error.message,
             )
         )
