@@ -10,7 +10,7 @@ from certferry.core.identifiers import is_within
 from certferry.core.zone_choice import must_have_zone
 from certferry.errors import ZoneNotFound
 from certferry.ports.dns import DnsProvider
-from certferry.ports.survey import ZoneKeeper
+from certferry.ports.survey import ZoneFinder, ZoneKeeper
 
 
 class ByZone:
@@ -36,13 +36,10 @@ class ByZone:
         missing: ZoneNotFound | None = None
         silent: list[DnsProvider] = []
         for account in dict.fromkeys(account for _, account in self._accounts):
-            keeper = cast("ZoneKeeper", account) if hasattr(account, "zones") else None
-            zones = None if keeper is None else keeper.zones()
-            if zones is None:
-                silent.append(account)
-                continue
             try:
-                must_have_zone(name, zones)
+                if not _is_told(account, name):
+                    silent.append(account)
+                    continue
             except ZoneNotFound as problem:
                 missing = missing or problem
             else:
@@ -58,6 +55,20 @@ class ByZone:
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
         """See `ports.dns.DnsProvider.remove_txt`."""
         return self.at(name).remove_txt(name, value, handle)
+
+
+def _is_told(account: DnsProvider, name: str) -> bool:
+    """Tell whether an account says that it has a zone for a name; `False` where it cannot tell.
+    Raises `ZoneNotFound` where it has none, and `DnsError`.
+    """
+    if hasattr(account, "zone_of"):
+        cast("ZoneFinder", account).zone_of(name)
+        return True
+    zones = cast("ZoneKeeper", account).zones() if hasattr(account, "zones") else None
+    if zones is None:
+        return False
+    must_have_zone(name, zones)
+    return True
 
 
 def provider_of(desired: DesiredCertificate, accounts: Mapping[str, DnsProvider]) -> DnsProvider:

@@ -26,7 +26,7 @@ __all__ = ["Headers", "HttpService", "Request", "Response", "utc_now"]
 
 log = logging.getLogger(__name__)
 
-WRITING_METHODS = frozenset({"POST", "PUT", "DELETE"})
+WRITING_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 LINGER_ZERO = struct.pack("ii", 1, 0)  # closing then sends RST in place of FIN (socket(7))
 
 
@@ -124,7 +124,7 @@ class HttpService:
             raise RuntimeError("the service is not running")
         host, port = self._server.bound
         scheme = "http" if self._tls is None else "https"
-        return f"{scheme}://{host}:{port}"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     @property
     def journal(self) -> list[Call]:
@@ -136,7 +136,7 @@ class HttpService:
         return [c.request for c in self.journal if fnmatchcase(c.request.label, pattern)]
 
     def writes(self) -> list[Request]:
-        """The requests so far that ask for a change: POST, PUT and DELETE."""
+        """The requests so far that ask for a change: POST, PUT, PATCH and DELETE."""
         return [c.request for c in self.journal if c.request.method in WRITING_METHODS]
 
 
@@ -161,7 +161,7 @@ class _Exchange(BaseHTTPRequestHandler):
         entry = self.server.journal.arrived(request)
         self._answer(request, entry, self.server.faults.take(self.server.label(request)))
 
-    do_HEAD = do_POST = do_PUT = do_DELETE = do_GET
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
 
     def _read_body(self) -> bytes | None:
         if "Transfer-Encoding" in self.headers:
@@ -252,6 +252,8 @@ class _Server(ThreadingHTTPServer):
         self.stopping = threading.Event()
         self._connections = Connections()
         self._accepting = threading.Thread(target=self._accept_until_stopped, daemon=True)
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
         super().__init__(address, _Exchange)
         if tls is not None:
             # The handshake is left to the connection's own thread.

@@ -11,11 +11,10 @@ from typing import cast
 
 from certferry.adapters.acme.dns01 import Propagation
 from certferry.adapters.acme.names_look import AT_ONCE
-from certferry.adapters.acme.provable import account_at, explained, zones_of
+from certferry.adapters.acme.provable import account_at, explained, finder_of
 from certferry.adapters.acme.resolvers import Resolvers
 from certferry.core.findings import Code, Finding, Severity, error, of_error
 from certferry.core.identifiers import challenge_name
-from certferry.core.zone_choice import must_have_zone
 from certferry.errors import DnsError, DnsRejected, DnsUnavailable, ZoneNotFound
 from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import Delegated
@@ -23,12 +22,16 @@ from certferry.text import Text
 
 
 class ZonesLook:
-    """Looks at the zones of one account. Its method raises `DnsError` where the account cannot be
-    asked.
+    """Looks at the zones of one account; without `resolvers` at nothing but the account. Its method
+    raises `DnsError` where the account cannot be asked.
     """
 
     def __init__(
-        self, account: str, dns: DnsProvider, propagation: Propagation, resolvers: Resolvers
+        self,
+        account: str,
+        dns: DnsProvider,
+        propagation: Propagation,
+        resolvers: Resolvers | None,
     ) -> None:
         self._account = account
         self._dns = dns
@@ -40,8 +43,8 @@ class ZonesLook:
         has the provider of its certificate, which may be several accounts: what goes to another
         one is left to the look at that.
         """
-        zones = zones_of(self._dns)
-        if zones is None:
+        find = finder_of(self._dns)
+        if find is None:
             return []
         wanted = list(dict.fromkeys((challenge_name(name), dns) for name, dns in names))
         with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -53,7 +56,7 @@ class ZonesLook:
                 continue
             try:
                 if account_at(dns, place) is self._dns:
-                    held.setdefault(must_have_zone(place, zones).name, place)
+                    held.setdefault(find(place).name, place)
                     findings += self._wildcard(asked) if place == asked else ()
             except DnsError as problem:
                 findings.append(self._unwritable(asked, place, problem))
@@ -92,6 +95,8 @@ class ZonesLook:
 
     def _delegation(self, zone: str, place: str) -> Iterator[Finding]:
         """Compare whom the world asks about a place in a zone with who serves the account's."""
+        if self._resolvers is None:
+            return
         try:
             public = self._resolvers.zone_of(place)
             asked = self._resolvers.name_servers(public)
