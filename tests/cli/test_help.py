@@ -20,7 +20,20 @@ TYPED = re.compile(r"`[^`]*`|\[[a-z]+\]|--?[a-z][\w-]*|[!-~]*[./~_][!-~]*")
 """Commands in backquotes, tables of the configuration, options, files and variables."""
 
 NAMES = {
-    *("ACME", "CA", "CAA", "CDN", "CERTFERRY", "CNAME", "DNS", "DNS-01", "DNSPod", "DNSSEC"),
+    *("Nagios", "OK", "UNKNOWN", "WARNING", "logrotate"),
+    *(
+        "ACME",
+        "CA",
+        "CAA",
+        "CDN",
+        "CERTFERRY",
+        "CNAME",
+        "CRITICAL",
+        "DNS",
+        "DNS-01",
+        "DNSPod",
+        "DNSSEC",
+    ),
     *("Encrypt", "HTTPS", "JSON", "NS"),
     *("KEY", "Let's", "NAME", "Pebble", "TLS", "bash", "certbot", "certferry", "completion"),
     *("cron", "crontab", "fish", "lego", "port", "qiniu", "shell", "sync", "systemd", "text"),
