@@ -11,6 +11,7 @@ from certferry.core.zone_choice import must_have_zone
 from certferry.errors import ZoneNotFound
 from certferry.ports.dns import DnsProvider
 from certferry.ports.survey import ZoneFinder, ZoneKeeper
+from certferry.text import Text
 
 
 class ByZone:
@@ -44,9 +45,9 @@ class ByZone:
                 missing = missing or problem
             else:
                 return account
-        if silent or missing is None:
+        if silent:
             return silent[0]
-        raise missing
+        raise missing or _no_account(name)
 
     def add_txt(self, name: str, value: str) -> str:
         """See `ports.dns.DnsProvider.add_txt`."""
@@ -55,6 +56,13 @@ class ByZone:
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
         """See `ports.dns.DnsProvider.remove_txt`."""
         return self.at(name).remove_txt(name, value, handle)
+
+
+def _no_account(name: str) -> ZoneNotFound:
+    return ZoneNotFound(
+        Text("the certificate names no account that writes {name}", name=name),
+        hint=Text("name the account that has the zone as `dns` of the certificate"),
+    )
 
 
 def _is_told(account: DnsProvider, name: str) -> bool:
@@ -72,5 +80,5 @@ def _is_told(account: DnsProvider, name: str) -> bool:
 
 
 def provider_of(desired: DesiredCertificate, accounts: Mapping[str, DnsProvider]) -> DnsProvider:
-    """Give what writes the challenge records of a certificate: one account, or several."""
+    """Give what writes the challenge records of a certificate: one account, several, or none."""
     return accounts[desired.dns] if desired.dns else ByZone.of(desired, accounts)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import cast
 
-from certferry.adapters.acme.dns01 import Propagation
-from certferry.core.identifiers import challenge_name
+from certferry.adapters.acme.surroundings import Propagation
+from certferry.core.identifiers import base_name, challenge_name
 from certferry.core.survey import FoundZone
 from certferry.core.zone_choice import must_have_zone
 from certferry.errors import ZoneNotFound
@@ -21,8 +21,19 @@ FindZone = Callable[[str], FoundZone]
 
 def must_be_writable(names: Sequence[str], dns: DnsProvider, propagation: Propagation) -> None:
     """See that each name's challenge has a zone to be written into. Raises `DnsError`."""
+    for _, problem in unwritable(names, dns, propagation):
+        raise problem
+
+
+def unwritable(
+    names: Sequence[str], dns: DnsProvider, propagation: Propagation
+) -> Iterator[tuple[str, ZoneNotFound]]:
+    """Give the names, without `*.`, whose challenges no zone can be found for, and why. Raises
+    `DnsError` for anything else that is in the way.
+    """
     known: dict[DnsProvider, FindZone | None] = {}
-    for asked in dict.fromkeys(map(challenge_name, names)):
+    for name in dict.fromkeys(map(base_name, names)):
+        asked = challenge_name(name)
         place = propagation.follow(asked)
         try:
             account = account_at(dns, place)
@@ -32,7 +43,7 @@ def must_be_writable(names: Sequence[str], dns: DnsProvider, propagation: Propag
             if find is not None:
                 find(place)
         except ZoneNotFound as problem:
-            raise explained(problem, asked, place, propagation) from None
+            yield name, explained(problem, asked, place, propagation)
 
 
 def account_at(dns: DnsProvider, place: str) -> DnsProvider:

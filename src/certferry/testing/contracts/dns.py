@@ -167,7 +167,7 @@ class DnsProviderContract(DnsWritingContract):
     def test_handle_of_another_record_is_not_believed(
         self, provider: DnsProvider, other: DnsProvider, values: Values
     ) -> None:
-        """Where it was kept, somebody may have changed it: name and value decide."""
+        """Where it was kept, it may have been changed: name and value decide."""
         theirs = provider.add_txt(NAME, THEIRS)
         at_apex = provider.add_txt(APEX_NAME, OURS)
 
