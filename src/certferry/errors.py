@@ -34,6 +34,7 @@ CertferryError                a message, a hint, a retry
 │   ├── LeaseLost             another run took over
 │   ├── StateTooNew           written by a newer version
 │   └── StateUnavailable      disk full, no permission, locked for too long
+├── RunCutShort               the system ended a scheduled run, or could not begin it
 ├── ScheduleError             the scheduled run could not be arranged with the system
 └── Interrupted               the run was stopped
 """
@@ -293,6 +294,12 @@ class StateUnavailable(StateError):
 
 class ScheduleError(CertferryError):
     """The scheduled run could not be arranged with the system, or looked up."""
+
+
+class RunCutShort(CertferryError):
+    """The system ended a scheduled run, or could not begin it; the next one goes on from there."""
+
+    default_retry = Retry.LATER
 
 
 class Interrupted(CertferryError):

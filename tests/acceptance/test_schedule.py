@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,9 +15,11 @@ from pathlib import Path
 import pytest
 
 from certferry.cli.exits import Exit
+from certferry.sandbox.event_receiver import SECRET, EventReceiver
 from certferry.sandbox.world import World
 from tests.acceptance.host import LONGEST_RUN, Host
 from tests.adapters.schedule.crontab_owner import AS_ROOT, CrontabOwner, crontab_owner
+from tests.house.tree import ROOT
 
 MARK = " # certferry schedule"
 
@@ -61,10 +64,13 @@ def test_the_crontabs_line_does_the_job(
     # Only its seconds are not waited for.
     command = re.sub(r"^/bin/sleep \d+; ", "/bin/sleep 0; ", line.split(" ", 5)[5])
     assert command.endswith(f" sync --scheduled{MARK}")
+    log = prepared.state.with_name("certferry.log")
+    assert f"  log       {log}\n" in installed.out
 
     first = started("/bin/sh", "-c", command)
 
     assert (Exit.OK, "", "") == (first.returncode, first.stdout, first.stderr)
+    assert "ended with exit code 0" in log.read_text()
     [fingerprint] = prepared.fingerprints(name)
     assert Exit.OK == started("/bin/sh", "-c", command).returncode
     assert [fingerprint] == prepared.fingerprints(name)
@@ -116,3 +122,64 @@ def test_the_services_command_does_the_job_in_its_sandbox(
     assert (Exit.OK, "", "") == (result.returncode, result.stdout, result.stderr)
     assert 1 == len(prepared.fingerprints(name))
     assert os.access(prepared.config, os.W_OK)
+
+
+@pytest.mark.parametrize(
+    ("result", "status", "said"),
+    [
+        ("timeout", "TERM", "it took longer than a run may"),
+        ("oom-kill", "KILL", "the machine had no memory left"),
+        ("exit-code", "2", "it ended with status 2"),
+        ("", "", "the scheduled run was cut short"),
+        ("exit-code", "1", None),
+        ("exit-code", "3", None),
+    ],
+)
+def test_a_run_that_the_system_ended_is_told(
+    prepared: Host, result: str, status: str, said: str | None, name: str
+) -> None:
+    """By the unit under OnFailure=, with the words of systemd in ours, once, until a run has ended:
+    `check` knows of it, and a channel gets a message. What a run told itself is not told again.
+    """
+    with EventReceiver() as hook:
+        prepared.config.write_text(
+            f'{prepared.config.read_text()}\n[notify.hook]\ntype = "webhook"\n'
+            f'url = "{hook.address}"\nsecret = "{SECRET}"\n'
+        )
+        assert Exit.OK == prepared.run("sync").code
+        how = {"MONITOR_SERVICE_RESULT": result, "MONITOR_EXIT_STATUS": status}
+        for _ in range(2):
+            told = prepared.run("-q", "notify", "failed", **how)
+            assert (Exit.OK, "", "") == (told.code, told.out, told.err)
+
+        events = [(one["code"], one["message"]) for one in hook.events]
+
+        if said is None:
+            assert [] == events
+            assert 0 == prepared.run("check").code
+            return
+        [(code, message)] = events
+        assert "run_cut_short" == code
+        assert said in message
+        assert 1 == prepared.run("check").code
+        assert Exit.OK == prepared.run("sync").code
+        assert 0 == prepared.run("check").code
+        assert ["trouble", "recovered"] == [one["event"] for one in hook.events]
+
+
+def test_logrotate_takes_the_snippet(prepared: Host, tmp_path: Path) -> None:
+    """The log of the scheduled runs is rotated by what is printed for /etc/logrotate.d; the snippet
+    of the guide is the same for a log elsewhere.
+    """
+    snippet = prepared.run("schedule", "logrotate")
+    elsewhere = prepared.run("--log-file", str(tmp_path / "c.log"), "schedule", "logrotate")
+
+    assert f'"{prepared.state.with_name("certferry.log")}" {{' in snippet.out
+    guide = (ROOT / "docs" / "how-to" / "logrotate").read_text()
+    assert guide == elsewhere.out.replace(f'"{tmp_path / "c.log"}"', "/var/log/certferry.log")
+    if logrotate := shutil.which("logrotate"):
+        (tmp_path / "snippet").write_text(snippet.out)
+        checked = subprocess.run(
+            [logrotate, "--debug", str(tmp_path / "snippet")], capture_output=True, check=False
+        )
+        assert 0 == checked.returncode, checked.stderr

@@ -20,7 +20,20 @@ TYPED = re.compile(r"`[^`]*`|\[[a-z]+\]|(?<!\w)--?[a-z][\w-]*|[!-~]*[./~_][!-~]*
 """Commands in backquotes, tables of the configuration, options, files and variables."""
 
 NAMES = {
-    *("ACME", "CA", "CAA", "CDN", "CERTFERRY", "CNAME", "DNS", "DNS-01", "DNSPod", "DNSSEC"),
+    *("Nagios", "OK", "UNKNOWN", "WARNING", "logrotate"),
+    *(
+        "ACME",
+        "CA",
+        "CAA",
+        "CDN",
+        "CERTFERRY",
+        "CNAME",
+        "CRITICAL",
+        "DNS",
+        "DNS-01",
+        "DNSPod",
+        "DNSSEC",
+    ),
     *("Encrypt", "HTTPS", "JSON", "NS"),
     *("KEY", "Let's", "NAME", "Pebble", "TLS", "bash", "certbot", "certferry", "completion"),
     *("cron", "crontab", "fish", "lego", "port", "qiniu", "shell", "sync", "systemd", "text"),
@@ -48,7 +61,8 @@ def english(page: str, command: click.Command) -> list[tuple[str, list[str]]]:
     allowed = NAMES | metavars(command)
     if isinstance(command, click.Group):
         with click.Context(command) as ctx:
-            allowed |= set(command.list_commands(ctx))
+            listed = {name: command.get_command(ctx, name) for name in command.list_commands(ctx)}
+        allowed |= set(listed).union(*(metavars(one) for one in listed.values() if one))
     rows = [(row, re.findall(r"[A-Za-z][\w'-]+", TYPED.sub(" ", row))) for row in page.splitlines()]
     return [(row, rest) for row, words in rows if (rest := [w for w in words if w not in allowed])]
 

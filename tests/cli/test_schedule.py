@@ -193,7 +193,7 @@ def test_what_is_scheduled_is_shown(owner: CrontabOwner, config: Path) -> None:
 
     assert Exit.OK == code
     labels = [row.split("  ")[1] for row in out.splitlines() if row.startswith("  ")]
-    assert ["when", "next run", "command"] == labels
+    assert ["when", "next run", "log", "command"] == labels
     assert re.search(r"next run  \d{4}-\d\d-\d\d \d\d:\d\d UTC\n", out)
     assert str(config) in out
 

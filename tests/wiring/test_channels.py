@@ -186,7 +186,7 @@ def test_a_state_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptur
 
     assert report.ok
     assert 2 == caplog.text.count(
-        "certferry could not notify any channel of this run: the disk is full"
+        "certferry could not record this run, and notified no channel: the disk is full"
     )
 
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "plan": "Show what sync would do, and why.",
     "sync": "Apply the configuration: issue, deploy, verify, clean up.",
     "status": "Show how each certificate and each domain stands.",
+    "check": "For monitoring: one line in the form of a Nagios plugin, with performance data.",
     "discover": "Show every domain of the accounts and its certificate, declared or not.",
     "watch": "Show what every address of a host serves, and until when.",
     "doctor": "Look at everything that a run relies on, and say what to put right.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +10,7 @@ import click
 from certferry.cli.commands import Group
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front
-from certferry.errors import ConfigError
+from certferry.errors import ConfigError, RunCutShort
 from certferry.text import Text
 
 if TYPE_CHECKING:
@@ -45,6 +45,57 @@ def test(front: Front, channels: tuple[str, ...]) -> Exit:
     if not (front.quiet and all_sent):
         front.console.show(answer_lines(answers, services, front.voice))
     return Exit.OK if all_sent else Exit.FAILED
+
+
+@command.command("failed", hidden=True)
+@click.pass_obj
+def failed(front: Front) -> Exit:
+    """Tell that a scheduled run failed; for systemd to run, which says how.
+
+    What a run told itself is not told again. One that was killed, that took too long or could not
+    begin told nothing: it is kept for `check`, and told through the channels.
+    """
+    from certferry.cli.selection import settings_or_defaults
+    from certferry.ports.progress import no_listener
+    from certferry.wiring.session import open_session
+
+    error = cut_short(front.console.environ)
+    if error is None:
+        return Exit.OK
+    settings = settings_or_defaults(front)
+    with open_session(settings, progress=no_listener, language=front.voice.language) as session:
+        session.tell_failure(error)
+    return Exit.OK
+
+
+_TOLD_BY_THE_RUN = frozenset({str(int(Exit.FAILED)), str(int(Exit.REFUSED))})
+_WORDS = {
+    "timeout": Text("it took longer than a run may"),
+    "oom-kill": Text("the machine had no memory left"),
+    "signal": Text("a signal ended it"),
+    "core-dump": Text("it crashed"),
+    "start-limit-hit": Text("it was started too often"),
+    "resources": Text("the system had no resources for it"),
+}
+
+
+def cut_short(environ: Mapping[str, str]) -> RunCutShort | None:
+    """Say how a run ended that systemd saw fail, by what it tells the unit under OnFailure=
+    (systemd.exec(5), "$SERVICE_RESULT, $EXIT_CODE, $EXIT_STATUS" and "$MONITOR_…", since version
+    251); `None` for one that told of its failure itself.
+    """
+    result = environ.get("MONITOR_SERVICE_RESULT", "")
+    status = environ.get("MONITOR_EXIT_STATUS", "")
+    if result == "exit-code" and status in _TOLD_BY_THE_RUN:
+        return None
+    how = _WORDS.get(result)
+    if how is None and status:
+        how = Text("it ended with status {status}", status=status)
+    said = Text("the scheduled run was cut short")
+    if how is not None:
+        said = Text("the scheduled run was cut short: {how}", how=how)
+    hint = Text("see `journalctl -u {unit}`, and run: certferry sync", unit="certferry.service")
+    return RunCutShort(said, hint=hint)
 
 
 def _chosen(settings: Settings, channels: Sequence[str]) -> Sequence[str]:

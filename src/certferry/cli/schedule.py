@@ -27,10 +27,12 @@ from certferry.present.language import ENGLISH
 from certferry.present.layout import line
 from certferry.present.log_entries import log_change
 from certferry.present.log_file import is_stream
+from certferry.system_words import system_words
 from certferry.text import Text
 from certferry.wiring.schedulers import schedulers
 from certferry.wiring.settings import ADAPTERS
 
+_PRIVATE = 0o700
 _NOT_CARRIED = {"config", "verbose", "quiet"}
 """Global options that the run has its own of: it is told one file, and tells only what is wrong."""
 
@@ -52,14 +54,19 @@ def install(ctx: click.Context, *, systemd: bool) -> Exit:
     night, and one half a day later.
 
     The run reads the configuration file that is read now, and has the global options of this
-    command (where the log goes, in which language). It tries again what has failed, after 1, 10 and
-    100 minutes. Installed again, it keeps its time; when nothing has changed, nothing is written.
+    command (where the log goes, in which language); without --log-file before the command, its log
+    lies beside the state. It tries again what has failed, after 1, 10 and 100 minutes. Installed
+    again, it keeps its time; when nothing has changed, nothing is written.
+
+    Where systemd starts it, a run that was killed or could not begin is told through the channels
+    of notifications.
     """
     front: Front = ctx.obj
     environ = front.console.environ
     settings = load(front.config, environ, ADAPTERS)
     timer, cron = known = schedulers(environ)
     job = job_for(settings, ctx.find_root(), front.console)
+    make_directories(job)
     installed = install_at(timer if systemd else cron, job, front)
     lost = unattended.lost_programs(settings, installed.path, environ)
     concerns = [
@@ -84,6 +91,17 @@ def remove(front: Front, *, systemd: bool) -> Exit:
     """
     known = schedulers(front.console.environ)
     remove_from(known[:1] if systemd else known, front)
+    return Exit.OK
+
+
+@command.command("logrotate")
+@click.pass_context
+def logrotate(ctx: click.Context) -> Exit:
+    """Print a snippet for /etc/logrotate.d that rotates the log of the scheduled runs."""
+    front: Front = ctx.obj
+    settings = load(front.config, front.console.environ, ADAPTERS)
+    log = ctx.find_root().params.get("log_file") or default_log(settings)
+    front.console.show(line(row) for row in schedule_text.logrotate(_absolute(log)))
     return Exit.OK
 
 
@@ -154,19 +172,40 @@ def tell(event: str, said: Text, front: Front) -> None:
 
 def job_for(settings: Settings, root: click.Context, console: Console) -> Job:
     """Put together what is to be run, so that it runs from anywhere."""
-    log = root.params.get("log_file")
-    logs = [log.parent] if log is not None and not is_stream(log) else []
+    log = root.params.get("log_file") or default_log(settings)
+    logs = [log.parent] if not is_stream(log) else []
     kept = [settings.state.path.parent, settings.state.key_file.parent]
     writes = [*kept, *logs, *unattended.directories_filled(settings)]
+    options = [*program_reading(settings.path), "--quiet", *options_said(root, console)]
+    if "--log-file" not in options:
+        options += ["--log-file", _absolute(log)]
     return Job(
-        command=(
-            *(*program_reading(settings.path), "--quiet", *options_said(root, console)),
-            *("sync", "--scheduled"),
-        ),
+        command=(*options, "sync", "--scheduled"),
         environment=unattended.needed_environment(console.environ),
         writes=tuple(dict.fromkeys(map(_absolute, writes))),
         runs_programs=unattended.runs_programs(settings),
+        on_failure=(*options, "notify", "failed"),
     )
+
+
+def default_log(settings: Settings) -> Path:
+    """Return where a scheduled run writes its log unless the operator says otherwise: beside the
+    state, where this user may write, and a sandbox lets it.
+    """
+    return settings.state.path.parent / "certferry.log"
+
+
+def make_directories(job: Job) -> None:
+    """Make the directories that a run writes into, of which the log needs its own before the run
+    begins. Raises `ScheduleError`.
+    """
+    for path in map(Path, job.writes):
+        try:
+            path.mkdir(_PRIVATE, parents=True, exist_ok=True)
+        except OSError as exc:
+            said = Text("{path} cannot be made: {problem}", path=path, problem=system_words(exc))
+            hint = Text("make it yourself, or name another log with --log-file before the command")
+            raise ScheduleError(said, hint=hint) from exc
 
 
 def program(script: str, python: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ of it.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -56,6 +56,7 @@ def command(
     """
     from certferry.cli.selection import settings_of_run
     from certferry.present.progress import progress_on
+    from certferry.wiring.clock import now
     from certferry.wiring.session import open_session
 
     patience = patience_of(wait, no_wait=no_wait)
@@ -65,7 +66,7 @@ def command(
         return rehearsed(front, names, renew=renew, as_json=as_json)
     settings = settings_of_run(front, names, renew=renew, record=True)
     with (
-        progress_on(front.console, front.verbosity, _now) as progress,
+        progress_on(front.console, front.verbosity, now) as progress,
         open_session(settings, progress=progress, language=front.voice.language) as session,
     ):
         report = session.telling(
@@ -73,7 +74,8 @@ def command(
                 session.scheduled_run(patience).sync(session.wishes, renew=renew)
                 if scheduled
                 else session.reconciler().sync(session.wishes, patience, renew=renew)
-            )
+            ),
+            is_whole=not names,
         )
     return show_report(report, front, as_json=as_json)
 
@@ -84,9 +86,8 @@ def patience_of(wait: int | None, *, no_wait: bool) -> Patience:
 
     if no_wait and wait:
         raise UsageMistake(Text("--wait and --no-wait exclude each other"))
-    if no_wait:
-        return Patience(timedelta(0))
-    return Patience(None if wait is None else timedelta(seconds=wait))
+    limit = 0 if no_wait else wait
+    return Patience(None if limit is None else timedelta(seconds=limit))
 
 
 def show_report(
@@ -108,7 +109,3 @@ def show_report(
     else:
         console.show(report_text.told(report, console.voice, undeclared_of))
     return exits.of_report(report)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

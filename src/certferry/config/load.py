@@ -26,6 +26,7 @@ from certferry.config.files import Paths
 from certferry.config.find import NAME, find_file, is_left_alone_here, usual_places
 from certferry.config.findings import REFERENCE, Finding, config_error, joined
 from certferry.config.model import AccountTable, AcmeSettings, ChannelTable, Settings
+from certferry.config.monitoring import read_monitoring
 from certferry.config.secrets import Resolve, SecretReference, Secrets
 from certferry.config.table import Table
 from certferry.core.desired import PemFiles
@@ -211,6 +212,7 @@ def _read(
     dns = read_dns(root.table("dns"))
     accounts = read_accounts(root.table("accounts"))
     channels = read_channels(root.table("notify"))
+    monitoring = read_monitoring(root, paths)
     certificates, places = read_certificates(
         root,
         accounts,
@@ -232,13 +234,18 @@ def _read(
         secrets=Secrets(
             fill_in(environ, env_files),
             paths,
-            references=[*_references(accounts.values(), acme), *_of_channels(channels.values())],
+            references=[
+                *_references(accounts.values(), acme),
+                *_of_channels(channels.values()),
+                *([monitoring.heartbeat] if monitoring.heartbeat else []),
+            ],
             usual=partial(adapters.variables, {account.type for account in accounts.values()}),
             # Also what they do not fill in: a program may read them itself.
             files=[file.values for file in env_files],
         ),
         env_files=env_files,
         channels=MappingProxyType(channels),
+        monitoring=monitoring,
     )
     root.done()
     resolve = settings.secrets.resolve_at_rest

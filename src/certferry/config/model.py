@@ -132,6 +132,26 @@ class ChannelTable:
     language: str = ""
 
 
+HEARTBEAT, METRICS = "[heartbeat]", "[metrics]"
+"""What they are called where something is told of them, as a channel is by its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Monitoring:
+    """The address that a run pings, and the file into which it writes its metrics; `None` for what
+    is not wanted.
+    """
+
+    heartbeat: SecretReference | None = None
+    metrics: Path | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What is wanted of them."""
+        wanted = {HEARTBEAT: self.heartbeat, METRICS: self.metrics}
+        return tuple(name for name, setting in wanted.items() if setting is not None)
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Everything the operator declared. `path=None`: it came from the environment alone.
@@ -139,7 +159,8 @@ class Settings:
     `certificates` are those that a run is for, of all that are `declared`.
     `accounts` go by label. `places` tells where each lineage is declared, for messages about it;
     `places[lineage].below("deploy", n)` is its n-th deployment. `secrets` resolves references,
-    with the environment and what `env_files` add to it. `channels` go by their names.
+    with the environment and what `env_files` add to it. `channels` go by their names;
+    `monitoring` is where monitors look.
     """
 
     path: Path | None
@@ -154,3 +175,4 @@ class Settings:
     secrets: Secrets
     env_files: tuple[EnvFile, ...] = ()
     channels: Mapping[str, ChannelTable] = field(default_factory=dict)
+    monitoring: Monitoring = field(default_factory=Monitoring)

@@ -69,11 +69,13 @@ def runs_programs(settings: Settings) -> bool:
 
 
 def directories_filled(settings: Settings) -> list[Path]:
-    """Give the directories into which a run puts certificates. Where one is still to be made, it
-    is the one in which that happens.
+    """Give the directories into which a run puts certificates, and its metrics. Where one is still
+    to be made, it is the one in which that happens.
     """
     deliveries = [delivery for _, delivery in _deliveries(settings)]
     wanted = [Path(each.directory) for each in deliveries if isinstance(each, FileDelivery)]
+    if settings.monitoring.metrics is not None:
+        wanted.append(settings.monitoring.metrics.parent)
     return [next(step for step in (path, *path.parents) if step.is_dir()) for path in wanted]
 
 
@@ -97,6 +99,9 @@ def _references(settings: Settings, scheme: str) -> Iterator[tuple[Tell, str]]:
             table = "[acme]" if ca is settings.acme.usual else f"[acme.{ca.name}]"
             acme = partial(Finding, settings.path, None, table, "eab_hmac_key")
             written.append((acme, ca.eab_hmac_key.written))
+    if settings.monitoring.heartbeat is not None:
+        heartbeat = partial(Finding, settings.path, None, "[heartbeat]", "url")
+        written.append((heartbeat, settings.monitoring.heartbeat.written))
     for tell, value in written:
         kind, _, rest = str(value).partition(":")
         if kind == scheme and rest.strip():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from certferry.core.falling_back import WITHOUT_ANY
@@ -24,6 +24,14 @@ _GO_ON = frozenset({Topic.TROUBLE, Topic.FOUND})
 _RUN = Subject()
 
 Notices = tuple[Notice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """What a monitor was not told: why, and what to do."""
+
+    problem: Text
+    hint: Text
 
 
 def noticed(
@@ -67,6 +75,17 @@ def answered(channel: str, problem: Text | None, before: Notices, now: datetime)
     hint = Text("run `certferry notify test {channel}` when it is put right", channel=channel)
     refused = Notice(Topic.TROUBLE, subject, now, "channel_refused", message, hint)
     return _merged(before, [refused], before)
+
+
+def monitored(
+    name: str, code: str, missed: Missed | None, before: Notices, now: datetime
+) -> Notices:
+    """Return the notices that stand after a run told a monitor of itself, or could not."""
+    subject = Subject(channel=name)
+    if missed is None:
+        return tuple(one for one in before if one.subject != subject)
+    trouble = Notice(Topic.TROUBLE, subject, now, code, missed.problem, missed.hint)
+    return _merged(before, [trouble], before)
 
 
 def without_channels(before: Notices, known: Collection[str]) -> Notices:
@@ -141,9 +160,10 @@ def _troubles(
 ) -> Iterator[Notice]:
     told: set[Subject] = set()
     for step in report.outcomes:
+        if step.outcome not in _BAD and not _waits_too_long(step, versions, now):
+            continue
         notice = _notice(Topic.TROUBLE, report, step, now, _time_left(step, versions, now))
-        is_trouble = step.outcome in _BAD or _waits_too_long(step, versions, now)
-        if is_trouble and notice.subject not in told:
+        if notice.subject not in told:
             told.add(notice.subject)
             yield notice
 

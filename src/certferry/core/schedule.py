@@ -41,13 +41,15 @@ class Job:
     """What is run: absolute, so that it needs neither this directory nor this environment.
 
     `environment` is what it needs all the same, `writes` are the directories that it writes into.
-    With `runs_programs` it starts programs of the operator's.
+    With `runs_programs` it starts programs of the operator's. `on_failure` is run where the run
+    fails, by systems that can.
     """
 
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     writes: tuple[str, ...] = ()
     runs_programs: bool = False
+    on_failure: tuple[str, ...] = ()
 
 
 class Change(Enum):

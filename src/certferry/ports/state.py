@@ -26,6 +26,7 @@ from certferry.core.rollout import RolloutRecord
 from certferry.core.secret import Secret
 from certferry.core.upload import Upload
 from certferry.ports.account_memory import Edit
+from certferry.ports.sightings import Sightings
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ class ChallengeRecord:
     is_ours: bool = True
 
 
-class StateStore(Protocol):
+class StateStore(Sightings, Protocol):
     """Remembers lineages, accounts, orders, challenge records, uploads, rollouts, history."""
 
     # leases

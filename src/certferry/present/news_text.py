@@ -48,6 +48,8 @@ def trial_message(voice: Voice, host: str, now: datetime, run: str) -> Message:
 
 def subject_of(subject: Subject) -> Text:
     """Name what something is about: `img: qiniu → img.example.com`."""
+    if subject.channel.startswith("["):
+        return verbatim(subject.channel)  # where a monitor looks, by its table
     if subject.channel:
         return Text("channel {channel}", channel=subject.channel)
     if not subject.lineage:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import shlex
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -28,6 +30,7 @@ def told(scheduled: Scheduled, voice: Voice) -> list[Line]:
     rows = [
         (Text("when"), scheduled.when),
         (Text("next run"), verbatim(_by_the_clock(next_run) if next_run else "")),
+        (Text("log"), verbatim(_log_of(scheduled.command))),
         (Text("command"), verbatim(scheduled.command)),
     ]
     cells = [(voice.say(label), voice.say_on_one_line(words)) for label, words in rows]
@@ -38,6 +41,33 @@ def told(scheduled: Scheduled, voice: Voice) -> list[Line]:
             indent="  ",
         ),
     ]
+
+
+def logrotate(log: str) -> list[str]:
+    """Write the lines that rotate a log, of which certferry opens the file for each line."""
+    return [
+        f'"{log}" {{',
+        "    weekly",
+        "    rotate 8",
+        "    compress",
+        "    # A run that is at work goes on writing into the file that was moved.",
+        "    delaycompress",
+        "    missingok",
+        "    notifempty",
+        "    # certferry makes the new file itself, 0640.",
+        "    nocreate",
+        "}",
+    ]
+
+
+def _log_of(command: str) -> str:
+    """Return where the log of a command goes, as far as that can be read from it."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return ""
+    following = dict(itertools.pairwise(words))
+    return following.get("--log-file", "")
 
 
 def nothing_to_do(path: Path | None) -> Concern:

@@ -11,6 +11,7 @@ from certferry.core.delivery import Delivery
 from certferry.core.ownership import Claims
 from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer
+from certferry.ports.looks import UNSEEN, Looks
 from certferry.ports.probe import Probe
 from certferry.ports.progress import Progress
 from certferry.ports.receiver import Receiver
@@ -27,7 +28,7 @@ class Doors:
     `lease` takes the lease of a lineage for a `with` block; `now` is the only clock; what happens
     is told to `progress`, the history's keeper included; `verify_timeout` is how long a
     domain may take to serve what it is bound to; `claims` are those of the whole configuration,
-    for however few certificates the run is.
+    for however few certificates the run is; `looks` is shown what the run sees.
     """
 
     issuer: Issuer
@@ -42,3 +43,4 @@ class Doors:
     progress: Progress
     verify_timeout: timedelta = timedelta(hours=1)
     claims: Claims = field(default_factory=Claims)
+    looks: Looks = UNSEEN

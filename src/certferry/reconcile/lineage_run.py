@@ -153,6 +153,7 @@ class LineageRun:
         """Carry out every step that is ready, and tell how the others stand."""
         visit = self._as_visit(observed, lease)
         self._outcomes.note_plan(plan, observed)
+        self._doors.looks.note(self.desired.lineage, observed)
         write_down(plan, visit)
         self._carry_out(plan, visit)
 

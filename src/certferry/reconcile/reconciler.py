@@ -76,6 +76,7 @@ class Reconciler:
         """Keep when the run ended; that it cannot be kept fails nothing."""
         try:
             self.doors.state.save_run(self.doors.now(), succeeded=report.has_succeeded)
+            self.doors.looks.keep(report)
         except StateError as error:
             _log.warning(
                 Text("could not record the end of the run: {problem}", problem=error.message)

@@ -1,15 +1,17 @@
-"""What operators are told of, in memory: a part of `MemoryState`."""
+"""What operators are told of, and what runs saw, in memory: a part of `MemoryState`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from certferry.core.lineage import Version
 from certferry.core.notice import ChannelState, Notice
+from certferry.core.sighting import Sighting
 from certferry.testing.memory_rows import Memory
 
 
 class MemoryNotices:
-    """The notices, and what each channel was told of them."""
+    """The notices, what each channel was told of them, and what every place was seen to have."""
 
     _memory: Memory
 
@@ -40,3 +42,30 @@ class MemoryNotices:
             after = change(self.channel(name))
             self._memory.channels[name] = after
             return after
+
+    def sightings(self) -> tuple[Sighting, ...]:
+        """See `StateStore.sightings`."""
+        with self._memory.lock:
+            return self._memory.sightings
+
+    def update_sightings(
+        self, change: Callable[[tuple[Sighting, ...]], tuple[Sighting, ...]]
+    ) -> tuple[Sighting, ...]:
+        """See `StateStore.update_sightings`."""
+        with self._memory.lock:
+            after = change(self._memory.sightings)
+            self._memory.sightings = tuple(sorted(after, key=lambda one: one.place))
+            return self._memory.sightings
+
+    def versions_in_use(self) -> dict[str, tuple[Version, ...]]:
+        """See `StateStore.versions_in_use`."""
+        with self._memory.lock:
+            seen = {(one.lineage, one.fingerprint) for one in self._memory.sightings}
+            return {
+                lineage: tuple(
+                    one.version
+                    for one in reversed(kept)
+                    if one is kept[-1] or (lineage, one.version.certificate.fingerprint) in seen
+                )
+                for lineage, kept in sorted(self._memory.versions.items())
+            }

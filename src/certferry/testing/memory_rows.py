@@ -12,6 +12,7 @@ from certferry.core.notice import ChannelState, Key, Notice
 from certferry.core.report import HistoryEntry, LastRun
 from certferry.core.rollbacks import Withdrawal
 from certferry.core.rollout import RolloutRecord
+from certferry.core.sighting import Sighting
 from certferry.core.upload import Upload
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord
 from certferry.testing.memory_ledger import MemoryLedger
@@ -57,6 +58,7 @@ class Memory:
     withdrawals: dict[tuple[str, str, str, str], Withdrawal] = field(default_factory=dict)
     notes: dict[tuple[str, str], str] = field(default_factory=dict)
     notices: dict[Key, Notice] = field(default_factory=dict)
+    sightings: tuple[Sighting, ...] = ()
     channels: dict[str, ChannelState] = field(default_factory=dict)
     issue_tries: dict[str, datetime] = field(default_factory=dict)
     failing_since: dict[str, datetime] = field(default_factory=dict)

@@ -13,8 +13,7 @@ from certferry.config.findings import REFERENCE, config_error, joined
 from certferry.config.model import ChannelTable, Settings
 from certferry.config.secrets import SecretReference
 from certferry.core.message import Message
-from certferry.core.notice import News, Notice, Topic
-from certferry.core.noticed import failed_run, noticed, without_channels
+from certferry.core.notice import News
 from certferry.core.report import SyncReport
 from certferry.core.secret import Secret
 from certferry.errors import CertferryError, ConfigError
@@ -31,11 +30,10 @@ from certferry.wiring.accounts import bound, run_program
 from certferry.wiring.adapters import CHANNELS, Table, installed
 from certferry.wiring.clock import now
 from certferry.wiring.described import BrokenAdapter
+from certferry.wiring.notices import NoticeKeeper
 
 LONGEST_ANSWER = 64 * 1024
 """Bytes of what a service answers to a message; it has a line to say."""
-
-Notices = tuple[Notice, ...]
 
 
 class Channels:
@@ -56,25 +54,15 @@ class Channels:
         self._pause = pause
         self._language = language
         self._run = str(uuid.uuid4())
+        self._notices = NoticeKeeper(settings, state)
 
     def tell(self, report: SyncReport) -> Mapping[str, Answered]:
         """Tell what a run has left, and return what the channels answered."""
-        state = self._state()
-        # A run with nothing to do reads nothing more.
-        all_end = any(Topic.DEADLINE in table.on for table in self._settings.channels.values())
-        lineages = [one.lineage for one in report.lineages if all_end or not one.ok]
-        versions = {lineage: state.versions(lineage) for lineage in lineages}
-        declared = [wish.lineage for wish in self._settings.declared]
-
-        def change(before: Notices) -> Notices:
-            known = without_channels(before, self._settings.channels)
-            return noticed(report, known, now(), versions=versions, declared=declared)
-
-        return self._telling().tell(change)
+        return self._telling().tell(self._notices.after(report))
 
     def tell_failure(self, error: CertferryError) -> Mapping[str, Answered]:
         """Tell what ended a run before it had a report."""
-        return self._telling().tell(lambda before: failed_run(error, before, now()))
+        return self._telling().tell(self._notices.after_failure(error))
 
     def try_out(self, names: Sequence[str]) -> Mapping[str, Answered]:
         """Send a message through these channels, and return what they answered."""

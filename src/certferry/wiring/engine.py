@@ -17,6 +17,7 @@ from certferry.reconcile.ferried import as_known
 from certferry.reconcile.history import history_keeper
 from certferry.reconcile.leases import held_lease
 from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.sightings import SightingsKeeper
 from certferry.reconcile.stopping import Stopping
 from certferry.wiring.accounts import Accounts
 from certferry.wiring.clock import now
@@ -52,6 +53,7 @@ def reconciler_for(
         progress=each_of(history_keeper(state, now, who), progress),
         verify_timeout=settings.verify.timeout,
         claims=_claims(settings, source, state),
+        looks=SightingsKeeper(state, now),
     )
     return Reconciler(doors, stop=stopping.stop)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from certferry.config.model import Settings
 from certferry.core.notice import ChannelState
 from certferry.core.report import SyncReport
+from certferry.errors import CertferryError
 from certferry.ports.state import StateStore
 from certferry.reconcile.stopping import Stopping
 
@@ -34,15 +35,42 @@ class _Session(Protocol):
 class Teller:
     """Tells through the channels of the session's settings."""
 
-    def telling(self: _Session, run: Callable[[], SyncReport]) -> SyncReport:
-        """Make a run, and tell operators what it has left, or what ended it before that. No channel
-        fails the run: what is wrong with one is a warning.
+    def telling(
+        self: _Session, run: Callable[[], SyncReport], *, is_whole: bool = False
+    ) -> SyncReport:
+        """Make a run, and tell operators and monitors what it has left, or what ended it before
+        that. Neither fails the run: what is wrong with a channel is a warning. `is_whole`: the run
+        is for every certificate that is declared.
         """
-        if not self._settings.channels:
-            return run()
+        from certferry.wiring.notices import NoticeKeeper
         from certferry.wiring.told import telling
 
-        return telling(channels_of(self), run, self._settings.state.path)
+        def told() -> SyncReport:
+            if self._settings.channels:
+                return telling(channels_of(self), run, self._settings.state.path)
+            keeper = NoticeKeeper(self._settings, lambda: self.state)
+            return telling(keeper, run, self._settings.state.path)
+
+        if not self._settings.monitoring.names:
+            return told()
+        from certferry.wiring.monitoring import Monitor
+
+        monitor = Monitor(
+            self._settings,
+            lambda: self.state,
+            pause=self._stopping.pause,
+            language=self._language,
+            is_whole=is_whole,
+        )
+        return monitor.watching(told)
+
+    def tell_failure(self: _Session, error: CertferryError) -> None:
+        """Keep, and tell through the channels, what ended a run that could not tell it itself."""
+        from certferry.wiring.notices import NoticeKeeper
+        from certferry.wiring.told import tell_failure
+
+        keeper = NoticeKeeper(self._settings, lambda: self.state)
+        tell_failure(channels_of(self) if self._settings.channels else keeper, error)
 
     def channel_states(self: _Session) -> Mapping[str, ChannelState]:
         """Return what is remembered of the channels of notifications."""

@@ -6,12 +6,12 @@ import logging
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from certferry.core.report import SyncReport
 from certferry.errors import CertferryError, Interrupted, LeaseHeld, LeaseLost, StateError
 from certferry.ports.notifier import Answered, Sent
 from certferry.text import Text
-from certferry.wiring.channels import Channels
 
 _log = logging.getLogger(__name__)
 
@@ -20,7 +20,19 @@ _NO_TROUBLE = (Interrupted, LeaseHeld, LeaseLost, StateError)
 be remembered."""
 
 
-def telling(channels: Channels, run: Callable[[], SyncReport], state: Path) -> SyncReport:
+class _Channels(Protocol):
+    """What is told of a run: the channels, or the notices alone."""
+
+    def tell(self, report: SyncReport) -> Mapping[str, Answered]:
+        """Tell what a run has left."""
+        ...
+
+    def tell_failure(self, error: CertferryError) -> Mapping[str, Answered]:
+        """Tell what ended a run before it had a report."""
+        ...
+
+
+def telling(channels: _Channels, run: Callable[[], SyncReport], state: Path) -> SyncReport:
     """Make a run, and tell what it has left. An error is told where there is a `state` already: the
     first run of all has an operator before it.
     """
@@ -35,13 +47,18 @@ def telling(channels: Channels, run: Callable[[], SyncReport], state: Path) -> S
     return report
 
 
+def tell_failure(channels: _Channels, error: CertferryError) -> None:
+    """Tell what ended a run."""
+    _tell(partial(channels.tell_failure, error))
+
+
 def _tell(tell: Callable[[], Mapping[str, Answered]]) -> None:
     try:
         answers = tell()
     except CertferryError as error:
         _log.warning(
             Text(
-                "certferry could not notify any channel of this run: {problem}",
+                "certferry could not record this run, and notified no channel: {problem}",
                 problem=error.message,
             )
         )

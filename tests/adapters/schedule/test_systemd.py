@@ -17,7 +17,7 @@ from certferry.core.schedule import Change, Job
 from certferry.errors import ScheduleError
 from certferry.file_trust import user_name
 
-UNITS = ["certferry.service", "certferry.timer"]
+UNITS = ["certferry-failed.service", "certferry.service", "certferry.timer"]
 
 
 def make_program(path: Path) -> str:
@@ -36,6 +36,7 @@ def job(tmp_path: Path) -> Job:
         command=(make_program(odd / "certferry"), "--config", str(odd / "c.toml"), "sync"),
         environment={"XDG_DATA_HOME": str(odd)},
         writes=(str(odd / "state"),),
+        on_failure=(str(odd / "certferry"), "--config", str(odd / "c.toml"), "notify", "failed"),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from certferry.adapters.schedule.units import TIMER_TEXT, service_text
+from certferry.adapters.schedule.units import TIMER_TEXT, failed_text, service_text
 from certferry.core.schedule import Job
 from certferry.errors import ScheduleError
 
@@ -118,6 +118,40 @@ def test_the_service(rest: str, *, for_system: bool, runs_programs: bool) -> Non
     )
 
     assert SERVICE + rest == service_text(job, for_system=for_system)
+
+
+FAILED = """\
+# Written by `certferry schedule install --systemd`, and taken away by `schedule remove`.
+# To change it, write a drop-in: systemctl edit certferry-failed.service
+
+[Unit]
+Description=certferry: tell that a run failed
+
+[Service]
+Type=oneshot
+# It is told how the run ended (MONITOR_SERVICE_RESULT, systemd.exec(5)). What a run told itself is
+# not told again; one that was killed, or could not begin, told nothing.
+TimeoutStartSec=2min
+UMask=0077
+NoNewPrivileges=yes
+Environment=HOME=/srv
+ExecStart=/usr/bin/certferry notify failed
+"""
+
+
+def test_the_service_that_tells_of_a_failure() -> None:
+    """It is started by the other, and by nothing else; it is guarded as that is."""
+    job = Job(
+        ("/usr/bin/certferry", "--quiet", "sync"),
+        {"HOME": "/srv"},
+        writes=("/var/lib/certferry", "/etc/ssl/site"),
+        on_failure=("/usr/bin/certferry", "notify", "failed"),
+    )
+
+    after = "After=network-online.target nss-lookup.target\n"
+    told = SERVICE.replace(after, f"{after}OnFailure=certferry-failed.service\n")
+    assert told + HARDENED + SYSTEM == service_text(job, for_system=True)
+    assert FAILED + HARDENED + SYSTEM == failed_text(job, for_system=True)
 
 
 @pytest.mark.parametrize("character", ["\n", "'", '"', "\\", "$"])

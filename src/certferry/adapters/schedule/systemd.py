@@ -12,12 +12,14 @@ from pathlib import Path
 
 from certferry.adapters.schedule.tools import call, complaint
 from certferry.adapters.schedule.units import (
+    FAILED,
     MARK,
     SERVICE,
     TIMER,
     TIMER_TEXT,
     USUAL_PATH,
     command_of,
+    failed_text,
     service_text,
 )
 from certferry.core.schedule import Change, Job, Scheduled
@@ -44,7 +46,7 @@ _TRY_AGAIN = Text("fix that, then try again")
 
 
 class SystemdTimer:
-    """Keeps a service and a timer in one directory of units.
+    """Keeps two services and a timer in one directory of units.
 
     `for_system`: whether the units are the system's. `booted` exists where systemd runs, and
     `lingering` holds the names of users whose managers always do; `environ` says where programs
@@ -69,6 +71,8 @@ class SystemdTimer:
     def install(self, job: Job) -> tuple[Change, Scheduled]:
         """See `ports.scheduler.Scheduler.install`."""
         wanted = {SERVICE: service_text(job, for_system=self._for_system), TIMER: TIMER_TEXT}
+        if job.on_failure:
+            wanted[FAILED] = failed_text(job, for_system=self._for_system)
         present = {name: self._own(name) for name in wanted}
         with _told():
             if present != wanted:
@@ -83,7 +87,7 @@ class SystemdTimer:
 
     def remove(self) -> Text | None:
         """See `ports.scheduler.Scheduler.remove`."""
-        present = [name for name in (TIMER, SERVICE) if self._own(name)]
+        present = [name for name in (TIMER, SERVICE, FAILED) if self._own(name)]
         if not present:
             return None
         if TIMER in present:

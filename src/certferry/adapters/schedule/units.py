@@ -1,4 +1,5 @@
-"""The text of our two systemd units: a service that runs once, and the timer that starts it.
+"""The text of our systemd units: a service that runs once, the timer that starts it, and a service
+that tells where it failed.
 
 Facts are from systemd's manual pages: systemd.service(5), systemd.exec(5), systemd.timer(5),
 systemd.syntax(7).
@@ -14,6 +15,7 @@ from certferry.text import Text
 
 SERVICE = "certferry.service"
 TIMER = "certferry.timer"
+FAILED = "certferry-failed.service"
 
 MARK = "# Written by `certferry schedule install --systemd`, and taken away by `schedule remove`."
 """The first line of what is ours."""
@@ -41,15 +43,15 @@ Persistent=true
 WantedBy=timers.target
 """
 
-_SERVICE = f"""\
-{MARK}
-# To change it, write a drop-in: systemctl edit {SERVICE}
+_SERVICE = """\
+{mark}
+# To change it, write a drop-in: systemctl edit {name}
 
 [Unit]
 Description=certferry: renew certificates, deploy them, and see them served
 Wants=network-online.target
 After=network-online.target nss-lookup.target
-
+{on_failure}
 [Service]
 Type=oneshot
 # Still in progress, or at work elsewhere: the next run goes on from there.
@@ -58,6 +60,22 @@ SuccessExitStatus=75
 # next from starting; one that is told to end does so within seconds.
 TimeoutStartSec=11h
 TimeoutStopSec=15s
+UMask=0077
+NoNewPrivileges=yes
+"""
+
+_FAILED = """\
+{mark}
+# To change it, write a drop-in: systemctl edit {name}
+
+[Unit]
+Description=certferry: tell that a run failed
+
+[Service]
+Type=oneshot
+# It is told how the run ended (MONITOR_SERVICE_RESULT, systemd.exec(5)). What a run told itself is
+# not told again; one that was killed, or could not begin, told nothing.
+TimeoutStartSec=2min
 UMask=0077
 NoNewPrivileges=yes
 """
@@ -110,16 +128,28 @@ def service_text(job: Job, *, for_system: bool) -> str:
 
     Raises `ScheduleError` for words that a unit cannot hold.
     """
+    on_failure = f"OnFailure={FAILED}\n" if job.on_failure else ""
+    unit = _SERVICE.format(mark=MARK, name=SERVICE, on_failure=on_failure)
+    return unit + _rest(job, job.command, for_system=for_system)
+
+
+def failed_text(job: Job, *, for_system: bool) -> str:
+    """Write the service that is started where a run fails. Raises as `service_text`."""
+    unit = _FAILED.format(mark=MARK, name=FAILED)
+    return unit + _rest(job, job.on_failure, for_system=for_system)
+
+
+def _rest(job: Job, command: tuple[str, ...], *, for_system: bool) -> str:
     settings = [
         f"Environment={_word(f'{name}={value}')}" for name, value in job.environment.items()
     ]
-    settings.append(f"ExecStart={' '.join(map(_word, job.command))}")
+    settings.append(f"ExecStart={' '.join(map(_word, command))}")
     if job.runs_programs:
         guard = _OPEN
     else:
         settings += [f"ReadWritePaths={_word(path)}" for path in job.writes]
         guard = _SANDBOX + (_SYSTEM_SANDBOX if for_system else "")
-    return _SERVICE + "\n".join(settings) + "\n" + guard
+    return "\n".join(settings) + "\n" + guard
 
 
 def command_of(service: str) -> str:

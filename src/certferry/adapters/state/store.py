@@ -14,6 +14,7 @@ from certferry.adapters.state.notices import Channels, Notices
 from certferry.adapters.state.remembered import Lineages
 from certferry.adapters.state.runs import Runs
 from certferry.adapters.state.sealing import Sealing
+from certferry.adapters.state.sightings import Sightings
 from certferry.adapters.state.targets import Rollouts, Uploads, Withdrawals
 from certferry.adapters.state.versions import Versions
 
@@ -35,6 +36,7 @@ class SqlState:
         versions = Versions(database, sealing)
         self.lineages = versions.lineages
         self.versions = versions.versions
+        self.versions_in_use = versions.versions_in_use
         self.bundle = versions.bundle
         self.save_version = versions.save_version
         self.save_revocation = versions.save_revocation
@@ -101,6 +103,10 @@ class SqlState:
         standing = Notices(database)
         self.notices = standing.notices
         self.update_notices = standing.update_notices
+
+        sightings = Sightings(database)
+        self.sightings = sightings.sightings
+        self.update_sightings = sightings.update_sightings
 
         channels = Channels(database)
         self.channel = channels.channel

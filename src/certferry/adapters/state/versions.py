@@ -57,6 +57,21 @@ class Versions:
         )
         return tuple(map(_version, rows))
 
+    def versions_in_use(self) -> dict[str, tuple[Version, ...]]:
+        """See `StateStore.versions_in_use`."""
+        rows = self._database.rows(
+            f"SELECT lineage, {_FACTS} FROM version"  # noqa: S608 - constant columns
+            " WHERE number = (SELECT MAX(number) FROM version AS newer"
+            " WHERE newer.lineage = version.lineage)"
+            " OR EXISTS (SELECT 1 FROM sighting WHERE sighting.lineage = version.lineage"
+            " AND sighting.fingerprint = version.fingerprint)"
+            " ORDER BY lineage, number DESC"
+        )
+        found: dict[str, tuple[Version, ...]] = {}
+        for lineage, *facts in rows:
+            found[lineage] = (*found.get(lineage, ()), _version(tuple(facts)))
+        return found
+
     def bundle(self, lineage: str, number: int) -> CertificateBundle:
         """One version with its key. Raises `StateError`."""
         rows = self._database.rows(

@@ -8,6 +8,7 @@ from certferry.testing.contracts.state_leases import LeasesContract
 from certferry.testing.contracts.state_ledger import LedgerContract
 from certferry.testing.contracts.state_notices import NoticesContract
 from certferry.testing.contracts.state_remembered import RememberedContract
+from certferry.testing.contracts.state_sightings import SightingsContract
 from certferry.testing.contracts.state_targets import HistoryContract, TargetsContract
 from certferry.testing.contracts.state_versions import VersionsContract
 
@@ -21,6 +22,7 @@ class StateStoreContract(
     RememberedContract,
     AccountNotesContract,
     NoticesContract,
+    SightingsContract,
     HistoryContract,
 ):
     """Every promise of the port.

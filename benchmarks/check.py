@@ -1,0 +1,95 @@
+"""How long `certferry check` takes, by what is recorded of many certificates, as a multiple of an
+empty Python program in the same rounds. It fails where it takes a second or more.
+
+Usage: `python -m benchmarks.check [--certificates N] [--rounds N]`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from certferry.adapters.state.connect import connect
+from certferry.core.sighting import Sighting
+from certferry.testing.certificates import make_bundle
+
+LONGEST = 1.0
+"""Seconds: a monitor asks every five minutes, of many hosts."""
+
+ACCOUNTS = """\
+[state]
+url = "sqlite:///state.db"
+[accounts.qiniu]
+access_key = "env:AK"
+secret_key = "env:SK"
+[accounts.dnspod]
+id = "env:ID"
+token = "env:TOKEN"
+"""
+
+
+def furnish(folder: Path, count: int) -> Path:
+    """Write a configuration, and a state in which every certificate is served."""
+    names = [f"img{number}.example.com" for number in range(count)]
+    tables = [
+        f'[[certificates]]\nnames = ["{name}"]\ndns = "dnspod"\n'
+        f'[[certificates.deploy]]\nto = "qiniu"\ndomains = ["{name}"]\n'
+        for name in names
+    ]
+    config = folder / "certferry.toml"
+    config.write_text(ACCOUNTS + "".join(tables))
+    config.chmod(0o600)
+    now = datetime.now(UTC)
+    seen = []
+    with closing(connect(folder / "state.db", folder / "secret.key")) as state:
+        bundle = make_bundle(*names[:1], not_before=now - timedelta(days=1))
+        for number, name in enumerate(names):
+            leaf = replace(bundle.certificate, names=(name,), fingerprint=f"{number:064x}")
+            lease = state.acquire(name, now)
+            state.save_version(lease, replace(bundle, certificate=leaf), now)
+            state.release(lease)
+            seen.append(
+                Sighting(name, "qiniu", name, served=True, since=now, fingerprint=leaf.fingerprint)
+            )
+        state.update_sightings(lambda _: tuple(seen))
+        state.save_run(now, succeeded=True)
+    return config
+
+
+def seconds(arguments: list[str]) -> float:
+    """Time one fresh interpreter, from start to exit. It must find everything in order."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - started
+
+
+def main() -> int:
+    """Print the median and the ratio, and say whether the promise is kept."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--certificates", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=10)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        config = furnish(Path(directory), arguments.certificates)
+        check = ["-m", "certferry", "--config", str(config), "check"]
+        seconds(check)  # the first run compiles to bytecode
+        rounds = [(seconds(check), seconds(["-c", "pass"])) for _ in range(arguments.rounds)]
+    median = statistics.median(taken for taken, _ in rounds)
+    ratio = statistics.median(taken / empty for taken, empty in rounds)
+    print(
+        f"check, {arguments.certificates} certificates: {1000 * median:6.1f} ms   {ratio:5.1f} x"
+        " an empty Python program"
+    )
+    return int(median >= LONGEST)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

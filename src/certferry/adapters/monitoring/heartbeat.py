@@ -1,0 +1,86 @@
+"""The heartbeat of a run, in healthchecks.io's protocol (healthchecks.io/docs/http_api, 2026-11):
+`URL/start`, `URL`, `URL/fail`, with `rid` for the run, and the run's last lines as the body.
+
+The service answers 200 to a check that it does not know, or that is pinged too often, and says so
+in the body; `Ping-Body-Limit` tells how many bytes it keeps of ours.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+from certferry.adapters.clients.secret_address import secret_address
+from certferry.core.noticed import Missed
+from certferry.core.secret import Secret
+from certferry.ports.http import Answer, Http, NoAnswer
+from certferry.text import Text
+
+SERVICE = "heartbeat"
+USUAL_LIMIT = 10_000
+"""Bytes of a body that every version of the service keeps; more where it says so."""
+MOST = 100_000
+"""Bytes that are sent at most, whatever a service says."""
+
+_PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
+_UNKNOWN, _TOO_OFTEN = b"(not found)", b"(rate limited)"
+
+
+class Heartbeat:
+    """One check at one service. `rid` tells the pings of one run from those of another. Raises
+    `ConfigError` for an address that can be none.
+    """
+
+    def __init__(self, address: Secret, http: Http, rid: str) -> None:
+        self._address = secret_address(address)
+        self._http = http
+        self._rid = rid
+        self._limit = USUAL_LIMIT
+
+    def start(self) -> Missed | None:
+        """Tell that a run begins."""
+        return self._ping("/start", "")
+
+    def end(self, said: str, *, succeeded: bool) -> Missed | None:
+        """Tell that it has ended, with the last of its words."""
+        return self._ping("" if succeeded else "/fail", said)
+
+    def _ping(self, suffix: str, said: str) -> Missed | None:
+        """Send one ping, once. Follows no redirect; returns what went wrong."""
+        body = said.encode()[-self._limit :].decode(errors="ignore").encode()
+        try:
+            answer = self._http.send("POST", self._url(suffix), _PLAIN, body)
+        except NoAnswer as nothing:
+            hint = Text("see whether this machine reaches the service; the next run pings again")
+            return Missed(nothing.problem, hint)
+        self._note_limit(answer)
+        return _judged(answer)
+
+    def _url(self, suffix: str) -> str:
+        parts = urlsplit(self._address.reveal())
+        rid = urlencode({"rid": self._rid})
+        query = f"{parts.query}&{rid}" if parts.query else rid
+        return urlunsplit(parts._replace(path=parts.path.rstrip("/") + suffix, query=query))
+
+    def _note_limit(self, answer: Answer) -> None:
+        told = answer.headers.get("Ping-Body-Limit", "")
+        if told.isascii() and told.isdigit():
+            self._limit = max(1, min(int(told[:9]), MOST))
+
+
+def _judged(answer: Answer) -> Missed | None:
+    status, check_url = answer.status, Text("check `url` under [heartbeat]")
+    if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
+        said = Text("it answered with a redirect (status {status}), which is not followed")
+        return Missed(said.filled(status=status), check_url)
+    if status == HTTPStatus.TOO_MANY_REQUESTS or _TOO_OFTEN in answer.body:
+        said = Text("it was pinged too often, and has not counted this run")
+        return Missed(said, Text("use another check for each machine"))
+    if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE} or _UNKNOWN in answer.body:
+        return Missed(Text("it knows no such check"), check_url)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        said = Text("it answered with status {status}", status=status)
+        return Missed(said, Text("the next run pings again; look at the service if this stays"))
+    if status >= HTTPStatus.BAD_REQUEST:
+        return Missed(Text("it refused the ping with status {status}", status=status), check_url)
+    return None

@@ -1,0 +1,42 @@
+"""The file of metrics that node_exporter's textfile collector reads: replaced whole, readable for
+the user that node_exporter runs as.
+"""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+from certferry.core.noticed import Missed
+from certferry.system_words import system_words
+from certferry.text import Text
+from certferry.whole_file import replace_file
+
+_MODE = 0o644
+"""Another user's collector reads it; there is no secret in it."""
+
+
+def write_metrics(path: Path, text: str) -> Missed | None:
+    """Put the metrics in their place; return why that cannot be."""
+    try:
+        replace_file(path, text.encode(), _MODE)
+    except OSError as exc:
+        said = Text("{path} cannot be written: {problem}", path=path, problem=system_words(exc))
+        return Missed(said, _advice(path, exc))
+    return None
+
+
+def _advice(path: Path, problem: OSError) -> Text:
+    folder = path.parent
+    if not folder.is_dir():
+        said = Text("make the directory {folder}, or name another `file` under [metrics]")
+        return said.filled(folder=folder)
+    if problem.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return Text("free some space at {folder}", folder=folder)
+    if path.is_dir():
+        return Text("{path} is a directory: name a file in it under [metrics]", path=path)
+    return Text(
+        "let the user who runs certferry write into {folder}, or name another `file` under"
+        " [metrics]; where systemd starts the run, install the schedule again",
+        folder=folder,
+    )

@@ -1,0 +1,101 @@
+"""`certferry check`: for monitoring, how bad it is, by what is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from certferry.cli.complaints import Complaint, complaint_about
+from certferry.cli.options import Front, json_option, names_argument
+from certferry.present.layout import line
+
+if TYPE_CHECKING:
+    from certferry.core.checkup import Checkup
+
+RUN_WITHIN = 48
+"""Hours; see `core.health.RUN_WITHIN`."""
+
+UNKNOWN = 3
+"""What a plugin answers that cannot say anything (`core.health.Health`)."""
+
+_TEN_YEARS = 24 * 3653  # hours
+
+
+class Plugin(click.Command):
+    """A command whose exit codes are a plugin's, whatever goes wrong: to a monitor 1 and 2 would be
+    a warning and a catastrophe.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line; what is wrong with it is told as a plugin does."""
+        as_json = "--json" in args
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as mistake:
+            ctx.exit(tell_failure(complaint_about(mistake), ctx.obj, as_json=as_json))
+
+
+@click.command("check", cls=Plugin)
+@names_argument
+@click.option(
+    "--run-within",
+    metavar="HOURS",
+    type=click.IntRange(1, _TEN_YEARS),
+    default=RUN_WITHIN,
+    help="Warn when the last run ended longer ago. Default: 48.",
+)
+@json_option
+@click.pass_obj
+def command(front: Front, names: tuple[str, ...], *, run_within: int, as_json: bool) -> int:
+    """For monitoring: one line in the form of a Nagios plugin, with performance data.
+
+    By what is recorded, without asking any service, so that it may be called every few minutes.
+    Exits with 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. Warns when a sixth of a certificate's life is
+    left, and is critical with a twelfth; earlier where a CDN takes a new certificate only for a
+    time.
+    """
+    now = datetime.now(UTC)
+    try:
+        found = _found(front, names, now, timedelta(hours=run_within))
+    except Exception as error:  # noqa: BLE001 - whatever it is, a monitor gets its line
+        return tell_failure(complaint_about(error), front, as_json=as_json)
+    return tell(found, now, front, as_json=as_json)
+
+
+def _found(front: Front, names: Iterable[str], now: datetime, run_within: timedelta) -> Checkup:
+    from certferry.cli.selection import read_settings
+    from certferry.core.checkup import checkup
+    from certferry.wiring.recorded import expected, recorded
+    from certferry.wiring.session import open_to_look
+
+    settings = read_settings(front, tuple(names))
+    with open_to_look(settings, language=front.voice.language) as session:
+        known = recorded(session.state)
+    return checkup(expected(settings, known), known, now, run_within)
+
+
+def tell(found: Checkup, now: datetime, front: Front, *, as_json: bool) -> int:
+    """Say how bad it is, and give the plugin's exit code."""
+    from certferry.present import check_text
+
+    if as_json:
+        front.console.hand_out(check_text.document(found, now, front.voice))
+    else:
+        front.console.show(line(one) for one in check_text.of_checkup(found, now, front.voice))
+    return int(found.health)
+
+
+def tell_failure(complaint: Complaint, front: Front, *, as_json: bool) -> int:
+    """Say that nothing can be said, and why, and give the plugin's exit code."""
+    from certferry.present import check_text
+
+    message, hint, voice = complaint.message, complaint.hint, front.voice
+    if as_json:
+        document = check_text.document_of_failure(complaint.code, message, hint, voice)
+        front.console.hand_out(document)
+    else:
+        front.console.show(line(one) for one in check_text.of_failure(message, hint, voice))
+    return UNKNOWN

@@ -1,0 +1,99 @@
+"""What a look saw where a certificate is to be served: whether each place has it, since when."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from certferry.core.deliveries import why_deliver
+from certferry.core.lineage import Version
+from certferry.core.observed import Observation, ObservedDomain, ObservedTarget, is_served
+from certferry.core.rollbacks import version_for
+
+Place = tuple[str, str, str]
+"""A lineage, a target, a domain there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """Whether a place had the certificate that it is to have, when a run last looked, and `since`
+    when that is so. `fingerprint` is that of the certificate which it was last seen to have, `None`
+    where none of ours was.
+
+    Without a domain it is a target at which other lineages serve all that this one was to serve.
+    """
+
+    lineage: str
+    target: str
+    domain: str
+    served: bool
+    since: datetime
+    fingerprint: str | None = None
+
+    @property
+    def place(self) -> Place:
+        """What identifies it."""
+        return (self.lineage, self.target, self.domain)
+
+    @property
+    def is_ceded(self) -> bool:
+        """Whether other lineages serve all that was to be served there."""
+        return not self.domain
+
+
+@dataclass(frozen=True, slots=True)
+class Sighted:
+    """What the last visit of a run to a lineage saw. `unread` are the targets that could not be
+    looked at, `receivers` the places that take a certificate whole: what was delivered after the
+    look is there.
+    """
+
+    places: tuple[Sighting, ...] = ()
+    unread: tuple[str, ...] = ()
+    receivers: tuple[Place, ...] = ()
+
+
+def sighted(lineage: str, observed: Observation, now: datetime) -> Sighted:
+    """Judge what was observed of a lineage. Every run does so for each: it has to be quick."""
+    places: dict[Place, Sighting] = {}
+    unread: list[str] = []
+    receivers: list[Place] = []
+    for target in observed.targets:
+        label = target.label
+        if target.failure is not None:
+            unread.append(label)
+        if target.is_ceded:
+            places[lineage, label, ""] = Sighting(lineage, label, "", served=True, since=now)
+        for domain in target.domains:
+            place = (lineage, label, domain.domain)
+            wanted = version_for(domain.withdrawn, observed.versions, now)
+            served = wanted is not None and _has(target, domain, wanted)
+            fingerprint = (
+                wanted.certificate.fingerprint
+                if wanted is not None and served
+                else _presented(target, domain, observed.versions)
+            )
+            places[place] = Sighting(*place, served, now, fingerprint)
+            if domain.kind.is_receiver:
+                receivers.append(place)
+    return Sighted(tuple(places.values()), tuple(unread), tuple(receivers))
+
+
+def _has(target: ObservedTarget, domain: ObservedDomain, wanted: Version) -> bool:
+    if domain.kind.is_receiver:
+        return why_deliver(target, domain, wanted) is None
+    return is_served(target.served.get(domain.domain, ()), wanted.certificate.fingerprint)
+
+
+def _presented(
+    target: ObservedTarget, domain: ObservedDomain, versions: Sequence[Version]
+) -> str | None:
+    """Return which of our certificates most of the addresses present, or the receiver holds."""
+    ours = {version.certificate.fingerprint for version in versions}
+    if domain.kind.is_receiver:
+        return domain.bound if domain.bound in ours else None
+    addresses = target.served.get(domain.domain, ())
+    found = Counter(one.fingerprint for one in addresses if one.fingerprint in ours)
+    return found.most_common(1)[0][0] if found else None

@@ -1,0 +1,162 @@
+"""What `certferry check` says: to a monitor in the form of a Nagios plugin, to a program in JSON.
+
+The first line is the plugin's: its service and status, a sentence, and behind `|` the performance
+data (Monitoring Plugins' guidelines, "Plugin Output" and "Performance data"). Further lines are
+detail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from certferry.core.checkup import Checkup, Soonest
+from certferry.core.health import CRITICAL_SHARE, WARNING_SHARE, Concern, Health
+from certferry.present.documents import Document, moment
+from certferry.present.language import Voice
+from certferry.present.layout import visible
+from certferry.present.vocabulary import at_target, one_or_many
+from certferry.text import Text, verbatim
+
+SERVICE = "CERTFERRY"
+
+MOST_DETAILS = 25
+"""Lines of detail: Nagios takes 8,192 bytes (`MAX_PLUGIN_OUTPUT_LENGTH`), NRPE may take fewer."""
+
+_DAY = timedelta(days=1)
+
+
+def of_checkup(found: Checkup, now: datetime, voice: Voice) -> Iterator[str]:
+    """Write the plugin's line, and a line of detail for each thing that needs a person."""
+    yield _first(found.health, summary(found, now, voice), _performance(found, now))
+    for concern in found.concerns[:MOST_DETAILS]:
+        yield _detail(concern, voice)
+    more = len(found.concerns) - MOST_DETAILS
+    if more > 0:
+        yield voice.say_on_one_line(Text("and {count} more", count=more))
+
+
+def of_failure(message: Text, hint: Text | None, voice: Voice) -> Iterator[str]:
+    """Write that nothing can be said."""
+    yield _first(Health.UNKNOWN, voice.say_on_one_line(message), "")
+    if hint is not None:
+        yield _harmless(voice.say_on_one_line(hint))
+
+
+def document(found: Checkup, now: datetime, voice: Voice) -> Document:
+    """Write it for a program."""
+    return {
+        "status": found.health.name,
+        "summary": summary(found, now, voice),
+        "soonest": None if found.soonest is None else _soonest(found.soonest, now),
+        "certificates": found.certificates,
+        "served": found.served,
+        "places": found.places,
+        "problems": [_problem(concern, voice) for concern in found.concerns],
+    }
+
+
+def document_of_failure(code: str, message: Text, hint: Text | None, voice: Voice) -> Document:
+    """Write for a program that nothing can be said."""
+    concern = Concern(Health.UNKNOWN, code, message, hint)
+    problem = _problem(concern, voice)
+    return {
+        "status": Health.UNKNOWN.name,
+        "summary": voice.say_on_one_line(message),
+        "soonest": None,
+        "certificates": None,
+        "served": None,
+        "places": None,
+        "problems": [problem],
+        "error": {key: problem[key] for key in ("code", "message", "hint")},
+    }
+
+
+def summary(found: Checkup, now: datetime, voice: Voice) -> str:
+    """Say the worst in a sentence, and how the whole stands."""
+    counted: list[Text] = []
+    if found.concerns:
+        counted.append(_worst(found))
+    if found.places == found.served and found.places:
+        counted.append(Text("{count} served", count=found.served))
+    elif found.places:
+        counted.append(Text("{served} of {count} served", served=found.served, count=found.places))
+    else:
+        one, many = Text("1 certificate"), Text("{count} certificates", count=found.certificates)
+        counted.append(one_or_many(found.certificates, one, many))
+    if found.soonest is not None:
+        days = days_left(found.soonest.certificate.not_after, now)
+        name = found.soonest.lineage
+        counted.append(Text("soonest {days} d ({name})", days=days, name=name))
+    return voice.say_on_one_line(Text("{counted}", counted=counted))
+
+
+def days_left(end: datetime, now: datetime) -> int:
+    """Return how many whole days are left; below zero once it is over."""
+    return (end - now) // _DAY
+
+
+def _worst(found: Checkup) -> Text:
+    first = found.concerns[0]
+    said = Text("{subject}: {message}", subject=_subject(first), message=first.message)
+    more = len(found.concerns) - 1
+    return said if not more else Text("{said} (and {count} more)", said=said, count=more)
+
+
+def _first(health: Health, sentence: str, performance: str) -> str:
+    line = f"{SERVICE} {health.name} - {_harmless(sentence)}"
+    return f"{line} | {performance}" if performance else line
+
+
+def _performance(found: Checkup, now: datetime) -> str:
+    counts = (
+        f"'certificates'={found.certificates};;;0",
+        f"'served'={found.served};;;0;{found.places}",
+        f"'problems'={len(found.concerns)};;;0",
+    )
+    if found.soonest is None:
+        return " ".join(counts)
+    certificate = found.soonest.certificate
+    left = days_left(certificate.not_after, now)
+    warning, critical = (certificate.lifetime // n // _DAY for n in (WARNING_SHARE, CRITICAL_SHARE))
+    return " ".join([f"'soonest'={left};{warning};{critical};;", *counts])
+
+
+def _detail(concern: Concern, voice: Voice) -> str:
+    said = Text("{subject}: {message}", subject=_subject(concern), message=concern.message)
+    if concern.hint is not None:
+        said = Text("{said} (hint: {hint})", said=said, hint=concern.hint)
+    return _harmless(f"{concern.health.name} [{concern.code}] {voice.say_on_one_line(said)}")
+
+
+def _subject(concern: Concern) -> Text:
+    if not concern.lineage:
+        return verbatim(concern.domain or "certferry")
+    if not concern.target:
+        return verbatim(concern.lineage)
+    where = at_target(concern.target, concern.domain or None)
+    return Text("{lineage}: {where}", lineage=concern.lineage, where=where)
+
+
+def _harmless(words: str) -> str:
+    """Take out what would begin performance data, or a line of its own."""
+    return visible(words.replace("|", "/").replace("\n", " "))
+
+
+def _soonest(soonest: Soonest, now: datetime) -> Document:
+    end = soonest.certificate.not_after
+    return {"name": soonest.lineage, "not_after": moment(end), "days": days_left(end, now)}
+
+
+def _problem(concern: Concern, voice: Voice) -> Document:
+    return {
+        "name": concern.lineage or None,
+        "target": concern.target or None,
+        "domain": concern.domain or None,
+        "status": concern.health.name,
+        "code": concern.code,
+        "message": voice.say(concern.message),
+        "hint": None if concern.hint is None else voice.say(concern.hint),
+        "since": moment(concern.since),
+        "deadline": moment(concern.deadline),
+    }

@@ -1,0 +1,230 @@
+"""What monitors are told of a run: a heartbeat as it begins and ends, a file of metrics. Neither
+fails a run, and neither holds it up for longer than a few seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from certferry.adapters.monitoring.heartbeat import SERVICE, Heartbeat
+from certferry.adapters.monitoring.metrics_file import write_metrics
+from certferry.config.model import HEARTBEAT, METRICS, Settings
+from certferry.core.noticed import Missed
+from certferry.core.pings import may_ping, recent
+from certferry.core.report import SyncReport
+from certferry.errors import CertferryError, Interrupted, LeaseHeld, LeaseLost
+from certferry.ports.progress import Pause
+from certferry.ports.state import StateStore
+from certferry.present import report_text
+from certferry.present.language import voice_in
+from certferry.present.layout import plain
+from certferry.present.metrics_text import counted, metrics
+from certferry.text import Text
+from certferry.wiring.channels import short_http
+from certferry.wiring.clock import now
+from certferry.wiring.notices import NoticeKeeper
+from certferry.wiring.recorded import expected, recorded
+
+LONGEST = timedelta(seconds=10)
+"""How long a run waits for the answer to its last ping."""
+
+_LEAST = 1.0
+"""Seconds that the last ping has in any case."""
+
+_LATER = (LeaseHeld, LeaseLost)
+"""What ends a run with exit code 75, which counts as success (contract, "Telling")."""
+
+_log = logging.getLogger(__name__)
+
+
+class Monitor:
+    """Tells monitors of one run. `is_whole`: the run is for every certificate, so that it is a
+    beat of the heart.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        state: Callable[[], StateStore],
+        *,
+        pause: Pause,
+        language: str,
+        is_whole: bool,
+        longest: timedelta = LONGEST,
+    ) -> None:
+        self._settings = settings
+        self._state = state
+        self._pause = pause
+        self._voice = voice_in(language)
+        self._beats = is_whole and settings.monitoring.heartbeat is not None
+        self._longest = longest
+        self._heartbeat: Heartbeat | None = None
+        self._starting: threading.Thread | None = None
+        self._wrong: Missed | None = None
+        self._unclaimed: list[datetime] = []
+
+    def watching(self, run: Callable[[], SyncReport]) -> SyncReport:
+        """Make a run, and tell monitors of it."""
+        if self._beats:
+            self._begin()
+        try:
+            report = run()
+        except Interrupted:
+            raise
+        except CertferryError as error:
+            self._write_metrics({})
+            if self._beats:
+                said = self._voice.say(Text("error: {message}", message=error.message))
+                self._end(said, succeeded=isinstance(error, _LATER))
+            raise
+        self._write_metrics(counted(report))
+        if self._beats and report.complete:
+            lines = map(plain, report_text.told(report, self._voice))
+            self._end("\n".join(lines) + "\n", succeeded=report.has_succeeded)
+        return report
+
+    def _begin(self) -> None:
+        """Tell that the run begins. Its answer is not waited for."""
+        reference = self._settings.monitoring.heartbeat
+        try:
+            if reference is not None:
+                address = self._settings.secrets.resolve(reference)
+                http = short_http(self._pause, SERVICE, 5.0)
+                self._heartbeat = Heartbeat(address, http, str(uuid.uuid4()))
+        except CertferryError as wrong:
+            check = Text("check `url` under [heartbeat]")
+            self._wrong = Missed(wrong.message, wrong.hint or check)
+            return
+        if self._heartbeat is not None and self._may_ping(ends=False):
+            self._starting = _aside(self._heartbeat.start)
+
+    def _end(self, said: str, *, succeeded: bool) -> None:
+        """Tell that the run has ended, wait a few seconds for the answer, and keep what went wrong
+        with it.
+        """
+        missed, heartbeat = self._wrong, self._heartbeat
+        end = time.monotonic() + self._longest.total_seconds()
+        if self._starting is not None:
+            # A beginning that came after its end would look like a run that hangs.
+            self._starting.join(self._longest.total_seconds())
+        if heartbeat is not None and self._may_ping(ends=True):
+            answers: queue.SimpleQueue[Missed | None] = queue.SimpleQueue()
+
+            def ping() -> None:
+                answers.put(heartbeat.end(said, succeeded=succeeded))
+
+            _aside(ping)
+            try:
+                missed = answers.get(timeout=max(end - time.monotonic(), _LEAST))
+            except queue.Empty:
+                late = Text("it did not answer within {time}", time=self._longest)
+                missed = Missed(late, Text("the next run pings again"))
+        self._note(HEARTBEAT, "heartbeat_missed", missed)
+
+    def _may_ping(self, *, ends: bool) -> bool:
+        """Claim one of the pings that a minute has. Where there is no state yet, none is made for
+        that, and one that cannot be used keeps no ping back.
+        """
+        moment = now()
+        if not self._settings.state.path.exists():
+            self._unclaimed.append(moment)
+            return True
+        allowed: list[bool] = []
+
+        def claim(before: str | None) -> str | None:
+            sent = recent((*_moments(before), *self._unclaimed), moment)
+            allowed[:] = [may_ping(sent, moment, ends=ends)]
+            after = (*sent, moment) if allowed[0] else sent
+            return json.dumps([one.isoformat() for one in after])
+
+        try:
+            self._state().update_account_note(HEARTBEAT, "sent", claim)
+        except CertferryError:
+            return True
+        return allowed[0]
+
+    def _write_metrics(self, counts: Mapping[tuple[str, str], int]) -> None:
+        path = self._settings.monitoring.metrics
+        if path is None or not self._settings.state.path.exists():
+            return
+        try:
+            state = self._state()
+            steps = _added(state, counts)
+            known = recorded(state)
+            text = metrics(expected(_of_all(self._settings), known), known, steps)
+        except CertferryError as error:
+            hint = error.hint or Text("run: certferry doctor")
+            self._note(METRICS, "metrics_missed", Missed(error.message, hint))
+            return
+        self._note(METRICS, "metrics_missed", write_metrics(path, text))
+
+    def _note(self, name: str, code: str, missed: Missed | None) -> None:
+        """Tell it once in this run, and keep it for `check`, `status` and the channels."""
+        if missed is not None:
+            _log.warning(
+                Text(
+                    "{name}: {problem} (hint: {hint})",
+                    name=name,
+                    problem=missed.problem,
+                    hint=missed.hint,
+                )
+            )
+        if not self._settings.state.path.exists():
+            return
+        with suppress(CertferryError):  # what is wrong with the state is told where it is used
+            NoticeKeeper(self._settings, self._state).monitored(name, code, missed)
+
+
+def _of_all(settings: Settings) -> Settings:
+    return replace(settings, certificates=settings.declared)
+
+
+def _added(state: StateStore, counts: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], int]:
+    """Add the steps of a run to those of all runs, and return these."""
+    sums: dict[tuple[str, str], int] = {}
+
+    def add(before: str | None) -> str | None:
+        sums.clear()
+        sums.update(_counts(before))
+        for key, count in counts.items():
+            sums[key] = sums.get(key, 0) + count
+        return json.dumps([[*key, count] for key, count in sorted(sums.items())])
+
+    state.update_account_note(METRICS, "steps", add)
+    return sums
+
+
+def _counts(note: str | None) -> dict[tuple[str, str], int]:
+    """Read the sums; from what is none, they begin anew, as a counter may."""
+    try:
+        return {(str(a), str(o)): int(n) for a, o, n in json.loads(note or "[]")}
+    except (ValueError, TypeError):
+        return {}
+
+
+def _moments(note: str | None) -> tuple[datetime, ...]:
+    try:
+        return tuple(datetime.fromisoformat(one) for one in json.loads(note or "[]"))
+    except (ValueError, TypeError):
+        return ()
+
+
+def _aside(work: Callable[[], object]) -> threading.Thread:
+    """Work in a thread that keeps no process: a service may hang, or its name."""
+
+    def quietly() -> None:
+        with suppress(Exception):  # what became of a ping is told where it is waited for
+            work()
+
+    thread = threading.Thread(target=quietly, daemon=True)
+    thread.start()
+    return thread

@@ -1,0 +1,68 @@
+"""What a run leaves to be told, kept whether or not there is a channel: `check`, `status` and the
+metrics go by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from certferry.config.model import Settings
+from certferry.core.notice import Notice, Topic
+from certferry.core.noticed import Missed, failed_run, monitored, noticed, without_channels
+from certferry.core.report import SyncReport
+from certferry.errors import CertferryError
+from certferry.ports.notifier import Answered
+from certferry.ports.state import StateStore
+from certferry.wiring.clock import now
+
+Notices = tuple[Notice, ...]
+Change = Callable[[Notices], Notices]
+
+
+class NoticeKeeper:
+    """Keeps the notices of some settings. `state` is opened when there is something to keep."""
+
+    def __init__(self, settings: Settings, state: Callable[[], StateStore]) -> None:
+        self._settings = settings
+        self._state = state
+
+    def tell(self, report: SyncReport) -> Mapping[str, Answered]:
+        """Keep what a run has left. There is no channel to be told."""
+        return self._keep(self.after(report))
+
+    def tell_failure(self, error: CertferryError) -> Mapping[str, Answered]:
+        """Keep what ended a run before it had a report."""
+        return self._keep(self.after_failure(error))
+
+    def after(self, report: SyncReport) -> Change:
+        """Return how a run changes what stands."""
+        state = self._state()
+        # A run with nothing to do reads nothing more.
+        all_end = any(Topic.DEADLINE in table.on for table in self._settings.channels.values())
+        lineages = [one.lineage for one in report.lineages if all_end or not one.ok]
+        versions = {lineage: state.versions(lineage) for lineage in lineages}
+        declared = [wish.lineage for wish in self._settings.declared]
+
+        names = [*self._settings.channels, *self._settings.monitoring.names]
+
+        def change(before: Notices) -> Notices:
+            known = without_channels(before, names)
+            return noticed(report, known, now(), versions=versions, declared=declared)
+
+        return change
+
+    def after_failure(self, error: CertferryError) -> Change:
+        """Return how an error that ends a run changes what stands."""
+        return lambda before: failed_run(error, before, now())
+
+    def monitored(self, name: str, code: str, missed: Missed | None) -> None:
+        """Keep whether a monitor was told of the run."""
+        self._keep(lambda before: monitored(name, code, missed, before, now()))
+
+    def _keep(self, change: Change) -> Mapping[str, Answered]:
+        state = self._state()
+        before = state.notices()
+        # A run that changes nothing writes nothing.
+        if {*change(before)} != {*before}:
+            state.update_notices(change)
+        return {}

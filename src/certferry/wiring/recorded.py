@@ -1,0 +1,80 @@
+"""What is recorded of the declared certificates, and what the settings and the disk say of them:
+all that is judged without asking any service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+
+from certferry.config.model import AccountTable, Settings
+from certferry.core.certificate import FULLCHAIN, PRIVKEY
+from certferry.core.delivery import FileDelivery
+from certferry.core.desired import DesiredCertificate
+from certferry.core.health import Expected, Recorded
+from certferry.errors import ConfigError
+from certferry.ports.state import StateStore
+from certferry.wiring.adapters import TARGETS, installed
+
+
+def recorded(state: StateStore) -> Recorded:
+    """Read what is recorded of every certificate. Raises `StateError`."""
+    return Recorded(state.versions_in_use(), state.sightings(), state.notices(), state.last_run())
+
+
+def expected(settings: Settings, known: Recorded) -> tuple[Expected, ...]:
+    """Say what is expected of the certificates that the settings are for. Files are looked for
+    where a certificate is read, and where one was delivered.
+    """
+    least = {label: _least_life(table) for label, table in settings.accounts.items()}
+    delivered = {(one.lineage, one.domain) for one in known.sightings if one.fingerprint}
+    return tuple(
+        Expected(
+            wish.lineage,
+            wish.files is not None,
+            least_life(wish, least),
+            tuple(_gone(_files_of(wish, delivered))),
+        )
+        for wish in settings.certificates
+    )
+
+
+def least_life(wish: DesiredCertificate, of_accounts: Mapping[str, timedelta]) -> timedelta:
+    """Return how long a certificate must be valid when all of its targets are to take it in."""
+    wanted = [of_accounts.get(one.target, timedelta(0)) for one in wish.deployments]
+    return max(wanted, default=timedelta(0))
+
+
+def _least_life(table: AccountTable) -> timedelta:
+    """Return what an account's target asks for; nothing where it is no target, or a broken one,
+    which is told when it is connected.
+    """
+    try:
+        if not installed().is_known(TARGETS, table.type):
+            return timedelta(0)
+        return installed().find(TARGETS, table.type).least_life(table.values)
+    except ConfigError:
+        return timedelta(0)
+
+
+def _files_of(wish: DesiredCertificate, delivered: set[tuple[str, str]]) -> Iterator[str]:
+    if wish.files is not None:
+        yield wish.files.fullchain
+        yield wish.files.privkey
+    for deployment in wish.deployments:
+        delivery = deployment.delivery
+        if isinstance(delivery, FileDelivery) and (wish.lineage, delivery.directory) in delivered:
+            for name in (FULLCHAIN, PRIVKEY):
+                yield str(Path(delivery.directory, name))
+
+
+def _gone(paths: Iterable[str]) -> Iterator[str]:
+    """Give the files that are not there. One that this user may not look for may be there."""
+    for path in paths:
+        try:
+            Path(path).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            yield path
+        except OSError:
+            continue

@@ -1,0 +1,307 @@
+"""Monitors are told of runs: a heartbeat, and a file of metrics that the real promtool reads."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from certferry.sandbox.faults import Fault
+from certferry.sandbox.heartbeat import CHECK, HeartbeatService
+from tests.acceptance.host import Host, Run
+
+OK, FAILED = 0, 1
+WARNING = 1
+SAMPLE = re.compile(r"^(\w+)(\{.*\})? (-?\d+)$", re.MULTILINE)
+
+
+@pytest.fixture
+def service() -> Iterator[HeartbeatService]:
+    """A service that waits for heartbeats."""
+    with HeartbeatService() as running:
+        yield running
+        assert [] == running.mistakes
+
+
+@pytest.fixture
+def beating(host: Host, service: HeartbeatService) -> Host:
+    """A machine whose runs are waited for."""
+    declare(host, f'[heartbeat]\nurl = "{service.address}"\n')
+    return host
+
+
+def declare(host: Host, tables: str) -> None:
+    """Add tables to the configuration."""
+    host.config.write_text(f"{host.config.read_text()}\n{tables}")
+
+
+def must_hide(run: Run, service: HeartbeatService) -> None:
+    """The address of a check is a secret: its holder could say that all is well."""
+    assert [] == [one for one in (CHECK, service.url) if one in run.out + run.err]
+
+
+def test_a_run_tells_that_it_begins_and_how_it_ended(
+    beating: Host, service: HeartbeatService, name: str
+) -> None:
+    """Under one `rid` a run, with its last lines; a failure says what failed, and what waits is
+    none.
+    """
+    waits = beating.run("sync", "--no-wait")
+    assert 75 == waits.code
+    ends = beating.run("sync")
+    assert OK == ends.code
+
+    kinds = [ping.kind for ping in service.pings]
+    assert ["start", "success", "start", "success"] == kinds
+    runs = [ping.rid for ping in service.pings]
+    assert runs[0] == runs[1] != runs[2] == runs[3]
+    assert name in service.pings[1].said
+    assert "verify" in service.pings[3].said
+    for run in (waits, ends):
+        must_hide(run, service)
+
+
+def test_a_run_that_fails_says_so(beating: Host, service: HeartbeatService) -> None:
+    """With what failed and why, and no secret."""
+    run = beating.run("sync", DP_Key="0" * 32)
+
+    assert FAILED == run.code
+    assert ["start", "fail"] == [ping.kind for ping in service.pings]
+    assert "failed" in service.pings[1].said
+    assert "0" * 32 not in service.pings[1].said
+    must_hide(run, service)
+
+
+def test_a_run_that_ends_before_it_looked_says_so(beating: Host, service: HeartbeatService) -> None:
+    """A variable that is gone ends a run at once: its heartbeat tells."""
+    run = beating.run("sync", DP_Key="")
+
+    assert 2 == run.code
+    assert ["start", "fail"] == [ping.kind for ping in service.pings]
+    assert "DP_Key" in service.pings[1].said
+
+
+def test_only_a_run_for_all_certificates_is_a_heartbeat(
+    beating: Host, service: HeartbeatService, name: str
+) -> None:
+    """One that was made by hand for one of them would hide that the system starts none."""
+    beating.run("sync", name, "--no-wait")
+    beating.run("plan")
+    beating.run("check")
+
+    assert [] == service.pings
+
+
+def test_words_are_cut_to_what_the_service_keeps(host: Host, name: str) -> None:
+    """Their end is kept, whole characters only; the service says how many bytes on the way."""
+    with HeartbeatService(limit=41) as service:
+        declare(host, f'[heartbeat]\nurl = "{service.address}"\n')
+        assert 75 == host.run("--lang", "zh", "sync", "--no-wait").code
+
+    assert [] == service.mistakes
+    assert 0 < len(service.pings[1].said.encode()) <= 41
+
+
+def test_no_more_than_five_pings_a_minute(beating: Host, service: HeartbeatService) -> None:
+    """The service would not count more; ends are told before beginnings."""
+    assert OK == beating.run("sync").code
+    for _ in range(3):
+        again = beating.run("sync")
+        assert (OK, "") == (again.code, again.err)
+
+    kinds = [ping.kind for ping in service.pings]
+    assert ["start", "success", "start", "success", "success"] == kinds
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Fault.status(404), "it knows no such check"),
+        (Fault.status(200, b"OK (not found)", "text/plain"), "it knows no such check"),
+        (Fault.status(200, b"OK (rate limited)", "text/plain"), "it was pinged too often"),
+        (Fault.status(500), "it answered with status 500"),
+        (Fault.status(301, headers=[("Location", "http://127.0.0.1:9/")]), "redirect"),
+        (Fault.status(200, b"x" * 2_000_000, "text/plain"), "answer"),
+        (Fault.reset_before(), "heartbeat"),
+    ],
+    ids=["unknown", "unknown in 200", "often", "broken", "redirect", "megabytes", "reset"],
+)
+def test_a_heartbeat_that_is_down_changes_nothing_of_a_run(
+    beating: Host, service: HeartbeatService, fault: Fault, said: str
+) -> None:
+    """The certificates' work is done, and its exit code is theirs. One warning says what is wrong
+    with the heartbeat and what to do; `check` knows, until a ping is taken.
+    """
+    service.faults.add(fault, times=None)
+
+    run = beating.run("sync")
+
+    assert OK == run.code
+    [warning] = [row for row in run.err.splitlines() if "[heartbeat]" in row]
+    assert " WARNING " in warning
+    assert said in warning
+    assert "(hint: " in warning
+    must_hide(run, service)
+    known = beating.run("check")
+    assert WARNING == known.code
+    assert 1 == known.out.count("[heartbeat_missed]")
+    service.faults.clear()
+    assert (OK, "") == (beating.run("sync").code, beating.run("sync").err)
+    assert OK == beating.run("check").code
+
+
+def test_a_heartbeat_that_hangs_holds_a_run_up_for_seconds(
+    beating: Host, service: HeartbeatService
+) -> None:
+    """No longer than is promised, and nothing of it is left behind."""
+    beating.run("sync", beating_name(beating))
+    service.faults.add(Fault.delay(60), times=None)
+    began = time.monotonic()
+
+    run = beating.run_apart("sync")
+
+    assert OK == run.code
+    assert "[heartbeat]" in run.err
+    assert time.monotonic() - began < 20
+
+
+def beating_name(host: Host) -> str:
+    """The one certificate's name."""
+    found = re.search(r'^name = "(.*)"$', host.config.read_text(), re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+def test_an_address_that_can_be_none(host: Host) -> None:
+    """Told once with what to do; the run goes on."""
+    declare(host, '[heartbeat]\nurl = "hc-ping.com/secret-check"\n')
+
+    run = host.run("sync")
+
+    assert OK == run.code
+    assert 1 == run.err.count(" WARNING ")
+    assert "[heartbeat]: `url` must be the whole address" in run.err
+    assert "secret-check" not in run.err
+
+
+def samples(text: str) -> dict[str, int]:
+    """The samples of a file, by name and labels."""
+    return {name + labels: int(value) for name, labels, value in SAMPLE.findall(text)}
+
+
+def promtool(*arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
+    """Run Prometheus' own tool."""
+    return subprocess.run(
+        ["promtool", *arguments], input=said, capture_output=True, text=True, check=False
+    )
+
+
+def test_metrics_are_what_prometheus_reads(host: Host, name: str) -> None:
+    """The names of the contract, moments that are true, and nothing that promtool complains of.
+    The file can be read by another user's collector.
+    """
+    file = host.directory / "certferry.prom"
+    declare(host, f'[metrics]\nfile = "{file}"\n')
+    assert OK == host.run("sync").code
+
+    text = file.read_text()
+
+    assert 0o644 == file.stat().st_mode & 0o777
+    checked = promtool("check", "metrics", said=text)
+    assert (0, "", "") == (checked.returncode, checked.stdout, checked.stderr)
+    found = samples(text)
+    status = host.run("status", "--json").document["certificates"][0]
+    place = f'name="{name}",target="qiniu",domain="{name}"'
+    fingerprint = status["fingerprint"]
+    of = f'_timestamp_seconds{{name="{name}"}}'
+    ends = found[f"certferry_certificate_not_after{of}"]
+    begins = found[f"certferry_certificate_not_before{of}"]
+    assert begins < found[f"certferry_certificate_renewal{of}"] < ends
+    assert ends - 30 * 86400 == found[f"certferry_certificate_upload_deadline{of}"]
+    assert 1 == found[f"certferry_domain_served{{{place}}}"]
+    assert 1 == found[f'certferry_domain_served_info{{{place},fingerprint_sha256="{fingerprint}"}}']
+    assert abs(time.time() - found["certferry_last_run_timestamp_seconds"]) < 60
+    assert (
+        found["certferry_last_run_timestamp_seconds"]
+        == found["certferry_last_success_timestamp_seconds"]
+    )
+    issued = 'certferry_steps_total{action="issue",outcome="done"}'
+    assert 1 == found[issued]
+    host.run("sync")
+    after = samples(file.read_text())
+    assert 1 == after[issued]
+    assert (
+        found["certferry_last_run_timestamp_seconds"]
+        <= (after["certferry_last_run_timestamp_seconds"])
+    )
+    unchanged = 'certferry_steps_total{action="verify",outcome="unchanged"}'
+    assert found.get(unchanged, 0) + 1 == after[unchanged], after
+
+
+def test_metrics_after_a_failure(host: Host) -> None:
+    """The last run goes on, and the last success stays."""
+    file = host.directory / "certferry.prom"
+    declare(host, f'[metrics]\nfile = "{file}"\n')
+    assert FAILED == host.run("sync", DP_Key="0" * 32).code
+
+    found = samples(file.read_text())
+
+    assert "certferry_last_run_timestamp_seconds" in found
+    assert "certferry_last_success_timestamp_seconds" not in found
+    assert 1 == found['certferry_steps_total{action="issue",outcome="failed"}']
+    assert 0 == promtool("check", "metrics", said=file.read_text()).returncode
+
+
+@pytest.mark.parametrize(
+    ("file", "said", "fix"),
+    [
+        ("nowhere/certferry.prom", "No such file", "make the directory"),
+        ("/proc/certferry.prom", "/proc/certferry.prom cannot be written", "let the user who runs"),
+        ("taken.prom", "taken.prom cannot be written", "is a directory"),
+    ],
+    ids=["no directory", "not allowed", "a directory"],
+)
+def test_metrics_that_cannot_be_written_change_nothing_of_a_run(
+    host: Host, file: str, said: str, fix: str
+) -> None:
+    """Told once with its fix; the certificates are issued and deployed; `check` knows of it."""
+    (host.directory / "taken.prom").mkdir()
+    declare(host, f'[metrics]\nfile = "{file}"\n')
+
+    run = host.run("sync")
+
+    assert OK == run.code
+    assert 1 == run.err.count(" WARNING ")
+    words = " ".join(run.err.split())
+    assert "[metrics]: " in words
+    assert said.lower() in words.lower()
+    assert fix in words
+    assert "[metrics_missed]" in host.run("check").out
+    host.rewrite(f'file = "{file}"', 'file = "good.prom"')
+    assert (OK, "") == (host.run("sync").code, host.run("sync").err)
+    assert OK == host.run("check").code
+    assert [] == [one.name for one in host.directory.glob(".*.prom*")]
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('[metrics]\nfile = "certferry.txt"', "must end with .prom"),
+        ("[metrics]", "file: missing"),
+        ("[heartbeat]", "url: missing"),
+        ('[heartbeat]\nuri = "https://x"', "did you mean url"),
+    ],
+)
+def test_tables_that_are_wrong_are_told_when_the_file_is_read(
+    host: Host, table: str, said: str
+) -> None:
+    """With the nearest right spelling, as everywhere."""
+    declare(host, table + "\n")
+
+    run = host.run("plan")
+
+    assert 2 == run.code
+    assert said in run.err

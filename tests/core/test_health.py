@@ -1,0 +1,268 @@
+"""How bad it is, by what is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.core.checkup import Checkup, checkup
+from certferry.core.health import (
+    Concern,
+    Expected,
+    Health,
+    Recorded,
+    by_share_of_life,
+    concerns_of,
+    sorted_by_need,
+    worst,
+)
+from certferry.core.lineage import Version
+from certferry.core.notice import Notice, Subject, Topic
+from certferry.core.renewal import renew_at
+from certferry.core.report import LastRun
+from certferry.core.revocation import Revocation, RevocationReason
+from certferry.core.sighting import Sighting
+from certferry.text import Text
+from tests.core.strategies import NOW, certificate
+
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+NINETY = timedelta(days=90)
+LIFETIMES = [NINETY, timedelta(days=64), timedelta(days=45), timedelta(hours=160)]
+IMG = Expected("img")
+OLD, NEW = "aa" * 32, "bb" * 32
+
+
+def version(
+    left: timedelta, lifetime: timedelta = NINETY, fingerprint: str = NEW, saved: timedelta = DAY
+) -> Version:
+    """One that ends after so long, and was saved so long ago."""
+    made = certificate(fingerprint, not_before=NOW + left - lifetime, lifetime=lifetime)
+    return Version(1, made, NOW - saved)
+
+
+def place(*, served: bool, fingerprint: str | None = NEW) -> Sighting:
+    """What a run saw at the one domain."""
+    return Sighting("img", "qiniu", "img.example.com", served, NOW - DAY, fingerprint)
+
+
+def recorded(
+    *versions: Version, places: Sequence[Sighting] = (), notices: Sequence[Notice] = ()
+) -> Recorded:
+    """What a run an hour ago left."""
+    known = {"img": versions} if versions else {}
+    return Recorded(known, places, notices, LastRun(NOW - HOUR, NOW - HOUR))
+
+
+def judged(known: Recorded, expected: Expected = IMG) -> list[tuple[Health, str]]:
+    """What needs a person."""
+    return [(one.health, one.code) for one in concerns_of([expected], known, NOW)]
+
+
+@pytest.mark.parametrize("lifetime", LIFETIMES, ids=str)
+@given(share=st.floats(0, 1))
+def test_a_certificate_that_is_not_due_is_in_order(lifetime: timedelta, share: float) -> None:
+    """Renewed on time, and for half of the time that a renewal may take, there is no warning."""
+    made = version(lifetime, lifetime).certificate
+    begun, due = made.not_before, renew_at(made)
+    half = due + (made.not_after - due) / 2 - timedelta(seconds=1)
+
+    assert Health.OK is by_share_of_life(made, begun + (due - begun) * share)
+    if lifetime > timedelta(days=10):
+        assert Health.OK is by_share_of_life(made, half)
+
+
+@given(
+    lifetime=st.timedeltas(HOUR, timedelta(days=400)),
+    moments=st.lists(st.floats(-0.5, 1.5), min_size=2, max_size=5),
+)
+def test_it_only_gets_worse(lifetime: timedelta, moments: list[float]) -> None:
+    """What was critical does not become a warning by waiting, and what has ended is critical."""
+    made = version(lifetime, lifetime).certificate
+    found = [by_share_of_life(made, made.not_before + lifetime * one) for one in sorted(moments)]
+
+    assert sorted(found) == found
+    assert Health.CRITICAL is by_share_of_life(made, made.not_after)
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"),
+    [
+        (15.1, []),
+        (14.9, [(Health.WARNING, "ends_soon")]),
+        (7.4, [(Health.CRITICAL, "ends_soon")]),
+        (-1, [(Health.CRITICAL, "expired")]),
+    ],
+)
+def test_a_certificate_that_ends(days: float, expected: list[tuple[Health, str]]) -> None:
+    """Of 90 days: a warning with a sixth left, critical with a twelfth."""
+    assert expected == judged(recorded(version(days * DAY)))
+
+
+def test_one_of_45_days_is_in_no_warning_when_it_is_renewed_on_time() -> None:
+    """With 28 days left of 45, nothing is wrong; days alone would warn half of its life."""
+    assert [] == judged(recorded(version(28 * DAY, timedelta(days=45))))
+
+
+def test_what_was_never_issued_is_critical() -> None:
+    """Also where its first order has just failed: since when that is, is told."""
+    trouble = notice(Topic.TROUBLE, Subject("img"))
+
+    found = concerns_of([IMG], recorded(notices=[trouble]), NOW)
+
+    assert [(Health.CRITICAL, "never_issued"), (Health.WARNING, "dns_access_denied")] == [
+        (one.health, one.code) for one in found
+    ]
+    assert trouble.since == found[0].since
+
+
+def test_a_revoked_certificate_is_critical() -> None:
+    """Visitors' browsers refuse it, whatever is left of it."""
+    revoked = replace(
+        version(60 * DAY), revocation=Revocation(NOW - HOUR, RevocationReason.KEY_COMPROMISE)
+    )
+
+    assert [(Health.CRITICAL, "revoked")] == judged(recorded(revoked))
+
+
+def notice(topic: Topic, subject: Subject, code: str = "dns_access_denied") -> Notice:
+    """Something that operators are told."""
+    return Notice(topic, subject, NOW - HOUR, code, Text("the token is refused"), Text("check it"))
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (notice(Topic.TROUBLE, Subject("img", "qiniu", "a")), ["dns_access_denied"]),
+        (notice(Topic.TROUBLE, Subject()), ["dns_access_denied"]),
+        (notice(Topic.TROUBLE, Subject(channel="ops"), "channel_refused"), ["channel_refused"]),
+        (notice(Topic.FOUND, Subject("img", "qiniu", "a"), "found"), ["drifted"]),
+        (notice(Topic.FOUND, Subject("img", "qiniu"), "found"), []),
+        (notice(Topic.RENEWED, Subject("img")), []),
+        (notice(Topic.TROUBLE, Subject("other")), []),
+    ],
+)
+def test_trouble_and_drift_are_warnings(told: Notice, expected: list[str]) -> None:
+    """While a certificate has time; an account that is unreadable in part and good news are none,
+    and other certificates' trouble is not asked for.
+    """
+    found = concerns_of([IMG], recorded(version(60 * DAY), notices=[told]), NOW)
+
+    assert expected == [one.code for one in found]
+    assert all(one.health is Health.WARNING for one in found)
+    assert all((one.since, one.hint) == (told.since, told.hint) for one in found)
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"),
+    [
+        (37, [(Health.WARNING, "upload_deadline")]),
+        (44, []),
+        (29.9, [(Health.CRITICAL, "upload_deadline")]),
+        (33.7, [(Health.CRITICAL, "upload_deadline")]),
+    ],
+)
+def test_a_new_certificate_that_its_target_takes_no_longer(
+    days: float, expected: list[tuple[Health, str]]
+) -> None:
+    """A target that wants 30 days takes one of 45 for 15 days: a warning with half of that left,
+    critical with a quarter.
+    """
+    lifetime = timedelta(days=45)
+    made = version(days * DAY, lifetime, saved=(45 - days) * DAY)
+    known = recorded(made, places=[place(served=False, fingerprint=None)])
+
+    assert expected == judged(known, replace(IMG, least_life=30 * DAY))
+    assert [] == judged(known)
+    here = recorded(made, places=[place(served=True)])
+    assert [] == judged(here, replace(IMG, least_life=30 * DAY))
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"),
+    [(20, []), (10, [Health.WARNING]), (5, [Health.CRITICAL]), (-1, [Health.CRITICAL])],
+)
+def test_a_place_that_still_has_the_earlier_certificate(days: int, expected: list[Health]) -> None:
+    """Judged by that one's life, which visitors get. What no place has any more says nothing."""
+    old = version(days * DAY, fingerprint=OLD)
+    kept = (version(89 * DAY), old)
+
+    found = concerns_of([IMG], recorded(*kept, places=[place(served=False, fingerprint=OLD)]), NOW)
+
+    assert [(one, "earlier_ends") for one in expected] == [(o.health, o.code) for o in found]
+    assert [] == judged(recorded(*kept, places=[place(served=True)]))
+
+
+def test_runs_that_stay_away() -> None:
+    """After the time that is allowed; none at all is told too."""
+    known = recorded(version(60 * DAY))
+    late = replace(known, last_run=LastRun(NOW - 49 * HOUR))
+
+    assert [(Health.WARNING, "run_overdue")] == judged(late)
+    assert [] == list(concerns_of([IMG], late, NOW, timedelta(hours=50)))
+    assert [(Health.WARNING, "run_missing")] == judged(replace(known, last_run=None))
+
+
+@pytest.mark.parametrize("what", ["run", "certificate"])
+def test_a_clock_that_is_years_behind(what: str) -> None:
+    """Nothing is known then: what is recorded lies in the future."""
+    known = recorded(version(60 * DAY))
+    if what == "run":
+        known = replace(known, last_run=LastRun(NOW + 700 * DAY))
+    else:
+        known = replace(known, versions={"img": [version(800 * DAY)]})
+
+    assert (Health.UNKNOWN, "clock_off") in judged(known)
+    assert Health.UNKNOWN is checkup([IMG], known, NOW).health
+
+
+def test_files_that_are_gone_are_counted() -> None:
+    """Each with its path."""
+    gone = replace(IMG, gone=("/opt/a.pem", "/opt/b.pem"))
+
+    found = concerns_of([gone], recorded(version(60 * DAY)), NOW)
+
+    assert ["files_gone"] * 2 == [one.code for one in found]
+    assert ["/opt/a.pem is not there", "/opt/b.pem is not there"] == [str(o.message) for o in found]
+
+
+def test_a_certificate_that_others_serve_may_end() -> None:
+    """Other lineages serve everything that it was for: it is not renewed, on purpose."""
+    ceded = Sighting("img", "qiniu", "", served=True, since=NOW)
+
+    assert [] == judged(recorded(version(-1 * DAY), places=[ceded]))
+
+
+def test_what_is_certainly_bad_comes_first() -> None:
+    """Critical, then what is not known, then warnings; of those, what ends first."""
+    found = [
+        Concern(Health.WARNING, "late", Text("a"), deadline=NOW + DAY),
+        Concern(Health.UNKNOWN, "clock", Text("b")),
+        Concern(Health.WARNING, "early", Text("c"), deadline=NOW),
+        Concern(Health.CRITICAL, "over", Text("d")),
+    ]
+
+    assert ["over", "clock", "early", "late"] == [one.code for one in sorted_by_need(found)]
+    assert Health.CRITICAL is worst(found)
+    assert Health.UNKNOWN is worst(found[:2])
+    assert Health.OK is worst([])
+
+
+def test_all_at_a_glance() -> None:
+    """What is served, and what ends first: also an earlier certificate that a place still has."""
+    old = version(30 * DAY, fingerprint=OLD)
+    known = recorded(version(89 * DAY), old, places=[place(served=False, fingerprint=OLD)])
+
+    def glance(known: Recorded) -> tuple[int, int, int, int]:
+        found: Checkup = checkup([IMG], known, NOW)
+        assert found.soonest is not None
+        left = (found.soonest.certificate.not_after - NOW).days
+        return found.certificates, found.served, found.places, left
+
+    assert (1, 0, 1, 30) == glance(known)
+    assert (1, 1, 1, 89) == glance(replace(known, sightings=[place(served=True)]))
+    assert None is checkup([IMG], Recorded(), NOW).soonest

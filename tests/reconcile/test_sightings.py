@@ -1,0 +1,139 @@
+"""What runs leave behind of the places of their certificates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+from certferry.core.delivery import FileDelivery
+from certferry.core.desired import delivered
+from certferry.core.last_seen import after_run, with_delivered
+from certferry.core.observed import Observation, ObservedTarget
+from certferry.core.report import LineageReport, Outcome
+from certferry.core.sighting import Sighted, Sighting, sighted
+from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.sightings import SightingsKeeper
+from certferry.reconcile.visits import Patience
+from certferry.testing.memory_state import MemoryState
+from tests.core.strategies import NOW
+from tests.reconcile.company import Company, now
+
+LATER = NOW + timedelta(days=1)
+A = Sighting("img", "qiniu", "a.example.com", served=True, since=NOW, fingerprint="aa" * 32)
+B = Sighting("img", "files", "/ssl", served=False, since=NOW)
+OTHER = Sighting("other", "qiniu", "c.example.com", served=True, since=NOW)
+
+
+def after(before: tuple[Sighting, ...], looked: Sighted | None) -> tuple[Sighting, ...]:
+    """What is known after a run of one lineage."""
+    looks = {} if looked is None else {"img": looked}
+    return after_run(before, with_delivered(looks, [LineageReport("img", "bb" * 32, ())]))
+
+
+def test_what_the_run_was_not_for_stays() -> None:
+    """Another lineage's places, and all of one that did not come to a look."""
+    before = (B, A, OTHER)
+
+    assert before == after(before, None)
+    assert before == after_run(before, with_delivered({"img": Sighted()}, []))
+
+
+def test_what_could_not_be_read_stays_and_what_is_gone_goes() -> None:
+    """A target that does not answer says nothing; one that answers says which domains it has."""
+    unread = Sighted((), ("qiniu",))
+
+    assert (A, OTHER) == after((B, A, OTHER), unread)
+    assert (OTHER,) == after((B, A, OTHER), Sighted())
+
+
+def test_the_beginning_and_the_last_that_was_seen_are_kept() -> None:
+    """While it stays as it is; when it changes, it is so since this look."""
+    again = replace(A, since=LATER)
+    gone = replace(A, served=False, since=LATER, fingerprint=None)
+
+    assert (A,) == after((A,), Sighted((again,)))
+    (found,) = after((A,), Sighted((gone,)))
+    assert (False, LATER, A.fingerprint) == (found.served, found.since, found.fingerprint)
+
+
+def test_a_certificate_that_arrives_is_seen() -> None:
+    """Not while its domain serves nothing of ours, and in the run that brought it."""
+    company = Company(1)
+    early = looking(company).sync(company.wishes, Patience(timedelta(0)))
+    assert not early.ok
+    assert [False] == [one.served for one in company.state.sightings()]
+
+    late = looking(company).sync(company.wishes, Patience())
+
+    (lineage,) = late.lineages
+    (found,) = company.state.sightings()
+    assert (True, lineage.fingerprint) == (found.served, found.fingerprint)
+    assert (found.lineage, "cdn", found.lineage) == found.place
+
+
+def test_what_a_receiver_took_is_seen_without_another_look() -> None:
+    """It holds what was delivered."""
+    company = Company(1)
+    to_files = delivered(FileDelivery("/opt/ssl/img"))
+    wish = replace(company.wishes[0], deployments=(to_files,))
+
+    report = looking(company).sync([wish], Patience())
+
+    (found,) = company.state.sightings()
+    assert ("files", "/opt/ssl/img") == (found.target, found.domain)
+    assert (True, report.lineages[0].fingerprint) == (found.served, found.fingerprint)
+
+
+def test_a_target_that_does_not_answer_is_unread() -> None:
+    """What an earlier run saw there stays."""
+    company = Company(1)
+    looking(company).sync(company.wishes, Patience())
+    (seen,) = company.state.sightings()
+    assert seen.served
+
+    company.cdn.denies = True
+    report = looking(company).sync(company.wishes, Patience())
+
+    assert report.any(Outcome.FAILED)
+    assert (seen,) == company.state.sightings()
+
+
+class CountingState(MemoryState):
+    """Counts how often what was seen is written."""
+
+    writes = 0
+
+    def update_sightings(
+        self, change: Callable[[tuple[Sighting, ...]], tuple[Sighting, ...]]
+    ) -> tuple[Sighting, ...]:
+        """See `StateStore.update_sightings`."""
+        self.writes += 1
+        return super().update_sightings(change)
+
+
+def test_nothing_is_written_where_all_is_as_before() -> None:
+    """A run with nothing to do costs no write for what it saw."""
+    company = Company(1, state=CountingState)
+    for _ in range(3):
+        assert looking(company).sync(company.wishes, Patience()).ok
+
+    assert isinstance(company.state, CountingState)
+    assert 1 == company.state.writes
+
+
+def looking(company: Company) -> Reconciler:
+    """The engine, with what it sees kept."""
+    engine = company.reconciler()
+    keeper = SightingsKeeper(company.state, now)
+    return Reconciler(replace(engine.doors, looks=keeper), stop=lambda: None)
+
+
+def test_a_target_that_others_serve_is_ceded() -> None:
+    """It has no domain of this lineage's, and no place that is missed."""
+    observed = Observation(targets=(ObservedTarget("qiniu", ceded=("other",)),))
+
+    (found,) = sighted("img", observed, NOW).places
+
+    assert found.is_ceded
+    assert ("img", "qiniu", "", True) == (*found.place, found.served)
