@@ -16,12 +16,19 @@ from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
 from certferry.cli.main import run
 from certferry.core.desired import Kind
+from certferry.core.domain_status import DomainStatus, Standing
 from certferry.core.observed import Served
 from certferry.core.plan import Action
 from certferry.core.report import HistoryEntry, Outcome, StepOutcome
-from certferry.core.status import DomainStatus, LineageStatus, Standing
+from certferry.core.status import Condition, LineageStatus, Remembering
 from certferry.errors import DnsUnavailable
-from certferry.present import documents, plan_text, report_text, status_text
+from certferry.present import (
+    documents,
+    plan_text,
+    report_text,
+    status_document,
+    status_text,
+)
 from certferry.present.language import LANGUAGES, VARIABLE, voice_for, voice_in
 from certferry.present.layout import aligned, plain, stacked, width, wrapped
 from certferry.present.vocabulary import WORDS
@@ -299,8 +306,11 @@ STATUS = LineageStatus(
                 Served("192.0.2.2", None, valid=False),
                 Served("192.0.2.3", None, valid=False, silent=True),
             ),
+            not_after=NOON + timedelta(days=90),
         ),
     ),
+    condition=Condition.DUE,
+    until=NOON + timedelta(days=90),
 )
 
 
@@ -309,9 +319,9 @@ def test_a_status_in_chinese_is_aligned() -> None:
     table = status_text.table([STATUS], NOON, ZH)
 
     assert dedent("""\
-        名称               状态    剩余   续期        最迟上传    已绑定    边缘节点
+        名称               状态    剩余   续期        最迟上传    已绑定        边缘节点
         img                待续期  90 天  2027-01-23
-          img.example.com  生效中                     2027-01-23  5f3c0123  1/2，1 个无应答
+          img.example.com  生效中                     2027-01-23  5f3c01234567  1/2，1 个无应答
         """) == values.text_of(aligned(table))
 
 
@@ -328,7 +338,7 @@ def test_a_status_in_chinese_on_a_narrow_terminal() -> None:
           img.example.com
             状态      生效中
             最迟上传  2027-01-23
-            已绑定    5f3c0123
+            已绑定    5f3c01234567
             边缘节点  1/2，1 个无应答
         """)
         == written
@@ -371,7 +381,7 @@ def test_programs_read_the_same_words_in_every_language() -> None:
                 [
                     documents.of_report(report, voice),
                     documents.of_plans([PLAN], voice),
-                    documents.of_statuses([STATUS], voice),
+                    status_document.of_statuses([STATUS], Remembering(), voice),
                 ]
             )
         )

@@ -31,7 +31,8 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
     """Show how each certificate and each domain stands.
 
     How long a certificate is still valid and when it is renewed; for each domain, until when it can
-    still be uploaded, what is bound, and how many of its addresses serve it.
+    still be uploaded, what is bound, and how many of its addresses serve it. What needs you comes
+    first, with its last failure and when it is tried again. Exits with 1 when something needs you.
     """
     from certferry.cli.selection import read_settings
     from certferry.wiring.session import open_to_look
@@ -53,24 +54,28 @@ def show_status(
     """Look at what the session declares, and show how it stands, its `channels` of notifications
     included.
     """
-    from certferry.present import channel_text, documents, status_text
+    from certferry.core.needs_attention import most_needed_first
+    from certferry.present import channel_text, status_document, status_text
     from certferry.present.log_entries import log_statuses
 
-    statuses = session.reconciler().status(session.wishes)
+    reconciler = session.reconciler()
+    remembering = reconciler.remembering()
+    statuses = reconciler.status(session.wishes)
     log_statuses(statuses, console.run_log)
+    ending = exits.of_statuses(statuses, remembering)
     if as_json:
-        document = documents.of_statuses(statuses, console.voice)
+        document = status_document.of_statuses(statuses, remembering, console.voice)
         if channels:
             document["channels"] = channel_text.of_channels(channels, console.voice)
         console.hand_out(document)
     elif not statuses:
         console.show([line(console.voice.say(Text("No certificate is declared.")))])
     else:
-        console.show_table(
-            status_text.table(statuses, now, console.voice),
-            [
-                *status_text.remarks(statuses, console.voice),
-                *channel_text.remarks(channels, console.voice),
-            ],
-        )
-    return exits.of_statuses(statuses)
+        ordered = most_needed_first(statuses)
+        remarks = [
+            *status_text.remarks(ordered, console.voice),
+            *channel_text.remarks(channels, console.voice),
+        ]
+        console.show_table(status_text.table(ordered, now, console.voice), remarks)
+        console.show([line(), *status_text.of_runs(remembering, console.voice)])
+    return ending

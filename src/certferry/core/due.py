@@ -13,6 +13,7 @@ from certferry.core.reasons import ReasonCode
 from certferry.core.refusals import until_confirmed
 from certferry.core.rollout import RolloutRecord
 from certferry.core.settings import in_sentences
+from certferry.core.short_form import short
 from certferry.core.stuck import stuck_error, stuck_since
 from certferry.core.waiting import Waiting, wait_for
 from certferry.errors import CertferryError, DeployError, TargetBusy, VerificationError
@@ -187,7 +188,7 @@ def _without_effect(deploy: Deploy, domain: ObservedDomain, since: datetime) -> 
             ),
         )
     return DeployError(
-        Text("the accepted change has not taken effect; bound is {id}", id=domain.bound),
+        Text("the accepted change has not taken effect; bound is {id}", id=short(domain.bound)),
         hint=Text(
             "it was accepted at {since}. If another tool binds its certificate to this domain, stop"
             " it there; then run `certferry sync` again",

@@ -5,6 +5,7 @@ world and moment give the same plan.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from enum import StrEnum
 
@@ -17,11 +18,11 @@ from certferry.core.lineage import Version
 from certferry.core.observed import Observation, ObservedDomain
 from certferry.core.one_run import in_one_run
 from certferry.core.pauses import paused_until
-from certferry.core.plan import Action, Blocked, Clean, Issue, Obstacle, Plan, Retire
+from certferry.core.plan import Action, Blocked, Clean, Issue, Obstacle, Plan, Retire, RolledBack
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.retirements import superseded
-from certferry.core.rollbacks import version_for
-from certferry.core.rollouts import Coming, plan_target
+from certferry.core.rollbacks import version_for, where_withdrawn
+from certferry.core.rollouts import Coming, TargetPlan, plan_target
 from certferry.text import Text
 
 
@@ -78,7 +79,15 @@ def make_plan(
         clean=_clean(desired, observed),
         tried_issue=needed if _failed_since(observed, times, needed) else None,
         drifts=tuple(drift for part in parts for drift in part.drifts),
+        rolled_back=tuple(_rolled_back(parts, observed)),
     )
+
+
+def _rolled_back(parts: Iterable[TargetPlan], observed: Observation) -> Iterator[RolledBack]:
+    for target, domain in (place for part in parts for place in part.unchanged):
+        words = where_withdrawn(observed.locate(target, domain)[1], observed)
+        if words is not None:
+            yield RolledBack(target, domain, words)
 
 
 def _choice(coming: Version | None, observed: Observation, now: datetime) -> Coming:

@@ -31,7 +31,8 @@ StepKey = tuple[Action, str | None, str | None]
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
     """What became of one step. An issue has no target, a retirement a label, a remote id and no
-    domain. The label of an `unmanaged` copy may be anything.
+    domain. The label of an `unmanaged` copy may be anything. Something that is `left` is not as the
+    file alone says: another tool changed it, or it was rolled back.
     """
 
     action: Action
@@ -45,6 +46,7 @@ class StepOutcome:
     waiting: Waiting | None = None
     remote_id: str | None = None
     unmanaged: bool = False
+    left: bool = False
 
     @property
     def is_notice(self) -> bool:
@@ -114,6 +116,11 @@ class SyncReport:
     def has_succeeded(self) -> bool:
         """Whether it ran to its end and nothing failed or was refused; what waits may wait."""
         return self.complete and not (self.any(Outcome.FAILED) or self.any(Outcome.REFUSED))
+
+    @property
+    def left(self) -> int:
+        """How many domains are left as they are, although the file alone says otherwise."""
+        return sum(step.left for lineage in self.lineages for step in lineage.outcomes)
 
     def any(self, outcome: Outcome) -> bool:
         """Whether any step ended so."""

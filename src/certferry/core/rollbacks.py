@@ -63,6 +63,17 @@ def in_words(previous: Version) -> Text:
     )
 
 
+def where_withdrawn(domain: ObservedDomain, observed: Observation) -> Text | None:
+    """Say of a domain that it serves the previous certificate on purpose, `None` where it does
+    not.
+    """
+    current, last = observed.current, domain.last
+    if current is None or current.certificate.fingerprint not in domain.withdrawn:
+        return None
+    previous = None if last is None else observed.version(last.fingerprint)
+    return None if previous is None else in_words(previous)
+
+
 def versions_after_rollbacks(observed: Observation, now: datetime) -> Iterator[Version]:
     """Return what is served where a certificate was withdrawn, and what would be after another
     rollback.
@@ -81,11 +92,8 @@ def must_outlive_rollback(observed: Observation, current: Version, now: datetime
     """Where the certificate in force was withdrawn, the previous one is not near its end. It was
     due already when it was replaced, so that a new one every day would be the rule's only effect.
     """
-    if now < current.saved_at + NEXT_TRY:
-        return None
     for domain in _rolled_back(observed):
-        version = version_for(domain.withdrawn, observed.versions, now)
-        if version is None or renewal.is_overdue(version.certificate, now):
+        if now >= _renewed_at(domain, observed, current, now):
             return Reason(
                 ReasonCode.ROLLED_BACK,
                 Text(
@@ -94,6 +102,24 @@ def must_outlive_rollback(observed: Observation, current: Version, now: datetime
                 ),
             )
     return None
+
+
+def renewed_after_rollback(
+    observed: Observation, current: Version, now: datetime
+) -> datetime | None:
+    """Return from when `must_outlive_rollback` asks for a new certificate, `None` where the one in
+    force was withdrawn nowhere.
+    """
+    moments = (_renewed_at(one, observed, current, now) for one in _rolled_back(observed))
+    return min(moments, default=None)
+
+
+def _renewed_at(
+    domain: ObservedDomain, observed: Observation, current: Version, now: datetime
+) -> datetime:
+    earliest = current.saved_at + NEXT_TRY
+    version = version_for(domain.withdrawn, observed.versions, now)
+    return earliest if version is None else max(earliest, renewal.overdue_at(version.certificate))
 
 
 def _rolled_back(observed: Observation) -> Iterator[ObservedDomain]:

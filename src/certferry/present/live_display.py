@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from rich.console import Console as Screen
 from rich.console import ConsoleOptions
@@ -145,10 +145,10 @@ class Display:
 
     def _times(self, since: datetime, deadline: datetime | None) -> tuple[Line, Line]:
         now = self._now()
-        begun, elapsed = _clock(since, now), _elapsed(now - since)
+        begun, elapsed = self._voice.clock(since, now), _elapsed(now - since)
         said = Text("since {since} ({elapsed})", since=begun, elapsed=elapsed)
         if deadline is not None:
-            until = _clock(deadline, now)
+            until = self._voice.clock(deadline, now)
             said = Text("{since}, until {deadline} at most", since=said, deadline=until)
         return line(" " * BELOW), line(Span(self._voice.say(said), Tone.FAINT))
 
@@ -179,13 +179,6 @@ def _fitted(head: Line, body: Line, screen: Screen, width: int) -> list[RichText
         rows.append(RichText.assemble(first, wrapped))
         first = RichText(" " * indent)
     return rows
-
-
-def _clock(moment: datetime, now: datetime) -> str:
-    """Write a moment of today by its time alone."""
-    moment, now = moment.astimezone(UTC), now.astimezone(UTC)
-    today = moment.date() == now.date()
-    return moment.strftime("%H:%M UTC" if today else "%Y-%m-%d %H:%M UTC")
 
 
 def _elapsed(duration: timedelta) -> str:

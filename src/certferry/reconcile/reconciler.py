@@ -15,7 +15,8 @@ from certferry.core.desired import DesiredCertificate
 from certferry.core.plan import Obstacle, Plan
 from certferry.core.planner import Issuing
 from certferry.core.report import SyncReport
-from certferry.core.status import LineageStatus, status_of
+from certferry.core.status import LineageStatus, Remembering, status_of, with_failures
+from certferry.core.trouble import Trouble, Troubles, troubles_in
 from certferry.errors import CertificateError, Interrupted, PlanRefused, StateError
 from certferry.reconcile.challenge_cleanup import sweep_ownerless
 from certferry.reconcile.doors import Doors
@@ -24,6 +25,7 @@ from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe
 from certferry.reconcile.proof import Proofs
 from certferry.reconcile.rollback import give_up_where_refused, roll_back_by_hand
+from certferry.reconcile.run_end import keep_end
 from certferry.reconcile.visits import WORKERS, Patience, Visits
 from certferry.text import Text
 
@@ -69,15 +71,8 @@ class Reconciler:
         self.doors.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
         report = self._run(wishes, patience, issuing, keeps_pauses=scheduled)
-        self._note_end(report)
+        keep_end(report, self.doors)
         return replace(report, renewing=renew)
-
-    def _note_end(self, report: SyncReport) -> None:
-        """Keep when the run ended; that it cannot be kept fails nothing."""
-        try:
-            self.doors.state.save_run(self.doors.now(), succeeded=report.has_succeeded)
-        except StateError as error:
-            _log.warning(Text("the end of the run is not kept: {problem}", problem=error.message))
 
     def roll_back(self, wish: DesiredCertificate, patience: Patience) -> SyncReport:
         """Bind the previous certificate wherever the one in force is served. Raises `PlanRefused`
@@ -129,16 +124,34 @@ class Reconciler:
 
     def status(self, wishes: Sequence[DesiredCertificate]) -> list[LineageStatus]:
         """Tell how each lineage and each of its domains stands. Changes nothing."""
-        return self.at_once(self._status, wishes)
+        troubles = troubles_in(self.doors.state.notices())
+        return self.at_once(lambda wish: self._status(wish, troubles), wishes)
 
-    def _status(self, wish: DesiredCertificate) -> LineageStatus:
+    def _status(self, wish: DesiredCertificate, troubles: Troubles) -> LineageStatus:
         """Judge by what the files hold; when they cannot be read, by what was taken from them."""
+        unreadable = None
         try:
             wish = as_offered(wish, self.doors)
-        except (CertificateError, PlanRefused):
+        except (CertificateError, PlanRefused) as error:
+            unreadable = error
             wish = as_known(wish, self.doors.source, self.doors.state, read=False)
         observed = observe(wish, self.doors, every_edge=True)
-        return status_of(wish, observed, self.doors.now(), self.doors.verify_timeout)
+        now, timeout = self.doors.now(), self.doors.verify_timeout
+        status = status_of(wish, observed, now, timeout, unreadable=unreadable)
+        if all(subject.lineage != wish.lineage for subject in troubles):
+            return status
+        # What a scheduled run would hold back, and until when, is for its plan to say.
+        plan = LineageRun(wish, self.doors, keeps_pauses=True).plan(observed)
+        return with_failures(status, troubles, observed, plan)
+
+    def remembering(self) -> Remembering:
+        """Tell when runs ended, and whether what is sealed can be opened. Changes nothing."""
+        problem = None
+        try:
+            self.doors.state.must_unseal()
+        except StateError as error:
+            problem = Trouble.of(error)
+        return Remembering(self.doors.state.last_run(), problem)
 
     def at_once(self, look: Callable[[S], T], wishes: Sequence[S]) -> list[T]:
         """Look at several lineages side by side, since most of it is waiting for an answer."""
