@@ -15,11 +15,12 @@ from certferry.cli.exits import Exit
 from certferry.cli.export import export
 from certferry.cli.history import show_history
 from certferry.cli.options import Front
-from certferry.cli.plan import show_plan
-from certferry.cli.status import show_status
+from certferry.cli.plan import show_plans
+from certferry.cli.status import look, show_status
 from certferry.cli.sync import show_report
 from certferry.cli.watch import Watch
 from certferry.core.observed import DomainState
+from certferry.core.plan import Plan
 from certferry.core.watched import Host
 from certferry.errors import CertferryError, CertificateError, ConfigError, DnsAccessDenied
 from certferry.present.progress import progress_lines
@@ -50,10 +51,16 @@ def synced(
     return show_report(report, Front(console.console), as_json=False), console
 
 
+def plans_of(world: TwinWorld, *, renew: bool = False) -> list[Plan]:
+    """Plan what is declared."""
+    session = world.session()
+    return session.reconciler().plan(session.wishes, renew=renew)
+
+
 def planned(world: TwinWorld, *, check: bool = False) -> tuple[Exit, str]:
     """Plan, and give the exit code and what a person reads."""
     console = TestConsole()
-    code = show_plan(world.session(), console.console, check=check, renew=False, as_json=False)
+    code = show_plans(plans_of(world), console.console, check=check, as_json=False)
     return code, masked(console.out)
 
 
@@ -192,7 +199,7 @@ def test_a_status_follows_the_certificate_on_its_way() -> None:
     """Before: missing. After: valid, bound, and served by both addresses."""
     world = TwinWorld()
     before = TestConsole()
-    code = show_status(world.session(), before.console, START, as_json=False)
+    code = show_status(look(world.session()), before.console, START, as_json=False)
 
     assert (
         dedent("""\
@@ -210,7 +217,7 @@ def test_a_status_follows_the_certificate_on_its_way() -> None:
 
     synced(world)
     after = TestConsole()
-    show_status(world.session(), after.console, START, as_json=False)
+    show_status(look(world.session()), after.console, START, as_json=False)
 
     assert dedent("""\
         NAME               STATE     LEFT     RENEWAL     UPLOAD BY   BOUND     SERVED
@@ -228,8 +235,8 @@ def test_the_documents_of_a_session_are_whole() -> None:
     synced(world)
     plan, status, history = TestConsole(), TestConsole(), TestConsole()
 
-    show_plan(world.session(), plan.console, check=False, renew=True, as_json=True)
-    show_status(world.session(), status.console, START, as_json=True)
+    show_plans(plans_of(world, renew=True), plan.console, check=False, as_json=True)
+    show_status(look(world.session()), status.console, START, as_json=True)
     show_history(world.session(), None, 10, history.console, as_json=True)
 
     assert 3 == json.loads(plan.out)["changes"]

@@ -10,7 +10,7 @@ from textwrap import dedent
 from typing import Any
 
 from certferry.cli.exits import Exit
-from certferry.cli.status import show_status
+from certferry.cli.status import look, show_status
 from certferry.core.desired import Kind
 from certferry.core.domain_status import DomainStatus, Standing
 from certferry.core.edges import EdgeProblem, EdgeProblemCode
@@ -112,7 +112,7 @@ def test_nothing_declared_is_said() -> None:
     console = TestConsole()
     session = TwinSession(TwinWorld(), (), no_listener)
 
-    assert Exit.OK == show_status(session, console.console, NOW, as_json=False)
+    assert Exit.OK == show_status(look(session), console.console, NOW, as_json=False)
     assert "No certificate is declared.\n" == console.out
 
 

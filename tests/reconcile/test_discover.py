@@ -9,7 +9,7 @@ import pytest
 
 from certferry.core.desired import Kind
 from certferry.core.observed import Served
-from certferry.core.report import Activity, Event
+from certferry.core.report import Activity, Begun, Ended, Event
 from certferry.core.survey import FoundDomain, Survey
 from certferry.errors import ConfigError, Interrupted, TargetUnavailable
 from certferry.ports.survey import Looked
@@ -38,6 +38,7 @@ class Desk:
     def __init__(self) -> None:
         self.edges = Edges()
         self.told: list[tuple[str, str]] = []
+        self.counted: list[Event] = []
         self.stopped = threading.Event()
 
     @property
@@ -46,6 +47,9 @@ class Desk:
         return Looking(self.edges, now, self._hear, self.stopped.set)
 
     def _hear(self, event: Event) -> None:
+        if isinstance(event, Begun | Ended):
+            self.counted.append(event)
+            return
         assert isinstance(event, Activity)
         self.told.append((event.lineage, str(event.what)))
 
@@ -88,6 +92,7 @@ def test_account_that_fails_hides_no_other(trouble: Exception) -> None:
     assert (img,) == good.survey.domains
     assert {"img.example.com"} == set(good.served)
     assert ("bad", str(trouble)) in desk.told
+    assert [Begun(2), Ended("bad"), Ended("good")] == sorted(desk.counted, key=str)
 
 
 def test_edges_are_looked_at_where_there_may_be_https() -> None:

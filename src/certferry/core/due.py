@@ -15,7 +15,7 @@ from certferry.core.rollout import RolloutRecord
 from certferry.core.settings import in_sentences
 from certferry.core.short_form import short
 from certferry.core.stuck import stuck_error, stuck_since
-from certferry.core.waiting import Waiting, wait_for
+from certferry.core.waiting import CDN_CHANGE, Waiting, wait_for
 from certferry.errors import CertferryError, DeployError, TargetBusy, VerificationError
 from certferry.text import Text
 
@@ -157,11 +157,11 @@ def _failed_in_this_run(domain: ObservedDomain, fingerprint: str, times: Times) 
 
 
 def _until(error: CertferryError, since: datetime, times: Times) -> Waiting | Blocked:
-    """Wait while there is time; afterwards it has failed."""
+    """Wait while there is time; afterwards it has failed. Only a CDN is waited for like this."""
     deadline = since + times.timeout
     if times.now >= deadline:
         return Blocked(error)
-    return wait_for(error.message, since, times.now, deadline)
+    return wait_for(error.message, since, times.now, deadline, CDN_CHANGE)
 
 
 def _processing(since: datetime) -> TargetBusy:

@@ -173,4 +173,29 @@ class Happened:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-Event = Activity | StepEnded | Happened
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """So many certificates, or whatever else is looked at, are before a run."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What is asked of whom for a lineage at this moment. It changes nothing, and is no news where
+    there is no display: an answer that comes at once is not seen at all.
+    """
+
+    lineage: str
+    what: Text
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Nothing is left to do for one of those that were before the run."""
+
+    lineage: str
+
+
+Event = Activity | StepEnded | Happened | Begun | Asking | Ended

@@ -16,22 +16,37 @@ which may answer from a list that old.
 """
 
 
+Usual = tuple[timedelta, timedelta]
+"""From and to how long something usually takes."""
+
+CDN_CHANGE: Usual = (timedelta(minutes=8), timedelta(minutes=15))
+"""What a change at a CDN takes most times (Qiniu's console, fact sheet §5.6)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Look again at `until`; given up at `deadline`, when there is one."""
+    """Look again at `until`; given up at `deadline`, when there is one. `usual` is how long it
+    takes most times, where that is known.
+    """
 
     why: Text
     since: datetime
     until: datetime
     deadline: datetime | None = None
+    usual: Usual | None = None
 
 
 def wait_for(
-    why: Text, since: datetime, now: datetime, deadline: datetime | None = None
+    why: Text,
+    since: datetime,
+    now: datetime,
+    deadline: datetime | None = None,
+    usual: Usual | None = None,
 ) -> Waiting:
     """Choose the next look: soon at first, then ever later, never past the deadline."""
     waited = now - since
     # A beginning in the future was written by a clock that was ahead.
     growing = max(min(waited / 3, waited / STEP + SLACK), FIRST)  # a third in the first seconds
     until = now + (LONGEST if waited < timedelta(0) else min(growing, LONGEST))
-    return Waiting(why, since, until if deadline is None else min(until, deadline), deadline)
+    until = until if deadline is None else min(until, deadline)
+    return Waiting(why, since, until, deadline, usual)

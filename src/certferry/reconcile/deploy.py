@@ -13,7 +13,7 @@ from certferry.core.refusals import all_work
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.rollout import RolloutRecord
 from certferry.core.upload import Upload
-from certferry.core.waiting import wait_for
+from certferry.core.waiting import CDN_CHANGE, wait_for
 from certferry.errors import CertferryError, CopyGone, Interrupted, LeaseLost, TargetBusy
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
@@ -136,7 +136,8 @@ def _busy(told: StepOutcome, error: TargetBusy, since: datetime, visit: Visit) -
 
 
 def _wait(told: StepOutcome, why: Text, since: datetime, visit: Visit) -> StepOutcome:
-    waiting = wait_for(why, since, visit.now, since + visit.doors.verify_timeout)
+    deadline = since + visit.doors.verify_timeout
+    waiting = wait_for(why, since, visit.now, deadline, CDN_CHANGE)
     return replace(told, detail=why, waiting=waiting)
 
 

@@ -17,6 +17,7 @@ from certferry.core.observed import (
 )
 from certferry.core.remembered import Remembered
 from certferry.core.renewal import ask_after, believed, may_ask
+from certferry.core.report import Asking
 from certferry.core.rollbacks import version_for
 from certferry.core.rollout import RolloutRecord
 from certferry.core.rules import first_violated
@@ -32,6 +33,8 @@ from certferry.reconcile.unremembered import without_remembered
 from certferry.text import Text
 
 _log = logging.getLogger(__name__)
+
+_EDGES = Text("asking the edges of {count} domains what they serve")
 
 
 def observe(desired: DesiredCertificate, doors: Doors, *, every_edge: bool = False) -> Observation:
@@ -76,6 +79,7 @@ def with_renewal_info(
     if not may_ask(version.ask_after, now) or first_violated(desired, observed, now) is not None:
         return observed
     window, retry_after = version.window, None
+    doors.progress(Asking(desired.lineage, Text("asking the CA when it is to be renewed"), now))
     try:
         leaf = doors.state.bundle(desired.lineage, version.number).cert_pem
         info = doors.issuer.renewal_info(leaf, version.directory or "")
@@ -122,11 +126,13 @@ class _Looker:
         withdrawn = self._withdrawn(deployment.target)
         if deployment.delivery is not None:
             (name,) = deployment.domains or ("",)
+            self._tell(Text("looking at {name}", name=name))
             receiver = self._doors.receiver(deployment.delivery)
             received = observe_receiver(
                 receiver, self._desired.lineage, deployment, self._versions, records.get(name)
             )
             return _with_withdrawals(received, withdrawn)
+        self._tell(Text("asking {target} for its domains", target=deployment.target))
         try:
             found = self._read(deployment)
         except DeployError as error:
@@ -198,8 +204,13 @@ class _Looker:
 
     def _with_edges(self, found: ObservedTarget) -> ObservedTarget:
         asked = [d.domain for d in found.domains if self._every_edge or self._may_serve(found, d)]
+        if asked:
+            self._tell(_EDGES.filled(count=len(asked)))
         served: Mapping[str, tuple[Served, ...]] = self._doors.probe.look(asked)
         return replace(found, served=served)
+
+    def _tell(self, what: Text) -> None:
+        self._doors.progress(Asking(self._desired.lineage, what, self._doors.now()))
 
     def _may_serve(self, found: ObservedTarget, domain: ObservedDomain) -> bool:
         wanted = version_for(domain.withdrawn, self._versions, self._doors.now())

@@ -14,7 +14,7 @@ from typing import TypeVar
 from certferry.core.desired import DesiredCertificate
 from certferry.core.plan import Obstacle, Plan
 from certferry.core.planner import Issuing
-from certferry.core.report import SyncReport
+from certferry.core.report import Begun, Ended, SyncReport
 from certferry.core.status import LineageStatus, Remembering, status_of, with_failures
 from certferry.core.trouble import Trouble, Troubles, troubles_in
 from certferry.errors import CertificateError, Interrupted, PlanRefused, StateError
@@ -48,7 +48,7 @@ class Reconciler:
         self.doors.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
         proofs = Proofs(self.doors)
-        return self.at_once(lambda wish: proofs.added_to(self._plan(wish, issuing), wish), wishes)
+        return self._each(lambda wish: proofs.added_to(self._plan(wish, issuing), wish), wishes)
 
     def _plan(self, wish: DesiredCertificate, issuing: Issuing) -> Plan:
         try:
@@ -99,7 +99,16 @@ class Reconciler:
             LineageRun(wish, self.doors, issuing, keeps_pauses=keeps_pauses, removed=removed)
             for wish in wishes
         ]
-        visits = Visits(runs, patience, self.doors.now, stop=self._stop, workers=self._workers)
+        tell = self.doors.progress
+        tell(Begun(len(runs)))
+        visits = Visits(
+            runs,
+            patience,
+            self.doors.now,
+            stop=self._stop,
+            ended=lambda run: tell(Ended(run.desired.lineage)),
+            workers=self._workers,
+        )
         complete = visits.carry_out() and self._swept(wishes)
         reports = tuple(run.report() for run in runs)
         return SyncReport(reports, complete=complete)
@@ -125,7 +134,7 @@ class Reconciler:
     def status(self, wishes: Sequence[DesiredCertificate]) -> list[LineageStatus]:
         """Tell how each lineage and each of its domains stands. Changes nothing."""
         troubles = troubles_in(self.doors.state.notices())
-        return self.at_once(lambda wish: self._status(wish, troubles), wishes)
+        return self._each(lambda wish: self._status(wish, troubles), wishes)
 
     def _status(self, wish: DesiredCertificate, troubles: Troubles) -> LineageStatus:
         """Judge by what the files hold; when they cannot be read, by what was taken from them."""
@@ -152,6 +161,20 @@ class Reconciler:
         except StateError as error:
             problem = Trouble.of(error)
         return Remembering(self.doors.state.last_run(), problem)
+
+    def _each(
+        self, look: Callable[[DesiredCertificate], T], wishes: Sequence[DesiredCertificate]
+    ) -> list[T]:
+        """Look at each certificate, and tell how far that is."""
+        tell = self.doors.progress
+        tell(Begun(len(wishes)))
+
+        def told(wish: DesiredCertificate) -> T:
+            found = look(wish)
+            tell(Ended(wish.lineage))
+            return found
+
+        return self.at_once(told, wishes)
 
     def at_once(self, look: Callable[[S], T], wishes: Sequence[S]) -> list[T]:
         """Look at several lineages side by side, since most of it is waiting for an answer."""
