@@ -21,7 +21,7 @@ from certferry.errors import CertificateError, Interrupted, PlanRefused, StateEr
 from certferry.reconcile.challenge_cleanup import sweep_ownerless
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_known, as_offered
-from certferry.reconcile.lineage_run import LineageRun
+from certferry.reconcile.lineage_run import LineageRun, with_refusals_to_come
 from certferry.reconcile.observe import observe
 from certferry.reconcile.proof import Proofs
 from certferry.reconcile.rollback import give_up_where_refused, roll_back_by_hand
@@ -55,7 +55,9 @@ class Reconciler:
             wish = as_offered(wish, self.doors)
         except (CertificateError, PlanRefused) as error:
             return Plan(wish.lineage, wish.names, obstacles=(Obstacle(None, None, error),))
-        return LineageRun(wish, self.doors, issuing).plan(observe(wish, self.doors))
+        observed = observe(wish, self.doors)
+        plan = LineageRun(wish, self.doors, issuing).plan(observed)
+        return with_refusals_to_come(plan, wish, observed, self.doors.now())
 
     def sync(
         self,
