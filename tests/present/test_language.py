@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, timedelta, timezone
 from textwrap import dedent
 
 import pytest
@@ -29,7 +29,7 @@ from certferry.present import (
     status_document,
     status_text,
 )
-from certferry.present.language import LANGUAGES, VARIABLE, voice_for, voice_in
+from certferry.present.language import LANGUAGES, VARIABLE, Voice, voice_for, voice_in
 from certferry.present.layout import aligned, plain, stacked, width, wrapped
 from certferry.present.vocabulary import WORDS
 from certferry.text import Text
@@ -365,9 +365,8 @@ def test_history_in_chinese() -> None:
     """Events are told in words; facts are as they were written down."""
     entry = HistoryEntry(NOON, "img", "issue failed", "root@host", {"domain": IMG})
 
-    assert (
-        "2026-11-24 12:00 UTC  img  签发失败  root@host  domain=img.example.com\n"
-        == values.text_of(history.told([entry], ZH))
+    assert "2026-11-24 12:00 UTC  img  签发失败  root@host  img.example.com\n" == values.text_of(
+        history.told([entry], ZH)
     )
 
 
@@ -456,3 +455,19 @@ def test_punctuation_stays_with_its_character(words: str) -> None:
     _, *later = wrapped("中" + words, 8)
 
     assert not [row for row in later if row[0] in "，。）"]
+
+
+def test_moments_are_told_by_the_clock_of_the_reader() -> None:
+    """With its offset; a day and a time of today are of the same clock."""
+    reader = Voice(zone=timezone(timedelta(hours=8)))
+    late = NOON + timedelta(hours=5)
+
+    assert "it ends at 2026-11-25 01:00 +08:00" == reader.say(Text("it ends at {at}", at=late))
+    assert "a, 2026-11-25 01:00 +08:00" == reader.say(Text("{all}", all=["a", late]))
+    assert ("2026-11-25", "2026-11-24") == (reader.day(late), Voice(zone=UTC).day(late))
+    assert ("20:00 +08:00", "2026-11-25 01:00 +08:00") == (
+        reader.clock(NOON, NOON),
+        reader.clock(late, NOON),
+    )
+    # What is written down for ever, and for programs, is in UTC.
+    assert "it ends at 2026-11-24 17:00 UTC" == str(Text("it ends at {at}", at=late))

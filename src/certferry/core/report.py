@@ -188,7 +188,6 @@ class Asking:
 
     lineage: str
     what: Text
-    since: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,8 @@ def live_display(
 @dataclass(slots=True)
 class _Lineage:
     activity: Activity | None = None
-    asking: Asking | None = None
+    asking: tuple[Asking, datetime] | None = None
+    """With the moment at which it was told."""
     steps: dict[StepKey, StepOutcome] = field(default_factory=dict)
 
     @property
@@ -115,7 +116,7 @@ class Display:
                     lineage.activity, lineage.asking = event, None
                 case Asking():
                     # Beside what it waits for, each look would only flicker.
-                    lineage.asking = None if lineage.waits else event
+                    lineage.asking = None if lineage.waits else (event, self._now())
                 case StepEnded():
                     lineage.activity = lineage.asking = None
                     lineage.steps[event.outcome.key] = event.outcome
@@ -149,7 +150,7 @@ class Display:
 
     def _block(self, name: str, lineage: _Lineage, screen: Screen, width: int) -> list[RichText]:
         if lineage.asking is not None and lineage.activity is None:
-            return _fitted(line(), self._asked(name, lineage.asking), screen, width)
+            return _fitted(line(), self._asked(name, *lineage.asking), screen, width)
         rows = _fitted(line(), line(Span(name, Tone.STRONG)), screen, width)
         for head, body in self._parts(name, lineage):
             rows += _fitted(head, body, screen, width)
@@ -175,9 +176,9 @@ class Display:
             yield line(INDENT), line(once(name, self._voice.say(activity.what)))
             yield self._times(activity)
 
-    def _asked(self, name: str, asking: Asking) -> Line:
+    def _asked(self, name: str, asking: Asking, since: datetime) -> Line:
         words = once(name, self._voice.say(asking.what))
-        elapsed = _elapsed(self._now() - asking.since)
+        elapsed = _elapsed(self._now() - since)
         return line(Span(name, Tone.STRONG), f": {words} ", Span(f"({elapsed})", Tone.FAINT))
 
     def _times(self, what: Waiting | Activity) -> tuple[Line, Line]:

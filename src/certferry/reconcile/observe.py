@@ -34,7 +34,7 @@ from certferry.text import Text
 
 _log = logging.getLogger(__name__)
 
-_EDGES = Text("asking the edges of {count} domains what they serve")
+_EDGES = Text("asking the edges what they serve")
 
 
 def observe(desired: DesiredCertificate, doors: Doors, *, every_edge: bool = False) -> Observation:
@@ -79,7 +79,7 @@ def with_renewal_info(
     if not may_ask(version.ask_after, now) or first_violated(desired, observed, now) is not None:
         return observed
     window, retry_after = version.window, None
-    doors.progress(Asking(desired.lineage, Text("asking the CA when it is to be renewed"), now))
+    doors.progress(Asking(desired.lineage, Text("asking the CA when it is to be renewed")))
     try:
         leaf = doors.state.bundle(desired.lineage, version.number).cert_pem
         info = doors.issuer.renewal_info(leaf, version.directory or "")
@@ -205,12 +205,12 @@ class _Looker:
     def _with_edges(self, found: ObservedTarget) -> ObservedTarget:
         asked = [d.domain for d in found.domains if self._every_edge or self._may_serve(found, d)]
         if asked:
-            self._tell(_EDGES.filled(count=len(asked)))
+            self._tell(_EDGES)
         served: Mapping[str, tuple[Served, ...]] = self._doors.probe.look(asked)
         return replace(found, served=served)
 
     def _tell(self, what: Text) -> None:
-        self._doors.progress(Asking(self._desired.lineage, what, self._doors.now()))
+        self._doors.progress(Asking(self._desired.lineage, what))
 
     def _may_serve(self, found: ObservedTarget, domain: ObservedDomain) -> bool:
         wanted = version_for(domain.withdrawn, self._versions, self._doors.now())

@@ -35,7 +35,7 @@ class Proofs:
             return plan
         doors, accounts = self._doors, desired.dns_accounts
         what = Text("asking {accounts} for the zones of its names", accounts=accounts)
-        doors.progress(Asking(desired.lineage, what, doors.now()))
+        doors.progress(Asking(desired.lineage, what))
         clocks = map(self._clock, accounts)
         problem = next(filter(None, clocks), None) or self._proof(desired)
         if problem is None:

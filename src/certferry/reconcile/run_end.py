@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 
 from certferry.core.notice import Notice
-from certferry.core.noticed import noticed
+from certferry.core.noticed import has_news, noticed
 from certferry.core.report import SyncReport
 from certferry.errors import StateError
 from certferry.reconcile.doors import Doors
@@ -26,13 +26,15 @@ def keep_end(report: SyncReport, doors: Doors) -> None:
 
 
 def _keep_troubles(report: SyncReport, doors: Doors) -> None:
-    """Keep what stands now. A run in which nothing is new only reads."""
+    """Keep what stands now. A run that finds nothing to do only reads."""
     state, now = doors.state, doors.now()
+    before = state.notices()
+    if not before and not has_news(report):
+        return
     versions = {one.lineage: state.versions(one.lineage) for one in report.lineages if not one.ok}
 
     def change(before: tuple[Notice, ...]) -> tuple[Notice, ...]:
         return noticed(report, before, now, versions=versions, declared=doors.claims.lineages)
 
-    before = state.notices()
     if set(change(before)) != set(before):
         state.update_notices(change)
