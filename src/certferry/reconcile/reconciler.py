@@ -127,7 +127,7 @@ class Reconciler:
         except StateError as error:  # nothing that is declared depends on it
             _log.warning(
                 Text(
-                    "challenge records of earlier runs are not looked for: {problem}",
+                    "certferry could not look for challenge records of earlier runs: {problem}",
                     problem=error.message,
                 )
             )

@@ -22,7 +22,7 @@ def keep_end(report: SyncReport, doors: Doors) -> None:
         doors.state.save_run(doors.now(), succeeded=report.has_succeeded)
         _keep_troubles(report, doors)
     except StateError as error:
-        _log.warning(Text("the end of the run is not kept: {problem}", problem=error.message))
+        _log.warning(Text("could not record the end of the run: {problem}", problem=error.message))
 
 
 def _keep_troubles(report: SyncReport, doors: Doors) -> None:

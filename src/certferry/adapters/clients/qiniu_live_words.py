@@ -47,7 +47,7 @@ def copy_is_gone(remote_id: str) -> DeployError:
     """Say that there is no certificate to bind by name."""
     return CopyGone(
         Text("there is no certificate {id} at Qiniu any more", id=short(remote_id)),
-        hint=Text("somebody removed it; the next run uploads it again"),
+        hint=Text("the certificate was removed at Qiniu; the next run uploads it again"),
     )
 
 
