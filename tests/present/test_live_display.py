@@ -16,18 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from certferry.core.how_far import CDN_CHANGE, Asking, Begun, Ended
 from certferry.core.plan import Action
-from certferry.core.report import (
-    Activity,
-    Asking,
-    Begun,
-    Ended,
-    Event,
-    Outcome,
-    StepEnded,
-    StepOutcome,
-)
-from certferry.core.waiting import CDN_CHANGE
+from certferry.core.report import Activity, Event, Outcome, StepEnded, StepOutcome
 from certferry.present.language import Voice
 from certferry.present.layout import width
 from certferry.present.live_display import Display
@@ -147,7 +138,7 @@ def test_a_look_beside_a_wait_is_not_shown() -> None:
     shown = drawn([StepEnded("img", PROCESSING), asking])
 
     assert "asking" not in shown
-    assert "the target is carrying out" in shown
+    assert "the change is under way" in shown
 
 
 def test_what_is_usual_stands_beside_the_deadline() -> None:
@@ -178,9 +169,9 @@ def test_on_a_narrow_terminal_the_words_go_below_the_columns() -> None:
     ("certificates", "rows", "expected"),
     [
         (1, 6, ["lineage-0"]),
-        (1, 5, ["lineage-0", "…"]),
+        (1, 4, ["lineage-0", "…"]),
         (2, 10, ["lineage-0", "lineage-1"]),
-        (2, 9, ["lineage-0", "… 1 more certificate"]),
+        (2, 7, ["lineage-0", "… 1 more certificate"]),
         (20, 11, ["lineage-0", "lineage-1", "… 18 more certificates"]),
         (20, 4, ["lineage-0", "… 19 more certificates"]),
     ],

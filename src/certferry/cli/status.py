@@ -59,10 +59,11 @@ class Found:
 
 def look(session: Session) -> Found:
     """Look at what the session declares."""
+    from certferry.reconcile.standing import remembering
+
     reconciler = session.reconciler()
-    remembering = reconciler.remembering()
-    statuses = reconciler.status(session.wishes)
-    return Found(statuses, remembering, session.channel_states())
+    remembered = remembering(reconciler.doors)
+    return Found(reconciler.status(session.wishes), remembered, session.channel_states())
 
 
 def show_status(found: Found, console: Console, now: datetime, *, as_json: bool) -> Exit:

@@ -19,14 +19,12 @@ from certferry.core.observed import (
     is_served,
 )
 from certferry.core.reasons import ReasonCode
-from certferry.core.rollbacks import in_words, version_for
+from certferry.core.rollbacks import version_for
+from certferry.core.rolled_back import in_words
 from certferry.core.settings import in_sentences, setting_changes
 from certferry.core.short_form import short
 from certferry.core.stuck import stuck_error, stuck_since
-from certferry.core.trouble import (
-    LastFailure,
-    Trouble,
-)
+from certferry.core.trouble import LastFailure, Trouble
 from certferry.errors import CertferryError
 from certferry.text import Text
 

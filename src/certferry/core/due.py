@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Self
 
+from certferry.core.how_far import CDN_CHANGE
 from certferry.core.observed import DomainState, ObservedDomain, Served, is_served
 from certferry.core.pauses import paused_until
 from certferry.core.plan import Blocked, Deploy, Due, Rollout
@@ -15,7 +16,7 @@ from certferry.core.rollout import RolloutRecord
 from certferry.core.settings import in_sentences
 from certferry.core.short_form import short
 from certferry.core.stuck import stuck_error, stuck_since
-from certferry.core.waiting import CDN_CHANGE, Waiting, applying, wait_for
+from certferry.core.waiting import Waiting, applying, wait_for
 from certferry.errors import CertferryError, DeployError, TargetBusy, VerificationError
 from certferry.text import Text
 

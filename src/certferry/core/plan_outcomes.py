@@ -25,7 +25,7 @@ from certferry.core.plan import (
 )
 from certferry.core.report import Outcome, StepKey, StepOutcome
 from certferry.core.retirement_outcomes import not_removed
-from certferry.core.rollbacks import where_withdrawn
+from certferry.core.rolled_back import where_withdrawn
 from certferry.core.settings import in_sentences
 from certferry.core.waiting import Waiting
 from certferry.text import Text
@@ -173,7 +173,7 @@ def _as_declared(target: str, domain: str, observed: Observation) -> StepOutcome
     _, found = observed.locate(target, domain)
     if found.kind.is_receiver:
         return StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, _HELD, target, domain)
-    back = where_withdrawn(found, observed)
+    back = where_withdrawn(found, observed) if found.withdrawn else None
     told = StepOutcome(Action.VERIFY, Outcome.UNCHANGED, back or SEEN, target, domain)
     return replace(told, left=back is not None)
 

@@ -5,7 +5,6 @@ world and moment give the same plan.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -18,11 +17,12 @@ from certferry.core.lineage import Version
 from certferry.core.observed import Observation, ObservedDomain
 from certferry.core.one_run import in_one_run
 from certferry.core.pauses import paused_until
-from certferry.core.plan import Action, Blocked, Clean, Issue, Obstacle, Plan, Retire, RolledBack
+from certferry.core.plan import Action, Blocked, Clean, Issue, Obstacle, Plan, Retire
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.retirements import superseded
-from certferry.core.rollbacks import version_for, where_withdrawn
-from certferry.core.rollouts import Coming, TargetPlan, plan_target
+from certferry.core.rollbacks import version_for
+from certferry.core.rolled_back import rolled_back
+from certferry.core.rollouts import Coming, plan_target
 from certferry.text import Text
 
 
@@ -53,6 +53,7 @@ def make_plan(
         for deployment, target in zip(desired.deployments, observed.targets, strict=True)
     ]
     rollouts = tuple(rollout for part in parts for rollout in part.rollouts)
+    unchanged = tuple(place for part in parts for place in part.unchanged)
     obstacles = tuple(obstacle for part in parts for obstacle in part.obstacles)
     remarks: tuple[Obstacle, ...] = ()
     if any(deployment.has_patterns for deployment in desired.deployments):
@@ -71,7 +72,7 @@ def make_plan(
         rollouts=rollouts,
         retirements=retirements,
         retire_later=tuple(sorted(later.items())),
-        unchanged=tuple(place for part in parts for place in part.unchanged),
+        unchanged=unchanged,
         obstacles=obstacles,
         ceded=observed.ceded,
         notices=_notices(observed),
@@ -79,19 +80,12 @@ def make_plan(
         clean=_clean(desired, observed),
         tried_issue=needed if _failed_since(observed, times, needed) else None,
         drifts=tuple(drift for part in parts for drift in part.drifts),
-        rolled_back=tuple(_rolled_back(parts, observed)),
+        rolled_back=tuple(rolled_back(unchanged, observed)) if _has_withdrawn(observed) else (),
     )
 
 
-def _rolled_back(parts: Sequence[TargetPlan], observed: Observation) -> Iterator[RolledBack]:
-    """Say where the previous certificate is served on purpose; few domains were ever withdrawn."""
-    for part, target in zip(parts, observed.targets, strict=True):
-        for domain in target.domains:
-            if not domain.withdrawn or (target.label, domain.domain) not in part.unchanged:
-                continue
-            words = where_withdrawn(domain, observed)
-            if words is not None:
-                yield RolledBack(target.label, domain.domain, words)
+def _has_withdrawn(observed: Observation) -> bool:
+    return any(domain.withdrawn for target in observed.targets for domain in target.domains)
 
 
 def _choice(coming: Version | None, observed: Observation, now: datetime) -> Coming:

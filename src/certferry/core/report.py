@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+from certferry.core.how_far import Asking, Begun, Ended
 from certferry.core.plan import Action
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError
@@ -171,30 +172,6 @@ class Happened:
     lineage: str
     event: str
     facts: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Begun:
-    """So many certificates, or whatever else is looked at, are before a run."""
-
-    count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """What is asked of whom for a lineage at this moment. It changes nothing, and is no news where
-    there is no display: an answer that comes at once is not seen at all.
-    """
-
-    lineage: str
-    what: Text
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """Nothing is left to do for one of those that were before the run."""
-
-    lineage: str
 
 
 Event = Activity | StepEnded | Happened | Begun | Asking | Ended

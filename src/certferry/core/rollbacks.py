@@ -54,26 +54,6 @@ def version_for(
     return None
 
 
-def in_words(previous: Version) -> Text:
-    """Say that a domain serves its previous certificate on purpose."""
-    return Text(
-        "rolled back: the previous certificate is served, valid until {moment}; a newer one takes"
-        " its place when it is renewed",
-        moment=previous.certificate.not_after,
-    )
-
-
-def where_withdrawn(domain: ObservedDomain, observed: Observation) -> Text | None:
-    """Say of a domain that it serves the previous certificate on purpose, `None` where it does
-    not.
-    """
-    current, last = observed.current, domain.last
-    if current is None or current.certificate.fingerprint not in domain.withdrawn:
-        return None
-    previous = None if last is None else observed.version(last.fingerprint)
-    return None if previous is None else in_words(previous)
-
-
 def versions_after_rollbacks(observed: Observation, now: datetime) -> Iterator[Version]:
     """Return what is served where a certificate was withdrawn, and what would be after another
     rollback.
@@ -92,8 +72,8 @@ def must_outlive_rollback(observed: Observation, current: Version, now: datetime
     """Where the certificate in force was withdrawn, the previous one is not near its end. It was
     due already when it was replaced, so that a new one every day would be the rule's only effect.
     """
-    for domain in _rolled_back(observed):
-        if now >= _renewed_at(domain, observed, current, now):
+    for domain in domains_rolled_back(observed):
+        if now >= renewed_at(domain, observed, current, now):
             return Reason(
                 ReasonCode.ROLLED_BACK,
                 Text(
@@ -104,25 +84,16 @@ def must_outlive_rollback(observed: Observation, current: Version, now: datetime
     return None
 
 
-def renewed_after_rollback(
-    observed: Observation, current: Version, now: datetime
-) -> datetime | None:
-    """Return from when `must_outlive_rollback` asks for a new certificate, `None` where the one in
-    force was withdrawn nowhere.
-    """
-    moments = (_renewed_at(one, observed, current, now) for one in _rolled_back(observed))
-    return min(moments, default=None)
-
-
-def _renewed_at(
+def renewed_at(
     domain: ObservedDomain, observed: Observation, current: Version, now: datetime
 ) -> datetime:
+    """Return from when a domain that went back needs a new certificate."""
     earliest = current.saved_at + NEXT_TRY
     version = version_for(domain.withdrawn, observed.versions, now)
     return earliest if version is None else max(earliest, renewal.overdue_at(version.certificate))
 
 
-def _rolled_back(observed: Observation) -> Iterator[ObservedDomain]:
+def domains_rolled_back(observed: Observation) -> Iterator[ObservedDomain]:
     """Return the domains at which the certificate in force was withdrawn."""
     current = observed.current
     if current is None:

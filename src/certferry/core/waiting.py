@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from certferry.core.how_far import Usual
 from certferry.text import Text
 
 FIRST = timedelta(milliseconds=250)
@@ -13,13 +14,6 @@ STEP, SLACK = 12, timedelta(seconds=0.8)
 """A look comes a twelfth of the wait, and this, after the one before it: a change is seen at most a
 tenth of the wait, and a second, late. A target may answer from a list that is the rest of it old.
 """
-
-
-Usual = tuple[timedelta, timedelta]
-"""From and to how long something usually takes."""
-
-CDN_CHANGE: Usual = (timedelta(minutes=8), timedelta(minutes=15))
-"""What a change at a CDN takes most times (Qiniu's console, fact sheet §5.6)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,17 +15,8 @@ from rich.console import ConsoleOptions
 from rich.live import Live
 from rich.text import Text as RichText
 
-from certferry.core.report import (
-    Activity,
-    Asking,
-    Begun,
-    Ended,
-    Event,
-    Outcome,
-    StepEnded,
-    StepKey,
-    StepOutcome,
-)
+from certferry.core.how_far import Asking, Begun, Ended
+from certferry.core.report import Activity, Event, Outcome, StepEnded, StepKey, StepOutcome
 from certferry.core.waiting import Waiting
 from certferry.ports.progress import Progress
 from certferry.present.console import Console

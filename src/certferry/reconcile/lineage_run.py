@@ -9,12 +9,10 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 
 from certferry.core.desired import DesiredCertificate
 from certferry.core.due import Times
-from certferry.core.lineage import Version
 from certferry.core.observed import Observation
 from certferry.core.plan import Action, Plan, Verify
 from certferry.core.planner import Issuing, make_plan
@@ -51,21 +49,6 @@ def plan_lineage(
     if plan.issue is not None and desired.deployments and not could_take_it:
         return plan_lineage(desired, observed, times, Issuing.NEVER)
     return plan
-
-
-def with_refusals_to_come(
-    plan: Plan, desired: DesiredCertificate, observed: Observation, now: datetime
-) -> Plan:
-    """Add to a plan that adopts what a run refuses once it has: what the files hold is known."""
-    offered = desired.offered
-    if plan.issue is None or plan.issue.action is not Action.ADOPT or offered is None:
-        return plan
-    adopted = Version(0, offered, now, fullchain_digest=desired.offered_fullchain)
-    after = replace(observed, versions=(adopted, *observed.versions))
-    refusals = plan_lineage(desired, after, Times.at(now), Issuing.NEVER).refusals
-    refused = {(one.step.target, one.step.domain) for one in refusals}
-    rollouts = tuple(r for r in plan.rollouts if (r.target, r.domain) not in refused)
-    return replace(plan, rollouts=rollouts, refusals=(*plan.refusals, *refusals))
 
 
 class LineageRun:

@@ -8,8 +8,8 @@ from typing import cast
 
 from certferry.core.clock import must_be_right
 from certferry.core.desired import DesiredCertificate
+from certferry.core.how_far import Asking
 from certferry.core.plan import Action, Obstacle, Plan
-from certferry.core.report import Asking
 from certferry.errors import CertferryError, ClockWrong, DnsError
 from certferry.ports.examination import Timed
 from certferry.reconcile.by_zone import provider_of

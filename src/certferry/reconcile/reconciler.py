@@ -12,20 +12,20 @@ from dataclasses import replace
 from typing import TypeVar
 
 from certferry.core.desired import DesiredCertificate
-from certferry.core.plan import Obstacle, Plan
+from certferry.core.how_far import Begun, Ended
+from certferry.core.plan import Plan
 from certferry.core.planner import Issuing
-from certferry.core.report import Begun, Ended, SyncReport
-from certferry.core.status import LineageStatus, Remembering, status_of, with_failures
-from certferry.core.trouble import Trouble, Troubles, troubles_in
-from certferry.errors import CertificateError, Interrupted, PlanRefused, StateError
+from certferry.core.report import SyncReport
+from certferry.core.status import LineageStatus
+from certferry.core.trouble import troubles_in
+from certferry.errors import Interrupted, StateError
 from certferry.reconcile.challenge_cleanup import sweep_ownerless
 from certferry.reconcile.doors import Doors
-from certferry.reconcile.ferried import as_known, as_offered
-from certferry.reconcile.lineage_run import LineageRun, with_refusals_to_come
-from certferry.reconcile.observe import observe
+from certferry.reconcile.ferried import as_known
+from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.proof import Proofs
 from certferry.reconcile.rollback import give_up_where_refused, roll_back_by_hand
-from certferry.reconcile.run_end import keep_end
+from certferry.reconcile.standing import plan_now, status_now
 from certferry.reconcile.visits import WORKERS, Patience, Visits
 from certferry.text import Text
 
@@ -48,16 +48,9 @@ class Reconciler:
         self.doors.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
         proofs = Proofs(self.doors)
-        return self._each(lambda wish: proofs.added_to(self._plan(wish, issuing), wish), wishes)
-
-    def _plan(self, wish: DesiredCertificate, issuing: Issuing) -> Plan:
-        try:
-            wish = as_offered(wish, self.doors)
-        except (CertificateError, PlanRefused) as error:
-            return Plan(wish.lineage, wish.names, obstacles=(Obstacle(None, None, error),))
-        observed = observe(wish, self.doors)
-        plan = LineageRun(wish, self.doors, issuing).plan(observed)
-        return with_refusals_to_come(plan, wish, observed, self.doors.now())
+        return self._each(
+            lambda wish: proofs.added_to(plan_now(wish, self.doors, issuing), wish), wishes
+        )
 
     def sync(
         self,
@@ -73,8 +66,17 @@ class Reconciler:
         self.doors.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
         report = self._run(wishes, patience, issuing, keeps_pauses=scheduled)
-        keep_end(report, self.doors)
+        self._note_end(report)
         return replace(report, renewing=renew)
+
+    def _note_end(self, report: SyncReport) -> None:
+        """Keep when the run ended; that it cannot be kept fails nothing."""
+        try:
+            self.doors.state.save_run(self.doors.now(), succeeded=report.has_succeeded)
+        except StateError as error:
+            _log.warning(
+                Text("could not record the end of the run: {problem}", problem=error.message)
+            )
 
     def roll_back(self, wish: DesiredCertificate, patience: Patience) -> SyncReport:
         """Bind the previous certificate wherever the one in force is served. Raises `PlanRefused`
@@ -136,33 +138,7 @@ class Reconciler:
     def status(self, wishes: Sequence[DesiredCertificate]) -> list[LineageStatus]:
         """Tell how each lineage and each of its domains stands. Changes nothing."""
         troubles = troubles_in(self.doors.state.notices())
-        return self._each(lambda wish: self._status(wish, troubles), wishes)
-
-    def _status(self, wish: DesiredCertificate, troubles: Troubles) -> LineageStatus:
-        """Judge by what the files hold; when they cannot be read, by what was taken from them."""
-        unreadable = None
-        try:
-            wish = as_offered(wish, self.doors)
-        except (CertificateError, PlanRefused) as error:
-            unreadable = error
-            wish = as_known(wish, self.doors.source, self.doors.state, read=False)
-        observed = observe(wish, self.doors, every_edge=True)
-        now, timeout = self.doors.now(), self.doors.verify_timeout
-        status = status_of(wish, observed, now, timeout, unreadable=unreadable)
-        if all(subject.lineage != wish.lineage for subject in troubles):
-            return status
-        # What a scheduled run would hold back, and until when, is for its plan to say.
-        plan = LineageRun(wish, self.doors, keeps_pauses=True).plan(observed)
-        return with_failures(status, troubles, observed, plan)
-
-    def remembering(self) -> Remembering:
-        """Tell when runs ended, and whether what is sealed can be opened. Changes nothing."""
-        problem = None
-        try:
-            self.doors.state.must_unseal()
-        except StateError as error:
-            problem = Trouble.of(error)
-        return Remembering(self.doors.state.last_run(), problem)
+        return self._each(lambda wish: status_now(wish, self.doors, troubles), wishes)
 
     def _each(
         self, look: Callable[[DesiredCertificate], T], wishes: Sequence[DesiredCertificate]

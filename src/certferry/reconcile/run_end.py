@@ -1,40 +1,47 @@
-"""Keep what a run has left, for `status`, for monitoring and for what is told: when it ended, and
-what is in trouble since.
-"""
+"""Keep what a run has left of trouble, for `status`, where no channel is told."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
+from datetime import datetime
 
 from certferry.core.notice import Notice
 from certferry.core.noticed import has_news, noticed
 from certferry.core.report import SyncReport
 from certferry.errors import StateError
-from certferry.reconcile.doors import Doors
+from certferry.ports.state import StateStore
 from certferry.text import Text
 
 _log = logging.getLogger(__name__)
 
 
-def keep_end(report: SyncReport, doors: Doors) -> None:
-    """Keep when a run ended and what it has left; that it cannot be kept fails nothing."""
+def keep_troubles(
+    report: SyncReport, state: StateStore, now: datetime, *, declared: Collection[str]
+) -> None:
+    """Keep what stands after a run; that it cannot be kept fails nothing. A run that finds nothing
+    to do only reads. Of what is not `declared` any more, nothing stands.
+    """
     try:
-        doors.state.save_run(doors.now(), succeeded=report.has_succeeded)
-        _keep_troubles(report, doors)
+        before = state.notices()
+        if before or has_news(report):
+            _keep(report, state, before, now, declared)
     except StateError as error:
-        _log.warning(Text("could not record the end of the run: {problem}", problem=error.message))
+        _log.warning(Text("could not record what the run left: {problem}", problem=error.message))
 
 
-def _keep_troubles(report: SyncReport, doors: Doors) -> None:
-    """Keep what stands now. A run that finds nothing to do only reads."""
-    state, now = doors.state, doors.now()
-    before = state.notices()
-    if not before and not has_news(report):
-        return
-    versions = {one.lineage: state.versions(one.lineage) for one in report.lineages if not one.ok}
+def _keep(
+    report: SyncReport,
+    state: StateStore,
+    before: tuple[Notice, ...],
+    now: datetime,
+    declared: Collection[str],
+) -> None:
+    failed = [one.lineage for one in report.lineages if not one.ok]
+    versions = {lineage: state.versions(lineage) for lineage in failed}
 
-    def change(before: tuple[Notice, ...]) -> tuple[Notice, ...]:
-        return noticed(report, before, now, versions=versions, declared=doors.claims.lineages)
+    def change(stood: tuple[Notice, ...]) -> tuple[Notice, ...]:
+        return noticed(report, stood, now, versions=versions, declared=declared)
 
     if set(change(before)) != set(before):
         state.update_notices(change)
