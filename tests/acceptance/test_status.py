@@ -149,7 +149,8 @@ def test_people_read_the_clock_on_their_wall(host: Host, name: str) -> None:
     """With its offset, in the table too; programs get UTC."""
     assert OK == host.run("sync").code
     with closing(sqlite3.connect(host.state)) as database:
-        database.execute("UPDATE last_run SET ended_at = '2026-11-24T20:30:00.000000Z'")
+        moment = "2026-11-24T20:30:00.000000Z"
+        database.execute("UPDATE last_run SET ended_at = ?, succeeded_at = ?", (moment, moment))
         database.commit()
 
     told = host.run_apart("status", TZ="Asia/Shanghai")
