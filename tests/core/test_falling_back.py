@@ -14,6 +14,7 @@ from certferry.core.falling_back import (
     WITHOUT_ANY,
     authorities_now,
     in_order,
+    may_pass_over,
 )
 from certferry.core.issuance import Authority
 from certferry.core.lineage import Version
@@ -92,3 +93,15 @@ def test_order_under_way_is_finished_where_it_was_begun() -> None:
     assert everywhere == in_order(everywhere, None)
     assert everywhere == in_order(everywhere, "https://gone.example.com")
     assert (OWN, USUAL, ZEROSSL) == in_order(everywhere, OWN.directory)
+
+
+@given(lifetime=spans, share=st.floats(0.0, 1.0), hold=spans)
+def test_ca_that_is_held_back_is_passed_over_near_the_deadline_only(
+    lifetime: timedelta, share: float, hold: timedelta
+) -> None:
+    """And not for a hold that is over within the time in which an error may pass."""
+    current = certificate(lifetime, lifetime * share)
+    is_near = current.remaining(NOW) <= current.lifetime / LAST_SHARE
+
+    assert (is_near and hold > PASSING) is may_pass_over(current, NOW + hold, NOW)
+    assert (hold > WITHOUT_ANY) is may_pass_over(None, NOW + hold, NOW)

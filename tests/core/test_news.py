@@ -21,6 +21,7 @@ from certferry.core.news import (
     until_quiet,
 )
 from certferry.core.notice import USUAL, ChannelState, News, Notice, Subject, Topic
+from certferry.errors import OrderHeldBack
 from certferry.text import Text
 from tests.core.strategies import NOW
 
@@ -69,6 +70,21 @@ def test_trouble_near_its_deadline_is_told_more_often() -> None:
 
     assert [near.key, far.key] == told(first)
     assert [near.key] == told(second)
+
+
+def test_order_that_is_held_back_is_told_once_and_again_near_the_deadline() -> None:
+    """Until when was told, and there is nothing to do before; its end is told as any."""
+    held = replace(trouble(), code=OrderHeldBack.code)
+    near = replace(held, deadline=NOW + timedelta(days=4))
+
+    first = claim("ops", [held], ChannelState(), USUAL, NOW)
+    later = claim("ops", [held], first.state, USUAL, NOW + 5 * A_DAY)
+    days = [claim("ops", [near], first.state, USUAL, NOW + n * A_DAY) for n in (1, 2)]
+
+    assert [held.key] == told(first)
+    assert [] == told(later)
+    assert [[], [near.key]] == list(map(told, days))
+    assert [(Topic.RECOVERED, held.subject)] == told(claim("ops", [], later.state, USUAL, NOW))
 
 
 def test_trouble_that_begins_anew_is_told_anew() -> None:

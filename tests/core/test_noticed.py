@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,8 +13,10 @@ from certferry.core.lineage import Version
 from certferry.core.notice import Notice, Subject, Topic
 from certferry.core.noticed import KEPT, answered, failed_run, noticed, without_channels
 from certferry.core.plan import Action
+from certferry.core.renewal import is_overdue
 from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
-from certferry.errors import ConfigError, DnsAccessDenied
+from certferry.core.revocation import Revocation, RevocationReason
+from certferry.errors import ConfigError, DnsAccessDenied, OrderHeldBack, Retry
 from certferry.text import Text
 from tests.core.strategies import NOW, certificate
 
@@ -69,6 +72,49 @@ def test_a_deployment_in_vain_has_the_time_of_the_certificate_before() -> None:
 
     assert old.certificate.not_after == with_old.deadline
     assert None is first.deadline
+
+
+def held_until(until: datetime) -> StepOutcome:
+    """An order that no CA is asked for before a moment."""
+    error = OrderHeldBack(Text("nothing is ordered before then"), retry=Retry.at(until))
+    told = StepOutcome(Action.ISSUE, Outcome.WAITING, error.message).failed(error)
+    return replace(told, outcome=Outcome.WAITING)
+
+
+@given(
+    lifetime=st.timedeltas(timedelta(days=6), timedelta(days=400)),
+    share=st.floats(0.0, 1.5),
+)
+def test_order_that_is_held_back_too_long_is_trouble(lifetime: timedelta, share: float) -> None:
+    """Where it ends in time for the renewal, nothing is wrong; later, the operator is told until
+    when it is, and how long the certificate in force is valid.
+    """
+    fresh = replace(certificate(), not_before=NOW, not_after=NOW + lifetime)
+    current = Version(1, fresh, NOW)
+    until = NOW + lifetime * share
+
+    found = after(report(held_until(until)), versions=[current])
+
+    assert is_overdue(current.certificate, until) is bool(found)
+    for notice in found:
+        assert (Topic.TROUBLE, "order_held_back") == (notice.topic, notice.code)
+        assert current.certificate.not_after == notice.deadline
+
+
+def test_first_certificate_that_is_held_back_for_long_is_trouble() -> None:
+    """A day is no trouble; a revoked certificate counts as none. It stands until one comes."""
+    revoked = Version(
+        1, certificate(), NOW, revocation=Revocation(NOW, RevocationReason.SUPERSEDED)
+    )
+    week, day = (held_until(NOW + timedelta(days=days)) for days in (7, 1))
+
+    assert () == after(report(day))
+    assert () == after(report(day), versions=[revoked])
+    assert 1 == len(after(report(week), versions=[revoked]))
+    before = after(report(week))
+    assert 1 == len(before)
+    assert before == after(report(day), before)
+    assert () == after(report(step(Action.ISSUE, Outcome.UNCHANGED, None, None)), before)
 
 
 def test_trouble_that_goes_on_keeps_its_beginning_and_gets_its_newest_cause() -> None:

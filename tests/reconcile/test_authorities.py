@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from certferry.core.budget import Hold
 from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import DesiredCertificate
 from certferry.core.issuance import Authority, Issuance
@@ -37,6 +38,7 @@ OTHER = Authority("zerossl", "https://zerossl.example.com/directory")
 ISSUANCE = Issuance(authorities=(USUAL, OTHER))
 
 DOWN = CaUnavailable(Text("the CA is down"))
+IMG_NAMES = (IMG, f"*.{IMG}")
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
@@ -54,9 +56,9 @@ class Cas:
         """The same CAs, for a process that sees the state like this."""
         return Cas({url: issuer.seen_by(state) for url, issuer in self.by_directory.items()})
 
-    def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> None:
+    def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> frozenset[str]:
         """See `ports.issuer.Issuer.must_be_provable`."""
-        self.at(USUAL).must_be_provable(names, dns)
+        return self.at(USUAL).must_be_provable(names, dns)
 
     def held_back(self, request: IssueRequest) -> OrderHeldBack | None:
         """See `ports.issuer.Issuer.held_back`."""
@@ -219,7 +221,7 @@ def test_trouble_with_dns_is_no_reason_to_go_elsewhere() -> None:
 def test_ca_that_asked_to_be_left_alone_is_left_out() -> None:
     """Until the others may be asked, the order waits; then it goes to these only."""
     world = TwoCas()
-    world.fail(RateLimited(Text("too many"), retry=Retry.at(world.now() + 3 * DAY)))
+    world.fail(RateLimited(Text("too many"), retry=Retry.at(world.now() + 1.5 * DAY)))
     for _ in range(2):
         assert Outcome.WAITING is outcome(world.sync(), Action.ISSUE).outcome
         world.pass_time(DAY / 2)
@@ -229,6 +231,58 @@ def test_ca_that_asked_to_be_left_alone_is_left_out() -> None:
 
     assert (0, 1) == world.issued
     assert [] == world.told("ca failed")
+
+
+def used_up(world: TwoCas, until: datetime) -> None:
+    """Let the budget at the usual CA be used up until then, though it has failed of nothing."""
+    world.state.save_hold(USUAL.directory, Hold((*IMG_NAMES,), world.now(), until, for_all=False))
+
+
+def test_budget_that_is_used_up_beyond_the_deadline_leads_elsewhere() -> None:
+    """Near the end of the certificate, and not for an hour; until then the order waits."""
+    world = TwoCas()
+    world.sync()
+    world.pass_time(timedelta(days=70))
+    used_up(world, world.now() + timedelta(days=6))
+    assert Outcome.WAITING is outcome(world.sync(), Action.ISSUE).outcome
+    world.pass_time(timedelta(days=5))
+
+    assert Outcome.DONE is outcome(world.sync(), Action.ISSUE).outcome
+
+    assert (1, 1) == world.issued
+    assert [] == world.told("ca failed")
+
+
+def test_budget_that_is_free_again_within_the_hour_is_waited_for() -> None:
+    """However near the deadline is."""
+    world = TwoCas()
+    world.sync()
+    world.pass_time(timedelta(days=80))
+    used_up(world, world.now() + HOUR)
+
+    assert Outcome.WAITING is outcome(world.sync(), Action.ISSUE).outcome
+    world.pass_time(HOUR)
+    world.sync()
+
+    assert (2, 0) == world.issued
+
+
+def test_first_certificate_that_the_budget_holds_back_for_days_is_ordered_elsewhere() -> None:
+    """At once: that no error passes before is known. Where all are held back, it waits for the
+    first of them.
+    """
+    world = TwoCas()
+    used_up(world, world.now() + 3 * DAY)
+    late = Hold((*IMG_NAMES,), world.now(), world.now() + 2 * DAY, for_all=False)
+    world.state.save_hold(OTHER.directory, late)
+
+    held = outcome(world.sync(), Action.ISSUE)
+    assert held.error is not None
+    assert (Outcome.WAITING, late.until) == (held.outcome, held.error.retry.after)
+
+    world.state.save_hold(OTHER.directory, replace(late, until=world.now()))
+    world.sync()
+    assert (0, 1) == world.issued
 
 
 def test_every_ca_asked_to_be_left_alone() -> None:

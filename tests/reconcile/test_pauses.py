@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.pauses import PAUSES, next_try, paused_until
+from certferry.core.lineage import Version
+from certferry.core.observed import TargetRules
+from certferry.core.pauses import (
+    NEAR,
+    NEAR_THE_END,
+    PAUSES,
+    longest_pause,
+    next_try,
+    paused_until,
+)
 from certferry.core.plan import Action
 from certferry.core.report import LineageReport, Outcome
-from certferry.errors import OrderFailed
-from tests.core.strategies import NOW
+from certferry.errors import DnsUnavailable, OrderFailed
+from certferry.text import Text
+from tests.core.strategies import NOW, certificate
 from tests.reconcile.model import ModelWorld
 from tests.reconcile.one_lineage import IMG
 
@@ -49,6 +61,69 @@ def test_change_that_fails_is_tried_after_1_10_and_100_minutes() -> None:
 
     assert 0 == first
     assert [1, 11, 111] == later
+
+
+@given(
+    left=st.timedeltas(timedelta(days=-400), timedelta(days=400)),
+    before=st.timedeltas(timedelta(days=-400), timedelta(days=400)),
+)
+def test_near_the_end_of_a_certificate_every_run_tries(left: timedelta, before: timedelta) -> None:
+    """Of the newest one, whatever is left of it; of the one before, while it may be served."""
+    newest, older = (
+        Version(2 - place, replace(certificate(), not_after=NOW + left), NOW)
+        for place, left in enumerate((left, before))
+    )
+
+    assert PAUSES[-1] == longest_pause((), NOW)
+    assert (left <= NEAR) is (longest_pause((newest,), NOW) == NEAR_THE_END)
+    is_near = left <= NEAR or abs(before) <= NEAR
+    assert is_near is (longest_pause((newest, older), NOW) == NEAR_THE_END)
+
+
+def test_renewal_that_fails_is_tried_by_every_run_of_the_last_days() -> None:
+    """A certificate of six days is renewed though its DNS service came back hours before its
+    end; a day's pause would have let it expire.
+    """
+    world = ModelWorld(lifetime=timedelta(hours=160), rules=TargetRules(timedelta(0)))
+    world.cdn.add_domain(IMG)
+    scheduled(world)
+    (first,) = world.state.versions("img")
+    world.dns.fail_with(DnsUnavailable(Text("no answer")))
+    begin = first.certificate.not_after - timedelta(hours=77)
+    for minutes in (0, 1, 11, 111):  # as one scheduled run does
+        world.clock = begin + minutes * MINUTE
+        scheduled(world)
+    for half_days in range(1, 7):
+        assert 1 == world.issuer.issued
+        world.clock = begin + half_days * timedelta(hours=12)
+        world.dns.fail_with(DnsUnavailable(Text("no answer")) if half_days < 6 else None)
+        scheduled(world)
+
+    assert 2 == world.issuer.issued
+    assert world.clock < first.certificate.not_after
+
+
+@pytest.mark.parametrize(("days", "tried"), [(75, 1), (88, 4)])
+def test_deployment_that_fails_is_tried_by_every_run_of_the_last_days(
+    days: int, tried: int
+) -> None:
+    """In which the certificate before is still served; earlier, after a day or more."""
+    world = ModelWorld(processing=timedelta(0))
+    world.cdn.add_domain(IMG)
+    scheduled(world)
+    begin = world.clock + timedelta(days=days)
+    for _ in range(12):
+        world.cdn.fail_next(IMG, "verify https crt fail")
+    for minutes in (0, 1, 11, 111):  # as one scheduled run does
+        world.clock = begin + minutes * MINUTE
+        scheduled(world)
+    before = world.cdn.writes
+
+    for half_days in range(1, 5):
+        world.clock = begin + half_days * timedelta(hours=12)
+        scheduled(world)
+
+    assert tried == world.cdn.writes - before
 
 
 def test_run_by_hand_tries_at_once() -> None:

@@ -1,6 +1,7 @@
 """The commands, and a group that imports a command only when it runs.
 
-A command is a module of this room, named like it, whose `command` is a click command.
+A command is a module of this room, named like it with `_` for `-`, whose `command` is a click
+command.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ COMMANDS = {
     "export": "Write a certificate and its key to files.",
     "hook": "Deploy what another ACME client has just renewed; for that client to run.",
     "account": "Show the accounts at the CAs, give one a new key, or put one out of use.",
+    "dns-persist": "Print the one DNS record that proves NAME for ever (experimental).",
     "schedule": "Have `certferry sync` run twice a day, by cron or by systemd.",
     "notify": "Try the channels through which you are told of trouble.",
     "sandbox": "Keep the demo's world running on loopback, and print a ready configuration for it.",
@@ -63,7 +65,7 @@ class Commands(Group):
         """Import a command."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"certferry.cli.{cmd_name}").command
+        command: click.Command = import_module(_module_of(cmd_name)).command
         return spoken(command, voice_of(ctx))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -81,6 +83,10 @@ class Commands(Group):
             if name.startswith(incomplete)
         ]
         return [*named, *click.Command.shell_complete(self, ctx, incomplete)]
+
+
+def _module_of(name: str) -> str:
+    return f"certferry.cli.{name.replace('-', '_')}"
 
 
 def _unknown(name: str, known: list[str]) -> Text:

@@ -20,6 +20,9 @@ _Held = tuple[datetime, Text]
 KEPT = timedelta(days=30)
 """How long what was spent is remembered: longer than any CA's limit counts back."""
 
+MOST_ORDERS = 1500
+"""The most orders that a limit by account counts: that of Let's Encrypt's staging environment."""
+
 LONGEST_HOLD = timedelta(days=7)
 """The longest that a CA is believed to ask for: no limit counts further back."""
 
@@ -112,8 +115,9 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What is remembered of one directory. Of what `renews`, only the orders of the very names that
-    are wanted need be there.
+    """What is remembered of one directory. Where a renewal is wanted, only the orders of its very
+    names need be there; where a new order is, also the last `MOST_ORDERS` that renew nothing, and
+    earlier ones of these with names of its registered domains.
     """
 
     orders: tuple[PastOrder, ...] = ()

@@ -8,7 +8,7 @@ from typing import Self
 
 from certferry.core.how_far import CDN_CHANGE
 from certferry.core.observed import DomainState, ObservedDomain, Served, is_served
-from certferry.core.pauses import paused_until
+from certferry.core.pauses import PAUSES, paused_until
 from certferry.core.plan import Blocked, Deploy, Due, Rollout
 from certferry.core.reasons import ReasonCode
 from certferry.core.refusals import until_confirmed
@@ -29,13 +29,14 @@ VERIFY_TIMEOUT = timedelta(hours=1)
 @dataclass(frozen=True, slots=True)
 class Times:
     """This moment, when the run began, and how long a domain may take to serve what is bound. A
-    scheduled run `keeps_pauses` after a failure.
+    scheduled run `keeps_pauses` after a failure, none longer than the `longest_pause`.
     """
 
     now: datetime
     begun: datetime
     timeout: timedelta = VERIFY_TIMEOUT
     keeps_pauses: bool = False
+    longest_pause: timedelta = PAUSES[-1]
 
     def in_this_run(self, moment: datetime) -> bool:
         """Tell whether something stored happened since the run began. A moment in the future was
@@ -75,7 +76,8 @@ def due_of(
     due = _due_by_itself(rollout, domain, served, fingerprint, last, times)
     if due is not None or rollout.deploy is None or last is None or not times.keeps_pauses:
         return due
-    until = paused_until(last.failed_at or last.accepted_at, last.tries, times.now)
+    tried_at, longest = last.failed_at or last.accepted_at, times.longest_pause
+    until = paused_until(tried_at, last.tries, times.now, longest)
     return None if until is None else Blocked(until=until)
 
 

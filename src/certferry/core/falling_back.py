@@ -25,12 +25,15 @@ def authorities_now(
     authorities: tuple[Authority, ...], observed: Observation, now: datetime
 ) -> tuple[Authority, ...]:
     """Return the CAs of a list that may be asked now: the first, or all in this order."""
-    current = observed.current
-    is_of_use = current is not None and current.revocation is None
-    certificate = current.certificate if current is not None and is_of_use else None
-    if may_fall_back(certificate, observed.failing_since, now):
+    if may_fall_back(of_use(observed), observed.failing_since, now):
         return authorities
     return authorities[:1]
+
+
+def of_use(observed: Observation) -> Certificate | None:
+    """Return the certificate in force, unless it was revoked."""
+    current = observed.current
+    return None if current is None or current.revocation is not None else current.certificate
 
 
 def may_fall_back(
@@ -44,8 +47,21 @@ def may_fall_back(
         return False
     if current is None:
         return now >= failing_since + WITHOUT_ANY
-    is_near = current.remaining(now) <= current.lifetime / LAST_SHARE
-    return is_near and now >= failing_since + PASSING
+    return _is_near(current, now) and now >= failing_since + PASSING
+
+
+def may_pass_over(current: Certificate | None, held_until: datetime, now: datetime) -> bool:
+    """Tell whether a CA that is not asked before a moment, by its limits or its own words, may be
+    passed over: near the deadline, or without a certificate that is of use (`current`), when that
+    is later than an error that passes would last.
+    """
+    if current is None:
+        return held_until > now + WITHOUT_ANY
+    return _is_near(current, now) and held_until > now + PASSING
+
+
+def _is_near(current: Certificate, now: datetime) -> bool:
+    return current.remaining(now) <= current.lifetime / LAST_SHARE
 
 
 def in_order(authorities: tuple[Authority, ...], under_way: str | None) -> tuple[Authority, ...]:

@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from certferry.core.notice import ChannelState, Key, News, Notice, Told, Topic
+from certferry.core.pauses import NEAR
+from certferry.errors import OrderHeldBack
 from certferry.text import Text
 
 A_DAY = timedelta(hours=23)
 """After which trouble is told again: a run once a day is not on time to the second."""
-NEAR = timedelta(days=3)
 NEAR_AGAIN = timedelta(hours=6)
 """Near the deadline it is told more often, by what runs there are."""
 
@@ -98,9 +99,13 @@ def until_quiet(now: datetime) -> timedelta:
     return max(CROWD - passed, timedelta(0))
 
 
-def again_after(deadline: datetime | None, now: datetime) -> timedelta:
-    """Return after how long trouble is told again."""
-    return A_DAY if deadline is None or deadline - now > NEAR else NEAR_AGAIN
+def again_after(notice: Notice, now: datetime) -> timedelta | None:
+    """Return after how long trouble is told again; `None` for an order that is held back, while the
+    deadline is not near: until when was told, and there is nothing to do before.
+    """
+    if notice.deadline is not None and notice.deadline - now <= NEAR:
+        return NEAR_AGAIN
+    return None if notice.code == OrderHeldBack.code else A_DAY
 
 
 def _due(
@@ -124,7 +129,8 @@ def _of_notice(notice: Notice, told: Told | None, now: datetime) -> Iterator[New
     if told is not None and goes_on:
         if notice.topic is not Topic.TROUBLE:
             return
-        if now - told.at < again_after(notice.deadline, now):
+        pause = again_after(notice, now)
+        if pause is None or now - told.at < pause:
             return
     yield News(
         notice.topic,

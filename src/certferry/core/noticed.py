@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from certferry.core.falling_back import WITHOUT_ANY
 from certferry.core.lineage import Version
 from certferry.core.notice import Notice, Subject, Topic
 from certferry.core.plan import Action
@@ -149,12 +150,24 @@ def _troubles(
 ) -> Iterator[Notice]:
     told: set[Subject] = set()
     for step in report.outcomes:
-        if step.outcome not in _BAD:
+        if step.outcome not in _BAD and not _waits_too_long(step, versions, now):
             continue
         notice = _notice(Topic.TROUBLE, report, step, now, _time_left(step, versions, now))
         if notice.subject not in told:
             told.add(notice.subject)
             yield notice
+
+
+def _waits_too_long(step: StepOutcome, versions: Sequence[Version], now: datetime) -> bool:
+    """Tell whether an order is held back until a moment at which the renewal is overdue; or, where
+    no certificate is of use, for longer than a CA may fail before another one is asked.
+    """
+    until = step.held_back_until
+    if until is None:
+        return False
+    if not versions or versions[0].revocation is not None:
+        return until - now > WITHOUT_ANY
+    return is_overdue(versions[0].certificate, until)
 
 
 def _time_left(step: StepOutcome, versions: Sequence[Version], now: datetime) -> datetime | None:
@@ -185,7 +198,7 @@ def _done(report: LineageReport, now: datetime) -> Iterator[Notice]:
 
 def _is_a_finding(step: StepOutcome) -> bool:
     """Tell whether something was found that another person should know: an account that cannot be
-    read in part, or what somebody else changed and the file leaves like that.
+    read in part, or what another tool changed and the file leaves like that.
     """
     left = step.action is Action.DEPLOY and step.outcome is Outcome.UNCHANGED
     return step.is_notice or (left and step.hint is not None)

@@ -5,6 +5,7 @@ world and moment give the same plan.
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -16,7 +17,7 @@ from certferry.core.ferried import known_already, overdue_obstacles, why_adopt
 from certferry.core.lineage import Version
 from certferry.core.observed import Observation, ObservedDomain
 from certferry.core.one_run import in_one_run
-from certferry.core.pauses import paused_until
+from certferry.core.pauses import longest_pause, paused_until
 from certferry.core.plan import Action, Blocked, Clean, Issue, Obstacle, Plan, Retire
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.retirements import superseded
@@ -42,6 +43,8 @@ def make_plan(
 ) -> Plan:
     """Plan one lineage, as of a moment in a run."""
     now = times.now
+    if times.keeps_pauses:
+        times = replace(times, longest_pause=longest_pause(observed.versions, now))
     needed = _issue(desired, observed, times, issuing)
     issue = None if needed is None or needed.due is not None else needed
     coming = observed.current if issue is None else None
@@ -166,7 +169,7 @@ def _issue(
     action = Action.ADOPT if ferried else Action.ISSUE
     due = Blocked(tried_at=tried_at) if tried else None
     if due is None and times.keeps_pauses and issuing is Issuing.IF_DUE:
-        until = paused_until(tried_at, observed.issue_tries, times.now)
+        until = paused_until(tried_at, observed.issue_tries, times.now, times.longest_pause)
         due = None if until is None else Blocked(until=until)
     authorities = desired.issuance.authorities
     if len(authorities) > 1:

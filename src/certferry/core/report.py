@@ -56,6 +56,12 @@ class StepOutcome:
         return at_a_target and self.outcome is Outcome.SKIPPED
 
     @property
+    def held_back_until(self) -> datetime | None:
+        """Until when no CA is asked for the certificate, by its limits or its own words."""
+        is_held = self.outcome is Outcome.WAITING and self.error is not None and self.error.is_early
+        return self.error.retry.after if is_held and self.error is not None else None
+
+    @property
     def key(self) -> StepKey:
         """What identifies the step within its lineage."""
         return (self.action, self.target, self.domain or self.remote_id or self.label)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from certferry.core.dns_persist import PersistRecord
 from certferry.core.edges import EdgeProblem
 from certferry.core.findings import Finding, are_in_order
 from certferry.core.plan import (
@@ -99,6 +100,11 @@ def of_findings(findings: Sequence[Finding], voice: Voice) -> Document:
     }
 
 
+def of_persist_record(record: PersistRecord) -> Document:
+    """What `dns-persist` prints. The value is in one piece, however many strings it takes."""
+    return {"name": record.name, "type": record.rtype, "value": record.value}
+
+
 def of_history(entries: Sequence[HistoryEntry]) -> Document:
     """What `history` prints, newest first."""
     return {
@@ -137,6 +143,7 @@ def _step(step: Step, voice: Voice) -> Document:
             "names": list(step.names),
             "key_type": step.key_type.value,
             "authorities": [authority.name for authority in step.authorities],
+            "standing": list(step.standing),
         }
     if isinstance(step, Clean):
         return written

@@ -18,6 +18,7 @@ from certferry.core.plan import (
     Plan,
     Retire,
     Rollback,
+    RolledBack,
     Step,
     Verify,
 )
@@ -63,6 +64,13 @@ def _lines(plan: Plan, voice: Voice) -> Iterator[Line]:
     for step in plan.steps:
         subject = _subject(step, reasons, voice) + _when(step, voice)
         yield line(_verb(voice.word(step.action), Tone.GOOD), subject)
+        if isinstance(step, Issue) and step.standing:
+            proven = Text(
+                "proven by records that stay (dns-persist-01, experimental), without a DNS"
+                " account: {names}",
+                names=step.standing,
+            )
+            yield line(" " * _BELOW, voice.say(proven))
         if isinstance(step, Deploy) and step.changes:
             yield from _changes(step.changes, voice)
     yield from _held_back(plan, voice)
@@ -78,14 +86,18 @@ def _lines(plan: Plan, voice: Voice) -> Iterator[Line]:
     for drifted in plan.drifts:
         yield from _left_as_found(drifted, voice)
     for back in plan.rolled_back:
-        words = f"{voice.say(at_target(back.target, back.domain))}: {voice.say(back.words)}"
-        yield from labelled(_verb(voice.word("kept"), Tone.PENDING).words, Tone.PENDING, words)
+        yield from _kept(back, voice)
     for word, notices in (("unread", plan.notices), ("in vain", plan.remarks)):
         for notice in notices:
             problem, hint = voice.say(notice.error.message), notice.error.hint
             yield from _trouble(
                 word, notice.target, notice.domain, problem, hint, voice, Tone.PENDING
             )
+
+
+def _kept(back: RolledBack, voice: Voice) -> Iterator[Line]:
+    words = f"{voice.say(at_target(back.target, back.domain))}: {voice.say(back.words)}"
+    yield from labelled(_verb(voice.word("kept"), Tone.PENDING).words, Tone.PENDING, words)
 
 
 def _held_back(plan: Plan, voice: Voice) -> Iterator[Line]:

@@ -25,11 +25,12 @@ from certferry.errors import (
 from certferry.reconcile.by_zone import ByZone
 from certferry.reconcile.challenge_cleanup import clean
 from certferry.reconcile.deploy import deploy
-from certferry.reconcile.ordering import ordered_at_any, request_of, reused_key
+from certferry.reconcile.ordering import request_of, reused_key
 from certferry.reconcile.receivers import deliver
 from certferry.reconcile.removals import may_remove
 from certferry.reconcile.retire import retire
 from certferry.reconcile.rollback import roll_back
+from certferry.reconcile.several_cas import ordered_at_any
 from certferry.reconcile.stopping import during
 from certferry.reconcile.unasked import with_unasked
 from certferry.reconcile.unmanaged import retire_unmanaged

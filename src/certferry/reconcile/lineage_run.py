@@ -133,7 +133,7 @@ class LineageRun:
         step = planned.issue
         if step is None or step.action is not Action.ISSUE:
             return planned
-        step = held_back(step, self.desired, observed, self._doors.issuer)
+        step = held_back(step, self.desired, observed, self._doors.issuer, times.now)
         if step.due is None:
             return replace(planned, issue=step)
         return replace(plan(Issuing.NEVER), tried_issue=step)

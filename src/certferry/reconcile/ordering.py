@@ -1,56 +1,19 @@
-"""What an order asks for, and of which CAs: those that may be asked now, one after the other."""
+"""What an order asks for, and whether a CA may be asked for it now."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 
-from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import DesiredCertificate
-from certferry.core.falling_back import in_order
 from certferry.core.issuance import Authority
 from certferry.core.observed import Observation
 from certferry.core.plan import Blocked, Issue
 from certferry.core.secret import Secret
-from certferry.errors import CertificateRejected, IssuanceError, OrderHeldBack
+from certferry.errors import OrderHeldBack
 from certferry.ports.issuer import Issuer, IssueRequest
+from certferry.reconcile.several_cas import with_cas_asked_now
 from certferry.reconcile.visit import Visit
-from certferry.text import Text
-
-Order = Callable[[Authority], CertificateBundle]
-"""Orders the certificate at one CA. Raises `IssuanceError` where that fails."""
-
-
-def ordered_at_any(step: Issue, visit: Visit, order: Order) -> tuple[CertificateBundle, str]:
-    """Order at one CA after the other until one gives the certificate; return it with that CA's
-    name. Raises what `order` raises: where each has failed, one error that tells of all.
-    """
-    kept = visit.doors.state.order(visit.lineage)
-    under_way = None if kept is None else kept.directory
-    failures: list[tuple[Authority, IssuanceError]] = []
-    for authority in in_order(step.authorities, under_way):
-        try:
-            return order(authority), authority.name
-        except IssuanceError as error:
-            failures.append((authority, error))
-            visit.tell("ca failed", ca=authority.name, problem=str(error.lasting))
-    raise _all_failed(failures)
-
-
-def _all_failed(failures: list[tuple[Authority, IssuanceError]]) -> IssuanceError:
-    (_, first), *others = failures
-    message = first.message
-    for authority, error in others:
-        message = Text(
-            "{before}; {ca}: {problem}", before=message, ca=authority.name, problem=error.message
-        )
-    # After a certificate that was not ordered nothing is ordered for a day, whichever CA gave it.
-    # That one CA may be asked again later does not excuse what is wrong at another.
-    rejected = (error for _, error in failures if isinstance(error, CertificateRejected))
-    wrong = (error for _, error in failures if not error.is_early)
-    decisive = next(rejected, None) or next(wrong, first)
-    return type(decisive)(message, hint=decisive.hint, retry=decisive.retry)
 
 
 def request_of(
@@ -75,29 +38,19 @@ def request_of(
 
 
 def held_back(
-    step: Issue, desired: DesiredCertificate, observed: Observation, issuer: Issuer
+    step: Issue, desired: DesiredCertificate, observed: Observation, issuer: Issuer, now: datetime
 ) -> Issue:
-    """Return an order without the CAs that are not asked now; where that is each of them, as
-    `Blocked` until the first may be.
+    """Return an order that is made now, as `Blocked` until it may be; where there are several CAs,
+    with those that may be asked.
     """
-    free: list[Authority | None] = []
-    held: list[OrderHeldBack] = []
-    for authority in step.authorities or (None,):
-        error = issuer.held_back(request_of(step, desired, observed, authority))
-        if error is None:
-            free.append(authority)
-        else:
-            held.append(error)
-    if not held:
-        return step
-    if free:
-        return replace(step, authorities=tuple(one for one in free if one is not None))
-    first = min(held, key=_ends)
-    return replace(step, due=Blocked(first, until=first.retry.after))
 
+    def hold(authority: Authority | None) -> OrderHeldBack | None:
+        return issuer.held_back(request_of(step, desired, observed, authority))
 
-def _ends(error: OrderHeldBack) -> datetime:
-    return error.retry.after or datetime.max.replace(tzinfo=UTC)
+    if len(desired.issuance.authorities) > 1:
+        return with_cas_asked_now(step, desired, observed, hold, now)
+    error = hold(next(iter(step.authorities), None))
+    return step if error is None else replace(step, due=Blocked(error, until=error.retry.after))
 
 
 def reused_key(visit: Visit) -> Secret | None:

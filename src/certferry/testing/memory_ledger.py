@@ -41,7 +41,11 @@ class MemoryLedger:
         failed = [one for where, one in self._failed if where == directory and one.name in bases]
         holds = sorted((key, hold) for key, hold in self._holds.items() if key[0] == directory)
         return Spent(
-            tuple(order for order in orders if not order.renews or order.names == names),
+            tuple(
+                order
+                for order in orders
+                if order.names == names or not (order.renews or wanted.renews)
+            ),
             tuple(sorted(failed, key=lambda one: (one.at, one.name))),
             tuple(hold for _, hold in holds if hold.for_all or hold.names == names),
         )

@@ -23,6 +23,7 @@ from certferry.sandbox.nameserver import DnsService, NameServer, Resolver
 from certferry.sandbox.pebble import Pebble
 from certferry.sandbox.zones import Zones
 from tests.adapters.acme.bench import ZONE, Bench
+from tests.support.tiers import thorough
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +120,29 @@ def test_ca_that_refuses_every_other_nonce_issues_all_the_same(moody_bench: Benc
     refused = [call for call in moody_bench.proxy.journal if call.status == 400]
     assert 8 == len(bundle.certificate.names)
     assert len(refused) > 5
+
+
+@thorough
+def test_twenty_of_twenty_certificates_come_though_every_other_nonce_is_refused(
+    moody_pebble: Pebble, zones: Zones, tmp_path: Path
+) -> None:
+    """Each from the first try, with no order made twice."""
+    bench = Bench(moody_pebble, zones, tmp_path)
+    with bench.proxy:
+        issuer = bench.issuer()
+        for number in range(20):
+            bundle = bench.issue(f"{number}.{bench.name}", issuer=issuer)
+            assert bundle.key_matches
+            bench.state.save_version(bench.lease(), bundle, bench.clock.now())
+
+    refused = [call for call in bench.proxy.journal if call.status == 400]
+    ordered = [
+        call
+        for call in bench.proxy.journal
+        if call.request.path == "/order-plz" and call.status == 201
+    ]
+    assert 20 == len(ordered) == len(bench.state.versions(bench.lineage))
+    assert len(refused) > 20
 
 
 def test_eight_lineages_share_an_issuer(moody_bench: Bench) -> None:

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 from certferry.adapters.acme.renewal_info import certificate_id
 from certferry.core.desired import DesiredCertificate
+from certferry.core.renewal import renew_at
 from certferry.core.report import LineageReport
 from certferry.ports.progress import no_listener
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.leases import held_lease
 from certferry.reconcile.lineage_run import LineageRun
+from certferry.sandbox.nameserver import DnsService
+from certferry.sandbox.pebble import Pebble
+from certferry.sandbox.zones import Zones
 from certferry.testing.memory_receiver import MemoryReceivers
 from certferry.testing.memory_source import MemorySource
 from certferry.testing.memory_target import MemoryCdn
@@ -78,3 +83,26 @@ def test_renewal_in_pebbles_window_replaces_the_certificate(bench: Bench) -> Non
     assert 2 == len(bench.state.versions(bench.lineage))
     leaf = bench.state.bundle(bench.lineage, 1).cert_pem
     assert certificate_id(leaf) == bench.proxy.payload("POST /order-plz")["replaces"]
+
+
+def test_certificate_of_six_days_is_renewed_when_its_ca_says(
+    dns_service: DnsService, zones: Zones, tmp_path: Path
+) -> None:
+    """In the window that Pebble gives it, or at half of its life: long before its end, and once."""
+    life = timedelta(hours=160)
+    with Pebble(dns_service.resolver_endpoint, nonce_reject=0, certificate_validity=life) as pebble:
+        bench = Bench(pebble, zones, tmp_path)
+        with bench.proxy:
+            cost(bench)
+            (first,) = bench.state.versions(bench.lineage)
+            due = renew_at(first.certificate, first.window)
+            bench.clock.advance(due - timedelta(minutes=1) - bench.clock.now())
+            cost(bench)
+            assert 1 == len(bench.state.versions(bench.lineage))
+
+            bench.clock.advance(timedelta(minutes=2))
+            cost(bench)
+
+    assert first.window is not None
+    assert life / 4 < first.certificate.not_after - due <= life / 2
+    assert 2 == len(bench.state.versions(bench.lineage))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from certferry.adapters.state.columns import (
     from_moment,
@@ -15,6 +17,7 @@ from certferry.adapters.state.database import Connection, Database
 from certferry.adapters.state.leases import must_be_in_force
 from certferry.core.budget import (
     KEPT,
+    MOST_ORDERS,
     FailedProof,
     Hold,
     Limits,
@@ -24,7 +27,10 @@ from certferry.core.budget import (
     held_back,
 )
 from certferry.core.identifiers import base_name
+from certferry.core.registered_domain import registered_domain
 from certferry.ports.state import Lease
+
+_COLUMNS = "names, ordered_at, renews, issued_at, given_up"
 
 
 class Ledger:
@@ -84,12 +90,7 @@ class Ledger:
             )
 
     def _read(self, directory: str, wanted: Wanted) -> Spent:
-        orders = self._database.rows(
-            "SELECT names, ordered_at, renews, issued_at, given_up FROM issuance"
-            " WHERE directory = ? AND (renews = 0 OR names = ?) ORDER BY number",
-            directory,
-            _set_of(wanted.names),
-        )
+        orders = self._orders(directory, wanted)
         names = sorted({base_name(name) for name in wanted.names})
         places = ", ".join("?" * len(names))
         failed = self._database.rows(
@@ -122,10 +123,39 @@ class Ledger:
             ),
         )
 
+    def _orders(self, directory: str, wanted: Wanted) -> Sequence[tuple[Any, ...]]:
+        """Read the orders that decide: with a hundred thousand certificates, the others of a month
+        would take a second, for each that waits.
+        """
+        which, values = "names = ?", [_set_of(wanted.names)]
+        if not wanted.renews:
+            domains = sorted({registered_domain(name) for name in wanted.names})
+            like = " OR names LIKE ?" * len(domains)
+            which = f"(names = ? OR (renews = 0 AND (ordered_at >= ?{like})))"
+            values += [self._last_that_count(directory), *(f'%{name}"%' for name in domains)]
+        return self._database.rows(
+            f"SELECT {_COLUMNS} FROM issuance WHERE directory = ? AND {which} ORDER BY number",  # noqa: S608 - places only
+            directory,
+            *values,
+        )
+
+    def _last_that_count(self, directory: str) -> str:
+        """Return since when so many orders were made as any limit by account counts."""
+        found = self._database.rows(
+            "SELECT ordered_at FROM issuance WHERE directory = ? AND renews = 0"
+            " ORDER BY ordered_at DESC LIMIT 1 OFFSET ?",
+            directory,
+            MOST_ORDERS - 1,
+        )
+        return next((str(at) for (at,) in found), "")
+
     def _insert(
         self, connection: Connection, lineage: str, directory: str, wanted: Wanted, now: datetime
     ) -> None:
-        connection.execute("DELETE FROM issuance WHERE ordered_at < ?", (from_moment(now - KEPT),))
+        connection.execute(
+            "DELETE FROM issuance WHERE directory = ? AND ordered_at < ?",
+            (directory, from_moment(now - KEPT)),
+        )
         connection.execute(
             "INSERT INTO issuance (number, directory, lineage, names, renews, ordered_at)"
             " SELECT COALESCE(MAX(number), 0) + 1, ?, ?, ?, ?, ? FROM issuance",

@@ -1,0 +1,336 @@
+"""The world of `three_years.py`: a host whose clock may be wrong, and outside of it two CAs, a DNS
+account and a CDN, of which each may fail for a while. What decides is certferry itself.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import partial
+from typing import Any
+
+from benchmarks.three_years_ca import OTHER, USUAL, SimulatedCas
+from certferry.core.certificate import CertificateBundle
+from certferry.core.clock import REFUSED
+from certferry.core.desired import DesiredCertificate, DesiredDeployment
+from certferry.core.issuance import Issuance
+from certferry.core.message import Message
+from certferry.core.notice import USUAL as USUAL_TOPICS
+from certferry.core.notice import News, Notice, Topic
+from certferry.core.noticed import noticed
+from certferry.core.observed import TargetRules
+from certferry.core.ownership import Claims
+from certferry.core.planner import Issuing
+from certferry.core.renewal import is_due
+from certferry.core.report import SyncReport
+from certferry.errors import ClockWrong, DnsUnavailable, TargetAccessDenied, TargetRejected
+from certferry.ports.notifier import Answered, Sent
+from certferry.ports.progress import no_listener
+from certferry.reconcile.doors import Doors
+from certferry.reconcile.later_tries import ScheduledRun
+from certferry.reconcile.leases import held_lease
+from certferry.reconcile.lineage_run import LineageRun
+from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.telling import Channel, Telling
+from certferry.reconcile.visits import Patience
+from certferry.testing.interruptions import Door
+from certferry.testing.memory_dns import MemoryDns
+from certferry.testing.memory_receiver import MemoryReceivers
+from certferry.testing.memory_source import MemorySource
+from certferry.testing.memory_state import MemoryState
+from certferry.testing.memory_target import MemoryCdn
+from certferry.text import Text
+
+START = datetime.fromisoformat("2026-11-24T03:17:29+00:00")
+YEAR = timedelta(days=365)
+HALF_DAY = timedelta(hours=12)
+DOMAINS = {"img": ("img", "a.img"), "www": ("www",), "video": ("video",)}
+"""The certificates, and the domains that each serves."""
+
+
+class Trouble(StrEnum):
+    """What may be wrong for a while."""
+
+    CA = "ca"
+    DNS = "dns"
+    TARGET = "target"
+    UPLOAD = "upload"
+    HOST_OFF = "host off"
+    CLOCK = "clock"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Trouble that begins once a year, at the run at which a renewal is due, and lasts for a while.
+    `offset` is how far ahead the host's clock is while it is wrong.
+    """
+
+    trouble: Trouble
+    lasts: timedelta
+    offset: timedelta = timedelta(0)
+
+
+@dataclass(slots=True)
+class Measured:
+    """What was measured. The closest distances are those of what is served, and of what was
+    uploaded; negative where it was too late.
+    """
+
+    calls: Counter[str] = field(default_factory=Counter)
+    issued: int = 0
+    expiry: timedelta | None = None
+    upload: timedelta | None = None
+    told: int = 0
+    messages: int = 0
+
+    def served(self, left: timedelta) -> None:
+        """Note how long something that is served is valid for."""
+        self.expiry = left if self.expiry is None else min(self.expiry, left)
+
+    def uploaded(self, left: timedelta) -> None:
+        """Note how long something could have been uploaded still."""
+        self.upload = left if self.upload is None else min(self.upload, left)
+
+
+@dataclass(slots=True)
+class Gate:
+    """A fate over the calls of a door: it counts them, and lets none through while `refusal` gives
+    an error.
+    """
+
+    what: str
+    calls: Counter[str]
+    refusal: Callable[[], Exception | None]
+
+    def before(self) -> None:
+        """Count, and refuse."""
+        self.calls[self.what] += 1
+        error = self.refusal()
+        if error is not None:
+            raise error
+
+    def after(self) -> None:
+        """Let the answer through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the certificates are deployed to: it `wants` them to have so much of their life left,
+    and a change takes its `processing` time. Where its requests are `dated`, it refuses those of a
+    wrong clock.
+    """
+
+    wants: timedelta
+    processing: timedelta
+    lags: tuple[timedelta, ...]
+    dated: bool = field(kw_only=True)
+
+
+QINIU = Place(
+    timedelta(days=30), timedelta(minutes=10), (timedelta(0), timedelta(minutes=2)), dated=True
+)
+"""Qiniu's CDN: the life it wants, how long its changes take, and that it dates requests (Qiniu fact
+sheet)."""
+SERVER = Place(timedelta(0), timedelta(0), (timedelta(0),), dated=False)
+"""A server that takes any certificate at once, whatever the time."""
+
+
+class MeasuredCdn(MemoryCdn):
+    """A CDN that tells how late an upload came, and takes none while it `refuses`."""
+
+    def __init__(
+        self,
+        now: Callable[[], datetime],
+        place: Place,
+        refuses: Callable[[], bool],
+        uploaded: Callable[[timedelta], object],
+    ) -> None:
+        rules = TargetRules(min_remaining=place.wants)
+        super().__init__(now, processing=place.processing, lags=place.lags, rules=rules)
+        self._true_now = now
+        self._wants = place.wants
+        self._refuses = refuses
+        self._note = uploaded
+
+    def upload(self, lineage: str, bundle: CertificateBundle) -> str:
+        """See `ports.target.DeployTarget.upload`."""
+        if self._refuses():
+            raise TargetRejected(Text("the account takes no certificates"))
+        remote_id = super().upload(lineage, bundle)
+        self._note(bundle.certificate.remaining(self._true_now()) - self._wants)
+        return remote_id
+
+
+class VirtualReconciler(Reconciler):
+    """The engine, with waits that pass at once, as in `reconcile.visits`."""
+
+    def __init__(self, doors: Doors, pass_until: Callable[[datetime], object]) -> None:
+        super().__init__(doors, stop=lambda: None)
+        self._pass_until = pass_until
+
+    def _run(
+        self,
+        wishes: Sequence[DesiredCertificate],
+        patience: Patience,
+        issuing: Issuing,
+        *,
+        keeps_pauses: bool = False,
+    ) -> SyncReport:
+        del patience  # it has all the time
+        runs = [LineageRun(one, self.doors, issuing, keeps_pauses=keeps_pauses) for one in wishes]
+        numbers = itertools.count()
+        heap = [(self.doors.now(), next(numbers), run) for run in runs]
+        while heap:
+            moment, _, run = heapq.heappop(heap)
+            self._pass_until(moment)
+            waiting = run.visit()
+            if waiting is not None:
+                heapq.heappush(heap, (waiting.until, next(numbers), run))
+        return SyncReport(tuple(run.report() for run in runs))
+
+
+class World:
+    """One host with its certificates, for as long as it is simulated."""
+
+    def __init__(
+        self,
+        lifetime: Callable[[datetime], timedelta],
+        *,
+        place: Place = QINIU,
+        fault: Fault | None = None,
+        falls_back: bool = False,
+    ) -> None:
+        self.clock = START
+        self.measured = Measured()
+        self._fault = fault
+        self._begun: list[datetime] = []
+        self.state = MemoryState()
+        self._dated = place.dated
+        self.cdn = MeasuredCdn(
+            lambda: self.clock, place, partial(self._is, Trouble.UPLOAD), self.measured.uploaded
+        )
+        self.cas = SimulatedCas(
+            self.state, self.now, lambda: self.clock, lifetime, partial(self._is, Trouble.CA)
+        )
+        authorities = (USUAL, OTHER) if falls_back else (USUAL,)
+        self.wishes = [self._wish(name, Issuance(authorities=authorities)) for name in DOMAINS]
+
+    def _wish(self, lineage: str, issuance: Issuance) -> DesiredCertificate:
+        domains = tuple(f"{domain}.example.com" for domain in DOMAINS[lineage])
+        for domain in domains:
+            self.cdn.add_domain(domain)
+        names = (f"{lineage}.example.com", f"*.{lineage}.example.com")
+        deployments = (DesiredDeployment("cdn", domains),)
+        return DesiredCertificate(lineage, names, "dns", deployments=deployments, issuance=issuance)
+
+    def now(self) -> datetime:
+        """The host's clock."""
+        wrong = self._fault is not None and self._is(Trouble.CLOCK)
+        return self.clock + (self._fault.offset if wrong and self._fault else timedelta(0))
+
+    def live(self, years: float) -> Measured:
+        """Let the host run twice a day for so long, and return what was measured."""
+        number, end = 0, START + YEAR * years
+        while (moment := START + number * HALF_DAY) < end:
+            number += 1
+            self.clock = max(self.clock, moment)
+            self._begin_fault()
+            self._measure()
+            if not self._is(Trouble.HOST_OFF):
+                self._tell(ScheduledRun(self._engine, self._pause, Patience()).sync(self.wishes))
+                self._measure()
+        self.measured.issued = self.cas.issued
+        self.measured.calls += self.cas.calls
+        self.measured.calls["changes"] = self.cdn.uploads + self.cdn.writes + self.cdn.removals
+        return self.measured
+
+    # what is wrong
+
+    def _begin_fault(self) -> None:
+        """Begin the year's trouble when a renewal is due: there it hurts most."""
+        if self._fault is None or self.clock < START + len(self._begun) * YEAR:
+            return
+        current = next(iter(self.state.versions("img")), None)
+        if current is not None and is_due(current.certificate, self.clock, current.window):
+            self._begun.append(self.clock)
+
+    def _is(self, trouble: Trouble) -> bool:
+        fault = self._fault
+        if fault is None or fault.trouble is not trouble or not self._begun:
+            return False
+        return self.clock < self._begun[-1] + fault.lasts
+
+    def _dns_refusal(self) -> Exception | None:
+        return DnsUnavailable(Text("no answer")) if self._is(Trouble.DNS) else None
+
+    def _target_refusal(self) -> Exception | None:
+        if self._is(Trouble.TARGET):
+            return TargetAccessDenied(Text("the keys are not accepted"))
+        if self._dated and abs(self.now() - self.clock) > REFUSED:
+            return ClockWrong(Text("this machine's clock is wrong"))
+        return None
+
+    # certferry
+
+    def _engine(self) -> VirtualReconciler:
+        calls = self.measured.calls
+        dns: Any = Door(MemoryDns(["example.com"]), Gate("dns", calls, self._dns_refusal))
+        target: Any = Door(self.cdn, Gate("target", calls, self._target_refusal))
+        doors = Doors(
+            issuer=self.cas,
+            source=MemorySource(),
+            dns={"dns": dns},
+            targets={"cdn": target},
+            receiver=MemoryReceivers().receiver,
+            probe=self.cdn,
+            state=self.state,
+            lease=partial(held_lease, self.state, self.now),
+            now=self.now,
+            progress=no_listener,
+            claims=Claims(),
+        )
+        return VirtualReconciler(doors, self._pass_until)
+
+    def _pass_until(self, moment: datetime) -> None:
+        self._pause((moment - self.now()).total_seconds())
+
+    def _pause(self, seconds: float) -> None:
+        self.clock += timedelta(seconds=max(seconds, 0))
+        self._measure()
+
+    def _measure(self) -> None:
+        for served in self.cdn.look(
+            [domain for wish in self.wishes for domain in wish.deployments[0].domains or ()]
+        ).values():
+            for address in served:
+                if address.not_after is not None:
+                    self.measured.served(address.not_after - self.clock)
+
+    def _tell(self, report: SyncReport) -> None:
+        versions = {wish.lineage: self.state.versions(wish.lineage) for wish in self.wishes}
+
+        def change(before: tuple[Notice, ...]) -> tuple[Notice, ...]:
+            return noticed(report, before, self.now(), versions=versions, declared=list(DOMAINS))
+
+        channel = Channel("ops", frozenset(USUAL_TOPICS), Reader, self._words)
+        Telling([channel], self.state, now=self.now, pause=self._pause).tell(change)
+
+    def _words(self, news: Sequence[News]) -> Message:
+        self.measured.messages += 1
+        begun = [one for one in news if one.topic is Topic.TROUBLE and not one.again]
+        self.measured.told += len(begun)
+        return Message("news", ())
+
+
+class Reader:
+    """A channel that takes every message."""
+
+    def send(self, message: Message, /) -> Answered:
+        """See `ports.notifier.Notifier.send`."""
+        del message
+        return Sent()

@@ -1,0 +1,74 @@
+"""The page about three simulated years has the tables that its command prints."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks.three_years import COLUMNS, LIVES, SCENARIOS, YEARS, cells, measure, table
+from tests.house.tree import ROOT
+from tests.support.tiers import THOROUGH
+
+ENGLISH, CHINESE = (
+    ROOT / "docs" / "explanation" / f"three-years{language}.md" for language in ("", ".zh-CN")
+)
+HEADER, _ = table(())
+NUMBERS = re.compile(r"−?\d+")
+
+
+def tables(page: Path) -> list[list[list[str]]]:
+    """The rows of each table with as many columns as these have, without their head."""
+    found: list[list[list[str]]] = []
+    for line in page.read_text(encoding="utf-8").splitlines():
+        row = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("| ---") and len(row) == len(COLUMNS):
+            found.append([])
+        elif found and line.startswith("|") and len(row) == len(COLUMNS):
+            found[-1].append(row)
+    for rows in found[:-1]:
+        del rows[len(SCENARIOS) :]  # the head of the next table
+    return found
+
+
+def test_page_has_every_table_and_every_scenario() -> None:
+    """In the order in which the command prints them."""
+    text = ENGLISH.read_text(encoding="utf-8")
+    titles = re.findall(r"^### (.*)$", text, re.MULTILINE)
+
+    assert [life.title for life in LIVES.values()] == titles
+    assert len(LIVES) == text.count(HEADER) == len(tables(ENGLISH))
+    for rows in tables(ENGLISH):
+        assert [scenario.name for scenario in SCENARIOS] == [row[0] for row in rows]
+
+
+def test_both_languages_have_the_same_numbers() -> None:
+    """Cell by cell."""
+    english, chinese = (
+        [[list(map(NUMBERS.findall, row[1:])) for row in rows] for rows in tables(page)]
+        for page in (ENGLISH, CHINESE)
+    )
+    assert english == chinese
+
+
+def test_no_certificate_of_45_days_and_more_expires() -> None:
+    """What the page says of them; and with all in order, none of six days."""
+    *long, short = tables(ENGLISH)
+    expiry = COLUMNS.index("closest to expiry")
+
+    assert [] == [row for rows in long for row in rows if "−" in row[expiry]]
+    assert "−" not in short[0][expiry]
+
+
+LIVED = (
+    [("90", 0)] if not THOROUGH else [(life, n) for life in LIVES for n in range(len(SCENARIOS))]
+)
+
+
+@pytest.mark.parametrize(("life", "number"), LIVED)
+def test_row_of_the_page_is_what_the_command_prints(life: str, number: int) -> None:
+    """The years are lived through again: in the gate for one row, in the thorough tier for all."""
+    (written,) = tables(ENGLISH)[list(LIVES).index(life)][number : number + 1]
+
+    assert list(cells(number, measure(life, number, YEARS))) == written
