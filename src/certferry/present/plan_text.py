@@ -83,16 +83,21 @@ def _lines(plan: Plan, voice: Voice) -> Iterator[Line]:
     for obstacle in plan.obstacles:
         problem, hint = voice.say(obstacle.error.message), obstacle.error.hint
         yield from _trouble("blocked", obstacle.target, obstacle.domain, problem, hint, voice)
-    for drifted in plan.drifts:
-        yield from _left_as_found(drifted, voice)
-    for back in plan.rolled_back:
-        yield from _kept(back, voice)
+    yield from _left(plan, voice)
     for word, notices in (("unread", plan.notices), ("in vain", plan.remarks)):
         for notice in notices:
             problem, hint = voice.say(notice.error.message), notice.error.hint
             yield from _trouble(
                 word, notice.target, notice.domain, problem, hint, voice, Tone.PENDING
             )
+
+
+def _left(plan: Plan, voice: Voice) -> Iterator[Line]:
+    """Tell of domains that are left as they are, although the file alone says otherwise."""
+    for drifted in plan.drifts:
+        yield from _left_as_found(drifted, voice)
+    for back in plan.rolled_back:
+        yield from _kept(back, voice)
 
 
 def _kept(back: RolledBack, voice: Voice) -> Iterator[Line]:
