@@ -291,6 +291,7 @@ def test_the_document_has_the_contracts_keys() -> None:
         "obstacles",
         "notices",
         "drifts",
+        "rolled_back",
         "retire_later",
         "held_back",
     }

@@ -11,8 +11,6 @@ from datetime import datetime
 from certferry.core.dns_persist import PersistRecord
 from certferry.core.edges import EdgeProblem
 from certferry.core.findings import Finding, are_in_order
-from certferry.core.foreign_words import quoted
-from certferry.core.observed import Served
 from certferry.core.plan import (
     Blocked,
     Change,
@@ -29,10 +27,9 @@ from certferry.core.plan import (
     Step,
     Verify,
 )
-from certferry.core.reasons import Reason
-from certferry.core.renewal import RenewalWindow
+from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.report import HistoryEntry, LineageReport, StepOutcome, SyncReport
-from certferry.core.status import DomainStatus, LineageStatus
+from certferry.core.trouble import Trouble
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError, TargetStuck
 from certferry.present.language import Voice
@@ -57,6 +54,14 @@ def of_plans(plans: Sequence[Plan], voice: Voice) -> Document:
                 "obstacles": [_obstacle(obstacle, voice) for obstacle in plan.obstacles],
                 "notices": [_obstacle(notice, voice) for notice in (*plan.notices, *plan.remarks)],
                 "drifts": [_drifted(drifted) for drifted in plan.drifts],
+                "rolled_back": [
+                    {
+                        "target": back.target,
+                        "domain": back.domain,
+                        "reason": of_reason(Reason(ReasonCode.ROLLED_BACK, back.words), voice),
+                    }
+                    for back in plan.rolled_back
+                ],
                 "retire_later": sum(count for _, count in plan.retire_later),
             }
             for plan in plans
@@ -78,11 +83,6 @@ def of_rehearsal(report: SyncReport, plans: Sequence[Plan], voice: Voice) -> Doc
     return {**of_report(report, voice), "rehearsed": True, "plan": of_plans(plans, voice)}
 
 
-def of_statuses(statuses: Sequence[LineageStatus], voice: Voice) -> Document:
-    """What `status` prints."""
-    return {"certificates": [_lineage_status(status, voice) for status in statuses]}
-
-
 def of_findings(findings: Sequence[Finding], voice: Voice) -> Document:
     """What `doctor` prints. It is ok when no finding is an error."""
     return {
@@ -93,7 +93,7 @@ def of_findings(findings: Sequence[Finding], voice: Voice) -> Document:
                 "code": str(finding.code),
                 "subject": finding.subject,
                 "message": voice.say(finding.message),
-                "fix": _said(finding.fix, voice),
+                "fix": said_or_none(finding.fix, voice),
             }
             for finding in findings
         ],
@@ -135,7 +135,7 @@ def _step(step: Step, voice: Voice) -> Document:
         "action": step.action.value,
         "target": None if isinstance(step, Issue | Clean) else step.target,
         "domain": step.domain if isinstance(step, Deploy | Verify | Rollback) else None,
-        "reason": _reason(step.reason, voice),
+        "reason": of_reason(step.reason, voice),
         "diff": _diff(changes),
     }
     if isinstance(step, Issue):
@@ -167,7 +167,7 @@ def _held_back(step: Issue | None, voice: Voice) -> Document | None:
         return None
     problem = of_error(step.due.error, voice)
     return {
-        "reason": _reason(step.reason, voice),
+        "reason": of_reason(step.reason, voice),
         "error": problem,
         "until": moment(step.due.until),
     }
@@ -204,8 +204,8 @@ def _refusal(refusal: Refusal, voice: Voice) -> Document:
     return {
         "target": refusal.step.target,
         "domain": refusal.step.domain,
-        "reason": _reason(refusal.reason, voice),
-        "hint": _said(refusal.hint, voice),
+        "reason": of_reason(refusal.reason, voice),
+        "hint": said_or_none(refusal.hint, voice),
     }
 
 
@@ -238,7 +238,7 @@ def _outcome(step: StepOutcome, voice: Voice) -> Document:
         "remote_id": step.remote_id,
         "outcome": step.outcome.value,
         "detail": voice.say(step.detail),
-        "hint": _said(step.hint, voice),
+        "hint": said_or_none(step.hint, voice),
         "code": None if step.error is None else step.error.code,
         "retry_at": moment(_retry_at(step)),
         **_ticket(step.error),
@@ -256,83 +256,22 @@ def _retry_at(step: StepOutcome) -> datetime | None:
     return None if step.error is None else step.error.retry.after
 
 
-# status
-
-
-def _lineage_status(status: LineageStatus, voice: Voice) -> Document:
-    version = status.version
-    certificate = None if version is None else version.certificate
-    fingerprint = None if certificate is None else certificate.fingerprint
-    return {
-        "name": status.lineage,
-        "names": list(status.names),
-        "version": None if version is None else version.number,
-        "serial": None if certificate is None else certificate.serial,
-        "fingerprint": fingerprint,
-        "issuer": None if certificate is None else certificate.issuer,
-        "not_before": None if certificate is None else moment(certificate.not_before),
-        "not_after": None if certificate is None else moment(certificate.not_after),
-        "renew_at": moment(status.renew_at),
-        "renewal_window": _window(status.window),
-        "reason": None if status.reason is None else _reason(status.reason, voice),
-        "domains": [_domain_status(domain, fingerprint, voice) for domain in status.domains],
-        "notices": [
-            {"target": target, "domain": None, "error": of_error(error, voice)}
-            for target, error in status.notices
-        ],
-    }
-
-
-def _window(window: RenewalWindow | None) -> Document | None:
-    """Write the CA's window, with the address of the page on which it says why."""
-    if window is None:
-        return None
-    page = None if window.page is None else quoted(window.page)
-    return {"start": moment(window.start), "end": moment(window.end), "explanation_url": page}
-
-
-def _domain_status(domain: DomainStatus, current: str | None, voice: Voice) -> Document:
-    fingerprint = domain.fingerprint or current
-    return {
-        "target": domain.target,
-        "kind": domain.kind.value,
-        "domain": domain.domain,
-        "state": domain.standing.value,
-        "remote_id": domain.remote_id,
-        "upload_deadline": moment(domain.upload_deadline),
-        "problem": _said(domain.problem, voice),
-        **({"ticket": ticket(domain.ticket)} if domain.ticket else {}),
-        "served": [
-            {
-                "address": address.address,
-                "fingerprint": address.fingerprint,
-                "ok": _is_valid(address) and address.fingerprint == fingerprint,
-                "problem": edge_problem(address.problem, voice),
-            }
-            for address in domain.served
-        ],
-    }
-
-
-def _is_valid(address: Served) -> bool:
-    return address.answered and address.valid
-
-
 # all
 
 
-def _reason(reason: Reason, voice: Voice) -> Document:
+def of_reason(reason: Reason, voice: Voice) -> Document:
+    """Write why something is done, or is refused."""
     return {"code": reason.code.value, "message": voice.say(reason.message)}
 
 
-def edge_problem(problem: EdgeProblem | None, voice: Voice) -> Document | None:
-    """Write what is wrong at an edge."""
+def of_trouble(problem: EdgeProblem | Trouble | None, voice: Voice) -> Document | None:
+    """Write what is wrong at an edge, a domain or a certificate."""
     if problem is None:
         return None
     return {
-        "code": problem.code.value,
+        "code": str(problem.code),
         "message": voice.say(problem.message),
-        "hint": _said(problem.hint, voice),
+        "hint": said_or_none(problem.hint, voice),
     }
 
 
@@ -341,9 +280,10 @@ def of_error(error: CertferryError, voice: Voice) -> Document:
     return {
         "code": error.code,
         "message": voice.say(error.message),
-        "hint": _said(error.hint, voice),
+        "hint": said_or_none(error.hint, voice),
     }
 
 
-def _said(text: Text | None, voice: Voice) -> str | None:
+def said_or_none(text: Text | None, voice: Voice) -> str | None:
+    """Write a sentence that may be missing."""
     return None if text is None else voice.say(text)

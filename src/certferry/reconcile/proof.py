@@ -8,11 +8,13 @@ from typing import cast
 
 from certferry.core.clock import must_be_right
 from certferry.core.desired import DesiredCertificate
+from certferry.core.how_far import Asking
 from certferry.core.plan import Action, Obstacle, Plan
 from certferry.errors import CertferryError, ClockWrong, DnsError, IssuanceError
 from certferry.ports.examination import Timed
 from certferry.reconcile.by_zone import provider_of
 from certferry.reconcile.doors import Doors
+from certferry.text import Text
 
 
 class Proofs:
@@ -33,11 +35,15 @@ class Proofs:
         step = plan.issue
         if step is None or step.action is not Action.ISSUE or step not in plan.ready:
             return plan
+        accounts = ", ".join(desired.dns_accounts)
+        if accounts:
+            what = Text("asking {accounts} for the zones of its names", accounts=accounts)
+            self._doors.progress(Asking(desired.lineage, what))
         clocks = map(self._clock, desired.dns_accounts)
         found = next(filter(None, clocks), None) or self._proof(desired)
         if not isinstance(found, CertferryError):
             return replace(plan, issue=replace(step, standing=tuple(sorted(found))))
-        obstacle = Obstacle(", ".join(desired.dns_accounts) or None, None, found)
+        obstacle = Obstacle(accounts or None, None, found)
         return replace(plan, obstacles=(*plan.obstacles, obstacle))
 
     def _proof(self, desired: DesiredCertificate) -> frozenset[str] | CertferryError:
