@@ -197,6 +197,8 @@ def test_the_document_has_the_contracts_keys() -> None:
     assert {
         "name": "img",
         "names": [IMG, f"*.{IMG}"],
+        "ok": True,
+        "state": "missing",
         "version": 3,
         "serial": "2a",
         "fingerprint": NEW,

@@ -11,8 +11,9 @@ import pytest
 
 from certferry.cli import exits
 from certferry.cli.exits import Exit
+from certferry.core.change import Change
 from certferry.core.desired import Kind
-from certferry.core.plan import Action, Blocked, Change, Due, Obstacle, Plan, Rollout
+from certferry.core.plan import Action, Blocked, Due, Obstacle, Plan, Rollout
 from certferry.core.waiting import Waiting
 from certferry.errors import CertificateError, TargetRejected
 from certferry.present import documents, plan_text
@@ -107,7 +108,7 @@ def test_several_certificates_are_counted_in_the_plural() -> None:
     """One is one and two are many; a reason that the headline has not said stands at its step."""
     first = plan(
         rollout(),
-        rollout("a.img.example.com", HTTPS_OFF, (Change("certificate", "—", "…"),)),
+        rollout("a.img.example.com", HTTPS_OFF, (Change("certificate", None, None),)),
         issue=values.issue(),
     )
     second = replace(first, lineage="static", issue=values.issue("static.example.com"))
@@ -305,7 +306,7 @@ def test_the_document_has_the_contracts_keys() -> None:
     assert ("deploy", "qiniu", "img.example.com") == tuple(
         deploy[key] for key in ("action", "target", "domain")
     )
-    assert {"certificate": {"before": OLD[:16], "after": "…"}} == deploy["diff"]
+    assert {"certificate": {"before": OLD, "after": None, "remote_id": "5f3c"}} == deploy["diff"]
     assert ("verify", {}) == (verify["action"], verify["diff"])
     assert ("retire", None, "5f3c") == (retire["action"], retire["domain"], retire["remote_id"])
     assert (None, None) == (retire["not_after"], retire["days_left"])

@@ -61,15 +61,16 @@ def of_error(error: CertferryError) -> Exit:
 
 def of_report(report: SyncReport) -> Exit:
     """Judge a sync: by its worst outcome."""
-    from certferry.core.report import Outcome
+    from certferry.core.report import Result
 
-    if not report.complete:
-        return Exit.STOPPED
-    if report.any(Outcome.FAILED):
-        return Exit.FAILED
-    if report.any(Outcome.REFUSED):
-        return Exit.REFUSED
-    return Exit.OK if report.ok else Exit.TRY_LATER
+    codes = {
+        Result.IN_ORDER: Exit.OK,
+        Result.WAITING: Exit.TRY_LATER,
+        Result.FAILED: Exit.FAILED,
+        Result.REFUSED: Exit.REFUSED,
+        Result.STOPPED: Exit.STOPPED,
+    }
+    return codes[report.result]
 
 
 def of_hook(report: SyncReport) -> Exit:
@@ -100,10 +101,7 @@ def of_statuses(statuses: Sequence[LineageStatus]) -> Exit:
 
     What is merely on its way is in order.
     """
-    from certferry.core.status import Standing
-
-    standings = {domain.standing for status in statuses for domain in status.domains}
-    return Exit.FAILED if standings & {Standing.FAILED, Standing.UNKNOWN} else Exit.OK
+    return Exit.OK if all(status.ok for status in statuses) else Exit.FAILED
 
 
 def of_findings(findings: Sequence[Finding]) -> Exit:

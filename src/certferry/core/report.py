@@ -8,9 +8,13 @@ from datetime import datetime
 from enum import StrEnum
 
 from certferry.core.plan import Action
+from certferry.core.reasons import ReasonCode
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError
 from certferry.text import Text
+
+UNEXPECTED = "unexpected"
+"""The code of a mistake in certferry itself."""
 
 
 class Outcome(StrEnum):
@@ -22,6 +26,16 @@ class Outcome(StrEnum):
     FAILED = "failed"
     REFUSED = "refused"
     SKIPPED = "skipped"
+
+
+class Result(StrEnum):
+    """What became of a run, or of one certificate in it."""
+
+    IN_ORDER = "in_order"
+    WAITING = "waiting"
+    FAILED = "failed"
+    REFUSED = "refused"
+    STOPPED = "stopped"
 
 
 StepKey = tuple[Action, str | None, str | None]
@@ -45,6 +59,19 @@ class StepOutcome:
     waiting: Waiting | None = None
     remote_id: str | None = None
     unmanaged: bool = False
+    reason: ReasonCode | None = None
+    """Why safety refused it."""
+
+    @property
+    def code(self) -> str | None:
+        """What went wrong, as programs read it. What failed without an error of ours is a mistake
+        in certferry.
+        """
+        if self.error is not None:
+            return self.error.code
+        if self.reason is not None:
+            return self.reason.value
+        return UNEXPECTED if self.outcome is Outcome.FAILED else None
 
     @property
     def is_notice(self) -> bool:
@@ -90,6 +117,15 @@ class LineageReport:
         )
 
     @property
+    def result(self) -> Result:
+        """What became of it, by its worst outcome: what is not done yet waits for a later run."""
+        if self.having(Outcome.FAILED):
+            return Result.FAILED
+        if self.having(Outcome.REFUSED):
+            return Result.REFUSED
+        return Result.IN_ORDER if self.ok else Result.WAITING
+
+    @property
     def is_unchanged(self) -> bool:
         """Whether there was nothing to do."""
         return all(step.is_notice or step.outcome is Outcome.UNCHANGED for step in self.outcomes)
@@ -109,6 +145,15 @@ class SyncReport:
     def ok(self) -> bool:
         """Whether every lineage is as declared."""
         return all(lineage.ok for lineage in self.lineages)
+
+    @property
+    def result(self) -> Result:
+        """What became of the run: the worst of its lineages, but first whether it was stopped."""
+        if not self.complete:
+            return Result.STOPPED
+        results = {lineage.result for lineage in self.lineages}
+        worst = (Result.FAILED, Result.REFUSED, Result.WAITING)
+        return next((result for result in worst if result in results), Result.IN_ORDER)
 
     @property
     def has_succeeded(self) -> bool:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from certferry.core import rules, unmatched
+from certferry.core.certificate_state import CertificateState, state_of
 from certferry.core.deliveries import why_deliver
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.drift import drift_of
@@ -83,6 +84,14 @@ class LineageStatus:
     notices: tuple[tuple[str, CertferryError], ...] = ()
     """What could not be read at a target beside its domains, and what is excluded in vain."""
     window: RenewalWindow | None = None
+    state: CertificateState = CertificateState.MISSING
+
+    @property
+    def ok(self) -> bool:
+        """Whether no domain's change failed, and each could be looked at. What is merely on its way
+        is in order.
+        """
+        return not {d.standing for d in self.domains} & {Standing.FAILED, Standing.UNKNOWN}
 
 
 def status_of(
@@ -96,12 +105,14 @@ def status_of(
     than `timeout` is stuck.
     """
     current = observed.current
+    reason = _reason(desired, observed, now)
     return LineageStatus(
         lineage=desired.lineage,
         names=desired.names,
         version=current,
         renew_at=None if desired.files else _renew_at(current),
-        reason=_reason(desired, observed, now),
+        reason=reason,
+        state=state_of(current, reason, now),
         domains=tuple(
             status
             for deployment, target in zip(desired.deployments, observed.targets, strict=True)

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from certferry.core.change import CERTIFICATE, Change
 from certferry.core.edges import EdgeProblem
 from certferry.core.findings import Finding, are_in_order
 from certferry.core.foreign_words import quoted
 from certferry.core.observed import Served
 from certferry.core.plan import (
     Blocked,
-    Change,
     Clean,
     Deploy,
     Drifted,
@@ -64,9 +64,12 @@ def of_plans(plans: Sequence[Plan], voice: Voice) -> Document:
 
 
 def of_report(report: SyncReport, voice: Voice) -> Document:
-    """What `sync` prints. A run that was stopped is not ok, and not complete."""
+    """What `sync` prints. It is ok when everything is as declared. A run in which something still
+    waits is not ok: its `result` is `waiting`. One that was stopped is not complete either.
+    """
     return {
         "ok": report.ok and report.complete,
+        "result": report.result.value,
         "complete": report.complete,
         "certificates": [_lineage_report(lineage, voice) for lineage in report.lineages],
     }
@@ -78,8 +81,11 @@ def of_rehearsal(report: SyncReport, plans: Sequence[Plan], voice: Voice) -> Doc
 
 
 def of_statuses(statuses: Sequence[LineageStatus], voice: Voice) -> Document:
-    """What `status` prints."""
-    return {"certificates": [_lineage_status(status, voice) for status in statuses]}
+    """What `status` prints. It is ok as its exit code is: see `LineageStatus.ok`."""
+    return {
+        "ok": all(status.ok for status in statuses),
+        "certificates": [_lineage_status(status, voice) for status in statuses],
+    }
 
 
 def of_findings(findings: Sequence[Finding], voice: Voice) -> Document:
@@ -167,7 +173,15 @@ def _held_back(step: Issue | None, voice: Voice) -> Document | None:
 
 
 def _diff(changes: Sequence[Change]) -> Document:
-    return {c.what: {"before": c.before, "after": c.after} for c in changes}
+    return {change.what: _change(change) for change in changes}
+
+
+def _change(change: Change) -> Document:
+    """Write before and after. A certificate is its fingerprint in both, and `remote_id` what the
+    target calls the one that is bound.
+    """
+    written: Document = {"before": change.before, "after": change.after}
+    return written | {"remote_id": change.remote_id} if change.what == CERTIFICATE else written
 
 
 def _drifted(drifted: Drifted) -> Document:
@@ -199,6 +213,7 @@ def _refusal(refusal: Refusal, voice: Voice) -> Document:
         "domain": refusal.step.domain,
         "reason": _reason(refusal.reason, voice),
         "hint": _said(refusal.hint, voice),
+        "problem": {**_reason(refusal.reason, voice), "hint": _said(refusal.hint, voice)},
     }
 
 
@@ -217,6 +232,7 @@ def _lineage_report(lineage: LineageReport, voice: Voice) -> Document:
     return {
         "name": lineage.lineage,
         "ok": lineage.ok,
+        "result": lineage.result.value,
         "fingerprint": lineage.fingerprint,
         "steps": [_outcome(step, voice) for step in lineage.outcomes],
     }
@@ -232,10 +248,19 @@ def _outcome(step: StepOutcome, voice: Voice) -> Document:
         "outcome": step.outcome.value,
         "detail": voice.say(step.detail),
         "hint": _said(step.hint, voice),
-        "code": None if step.error is None else step.error.code,
+        "code": step.code,
+        "problem": _problem(step, voice),
         "retry_at": moment(_retry_at(step)),
         **_ticket(step.error),
     }
+
+
+def _problem(step: StepOutcome, voice: Voice) -> Document | None:
+    """Write what went wrong at a step, if anything did."""
+    if step.code is None:
+        return None
+    message, hint = voice.say(step.detail), _said(step.hint, voice)
+    return {"code": step.code, "message": message, "hint": hint}
 
 
 def _ticket(error: CertferryError | None) -> Document:
@@ -259,6 +284,8 @@ def _lineage_status(status: LineageStatus, voice: Voice) -> Document:
     return {
         "name": status.lineage,
         "names": list(status.names),
+        "ok": status.ok,
+        "state": status.state.value,
         "version": None if version is None else version.number,
         "serial": None if certificate is None else certificate.serial,
         "fingerprint": fingerprint,
