@@ -20,7 +20,8 @@ from certferry.core.findings import Severity
 from certferry.core.ledger import Owner
 from certferry.core.notice import News, Subject, Topic
 from certferry.core.plan import Action
-from certferry.core.report import Outcome, Result
+from certferry.core.report import Outcome
+from certferry.core.result import Result
 from certferry.core.status import Standing
 from certferry.present.language import Voice
 from certferry.present.news_text import message, trial_message

@@ -21,7 +21,7 @@ from certferry.core.plan import Action
 from certferry.core.report import HistoryEntry, Outcome, StepOutcome
 from certferry.core.status import DomainStatus, LineageStatus, Standing
 from certferry.errors import DnsUnavailable
-from certferry.present import documents, plan_text, report_text, status_text
+from certferry.present import documents, plan_document, plan_text, report_text, status_text
 from certferry.present.language import LANGUAGES, VARIABLE, voice_for, voice_in
 from certferry.present.layout import aligned, plain, stacked, width, wrapped
 from certferry.present.vocabulary import WORDS
@@ -370,7 +370,7 @@ def test_programs_read_the_same_words_in_every_language() -> None:
             json.dumps(
                 [
                     documents.of_report(report, voice),
-                    documents.of_plans([PLAN], voice),
+                    plan_document.of_plans([PLAN], voice),
                     documents.of_statuses([STATUS], voice),
                 ]
             )

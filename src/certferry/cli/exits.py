@@ -61,7 +61,7 @@ def of_error(error: CertferryError) -> Exit:
 
 def of_report(report: SyncReport) -> Exit:
     """Judge a sync: by its worst outcome."""
-    from certferry.core.report import Result
+    from certferry.core.result import Result, of_run
 
     codes = {
         Result.IN_ORDER: Exit.OK,
@@ -70,7 +70,7 @@ def of_report(report: SyncReport) -> Exit:
         Result.REFUSED: Exit.REFUSED,
         Result.STOPPED: Exit.STOPPED,
     }
-    return codes[report.result]
+    return codes[of_run(report)]
 
 
 def of_hook(report: SyncReport) -> Exit:

@@ -42,13 +42,13 @@ def show_plan(
     session: Session, console: Console, *, check: bool, renew: bool, as_json: bool
 ) -> Exit:
     """Plan what the session declares, and show it."""
-    from certferry.present import documents, plan_text
+    from certferry.present import plan_document, plan_text
     from certferry.present.log_entries import log_plans
 
     plans = session.reconciler().plan(session.wishes, renew=renew)
     log_plans(plans, console.run_log)
     if as_json:
-        console.hand_out(documents.of_plans(plans, console.voice))
+        console.hand_out(plan_document.of_plans(plans, console.voice))
     else:
         console.show(plan_text.told(plans, console.voice))
     return exits.of_plans(plans, check=check)

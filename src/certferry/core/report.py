@@ -28,16 +28,6 @@ class Outcome(StrEnum):
     SKIPPED = "skipped"
 
 
-class Result(StrEnum):
-    """What became of a run, or of one certificate in it."""
-
-    IN_ORDER = "in_order"
-    WAITING = "waiting"
-    FAILED = "failed"
-    REFUSED = "refused"
-    STOPPED = "stopped"
-
-
 StepKey = tuple[Action, str | None, str | None]
 """An action, its target, and the domain, remote id or label it is about."""
 
@@ -117,15 +107,6 @@ class LineageReport:
         )
 
     @property
-    def result(self) -> Result:
-        """What became of it, by its worst outcome: what is not done yet waits for a later run."""
-        if self.having(Outcome.FAILED):
-            return Result.FAILED
-        if self.having(Outcome.REFUSED):
-            return Result.REFUSED
-        return Result.IN_ORDER if self.ok else Result.WAITING
-
-    @property
     def is_unchanged(self) -> bool:
         """Whether there was nothing to do."""
         return all(step.is_notice or step.outcome is Outcome.UNCHANGED for step in self.outcomes)
@@ -145,15 +126,6 @@ class SyncReport:
     def ok(self) -> bool:
         """Whether every lineage is as declared."""
         return all(lineage.ok for lineage in self.lineages)
-
-    @property
-    def result(self) -> Result:
-        """What became of the run: the worst of its lineages, but first whether it was stopped."""
-        if not self.complete:
-            return Result.STOPPED
-        results = {lineage.result for lineage in self.lineages}
-        worst = (Result.FAILED, Result.REFUSED, Result.WAITING)
-        return next((result for result in worst if result in results), Result.IN_ORDER)
 
     @property
     def has_succeeded(self) -> bool:
