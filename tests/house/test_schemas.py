@@ -6,14 +6,13 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
-from importlib import import_module
 from typing import Any
 
 import click
 import jsonschema
 import pytest
 
-from certferry.cli.commands import COMMANDS
+from certferry.cli.commands import COMMANDS, command_of
 from certferry.core.certificate_state import CertificateState
 from certferry.core.desired import DriftPolicy
 from certferry.core.findings import Severity
@@ -74,7 +73,7 @@ def test_what_has_one_name_is_one_thing() -> None:
 
 def test_every_command_with_json_has_its_schema() -> None:
     """Its own, or that of the command whose document it prints."""
-    commands = {name: import_module(f"certferry.cli.{name}").command for name in COMMANDS}
+    commands = {name: command_of(name) for name in COMMANDS}
     with_json = {
         name
         for name, command in commands.items()
