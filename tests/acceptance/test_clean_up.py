@@ -34,7 +34,7 @@ def test_a_strangers_certificate_that_a_cdn_domain_uses(
         for step in run.document["certificates"][0]["steps"]
         if (step["action"], step["outcome"]) == ("retire", "unchanged")
     ]
-    assert "others that something still uses are kept: 1" == counted["detail"]
+    assert "others that are still in use are kept: 1" == counted["detail"]
     assert 0 == len(world.qiniu.requests(f"DELETE /sslcert/{used}"))
     assert refused(world, used)
     assert used == world.qiniu.bound(shop)

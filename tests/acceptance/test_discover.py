@@ -168,7 +168,7 @@ def test_filters_and_tables_to_paste(
     assert ["late", "soon"] == names("--expiring", "90", "--foreign", "--uncovered")
     assert [] == names("--expiring", "0")
     none = host.run(*look, "--expiring", "0", **second)
-    assert "None of 3 domains and 2 certificates is as asked for.\n" == none.out
+    assert "None of 3 domains and 2 certificates matches.\n" == none.out
 
     shown = host.run(*look, **second).out
     assert shown.index(f"soon.{name}") < shown.index(f"late.{name}")
@@ -248,7 +248,7 @@ def test_dns_account_that_fails_costs_only_the_zones(
         (["--account", "secnd"], "secnd is no account with domains", "did you mean second?"),
         (["--account", "dnspod"], "dnspod is no account with domains", "qiniu, second"),
         (["--expiring", "-1"], "-1 is not in the range", "certferry discover --help"),
-        (["--expiring", "soon"], "'soon' is not a valid integer range", "--help"),
+        (["--expiring", "soon"], "'soon' is not a whole number", "--help"),
         (["--toml", "--json"], "--toml and --json exclude each other", "--help"),
     ],
 )

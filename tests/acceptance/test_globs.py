@@ -55,8 +55,8 @@ def test_domain_that_appears_is_served_by_the_next_run(
     [(new, step)] = steps(plan, "deploy").items()
     assert f"img-3.{name}" == new
     assert (
-        f'new to this certificate, found by domains = "img-*.{name}"; HTTPS is off'
-        == step["reason"]["message"]
+        f'new to this certificate, found by domains = "img-*.{name}"; HTTPS is off →'
+        " will be turned on" == step["reason"]["message"]
     )
     assert 0 == second.code, second
     assert "done" == outcomes(second, "verify")[new]
@@ -91,7 +91,7 @@ def test_wildcard_domain_and_its_children(world: World, tmp_path: Path, name: st
         (['domains = ["*.{name}.cn"]'], "matches *.{name}.cn"),
         (
             ['domains = ["*"]', 'exclude = ["{name}"]'],
-            "`exclude` takes away every domain of the account qiniu that is covered: {name}",
+            "`exclude` excludes every domain of the account qiniu that is covered: {name}",
         ),
     ],
     ids=["glob", "exclude"],

@@ -171,7 +171,7 @@ def test_change_that_is_stuck(host: Host, name: str) -> None:
         (step,) = (step for step in found["steps"] if step["action"] == "deploy")
         assert TRY_LATER == run.code
         assert "waiting" == step["outcome"]
-        assert "the target is carrying out a change" == step["detail"]
+        assert "qiniu is applying the change (usually 8–15 min)" == step["detail"]
         assert step["retry_at"]
         assert not run.document["ok"]
     assert (1, 1) == (bounded.left.certificates, bounded.left.qiniu_uploads)

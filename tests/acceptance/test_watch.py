@@ -66,7 +66,7 @@ def test_mistakes_of_usage_are_told(host: Host) -> None:
 
     assert (2, 2, 2) == (nothing.code, pause.code, wrong.code)
     assert "name a HOST" in nothing.err
-    assert "--every is for --follow" in pause.err
+    assert "--every needs --follow" in pause.err
     assert "config" == json.loads(wrong.out)["error"]["code"]
 
 

@@ -21,6 +21,13 @@ DP_ID, DP_KEY = "13490", "6b5976c68aba5b14a0558b77c17c3932"
 AK, SK = "access-key-that-is-made-up", "secret-key-that-is-made-up"
 KEYS = {"DP_Id": DP_ID, "DP_Key": DP_KEY, "QINIU_ACCESS_KEY": AK, "QINIU_SECRET_KEY": SK}
 
+NEXT_STEPS = """\
+Next:
+  certferry plan              shows what a sync would do
+  certferry sync              issues, deploys and verifies
+  certferry schedule install  has that run twice a day, so that certificates renew
+"""
+
 
 @dataclass
 class Accounts:

@@ -110,7 +110,7 @@ def test_unknown_mode(home: Path, mode: str) -> None:
     [
         (("acme.sh", "--wait", "5", "--no-wait"), "--wait and --no-wait exclude each other"),
         (("certbot", "--install"), "--install is for acme.sh; certbot needs no file"),
-        (("acme.sh", "--home", "/opt/acme"), "--home is for --install"),
+        (("acme.sh", "--home", "/opt/acme"), "--home needs --install"),
         ((), "missing argument 'MODE'. Choose from: acme.sh, certbot, lego, qiniu"),
     ],
 )
@@ -367,7 +367,7 @@ def test_deploy_hook_where_there_is_no_acme_sh(
     code, error, hint = Caller(home).complaint("hook", "acme.sh", "--install", *options)
 
     assert Exit.USAGE == code
-    assert f"{home}{place}: acme.sh is not at home there" == error
+    assert f"{home}{place}: no acme.sh found there (no account.conf)" == error
     assert "--home DIR" in hint
 
 

@@ -16,12 +16,12 @@ from certferry.core.secret import Secret
 from certferry.errors import ConfigError, StateUnavailable
 from certferry.sandbox.faults import Fault
 from certferry.text import Text
-from tests.cli.init_accounts import AK, DP_ID, DP_KEY, KEYS, SK, Accounts
+from tests.cli.init_accounts import AK, DP_ID, DP_KEY, KEYS, NEXT_STEPS, SK, Accounts
 from tests.migration.old_homes import AcmeShHome, issued
 
 FOUND = """\
 Looking at the domains of the account qiniu …
-DOMAIN           KIND  CERTIFICATE   ZONE
+DOMAIN           KIND  CERTIFICATE   DNSPod ZONE
 img.example.com  cdn   20 days left  example.com
 *.w.example.com  cdn   HTTPS is off  example.com
 x.example.net    cdn   HTTPS is off  none
@@ -29,11 +29,13 @@ x.example.net    cdn   HTTPS is off  none
 warning: x.example.net is left out: no zone of the account dnspod holds it
 """
 
-WRITTEN = """\
-Written, for you alone: certferry.toml
+WRITTEN = (
+    """\
+Written (mode 0600): certferry.toml
 example.com: to be issued for img.example.com, *.w.example.com
-Next: `certferry plan`
 """
+    + NEXT_STEPS
+)
 
 CERTIFICATES = """\
 [[certificates]]
@@ -46,7 +48,7 @@ to = "qiniu"
 # Every domain of the account that the certificate covers.
 domains = "auto"
 
-# Left out; correct what stands in the way, and take out the #.
+# Left out; solve the problem, then remove the #.
 #
 # x.example.net: no zone of the account dnspod holds it
 # [[certificates]]
@@ -117,11 +119,11 @@ def test_interview(accounts: Accounts) -> None:
     accounts.environ.clear()
     with accounts.terminal() as terminal:
         for asked, answer in (
-            ("id of a DNSPod API token: ", DP_ID),
-            ("DNSPod API token itself: ", DP_KEY),
-            ("access key (AK) of the Qiniu account: ", AK),
-            ("secret key (SK) of the Qiniu account: ", SK),
-            ("CA may write to (nothing, if it may not): ", "ops@example.com"),
+            ("DNSPod token ID (input hidden): ", DP_ID),
+            ("DNSPod token (input hidden): ", DP_KEY),
+            ("access key (AK) of the Qiniu account (input hidden): ", AK),
+            ("secret key (SK) of the Qiniu account (input hidden): ", SK),
+            ("Contact email for the CA (optional; Enter to skip): ", "ops@example.com"),
             ("Write this to certferry.toml? [y/N]: ", "y"),
         ):
             terminal.until(lambda shown, asked=asked: shown.endswith(asked.rstrip()))  # type: ignore[misc]  # the question of this turn
@@ -146,9 +148,9 @@ def test_interview(accounts: Accounts) -> None:
 def test_address_that_is_none_is_asked_for_again(accounts: Accounts) -> None:
     """Before anything is looked at: it would cost everything that was typed."""
     with accounts.terminal() as terminal:
-        terminal.until(lambda shown: "CA may write to" in shown)
+        terminal.until(lambda shown: "Contact email" in shown)
         terminal.type("foo bar\n")
-        terminal.until(lambda shown: 2 == shown.count("CA may write to"))
+        terminal.until(lambda shown: 2 == shown.count("Contact email"))
         terminal.type("ops@example.com\n")
         terminal.until(lambda shown: "[y/N]" in shown)
         terminal.type("y\n")
@@ -194,9 +196,9 @@ def test_stopped_in_the_middle(accounts: Accounts, key: str) -> None:
     """Ctrl-C and Ctrl-D end the interview, and nothing is written."""
     accounts.environ.clear()
     with accounts.terminal() as terminal:
-        terminal.until(lambda shown: "DNSPod API token" in shown)
+        terminal.until(lambda shown: "DNSPod token ID" in shown)
         terminal.type(f"{DP_ID}\n")
-        terminal.until(lambda shown: "token itself" in shown)
+        terminal.until(lambda shown: "DNSPod token (" in shown)
         if key == "\x03":
             terminal.process.send_signal(2)  # it has no controlling terminal that would
         else:
@@ -235,7 +237,7 @@ def test_missing_keys_are_told_all_at_once(accounts: Accounts) -> None:
     done = accounts.init()
 
     assert 2 == done.returncode
-    told = re.findall(r"(\w+): not set: the ", done.stderr)
+    told = re.findall(r"(\w+): not set: ", done.stderr)
     assert ["DP_Key", "QINIU_ACCESS_KEY", "QINIU_SECRET_KEY"] == told
     assert "--env-file" in done.stderr
 
@@ -282,7 +284,7 @@ def test_keys_that_are_in_no_file_that_the_settings_name(accounts: Accounts) -> 
         assert 2 == terminal.end()
 
     assert 2 == done.returncode
-    assert ["DP_Key", "QINIU_SECRET_KEY"] == re.findall(r"(\w+): not set: the ", done.stderr)
+    assert ["DP_Key", "QINIU_SECRET_KEY"] == re.findall(r"(\w+): not set: ", done.stderr)
     assert "put them into one of the env_files of settings.toml" in done.stderr
 
 
@@ -352,7 +354,7 @@ def test_file_that_is_there_is_kept(accounts: Accounts) -> None:
     assert "certferry.toml is there already" in refused.stderr
     copy = accounts.directory / "certferry.toml.bak"
     assert "# mine\n" == copy.read_text()
-    assert "What was there before is kept: certferry.toml.bak" in forced.stdout
+    assert "The previous file is kept: certferry.toml.bak" in forced.stdout
     assert "[[certificates]]" in accounts.config.read_text()
 
 
@@ -420,6 +422,6 @@ def test_output_names_the_file(accounts: Accounts) -> None:
     done, lost = accounts.init("--output", "etc/ferry.toml"), accounts.init("--output", "no/x.toml")
 
     assert 0 == done.returncode
-    assert "Next: `certferry --config etc/ferry.toml plan`" in done.stdout
+    assert "certferry --config etc/ferry.toml schedule install  has" in done.stdout
     assert 2 == lost.returncode
     assert "mkdir -p no" in lost.stderr

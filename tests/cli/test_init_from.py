@@ -10,7 +10,7 @@ import pytest
 
 from certferry.config.load import load
 from tests.another_user import as_root, given_away
-from tests.cli.init_accounts import AK, DP_ID, DP_KEY, KEYS, SK, Accounts
+from tests.cli.init_accounts import AK, DP_ID, DP_KEY, KEYS, NEXT_STEPS, SK, Accounts
 from tests.migration.old_homes import AcmeShHome, CertbotHome, LegoHome, issued
 
 
@@ -31,18 +31,19 @@ def test_acme_sh_is_gone_on_with(accounts: Accounts) -> None:
 
     assert 0 == done.returncode, done.stderr
     assert [
-        "Written, for you alone: certferry.toml",
-        "Written, for you alone: certferry.env",
+        "Written (mode 0600): certferry.toml",
+        "Written (mode 0600): certferry.env",
         "img.example.com: adopted, 79 days left",
     ] == [row.partition("] ")[2] for row in log.read_text().splitlines()][1:-1]
     assert (
-        "Written, for you alone: certferry.toml\n"
-        "Written, for you alone: certferry.env\n"
+        "Written (mode 0600): certferry.toml\n"
+        "Written (mode 0600): certferry.env\n"
         "img.example.com: adopted, 79 days left\n"
         "Switch off in acme.sh, or it goes on renewing:\n"
         f"  acme.sh --home {home.path} --remove -d img.example.com --ecc\n"
-        "The files in home are renewed no more: what reads them needs a deployment to files.\n"
-        "Next: `certferry plan`\n"
+        "The files in home are no longer renewed: programs that read them need a deployment to"
+        " files.\n"
+        f"{NEXT_STEPS}"
     ) == done.stdout
     assert [made.fingerprint] == accounts.fingerprints("img.example.com")
     planned = accounts.run("plan")
@@ -177,7 +178,7 @@ def test_client_that_is_kept_needs_no_dns_account(accounts: Accounts) -> None:
     done = accounts.init("--from", "certbot", "--home", "home", "--keep-client")
 
     assert 0 == done.returncode, done.stderr
-    assert "img: adopted to be ferried, 79 days left" in done.stdout
+    assert "img: deploy only; certbot keeps renewing it, 79 days left" in done.stdout
     assert "certbot goes on as before." in done.stdout
     assert [made.fingerprint] == accounts.fingerprints("img")
     assert "adopt " not in accounts.run("plan").stdout
@@ -262,7 +263,9 @@ def test_second_certificate_of_the_same_names_is_not_renewed_for_nobody(
     for words in ("--remove -d img.example.com --ecc\n", "--remove -d img.example.com\n"):
         assert f"acme.sh --home {home.path} {words}" in done.stdout
     assert "img.example.com is left out: " in done.stderr
-    assert "img.example.com: what reads /opt/nginx/img.pem today" in " ".join(done.stderr.split())
+    assert "img.example.com: programs that read /opt/nginx/img.pem today" in " ".join(
+        done.stderr.split()
+    )
 
 
 @pytest.mark.parametrize("client", ["acme.sh", "certbot", "lego"])
@@ -376,7 +379,7 @@ def test_what_is_for_a_client_needs_one(accounts: Accounts, words: tuple[str, ..
     done = accounts.init(*words)
 
     assert 2 == done.returncode
-    assert "are for --from, and there is none" in done.stderr
+    assert "need --from" in done.stderr
 
 
 def test_settings_with_certificates_are_refused(accounts: Accounts) -> None:
@@ -441,7 +444,10 @@ def test_another_users_command_is_not_taken_over(accounts: Accounts) -> None:
     ) in said
     shown = " ".join(done.stdout.split())
     assert "`/opt/evil.sh`, which acme.sh runs at a renewal, is left out: where it is" in shown
-    assert f"what reads {ssl}/fullchain.pem, {ssl}/privkey.pem today needs a deployment" in shown
+    assert (
+        f"programs that read {ssl}/fullchain.pem, {ssl}/privkey.pem today need a deployment"
+        in shown
+    )
     assert "  sudo -u nobody acme.sh --home" in done.stdout
 
 
@@ -452,7 +458,7 @@ def test_another_users_command_is_asked_about(accounts: Accounts, answer: str) -
     ssl = another_users_home(accounts)
     with accounts.terminal("--from", "acme.sh", "--home", "home", columns=1000) as terminal:
         for asked, said in (
-            ("CA may write to", "\n"),
+            ("Contact email", "\n"),
             ("as that file says: /opt/evil.sh --now", f"{answer}\n"),
             ("Write this to certferry.toml?", "y\n"),
         ):

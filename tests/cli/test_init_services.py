@@ -16,7 +16,7 @@ RECIPE = ROOT / "tests" / "data" / "third_party" / "src" / "certferry_harbour"
 TOKEN = "a-token-that-is-made-up"
 OURS = sorted(installed().names(DNS_PROVIDERS), key=lambda name: (name != "dnspod", name))
 SERVICES = [f"{name} ({installed().find(DNS_PROVIDERS, name).adapter.SERVICE})" for name in OURS]
-WHICH = f"The DNS provider: {', '.join(SERVICES)}, harbour (Harbour) (nothing for dnspod):"
+WHICH = f"DNS provider: {', '.join(SERVICES)}, harbour (Harbour) (Enter for dnspod):"
 QINIU = {name: key for name, key in KEYS.items() if name.startswith("QINIU")}
 
 
@@ -52,10 +52,10 @@ def test_another_service_is_offered_and_asked_for(accounts: Accounts) -> None:
         for asked, answer in (
             (WHICH, "habour"),
             (WHICH, "harbour"),
-            ("the token of the Harbour account:", TOKEN),
+            ("the token of the Harbour account (input hidden):", TOKEN),
             ("the number of the account:", "seven"),
             ("the number of the account:", "7"),
-            ("pepper of the account at Harbour:", f"pepper-{TOKEN}"),
+            ("pepper of the account at Harbour (input hidden):", f"pepper-{TOKEN}"),
             ("servers of the account at Harbour:", "ns1 ns2"),
             ("[y/N]:", "y"),
         ):
@@ -90,7 +90,7 @@ def test_nothing_is_the_usual_service(accounts: Accounts) -> None:
     with accounts.terminal("--email", "ops@example.com", columns=300) as terminal:
         terminal.until(lambda shown: shown.endswith(WHICH))
         terminal.type("\n")
-        terminal.until(lambda shown: "id of a DNSPod API token:" in shown)
+        terminal.until(lambda shown: "DNSPod token ID (input hidden):" in shown)
         terminal.type("\x04")
         assert 130 == terminal.end()
 
@@ -107,7 +107,7 @@ def test_service_whose_keys_are_there_is_not_asked_for(accounts: Accounts, answe
 
     assert 2 == done.returncode
     missing = {
-        "DP_Id": ["DP_Key: not set: the DNSPod API token itself"],
+        "DP_Id": ["DP_Key: not set: DNSPod token"],
         "HARBOUR_TOKEN": [
             "[accounts.harbour] number: not set: the number of the account",
             "HARBOUR_PEPPER: not set: pepper of the account at Harbour",

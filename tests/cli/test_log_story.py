@@ -73,7 +73,7 @@ def test_the_log_tells_the_whole_story_in_chinese(world: World, tmp_path: Path) 
     assert "运行结束，退出码 0" == rows[-1]
     assert any(row.startswith("img: 签发 完成: 有效期至 ") for row in rows)
     assert "img: 部署 完成: qiniu → img.example.com: 已绑定" in rows
-    assert "img: 验证 完成: img.example.com: 所有应答的地址均已出示该证书" in rows
+    assert "img: 验证 完成: img.example.com: 所有能连上的节点都已换上该证书" in rows
     assert all(
         re.match(r"\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] \S", row) for row in first.splitlines()
     )

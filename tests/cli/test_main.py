@@ -68,7 +68,7 @@ def complained(*arguments: str) -> tuple[int, str]:
         ),
         (
             ["sync", "--wait", "soon"],
-            "invalid value for '--wait': 'soon' is not a valid integer range",
+            "invalid value for '--wait': 'soon' is not a whole number",
             "run `certferry sync --help`",
         ),
         (["--config"], "option '--config' requires an argument", "run `certferry --help`"),

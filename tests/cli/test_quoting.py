@@ -10,7 +10,7 @@ import pytest
 
 from certferry.adapters.state.key_file import read_key
 from certferry.cli.init_files import must_be_free
-from certferry.cli.init_text import next_step
+from certferry.cli.init_text import next_steps
 from certferry.cli.main import run
 from certferry.config.files import read_private_file
 from certferry.errors import CertferryError
@@ -85,7 +85,7 @@ def test_a_configuration_to_be_planned(folder: Path) -> None:
     """What `init` ends with."""
     path = folder / "certferry.toml"
 
-    [line] = map(plain, next_step(path, usual=False, voice=Voice()))
+    [line] = map(plain, next_steps(path, usual=False, voice=Voice()))
 
     written = line.removeprefix("Next: `").removesuffix("`")
     assert ["certferry", "--config", str(path), "plan"] == shlex.split(written)

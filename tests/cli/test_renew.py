@@ -69,7 +69,7 @@ def test_a_ferried_certificate_that_is_named(machine: Path, command: str, names:
 
     found = certferry(machine / "certferry.toml", command, "--renew", *names)
 
-    hint = "have it renewed where it is made; the next run ferries what is in the files"
+    hint = "renew it with its own client; the next run deploys the files"
     assert (Exit.USAGE, "", f"error: {NOT_FOR_PICS}\n\nhint: {hint}\n") == found
     assert before == sorted(machine.iterdir())
 

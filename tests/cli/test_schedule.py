@@ -375,8 +375,8 @@ def test_secrets_that_only_this_environment_has_are_warned_of(
     assert Exit.OK == code
     assert (
         dedent(f"""\
-        warning: {config}:3: [accounts.qiniu] access_key: nothing sets QINIU_ACCESS_KEY when the system starts the run
-        warning: {config}:4: [accounts.qiniu] secret_key: nothing sets QINIU_SECRET_KEY when the system starts the run
+        warning: {config}:3: [accounts.qiniu] access_key: cron/systemd will not have QINIU_ACCESS_KEY set
+        warning: {config}:4: [accounts.qiniu] secret_key: cron/systemd will not have QINIU_SECRET_KEY set
 
         hint: write the variables into a file that `env_files` names, or refer to them by file: or command:
         """)  # noqa: E501 - a transcript is as wide as it is

@@ -58,7 +58,7 @@ def planned(world: TwinWorld, *, check: bool = False) -> tuple[Exit, str]:
 STORY = (
     "img: ordering a certificate",
     "img: issue done: valid until 2027-02-22 12:00 UTC",
-    "img: deploy waiting: qiniu → img.example.com: the target is carrying out a change",
+    "img: deploy waiting: qiniu → img.example.com: qiniu is applying the change (usually 8–15 min)",
     "img: deploy done: qiniu → img.example.com: bound",
     "img: verify waiting: img.example.com: 1 of 2 addresses do not serve it yet (192.0.2.2)",
     "img: verify done: img.example.com: served by every address that answers",
@@ -114,7 +114,7 @@ def test_without_patience_the_rest_is_left_to_the_next_run() -> None:
         dedent("""\
         img: waiting
           issue    done      valid until 2027-02-22 12:00 UTC
-          deploy   waiting   qiniu → img.example.com: the target is carrying out a change
+          deploy   waiting   qiniu → img.example.com: qiniu is applying the change (usually 8–15 min)
 
         1 certificate: 1 done, 1 waiting. Run `certferry sync` again to go on.
         """)

@@ -73,7 +73,7 @@ def test_the_main_job_from_the_first_plan_to_the_export(world: World, tmp_path: 
           deploy   qiniu → img.example.com
                    certificate  remote-id → …
           verify   img.example.com
-          deploy   qiniu → a.img.example.com (HTTPS is off)
+          deploy   qiniu → a.img.example.com (HTTPS is off → will be turned on)
                    certificate  — → …
           verify   a.img.example.com
 

@@ -42,7 +42,7 @@ UNCHANGED = replace(SEEN, outcome=Outcome.UNCHANGED)
 PROCESSING = StepOutcome(
     Action.DEPLOY,
     Outcome.WAITING,
-    Text("{domain}: the target is carrying out a change", domain=IMG),
+    Text("{domain}: qiniu is applying the change", domain=IMG),
     "qiniu",
     IMG,
     waiting=values.waiting(),
@@ -135,7 +135,7 @@ def test_what_still_waits_is_left_to_the_next_run() -> None:
         dedent("""\
         img: waiting
           issue    done      valid until 2027-02-22 12:00 UTC
-          deploy   waiting   qiniu → img.example.com: the target is carrying out a change
+          deploy   waiting   qiniu → img.example.com: qiniu is applying the change
 
         1 certificate: 1 done, 1 waiting. Run `certferry sync` again to go on.
         """)

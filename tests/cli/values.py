@@ -22,7 +22,7 @@ OLD = "0123456789abcdef" * 4
 NEW = "fedcba9876543210" * 4
 IMG = "img.example.com"
 
-HTTPS_OFF = Reason(ReasonCode.HTTPS_OFF, Text("HTTPS is off"))
+HTTPS_OFF = Reason(ReasonCode.HTTPS_OFF, Text("HTTPS is off → will be turned on"))
 DRIFTED = Reason(ReasonCode.SETTINGS_DRIFTED, Text("settings differ from the file"))
 NOT_SEEN = Reason(ReasonCode.NOT_SEEN, Text("not yet seen at every address"))
 SUPERSEDED = Reason(ReasonCode.SUPERSEDED, Text("superseded"))

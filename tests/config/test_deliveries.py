@@ -147,7 +147,7 @@ def test_several_receivers(loaded: Load) -> None:
         ),
         ("to = 'files'\ndirectory = '/a'\ndomains = ['x.cn']", "domains: unknown key; known are "),
         ("to = 'files'\ndirectory = '/a'\nrelaod = 'x'", "relaod: unknown key; did you mean relo"),
-        ("to = 'command'", "command: missing: what is to be run with the certificate"),
+        ("to = 'command'", "command: missing: the command to run for the certificate"),
         ("to = 'command'\ncommand = 'x'\nreload = 'y'", "reload: unknown key; known are "),
         (
             (

@@ -84,8 +84,8 @@ def test_bytes_that_are_not_text(folder: Path) -> None:
     ("text", "message"),
     [
         ("[acme\n", ":1: is not TOML at column 6: "),
-        ("a = 1\nb = \n", ":2: is not TOML at column 5: Invalid value; words stand in quotes"),
-        ("a = 1\nb = word\n", ":2: is not TOML at column 5: Invalid value; words stand in quotes"),
+        ("a = 1\nb = \n", ":2: is not TOML at column 5: Invalid value; strings need quotes"),
+        ("a = 1\nb = word\n", ":2: is not TOML at column 5: Invalid value; strings need quotes"),
         ("a = 1\na = 2\n", ":2: is not TOML at column 6: "),
         ("a = 1\nb = [1,", ":2: is not TOML: "),
         ("a = 1\n\nb = 'x\n", ":3: is not TOML"),

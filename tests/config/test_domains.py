@@ -80,29 +80,29 @@ def test_exclude_takes_names_out(tmp_path: Path) -> None:
         (
             ['domains = ["img.example.com"]', 'exclude = ["img.*"]'],
             (
-                "10: [[certificates.deploy]] exclude: takes away everything that `domains` has"
-                " (img.example.com); take out what is to be served"
+                "10: [[certificates.deploy]] exclude: excludes every domain of `domains`"
+                " (img.example.com); remove those that are to be served"
             ),
         ),
         (
             ['domains = ["*.example.com", ".example.com"]', 'exclude = ["*.com"]'],
             (
-                "10: [[certificates.deploy]] exclude: takes away everything that `domains` has"
-                " (*.example.com, .example.com); take out what is to be served"
+                "10: [[certificates.deploy]] exclude: excludes every domain of `domains`"
+                " (*.example.com, .example.com); remove those that are to be served"
             ),
         ),
         (
             ['exclude = ["*"]'],
             (
-                "9: [[certificates.deploy]] exclude: takes away every domain that the certificate"
-                " covers; take out what is to be served"
+                "9: [[certificates.deploy]] exclude: excludes every domain that the certificate"
+                " covers; remove those that are to be served"
             ),
         ),
         (
             ['exclude = ["*.example.com", "example.com"]'],
             (
-                "9: [[certificates.deploy]] exclude: takes away every domain that the certificate"
-                " covers; take out what is to be served"
+                "9: [[certificates.deploy]] exclude: excludes every domain that the certificate"
+                " covers; remove those that are to be served"
             ),
         ),
         (
@@ -139,7 +139,7 @@ def test_names_in_files_are_not_known_yet(tmp_path: Path) -> None:
     assert ("*.example.com",) == read(
         tmp_path, 'exclude = ["*.example.com"]', source=FERRIED
     ).exclude
-    assert "takes away everything" in problem(
+    assert "excludes every domain" in problem(
         tmp_path, 'domains = ["x.cn"]', 'exclude = ["x.cn"]', source=FERRIED
     )
 

@@ -260,7 +260,7 @@ def certificate(body: str) -> str:
         ),
         (
             "[[certificates.deploy]]\nto = 'command'",
-            "[[certificates.deploy]] command: missing: what is to be run with the certificate",
+            "[[certificates.deploy]] command: missing: the command to run for the certificate",
         ),
         (
             "[[certificates.deploy]]\nto = 'quniu'",

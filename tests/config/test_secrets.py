@@ -125,7 +125,7 @@ def test_a_file_that_others_can_open(secrets: Secrets, tmp_path: Path, mode: int
         (None, "{path} cannot be read: No such file or directory"),
         (b"", "the secret is empty"),
         (b"\n", "the secret is empty"),
-        (b"\xff", "what {path} gives is not UTF-8 text"),
+        (b"\xff", "the output of {path} is not UTF-8 text"),
     ],
 )
 def test_a_file_without_a_secret(
@@ -363,7 +363,7 @@ def test_a_command_that_complains_at_length(secrets: Secrets) -> None:
         ("command:. x", "the command . cannot be run: Permission denied"),
         ("command:echo 'open", "the command cannot be read: no closing quotation"),
         ("command:echo\0", "the command echo"),
-        (r"command:printf '\377'", "what printf gives is not UTF-8 text"),
+        (r"command:printf '\377'", "the output of printf is not UTF-8 text"),
     ],
 )
 def test_a_command_that_cannot_be_run(secrets: Secrets, written: str, said: str) -> None:
@@ -442,7 +442,7 @@ def test_a_key_ring(tmp_path: Path, written: str, said: str) -> None:
 def test_a_key_ring_needs_its_library(tmp_path: Path) -> None:
     """Who has not installed the extra is told how."""
     assert (
-        "needs the extra `keyring`: where certferry lies, pip install '.[keyring]'"
+        "needs the extra `keyring`: in certferry's checkout, pip install '.[keyring]'"
         == through_key_ring("keyring:mail/ops", tmp_path, installed=False)
     )
 

@@ -141,8 +141,10 @@ def test_new_domain_is_told_with_what_found_it(deployment: DesiredDeployment, wo
 
     plan = planned(deployment, ObservedTarget(domains=there))
 
-    new = f'new to this certificate, found by domains = "{words}"; HTTPS is off'
-    assert {"img.example.com": "HTTPS is off", "img-1.example.com": new} == why(plan)
+    new = f'new to this certificate, found by domains = "{words}"; HTTPS is off → will be turned on'
+    assert {"img.example.com": "HTTPS is off → will be turned on", "img-1.example.com": new} == why(
+        plan
+    )
     assert {ReasonCode.HTTPS_OFF} == {s.reason.code for s in plan.steps if isinstance(s, Deploy)}
 
 
@@ -160,7 +162,8 @@ def test_nothing_else_is_new(deployment: DesiredDeployment, seen: timedelta | No
     there = (domain("img.example.com", seen=seen), domain("www.example.com"))
 
     assert (
-        "HTTPS is off" == why(planned(deployment, ObservedTarget(domains=there)))["www.example.com"]
+        "HTTPS is off → will be turned on"
+        == why(planned(deployment, ObservedTarget(domains=there)))["www.example.com"]
     )
 
 
@@ -200,7 +203,7 @@ def test_exclude_that_leaves_nothing_is_an_obstacle() -> None:
 
     [obstacle] = plan.obstacles
     assert (
-        "`exclude` takes away every domain of the account qiniu that is covered:"
+        "`exclude` excludes every domain of the account qiniu that is covered:"
         " img.example.com, img-1.example.com"
     ) == str(obstacle.error.message)
     assert obstacle.error.hint

@@ -1,6 +1,6 @@
 """A pytest plugin: fails the run when a room that must not break is not covered well enough.
 
-Loaded by `scripts/test` (`-p tests.house.coverage_gate`), after pytest-cov has combined what the
+Loaded by `scripts/test --thorough` (`-p tests.house.coverage_gate`), after pytest-cov has combined what the
 workers and the processes started by tests have measured.
 """
 

@@ -36,6 +36,7 @@ class Words:
     title: str
     intro: str
     families: Mapping[Family, str]
+    keys: str
     settings: str
     channel: str
     setting_columns: tuple[str, ...]
@@ -72,6 +73,7 @@ Packages of other people bring further types: see
         TARGETS: "## Targets",
         CHANNELS: "## Channels of notifications",
     },
+    keys="Where the keys are: {where}.",
     settings="Under `[accounts.<label>]`:",
     channel="Under `[notify.<name>]`, beside `type`, `on` and `language`:",
     setting_columns=("key", "type", "default", "variable", "meaning"),
@@ -112,6 +114,7 @@ CHINESE = Words(
         TARGETS: "## 部署目标",
         CHANNELS: "## 通知渠道",
     },
+    keys="密钥所在：{where}。",
     settings="`[accounts.<label>]` 中：",
     channel="`[notify.<name>]` 中，除 `type`、`on` 和 `language` 之外：",
     setting_columns=("键", "类型", "默认值", "变量", "含义"),
@@ -165,6 +168,8 @@ def page(words: Words, say: Say) -> str:
 
 def _adapter(one: Described, family: Family, words: Words, say: Say) -> Iterator[str]:
     yield f"### {one.adapter.SERVICE}: `{one.name}`"
+    if one.where_keys_are is not None:
+        yield words.keys.format(where=say(one.where_keys_are))
     yield words.channel if family is CHANNELS else words.settings
     yield _table(words.setting_columns, _settings(one, words, say))
     if family is not TARGETS:

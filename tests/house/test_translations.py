@@ -23,6 +23,7 @@ CHINESE = re.compile(r"[\u4e00-\u9fff]")
 # Sentences that read the same in both languages: places, commands, punctuation.
 LETTERS = re.compile(r"[A-Za-z]{2}")
 SAME = {
+    "DNSPod token",
     "chmod 600 {path}",
     "{count} of {all}",
     "acme.sh --deploy -d NAME --deploy-hook certferry",

@@ -106,7 +106,7 @@ def test_where_acme_sh_is_not_at_home(tmp_path: Path, place: str) -> None:
     with pytest.raises(ConfigError) as caught:
         install(tmp_path / place, ["certferry"])
 
-    assert f"{tmp_path / place}: acme.sh is not at home there" == str(caught.value)
+    assert f"{tmp_path / place}: no acme.sh found there (no account.conf)" == str(caught.value)
     assert "--home DIR" in str(caught.value.hint)
     assert [] == list(tmp_path.iterdir())
 

@@ -156,7 +156,7 @@ def test_each_domain_has_a_row_and_each_unused_certificate() -> None:
 def test_it_reads_the_same_in_chinese() -> None:
     """Each column begins in one cell, whatever script it is in."""
     assert dedent("""\
-        域名                    状态    HTTPS   归属    剩余    对应证书  边缘节点
+        域名                    状态    HTTPS   归属    剩余    对应证书  已生效节点
         www.example.com         正常    301 h2  外部    8 天    无        1/2，1 个无应答
         ice.example.com         已冻结  关      —       —       无        —
         free.example.com        正常    开      免费    已过期  (pics)    1/1
@@ -230,7 +230,7 @@ NOTHING = Discovery((LOOK,))
         (
             NOTHING,
             FOUND,
-            "None of 7 domains and 3 certificates is as asked for.",
+            "None of 7 domains and 3 certificates matches.",
             "7 个域名和 3 张证书中没有符合条件的。",
         ),
         (

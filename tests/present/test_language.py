@@ -20,6 +20,7 @@ from certferry.core.observed import Served
 from certferry.core.plan import Action
 from certferry.core.report import HistoryEntry, Outcome, StepOutcome
 from certferry.core.status import DomainStatus, LineageStatus, Standing
+from certferry.core.waiting import applying
 from certferry.errors import DnsUnavailable
 from certferry.present import documents, plan_document, plan_text, report_text, status_text
 from certferry.present.language import LANGUAGES, VARIABLE, voice_for, voice_in
@@ -85,10 +86,10 @@ def complained(*arguments: str, **environ: str) -> tuple[int, str]:
 def test_a_language_that_there_is_not_is_two() -> None:
     """Option and variable are checked, and the error says what there is."""
     option = "error: invalid value for '--lang': 'fr' is not one of 'zh', 'en'"
-    variable = "error: CERTFERRY_LANG is fr: no language of certferry's"
+    variable = "error: CERTFERRY_LANG=fr is not supported; use zh or en"
     expected = f"{option}\n\nhint: run `certferry --help`\n"
     assert (Exit.USAGE, expected) == complained("--lang", "fr", "history")
-    expected = f"{variable}\n\nhint: set it to zh / en, or unset it\n"
+    expected = f"{variable}\n\nhint: set it, or unset it: the locale then says which\n"
     assert (Exit.USAGE, expected) == complained("history", CERTFERRY_LANG="fr")
 
 
@@ -101,7 +102,7 @@ def test_a_language_that_there_is_not_is_two() -> None:
         (["-v", "-q", "sync"], "-v 和 -q 不能同时使用", "请运行 `certferry --help`"),
         (
             ["sync", "--wait", "soon"],
-            "'--wait' 的值无效：'soon' 不是有效的整数",
+            "'--wait' 的值无效：“soon”不是整数",
             "请运行 `certferry sync --help`",
         ),
         (
@@ -167,7 +168,7 @@ def test_help_is_chinese_and_fits(capsys: pytest.CaptureFixture[str]) -> None:
     written = capsys.readouterr().out
     first, *rows = written.splitlines()
     assert "用法: certferry sync [选项] [NAME]..." == first
-    assert {"  使实际状态与声明一致：签发、部署、验证、清理。", "选项:"} <= set(rows)
+    assert {"  按配置执行：签发、部署、验证、清理。", "选项:"} <= set(rows)
     assert "  -h, --help      显示本帮助并退出。" == rows[-1]
     assert max(map(width, rows)) <= 80
 
@@ -190,9 +191,9 @@ def test_help_in_english_is_as_click_writes_it(capsys: pytest.CaptureFixture[str
         dedent("""\
         Usage: certferry history [OPTIONS] [NAME]
 
-          Show who did what when, newest first.
+          Show the history of changes, newest first.
 
-          Without a NAME it is about every certificate there has been.
+          Without NAME: every certificate there has been.
 
         Options:
           --limit N   Show no more than this.  [default: 50; 1<=x<=1000000]
@@ -220,7 +221,7 @@ def test_a_plan_in_chinese() -> None:
           部署     qiniu → img.example.com
                    证书  0123456789abcdef → …
           验证     img.example.com
-          部署     qiniu → a.img.example.com（HTTPS 未启用）
+          部署     qiniu → a.img.example.com（HTTPS 未启用 → 将启用）
                    证书  0123456789abcdef → …
           验证     a.img.example.com
           已拒绝   qiniu → c.img.example.com: 剩余有效期 6 天，而 qiniu 要求至少 30 天
@@ -235,9 +236,7 @@ def test_a_plan_in_chinese() -> None:
 ISSUED = StepOutcome(
     Action.ISSUE, Outcome.DONE, Text("valid until {moment}", moment=NOON + timedelta(days=90))
 )
-PROCESSING = StepOutcome(
-    Action.DEPLOY, Outcome.WAITING, Text("the target is carrying out a change"), "qiniu", IMG
-)
+PROCESSING = StepOutcome(Action.DEPLOY, Outcome.WAITING, applying("qiniu"), "qiniu", IMG)
 SEEN = StepOutcome(
     Action.VERIFY, Outcome.UNCHANGED, Text("served by every address that answers"), "qiniu", IMG
 )
@@ -258,8 +257,8 @@ def test_a_sync_in_chinese() -> None:
     assert dedent("""\
         img: 失败
           签发     完成      有效期至 2027-02-22 12:00 UTC
-          部署     等待中    qiniu → img.example.com: 目标正在执行变更
-          验证     未变更    img.example.com: 所有应答的地址均已出示该证书
+          部署     等待中    qiniu → img.example.com: qiniu 正在处理变更（通常 8–15 分钟）
+          验证     未变更    img.example.com: 所有能连上的节点都已换上该证书
           清理     失败      qiniu 上的 certferry-img-0123: 无法连接 api.qiniu.com：refused
                              提示：请几分钟后重试
 
@@ -309,9 +308,9 @@ def test_a_status_in_chinese_is_aligned() -> None:
     table = status_text.table([STATUS], NOON, ZH)
 
     assert dedent("""\
-        名称               状态    剩余   续期        最迟上传    已绑定    边缘节点
+        名称               状态    剩余   续期        最迟上传    绑定的证书  已生效节点
         img                待续期  90 天  2027-01-23
-          img.example.com  生效中                     2027-01-23  5f3c0123  1/2，1 个无应答
+          img.example.com  生效中                     2027-01-23  5f3c0123    1/2，1 个无应答
         """) == values.text_of(aligned(table))
 
 
@@ -322,14 +321,14 @@ def test_a_status_in_chinese_on_a_narrow_terminal() -> None:
     assert (
         dedent("""\
         img
-          状态      待续期
-          剩余      90 天
-          续期      2027-01-23
+          状态        待续期
+          剩余        90 天
+          续期        2027-01-23
           img.example.com
-            状态      生效中
-            最迟上传  2027-01-23
-            已绑定    5f3c0123
-            边缘节点  1/2，1 个无应答
+            状态        生效中
+            最迟上传    2027-01-23
+            绑定的证书  5f3c0123
+            已生效节点  1/2，1 个无应答
         """)
         == written
     )

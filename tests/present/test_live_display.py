@@ -32,7 +32,7 @@ ISSUED = StepOutcome(Action.ISSUE, Outcome.DONE, Text("valid until tomorrow"))
 PROCESSING = StepOutcome(
     Action.DEPLOY,
     Outcome.WAITING,
-    Text("{domain}: the target is carrying out a change", domain=IMG),
+    Text("{domain}: the change is under way", domain=IMG),
     "qiniu",
     IMG,
     waiting=values.waiting(),
@@ -78,7 +78,7 @@ def test_what_is_waited_for_is_told_with_its_times() -> None:
     assert dedent("""\
         img
           issue    done      valid until tomorrow
-          deploy   waiting   qiniu → img.example.com: the target is carrying out a change
+          deploy   waiting   qiniu → img.example.com: the change is under way
                              since 12:00 UTC (3:12), until 13:00 UTC at most
         3:12 · Ctrl-C stops; the next run goes on
         """) == drawn(events, columns=100)
@@ -114,8 +114,8 @@ def test_on_a_narrow_terminal_the_words_go_below_the_columns() -> None:
     assert dedent("""\
         img
           deploy   waiting
-            qiniu → img.example.com: the target
-            is carrying out a change
+            qiniu → img.example.com: the change
+            is under way
             since 12:00 UTC (3:12), until 13:00
             UTC at most
         3:12 · Ctrl-C stops; the next run goes

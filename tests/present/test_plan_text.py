@@ -119,7 +119,7 @@ def test_several_certificates_are_counted_in_the_plural() -> None:
           deploy   qiniu → img.example.com
                    certificate  0123456789abcdef → …
           verify   img.example.com
-          deploy   qiniu → a.img.example.com (HTTPS is off)
+          deploy   qiniu → a.img.example.com (HTTPS is off → will be turned on)
                    certificate  — → …
           verify   a.img.example.com
 
@@ -128,7 +128,7 @@ def test_several_certificates_are_counted_in_the_plural() -> None:
           deploy   qiniu → img.example.com
                    certificate  0123456789abcdef → …
           verify   img.example.com
-          deploy   qiniu → a.img.example.com (HTTPS is off)
+          deploy   qiniu → a.img.example.com (HTTPS is off → will be turned on)
                    certificate  — → …
           verify   a.img.example.com
 
@@ -223,7 +223,7 @@ def test_refusals_and_obstacles_are_told_with_their_hints() -> None:
 
     assert (
         dedent("""\
-        img: cannot be brought to the declared state
+        img: cannot be done as configured
           refused  qiniu → img.example.com: 6 days left, and qiniu takes certificates with at least 30 days
                    hint: use a CA whose certificates live longer
           blocked  qiniu → a.img.example.com: frozen at the CDN
@@ -335,7 +335,7 @@ def test_the_document_and_the_text_say_when_a_step_is_due() -> None:
     assert until == datetime.fromisoformat(waiting["until"])
     assert ("blocked", "it took too long") == (failed["due"], failed["problem"]["message"])
     assert "(waiting: the target is at work)" in words
-    assert "(waited in vain: it took too long)" in words
+    assert "(waited too long: it took too long)" in words
 
 
 def test_the_document_tells_what_cannot_be_done() -> None:

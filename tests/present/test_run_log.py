@@ -19,6 +19,7 @@ from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.core.observed import Served
 from certferry.core.plan import Action
 from certferry.core.report import Activity, Outcome, StepEnded, StepOutcome
+from certferry.core.waiting import applying
 from certferry.core.watched import Host, judged
 from certferry.errors import ConfigError, TargetUnavailable
 from certferry.present.language import voice_in
@@ -50,7 +51,7 @@ def a_day(log: RunLog) -> None:
     waiting = StepOutcome(
         Action.DEPLOY,
         Outcome.WAITING,
-        Text("the target is carrying out a change"),
+        applying("qiniu"),
         "qiniu",
         IMG,
         waiting=values.waiting(),
@@ -118,7 +119,7 @@ def test_addresses_that_differ_are_in_the_log(tmp_path: Path) -> None:
 ENGLISH = """\
 [2026-11-24 12:00:00] certferry VERSION: sync begins
 [2026-11-24 12:00:00] img: ordering a certificate
-[2026-11-24 12:00:00] img: deploy waiting: qiniu → img.example.com: the target is carrying out a change
+[2026-11-24 12:00:00] img: deploy waiting: qiniu → img.example.com: qiniu is applying the change (usually 8–15 min)
 [2026-11-24 12:00:00] img: retire failed: certferry-img-01 at qiniu: the list of domains (hint: try again in some minutes)
 [2026-11-24 12:00:00] static: certificate unchanged, sync skipped
 [2026-11-24 12:00:00] error: the certificate has expired (hint: try again in some minutes)
@@ -128,7 +129,7 @@ ENGLISH = """\
 CHINESE = """\
 [2026-11-24 12:00:00] certferry VERSION: sync 开始
 [2026-11-24 12:00:00] img: 正在申请证书
-[2026-11-24 12:00:00] img: 部署 等待中: qiniu → img.example.com: 目标正在执行变更
+[2026-11-24 12:00:00] img: 部署 等待中: qiniu → img.example.com: qiniu 正在处理变更（通常 8–15 分钟）
 [2026-11-24 12:00:00] img: 清理 失败: qiniu 上的 certferry-img-01: 域名列表（提示：请几分钟后重试）
 [2026-11-24 12:00:00] static: 证书未变更,跳过同步
 [2026-11-24 12:00:00] 错误：证书已过期（提示：请几分钟后重试）
@@ -260,7 +261,7 @@ def test_a_format_without_a_file_is_asked_about() -> None:
     console = TestConsole()
 
     assert Exit.USAGE == run(["--log-format", "json", "history"], console.console)
-    assert "error: --log-format is for --log-file, and there is none\n" in console.err
+    assert "error: --log-format needs --log-file\n" in console.err
 
 
 def test_a_full_disk_stops_nothing(tmp_path: Path) -> None:

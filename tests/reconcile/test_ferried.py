@@ -189,7 +189,7 @@ def test_certificate_that_expired_before_it_was_declared(world: ModelWorld) -> N
     refused = report.having(Outcome.REFUSED)
     assert () == report.having(Outcome.FAILED)
     assert ["the certificate expired at" in str(told.detail) for told in refused] == [True]
-    assert all("renew it where it is made" in str(told.hint) for told in refused)
+    assert all("renew it with its own client" in str(told.hint) for told in refused)
     assert 0 == world.cdn.uploads
 
 
@@ -199,7 +199,7 @@ def test_certificate_that_lives_too_short_is_for_its_client_to_renew(world: Mode
 
     [refused] = synced(world).having(Outcome.REFUSED)
 
-    assert "have it renewed where it is made" in str(refused.hint)
+    assert "renew it with its own client" in str(refused.hint)
 
 
 def test_renewing_on_demand_is_not_for_us_either(world: ModelWorld) -> None:

@@ -206,7 +206,7 @@ def test_cnames_are_those_of_domains_that_are_deployed_to(
 
 
 def test_names_that_are_ordered(world: ModelWorld) -> None:
-    """What is only ferried needs no proof."""
+    """What  needs no proof."""
     wish = world.wish()
     ferried = replace(wish, dns="", files=PemFiles("a", "b"))
 

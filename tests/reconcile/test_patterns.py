@@ -88,8 +88,9 @@ def test_new_domain_is_told_as_such(world: ModelWorld) -> None:
     [step] = [step for step in world.plan(asked).steps if isinstance(step, Deploy)]
     report = world.run(asked)
 
-    assert 'new to this certificate, found by domains = "auto"; HTTPS is off' == str(
-        step.reason.message
+    assert (
+        'new to this certificate, found by domains = "auto"; HTTPS is off → will be turned on'
+        == str(step.reason.message)
     )
     assert report is not None
     assert Outcome.DONE is outcome(report, Action.VERIFY, OTHER).outcome

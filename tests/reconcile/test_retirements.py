@@ -81,7 +81,7 @@ def test_the_first_run_cleans_up(world: ModelWorld, wish: DesiredCertificate) ->
     )
     assert 3 == len({step.remote_id for step in removed})
     [kept] = [step for step in retirements(report) if step.outcome is Outcome.UNCHANGED]
-    assert "others that something still uses are kept: 1" == str(kept.detail)
+    assert "others that are still in use are kept: 1" == str(kept.detail)
     assert world.plan(wish).is_settled
     removals = world.cdn.removals
     assert synced(world, wish).is_unchanged
@@ -254,7 +254,7 @@ def test_used_ones_are_counted_in_one_line(world: ModelWorld, wish: DesiredCerti
         for event in world.events
         if isinstance(event, StepEnded) and "are kept" in str(event.outcome.detail)
     ]
-    assert ["others that something still uses are kept: 6"] == told
+    assert ["others that are still in use are kept: 6"] == told
 
 
 def test_one_that_is_tried_again_is_no_pending_change(

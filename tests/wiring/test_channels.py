@@ -185,7 +185,9 @@ def test_a_state_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptur
         telling(channels, _fails, tmp_path)
 
     assert report.ok
-    assert 2 == caplog.text.count("no channel was told of this run: the disk is full")
+    assert 2 == caplog.text.count(
+        "certferry could not notify any channel of this run: the disk is full"
+    )
 
 
 def _fails() -> SyncReport:

@@ -56,7 +56,7 @@ def show(front: Front) -> Exit:
 @directory_option
 @click.pass_obj
 def rollover(front: Front, directory: str | None) -> Exit:
-    """Give an account a new key. Killed at any moment, the next run has one that the CA takes."""
+    """Give an account a new key. Killed at any moment, the next run has a key that the CA takes."""
     with _session(front) as session:
         session.account_at(session.directory_of(directory)).rollover()
     return say(front, Text("The account has a new key."))

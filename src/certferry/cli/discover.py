@@ -8,10 +8,10 @@ import click
 
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front, json_option
+from certferry.cli.options import Front, WholeNumber, json_option
 from certferry.text import Text
 
-_DAYS = click.IntRange(0, 36500)
+_DAYS = WholeNumber(0, 36500)
 
 
 @click.command("discover")
@@ -24,14 +24,16 @@ _DAYS = click.IntRange(0, 36500)
 )
 @click.option("--uncovered", is_flag=True, help="Only domains that no declared certificate covers.")
 @click.option(
-    "--foreign", is_flag=True, help="Only what certferry did not upload, nor Qiniu for free."
+    "--foreign",
+    is_flag=True,
+    help="Only certificates that neither certferry nor Qiniu (for free) put there.",
 )
 @click.option(
     "--expiring",
     "days",
     metavar="DAYS",
     type=_DAYS,
-    help="Only what has expired, or does within so many days.",
+    help="Only certificates that have expired, or will within DAYS days.",
 )
 @click.option(
     "--toml",
@@ -51,7 +53,7 @@ def command(
     as_toml: bool,
     as_json: bool,
 ) -> Exit:
-    """Show every domain of the accounts, with its certificate, whatever is declared.
+    """Show every domain of the accounts and its certificate, declared or not.
 
     What needs your care comes first. HTTPS: `301` redirects to it, `h2` is HTTP/2. OWNER tells who
     uploaded the certificate; LEFT counts to the first end, of what is bound or served. COVERED BY

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front, json_option, name_argument
+from certferry.cli.options import Front, WholeNumber, json_option, name_argument
 from certferry.present.console import Console
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Tone, columns, line
@@ -26,7 +26,7 @@ _MOST = 50
 @click.option(
     "--limit",
     metavar="N",
-    type=click.IntRange(min=1, max=1_000_000),
+    type=WholeNumber(min=1, max=1_000_000),
     default=_MOST,
     show_default=True,
     help="Show no more than this.",
@@ -34,9 +34,9 @@ _MOST = 50
 @json_option
 @click.pass_obj
 def command(front: Front, name: str | None, *, limit: int, as_json: bool) -> Exit:
-    """Show who did what when, newest first.
+    """Show the history of changes, newest first.
 
-    Without a NAME it is about every certificate there has been.
+    Without NAME: every certificate there has been.
     """
     from certferry.cli.selection import settings_or_defaults
     from certferry.wiring.session import open_to_look

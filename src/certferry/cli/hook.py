@@ -26,8 +26,8 @@ MODES = ("acme.sh", "certbot", "lego", "qiniu")
 @click.command("hook")
 @click.argument("mode", metavar="MODE", type=click.Choice(MODES))
 @wait_option(
-    "Wait no longer than this for what takes its time. Default: until it has ended; for lego, which"
-    " would end the hook, 90 seconds."
+    "Stop waiting after SECONDS. Default: wait to the end; for lego, which would end the"
+    " hook, 90 seconds."
 )
 @no_wait_option
 @click.option(
@@ -70,15 +70,15 @@ def command(
     certificate goes to the CDN domains that it covers, with QINIU_ACCESS_KEY and QINIU_SECRET_KEY
     from the environment.
 
-    What is still in progress in the end is no failure to the client: it exits 0, and the next run
-    finishes it, if the certificate is declared.
+    Changes that are still in progress at the end are no failure to the client: the hook exits with
+    0, and the next run finishes them if the certificate is declared.
     """
     front: Front = ctx.obj
     patience = _patience(mode, wait, no_wait=no_wait)
     if install and mode != "acme.sh":
         raise UsageMistake(Text("--install is for acme.sh; {mode} needs no file", mode=mode), ctx)
     if home and not install:
-        raise UsageMistake(Text("--home is for --install"), ctx)
+        raise UsageMistake(Text("--home needs --install"), ctx)
     if install:
         options = _options(wait, no_wait=no_wait, env_files=env_files)
         return _install(front, home, [*_this_program(ctx), "hook", mode, *options])

@@ -25,7 +25,7 @@ def _path(*, directory: bool = False) -> click.Path:
     "client",
     metavar="|".join(CLIENTS),
     type=click.Choice(CLIENTS),
-    help="Go on with the certificates of this ACME client.",
+    help="Take over the certificates of this ACME client.",
 )
 @click.option(
     "--home",
@@ -36,7 +36,7 @@ def _path(*, directory: bool = False) -> click.Path:
 @click.option(
     "--keep-client",
     is_flag=True,
-    help="Let that client go on renewing, and only ferry what it makes.",
+    help="Deploy only; that client keeps renewing its certificates.",
 )
 @click.option(
     "--output",
@@ -48,7 +48,7 @@ def _path(*, directory: bool = False) -> click.Path:
     "--settings",
     metavar="FILE",
     type=_path(),
-    help="Begin with what this file says: CA, state, resolvers, accounts; no certificates.",
+    help="Begin with the settings of this file: CA, state, resolvers, accounts; no certificates.",
 )
 @click.option(
     "--env-file",
@@ -56,7 +56,7 @@ def _path(*, directory: bool = False) -> click.Path:
     type=_path(),
     help="Take keys from this file of KEY=value lines, and refer to it.",
 )
-@click.option("--email", metavar="ADDRESS", help="Where the CA may write to.")
+@click.option("--email", metavar="ADDRESS", help="Contact email for the CA.")
 @click.option("--force", is_flag=True, help="Replace a file that is there, and keep a copy of it.")
 @click.option("--yes", is_flag=True, help="Ask nothing, and write.")
 @click.pass_obj
@@ -86,7 +86,7 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     from certferry.cli.interview import interview_at
 
     if client is None and (home is not None or keep_client):
-        raise UsageMistake(Text("--home and --keep-client are for --from, and there is none"))
+        raise UsageMistake(Text("--home and --keep-client need --from"))
     if email is not None:
         _must_be_an_address(email)
     path = chosen_file(output, front.config, front.console.environ)

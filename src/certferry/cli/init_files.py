@@ -109,6 +109,11 @@ def put(
     return [files.config, *([files.keys] if fresh else [])], copies
 
 
+def keep(path: Path, fresh: Mapping[str, Secret]) -> None:
+    """Write keys alone, beside those that the file has."""
+    write_private(path, with_assignments(path, fresh))
+
+
 @contextmanager
 def _keys_written(path: Path, fresh: Mapping[str, Secret]) -> Iterator[None]:
     if not fresh:

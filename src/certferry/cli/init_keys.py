@@ -4,7 +4,7 @@ taken from another client. None of them is ever shown, nor written into the conf
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from certferry.cli.interview import Interview
@@ -16,7 +16,9 @@ from certferry.errors import ConfigError
 from certferry.text import Text
 from certferry.wiring.settings import Service
 
-_IN_THE_FILE = Text("write what is no variable under its account, in a file for --settings")
+_IN_THE_FILE = Text(
+    "write settings that are no variables under their account, in a file for --settings"
+)
 _ANYHOW = Text("set them, name a file that does with --env-file, or answer at a terminal")
 
 
@@ -28,6 +30,10 @@ class Keys:
 
     accounts: tuple[NewAccount, ...] = ()
     fresh: Mapping[str, Secret] = field(default_factory=dict)
+
+
+Takes = Callable[[NewAccount, Mapping[str, Secret]], bool]
+"""Tells whether a service lets in an account whose keys are such; it says why not itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +54,10 @@ def gather(
     inherited: Mapping[str, Secret],
     interview: Interview | None,
     hint: Text = _ANYHOW,
+    takes: Takes = lambda _account, _fresh: True,
 ) -> Keys:
-    """Find the keys: in the environment, then with the other client, then by asking.
+    """Find the keys: in the environment, then with the other client, then by asking, where an
+    account is asked for again until the service `takes` what was typed.
 
     Raises `ConfigError` that names everything that is missing, with the `hint`.
     """
@@ -62,14 +70,19 @@ def gather(
         if account.optional and not any(answers.values()) and interview is None:
             continue
         open_ones = [q for q in questions if answers[q.key] is None]
-        given = _ask(open_ones, interview, optional=account.optional)
-        if given is None:
-            continue
-        missing += [(q, account.label) for q in open_ones if q.key not in given]
-        answered = {key: one for key, one in (answers | given).items() if one is not None}
-        written = {key: answer.written for key, answer in answered.items()}
-        accounts.append(NewAccount(account.label, account.service.type, written))
-        fresh |= {answer.name: answer.fresh for answer in answered.values() if answer.fresh}
+        while True:
+            given = _ask(open_ones, interview, account)
+            if given is None:
+                break
+            answered = {key: one for key, one in (answers | given).items() if one is not None}
+            written = {key: answer.written for key, answer in answered.items()}
+            made = NewAccount(account.label, account.service.type, written)
+            typed = {answer.name: answer.fresh for answer in answered.values() if answer.fresh}
+            if not given or takes(made, fresh | typed):
+                missing += [(q, account.label) for q in open_ones if q.key not in given]
+                accounts.append(made)
+                fresh |= typed
+                break
     if missing:
         raise _missing(missing, hint)
     return Keys(tuple(accounts), fresh)
@@ -102,12 +115,17 @@ def _reference(name: str, fresh: Secret | None = None) -> Answer:
 
 
 def _ask(
-    questions: Sequence[Question], interview: Interview | None, *, optional: bool
+    questions: Sequence[Question], interview: Interview | None, account: Wanted
 ) -> dict[str, Answer | None] | None:
     """Ask for what is missing; `None` when the first answer says that there is no such account."""
     given: dict[str, Answer | None] = {}
     if interview is None:
         return given
+    service, optional = account.service, account.optional
+    if questions and service.where_keys_are is not None:
+        interview.tell(
+            Text("{service}: {where}", service=service.name, where=service.where_keys_are)
+        )
     for number, question in enumerate(questions):
         may_end = optional and number == 0
         answer = _answer(question, interview, may_end=may_end)
@@ -121,11 +139,11 @@ def _ask(
 def _answer(question: Question, interview: Interview, *, may_end: bool) -> Answer | None:
     what = question.what
     if may_end:
-        what = Text("{what} (nothing, if there is none)", what=what)
+        what = Text("{what} (Enter to skip)", what=what)
     if question.names:
-        secret = interview.ask_secret(what)
+        secret = interview.ask_secret(what, needed=not may_end)
         return _reference(question.names[0], secret) if secret else None
-    value = interview.ask_for(what, question.read)
+    value = interview.ask_for(what, question.read, needed=not may_end)
     return None if value is None else Answer(value)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from certferry.cli.init_files import Files
-from certferry.cli.init_keys import Keys, Wanted, gather
+from certferry.cli.init_keys import Keys, Takes, Wanted, gather
 from certferry.cli.init_services import chosen
 from certferry.cli.interview import Interview
 from certferry.config.addresses import email_address
@@ -57,7 +57,7 @@ def settings_to_begin_with(path: Path | None) -> Document:
     if "certificates" in document.values:
         raise ConfigError(
             Text("{path} declares certificates", path=path),
-            hint=Text("leave them out: they are what is to be proposed"),
+            hint=Text("leave them out: `certferry init` proposes the certificates"),
         )
     return document
 
@@ -91,6 +91,7 @@ def keys_of(
     given: Document,
     environ: Mapping[str, str],
     interview: Interview | None,
+    takes: Takes,
 ) -> Known:
     """Find the keys that the given settings do not have. Raises `ConfigError`."""
     there = given.tables("accounts")
@@ -110,7 +111,7 @@ def keys_of(
         )
         for group, service in services.items()
     }
-    keys = _gathered(list(wanted.values()), asked, given, environ, theirs, interview)
+    keys = _gathered(list(wanted.values()), asked, given, environ, theirs, interview, takes)
     known = {*there, *(account.label for account in keys.accounts)}
     dns, target = (labels.get(family.group, "") for family in (DNS_PROVIDERS, TARGETS))
     return Known(keys, dns, target if target in known else "")
@@ -123,9 +124,10 @@ def _gathered(
     environ: Mapping[str, str],
     theirs: Mapping[str, Secret],
     interview: Interview | None,
+    takes: Takes,
 ) -> Keys:
     if "env_files" not in given.values:
-        return gather(wanted, environ, theirs, interview)
+        return gather(wanted, environ, theirs, interview, takes=takes)
     # Keys that could be written nowhere are not asked for.
     hint = Text("set them, or put them into one of the env_files of {path}", path=given.path)
     keys = gather(wanted, environ, theirs, None, hint)
@@ -148,7 +150,7 @@ def address(asked: Asked, home: OldHome | None, interview: Interview | None) -> 
             return email_address(known)
     if interview is None:
         return None
-    question = Text("An address that the CA may write to (nothing, if it may not)")
+    question = Text("Contact email for the CA (optional; Enter to skip)")
     return interview.ask_for(question, email_address)
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from certferry.cli import init_text
 from certferry.cli.exits import Exit
-from certferry.cli.init_files import put
+from certferry.cli.init_files import keep, put
 from certferry.cli.init_keys import Keys
 from certferry.cli.init_known import (
     Asked,
@@ -21,6 +22,7 @@ from certferry.cli.init_known import (
     must_have_certificates,
     settings_to_begin_with,
 )
+from certferry.cli.init_trial import Trial
 from certferry.cli.interview import Interview
 from certferry.cli.options import Front
 from certferry.config.addresses import DIRECTORIES, directory_url
@@ -33,14 +35,14 @@ from certferry.config.model import Settings
 from certferry.config.propose import Preamble, text_of, with_accounts, with_keys
 from certferry.core.proposal import Places, Proposal, in_order, propose_for_domains
 from certferry.core.survey import FoundDomain
-from certferry.errors import ConfigError
+from certferry.errors import CertferryError, ConfigError, Interrupted
 from certferry.migration.home import OldCertificate, OldClient, OldHome
 from certferry.migration.takeover import propose_takeover
 from certferry.ports.progress import no_listener
 from certferry.present.layout import line
 from certferry.present.log_entries import log_change
 from certferry.text import Text
-from certferry.wiring.adapters import TARGETS
+from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, installed
 from certferry.wiring.old_clients import old_home
 from certferry.wiring.session import Session, open_session, open_to_look
 from certferry.wiring.settings import offered
@@ -65,20 +67,25 @@ class _Run:
         self._interview = interview
         self._now = datetime.now(UTC)
         self._environ = asked.files.environment(front.console.environ)
+        self._client = asked.client or ""
 
     def to_the_end(self) -> Exit:
+        if self._interview is not None:
+            self._console.remark(init_text.introduction(self._asked.files, self._console.voice))
         home = self._home()
         given = settings_to_begin_with(self._asked.settings)
         env_files = env_files_in(given, self._asked.files, self._console.environ)
         self._environ = fill_in(self._environ, env_files)
         if self._asked.files.keys.exists():  # from an earlier time: the keys may be others by now
             self._say(Text("Keys are read from {path}.", path=self._asked.files.keys))
-        known = keys_of(self._asked, home, given, self._environ, self._interview)
+        trial = Trial(given, self._asked.files.config, self._environ, self._console)
+        known = keys_of(self._asked, home, given, self._environ, self._interview, trial.takes)
         keys = known.keys
         self._environ |= {name: secret.reveal() for name, secret in keys.fresh.items()}
         preamble = self._preamble(given, env_files, keys, home)
         settings = self._settings(given, keys)
-        places, home = self._look(settings, home, known)
+        with self._kept(keys):
+            places, home = self._look(settings, home, known)
         proposal = self._propose(home, places)
         directories = _directories(home, proposal)
         if preamble.directory is not None:
@@ -137,8 +144,24 @@ class _Run:
             if home is not None:
                 home = replace(home, certificates=session.as_remembered(home.certificates))
         if places.domains and not self._front.quiet:
-            self._console.remark_table(init_text.found(places, self._now, self._console.voice))
+            service = _service_of(dns, settings)
+            shown = init_text.found(places, service, self._now, self._console.voice)
+            self._console.remark_table(shown)
         return places, home
+
+    @contextmanager
+    def _kept(self, keys: Keys) -> Iterator[None]:
+        """Keep what was typed and taken where the look fails: the next interview begins with it."""
+        try:
+            yield
+        except Interrupted:
+            raise
+        except CertferryError:
+            if self._interview is not None and keys.fresh:
+                path = self._asked.files.keys
+                keep(path, keys.fresh)
+                self._say(Text("The keys are kept in {path}, for the next `init`.", path=path))
+            raise
 
     def _survey(self, session: Session, target: str) -> tuple[FoundDomain, ...]:
         self._say(Text("Looking at the domains of the account {account} …", account=target))
@@ -217,12 +240,14 @@ class _Run:
             return
         voice = self._console.voice
         self._console.show(init_text.written(paths, copies, voice))
-        self._console.show(init_text.proposed(proposal.certificates, self._now, voice))
+        self._console.show(
+            init_text.proposed(proposal.certificates, self._client, self._now, voice)
+        )
         self._warn(*init_text.left_out(proposal))
         if home is not None:
             self._console.show(init_text.to_switch_off(home, proposal, voice))
         usual = files.config == Path(NAME)
-        self._console.show(init_text.next_step(files.config, usual=usual, voice=voice))
+        self._console.show(init_text.next_steps(files.config, usual=usual, voice=voice))
 
     def _log(self, paths: Sequence[Path], proposal: Proposal) -> None:
         run_log = self._console.run_log
@@ -230,7 +255,7 @@ class _Run:
             log_change("init.write", init_text.writing_of(path), run_log)
         for one in proposal.certificates:
             if one.adopts is not None:
-                said = init_text.standing_of(one, self._now)
+                said = init_text.standing_of(one, self._client, self._now)
                 log_change("init.adopt", said, run_log, one.lineage)
 
     def _say(self, text: Text) -> None:
@@ -239,6 +264,13 @@ class _Run:
 
     def _warn(self, *problems: Text) -> None:
         self._console.remark(init_text.warned(problems, self._console.voice))
+
+
+def _service_of(label: str, settings: Settings) -> str:
+    """Give how the service of a DNS account that was looked at is called; of none, nothing."""
+    if not label:
+        return ""
+    return installed().find(DNS_PROVIDERS, settings.accounts[label].type).adapter.SERVICE
 
 
 def _directories(home: OldHome | None, proposal: Proposal) -> list[str]:

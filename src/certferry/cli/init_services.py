@@ -56,7 +56,7 @@ def _asked(family: Family, services: Sequence[Service], interview: Interview) ->
 
     usual, *_ = services
     question = Text(
-        "The {role}: {services} (nothing for {usual})",
+        "{role}: {services} (Enter for {usual})",
         role=family.role,
         services=[Text("{type} ({service})", type=s.type, service=s.name) for s in services],
         usual=usual.type,

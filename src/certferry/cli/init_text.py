@@ -8,25 +8,29 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
+from certferry.cli.init_files import Files
 from certferry.core.proposal import Places, Proposal, ProposedCertificate
 from certferry.core.survey import FoundDomain
 from certferry.file_trust import user_name
 from certferry.migration.home import OldCertificate, OldHome
 from certferry.present.language import Voice
-from certferry.present.layout import Line, Span, Table, Tone, labelled, line, visible
+from certferry.present.layout import Line, Span, Table, Tone, labelled, line, visible, wrapped
 from certferry.text import Text
 from certferry.wiring.settings import Service
 
 WARNING = Text("warning: ")
 
+INTRODUCTION = 79
+"""Cells of the introduction's lines, which are read whole."""
 
-def found(places: Places, now: datetime, voice: Voice) -> Table:
+
+def found(places: Places, service: str, now: datetime, voice: Voice) -> Table:
     """Write a row for each domain: what it is, its certificate, and, where the zones of a DNS
-    account are known, the one that holds it.
+    account are known, the one that holds it; `service` is that account's.
     """
     headers = [Text("DOMAIN"), Text("KIND"), Text("CERTIFICATE")]
     if _knows_zones(places):
-        headers.append(Text("ZONE"))
+        headers.append(Text("{service} ZONE", service=service))
     return Table(
         tuple(map(voice.say, headers)),
         tuple(_row(domain, places, now, voice) for domain in places.domains),
@@ -111,20 +115,20 @@ def written(paths: Sequence[Path], copies: Sequence[Path], voice: Voice) -> Iter
     for path in paths:
         yield line(voice.say(writing_of(path)))
     for path in copies:
-        yield line(voice.say(Text("What was there before is kept: {path}", path=path)))
+        yield line(voice.say(Text("The previous file is kept: {path}", path=path)))
 
 
 def writing_of(path: Path) -> Text:
     """Say that a file was written."""
-    return Text("Written, for you alone: {path}", path=path)
+    return Text("Written (mode 0600): {path}", path=path)
 
 
 def proposed(
-    certificates: Sequence[ProposedCertificate], now: datetime, voice: Voice
+    certificates: Sequence[ProposedCertificate], client: str, now: datetime, voice: Voice
 ) -> Iterator[Line]:
     """Tell which certificates are declared from now on, and which of them are there already."""
     for one in certificates:
-        yield line(voice.say(standing_of(one, now)))
+        yield line(voice.say(standing_of(one, client, now)))
         for remark in one.remarks:
             yield line("  ", Span(voice.say_on_one_line(remark), Tone.FAINT))
 
@@ -146,26 +150,56 @@ def to_switch_off(home: OldHome, proposal: Proposal, voice: Voice) -> Iterator[L
     yield line(voice.say(heading))
     yield from (line("  ", Span(one.stop, Tone.STRONG)) for one in taken)
     stale = Text(
-        "The files in {home} are renewed no more: what reads them needs a deployment to files.",
+        "The files in {home} are no longer renewed: programs that read them need a"
+        " deployment to files.",
         home=home.home,
     )
     yield line(voice.say(stale))
 
 
-def next_step(path: Path, *, usual: bool, voice: Voice) -> Iterator[Line]:
-    """Tell how to go on."""
-    command = "certferry plan" if usual else f"certferry --config {shlex.quote(str(path))} plan"
-    yield line(voice.say(Text("Next: `{command}`", command=command)))
+def introduction(files: Files, voice: Voice) -> Iterator[Line]:
+    """Say what the interview will do, before its first question."""
+    for text in (
+        Text("This interview writes {path}. It changes nothing at any account.", path=files.config),
+        Text(
+            "It asks for the keys of your DNS service and of your CDN and checks each pair at once,"
+            " looks at the domains there, proposes certificates, and shows the file before it"
+            " writes it. Typed keys go to {keys} (mode 0600). Ctrl-C ends it.",
+            keys=files.keys,
+        ),
+    ):
+        yield from map(line, wrapped(voice.say(text), INTRODUCTION))
+    yield line()
 
 
-def standing_of(one: ProposedCertificate, now: datetime) -> Text:
-    """Say how a certificate that is declared from now on stands."""
+def next_steps(path: Path, *, usual: bool, voice: Voice) -> Iterator[Line]:
+    """Tell how to go on, up to a certificate that renews by itself."""
+    program = "certferry" if usual else f"certferry --config {shlex.quote(str(path))}"
+    steps = {
+        "plan": Text("shows what a sync would do"),
+        "sync": Text("issues, deploys and verifies"),
+        "schedule install": Text("has that run twice a day, so that certificates renew"),
+    }
+    yield line(voice.say(Text("Next:")))
+    widest = max(map(len, steps))
+    for step, does in steps.items():
+        command = f"{program} {step}".ljust(len(program) + 1 + widest)
+        yield line("  ", Span(command, Tone.STRONG), "  ", voice.say(does))
+
+
+def standing_of(one: ProposedCertificate, client: str, now: datetime) -> Text:
+    """Say how a certificate that is declared from now on stands; `client` made what is there."""
     if one.adopts is None:
         return Text("{name}: to be issued for {names}", name=one.lineage, names=one.names)
     left = one.adopts.certificate.remaining(now)
     if one.files is None:
         return Text("{name}: adopted, {left} left", name=one.lineage, left=left)
-    return Text("{name}: adopted to be ferried, {left} left", name=one.lineage, left=left)
+    return Text(
+        "{name}: deploy only; {client} keeps renewing it, {left} left",
+        name=one.lineage,
+        client=client,
+        left=left,
+    )
 
 
 def _knows_zones(places: Places) -> bool:

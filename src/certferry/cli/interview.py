@@ -16,6 +16,8 @@ from certferry.text import Text
 
 T = TypeVar("T")
 
+_NEEDED = Text("a value is needed here; Ctrl-C ends the interview")
+
 YES = frozenset({"y", "yes", "是", "好"})
 
 
@@ -29,21 +31,36 @@ class Interview:
         """Give the answer; it may be empty."""
         return self._prompt(question, hidden=False)
 
-    def ask_for(self, question: Text, read: Callable[[str], T]) -> T | None:
-        """Ask until the answer can be read, and give it; `None` when there is none.
+    def tell(self, text: Text) -> None:
+        """Say something between questions."""
+        self._console.remark([line(self._console.voice.say(text))])
+
+    def ask_for(
+        self, question: Text, read: Callable[[str], T], *, needed: bool = False
+    ) -> T | None:
+        """Ask until the answer can be read, and give it; `None` when there is none, which is taken
+        where none is `needed`.
 
         `read` raises `ConfigError`, which is told.
         """
-        while answer := self.ask(question):
-            try:
-                return read(answer)
-            except ConfigError as error:
-                self._console.remark([line(self._console.voice.say(error.message))])
-        return None
+        while True:
+            answer = self.ask(question)
+            if answer:
+                try:
+                    return read(answer)
+                except ConfigError as error:
+                    self.tell(error.message)
+            elif needed:
+                self.tell(_NEEDED)
+            else:
+                return None
 
-    def ask_secret(self, question: Text) -> Secret:
-        """Give an answer that is not seen while it is typed; it may be empty."""
-        return Secret(self._prompt(question, hidden=True))
+    def ask_secret(self, question: Text, *, needed: bool = False) -> Secret:
+        """Give an answer that is not seen while it is typed; empty only where none is `needed`."""
+        hidden = Text("{question} (input hidden)", question=question)
+        while not (answer := self._prompt(hidden, hidden=True)) and needed:
+            self.tell(_NEEDED)
+        return Secret(answer)
 
     def confirm(self, question: Text) -> bool:
         """Ask for a yes; everything else is a no."""

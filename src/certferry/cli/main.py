@@ -51,13 +51,13 @@ _LEVELS = {
     type=click.Choice(LANGUAGES),
     help="The language of all messages. Default: CERTFERRY_LANG, or the locale's.",
 )
-@click.option("-v", "--verbose", is_flag=True, help="Tell on stderr what happens inside.")
+@click.option("-v", "--verbose", is_flag=True, help="Print debug details to stderr.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only errors and refusals.")
 @click.option(
     "--log-file",
     metavar="FILE",
     type=click.Path(path_type=Path, readable=False),
-    help="Add a line to this file for each thing that happens, whatever -q says.",
+    help="Log to this file, a line for each event, also with -q.",
 )
 @click.option(
     "--log-format",
@@ -77,7 +77,8 @@ def program(
     verbose: bool,
     quiet: bool,
 ) -> None:
-    """Let's Encrypt certificates by DNS-01, ferried to a CDN, proven at the edge, renewed for ever.
+    """Issue Let's Encrypt certificates by DNS-01, deploy them to a CDN, verify them at the edge,
+    renew them.
 
     Exit codes: 0 in order, 1 something failed, 2 usage or configuration, 3 refused for safety,
     4 changes pending (plan --check), 75 still in progress or locked by another run, 130 stopped.
@@ -93,7 +94,7 @@ def program(
     if log_file is not None:
         console.run_log.open(log_file, Format(log_format or Format.TEXT))
     elif log_format is not None:
-        raise UsageMistake(Text("--log-format is for --log-file, and there is none"))
+        raise UsageMistake(Text("--log-format needs --log-file"))
     begin_logging(_LEVELS[verbosity], console.run_log)
     console.run_log.begin(str(ctx.invoked_subcommand))
     ctx.obj = Front(console, config, verbosity)

@@ -11,14 +11,30 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
+from certferry.cli.help import voice_of
 from certferry.errors import CertferryError
 from certferry.present.console import Console, Verbosity
 from certferry.present.language import Voice
+from certferry.text import Text
 
 PROGRAM = "certferry"
 
 COMPLETION = "_CERTFERRY_COMPLETE"
 """The variable by which a shell's completion script asks."""
+
+
+class WholeNumber(click.IntRange):
+    """An option's whole number, which says of other words what they are not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See `click.ParamType.convert`."""
+        try:
+            int(value)
+        except ValueError:
+            voice = Voice() if ctx is None else voice_of(ctx)
+            self.fail(voice.say(Text("'{word}' is not a whole number", word=value)), param, ctx)
+        return super().convert(value, param, ctx)
+
 
 _LONGEST_WAIT = timedelta(days=365)
 
@@ -74,11 +90,11 @@ def name_argument(*, required: bool = True) -> Callable[[T], T]:
 
 
 no_wait_option = click.option(
-    "--no-wait", is_flag=True, help="Begin everything; leave the rest to the next run."
+    "--no-wait", is_flag=True, help="Start the changes and do not wait; the next run goes on."
 )
 
 
 def wait_option(help_: str) -> Callable[[T], T]:
     """Declare how long a run waits; the default differs, so the help is the command's."""
-    seconds = click.IntRange(0, int(_LONGEST_WAIT.total_seconds()))
+    seconds = WholeNumber(0, int(_LONGEST_WAIT.total_seconds()))
     return click.option("--wait", metavar="SECONDS", type=seconds, help=help_)

@@ -26,7 +26,7 @@ def command(
 ) -> Exit:
     """Show what sync would do, and why.
 
-    Nothing is changed. Without a NAME it is about every declared certificate.
+    Nothing is changed. Without NAME: every declared certificate.
     """
     from certferry.cli.selection import read_settings, tell_who_renews
     from certferry.wiring.session import open_to_look

@@ -12,7 +12,7 @@ from certferry.cli.options import Front, json_option, name_argument, no_wait_opt
 
 @click.command("rollback")
 @name_argument()
-@wait_option("Wait no longer than this until it is served. Default: until it has ended.")
+@wait_option("Stop waiting for the edges after SECONDS. Default: wait to the end.")
 @no_wait_option
 @json_option
 @click.pass_obj

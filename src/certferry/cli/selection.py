@@ -88,9 +88,7 @@ def tell_who_renews(
             lineage=wish.lineage,
         )
         if names:
-            hint = Text(
-                "have it renewed where it is made; the next run ferries what is in the files"
-            )
+            hint = Text("renew it with its own client; the next run deploys the files")
             raise ConfigError(told, hint=hint)
         if not front.quiet:
             front.console.remark([line(front.voice.say(told))])

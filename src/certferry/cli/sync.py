@@ -1,4 +1,4 @@
-"""`certferry sync`: bring the world to the declared state, show it on the way, tell what became
+"""`certferry sync`: apply the configuration, show it on the way, tell what became
 of it.
 """
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 @click.option(
     "--scheduled",
     is_flag=True,
-    help="What has failed: try again after 1, 10, 100 minutes, then daily.",
+    help="Retry failures after 1, 10 and 100 minutes, then daily.",
 )
 @click.option("--rehearse", is_flag=True, help="Try the orders at the staging directory only.")
-@wait_option("Wait no longer than this for what takes its time. Default: until it has ended.")
+@wait_option("Stop waiting after SECONDS. Default: wait to the end.")
 @no_wait_option
 @json_option
 @click.pass_obj
@@ -45,14 +45,14 @@ def command(
     no_wait: bool,
     as_json: bool,
 ) -> Exit:
-    """Bring the world to the declared state: issue, deploy, verify, retire.
+    """Apply the configuration: issue, deploy, verify, clean up.
 
-    Without a NAME it is about every declared certificate. With one and no configuration file, NAMEs
-    are what the certificate is for; the keys are taken from the environment: DP_Id and
-    DP_Key, Ali_Key and Ali_Secret, or CF_Token; QINIU_ACCESS_KEY and QINIU_SECRET_KEY.
+    Without NAME: every declared certificate. With NAMEs and no configuration file, NAMEs are the
+    domains of one certificate, and the keys are taken from the environment: DP_Id and DP_Key,
+    Ali_Key and Ali_Secret, or CF_Token; QINIU_ACCESS_KEY and QINIU_SECRET_KEY.
 
-    With --rehearse nothing is changed: what would be ordered is issued by the CA's staging
-    directory and thrown away, and the plan follows.
+    With --rehearse nothing is changed: the CA's staging directory issues the certificates that are
+    due, certferry throws them away, and prints the plan.
     """
     from certferry.cli.selection import read_settings, tell_who_renews
     from certferry.present.progress import progress_on

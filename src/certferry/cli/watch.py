@@ -12,7 +12,7 @@ import click
 from certferry.cli import exits
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front, json_option
+from certferry.cli.options import Front, WholeNumber, json_option
 from certferry.present.console import Console
 from certferry.present.layout import line
 from certferry.text import Text
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from certferry.ports.probe import HostProbe
     from certferry.ports.progress import Pause
 
-_PORTS = click.IntRange(1, 65535)
-_DAYS = click.IntRange(1, 3650)
-_SECONDS = click.IntRange(1, 86400)
+_PORTS = WholeNumber(1, 65535)
+_DAYS = WholeNumber(1, 3650)
+_SECONDS = WholeNumber(1, 86400)
 
 EVERY = 60
 """Seconds between two looks: a change at a CDN takes minutes."""
@@ -51,7 +51,7 @@ MANY = 16
     "--expiring",
     metavar="DAYS",
     type=_DAYS,
-    help="Fail when a certificate ends within so many days.",
+    help="Fail when a certificate ends within DAYS days.",
 )
 @click.option("--follow", is_flag=True, help="Go on, and print a line when something changes.")
 @click.option(
@@ -85,7 +85,7 @@ def command(
     if not hosts and file is None:
         raise UsageMistake(Text("name a HOST, or a file of hosts with --file"))
     if every is not None and not follow:
-        raise UsageMistake(Text("--every is for --follow"))
+        raise UsageMistake(Text("--every needs --follow"))
 
     from certferry.cli.selection import settings_or_defaults
     from certferry.cli.watch_hosts import hosts_asked_for

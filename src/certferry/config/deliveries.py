@@ -82,7 +82,7 @@ def _files(table: Table, paths: Paths) -> FileDelivery:
 
 def _command(table: Table, paths: Paths) -> CommandDelivery:
     if "command" not in table:
-        table.report("command", Text("missing: what is to be run with the certificate"))
+        table.report("command", Text("missing: the command to run for the certificate"))
     arguments = table.take("command", _arguments(paths), ("",))
     program = Program(
         arguments, str(paths.directory), table.take("timeout", seconds, COMMAND_TIMEOUT)

@@ -126,7 +126,7 @@ def _syntax_finding(path: Path, text: str, message: str) -> Finding:
         line = int(found[1])
         problem = Text("is not TOML at column {column}: {problem}", column=found[2], problem=said)
     if said == "Invalid value":
-        problem = Text("{problem}; words stand in quotes", problem=problem)
+        problem = Text("{problem}; strings need quotes", problem=problem)
     return Finding(path, line, "", "", problem)
 
 

@@ -78,9 +78,9 @@ def _is_excluded(pattern: str, exclude: Iterable[str]) -> bool:
 def _nothing_left(patterns: tuple[str, ...] | None) -> Text:
     if patterns is None:
         return Text(
-            "takes away every domain that the certificate covers; take out what is to be served"
+            "excludes every domain that the certificate covers; remove those that are to be served"
         )
     return Text(
-        "takes away everything that `domains` has ({patterns}); take out what is to be served",
+        "excludes every domain of `domains` ({patterns}); remove those that are to be served",
         patterns=list(patterns),
     )

@@ -114,7 +114,7 @@ def quoted(words: str) -> str:
 def _header(say: Say) -> str:
     return _comment(
         say(Text("Written by `certferry init`. Every setting: `certferry help config`.")),
-        say(Text("Look at what it means with `certferry plan`; nothing is done before a sync.")),
+        say(Text("See its effect with `certferry plan`; nothing is changed before a sync.")),
     )
 
 
@@ -129,7 +129,7 @@ def _acme(preamble: Preamble, say: Say) -> str:
     if preamble.directory is None:
         return ""
     names = {url: name for name, url in DIRECTORIES.items()}
-    about = say(Text("The CA tells this address of what goes wrong with certificates."))
+    about = say(Text("The CA writes to this address when something is wrong with a certificate."))
     email = f"email = {quoted(preamble.email)}" if preamble.email else '# email = "ops@example.com"'
     directory = names.get(preamble.directory, preamble.directory)
     return f"[acme]\ndirectory = {quoted(directory)}\n{_comment(about)}\n{email}"
@@ -194,7 +194,7 @@ def _access(access: Access) -> Iterator[str]:
 def _left_out(left_out: Sequence[LeftOut], say: Say) -> str:
     if not left_out:
         return ""
-    lines = [_comment(say(Text("Left out; correct what stands in the way, and take out the #.")))]
+    lines = [_comment(say(Text("Left out; solve the problem, then remove the #.")))]
     for one in left_out:
         reason = Text("{name}: {reason}", name=one.name, reason=one.reason)
         lines += ["#", _comment(say(reason))]

@@ -274,7 +274,7 @@ def _from_keyring(written: str) -> str:
         import keyring.errors
     except ImportError:
         raise ConfigError(
-            Text("needs the extra `keyring`: where certferry lies, pip install '.[keyring]'")
+            Text("needs the extra `keyring`: in certferry's checkout, pip install '.[keyring]'")
         ) from None
     try:
         value = keyring.get_password(service, user)
@@ -293,7 +293,7 @@ def _decode(data: bytes, source: str) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError:
-        raise ConfigError(Text("what {source} gives is not UTF-8 text", source=source)) from None
+        raise ConfigError(Text("the output of {source} is not UTF-8 text", source=source)) from None
 
 
 def _without_final_newline(value: str) -> str:

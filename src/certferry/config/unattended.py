@@ -28,7 +28,7 @@ def lost_secrets(settings: Settings) -> list[Finding]:
     """Give the references to variables that nothing but the present environment sets."""
     provided = fill_in({}, settings.env_files)
     return [
-        tell(Text("nothing sets {name} when the system starts the run", name=name))
+        tell(Text("cron/systemd will not have {name} set", name=name))
         for tell, name in _references(settings, "env")
         if not provided.get(name)
     ]

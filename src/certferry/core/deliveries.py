@@ -46,7 +46,7 @@ def why_deliver(
         return None if domain.drift is None else domain.drift.reason
     if target.fingerprint_of(domain.bound) is not None:
         return Reason(ReasonCode.DELIVERED_PREVIOUS, Text("an earlier certificate was delivered"))
-    return Reason(ReasonCode.HOLDS_FOREIGN, Text("what is there was not delivered for it"))
+    return Reason(ReasonCode.HOLDS_FOREIGN, Text("the certificate there was not delivered for it"))
 
 
 def _changes(domain: ObservedDomain, coming: Version | None) -> tuple[Change, ...]:

@@ -14,7 +14,7 @@ from certferry.core.refusals import until_confirmed
 from certferry.core.rollout import RolloutRecord
 from certferry.core.settings import in_sentences
 from certferry.core.stuck import stuck_error, stuck_since
-from certferry.core.waiting import Waiting, wait_for
+from certferry.core.waiting import Waiting, applying, wait_for
 from certferry.errors import CertferryError, DeployError, TargetBusy, VerificationError
 from certferry.text import Text
 
@@ -95,7 +95,7 @@ def _due_by_itself(
             return Blocked(
                 stuck_error(domain, stuck, times.now, served=served, fingerprint=fingerprint)
             )
-        return _until(_processing(since), since, times)
+        return _until(_processing(rollout.target, since), since, times)
     if rollout.deploy is None:
         if is_served(served, fingerprint):
             return None
@@ -118,9 +118,7 @@ def due_unread(record: RolloutRecord, error: CertferryError, times: Times) -> Wa
 
 
 def waiting_since(record: RolloutRecord, times: Times) -> datetime:
-    """Return since when a domain is waited for: since the target took the change, or since this run
-    found that it has to wait. What happened on an earlier day is no part of this wait.
-    """
+    """Return since when a run waits for a domain: the change was taken, or this run had to wait."""
     return record.accepted_at or max(record.started_at, times.begun)
 
 
@@ -163,12 +161,12 @@ def _until(error: CertferryError, since: datetime, times: Times) -> Waiting | Bl
     return wait_for(error.message, since, times.now, deadline)
 
 
-def _processing(since: datetime) -> TargetBusy:
+def _processing(target: str, since: datetime) -> TargetBusy:
     return TargetBusy(
-        Text("the target is carrying out a change"),
+        applying(target),
         hint=Text(
-            "it has been at it since {since}; a change takes 8 to 15 minutes, sometimes hours. If"
-            " it stays like this, ask the target's support to push the domain's task",
+            "the change began at {since}; it usually takes 8 to 15 minutes, sometimes"
+            " hours. If it does not end, ask the target's support to push the domain's task",
             since=since,
         ),
     )

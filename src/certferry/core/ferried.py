@@ -75,5 +75,7 @@ def overdue_obstacles(
     expired = observed.current is not None and observed.current.certificate.not_after <= now
     if expired and any(rollout.deploy for rollout in rollouts):
         return ()
-    hint = Text("see why its client renews it no more; the next run ferries what it makes")
+    hint = Text(
+        "find out why its client no longer renews it; the next run deploys the renewed files"
+    )
     return (Obstacle(None, None, CertificateError(reason.message, hint=hint)),)

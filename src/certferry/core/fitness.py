@@ -17,7 +17,7 @@ TIGHT = timedelta(days=7)
 """A run that fails for this long, over a holiday, should still find a way to upload."""
 
 _RENEWED = Text("run `certferry sync --renew {lineage}`")
-_RENEWED_ELSEWHERE = Text("have it made anew where it is made; {lineage} is only ferried")
+_RENEWED_ELSEWHERE = Text("have its own client issue it again; certferry only deploys {lineage}")
 
 
 def judge_version(

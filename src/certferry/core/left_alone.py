@@ -27,7 +27,7 @@ def left_alone(step: _Step, due: Blocked, lineage: str) -> Iterator[StepOutcome]
         yield replace(told, hint=error.hint, error=error)
     if due.tried_at is not None:
         failure = (DeployError if isinstance(step, Deploy) else CertificateError)(
-            Text("another run tried it at {moment}, in vain", moment=due.tried_at),
+            Text("another run tried it at {moment} and failed", moment=due.tried_at),
             hint=Text(
                 "`certferry history {lineage}` tells why; the next run tries again", lineage=lineage
             ),

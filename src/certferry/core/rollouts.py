@@ -34,10 +34,11 @@ from certferry.core.refusals import plan_rollback
 from certferry.core.rollbacks import BACK
 from certferry.core.rollout import RolloutRecord
 from certferry.core.settings import changes_unasked, setting_changes
+from certferry.core.waiting import applying
 from certferry.errors import CertferryError, TargetRejected
 from certferry.text import Text
 
-_SEEN = Reason(ReasonCode.NOT_SEEN, Text("served by every address, which is not noted down yet"))
+_SEEN = Reason(ReasonCode.NOT_SEEN, Text("served by every address; not recorded yet"))
 _UNREAD = Reason(ReasonCode.NOT_SEEN, Text("under way at a target that cannot be read now"))
 
 
@@ -247,7 +248,7 @@ class _DomainPlanner:
                 Text("the target does not tell which certificate is bound"),
             )
         if domain.bound is None:
-            return Reason(ReasonCode.HTTPS_OFF, Text("HTTPS is off"))
+            return Reason(ReasonCode.HTTPS_OFF, Text("HTTPS is off → will be turned on"))
         if version is None:
             return NEW_CERTIFICATE
         bound = self._target.fingerprint_of(domain.bound)
@@ -260,7 +261,7 @@ class _DomainPlanner:
             return BACK
         if bound is not None:
             return Reason(ReasonCode.SERVES_PREVIOUS, Text("an earlier certificate is bound"))
-        sentence = Text("what is bound was not uploaded for it ({id})", id=domain.bound)
+        sentence = Text("the bound certificate was not uploaded for it ({id})", id=domain.bound)
         return Reason(ReasonCode.SERVES_FOREIGN, sentence)
 
     def _is_undone(self, version: Version) -> bool:
@@ -282,7 +283,7 @@ class _DomainPlanner:
 
     def _not_seen(self) -> Reason:
         if self._domain.state is DomainState.PROCESSING:
-            return Reason(ReasonCode.NOT_SEEN, Text("the target is carrying out a change"))
+            return Reason(ReasonCode.NOT_SEEN, applying(self._place[0]))
         return Reason(ReasonCode.NOT_SEEN, Text("not yet seen at every address"))
 
 

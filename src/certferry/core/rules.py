@@ -119,7 +119,7 @@ def must_have_come(
     """
     if ordered is None or not ordered.is_for(desired) or now >= ordered.at + ORDER_LIFETIME:
         return None
-    sentence = Text("it was ordered at {moment}, and has not come yet", moment=ordered.at)
+    sentence = Text("ordered at {moment}; the CA has not issued it yet", moment=ordered.at)
     return Reason(ReasonCode.ORDERED, sentence)
 
 

@@ -156,7 +156,7 @@ def refuse_too_little_life(case: _Case) -> Refusal | None:
 
 def _longer_life(case: _Case) -> Text:
     if case.desired.files is not None:
-        return Text("have it renewed where it is made; the next run ferries what is in the files")
+        return Text("renew it with its own client; the next run deploys the files")
     return Text(
         "use a profile or CA whose certificates live longer, or set `min_remaining_days` of the"
         " account {target} if it takes shorter ones",
@@ -214,10 +214,10 @@ def refuse_expired(case: _Case) -> Refusal | None:
 
 def _another_one(case: _Case) -> Text:
     if case.desired.files is not None:
-        return Text("renew it where it is made; what is there stays as it is until then")
+        return Text("renew it with its own client; the present certificate stays until then")
     return Text(
-        "the next run tries again to issue one; `certferry history {lineage}` tells why there is"
-        " none. What is there stays as it is until then",
+        "the next run tries again to issue one; `certferry history {lineage}` tells why"
+        " there is none. The present certificate stays until then",
         lineage=case.desired.lineage,
     )
 

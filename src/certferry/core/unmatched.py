@@ -69,11 +69,13 @@ def _matches_nothing(target: str, glob: str) -> TargetRejected:
 def _nothing_left(target: str, excluded: Sequence[str]) -> TargetRejected:
     return TargetRejected(
         Text(
-            "`exclude` takes away every domain of the account {target} that is covered: {domains}",
+            "`exclude` excludes every domain of the account {target} that is covered: {domains}",
             target=target,
             domains=list(excluded),
         ),
-        hint=Text("take out of `exclude` what is to be served, or take the deployment out"),
+        hint=Text(
+            "remove the domains that are to be served from `exclude`, or remove the deployment"
+        ),
     )
 
 

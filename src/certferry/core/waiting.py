@@ -10,9 +10,8 @@ from certferry.text import Text
 FIRST = timedelta(milliseconds=250)
 LONGEST = timedelta(minutes=2)
 STEP, SLACK = 12, timedelta(seconds=0.8)
-"""A look comes a twelfth of the wait, and this, after the one before it. What happens is to be seen
-at most a tenth of the wait, and a second, after it has happened: the rest is left to a target,
-which may answer from a list that old.
+"""A look comes a twelfth of the wait, and this, after the one before it: a change is seen at most a
+tenth of the wait, and a second, late. A target may answer from a list that is the rest of it old.
 """
 
 
@@ -35,3 +34,8 @@ def wait_for(
     growing = max(min(waited / 3, waited / STEP + SLACK), FIRST)  # a third in the first seconds
     until = now + (LONGEST if waited < timedelta(0) else min(growing, LONGEST))
     return Waiting(why, since, until if deadline is None else min(until, deadline), deadline)
+
+
+def applying(target: str) -> Text:
+    """Say that a target has taken a change, and how long that lasts (Qiniu fact sheet §5.2)."""
+    return Text("{target} is applying the change (usually 8–15 min)", target=target)

@@ -50,7 +50,7 @@ def install(home: Path, command: Sequence[str]) -> tuple[Path, bool]:
     """
     if not any((home / name).is_file() for name in _AT_HOME):
         raise ConfigError(
-            Text("{home}: acme.sh is not at home there", home=home),
+            Text("{home}: no acme.sh found there (no account.conf)", home=home),
             hint=Text("name its home, where it keeps account.conf: --home DIR"),
         )
     path = home / PLACE

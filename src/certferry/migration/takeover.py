@@ -121,8 +121,8 @@ def _copies_no_more(theirs: Installed, directory: str) -> Iterator[Text]:
     files = [path for path in theirs.copies if path not in kept]
     if files:
         yield Text(
-            "what reads {files} today needs a deployment to files: certferry calls them {names},"
-            " in a directory of your choice",
+            "programs that read {files} today need a deployment to files: certferry writes"
+            " {names} into a directory of your choice",
             files=files,
             names=_NAMES,
         )
@@ -157,7 +157,7 @@ def _runs_no_more(theirs: Installed, reload: str, places: Places, client: str) -
             continue
         if hook.goes_to_qiniu and places.target:
             yield Text(
-                "`{program}` is left out: to deploy to Qiniu is certferry's part now; what else it"
+                "`{program}` is left out: certferry deploys to Qiniu now; anything else it"
                 " does needs a `reload` of its own",
                 program=hook.program,
             )

@@ -19,6 +19,10 @@ A target may have four names more:
 - `ONE_ACCOUNT_A_DOMAIN`, which is true: the service lets a domain be at one account only. A file
   that names one for two accounts is refused.
 
+Every adapter may have `WHERE_KEYS_ARE`, a `Text`: where an operator finds the keys, as a way
+through the service's console. `certferry init` says it before it asks, and
+docs/reference/adapters.md has it.
+
 What a field of `Settings` or `DeploySettings` means stands beside its type, as
 `Annotated[str, Text("the address of the API")]`, where no `Variable` says it: `certferry init` asks
 with these words, and docs/reference/adapters.md is made of them.

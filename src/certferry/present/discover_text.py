@@ -106,7 +106,7 @@ def summary(found: Discovery, everything: Discovery, voice: Voice) -> Line:
         said = Text("There are no domains and no certificates at {accounts}.", accounts=labels)
     elif not found.domains and not found.certificates:
         said = Text(
-            "None of {domains} and {certificates} is as asked for.",
+            "None of {domains} and {certificates} matches.",
             domains=_domain_count(len(everything.domains)),
             certificates=_certificate_count(len(everything.certificates)),
         )

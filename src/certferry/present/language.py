@@ -79,9 +79,16 @@ def must_be_spoken(environ: Mapping[str, str]) -> None:
     """Raise `ConfigError` when the environment asks for a language that there is not."""
     word = environ.get(VARIABLE)
     if word and _language(word) is None:
+        one, other = LANGUAGES
         raise ConfigError(
-            Text("{variable} is {word}: no language of certferry's", variable=VARIABLE, word=word),
-            hint=Text("set it to {languages}, or unset it", languages=" / ".join(LANGUAGES)),
+            Text(
+                "{variable}={word} is not supported; use {one} or {other}",
+                variable=VARIABLE,
+                word=word,
+                one=one,
+                other=other,
+            ),
+            hint=Text("set it, or unset it: the locale then says which"),
         )
 
 

@@ -110,7 +110,7 @@ def _reasons(plan: Plan) -> list[Text]:
             return [Text("changed outside certferry, and left like that")]
         unread = Text("as declared, as far as it could be read")
         return [unread if plan.notices else Text("as declared")]
-    return list(dict.fromkeys(reasons)) or [Text("cannot be brought to the declared state")]
+    return list(dict.fromkeys(reasons)) or [Text("cannot be done as configured")]
 
 
 def _verb(word: str, tone: Tone) -> Span:
@@ -149,7 +149,7 @@ def _when(step: Step, voice: Voice) -> str:
         case Waiting(why=why):
             return voice.say_on_one_line(Text(" (waiting: {why})", why=why))
         case Blocked(error=CertferryError() as error):
-            return voice.say_on_one_line(Text(" (waited in vain: {why})", why=error.message))
+            return voice.say_on_one_line(Text(" (waited too long: {why})", why=error.message))
         case _:
             return ""
 

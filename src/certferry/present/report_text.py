@@ -94,7 +94,10 @@ def _lines(lineage: LineageReport, voice: Voice) -> Iterator[Line]:
     yield line(Span(lineage.lineage, Tone.STRONG), ": ", Span(voice.word(worst), _TONES[worst]))
     for step in lineage.outcomes:
         first, *rest = subject_and_detail(step, voice).split("\n")
-        yield (*head_of(step, voice), Span(first))
+        # What was stopped is in the words: `look skipped` beside them would say less.
+        stopped = step.action is Action.LOOK and step.outcome is Outcome.SKIPPED
+        head = line(INDENT) if stopped else head_of(step, voice)
+        yield (*head, Span(first))
         yield from (line(" " * BELOW, more) for more in rest)
         if step.hint is not None:
             yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(step.hint), BELOW)

@@ -43,7 +43,8 @@ def told(scheduled: Scheduled, voice: Voice) -> list[Line]:
 def nothing_to_do(path: Path | None) -> Concern:
     """Tell of a run that would be for nothing."""
     return [Text("{path} declares no certificates", path=path)], Text(
-        "declare them with [[certificates]]; what only a hook deploys is not looked after"
+        "declare them with [[certificates]]; scheduled runs do not look after certificates"
+        " that only a hook deploys"
     )
 
 

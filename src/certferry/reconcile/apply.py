@@ -30,6 +30,7 @@ from certferry.reconcile.receivers import deliver
 from certferry.reconcile.removals import may_remove
 from certferry.reconcile.retire import retire
 from certferry.reconcile.rollback import roll_back
+from certferry.reconcile.stopping import during
 from certferry.reconcile.unasked import with_unasked
 from certferry.reconcile.unmanaged import retire_unmanaged
 from certferry.reconcile.visit import Visit
@@ -47,7 +48,10 @@ def carry_out(steps: Sequence[Step], visit: Visit) -> Iterator[StepOutcome]:
         if isinstance(step, Rollback):
             yield from roll_back(step, visit)
         elif step not in others and (not isinstance(step, Retire) or may_remove(step, visit)):
-            yield _executed(step, visit)
+            try:
+                yield _executed(step, visit)
+            except Interrupted as stopped:
+                raise during(step.action, stopped) from stopped
     if others:
         yield from retire_unmanaged(others, visit)
 

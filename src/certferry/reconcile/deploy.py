@@ -13,7 +13,7 @@ from certferry.core.refusals import all_work
 from certferry.core.report import Outcome, StepOutcome
 from certferry.core.rollout import RolloutRecord
 from certferry.core.upload import Upload
-from certferry.core.waiting import wait_for
+from certferry.core.waiting import applying, wait_for
 from certferry.errors import CertferryError, CopyGone, Interrupted, LeaseLost, TargetBusy
 from certferry.reconcile.visit import Visit
 from certferry.text import Text
@@ -22,15 +22,14 @@ LISTED_WITHIN = timedelta(minutes=10)
 """How long an upload of ours may be missing from a target's list (Qiniu fact sheet §5.1: lists lag
 behind writes), before it counts as gone and is made anew."""
 
-_CARRYING_OUT = Text("the target is carrying out a change")
-
 
 def deploy(step: Deploy, visit: Visit) -> StepOutcome:
     """Ask the target to serve the version in force under a domain, uploading it first where needed.
 
     Raises `LeaseLost` before anything is written that another run may have overtaken.
     """
-    told = StepOutcome(Action.DEPLOY, Outcome.WAITING, _CARRYING_OUT, step.target, step.domain)
+    detail = applying(step.target)
+    told = StepOutcome(Action.DEPLOY, Outcome.WAITING, detail, step.target, step.domain)
     record = visit.begin(step, repairing=step.repair)
     try:
         sent = _with_handshakes(step, record, visit)
@@ -45,7 +44,7 @@ def deploy(step: Deploy, visit: Visit) -> StepOutcome:
         _write_down_failure(step, error, record, visit)
         return told.failed(error)
     record = replace(sent, request_id=request_id)
-    return _wait(told, _CARRYING_OUT, _write_down_acceptance(step, remote_id, record, visit), visit)
+    return _wait(told, detail, _write_down_acceptance(step, remote_id, record, visit), visit)
 
 
 def tell_failure(step: Deploy, error: CertferryError, visit: Visit) -> None:

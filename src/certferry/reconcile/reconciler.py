@@ -77,7 +77,9 @@ class Reconciler:
         try:
             self.doors.state.save_run(self.doors.now(), succeeded=report.has_succeeded)
         except StateError as error:
-            _log.warning(Text("the end of the run is not kept: {problem}", problem=error.message))
+            _log.warning(
+                Text("could not record the end of the run: {problem}", problem=error.message)
+            )
 
     def roll_back(self, wish: DesiredCertificate, patience: Patience) -> SyncReport:
         """Bind the previous certificate wherever the one in force is served. Raises `PlanRefused`
@@ -121,7 +123,7 @@ class Reconciler:
         except StateError as error:  # nothing that is declared depends on it
             _log.warning(
                 Text(
-                    "challenge records of earlier runs are not looked for: {problem}",
+                    "certferry could not look for challenge records of earlier runs: {problem}",
                     problem=error.message,
                 )
             )

@@ -6,6 +6,7 @@ import threading
 import time
 from datetime import timedelta
 
+from certferry.core.plan import Action
 from certferry.errors import Interrupted
 from certferry.text import Text
 
@@ -47,3 +48,18 @@ class Stopping:
             time.sleep(seconds)
             return
         raise Interrupted(Text("stopped"), hint=Text("the next run picks up where this one was"))
+
+
+_DURING = {
+    Action.ISSUE: Text("stopped during: issue"),
+    Action.ADOPT: Text("stopped during: adopt"),
+    Action.DEPLOY: Text("stopped during: deploy"),
+    Action.VERIFY: Text("stopped during: verify"),
+    Action.RETIRE: Text("stopped during: retire"),
+    Action.CLEAN: Text("stopped during: clean"),
+}
+
+
+def during(action: Action, stopped: Interrupted) -> Interrupted:
+    """Say in which step a run was stopped."""
+    return Interrupted(_DURING[action], hint=stopped.hint)

@@ -162,7 +162,7 @@ class Telling:
         state = self._state.channel(name)
         if state.again_at is None or state.again_at - self._now() <= AGAIN:
             return None
-        return AgainAt(state.again_at, state.problem or Text("it asked for patience"))
+        return AgainAt(state.again_at, state.problem or Text("it asked to retry later"))
 
 
 def _answer(channel: Channel, message: Message, now: Callable[[], datetime]) -> Answered:
@@ -181,5 +181,7 @@ def _answer(channel: Channel, message: Message, now: Callable[[], datetime]) -> 
 
 
 def _broken(how: str) -> RefusedForGood:
-    problem = Text("its adapter broke off: {problem}", problem=how)
-    return RefusedForGood(problem, Text("tell who made the adapter, with the type of channel"))
+    problem = Text("its adapter failed: {problem}", problem=how)
+    return RefusedForGood(
+        problem, Text("report it to the author of the adapter, with the type of channel")
+    )

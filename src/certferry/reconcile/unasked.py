@@ -18,7 +18,7 @@ def with_unasked(told: StepOutcome, step: Verify) -> StepOutcome:
         changes=in_sentences(step.changes),
     )
     hint = Text(
-        "set what it is to be in the deployment (`force_https`, `http2`, `tls_versions`), and"
-        " the next run sets it back"
+        "set the wanted values in the deployment (`force_https`, `http2`, `tls_versions`),"
+        " and the next run restores them"
     )
     return replace(told, detail=detail, hint=hint)

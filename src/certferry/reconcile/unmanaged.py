@@ -95,7 +95,7 @@ class _Kept:
 
     def in_words(self) -> Text:
         """Count them, with the last answer that says something else than that they are used."""
-        used = Text("others that something still uses are kept: {count}", count=self.used)
+        used = Text("others that are still in use are kept: {count}", count=self.used)
         if self.answer is None:
             return used
         refused = Text(

@@ -265,7 +265,7 @@ def _must_be_installed() -> None:
         raise ConfigError(
             Text("the library trustme is not installed; the sandbox makes certificates with it"),
             hint=Text(
-                "install certferry with its sandbox, from where it lies: pip install '.[sandbox]'"
+                "install certferry with its sandbox, in its checkout: pip install '.[sandbox]'"
             ),
         ) from missing
 

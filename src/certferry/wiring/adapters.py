@@ -115,7 +115,9 @@ class Table:
                 name=name,
                 packages=sorted({package_of(point) for point in (first, *others)}),
             ),
-            hint=Text("take all but one of them away: whose keys they are should not be guessed"),
+            hint=Text(
+                "uninstall all but one of them: certferry does not guess whose keys they are"
+            ),
         )
 
 

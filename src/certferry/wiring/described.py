@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ OURS = "certferry"
 
 _MUST_HAVE = ("SERVICE", "ENVIRONMENT", "Settings", "connect")
 
-THEIR_MISTAKE = Text("what is wrong is in that package: tell who made it, or take it away")
+THEIR_MISTAKE = Text("the fault is in that package: report it to its author, or uninstall it")
 
 
 class BrokenAdapter(ConfigError):
@@ -52,6 +52,11 @@ class Described:
     def options(self) -> Any:
         """What a deployment may be told, as `config.options` reads it."""
         return getattr(self.adapter, "DeploySettings", NothingMore)
+
+    @property
+    def where_keys_are(self) -> Text | None:
+        """Where an operator finds the keys of an account, as far as the adapter says."""
+        return getattr(self.adapter, "WHERE_KEYS_ARE", None)
 
     @property
     def needs_common_name(self) -> CommonNameRule | None:
@@ -141,6 +146,15 @@ def _mistakes(found: Described, module: str) -> Iterator[Text]:
         if variable.key not in keys:
             yield Text("`Settings` of {module} has no {key}", module=module, key=variable.key)
     may_be_told(found.options)
+    yield from _mistakes_of_more(found, module, keys)
+
+
+def _mistakes_of_more(found: Described, module: str, keys: Collection[str]) -> Iterator[Text]:
+    """Give what is wrong with the names that an adapter need not have."""
+    names: Any = found.adapter
+    where: Any = found.where_keys_are
+    if where is not None and not isinstance(where, Text):
+        yield Text("`WHERE_KEYS_ARE` of {module} is no `Text`", module=module)
     rule: Any = found.needs_common_name
     if rule is not None:
         if not isinstance(rule, CommonNameRule):

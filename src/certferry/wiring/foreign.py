@@ -75,7 +75,9 @@ class Guard:
         missing = [name for name in wanted if not callable(getattr(door, name, None))]
         if missing:
             lacks = Text(
-                "what {name} connects to has no {missing}", name=self.whose.name, missing=missing
+                "the object that {name} connects to has no {missing}",
+                name=self.whose.name,
+                missing=missing,
             )
             raise wrong_with(self.whose.package, lacks)
         return door
@@ -90,7 +92,7 @@ class Guard:
 
     def _raised(self, exc: Exception) -> Text:
         words = quoted(in_short(exc), self.hidden())
-        return Text("{name} broke off: {problem}", name=self.whose.name, problem=words)
+        return Text("{name} failed: {problem}", name=self.whose.name, problem=words)
 
 
 class ForeignDns:

@@ -23,7 +23,7 @@ def rehearsing(settings: Settings) -> Settings:
     acme = settings.acme
     if acme.staging is None:
         raise ConfigError(
-            Text("{directory} has no staging directory that is known", directory=acme.directory),
+            Text("certferry knows no staging directory of {directory}", directory=acme.directory),
             hint=Text(
                 "write `staging` under [acme]: the URL of a directory of the same CA whose"
                 " certificates are for tests"

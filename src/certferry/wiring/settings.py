@@ -96,13 +96,14 @@ def variables_of(type_: str, table: Table | None = None) -> tuple[Variable, ...]
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What an account may be of: the type, as operators write it, how the service is called, and
-    what must be known of an account there.
+    """What an account may be of: the type, as operators write it, how the service is called, what
+    must be known of an account there, and where its keys are found.
     """
 
     type: str
     name: str
     questions: tuple[Question, ...]
+    where_keys_are: Text | None = None
 
 
 def offered(family: Family) -> tuple[Service, ...]:
@@ -114,8 +115,9 @@ def offered(family: Family) -> tuple[Service, ...]:
     found = []
     for type_ in sorted(table.names(family), key=lambda name: name != usual):
         try:
-            name = table.find(family, type_).adapter.SERVICE
-            found.append(Service(type_, name, _questions(type_)))
+            one = table.find(family, type_)
+            name = one.adapter.SERVICE
+            found.append(Service(type_, name, _questions(type_), one.where_keys_are))
         except BrokenAdapter as broken:
             log.warning(
                 Text("{type} is not offered: {problem}", type=type_, problem=broken.message)

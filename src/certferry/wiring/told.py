@@ -39,7 +39,12 @@ def _tell(tell: Callable[[], Mapping[str, Answered]]) -> None:
     try:
         answers = tell()
     except CertferryError as error:
-        _log.warning(Text("no channel was told of this run: {problem}", problem=error.message))
+        _log.warning(
+            Text(
+                "certferry could not notify any channel of this run: {problem}",
+                problem=error.message,
+            )
+        )
         return
     for name, answer in answers.items():
         if not isinstance(answer, Sent):

@@ -654,7 +654,7 @@ def test_a_proxy_that_is_not_there(client: HttpClient, monkeypatch: pytest.Monke
 
     failure = _failure(client, "http://api.example.com/")
 
-    assert "the proxy gave no way to api.example.com: Connection refused" == str(failure.problem)
+    assert "cannot reach api.example.com: Connection refused" == str(failure.problem)
     assert not failure.maybe_done
 
 

@@ -411,7 +411,7 @@ def test_probe_that_fails_stops_no_other(place: Place) -> None:
     last = Probe("last", Text("the last"), lambda _: (True, ()))
     first, second = try_guesses(reader(place), [broken, last])
 
-    assert (CANNOT_TELL, "the answer is another than was thought of (TypeError)") == (
+    assert (CANNOT_TELL, "the answer differs from the expected one (TypeError)") == (
         first.verdict,
         told(first),
     )

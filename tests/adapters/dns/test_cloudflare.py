@@ -240,7 +240,7 @@ def test_token_that_is_not_known(account: CloudflareAccount) -> None:
     ("code", "status", "error", "advice"),
     [
         (1000, 401, DnsAccessDenied, "not accepted"),
-        (9103, 403, DnsAccessDenied, "no API token"),
+        (9103, 403, DnsAccessDenied, "does not hold an API token"),
         (10000, 403, DnsAccessDenied, "permission"),
         (777, 403, DnsAccessDenied, "not accepted"),
         (81045, 400, DnsRejected, "plan"),

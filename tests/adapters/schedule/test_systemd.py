@@ -397,7 +397,7 @@ def test_a_manager_that_refuses_is_quoted(manager: Manager, job: Job, directory:
     with pytest.raises(ScheduleError, match=r"enable .*Failed to connect to bus") as caught:
         manager.timer.install(job)
 
-    assert "when that is mended, try again" == str(caught.value.hint)
+    assert "fix that, then try again" == str(caught.value.hint)
     assert UNITS == sorted(path.name for path in directory.iterdir())
 
 
@@ -411,7 +411,7 @@ def test_a_timer_that_cannot_be_stopped_is_not_removed(
     with pytest.raises(ScheduleError, match="disable") as caught:
         manager.timer.remove()
 
-    assert "when that is mended, try again" == str(caught.value.hint)
+    assert "fix that, then try again" == str(caught.value.hint)
     assert UNITS == sorted(path.name for path in directory.iterdir())
 
 

@@ -117,8 +117,8 @@ def for_status(error: type[IssuanceError], moment: datetime | None) -> Text:
 
 
 UNTRUSTED = Text(
-    "the directory's own TLS certificate is not trusted: a private CA needs `ca_bundle` under"
-    " [acme]; otherwise somebody may be in between"
+    "the directory's own TLS certificate is not trusted: a private CA needs `ca_bundle`"
+    " under [acme]; otherwise a gateway may be intercepting the connection"
 )
 
 
@@ -126,8 +126,8 @@ def for_transport(failure: requests.RequestException) -> Text:
     """Give the hint for a request that brought no answer."""
     if isinstance(failure, UnknownProxy):
         return Text(
-            "certferry speaks to no SOCKS proxy: name its http:// address in HTTPS_PROXY, or add"
-            " the CA's host to NO_PROXY"
+            "certferry does not support SOCKS proxies: set HTTPS_PROXY to the proxy's"
+            " http:// address, or add the CA's host to NO_PROXY"
         )
     if isinstance(failure, requests.exceptions.ProxyError):
         return Text("check the proxy in HTTPS_PROXY, or add the CA's host to NO_PROXY")

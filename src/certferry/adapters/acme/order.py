@@ -231,7 +231,7 @@ class OrderDesk:
         self._forget()
         if order.problem is None:
             return OrderFailed(
-                Text("the CA gave the order up, and does not say why"), retry=Retry.LATER
+                Text("the CA marked the order as failed, and gives no reason"), retry=Retry.LATER
             )
         return refused_order(order.problem)
 

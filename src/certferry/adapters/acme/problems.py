@@ -193,9 +193,9 @@ def moment_of(retry_after: str | None, now: datetime) -> datetime | None:
 
 _MESSAGES: dict[type[IssuanceError], Text] = {
     AuthorizationFailed: Text("the CA does not accept the proof: {problem}"),
-    CaUnavailable: Text("the CA could not do it: {problem}"),
+    CaUnavailable: Text("the CA failed: {problem}"),
     OrderFailed: Text("the CA refused: {problem}"),
-    RateLimited: Text("the CA asks for patience: {problem}"),
+    RateLimited: Text("the CA asks to retry later: {problem}"),
 }
 
 
@@ -232,7 +232,10 @@ def _innermost(failure: BaseException) -> Text:
     if isinstance(failure, TooSlow | TooLong):
         return verbatim(str(failure))
     if isinstance(failure, UnknownProxy):
-        return Text("the environment names a proxy of another kind: {kind}", kind=str(failure))
+        return Text(
+            "the environment names a proxy of a kind that certferry does not support: {kind}",
+            kind=str(failure),
+        )
     causes = [failure, *_causes(failure)]
     spoken = [cause for cause in causes if isinstance(cause, OSError) and cause.strerror]
     if spoken:

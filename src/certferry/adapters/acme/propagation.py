@@ -90,6 +90,13 @@ class Propagation:
             return name
         names = [name]
         while target is not None:
+            if target in names:
+                raise DnsRejected(
+                    Text("CNAME loop at {name}", name=target),
+                    hint=Text(
+                        "correct the CNAME records: {chain}", chain=" → ".join([*names, target])
+                    ),
+                )
             names.append(target)
             if len(names) > 1 + LONGEST_CHAIN:
                 raise DnsRejected(
@@ -212,8 +219,8 @@ def advice(status: PropagationStatus) -> Text:
     made_up = sorted(a for a in addresses if ipaddress.ip_address(a) in FOR_BENCHMARKS)
     if made_up:
         return Text(
-            "a proxy on this host answers DNS with made-up addresses ({addresses}); let DNS pass "
-            "it by, or name resolvers that it leaves alone in [dns].resolvers",
+            "a proxy on this host answers DNS with made-up addresses ({addresses}); let DNS"
+            " bypass it, or name resolvers that it leaves alone in [dns].resolvers",
             addresses=made_up,
         )
     heard = status.heard()
@@ -226,9 +233,8 @@ def advice(status: PropagationStatus) -> Text:
         )
     if heard.keys() - {Heard.SILENCE} == {Heard.HEARSAY}:
         return Text(
-            "something answers in place of the name servers of {zones}, such as a router or a proxy"
-            " that takes every DNS question for itself: let this host's questions to port 53 pass"
-            " it by, UDP and TCP",
+            "a router or a proxy seems to answer in place of the name servers of {zones}:"
+            " let this host's queries to port 53 bypass it, UDP and TCP",
             zones=zones,
         )
     refusing = heard.get(Heard.REFUSAL, set()) | heard.get(Heard.HEARSAY, set())

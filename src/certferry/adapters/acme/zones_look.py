@@ -77,7 +77,10 @@ class ZonesLook:
                 message = Text(
                     "a wildcard's CNAME to {target} is seen at {name}", target=target, name=asked
                 )
-                fix = Text("nothing: it gives way as soon as the challenge is written there")
+                fix = Text(
+                    "nothing to do: the wildcard no longer applies once the"
+                    " challenge is written there"
+                )
                 yield Finding(Severity.INFO, Code.ALIAS_BY_WILDCARD, asked, message, fix)
 
     def _unwritable(self, asked: str, place: str, problem: DnsError) -> Finding:
@@ -111,8 +114,8 @@ class ZonesLook:
         self, zone: str, place: str, asked: Sequence[str], own: frozenset[str]
     ) -> Finding:
         message = Text(
-            "the account {account} has the zone {zone}, and the world asks other name servers about"
-            " {place}: {asked}",
+            "the account {account} has the zone {zone}, but the public DNS asks other name"
+            " servers about {place}: {asked}",
             account=self._account,
             zone=zone,
             place=place,

@@ -39,7 +39,8 @@ _CHECK = Text(
 )
 LACKS_PERMISSION = Text("the API token lacks a permission or this zone: {make}", make=MAKE_TOKEN)
 _NO_TOKEN = Text(
-    "what is in `token` is no API token: a Global API Key or a key with something missing? {make}",
+    "`token` does not hold an API token: is it a Global API Key, or was it not copied"
+    " whole? {make}",
     make=MAKE_TOKEN,
 )
 _CONFLICT = Text(

@@ -166,7 +166,7 @@ class DnspodRecords:
             else:
                 if record_id is not None:
                     return record_id
-                problem = Text("DNSPod says that it is there, and does not list it")
+                problem = Text("DNSPod says that the record exists, but does not list it")
                 record = self._find_written(place, value)
             if record is not None:
                 return _must_be_enabled(record, place.name)

@@ -77,8 +77,9 @@ _RULES = (
     _Rule(
         (UnknownProxy,),
         Text(
-            "no way to {host}: the environment names a proxy that certferry cannot speak to (such"
-            " as socks5://); name its http:// address in HTTPS_PROXY, or add the host to NO_PROXY"
+            "cannot connect to {host}: certferry does not support the proxy that the"
+            " environment names (such as socks5://); set HTTPS_PROXY to its http://"
+            " address, or add the host to NO_PROXY"
         ),
         maybe_done=False,
         passing=False,
@@ -86,7 +87,7 @@ _RULES = (
     ),
     _Rule(
         (requests.exceptions.ProxyError,),
-        Text("the proxy gave no way to {host}: {reason}"),
+        Text("cannot reach {host} through the proxy: {reason}"),
         contact=Contact.NONE,
     ),
     _Rule((ssl.SSLError,), Text("no secure connection to {host}: {reason}"), contact=Contact.NONE),

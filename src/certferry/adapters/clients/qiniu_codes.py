@@ -168,7 +168,7 @@ MEANINGS: dict[int, Meaning] = {
     400401: Meaning(
         CopyGone,
         "there is no such certificate",
-        "somebody removed it; the next run uploads it again",
+        "the certificate was removed at Qiniu; the next run uploads it again",
     ),
     400402: Meaning(
         TargetRejected,

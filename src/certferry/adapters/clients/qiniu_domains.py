@@ -246,7 +246,7 @@ def _failed_change(record: DomainRecord) -> DeployError:
 _LOOK = Text("look at the domain in Qiniu's console, or ask its support")
 _ADVICE = {
     "verify https crt fail": Text(
-        "Qiniu found the certificate wanting; a new one is needed: `certferry sync --renew`, or"
+        "Qiniu rejected the certificate; a new one is needed: `certferry sync --renew`, or"
         " from the client that makes it"
     ),
     "domain have no icp": Text(

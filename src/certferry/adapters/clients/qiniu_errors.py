@@ -111,7 +111,7 @@ _MAIN_KEYS = Text(
     " only, while sub-accounts' (IAM) keys work for everything else: use a pair of the main account"
 )
 _READ_ONLY = Text(
-    "the same keys are let in to read, and not to change: allow them to change CDN domains and SSL"
+    "these keys may read, but not change anything: allow them to change CDN domains and SSL"
     " certificates in Qiniu's console, or use a pair of the main account"
 )
 _ALLOW_PILI = Text(

@@ -46,7 +46,7 @@ def copy_is_gone(remote_id: str) -> DeployError:
     """Say that there is no certificate to bind by name."""
     return CopyGone(
         Text("there is no certificate {id} at Qiniu any more", id=remote_id),
-        hint=Text("somebody removed it; the next run uploads it again"),
+        hint=Text("the certificate was removed at Qiniu; the next run uploads it again"),
     )
 
 

@@ -11,6 +11,7 @@ from certferry.core.secret import Secret
 from certferry.ports.adapter import CommonNameRule, Variable
 from certferry.text import Text
 
+WHERE_KEYS_ARE = Text("portal.qiniu.com → avatar → Key management (AK and SK of one pair)")
 ENVIRONMENT = (
     Variable(
         "access_key",
@@ -42,25 +43,25 @@ class Settings:
 
     access_key: Secret
     secret_key: Secret
-    api: Annotated[str, Text("where the domains of the CDN are")] = "https://api.qiniu.com"
-    fusion: Annotated[str, Text("where the certificates are")] = "https://fusion.qiniuapi.com"
-    uc: Annotated[str, Text("where the buckets of Kodo and their source domains are")] = (
+    api: Annotated[str, Text("the address of the API of CDN domains")] = "https://api.qiniu.com"
+    fusion: Annotated[str, Text("the address of the API of certificates")] = (
+        "https://fusion.qiniuapi.com"
+    )
+    uc: Annotated[str, Text("the address of the API of Kodo's buckets and source domains")] = (
         "https://uc.qiniuapi.com"
     )
-    api_backup: Annotated[str, Text("tried where `api` does not answer")] = (
-        "https://api.qiniuapi.com"
-    )
-    uc_backup: Annotated[str, Text("tried where `uc` does not answer")] = (
+    api_backup: Annotated[str, Text("used when `api` does not answer")] = "https://api.qiniuapi.com"
+    uc_backup: Annotated[str, Text("used when `uc` does not answer")] = (
         "https://kodo-config.qiniuapi.com"
     )
-    pili: Annotated[str, Text("where the hubs of Pili and their live domains are")] = (
+    pili: Annotated[str, Text("the address of the API of Pili's hubs and live domains")] = (
         "https://pili.qiniuapi.com"
     )
     min_remaining_days: Annotated[
         int, Text("a certificate with fewer days left is not uploaded: Qiniu would refuse it")
     ] = MIN_REMAINING_DAYS
     accept_no_common_name: Annotated[
-        bool, Text("also certificates without a common name go there, which Qiniu has refused")
+        bool, Text("upload certificates without a common name too; Qiniu has refused such")
     ] = False
 
     @property
@@ -88,15 +89,15 @@ class DeploySettings:
     kind: Annotated[
         Literal["auto", "cdn", "kodo", "pili"],
         Text(
-            "what the domains are: `cdn` is for CDN and DCDN, `kodo` for source domains of buckets,"
-            " `pili` for live domains of hubs; `auto` looks"
+            "the kind of the domains: `cdn` is for CDN and DCDN, `kodo` for source domains"
+            " of buckets, `pili` for live domains of hubs; with `auto` certferry finds out"
         ),
     ] = "auto"
     force_https: Annotated[bool | None, Text("whether HTTP is redirected to HTTPS")] = None
-    http2: Annotated[bool | None, Text("whether HTTP/2 is spoken")] = None
+    http2: Annotated[bool | None, Text("whether HTTP/2 is on")] = None
     tls_versions: Annotated[
         tuple[Literal["TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3"], ...] | None,
-        Text("the versions of TLS that are spoken"),
+        Text("the versions of TLS that are on"),
     ] = None
 
     def wrong(self, written: Iterable[str]) -> Mapping[str, Text]:

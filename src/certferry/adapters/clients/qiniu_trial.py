@@ -60,7 +60,7 @@ def _judgement(probe: Probe, reader: QiniuReader) -> Judgement:
     except Exception as problem:  # noqa: BLE001 - whatever it is, the other probes go on
         # What it says is left out: it may quote the answer.
         kind = type(problem).__name__
-        seen = (Text("the answer is another than was thought of ({kind})", kind=kind),)
+        seen = (Text("the answer differs from the expected one ({kind})", kind=kind),)
     if probe.needs_keys and not reader.let_in:
         holds = None
     return Judgement(probe.number, probe.guess, Verdict.of(holds), tuple(dict.fromkeys(seen)))

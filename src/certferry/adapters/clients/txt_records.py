@@ -180,7 +180,8 @@ class TxtRecords:
                 if record_id and self._is_there(zone, record_id, name, value):
                     return record_id
                 problem = Text(
-                    "{service} says that it is there, and does not show it", service=self._named
+                    "{service} says that the record exists, but does not show it",
+                    service=self._named,
                 )
             record = self._find_written(zone, name, value)
             if record is not None:

@@ -24,6 +24,10 @@ from certferry.ports.dns import DnsProvider
 from certferry.text import Text
 
 SERVICE = NAMED
+WHERE_KEYS_ARE = Text(
+    "ram.console.aliyun.com → Users → create AccessKey, with the permission AliyunDNSFullAccess;"
+    " the secret is shown once, when made"
+)
 ENVIRONMENT = (
     Variable(
         "access_key_id",
@@ -46,7 +50,7 @@ class Settings:
 
     access_key_id: Secret
     access_key_secret: Secret
-    api: Annotated[str, Text("where the API is")] = "https://alidns.aliyuncs.com"
+    api: Annotated[str, Text("the address of the API")] = "https://alidns.aliyuncs.com"
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
@@ -91,5 +95,5 @@ def _must_be_an_access_key(key_id: str, secret: str) -> None:
             Text(
                 "`access_key_secret` of the Alibaba Cloud account is the id of an AccessKey (LTAI…)"
             ),
-            hint=Text("what begins with LTAI is the `access_key_id`; the secret has 30 characters"),
+            hint=Text("`access_key_id` begins with LTAI; the secret has 30 characters"),
         )

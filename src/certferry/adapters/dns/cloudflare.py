@@ -28,6 +28,10 @@ from certferry.ports.dns import DnsProvider
 from certferry.text import Text
 
 SERVICE = NAMED
+WHERE_KEYS_ARE = Text(
+    "dash.cloudflare.com/profile/api-tokens → Create Token → template Edit zone DNS; the token is"
+    " shown once, when made"
+)
 ENVIRONMENT = (
     Variable(
         "token",
@@ -46,7 +50,7 @@ class Settings:
     """What an operator writes under `[accounts.<label>]`."""
 
     token: Secret
-    api: Annotated[str, Text("where the API is")] = "https://api.cloudflare.com/client/v4"
+    api: Annotated[str, Text("the address of the API")] = "https://api.cloudflare.com/client/v4"
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:

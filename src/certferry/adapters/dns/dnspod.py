@@ -25,9 +25,12 @@ from certferry.ports.dns import DnsProvider
 from certferry.text import Text
 
 SERVICE = "DNSPod"
+WHERE_KEYS_ARE = Text(
+    "console.dnspod.cn → API keys → DNSPod Token → create; the token is shown once, when made"
+)
 ENVIRONMENT = (
-    Variable("id", ("DP_Id",), Text("the id of a DNSPod API token")),
-    Variable("token", ("DP_Key",), Text("the DNSPod API token itself")),
+    Variable("id", ("DP_Id",), Text("DNSPod token ID")),
+    Variable("token", ("DP_Key",), Text("DNSPod token")),
 )
 
 # "3,600 requests an hour" is what DNSPod's support told a user (TimothyYe/godns #113, 2021-05). A
@@ -46,9 +49,9 @@ class Settings:
 
     id: Secret
     token: Secret
-    api: Annotated[str, Text("where the API is; `https://api.dnspod.com` for the one abroad")] = (
-        "https://dnsapi.cn"
-    )
+    api: Annotated[
+        str, Text("the address of the API; `https://api.dnspod.com` for the international one")
+    ] = "https://dnsapi.cn"
     contact: Annotated[
         str, Text("a mail address for DNSPod; that of `[acme]`, or the zone's, where there is none")
     ] = ""
@@ -113,7 +116,7 @@ def _must_be_a_token(token_id: str, token: str) -> None:
     if not token_id or not token or "," in token_id + token:
         raise ConfigError(
             Text("`id` and `token` of the DNSPod account are empty, or hold more than their part"),
-            hint=Text("of 12345,0123abcd… `id` is what stands before the comma, `token` the rest"),
+            hint=Text("in 12345,0123abcd… the part before the comma is `id`, the rest is `token`"),
         )
 
 

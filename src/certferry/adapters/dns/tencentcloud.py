@@ -24,6 +24,9 @@ from certferry.ports.dns import DnsProvider
 from certferry.text import Text
 
 SERVICE = "Tencent Cloud"
+WHERE_KEYS_ARE = Text(
+    "console.cloud.tencent.com/cam/capi → API keys; the SecretKey is shown once, when made"
+)
 ENVIRONMENT = (
     # The names are acme.sh's (dns_tencent) and lego's (tencentcloud).
     Variable(
@@ -51,7 +54,10 @@ class Settings:
     secret_key: Secret
     api: Annotated[
         str,
-        Text("where the API is; `https://dnspod.intl.tencentcloudapi.com` for the one abroad"),
+        Text(
+            "the address of the API; `https://dnspod.intl.tencentcloudapi.com` for the"
+            " international one"
+        ),
     ] = "https://dnspod.tencentcloudapi.com"
     requests_per_second: Annotated[float, Text("the most requests in a second")] = (
         REQUESTS_PER_SECOND

@@ -47,7 +47,7 @@ class _Apprise:
             import apprise
         except ImportError:
             raise ConfigError(
-                Text("needs the extra `apprise`: where certferry lies, pip install '.[apprise]'")
+                Text("needs the extra `apprise`: in certferry's checkout, pip install '.[apprise]'")
             ) from None
         logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its warnings show addresses
         sender = apprise.Apprise()

@@ -28,7 +28,7 @@ class Settings:
     """One phone."""
 
     key: Annotated[Secret, Text("the key of the device, which the app shows")]
-    api: Annotated[str, Text("where the server is; your own, if you have one")] = (
+    api: Annotated[str, Text("the address of the server; your own, if you have one")] = (
         "https://api.day.app"
     )
 

@@ -48,9 +48,11 @@ class Settings:
     url: Annotated[str, Text("smtps://host:465, or smtp://host:587 where TLS is begun later")]
     from_: Annotated[str, Text("the address that the mails come from")]
     to: Annotated[tuple[str, ...], Text("the addresses that they go to")]
-    user: Annotated[str, Text("the name at the server, where it wants one")] = ""
-    password: Annotated[Secret | None, Text("the password for it")] = None
-    ca_bundle: Annotated[Path | None, Text("who signed the server's certificate")] = None
+    user: Annotated[str, Text("the user name at the server, if it asks for one")] = ""
+    password: Annotated[Secret | None, Text("the password at the server")] = None
+    ca_bundle: Annotated[
+        Path | None, Text("the PEM file of the CA that signed the server's certificate")
+    ] = None
 
 
 def connect(settings: Settings, context: Context, /) -> Notifier:

@@ -39,8 +39,10 @@ class Settings:
     """A robot of one group."""
 
     url: Annotated[Secret, Text("the address of the robot's webhook")]
-    secret: Annotated[Secret | None, Text("what the robot's messages are signed with")] = None
-    api: Annotated[str, Text("where the service is; another for tests and mirrors")] = API
+    secret: Annotated[Secret | None, Text("the secret that signs the robot's messages")] = None
+    api: Annotated[
+        str, Text("the address of the service; change it for tests and mirrors only")
+    ] = API
 
 
 def connect(settings: Settings, context: Context, /) -> Notifier:

@@ -32,9 +32,9 @@ class Settings:
     """A token of one person's or group's."""
 
     key: Annotated[Secret, Text("the token")]
-    api: Annotated[str, Text("where the service is; another for tests and mirrors")] = (
-        "https://www.pushplus.plus"
-    )
+    api: Annotated[
+        str, Text("the address of the service; change it for tests and mirrors only")
+    ] = "https://www.pushplus.plus"
 
 
 def connect(settings: Settings, context: Context, /) -> Notifier:

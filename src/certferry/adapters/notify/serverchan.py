@@ -33,7 +33,9 @@ class Settings:
     """A key of one person's."""
 
     key: Annotated[Secret, Text("the SendKey, which begins with SCT or sctp")]
-    api: Annotated[str, Text("where the service is; another for tests and mirrors")] = API
+    api: Annotated[
+        str, Text("the address of the service; change it for tests and mirrors only")
+    ] = API
 
 
 def connect(settings: Settings, context: Context, /) -> Notifier:

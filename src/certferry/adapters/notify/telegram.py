@@ -38,9 +38,9 @@ class Settings:
 
     key: Annotated[Secret, Text("the token of the bot")]
     chat: Annotated[str, Text("the id of the chat, or @name of a channel")]
-    api: Annotated[str, Text("where the service is; another for tests and mirrors")] = (
-        "https://api.telegram.org"
-    )
+    api: Annotated[
+        str, Text("the address of the service; change it for tests and mirrors only")
+    ] = "https://api.telegram.org"
 
 
 def connect(settings: Settings, context: Context, /) -> Notifier:

@@ -36,7 +36,7 @@ class Settings:
     """One address."""
 
     url: Annotated[Secret, Text("the address that the event is posted to")]
-    secret: Annotated[Secret | None, Text("what the event is signed with")] = None
+    secret: Annotated[Secret | None, Text("the secret that signs the event")] = None
 
 
 def connect(settings: Settings, context: Context, /) -> Notifier:
@@ -72,7 +72,7 @@ class _Webhook:
             return self._posting.later(problem, answer.headers)
         if answer.status < HTTPStatus.MULTIPLE_CHOICES and not _refuses(fields):
             return Sent()
-        hint = Text("look into the log of what answers at `url`")
+        hint = Text("look into the log of the service at `url`")
         return self._posting.refused(answer.status, said, hint)
 
 

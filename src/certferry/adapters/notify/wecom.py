@@ -28,7 +28,9 @@ class Settings:
     """A robot of one group."""
 
     url: Annotated[Secret, Text("the address of the robot's webhook, with its key")]
-    api: Annotated[str, Text("where the service is; another for tests and mirrors")] = API
+    api: Annotated[
+        str, Text("the address of the service; change it for tests and mirrors only")
+    ] = API
 
 
 def connect(settings: Settings, context: Context, /) -> Notifier:

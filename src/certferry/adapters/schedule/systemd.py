@@ -40,7 +40,7 @@ _MODE = 0o644
 _PRIVATE = 0o700
 _MOMENT = re.compile(rb"@(\d+)")
 
-_TRY_AGAIN = Text("when that is mended, try again")
+_TRY_AGAIN = Text("fix that, then try again")
 
 
 class SystemdTimer:

@@ -152,7 +152,7 @@ class Files:
         held = leaf or receipt.fingerprint
         changes = tuple(self._changes(place, receipt.digests))
         if changes:
-            sentence = Text("what was delivered has been changed since")
+            sentence = Text("the delivered files have been changed since")
             return held, Drift(Reason(ReasonCode.DELIVERY_DRIFTED, sentence), changes)
         reload = self._delivery.reload
         if reload is not None and receipt.reload != reload.digest:

@@ -35,6 +35,7 @@ from certferry.adapters.clients.qiniu_settings import (
     LEAST_LIFE,
     NEEDS_COMMON_NAME,
     ONE_ACCOUNT_A_DOMAIN,
+    WHERE_KEYS_ARE,
     DeploySettings,
     Settings,
 )
@@ -62,6 +63,7 @@ __all__ = (
     "NEEDS_COMMON_NAME",
     "ONE_ACCOUNT_A_DOMAIN",
     "SERVICE",
+    "WHERE_KEYS_ARE",
     "DeploySettings",
     "Qiniu",
     "Settings",

@@ -1,0 +1,60 @@
+"""Keys that were just typed into `certferry init`, tried at their service at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from certferry.cli import init_text
+from certferry.config.document import Document
+from certferry.config.load import load_before
+from certferry.config.propose import NewAccount, with_accounts
+from certferry.core.secret import Secret
+from certferry.errors import (
+    CertferryError,
+    ClockWrong,
+    ConfigError,
+    DnsAccessDenied,
+    TargetAccessDenied,
+)
+from certferry.present.console import Console
+from certferry.present.layout import Tone, labelled, line
+from certferry.present.vocabulary import ERROR, HINT
+from certferry.text import Text
+from certferry.wiring.first_calls import let_in
+
+_ASK_AGAIN = (ConfigError, DnsAccessDenied, TargetAccessDenied, ClockWrong)
+"""What other keys, or the right time, would mend. Whatever else fails says nothing of the keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Tries the keys of one account after the other, by calls that read alone."""
+
+    given: Document
+    config: Path
+    environ: Mapping[str, str]
+    console: Console
+
+    def takes(self, account: NewAccount, fresh: Mapping[str, Secret]) -> bool:
+        """See `init_keys.Takes`. A service that does not answer now has not refused the keys."""
+        say = self.console.voice.say
+        self.console.remark(
+            [line(say(Text("Checking the keys of {account} …", account=account.label)))]
+        )
+        environ = {**self.environ, **{name: key.reveal() for name, key in fresh.items()}}
+        try:
+            settings = load_before(with_accounts(self.given, [account]), self.config, environ)
+            let_in(settings, account.label, language=self.console.voice.language)
+        except _ASK_AGAIN as error:
+            self.console.remark(labelled(say(ERROR), Tone.BAD, say(error.message)))
+            if error.hint is not None:
+                self.console.remark(labelled(say(HINT), Tone.FAINT, say(error.hint)))
+            return False
+        except CertferryError as error:
+            said = Text("the keys could not be checked: {problem}", problem=error.message)
+            self.console.remark(init_text.warned([said], self.console.voice))
+            return True
+        self.console.remark([line(say(Text("{account} accepts the keys.", account=account.label)))])
+        return True

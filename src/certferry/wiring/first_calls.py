@@ -1,0 +1,33 @@
+"""The first calls at an account: whether its service takes the keys at all."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, cast
+
+from certferry.ports.progress import no_listener
+from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, installed
+from certferry.wiring.session import Session
+
+if TYPE_CHECKING:
+    from certferry.config.model import Settings
+    from certferry.ports.examination import Examined
+
+
+def let_in(settings: Settings, label: str, *, language: str) -> None:
+    """Make the first calls that read at an account, of one family or both. Changes nothing, not
+    even an empty state is made. Raises the `CertferryError` with which it refuses them all.
+    """
+    with ExitStack() as resources:
+        session = _Caller(settings, no_listener, resources, language=language, looks_only=True)
+        session.call(label, settings.accounts[label].type)
+
+
+class _Caller(Session):
+    def call(self, label: str, type_: str) -> None:
+        if installed().is_known(DNS_PROVIDERS, type_):
+            self.zones(label)
+        if installed().is_known(TARGETS, type_):
+            target = self._accounts.target(label)
+            if hasattr(target, "examine"):
+                cast("Examined", target).examine(label)
