@@ -24,7 +24,7 @@ from tests.support.command import Ended, run_here
 
 GUIDES = ROOT / "docs" / "how-to"
 CONSOLE = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-PATHS = re.compile(r"(?<=\s)/(?=(?:etc|opt|root|usr|var)/|(?:etc|root)$|\s)")
+PATHS = re.compile(r"(?<=\s)/(?=(?:etc|opt|usr|var)/|etc$|\s)")
 NOT_HERE = ("/opt/certferry/bin/pip",)
 """What a test of its own shows, in the thorough tier: tests/house/test_constraints.py."""
 
@@ -46,7 +46,7 @@ class Machine:
     def __init__(self, root: Path, owner: CrontabOwner) -> None:
         self.root = root
         self.owner = owner
-        for folder in ("etc", "opt", "root", "usr/local/bin", "var/lib", "var/log"):
+        for folder in ("etc", "opt", "usr/local/bin", "var/backups", "var/lib", "var/log"):
             (root / folder).mkdir(parents=True)
 
     def is_used(self, world: World, name: str) -> None:
@@ -77,7 +77,7 @@ class Machine:
         typed = PATHS.sub(f"{self.root}/", command)
         environ = {
             "PATH": self.owner.environ["PATH"],
-            "HOME": str(self.root / "root"),
+            "HOME": str(self.root / "opt"),
             "CERTFERRY_CONFIG": str(self.root / "etc/certferry/certferry.toml"),
         }
         program, *arguments = shlex.split(typed)
@@ -141,9 +141,10 @@ def test_a_restore_on_an_empty_machine(
     bound, before = world.qiniu.bound(name), Footprint.of(world)
 
     fresh = empty(machine)
-    for folder in ("backup", "backup-key"):
-        shutil.copytree(tmp_path / "gone" / "root" / folder, fresh.root / "root" / folder)
-        assert 0o700 == (fresh.root / "root" / folder).stat().st_mode & 0o777
+    for folder in ("certferry", "certferry-key"):
+        copied = fresh.root / "var/backups" / folder
+        shutil.copytree(tmp_path / "gone/var/backups" / folder, copied)
+        assert 0o700 == copied.stat().st_mode & 0o777
     ended = fresh.types(*commands("backup", "\n## Restore on an empty machine\n"))
 
     plan, sync = ended[-3:-1]
@@ -213,7 +214,7 @@ def test_a_removal_leaves_nothing_behind(machine: Machine, world: World, name: s
     for number in range(1, 5):
         machine.types(*commands("removal", f"\n**{number}. "))
 
-    kept = [f"root/img/{part}.pem" for part in ("cert", "chain", "fullchain", "privkey")]
+    kept = [f"etc/ssl/img/{part}.pem" for part in ("cert", "chain", "fullchain", "privkey")]
     assert [keys, *kept] == machine.files()
     assert not machine.owner.read()
     assert bound == world.qiniu.bound(name)
@@ -225,7 +226,7 @@ def test_a_move_to_another_host(
     """The new host goes on where the old one stopped: nothing is issued or deployed anew."""
     machine.types(*commands("moving", "\n**1. "))
     assert not machine.owner.read()
-    archive = "root/certferry.tar.gz"
+    archive = "var/backups/certferry.tar.gz"
     assert 0o600 == (machine.root / archive).stat().st_mode & 0o777
     before = Footprint.of(world)
 

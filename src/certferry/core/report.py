@@ -49,14 +49,11 @@ class StepOutcome:
     waiting: Waiting | None = None
     remote_id: str | None = None
     unmanaged: bool = False
-    reason: ReasonCode | None = None
-    """Why safety refused it."""
+    reason: ReasonCode | None = None  # why safety refused it
 
     @property
     def code(self) -> str | None:
-        """What went wrong, as programs read it. What failed without an error of ours is a mistake
-        in certferry.
-        """
+        """What went wrong, for programs. A failure without an error of ours is our mistake."""
         if self.error is not None:
             return self.error.code
         if self.reason is not None:
