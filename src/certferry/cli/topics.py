@@ -34,8 +34,8 @@ def _complete_topic(
 
 
 @click.command("help")
-@click.argument("topic", required=False, shell_complete=_complete_topic)
-@click.argument("document", required=False)
+@click.argument("topic", metavar="[TOPIC]", required=False, shell_complete=_complete_topic)
+@click.argument("document", metavar="[DOCUMENT]", required=False)
 @click.pass_context
 def command(ctx: click.Context, topic: str | None, document: str | None) -> Exit:
     """Print the reference and the how-tos, without a network.
