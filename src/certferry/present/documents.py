@@ -56,7 +56,7 @@ def of_findings(findings: Sequence[Finding], voice: Voice) -> Document:
                 "code": str(finding.code),
                 "subject": finding.subject,
                 "message": voice.say(finding.message),
-                "fix": said(finding.fix, voice),
+                "fix": said_or_none(finding.fix, voice),
             }
             for finding in findings
         ],
@@ -106,7 +106,7 @@ def _outcome(step: StepOutcome, voice: Voice) -> Document:
         "remote_id": step.remote_id,
         "outcome": step.outcome.value,
         "detail": voice.say(step.detail),
-        "hint": said(step.hint, voice),
+        "hint": said_or_none(step.hint, voice),
         "code": step.code,
         "problem": _problem(step, voice),
         "retry_at": moment(_retry_at(step)),
@@ -118,7 +118,7 @@ def _problem(step: StepOutcome, voice: Voice) -> Document | None:
     """Write what went wrong at a step, if anything did."""
     if step.code is None:
         return None
-    message, hint = voice.say(step.detail), said(step.hint, voice)
+    message, hint = voice.say(step.detail), said_or_none(step.hint, voice)
     return {"code": step.code, "message": message, "hint": hint}
 
 
@@ -153,7 +153,7 @@ def _lineage_status(status: LineageStatus, voice: Voice) -> Document:
         "not_after": None if certificate is None else moment(certificate.not_after),
         "renew_at": moment(status.renew_at),
         "renewal_window": _window(status.window),
-        "reason": None if status.reason is None else reason_of(status.reason, voice),
+        "reason": None if status.reason is None else of_reason(status.reason, voice),
         "domains": [_domain_status(domain, fingerprint, voice) for domain in status.domains],
         "notices": [
             {"target": target, "domain": None, "error": of_error(error, voice)}
@@ -179,7 +179,7 @@ def _domain_status(domain: DomainStatus, current: str | None, voice: Voice) -> D
         "state": domain.standing.value,
         "remote_id": domain.remote_id,
         "upload_deadline": moment(domain.upload_deadline),
-        "problem": said(domain.problem, voice),
+        "problem": said_or_none(domain.problem, voice),
         **({"ticket": ticket(domain.ticket)} if domain.ticket else {}),
         "served": [
             {
@@ -200,7 +200,7 @@ def _is_valid(address: Served) -> bool:
 # all
 
 
-def reason_of(reason: Reason, voice: Voice) -> Document:
+def of_reason(reason: Reason, voice: Voice) -> Document:
     """Write why something is done."""
     return {"code": reason.code.value, "message": voice.say(reason.message)}
 
@@ -212,7 +212,7 @@ def edge_problem(problem: EdgeProblem | None, voice: Voice) -> Document | None:
     return {
         "code": problem.code.value,
         "message": voice.say(problem.message),
-        "hint": said(problem.hint, voice),
+        "hint": said_or_none(problem.hint, voice),
     }
 
 
@@ -221,10 +221,10 @@ def of_error(error: CertferryError, voice: Voice) -> Document:
     return {
         "code": error.code,
         "message": voice.say(error.message),
-        "hint": said(error.hint, voice),
+        "hint": said_or_none(error.hint, voice),
     }
 
 
-def said(text: Text | None, voice: Voice) -> str | None:
+def said_or_none(text: Text | None, voice: Voice) -> str | None:
     """Write a sentence, if there is one."""
     return None if text is None else voice.say(text)

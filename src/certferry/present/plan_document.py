@@ -25,7 +25,14 @@ from certferry.core.plan import (
 )
 from certferry.core.report import SyncReport
 from certferry.core.waiting import Waiting
-from certferry.present.documents import Document, moment, of_error, of_report, reason_of, said
+from certferry.present.documents import (
+    Document,
+    moment,
+    of_error,
+    of_reason,
+    of_report,
+    said_or_none,
+)
 from certferry.present.language import Voice
 
 
@@ -61,7 +68,7 @@ def _step(step: Step, voice: Voice) -> Document:
         "action": step.action.value,
         "target": None if isinstance(step, Issue | Clean) else step.target,
         "domain": step.domain if isinstance(step, Deploy | Verify | Rollback) else None,
-        "reason": reason_of(step.reason, voice),
+        "reason": of_reason(step.reason, voice),
         "diff": _diff(changes),
     }
     if isinstance(step, Issue):
@@ -92,7 +99,7 @@ def _held_back(step: Issue | None, voice: Voice) -> Document | None:
         return None
     problem = of_error(step.due.error, voice)
     return {
-        "reason": reason_of(step.reason, voice),
+        "reason": of_reason(step.reason, voice),
         "error": problem,
         "until": moment(step.due.until),
     }
@@ -137,9 +144,9 @@ def _refusal(refusal: Refusal, voice: Voice) -> Document:
     return {
         "target": refusal.step.target,
         "domain": refusal.step.domain,
-        "reason": reason_of(refusal.reason, voice),
-        "hint": said(refusal.hint, voice),
-        "problem": {**reason_of(refusal.reason, voice), "hint": said(refusal.hint, voice)},
+        "reason": of_reason(refusal.reason, voice),
+        "hint": said_or_none(refusal.hint, voice),
+        "problem": {**of_reason(refusal.reason, voice), "hint": said_or_none(refusal.hint, voice)},
     }
 
 
