@@ -33,12 +33,13 @@ def test_usual_ca_alone_is_called_as_operators_know_it(loaded: Load) -> None:
 
 
 def test_fallback_has_its_own_table(loaded: Load, folder: Path) -> None:
-    """With keys of its own, and the bundle of [acme] unless it names one."""
+    """With keys of its own, and the bundle and the proxy of [acme] unless it names others."""
     for name in ("usual.pem", "own.pem"):
         (folder / name).touch()
     settings = loaded(f"""
 [acme]
 ca_bundle = "usual.pem"
+proxy = "http://10.0.0.9:3128"
 fallback = ["zerossl", "mine", "{ELSEWHERE}"]
 reuse_key = true
 preferred_chain = "ISRG Root X1"
@@ -48,6 +49,7 @@ eab_hmac_key = "aG1hYw"
 [acme.mine]
 directory = "https://mine.example.com/dir"
 ca_bundle = "own.pem"
+proxy = "https://proxy.example.com"
 {CERTIFICATE}""")
 
     zerossl, mine, other = settings.acme.fallback
@@ -65,6 +67,10 @@ ca_bundle = "own.pem"
         mine.ca_bundle,
         other.ca_bundle,
     )
+    via = "http://10.0.0.9:3128"
+    assert [via, via, "https://proxy.example.com", via] == [
+        one.proxy for one in settings.acme.authorities
+    ]
     [certificate] = settings.certificates
     assert ["letsencrypt", "zerossl", "mine", "ca.example.com:8443"] == [
         one.name for one in certificate.issuance.authorities
@@ -94,7 +100,16 @@ ca_bundle = "own.pem"
         ),
         (
             "[acme]\nfallback = ['zerossl']\n[acme.zerossl]\nemail = 'a@example.com'",
-            "[acme.zerossl] email: unknown key; known are directory, ca_bundle, eab_kid, eab_",
+            "[acme.zerossl] email: unknown key; known are directory, ca_bundle, proxy, eab_kid,",
+        ),
+        (
+            "acme.proxy = 'socks5h://10.0.0.9:1080'",
+            "[acme] proxy: certferry does not support SOCKS proxies; write the proxy's",
+        ),
+        ("acme.proxy = '10.0.0.9:3128'", "[acme] proxy: must be a URL such as https://host/path"),
+        (
+            "acme.proxy = 'http://me:HUNTER2@10.0.0.9:3128'",
+            "[acme] proxy: must not hold a user name or password; a proxy with one goes into",
         ),
         ("acme.profile = []", "[acme] profile: is an empty list"),
         ("acme.profile = ['classic', 3]", "[acme] profile: must be a string, and is a number"),

@@ -48,6 +48,7 @@ eab_hmac_key = "env:EAB"
 resolvers = ["223.5.5.5", "127.0.0.1:5353"]
 propagation_timeout = 120
 port = 5353
+doh = ["https://223.5.5.5/dns-query"]
 
 [verify]
 resolvers = ["[2001:db8::1]:5353", "2001:DB8::2"]
@@ -115,6 +116,7 @@ def test_every_setting_is_read(loaded: Load, folder: Path, clean_environment: Pa
     local = ServerAddress("127.0.0.1", 5353)
     assert (ServerAddress("223.5.5.5", 53), local) == settings.dns.resolvers
     assert (timedelta(minutes=2), 5353) == (settings.dns.propagation_timeout, settings.dns.port)
+    assert (("https://223.5.5.5/dns-query",), None) == (settings.dns.doh, settings.dns.wait)
     verify = settings.verify
     v6 = (ServerAddress("2001:db8::1", 5353), ServerAddress("2001:db8::2", 53))
     assert v6 == verify.resolvers

@@ -163,7 +163,17 @@ def test_the_hint_leads_to_the_reference(loaded: Load) -> None:
         ("acme.reuse_key = 'yes'", "[acme] reuse_key: must be true or false, and is a string"),
         ("acme.emial = 'x'", "[acme] emial: unknown key; did you mean email?"),
         ("acme.'ca-bundle' = 'x'", "[acme] ca-bundle: unknown key; did you mean ca_bundle?"),
-        ("dns.ttl = 1", "[dns] ttl: unknown key; known are resolvers, propagation_timeout, port"),
+        (
+            "dns.ttl = 1",
+            "[dns] ttl: unknown key; known are resolvers, propagation_timeout, port, doh, wait",
+        ),
+        ("dns.doh = ['223.5.5.5']", "[dns] doh: must be a URL such as https://host/path"),
+        ("dns.doh = ['http://dns.test/q']", "[dns] doh: must begin with https://"),
+        ("dns.wait = 0", "[dns] wait: must be a number of seconds above 0"),
+        (
+            "dns.wait = 60\ndns.doh = ['https://223.5.5.5/dns-query']",
+            "[dns] doh: `wait` means that nothing is asked; remove one of the two",
+        ),
         ("dns.port = 0", "[dns] port: must be a port, from 1 to 65535"),
         ("dns.port = 65536", "[dns] port: must be a port, from 1 to 65535"),
         ("dns.port = 53.0", "[dns] port: must be a whole number, and is a number"),

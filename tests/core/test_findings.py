@@ -150,12 +150,14 @@ def test_clock_is_told_by_how_much_and_which_way() -> None:
         ("127.0.0.1", True),
         ("::1", True),
         ("::", True),
+        ("fc00::7", True),
+        ("fd00::7", False),
         ("192.0.2.1", False),
         ("2001:db8::1", False),
     ],
 )
 def test_which_addresses_stand_for_no_host(address: str, expected: object) -> None:
-    """Those of benchmarks, of no host, and of this one."""
+    """Those of benchmarks and of proxies, of no host, and of this one."""
     assert expected is is_made_up(address)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from functools import partial
 from random import Random
@@ -11,12 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from certferry.adapters.acme.https_resolver import HttpsResolver
 from certferry.adapters.acme.names_look import NamesLook
 from certferry.adapters.acme.nameservers import ask
 from certferry.adapters.acme.resolvers import Resolvers
+from certferry.adapters.acme.second_opinion import SecondOpinion
 from certferry.adapters.probe.addresses import resolve
 from certferry.adapters.probe.resolver_look import ResolverLook
 from certferry.core.caa import Applicant
+from certferry.ports.http import NO_HEADERS, Answer
 from certferry.sandbox.dnsd import DnsDaemon, Handler, Reply, Transport
 from certferry.sandbox.nameserver import DnsServer
 from tests.adapters.acme.name_servers import RESOLVER, NameServers
@@ -90,6 +93,7 @@ QUESTIONS: tuple[Callable[[Resolvers, int], object], ...] = (
     lambda resolvers, _: resolvers.zone_of(NAME),
     lambda resolvers, _: resolvers.name_servers("example.com"),
     lambda resolvers, _: resolvers.addresses("www.example.com"),
+    lambda resolvers, _: resolvers.invented(),
     lambda _, port: ask(SERVER, port, NAME, WITHIN),
     lambda _, port: resolve("www.example.com", [(RESOLVER, port)], WITHIN),
     lambda resolvers, _: NamesLook(resolvers, US).look(["www.example.com"]),
@@ -107,3 +111,44 @@ def test_an_answer_of_dns(servers: BentDns, seed: int, question: int) -> None:
     port = servers.daemon.port
 
     only_ours(partial(QUESTIONS[question], Resolvers([(RESOLVER, port)], WITHIN), port))
+
+
+class BentHttps:
+    """An `Http` behind which the resolver is; what it sends is bent."""
+
+    def __init__(self, servers: BentDns) -> None:
+        self._servers = servers
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] = NO_HEADERS,
+        body: bytes | None = None,
+        *,
+        repeatable: bool = False,
+    ) -> Answer:
+        """Answer a question."""
+        del method, url, repeatable
+        reply = self._servers.world.resolver.handle(body or b"", Transport.TCP)
+        assert reply is not None
+        found = {"Content-Type": headers["Accept"]}
+        return Answer(200, found, bent_wire(reply.wire, self._servers.chance))
+
+
+OVER_HTTPS: tuple[Callable[[HttpsResolver], object], ...] = (
+    lambda one: SecondOpinion([one], chosen=True).ask([NAME, "other.example.net"]),
+    lambda one: Resolvers((), WITHIN, [one], plain=False).zone_of(NAME),
+    lambda one: Resolvers((), WITHIN, [one], plain=False).addresses("www.example.com"),
+)
+"""The values of a challenge, zones, addresses."""
+
+
+@settings(max_examples=examples(200))
+@given(seed=st.integers(0, 2**32 - 1), question=st.sampled_from(range(len(OVER_HTTPS))))
+def test_an_answer_over_https(servers: BentDns, seed: int, question: int) -> None:
+    """It is understood, or told as none."""
+    servers.chance.seed(seed)
+    resolver = HttpsResolver("https://127.0.0.1/dns-query", BentHttps(servers))
+
+    only_ours(partial(OVER_HTTPS[question], resolver))

@@ -85,6 +85,21 @@ def https_url(value: object) -> str:
     return written
 
 
+def proxy_url(value: object) -> str:
+    """Take the address of a proxy; what is asked through it is encrypted to its end anyway."""
+    written = word(value)
+    scheme = written.partition("://")[0].lower()
+    if scheme.startswith("socks"):
+        raise ConfigError(
+            Text("certferry does not support SOCKS proxies; write the proxy's http:// address")
+        )
+    if _split(written).username is not None:
+        raise ConfigError(
+            Text("must not hold a user name or password; a proxy with one goes into HTTPS_PROXY")
+        )
+    return written
+
+
 def directory_url(value: object) -> str:
     """Take the name of a well-known directory, or the URL of another (RFC 8555 §7.1.1)."""
     written = word(value)

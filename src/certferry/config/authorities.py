@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from certferry.config.addresses import DIRECTORIES, directory_url
+from certferry.config.addresses import DIRECTORIES, directory_url, proxy_url
 from certferry.config.check import existing_file, secret_reference
 from certferry.config.document import Place
 from certferry.config.files import Paths
@@ -19,7 +19,7 @@ from certferry.core.external_account import ExternalAccount
 from certferry.errors import ConfigError
 from certferry.text import Text
 
-_KEYS = ("directory", "ca_bundle", "eab_kid", "eab_hmac_key")
+_KEYS = ("directory", "ca_bundle", "proxy", "eab_kid", "eab_hmac_key")
 
 
 def read_authority(table: Table, paths: Paths, name: str | None, usual: CaSettings) -> CaSettings:
@@ -31,6 +31,7 @@ def read_authority(table: Table, paths: Paths, name: str | None, usual: CaSettin
         name=name or called(directory),
         directory=directory,
         ca_bundle=table.take("ca_bundle", existing_file(paths), usual.ca_bundle),
+        proxy=table.take("proxy", proxy_url, usual.proxy),
         eab_kid=table.take("eab_kid", word, None),
         eab_hmac_key=table.take("eab_hmac_key", secret_reference(table), None),
     )
@@ -60,7 +61,7 @@ def _fallback(table: Table, paths: Paths, usual: CaSettings) -> Read[CaSettings]
         directory = usual.directory if has_directory else _known(written)
         before = replace(usual, directory=directory)
         if own is None:
-            return CaSettings(called(directory), directory, usual.ca_bundle)
+            return CaSettings(called(directory), directory, usual.ca_bundle, usual.proxy)
         settings = read_authority(own, paths, written, before)
         own.done()
         return settings

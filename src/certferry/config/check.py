@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from certferry.config.addresses import (
     DNS_PORT,
+    https_url,
     server_address,
 )
 from certferry.config.files import Paths
@@ -54,7 +55,11 @@ def read_dns(table: Table) -> DnsSettings:
         resolvers=table.take_list("resolvers", server_address, (), empty=True),
         propagation_timeout=table.take("propagation_timeout", seconds, PROPAGATION_TIMEOUT),
         port=table.take("port", port, DNS_PORT),
+        doh=table.take_list("doh", https_url, None, empty=True),
+        wait=table.take("wait", seconds, None),
     )
+    if settings.wait is not None and settings.doh:
+        table.report("doh", Text("`wait` means that nothing is asked; remove one of the two"))
     table.done()
     return settings
 

@@ -29,11 +29,13 @@ class CaSettings:
     """A CA, by the name that operators know it under. `directory` is a URL.
 
     `ca_bundle` holds who signed the directory's own TLS certificate; `None` is the system's trust.
+    `proxy` is the URL of the proxy to it; `None` leaves that to the environment.
     """
 
     name: str
     directory: str
     ca_bundle: Path | None = None
+    proxy: str | None = None
     eab_kid: str | None = None
     eab_hmac_key: SecretReference | None = None
 
@@ -65,6 +67,11 @@ class AcmeSettings:
         return self.usual.ca_bundle
 
     @property
+    def proxy(self) -> str | None:
+        """The URL of the proxy to that directory; `None` leaves that to the environment."""
+        return self.usual.proxy
+
+    @property
     def authorities(self) -> tuple[CaSettings, ...]:
         """Every CA, the usual one first."""
         return (self.usual, *self.fallback)
@@ -75,12 +82,15 @@ class DnsSettings:
     """Whom to ask about zones, and how long to wait until a challenge record is seen everywhere.
 
     No resolvers means the system's. `port` is where authoritative servers answer: another than 53
-    only in tests and sandboxes.
+    only in tests and sandboxes. `doh` are the URLs of resolvers that are asked by HTTPS, `None`
+    where nothing is said of them. With a `wait`, no question is asked at all.
     """
 
     resolvers: tuple[ServerAddress, ...]
     propagation_timeout: timedelta
     port: int
+    doh: tuple[str, ...] | None = None
+    wait: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)

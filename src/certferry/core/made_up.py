@@ -7,6 +7,11 @@ import ipaddress
 FOR_BENCHMARKS = ipaddress.ip_network("198.18.0.0/15")
 """RFC 2544; proxies that answer DNS themselves hand out addresses of it."""
 
+_OF_PROXIES = ipaddress.ip_network("fc00::/18")
+"""What sing-box and V2Ray make up for IPv6 (their documents on FakeIP and FakeDNS); RFC 4193 §3.1
+keeps fc00::/8 for a use that was never defined.
+"""
+
 _NOWHERE = (ipaddress.ip_network("0.0.0.0/8"), ipaddress.ip_network("::/128"))
 """What lists of blocked names are answered with (RFC 1122 §3.2.1.3)."""
 
@@ -18,4 +23,4 @@ def is_made_up(address: str, *, at_home: bool = False) -> bool:
     found = ipaddress.ip_address(address)
     if found.is_loopback:
         return not at_home
-    return any(found in network for network in (FOR_BENCHMARKS, *_NOWHERE))
+    return any(found in network for network in (FOR_BENCHMARKS, _OF_PROXIES, *_NOWHERE))

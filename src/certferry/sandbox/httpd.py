@@ -124,7 +124,7 @@ class HttpService:
             raise RuntimeError("the service is not running")
         host, port = self._server.bound
         scheme = "http" if self._tls is None else "https"
-        return f"{scheme}://{host}:{port}"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     @property
     def journal(self) -> list[Call]:
@@ -252,6 +252,8 @@ class _Server(ThreadingHTTPServer):
         self.stopping = threading.Event()
         self._connections = Connections()
         self._accepting = threading.Thread(target=self._accept_until_stopped, daemon=True)
+        if ":" in address[0]:
+            self.address_family = socket.AF_INET6
         super().__init__(address, _Exchange)
         if tls is not None:
             # The handshake is left to the connection's own thread.

@@ -162,7 +162,9 @@ class Resolver(DnsServer):
     What it has been told not to exist it believes for `negative_caching` seconds (RFC 2308 §5).
     Names at or below one of `bogus` have signatures that do not hold: it answers for them only
     where it is told not to check (RFC 4035 §3.2.2). A name that does not exist is at the address
-    `invented`, as with resolvers that sell the mistakes of others.
+    `invented`, as with resolvers that sell the mistakes of others; every name is at the address
+    `faked`, as with proxies that answer DNS themselves. What it `denies` is in no zone, as a
+    company's resolver knows the company's names only.
     """
 
     def __init__(
@@ -177,6 +179,8 @@ class Resolver(DnsServer):
         self.negative_caching = negative_caching
         self.bogus: set[str] = set()
         self.invented: str | None = None
+        self.faked: str | None = None
+        self.denies = False
         self._zones = zones
         self._servers = {server.hostname: server for server in servers}
         self._lookup = Lookup(zones, self._seat)
@@ -189,7 +193,12 @@ class Resolver(DnsServer):
             response = dns.message.make_response(query, our_payload=OUR_PAYLOAD)
             response.set_rcode(dns.rcode.SERVFAIL)
             return response
+        if self.denies:
+            return answer_recursively(query, lambda _: Found(rcode=dns.rcode.NXDOMAIN))
         response = answer_recursively(query, self._follow)
+        if self.faked is not None and query.question[0].rdtype == dns.rdatatype.A:
+            response.answer.clear()
+            _invent(response, self.faked)
         if self.invented is not None and response.rcode() == dns.rcode.NXDOMAIN:
             _invent(response, self.invented)
         return response
@@ -199,6 +208,8 @@ class Resolver(DnsServer):
         super().recover()
         self.bogus.clear()
         self.invented = None
+        self.faked = None
+        self.denies = False
 
     def _is_bogus(self, name: str) -> bool:
         return any(name == zone or name.endswith(f".{zone}") for zone in self.bogus)
@@ -207,8 +218,10 @@ class Resolver(DnsServer):
         key = (to_text(question.name), int(question.rdtype))
         now = self._zones.clock()
         until, found = self._missing.get(key, (now, Found()))
-        if now < until:
-            return found
+        if now < until and found.soa is not None:
+            # The time left is told with it (RFC 2308 §5).
+            left = replace(found.soa, ttl=int(until - now))
+            return replace(found, soa=left)
         found = self._lookup.follow(question.name, question.rdtype)
         if found.soa is not None:
             self._missing[key] = (now + self.negative_caching, found)

@@ -36,7 +36,12 @@ class CaSession(Session):
 
         ca = authority_at(self._settings, directory or self._settings.acme.directory)
         return AccountDesk(
-            ca.directory, self.state, ca_bundle=ca.ca_bundle, pause=self._stopping.pause, now=now
+            ca.directory,
+            self.state,
+            ca_bundle=ca.ca_bundle,
+            proxy=ca.proxy,
+            pause=self._stopping.pause,
+            now=now,
         )
 
     def directory_of(self, name: str | None) -> str:

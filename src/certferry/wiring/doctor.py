@@ -126,11 +126,14 @@ def _authority(place: Place) -> Iterator[Finding]:
     from certferry.core.caa import Applicant
 
     acme = place.settings.acme
-    seen = look_at_directory(acme.directory, ca_bundle=acme.ca_bundle, pause=place.pause, now=now)
+    seen = look_at_directory(
+        acme.directory, ca_bundle=acme.ca_bundle, proxy=acme.proxy, pause=place.pause, now=now
+    )
     yield from look_at_clock(_host(acme.directory), seen.ahead)
     applicant = Applicant(seen.identities, _account_url(place))
-    look = NamesLook(resolvers_for(place.settings), applicant)
-    yield from look.look(ordered_names(place.settings.certificates))
+    resolvers = resolvers_for(place.settings, place.pause)
+    if resolvers is not None:
+        yield from NamesLook(resolvers, applicant).look(ordered_names(place.settings.certificates))
 
 
 def _account_url(place: Place) -> str | None:
@@ -146,7 +149,7 @@ def _dns_account(place: Place, label: str, dns: DnsProvider) -> Iterator[Finding
     settings = place.settings
     yield from look_at_account(label, dns)
     propagation = propagation_for(settings, place.pause)
-    look = ZonesLook(label, dns, propagation, resolvers_for(settings))
+    look = ZonesLook(label, dns, propagation, resolvers_for(settings, place.pause))
     ordered = [
         (wish.names, provider_of(wish, place.doors.dns))
         for wish in settings.certificates

@@ -78,7 +78,7 @@ def authority_at(settings: Settings, directory: str) -> CaSettings:
     """
     acme = settings.acme
     known = (ca for ca in acme.authorities if ca.directory == directory)
-    return next(known, CaSettings(directory, directory, acme.ca_bundle))
+    return next(known, CaSettings(directory, directory, acme.ca_bundle, acme.proxy))
 
 
 def external_account(ca: CaSettings, settings: Settings) -> ExternalAccount | None:
@@ -98,6 +98,7 @@ def _connect(settings: Settings, state: StateStore, pause: Pause, directory: str
             directory=ca.directory,
             email=acme.email,
             ca_bundle=ca.ca_bundle,
+            proxy=ca.proxy,
             preferred_chain=acme.preferred_chain,
             # Profiles are the usual CA's; near the deadline, any certificate is better than none.
             must_have_profile=ca is acme.usual,
@@ -108,5 +109,5 @@ def _connect(settings: Settings, state: StateStore, pause: Pause, directory: str
         propagation=propagation_for(settings, pause),
         pause=pause,
         now=now,
-        resolvers=resolvers_for(settings),
+        resolvers=resolvers_for(settings, pause),
     )

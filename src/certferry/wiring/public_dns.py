@@ -2,35 +2,71 @@
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING
 
-from certferry.config.model import Settings
+from certferry.config.model import DnsSettings, Settings
 from certferry.ports.progress import Pause
 from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
-    from certferry.adapters.acme.propagation import Propagation
+    from certferry.adapters.acme import dns01
+    from certferry.adapters.acme.https_resolver import HttpsResolver
     from certferry.adapters.acme.resolvers import Resolvers
 
+USUAL_DOH = (
+    "https://223.5.5.5/dns-query",  # Alibaba Cloud, in China
+    "https://1.12.12.12/dns-query",  # DNSPod, in China
+    "https://1.1.1.1/dns-query",  # Cloudflare, outside
+)
+"""Asked in trouble only, where `[dns]` names neither `doh` nor a resolver of a network's own; by
+address, so that no resolver is needed to find them. Their certificates are for these addresses.
+"""
 
-def propagation_for(settings: Settings, pause: Pause) -> Propagation:
-    """Give the look for challenge records."""
+
+def propagation_for(settings: Settings, pause: Pause) -> dns01.Propagation:
+    """Give the look for challenge records, or the wait in its place."""
+    from certferry.adapters.acme.fixed_wait import FixedWait
     from certferry.adapters.acme.propagation import Propagation
 
     dns = settings.dns
+    if dns.wait is not None:
+        return FixedWait(dns.wait, pause, now)
     return Propagation(
         resolvers=[(server.host, server.port) for server in dns.resolvers],
         port=dns.port,
         timeout=dns.propagation_timeout,
         pause=pause,
         now=now,
+        over_https=_over_https(dns, pause),
+        chosen=bool(dns.doh),
     )
 
 
-def resolvers_for(settings: Settings) -> Resolvers:
-    """Give the resolvers by themselves."""
+def resolvers_for(settings: Settings, pause: Pause) -> Resolvers | None:
+    """Give the resolvers by themselves; `None` where nothing may be asked."""
     from certferry.adapters.acme.propagation import ANSWER_WITHIN
     from certferry.adapters.acme.resolvers import Resolvers
 
-    servers = [(server.host, server.port) for server in settings.dns.resolvers]
-    return Resolvers(servers, ANSWER_WITHIN)
+    dns = settings.dns
+    if dns.wait is not None:
+        return None
+    servers = [(server.host, server.port) for server in dns.resolvers]
+    return Resolvers(servers, ANSWER_WITHIN, _over_https(dns, pause))
+
+
+def doh_of(dns: DnsSettings) -> tuple[str, ...]:
+    """Give the URLs of the resolvers that are asked by HTTPS. Where `[dns]` names resolvers of a
+    network's own, no name is told elsewhere unless `doh` says so.
+    """
+    if dns.doh is not None:
+        return dns.doh
+    own = [one for one in dns.resolvers if not ipaddress.ip_address(one.host).is_global]
+    return () if own else USUAL_DOH
+
+
+def _over_https(dns: DnsSettings, pause: Pause) -> tuple[HttpsResolver, ...]:
+    from certferry.adapters.acme.https_resolver import at_urls
+    from certferry.adapters.acme.propagation import ANSWER_WITHIN
+
+    return at_urls(doh_of(dns), ANSWER_WITHIN, pause)

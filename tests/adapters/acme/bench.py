@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from certferry.adapters.acme.dns01 import Propagation
 from certferry.adapters.acme.issuer import AcmeIssuer, Settings, connect
 from certferry.core.certificate import CertificateBundle, KeyType
 from certferry.core.report import Activity, Event
@@ -50,13 +51,14 @@ def running_ca(**options: Any) -> Iterator[Ca]:
 class Bench:
     """One lineage, under names that no other test uses."""
 
-    def __init__(self, pebble: Pebble, zones: Zones, folder: Path) -> None:
+    def __init__(self, pebble: Pebble, zones: Zones, folder: Path, host: str = "127.0.0.1") -> None:
         self.zones = zones
-        self.proxy = Proxy(pebble)
+        self.proxy = Proxy(pebble, host)
         self.clock = Clock()
         self.state = MemoryState(is_alive=lambda _: False)
         self.dns = ZoneDns(zones)
         self.propagation = AtOnce(zones, self.clock)
+        self.looks: Propagation | None = None  # in its place
         self.lineage = f"img-{uuid4().hex[:12]}"
         self.name = f"{self.lineage}.{ZONE}"
         self.events: list[Event] = []
@@ -73,7 +75,7 @@ class Bench:
         return connect(
             self.settings(**settings),
             state=self.state,
-            propagation=self.propagation,
+            propagation=self.looks or self.propagation,
             pause=self.clock.pause,
             now=self.clock.now,
         )

@@ -14,9 +14,11 @@ from certferry.adapters.acme.propagation import Propagation
 from certferry.sandbox.dnsd import DnsDaemon, Handler, Reply, Transport
 from certferry.sandbox.nameserver import DnsService, NameServer, Resolver
 from certferry.sandbox.zones import Zones
+from certferry.text import Text
 from tests.adapters.clients.waits import Waits
 
 START = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+NAME = "_acme-challenge.example.com"
 HOSTS = ("ns1.dns.test", "ns2.dns.test", "ns3.dns.test")
 RESOLVER = "127.0.53.9"
 ANSWER_WITHIN = timedelta(seconds=5)  # on a busy machine
@@ -105,3 +107,21 @@ def odd_servers(*servers: OddServer) -> Iterator[int]:
         yield running.port
     finally:
         running.stop()
+
+
+class Reports:
+    """What was reported, as sentences."""
+
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+        self.moments: set[tuple[datetime, datetime]] = set()
+
+    def __call__(self, what: Text, since: datetime, deadline: datetime) -> None:
+        """Write a report down."""
+        self.sentences.append(str(what))
+        self.moments.add((since, deadline))
+
+
+def one(name: str = NAME, *values: str) -> dict[str, frozenset[str]]:
+    """Wish for these values, or one, at a name."""
+    return {name: frozenset(values or ["value"])}

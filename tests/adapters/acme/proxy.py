@@ -25,11 +25,11 @@ PASSED_BACK = ("Replay-Nonce", "Location", "Link", "Retry-After")
 class AcmeService(HttpService):
     """A service over HTTPS, with a CA of its own."""
 
-    def __init__(self, handler: Callable[[Request], Response]) -> None:
+    def __init__(self, handler: Callable[[Request], Response], host: str = "127.0.0.1") -> None:
         self.authority = trustme.CA()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.authority.issue_cert("127.0.0.1").configure_cert(context)
-        super().__init__(handler, tls=context)
+        self.authority.issue_cert(host).configure_cert(context)
+        super().__init__(handler, host=host, tls=context)
 
     @property
     def directory_url(self) -> str:
@@ -44,12 +44,12 @@ class Proxy(AcmeService):
     carried out, and nothing is answered any more.
     """
 
-    def __init__(self, upstream: Pebble) -> None:
+    def __init__(self, upstream: Pebble, host: str = "127.0.0.1") -> None:
         self.upstream = upstream
         self.rewrite: Callable[[Request, Response], Response] = lambda _, response: response
         self.life: Life | None = None
         self.finalized = 0
-        super().__init__(self._pass_on)
+        super().__init__(self._pass_on, host)
 
     def _pass_on(self, request: Request) -> Response:
         life = self.life

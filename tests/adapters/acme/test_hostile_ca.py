@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,9 @@ from tests.adapters.acme.proxy import with_fields
 
 ELSEWHERE = "http://ca.example.com/acme"
 """An address at which others could listen."""
+
+ABROAD = "https://10.0.0.5/acme"
+"""An address of somebody else's, perhaps in the network of this host."""
 
 Change = Callable[[Request, Response], Response]
 
@@ -59,6 +63,37 @@ def test_address_without_https(bench: Bench, change: Change) -> None:
         bench.issue()
 
     assert [] == bench.txt_left
+
+
+def challenge(request: Request, response: Response) -> Response:
+    """Name another address for the answer."""
+    if not request.path.startswith("/authZ/"):
+        return response
+    challenges = json.loads(response.body)["challenges"]
+    return with_fields(response, challenges=[{**one, "url": ELSEWHERE} for one in challenges])
+
+
+@pytest.mark.parametrize("change", [authorizations, challenge, finalize, certificate, order])
+def test_address_at_another_host(bench: Bench, change: Change) -> None:
+    """A CA's directory says at which hosts it is: nothing is signed for another, and an order there
+    is not kept.
+    """
+
+    def rewrite(request: Request, response: Response) -> Response:
+        changed = change(request, response)
+        body = changed.body.replace(ELSEWHERE.encode(), ABROAD.encode())
+        headers = tuple((n, v.replace(ELSEWHERE, ABROAD)) for n, v in changed.headers)
+        return replace(changed, body=body, headers=headers)
+
+    bench.proxy.rewrite = rewrite
+
+    with pytest.raises(CaUnavailable, match=r"another host: 10\.0\.0\.5:443") as told:
+        bench.issue()
+
+    assert bench.proxy.url.removeprefix("https://") in str(told.value.hint)
+    assert [] == bench.txt_left
+    kept = bench.state.order(bench.lineage)
+    assert kept is None or bench.proxy.url in kept.url
 
 
 @pytest.mark.parametrize("path", ["GET /dir", "HEAD /nonce-plz", "POST /order-plz"])

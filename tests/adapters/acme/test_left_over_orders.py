@@ -234,10 +234,11 @@ def test_order_that_cannot_be_looked_at_now_is_kept(
     "change",
     [
         {"directory": "https://ca.example/dir"},
+        {"url": "https://10.0.0.5/my-order/1"},
         {"names": ("other.example.com",)},
         {"key_pem": Secret("no key at all")},
     ],
-    ids=["another CA", "other names", "unreadable key"],
+    ids=["another CA", "another host", "other names", "unreadable key"],
 )
 def test_order_for_something_else_is_replaced(bench: Bench, change: dict[str, Any]) -> None:
     """It is not even looked at."""

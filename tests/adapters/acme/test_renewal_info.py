@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certferry.adapters.acme.network import RESTS
 from certferry.adapters.acme.renewal_info import certificate_id
 from certferry.core.certificate import CertificateBundle
 from certferry.core.pem import certificate_pem
@@ -289,3 +290,34 @@ def test_real_pebble_refuses_a_second_replacement_and_gets_an_order_without(benc
 
     statuses = [call.status for call in bench.proxy.journal if call.request.label == ORDERED]
     assert [201, 201, 409, 201] == statuses
+
+
+@pytest.mark.parametrize(("is_its_own", "refusals"), [(True, [500] * 3), (False, [400])])
+def test_real_pebble_does_not_know_what_is_replaced_and_gets_an_order_without(
+    bench: Bench, refusals: list[int], *, is_its_own: bool
+) -> None:
+    """Of a serial number of its own that it has forgotten it says that something is wrong inside
+    it, in words of its own; of another CA's certificate, that it is no certificate.
+    """
+    issued = x509.load_pem_x509_certificate(saved(bench).cert_pem.encode())
+    issuer = issued.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    authority = issuer.key_identifier if is_its_own else bytes(20)
+    request = bench.request(replaced_pem=certificate_pem(leaf(0x1234567890, authority)))
+
+    assert bench.issuer().issue(request, bench.dns, bench.lease(), bench.events.append).key_matches
+
+    statuses = [call.status for call in bench.proxy.journal if call.request.label == ORDERED]
+    assert [201, *refusals, 201] == statuses
+
+
+def test_ca_that_fails_is_not_asked_for_an_order_without(bench: Bench) -> None:
+    """That something is wrong inside it has to do with what is replaced only if it says so."""
+    former = saved(bench)
+    tries = len(RESTS) + 1
+    bench.proxy.faults.add(refusal("serverInternal", "oops", 500), on=ORDERED, times=tries)
+
+    with pytest.raises(CaUnavailable, match="oops"):
+        replacing(bench, former)
+
+    assert 1 + tries == len(bench.proxy.requests(ORDERED))
+    assert "replaces" in bench.proxy.payload(ORDERED)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
 
 Treat = Callable[[socket.socket], None]
+CONNECTED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
 def read_request(connection: socket.socket) -> None:
@@ -62,3 +64,23 @@ def endless(beginning: bytes, drop: bytes) -> Treat:
             connection.sendall(drop)
 
     return treat
+
+
+def tunnel(connection: socket.socket) -> None:
+    """Be a proxy: connect, and carry bytes both ways until one side hangs up."""
+    asked = b""
+    while not asked.endswith(b"\r\n\r\n"):
+        piece = connection.recv(1)
+        if not piece:
+            return
+        asked += piece
+    host, _, port = asked.decode().split(" ")[1].rpartition(":")  # CONNECT host:port HTTP/1.1
+    with socket.create_connection((host, int(port))) as beyond:
+        connection.sendall(CONNECTED)
+        other = {connection: beyond, beyond: connection}
+        while True:
+            for readable in select.select(list(other), [], [])[0]:
+                piece = readable.recv(2**16)  # more than a record of TLS, so that none stays behind
+                if not piece:
+                    return
+                other[readable].sendall(piece)

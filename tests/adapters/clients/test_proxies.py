@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import socket
 import ssl
 import threading
@@ -18,11 +17,10 @@ from certferry.adapters.clients.http import HttpClient, HttpFailure, Request
 from certferry.adapters.clients.http_problems import Timeouts
 from certferry.adapters.clients.pacing import Pacer
 from certferry.sandbox import httpd
-from tests.adapters.clients.peers import Treat, peer, read_request
+from tests.adapters.clients.peers import CONNECTED, Treat, peer, read_request, tunnel
 from tests.adapters.clients.waits import Waits
 
 LATEST = 5.0  # seconds, with room for a busy machine; the drips themselves have no end
-CONNECTED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 
 
 @pytest.fixture
@@ -66,26 +64,6 @@ def within_tls(context: ssl.SSLContext, treat: Treat) -> Treat:
             treat(inside)
 
     return secured
-
-
-def tunnel(connection: socket.socket) -> None:
-    """Be a proxy: connect, and carry bytes both ways until one side hangs up."""
-    asked = b""
-    while not asked.endswith(b"\r\n\r\n"):
-        piece = connection.recv(1)
-        if not piece:
-            return
-        asked += piece
-    host, _, port = asked.decode().split(" ")[1].rpartition(":")  # CONNECT host:port HTTP/1.1
-    with socket.create_connection((host, int(port))) as beyond:
-        connection.sendall(CONNECTED)
-        other = {connection: beyond, beyond: connection}
-        while True:
-            for readable in select.select(list(other), [], [])[0]:
-                piece = readable.recv(2**16)  # more than a record of TLS, so that none stays behind
-                if not piece:
-                    return
-                other[readable].sendall(piece)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
@@ -144,9 +122,9 @@ def test_proxy_that_speaks_something_else(
     """It is told as that, once, with what to write in its place; nothing was sent."""
     monkeypatch.setenv(variable, proxy)
 
-    with pytest.raises(HttpFailure, match=r"no way to api\.example\.com") as failure:
+    with pytest.raises(HttpFailure, match=r"cannot connect to api\.example\.com") as failure:
         client(waits).exchange(lambda: Request("GET", "https://api.example.com/"), repeatable=True)
 
-    assert "name its http:// address in HTTPS_PROXY" in str(failure.value)
+    assert "set HTTPS_PROXY to its http:// address" in str(failure.value)
     assert not failure.value.maybe_done
     assert [] == waits.seconds

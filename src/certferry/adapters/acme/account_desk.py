@@ -40,12 +40,14 @@ class AccountDesk:
         state: StateStore,
         *,
         ca_bundle: Path | None,
+        proxy: str | None = None,
         pause: Pause,
         now: Callable[[], datetime],
     ) -> None:
         self._directory = directory
         self._state = state
         self._ca_bundle = ca_bundle
+        self._proxy = proxy
         self._pause = pause
         self._now = now
         self._accounts = Accounts(directory, state)
@@ -136,7 +138,9 @@ class AccountDesk:
 
     @contextlib.contextmanager
     def _client(self) -> Iterator[AccountClient]:
-        network = Network(ca_bundle=self._ca_bundle, pause=self._pause, now=self._now)
+        network = Network(
+            ca_bundle=self._ca_bundle, proxy=self._proxy, pause=self._pause, now=self._now
+        )
         with in_our_words(self._now), contextlib.closing(network):
             yield AccountClient.at(self._directory, network)
 

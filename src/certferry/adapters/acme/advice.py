@@ -130,7 +130,10 @@ def for_transport(failure: requests.RequestException) -> Text:
             " http:// address, or add the CA's host to NO_PROXY"
         )
     if isinstance(failure, requests.exceptions.ProxyError):
-        return Text("check the proxy in HTTPS_PROXY, or add the CA's host to NO_PROXY")
+        return Text(
+            "check the proxy in `proxy` under [acme], or else in HTTPS_PROXY, which hosts in"
+            " NO_PROXY bypass"
+        )
     if isinstance(failure, ValueError):
         return Text("`directory` under [acme] must be an https address")
     return Text(

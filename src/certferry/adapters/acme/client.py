@@ -17,6 +17,7 @@ from josepy.json_util import field
 from josepy.jwk import JWKEC
 
 from certferry.adapters.acme.network import Network
+from certferry.adapters.acme.origins import is_at, must_be_at, origins_of
 from certferry.adapters.acme.problems import Refused, not_acme
 from certferry.core.foreign_words import quoted
 from certferry.core.identifiers import WILDCARD
@@ -76,13 +77,18 @@ class _NewOrder(messages.NewOrder):
 class Client(ClientV2):
     """The requests of one account, once it has signed in.
 
-    All raise `Refused`, what `Network` raises, and `CaUnavailable` for an answer without sense.
+    All raise `Refused`, what `Network` raises, and `CaUnavailable` for an answer without sense and
+    for an address at a host that is none of the directory's, the `origins`.
     """
+
+    origins: frozenset[str] = frozenset()
 
     @classmethod
     def at(cls, directory_url: str, network: Network) -> Self:
         """Read the directory, as anew for each order: its addresses may change at any time."""
-        return cls(read_directory(network.get(directory_url)), network)
+        client = cls(read_directory(network.get(directory_url)), network)
+        client.origins = origins_of(directory_url, client.directory.to_partial_json())
+        return client
 
     @property
     def profiles(self) -> tuple[str, ...]:
@@ -145,7 +151,13 @@ class Client(ClientV2):
         ]
         wish = _NewOrder(identifiers=identifiers, profile=profile or "", replaces=replaces or "")
         response = self._post(self.directory["newOrder"], wish)
-        return read_answer(partial(_order, _location(response), response), response)
+        url = _location(response)
+        must_be_at(url, self.origins)  # before anything is kept of it
+        return read_answer(partial(_order, url, response), response)
+
+    def has(self, url: str) -> bool:
+        """Tell whether an address is one of the CA's."""
+        return is_at(url, self.origins)
 
     def order(self, url: str) -> Order:
         """Look at an order."""
@@ -180,6 +192,10 @@ class Client(ClientV2):
             return str(self.directory[name])
         except KeyError:
             raise not_acme(Text("its directory names no {resource}", resource=name)) from None
+
+    def _post(self, url: str, *args: Any, **kwargs: Any) -> requests.Response:
+        must_be_at(url, self.origins)
+        return super()._post(url, *args, **kwargs)
 
     def _new_account(self, key: JWKEC, registration: messages.NewRegistration) -> str:
         self.net.key, self.net.account = key, None  # signed by the key itself (§6.2)

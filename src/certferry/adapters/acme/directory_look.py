@@ -27,10 +27,15 @@ class SeenDirectory:
 
 
 def look_at_directory(
-    url: str, *, ca_bundle: Path | None, pause: Pause, now: Callable[[], datetime]
+    url: str,
+    *,
+    ca_bundle: Path | None,
+    proxy: str | None = None,
+    pause: Pause,
+    now: Callable[[], datetime],
 ) -> SeenDirectory:
     """Read the directory at a URL. Raises `IssuanceError`."""
-    network = Network(ca_bundle=ca_bundle, pause=pause, now=now)
+    network = Network(ca_bundle=ca_bundle, proxy=proxy, pause=pause, now=now)
     with in_our_words(now), contextlib.closing(network):
         response = network.get(url)
         ahead = ahead_of(response.headers, now())

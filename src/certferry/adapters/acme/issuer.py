@@ -59,7 +59,8 @@ class Settings:
     """What an operator writes under `[acme]` of one CA.
 
     `directory` is a URL; `ca_bundle` the PEM file of the CA that signed its TLS certificate, and of
-    a private CA that signs with its root.
+    a private CA that signs with its root; `proxy` the URL of the proxy to it, for one that is not
+    the environment's.
     `preferred_chain` is the common name of the root that chains are to lead to. A CA that
     `must_have_profile` issues nothing without one of those that are wished for.
     `settling` is how long a DNS provider may take to list a record that it was sent, `limits` what
@@ -69,6 +70,7 @@ class Settings:
     directory: str
     email: str | None = None
     ca_bundle: Path | None = None
+    proxy: str | None = None
     preferred_chain: str | None = None
     must_have_profile: bool = True
     external: ExternalAccount | None = None
@@ -250,7 +252,10 @@ class AcmeIssuer:
 
     @contextlib.contextmanager
     def _network(self) -> Iterator[Network]:
-        network = Network(ca_bundle=self._settings.ca_bundle, pause=self._pause, now=self._now)
+        settings = self._settings
+        network = Network(
+            ca_bundle=settings.ca_bundle, proxy=settings.proxy, pause=self._pause, now=self._now
+        )
         with contextlib.closing(network):
             yield network
 

@@ -12,8 +12,16 @@ import dns.query
 import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
+import dns.rrset
 
-from certferry.adapters.acme.propagation_status import NO_ANSWER, Heard, Reading
+from certferry.adapters.acme.propagation_status import (
+    NO_ANSWER,
+    OLDER_VALUES,
+    UNREADABLE,
+    VALUE_ABSENT,
+    Heard,
+    Reading,
+)
 from certferry.adapters.acme.resolvers import PAYLOAD, to_name
 from certferry.system_words import system_words
 from certferry.text import Text, verbatim
@@ -55,7 +63,7 @@ def ask(address: str, port: int, name: str, answer_within: timedelta) -> Reading
         heard = Heard.NO_ROUTE if exc.errno in NO_ROUTE else Heard.SILENCE
         return Reading(heard, system_words(exc))
     except (dns.exception.DNSException, EOFError):
-        return Reading(Heard.SILENCE, Text("an answer that cannot be read"))
+        return Reading(Heard.SILENCE, UNREADABLE)
     return read(response, name)
 
 
@@ -68,8 +76,17 @@ def read(response: dns.message.Message, name: str) -> Reading:
         return Reading(Heard.REFUSAL, verbatim(dns.rcode.to_text(response.rcode())))
     if not response.flags & dns.flags.AA:
         return Reading(Heard.HEARSAY, Text("not authoritative"))
-    found = response.get_rrset(
+    found = txt_records(response, name)
+    return Reading(Heard.ANSWER, OLDER_VALUES if found else VALUE_ABSENT, values_of(found))
+
+
+def txt_records(response: dns.message.Message, name: str) -> dns.rrset.RRset | None:
+    """Give the TXT records at a name in an answer."""
+    return response.get_rrset(
         dns.message.ANSWER, to_name(name), dns.rdataclass.IN, dns.rdatatype.TXT
     )
-    values = frozenset(b"".join(record.strings).decode(errors="replace") for record in found or ())
-    return Reading(Heard.ANSWER, values=values)
+
+
+def values_of(records: dns.rrset.RRset | None) -> frozenset[str]:
+    """Give the values of TXT records."""
+    return frozenset(b"".join(one.strings).decode(errors="replace") for one in records or ())

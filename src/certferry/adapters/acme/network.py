@@ -47,7 +47,8 @@ _T = TypeVar("_T")
 
 
 class Network(ClientNetwork):
-    """The requests of one order, signed with ES256 once `key` and `account` are set.
+    """The requests of one order, signed with ES256 once `key` and `account` are set. They take a
+    `proxy`, or else that of the environment.
 
     Not for several threads at once. Raises `Refused` for every answer that is an error or a
     redirect, `CaUnavailable` for an address that others could listen at, and `requests` exceptions
@@ -58,6 +59,7 @@ class Network(ClientNetwork):
         self,
         *,
         ca_bundle: Path | None,
+        proxy: str | None = None,
         pause: Pause,
         now: Callable[[], datetime],
         whole: timedelta = WHOLE,
@@ -66,6 +68,7 @@ class Network(ClientNetwork):
         self.session = PlainSession(whole, LONGEST_ANSWER)
         if ca_bundle is not None:
             self.verify_ssl = str(ca_bundle)  # type: ignore[assignment]  # requests takes a path
+        self._proxies = {} if proxy is None else dict.fromkeys(("https", "http"), proxy)
         self._pause = pause
         self._now = now
 
@@ -116,8 +119,9 @@ class Network(ClientNetwork):
         return max(rest, asked) if asked <= LONGEST_REST else None
 
     def _send_request(self, method: str, url: str, *args: Any, **kwargs: Any) -> requests.Response:
-        _must_be_private(url)
+        must_be_private(url)
         kwargs["timeout"] = (CONNECT_TIMEOUT, READ_TIMEOUT)
+        kwargs["proxies"] = dict(self._proxies)  # requests adds what the environment has
         try:
             response = super()._send_request(method, url, *args, **kwargs)
         except requests.RequestException:
@@ -142,7 +146,7 @@ class Network(ClientNetwork):
             raise errors.ClientError("JSON that is nested too deeply") from deep
 
 
-def _must_be_private(url: str) -> None:
+def must_be_private(url: str) -> None:
     """Refuse plain HTTP, but to this machine: the directory names all other addresses, so who can
     change one answer could lead the account's requests away.
     """

@@ -37,9 +37,12 @@ ISSUANCE = timedelta(minutes=5)
 """How long the CA may take from the proof to the certificate; seconds are usual."""
 
 
-_NOT_REPLACED = {"alreadyReplaced", "malformed", "unauthorized", "serverInternal"}
+_NOT_REPLACED = {"alreadyReplaced", "malformed", "unauthorized"}
 """How an order is refused for what it says it replaces: RFC 9773 §5 has the first; Let's Encrypt
-says the next of a certificate that it does not know, and of another account's, Pebble the last."""
+says the others of a certificate that it does not know, and of another account's."""
+
+_UNKNOWN_TO_PEBBLE = "could not find an order for the given certificate"
+"""What Pebble 2.6 says in that case, as `serverInternal`, which may mean anything else as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,7 @@ class OrderDesk:
     def _is_as_requested(self, kept: AcmeOrder) -> bool:
         return (
             kept.directory == self.directory
+            and self.client.has(kept.url)
             and set(kept.names) == set(self.request.names)
             and csr.is_of_type(kept.key_pem, self.request.key_type)
         )
@@ -151,7 +155,7 @@ class OrderDesk:
             try:
                 return self.client.begin_order(names, profile, replaces)
             except Refused as refused:
-                if refused.kind not in _NOT_REPLACED:
+                if not _is_for_what_is_replaced(refused):
                     raise
             self._claim(exempt=False)
         return self.client.begin_order(names, profile)
@@ -266,6 +270,11 @@ class OrderDesk:
 
     def _report(self, what: Text, deadline: datetime | None = None) -> None:
         self.around.report(what, self.around.now(), deadline)
+
+
+def _is_for_what_is_replaced(refused: Refused) -> bool:
+    detail = "" if refused.problem is None else refused.problem.detail or ""
+    return refused.kind in _NOT_REPLACED or _UNKNOWN_TO_PEBBLE in detail
 
 
 def _no_such_profile(wished: Sequence[str], offered: Sequence[str]) -> OrderFailed:

@@ -5,7 +5,6 @@ The CA asks any of them, from several places in the world: one that lags fails t
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -13,8 +12,10 @@ from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
 
+from certferry.adapters.acme.https_resolver import HttpsResolver
 from certferry.adapters.acme.nameservers import ask
 from certferry.adapters.acme.polling import growing
+from certferry.adapters.acme.propagation_advice import advice
 from certferry.adapters.acme.propagation_status import (
     Heard,
     PropagationStatus,
@@ -22,8 +23,9 @@ from certferry.adapters.acme.propagation_status import (
     Sought,
     with_reasons,
 )
-from certferry.adapters.acme.resolvers import DNS_PORT, Resolvers
-from certferry.core.made_up import FOR_BENCHMARKS
+from certferry.adapters.acme.resolvers import DNS_PORT
+from certferry.adapters.acme.second_opinion import Opinions, SecondOpinion, dissent, is_shown
+from certferry.adapters.acme.whereabouts import Whereabouts
 from certferry.errors import DnsRejected, PropagationTimeout
 from certferry.ports.progress import Pause
 from certferry.text import Text
@@ -36,6 +38,11 @@ LONGEST_CHAIN = 8  # aliases; a resolver of the CA gives up after eight to eleve
 
 UNLOCATED = timedelta(seconds=30)
 """How long a name server is looked for whose address no resolver knows."""
+
+UNHEARD = timedelta(seconds=20)
+"""How long name servers are listened for before other resolvers are asked in their place: one that
+is asked before the record is there remembers that there is none, often for ten minutes.
+"""
 
 ROUND = timedelta(seconds=5)
 """What the first look has at least, however short the whole wait is to be."""
@@ -57,7 +64,8 @@ class Propagation:
 
     `resolvers` are addresses and ports, the system's when there are none; `port` is where the
     authoritative servers listen. `answer_within` is given to each question, `timeout` to the
-    whole of one wait.
+    whole of one wait. Those `over_https` tell where things are when the others do not or make it
+    up, and are asked for a second opinion: where they were `chosen`, in any case.
     """
 
     def __init__(
@@ -69,8 +77,11 @@ class Propagation:
         pause: Pause,
         now: Callable[[], datetime],
         answer_within: timedelta = ANSWER_WITHIN,
+        over_https: Sequence[HttpsResolver] = (),
+        chosen: bool = False,
     ) -> None:
-        self._resolvers = Resolvers(resolvers, answer_within)
+        self._where = Whereabouts(resolvers, answer_within, over_https)
+        self._opinion = SecondOpinion(over_https, chosen=chosen)
         self._port = port
         self._answer_within = answer_within
         self._timeout = timeout
@@ -85,7 +96,7 @@ class Propagation:
 
         Raises `DnsRejected` for a loop or an overlong chain, and `DnsUnavailable`.
         """
-        target = self._resolvers.alias(name)
+        target = self._where.alias(name)
         if target is None or self._made_up_beside(name) == target:
             return name
         names = [name]
@@ -103,25 +114,26 @@ class Propagation:
                     Text("{name} has too many aliases in a row", name=name),
                     hint=Text("correct the CNAME records: {chain}", chain=" → ".join(names)),
                 )
-            target = self._resolvers.alias(target)
+            target = self._where.alias(target)
         return names[-1]
 
     def wildcard_alias(self, name: str) -> str | None:
         """Give the name that a wildcard makes this one an alias of, to which `follow` does not go;
         `None` where there is none. Raises `DnsUnavailable`.
         """
-        target = self._resolvers.alias(name)
+        target = self._where.alias(name)
         return target if target is not None and self._made_up_beside(name) == target else None
 
     def _made_up_beside(self, name: str) -> str | None:
         """Give what a wildcard makes an alias of at a name beside this one, which is not there."""
         _, _, parent = name.partition(".")
-        return self._resolvers.alias(f"{NOBODYS}.{parent}")
+        return self._where.alias(f"{NOBODYS}.{parent}")
 
     def wait(self, wanted: Mapping[str, frozenset[str]], report: Report) -> None:
         """Return as soon as every name server of each name's zone shows all of its values. One
         whose address no resolver knows is left out after a while: the CA cannot ask it either. Of
-        very many the first are asked.
+        very many the first are asked. Where none of a zone's can be heard from here, the resolvers
+        over HTTPS are believed, if there are any.
 
         The names are those that `follow` gave. Raises `PropagationTimeout`, which says where
         each value was seen and where not; `DnsUnavailable` and `ZoneNotFound` when the servers
@@ -135,14 +147,16 @@ class Propagation:
             for pause in growing(FIRST_PAUSE, LONGEST_PAUSE):
                 self._look(status, threads, latest)
                 now = self._now()
+                left = (deadline - now).total_seconds()
                 if now - since >= UNLOCATED:
                     status.leave_out_unlocated()
+                if now - since >= UNHEARD or left <= 0:
+                    self._ask_elsewhere(status)
                 if not status.incomplete:
-                    _tell_left_out(status.unlocated)
+                    self._tell_the_end(status, wanted)
                     return
-                left = (deadline - now).total_seconds()
                 if left <= 0:
-                    raise PropagationTimeout(_too_late(status, self._timeout), hint=advice(status))
+                    raise self._too_late(status, wanted)
                 report(_waiting_for(status), since, deadline)
                 self._pause(min(pause, left))
                 # A resolver may have failed once.
@@ -150,8 +164,8 @@ class Propagation:
 
     def _begin(self, wanted: Mapping[str, frozenset[str]], latest: datetime) -> PropagationStatus:
         """Find the name servers of every name."""
-        zones = {name: self._resolvers.zone_of(name) for name in wanted}
-        hosts = {z: self._resolvers.name_servers(z)[:MOST_HOSTS] for z in set(zones.values())}
+        zones = {name: self._where.zone_of(name) for name in wanted}
+        hosts = {z: self._where.name_servers(z)[:MOST_HOSTS] for z in set(zones.values())}
         sought = [Sought(n, zones[n], values, hosts[zones[n]]) for n, values in wanted.items()]
         addresses = self._addresses(chain.from_iterable(hosts.values()), latest)
         return PropagationStatus(sought, addresses)
@@ -160,8 +174,59 @@ class Propagation:
         found: dict[str, tuple[str, ...]] = dict.fromkeys(hosts, ())
         for host in found:
             if self._now() < latest:
-                found[host] = self._resolvers.addresses(host)[:MOST_ADDRESSES]
+                found[host] = self._where.addresses(host)[:MOST_ADDRESSES]
         return found
+
+    def _ask_elsewhere(self, status: PropagationStatus) -> None:
+        """Believe other resolvers of the names whose servers cannot be heard from here."""
+        unheard = {one.name: one.values for one in status.unheard}
+        if not unheard or not self._opinion:
+            return
+        status.opinions = self._opinion.ask(unheard)
+        shown = [n for n, values in unheard.items() if is_shown(status.opinions[n], values)]
+        status.believe(shown)
+        if shown:
+            log.warning(
+                Text(
+                    "no name server of {names} can be heard from this host; resolvers asked over"
+                    " HTTPS show the challenge",
+                    names=shown,
+                )
+            )
+
+    def _tell_the_end(
+        self, status: PropagationStatus, wanted: Mapping[str, frozenset[str]]
+    ) -> None:
+        """Say what is odd about a challenge that is seen. The name servers decide: others may keep
+        an older answer, and the CA asks the name servers as well.
+        """
+        _tell_left_out(status.unlocated)
+        others = dissent(self._opinion.ask(wanted), wanted) if self._opinion.chosen else []
+        if others:
+            log.warning(
+                Text(
+                    "every name server shows the challenge, but other resolvers do not: {others}",
+                    others=others,
+                )
+            )
+
+    def _too_late(
+        self, status: PropagationStatus, wanted: Mapping[str, frozenset[str]]
+    ) -> PropagationTimeout:
+        """Say where each value was seen and where not, and what others say of it."""
+        lacking = {one.name: one.values for one in status.incomplete}
+        if self._opinion.chosen and not status.opinions:
+            status.opinions = self._opinion.ask(lacking)
+        inventing = self._where.invented() if status.unheard else {}
+        account = [*status.account(), *_heard_elsewhere(status.opinions, wanted)]
+        return PropagationTimeout(
+            Text(
+                "not every name server showed the challenge within {timeout}: {account}",
+                timeout=self._timeout,
+                account=account,
+            ),
+            hint=advice(status, inventing),
+        )
 
     def _look(self, status: PropagationStatus, threads: Executor, latest: datetime) -> None:
         """Ask every address once for all that it has not shown yet, as long as there is time."""
@@ -202,50 +267,6 @@ def _tell_left_out(hosts: list[str]) -> None:
         )
 
 
-def _too_late(status: PropagationStatus, timeout: timedelta) -> Text:
-    return Text(
-        "not every name server showed the challenge within {timeout}: {account}",
-        timeout=timeout,
-        account=status.account(),
-    )
-
-
-def advice(status: PropagationStatus) -> Text:
-    """Say what to look at when the values are not seen everywhere."""
-    zones = sorted({one.zone for one in status.incomplete})
-    addresses = {
-        a for one in status.incomplete for host in one.hosts for a in status.addresses[host]
-    }
-    made_up = sorted(a for a in addresses if ipaddress.ip_address(a) in FOR_BENCHMARKS)
-    if made_up:
-        return Text(
-            "a proxy on this host answers DNS with made-up addresses ({addresses}); let DNS"
-            " bypass it, or name resolvers that it leaves alone in [dns].resolvers",
-            addresses=made_up,
-        )
-    heard = status.heard()
-    if heard.keys() == {Heard.SILENCE}:
-        return Text(
-            "no name server answered at all: this host may not be allowed to ask them directly; let"
-            " it send to port 53 outbound, UDP and TCP, of any address, or check the name servers"
-            " of {zones}",
-            zones=zones,
-        )
-    if heard.keys() - {Heard.SILENCE} == {Heard.HEARSAY}:
-        return Text(
-            "a router or a proxy seems to answer in place of the name servers of {zones}:"
-            " let this host's queries to port 53 bypass it, UDP and TCP",
-            zones=zones,
-        )
-    refusing = heard.get(Heard.REFUSAL, set()) | heard.get(Heard.HEARSAY, set())
-    if refusing:
-        return Text(
-            "{servers} should serve {zones} and do not: correct the name servers at the registrar",
-            servers=sorted(refusing),
-            zones=zones,
-        )
-    return Text(
-        "check that {zones} is delegated to the provider that the record was written at, or give "
-        "it longer with [dns].propagation_timeout",
-        zones=zones,
-    )
+def _heard_elsewhere(opinions: Opinions, wanted: Mapping[str, frozenset[str]]) -> list[Text]:
+    others = dissent(opinions, wanted)
+    return [Text("other resolvers: {others}", others=others)] if others else []

@@ -30,6 +30,8 @@ class Heard(Enum):
 
 
 VALUE_ABSENT = Text("value absent")
+OLDER_VALUES = Text("only older values")
+UNREADABLE = Text("an answer that cannot be read")
 NO_ANSWER = Text("no answer")
 NO_ADDRESS = Text("has no address")
 
@@ -80,18 +82,28 @@ def judge(readings: Sequence[Reading], wanted: frozenset[str]) -> tuple[Verdict,
 class PropagationStatus:
     """The readings so far. What an address has shown once, it is not asked for again.
 
-    `addresses` are those of each host; it has none while no resolver knows it.
+    `addresses` are those of each host; it has none while no resolver knows it. `opinions` are what
+    other resolvers said last: name → resolver → reading.
     """
 
     def __init__(self, sought: Iterable[Sought], addresses: Mapping[str, tuple[str, ...]]) -> None:
         self.sought = tuple(sought)
         self.addresses = dict(addresses)
         self._readings: dict[tuple[str, str], Reading] = {}
+        self.opinions: Mapping[str, Mapping[str, Reading]] = {}
         self._without_unlocated = False
+        self._believed: set[str] = set()
+        self._heard: set[str] = set()
+
+    def believe(self, names: Iterable[str]) -> None:
+        """Take the values of these names for seen."""
+        self._believed |= set(names)
 
     def note(self, address: str, name: str, reading: Reading) -> None:
         """Keep the newest reading of a name at an address."""
         self._readings[address, name] = reading
+        if reading.heard in {Heard.ANSWER, Heard.REFUSAL}:
+            self._heard.add(name)
 
     def leave_out_unlocated(self) -> None:
         """Wait no longer for hosts without an address."""
@@ -123,8 +135,16 @@ class PropagationStatus:
         return [
             one
             for one in self.sought
-            if not self._judged(one, Verdict.SEEN) or self._judged(one, Verdict.MISSING)
+            if one.name not in self._believed
+            and (not self._judged(one, Verdict.SEEN) or self._judged(one, Verdict.MISSING))
         ]
+
+    @property
+    def unheard(self) -> list[Sought]:
+        """Of the incomplete, those of which no server has ever said anything that counts: what this
+        host asks gets lost, or something answers in the servers' place.
+        """
+        return [one for one in self.incomplete if one.name not in self._heard]
 
     def missing(self) -> dict[str, Text]:
         """Give the hosts that lack something, each with the reason."""

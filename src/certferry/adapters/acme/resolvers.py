@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
@@ -17,24 +18,36 @@ import dns.nameserver
 import dns.rdatatype
 import dns.resolver
 
-from certferry.adapters.acme.propagation_status import NO_ANSWER
+from certferry.adapters.acme.https_resolver import HttpsResolver, Unheard
+from certferry.adapters.acme.propagation_status import NO_ANSWER, UNREADABLE
 from certferry.core.caa import CaaRecord
 from certferry.errors import ConfigError, DnsRejected, DnsUnavailable, Retry, ZoneNotFound
 from certferry.system_words import system_words
 from certferry.text import Text, verbatim
 
 DNS_PORT = 53
+RESOLV_CONF = "/etc/resolv.conf"
 PAYLOAD = 1232  # bytes; the EDNS buffer size agreed on at DNS flag day 2020
 
 
 class Resolvers:
     """The given resolvers (address, port), asked one after the other; the system's if none is.
+    Those `over_https` are asked when none of the others answers, or, with `plain` off, alone. The
+    file `system` has the system's.
 
     Every question raises `DnsUnavailable` when no resolver answers it. Names go in and come out
     as A-labels without the final dot. Safe to use from any thread.
     """
 
-    def __init__(self, endpoints: Sequence[tuple[str, int]], answer_within: timedelta) -> None:
+    def __init__(
+        self,
+        endpoints: Sequence[tuple[str, int]],
+        answer_within: timedelta,
+        over_https: Sequence[HttpsResolver] = (),
+        *,
+        plain: bool = True,
+        system: str = RESOLV_CONF,
+    ) -> None:
         for address, _ in endpoints:
             if not dns.inet.is_address(address):
                 raise ConfigError(
@@ -43,6 +56,9 @@ class Resolvers:
                 )
         self._endpoints = tuple(endpoints)
         self._answer_within = answer_within
+        self._over_https = tuple(over_https)
+        self._plain = plain
+        self._system = system
 
     def alias(self, name: str) -> str | None:
         """Give the name that this one is an alias of, by one CNAME."""
@@ -116,13 +132,39 @@ class Resolvers:
             found += [record.address for record in answer]
         return tuple(dict.fromkeys(found))
 
+    def invented(self) -> dict[str, list[str]]:
+        """Ask each resolver for a name of 16 random digits, which has not been registered. Give
+        those that have addresses for it, with these.
+        """
+        found: dict[str, list[str]] = {}
+        for label, server in self._servers.items():
+            alone = copy(self._resolver)
+            alone.nameservers, alone.lifetime = [server], alone.timeout
+            with suppress(dns.exception.DNSException):
+                answer = alone.resolve(f"certferry-{secrets.token_hex(8)}.com.", dns.rdatatype.A)
+                found[label] = [record.address for record in answer]
+        return found
+
     @cached_property
-    def _servers(self) -> dict[str, dns.nameserver.Do53Nameserver]:
+    def _servers(self) -> dict[str, dns.nameserver.Nameserver]:
         """The resolvers by what they are called in messages."""
         return {
-            _label(address, port): dns.nameserver.Do53Nameserver(address, port)
-            for address, port in self._endpoints or system_resolvers()
+            **{
+                _label(address, port): dns.nameserver.Do53Nameserver(address, port)
+                for address, port in self._plain_endpoints()
+            },
+            **{server.called: server for server in self._over_https},
         }
+
+    def _plain_endpoints(self) -> Sequence[tuple[str, int]]:
+        if self._endpoints or not self._plain:
+            return self._endpoints
+        try:
+            return system_resolvers(self._system)
+        except DnsUnavailable:
+            if not self._over_https:
+                raise
+            return ()
 
     @cached_property
     def _resolver(self) -> dns.resolver.Resolver:
@@ -166,7 +208,7 @@ class Resolvers:
         ]
 
 
-def system_resolvers(path: str = "/etc/resolv.conf") -> list[tuple[str, int]]:
+def system_resolvers(path: str = RESOLV_CONF) -> list[tuple[str, int]]:
     """Give the resolvers this host is configured with. Raises `DnsUnavailable` without any."""
     try:
         return [(str(server), DNS_PORT) for server in dns.resolver.Resolver(path).nameservers]
@@ -221,6 +263,8 @@ def _why(trouble: Exception | str) -> Text:
         return verbatim(trouble)
     if isinstance(trouble, dns.exception.Timeout):
         return NO_ANSWER
+    if isinstance(trouble, Unheard):
+        return trouble.problem
     if isinstance(trouble, OSError):
         return system_words(trouble)
-    return Text("an answer that cannot be read")
+    return UNREADABLE

@@ -23,12 +23,16 @@ from certferry.text import Text
 
 
 class ZonesLook:
-    """Looks at the zones of one account. Its method raises `DnsError` where the account cannot be
-    asked.
+    """Looks at the zones of one account; without `resolvers` at nothing but the account. Its method
+    raises `DnsError` where the account cannot be asked.
     """
 
     def __init__(
-        self, account: str, dns: DnsProvider, propagation: Propagation, resolvers: Resolvers
+        self,
+        account: str,
+        dns: DnsProvider,
+        propagation: Propagation,
+        resolvers: Resolvers | None,
     ) -> None:
         self._account = account
         self._dns = dns
@@ -92,6 +96,8 @@ class ZonesLook:
 
     def _delegation(self, zone: str, place: str) -> Iterator[Finding]:
         """Compare whom the world asks about a place in a zone with who serves the account's."""
+        if self._resolvers is None:
+            return
         try:
             public = self._resolvers.zone_of(place)
             asked = self._resolvers.name_servers(public)
