@@ -6,7 +6,7 @@ The core, the adapters and the errors speak in `Text`; who presents them chooses
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 
 Translate = Callable[[str], str]
 """Template in English → template in the reader's language, with the same named places."""
@@ -25,9 +25,11 @@ class Text:
         self.template = template
         self.values = values
 
-    def render(self, translate: Translate) -> str:
-        """Give the sentence in the reader's language."""
-        shown = {name: show(value, translate) for name, value in self.values.items()}
+    def render(self, translate: Translate, zone: tzinfo | None = UTC) -> str:
+        """Give the sentence in the reader's language, with moments in their time `zone`: `None` is
+        the machine's.
+        """
+        shown = {name: show(value, translate, zone) for name, value in self.values.items()}
         template = translate(self.template) if self.template else ""
         return template.format_map(shown) if shown else template
 
@@ -74,17 +76,25 @@ def verbatim(words: str) -> Text:
     return Text("{words}", words=words)
 
 
-def show(value: object, translate: Translate) -> str:
-    """Write one value of a named place for a person: moments in UTC, durations in round units."""
+def show(value: object, translate: Translate, zone: tzinfo | None = UTC) -> str:
+    """Write one value of a named place for a person: moments with their offset from UTC, durations
+    in round units.
+    """
     if isinstance(value, Text):
-        return value.render(translate)
+        return value.render(translate, zone)
     if isinstance(value, datetime):
-        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        local = value.astimezone(zone)
+        return f"{local:%Y-%m-%d %H:%M} {offset(local)}"
     if isinstance(value, timedelta):
         return _duration(value).render(translate)
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
-        return _BETWEEN.render(translate).join(show(item, translate) for item in value)
+        return _BETWEEN.render(translate).join(show(item, translate, zone) for item in value)
     return str(value)
+
+
+def offset(moment: datetime) -> str:
+    """Write how far the clock of a moment is from UTC: `UTC`, `+08:00`."""
+    return moment.isoformat(timespec="minutes")[16:] if moment.utcoffset() else "UTC"
 
 
 _BETWEEN = Text(", ")

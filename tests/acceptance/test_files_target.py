@@ -248,7 +248,7 @@ def test_words_for_people(site: Site) -> None:
     assert f"files → {ssl}: delivered" in said
 
     rows = [line.split() for line in site.run("status").out.splitlines()]
-    fingerprint_of = site.held[:8]
+    fingerprint_of = site.held[:12]
     assert [ssl, "verified", "—", fingerprint_of, "—"] in rows
     assert ["push", "verified", "—", fingerprint_of, "—"] in rows
     document = json.loads(site.run("status", "--json").out)

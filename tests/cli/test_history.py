@@ -26,13 +26,21 @@ FAILED = HistoryEntry(
 
 def test_each_event_is_one_line() -> None:
     """When, which certificate, what, who, and the facts; nothing from outside breaks a line."""
-    assert (
-        dedent("""\
-        2026-11-24 12:09 UTC  static  deploy failed  root@edge  domain=s.example.com problem=it said �[31mno
-        2026-11-24 12:00 UTC  img     issued         root@edge  fingerprint=fedc issuer=Test Issuer
-        """)  # noqa: E501 - a transcript is as wide as it is
-        == values.text_of(history.told([FAILED, ISSUED], Voice()))
-    )
+    assert dedent("""\
+        2026-11-24 12:09 UTC  static  deploy failed  root@edge  s.example.com · it said �[31mno
+        2026-11-24 12:00 UTC  img     issued         root@edge  fedc · issuer=Test Issuer
+        """) == values.text_of(history.told([FAILED, ISSUED], Voice()))
+
+
+def test_where_what_and_which_stand_in_one_order() -> None:
+    """The domain at its target, then ids in the one short form; the document has them whole."""
+    facts = {"remote_id": "5f3c8e1b0d2a77aa", "target": "qiniu", "domain": "s.example.com"}
+    entry = HistoryEntry(NOON, "img", "deployed", "root@edge", facts)
+
+    (told,) = values.text_of(history.told([entry], Voice())).splitlines()
+
+    assert told.endswith("  root@edge  qiniu → s.example.com · 5f3c8e1b0d2a")
+    assert facts == documents.of_history([entry])["entries"][0]["facts"]  # type: ignore[index]  # a list of entries
 
 
 def test_an_empty_history_says_so() -> None:

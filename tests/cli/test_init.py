@@ -20,6 +20,7 @@ from tests.cli.init_accounts import AK, DP_ID, DP_KEY, KEYS, NEXT_STEPS, SK, Acc
 from tests.migration.old_homes import AcmeShHome, issued
 
 FOUND = """\
+Looking at the zones of the account dnspod …
 Looking at the domains of the account qiniu …
 DOMAIN           KIND  CERTIFICATE   DNSPod ZONE
 img.example.com  cdn   20 days left  example.com
@@ -87,7 +88,11 @@ def test_large_account_is_looked_at_with_signs_of_life(accounts: Accounts) -> No
     done = accounts.init("--email", "ops@example.com")
 
     told = [row for row in done.stderr.splitlines() if "…" in row]
-    assert ["Looking at the domains of the account qiniu …", "… 50 of 53 domains"] == told
+    assert [
+        "Looking at the zones of the account dnspod …",
+        "Looking at the domains of the account qiniu …",
+        "… 50 of 53 domains",
+    ] == told
 
 
 def test_certificates_that_may_not_be_listed_are_no_obstacle(accounts: Accounts) -> None:

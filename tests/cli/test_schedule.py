@@ -215,7 +215,7 @@ def test_the_next_run_is_told_by_the_clock_of_the_line(
         check=True,
     )
 
-    shown = re.search(r"next run  (?P<at>.*) UTC(?P<offset>[+-].*)\n", result.stdout)
+    shown = re.search(r"next run  (?P<at>.*) (?P<offset>[+-].*)\n", result.stdout)
     assert shown is not None, result.stdout
     moment = datetime.fromisoformat(shown["at"] + shown["offset"])
     assert int(line["minute"]) == moment.minute

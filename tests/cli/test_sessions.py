@@ -15,11 +15,12 @@ from certferry.cli.exits import Exit
 from certferry.cli.export import export
 from certferry.cli.history import show_history
 from certferry.cli.options import Front
-from certferry.cli.plan import show_plan
-from certferry.cli.status import show_status
+from certferry.cli.plan import show_plans
+from certferry.cli.status import look, show_status
 from certferry.cli.sync import show_report
 from certferry.cli.watch import Watch
 from certferry.core.observed import DomainState
+from certferry.core.plan import Plan
 from certferry.core.watched import Host
 from certferry.errors import CertferryError, CertificateError, ConfigError, DnsAccessDenied
 from certferry.present.progress import progress_lines
@@ -29,13 +30,15 @@ from tests.cli.consoles import TestConsole
 from tests.cli.twins import START, CdnHosts, TwinWorld, wish
 
 ANY = "0123456789abcdef"
+SHORT = ANY[:12]
 
 
 def masked(words: str) -> str:
     """Replace what differs in every run: fingerprints, and numbers of certificates."""
     words = re.sub(r"\b[0-9a-f]{64}\b", ANY * 4, words)
     words = re.sub(r"\b[0-9a-f]{20}\b", ANY + "0123", words)
-    return re.sub(r"\b[0-9a-f]{16}\b", ANY, words)
+    words = re.sub(r"\b[0-9a-f]{16}\b", ANY, words)
+    return re.sub(r"\b[0-9a-f]{12}\b", SHORT, words)
 
 
 def synced(
@@ -48,10 +51,16 @@ def synced(
     return show_report(report, Front(console.console), as_json=False), console
 
 
+def plans_of(world: TwinWorld, *, renew: bool = False) -> list[Plan]:
+    """Plan what is declared."""
+    session = world.session()
+    return session.reconciler().plan(session.wishes, renew=renew)
+
+
 def planned(world: TwinWorld, *, check: bool = False) -> tuple[Exit, str]:
     """Plan, and give the exit code and what a person reads."""
     console = TestConsole()
-    code = show_plan(world.session(), console.console, check=check, renew=False, as_json=False)
+    code = show_plans(plans_of(world), console.console, check=check, as_json=False)
     return code, masked(console.out)
 
 
@@ -190,15 +199,17 @@ def test_a_status_follows_the_certificate_on_its_way() -> None:
     """Before: missing. After: valid, bound, and served by both addresses."""
     world = TwinWorld()
     before = TestConsole()
-    code = show_status(world.session(), before.console, START, as_json=False)
+    code = show_status(look(world.session()), before.console, START, as_json=False)
 
     assert (
         dedent("""\
-        NAME               STATE    LEFT  RENEWAL  UPLOAD BY  BOUND     SERVED
+        NAME               STATE    LEFT  RENEWAL  UPLOAD BY  BOUND      SERVED
         img                missing  —     —
-          img.example.com  pending                 —          foreign-  0 of 2
+          img.example.com  pending                 —          foreign-1  0 of 2
 
         img: there is no certificate yet
+
+        no run is recorded yet
         """)
         == before.out
     )
@@ -206,12 +217,15 @@ def test_a_status_follows_the_certificate_on_its_way() -> None:
 
     synced(world)
     after = TestConsole()
-    show_status(world.session(), after.console, START, as_json=False)
+    show_status(look(world.session()), after.console, START, as_json=False)
 
     assert dedent("""\
         NAME               STATE     LEFT     RENEWAL     UPLOAD BY   BOUND     SERVED
         img                valid     90 days  2027-01-23
           img.example.com  verified                       2027-01-23  remote-2  2 of 2
+
+        last run      2026-11-24 12:00 UTC
+        last success  2026-11-24 12:00 UTC
         """) == re.sub(r"89 days", "90 days", after.out)
 
 
@@ -221,8 +235,8 @@ def test_the_documents_of_a_session_are_whole() -> None:
     synced(world)
     plan, status, history = TestConsole(), TestConsole(), TestConsole()
 
-    show_plan(world.session(), plan.console, check=False, renew=True, as_json=True)
-    show_status(world.session(), status.console, START, as_json=True)
+    show_plans(plans_of(world, renew=True), plan.console, check=False, as_json=True)
+    show_status(look(world.session()), status.console, START, as_json=True)
     show_history(world.session(), None, 10, history.console, as_json=True)
 
     assert 3 == json.loads(plan.out)["changes"]
@@ -267,9 +281,9 @@ def test_watch_shows_what_the_edges_serve() -> None:
     code = Watch(CdnHosts(world.cdn), hosts, console.console, lambda: START).once()
 
     assert dedent(f"""\
-        HOST             ADDRESS    FINGERPRINT       CHAIN  VALID  UNTIL       LEFT
-        img.example.com  192.0.2.1  {ANY}  —      yes    2027-02-22  90 days
-        img.example.com  192.0.2.2  {ANY}  —      yes    2027-02-22  90 days
+        HOST             ADDRESS    FINGERPRINT   CHAIN  VALID  UNTIL       LEFT
+        img.example.com  192.0.2.1  {SHORT}  —      yes    2027-02-22  90 days
+        img.example.com  192.0.2.2  {SHORT}  —      yes    2027-02-22  90 days
         """) == masked(console.out)
     assert Exit.OK == code
 

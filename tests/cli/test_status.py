@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from textwrap import dedent
+from typing import Any
 
 from certferry.cli.exits import Exit
-from certferry.cli.status import show_status
+from certferry.cli.status import look, show_status
 from certferry.core.desired import Kind
+from certferry.core.domain_status import DomainStatus, Standing
 from certferry.core.edges import EdgeProblem, EdgeProblemCode
+from certferry.core.lineage import Version
 from certferry.core.observed import Served
 from certferry.core.renewal import RenewalWindow
-from certferry.core.status import DomainStatus, LineageStatus, Standing
+from certferry.core.status import Condition, LineageStatus, Remembering
+from certferry.core.trouble import Trouble
 from certferry.ports.progress import no_listener
-from certferry.present import documents, status_text
+from certferry.present import status_document, status_text
 from certferry.present.language import Voice
 from certferry.present.layout import aligned
 from certferry.text import Text
@@ -26,6 +30,7 @@ from tests.cli.twins import TwinSession, TwinWorld
 from tests.cli.values import IMG, NEW, NOON, OLD
 
 TIMED_OUT = EdgeProblem(EdgeProblemCode.TIMED_OUT, Text("no answer within 10 seconds"))
+SILENT = Trouble("target_unavailable", Text("no connection"))
 NOW = NOON + timedelta(days=31, hours=1)
 
 
@@ -37,6 +42,7 @@ def domain(
         "remote_id": "5f3c8e1b0d2a",
         "upload_deadline": NOON + timedelta(days=60),
         "served": served,
+        "not_after": NOON + timedelta(days=90),
     }
     return DomainStatus("qiniu", Kind.CDN, name, standing, **(known | facts))  # type: ignore[arg-type]  # any of its facts
 
@@ -48,7 +54,21 @@ def lineage(*domains: DomainStatus, **facts: object) -> LineageStatus:
         "renew_at": NOON + timedelta(days=60),
         "reason": None,
     }
-    return LineageStatus("img", (IMG, f"*.{IMG}"), domains=domains, **(known | facts))  # type: ignore[arg-type]  # any of its facts
+    known |= facts
+    version = known["version"]
+    if isinstance(version, Version):
+        until = version.certificate.not_after
+        known = {"until": until, "condition": condition(until, known["reason"])} | known
+    else:
+        known = {"condition": Condition.MISSING} | known
+    return LineageStatus("img", (IMG, f"*.{IMG}"), domains=domains, **known)  # type: ignore[arg-type]  # any of its facts
+
+
+def condition(until: datetime, reason: object) -> Condition:
+    """How a certificate stands that ends then."""
+    if until <= NOW:
+        return Condition.EXPIRED
+    return Condition.VALID if reason is None else Condition.DUE
 
 
 def edge(number: int, fingerprint: str | None = NEW, *, valid: bool = True) -> Served:
@@ -65,9 +85,20 @@ def told(*statuses: LineageStatus) -> str:
     return values.text_of([*aligned(status_text.table(statuses, NOW, voice)), *remarks])
 
 
+def written(*statuses: LineageStatus, remembering: Remembering | None = None) -> dict[str, Any]:
+    """Give what a program reads."""
+    document = status_document.of_statuses(statuses, remembering or Remembering(), Voice())
+    return json.loads(json.dumps(document))  # type: ignore[no-any-return]  # a document
+
+
 def test_account_that_cannot_be_asked_is_told_by_its_name() -> None:
     """Nobody knows its domains."""
-    unknown = domain("*", Standing.UNKNOWN, remote_id=None, problem=Text("no connection"))
+    unknown = domain(
+        "*",
+        Standing.UNKNOWN,
+        remote_id=None,
+        problem=SILENT,
+    )
 
     shown = told(lineage(unknown))
 
@@ -81,7 +112,7 @@ def test_nothing_declared_is_said() -> None:
     console = TestConsole()
     session = TwinSession(TwinWorld(), (), no_listener)
 
-    assert Exit.OK == show_status(session, console.console, NOW, as_json=False)
+    assert Exit.OK == show_status(look(session), console.console, NOW, as_json=False)
     assert "No certificate is declared.\n" == console.out
 
 
@@ -89,10 +120,10 @@ def test_each_certificate_and_each_domain_has_a_row() -> None:
     """Days left, last moment to upload, bound, served, next renewal: in columns."""
     assert (
         dedent("""\
-        NAME                 STATE        LEFT     RENEWAL     UPLOAD BY   BOUND     SERVED
+        NAME                 STATE        LEFT     RENEWAL     UPLOAD BY   BOUND         SERVED
         img                  valid        58 days  2027-01-23
-          img.example.com    verified                          2027-01-23  5f3c8e1b  2 of 2
-          a.img.example.com  propagating                       2027-01-23  5f3c8e1b  1 of 2, 1 silent
+          img.example.com    verified                          2027-01-23  5f3c8e1b0d2a  2 of 2
+          a.img.example.com  propagating                       2027-01-23  5f3c8e1b0d2a  1 of 2, 1 silent
         a.img.example.com: at 1 of 3 addresses: no answer within 10 seconds
         """)  # noqa: E501 - a transcript is as wide as it is
         == told(
@@ -116,7 +147,7 @@ def test_a_ferried_certificate_has_a_validity_and_no_renewal() -> None:
     )
 
     assert ["img", "valid", "58", "days", "—"] == valid.split()
-    assert ["img", "expired"] == expired.split()[:2]
+    assert ["img", "expired", "24", "days", "ago"] == expired.split()[:5]
     assert "—" == expired.split()[-1]
 
 
@@ -125,7 +156,14 @@ def test_who_serves_instead_is_told() -> None:
     said = told(lineage(ceded=(("qiniu", ("pics", "static")),)))
 
     assert "img: qiniu: every domain that it covers is served by pics, static\n" in said
-    missing = told(lineage(version=None, renew_at=None, ceded=(("qiniu", ("pics",)),)))
+    missing = told(
+        lineage(
+            version=None,
+            renew_at=None,
+            ceded=(("qiniu", ("pics",)),),
+            condition=Condition.NOT_NEEDED,
+        )
+    )
     assert ["img", "not", "needed"] == missing.splitlines()[1].split()[:3]
 
 
@@ -134,7 +172,7 @@ def test_a_source_domain_is_told_apart() -> None:
     source = replace(domain(), kind=Kind("kodo"))
 
     assert "  img.example.com (kodo)  verified" in told(lineage(source))
-    document = json.loads(json.dumps(documents.of_statuses([lineage(source)], Voice())))
+    document = written(lineage(source))
     assert "kodo" == document["certificates"][0]["domains"][0]["kind"]
 
 
@@ -144,7 +182,7 @@ def test_a_certificate_that_is_due_says_why() -> None:
         "a.img.example.com",
         Standing.UNKNOWN,
         remote_id=None,
-        problem=Text("a.img.example.com: frozen"),
+        problem=Trouble("target_rejected", Text("a.img.example.com: frozen")),
     )
 
     assert dedent("""\
@@ -161,13 +199,12 @@ def test_the_cas_window_and_its_page_are_told() -> None:
     window = RenewalWindow(NOON, NOON + timedelta(days=2), "https://ca.example/why")
     said = "img: the CA asks for renewal between 2026-11-24 12:00 UTC and 2026-11-26 12:00 UTC:"
 
-    document = documents.of_statuses([lineage(window=window)], Voice())
-    (written,) = json.loads(json.dumps(document))["certificates"]
+    (certificate,) = written(lineage(window=window))["certificates"]
     assert {
         "start": "2026-11-24T12:00:00Z",
         "end": "2026-11-26T12:00:00Z",
         "explanation_url": "https://ca.example/why",
-    } == written["renewal_window"]
+    } == certificate["renewal_window"]
     assert f"{said} https://ca.example/why" in " ".join(told(lineage(window=window)).split())
     assert "the CA asks" not in told(lineage(window=replace(window, page=None)))
 
@@ -177,9 +214,9 @@ def test_a_certificate_that_is_missing_or_expired_is_told_apart() -> None:
     expired = values.certificate(not_before=NOON - timedelta(days=100))
 
     assert dedent("""\
-        NAME    STATE    LEFT       RENEWAL     UPLOAD BY  BOUND  SERVED
-        img     missing  —          —
-        static  expired  0 seconds  2027-01-23
+        NAME    STATE                LEFT  RENEWAL     UPLOAD BY  BOUND  SERVED
+        img     missing              —     —
+        static  expired 41 days ago  —     2027-01-23
         """) == told(
         lineage(version=None, renew_at=None),
         replace(lineage(version=values.version(of=expired)), lineage="static"),
@@ -190,15 +227,13 @@ def test_the_document_has_the_contracts_keys() -> None:
     """`--json` gives the status of the contract: facts of the certificate, its domains, edges."""
     status = lineage(domain(IMG, Standing.PROPAGATING, edge(1), edge(2, OLD), edge(3, None)))
 
-    document = json.loads(json.dumps(documents.of_statuses([status], Voice())))
+    document = written(status)
 
-    (written,) = document["certificates"]
-    (of_domain,) = written.pop("domains")
+    (certificate,) = document["certificates"]
+    (of_domain,) = certificate.pop("domains")
     assert {
         "name": "img",
         "names": [IMG, f"*.{IMG}"],
-        "ok": True,
-        "state": "missing",
         "version": 3,
         "serial": "2a",
         "fingerprint": NEW,
@@ -208,8 +243,11 @@ def test_the_document_has_the_contracts_keys() -> None:
         "renew_at": "2027-01-23T12:00:00Z",
         "renewal_window": None,
         "reason": None,
+        "state": "valid",
+        "problem": None,
+        "last_failure": None,
         "notices": [],
-    } == written
+    } == certificate
     served = of_domain.pop("served")
     assert {
         "target": "qiniu",
@@ -218,7 +256,9 @@ def test_the_document_has_the_contracts_keys() -> None:
         "state": "propagating",
         "remote_id": "5f3c8e1b0d2a",
         "upload_deadline": "2027-01-23T12:00:00Z",
+        "not_after": "2027-02-22T12:00:00Z",
         "problem": None,
+        "last_failure": None,
     } == of_domain
     assert [("192.0.2.1", NEW, True), ("192.0.2.2", OLD, False), ("192.0.2.3", None, False)] == [
         (address["address"], address["fingerprint"], address["ok"]) for address in served
@@ -251,10 +291,10 @@ def test_a_missing_certificate_is_null_in_the_document() -> None:
     """Before the first issue every fact of the certificate is there, and null."""
     status = lineage(version=None, renew_at=None, reason=values.DUE)
 
-    (written,) = json.loads(json.dumps(documents.of_statuses([status], Voice())))["certificates"]
+    (certificate,) = written(status)["certificates"]
 
     assert {None} == {
-        written[key]
+        certificate[key]
         for key in ("version", "serial", "fingerprint", "issuer", "not_before", "not_after")
     }
-    assert "renewal_due" == written["reason"]["code"]
+    assert "renewal_due" == certificate["reason"]["code"]

@@ -135,13 +135,13 @@ def test_each_address_has_a_row() -> None:
 
     assert (
         dedent("""\
-        HOST              ADDRESS      FINGERPRINT       CHAIN  VALID  UNTIL       LEFT
-        img.example.com   192.0.2.1    fedcba9876543210  E7     yes    2027-01-21  58 days
-        img.example.com   192.0.2.2    0123456789abcdef  —      no     2026-11-27  3 days
-        img.example.com   192.0.2.3    —                 —      no     —           —
-        img.example.com   192.0.2.4    fedcba9876543210  —      no     2026-11-22  expired
-        img.example.com   2001:db8::1  —                 —      —      —           —
-        gone.example.com  —            —                 —      —      —           —
+        HOST              ADDRESS      FINGERPRINT   CHAIN  VALID  UNTIL       LEFT
+        img.example.com   192.0.2.1    fedcba987654  E7     yes    2027-01-21  58 days
+        img.example.com   192.0.2.2    0123456789ab  —      no     2026-11-27  3 days
+        img.example.com   192.0.2.3    —             —      no     —           —
+        img.example.com   192.0.2.4    fedcba987654  —      no     2026-11-22  expired
+        img.example.com   2001:db8::1  —             —      —      —           —
+        gone.example.com  —            —             —      —      —           —
 
         img.example.com 192.0.2.2: the certificate is for
                                    other.example.com\N{REPLACEMENT CHARACTER}[2J
@@ -259,8 +259,8 @@ def test_following_tells_what_changes() -> None:
     assert "HOST" in table
     assert (
         dedent(f"""\
-        2026-11-24 12:00 UTC {IMG} 192.0.2.2: serves {NEW[:16]} (until 2027-01-21 13:00 UTC), \
-before {OLD[:16]}
+        2026-11-24 12:00 UTC {IMG} 192.0.2.2: serves {NEW[:12]} (until 2027-01-21 13:00 UTC), \
+before {OLD[:12]}
         2026-11-24 12:00 UTC {IMG}: the addresses of the host are in order again
         2026-11-24 12:00 UTC {IMG} 2001:db8::1: no answer
         """)
@@ -272,7 +272,7 @@ def test_following_tells_that_an_address_is_in_order_again() -> None:
     """What it serves, without a certificate that it served before and none else."""
     out = followed({IMG: (REFUSING,)}, {IMG: (Served("192.0.2.3", NEW, valid=True),)})
 
-    assert f"192.0.2.3: serves {NEW[:16]} (until unknown)\n" in out
+    assert f"192.0.2.3: serves {NEW[:12]} (until unknown)\n" in out
 
 
 def test_following_for_programs_is_a_document_on_each_line() -> None:

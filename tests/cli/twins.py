@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from functools import partial
 
 from certferry.core.desired import DesiredCertificate, DesiredDeployment
+from certferry.core.notice import ChannelState
 from certferry.core.observed import Served
 from certferry.core.watched import Host
 from certferry.ports.progress import Progress, each_of, no_listener
@@ -96,6 +97,10 @@ class TwinSession(Session):
     def reconciler(self) -> Reconciler:
         """Return the engine over the twins."""
         return self._reconciler
+
+    def channel_states(self) -> Mapping[str, ChannelState]:
+        """No channel is declared."""
+        return {}
 
     @property
     def wishes(self) -> tuple[DesiredCertificate, ...]:

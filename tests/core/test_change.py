@@ -12,8 +12,8 @@ OLD, NEW = "0123456789abcdef" * 4, "fedcba9876543210" * 4
 @pytest.mark.parametrize(
     ("change", "was", "becomes"),
     [
-        (Change("certificate", OLD, NEW, remote_id="5f3c"), OLD[:16], NEW[:16]),
-        (Change("certificate", None, NEW, remote_id="5f3c"), "5f3c", NEW[:16]),
+        (Change("certificate", OLD, NEW, remote_id="5f3c"), OLD[:12], NEW[:12]),
+        (Change("certificate", None, NEW, remote_id="5f3c"), "5f3c", NEW[:12]),
         (Change("certificate", None, None), "—", "…"),
         (Change("certificate", None, None, untold=True), "unknown", "…"),
         (Change("http2", None, "true", untold=True), "unknown", "true"),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from certferry.core.choice import Chosen, choose, found_by
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, Kind
+from certferry.core.domain_status import WHOLE_ACCOUNT, Standing
 from certferry.core.due import Times
 from certferry.core.globs import match_of
 from certferry.core.identifiers import covered_by
@@ -19,7 +20,7 @@ from certferry.core.plan import Deploy, Plan
 from certferry.core.planner import make_plan
 from certferry.core.reasons import ReasonCode
 from certferry.core.rollout import RolloutRecord
-from certferry.core.status import WHOLE_ACCOUNT, Standing, status_of
+from certferry.core.status import status_of
 from certferry.core.unmatched import with_unmatched
 from certferry.errors import TargetRejected, TargetUnavailable
 from certferry.ports.target import Look

@@ -9,11 +9,13 @@ import pytest
 from hypothesis import given
 
 from certferry.core.desired import DesiredCertificate, HttpsWish
+from certferry.core.domain_status import Standing
 from certferry.core.due import Times
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.observed import DomainState, Observation, ObservedTarget
 from certferry.core.planner import make_plan
-from certferry.core.status import Standing, status_of
+from certferry.core.status import status_of
+from certferry.core.trouble import Trouble
 from certferry.errors import TargetRejected
 from tests.core.strategies import NOW, situations, version
 from tests.core.test_planner import CURRENT, PREVIOUS, wish, world
@@ -53,7 +55,11 @@ def test_drifted_settings_show() -> None:
 
     [domain] = status.domains
     assert Standing.DRIFTED is domain.standing
-    assert "settings differ from the file: http2 false → true" == str(domain.problem)
+    assert domain.problem is not None
+    assert ("settings_drifted", "settings differ from the file: http2 false → true") == (
+        domain.problem.code,
+        str(domain.problem.message),
+    )
 
 
 def test_settings_of_a_domain_that_has_not_come_so_far_are_no_problem_yet() -> None:
@@ -89,7 +95,7 @@ def test_unreadable_target_leaves_named_domains_unknown() -> None:
         status = status_of(desired, observed, NOW)
 
         assert [Standing.UNKNOWN] == [domain.standing for domain in status.domains]
-        assert failure.message == status.domains[0].problem
+        assert Trouble.of(failure) == status.domains[0].problem
 
 
 @given(situations())

@@ -13,15 +13,15 @@ import jsonschema
 import pytest
 
 from certferry.cli.commands import COMMANDS, command_of
-from certferry.core.certificate_state import CertificateState
 from certferry.core.desired import DriftPolicy
+from certferry.core.domain_status import Standing
 from certferry.core.findings import Severity
 from certferry.core.ledger import Owner
 from certferry.core.notice import News, Subject, Topic
 from certferry.core.plan import Action
 from certferry.core.report import Outcome
 from certferry.core.result import Result
-from certferry.core.status import Standing
+from certferry.core.status import Condition
 from certferry.present.language import Voice
 from certferry.present.news_text import message, trial_message
 from certferry.text import Text
@@ -90,7 +90,7 @@ ENUMS = [
     ("sync", "step", "action", set(Action)),
     ("sync", "step", "outcome", set(Outcome)),
     ("sync", "lineage", "result", set(Result) - {Result.STOPPED}),
-    ("status", "certificate", "state", set(CertificateState)),
+    ("status", "certificate", "state", set(Condition)),
     ("status", "domain", "state", set(Standing)),
     ("discover", "found_certificate", "owner", set(Owner)),
     ("doctor", "finding", "severity", set(Severity)),

@@ -146,9 +146,9 @@ def test_each_domain_has_a_row_and_each_unused_certificate() -> None:
         free.example.com: pics would cover it, and no deployment brings it to qiniu
         dyn.example.com: no answer
         2 certificates that no domain seen here uses:
-        CERTIFICATE  OWNER    LEFT     NAME                     FOR
-        15079b75     foreign  expired  很长很长很长很长很长很…  img.example.com +1
-        36d361f1     ours     —        —                        —
+        CERTIFICATE   OWNER    LEFT     NAME                     FOR
+        15079b752bf3  foreign  expired  很长很长很长很长很长很…  img.example.com +1
+        36d361f1155a  ours     —        —                        —
         7 domains: 4 not covered, 1 with a foreign certificate. 3 certificates: 2 unused.
         """) == told(FOUND, EN)
 
@@ -169,9 +169,9 @@ def test_it_reads_the_same_in_chinese() -> None:
         free.example.com: pics 包含该域名，但没有部署到 qiniu
         dyn.example.com: 无应答
         2 张证书未被以上任何域名使用：
-        证书      归属    剩余    名称                     适用域名
-        15079b75  外部    已过期  很长很长很长很长很长很…  img.example.com +1
-        36d361f1  本工具  —       —                        —
+        证书          归属    剩余    名称                     适用域名
+        15079b752bf3  外部    已过期  很长很长很长很长很长很…  img.example.com +1
+        36d361f1155a  本工具  —       —                        —
         7 个域名：4 个未覆盖，1 个使用外部证书。3 张证书：2 张未使用。
         """) == told(FOUND, ZH)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, timedelta, timezone
 from textwrap import dedent
 
 import pytest
@@ -16,14 +16,22 @@ from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
 from certferry.cli.main import run
 from certferry.core.desired import Kind
+from certferry.core.domain_status import DomainStatus, Standing
 from certferry.core.observed import Served
 from certferry.core.plan import Action
 from certferry.core.report import HistoryEntry, Outcome, StepOutcome
-from certferry.core.status import DomainStatus, LineageStatus, Standing
+from certferry.core.status import Condition, LineageStatus, Remembering
 from certferry.core.waiting import applying
 from certferry.errors import DnsUnavailable
-from certferry.present import documents, plan_document, plan_text, report_text, status_text
-from certferry.present.language import LANGUAGES, VARIABLE, voice_for, voice_in
+from certferry.present import (
+    documents,
+    plan_document,
+    plan_text,
+    report_text,
+    status_document,
+    status_text,
+)
+from certferry.present.language import LANGUAGES, VARIABLE, Voice, voice_for, voice_in
 from certferry.present.layout import aligned, plain, stacked, width, wrapped
 from certferry.present.vocabulary import WORDS
 from certferry.text import Text
@@ -219,10 +227,10 @@ def test_a_plan_in_chinese() -> None:
         img: 应续期（有效期 90 天，剩余 29 天）
           签发     img.example.com、*.img.example.com
           部署     qiniu → img.example.com
-                   证书  0123456789abcdef → …
+                   证书  0123456789ab → …
           验证     img.example.com
           部署     qiniu → a.img.example.com（HTTPS 未启用 → 将启用）
-                   证书  0123456789abcdef → …
+                   证书  0123456789ab → …
           验证     a.img.example.com
           已拒绝   qiniu → c.img.example.com: 剩余有效期 6 天，而 qiniu 要求至少 30 天
                    提示：use a CA whose certificates live longer
@@ -298,8 +306,11 @@ STATUS = LineageStatus(
                 Served("192.0.2.2", None, valid=False),
                 Served("192.0.2.3", None, valid=False, silent=True),
             ),
+            not_after=NOON + timedelta(days=90),
         ),
     ),
+    condition=Condition.DUE,
+    until=NOON + timedelta(days=90),
 )
 
 
@@ -308,9 +319,9 @@ def test_a_status_in_chinese_is_aligned() -> None:
     table = status_text.table([STATUS], NOON, ZH)
 
     assert dedent("""\
-        名称               状态    剩余   续期        最迟上传    绑定的证书  已生效节点
+        名称               状态    剩余   续期        最迟上传    绑定的证书    已生效节点
         img                待续期  90 天  2027-01-23
-          img.example.com  生效中                     2027-01-23  5f3c0123    1/2，1 个无应答
+          img.example.com  生效中                     2027-01-23  5f3c01234567  1/2，1 个无应答
         """) == values.text_of(aligned(table))
 
 
@@ -327,7 +338,7 @@ def test_a_status_in_chinese_on_a_narrow_terminal() -> None:
           img.example.com
             状态        生效中
             最迟上传    2027-01-23
-            绑定的证书  5f3c0123
+            绑定的证书  5f3c01234567
             已生效节点  1/2，1 个无应答
         """)
         == written
@@ -354,9 +365,8 @@ def test_history_in_chinese() -> None:
     """Events are told in words; facts are as they were written down."""
     entry = HistoryEntry(NOON, "img", "issue failed", "root@host", {"domain": IMG})
 
-    assert (
-        "2026-11-24 12:00 UTC  img  签发失败  root@host  domain=img.example.com\n"
-        == values.text_of(history.told([entry], ZH))
+    assert "2026-11-24 12:00 UTC  img  签发失败  root@host  img.example.com\n" == values.text_of(
+        history.told([entry], ZH)
     )
 
 
@@ -370,7 +380,7 @@ def test_programs_read_the_same_words_in_every_language() -> None:
                 [
                     documents.of_report(report, voice),
                     plan_document.of_plans([PLAN], voice),
-                    documents.of_statuses([STATUS], voice),
+                    status_document.of_statuses([STATUS], Remembering(), voice),
                 ]
             )
         )
@@ -445,3 +455,19 @@ def test_punctuation_stays_with_its_character(words: str) -> None:
     _, *later = wrapped("中" + words, 8)
 
     assert not [row for row in later if row[0] in "，。）"]
+
+
+def test_moments_are_told_by_the_clock_of_the_reader() -> None:
+    """With its offset; a day and a time of today are of the same clock."""
+    reader = Voice(zone=timezone(timedelta(hours=8)))
+    late = NOON + timedelta(hours=5)
+
+    assert "it ends at 2026-11-25 01:00 +08:00" == reader.say(Text("it ends at {at}", at=late))
+    assert "a, 2026-11-25 01:00 +08:00" == reader.say(Text("{all}", all=["a", late]))
+    assert ("2026-11-25", "2026-11-24") == (reader.day(late), Voice(zone=UTC).day(late))
+    assert ("20:00 +08:00", "2026-11-25 01:00 +08:00") == (
+        reader.clock(NOON, NOON),
+        reader.clock(late, NOON),
+    )
+    # What is written down for ever, and for programs, is in UTC.
+    assert "it ends at 2026-11-24 17:00 UTC" == str(Text("it ends at {at}", at=late))

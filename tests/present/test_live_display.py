@@ -6,6 +6,7 @@ import io
 import re
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from textwrap import dedent
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from certferry.core.how_far import CDN_CHANGE, Asking, Begun, Ended
 from certferry.core.plan import Action
 from certferry.core.report import Activity, Event, Outcome, StepEnded, StepOutcome
 from certferry.present.language import Voice
@@ -58,10 +60,11 @@ def drawn(
     columns: int = 80,
     rows: int = 24,
     after: timedelta = timedelta(minutes=3, seconds=12),
+    changes_nothing: bool = False,
 ) -> str:
     """Give what is on the screen some time after noon, when these things have been heard of."""
     clock = Clock()
-    display = Display(Voice(), clock)
+    display = Display(Voice(), clock, changes_nothing=changes_nothing)
     for event in events:
         display.hear(event)
     clock.moment += after
@@ -109,6 +112,45 @@ def test_what_no_longer_waits_is_left_out() -> None:
     )
 
 
+def test_what_is_asked_of_whom_is_told_beside_its_certificate() -> None:
+    """In one line each, until the answer is there; the finished ones stay counted."""
+    events: list[Event] = [
+        Begun(3),
+        Asking("img", Text("asking qiniu for its domains")),
+        Asking("kept", Text("asking qiniu for its domains")),
+        Ended("kept"),
+    ]
+
+    assert dedent("""\
+        img: asking qiniu for its domains (3:12)
+        1 of 3 done · 3:12 · Ctrl-C stops
+        """) == drawn(events, changes_nothing=True)
+    assert dedent("""\
+        2 of 3 done · 3:12 · Ctrl-C stops; the
+        next run goes on
+        """) == drawn([Begun(3), Ended("a"), Ended("b")], columns=40)
+
+
+def test_a_look_beside_a_wait_is_not_shown() -> None:
+    """What is waited for is looked at again and again: the lines below would jump."""
+    asking = Asking("img", Text("asking qiniu for its domains"))
+
+    shown = drawn([StepEnded("img", PROCESSING), asking])
+
+    assert "asking" not in shown
+    assert "the change is under way" in shown
+
+
+def test_what_is_usual_stands_beside_the_deadline() -> None:
+    """Where it is known: an hour at most says little of a change that takes ten minutes."""
+    waiting = replace(values.waiting(), usual=CDN_CHANGE)
+    step = replace(PROCESSING, waiting=waiting)
+
+    assert "since 12:00 UTC (3:12), usually 8–15 min, until 13:00 UTC at most" in drawn(
+        [StepEnded("img", step)], columns=100
+    )
+
+
 def test_on_a_narrow_terminal_the_words_go_below_the_columns() -> None:
     """Forty cells are enough to read everything."""
     assert dedent("""\
@@ -127,9 +169,9 @@ def test_on_a_narrow_terminal_the_words_go_below_the_columns() -> None:
     ("certificates", "rows", "expected"),
     [
         (1, 6, ["lineage-0"]),
-        (1, 5, ["lineage-0", "…"]),
+        (1, 4, ["lineage-0", "…"]),
         (2, 10, ["lineage-0", "lineage-1"]),
-        (2, 9, ["lineage-0", "… 1 more certificate"]),
+        (2, 7, ["lineage-0", "… 1 more certificate"]),
         (20, 11, ["lineage-0", "lineage-1", "… 18 more certificates"]),
         (20, 4, ["lineage-0", "… 19 more certificates"]),
     ],
@@ -164,6 +206,9 @@ EVENTS = st.lists(
             WORDS,
             st.text(alphabet="abc", min_size=1, max_size=60),
         ),
+        st.builds(Asking, WORDS, WORDS.map(verbatim)),
+        st.builds(Begun, st.integers(0, 100_000)),
+        st.builds(Ended, WORDS),
     ),
     max_size=6,
 )

@@ -36,7 +36,7 @@ def test_a_renewal_reads_as_what_will_be_done_and_why() -> None:
         img: renewal due (29 days left of 90 days)
           issue    img.example.com, *.img.example.com
           deploy   qiniu → img.example.com
-                   certificate  0123456789abcdef → …
+                   certificate  0123456789ab → …
           verify   img.example.com
           retire   certferry-img-0123456789abcdef0123 at qiniu
 
@@ -117,7 +117,7 @@ def test_several_certificates_are_counted_in_the_plural() -> None:
         img: renewal due (29 days left of 90 days)
           issue    img.example.com, *.img.example.com
           deploy   qiniu → img.example.com
-                   certificate  0123456789abcdef → …
+                   certificate  0123456789ab → …
           verify   img.example.com
           deploy   qiniu → a.img.example.com (HTTPS is off → will be turned on)
                    certificate  — → …
@@ -126,7 +126,7 @@ def test_several_certificates_are_counted_in_the_plural() -> None:
         static: renewal due (29 days left of 90 days)
           issue    static.example.com
           deploy   qiniu → img.example.com
-                   certificate  0123456789abcdef → …
+                   certificate  0123456789ab → …
           verify   img.example.com
           deploy   qiniu → a.img.example.com (HTTPS is off → will be turned on)
                    certificate  — → …
@@ -243,7 +243,7 @@ def test_what_can_be_done_is_planned_beside_what_cannot() -> None:
         img: renewal due (29 days left of 90 days)
           issue    img.example.com, *.img.example.com
           deploy   qiniu → img.example.com
-                   certificate  0123456789abcdef → …
+                   certificate  0123456789ab → …
           verify   img.example.com
           blocked  qiniu → a.img.example.com: frozen at the CDN
                    hint: unfreeze it in the console
@@ -292,6 +292,7 @@ def test_the_document_has_the_contracts_keys() -> None:
         "obstacles",
         "notices",
         "drifts",
+        "rolled_back",
         "retire_later",
         "held_back",
     }

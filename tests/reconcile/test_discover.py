@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from certferry.core.desired import Kind
+from certferry.core.how_far import Begun, Ended
 from certferry.core.observed import Served
 from certferry.core.report import Activity, Event
 from certferry.core.survey import FoundDomain, Survey
@@ -38,6 +39,7 @@ class Desk:
     def __init__(self) -> None:
         self.edges = Edges()
         self.told: list[tuple[str, str]] = []
+        self.counted: list[Event] = []
         self.stopped = threading.Event()
 
     @property
@@ -46,6 +48,9 @@ class Desk:
         return Looking(self.edges, now, self._hear, self.stopped.set)
 
     def _hear(self, event: Event) -> None:
+        if isinstance(event, Begun | Ended):
+            self.counted.append(event)
+            return
         assert isinstance(event, Activity)
         self.told.append((event.lineage, str(event.what)))
 
@@ -88,6 +93,7 @@ def test_account_that_fails_hides_no_other(trouble: Exception) -> None:
     assert (img,) == good.survey.domains
     assert {"img.example.com"} == set(good.served)
     assert ("bad", str(trouble)) in desk.told
+    assert [Begun(2), Ended("bad"), Ended("good")] == sorted(desk.counted, key=str)
 
 
 def test_edges_are_looked_at_where_there_may_be_https() -> None:

@@ -11,6 +11,7 @@ from datetime import timedelta
 import pytest
 
 from certferry.core.findings import Code, Finding, info
+from certferry.core.how_far import Begun, Ended
 from certferry.core.report import Activity, Event, StepEnded
 from certferry.errors import Interrupted, TargetAccessDenied
 from certferry.reconcile.examination import AT_ONCE, Check, Examination
@@ -118,13 +119,13 @@ def test_progress_tells_what_begins_and_what_ends() -> None:
     run = Run()
 
     def look() -> list[Finding]:
-        assert [Activity("qiniu", WHAT, START)] == run.events
+        assert [Begun(1), Activity("qiniu", WHAT, START)] == run.events
         return []
 
     run.carry_out(check("qiniu", look))
 
-    assert [Activity, StepEnded] == [type(event) for event in run.events]
-    assert {"qiniu"} == {event.lineage for event in run.events}
+    assert [Begun, Activity, StepEnded, Ended] == [type(event) for event in run.events]
+    assert Ended("qiniu") == run.events[-1]
 
 
 def test_run_that_is_stopped_stops_its_checks() -> None:

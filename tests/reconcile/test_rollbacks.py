@@ -9,12 +9,13 @@ from typing import cast
 import pytest
 
 from certferry.core.desired import DesiredCertificate, OnFailure
+from certferry.core.domain_status import Standing
 from certferry.core.observed import Served, TargetRules
 from certferry.core.plan import Action
 from certferry.core.reasons import ReasonCode
 from certferry.core.refusals import all_work
 from certferry.core.report import LineageReport, Outcome
-from certferry.core.status import Standing, status_of
+from certferry.core.status import status_of
 from certferry.errors import PlanRefused, TargetAccessDenied
 from certferry.ports.target import DeployTarget
 from certferry.reconcile.observe import observe

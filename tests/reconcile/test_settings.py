@@ -9,10 +9,11 @@ import pytest
 
 from certferry.core.change import Change
 from certferry.core.desired import DesiredCertificate, HttpsWish, Kind
+from certferry.core.domain_status import Standing
 from certferry.core.plan import Deploy
 from certferry.core.reasons import ReasonCode
 from certferry.core.report import LineageReport, Outcome
-from certferry.core.status import Standing, status_of
+from certferry.core.status import status_of
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.observe import observe
 from tests.reconcile.model import FALLEN, ModelWorld
@@ -195,6 +196,7 @@ def test_status_names_the_setting_that_differs() -> None:
     [found] = status_of(wish, observe(wish, world.doors("looker")), world.clock).domains
 
     assert Standing.DRIFTED is found.standing
+    assert found.problem is not None
     assert "settings differ from the file: tls_versions unknown → TLSv1.2, TLSv1.3" == str(
-        found.problem
+        found.problem.message
     )

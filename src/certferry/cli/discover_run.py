@@ -39,7 +39,7 @@ def run(
     """
     settings = settings_with_accounts(front)
     with (
-        progress_on(front.console, front.verbosity, _now) as progress,
+        progress_on(front.console, front.verbosity, _now, changes_nothing=True) as progress,
         open_to_discover(settings, progress=progress, language=front.voice.language) as session,
     ):
         found = session.discover(_chosen(session.labels(TARGETS), accounts, settings))

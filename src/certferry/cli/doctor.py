@@ -34,7 +34,7 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
 
     settings = read_settings(front, names)
     with (
-        progress_on(front.console, front.verbosity, _now) as progress,
+        progress_on(front.console, front.verbosity, _now, changes_nothing=True) as progress,
         open_to_examine(settings, progress=progress, language=front.voice.language) as session,
     ):
         findings = session.examine(schedulers(front.console.environ))

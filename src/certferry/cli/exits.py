@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # the core loads the crypto library, which `--help` must not
     from certferry.core.findings import Finding
     from certferry.core.plan import Plan
     from certferry.core.report import SyncReport
-    from certferry.core.status import LineageStatus
+    from certferry.core.status import LineageStatus, Remembering
     from certferry.core.watched import HostLook
 
 
@@ -96,12 +96,17 @@ def of_plans(plans: Sequence[Plan], *, check: bool) -> Exit:
     return Exit.OK
 
 
-def of_statuses(statuses: Sequence[LineageStatus]) -> Exit:
-    """Judge what stands: a domain whose change failed, or that cannot be looked at, is a failure.
+def of_statuses(statuses: Sequence[LineageStatus], remembering: Remembering | None = None) -> Exit:
+    """Judge what stands: what needs a person is a failure, and so is a state that cannot be used.
 
-    What is merely on its way is in order.
+    What is on its way, or is for the next run to change, is in order.
     """
-    return Exit.OK if all(status.ok for status in statuses) else Exit.FAILED
+    from certferry.core.needs_attention import Need, need_of
+
+    if remembering is not None and remembering.problem is not None:
+        return Exit.FAILED
+    needs_a_person = any(need_of(status) is Need.MEND for status in statuses)
+    return Exit.FAILED if needs_a_person else Exit.OK
 
 
 def of_findings(findings: Sequence[Finding]) -> Exit:

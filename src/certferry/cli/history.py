@@ -9,9 +9,11 @@ import click
 
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front, WholeNumber, json_option, name_argument
+from certferry.core.short_form import short
 from certferry.present.console import Console
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Tone, columns, line
+from certferry.present.vocabulary import at_target
 from certferry.text import Text, verbatim
 
 if TYPE_CHECKING:
@@ -70,11 +72,23 @@ def told(entries: Sequence[HistoryEntry], voice: Voice) -> list[Line]:
 
 
 def _row(entry: HistoryEntry, voice: Voice) -> tuple[Span, ...]:
-    facts = " ".join(f"{name}={value}" for name, value in entry.facts.items())
     return (
         Span(voice.say(Text("{at}", at=entry.at)), Tone.FAINT),
         Span(entry.lineage, Tone.STRONG),
         Span(voice.word(entry.event)),
         Span(voice.say_on_one_line(verbatim(entry.who))),
-        Span(voice.say_on_one_line(verbatim(facts)), Tone.FAINT),
+        Span(voice.say_on_one_line(_facts(entry)), Tone.FAINT),
     )
+
+
+def _facts(entry: HistoryEntry) -> Text:
+    """Say where it happened, then to which certificate, then the rest: `qiniu → img.example.com ·
+    160d954b691f`. What it is stands before a fact that does not say so itself.
+    """
+    facts = dict(entry.facts)
+    target, domain = facts.pop("target", None), facts.pop("domain", None)
+    place = domain if target is None else at_target(target, domain)
+    ids = [short(facts.pop(name)) for name in ("remote_id", "fingerprint") if name in facts]
+    rest = [v if name == "problem" else f"{name}={v}" for name, v in facts.items()]
+    parts = [*([] if place is None else [str(place)]), *ids, *rest]
+    return verbatim(" · ".join(parts))

@@ -137,6 +137,8 @@ class _Run:
         """
         dns, target = known.dns, known.target
         with open_to_look(settings, language=self._console.voice.language) as session:
+            if dns:
+                self._say(Text("Looking at the zones of the account {account} …", account=dns))
             zones = session.zones(dns) if dns else ()
             places = Places(dns, zones, target, ())
             if target:

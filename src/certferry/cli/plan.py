@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +14,7 @@ from certferry.cli.options import Front, json_option, names_argument
 from certferry.present.console import Console
 
 if TYPE_CHECKING:
-    from certferry.wiring.session import Session
+    from certferry.core.plan import Plan
 
 
 @click.command("plan")
@@ -29,26 +31,32 @@ def command(
     Nothing is changed. Without NAME: every declared certificate.
     """
     from certferry.cli.selection import read_settings, tell_who_renews
+    from certferry.present.progress import progress_of_look
     from certferry.wiring.session import open_to_look
 
     settings = read_settings(front, names)
     if renew:
         tell_who_renews(settings.certificates, names, front)
-    with open_to_look(settings, language=front.voice.language) as session:
-        return show_plan(session, front.console, check=check, renew=renew, as_json=as_json)
+    with (
+        progress_of_look(front.console, front.verbosity, _now, as_json=as_json) as progress,
+        open_to_look(settings, progress=progress, language=front.voice.language) as session,
+    ):
+        plans = session.reconciler().plan(session.wishes, renew=renew)
+    return show_plans(plans, front.console, check=check, as_json=as_json)
 
 
-def show_plan(
-    session: Session, console: Console, *, check: bool, renew: bool, as_json: bool
-) -> Exit:
-    """Plan what the session declares, and show it."""
+def show_plans(plans: Sequence[Plan], console: Console, *, check: bool, as_json: bool) -> Exit:
+    """Show what would be done."""
     from certferry.present import plan_document, plan_text
     from certferry.present.log_entries import log_plans
 
-    plans = session.reconciler().plan(session.wishes, renew=renew)
     log_plans(plans, console.run_log)
     if as_json:
         console.hand_out(plan_document.of_plans(plans, console.voice))
     else:
         console.show(plan_text.told(plans, console.voice))
     return exits.of_plans(plans, check=check)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import click
@@ -18,9 +18,8 @@ from certferry.text import Text
 
 if TYPE_CHECKING:
     from certferry.core.notice import ChannelState
+    from certferry.core.status import LineageStatus, Remembering
     from certferry.wiring.session import Session
-
-NO_CHANNELS: Mapping[str, ChannelState] = MappingProxyType({})
 
 
 @click.command("status")
@@ -31,46 +30,68 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
     """Show how each certificate and each domain stands.
 
     How long a certificate is still valid and when it is renewed; for each domain, until when it can
-    still be uploaded, what is bound, and how many of its addresses serve it.
+    still be uploaded, what is bound, and how many of its addresses serve it. What needs you comes
+    first, with its last failure and when it is tried again. Exits with 1 when something needs you.
     """
     from certferry.cli.selection import read_settings
+    from certferry.present.progress import progress_of_look
     from certferry.wiring.session import open_to_look
 
     settings = read_settings(front, names)
-    with open_to_look(settings, language=front.voice.language) as session:
-        channels = session.channel_states()
-        return show_status(session, front.console, datetime.now(UTC), channels, as_json=as_json)
+    with (
+        progress_of_look(front.console, front.verbosity, _now, as_json=as_json) as progress,
+        open_to_look(settings, progress=progress, language=front.voice.language) as session,
+    ):
+        found = look(session)
+    return show_status(found, front.console, _now(), as_json=as_json)
 
 
-def show_status(
-    session: Session,
-    console: Console,
-    now: datetime,
-    channels: Mapping[str, ChannelState] = NO_CHANNELS,
-    *,
-    as_json: bool,
-) -> Exit:
-    """Look at what the session declares, and show how it stands, its `channels` of notifications
-    included.
+@dataclass(frozen=True, slots=True)
+class Found:
+    """How everything stands: certificates, what is remembered of runs, and of channels of
+    notifications.
     """
-    from certferry.present import channel_text, documents, status_text
+
+    statuses: Sequence[LineageStatus]
+    remembering: Remembering
+    channels: Mapping[str, ChannelState]
+
+
+def look(session: Session) -> Found:
+    """Look at what the session declares."""
+    from certferry.reconcile.standing import remembering
+
+    reconciler = session.reconciler()
+    remembered = remembering(reconciler.doors)
+    return Found(reconciler.status(session.wishes), remembered, session.channel_states())
+
+
+def show_status(found: Found, console: Console, now: datetime, *, as_json: bool) -> Exit:
+    """Show how everything stands."""
+    from certferry.core.needs_attention import most_needed_first
+    from certferry.present import channel_text, status_document, status_text
     from certferry.present.log_entries import log_statuses
 
-    statuses = session.reconciler().status(session.wishes)
+    statuses, remembering, channels = found.statuses, found.remembering, found.channels
     log_statuses(statuses, console.run_log)
+    ending = exits.of_statuses(statuses, remembering)
     if as_json:
-        document = documents.of_statuses(statuses, console.voice)
+        document = status_document.of_statuses(statuses, remembering, console.voice)
         if channels:
             document["channels"] = channel_text.of_channels(channels, console.voice)
         console.hand_out(document)
     elif not statuses:
         console.show([line(console.voice.say(Text("No certificate is declared.")))])
     else:
-        console.show_table(
-            status_text.table(statuses, now, console.voice),
-            [
-                *status_text.remarks(statuses, console.voice),
-                *channel_text.remarks(channels, console.voice),
-            ],
-        )
-    return exits.of_statuses(statuses)
+        ordered = most_needed_first(statuses)
+        remarks = [
+            *status_text.remarks(ordered, console.voice),
+            *channel_text.remarks(channels, console.voice),
+        ]
+        console.show_table(status_text.table(ordered, now, console.voice), remarks)
+        console.show([line(), *status_text.of_runs(remembering, console.voice)])
+    return ending
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from certferry.core.short_form import short
 from certferry.text import Text
 
 CERTIFICATE = "certificate"
@@ -15,7 +16,6 @@ UNKNOWN = Text("unknown")
 
 NOTHING, TO_COME = "—", "…"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_SHOWN = 16  # of a digest's 64 digits; enough to tell certificates apart by eye
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,9 @@ class Change:
         """What there was, in words for people."""
         if self.before is not None:
             return _shown(self.before)
-        return self.remote_id or (UNKNOWN.template if self.untold else NOTHING)
+        if self.remote_id is not None:
+            return short(self.remote_id)
+        return UNKNOWN.template if self.untold else NOTHING
 
     @property
     def becomes(self) -> str:
@@ -46,4 +48,4 @@ class Change:
 
 
 def _shown(value: str) -> str:
-    return value[:_SHOWN] if _DIGEST.fullmatch(value) else value
+    return short(value) if _DIGEST.fullmatch(value) else value

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Self
 
+from certferry.core.how_far import CDN_CHANGE
 from certferry.core.observed import DomainState, ObservedDomain, Served, is_served
 from certferry.core.pauses import paused_until
 from certferry.core.plan import Blocked, Deploy, Due, Rollout
@@ -13,6 +14,7 @@ from certferry.core.reasons import ReasonCode
 from certferry.core.refusals import until_confirmed
 from certferry.core.rollout import RolloutRecord
 from certferry.core.settings import in_sentences
+from certferry.core.short_form import short
 from certferry.core.stuck import stuck_error, stuck_since
 from certferry.core.waiting import Waiting, applying, wait_for
 from certferry.errors import CertferryError, DeployError, TargetBusy, VerificationError
@@ -154,11 +156,13 @@ def _failed_in_this_run(domain: ObservedDomain, fingerprint: str, times: Times) 
 
 
 def _until(error: CertferryError, since: datetime, times: Times) -> Waiting | Blocked:
-    """Wait while there is time; afterwards it has failed."""
+    """Wait while there is time; afterwards it has failed. Only a CDN is waited for like this."""
     deadline = since + times.timeout
     if times.now >= deadline:
         return Blocked(error)
-    return wait_for(error.message, since, times.now, deadline)
+    # A target that is busy says itself what is usual.
+    usual = None if isinstance(error, TargetBusy) else CDN_CHANGE
+    return wait_for(error.message, since, times.now, deadline, usual)
 
 
 def _processing(target: str, since: datetime) -> TargetBusy:
@@ -185,7 +189,7 @@ def _without_effect(deploy: Deploy, domain: ObservedDomain, since: datetime) -> 
             ),
         )
     return DeployError(
-        Text("the accepted change has not taken effect; bound is {id}", id=domain.bound),
+        Text("the accepted change has not taken effect; bound is {id}", id=short(domain.bound)),
         hint=Text(
             "it was accepted at {since}. If another tool binds its certificate to this domain, stop"
             " it there; then run `certferry sync` again",

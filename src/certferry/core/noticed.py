@@ -51,6 +51,15 @@ def noticed(
     return _merged(kept, found, before)
 
 
+def has_news(report: SyncReport) -> bool:
+    """Tell whether a run has left anything to be told, whatever stood before it."""
+    return any(
+        step.outcome is not Outcome.UNCHANGED or step.hint is not None
+        for lineage in report.lineages
+        for step in lineage.outcomes
+    )
+
+
 def failed_run(error: CertferryError, before: Notices, now: datetime) -> Notices:
     """Return the notices that stand after a run that an error ended before it had a report."""
     trouble = Notice(Topic.TROUBLE, _RUN, now, error.code, error.message, error.hint)
@@ -140,8 +149,10 @@ def _troubles(
 ) -> Iterator[Notice]:
     told: set[Subject] = set()
     for step in report.outcomes:
+        if step.outcome not in _BAD:
+            continue
         notice = _notice(Topic.TROUBLE, report, step, now, _time_left(step, versions, now))
-        if step.outcome in _BAD and notice.subject not in told:
+        if notice.subject not in told:
             told.add(notice.subject)
             yield notice
 

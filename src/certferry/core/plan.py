@@ -132,6 +132,15 @@ class Drifted:
 
 
 @dataclass(frozen=True, slots=True)
+class RolledBack:
+    """A domain that serves the previous certificate on purpose, in words."""
+
+    target: str
+    domain: str
+    words: Text
+
+
+@dataclass(frozen=True, slots=True)
 class Retire:
     """Remove a remote certificate of ours that its successor has replaced, or `unmanaged` that
     nothing uses. `not_after` and `left` tell until when it is valid, where the target does.
@@ -221,7 +230,7 @@ class Plan:
     serve everything that this one covers, and those lineages. `notices` tell of what could not be
     read and stands in nothing's way, `remarks` of what stands in the file in vain. `tried_issue` is
     one that would be needed and was tried since the run began, or is left alone for a while.
-    `drifts` are left as they were found.
+    `drifts` are left as they were found, and where one was `rolled_back` that is said.
     """
 
     lineage: str
@@ -237,6 +246,7 @@ class Plan:
     clean: Clean | None = None
     tried_issue: Issue | None = None
     drifts: tuple[Drifted, ...] = ()
+    rolled_back: tuple[RolledBack, ...] = ()
     remarks: tuple[Obstacle, ...] = ()
     retire_later: tuple[tuple[str, int], ...] = ()
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from certferry.core.desired import DriftPolicy
 from certferry.core.left_alone import left_alone
-from certferry.core.observed import Observation, ObservedDomain
+from certferry.core.observed import Observation
 from certferry.core.ownership import served_by
 from certferry.core.plan import (
     Action,
@@ -25,7 +25,7 @@ from certferry.core.plan import (
 )
 from certferry.core.report import Outcome, StepKey, StepOutcome
 from certferry.core.retirement_outcomes import not_removed
-from certferry.core.rollbacks import in_words
+from certferry.core.rolled_back import where_withdrawn
 from certferry.core.settings import in_sentences
 from certferry.core.waiting import Waiting
 from certferry.text import Text
@@ -142,6 +142,7 @@ def _left_as_found(drifted: Drifted) -> StepOutcome:
         drifted.target,
         drifted.domain,
         hint=_PUT_RIGHT if drifted.policy is DriftPolicy.WARN else None,
+        left=True,
     )
 
 
@@ -172,20 +173,9 @@ def _as_declared(target: str, domain: str, observed: Observation) -> StepOutcome
     _, found = observed.locate(target, domain)
     if found.kind.is_receiver:
         return StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, _HELD, target, domain)
-    return StepOutcome(
-        Action.VERIFY, Outcome.UNCHANGED, _where_withdrawn(found, observed) or SEEN, target, domain
-    )
-
-
-def _where_withdrawn(domain: ObservedDomain, observed: Observation) -> Text | None:
-    """Say that a domain serves the previous certificate on purpose."""
-    current, last = observed.current, domain.last
-    if current is None or current.certificate.fingerprint not in domain.withdrawn:
-        return None
-    previous = None if last is None else observed.version(last.fingerprint)
-    if previous is None:
-        return None
-    return in_words(previous)
+    back = where_withdrawn(found, observed) if found.withdrawn else None
+    told = StepOutcome(Action.VERIFY, Outcome.UNCHANGED, back or SEEN, target, domain)
+    return replace(told, left=back is not None)
 
 
 def _obstructed(obstacle: Obstacle) -> StepOutcome:

@@ -21,6 +21,7 @@ from certferry.core.plan import Action, Blocked, Clean, Issue, Obstacle, Plan, R
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.retirements import superseded
 from certferry.core.rollbacks import version_for
+from certferry.core.rolled_back import rolled_back
 from certferry.core.rollouts import Coming, plan_target
 from certferry.text import Text
 
@@ -52,6 +53,7 @@ def make_plan(
         for deployment, target in zip(desired.deployments, observed.targets, strict=True)
     ]
     rollouts = tuple(rollout for part in parts for rollout in part.rollouts)
+    unchanged = tuple(place for part in parts for place in part.unchanged)
     obstacles = tuple(obstacle for part in parts for obstacle in part.obstacles)
     remarks: tuple[Obstacle, ...] = ()
     if any(deployment.has_patterns for deployment in desired.deployments):
@@ -70,7 +72,7 @@ def make_plan(
         rollouts=rollouts,
         retirements=retirements,
         retire_later=tuple(sorted(later.items())),
-        unchanged=tuple(place for part in parts for place in part.unchanged),
+        unchanged=unchanged,
         obstacles=obstacles,
         ceded=observed.ceded,
         notices=_notices(observed),
@@ -78,7 +80,12 @@ def make_plan(
         clean=_clean(desired, observed),
         tried_issue=needed if _failed_since(observed, times, needed) else None,
         drifts=tuple(drift for part in parts for drift in part.drifts),
+        rolled_back=tuple(rolled_back(unchanged, observed)) if _has_withdrawn(observed) else (),
     )
+
+
+def _has_withdrawn(observed: Observation) -> bool:
+    return any(domain.withdrawn for target in observed.targets for domain in target.domains)
 
 
 def _choice(coming: Version | None, observed: Observation, now: datetime) -> Coming:

@@ -90,8 +90,13 @@ def is_overdue(certificate: Certificate, now: datetime) -> bool:
     """Tell whether somebody should have replaced the certificate by now: it ends within two weeks,
     or for short-lived ones within half of the time that a renewal has.
     """
+    return now >= overdue_at(certificate)
+
+
+def overdue_at(certificate: Certificate) -> datetime:
+    """Return the moment from which a certificate is overdue."""
     left = certificate.not_after - renew_at(certificate)
-    return now >= certificate.not_after - min(left / 2, NOTICE)
+    return certificate.not_after - min(left / 2, NOTICE)
 
 
 def ask_after(now: datetime, retry_after: timedelta | None = None) -> datetime:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
+from certferry.core.how_far import Asking, Begun, Ended
 from certferry.core.plan import Action
 from certferry.core.reasons import ReasonCode
 from certferry.core.waiting import Waiting
@@ -35,7 +36,8 @@ StepKey = tuple[Action, str | None, str | None]
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
     """What became of one step. An issue has no target, a retirement a label, a remote id and no
-    domain. The label of an `unmanaged` copy may be anything.
+    domain. The label of an `unmanaged` copy may be anything. Something that is `left` is not as the
+    file alone says: another tool changed it, or it was rolled back.
     """
 
     action: Action
@@ -50,6 +52,7 @@ class StepOutcome:
     remote_id: str | None = None
     unmanaged: bool = False
     reason: ReasonCode | None = None  # why safety refused it
+    left: bool = False
 
     @property
     def code(self) -> str | None:
@@ -129,6 +132,11 @@ class SyncReport:
         """Whether it ran to its end and nothing failed or was refused; what waits may wait."""
         return self.complete and not (self.any(Outcome.FAILED) or self.any(Outcome.REFUSED))
 
+    @property
+    def left(self) -> int:
+        """How many domains are left as they are, although the file alone says otherwise."""
+        return sum(step.left for lineage in self.lineages for step in lineage.outcomes)
+
     def any(self, outcome: Outcome) -> bool:
         """Whether any step ended so."""
         return any(lineage.having(outcome) for lineage in self.lineages)
@@ -180,4 +188,4 @@ class Happened:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-Event = Activity | StepEnded | Happened
+Event = Activity | StepEnded | Happened | Begun | Asking | Ended

@@ -54,15 +54,6 @@ def version_for(
     return None
 
 
-def in_words(previous: Version) -> Text:
-    """Say that a domain serves its previous certificate on purpose."""
-    return Text(
-        "rolled back: the previous certificate is served, valid until {moment}; a newer one takes"
-        " its place when it is renewed",
-        moment=previous.certificate.not_after,
-    )
-
-
 def versions_after_rollbacks(observed: Observation, now: datetime) -> Iterator[Version]:
     """Return what is served where a certificate was withdrawn, and what would be after another
     rollback.
@@ -81,11 +72,8 @@ def must_outlive_rollback(observed: Observation, current: Version, now: datetime
     """Where the certificate in force was withdrawn, the previous one is not near its end. It was
     due already when it was replaced, so that a new one every day would be the rule's only effect.
     """
-    if now < current.saved_at + NEXT_TRY:
-        return None
-    for domain in _rolled_back(observed):
-        version = version_for(domain.withdrawn, observed.versions, now)
-        if version is None or renewal.is_overdue(version.certificate, now):
+    for domain in domains_rolled_back(observed):
+        if now >= renewed_at(domain, observed, current, now):
             return Reason(
                 ReasonCode.ROLLED_BACK,
                 Text(
@@ -96,7 +84,16 @@ def must_outlive_rollback(observed: Observation, current: Version, now: datetime
     return None
 
 
-def _rolled_back(observed: Observation) -> Iterator[ObservedDomain]:
+def renewed_at(
+    domain: ObservedDomain, observed: Observation, current: Version, now: datetime
+) -> datetime:
+    """Return from when a domain that went back needs a new certificate."""
+    earliest = current.saved_at + NEXT_TRY
+    version = version_for(domain.withdrawn, observed.versions, now)
+    return earliest if version is None else max(earliest, renewal.overdue_at(version.certificate))
+
+
+def domains_rolled_back(observed: Observation) -> Iterator[ObservedDomain]:
     """Return the domains at which the certificate in force was withdrawn."""
     current = observed.current
     if current is None:

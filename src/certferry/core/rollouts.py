@@ -34,6 +34,7 @@ from certferry.core.refusals import plan_rollback
 from certferry.core.rollbacks import BACK
 from certferry.core.rollout import RolloutRecord
 from certferry.core.settings import changes_unasked, setting_changes
+from certferry.core.short_form import short
 from certferry.core.waiting import applying
 from certferry.errors import CertferryError, TargetRejected
 from certferry.text import Text
@@ -261,7 +262,9 @@ class _DomainPlanner:
             return BACK
         if bound is not None:
             return Reason(ReasonCode.SERVES_PREVIOUS, Text("an earlier certificate is bound"))
-        sentence = Text("the bound certificate was not uploaded for it ({id})", id=domain.bound)
+        sentence = Text(
+            "the bound certificate was not uploaded for it ({id})", id=short(domain.bound)
+        )
         return Reason(ReasonCode.SERVES_FOREIGN, sentence)
 
     def _is_undone(self, version: Version) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from certferry.core.how_far import Usual
 from certferry.text import Text
 
 FIRST = timedelta(milliseconds=250)
@@ -17,23 +18,31 @@ tenth of the wait, and a second, late. A target may answer from a list that is t
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Look again at `until`; given up at `deadline`, when there is one."""
+    """Look again at `until`; given up at `deadline`, when there is one. `usual` is how long it
+    takes most times, where that is known.
+    """
 
     why: Text
     since: datetime
     until: datetime
     deadline: datetime | None = None
+    usual: Usual | None = None
 
 
 def wait_for(
-    why: Text, since: datetime, now: datetime, deadline: datetime | None = None
+    why: Text,
+    since: datetime,
+    now: datetime,
+    deadline: datetime | None = None,
+    usual: Usual | None = None,
 ) -> Waiting:
     """Choose the next look: soon at first, then ever later, never past the deadline."""
     waited = now - since
     # A beginning in the future was written by a clock that was ahead.
     growing = max(min(waited / 3, waited / STEP + SLACK), FIRST)  # a third in the first seconds
     until = now + (LONGEST if waited < timedelta(0) else min(growing, LONGEST))
-    return Waiting(why, since, until if deadline is None else min(until, deadline), deadline)
+    until = until if deadline is None else min(until, deadline)
+    return Waiting(why, since, until, deadline, usual)
 
 
 def applying(target: str) -> Text:

@@ -16,10 +16,11 @@ from certferry.core.discovery import (
 )
 from certferry.core.ledger import Owner
 from certferry.core.observed import Served
+from certferry.core.short_form import short
 from certferry.core.watched import within_reach
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Table, Tone, labelled, line, width
-from certferry.present.status_text import NOTHING, SHORT
+from certferry.present.status_text import NOTHING
 from certferry.present.vocabulary import ERROR, HINT, WARNING, in_brackets, once, one_or_many
 from certferry.text import Text, verbatim
 
@@ -227,7 +228,7 @@ def _certificate(one: DiscoveredCertificate, now: datetime, voice: Voice) -> tup
     names = one.found.names or ()
     more = f" +{len(names) - 1}" if len(names) > 1 else ""
     return (
-        Span(one.found.remote_id[:SHORT], Tone.STRONG),
+        Span(short(one.found.remote_id), Tone.STRONG),
         Span(voice.word(one.owner), _OWNERS[one.owner]),
         _left(one.found.not_after, now, voice),
         Span(_shortened(one.found.label)) if one.found.label else NOTHING,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from certferry.core.discovery import Bound, DiscoveredCertificate, DiscoveredDomain, Discovery
 from certferry.core.observed import Served
-from certferry.present.documents import Document, edge_problem, moment, of_error
+from certferry.present.documents import Document, moment, of_error, of_trouble
 from certferry.present.language import Voice
 
 
@@ -70,7 +70,7 @@ def _served(address: Served, voice: Voice) -> Document:
         "fingerprint": address.fingerprint,
         "not_after": moment(address.not_after),
         "ok": address.answered and address.valid,
-        "problem": edge_problem(address.problem, voice),
+        "problem": of_trouble(address.problem, voice),
     }
 
 

@@ -10,13 +10,10 @@ from datetime import datetime
 
 from certferry.core.edges import EdgeProblem
 from certferry.core.findings import Finding, are_in_order
-from certferry.core.foreign_words import quoted
-from certferry.core.observed import Served
 from certferry.core.reasons import Reason
-from certferry.core.renewal import RenewalWindow
 from certferry.core.report import HistoryEntry, LineageReport, StepOutcome, SyncReport
 from certferry.core.result import of_lineage, of_run
-from certferry.core.status import DomainStatus, LineageStatus
+from certferry.core.trouble import Trouble
 from certferry.errors import CertferryError, TargetStuck
 from certferry.present.language import Voice
 from certferry.present.run_log import rfc3339
@@ -35,14 +32,6 @@ def of_report(report: SyncReport, voice: Voice) -> Document:
         "result": of_run(report).value,
         "complete": report.complete,
         "certificates": [_lineage_report(lineage, voice) for lineage in report.lineages],
-    }
-
-
-def of_statuses(statuses: Sequence[LineageStatus], voice: Voice) -> Document:
-    """What `status` prints. It is ok as its exit code is: see `LineageStatus.ok`."""
-    return {
-        "ok": all(status.ok for status in statuses),
-        "certificates": [_lineage_status(status, voice) for status in statuses],
     }
 
 
@@ -133,84 +122,20 @@ def _retry_at(step: StepOutcome) -> datetime | None:
     return None if step.error is None else step.error.retry.after
 
 
-# status
-
-
-def _lineage_status(status: LineageStatus, voice: Voice) -> Document:
-    version = status.version
-    certificate = None if version is None else version.certificate
-    fingerprint = None if certificate is None else certificate.fingerprint
-    return {
-        "name": status.lineage,
-        "names": list(status.names),
-        "ok": status.ok,
-        "state": status.state.value,
-        "version": None if version is None else version.number,
-        "serial": None if certificate is None else certificate.serial,
-        "fingerprint": fingerprint,
-        "issuer": None if certificate is None else certificate.issuer,
-        "not_before": None if certificate is None else moment(certificate.not_before),
-        "not_after": None if certificate is None else moment(certificate.not_after),
-        "renew_at": moment(status.renew_at),
-        "renewal_window": _window(status.window),
-        "reason": None if status.reason is None else of_reason(status.reason, voice),
-        "domains": [_domain_status(domain, fingerprint, voice) for domain in status.domains],
-        "notices": [
-            {"target": target, "domain": None, "error": of_error(error, voice)}
-            for target, error in status.notices
-        ],
-    }
-
-
-def _window(window: RenewalWindow | None) -> Document | None:
-    """Write the CA's window, with the address of the page on which it says why."""
-    if window is None:
-        return None
-    page = None if window.page is None else quoted(window.page)
-    return {"start": moment(window.start), "end": moment(window.end), "explanation_url": page}
-
-
-def _domain_status(domain: DomainStatus, current: str | None, voice: Voice) -> Document:
-    fingerprint = domain.fingerprint or current
-    return {
-        "target": domain.target,
-        "kind": domain.kind.value,
-        "domain": domain.domain,
-        "state": domain.standing.value,
-        "remote_id": domain.remote_id,
-        "upload_deadline": moment(domain.upload_deadline),
-        "problem": said_or_none(domain.problem, voice),
-        **({"ticket": ticket(domain.ticket)} if domain.ticket else {}),
-        "served": [
-            {
-                "address": address.address,
-                "fingerprint": address.fingerprint,
-                "ok": _is_valid(address) and address.fingerprint == fingerprint,
-                "problem": edge_problem(address.problem, voice),
-            }
-            for address in domain.served
-        ],
-    }
-
-
-def _is_valid(address: Served) -> bool:
-    return address.answered and address.valid
-
-
 # all
 
 
 def of_reason(reason: Reason, voice: Voice) -> Document:
-    """Write why something is done."""
+    """Write why something is done, or is refused."""
     return {"code": reason.code.value, "message": voice.say(reason.message)}
 
 
-def edge_problem(problem: EdgeProblem | None, voice: Voice) -> Document | None:
-    """Write what is wrong at an edge."""
+def of_trouble(problem: EdgeProblem | Trouble | None, voice: Voice) -> Document | None:
+    """Write what is wrong at an edge, a domain or a certificate."""
     if problem is None:
         return None
     return {
-        "code": problem.code.value,
+        "code": str(problem.code),
         "message": voice.say(problem.message),
         "hint": said_or_none(problem.hint, voice),
     }
@@ -226,5 +151,5 @@ def of_error(error: CertferryError, voice: Voice) -> Document:
 
 
 def said_or_none(text: Text | None, voice: Voice) -> str | None:
-    """Write a sentence, if there is one."""
+    """Write a sentence that may be missing."""
     return None if text is None else voice.say(text)

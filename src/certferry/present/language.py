@@ -16,7 +16,8 @@ The rules of the voice:
 - One is one and two are many: no `certificate(s)`.
 - Names, commands and settings as a person types them, commands in backquotes.
 - Colour helps the eye and never carries meaning alone.
-- Moments are told in UTC and say so; durations in one unit, rounded down.
+- Moments are told by the machine's clock, with its offset from UTC, and in UTC to programs;
+  durations in one unit, rounded down.
 - Nothing from outside reaches the terminal as a control character.
 - What must not be seen is not said anywhere: stdout, stderr, `--json` and the log get the same.
 """
@@ -24,12 +25,13 @@ The rules of the voice:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 from certferry.core.redaction import redacted
 from certferry.errors import ConfigError
 from certferry.present.vocabulary import WORDS
-from certferry.text import Text, Translate
+from certferry.text import Text, Translate, offset
 
 ENGLISH = "en"
 LANGUAGES = ("zh", ENGLISH)
@@ -47,21 +49,36 @@ def english(template: str) -> str:
 
 
 class Voice:
-    """Says texts in one language, chosen once for a run."""
+    """Says texts in one language, chosen once for a run, and moments by the clock of a `zone`:
+    without one, the machine's.
+    """
 
-    def __init__(self, translate: Translate = english, language: str = "en") -> None:
+    def __init__(
+        self, translate: Translate = english, language: str = "en", zone: tzinfo | None = None
+    ) -> None:
         self._translate = translate
+        self._zone = zone
         self.language = language
 
     def say(self, text: Text) -> str:
         """Give the sentence; it may have several lines. What must not be seen is taken out while
         it is whole.
         """
-        return redacted(text.render(self._translate))
+        return redacted(text.render(self._translate, self._zone))
 
     def say_on_one_line(self, text: Text) -> str:
         """Give the sentence for a place that has one line."""
         return " ".join(self.say(text).splitlines())
+
+    def day(self, moment: datetime) -> str:
+        """Write a moment by its day on the clock that moments are told by."""
+        return f"{moment.astimezone(self._zone):%Y-%m-%d}"
+
+    def clock(self, moment: datetime, now: datetime) -> str:
+        """Write a moment of today by its time alone."""
+        local, today = moment.astimezone(self._zone), now.astimezone(self._zone).date()
+        written = "%H:%M" if local.date() == today else "%Y-%m-%d %H:%M"
+        return f"{local.strftime(written)} {offset(local)}"
 
     def word(self, word: str) -> str:
         """Give a word that programs read too; one that is not known here stays as it is."""

@@ -8,14 +8,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from rich.console import Console as Screen
 from rich.console import ConsoleOptions
 from rich.live import Live
 from rich.text import Text as RichText
 
+from certferry.core.how_far import Asking, Begun, Ended
 from certferry.core.report import Activity, Event, Outcome, StepEnded, StepKey, StepOutcome
+from certferry.core.waiting import Waiting
 from certferry.ports.progress import Progress
 from certferry.present.console import Console
 from certferry.present.language import Voice
@@ -44,9 +46,11 @@ _STYLES = {
 
 
 @contextmanager
-def live_display(console: Console, now: Callable[[], datetime]) -> Iterator[Progress]:
+def live_display(
+    console: Console, now: Callable[[], datetime], *, changes_nothing: bool = False
+) -> Iterator[Progress]:
     """Show a run on the terminal behind stderr for a `with` block."""
-    display = Display(console.voice, now)
+    display = Display(console.voice, now, changes_nothing=changes_nothing)
     # `no_color` of rich keeps bold and dim, which the tables beside it have not got then either.
     in_colour = not console.environ.get("NO_COLOR")
     screen = Screen(file=console.stderr, color_system="auto" if in_colour else None)
@@ -64,18 +68,27 @@ def live_display(console: Console, now: Callable[[], datetime]) -> Iterator[Prog
 @dataclass(slots=True)
 class _Lineage:
     activity: Activity | None = None
+    asking: tuple[Asking, datetime] | None = None
+    """With the moment at which it was told."""
     steps: dict[StepKey, StepOutcome] = field(default_factory=dict)
 
     @property
     def is_busy(self) -> bool:
-        waiting = any(step.outcome is Outcome.WAITING for step in self.steps.values())
-        return waiting or self.activity is not None
+        return self.waits or self.activity is not None or self.asking is not None
+
+    @property
+    def waits(self) -> bool:
+        return any(step.outcome is Outcome.WAITING for step in self.steps.values())
 
 
 class Display:
     """What is known of a run at this moment. Heard from many threads, drawn from another."""
 
-    def __init__(self, voice: Voice, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, voice: Voice, now: Callable[[], datetime], *, changes_nothing: bool = False
+    ) -> None:
+        self._changes_nothing = changes_nothing
+        self._all = self._done = 0
         self._voice = voice
         self._now = now
         self._begun = now()
@@ -85,13 +98,22 @@ class Display:
     def hear(self, event: Event) -> None:
         """See `ports.progress.Progress`."""
         with self._lock:
+            if isinstance(event, Begun):
+                self._all += event.count
+                return
             lineage = self._lineages.setdefault(event.lineage, _Lineage())
             match event:
                 case Activity():
-                    lineage.activity = event
+                    lineage.activity, lineage.asking = event, None
+                case Asking():
+                    # Beside what it waits for, each look would only flicker.
+                    lineage.asking = None if lineage.waits else (event, self._now())
                 case StepEnded():
-                    lineage.activity = None
+                    lineage.activity = lineage.asking = None
                     lineage.steps[event.outcome.key] = event.outcome
+                case Ended():
+                    lineage.activity = lineage.asking = None
+                    self._done += 1
 
     def __rich_console__(self, screen: Screen, options: ConsoleOptions) -> Iterator[RichText]:
         """Draw what fits."""
@@ -118,6 +140,8 @@ class Display:
         return rows
 
     def _block(self, name: str, lineage: _Lineage, screen: Screen, width: int) -> list[RichText]:
+        if lineage.asking is not None and lineage.activity is None:
+            return _fitted(line(), self._asked(name, *lineage.asking), screen, width)
         rows = _fitted(line(), line(Span(name, Tone.STRONG)), screen, width)
         for head, body in self._parts(name, lineage):
             rows += _fitted(head, body, screen, width)
@@ -137,24 +161,37 @@ class Display:
             if step.outcome is not Outcome.UNCHANGED:
                 yield head_of(step, self._voice), line(subject_and_detail(step, self._voice))
             if step.waiting is not None:
-                yield self._times(step.waiting.since, step.waiting.deadline)
+                yield self._times(step.waiting)
         if lineage.activity is not None:
             activity = lineage.activity
             yield line(INDENT), line(once(name, self._voice.say(activity.what)))
-            yield self._times(activity.since, activity.deadline)
+            yield self._times(activity)
 
-    def _times(self, since: datetime, deadline: datetime | None) -> tuple[Line, Line]:
+    def _asked(self, name: str, asking: Asking, since: datetime) -> Line:
+        words = once(name, self._voice.say(asking.what))
+        elapsed = _elapsed(self._now() - since)
+        return line(Span(name, Tone.STRONG), f": {words} ", Span(f"({elapsed})", Tone.FAINT))
+
+    def _times(self, what: Waiting | Activity) -> tuple[Line, Line]:
         now = self._now()
-        begun, elapsed = _clock(since, now), _elapsed(now - since)
+        begun, elapsed = self._voice.clock(what.since, now), _elapsed(now - what.since)
         said = Text("since {since} ({elapsed})", since=begun, elapsed=elapsed)
-        if deadline is not None:
-            until = _clock(deadline, now)
+        if isinstance(what, Waiting) and what.usual is not None:
+            least, most = (time // timedelta(minutes=1) for time in what.usual)
+            said = Text("{since}, usually {least}–{most} min", since=said, least=least, most=most)
+        if what.deadline is not None:
+            until = self._voice.clock(what.deadline, now)
             said = Text("{since}, until {deadline} at most", since=said, deadline=until)
         return line(" " * BELOW), line(Span(self._voice.say(said), Tone.FAINT))
 
     def _footer(self) -> Line:
         elapsed = _elapsed(self._now() - self._begun)
-        said = Text("{elapsed} · Ctrl-C stops; the next run goes on", elapsed=elapsed)
+        if self._changes_nothing:
+            said = Text("{elapsed} · Ctrl-C stops", elapsed=elapsed)
+        else:
+            said = Text("{elapsed} · Ctrl-C stops; the next run goes on", elapsed=elapsed)
+        if self._all > 1:
+            said = Text("{done} of {all} done · {said}", done=self._done, all=self._all, said=said)
         return line(Span(self._voice.say(said), Tone.FAINT))
 
 
@@ -179,13 +216,6 @@ def _fitted(head: Line, body: Line, screen: Screen, width: int) -> list[RichText
         rows.append(RichText.assemble(first, wrapped))
         first = RichText(" " * indent)
     return rows
-
-
-def _clock(moment: datetime, now: datetime) -> str:
-    """Write a moment of today by its time alone."""
-    moment, now = moment.astimezone(UTC), now.astimezone(UTC)
-    today = moment.date() == now.date()
-    return moment.strftime("%H:%M UTC" if today else "%Y-%m-%d %H:%M UTC")
 
 
 def _elapsed(duration: timedelta) -> str:

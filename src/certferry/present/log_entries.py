@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from certferry.core.discovery import Problem
+from certferry.core.domain_status import Standing
 from certferry.core.edges import EdgeProblem
 from certferry.core.findings import Finding, Severity
 from certferry.core.plan import Obstacle, Plan
 from certferry.core.reasons import ReasonCode
 from certferry.core.report import Activity, Outcome, StepEnded, StepOutcome, SyncReport
-from certferry.core.status import LineageStatus, Standing
+from certferry.core.status import LineageStatus
 from certferry.core.watched import HostLook
 from certferry.errors import TargetStuck
 from certferry.present.run_log import Entry, Level, RunLog
@@ -218,12 +219,14 @@ def _of_status(status: LineageStatus) -> Iterator[Entry]:
         if domain.problem is not None:
             yield Entry(
                 f"status.{domain.standing}",
-                domain.problem,
+                domain.problem.message,
                 Level.ERROR if domain.standing in _WRONG else Level.WARNING,
                 status.lineage,
                 domain.target,
                 domain.domain,
                 domain.standing.value,
+                domain.problem.hint,
+                more={"code": domain.problem.code},
             )
 
 

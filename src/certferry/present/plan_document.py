@@ -23,6 +23,7 @@ from certferry.core.plan import (
     Step,
     Verify,
 )
+from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.report import SyncReport
 from certferry.core.waiting import Waiting
 from certferry.present.documents import (
@@ -50,6 +51,14 @@ def of_plans(plans: Sequence[Plan], voice: Voice) -> Document:
                 "obstacles": [_obstacle(obstacle, voice) for obstacle in plan.obstacles],
                 "notices": [_obstacle(notice, voice) for notice in (*plan.notices, *plan.remarks)],
                 "drifts": [_drifted(drifted) for drifted in plan.drifts],
+                "rolled_back": [
+                    {
+                        "target": back.target,
+                        "domain": back.domain,
+                        "reason": of_reason(Reason(ReasonCode.ROLLED_BACK, back.words), voice),
+                    }
+                    for back in plan.rolled_back
+                ],
                 "retire_later": sum(count for _, count in plan.retire_later),
             }
             for plan in plans

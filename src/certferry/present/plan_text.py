@@ -22,6 +22,7 @@ from certferry.core.plan import (
     Verify,
 )
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.short_form import short
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError
 from certferry.present.language import Voice
@@ -48,7 +49,7 @@ _BELOW = len(INDENT) + VERB + 1
 def told(plans: Sequence[Plan], voice: Voice) -> Iterator[Line]:
     """Write plans. What is as declared is only counted."""
     for plan in plans:
-        told_too = plan.notices or plan.remarks or plan.drifts
+        told_too = plan.notices or plan.remarks or plan.drifts or plan.rolled_back
         if plan.steps or told_too or not plan.is_settled:
             yield from _lines(plan, voice)
             yield line()
@@ -76,6 +77,9 @@ def _lines(plan: Plan, voice: Voice) -> Iterator[Line]:
         yield from _trouble("blocked", obstacle.target, obstacle.domain, problem, hint, voice)
     for drifted in plan.drifts:
         yield from _left_as_found(drifted, voice)
+    for back in plan.rolled_back:
+        words = f"{voice.say(at_target(back.target, back.domain))}: {voice.say(back.words)}"
+        yield from labelled(_verb(voice.word("kept"), Tone.PENDING).words, Tone.PENDING, words)
     for word, notices in (("unread", plan.notices), ("in vain", plan.remarks)):
         for notice in notices:
             problem, hint = voice.say(notice.error.message), notice.error.hint
@@ -108,6 +112,8 @@ def _reasons(plan: Plan) -> list[Text]:
     if not reasons and plan.is_settled:
         if plan.drifts:
             return [Text("changed outside certferry, and left like that")]
+        if plan.rolled_back:
+            return [Text("as declared, but for what was rolled back")]
         unread = Text("as declared, as far as it could be read")
         return [unread if plan.notices else Text("as declared")]
     return list(dict.fromkeys(reasons)) or [Text("cannot be done as configured")]
@@ -158,7 +164,7 @@ def _copy(step: Retire) -> Text:
     """Name what goes; of what is not ours, what it needs to be found in the target's console."""
     if not step.unmanaged:
         return copy_at_target(step.label, step.target)
-    label, place, remote_id = step.label or "—", step.target, step.remote_id
+    label, place, remote_id = step.label or "—", step.target, short(step.remote_id)
     if step.left is None:
         return Text("{label} at {target} ({id})", label=label, target=place, id=remote_id)
     if step.left < timedelta(0):
@@ -211,7 +217,7 @@ def _trouble(
 def _conclusion(plans: Sequence[Plan]) -> Text:
     if not plans:
         return Text("No certificate is declared.")
-    if all(plan.is_settled and not plan.steps and not plan.drifts for plan in plans):
+    if all(map(_is_as_declared, plans)):
         return one_or_many(
             len(plans),
             Text("Nothing to do: 1 certificate is as declared."),
@@ -221,6 +227,10 @@ def _conclusion(plans: Sequence[Plan]) -> Text:
     if all(plan.is_empty for plan in plans):
         return Text("{counts}. Nothing was changed.", counts=counts)
     return Text("{counts}. Nothing was changed; run `certferry sync`.", counts=counts)
+
+
+def _is_as_declared(plan: Plan) -> bool:
+    return plan.is_settled and not (plan.steps or plan.drifts or plan.rolled_back)
 
 
 def _counts(plans: Sequence[Plan]) -> list[Text]:
@@ -236,6 +246,7 @@ def _counts(plans: Sequence[Plan]) -> list[Text]:
     refused = sum(len(plan.refusals) for plan in plans)
     blocked = sum(len(plan.obstacles) for plan in plans)
     left = sum(len(plan.drifts) for plan in plans)
+    back = sum(len(plan.rolled_back) for plan in plans)
     counted = (
         (
             issues,
@@ -257,6 +268,7 @@ def _counts(plans: Sequence[Plan]) -> list[Text]:
         (retirements, Text("1 to retire"), Text("{count} to retire", count=retirements)),
         (again, Text("1 to try again"), Text("{count} to try again", count=again)),
         (left, Text("1 left as found"), Text("{count} left as found", count=left)),
+        (back, Text("1 rolled back"), Text("{count} rolled back", count=back)),
         (refused, Text("1 refused"), Text("{count} refused", count=refused)),
         (blocked, Text("1 blocked"), Text("{count} blocked", count=blocked)),
     )

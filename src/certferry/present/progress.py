@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 
+from certferry.core.how_far import Asking, Begun, Ended
 from certferry.core.report import Activity, Event, Happened, Outcome, StepEnded
 from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.present.console import Console, Verbosity
@@ -21,21 +22,40 @@ from certferry.present.run_log import RunLog
 
 @contextmanager
 def progress_on(
-    console: Console, verbosity: Verbosity, now: Callable[[], datetime]
+    console: Console,
+    verbosity: Verbosity,
+    now: Callable[[], datetime],
+    *,
+    changes_nothing: bool = False,
 ) -> Iterator[Progress]:
     """Show a run for a `with` block, in a live display on a terminal, as plain lines elsewhere, and
     write it into the log.
 
     A live display leaves nothing behind. With -v there are plain lines on a terminal too: a log
-    and a display that redraws itself do not go together.
+    and a display that redraws itself do not go together. After a run that `changes_nothing` there
+    is none that goes on.
     """
     if verbosity is Verbosity.NORMAL and console.draws_on(console.stderr):
         from certferry.present.live_display import live_display
 
-        with live_display(console, now) as shown:
+        with live_display(console, now, changes_nothing=changes_nothing) as shown:
             yield _also_logged(shown, console.run_log)
     else:
         yield _also_logged(_lines_unless_quiet(console, verbosity), console.run_log)
+
+
+@contextmanager
+def progress_of_look(
+    console: Console, verbosity: Verbosity, now: Callable[[], datetime], *, as_json: bool
+) -> Iterator[Progress]:
+    """Show what a command asks for that only looks, in a live display; where there is no terminal,
+    and for a program, nothing: its answer is all that it prints.
+    """
+    if as_json or verbosity is not Verbosity.NORMAL or not console.draws_on(console.stderr):
+        yield no_listener
+        return
+    with progress_on(console, verbosity, now, changes_nothing=True) as progress:
+        yield progress
 
 
 def progress_on_stdout(console: Console, verbosity: Verbosity) -> Progress:
@@ -87,8 +107,8 @@ class _Once:
     def __call__(self, event: Event) -> None:
         """See `ports.progress.Progress`."""
         match event:
-            case Happened():
-                return  # told by the step that it is part of
+            case Happened() | Begun() | Asking() | Ended():
+                return  # told by the step that it is part of, or for a display alone
             case Activity():
                 subject: Hashable = (event.lineage, None)
                 words = f"{event.lineage}: {self._voice.say_on_one_line(event.what)}"

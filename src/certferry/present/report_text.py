@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from certferry.core.plan import Action
 from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
+from certferry.core.short_form import short
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Tone, labelled, line, padded
 from certferry.present.plan_text import INDENT, VERB
@@ -123,7 +124,10 @@ def _copy(label: str, step: StepOutcome) -> Text:
     if not step.unmanaged:
         return copy_at_target(label, step.target)
     return Text(
-        "{label} at {target} ({id})", label=label or "—", target=step.target, id=step.remote_id
+        "{label} at {target} ({id})",
+        label=label or "—",
+        target=step.target,
+        id=short(step.remote_id or ""),
     )
 
 
@@ -138,7 +142,17 @@ def _outcome(report: SyncReport) -> Text:
         return Text("Stopped.")
     if not report.lineages:
         return Text("No certificate is declared.")
-    if all(lineage.is_unchanged for lineage in report.lineages):
+    unchanged = all(lineage.is_unchanged for lineage in report.lineages)
+    if unchanged and report.left:
+        return one_or_many(
+            report.left,
+            Text("Nothing changed: 1 domain is left as it is, all else is as declared."),
+            Text(
+                "Nothing changed: {count} domains are left as they are, all else is as declared.",
+                count=report.left,
+            ),
+        )
+    if unchanged:
         return one_or_many(
             len(report.lineages),
             Text("Nothing changed: 1 certificate is as declared."),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from pathlib import Path
 
 from certferry.core.schedule import Change, Scheduled
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Tone, columns, labelled, line
 from certferry.present.vocabulary import HINT, WARNING
-from certferry.text import Text, verbatim
+from certferry.text import Text, offset, verbatim
 
 Concern = tuple[Sequence[Text], Text | None]
 """Problems of one kind, and what to do about them."""
@@ -102,5 +102,4 @@ def warned(concerns: Sequence[Concern], voice: Voice) -> Iterator[Line]:
 def _by_the_clock(moment: datetime) -> str:
     """Give a moment as the machine's clock will show it, as all times of a schedule are."""
     local = moment.astimezone()
-    zone = timezone(local.utcoffset() or timedelta())
-    return f"{local:%Y-%m-%d %H:%M} {zone}"
+    return f"{local:%Y-%m-%d %H:%M} {offset(local)}"

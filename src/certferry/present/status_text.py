@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 
+from certferry.core.domain_status import WHOLE_ACCOUNT, DomainStatus, Standing
 from certferry.core.observed import Served
 from certferry.core.ownership import served_by
 from certferry.core.rules import window_in_words
-from certferry.core.status import WHOLE_ACCOUNT, DomainStatus, LineageStatus, Standing
+from certferry.core.short_form import short
+from certferry.core.status import Condition, LineageStatus, Remembering
+from certferry.core.trouble import LastFailure, Trouble
 from certferry.core.watched import within_reach
 from certferry.present.language import Voice
-from certferry.present.layout import Line, Span, Table, Tone, labelled, line
+from certferry.present.layout import Line, Span, Table, Tone, columns, labelled, line
 from certferry.present.tickets import ticket
-from certferry.present.vocabulary import in_brackets, once
+from certferry.present.vocabulary import ERROR, HINT, in_brackets, once
 from certferry.text import Text
-
-SHORT = 8
-"""Characters of a remote id that a person compares; the whole is in `--json`."""
 
 NOTHING = Span("—", Tone.FAINT)
 
@@ -44,6 +44,18 @@ _TONES = {
 }
 
 
+_CONDITIONS = {
+    Condition.VALID: (Text("valid"), Tone.GOOD),
+    Condition.DUE: (Text("due"), Tone.PENDING),
+    Condition.EXPIRED: (Text("expired"), Tone.BAD),
+    Condition.MISSING: (Text("missing"), Tone.PENDING),
+    Condition.NOT_NEEDED: (Text("not needed"), Tone.PENDING),
+    Condition.UNREADABLE: (Text("files unreadable"), Tone.BAD),
+}
+
+_LONG = timedelta(minutes=1)
+"""Between the first and the last failure, where there were several."""
+
 _ON_ITS_WAY = {Standing.PENDING, Standing.PROCESSING}
 
 
@@ -56,27 +68,103 @@ def table(statuses: Sequence[LineageStatus], now: datetime, voice: Voice) -> Tab
 def remarks(statuses: Sequence[LineageStatus], voice: Voice) -> Iterator[Line]:
     """Say why a certificate would be issued now, and what is wrong with a domain."""
     for status in statuses:
-        if status.reason is not None:
-            words = voice.say(status.reason.message)
-            yield from labelled(f"{status.lineage}: ", Tone.STRONG, words)
-        elif status.window is not None and status.window.page is not None:
-            words = voice.say(window_in_words(status.window))
-            yield from labelled(f"{status.lineage}: ", Tone.STRONG, words)
-        for target, lineages in status.ceded:
-            words = f"{target}: {voice.say(served_by(lineages))}"
-            yield from labelled(f"{status.lineage}: ", Tone.STRONG, words)
+        yield from _of_certificate(status, voice)
         for target, error in dict.fromkeys(status.notices):
             words = once(target, voice.say(error.message))
             yield from labelled(f"{target}: ", Tone.STRONG, words)
         for domain in status.domains:
-            if domain.problem is not None:
-                name = _name(domain)
-                words = once(name, voice.say(domain.problem))
-                yield from labelled(f"{name}: ", Tone.STRONG, words)
+            yield from _problem(domain, voice)
             for told in _edge_problems(domain):
                 yield from labelled(f"{domain.domain}: ", Tone.STRONG, voice.say(told))
             if domain.ticket:
                 yield from _ticket(domain, voice)
+
+
+def _of_certificate(status: LineageStatus, voice: Voice) -> Iterator[Line]:
+    if status.problem is not None:
+        yield from _unreadable(status, status.problem, voice)
+    if status.reason is not None:
+        words = voice.say(status.reason.message)
+        yield from labelled(f"{status.lineage}: ", Tone.STRONG, words)
+    elif status.window is not None and status.window.page is not None:
+        words = voice.say(window_in_words(status.window))
+        yield from labelled(f"{status.lineage}: ", Tone.STRONG, words)
+    if status.last_failure is not None:
+        yield from _failed(status.lineage, status.last_failure, voice)
+    for target, lineages in status.ceded:
+        words = f"{target}: {voice.say(served_by(lineages))}"
+        yield from labelled(f"{status.lineage}: ", Tone.STRONG, words)
+
+
+def of_runs(remembering: Remembering, voice: Voice) -> Iterator[Line]:
+    """Say when the last run ended and the last in which nothing failed, and what is wrong with the
+    state.
+    """
+    if remembering.problem is not None:
+        yield from labelled(voice.say(ERROR), Tone.BAD, voice.say(remembering.problem.message))
+        yield from _hint(remembering.problem, voice)
+    last = remembering.last_run
+    if last is None:
+        yield line(Span(voice.say(Text("no run is recorded yet")), Tone.FAINT))
+        return
+    success: Text = Text("none") if last.succeeded_at is None else _moment(last.succeeded_at)
+    ended = _moment(last.ended_at)
+    if last.succeeded_at != last.ended_at:
+        ended = Text("{moment} (failed)", moment=last.ended_at)
+    rows = ((Text("last run"), ended), (Text("last success"), success))
+    yield from columns(
+        [(Span(voice.say(what), Tone.FAINT), Span(voice.say(when))) for what, when in rows]
+    )
+
+
+def _moment(moment: datetime) -> Text:
+    return Text("{moment}", moment=moment)
+
+
+def _unreadable(status: LineageStatus, problem: Trouble, voice: Voice) -> Iterator[Line]:
+    """Say why the files cannot be read, and what is shown in their stead."""
+    yield from labelled(f"{status.lineage}: ", Tone.STRONG, voice.say(problem.message))
+    if status.version is not None:
+        shown = Text(
+            "shown is the certificate that was taken from them at {moment}",
+            moment=status.version.saved_at,
+        )
+        yield line(f"  {voice.say(shown)}")
+    yield from _hint(problem, voice)
+
+
+def _problem(domain: DomainStatus, voice: Voice) -> Iterator[Line]:
+    """Say what is wrong with a domain, and what the last try to mend it ended in, once."""
+    name, failure, problem = _name(domain), domain.last_failure, domain.problem
+    if problem is not None and (failure is None or failure.trouble.message != problem.message):
+        yield from labelled(f"{name}: ", Tone.STRONG, once(name, voice.say(problem.message)))
+        if failure is None:
+            yield from _hint(problem, voice)
+    if failure is not None:
+        yield from _failed(name, failure, voice)
+
+
+def _failed(name: str, failure: LastFailure, voice: Voice) -> Iterator[Line]:
+    """Say what the last try ended in, and when it is made again."""
+    said = Text(
+        "the last try at {moment} failed: {problem}",
+        moment=failure.at,
+        problem=once(name, voice.say(failure.trouble.message)),
+    )
+    yield from labelled(f"{name}: ", Tone.STRONG, voice.say(said))
+    if failure.again_at is None:
+        again = Text("the next run tries it again")
+    else:
+        again = Text("scheduled runs try it again after {moment}", moment=failure.again_at)
+    if failure.at - failure.since >= _LONG:
+        again = Text("it has failed since {since}; {again}", since=failure.since, again=again)
+    yield line(f"  {voice.say(again)}")
+    yield from _hint(failure.trouble, voice)
+
+
+def _hint(trouble: Trouble, voice: Voice) -> Iterator[Line]:
+    if trouble.hint is not None:
+        yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(trouble.hint), 2)
 
 
 def _edge_problems(domain: DomainStatus) -> Iterator[Text]:
@@ -104,40 +192,32 @@ def _name(domain: DomainStatus) -> str:
     return domain.target if domain.domain == WHOLE_ACCOUNT else domain.domain
 
 
-def days(moment: datetime) -> str:
-    """Write a moment by its day, in UTC."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%d")
-
-
 def _rows(status: LineageStatus, now: datetime, voice: Voice) -> Iterator[tuple[Span, ...]]:
     yield _certificate(status, now, voice)
-    yield from (_domain(domain, status, voice) for domain in status.domains)
+    yield from (_domain(domain, status, now, voice) for domain in status.domains)
 
 
 def _certificate(status: LineageStatus, now: datetime, voice: Voice) -> tuple[Span, ...]:
     name = Span(status.lineage, Tone.STRONG)
     empty = Span("")
-    if status.version is None:
-        words = Text("not needed") if status.ceded and status.reason is None else Text("missing")
-        state = Span(voice.say(words), Tone.PENDING)
-        return (name, state, NOTHING, NOTHING, empty, empty, empty)
-    certificate = status.version.certificate
-    left = Span(voice.say(Text("{left}", left=certificate.remaining(now))))
     # What comes from files is renewed by the client that writes them.
-    renewal = NOTHING if status.renew_at is None else Span(days(status.renew_at))
-    return (name, _validity(status, now, voice), left, renewal, empty, empty, empty)
+    renewal = NOTHING if status.renew_at is None else Span(voice.day(status.renew_at))
+    words, tone = _CONDITIONS[status.condition]
+    if status.condition is Condition.EXPIRED and status.until is not None:
+        words = Text("expired {ago} ago", ago=now - status.until)
+    state = Span(voice.say(words), tone)
+    return (name, state, _left(status.until, now, voice), renewal, empty, empty, empty)
 
 
-def _validity(status: LineageStatus, now: datetime, voice: Voice) -> Span:
-    version = status.version
-    if version is not None and version.certificate.remaining(now).total_seconds() <= 0:
-        return Span(voice.say(Text("expired")), Tone.BAD)
-    if status.reason is not None:
-        return Span(voice.say(Text("due")), Tone.PENDING)
-    return Span(voice.say(Text("valid")), Tone.GOOD)
+def _left(until: datetime | None, now: datetime, voice: Voice) -> Span:
+    if until is None or until <= now:
+        return NOTHING
+    return Span(voice.say(Text("{left}", left=until - now)))
 
 
-def _domain(domain: DomainStatus, status: LineageStatus, voice: Voice) -> tuple[Span, ...]:
+def _domain(
+    domain: DomainStatus, status: LineageStatus, now: datetime, voice: Voice
+) -> tuple[Span, ...]:
     version = status.version
     current = None if version is None else version.certificate.fingerprint
     current = domain.fingerprint or current
@@ -146,10 +226,10 @@ def _domain(domain: DomainStatus, status: LineageStatus, voice: Voice) -> tuple[
     return (
         Span(f"  {_name(domain)}{in_brackets(domain.kind)}"),
         Span(voice.word(domain.standing), _TONES[domain.standing]),
+        empty if domain.not_after == status.until else _left(domain.not_after, now, voice),
         empty,
-        empty,
-        NOTHING if deadline is None else Span(days(deadline)),
-        NOTHING if domain.remote_id is None else Span(domain.remote_id[:SHORT]),
+        NOTHING if deadline is None else Span(voice.day(deadline)),
+        NOTHING if domain.remote_id is None else Span(short(domain.remote_id)),
         _served(domain.served, current, voice),
     )
 

@@ -34,6 +34,7 @@ WORDS = {
         Text("skipped"),
         Text("blocked"),
         Text("unread"),
+        Text("kept"),
         Text("in vain"),
         # standings
         Text("verified"),

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from certferry.core.observed import Served
 from certferry.core.served_chain import Presented
 from certferry.core.watched import Concern, HostLook
-from certferry.present.documents import Document, edge_problem, moment
+from certferry.present.documents import Document, moment, of_trouble
 from certferry.present.language import Voice
 
 
@@ -44,7 +44,7 @@ def _address(address: Served, now: datetime, voice: Voice) -> Document:
         "fingerprint": address.fingerprint,
         "ok": address.answered and address.valid,
         "not_after": moment(ends),
-        "problem": edge_problem(address.problem, voice),
+        "problem": of_trouble(address.problem, voice),
         "not_before": None if leaf is None else moment(leaf.not_before),
         "days_left": None if ends is None else (ends - now) // timedelta(days=1),
         "names": None if leaf is None else list(leaf.names),
@@ -65,6 +65,6 @@ def _issuer(issuer: Presented) -> Document:
 def _concern(concern: Concern, voice: Voice) -> Document:
     return {
         "severity": "error" if concern.is_failure else "warning",
-        **(edge_problem(concern.problem, voice) or {}),
+        **(of_trouble(concern.problem, voice) or {}),
         "addresses": list(concern.addresses),
     }

@@ -7,16 +7,14 @@ from datetime import datetime
 
 from certferry.core.edges import EdgeProblem
 from certferry.core.observed import Served
+from certferry.core.short_form import short
 from certferry.core.watch_changes import AddressChanged, Changes
 from certferry.core.watched import HostLook
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Table, Tone, labelled
-from certferry.present.status_text import NOTHING, days
+from certferry.present.status_text import NOTHING
 from certferry.present.vocabulary import HINT, once
 from certferry.text import Text
-
-_SHORT = 16
-"""Hex digits of a fingerprint that a person compares; the whole is in `--json`."""
 
 _HEADERS = (
     Text("HOST"),
@@ -83,7 +81,7 @@ def _changed(changed: AddressChanged) -> Text:
 
 
 def _short(address: Served) -> str:
-    return (address.fingerprint or "")[:_SHORT]
+    return short(address.fingerprint or "")
 
 
 def _where(look: HostLook, address: Served) -> str:
@@ -103,7 +101,7 @@ def _rows(look: HostLook, now: datetime, voice: Voice) -> Iterator[tuple[Span, .
             Span(_short(address)) if address.fingerprint else NOTHING,
             _chain(address),
             _validity(address, voice),
-            NOTHING if address.not_after is None else Span(days(address.not_after)),
+            NOTHING if address.not_after is None else Span(voice.day(address.not_after)),
             _left(address, now, voice),
         )
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from functools import partial
 
 from certferry.core.discovery import AccountLook
+from certferry.core.how_far import Begun, Ended
 from certferry.core.observed import Served
 from certferry.core.report import Activity
 from certferry.core.survey import Survey
@@ -41,6 +42,7 @@ class Looking:
 
         Changes nothing. Raises only `Interrupted`.
         """
+        self.progress(Begun(len(surveys)))
         pool = ThreadPoolExecutor(ACCOUNTS_AT_ONCE, thread_name_prefix="account")
         try:
             looks = tuple(pool.map(self._look, surveys.keys(), surveys.values()))
@@ -62,9 +64,11 @@ class Looking:
             raise
         except CertferryError as error:
             tell(error.message)
+            self.progress(Ended(label))
             return AccountLook(label, failure=error)
         served = self._served(found, tell)
         tell(Text("looked at"))
+        self.progress(Ended(label))
         return AccountLook(label, found, served)
 
     def _served(

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from certferry.core.findings import Code, Finding, heaviest_first, of_refusal, warning
+from certferry.core.how_far import Begun, Ended
 from certferry.core.plan import Action
 from certferry.core.report import Activity, Outcome, StepEnded, StepOutcome
 from certferry.errors import CertferryError, Interrupted
@@ -64,6 +65,7 @@ class Examination:
         ended: queue.SimpleQueue[tuple[threading.Thread, list[Finding]]] = queue.SimpleQueue()
         findings: list[Finding] = []
         try:
+            self._progress(Begun(len(waiting)))
             while waiting or running:
                 while waiting and len(running) < AT_ONCE:
                     check = waiting.pop(0)
@@ -105,6 +107,7 @@ class Examination:
     def _tell_end(self, check: Check) -> None:
         looked = StepOutcome(Action.LOOK, Outcome.UNCHANGED, check.what)
         self._progress(StepEnded(check.subject, looked))
+        self._progress(Ended(check.subject))
 
 
 def _found_by(check: Check) -> list[Finding]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Retirement
 from certferry.core.due import LAG
+from certferry.core.how_far import Asking
 from certferry.core.observed import (
     DomainState,
     Observation,
@@ -32,6 +33,8 @@ from certferry.reconcile.unremembered import without_remembered
 from certferry.text import Text
 
 _log = logging.getLogger(__name__)
+
+_EDGES = Text("asking the edges what they serve")
 
 
 def observe(desired: DesiredCertificate, doors: Doors, *, every_edge: bool = False) -> Observation:
@@ -76,6 +79,7 @@ def with_renewal_info(
     if not may_ask(version.ask_after, now) or first_violated(desired, observed, now) is not None:
         return observed
     window, retry_after = version.window, None
+    doors.progress(Asking(desired.lineage, Text("asking the CA when it is to be renewed")))
     try:
         leaf = doors.state.bundle(desired.lineage, version.number).cert_pem
         info = doors.issuer.renewal_info(leaf, version.directory or "")
@@ -122,11 +126,13 @@ class _Looker:
         withdrawn = self._withdrawn(deployment.target)
         if deployment.delivery is not None:
             (name,) = deployment.domains or ("",)
+            self._tell(Text("looking at {name}", name=name))
             receiver = self._doors.receiver(deployment.delivery)
             received = observe_receiver(
                 receiver, self._desired.lineage, deployment, self._versions, records.get(name)
             )
             return _with_withdrawals(received, withdrawn)
+        self._tell(Text("asking {target} for its domains", target=deployment.target))
         try:
             found = self._read(deployment)
         except DeployError as error:
@@ -198,8 +204,13 @@ class _Looker:
 
     def _with_edges(self, found: ObservedTarget) -> ObservedTarget:
         asked = [d.domain for d in found.domains if self._every_edge or self._may_serve(found, d)]
+        if asked:
+            self._tell(_EDGES)
         served: Mapping[str, tuple[Served, ...]] = self._doors.probe.look(asked)
         return replace(found, served=served)
+
+    def _tell(self, what: Text) -> None:
+        self._doors.progress(Asking(self._desired.lineage, what))
 
     def _may_serve(self, found: ObservedTarget, domain: ObservedDomain) -> bool:
         wanted = version_for(domain.withdrawn, self._versions, self._doors.now())

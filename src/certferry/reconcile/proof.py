@@ -8,11 +8,13 @@ from typing import cast
 
 from certferry.core.clock import must_be_right
 from certferry.core.desired import DesiredCertificate
+from certferry.core.how_far import Asking
 from certferry.core.plan import Action, Obstacle, Plan
 from certferry.errors import CertferryError, ClockWrong, DnsError
 from certferry.ports.examination import Timed
 from certferry.reconcile.by_zone import provider_of
 from certferry.reconcile.doors import Doors
+from certferry.text import Text
 
 
 class Proofs:
@@ -31,11 +33,14 @@ class Proofs:
         step = plan.issue
         if step is None or step.action is not Action.ISSUE or step not in plan.ready:
             return plan
-        clocks = map(self._clock, desired.dns_accounts)
+        doors, accounts = self._doors, desired.dns_accounts
+        what = Text("asking {accounts} for the zones of its names", accounts=accounts)
+        doors.progress(Asking(desired.lineage, what))
+        clocks = map(self._clock, accounts)
         problem = next(filter(None, clocks), None) or self._proof(desired)
         if problem is None:
             return plan
-        obstacle = Obstacle(", ".join(desired.dns_accounts), None, problem)
+        obstacle = Obstacle(", ".join(accounts), None, problem)
         return replace(plan, obstacles=(*plan.obstacles, obstacle))
 
     def _proof(self, desired: DesiredCertificate) -> DnsError | None:

@@ -12,18 +12,20 @@ from dataclasses import replace
 from typing import TypeVar
 
 from certferry.core.desired import DesiredCertificate
-from certferry.core.plan import Obstacle, Plan
+from certferry.core.how_far import Begun, Ended
+from certferry.core.plan import Plan
 from certferry.core.planner import Issuing
 from certferry.core.report import SyncReport
-from certferry.core.status import LineageStatus, status_of
-from certferry.errors import CertificateError, Interrupted, PlanRefused, StateError
+from certferry.core.status import LineageStatus
+from certferry.core.trouble import troubles_in
+from certferry.errors import Interrupted, StateError
 from certferry.reconcile.challenge_cleanup import sweep_ownerless
 from certferry.reconcile.doors import Doors
-from certferry.reconcile.ferried import as_known, as_offered
+from certferry.reconcile.ferried import as_known
 from certferry.reconcile.lineage_run import LineageRun
-from certferry.reconcile.observe import observe
 from certferry.reconcile.proof import Proofs
 from certferry.reconcile.rollback import give_up_where_refused, roll_back_by_hand
+from certferry.reconcile.standing import plan_now, status_now
 from certferry.reconcile.visits import WORKERS, Patience, Visits
 from certferry.text import Text
 
@@ -46,14 +48,9 @@ class Reconciler:
         self.doors.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
         proofs = Proofs(self.doors)
-        return self.at_once(lambda wish: proofs.added_to(self._plan(wish, issuing), wish), wishes)
-
-    def _plan(self, wish: DesiredCertificate, issuing: Issuing) -> Plan:
-        try:
-            wish = as_offered(wish, self.doors)
-        except (CertificateError, PlanRefused) as error:
-            return Plan(wish.lineage, wish.names, obstacles=(Obstacle(None, None, error),))
-        return LineageRun(wish, self.doors, issuing).plan(observe(wish, self.doors))
+        return self._each(
+            lambda wish: proofs.added_to(plan_now(wish, self.doors, issuing), wish), wishes
+        )
 
     def sync(
         self,
@@ -106,7 +103,16 @@ class Reconciler:
             LineageRun(wish, self.doors, issuing, keeps_pauses=keeps_pauses, removed=removed)
             for wish in wishes
         ]
-        visits = Visits(runs, patience, self.doors.now, stop=self._stop, workers=self._workers)
+        tell = self.doors.progress
+        tell(Begun(len(runs)))
+        visits = Visits(
+            runs,
+            patience,
+            self.doors.now,
+            stop=self._stop,
+            ended=lambda run: tell(Ended(run.desired.lineage)),
+            workers=self._workers,
+        )
         complete = visits.carry_out() and self._swept(wishes)
         reports = tuple(run.report() for run in runs)
         return SyncReport(reports, complete=complete)
@@ -131,16 +137,22 @@ class Reconciler:
 
     def status(self, wishes: Sequence[DesiredCertificate]) -> list[LineageStatus]:
         """Tell how each lineage and each of its domains stands. Changes nothing."""
-        return self.at_once(self._status, wishes)
+        troubles = troubles_in(self.doors.state.notices())
+        return self._each(lambda wish: status_now(wish, self.doors, troubles), wishes)
 
-    def _status(self, wish: DesiredCertificate) -> LineageStatus:
-        """Judge by what the files hold; when they cannot be read, by what was taken from them."""
-        try:
-            wish = as_offered(wish, self.doors)
-        except (CertificateError, PlanRefused):
-            wish = as_known(wish, self.doors.source, self.doors.state, read=False)
-        observed = observe(wish, self.doors, every_edge=True)
-        return status_of(wish, observed, self.doors.now(), self.doors.verify_timeout)
+    def _each(
+        self, look: Callable[[DesiredCertificate], T], wishes: Sequence[DesiredCertificate]
+    ) -> list[T]:
+        """Look at each certificate, and tell how far that is."""
+        tell = self.doors.progress
+        tell(Begun(len(wishes)))
+
+        def told(wish: DesiredCertificate) -> T:
+            found = look(wish)
+            tell(Ended(wish.lineage))
+            return found
+
+        return self.at_once(told, wishes)
 
     def at_once(self, look: Callable[[S], T], wishes: Sequence[S]) -> list[T]:
         """Look at several lineages side by side, since most of it is waiting for an answer."""

@@ -47,7 +47,8 @@ class _Due:
 
 class Visits:
     """Visits lineages, at most `workers` at a time, until none waits any longer. `now` is the clock
-    by which they say until when they wait, `clock` counts seconds and never goes back.
+    by which they say until when they wait, `clock` counts seconds and never goes back. What is not
+    visited again is told to `ended`, unless it waits still.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Visits:
         now: Callable[[], datetime],
         *,
         stop: Callable[[], None],
+        ended: Callable[[LineageRun], None] = lambda _: None,
         workers: int = WORKERS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -64,6 +66,7 @@ class Visits:
         self._now = now
         self._clock = clock
         self._stop = stop
+        self._ended = ended
         self._begun = clock()
         self._numbers = itertools.count()
         self._heap = [_Due(self._begun, next(self._numbers), run) for run in runs]
@@ -125,6 +128,7 @@ class Visits:
         self._busy -= 1
         waiting = visit.result()
         if waiting is None:
+            self._ended(run)
             return
         at = self._clock() + (waiting.until - self._now()).total_seconds()
         if self._patience.allows(at - self._begun):

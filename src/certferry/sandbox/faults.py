@@ -21,15 +21,20 @@ class FaultKind(Enum):
     TRUNCATE = "half an answer"
 
 
+_LONGEST = 60.0
+"""Seconds that a gate holds an answer back, so that a test that failed leaves no thread behind."""
+
+
 @dataclass(frozen=True)
 class Fault:
     """One thing that goes wrong with one exchange; made by the constructors below.
 
-    `seconds` belongs to DELAY; `code`, `body`, `content_type` and `headers` belong to ANSWER.
+    `seconds` and `gate` belong to DELAY; `code`, `body`, `content_type` and `headers` to ANSWER.
     """
 
     kind: FaultKind
     seconds: float = 0.0
+    gate: threading.Event | None = None
     code: int = 0
     body: bytes = b""
     content_type: str = "application/json"
@@ -39,6 +44,11 @@ class Fault:
     def delay(cls, seconds: float) -> Self:
         """The work is done and answered, but only after `seconds`."""
         return cls(FaultKind.DELAY, seconds=seconds)
+
+    @classmethod
+    def held_until(cls, gate: threading.Event) -> Self:
+        """The work is done and answered, but only once the gate is set."""
+        return cls(FaultKind.DELAY, seconds=_LONGEST, gate=gate)
 
     @classmethod
     def reset_before(cls) -> Self:

@@ -191,7 +191,7 @@ class _Exchange(BaseHTTPRequestHandler):
         if fault and fault.kind is FaultKind.ANSWER:
             return Response(fault.code, fault.body, fault.content_type, fault.headers)
         if fault and fault.kind is FaultKind.DELAY:
-            self.server.stopping.wait(fault.seconds)
+            (fault.gate or self.server.stopping).wait(fault.seconds)
         try:
             return self.server.handler(request)
         except Exception as problem:  # the client sees 500, as of any service that breaks

@@ -46,10 +46,12 @@ def open_session(
 
 
 @contextmanager
-def open_to_look(settings: Settings, *, language: str = "en") -> Iterator[Session]:
+def open_to_look(
+    settings: Settings, *, progress: Progress = no_listener, language: str = "en"
+) -> Iterator[Session]:
     """Open what the settings name to look at it only: not even an empty state is made."""
     with ExitStack() as resources:
-        yield Session(settings, no_listener, resources, language=language, looks_only=True)
+        yield Session(settings, progress, resources, language=language, looks_only=True)
 
 
 class Session(Teller):

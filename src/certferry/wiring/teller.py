@@ -13,6 +13,7 @@ from certferry.core.notice import ChannelState
 from certferry.core.report import SyncReport
 from certferry.ports.state import StateStore
 from certferry.reconcile.stopping import Stopping
+from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
     from certferry.wiring.channels import Channels
@@ -35,11 +36,16 @@ class Teller:
     """Tells through the channels of the session's settings."""
 
     def telling(self: _Session, run: Callable[[], SyncReport]) -> SyncReport:
-        """Make a run, and tell operators what it has left, or what ended it before that. No channel
-        fails the run: what is wrong with one is a warning.
+        """Make a run, keep what it has left, and tell operators of that, or of what ended it
+        before. No channel fails the run: what is wrong with one is a warning.
         """
         if not self._settings.channels:
-            return run()
+            from certferry.reconcile.run_end import keep_troubles
+
+            report = run()
+            declared = [wish.lineage for wish in self._settings.declared]
+            keep_troubles(report, self.state, now(), declared=declared)
+            return report
         from certferry.wiring.told import telling
 
         return telling(channels_of(self), run, self._settings.state.path)

@@ -33,6 +33,7 @@ from certferry.adapters.clients.qiniu_records import (
 from certferry.adapters.clients.qiniu_reply import read_reply
 from certferry.adapters.clients.qiniu_transport import Asked, QiniuTransport, encoded
 from certferry.adapters.clients.qiniu_ways import SOURCE_FORM, CallGroup, Way
+from certferry.core.short_form import short
 from certferry.errors import TargetUnavailable
 from certferry.ports.http import Answer
 from certferry.text import Text
@@ -83,7 +84,7 @@ class QiniuClient:
 
     def delete_certificate(self, cert_id: str) -> None:
         """Remove a certificate that nothing is bound to (§4.4)."""
-        what = Text("the removal of certificate {id}", id=cert_id)
+        what = Text("the removal of certificate {id}", id=short(cert_id))
         self._write(CallGroup.CERTIFICATES, "DELETE", f"/sslcert/{cert_id}", what)
 
     def list_domains(self) -> list[DomainItem]:

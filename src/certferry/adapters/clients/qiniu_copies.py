@@ -21,6 +21,7 @@ from certferry.adapters.clients.qiniu_settling import Settler
 from certferry.core.certificate import Certificate, CertificateBundle
 from certferry.core.lineage import beginnings, mark, marks, owner_of, owners, short_mark
 from certferry.core.observed import OtherCertificate, RemoteCertificate
+from certferry.core.short_form import short
 from certferry.errors import DeployError, TargetRejected
 from certferry.text import Text
 
@@ -202,7 +203,9 @@ def _other(record: CertificateRecord) -> OtherCertificate:
 def _not_ours(remote_id: str, label: str) -> DeployError:
     return TargetRejected(
         Text(
-            "certificate {id} at Qiniu does not carry our mark {label}", id=remote_id, label=label
+            "certificate {id} at Qiniu does not carry our mark {label}",
+            id=short(remote_id),
+            label=label,
         ),
         hint=Text("certferry removes only what it uploaded; look at it in Qiniu's console"),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from certferry.core.short_form import short
 from certferry.errors import CopyGone, DeployError, TargetInUse, TargetRejected
 from certferry.text import Text
 
@@ -45,7 +46,7 @@ def no_address() -> DeployError:
 def copy_is_gone(remote_id: str) -> DeployError:
     """Say that there is no certificate to bind by name."""
     return CopyGone(
-        Text("there is no certificate {id} at Qiniu any more", id=remote_id),
+        Text("there is no certificate {id} at Qiniu any more", id=short(remote_id)),
         hint=Text("the certificate was removed at Qiniu; the next run uploads it again"),
     )
 

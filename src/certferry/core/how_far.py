@@ -1,0 +1,38 @@
+"""How far a run or a look is, and what is usual: for displays alone, and no news."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from certferry.text import Text
+
+Usual = tuple[timedelta, timedelta]
+"""From and to how long something usually takes."""
+
+CDN_CHANGE: Usual = (timedelta(minutes=8), timedelta(minutes=15))
+"""What a change at a CDN takes most times (Qiniu's console, fact sheet §5.6)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """So many certificates, or whatever else is looked at, are before a run."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """What is asked of whom for a lineage at this moment. It changes nothing, and is no news where
+    there is no display: an answer that comes at once is not seen at all.
+    """
+
+    lineage: str
+    what: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Nothing is left to do for one of those that were before the run."""
+
+    lineage: str

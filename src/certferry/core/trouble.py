@@ -1,0 +1,88 @@
+"""What is wrong with a certificate or a domain, and what became of the last try to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+from certferry.core.notice import Notice, Subject, Topic
+from certferry.core.observed import Observation, ObservedDomain
+from certferry.core.plan import Blocked, Plan
+from certferry.core.reasons import Reason
+from certferry.errors import CertferryError
+from certferry.text import Text
+
+Troubles = Mapping[Subject, Notice]
+"""The trouble that runs have left, by what it is about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A code for programs, a sentence and advice for people."""
+
+    code: str
+    message: Text
+    hint: Text | None = None
+
+    @classmethod
+    def of(cls, error: CertferryError) -> Self:
+        """Return what an error tells."""
+        return cls(error.code, error.message, error.hint)
+
+    @classmethod
+    def because(cls, reason: Reason) -> Self:
+        """Return what a reason tells."""
+        return cls(reason.code.value, reason.message)
+
+
+@dataclass(frozen=True, slots=True)
+class LastFailure:
+    """What the last try ended in, and when that was; `since` when tries have failed. Scheduled runs
+    try again after `again_at`, where that is not at once.
+    """
+
+    trouble: Trouble
+    since: datetime
+    at: datetime
+    again_at: datetime | None = None
+
+
+def troubles_in(notices: Sequence[Notice]) -> dict[Subject, Notice]:
+    """Return the trouble among what stands."""
+    return {one.subject: one for one in notices if one.topic is Topic.TROUBLE}
+
+
+def failure_of_lineage(
+    lineage: str, troubles: Troubles, observed: Observation, plan: Plan
+) -> LastFailure | None:
+    """Return what the last try to have a certificate ended in, where none has succeeded since."""
+    notice = troubles.get(Subject(lineage))
+    if notice is None:
+        return None
+    held = plan.held_back
+    until = held.due.until if held is not None and isinstance(held.due, Blocked) else None
+    return _failure(notice, observed.issue_tried_at, until)
+
+
+def failure_at_domain(
+    subject: Subject, troubles: Troubles, domain: ObservedDomain | None, plan: Plan
+) -> LastFailure | None:
+    """Return what the last try to bring a certificate to a domain ended in; of a whole target,
+    where that is what failed.
+    """
+    notice = troubles.get(subject) or troubles.get(Subject(subject.lineage, subject.target))
+    if notice is None:
+        return None
+    place = (subject.target, subject.domain)
+    dues = (one.due for one in plan.rollouts if (one.target, one.domain) == place)
+    untils = (due.until for due in dues if isinstance(due, Blocked))
+    tried_at = None if domain is None or domain.last is None else domain.last.failed_at
+    return _failure(notice, tried_at, next(untils, None))
+
+
+def _failure(notice: Notice, tried_at: datetime | None, again_at: datetime | None) -> LastFailure:
+    trouble = Trouble(notice.code, notice.message, notice.hint)
+    at = notice.since if tried_at is None else max(tried_at, notice.since)
+    return LastFailure(trouble, notice.since, at, again_at)

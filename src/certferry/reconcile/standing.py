@@ -1,0 +1,74 @@
+"""How a lineage stands, what its runs have left, and what a run would refuse. Changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from certferry.core.desired import DesiredCertificate
+from certferry.core.due import Times
+from certferry.core.lineage import Version
+from certferry.core.observed import Observation
+from certferry.core.plan import Action, Obstacle, Plan
+from certferry.core.planner import Issuing
+from certferry.core.status import LineageStatus, Remembering, status_of, with_failures
+from certferry.core.trouble import Trouble, Troubles
+from certferry.errors import CertificateError, PlanRefused, StateError
+from certferry.reconcile.doors import Doors
+from certferry.reconcile.ferried import as_known, as_offered
+from certferry.reconcile.lineage_run import LineageRun, plan_lineage
+from certferry.reconcile.observe import observe
+
+
+def status_now(wish: DesiredCertificate, doors: Doors, troubles: Troubles) -> LineageStatus:
+    """Judge by what the files hold; when they cannot be read, by what was taken from them."""
+    unreadable = None
+    try:
+        wish = as_offered(wish, doors)
+    except (CertificateError, PlanRefused) as error:
+        unreadable = error
+        wish = as_known(wish, doors.source, doors.state, read=False)
+    observed = observe(wish, doors, every_edge=True)
+    now, timeout = doors.now(), doors.verify_timeout
+    status = status_of(wish, observed, now, timeout, unreadable=unreadable)
+    if all(subject.lineage != wish.lineage for subject in troubles):
+        return status
+    # What a scheduled run would hold back, and until when, is for its plan to say.
+    plan = LineageRun(wish, doors, keeps_pauses=True).plan(observed)
+    return with_failures(status, troubles, observed, plan)
+
+
+def remembering(doors: Doors) -> Remembering:
+    """Tell when runs ended, and whether what is sealed can be opened. Changes nothing."""
+    problem = None
+    try:
+        doors.state.must_unseal()
+    except StateError as error:
+        problem = Trouble.of(error)
+    return Remembering(doors.state.last_run(), problem)
+
+
+def plan_now(wish: DesiredCertificate, doors: Doors, issuing: Issuing) -> Plan:
+    """Plan one lineage, with what a run refuses once it has adopted what the files hold."""
+    try:
+        wish = as_offered(wish, doors)
+    except (CertificateError, PlanRefused) as error:
+        return Plan(wish.lineage, wish.names, obstacles=(Obstacle(None, None, error),))
+    observed = observe(wish, doors)
+    plan = LineageRun(wish, doors, issuing).plan(observed)
+    return _with_refusals_to_come(plan, wish, observed, doors.now())
+
+
+def _with_refusals_to_come(
+    plan: Plan, desired: DesiredCertificate, observed: Observation, now: datetime
+) -> Plan:
+    """Add to a plan that adopts what a run refuses once it has: what the files hold is known."""
+    offered = desired.offered
+    if plan.issue is None or plan.issue.action is not Action.ADOPT or offered is None:
+        return plan
+    adopted = Version(0, offered, now, fullchain_digest=desired.offered_fullchain)
+    after = replace(observed, versions=(adopted, *observed.versions))
+    refusals = plan_lineage(desired, after, Times.at(now), Issuing.NEVER).refusals
+    refused = {(one.step.target, one.step.domain) for one in refusals}
+    rollouts = tuple(r for r in plan.rollouts if (r.target, r.domain) not in refused)
+    return replace(plan, rollouts=rollouts, refusals=(*plan.refusals, *refusals))

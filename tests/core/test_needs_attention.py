@@ -1,0 +1,80 @@
+"""Which certificates and domains need a person first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.core.desired import Kind
+from certferry.core.domain_status import DomainStatus, Standing
+from certferry.core.needs_attention import Need, most_needed_first, need_of, need_of_domain
+from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.status import Condition, LineageStatus
+from certferry.core.trouble import LastFailure, Trouble
+from certferry.text import Text
+from tests.core.strategies import NOW
+
+REFUSED = LastFailure(Trouble("target_rejected", Text("refused")), NOW, NOW)
+DOMAINS = st.builds(
+    DomainStatus,
+    st.just("qiniu"),
+    st.just(Kind.CDN),
+    st.text("abc", min_size=1, max_size=3),
+    st.sampled_from(Standing),
+    last_failure=st.sampled_from([None, REFUSED]),
+)
+STATUSES = st.builds(
+    LineageStatus,
+    st.text("abc", min_size=1, max_size=3),
+    st.just(()),
+    st.none(),
+    st.none(),
+    st.none(),
+    st.lists(DOMAINS, max_size=3).map(tuple),
+    condition=st.sampled_from(Condition),
+    until=st.integers(-90, 90).map(lambda days: NOW + timedelta(days=days)),
+    last_failure=st.sampled_from([None, REFUSED]),
+)
+
+
+@given(st.lists(STATUSES, max_size=6))
+def test_no_row_stands_before_one_that_needs_a_person_more(statuses: list[LineageStatus]) -> None:
+    """Neither a certificate nor a domain of one; none is lost, and order stays order."""
+    ordered = most_needed_first(statuses)
+
+    needs = [need_of(one) for one in ordered]
+    assert sorted(needs) == needs
+    for one in ordered:
+        of_domains = list(map(need_of_domain, one.domains))
+        assert sorted(of_domains) == of_domains
+    assert sorted(one.lineage for one in statuses) == sorted(one.lineage for one in ordered)
+    assert ordered == most_needed_first(ordered)
+
+
+@given(STATUSES)
+def test_what_failed_needs_a_person(status: LineageStatus) -> None:
+    """Whatever else is in order; and nothing does where all is."""
+    assert Need.MEND is need_of(replace(status, last_failure=REFUSED))
+    in_order = [
+        replace(one, standing=Standing.VERIFIED, last_failure=None) for one in status.domains
+    ]
+    calm = replace(status, domains=tuple(in_order), condition=Condition.VALID, last_failure=None)
+    assert Need.NOTHING is need_of(calm)
+
+
+def test_of_two_alike_the_one_that_ends_first_stands_first() -> None:
+    """What another client should have renewed stands before both; equals stay as in the file."""
+    late = LineageStatus("late", (), None, None, None, (), until=NOW + timedelta(days=9))
+    soon = replace(late, lineage="soon", until=NOW + timedelta(days=1))
+    missing = replace(late, lineage="missing", until=None)
+    overdue = replace(
+        late, lineage="overdue", reason=Reason(ReasonCode.OVERDUE, Text("not renewed"))
+    )
+    twin = replace(soon, lineage="twin")
+
+    ordered = most_needed_first([missing, late, soon, overdue, twin])
+
+    assert ["overdue", "soon", "twin", "late", "missing"] == [one.lineage for one in ordered]
