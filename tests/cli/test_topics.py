@@ -52,8 +52,8 @@ def test_a_code_is_explained() -> None:
     ended = asked("expired")
 
     assert Exit.OK == ended.code
-    assert 3 == ended.out.count("`expired`\n  cause: ")
-    assert 3 == ended.out.count("  what to do: ")
+    assert 4 == ended.out.count("`expired`\n  cause: ")
+    assert 4 == ended.out.count("  what to do: ")
     assert "zone" not in ended.out
 
 

@@ -25,7 +25,7 @@ IN_MESSAGES = {
     Outcome.REFUSED,
     *(set(Topic) - {Topic.TROUBLE, Topic.RECOVERED}),  # these tell what else has happened
 }
-WRITTEN = re.compile(r"""(?:Complaint\(|"code": |\bcode=)"([a-z_]+)\"""")
+WRITTEN = re.compile(r"""(?:Complaint\(|"code": |\bcode=|Health\.\w+,\s+)"([a-z_]+)\"""")
 
 
 def of(section: str) -> set[str]:
