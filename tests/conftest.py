@@ -13,6 +13,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support import tiers
+from tests.support.bind import Bind, running_bind
+from tests.support.powerdns import PowerDns, running_powerdns
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -56,9 +58,11 @@ FOREIGN_PREFIXES = (
     "DP_",
     "LC_",
     "LEGO_",
+    "LEXICON_",
     "QINIU_",
     "RENEWED_",
     "REQUESTS_",
+    "RFC2136_",
     "SSL_CERT_",
     "XDG_",
 )
@@ -114,3 +118,31 @@ def undisturbed_logging() -> Iterator[None]:
         if type(handler).__module__.startswith("certferry."):
             root.removeHandler(handler)
             handler.close()
+
+
+@pytest.fixture(scope="session")
+def one_bind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bind]:
+    """A real BIND, one of each worker's."""
+    with running_bind(tmp_path_factory.mktemp("bind")) as bind:
+        yield bind
+
+
+@pytest.fixture
+def bind(one_bind: Bind) -> Bind:
+    """The real BIND, without what other tests have put there."""
+    one_bind.clear()
+    return one_bind
+
+
+@pytest.fixture(scope="session")
+def one_powerdns(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PowerDns]:
+    """A real PowerDNS, one of each worker's."""
+    with running_powerdns(tmp_path_factory.mktemp("powerdns")) as server:
+        yield server
+
+
+@pytest.fixture
+def powerdns(one_powerdns: PowerDns) -> PowerDns:
+    """The real PowerDNS, without what other tests have put there."""
+    one_powerdns.clear()
+    return one_powerdns

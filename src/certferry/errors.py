@@ -14,6 +14,7 @@ CertferryError                a message, a hint, a retry
 │   └── CaUnavailable         the CA did not answer sensibly
 ├── DnsError                  the challenge record could not be written or seen
 │   ├── ZoneNotFound          no zone of the account holds the name
+│   ├── RecordMissing         neither an account nor a record proves the name
 │   ├── DnsAccessDenied       the provider does not accept the credentials
 │   ├── DnsRejected           the provider refused the change
 │   ├── DnsUnavailable        the provider or a name server did not answer sensibly
@@ -34,7 +35,7 @@ CertferryError                a message, a hint, a retry
 │   ├── StateTooNew           written by a newer version
 │   └── StateUnavailable      disk full, no permission, locked for too long
 ├── ScheduleError             the scheduled run could not be arranged with the system
-└── Interrupted               somebody stopped the run
+└── Interrupted               the run was stopped
 """
 
 from __future__ import annotations
@@ -177,6 +178,10 @@ class ZoneNotFound(DnsError):
     """No zone of the account holds the name."""
 
 
+class RecordMissing(DnsError):
+    """No account can prove a name, and no record in its DNS does."""
+
+
 class DnsAccessDenied(DnsError):
     """The provider does not accept the credentials. Never tried again by itself."""
 
@@ -291,6 +296,6 @@ class ScheduleError(CertferryError):
 
 
 class Interrupted(CertferryError):
-    """Somebody stopped the run; what was begun is picked up by the next one."""
+    """The run was stopped; what was begun is picked up by the next one."""
 
     default_retry = Retry.LATER

@@ -28,7 +28,7 @@ from certferry.text import Text
 _PASS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NOCTTY
-"""To open a FIFO would wait for somebody to write, without O_NONBLOCK."""
+"""To open a FIFO would wait for a writer, without O_NONBLOCK."""
 
 _MOST_LINKS = 40
 """As many as Linux follows in a path (path_resolution(7))."""

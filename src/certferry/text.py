@@ -1,4 +1,4 @@
-"""Sentences with named places, kept apart from their values until somebody reads them.
+"""Sentences with named places, kept apart from their values until they are read.
 
 The core, the adapters and the errors speak in `Text`; who presents them chooses the language.
 """

@@ -16,7 +16,7 @@ from certferry.present.language import voice_in
 from certferry.present.layout import width
 from tests.cli.consoles import TestConsole
 
-TYPED = re.compile(r"`[^`]*`|\[[a-z]+\]|--?[a-z][\w-]*|[!-~]*[./~_][!-~]*")
+TYPED = re.compile(r"`[^`]*`|\[[a-z]+\]|(?<!\w)--?[a-z][\w-]*|[!-~]*[./~_][!-~]*")
 """Commands in backquotes, tables of the configuration, options, files and variables."""
 
 NAMES = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -203,6 +203,61 @@ def test_keys_from_the_environment_alone_are_bound_too() -> None:
     keys = bind(Keys, settings.accounts["qiniu"], settings.secrets.resolve)
 
     assert Keys(Secret("access"), Secret("secret")) == keys
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """An adapter that takes keys of any name."""
+
+    provider: str
+    options: Mapping[str, Secret | str]
+    zones: tuple[str, ...] = ()
+
+
+def bound_open(loaded: Load, body: str, *, mode: int = 0o600) -> Open:
+    """Bind such a table."""
+    settings = loaded(f"[accounts.vendor]\n{body}", mode=mode, **ENVIRON)
+    return bind(Open, settings.accounts["vendor"], settings.secrets.resolve)
+
+
+def test_keys_of_any_name_are_taken(loaded: Load) -> None:
+    """A reference is followed, a literal whose key tells of a secret is one, a number is a word."""
+    body = (
+        'type = "vendor"\nprovider = "gandi"\nzones = ["example.com"]\nauth_token = "hush-hush"\n'
+        'auth-key = "env:KEY"\nprotocol = "rest"\nauth_username = "env:ID"\nport = 443\n'
+    )
+
+    found = bound_open(loaded, body)
+
+    assert ("gandi", ("example.com",)) == (found.provider, found.zones)
+    assert {
+        "auth_token": Secret("hush-hush"),
+        "auth-key": Secret("hush"),
+        "protocol": "rest",
+        "auth_username": Secret("12345"),
+        "port": "443",
+    } == found.options
+
+
+def test_keys_of_any_name_are_checked(loaded: Load) -> None:
+    """A secret that others can read is refused, and what is neither word nor number."""
+    body = 'provider = "gandi"\nauth_token = "hush-hush"\nprotocol = "rest"\nsandbox = true\n'
+
+    with pytest.raises(ConfigError) as told:
+        bound_open(loaded, body, mode=0o644)
+
+    assert "auth_token: a secret stands in a file" in str(told.value)
+    assert "sandbox: must be a string" in str(told.value)
+    assert "protocol" not in str(told.value)
+    assert "hush" not in str(told.value)
+
+
+def test_file_pasted_in_place_of_a_key_is_told(bound: Bound) -> None:
+    """It has lines; the key alone has none."""
+    with pytest.raises(ConfigError, match="several lines") as told:
+        bound(LEAST, KEY='key "certferry." {\n  secret "hush";\n};')
+
+    assert "hush" not in str(told.value)
 
 
 def test_a_field_that_nobody_could_write_is_the_authors_mistake(loaded: Load) -> None:

@@ -93,3 +93,32 @@ def test_wrong_entry_is_told_at_its_line(refusal: Refusal, entry: str, problem: 
     assert 1 == len(lines), lines
     assert lines[0].startswith("certferry.toml:12: ")
     assert problem in lines[0]
+
+
+def test_certificate_without_account(loaded: Load, refusal: Refusal) -> None:
+    """Records that stay may prove it where `dns_persist` says so, and not to the CAs of
+    `fallback`.
+    """
+    text = '[acme]\ndns_persist = true\n\n[[certificates]]\nnames = ["example.com"]\n'
+
+    [wish] = loaded(text).certificates
+    assert ("", (), True) == (wish.dns, wish.dns_accounts, wish.issuance.dns_persist)
+
+    [wish] = loaded(
+        "[acme]\ndns_persist = true\n\n" + declared('{ "example.com" = "dnspod" }', "img.other.net")
+    ).certificates
+    assert (("example.com", "dnspod"),) == wish.dns_zones
+    assert "dns: missing: the account that writes" in "".join(
+        refusal(text.replace("true", "false"))
+    )
+    with_fallback = text.replace("true", 'true\nfallback = ["letsencrypt-staging"]')
+    assert "those of `fallback` need the account" in "".join(refusal(with_fallback))
+
+
+def test_records_on_a_host_that_may_not_ask(refusal: Refusal) -> None:
+    """They are looked up before an order: `wait` says that nothing is."""
+    text = "[acme]\ndns_persist = true\n[dns]\nwait = 120\n"
+
+    assert "certferry.toml:2: [acme] dns_persist: not with `wait` under [dns]" in " ".join(
+        refusal(text)
+    )

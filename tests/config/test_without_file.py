@@ -34,9 +34,46 @@ DNSPOD = {"DP_Id": "12345", "DP_Key": "token"}
             {"token": "env:CLOUDFLARE_DNS_API_TOKEN"},
         ),
         ({"CF_DNS_API_TOKEN": "t"}, "cloudflare", {"token": "env:CF_DNS_API_TOKEN"}),
+        (
+            {
+                "RFC2136_NAMESERVER": "192.0.2.1:53",
+                "RFC2136_TSIG_KEY": "certferry.",
+                "RFC2136_TSIG_SECRET": "c2VjcmV0",
+            },
+            "rfc2136",
+            {
+                "server": "env:RFC2136_NAMESERVER",
+                "key_name": "env:RFC2136_TSIG_KEY",
+                "key_secret": "env:RFC2136_TSIG_SECRET",
+            },
+        ),
+        (
+            {
+                "ACMEDNS_BASE_URL": "https://auth.example.org",
+                "ACMEDNS_USERNAME": "c36f50e8-4632-44f0-83fe-e070fef28a10",
+                "ACMEDNS_PASSWORD": "p" * 40,
+                "ACMEDNS_SUBDOMAIN": "8e5700ea-a4bf-41c7-8a77-e990661dcc6a",
+            },
+            "acme-dns",
+            {
+                "api": "env:ACMEDNS_BASE_URL",
+                "username": "env:ACMEDNS_USERNAME",
+                "password": "env:ACMEDNS_PASSWORD",
+                "subdomain": "env:ACMEDNS_SUBDOMAIN",
+            },
+        ),
         ({**DNSPOD, "CF_Token": "t"}, "dnspod", {"id": "env:DP_Id", "token": "env:DP_Key"}),
     ],
-    ids=["acme.sh-ali", "lego-ali", "acme.sh-cf", "lego-cf", "lego-cf-short", "both"],
+    ids=[
+        "acme.sh-ali",
+        "lego-ali",
+        "acme.sh-cf",
+        "lego-cf",
+        "lego-cf-short",
+        "lego-rfc2136",
+        "acme.sh-acmedns",
+        "both",
+    ],
 )
 def test_service_whose_keys_are_there(
     environ: dict[str, str], dns: str, values: dict[str, str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,14 +11,20 @@ from certferry.core.secret import Secret
 from certferry.errors import DnsAccessDenied
 from certferry.ports.dns import DnsProvider
 from certferry.reconcile.by_zone import ByZone
-from certferry.testing.contracts.dns import ZONE, DnsProviderContract, Values
+from certferry.sandbox.acme_dns import Registered
+from certferry.testing.contracts.dns import ZONE, DnsProviderContract, DnsWritingContract, Values
 from certferry.testing.memory_dns import MemoryDns
 from certferry.text import Text
+from tests.adapters.dns.acme_dns_account import SERVED, AcmeDnsAccount, acme_dns_account, stored
 from tests.adapters.dns.alidns_account import AlidnsAccount, alidns_account
 from tests.adapters.dns.cloudflare_account import CloudflareAccount, cloudflare_account
 from tests.adapters.dns.command_account import CommandAccount, command_account
 from tests.adapters.dns.dnspod_account import DnspodAccount, dnspod_account
+from tests.adapters.dns.lexicon_account import at as at_powerdns
+from tests.adapters.dns.rfc2136_account import at as at_bind
 from tests.adapters.dns.tencentcloud_account import TencentCloudAccount, tencentcloud_account
+from tests.support.bind import Bind
+from tests.support.powerdns import PowerDns
 
 
 class TestMemoryDns(DnsProviderContract):
@@ -233,3 +240,85 @@ class TestCloudflare(DnsProviderContract):
     def values(self, account: CloudflareAccount) -> Values:
         """What is in the zone."""
         return account.values
+
+
+class TestRfc2136(DnsProviderContract):
+    """Dynamic updates, at a real BIND."""
+
+    @pytest.fixture
+    def provider(self, bind: Bind) -> DnsProvider:
+        """The key that may change the zone."""
+        return at_bind(bind)
+
+    @pytest.fixture
+    def other(self, bind: Bind) -> DnsProvider:
+        """Another connection to it."""
+        return at_bind(bind)
+
+    @pytest.fixture
+    def denied(self, bind: Bind) -> DnsProvider:
+        """The key with another secret."""
+        return at_bind(bind, key_secret=Secret("MDEyMzQ1Njc4OWFiY2RlZg=="))
+
+    @pytest.fixture
+    def values(self, bind: Bind) -> Values:
+        """What is in the zone."""
+        return bind.values
+
+
+class TestAcmeDns(DnsWritingContract):
+    """A registration at the stand-in of acme-dns, which removes nothing (decision 0029)."""
+
+    name, apex_name, room = f"img.{SERVED}", f"apex.{SERVED}", 2
+
+    @pytest.fixture
+    def account(self) -> Iterator[AcmeDnsAccount]:
+        """A server with two registrations, in the file of a client."""
+        with acme_dns_account() as account:
+            yield account
+
+    @pytest.fixture
+    def registrations(self, account: AcmeDnsAccount) -> list[Registered]:
+        """The registrations of both names."""
+        return [account.service.register(subdomain=label) for label in ("img", "apex")]
+
+    @pytest.fixture
+    def provider(
+        self, account: AcmeDnsAccount, registrations: list[Registered], tmp_path: Path
+    ) -> DnsProvider:
+        """Both registrations."""
+        return account.stored(stored(tmp_path / "storage", registrations))
+
+    @pytest.fixture
+    def denied(self, account: AcmeDnsAccount, registrations: list[Registered]) -> DnsProvider:
+        """A registration with another's password."""
+        return account.connect(registrations[0], password=Secret(registrations[1].password))
+
+    @pytest.fixture
+    def values(self, account: AcmeDnsAccount) -> Values:
+        """What is in the zone."""
+        return account.values
+
+
+class TestLexicon(DnsProviderContract):
+    """The library lexicon, at a real PowerDNS."""
+
+    @pytest.fixture
+    def provider(self, powerdns: PowerDns) -> DnsProvider:
+        """The server's API."""
+        return at_powerdns(powerdns)
+
+    @pytest.fixture
+    def other(self, powerdns: PowerDns) -> DnsProvider:
+        """Another connection to it."""
+        return at_powerdns(powerdns)
+
+    @pytest.fixture
+    def denied(self, powerdns: PowerDns) -> DnsProvider:
+        """A connection with a wrong key."""
+        return at_powerdns(powerdns, key="wrong")
+
+    @pytest.fixture
+    def values(self, powerdns: PowerDns) -> Values:
+        """What is in the zone."""
+        return powerdns.values

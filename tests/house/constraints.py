@@ -16,7 +16,7 @@ from typing import Any
 from tests.house.tree import ROOT, relative
 
 FOLDER = ROOT / "requirements"
-EXTRAS = ("apprise", "keyring", "sandbox")
+EXTRAS = ("apprise", "keyring", "lexicon", "sandbox")
 
 _HEAD = """\
 # One version of each library, and the hash of each of its files: what pip installs with
@@ -49,10 +49,7 @@ def wanted() -> tuple[Wanted, ...]:
     return (
         certferry,
         Wanted("build", tuple(table["build-system"]["requires"])),
-        *(
-            Wanted(name, tuple(extras[name]), certferry)
-            for name in ("apprise", "keyring", "sandbox")
-        ),
+        *(Wanted(name, tuple(extras[name]), certferry) for name in EXTRAS),
     )
 
 

@@ -51,6 +51,9 @@ THRESHOLDS = (
     Threshold("adapters: alidns", ("adapters/*/alidns*",), 95),
     Threshold("adapters: cloudflare", ("adapters/*/cloudflare*",), 95),
     Threshold("adapters: dnspod", ("adapters/*/dnspod*",), 95),
+    Threshold("adapters: acme-dns", ("adapters/*/acme_dns*",), 95),
+    Threshold("adapters: lexicon", ("adapters/*/lexicon*",), 95),
+    Threshold("adapters: rfc2136", ("adapters/*/rfc2136*",), 95),
     Threshold("adapters: qiniu", ("adapters/*/qiniu*",), 95),
     Threshold("everything", ("*",), 85),
 )

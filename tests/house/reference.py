@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from certferry.config.bind import meanings, must_be_written, without_none, written_as
+from certferry.config.bind import is_further, meanings, must_be_written, without_none, written_as
 from certferry.config.options import choices
 from certferry.core.secret import Secret
 from certferry.present.language import voice_in
@@ -50,6 +50,7 @@ class Words:
     empty: str
     keep: str
     between: str
+    further: str
 
 
 _COMMON = ("to", "domains", "exclude", "retire", "drift", "on_failure")
@@ -97,6 +98,7 @@ Packages of other people bring further types: see
     empty="empty",
     keep='`"keep"`: as it is',
     between=", ",
+    further="any other",
 )
 CHINESE = Words(
     title="# 适配器：账号与部署选项",
@@ -138,6 +140,7 @@ CHINESE = Words(
     empty="空",
     keep='`"keep"`：保持不变',
     between="、",
+    further="其他任何键",
 )
 
 
@@ -193,6 +196,9 @@ def _settings(one: Described, words: Words, say: Say) -> Iterator[tuple[str, ...
     for field in dataclasses.fields(settings):
         key = written_as(field.name)
         variable = variables.get(key)
+        if is_further(types[field.name]):
+            yield words.further, words.types[Secret | str], words.empty, "", say(said[key])
+            continue
         yield (
             f"`{key}`",
             _type(types[field.name], words),

@@ -148,7 +148,8 @@ def help_sentences() -> Iterator[tuple[str, str]]:
     for name in COMMANDS:
         command = Commands(name="certferry").get_command(click.Context(program), name)
         assert command is not None
-        yield from ((f"cli/{name}.py", sentence) for sentence in _said_by(command))
+        place = f"cli/{name.replace('-', '_')}.py"
+        yield from ((place, sentence) for sentence in _said_by(command))
 
 
 def _said_by(command: click.Command) -> Iterator[str]:

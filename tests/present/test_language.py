@@ -188,7 +188,7 @@ def test_the_help_of_the_program_lists_commands_in_chinese(
     assert Exit.OK == run(["--help"], TestConsole(environ={"LC_ALL": "zh_CN.UTF-8"}).console)
 
     commands = capsys.readouterr().out.partition("\n命令:\n")[2]
-    assert "  plan        显示 sync 将执行的操作及原因。\n" in commands
+    assert "  plan         显示 sync 将执行的操作及原因。\n" in commands
 
 
 def test_help_in_english_is_as_click_writes_it(capsys: pytest.CaptureFixture[str]) -> None:

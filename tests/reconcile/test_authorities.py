@@ -54,9 +54,9 @@ class Cas:
         """The same CAs, for a process that sees the state like this."""
         return Cas({url: issuer.seen_by(state) for url, issuer in self.by_directory.items()})
 
-    def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> None:
+    def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> frozenset[str]:
         """See `ports.issuer.Issuer.must_be_provable`."""
-        self.at(USUAL).must_be_provable(names, dns)
+        return self.at(USUAL).must_be_provable(names, dns)
 
     def held_back(self, request: IssueRequest) -> OrderHeldBack | None:
         """See `ports.issuer.Issuer.held_back`."""

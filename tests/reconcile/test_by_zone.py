@@ -12,6 +12,8 @@ from certferry.core.desired import DesiredCertificate
 from certferry.core.identifiers import is_within
 from certferry.core.plan import Action
 from certferry.core.report import Outcome
+from certferry.core.survey import FoundZone
+from certferry.core.zone_choice import must_have_zone
 from certferry.errors import DnsAccessDenied, DnsUnavailable, ZoneNotFound
 from certferry.ports.state import ChallengeRecord
 from certferry.reconcile.by_zone import ByZone
@@ -34,6 +36,36 @@ class Unlisted:
         self.add_txt = self._dns.add_txt
         self.remove_txt = self._dns.remove_txt
         self.values = self._dns.values
+
+
+class Asked:
+    """An account that tells of a name which zone holds it, and cannot list its zones."""
+
+    def __init__(self, *zones: str) -> None:
+        self._zones = tuple(FoundZone(zone) for zone in zones)
+        self._dns = MemoryDns(zones)
+        self.add_txt = self._dns.add_txt
+        self.remove_txt = self._dns.remove_txt
+        self.values = self._dns.values
+
+    def zones(self) -> None:
+        """List none."""
+
+    def zone_of(self, name: str) -> FoundZone:
+        """Find the zone of a name."""
+        return must_have_zone(name, self._zones)
+
+
+def test_account_that_cannot_list_its_zones_is_asked_for_the_name() -> None:
+    """In the order of the table, before one that can tell nothing."""
+    one, two, silent = Asked("example.com"), Asked("delegated.net"), Unlisted("elsewhere.org")
+    provider = ByZone([("example.com", one), ("example.net", silent), ("example.org", two)])
+
+    provider.add_txt(ELSEWHERE, "value")
+    provider.add_txt("_acme-challenge.elsewhere.org", "value")
+
+    assert ["value"] == two.values(ELSEWHERE)
+    assert ["value"] == silent.values("_acme-challenge.elsewhere.org")
 
 
 @given(st.lists(hostnames, min_size=1, max_size=6, unique=True), labels)

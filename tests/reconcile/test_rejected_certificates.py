@@ -26,9 +26,10 @@ class Gateway:
     def __init__(self, issuer: Any) -> None:
         self._issuer = issuer
 
-    def must_be_provable(self, *arguments: Any) -> None:
+    def must_be_provable(self, *arguments: Any) -> frozenset[str]:
         """As ever."""
-        self._issuer.must_be_provable(*arguments)
+        proven: frozenset[str] = self._issuer.must_be_provable(*arguments)
+        return proven
 
     def issue(self, request: IssueRequest, *doors: Any) -> CertificateBundle:
         """Look at what comes, as the door's contract says."""

@@ -15,7 +15,7 @@ from certferry.config.model import Settings
 from certferry.core.desired import Kind
 from certferry.errors import ConfigError, DnsError, DnsUnavailable, Interrupted
 from certferry.ports.progress import no_listener
-from certferry.ports.survey import Surveyed
+from certferry.ports.survey import Surveyed, ZoneFinder
 from certferry.testing.memory_account import MemoryAccount
 from certferry.wiring.accounts import Accounts
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, installed
@@ -235,6 +235,18 @@ def test_settings_that_break_off(packages: Packages, connect: Connect) -> None:
 
     assert "[accounts.bad] type: the package certferry-bad: ValueError: •••" in said
     assert SECRET not in said
+
+
+def test_zone_that_a_packages_door_finds(packages: Packages, connect: Connect) -> None:
+    """It is asked for where the door can tell, and something else is its mistake."""
+    module = adapter() + "\nDoor.zone_of = lambda self, name: None\n"
+    packages.install("certferry-bad", "bad_dns", module, bad=DNS_GROUP)
+    packages.install("certferry-plain", "plain_dns", adapter(), plain=DNS_GROUP)
+    accounts = connect("[accounts.bad]\n[accounts.plain]\n")
+
+    with pytest.raises(DnsError, match="gave NoneType and not FoundZone"):
+        cast("ZoneFinder", accounts.dns("bad")).zone_of("_acme-challenge.example.com")
+    assert not hasattr(accounts.dns("plain"), "zone_of")
 
 
 def test_door_that_gives_something_else(packages: Packages, connect: Connect) -> None:

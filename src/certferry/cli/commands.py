@@ -1,6 +1,7 @@
 """The commands, and a group that imports a command only when it runs.
 
-A command is a module of this room, named like it, whose `command` is a click command.
+A command is a module of this room, named like it with `_` for `-`, whose `command` is a click
+command.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ COMMANDS = {
     "export": "Write a certificate and its key to files.",
     "hook": "Deploy what another ACME client has just renewed; for that client to run.",
     "account": "Show the accounts at the CAs, give one a new key, or put one out of use.",
+    "dns-persist": "Print the one DNS record that proves NAME for ever (experimental).",
     "schedule": "Have `certferry sync` run twice a day, by cron or by systemd.",
     "notify": "Try the channels through which you are told of trouble.",
     "sandbox": "Keep the demo's world running on loopback, and print a ready configuration for it.",
@@ -45,7 +47,7 @@ MODULES = {"help": "topics"}
 
 def command_of(name: str) -> click.Command:
     """Import a command of the table."""
-    found: click.Command = import_module(f"certferry.cli.{MODULES.get(name, name)}").command
+    found: click.Command = import_module(_module_of(name)).command
     return found
 
 
@@ -91,6 +93,10 @@ class Commands(Group):
             if name.startswith(incomplete)
         ]
         return [*named, *click.Command.shell_complete(self, ctx, incomplete)]
+
+
+def _module_of(name: str) -> str:
+    return f"certferry.cli.{MODULES.get(name, name.replace('-', '_'))}"
 
 
 def _unknown(name: str, known: list[str]) -> Text:

@@ -106,7 +106,7 @@ def _unknown(name: str, known: Sequence[str], wishes: Sequence[DesiredCertificat
     message = Text("there is no certificate called {name}", name=name)
     if not known:
         return ConfigError(message, hint=Text("none is declared yet"))
-    # Somebody who types a domain means the certificate that covers it.
+    # An operator who types a domain means the certificate that covers it.
     covering = [wish.lineage for wish in wishes if covered_by(wish.names, name)]
     meant = covering[0] if covering else nearest(name, known)
     if meant is None:

@@ -12,6 +12,8 @@ a default is required. What may be written follows from the field's type:
 - a `StrEnum`: one of its words
 - `Path`: a path, from the file's directory
 - `X | None`: as `X`
+- `Mapping[str, Secret | str]`: every key that is no other field's, of whatever name: a reference to
+  a secret, a plain string or a whole number. A literal whose key tells of a secret is one.
 
 A field called `from_` is the setting `from`, which is no name in Python.
 Beside the type may stand what the field means: `Annotated[X, Text("…")]`.
@@ -26,6 +28,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType, NoneType
 from typing import Any, ClassVar, Protocol, TypeVar, get_args, get_type_hints
@@ -48,7 +51,7 @@ from certferry.config.values import (
     word,
     wrong_type,
 )
-from certferry.core.secret import Secret
+from certferry.core.secret import Secret, tells_a_secret
 from certferry.errors import ConfigError
 from certferry.text import Text
 
@@ -64,6 +67,7 @@ T = TypeVar("T", bound=Dataclass)
 _READERS: Mapping[object, Read[Any]] = MappingProxyType(
     {str: word, bool: flag, int: whole_number, float: number}
 )
+_FURTHER = Mapping[str, Secret | str]
 _AS_JSON = (bool, int, float, timedelta)
 """What TOML and JSON write in the same way."""
 
@@ -78,8 +82,12 @@ def bind(settings_class: type[T], account: AccountTable, resolve: Resolve) -> T:
     table = Table(account.values, account.place, findings)
     types = get_type_hints(settings_class)
     arguments: dict[str, object] = {}
+    further = ""
     for field in dataclasses.fields(settings_class):
         key = written_as(field.name)
+        if is_further(types[field.name]):
+            further = field.name
+            continue
         if key in table:
             read = _reader(field, types[field.name], table, resolve)
             arguments[field.name] = table.take(key, read, None)
@@ -87,6 +95,8 @@ def bind(settings_class: type[T], account: AccountTable, resolve: Resolve) -> T:
             table.report(key, Text("missing"))
         table.allow(key)
     table.allow("type")
+    if further:
+        arguments[further] = _further(table, resolve)
     table.done()
     if findings:
         raise config_error(findings)
@@ -103,6 +113,11 @@ def may_be_written(settings_class: type[Dataclass]) -> tuple[str, ...]:
             msg = f"no operator could write {field.name}: {types[field.name]}"
             raise TypeError(msg)
     return tuple(written_as(field.name) for field in dataclasses.fields(settings_class))
+
+
+def is_further(written_type: object) -> bool:
+    """Tell whether a field takes the keys that are no other's."""
+    return written_type == _FURTHER
 
 
 def written_as(name: str) -> str:
@@ -149,7 +164,7 @@ def read_answer(settings_class: type[Dataclass], key: str, answer: str) -> objec
 
 def _is_known(kind: object) -> bool:
     is_enum = isinstance(kind, type) and issubclass(kind, StrEnum)
-    known = (Secret, Secret | str, timedelta, tuple[str, ...], Path, *_READERS)
+    known = (Secret, Secret | str, timedelta, tuple[str, ...], Path, _FURTHER, *_READERS)
     return is_enum or kind in known
 
 
@@ -189,6 +204,26 @@ def without_none(written_type: Any) -> Any:
     return kinds[0] if len(kinds) == 1 and NoneType in get_args(written_type) else written_type
 
 
+def _further(table: Table, resolve: Resolve) -> dict[str, Secret | str]:
+    """Take every key that has not been taken."""
+    found: dict[str, Secret | str] = {}
+    for key in table.unknown:
+        is_key = tells_a_secret(key.replace("-", "_"))
+        read = partial(_option, table=table, resolve=resolve, is_key=is_key)
+        value = table.take(key, read, None)
+        if value is not None:
+            found[key] = value
+    return found
+
+
+def _option(value: object, *, table: Table, resolve: Resolve, is_key: bool) -> Secret | str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if is_key:
+        return _as_a_key(resolve(secret_reference(table)(value)))
+    return _secret_or_plain(value, resolve)
+
+
 def _secret_or_plain(value: object, resolve: Resolve) -> Secret | str:
     reference = SecretReference(word(value))
     secret = resolve(reference)
@@ -200,6 +235,10 @@ def _as_a_key(secret: Secret) -> Secret:
     value = secret.reveal()
     if value.isascii() and value.isprintable():
         return secret
+    if "\n" in value.strip():
+        raise ConfigError(
+            Text("holds several lines: write the key alone, and not the file that it stands in")
+        )
     raise ConfigError(
         Text("holds a character that no key has: look for typographic quotes and line ends")
     )

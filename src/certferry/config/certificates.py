@@ -64,12 +64,12 @@ def read_certificates(
     taken: dict[tuple[str, str], Place] = {}
     named: Named = {}
     for table in root.tables("certificates"):
-        certificate = _certificate(table, accounts, default_key, paths, taken, options_of)
+        certificate = _certificate(table, accounts, default_key, issuance, paths, taken, options_of)
         if certificate.lineage in places:
             _report_twin(table, certificate.lineage, places[certificate.lineage])
         places.setdefault(certificate.lineage, table.place)
         report_twice_named(table, certificate, named)
-        found.append(certificate if certificate.files else replace(certificate, issuance=issuance))
+        found.append(certificate)
     return tuple(found), places
 
 
@@ -77,6 +77,7 @@ def _certificate(
     table: Table,
     accounts: Collection[str],
     default_key: KeyType,
+    issuance: Issuance,
     paths: Paths,
     taken: Taken,
     options_of: OptionsOf,
@@ -86,7 +87,7 @@ def _certificate(
     if "fullchain" in table or "privkey" in table:
         certificate = _ferried(table, lineage, paths)
     else:
-        certificate = _issued(table, lineage, accounts, default_key)
+        certificate = _issued(table, lineage, accounts, default_key, issuance)
     if certificate.files is not None:
         source = os.path.realpath(PurePath(certificate.files.fullchain).parent)
         taken.setdefault((Kind.FILES.value, source), table.place)
@@ -99,16 +100,21 @@ def _certificate(
 
 
 def _issued(
-    table: Table, lineage: str | None, accounts: Collection[str], default_key: KeyType
+    table: Table,
+    lineage: str | None,
+    accounts: Collection[str],
+    default_key: KeyType,
+    issuance: Issuance,
 ) -> DesiredCertificate:
     names = _names(table)
-    dns, zones = read_dns_accounts(table, names, account_among(accounts))
+    dns, zones = read_dns_accounts(table, names, account_among(accounts), issuance)
     return DesiredCertificate(
         lineage=lineage or next(iter(names), str(table.place.trail)),
         names=names,
         dns=dns,
         dns_zones=zones,
         key_type=table.take("key_type", key_type, default_key),
+        issuance=issuance,
     )
 
 

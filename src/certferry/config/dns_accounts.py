@@ -8,6 +8,7 @@ from certferry.config.findings import nearest
 from certferry.config.table import Table
 from certferry.config.values import Read, word
 from certferry.core.identifiers import base_name, is_wildcard, is_within, normalise
+from certferry.core.issuance import Issuance
 from certferry.errors import ConfigError
 from certferry.text import Text
 
@@ -15,18 +16,26 @@ Zones = tuple[tuple[str, str], ...]
 """See `DesiredCertificate.dns_zones`."""
 
 
-def read_dns_accounts(table: Table, names: Sequence[str], read: Read[str]) -> tuple[str, Zones]:
+def read_dns_accounts(
+    table: Table, names: Sequence[str], read: Read[str], issuance: Issuance
+) -> tuple[str, Zones]:
     """Read `dns`, where `read` takes an account's label: give the one account, or the zones with
-    theirs.
+    theirs; neither where records that stay prove the names.
     """
-    if "dns" not in table:
+    if "dns" not in table and not issuance.dns_persist:
         table.report("dns", Text("missing: the account that writes the challenge records"))
+    elif "dns" not in table and len(issuance.authorities) > 1:
+        problem = Text(
+            "missing: with `dns_persist` a record proves names to the usual CA only, and those of"
+            " `fallback` need the account that writes the challenge records"
+        )
+        table.report("dns", problem)
     if not table.holds_table("dns"):
         return table.take("dns", read, ""), ()
     zones = _zones(table.table("dns"), read)
     if not zones:
         table.report("dns", Text("no zone with its account is in it"))
-    for name in names if zones else ():
+    for name in names if zones and not issuance.dns_persist else ():
         if not any(is_within(base_name(name), zone) for zone, _ in zones):
             table.report("dns", _without_account(name, zones))
     return "", zones

@@ -29,7 +29,7 @@ def usual_places(environ: Mapping[str, str]) -> tuple[Path, ...]:
     """Give the places that are searched, in order.
 
     Where `$XDG_CONFIG_HOME` says that settings lie elsewhere, that comes before `~/.config`. Root
-    does not look where it stands when that is a directory of somebody else's.
+    does not look where it stands when that is another user's directory.
     """
     home = home_directory(environ) / ".config"
     chosen = environ.get("XDG_CONFIG_HOME") or str(home)

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from certferry.config.acme import issuance_of, read_acme
+from certferry.config.acme import issuance_of, read_acme, unseen_records
 from certferry.config.adapters import Adapters, NoAdapters, UsualAccount, UsualAccounts
 from certferry.config.authorities import wrong_bindings
 from certferry.config.certificates import read_certificates
@@ -243,6 +243,7 @@ def _read(
     root.done()
     resolve = settings.secrets.resolve_at_rest
     collected += wrong_bindings(acme, Place(document).below("acme"), resolve)
+    collected += unseen_records(acme, dns, Place(document).below("acme"))
     collected += [finding for file in env_files for finding in file.findings]
     if collected:
         wrong = config_error(collected, _hint(document, collected, env_files))

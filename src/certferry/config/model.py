@@ -44,7 +44,8 @@ class CaSettings:
 class AcmeSettings:
     """Which CAs are asked, as whom, and for what: `usual` always, those of `fallback` near the
     deadline. `profiles` are in order of preference; `preferred_chain` is the common name of a root;
-    `staging` is the URL at which rehearsals are held, where one is known.
+    `staging` is the URL at which rehearsals are held, where one is known. With `dns_persist` names
+    may be proven by records that stay.
     """
 
     usual: CaSettings
@@ -55,6 +56,7 @@ class AcmeSettings:
     preferred_chain: str | None = None
     reuse_key: bool = False
     staging: str | None = None
+    dns_persist: bool = False
 
     @property
     def directory(self) -> str:

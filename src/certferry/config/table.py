@@ -38,6 +38,11 @@ class Table:
         """The settings that are there, known or not."""
         return list(self._values)
 
+    @property
+    def unknown(self) -> Sequence[str]:
+        """The settings that are there and were neither taken nor allowed."""
+        return [key for key in self._values if key not in self._known]
+
     def is_list(self, key: str) -> bool:
         """Tell whether a list is written there."""
         return isinstance(self._values.get(key), list)

@@ -14,7 +14,7 @@ T = TypeVar("T")
 Read = Callable[[object], T]
 
 LONGEST = timedelta(days=3650)
-"""More than anyone can mean by a wait; what lies beyond would overflow a date."""
+"""More than a wait can mean; what lies beyond would overflow a date."""
 
 _KINDS: tuple[tuple[type | tuple[type, ...], Text], ...] = (
     (bool, Text("true or false")),

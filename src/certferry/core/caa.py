@@ -13,7 +13,7 @@ _KNOWN = frozenset({ISSUE, ISSUE_WILD, "iodef", "issuemail", "issuevmc", "contac
     "contactphone"
 }
 _CRITICAL = 128  # the flag's bit (RFC 8659 §4.1)
-METHOD = "dns-01"
+DNS_01 = "dns-01"
 
 
 class Refusal(Enum):
@@ -37,11 +37,12 @@ class CaaRecord:
 @dataclass(frozen=True, slots=True)
 class Applicant:
     """Who is to issue: the domain names by which the CA calls itself in CAA, lower case, and the
-    URL of our account there, `None` before there is one.
+    URL of our account there, `None` before there is one. `method` is the kind of proof.
     """
 
     identities: frozenset[str]
     account_url: str | None = None
+    method: str = DNS_01
 
 
 def why_forbidden(name: str, records: Sequence[CaaRecord], applicant: Applicant) -> Refusal | None:
@@ -77,7 +78,7 @@ def _refusal(record: CaaRecord, applicant: Applicant) -> Refusal | None:
     if issuer not in applicant.identities:
         return Refusal.OTHER_CA
     methods = parameters.get("validationmethods")
-    if methods is not None and METHOD not in {one.strip() for one in methods.split(",")}:
+    if methods is not None and applicant.method not in {one.strip() for one in methods.split(",")}:
         return Refusal.OTHER_METHOD
     account = parameters.get("accounturi")
     if account is not None and applicant.account_url not in {None, account}:

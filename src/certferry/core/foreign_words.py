@@ -1,7 +1,7 @@
 """What services, gateways and CAs say, as it may be quoted: the one rule for all of their words.
 
-A service that quotes what it was sent could quote a key, or the proof of who sent it, and who reads
-the sentence, the log or the terminal is somebody else.
+A service that quotes what it was sent could quote a key, or the proof of who sent it, and another
+person may read the sentence, the log or the terminal.
 """
 
 from __future__ import annotations

@@ -185,7 +185,7 @@ def _done(report: LineageReport, now: datetime) -> Iterator[Notice]:
 
 def _is_a_finding(step: StepOutcome) -> bool:
     """Tell whether something was found that another person should know: an account that cannot be
-    read in part, or what somebody else changed and the file leaves like that.
+    read in part, or what another tool changed and the file leaves like that.
     """
     left = step.action is Action.DEPLOY and step.outcome is Outcome.UNCHANGED
     return step.is_notice or (left and step.hint is not None)

@@ -54,7 +54,7 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
-class Drift:
+class ReceiverDrift:
     """What a receiver finds to be otherwise than it was delivered, or not done yet."""
 
     reason: Reason
@@ -97,7 +97,7 @@ class ObservedDomain:
     bound: str | None = None
     https: HttpsSettings = field(default_factory=HttpsSettings)
     problem: CertferryError | None = None
-    drift: Drift | None = None
+    drift: ReceiverDrift | None = None
     sent: HttpsWish | None = None
     fullchain_digest: str | None = None
     binding_hidden: bool = False
@@ -117,7 +117,7 @@ class RemoteCertificate:
     """A target's copy of a certificate of this lineage, proven ours by mark and fingerprint.
 
     `in_use_until` is when it may be tried again after the target said that something of ours or
-    somebody else's still uses it.
+    of others still uses it.
     """
 
     remote_id: str
@@ -130,7 +130,7 @@ class RemoteCertificate:
 @dataclass(frozen=True, slots=True)
 class OtherCertificate:
     """A certificate at a target that is not this lineage's, as the target lists it: another
-    lineage's, another tool's, or somebody's by hand. `label` may be empty, and no identity.
+    lineage's, another tool's, or one uploaded by hand. `label` may be empty, and no identity.
 
     `in_use_until` is as for our own.
     """
@@ -164,9 +164,9 @@ class ObservedTarget:
 
     `label` is the account's, filled in by the engine.
 
-    `others` is everything else in the account, where that was asked for; what somebody still looks
-    after has been taken out. `unsettled_since` tells since when another lineage's certificate is
-    on its way to the account: until it has arrived, what it replaces may still be served.
+    `others` is everything else in the account, where that was asked for, without what is looked
+    after elsewhere. `unsettled_since` tells since when another lineage's certificate is on its way
+    to the account: until it has arrived, what it replaces may still be served.
 
     `unremembered` is what carries the lineage's mark, and is none of its certificates that the
     state knows.

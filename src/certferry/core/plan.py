@@ -55,7 +55,8 @@ in this run.
 @dataclass(frozen=True, slots=True)
 class Issue:
     """Order a certificate, or adopt one that was made elsewhere (`action`). `authorities` are the
-    CAs that may be asked, each when those before it have failed.
+    CAs that may be asked, each when those before it have failed; `standing` names, without `*.`,
+    are proven by a record that stays (`core.dns_persist`).
     """
 
     names: tuple[str, ...]
@@ -64,6 +65,7 @@ class Issue:
     action: Action = Action.ISSUE
     due: Due = None
     authorities: tuple[Authority, ...] = ()
+    standing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

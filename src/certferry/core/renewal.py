@@ -25,8 +25,8 @@ SHORTEST_REST, LONGEST_REST = timedelta(minutes=1), timedelta(days=1)
 """What a CA may ask for in Retry-After (RFC 9773 §4.3.2)."""
 
 NOTICE = timedelta(days=14)
-"""How long before its end somebody is told of a certificate that another client should renew: most
-renew a third before (acme.sh, certbot and lego with 30 of 90 days left), people later."""
+"""How long before its end operators are told of a certificate that another client should renew:
+most renew a third before (acme.sh, certbot and lego with 30 of 90 days left), people later."""
 
 _DIGITS = 13
 """Hex digits of a fingerprint that make a share: as many bits as a float holds."""
@@ -87,8 +87,8 @@ def is_due(certificate: Certificate, now: datetime, window: RenewalWindow | None
 
 
 def is_overdue(certificate: Certificate, now: datetime) -> bool:
-    """Tell whether somebody should have replaced the certificate by now: it ends within two weeks,
-    or for short-lived ones within half of the time that a renewal has.
+    """Tell whether its client should have replaced the certificate by now: it ends within two
+    weeks, or for short-lived ones within half of the time that a renewal has.
     """
     return now >= overdue_at(certificate)
 

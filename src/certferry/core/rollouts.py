@@ -127,7 +127,8 @@ class _DomainPlanner:
         self._deployment = deployment
         self._target = target
         self._domain = domain
-        self._version = coming.version_for(domain)
+        self._version = version = coming.version_for(domain)
+        self._fingerprint = None if version is None else version.certificate.fingerprint
         self._previous = coming.previous_for(domain)
         self._times = times
         self._place = (deployment.target, domain.domain)
@@ -152,22 +153,23 @@ class _DomainPlanner:
     def _rollout(self, https: HttpsWish) -> Rollout:
         """Plan what the domain needs."""
         deploy = self._deploy(https)
-        fingerprint = None if self._version is None else self._version.certificate.fingerprint
         verify = Verify(
-            *self._place, self._not_seen(), kind=self._domain.kind, fingerprint=fingerprint
+            *(*self._place, self._not_seen()),
+            kind=self._domain.kind,
+            fingerprint=self._fingerprint,
         )
         if deploy is not None:
             return Rollout(*self._place, (deploy, verify))
         record = self._open_record()
-        if self._version is None or not self._is_verified(self._version):
+        if self._fingerprint is None or not self._is_verified(self._fingerprint):
             withdrawn = self._withdrawn(record)
             return Rollout(*self._place, (verify,) if withdrawn is None else (withdrawn,))
         return Rollout(*self._place, () if record is None else (self._seen(verify),))
 
     def _open_record(self) -> RolloutRecord | None:
-        if self._version is None or self._times is None:
+        if self._fingerprint is None or self._times is None:
             return None
-        return open_record(self._domain, self._version.certificate.fingerprint, self._times.now)
+        return open_record(self._domain, self._fingerprint, self._times.now)
 
     def _withdrawn(self, record: RolloutRecord | None) -> Rollback | None:
         if self._times is None or self._deployment.on_failure is not OnFailure.ROLLBACK:
@@ -183,13 +185,11 @@ class _DomainPlanner:
         first, *later = rollout.steps
         if isinstance(first, Rollback):
             return rollout
-        if self._version is None:
+        if self._fingerprint is None:
             return replace(rollout, steps=(replace(first, due=Blocked()), *later))
         due = due_of(
-            rollout,
-            self._domain,
-            self._served,
-            fingerprint=self._version.certificate.fingerprint,
+            *(rollout, self._domain, self._served),
+            fingerprint=self._fingerprint,
             times=self._times,
         )
         return replace(rollout, steps=(replace(first, due=due), *later))
@@ -206,10 +206,10 @@ class _DomainPlanner:
             changes = changes_unasked(last.settings_before, last.sent, self._domain.https)
         return replace(verify, reason=_SEEN, changes=changes)
 
-    def _is_verified(self, version: Version) -> bool:
+    def _is_verified(self, fingerprint: str) -> bool:
         """Done means served, and the target at rest: a change under way may still end otherwise."""
         at_rest = self._domain.state is not DomainState.PROCESSING
-        return at_rest and is_served(self._served, version.certificate.fingerprint)
+        return at_rest and is_served(self._served, fingerprint)
 
     def _deploy(self, https: HttpsWish) -> Deploy | None:
         changes = setting_changes(https, self._domain)
@@ -227,7 +227,7 @@ class _DomainPlanner:
             reason,
             changes,
             self._domain.kind,
-            fingerprint=None if self._version is None else self._version.certificate.fingerprint,
+            fingerprint=self._fingerprint,
             repair=bool(self._drift) and not is_left(self._deployment, self._drift),
             left=self._drift.settings if is_left(self._deployment, self._drift) else (),
             upload_by=self._upload_by(),
@@ -242,7 +242,7 @@ class _DomainPlanner:
         return self._target.rules.upload_deadline(certificate)
 
     def _reason_to_deploy(self, changes: tuple[Change, ...]) -> Reason | None:
-        domain, version = self._domain, self._version
+        domain, fingerprint = self._domain, self._fingerprint
         if domain.bound is None and domain.binding_hidden:
             return Reason(
                 ReasonCode.BINDING_UNKNOWN,
@@ -250,10 +250,10 @@ class _DomainPlanner:
             )
         if domain.bound is None:
             return Reason(ReasonCode.HTTPS_OFF, Text("HTTPS is off → will be turned on"))
-        if version is None:
+        if fingerprint is None:
             return NEW_CERTIFICATE
         bound = self._target.fingerprint_of(domain.bound)
-        if bound == version.certificate.fingerprint and not self._is_undone(version):
+        if bound == fingerprint and not self._is_undone(fingerprint):
             return _drift(changes)
         if domain.state is DomainState.FAILED and domain.problem is not None:
             sentence = Text("the last change failed: {problem}", problem=domain.problem.message)
@@ -267,21 +267,21 @@ class _DomainPlanner:
         )
         return Reason(ReasonCode.SERVES_FOREIGN, sentence)
 
-    def _is_undone(self, version: Version) -> bool:
+    def _is_undone(self, fingerprint: str) -> bool:
         """Tell whether the target names our certificate, failed to bring it out, and does not serve
         it. One that is served everywhere has failed at something else.
         """
         failed = self._domain.state is DomainState.FAILED and self._domain.problem is not None
-        return failed and not is_served(self._served, version.certificate.fingerprint)
+        return failed and not is_served(self._served, fingerprint)
 
     def _certificate_change(self) -> Change:
-        domain, version = self._domain, self._version
+        bound = self._domain.bound
         return Change(
             CERTIFICATE,
-            self._target.fingerprint_of(domain.bound),
-            None if version is None else version.certificate.fingerprint,
-            untold=domain.binding_hidden,
-            remote_id=domain.bound,
+            self._target.fingerprint_of(bound),
+            self._fingerprint,
+            untold=self._domain.binding_hidden,
+            remote_id=bound,
         )
 
     def _not_seen(self) -> Reason:

@@ -32,7 +32,7 @@ def unclaimed(
     remembered: Mapping[str, tuple[Version, ...]],
     now: datetime,
 ) -> tuple[OtherCertificate, ...]:
-    """Take out what somebody looks after.
+    """Take out what is looked after, here or elsewhere.
 
     A mark of one of the `declared` lineages leaves the certificate to that lineage, which may be
     about to bind it. Of `remembered` ones that are declared no more, here at least, what is in

@@ -55,7 +55,7 @@ def bundle_in(files: PemFiles, source: CertificateSource) -> CertificateBundle:
 def text_of(path: Path) -> str:
     """Read a file of a client's notes. Raises `CertificateError`."""
     try:
-        # Without O_NONBLOCK, opening a FIFO waits for somebody to write.
+        # Without O_NONBLOCK, opening a FIFO waits for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, encoding="utf-8-sig") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):

@@ -101,7 +101,7 @@ class Adapter(Protocol):
     @property
     def ENVIRONMENT(self) -> Sequence[Variable]:  # noqa: N802 - a module's constant
         """The keys that are asked for where there are none: of `certferry init`, and where there is
-        no file. Every one is a required field of the settings.
+        no file. Each is a field of the settings, required unless another can stand in its place.
         """
         ...
 

@@ -23,8 +23,11 @@ class DnsProvider(Protocol):
         """Take away exactly this value, and tell whether it was there.
 
         Without a handle it is looked for by name and value. With one that another process was given
-        the record must be looked at first, by name, type and value: where it was kept, somebody may
-        have changed it. A value that is gone already is fine.
+        the record must be looked at first, by name, type and value: where it was kept, it may
+        have been changed. A value that is gone already is fine.
+        A service that takes nothing away, where newer values push out the old, answers that it was
+        there: the next run has nothing to look for.
+
         Raises as `add_txt` does.
         """
         ...

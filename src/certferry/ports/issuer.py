@@ -51,12 +51,15 @@ class IssueRequest:
 class Issuer(Protocol):
     """Orders certificates."""
 
-    def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> None:
+    def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> frozenset[str]:
         """Raise `DnsError` for what would surely stop an order: credentials that the provider
         refuses, a name that no zone of the account holds. A provider that cannot list its zones
-        (`ports.survey.ZoneKeeper`) is not asked.
+        (`ports.survey.ZoneKeeper`) is not asked. Return the names, without `*.`, that a standing
+        record proves, so that no account has to.
 
-        The CA is asked nothing, and nothing is written. `issue` asks this before it orders.
+        Nothing is written, and the CA is asked nothing, or for its directory where such records
+        are looked for: then this raises `IssuanceError` as well. `issue` asks this before it
+        orders.
         """
         ...
 

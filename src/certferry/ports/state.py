@@ -74,7 +74,7 @@ class AcmeOrder:
 class ChallengeRecord:
     """A TXT value of ours in DNS, written down before it is sent. `handle` is `None` until the
     provider has answered. One that a store gives and that is not `is_ours` was written or changed
-    by somebody else; it is no reason to remove anything.
+    by another program; it is no reason to remove anything.
     """
 
     lineage: str

@@ -31,3 +31,13 @@ class ZoneKeeper(Protocol):
     def zones(self) -> tuple[FoundZone, ...]:
         """Find every zone. Changes nothing. Raises `DnsError`."""
         ...
+
+
+class ZoneFinder(Protocol):
+    """A DNS account whose zones cannot be listed, and that tells of a name which one holds it."""
+
+    def zone_of(self, name: str) -> FoundZone:
+        """Find the zone that a name is written into. Changes nothing. Raises `ZoneNotFound` where
+        the account has none, and `DnsError`.
+        """
+        ...

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from certferry.core.dns_persist import PersistRecord
 from certferry.core.edges import EdgeProblem
 from certferry.core.findings import Finding, are_in_order
 from certferry.core.reasons import Reason
@@ -50,6 +51,11 @@ def of_findings(findings: Sequence[Finding], voice: Voice) -> Document:
             for finding in findings
         ],
     }
+
+
+def of_persist_record(record: PersistRecord) -> Document:
+    """What `dns-persist` prints. The value is in one piece, however many strings it takes."""
+    return {"name": record.name, "type": record.rtype, "value": record.value}
 
 
 def of_history(entries: Sequence[HistoryEntry]) -> Document:

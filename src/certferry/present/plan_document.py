@@ -85,6 +85,7 @@ def _step(step: Step, voice: Voice) -> Document:
             "names": list(step.names),
             "key_type": step.key_type.value,
             "authorities": [authority.name for authority in step.authorities],
+            "standing": list(step.standing),
         }
     if isinstance(step, Clean):
         return written

@@ -63,6 +63,13 @@ def _lines(plan: Plan, voice: Voice) -> Iterator[Line]:
     for step in plan.steps:
         subject = _subject(step, reasons, voice) + _when(step, voice)
         yield line(_verb(voice.word(step.action), Tone.GOOD), subject)
+        if isinstance(step, Issue) and step.standing:
+            proven = Text(
+                "proven by records that stay (dns-persist-01, experimental), without a DNS"
+                " account: {names}",
+                names=step.standing,
+            )
+            yield line(" " * _BELOW, voice.say(proven))
         if isinstance(step, Deploy) and step.changes:
             yield from _changes(step.changes, voice)
     yield from _held_back(plan, voice)

@@ -95,7 +95,7 @@ def _also_logged(shown: Progress, run_log: RunLog) -> Progress:
 
 class _Once:
     """Tells each thing that happens once, in words. A wait is told when it begins and
-    when it changes, not each time somebody looks.
+    when it changes, not at each look.
     """
 
     def __init__(self, voice: Voice, tell: Callable[[Activity | StepEnded, str], None]) -> None:

@@ -76,7 +76,7 @@ class RunLog:
 
     @property
     def is_open(self) -> bool:
-        """Whether somebody wants to have a log."""
+        """Whether a log is wanted."""
         return self._file is not None
 
     def open(self, path: Path, format_: Format = Format.TEXT) -> None:
@@ -109,7 +109,7 @@ class RunLog:
         self.write(Entry("run.ended", said, more={"exit_code": int(code)}))
 
     def stop(self) -> None:
-        """Write down that somebody stopped the run."""
+        """Write down that the run was stopped."""
         self.write(Entry("run.stopped", Text("stopped"), Level.WARNING))
 
     def complain(self, code: str, message: Text, hint: Text | None) -> None:

@@ -10,7 +10,8 @@ from certferry.core.identifiers import is_within
 from certferry.core.zone_choice import must_have_zone
 from certferry.errors import ZoneNotFound
 from certferry.ports.dns import DnsProvider
-from certferry.ports.survey import ZoneKeeper
+from certferry.ports.survey import ZoneFinder, ZoneKeeper
+from certferry.text import Text
 
 
 class ByZone:
@@ -36,20 +37,17 @@ class ByZone:
         missing: ZoneNotFound | None = None
         silent: list[DnsProvider] = []
         for account in dict.fromkeys(account for _, account in self._accounts):
-            keeper = cast("ZoneKeeper", account) if hasattr(account, "zones") else None
-            zones = None if keeper is None else keeper.zones()
-            if zones is None:
-                silent.append(account)
-                continue
             try:
-                must_have_zone(name, zones)
+                if not _is_told(account, name):
+                    silent.append(account)
+                    continue
             except ZoneNotFound as problem:
                 missing = missing or problem
             else:
                 return account
-        if silent or missing is None:
+        if silent:
             return silent[0]
-        raise missing
+        raise missing or _no_account(name)
 
     def add_txt(self, name: str, value: str) -> str:
         """See `ports.dns.DnsProvider.add_txt`."""
@@ -60,6 +58,27 @@ class ByZone:
         return self.at(name).remove_txt(name, value, handle)
 
 
+def _no_account(name: str) -> ZoneNotFound:
+    return ZoneNotFound(
+        Text("the certificate names no account that writes {name}", name=name),
+        hint=Text("name the account that has the zone as `dns` of the certificate"),
+    )
+
+
+def _is_told(account: DnsProvider, name: str) -> bool:
+    """Tell whether an account says that it has a zone for a name; `False` where it cannot tell.
+    Raises `ZoneNotFound` where it has none, and `DnsError`.
+    """
+    if hasattr(account, "zone_of"):
+        cast("ZoneFinder", account).zone_of(name)
+        return True
+    zones = cast("ZoneKeeper", account).zones() if hasattr(account, "zones") else None
+    if zones is None:
+        return False
+    must_have_zone(name, zones)
+    return True
+
+
 def provider_of(desired: DesiredCertificate, accounts: Mapping[str, DnsProvider]) -> DnsProvider:
-    """Give what writes the challenge records of a certificate: one account, or several."""
+    """Give what writes the challenge records of a certificate: one account, several, or none."""
     return accounts[desired.dns] if desired.dns else ByZone.of(desired, accounts)

@@ -10,7 +10,7 @@ from certferry.core.clock import must_be_right
 from certferry.core.desired import DesiredCertificate
 from certferry.core.how_far import Asking
 from certferry.core.plan import Action, Obstacle, Plan
-from certferry.errors import CertferryError, ClockWrong, DnsError
+from certferry.errors import CertferryError, ClockWrong, DnsError, IssuanceError
 from certferry.ports.examination import Timed
 from certferry.reconcile.by_zone import provider_of
 from certferry.reconcile.doors import Doors
@@ -29,28 +29,28 @@ class Proofs:
         self._looking = threading.Lock()
 
     def added_to(self, plan: Plan, desired: DesiredCertificate) -> Plan:
-        """Return the plan with what would stop its order. Raises `Interrupted`."""
+        """Return the plan with what would stop its order, or which names need no account. Raises
+        `Interrupted`.
+        """
         step = plan.issue
         if step is None or step.action is not Action.ISSUE or step not in plan.ready:
             return plan
-        doors, accounts = self._doors, desired.dns_accounts
+        accounts = desired.dns_accounts
         what = Text("asking {accounts} for the zones of its names", accounts=accounts)
-        doors.progress(Asking(desired.lineage, what))
+        self._doors.progress(Asking(desired.lineage, what))
         clocks = map(self._clock, accounts)
-        problem = next(filter(None, clocks), None) or self._proof(desired)
-        if problem is None:
-            return plan
-        obstacle = Obstacle(", ".join(accounts), None, problem)
+        found = next(filter(None, clocks), None) or self._proof(desired)
+        if not isinstance(found, CertferryError):
+            return replace(plan, issue=replace(step, standing=tuple(sorted(found))))
+        obstacle = Obstacle(", ".join(accounts) or None, None, found)
         return replace(plan, obstacles=(*plan.obstacles, obstacle))
 
-    def _proof(self, desired: DesiredCertificate) -> DnsError | None:
+    def _proof(self, desired: DesiredCertificate) -> frozenset[str] | CertferryError:
+        dns = provider_of(desired, self._doors.dns)
         try:
-            self._doors.issuer.must_be_provable(
-                desired.names, provider_of(desired, self._doors.dns)
-            )
-        except DnsError as problem:
+            return self._doors.issuer.must_be_provable(desired.names, dns)
+        except (DnsError, IssuanceError) as problem:
             return problem
-        return None
 
     def _clock(self, label: str) -> CertferryError | None:
         """Look at the clock by the account's service: keys are not blamed for it."""

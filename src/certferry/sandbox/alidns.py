@@ -12,14 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from typing import Self
 
 import idna
 
 from certferry.sandbox.alidns_answers import XML, Body, Refused, refuse, respond
 from certferry.sandbox.alidns_params import ALLOWED, Params
 from certferry.sandbox.alidns_signing import Account, Accounts, read_form
-from certferry.sandbox.faults import Faults
+from certferry.sandbox.http_stand_in import HttpStandIn
 from certferry.sandbox.httpd import HttpService, Request, Response
 from certferry.sandbox.scripted import Script
 from certferry.sandbox.zones import Record, Zones
@@ -52,7 +51,7 @@ class Domain:
         return idna.decode(self.name)
 
 
-class AlidnsService:
+class AlidnsService(HttpStandIn):
     """Alibaba Cloud DNS on loopback, in plain HTTP.
 
     `faults` are armed by action, as in `faults.add(Fault.reset_after(), on="AddDomainRecord")`.
@@ -69,7 +68,7 @@ class AlidnsService:
         self._zones = zones
         self._now = now
         self._lock = threading.RLock()
-        self._script = Script()
+        self._script = Script[Response]()
         self._accounts = Accounts()
         self._domains: list[Domain] = []
         self._actions: dict[str, Callable[[Account, Params], Body]] = {
@@ -79,23 +78,6 @@ class AlidnsService:
             "AddDomainRecord": self._add,
             "DeleteDomainRecord": self._delete,
         }
-
-    def __enter__(self) -> Self:
-        self.http.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.http.stop()
-
-    @property
-    def url(self) -> str:
-        """In place of https://alidns.aliyuncs.com."""
-        return self.http.url
-
-    @property
-    def faults(self) -> Faults:
-        """What goes wrong on the wire."""
-        return self.http.faults
 
     def add_account(
         self, key_id: str, secret: str, *, allowed: Sequence[str] | None = None

@@ -16,10 +16,10 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Self
+from typing import Any
 
 from certferry.sandbox.cloudflare_answers import Refused, page_of, query_of, refuse, respond
-from certferry.sandbox.faults import Faults
+from certferry.sandbox.http_stand_in import HttpStandIn
 from certferry.sandbox.httpd import HttpService, Request, Response, utc_now
 from certferry.sandbox.scripted import Script
 from certferry.sandbox.zones import Record, Zones
@@ -58,7 +58,7 @@ class CloudflareZone:
     type: str
 
 
-class CloudflareService:
+class CloudflareService(HttpStandIn):
     """Cloudflare's API on loopback, in plain HTTP.
 
     `index_delay` keeps new records out of what is read for so many seconds of the zones' clock;
@@ -71,28 +71,16 @@ class CloudflareService:
         self.forgets_records = False
         self._records = zones
         self._lock = threading.RLock()
-        self._script = Script()
+        self._script = Script[Response]()
         self._tokens: dict[str, Token] = {}
         self._zones: dict[str, CloudflareZone] = {}
         self._ids = itertools.count(0x023E105F4ECEF8AD9CA31A8372D0C353)
         self._contents: dict[int, str] = {}
 
-    def __enter__(self) -> Self:
-        self.http.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.http.stop()
-
     @property
     def url(self) -> str:
         """In place of https://api.cloudflare.com/client/v4."""
         return f"{self.http.url}{BASE}"
-
-    @property
-    def faults(self) -> Faults:
-        """What goes wrong on the wire."""
-        return self.http.faults
 
     def add_token(
         self, value: str, *, may: Sequence[str] = (READ, EDIT), zones: Sequence[str] | None = None

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from typing import Literal, Self
+from typing import Literal
 
 import idna
 
@@ -22,8 +22,9 @@ from certferry.sandbox.dnspod_answers import Body, Refused, Status, in_china, pa
 from certferry.sandbox.dnspod_domains import DomainCalls
 from certferry.sandbox.dnspod_params import Params
 from certferry.sandbox.dnspod_records import RecordCalls
-from certferry.sandbox.faults import Faults
+from certferry.sandbox.http_stand_in import HttpStandIn
 from certferry.sandbox.httpd import HttpService, Request, Response
+from certferry.sandbox.scripted import Script
 from certferry.sandbox.zones import Zones
 
 NAMESERVERS = ("f1g1ns1.dnspod.net", "f1g1ns2.dnspod.net")
@@ -33,6 +34,8 @@ USER_AGENT = re.compile(r"[\w .-]+/\S+ \(\S+@\S+\)")  # "Program-Name/Version (m
 WRITES = frozenset({"Record.Create", "Record.Modify", "Record.Remove"})
 
 Action = Callable[[Account, Params], Body]
+Answer = tuple[str, str, Body]
+"""A status' code and its words, and what else is answered."""
 
 
 @dataclass(frozen=True)
@@ -43,18 +46,7 @@ class Call:
     params: Mapping[str, str]
 
 
-@dataclass
-class _Scripted:
-    """A status to answer with in place of the true one, so many times."""
-
-    action: str
-    code: str
-    message: str
-    left: int
-    does_the_work: bool
-
-
-class DnspodService:
+class DnspodService(HttpStandIn):
     """DNSPod's token API on loopback, in plain HTTP.
 
     Accounts and domains are added by methods. What goes wrong is armed on `faults`, for instance
@@ -82,7 +74,7 @@ class DnspodService:
         self._nameservers = tuple(nameservers)
         self._now = now
         self._lock = threading.RLock()
-        self._scripted: list[_Scripted] = []
+        self._script = Script[Answer]()
         self._accounts = Accounts(zones.clock)
         self._records = RecordCalls(
             self._accounts,
@@ -107,31 +99,6 @@ class DnspodService:
             "Record.Modify": self._records.modify,
             "Record.Remove": self._records.remove,
         }
-
-    def start(self) -> Self:
-        """Listen."""
-        self.http.start()
-        return self
-
-    def stop(self) -> None:
-        """Stop listening; a second call does nothing."""
-        self.http.stop()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    @property
-    def url(self) -> str:
-        """In place of https://dnsapi.cn."""
-        return self.http.url
-
-    @property
-    def faults(self) -> Faults:
-        """What goes wrong on the wire."""
-        return self.http.faults
 
     @property
     def index_delay(self) -> float:
@@ -202,8 +169,7 @@ class DnspodService:
         """
         known = [status.words("en") for status in Status if status.code == code]
         words = message or "".join(known[:1])
-        with self._lock:
-            self._scripted.append(_Scripted(action, code, words, times, does_the_work))
+        self._script.add(action, (code, words, {}), times=times, does_the_work=does_the_work)
 
     def calls(self, action: str = "*") -> list[Call]:
         """The calls so far of an action (a shell pattern), in the order of arrival."""
@@ -243,23 +209,12 @@ class DnspodService:
     def _work(self, action: str, params: Params) -> Response:
         account = self._accounts.login(params)
         self._accounts.count(account)
-        scripted = self._take_scripted(action)
-        if scripted is None:
-            body = self._actions[action](account, params)
-            words = VERSION if action == "Info.Version" else _words(Status.DONE, params)
-            return self._respond(Status.DONE.code, words, params, body)
-        if scripted.does_the_work:
-            self._actions[action](account, params)
-        return self._respond(scripted.code, scripted.message, params)
+        code, words, body = self._script.answer(action, lambda: self._done(action, account, params))
+        return self._respond(code, words, params, body)
 
-    def _take_scripted(self, action: str) -> _Scripted | None:
-        for scripted in self._scripted:
-            if fnmatchcase(action, scripted.action):
-                scripted.left -= 1
-                if not scripted.left:
-                    self._scripted.remove(scripted)
-                return scripted
-        return None
+    def _done(self, action: str, account: Account, params: Params) -> Answer:
+        words = VERSION if action == "Info.Version" else _words(Status.DONE, params)
+        return Status.DONE.code, words, self._actions[action](account, params)
 
     def _refusal(self, status: Status, params: Params) -> Response:
         return self._respond(status.code, _words(status, params), params)

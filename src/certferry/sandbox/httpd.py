@@ -26,7 +26,7 @@ __all__ = ["Headers", "HttpService", "Request", "Response", "utc_now"]
 
 log = logging.getLogger(__name__)
 
-WRITING_METHODS = frozenset({"POST", "PUT", "DELETE"})
+WRITING_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 LINGER_ZERO = struct.pack("ii", 1, 0)  # closing then sends RST in place of FIN (socket(7))
 
 
@@ -136,7 +136,7 @@ class HttpService:
         return [c.request for c in self.journal if fnmatchcase(c.request.label, pattern)]
 
     def writes(self) -> list[Request]:
-        """The requests so far that ask for a change: POST, PUT and DELETE."""
+        """The requests so far that ask for a change: POST, PUT, PATCH and DELETE."""
         return [c.request for c in self.journal if c.request.method in WRITING_METHODS]
 
 
@@ -161,7 +161,7 @@ class _Exchange(BaseHTTPRequestHandler):
         entry = self.server.journal.arrived(request)
         self._answer(request, entry, self.server.faults.take(self.server.label(request)))
 
-    do_HEAD = do_POST = do_PUT = do_DELETE = do_GET
+    do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
 
     def _read_body(self) -> bytes | None:
         if "Transfer-Encoding" in self.headers:

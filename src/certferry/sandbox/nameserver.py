@@ -78,7 +78,7 @@ class DnsServer(ABC):
         self._trouble = replace(self._trouble, seconds=seconds)
 
     def lame(self) -> None:
-        """Answer without the AA flag, as a server that has the data from somebody else."""
+        """Answer without the AA flag, as a server that has the data from another server."""
         self._trouble = replace(self._trouble, is_lame=True)
 
     def drop(self, count: int) -> None:

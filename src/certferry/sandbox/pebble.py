@@ -125,7 +125,7 @@ class Pebble:
                 break
             log = self._process.log
             self.stop()
-            # Somebody else may take a port between the search for it and Pebble's start.
+            # Another program may take a port between the search for it and Pebble's start.
             if "address already in use" not in log or attempt == ATTEMPTS_AT_FREE_PORTS:
                 raise CaUnavailable(
                     Text("pebble did not start: {log}", log=_tail(log)),

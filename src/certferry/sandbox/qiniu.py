@@ -274,7 +274,7 @@ class QiniuService:
         return domain.certificate.id if domain.certificate else None
 
     def change_in_console(self, name: str, conf: HttpsConf) -> None:
-        """Let somebody else change a domain's HTTPS, which has come to its end already."""
+        """Change a domain's HTTPS, as another tool would; it has come to its end already."""
         now = self._clock()
         with self._lock:
             domain = self.domain(name)

@@ -74,7 +74,7 @@ class Pili:
         self._hubs[name] = uid
 
     def remove_hub(self, name: str) -> None:
-        """Let somebody delete a hub with its domains."""
+        """Delete a hub with its domains, as its owner would."""
         del self._hubs[name]
         self._domains = {n: d for n, d in self._domains.items() if d.hub != name}
 
@@ -84,7 +84,7 @@ class Pili:
         self._domains[domain.name] = domain
 
     def remove_domain(self, name: str) -> None:
-        """Let somebody take a domain out of its hub."""
+        """Take a domain out of its hub, as its owner would."""
         del self._domains[name]
 
     def find(self, name: str) -> LiveDomain | None:

@@ -12,14 +12,15 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import idna
 
 from certferry.sandbox.dnspod import NAMESERVERS
 from certferry.sandbox.dnspod_accounts import PLANS, Domain
-from certferry.sandbox.faults import Faults
+from certferry.sandbox.http_stand_in import HttpStandIn
 from certferry.sandbox.httpd import HttpService, Request, Response
+from certferry.sandbox.scripted import Script
 from certferry.sandbox.tencentcloud_answers import Body, Params, Refused, answer, refusal
 from certferry.sandbox.tencentcloud_records import RecordActions
 from certferry.sandbox.tencentcloud_signing import signed_by
@@ -50,17 +51,7 @@ class Key:
     reads_only: bool = False
 
 
-@dataclass
-class _Scripted:
-    """An error to answer with in place of the true answer, so many times."""
-
-    action: str
-    refused: Refused
-    left: int
-    does_the_work: bool
-
-
-class TencentCloudService:
+class TencentCloudService(HttpStandIn):
     """DNSPod at Tencent Cloud on loopback, in plain HTTP.
 
     Keys and domains are added by methods. What goes wrong is armed on `faults`, or with
@@ -84,7 +75,7 @@ class TencentCloudService:
         self._lock = threading.RLock()
         self._keys: dict[str, Key] = {}
         self._ids = itertools.count(38_280_687)
-        self._scripted: list[_Scripted] = []
+        self._script = Script[Body | Refused]()
         self._calls: list[Call] = []
         self._recent: dict[str, deque[float]] = {}
         self._reads: dict[str, Action] = {
@@ -96,31 +87,6 @@ class TencentCloudService:
             "CreateRecord": self.records.create,
             "DeleteRecord": self.records.delete,
         }
-
-    def start(self) -> Self:
-        """Listen."""
-        self.http.start()
-        return self
-
-    def stop(self) -> None:
-        """Stop listening; a second call does nothing."""
-        self.http.stop()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    @property
-    def url(self) -> str:
-        """In place of https://dnspod.tencentcloudapi.com."""
-        return self.http.url
-
-    @property
-    def faults(self) -> Faults:
-        """What goes wrong on the wire."""
-        return self.http.faults
 
     def add_key(self, secret_id: str, secret_key: str, *, reads_only: bool = False) -> Key:
         """Open an account with one key. The first one is the default of `add_domain`."""
@@ -154,8 +120,7 @@ class TencentCloudService:
         is left undone unless `does_the_work`.
         """
         refused = Refused(code, f"{code} was asked for.")
-        with self._lock:
-            self._scripted.append(_Scripted(action, refused, times, does_the_work))
+        self._script.add(action, refused, times=times, does_the_work=does_the_work)
 
     def calls(self, action: str | None = None) -> list[Call]:
         """Give the calls so far, in the order of arrival."""
@@ -185,18 +150,10 @@ class TencentCloudService:
         if key.reads_only and action in self._writes:
             raise Refused("UnauthorizedOperation", "You are not authorized by CAM.")
         self._count(action)
-        return self._done(action, work, key, params)
-
-    def _done(self, action: str, work: Action, key: Key, params: Params) -> Body:
-        scripted = next((one for one in self._scripted if one.action == action), None)
-        if scripted is not None:
-            scripted.left -= 1
-            if not scripted.left:
-                self._scripted.remove(scripted)
-            if scripted.does_the_work:
-                work(key.domains, params)
-            raise scripted.refused
-        return work(key.domains, params)
+        answered = self._script.answer(action, lambda: work(key.domains, params))
+        if isinstance(answered, Refused):
+            raise answered
+        return answered
 
     def _count(self, action: str) -> None:
         """Count a call. Raises `Refused` for one too many within a second, which counts too."""

@@ -27,7 +27,7 @@ RESOLVER_ADDRESS = "127.0.0.1"
 NAMESERVER_ADDRESSES = ("127.0.0.2", "127.0.0.3")
 OLD_LIFE_LEFT = timedelta(days=9)
 DOMAINS = ("img.example.com", "a.img.example.com")
-"""The demo's domains: one that somebody gave a certificate by hand, one without HTTPS."""
+"""The demo's domains: one with a certificate by hand, one without HTTPS."""
 
 _CERTIFICATE = f"""
 [[certificates]]
@@ -142,7 +142,7 @@ class World:
         self.qiniu.add_domain(_at_qiniu(name), product=product, account=account)
 
     def add_https_domain(self, name: str, *, force_https: bool = True, http2: bool = True) -> str:
-        """Put a domain on the CDN that serves a certificate somebody uploaded by hand, which has
+        """Put a domain on the CDN that serves a certificate uploaded by hand, which has
         a few days left; give the certificate's fingerprint.
         """
         self.point_at_edges(name)

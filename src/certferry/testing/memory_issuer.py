@@ -100,7 +100,7 @@ class MemoryIssuer:
         """The certificates that the CA has issued."""
         return self._ca.issued
 
-    def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> None:
+    def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> frozenset[str]:
         """See `ports.issuer.Issuer.must_be_provable`."""
         known: dict[DnsProvider, Sequence[FoundZone] | None] = {}
         for name in dict.fromkeys(map(challenge_name, names)):
@@ -111,6 +111,7 @@ class MemoryIssuer:
             zones = known[account]
             if zones is not None:
                 must_have_zone(name, zones)
+        return frozenset()
 
     def held_back(self, request: IssueRequest) -> OrderHeldBack | None:
         """See `ports.issuer.Issuer.held_back`."""

@@ -6,7 +6,7 @@ from certferry.core.certificate import FULLCHAIN, CertificateBundle
 from certferry.core.change import Change
 from certferry.core.delivery import Delivery
 from certferry.core.desired import delivered
-from certferry.core.observed import DomainState, Drift, ObservedDomain
+from certferry.core.observed import DomainState, ObservedDomain, ReceiverDrift
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import DeployError, TargetRejected
 from certferry.ports.receiver import Delivered
@@ -29,7 +29,7 @@ class MemoryReceiver:
 
     `deliveries` lists the fingerprints whose delivery ended well, `held` is the last one that was
     put there. The next `failures` deliveries fail at their end, with the certificate in place.
-    While it is `closed`, it takes nothing; once `drifted`, somebody has changed what is there.
+    While it is `closed`, it takes nothing; once `drifted`, what is there has been changed.
     """
 
     def __init__(self, delivery: Delivery) -> None:
@@ -70,12 +70,14 @@ class MemoryReceiver:
         self._finished = True
         self.deliveries.append(self.held)
 
-    def _drift(self) -> Drift | None:
+    def _drift(self) -> ReceiverDrift | None:
         if self.drifted:
-            reason = Reason(ReasonCode.DELIVERY_DRIFTED, Text("somebody has changed it"))
-            return Drift(reason, (Change(FULLCHAIN, "changed", "delivered"),))
+            reason = Reason(ReasonCode.DELIVERY_DRIFTED, Text("it was changed"))
+            return ReceiverDrift(reason, (Change(FULLCHAIN, "changed", "delivered"),))
         if not self._finished:
-            return Drift(Reason(ReasonCode.DELIVERY_UNFINISHED, Text("the program has not run")))
+            return ReceiverDrift(
+                Reason(ReasonCode.DELIVERY_UNFINISHED, Text("the program has not run"))
+            )
         return None
 
 

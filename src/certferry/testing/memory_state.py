@@ -29,7 +29,7 @@ from certferry.text import Text
 class MemoryState(BudgetOfMemory, MemoryNotices):
     """A `StateStore` as one process sees it; `seen_by` gives what another process would see.
 
-    `is_alive` is asked for the process that holds a lease somebody else wants, so that a test
+    `is_alive` is asked for the process that holds a lease another one wants, so that a test
     can end a process: its leases are then taken over at once.
     """
 

@@ -45,7 +45,7 @@ from certferry.testing.memory_domain import (
 from certferry.text import Text
 
 FOREIGN = "by hand"
-"""The label of what somebody else bound to a domain."""
+"""The label of what another tool bound to a domain."""
 
 
 class MemoryCdn:
@@ -147,7 +147,7 @@ class MemoryCdn:
             self.end_change(name)
 
     def put(self, label: str, bundle: CertificateBundle) -> str:
-        """Let a copy be there that somebody else uploaded, under any label."""
+        """Let a copy be there that another tool uploaded, under any label."""
         return self._keep(f"remote-{next(self._numbers)}", label, bundle.certificate)
 
     def put_foreign(self, name: str, label: str = "") -> str:

@@ -38,7 +38,14 @@ from certferry.wiring.adapters import (
 )
 from certferry.wiring.clock import now
 from certferry.wiring.described import BrokenAdapter, Described, in_short, wrong_with
-from certferry.wiring.foreign import BrokenDns, BrokenTarget, ForeignDns, ForeignTarget, Guard
+from certferry.wiring.foreign import (
+    BrokenDns,
+    BrokenTarget,
+    ForeignDns,
+    ForeignTarget,
+    ForeignZoneFinder,
+    Guard,
+)
 
 
 class Accounts:
@@ -104,7 +111,10 @@ class Accounts:
         """Connect the account of a DNS provider. Raises `ConfigError`."""
         described, door = self._connected(label, DNS_PROVIDERS, ForeignDns.WANTED)
         provider = cast("DnsProvider", door)
-        return provider if described.is_ours else ForeignDns(self._guard(described), provider)
+        if described.is_ours:
+            return provider
+        foreign = ForeignZoneFinder if hasattr(provider, "zone_of") else ForeignDns
+        return foreign(self._guard(described), provider)
 
     def target(self, label: str) -> DeployTarget:
         """Connect the account of a target. Raises `ConfigError`."""

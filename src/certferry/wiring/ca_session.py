@@ -8,6 +8,8 @@ from functools import partial
 
 from certferry.config.addresses import directory_url
 from certferry.config.model import Settings
+from certferry.core.dns_persist import PersistRecord, with_wildcards
+from certferry.core.identifiers import base_name
 from certferry.core.lineage import Version
 from certferry.core.revocation import RevocationReason
 from certferry.ports.ca_account import CaAccount
@@ -16,7 +18,7 @@ from certferry.reconcile.history import history_keeper
 from certferry.reconcile.leases import held_lease
 from certferry.reconcile.revoke import RevocationDoors, revoke, to_revoke
 from certferry.wiring.clock import now
-from certferry.wiring.late_issuer import authority_at
+from certferry.wiring.late_issuer import authority_at, issuer_settings
 from certferry.wiring.session import Session, who_runs
 
 
@@ -25,6 +27,13 @@ def open_at_cas(settings: Settings, *, language: str) -> Iterator[CaSession]:
     """Open what the settings name; where there is no state, none is made."""
     with ExitStack() as resources:
         yield CaSession(settings, no_listener, resources, language=language, looks_only=True)
+
+
+@contextmanager
+def open_to_register(settings: Settings, *, language: str) -> Iterator[CaSession]:
+    """Open what the settings name, to make an account where there is none."""
+    with ExitStack() as resources:
+        yield CaSession(settings, no_listener, resources, language=language)
 
 
 class CaSession(Session):
@@ -40,6 +49,22 @@ class CaSession(Session):
             self.state,
             ca_bundle=ca.ca_bundle,
             proxy=ca.proxy,
+            pause=self._stopping.pause,
+            now=now,
+        )
+
+    def persist_record(self, name: str) -> PersistRecord:
+        """Return the record of dns-persist-01 that proves a name to the usual CA; with its wildcard
+        where that is asked for, or declared. See `adapters.acme.persist_desk.persist_record`.
+        """
+        from certferry.adapters.acme.persist_desk import persist_record
+
+        declared = [name for wish in self.wishes for name in wish.names]
+        return persist_record(
+            name,
+            issuer_settings(self._settings, self._settings.acme.directory),
+            wildcard=with_wildcards([name, *declared])[base_name(name)],
+            state=self.state,
             pause=self._stopping.pause,
             now=now,
         )

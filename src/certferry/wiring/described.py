@@ -129,7 +129,7 @@ def in_short(error: BaseException) -> str:
 
 
 def _mistakes(found: Described, module: str) -> Iterator[Text]:
-    """Give what is wrong with a description. It is somebody else's: nothing is taken for granted,
+    """Give what is wrong with a description. It is another author's: nothing is taken for granted,
     and whatever is raised is wrong as well.
     """
     names: Any = found.adapter

@@ -12,9 +12,11 @@ from urllib.parse import urlsplit
 
 from certferry.config.file_modes import look_at_files
 from certferry.config.model import Settings
+from certferry.core.dns_persist import Holder, Offer
 from certferry.core.findings import Code, Finding, heaviest_first, of_error
+from certferry.core.identifiers import base_name
 from certferry.core.loopback import is_loopback
-from certferry.errors import StateError
+from certferry.errors import IssuanceError, StateError
 from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Pause, Progress
 from certferry.ports.scheduler import Scheduler
@@ -36,6 +38,7 @@ from certferry.wiring.public_dns import propagation_for, resolvers_for
 from certferry.wiring.session import Session
 
 if TYPE_CHECKING:
+    from certferry.adapters.acme.resolvers import Resolvers
     from certferry.adapters.probe.resolver_look import ResolverLook
 
 
@@ -130,16 +133,58 @@ def _authority(place: Place) -> Iterator[Finding]:
         acme.directory, ca_bundle=acme.ca_bundle, proxy=acme.proxy, pause=place.pause, now=now
     )
     yield from look_at_clock(_host(acme.directory), seen.ahead)
-    applicant = Applicant(seen.identities, _account_url(place))
     resolvers = resolvers_for(place.settings, place.pause)
-    if resolvers is not None:
-        yield from NamesLook(resolvers, applicant).look(ordered_names(place.settings.certificates))
+    if resolvers is None:
+        return
+    holder = _holder(place)
+    applicant = Applicant(seen.identities, None if holder is None else holder.url)
+    standing: frozenset[str] = frozenset()
+    if acme.dns_persist:
+        standing, findings = _records(place, resolvers, seen.offer, holder)
+        yield from findings
+    look = NamesLook(resolvers, applicant, standing)
+    yield from look.look(ordered_names(place.settings.certificates))
 
 
-def _account_url(place: Place) -> str | None:
+def _standing(place: Place) -> frozenset[str]:
+    """Return the names that records of dns-persist-01 prove, as far as the CA can be asked."""
+    from certferry.adapters.acme.directory_look import look_at_directory
+
+    acme = place.settings.acme
+    resolvers = resolvers_for(place.settings, place.pause)
+    if not acme.dns_persist or resolvers is None:
+        return frozenset()
+    with suppress(IssuanceError):  # told by the look at the CA
+        seen = look_at_directory(
+            acme.directory, ca_bundle=acme.ca_bundle, proxy=acme.proxy, pause=place.pause, now=now
+        )
+        return _records(place, resolvers, seen.offer, _holder(place))[0]
+    return frozenset()
+
+
+def _records(
+    place: Place, resolvers: Resolvers, offer: Offer | None, holder: Holder | None
+) -> tuple[frozenset[str], list[Finding]]:
+    """Return the names that records of dns-persist-01 prove, and what was found of each."""
+    from certferry.adapters.acme.persist_findings import findings_of, without_records
+    from certferry.adapters.acme.persist_look import PersistLook
+
+    wishes = place.settings.certificates
+    names = ordered_names(wishes)
+    alone = set(ordered_names(wish for wish in wishes if not wish.dns_accounts))
+    spare = frozenset(map(base_name, names)) - set(map(base_name, alone))
+    if offer is None or holder is None:
+        return frozenset(), list(without_records(names, spare, offer, holder))
+    looked = PersistLook(offer, holder, resolvers, now).look(names)
+    proven = frozenset(one.name for one in looked if one.is_proven)
+    return proven, list(findings_of(looked, spare, place.doors.now()))
+
+
+def _holder(place: Place) -> Holder | None:
+    from certferry.adapters.acme.persist_look import holder_in
+
     with suppress(StateError):  # told by the look at the machine
-        account = place.doors.state.account(place.settings.acme.directory)
-        return None if account is None else account.url
+        return holder_in(place.doors.state, place.settings.acme.directory)
     return None
 
 
@@ -155,7 +200,13 @@ def _dns_account(place: Place, label: str, dns: DnsProvider) -> Iterator[Finding
         for wish in settings.certificates
         if label in wish.dns_accounts
     ]
-    yield from look.look((name, provider) for names, provider in ordered for name in names)
+    standing = _standing(place)
+    yield from look.look(
+        (name, provider)
+        for names, provider in ordered
+        for name in names
+        if base_name(name) not in standing
+    )
 
 
 def _target_account(place: Place, label: str, target: DeployTarget) -> Iterator[Finding]:

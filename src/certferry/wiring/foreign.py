@@ -29,7 +29,7 @@ from certferry.errors import (
 from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import Delegated, Examined, PointedAt, Timed
 from certferry.ports.http import NoAnswer
-from certferry.ports.survey import Looked, Surveyed, ZoneKeeper
+from certferry.ports.survey import Looked, Surveyed, ZoneFinder, ZoneKeeper
 from certferry.ports.target import DeployTarget, Look
 from certferry.text import Text
 from certferry.wiring.described import BrokenAdapter, Described, in_short, wrong_with
@@ -137,6 +137,15 @@ class ForeignDns:
             return frozenset()
         with self._guard.over(DnsError, DnsUnavailable):
             return _given(cast("Delegated", self._door).name_servers(zone), frozenset)
+
+
+class ForeignZoneFinder(ForeignDns):
+    """A `DnsProvider` of a package's that tells of a name which zone holds it."""
+
+    def zone_of(self, name: str) -> FoundZone:
+        """See `ports.survey.ZoneFinder.zone_of`."""
+        with self._guard.over(DnsError, DnsUnavailable):
+            return _given(cast("ZoneFinder", self._door).zone_of(name), FoundZone)
 
 
 class ForeignTarget:

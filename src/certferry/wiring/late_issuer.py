@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 from certferry.adapters.acme.budget import Budget, limits_at
 from certferry.config.model import CaSettings, Settings
@@ -19,6 +20,9 @@ from certferry.ports.progress import Pause, Progress
 from certferry.ports.state import Lease, StateStore
 from certferry.wiring.clock import now
 from certferry.wiring.public_dns import propagation_for, resolvers_for
+
+if TYPE_CHECKING:
+    from certferry.adapters.acme.issuer import Settings as IssuerSettings
 
 
 def issuer_for(settings: Settings, state: StateStore, pause: Pause) -> Issuer:
@@ -43,9 +47,9 @@ class LateIssuer:
         self._issuers: dict[str, Issuer] = {}
         self._lock = threading.Lock()
 
-    def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> None:
+    def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> frozenset[str]:
         """See `ports.issuer.Issuer.must_be_provable`."""
-        self._at("").must_be_provable(names, dns)
+        return self._at("").must_be_provable(names, dns)
 
     def held_back(self, request: IssueRequest) -> OrderHeldBack | None:
         """See `ports.issuer.Issuer.held_back`. Nothing is connected."""
@@ -88,23 +92,31 @@ def external_account(ca: CaSettings, settings: Settings) -> ExternalAccount | No
     return ExternalAccount(ca.eab_kid, settings.secrets.resolve(ca.eab_hmac_key))
 
 
-def _connect(settings: Settings, state: StateStore, pause: Pause, directory: str) -> Issuer:
+def issuer_settings(settings: Settings, directory: str) -> IssuerSettings:
+    """Return what the settings say of the CA at a directory. Raises `ConfigError`."""
     from certferry.adapters.acme import issuer
 
     acme = settings.acme
-    ca = authority_at(settings, directory or acme.directory)
+    ca = authority_at(settings, directory)
+    return issuer.Settings(
+        directory=ca.directory,
+        email=acme.email,
+        ca_bundle=ca.ca_bundle,
+        proxy=ca.proxy,
+        preferred_chain=acme.preferred_chain,
+        # Profiles are the usual CA's; near the deadline, any certificate is better than none.
+        must_have_profile=ca is acme.usual,
+        external=external_account(ca, settings),
+        limits=limits_at(ca.directory),
+        dns_persist=acme.dns_persist and ca is acme.usual,
+    )
+
+
+def _connect(settings: Settings, state: StateStore, pause: Pause, directory: str) -> Issuer:
+    from certferry.adapters.acme import issuer
+
     return issuer.connect(
-        issuer.Settings(
-            directory=ca.directory,
-            email=acme.email,
-            ca_bundle=ca.ca_bundle,
-            proxy=ca.proxy,
-            preferred_chain=acme.preferred_chain,
-            # Profiles are the usual CA's; near the deadline, any certificate is better than none.
-            must_have_profile=ca is acme.usual,
-            external=external_account(ca, settings),
-            limits=limits_at(ca.directory),
-        ),
+        issuer_settings(settings, directory or settings.acme.directory),
         state=state,
         propagation=propagation_for(settings, pause),
         pause=pause,

@@ -30,7 +30,9 @@ def rehearsing(settings: Settings) -> Settings:
             ),
         )
     usual = replace(acme.usual, name=called(acme.staging), directory=acme.staging)
-    return replace(settings, acme=replace(acme, usual=usual, fallback=()))
+    # A record proves names to the account at the usual directory alone.
+    at_staging = replace(acme, usual=usual, fallback=(), dns_persist=False)
+    return replace(settings, acme=at_staging)
 
 
 def rehearse(session: Session, at_staging: Settings, *, renew: bool) -> Rehearsed:

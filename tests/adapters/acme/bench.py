@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from certferry.adapters.acme.dns01 import Propagation
 from certferry.adapters.acme.issuer import AcmeIssuer, Settings, connect
+from certferry.adapters.acme.surroundings import Propagation
 from certferry.core.certificate import CertificateBundle, KeyType
 from certferry.core.report import Activity, Event
 from certferry.ports.issuer import IssueRequest
@@ -51,9 +51,16 @@ def running_ca(**options: Any) -> Iterator[Ca]:
 class Bench:
     """One lineage, under names that no other test uses."""
 
-    def __init__(self, pebble: Pebble, zones: Zones, folder: Path, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        pebble: Pebble,
+        zones: Zones,
+        folder: Path,
+        host: str = "127.0.0.1",
+        proxy: Proxy | None = None,
+    ) -> None:
         self.zones = zones
-        self.proxy = Proxy(pebble, host)
+        self.proxy = proxy or Proxy(pebble, host)
         self.clock = Clock()
         self.state = MemoryState(is_alive=lambda _: False)
         self.dns = ZoneDns(zones)

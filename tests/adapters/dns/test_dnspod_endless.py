@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from certferry.adapters.clients.dnspod import MOST_PAGES
+from certferry.adapters.clients.dnspod_pages import MOST_PAGES
 from certferry.adapters.dns.dnspod import Settings, connect
 from certferry.core.secret import Secret
 from certferry.errors import DnsUnavailable

@@ -17,6 +17,7 @@ from certferry.adapters.acme import csr
 from certferry.adapters.acme.account import Accounts, account_key, key_of
 from certferry.adapters.acme.account_requests import AccountClient
 from certferry.adapters.acme.network import Network
+from certferry.adapters.acme.persist_look import remember_key
 from certferry.adapters.acme.problems import Refused, in_our_words
 from certferry.core.certificate import CertificateBundle, KeyType
 from certferry.core.pem import parse_key
@@ -125,6 +126,7 @@ class AccountDesk:
         """
         if account.next_key_pem is not None:
             return account
+        remember_key(self._state, self._directory, account_key(account))
         after = replace(account, next_key_pem=csr.new_key(KeyType.EC256))
         self._keep(account, after)
         return after

@@ -16,9 +16,11 @@ from josepy.errors import Error as JoseError
 from josepy.json_util import field
 from josepy.jwk import JWKEC
 
+from certferry.adapters.acme.dns_persist import is_for, offer_in
 from certferry.adapters.acme.network import Network
 from certferry.adapters.acme.origins import is_at, must_be_at, origins_of
 from certferry.adapters.acme.problems import Refused, not_acme
+from certferry.core.dns_persist import Offer
 from certferry.core.foreign_words import quoted
 from certferry.core.identifiers import WILDCARD
 from certferry.text import Text
@@ -48,7 +50,9 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """A DNS-01 challenge: the value to show in DNS, and the answer once it is shown."""
+    """A challenge, and the answer once DNS shows what it asks for: for DNS-01 the value, for
+    dns-persist-01 a record that has been there before.
+    """
 
     url: str
     status: str
@@ -58,12 +62,15 @@ class Challenge:
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """The proof of one name. `challenge` is `None` when the CA offers no DNS-01 for it."""
+    """The proof of one name. `challenge` is `None` when the CA offers no DNS-01 for it, `standing`
+    when it offers no dns-persist-01.
+    """
 
     url: str
     name: str
     status: str
     challenge: Challenge | None
+    standing: Challenge | None
     problem: messages.Error | None
     retry_after: str | None
 
@@ -78,16 +85,20 @@ class Client(ClientV2):
     """The requests of one account, once it has signed in.
 
     All raise `Refused`, what `Network` raises, and `CaUnavailable` for an answer without sense and
-    for an address at a host that is none of the directory's, the `origins`.
+    for an address at a host that is none of the directory's, the `origins`. `offer` is what the
+    directory says of dns-persist-01.
     """
 
     origins: frozenset[str] = frozenset()
+    offer: Offer | None = None
 
     @classmethod
     def at(cls, directory_url: str, network: Network) -> Self:
         """Read the directory, as anew for each order: its addresses may change at any time."""
-        client = cls(read_directory(network.get(directory_url)), network)
+        response = network.get(directory_url)
+        client = cls(read_directory(response), network)
         client.origins = origins_of(directory_url, client.directory.to_partial_json())
+        client.offer = read_answer(offer_in, response)
         return client
 
     @property
@@ -213,19 +224,32 @@ class Client(ClientV2):
     ) -> Authorization:
         body = messages.Authorization.from_json(document)
         found = [c for c in body.challenges or () if isinstance(c.chall, challenges.DNS01)]
+        standing = next(filter(self._is_standing, document.get("challenges", ())), None)
         return Authorization(
             url=url,
             name=(WILDCARD if body.wildcard else "") + body.identifier.value,
             status=body.status.name,
             challenge=self._challenge(found[0]) if found else None,
+            standing=None if standing is None else _standing(standing),
             problem=next((c.error for c in body.challenges or () if c.error), None),
             retry_after=response.headers.get("Retry-After"),
         )
+
+    def _is_standing(self, challenge: Mapping[str, Any]) -> bool:
+        return self.offer is not None and is_for(challenge, self.offer, self.identities)
 
     def _challenge(self, body: messages.ChallengeBody) -> Challenge:
         _must_be_text(body.uri)
         answer, txt_value = body.chall.response_and_validation(self.net.key)
         return Challenge(body.uri, body.status.name, txt_value, answer)
+
+
+def _standing(challenge: Mapping[str, Any]) -> Challenge:
+    url, status = challenge["url"], challenge.get("status", PENDING)
+    _must_be_text(url, status)
+    # The library leaves the key authorization out, and so sends `{}`; it makes an answer without
+    # fields a POST-as-GET.
+    return Challenge(url, status, "", challenges.DNS01Response(key_authorization=""))
 
 
 def identities_of(directory: messages.Directory) -> frozenset[str]:

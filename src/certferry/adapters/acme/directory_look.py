@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from certferry.adapters.acme.client import identities_of, read_directory
+from certferry.adapters.acme.client import identities_of, read_answer, read_directory
+from certferry.adapters.acme.dns_persist import offer_in
 from certferry.adapters.acme.network import Network
 from certferry.adapters.acme.problems import in_our_words
 from certferry.adapters.clients.told_time import ahead_of
+from certferry.core.dns_persist import Offer
 from certferry.ports.progress import Pause
 
 
@@ -19,11 +21,13 @@ from certferry.ports.progress import Pause
 class SeenDirectory:
     """What a directory told. `identities` are the domain names by which CAA records name the CA
     (RFC 8555 §9.7.6), in lower case; none where it does not tell them. `ahead` is how far the CA's
-    clock is ahead of this machine's, `None` where its answer has no date.
+    clock is ahead of this machine's, `None` where its answer has no date; `offer` what it says of
+    dns-persist-01.
     """
 
     identities: frozenset[str]
     ahead: timedelta | None
+    offer: Offer | None
 
 
 def look_at_directory(
@@ -39,4 +43,5 @@ def look_at_directory(
     with in_our_words(now), contextlib.closing(network):
         response = network.get(url)
         ahead = ahead_of(response.headers, now())
-        return SeenDirectory(identities_of(read_directory(response)), ahead)
+        identities = identities_of(read_directory(response))
+        return SeenDirectory(identities, ahead, read_answer(offer_in, response))

@@ -1,21 +1,22 @@
 """The DNS-01 solver (RFC 8555 §8.4): puts the values, waits until they are seen, answers, and
-takes away what it put, whatever happens.
+takes away what it put, whatever happens. Names that a standing record proves are only answered for.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Protocol
 
 from certferry.adapters.acme.client import PENDING, VALID, Authorization, Challenge, Client
 from certferry.adapters.acme.polling import Polling
 from certferry.adapters.acme.problems import FailedProof, Refused, refused_proofs
+from certferry.adapters.acme.provable import unwritable
+from certferry.adapters.acme.surroundings import Surroundings
 from certferry.core.foreign_words import quoted
-from certferry.core.identifiers import challenge_name
+from certferry.core.identifiers import base_name, challenge_name
 from certferry.errors import (
     CertferryError,
     DnsAccessDenied,
@@ -25,49 +26,16 @@ from certferry.errors import (
     StateError,
     ZoneNotFound,
 )
-from certferry.ports.dns import DnsProvider
-from certferry.ports.progress import Pause
-from certferry.ports.state import ChallengeRecord, StateStore
+from certferry.ports.state import ChallengeRecord
 from certferry.text import Text
 
 VALIDATION = timedelta(minutes=5)
 """How long the CA may take to look the values up; seconds are usual."""
 
-Report = Callable[[Text, datetime, datetime | None], None]
-"""Told what is being waited for, since when, and until when at most."""
-
-
-class Propagation(Protocol):
-    """Asks the authoritative name servers."""
-
-    def follow(self, name: str) -> str:
-        """Give the name at which a TXT value for `name` must be put: the end of its CNAMEs."""
-        ...
-
-    def wildcard_alias(self, name: str) -> str | None:
-        """Give the name that a wildcard makes this one an alias of, which `follow` passes over."""
-        ...
-
-    def wait(self, wanted: Mapping[str, frozenset[str]], report: Report) -> None:
-        """Wait until every authoritative server shows the values. Raises `DnsError`."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a solver works with, besides the CA."""
-
-    dns: DnsProvider
-    state: StateStore
-    propagation: Propagation
-    pause: Pause
-    now: Callable[[], datetime]
-    report: Report
-
 
 @dataclass(frozen=True, slots=True)
 class _Proof:
-    """A name to prove. `record_name` is where the value goes."""
+    """A name to prove. `record_name` is where the value goes, empty for a standing record's."""
 
     authorization: Authorization
     challenge: Challenge
@@ -98,16 +66,48 @@ class Solver:
         _must_be_ordered(pending, names)
         if not pending:
             return
-        proofs = self._proofs(pending)
+        standing, others = self._sorted_out(pending, names)
+        proofs = self._proofs(others)
         try:
-            self._put_all(proofs)
-            self._wait_until_seen(proofs)
+            if proofs:
+                self._put_all(proofs)
+                self._wait_until_seen(proofs)
+            proofs += standing
             for proof in proofs:
                 self._answer(proof)
             self._wait_until_validated(proofs)
         finally:
             # Also when interrupted: a forgotten challenge record is ours for ever.
             self._take_away()
+
+    def _sorted_out(
+        self, authorizations: Sequence[Authorization], names: Sequence[str]
+    ) -> tuple[list[_Proof], list[Authorization]]:
+        """Return the proofs that stand, where the CA takes them, and what is left for DNS-01."""
+        proven = self._around.proven(names)
+        standing = [
+            _Proof(one, one.standing, "")
+            for one in authorizations
+            if one.standing is not None and base_name(one.name.lower()) in proven
+        ]
+        answered = {proof.authorization.url for proof in standing}
+        others = [one for one in authorizations if one.url not in answered]
+        self._must_be_writable(
+            [one.name for one in others if base_name(one.name.lower()) in proven]
+        )
+        return standing, others
+
+    def _must_be_writable(self, names: Sequence[str]) -> None:
+        """Look for the zones of names that a record proves, and the CA does not ask for it."""
+        for name, problem in unwritable(names, self._around.dns, self._around.propagation):
+            raise OrderFailed(
+                Text(
+                    "the CA offers no dns-persist-01 for {name}, and {problem}",
+                    name=name,
+                    problem=problem.message,
+                ),
+                hint=problem.hint,
+            )
 
     def _proofs(self, authorizations: Sequence[Authorization]) -> list[_Proof]:
         challenges = [(one, _challenge_of(one)) for one in authorizations]
@@ -194,7 +194,8 @@ class Solver:
         except Refused:
             # When the CA's reply was lost, the answer goes out twice, and the second is refused.
             seen = self._client.authorization(proof.authorization.url)
-            if seen.challenge is not None and seen.challenge.status == PENDING:
+            challenge = seen.challenge if proof.record_name else seen.standing
+            if challenge is not None and challenge.status == PENDING:
                 raise
 
     def _wait_until_validated(self, proofs: Sequence[_Proof]) -> None:

@@ -13,19 +13,21 @@ from pathlib import Path
 from certferry.adapters.acme.account import Accounts
 from certferry.adapters.acme.budget import Budget
 from certferry.adapters.acme.client import Client
-from certferry.adapters.acme.dns01 import Propagation, Surroundings
 from certferry.adapters.acme.dns_keys import known_to_be_taken
 from certferry.adapters.acme.names_look import NamesLook
 from certferry.adapters.acme.network import Network
 from certferry.adapters.acme.order import OrderDesk
+from certferry.adapters.acme.persist_proofs import PersistProofs
 from certferry.adapters.acme.problems import Refused, in_our_words
 from certferry.adapters.acme.provable import must_be_writable
 from certferry.adapters.acme.renewal_info import ask, certificate_id
 from certferry.adapters.acme.resolvers import Resolvers
+from certferry.adapters.acme.surroundings import Propagation, Surroundings, proven_by_none
 from certferry.adapters.acme.sweep import SETTLING, Sweep
 from certferry.core.budget import Limits, hold_of
 from certferry.core.caa import Applicant
 from certferry.core.certificate import CertificateBundle
+from certferry.core.dns_persist import Offer
 from certferry.core.external_account import ExternalAccount
 from certferry.core.renewal import RenewalInfo
 from certferry.core.report import Activity
@@ -64,7 +66,7 @@ class Settings:
     `preferred_chain` is the common name of the root that chains are to lead to. A CA that
     `must_have_profile` issues nothing without one of those that are wished for.
     `settling` is how long a DNS provider may take to list a record that it was sent, `limits` what
-    the CA allows, where it is known.
+    the CA allows, where it is known. With `dns_persist`, names may be proven by standing records.
     """
 
     directory: str
@@ -76,6 +78,7 @@ class Settings:
     external: ExternalAccount | None = None
     settling: timedelta = SETTLING
     limits: Limits | None = None
+    dns_persist: bool = False
 
 
 def connect(
@@ -88,7 +91,7 @@ def connect(
     resolvers: Resolvers | None = None,
 ) -> AcmeIssuer:
     """Give the issuer for a directory; nothing is sent yet. Where there are `resolvers`, they are
-    asked for CAA records before an order.
+    asked for CAA records before an order, and for the records of `dns_persist`.
 
     Raises `ConfigError` when the CA bundle is not a file.
     """
@@ -123,10 +126,18 @@ class AcmeIssuer:
         self._accounts = Accounts(
             settings.directory, state, email=settings.email, external=settings.external
         )
+        self._persist = (
+            PersistProofs(settings.directory, state, resolvers, now, self._offer)
+            if settings.dns_persist and resolvers is not None
+            else None
+        )
 
-    def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> None:
-        """Look for the zone of each name (`Issuer.must_be_provable`)."""
+    def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> frozenset[str]:
+        """Look for the record, or else the zone, of each name (`Issuer.must_be_provable`)."""
+        if self._persist is not None:
+            return self._persist.must_be_provable(names, dns, self._propagation)
         must_be_writable(names, dns, self._propagation)
+        return frozenset()
 
     def held_back(self, request: IssueRequest) -> OrderHeldBack | None:
         """See `Issuer.held_back`."""
@@ -142,8 +153,11 @@ class AcmeIssuer:
         def report(what: Text, since: datetime, deadline: datetime | None) -> None:
             progress(Activity(request.lineage, what, since, deadline))
 
-        self.must_be_provable(request.names, dns)
-        around = Surroundings(dns, self._state, self._propagation, self._pause, self._now, report)
+        standing = self.must_be_provable(request.names, dns)
+        around = Surroundings(
+            *(dns, self._state, self._propagation, self._pause, self._now, report),
+            proven=proven_by_none if self._persist is None else self._persist.proven,
+        )
         with (
             known_to_be_taken(request, dns, self._state),
             self._turn(),
@@ -157,20 +171,25 @@ class AcmeIssuer:
                 ca_bundle=settings.ca_bundle,
                 preferred_chain=settings.preferred_chain,
                 must_have_profile=settings.must_have_profile,
-                must_be_allowed=partial(self._must_be_allowed, request.names, client.identities),
+                must_be_allowed=partial(
+                    self._must_be_allowed, request.names, standing, client.identities
+                ),
                 limits=settings.limits,
             )
             return self._with_account(client, desk)
 
-    def _must_be_allowed(self, names: Sequence[str], identities: frozenset[str]) -> None:
-        """Raise `OrderFailed` where CAA records keep the CA from issuing. What cannot be known is
-        left to the CA.
+    def _must_be_allowed(
+        self, names: Sequence[str], standing: frozenset[str], identities: frozenset[str]
+    ) -> None:
+        """Raise `OrderFailed` where CAA records keep the CA from issuing by the proof that each
+        name has. What cannot be known is left to the CA.
         """
         if self._resolvers is None or not identities:
             return
         account = self._state.account(self._settings.directory)
         applicant = Applicant(identities, None if account is None else account.url)
-        for finding in NamesLook(self._resolvers, applicant).forbidden(names):
+        look = NamesLook(self._resolvers, applicant, standing)
+        for finding in look.forbidden(names):
             raise OrderFailed(
                 Text("{name}: {problem}", name=finding.subject, problem=finding.message),
                 hint=finding.fix,
@@ -249,6 +268,11 @@ class AcmeIssuer:
     def _client(self) -> Iterator[Client]:
         with self._network() as network:
             yield self._directory(network)
+
+    def _offer(self) -> Offer | None:
+        """Read what the directory says of dns-persist-01. Raises `IssuanceError`."""
+        with in_our_words(self._now), self._client() as client:
+            return client.offer
 
     @contextlib.contextmanager
     def _network(self) -> Iterator[Network]:

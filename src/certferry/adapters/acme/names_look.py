@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import lru_cache, partial
 
 from certferry.adapters.acme.resolvers import Resolvers
+from certferry.core import dns_persist
 from certferry.core.caa import Applicant, CaaRecord, Refusal, allowed_by, why_forbidden
 from certferry.core.findings import Code, Finding, Severity, error, of_error, warning
 from certferry.core.identifiers import base_name, is_wildcard
@@ -36,18 +38,27 @@ _FIXES = {
         'add the record `{at}. CAA 0 {tag} "{ca}"`, or set `directory` under [acme] to a CA that'
         " is named there"
     ),
-    Refusal.OTHER_METHOD: Text('add "dns-01" to validationmethods of that record'),
+    Refusal.OTHER_METHOD: Text('add "{method}" to validationmethods of that record'),
     Refusal.OTHER_ACCOUNT: Text("set accounturi of that record to {account}, or take it out"),
     Refusal.UNKNOWN_TAG: Text("remove that record, or its flag 128"),
 }
 
 
 class NamesLook:
-    """Looks at names through the resolvers that a run asks. Raises nothing for what it meets."""
+    """Looks at names through the resolvers that a run asks. Raises nothing for what it meets.
 
-    def __init__(self, resolvers: Resolvers, applicant: Applicant) -> None:
+    Those that are `standing`, without `*.`, are proven by dns-persist-01.
+    """
+
+    def __init__(
+        self,
+        resolvers: Resolvers,
+        applicant: Applicant,
+        standing: frozenset[str] = frozenset(),
+    ) -> None:
         self._resolvers = resolvers
         self._applicant = applicant
+        self._standing = standing
         self._caa = lru_cache(_MANY)(resolvers.caa)
 
     def look(self, names: Iterable[str]) -> list[Finding]:
@@ -93,9 +104,12 @@ class NamesLook:
         if not self._applicant.identities:
             yield _not_judged(name, at, records)
             return
-        refusal = why_forbidden(name, records, self._applicant)
+        applicant = self._applicant
+        if base_name(name) in self._standing:
+            applicant = replace(applicant, method=dns_persist.METHOD)
+        refusal = why_forbidden(name, records, applicant)
         if refusal is not None:
-            yield self._forbidden(name, at, records, refusal)
+            yield _forbidden(name, at, records, refusal, applicant)
 
     def _in_force(self, name: str) -> tuple[str, tuple[CaaRecord, ...]]:
         """Climb to the first name that has any records, and give both (RFC 8659 §3)."""
@@ -106,19 +120,21 @@ class NamesLook:
             _, _, name = name.partition(".")
         return name, ()
 
-    def _forbidden(
-        self, name: str, at: str, records: tuple[CaaRecord, ...], refusal: Refusal
-    ) -> Finding:
-        has_wild = any(record.tag == "issuewild" for record in records)
-        places = {
-            "at": at,
-            "allowed": list(allowed_by(records)) or Text("no CA"),
-            "ca": min(self._applicant.identities),
-            "tag": "issuewild" if is_wildcard(name) and has_wild else "issue",
-            "account": self._applicant.account_url,
-        }
-        message, fix = (table[refusal].filled(**places) for table in (_FORBIDDEN, _FIXES))
-        return error(Code.CAA_FORBIDS, name, message, fix)
+
+def _forbidden(
+    name: str, at: str, records: tuple[CaaRecord, ...], refusal: Refusal, applicant: Applicant
+) -> Finding:
+    has_wild = any(record.tag == "issuewild" for record in records)
+    places = {
+        "at": at,
+        "allowed": list(allowed_by(records)) or Text("no CA"),
+        "ca": min(applicant.identities),
+        "tag": "issuewild" if is_wildcard(name) and has_wild else "issue",
+        "account": applicant.account_url,
+        "method": applicant.method,
+    }
+    message, fix = (table[refusal].filled(**places) for table in (_FORBIDDEN, _FIXES))
+    return error(Code.CAA_FORBIDS, name, message, fix)
 
 
 def _is_bogus(name: str, resolver: Resolvers) -> bool:

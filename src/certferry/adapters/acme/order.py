@@ -11,10 +11,11 @@ from pathlib import Path
 from certferry.adapters.acme import csr
 from certferry.adapters.acme.chains import chosen_chain
 from certferry.adapters.acme.client import INVALID, PENDING, READY, VALID, Client, Order
-from certferry.adapters.acme.dns01 import Solver, Surroundings
+from certferry.adapters.acme.dns01 import Solver
 from certferry.adapters.acme.polling import Polling
 from certferry.adapters.acme.problems import Refused, not_acme, refused_order
 from certferry.adapters.acme.renewal_info import certificate_id
+from certferry.adapters.acme.surroundings import Surroundings
 from certferry.core.believable import must_be_as_ordered, rejected
 from certferry.core.budget import Limits
 from certferry.core.certificate import CertificateBundle

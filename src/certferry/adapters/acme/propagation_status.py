@@ -24,7 +24,7 @@ class Heard(Enum):
 
     ANSWER = "the values at the name"
     REFUSAL = "an answer that does not count"
-    HEARSAY = "an answer from somebody who does not hold the zone"
+    HEARSAY = "an answer from a server that does not hold the zone"
     SILENCE = "nothing"
     NO_ROUTE = "the question could not be sent from this host"
 

@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import cast
 
-from certferry.adapters.acme.dns01 import Propagation
-from certferry.core.identifiers import challenge_name
+from certferry.adapters.acme.surroundings import Propagation
+from certferry.core.identifiers import base_name, challenge_name
 from certferry.core.survey import FoundZone
 from certferry.core.zone_choice import must_have_zone
 from certferry.errors import ZoneNotFound
 from certferry.ports.dns import DnsProvider, SharedOut
-from certferry.ports.survey import ZoneKeeper
+from certferry.ports.survey import ZoneFinder, ZoneKeeper
 from certferry.text import Text
+
+FindZone = Callable[[str], FoundZone]
+"""Gives the zone of an account that holds a place. Raises `DnsError`."""
 
 
 def must_be_writable(names: Sequence[str], dns: DnsProvider, propagation: Propagation) -> None:
     """See that each name's challenge has a zone to be written into. Raises `DnsError`."""
-    known: dict[DnsProvider, tuple[FoundZone, ...] | None] = {}
-    for asked in dict.fromkeys(map(challenge_name, names)):
+    for _, problem in unwritable(names, dns, propagation):
+        raise problem
+
+
+def unwritable(
+    names: Sequence[str], dns: DnsProvider, propagation: Propagation
+) -> Iterator[tuple[str, ZoneNotFound]]:
+    """Give the names, without `*.`, whose challenges no zone can be found for, and why. Raises
+    `DnsError` for anything else that is in the way.
+    """
+    known: dict[DnsProvider, FindZone | None] = {}
+    for name in dict.fromkeys(map(base_name, names)):
+        asked = challenge_name(name)
         place = propagation.follow(asked)
         try:
             account = account_at(dns, place)
             if account not in known:
-                known[account] = zones_of(account)
-            zones = known[account]
-            if zones is not None:
-                must_have_zone(place, zones)
+                known[account] = finder_of(account)
+            find = known[account]
+            if find is not None:
+                find(place)
         except ZoneNotFound as problem:
-            raise explained(problem, asked, place, propagation) from None
+            yield name, explained(problem, asked, place, propagation)
 
 
 def account_at(dns: DnsProvider, place: str) -> DnsProvider:
@@ -36,9 +51,16 @@ def account_at(dns: DnsProvider, place: str) -> DnsProvider:
     return cast("SharedOut", dns).at(place) if hasattr(dns, "at") else dns
 
 
-def zones_of(dns: DnsProvider) -> tuple[FoundZone, ...] | None:
-    """Give an account's zones, `None` where its provider cannot list them. Raises `DnsError`."""
-    return cast("ZoneKeeper", dns).zones() if hasattr(dns, "zones") else None
+def finder_of(dns: DnsProvider) -> FindZone | None:
+    """Give what finds an account's zones, `None` where its provider cannot. Raises `DnsError`."""
+    if hasattr(dns, "zone_of"):
+        return cast("ZoneFinder", dns).zone_of
+    zones = cast("ZoneKeeper", dns).zones() if hasattr(dns, "zones") else None
+    return None if zones is None else partial(_among, zones)
+
+
+def _among(zones: Sequence[FoundZone], place: str) -> FoundZone:
+    return must_have_zone(place, zones)
 
 
 def explained(

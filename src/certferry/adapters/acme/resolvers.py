@@ -96,6 +96,11 @@ class Resolvers:
             for record in self._records(name, dns.rdatatype.CAA)
         )
 
+    def txt(self, name: str) -> tuple[str, ...]:
+        """Give the TXT values at this name, or at the end of its aliases, each in one piece."""
+        records = self._records(name, dns.rdatatype.TXT)
+        return tuple(_text(b"".join(record.strings)) for record in records)
+
     def is_bogus(self, name: str) -> bool:
         """Tell whether the name is answered for only where the signatures are not checked, as a CA
         does (RFC 4035 §3.2.2: CD). Of resolvers that check none, nothing is learnt.

@@ -9,13 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import cast
 
-from certferry.adapters.acme.dns01 import Propagation
 from certferry.adapters.acme.names_look import AT_ONCE
-from certferry.adapters.acme.provable import account_at, explained, zones_of
+from certferry.adapters.acme.provable import account_at, explained, finder_of
 from certferry.adapters.acme.resolvers import Resolvers
+from certferry.adapters.acme.surroundings import Propagation
 from certferry.core.findings import Code, Finding, Severity, error, of_error
 from certferry.core.identifiers import challenge_name
-from certferry.core.zone_choice import must_have_zone
 from certferry.errors import DnsError, DnsRejected, DnsUnavailable, ZoneNotFound
 from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import Delegated
@@ -44,8 +43,8 @@ class ZonesLook:
         has the provider of its certificate, which may be several accounts: what goes to another
         one is left to the look at that.
         """
-        zones = zones_of(self._dns)
-        if zones is None:
+        find = finder_of(self._dns)
+        if find is None:
             return []
         wanted = list(dict.fromkeys((challenge_name(name), dns) for name, dns in names))
         with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -57,7 +56,7 @@ class ZonesLook:
                 continue
             try:
                 if account_at(dns, place) is self._dns:
-                    held.setdefault(must_have_zone(place, zones).name, place)
+                    held.setdefault(find(place).name, place)
                     findings += self._wildcard(asked) if place == asked else ()
             except DnsError as problem:
                 findings.append(self._unwritable(asked, place, problem))

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 from certferry.adapters.clients.dnspod_calls import DnspodCalls, as_text
 from certferry.adapters.clients.dnspod_errors import (
@@ -18,11 +15,10 @@ from certferry.adapters.clients.dnspod_errors import (
     Reply,
     error_of,
 )
-from certferry.errors import DnsUnavailable
+from certferry.adapters.clients.dnspod_pages import Body, Item, Listing, items_in, number_of
 from certferry.text import Text
 
 PAGE = 500  # items; the most that the international sibling gives at once (fact sheet §1.8)
-MOST_PAGES = 200  # of a list: a hundred thousand domains or records
 TTL = 600  # seconds; the free plans' minimum (fact sheet §1.5)
 # Seconds; the professional plans' minimum. The enterprise plans allow 1, which gains nothing: a
 # challenge's record is new each time, and what takes long is its way to all name servers.
@@ -31,7 +27,6 @@ PAID_PLANS = frozenset(  # the grades that Domain.List documents, without D_Free
     f"{era}_{plan}" for era in ("d", "dp") for plan in ("plus", "extra", "expert", "ultra")
 )
 MINIMUM_TTL = "记录TTL最低"  # its name in Domain.Purview (fact sheet §1.5)
-NUMBER = re.compile(r"[0-9]{1,15}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +57,9 @@ class TxtRecord:
     is_enabled: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Listing:
-    """A call that gives a list in pages: its fields, and its code for "nothing there"."""
-
-    action: str
-    items: str
-    total: str
-    empty: str
-
-
-_DOMAINS = _Listing("Domain.List", "domains", "domain_total", NO_DOMAINS)
-_RECORDS = _Listing("Record.List", "records", "record_total", NO_RECORDS)
+_DOMAINS = Listing("Domain.List", "domains", "id", "info", "domain_total")
+_RECORDS = Listing("Record.List", "records", "id", "info", "record_total")
+_EMPTY = {_DOMAINS: NO_DOMAINS, _RECORDS: NO_RECORDS}
 
 
 class DnspodClient:
@@ -191,53 +177,21 @@ class DnspodClient:
         """Learn the least TTL that the domain's plan allows (Domain.Purview); 0 if it says none."""
         reply = self._calls.read("Domain.Purview", about, domain_id=zone_id)
         told = [
-            _number(item.get("value")) or 0
-            for item in _items(_settled(reply, about), "purview")
+            number_of(item.get("value")) or 0
+            for item in items_in(_settled(reply, about).body, "purview")
             if item.get("name") == MINIMUM_TTL
         ]
         return max(told, default=0)
 
-    def _pages(self, listing: _Listing, about: str | Text, **params: str) -> list[dict[str, Any]]:
-        """Read a list to its end, which is an empty page, the told total, or nothing new. One
-        without an end raises `DnsUnavailable`.
-        """
-        found: dict[str, dict[str, Any]] = {}
-        for _ in range(MOST_PAGES):
-            reply = self._calls.read(
-                listing.action, about, **params, offset=len(found), length=PAGE
-            )
-            if reply.code == listing.empty:
-                break
-            before = len(found)
-            for item in _items(_settled(reply, about), listing.items):
-                found[as_text(item.get("id"))] = item
-            if len(found) == before or len(found) >= _total(reply, listing.total):
-                break
-        else:
-            raise DnsUnavailable(
-                Text("{about}: a list at DNSPod does not come to an end", about=about)
-            )
-        return list(found.values())
+    def _pages(self, listing: Listing, about: str | Text, **params: str) -> list[Item]:
+        def page(after: int) -> Body | None:
+            reply = self._calls.read(listing.action, about, **params, offset=after, length=PAGE)
+            return None if reply.code == _EMPTY[listing] else _settled(reply, about).body
+
+        return listing.read(page, about)
 
 
 def _settled(reply: Reply, about: str | Text) -> Reply:
     if reply.code == DONE:
         return reply
     raise error_of(reply, about)
-
-
-def _items(reply: Reply, key: str) -> list[dict[str, Any]]:
-    items = reply.body.get(key)
-    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
-
-
-def _total(reply: Reply, key: str) -> float:
-    """Give how many items a list has in all; endless when the answer does not say."""
-    info = reply.body.get("info")
-    total = _number(info.get(key)) if isinstance(info, dict) else None
-    return math.inf if total is None else total
-
-
-def _number(value: object) -> int | None:
-    written = as_text(value)
-    return int(written) if NUMBER.fullmatch(written) else None

@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 from certferry.adapters.clients.dnspod_errors import LIMITED, Reply, error_of
 from certferry.adapters.clients.http import HttpClient, HttpFailure, Request
 from certferry.adapters.clients.told_time import ask_the_time
+from certferry.adapters.clients.txt_records import OutcomeUnknown
 from certferry.core.foreign_words import quoted, quoted_id
 from certferry.core.secret import Secret
 from certferry.errors import DnsAccessDenied, DnsError, DnsUnavailable, Retry
@@ -33,14 +34,6 @@ LONG_REST = timedelta(minutes=10)  # until the next run, when the short ones wer
 STOP_CHECK = 0.5  # seconds between looks at whether the run was stopped, while others call
 
 Params = Mapping[str, str | int]
-
-
-class OutcomeUnknown(Exception):
-    """A write was sent, and no answer says whether it was carried out."""
-
-    def __init__(self, problem: Text) -> None:
-        super().__init__(str(problem))
-        self.problem = problem
 
 
 @dataclass(frozen=True, slots=True)

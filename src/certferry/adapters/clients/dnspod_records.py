@@ -7,14 +7,21 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Protocol
 
 from certferry.adapters.clients.dnspod import TxtRecord, Zone
-from certferry.adapters.clients.dnspod_calls import OutcomeUnknown
+from certferry.adapters.clients.txt_records import (
+    ALL_ZONES,
+    CREATE_ATTEMPTS,
+    OutcomeUnknown,
+    in_doubt,
+    removed_by_id,
+)
 from certferry.core import identifiers
 from certferry.core.survey import FoundZone
 from certferry.core.zone_choice import no_zone_for
-from certferry.errors import DnsAccessDenied, DnsError, DnsRejected, DnsUnavailable
+from certferry.errors import DnsAccessDenied, DnsError, DnsRejected
 from certferry.ports.progress import Pause
 from certferry.text import Text
 
@@ -22,10 +29,6 @@ log = logging.getLogger(__name__)
 
 # Seconds between looks for a new record, which lists show after about 30 (fact sheet §1.7, §2.2).
 INDEX_PAUSES = (1.0, 2.0, 4.0, 8.0, 12.0, 13.0)
-PAUSES_AFTER_LOSS = (1.0, 3.0)  # seconds before each repetition of a removal
-CREATE_ATTEMPTS = 2
-
-_ALL_ZONES = Text("the zones of the account")
 
 BLOCKED = {
     "pause": (Text("paused"), Text("resume it at console.dnspod.cn")),
@@ -110,7 +113,7 @@ class DnspodRecords:
         """See `ports.survey.ZoneKeeper.zones`."""
         return tuple(
             FoundZone(zone.name, _blocked(zone).message if zone.status in BLOCKED else None)
-            for zone in self._listed(about=_ALL_ZONES)
+            for zone in self._listed(about=ALL_ZONES)
         )
 
     def name_servers(self, zone: str) -> frozenset[str]:
@@ -170,7 +173,7 @@ class DnspodRecords:
                 record = self._find_written(place, value)
             if record is not None:
                 return _must_be_enabled(record, place.name)
-        raise _in_doubt(place.name, problem)
+        raise in_doubt(place.name, problem)
 
     def _find_written(self, place: Place, value: str) -> TxtRecord | None:
         """Look for a record that may have been written, until lists would show it."""
@@ -183,7 +186,7 @@ class DnspodRecords:
                 record = self._find(place, value)
         except (DnsAccessDenied, DnsRejected) as exc:
             # Of the listing, not of the record: that may be there, and must not be forgotten.
-            raise _in_doubt(place.name, exc.message) from exc
+            raise in_doubt(place.name, exc.message) from exc
         return record
 
     def _look_up(self, place: Place, record_id: str, value: str) -> TxtRecord | None:
@@ -203,15 +206,8 @@ class DnspodRecords:
         return next((record for record in records if record.value == value), None)
 
     def _remove(self, zone: Zone, record_id: str, name: str) -> bool:
-        """Remove by id. This may be repeated without looking first: a list could lag behind."""
-        for attempt, pause in enumerate((0.0, *PAUSES_AFTER_LOSS)):
-            if pause:
-                self._pause(pause)
-            try:
-                return self._client.remove(zone, record_id, name) or attempt > 0
-            except OutcomeUnknown as exc:
-                problem = exc.problem
-        raise _in_doubt(name, problem)
+        remove = partial(self._client.remove, zone, record_id, name)
+        return removed_by_id(remove, name, self._pause)
 
 
 def _must_be_enabled(record: TxtRecord, name: str) -> str:
@@ -221,17 +217,6 @@ def _must_be_enabled(record: TxtRecord, name: str) -> str:
     raise DnsRejected(
         Text("{name}: the record is there, but switched off", name=name),
         hint=Text("remove it at console.dnspod.cn"),
-    )
-
-
-def _in_doubt(name: str, problem: Text) -> DnsUnavailable:
-    return DnsUnavailable(
-        Text(
-            "{name}: the change may or may not have taken effect: {problem}",
-            name=name,
-            problem=problem,
-        ),
-        hint=Text("try again in some minutes; certferry looks for the record first"),
     )
 
 

@@ -92,9 +92,9 @@ def _sweep(workspace: Path) -> None:
                 _empty(place)
                 shutil.rmtree(directory)
         except BlockingIOError:
-            continue  # somebody is at work with it
+            continue  # a run is at work with it
         except FileNotFoundError:
-            continue  # somebody has done with it meanwhile
+            continue  # another run has done with it meanwhile
         except OSError as exc:
             _warn(directory, exc)
 

@@ -5,13 +5,11 @@ Actions and fields are those of the DNSPod fact sheet §2.2 and of the vendor's 
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
-from certferry.adapters.clients.dnspod import MOST_PAGES, NUMBER, TTL, TxtRecord, Zone
+from certferry.adapters.clients.dnspod import TTL, TxtRecord, Zone
 from certferry.adapters.clients.dnspod_calls import as_text
+from certferry.adapters.clients.dnspod_pages import NUMBER, Body, Item, Listing
 from certferry.adapters.clients.tencentcloud_calls import TencentCloudCalls
 from certferry.adapters.clients.tencentcloud_errors import (
     DONE,
@@ -22,7 +20,6 @@ from certferry.adapters.clients.tencentcloud_errors import (
     Reply,
     error_of,
 )
-from certferry.errors import DnsUnavailable
 from certferry.text import Text
 
 PAGE = 1000  # items; 3,000 are the most (fact sheet §2.2)
@@ -30,18 +27,8 @@ LINE, LINE_ID = "默认", "0"
 """The default line. Abroad it has another name, and everywhere this id, which wins."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Listing:
-    """An action that gives a list in pages, and where its items and their number stand."""
-
-    action: str
-    items: str
-    counts: str
-    total: str
-
-
-_DOMAINS = _Listing("DescribeDomainList", "DomainList", "DomainCountInfo", "DomainTotal")
-_RECORDS = _Listing("DescribeRecordList", "RecordList", "RecordCountInfo", "TotalCount")
+_DOMAINS = Listing("DescribeDomainList", "DomainList", "DomainId", "DomainCountInfo", "DomainTotal")
+_RECORDS = Listing("DescribeRecordList", "RecordList", "RecordId", "RecordCountInfo", "TotalCount")
 
 
 class TencentCloudClient:
@@ -53,7 +40,7 @@ class TencentCloudClient:
 
     def zones(self, about: str | Text) -> list[Zone]:
         """List every domain of the account (DescribeDomainList)."""
-        items = self._pages(_DOMAINS, "DomainId", about, Type="ALL")
+        items = self._pages(_DOMAINS, about, Type="ALL")
         found = [(_zone(item), item.get("EffectiveDNS")) for item in items]
         self._servers = {zone.id: _hosts(servers) for zone, servers in found}
         return [zone for zone, _ in found]
@@ -73,7 +60,6 @@ class TencentCloudClient:
         """
         items = self._pages(
             _RECORDS,
-            "RecordId",
             about,
             **_domain(zone),
             Subdomain=host,
@@ -142,30 +128,15 @@ class TencentCloudClient:
             TTL=ttl,
         )
 
-    def _pages(
-        self, listing: _Listing, key: str, about: str | Text, **params: str | int
-    ) -> list[dict[str, Any]]:
-        """Read a list to its end, which is an empty page, the told total, or nothing new. One
-        without an end raises `DnsUnavailable`.
-        """
-        found: dict[str, dict[str, Any]] = {}
-        for _ in range(MOST_PAGES):
-            reply = self._calls.read(listing.action, about, **params, Offset=len(found), Limit=PAGE)
-            if reply.code in EMPTY:
-                break
-            before = len(found)
-            for item in _items(_settled(reply, about), listing.items):
-                found[as_text(item.get(key))] = item
-            if len(found) == before or len(found) >= _total(reply, listing):
-                break
-        else:
-            raise DnsUnavailable(
-                Text("{about}: a list at DNSPod does not come to an end", about=about)
-            )
-        return list(found.values())
+    def _pages(self, listing: Listing, about: str | Text, **params: str | int) -> list[Item]:
+        def page(after: int) -> Body | None:
+            reply = self._calls.read(listing.action, about, **params, Offset=after, Limit=PAGE)
+            return None if reply.code in EMPTY else _settled(reply, about).body
+
+        return listing.read(page, about)
 
 
-def _zone(item: dict[str, Any]) -> Zone:
+def _zone(item: Item) -> Zone:
     return Zone(
         id=as_text(item.get("DomainId")),
         name=(as_text(item.get("Punycode")) or as_text(item.get("Name"))).lower(),
@@ -189,15 +160,3 @@ def _settled(reply: Reply, about: str | Text) -> Reply:
     if reply.code == DONE:
         return reply
     raise error_of(reply, about)
-
-
-def _items(reply: Reply, key: str) -> list[dict[str, Any]]:
-    items = reply.body.get(key)
-    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
-
-
-def _total(reply: Reply, listing: _Listing) -> float:
-    """Give how many items a list has in all; endless when the answer does not say."""
-    counts = reply.body.get(listing.counts)
-    written = as_text(counts.get(listing.total)) if isinstance(counts, dict) else ""
-    return int(written) if NUMBER.fullmatch(written) else math.inf

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from certferry import __version__
-from certferry.adapters.clients.dnspod_calls import OutcomeUnknown, as_text
+from certferry.adapters.clients.dnspod_calls import as_text
 from certferry.adapters.clients.http import (
     HttpClient,
     HttpFailure,
@@ -30,6 +30,7 @@ from certferry.adapters.clients.tencentcloud_signing import (
     timestamp,
 )
 from certferry.adapters.clients.told_time import ask_the_time
+from certferry.adapters.clients.txt_records import OutcomeUnknown
 from certferry.core.foreign_words import quoted, quoted_id
 from certferry.errors import DnsAccessDenied, DnsError, DnsUnavailable
 from certferry.ports.http import Answer

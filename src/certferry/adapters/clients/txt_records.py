@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Protocol
 
 from certferry.core.survey import FoundZone
@@ -186,7 +187,7 @@ class TxtRecords:
             record = self._find_written(zone, name, value)
             if record is not None:
                 return self._must_be_enabled(record)
-        raise _in_doubt(name, problem)
+        raise in_doubt(name, problem)
 
     def _is_there(self, zone: Zone, record_id: str, name: str, value: str) -> bool:
         """Read a record back that was just written. Where it cannot be read, it is believed: the
@@ -210,7 +211,7 @@ class TxtRecords:
                 record = self._find(zone, name, value)
         except DnsError as exc:
             # Of the look, not of the record: that may be there, and must not be forgotten.
-            raise _in_doubt(name, exc.message) from exc
+            raise in_doubt(name, exc.message) from exc
         return record
 
     def _look_up(self, zone: Zone, record_id: str, name: str, value: str) -> TxtRecord | None:
@@ -230,15 +231,8 @@ class TxtRecords:
         return next((record for record in records if record.value == value), None)
 
     def _remove(self, zone: Zone, record_id: str, name: str) -> bool:
-        """Remove by id, which may be repeated without looking first."""
-        for attempt, pause in enumerate((0.0, *PAUSES_AFTER_LOSS)):
-            if pause:
-                self._pause(pause)
-            try:
-                return self._service.remove(zone, record_id, name) or attempt > 0
-            except OutcomeUnknown as exc:
-                problem = exc.problem
-        raise _in_doubt(name, problem)
+        remove = partial(self._service.remove, zone, record_id, name)
+        return removed_by_id(remove, name, self._pause)
 
     def _must_be_enabled(self, record: TxtRecord) -> str:
         """Give the record's id: one that is switched off would never be seen."""
@@ -250,7 +244,22 @@ class TxtRecords:
         )
 
 
-def _in_doubt(name: str, problem: Text) -> DnsUnavailable:
+def removed_by_id(remove: Callable[[], bool], name: str, pause: Pause) -> bool:
+    """Remove a record by its id, and tell whether it was there. This is repeated without looking
+    first: a list could lag behind. Raises what `remove` raises, but for `OutcomeUnknown`.
+    """
+    for attempt, rest in enumerate((0.0, *PAUSES_AFTER_LOSS)):
+        if rest:
+            pause(rest)
+        try:
+            return remove() or attempt > 0
+        except OutcomeUnknown as exc:
+            problem = exc.problem
+    raise in_doubt(name, problem)
+
+
+def in_doubt(name: str, problem: Text) -> DnsUnavailable:
+    """Say that nothing tells whether a change at a name was carried out."""
     return DnsUnavailable(
         Text(
             "{name}: the change may or may not have taken effect: {problem}",

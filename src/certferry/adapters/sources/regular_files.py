@@ -17,7 +17,7 @@ LARGEST = 1 << 20
 def contents_of(path: Path, *, hint: Text | None = None) -> bytes:
     """Read a file whole. Raises `CertificateError` when that cannot be, or it is too large."""
     try:
-        # Without O_NONBLOCK, opening a FIFO waits for somebody to write.
+        # Without O_NONBLOCK, opening a FIFO waits for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             data = _read(descriptor)

@@ -158,8 +158,8 @@ class Orders:
 
 class ChallengeRecords:
     """Our TXT values in DNS, written down before they are sent. Rows are bound, since by another
-    name or value a record would be removed that is somebody else's. A handle is not: what it leads
-    to is looked at first.
+    name or value another program's record would be removed. A handle is not: what it leads to is
+    looked at first.
     """
 
     def __init__(self, database: Database, sealing: Sealing) -> None:
@@ -167,8 +167,8 @@ class ChallengeRecords:
         self._sealing = sealing
 
     def challenge_records(self, lineage: str) -> tuple[ChallengeRecord, ...]:
-        """Our TXT values that may still be in DNS, oldest first, with those of rows that somebody
-        else wrote or changed.
+        """Our TXT values that may still be in DNS, oldest first, with those of rows that
+        another program wrote or changed.
         """
         rows = self._database.rows(
             "SELECT name, value, created_at, handle, proof FROM challenge_record WHERE lineage = ?"

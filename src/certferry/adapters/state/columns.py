@@ -1,5 +1,5 @@
 """How values are written in the columns of the schema. What cannot be read back was written by
-somebody else, and is told as a `StateError`.
+another program, and is told as a `StateError`.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ class Leases:
 
     It is held while its lock is, which ends with its process: nothing has to be extended, and
     the column `until` stays empty. The token still refuses what a former holder writes, should
-    somebody have removed the lock's file.
+    the lock's file have been removed.
     """
 
     def __init__(self, database: Database, locks: LeaseLocks) -> None:

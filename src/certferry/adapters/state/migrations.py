@@ -44,7 +44,7 @@ def migrate(database: Database, migrations: Sequence[Migration]) -> None:
     """Apply what is missing, all of it or nothing. A database that lacks nothing is only read.
 
     Raises `StateTooNew` for one that a newer version has migrated, and `StateError` for one that
-    is somebody else's.
+    is another program's.
     """
     if not _missing(database, migrations):
         return

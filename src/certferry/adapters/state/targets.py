@@ -35,7 +35,7 @@ _WITHDRAWAL: LiteralString = "lineage, target, domain, fingerprint, withdrawn_at
 
 class Uploads:
     """Copies of certificates that we put at targets, by target and remote id. Rows are bound, since
-    by another remote id a domain would get somebody else's certificate.
+    by another remote id a domain would get another owner's certificate.
     """
 
     def __init__(self, database: Database, sealing: Sealing) -> None:
@@ -43,8 +43,8 @@ class Uploads:
         self._sealing = sealing
 
     def uploads(self, lineage: str, target: str) -> tuple[Upload, ...]:
-        """Our copies at a target that have not been retired, newest first. A row that somebody else
-        wrote or changed is none.
+        """Our copies at a target that have not been retired, newest first. A row that another
+        program wrote or changed is none.
         """
         found = self._found("lineage = ? AND target = ?", lineage, target)
         return tuple(upload for upload, proof in found if self._is_ours(upload, proof))

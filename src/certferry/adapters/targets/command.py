@@ -15,7 +15,7 @@ from certferry.core.certificate import CertificateBundle
 from certferry.core.change import Change
 from certferry.core.delivery import CommandDelivery
 from certferry.core.desired import Kind
-from certferry.core.observed import DomainState, Drift, ObservedDomain
+from certferry.core.observed import DomainState, ObservedDomain, ReceiverDrift
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.secret import Secret
 from certferry.errors import DeployError
@@ -80,12 +80,12 @@ class Command:
             fullchain_digest=None if delivered is None else delivered.fullchain_digest,
         )
 
-    def _drift(self, delivered: Delivered) -> Drift | None:
+    def _drift(self, delivered: Delivered) -> ReceiverDrift | None:
         if delivered.program_digest in {None, self._delivery.program.digest}:
             return None
         sentence = Text("the command was edited since it last ran")
         reason = Reason(ReasonCode.PROGRAM_EDITED, sentence)
-        return Drift(reason, (Change("command", "edited", "run"),))
+        return ReceiverDrift(reason, (Change("command", "edited", "run"),))
 
     def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
         """Run it to its end."""

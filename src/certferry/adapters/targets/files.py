@@ -34,7 +34,7 @@ from certferry.core.certificate import FULLCHAIN, PRIVKEY, CertificateBundle, fi
 from certferry.core.change import Change
 from certferry.core.delivery import FileDelivery
 from certferry.core.desired import Kind
-from certferry.core.observed import DomainState, Drift, ObservedDomain
+from certferry.core.observed import DomainState, ObservedDomain, ReceiverDrift
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.secret import Secret
 from certferry.errors import DeployError
@@ -119,7 +119,7 @@ class Files:
         self,
         state: DomainState,
         held: str | None = None,
-        drift: Drift | None = None,
+        drift: ReceiverDrift | None = None,
         *,
         problem: DeployError | None = None,
         fullchain_digest: str | None = None,
@@ -134,7 +134,7 @@ class Files:
             fullchain_digest=fullchain_digest,
         )
 
-    def _seen(self) -> tuple[Receipt | None, str | None, Drift | None]:
+    def _seen(self) -> tuple[Receipt | None, str | None, ReceiverDrift | None]:
         """Give the receipt, the fingerprint of what is there, and what differs."""
         try:
             with opened(self._directory, self._owners()) as place:
@@ -145,7 +145,7 @@ class Files:
 
     def _compare(
         self, place: OpenDirectory, receipt: Receipt | None
-    ) -> tuple[str | None, Drift | None]:
+    ) -> tuple[str | None, ReceiverDrift | None]:
         leaf = _leaf(place.read(FULLCHAIN))
         if receipt is None:
             return leaf, None if leaf is None else self._unfinished(place)
@@ -153,7 +153,7 @@ class Files:
         changes = tuple(self._changes(place, receipt.digests))
         if changes:
             sentence = Text("the delivered files have been changed since")
-            return held, Drift(Reason(ReasonCode.DELIVERY_DRIFTED, sentence), changes)
+            return held, ReceiverDrift(Reason(ReasonCode.DELIVERY_DRIFTED, sentence), changes)
         reload = self._delivery.reload
         if reload is not None and receipt.reload != reload.digest:
             return held, self._unfinished(place) if receipt.reload is None else _edited()
@@ -172,14 +172,14 @@ class Files:
             elif not self._access(name).allows(found.access):
                 yield Change(name, found.access.in_words, self._access(name).in_words)
 
-    def _unfinished(self, place: OpenDirectory) -> Drift:
+    def _unfinished(self, place: OpenDirectory) -> ReceiverDrift:
         changes = tuple(self._changes(place))
         if self._delivery.reload is None:
             sentence = Text("it has not been delivered in full yet")
-            return Drift(Reason(ReasonCode.DELIVERY_UNFINISHED, sentence), changes)
+            return ReceiverDrift(Reason(ReasonCode.DELIVERY_UNFINISHED, sentence), changes)
         sentence = Text("`reload` has not succeeded with it yet")
         reason = Reason(ReasonCode.DELIVERY_UNFINISHED, sentence)
-        return Drift(reason, (*changes, Change("reload", "not run", "run")))
+        return ReceiverDrift(reason, (*changes, Change("reload", "not run", "run")))
 
     def _is_there(self, place: OpenDirectory, name: str, content: bytes) -> bool:
         found = place.look_at(name)
@@ -301,10 +301,10 @@ def _receipt(place: OpenDirectory) -> Receipt | None:
     return decode_receipt(place.read(RECEIPT))
 
 
-def _edited() -> Drift:
+def _edited() -> ReceiverDrift:
     sentence = Text("`reload` was edited since it last ran")
     reason = Reason(ReasonCode.PROGRAM_EDITED, sentence)
-    return Drift(reason, (Change("reload", "edited", "run"),))
+    return ReceiverDrift(reason, (Change("reload", "edited", "run"),))
 
 
 def _leaf(fullchain: bytes | None) -> str | None:

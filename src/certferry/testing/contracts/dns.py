@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import hashlib
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import ClassVar
 
 import pytest
 
@@ -21,123 +24,60 @@ Values = Callable[[str], list[str]]
 """Name → every TXT value that is really there, one for each record."""
 
 
-class DnsProviderContract:
-    """Every promise of the port.
+def challenge(about: str) -> str:
+    """Make a value such as a challenge has, a different one for each word (RFC 8555 §8.4)."""
+    return urlsafe_b64encode(hashlib.sha256(about.encode()).digest()).rstrip(b"=").decode()
 
-    Inherit from it in a class that pytest collects, and give four fixtures about an account that
-    is fresh for every test and holds the zone example.com, without any TXT record, and not
-    example.net: `provider`; `other`, the same account as another process would connect to it;
-    `denied`, the same with credentials that are not accepted; and `values`.
+
+VALUE, OURS, OURS_TOO, THEIRS = map(challenge, ("value", "ours", "ours too", "theirs"))
+
+
+class DnsWritingContract:
+    """What the port promises of writing, also of a service that keeps the last values alone.
+
+    `name` and `apex_name` are two names of the account, `unknown_name` is none, and `room` is how
+    many values it can have at one name.
     """
+
+    name: ClassVar[str] = NAME
+    apex_name: ClassVar[str] = APEX_NAME
+    unknown_name: ClassVar[str] = UNKNOWN_NAME
+    room: ClassVar[int] = 6
 
     def test_value_that_was_added_is_there(self, provider: DnsProvider, values: Values) -> None:
         """Adding writes the value as it is, at exactly this name."""
-        provider.add_txt(NAME, "gfj9Xq-_Rg85nM")
+        provider.add_txt(self.name, VALUE)
 
-        assert ["gfj9Xq-_Rg85nM"] == values(NAME)
-        assert [] == values(APEX_NAME)
+        assert [VALUE] == values(self.name)
+        assert [] == values(self.apex_name)
 
     def test_values_at_one_name_stand_beside_each_other(
         self, provider: DnsProvider, values: Values
     ) -> None:
         """Apex and wildcard share a name, so adding keeps what is there (RFC 8555 §8.4)."""
-        handles = {provider.add_txt(APEX_NAME, value) for value in ("of-apex", "of-wildcard")}
+        handles = {provider.add_txt(self.apex_name, value) for value in (OURS, OURS_TOO)}
 
-        assert {"of-apex", "of-wildcard"} == set(values(APEX_NAME))
+        assert {OURS, OURS_TOO} == set(values(self.apex_name))
         assert 2 == len(handles)  # noqa: PLR2004 - one for each value
-
-    def test_adding_twice_leaves_one_record(
-        self, provider: DnsProvider, other: DnsProvider, values: Values
-    ) -> None:
-        """Adding is idempotent, and both handles remove the one record."""
-        provider.add_txt(NAME, "value")
-        handle = other.add_txt(NAME, "value")
-
-        assert ["value"] == values(NAME)
-        assert provider.remove_txt(NAME, "value", handle)
-        assert [] == values(NAME)
 
     def test_values_added_at_the_same_time_are_all_there(
         self, provider: DnsProvider, values: Values
     ) -> None:
         """A provider is used from several threads."""
-        wanted = [f"value-{number}" for number in range(6)]
+        wanted = sorted(challenge(str(number)) for number in range(self.room))
 
         with ThreadPoolExecutor(len(wanted)) as threads:
-            handles = list(threads.map(lambda value: provider.add_txt(NAME, value), wanted))
+            handles = list(threads.map(lambda value: provider.add_txt(self.name, value), wanted))
 
-        assert wanted == sorted(values(NAME))
+        assert wanted == sorted(values(self.name))
         assert len(wanted) == len(set(handles))
-
-    def test_another_process_removes_by_the_handle(
-        self, provider: DnsProvider, other: DnsProvider, values: Values
-    ) -> None:
-        """A handle is worth something beyond the object that gave it."""
-        handle = provider.add_txt(NAME, "value")
-
-        assert other.remove_txt(NAME, "value", handle)
-        assert [] == values(NAME)
-
-    def test_another_process_removes_without_a_handle(
-        self, provider: DnsProvider, other: DnsProvider, values: Values
-    ) -> None:
-        """Name and value are enough when the handle was never learned."""
-        provider.add_txt(NAME, "value")
-
-        assert other.remove_txt(NAME, "value", None)
-        assert [] == values(NAME)
-
-    def test_removal_leaves_other_values_alone(self, provider: DnsProvider, values: Values) -> None:
-        """Only this value goes: the others may be another client's, or another order's."""
-        provider.add_txt(NAME, "theirs")
-        handle = provider.add_txt(NAME, "ours")
-        provider.add_txt(NAME, "ours too")
-        provider.add_txt(APEX_NAME, "ours")
-
-        provider.remove_txt(NAME, "ours", handle)
-        provider.remove_txt(NAME, "ours too", None)
-
-        assert ["theirs"] == values(NAME)
-        assert ["ours"] == values(APEX_NAME)
-
-    def test_removing_what_is_gone_is_fine(self, provider: DnsProvider) -> None:
-        """It is told that nothing was there, with the handle and without."""
-        handle = provider.add_txt(NAME, "value")
-        provider.remove_txt(NAME, "value", handle)
-
-        assert not provider.remove_txt(NAME, "value", handle)
-        assert not provider.remove_txt(NAME, "value", None)
-
-    def test_value_goes_also_when_the_handle_is_older(
-        self, provider: DnsProvider, values: Values
-    ) -> None:
-        """A value that was added anew does not hide behind the handle it had before."""
-        old = provider.add_txt(NAME, "value")
-        provider.remove_txt(NAME, "value", old)
-        provider.add_txt(NAME, "value")
-
-        assert provider.remove_txt(NAME, "value", old)
-        assert [] == values(NAME)
-
-    def test_handle_of_another_record_is_not_believed(
-        self, provider: DnsProvider, other: DnsProvider, values: Values
-    ) -> None:
-        """Where it was kept, somebody may have changed it: name and value decide."""
-        theirs = provider.add_txt(NAME, "theirs")
-        at_apex = provider.add_txt(APEX_NAME, "ours")
-
-        assert not other.remove_txt(NAME, "ours", theirs)
-        assert not other.remove_txt(NAME, "ours", at_apex)
-
-        assert ["theirs"] == values(NAME)
-        assert ["ours"] == values(APEX_NAME)
 
     def test_name_outside_the_account_is_refused(self, provider: DnsProvider) -> None:
         """The error names the name, and says what to do."""
-        with pytest.raises(ZoneNotFound, match=UNKNOWN_NAME) as adding:
-            provider.add_txt(UNKNOWN_NAME, "value")
-        with pytest.raises(ZoneNotFound, match=UNKNOWN_NAME) as removing:
-            provider.remove_txt(UNKNOWN_NAME, "value", None)
+        with pytest.raises(ZoneNotFound, match=self.unknown_name) as adding:
+            provider.add_txt(self.unknown_name, VALUE)
+        with pytest.raises(ZoneNotFound, match=self.unknown_name) as removing:
+            provider.remove_txt(self.unknown_name, VALUE, None)
 
         assert adding.value.hint is not None
         assert removing.value.hint is not None
@@ -147,8 +87,92 @@ class DnsProviderContract:
     ) -> None:
         """Nothing is written, and trying again by itself is ruled out."""
         with pytest.raises(DnsAccessDenied) as refused:
-            denied.add_txt(NAME, "value")
+            denied.add_txt(self.name, VALUE)
 
         assert refused.value.hint is not None
         assert Retry.NEVER == refused.value.retry
+        assert [] == values(self.name)
+
+
+class DnsProviderContract(DnsWritingContract):
+    """Every promise of the port.
+
+    Inherit from it in a class that pytest collects, and give four fixtures about an account that
+    is fresh for every test and holds the zone example.com, without any TXT record, and not
+    example.net: `provider`; `other`, the same account as another process would connect to it;
+    `denied`, the same with credentials that are not accepted; and `values`.
+    """
+
+    def test_adding_twice_leaves_one_record(
+        self, provider: DnsProvider, other: DnsProvider, values: Values
+    ) -> None:
+        """Adding is idempotent, and both handles remove the one record."""
+        provider.add_txt(NAME, VALUE)
+        handle = other.add_txt(NAME, VALUE)
+
+        assert [VALUE] == values(NAME)
+        assert provider.remove_txt(NAME, VALUE, handle)
         assert [] == values(NAME)
+
+    def test_another_process_removes_by_the_handle(
+        self, provider: DnsProvider, other: DnsProvider, values: Values
+    ) -> None:
+        """A handle is worth something beyond the object that gave it."""
+        handle = provider.add_txt(NAME, VALUE)
+
+        assert other.remove_txt(NAME, VALUE, handle)
+        assert [] == values(NAME)
+
+    def test_another_process_removes_without_a_handle(
+        self, provider: DnsProvider, other: DnsProvider, values: Values
+    ) -> None:
+        """Name and value are enough when the handle was never learned."""
+        provider.add_txt(NAME, VALUE)
+
+        assert other.remove_txt(NAME, VALUE, None)
+        assert [] == values(NAME)
+
+    def test_removal_leaves_other_values_alone(self, provider: DnsProvider, values: Values) -> None:
+        """Only this value goes: the others may be another client's, or another order's."""
+        provider.add_txt(NAME, THEIRS)
+        handle = provider.add_txt(NAME, OURS)
+        provider.add_txt(NAME, OURS_TOO)
+        provider.add_txt(APEX_NAME, OURS)
+
+        provider.remove_txt(NAME, OURS, handle)
+        provider.remove_txt(NAME, OURS_TOO, None)
+
+        assert [THEIRS] == values(NAME)
+        assert [OURS] == values(APEX_NAME)
+
+    def test_removing_what_is_gone_is_fine(self, provider: DnsProvider) -> None:
+        """It is told that nothing was there, with the handle and without."""
+        handle = provider.add_txt(NAME, VALUE)
+        provider.remove_txt(NAME, VALUE, handle)
+
+        assert not provider.remove_txt(NAME, VALUE, handle)
+        assert not provider.remove_txt(NAME, VALUE, None)
+
+    def test_value_goes_also_when_the_handle_is_older(
+        self, provider: DnsProvider, values: Values
+    ) -> None:
+        """A value that was added anew does not hide behind the handle it had before."""
+        old = provider.add_txt(NAME, VALUE)
+        provider.remove_txt(NAME, VALUE, old)
+        provider.add_txt(NAME, VALUE)
+
+        assert provider.remove_txt(NAME, VALUE, old)
+        assert [] == values(NAME)
+
+    def test_handle_of_another_record_is_not_believed(
+        self, provider: DnsProvider, other: DnsProvider, values: Values
+    ) -> None:
+        """Where it was kept, it may have been changed: name and value decide."""
+        theirs = provider.add_txt(NAME, THEIRS)
+        at_apex = provider.add_txt(APEX_NAME, OURS)
+
+        assert not other.remove_txt(NAME, OURS, theirs)
+        assert not other.remove_txt(NAME, OURS, at_apex)
+
+        assert [THEIRS] == values(NAME)
+        assert [OURS] == values(APEX_NAME)

@@ -23,7 +23,7 @@ class LeasesContract:
     """`acquire`, `extend`, `release`, and the calls that take a lease."""
 
     def test_free_lease_is_taken(self, store: StateStore) -> None:
-        """A lease names its lineage and somebody."""
+        """A lease names its lineage and its holder."""
         lease = store.acquire("img", NOW)
 
         assert "img" == lease.lineage

@@ -92,7 +92,7 @@ class UploadingContract:
 
 
 class RetiringContract:
-    """What is ours goes when it is asked for; what is used or somebody else's stays."""
+    """What is ours goes when it is asked for; what is used or another tool's stays."""
 
     def test_copy_is_retired(
         self, target: DeployTarget, other: DeployTarget, world: TargetWorld

@@ -221,7 +221,7 @@ class BindingContract:
         assert new == the_domain(target).bound
 
     def test_binding_what_is_gone(self, target: DeployTarget, world: TargetWorld) -> None:
-        """Somebody removed the copy: refused as that, so that it can be uploaded again."""
+        """The copy was removed: refused as that, so that it can be uploaded again."""
         world.add_domain(IMG)
 
         with pytest.raises(CopyGone):

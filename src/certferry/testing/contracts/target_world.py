@@ -41,7 +41,7 @@ class TargetWorld(ABC):
 
     @abstractmethod
     def put(self, label: str, bundle: CertificateBundle) -> str:
-        """Have a certificate there that somebody uploaded under this label; give its id."""
+        """Have a certificate there that another tool uploaded under this label; give its id."""
 
     @abstractmethod
     def labels(self) -> list[str]:

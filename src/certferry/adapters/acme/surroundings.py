@@ -1,0 +1,54 @@
+"""What an order is proven with, besides the CA."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from certferry.ports.dns import DnsProvider
+from certferry.ports.progress import Pause
+from certferry.ports.state import StateStore
+from certferry.text import Text
+
+Report = Callable[[Text, datetime, datetime | None], None]
+"""Told what is being waited for, since when, and until when at most."""
+
+Proven = Callable[[Sequence[str]], frozenset[str]]
+"""Gives those of some names, without `*.`, that a standing record proves."""
+
+
+def proven_by_none(names: Sequence[str]) -> frozenset[str]:
+    """Where records are not looked for, none proves a name."""
+    del names
+    return frozenset()
+
+
+class Propagation(Protocol):
+    """Asks the authoritative name servers."""
+
+    def follow(self, name: str) -> str:
+        """Give the name at which a TXT value for `name` must be put: the end of its CNAMEs."""
+        ...
+
+    def wildcard_alias(self, name: str) -> str | None:
+        """Give the name that a wildcard makes this one an alias of, which `follow` passes over."""
+        ...
+
+    def wait(self, wanted: Mapping[str, frozenset[str]], report: Report) -> None:
+        """Wait until every authoritative server shows the values. Raises `DnsError`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The account that writes, and what it takes to see that it is seen."""
+
+    dns: DnsProvider
+    state: StateStore
+    propagation: Propagation
+    pause: Pause
+    now: Callable[[], datetime]
+    report: Report
+    proven: Proven = proven_by_none

@@ -1,0 +1,125 @@
+"""The calls to one provider of the library lexicon: bounded, one after the other.
+
+Of dns-lexicon 3.25.2 (measured): its HTTP requests have no time-out; many providers read a set of
+records, change it and write it whole; `lexicon.client.Client` downloads the Public Suffix List when
+it is made, so that the provider is made without it here.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, wait
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from functools import cache
+from typing import Any, TypeVar
+
+from certferry.core.secret import Secret
+from certferry.errors import DnsRejected, DnsUnavailable
+from certferry.ports.progress import Pause
+from certferry.text import Text
+
+STOP_CHECK = 0.5  # seconds between looks at whether the run was stopped
+
+T = TypeVar("T")
+
+
+class LexiconCalls:
+    """Makes providers and calls them. Safe to use from threads."""
+
+    def __init__(
+        self,
+        provider: str,
+        options: Mapping[str, Secret | str],
+        within: timedelta,
+        pause: Pause,
+    ) -> None:
+        self._provider = provider
+        self._options = options
+        self._within = within
+        self._pause = pause
+        self._turn = threading.Lock()
+
+    def in_turn(self, about: str, work: Callable[[], T]) -> T:
+        """Give what a piece of work gives, when no other is going on. Raises `DnsUnavailable` where
+        it takes too long: it is left to itself then, and its outcome is not known.
+        """
+        with self._our_turn():
+            return self._bounded(about, work)
+
+    @contextmanager
+    def opened(self, zone: str) -> Iterator[Any]:
+        """Make a provider for a zone and let it authenticate, for a `with` block. Raises what the
+        provider does, and `DnsRejected` where a library of its own is missing.
+        """
+        from lexicon._private.discovery import load_provider_module
+        from lexicon.config import ConfigResolver
+
+        if not _has_its_libraries(self._provider):
+            raise DnsRejected(
+                Text("lexicon's {provider} needs more libraries", provider=self._provider),
+                hint=Text(
+                    "run: pip install 'dns-lexicon[{provider}]', where certferry lies",
+                    provider=self._provider,
+                ),
+            )
+        logging.getLogger("lexicon").setLevel(logging.CRITICAL)  # some of its words show keys
+        plain = {
+            key: value.reveal() if isinstance(value, Secret) else value
+            for key, value in self._options.items()
+        }
+        config = ConfigResolver().with_dict(  # type: ignore[no-untyped-call]  # lexicon types it not
+            {"provider_name": self._provider, "domain": zone, self._provider: plain}
+        )
+        provider = load_provider_module(self._provider).Provider(config)
+        provider.authenticate()
+        try:
+            yield provider
+        finally:
+            with suppress(Exception):  # what it has done is done
+                provider.cleanup()
+
+    def _bounded(self, about: str, work: Callable[[], T]) -> T:
+        outcome: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                outcome.set_result(work())
+            except BaseException as exc:  # noqa: BLE001 - raised again where it is waited for
+                outcome.set_exception(exc)
+
+        threading.Thread(target=run, name="lexicon", daemon=True).start()
+        deadline = time.monotonic() + self._within.total_seconds()
+        while not outcome.done():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise _too_long(about, self._provider)
+            wait([outcome], timeout=min(left, STOP_CHECK))
+            self._pause(0)  # notices that the run was stopped
+        return outcome.result()
+
+    @contextmanager
+    def _our_turn(self) -> Iterator[None]:
+        while not self._turn.acquire(timeout=STOP_CHECK):
+            self._pause(0)
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+
+@cache
+def _has_its_libraries(provider: str) -> bool:
+    from lexicon._private.discovery import find_providers
+
+    return bool(find_providers().get(provider, True))  # reads what is installed: slow
+
+
+def _too_long(about: str, provider: str) -> DnsUnavailable:
+    return DnsUnavailable(
+        Text("{about}: lexicon's {provider} gives no answer", about=about, provider=provider),
+        hint=Text("see the way from this host to the service, and `timeout` of the account"),
+    )

@@ -1,0 +1,282 @@
+"""The library lexicon at a real PowerDNS, and what may go wrong with it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+
+import pytest
+import requests
+
+from certferry.adapters.clients.lexicon_errors import Told, error_of, is_no_zone
+from certferry.adapters.dns.lexicon import records_of
+from certferry.core.survey import FoundZone
+from certferry.errors import (
+    ConfigError,
+    DnsAccessDenied,
+    DnsError,
+    DnsRejected,
+    DnsUnavailable,
+    Interrupted,
+    ZoneNotFound,
+)
+from certferry.sandbox.faults import Fault
+from certferry.sandbox.httpd import HttpService, Request, Response
+from certferry.testing.contracts.dns import OURS, THEIRS, VALUE
+from tests.adapters.clients.waits import Waits
+from tests.adapters.dns.lexicon_account import at, connected
+from tests.support.powerdns import PowerDns
+
+NAME = "_acme-challenge.img.example.com"
+ZONE = "example.com"
+
+
+class Deaf:
+    """A service with PowerDNS's API that answers as it should, and does what a test says."""
+
+    def __init__(self, values: tuple[str, ...] = ()) -> None:
+        self.values = values
+        self.http = HttpService(self._answer)
+
+    def _answer(self, request: Request) -> Response:
+        if not request.path.endswith(f"/zones/{ZONE}."):
+            return Response.json({"error": "Not Found"}, 404)
+        if request.method == "PATCH":
+            return Response(204, b"")
+        records = [{"content": f'"{value}"', "disabled": False} for value in self.values]
+        rrset = {"name": f"{NAME}.", "type": "TXT", "ttl": 60, "records": records}
+        return Response.json({"kind": "Native", "rrsets": [rrset]})
+
+
+@pytest.fixture
+def deaf() -> Iterator[Deaf]:
+    """A service that reports success and changes nothing."""
+    deaf = Deaf((THEIRS,))
+    with deaf.http:
+        yield deaf
+
+
+def test_zone_is_the_longest_that_the_provider_has(powerdns: PowerDns) -> None:
+    """By authentication, as lexicon knows nothing else."""
+    assert FoundZone(ZONE) == at(powerdns).zone_of(NAME)
+    assert at(powerdns).zones() is None
+
+
+def test_zones_may_be_declared(powerdns: PowerDns) -> None:
+    """For providers that authenticate for anything."""
+    provider = at(powerdns, zones=("Example.com.", "example.org"))
+
+    assert (FoundZone(ZONE), FoundZone("example.org")) == provider.zones()
+    assert FoundZone(ZONE) == provider.zone_of(NAME)
+    with pytest.raises(ZoneNotFound, match=r"example\.net"):
+        provider.add_txt("_acme-challenge.example.net", VALUE)
+
+
+def test_other_values_stay(powerdns: PowerDns) -> None:
+    """Also where the service knows sets of records alone."""
+    provider = at(powerdns)
+    for value in (THEIRS, OURS):
+        provider.add_txt(NAME, value)
+
+    provider.remove_txt(NAME, OURS, OURS)
+
+    assert [THEIRS] == powerdns.values(NAME)
+
+
+def test_record_that_was_silently_not_written_is_told(deaf: Deaf) -> None:
+    """The provider's list is asked, some times; another run looks for the record."""
+    waits = Waits()
+
+    with pytest.raises(DnsUnavailable, match=f"{NAME}.*powerdns.*lacks the record") as told:
+        at(deaf.http.url, pause=waits).add_txt(NAME, VALUE)
+
+    assert "console" in str(told.value.hint)
+    assert 7 == waits.clock()
+
+
+def test_record_that_was_silently_not_removed_is_told(deaf: Deaf) -> None:
+    """It is there still, and a later run is to remove it."""
+    with pytest.raises(DnsUnavailable, match=f"{NAME}.*still has the record"):
+        at(deaf.http.url).remove_txt(NAME, THEIRS, None)
+
+
+def test_record_that_is_there_is_not_written_again(deaf: Deaf) -> None:
+    """Some services would have it twice."""
+    at(deaf.http.url).add_txt(NAME, THEIRS)
+
+    assert [] == deaf.http.writes()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "advice"),
+    [
+        (401, DnsAccessDenied, "lexicon powerdns --help"),
+        (403, DnsAccessDenied, "lexicon powerdns --help"),
+        (422, DnsRejected, "lexicon powerdns --help"),
+        (429, DnsUnavailable, "some minutes"),
+        (502, DnsUnavailable, "some minutes"),
+    ],
+)
+def test_what_the_service_refuses_is_told(
+    deaf: Deaf, status: int, kind: type[DnsError], advice: str
+) -> None:
+    """With the provider and the status, and without the key."""
+    deaf.http.faults.add(Fault.status(status, b"{}"), on="PATCH *")
+
+    with pytest.raises(kind, match=f"{NAME}.*powerdns.*{status}") as told:
+        at(deaf.http.url, key="a-key-of-the-operator").add_txt(NAME, VALUE)
+
+    assert advice in str(told.value.hint)
+    assert "a-key-of" not in f"{told.value} {told.value.hint}"
+
+
+def test_answer_that_is_none_is_told(deaf: Deaf) -> None:
+    """Whatever the provider makes of it."""
+    deaf.http.faults.add(Fault.html(200), times=None)
+
+    with pytest.raises(DnsUnavailable, match=f"{NAME}.*powerdns"):
+        at(deaf.http.url).add_txt(NAME, VALUE)
+
+
+def test_provider_that_gives_no_answer_is_left_to_itself(deaf: Deaf) -> None:
+    """Lexicon has no time-out of its own."""
+    deaf.http.faults.add(Fault.delay(60), times=None)
+
+    with pytest.raises(DnsUnavailable, match=f"{NAME}.*no answer") as told:
+        at(deaf.http.url, timeout=timedelta(seconds=0.2)).add_txt(NAME, VALUE)
+
+    assert "`timeout`" in str(told.value.hint)
+
+
+def test_run_that_is_stopped_waits_for_no_answer(deaf: Deaf) -> None:
+    """Nor does a call whose turn has not come."""
+    stopped = threading.Event()
+
+    def pause(_: float) -> None:
+        if stopped.is_set():
+            raise Interrupted("stopped")
+
+    deaf.http.faults.add(Fault.delay(60), times=None)
+    provider = at(deaf.http.url, pause=pause)
+    ended: list[str] = []
+
+    def call(value: str) -> None:
+        try:
+            provider.add_txt(NAME, value)
+        except Interrupted:
+            ended.append(value)
+
+    threads = [threading.Thread(target=call, args=(value,)) for value in (OURS, VALUE)]
+    for thread in threads:
+        thread.start()
+    stopped.set()
+    for thread in threads:
+        thread.join(20)
+
+    assert {OURS, VALUE} == set(ended)
+
+
+def test_library_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what to run."""
+    for name in [one for one in sys.modules if one.partition(".")[0] == "lexicon"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "lexicon", None)
+
+    with pytest.raises(ConfigError, match=r"pip install '\.\[lexicon\]'"):
+        connected("gandi", {})
+
+
+@pytest.mark.parametrize("provider", ["", "nosuch", "../cloudflare", "gandi.evil"])
+def test_provider_that_lexicon_does_not_know_is_told(provider: str) -> None:
+    """Before anything is sent."""
+    with pytest.raises(ConfigError, match="knows no provider") as told:
+        connected(provider, {})
+
+    assert "lexicon --help" in str(told.value.hint)
+
+
+def test_provider_that_needs_more_libraries_is_told() -> None:
+    """As lexicon itself would say."""
+    with pytest.raises(DnsRejected, match="more libraries") as told:
+        connected("route53", {}).add_txt(NAME, VALUE)
+
+    assert "pip install 'dns-lexicon[route53]'" in str(told.value.hint)
+
+
+def test_options_that_are_missing_are_told(powerdns: PowerDns) -> None:
+    """In the provider's words."""
+    provider = connected("powerdns", {"pdns_server": powerdns.url})
+
+    with pytest.raises(DnsError, match="auth_token"):
+        provider.add_txt(NAME, VALUE)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("No domain found", True),
+        ("Domain example.com not found in account", True),
+        ("No matching domain found", True),
+        ("Requested domain is not among the owned domains", True),
+        ("example.com domain does not exist", True),
+        ("Incorrect API keys", False),
+        ("Login failed", False),
+        ("", False),
+    ],
+)
+def test_words_tell_a_zone_that_is_missing_from_keys_that_are_refused(
+    said: str, *, expected: bool
+) -> None:
+    """Lexicon raises one and the same for both."""
+    from lexicon.exceptions import AuthenticationError
+
+    raised = AuthenticationError(said)
+
+    assert expected == is_no_zone(raised)
+    assert isinstance(error_of(raised, Told("gandi", []), NAME), DnsAccessDenied)
+
+
+def test_error_of_a_request_without_an_answer_may_pass() -> None:
+    """Nothing is known of what became of it."""
+    told = error_of(requests.HTTPError("broken"), Told("gandi", []), NAME)
+
+    assert isinstance(told, DnsUnavailable)
+
+
+class Listed:
+    """A provider whose list has names as services write them."""
+
+    def __init__(self, *records: dict[str, str]) -> None:
+        self._records = records
+
+    def list_records(self, rtype: str, name: str) -> list[dict[str, str]]:
+        """Give them, or raise as some do where there are none."""
+        if not self._records:
+            raise KeyError("records")
+        return [record for record in self._records if rtype == record.get("type", "TXT")]
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"name": NAME, "content": VALUE}, True),
+        ({"name": f"{NAME}.", "content": f'"{VALUE}"'}, True),
+        ({"name": "_acme-challenge.img", "content": VALUE}, True),
+        ({"name": NAME.upper(), "content": VALUE}, True),
+        ({"name": "_acme-challenge", "content": VALUE}, False),
+        ({"name": NAME, "content": OURS}, False),
+        ({"name": NAME, "content": VALUE, "type": "SPF"}, False),
+        ({}, False),
+    ],
+)
+def test_record_is_known_however_its_name_is_written(
+    record: dict[str, str], *, expected: bool
+) -> None:
+    """Absolute or relative, with a dot at its end, its value in quotes; an empty list may be a
+    `KeyError`.
+    """
+    listed = Listed(record) if record else Listed()
+
+    assert expected == bool(list(records_of(listed, ZONE, NAME, VALUE)))

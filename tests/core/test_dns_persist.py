@@ -1,0 +1,159 @@
+"""The record of dns-persist-01, made and judged as draft -02 says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.core.dns_persist import (
+    LONGEST_STRING,
+    Fault,
+    Holder,
+    Offer,
+    PersistRecord,
+    Verdict,
+    account_uri,
+    judge,
+    record_for,
+    with_wildcards,
+)
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+OFFER = Offer(("authority.example", "ca.example.net"), "https://ca.example/account-hash/")
+THUMBPRINT = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"  # RFC 7638 §3.1
+HOLDER = Holder("https://ca.example/acct/123", (THUMBPRINT,))
+HASHED = "https://ca.example/account-hash/sha-256/5SQm7n6tPh2-PlLbCKGnViTXX5z19SCN4cPGQHSk-kw"
+FOR_ANY = "https://ca.example/account-hash/sha-256/NpDnSwUthQK8zCgFdefYxAdAVPnygMLbs9US6oO-5ug"
+VALUE = f"authority.example; accounturi={HASHED}"
+
+labels = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
+names = st.lists(labels, min_size=2, max_size=5).map(".".join)
+thumbprints = st.from_regex(r"[A-Za-z0-9_-]{43}", fullmatch=True)
+urls = st.from_regex(r"https://ca\.example/acct/[0-9]{1,9}", fullmatch=True)
+holders = st.builds(Holder, urls, st.lists(thumbprints, min_size=1, max_size=3).map(tuple))
+
+
+def judged(*values: str, wildcard: bool = False, holder: Holder = HOLDER) -> Verdict:
+    """Judge values at example.com."""
+    return judge(values, "example.com", OFFER, holder, NOW, wildcard=wildcard)
+
+
+def test_vectors_of_the_draft() -> None:
+    """§10.2: the hash for a name, and the one for any."""
+    assert HASHED == account_uri("example.com", OFFER.prefix, HOLDER.url, THUMBPRINT)
+    assert FOR_ANY == account_uri("*", OFFER.prefix, HOLDER.url, THUMBPRINT)
+
+
+def test_records_of_the_draft() -> None:
+    """§10.1 and §10.4: for the name alone, and with its wildcard."""
+    place = "_validation-persist.example.com"
+
+    assert PersistRecord(place, VALUE) == record_for("example.com", OFFER, HOLDER, wildcard=False)
+    assert PersistRecord(place, f"{VALUE}; policy=wildcard") == record_for(
+        "example.com", OFFER, HOLDER, wildcard=True
+    )
+
+
+@given(name=names, holder=holders, wildcard=st.booleans(), asked=st.booleans())
+def test_record_to_set_proves_its_name(
+    name: str, holder: Holder, *, wildcard: bool, asked: bool
+) -> None:
+    """What is printed is what is taken; without `policy` not for wildcards."""
+    record = record_for(name, OFFER, holder, wildcard=wildcard)
+
+    verdict = judge([record.value], name, OFFER, holder, NOW, wildcard=asked)
+
+    assert Verdict(Fault.NO_WILDCARD if asked and not wildcard else None) == verdict
+
+
+@given(names, names, holders, holders)
+def test_record_proves_no_other_name_and_no_other_account(
+    name: str, other: str, holder: Holder, stranger: Holder
+) -> None:
+    """The hash binds both."""
+    record = record_for(name, OFFER, holder, wildcard=True)
+
+    if name != other:
+        verdict = judge([record.value], other, OFFER, holder, NOW, wildcard=False)
+        assert Fault.OTHER_ACCOUNT is verdict.fault
+    if holder.url != stranger.url:
+        verdict = judge([record.value], name, OFFER, stranger, NOW, wildcard=False)
+        assert Fault.OTHER_ACCOUNT is verdict.fault
+
+
+@given(st.text(), st.text())
+def test_any_text_may_stand_in_dns(before: str, after: str) -> None:
+    """Nothing is raised for it, and the right record beside it counts all the same."""
+    assert Verdict(None) == judged(before, VALUE, f"authority.example; {after}")
+
+
+def test_record_of_an_earlier_key() -> None:
+    """A CA keeps the keys that an account has had, and goes on to take it (§4.2)."""
+    after = replace(HOLDER, thumbprints=("A" * 43, THUMBPRINT))
+
+    assert Verdict(None) == judged(VALUE, holder=after)
+    assert VALUE != record_for("example.com", OFFER, after, wildcard=False).value
+
+
+def test_record_for_any_name() -> None:
+    """An operator may choose the form that is the same at every name (§4.1)."""
+    assert Verdict(None) == judged(f"ca.example.net; accounturi={FOR_ANY}")
+
+
+@pytest.mark.parametrize(
+    ("fault", "value"),
+    [
+        (Fault.MISSING, f"other.example; accounturi={HASHED}"),
+        (Fault.MISSING, f"AUTHORITY.example; accounturi={HASHED}"),
+        (Fault.MISSING, "v=spf1 -all"),
+        (Fault.MALFORMED, "authority.example"),
+        (Fault.MALFORMED, "authority.example;"),
+        (Fault.MALFORMED, f"{VALUE};"),
+        (Fault.MALFORMED, f"{VALUE}; policy"),
+        (Fault.MALFORMED, f"{VALUE}; accounturi={HASHED}"),
+        (Fault.MALFORMED, f"{VALUE}; persistUntil=tomorrow"),
+        (Fault.MALFORMED, f"{VALUE}; persistUntil=-1"),
+        (Fault.OTHER_ACCOUNT, f"authority.example; accounturi={HASHED.lower()}"),
+        (Fault.OLDER_DRAFT, f"authority.example; accounturi={HOLDER.url}"),
+        (Fault.NO_WILDCARD, VALUE),
+        (Fault.NO_WILDCARD, f"{VALUE}; policy=specific"),
+        (Fault.OVER, f"{VALUE}; policy=wildcard; persistUntil=1721952000"),
+        (None, f"{VALUE}; policy=WildCard; later-tag=1"),
+        (None, f"{VALUE}; policy=wildcard; persistUntil={'9' * 5000}"),
+    ],
+)
+def test_one_record(fault: Fault | None, value: str) -> None:
+    """Each way to miss is told by itself; the nearest miss counts."""
+    assert fault is judged(value, wildcard=True).fault
+    assert fault is judged("authority.example", value, wildcard=True).fault or (
+        fault is Fault.MISSING
+    )
+
+
+def test_record_that_ends() -> None:
+    """The latest end counts; one that comes before an order could be done with is there already."""
+    ends = NOW + timedelta(days=90)
+    until = [f"{VALUE}; persistUntil={int(moment.timestamp())}" for moment in (NOW, ends)]
+    soon = f"{VALUE}; persistUntil={int((NOW + timedelta(minutes=5)).timestamp())}"
+
+    assert Verdict(None, ends) == judged(*until)
+    assert Verdict(None) == judged(*until, VALUE)
+    assert Fault.OVER is judged(soon).fault
+
+
+def test_value_that_takes_two_strings() -> None:
+    """A zone file has no string of more than 255 octets (§9.1)."""
+    record = PersistRecord("_validation-persist.example.com", "x" * (LONGEST_STRING + 1))
+
+    assert f'{record.name}. TXT "{"x" * LONGEST_STRING}" "x"' == record.as_zone_line
+
+
+def test_names_share_the_record_of_their_wildcard() -> None:
+    """One record a base name, which allows wildcards if any of its names is one."""
+    asked = ["a.test", "*.b.test", "b.test"]
+
+    assert {"a.test": False, "b.test": True} == with_wildcards(asked)

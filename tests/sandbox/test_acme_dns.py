@@ -1,0 +1,111 @@
+"""The stand-in of acme-dns: what the server does, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+import pytest
+import requests
+
+from certferry.sandbox.acme_dns import AcmeDnsService
+from certferry.sandbox.zones import Zones
+
+ZONE = "auth.example.org"
+VALUE = "v" * 43
+
+
+@pytest.fixture
+def zones() -> Zones:
+    """The zone that it answers for."""
+    zones = Zones()
+    zones.add_zone(ZONE, [f"ns.{ZONE}"])
+    return zones
+
+
+@pytest.fixture
+def service(zones: Zones) -> Iterator[AcmeDnsService]:
+    """The server."""
+    with AcmeDnsService(zones, ZONE) as service:
+        yield service
+
+
+def posted(url: str, body: bytes, headers: Mapping[str, str] | None = None) -> tuple[int, object]:
+    """Give the status of a call and what was answered."""
+    answer = requests.post(url, body, headers=headers, timeout=5)
+    return answer.status_code, answer.json()
+
+
+def registered(service: AcmeDnsService) -> dict[str, str]:
+    """Register, as an operator would."""
+    status, told = posted(f"{service.url}/register", b"")
+    assert 201 == status
+    assert isinstance(told, dict)
+    return told
+
+
+def update(service: AcmeDnsService, of: Mapping[str, str], txt: object) -> tuple[int, object]:
+    """Write a value with the keys of a registration."""
+    headers = {"X-Api-User": of["username"], "X-Api-Key": of["password"]}
+    body = json.dumps({"subdomain": of["subdomain"], "txt": txt}).encode()
+    return posted(f"{service.url}/update", body, headers)
+
+
+def test_registration_writes_its_own_name(service: AcmeDnsService, zones: Zones) -> None:
+    """With what the server has answered, in its forms; the oldest of three is gone."""
+    one = registered(service)
+    values = ["a" * 43, "b" * 43, "c" * 43]
+
+    assert [(200, {"txt": value}) for value in values] == [update(service, one, v) for v in values]
+
+    records = zones.records(name=one["fulldomain"], rtype="TXT")
+    assert values[1:] == [record.value for record in records]
+    assert f"{one['subdomain']}.{ZONE}" == one["fulldomain"]
+    assert 40 == len(one["password"])
+
+
+def test_health_is_told(service: AcmeDnsService) -> None:
+    """Without keys and words; there is nothing else."""
+    assert 200 == requests.get(f"{service.url}/health", timeout=5).status_code
+    assert 404 == requests.get(f"{service.url}/update", timeout=5).status_code
+
+
+@pytest.mark.parametrize("key", ["username", "password", "subdomain"])
+def test_key_of_another_registration_is_refused(service: AcmeDnsService, key: str) -> None:
+    """All three are of one."""
+    one, other = registered(service), registered(service)
+
+    refused = update(service, {**one, key: other[key]}, VALUE)
+
+    assert (401, {"error": "forbidden"}) == refused
+
+
+def test_update_from_elsewhere_is_refused(service: AcmeDnsService) -> None:
+    """Where the registration says from where they may come."""
+    here = service.register(["127.0.0.0/8"]).as_stored()
+    there = service.register(["192.0.2.0/24"]).as_stored()
+
+    answers = [update(service, {k: str(v) for k, v in one.items()}, VALUE) for one in (here, there)]
+
+    assert [(200, {"txt": VALUE}), (401, {"error": "forbidden"})] == answers
+
+
+@pytest.mark.parametrize("txt", ["v" * 42, "v" * 44, "v" * 42 + "=", "", None])
+def test_value_that_is_no_challenge_is_refused(service: AcmeDnsService, txt: object) -> None:
+    """It has 43 characters of base64url."""
+    assert (400, {"error": "bad_txt"}) == update(service, registered(service), txt)
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [(b"{", "malformed_json_payload"), (b'{"allowfrom": ["here"]}', "invalid_allowfrom_cidr")],
+)
+def test_registration_that_cannot_be_read_is_refused(
+    service: AcmeDnsService, body: bytes, code: str
+) -> None:
+    """With the server's own codes; an update that cannot be read has no keys' subdomain."""
+    one = registered(service)
+    headers = {"X-Api-User": one["username"], "X-Api-Key": one["password"]}
+
+    assert (400, {"error": code}) == posted(f"{service.url}/register", body)
+    assert (401, {"error": "forbidden"}) == posted(f"{service.url}/update", b"{", headers)
