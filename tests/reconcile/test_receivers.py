@@ -183,7 +183,7 @@ def test_renewal_replaces_what_is_there(world: ModelWorld, receiver: MemoryRecei
     assert isinstance(deploy, Deploy)
     (change,) = deploy.changes
     assert (Action.ISSUE, ReasonCode.NEW_CERTIFICATE) == (issue.action, deploy.reason.code)
-    assert (receiver.deliveries[0][:16], "…") == (change.was, change.becomes)
+    assert (receiver.deliveries[0][:12], "…") == (change.was, change.becomes)
     assert 2 == len(receiver.deliveries)
     assert world.plan(wish(world)).is_settled
 
