@@ -18,6 +18,7 @@ from certferry.ports.state import StateStore
 from certferry.sandbox.world import World
 from tests.acceptance.footprint import Footprint
 from tests.support.command import run_here
+from tests.support.schemas import must_fit_output
 
 LONGEST_RUN = 60  # seconds
 
@@ -113,6 +114,7 @@ class Host:
         before = Footprint.of(self.world)
         with self.begin(*arguments, wrapped_in=wrapped_in, **environ) as process:
             out, err = process.communicate(timeout=LONGEST_RUN)
+        must_fit_output(arguments, out)
         return Run(process.returncode, out, err, Footprint.of(self.world) - before)
 
     @contextmanager

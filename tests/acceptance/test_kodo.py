@@ -244,7 +244,7 @@ def test_tls_versions_that_qiniu_never_tells(
 
         assert 4 == planned.code
         [certificate] = document(planned)["certificates"]
-        diff = {"tls_versions": {"before": "unknown", "after": "TLSv1.3, TLSv1.2"}}
+        diff = {"tls_versions": {"before": None, "after": "TLSv1.3, TLSv1.2"}}
         assert diff == certificate["steps"][0]["diff"]
         assert (
             "settings differ from the file: tls_versions unknown → TLSv1.3, TLSv1.2" in status.out

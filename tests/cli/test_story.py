@@ -17,6 +17,7 @@ import pytest
 from certferry.cli.exits import Exit
 from certferry.sandbox.world import DOMAINS, World, demonstration
 from tests.cli.terminals import Terminal
+from tests.support.schemas import must_fit_output
 
 
 @pytest.fixture
@@ -42,6 +43,7 @@ class Operator:
         result = subprocess.run(
             self.command(*words), env=self.environ, capture_output=True, text=True, check=False
         )
+        must_fit_output(words, result.stdout)
         return result.returncode, _masked(result.stdout), _masked(result.stderr)
 
     def asks(self, *words: str) -> tuple[int, Any]:

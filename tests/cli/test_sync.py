@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 from textwrap import dedent
+from typing import Any
 
 import click
 import pytest
@@ -14,6 +15,7 @@ from certferry.cli.exits import Exit
 from certferry.cli.options import Front
 from certferry.cli.sync import patience_of, show_report
 from certferry.core.plan import Action
+from certferry.core.reasons import ReasonCode
 from certferry.core.report import Outcome, StepOutcome, SyncReport
 from certferry.errors import DnsUnavailable, LeaseHeld, Retry
 from certferry.present import documents
@@ -244,6 +246,34 @@ def test_the_document_has_the_contracts_keys() -> None:
         refused["hint"],
     )
     assert "" == console.err
+
+
+def test_a_run_that_waits_is_told_apart_from_one_that_failed() -> None:
+    """It ran to its end, is not as declared yet, and says in one word that a later run goes on."""
+    waiting = documents.of_report(report(lineage(ISSUED, PROCESSING)), Voice())
+    failed = documents.of_report(report(lineage(ISSUED, FAILED)), Voice())
+
+    assert (False, "waiting", True) == tuple(waiting[k] for k in ("ok", "result", "complete"))
+    assert (False, "failed", True) == tuple(failed[k] for k in ("ok", "result", "complete"))
+
+
+def test_what_was_refused_has_a_problem_as_what_failed_has() -> None:
+    """An object with code, message and hint; what went well has none. A failure without an error
+    of ours is a mistake in certferry.
+    """
+    refused = replace(REFUSED, reason=ReasonCode.TOO_LITTLE_LIFE)
+    mistake = StepOutcome(Action.LOOK, Outcome.FAILED, Text("a mistake in certferry"))
+    steps = (BOUND, refused, FAILED, mistake)
+
+    document: Any = documents.of_report(report(lineage(*steps)), Voice())
+
+    written = document["certificates"][0]["steps"]
+    problems = [step["problem"] for step in written]
+    assert problems[0] is None
+    assert all({"code", "message", "hint"} == set(problem) for problem in problems[1:])
+    codes = ["too_little_life", "dns_unavailable", "unexpected"]
+    assert codes == [problem["code"] for problem in problems[1:]]
+    assert [None, *codes] == [step["code"] for step in written]
 
 
 def test_the_document_says_when_to_try_again() -> None:

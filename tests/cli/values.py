@@ -5,20 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from certferry.core.certificate import Certificate, KeyType
+from certferry.core.change import Change
 from certferry.core.deliveries import NEW_CERTIFICATE
 from certferry.core.desired import HttpsWish
 from certferry.core.lineage import Version
-from certferry.core.plan import (
-    Change,
-    Deploy,
-    Issue,
-    Obstacle,
-    Plan,
-    Refusal,
-    Retire,
-    Rollout,
-    Verify,
-)
+from certferry.core.plan import Deploy, Issue, Obstacle, Plan, Refusal, Retire, Rollout, Verify
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.report import LineageReport, StepOutcome, SyncReport
 from certferry.core.waiting import Waiting
@@ -53,7 +44,7 @@ def issue(*names: str, reason: Reason = DUE) -> Issue:
 def rollout(
     domain: str = IMG,
     reason: Reason = NEW_CERTIFICATE,
-    changes: tuple[Change, ...] = (Change("certificate", OLD[:16], "…"),),
+    changes: tuple[Change, ...] = (Change("certificate", OLD, None, remote_id="5f3c"),),
 ) -> Rollout:
     """A deployment and the look at it."""
     deploy = Deploy("qiniu", domain, HttpsWish(), reason, changes)

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certferry.core.change import Change
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.due import LAG, Times, due_of
 from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.core.observed import DomainState, ObservedDomain, Served
-from certferry.core.plan import Blocked, Change, Deploy, Due, Rollout, Verify
+from certferry.core.plan import Blocked, Deploy, Due, Rollout, Verify
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.rollout import RolloutRecord
 from certferry.core.waiting import Waiting
@@ -194,7 +195,10 @@ def test_silence_is_told_with_its_reasons() -> None:
 
 def test_settings_that_are_ignored_are_named() -> None:
     """The certificate is in force, so nobody is sent to look for another tool."""
-    changes = (Change("http2", "false", "true"), Change("tls_versions", "unknown", "TLSv1.3"))
+    changes = (
+        Change("http2", "false", "true"),
+        Change("tls_versions", None, "TLSv1.3", untold=True),
+    )
     reason = Reason(ReasonCode.SETTINGS_DRIFTED, Text("settings differ from the file"))
     rollout = replace(DEPLOYING, steps=(replace(DEPLOY, reason=reason, changes=changes), VERIFY))
 

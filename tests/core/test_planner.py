@@ -239,7 +239,7 @@ def test_drifted_settings_are_deployed_with_their_differences() -> None:
     assert isinstance(deploy, Deploy)
     assert ReasonCode.SETTINGS_DRIFTED == deploy.reason.code
     assert [("force_https", "false", "true")] == [
-        (change.what, change.before, change.after) for change in deploy.changes
+        (change.what, change.was, change.becomes) for change in deploy.changes
     ]
 
 
@@ -262,7 +262,7 @@ def test_setting_that_is_not_told_is_deployed_without_the_certificate() -> None:
     deploy = plan.rollouts[0].deploy
     assert deploy is not None
     assert [("tls_versions", "unknown", "TLSv1.2")] == [
-        (change.what, change.before, change.after) for change in deploy.changes
+        (change.what, change.was, change.becomes) for change in deploy.changes
     ]
 
 

@@ -56,7 +56,7 @@ def test_what_is_not_told_differs_until_it_was_sent(wish: HttpsWish, after: str)
     for sent in (None, HttpsWish(), others):
         [change] = setting_changes(wish, replace(DOMAIN, sent=sent))
 
-        assert ("unknown", after) == (change.before, change.after)
+        assert ("unknown", after) == (change.was, change.becomes)
     assert () == setting_changes(wish, replace(DOMAIN, sent=wish))
 
 
@@ -77,7 +77,7 @@ def test_domain_without_https_has_no_settings_yet() -> None:
     wish = HttpsWish(http2=True)
     off = replace(DOMAIN, bound=None, sent=wish)
 
-    assert ["—"] == [change.before for change in setting_changes(wish, off)]
+    assert ["—"] == [change.was for change in setting_changes(wish, off)]
 
 
 def test_domain_without_settings_has_none_to_wish_for() -> None:

@@ -1,4 +1,5 @@
-"""Write the reference page of the built-in adapters, in each language, from their own settings.
+"""Write the reference page of the built-in adapters, in each language, from their own settings; and
+the other pages that are made: of the codes, and of the configuration.
 
 `scripts/reference` runs this. What an adapter says of itself is in the catalogues; the words around
 it are here.
@@ -21,6 +22,7 @@ from certferry.present.language import voice_in
 from certferry.text import Text
 from certferry.wiring.adapters import CHANNELS, DNS_PROVIDERS, TARGETS, Family, installed
 from certferry.wiring.described import Described
+from tests.house import codes_page, config_page
 from tests.house.tree import ROOT
 
 PAGE = ROOT / "docs" / "reference" / "adapters.md"
@@ -58,7 +60,9 @@ _ALL, _ALL_ZH = f"{', '.join(_FIRST)} and {_LAST}", "、".join([*_FIRST, _LAST])
 ENGLISH = Words(
     title="# Adapters: accounts, and what a deployment can be told",
     intro="""\
-Made by `./scripts/reference` from the adapters' own settings; edit those, not this page.
+[中文](adapters.zh-CN.md)
+
+<!-- Made by ./scripts/reference from the adapters' own settings; edit those, not this page. -->
 
 `type` is what stands in `[accounts.<label>]` or `[notify.<name>]`; without one it is the label. A
 secret is a reference: `env:NAME`, `file:PATH`, `keyring:SERVICE/USER`, `command:…`. Where there is
@@ -99,7 +103,9 @@ Packages of other people bring further types: see
 CHINESE = Words(
     title="# 适配器：账号与部署选项",
     intro="""\
-本页由 `./scripts/reference` 根据适配器自身的设置生成；请修改适配器，而不是本页。
+[English](adapters.md)
+
+<!-- ./scripts/reference 根据适配器自身的设置生成本页；请修改适配器。 -->
 
 `type` 写在 `[accounts.<label>]` 或 `[notify.<name>]` 中；省略时取表名。
 密钥写成引用：`env:NAME`、`file:PATH`、`keyring:SERVICE/USER`、`command:…`。
@@ -144,6 +150,11 @@ def pages() -> dict[Path, str]:
         PAGE: page(ENGLISH, voice_in("en").say),
         PAGE.with_suffix(".zh-CN.md"): page(CHINESE, voice_in("zh").say),
     }
+
+
+def all_pages() -> dict[Path, str]:
+    """Give these, and the other pages that are made."""
+    return {**pages(), **codes_page.pages(), **config_page.pages()}
 
 
 def page(words: Words, say: Say) -> str:
@@ -236,7 +247,7 @@ def _table(columns: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
 
 def main() -> None:
     """Write them."""
-    for path, text in pages().items():
+    for path, text in all_pages().items():
         path.write_text(text, encoding="utf-8")
 
 

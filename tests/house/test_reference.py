@@ -1,4 +1,6 @@
-"""The reference page of the adapters is what their settings say, in each language."""
+"""The pages that are made are as they would be made now; that of the adapters is what their
+settings say, in each language.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ import pytest
 
 from certferry.config.bind import may_be_written, meanings
 from certferry.wiring.adapters import CHANNELS, FAMILIES, Family, installed
-from tests.house.reference import pages
+from tests.house.reference import all_pages, pages
 from tests.house.tree import relative
 
 OURS = [
@@ -19,11 +21,11 @@ OURS = [
 ]
 
 
-def test_the_page_is_what_the_settings_say() -> None:
-    """Who changes an adapter's settings writes the page anew."""
+def test_the_pages_are_as_they_are_made() -> None:
+    """A change of a setting, of a code or of the README's configuration comes with them."""
     stale = [
         relative(path)
-        for path, text in pages().items()
+        for path, text in all_pages().items()
         if not path.exists() or path.read_text(encoding="utf-8") != text
     ]
 

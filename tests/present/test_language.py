@@ -25,6 +25,7 @@ from certferry.core.waiting import applying
 from certferry.errors import DnsUnavailable
 from certferry.present import (
     documents,
+    plan_document,
     plan_text,
     report_text,
     status_document,
@@ -226,10 +227,10 @@ def test_a_plan_in_chinese() -> None:
         img: 应续期（有效期 90 天，剩余 29 天）
           签发     img.example.com、*.img.example.com
           部署     qiniu → img.example.com
-                   证书  0123456789abcdef → …
+                   证书  0123456789ab → …
           验证     img.example.com
           部署     qiniu → a.img.example.com（HTTPS 未启用 → 将启用）
-                   证书  0123456789abcdef → …
+                   证书  0123456789ab → …
           验证     a.img.example.com
           已拒绝   qiniu → c.img.example.com: 剩余有效期 6 天，而 qiniu 要求至少 30 天
                    提示：use a CA whose certificates live longer
@@ -378,7 +379,7 @@ def test_programs_read_the_same_words_in_every_language() -> None:
             json.dumps(
                 [
                     documents.of_report(report, voice),
-                    documents.of_plans([PLAN], voice),
+                    plan_document.of_plans([PLAN], voice),
                     status_document.of_statuses([STATUS], Remembering(), voice),
                 ]
             )

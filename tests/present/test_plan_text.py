@@ -11,11 +11,12 @@ import pytest
 
 from certferry.cli import exits
 from certferry.cli.exits import Exit
+from certferry.core.change import Change
 from certferry.core.desired import Kind
-from certferry.core.plan import Action, Blocked, Change, Due, Obstacle, Plan, Rollout
+from certferry.core.plan import Action, Blocked, Due, Obstacle, Plan, Rollout
 from certferry.core.waiting import Waiting
 from certferry.errors import CertificateError, TargetRejected
-from certferry.present import documents, plan_text
+from certferry.present import plan_document, plan_text
 from certferry.present.language import Voice
 from certferry.text import Text
 from tests.cli import values
@@ -35,7 +36,7 @@ def test_a_renewal_reads_as_what_will_be_done_and_why() -> None:
         img: renewal due (29 days left of 90 days)
           issue    img.example.com, *.img.example.com
           deploy   qiniu → img.example.com
-                   certificate  0123456789abcdef → …
+                   certificate  0123456789ab → …
           verify   img.example.com
           retire   certferry-img-0123456789abcdef0123 at qiniu
 
@@ -70,7 +71,7 @@ def test_what_is_tried_again_is_shown_and_is_no_change() -> None:
         1 to try again. Nothing was changed.
         """) == told(again)
     assert Exit.OK is exits.of_plans([again], check=True)
-    document = documents.of_plans([again], Voice())
+    document = plan_document.of_plans([again], Voice())
     assert 0 == document["changes"]
     assert '"again": true' in json.dumps(document)
 
@@ -91,7 +92,7 @@ def test_what_stands_in_the_file_in_vain_is_told_and_changes_nothing() -> None:
         """) == told(settled)
     assert "  in vain  qiniu: `exclude` has x.cn" in told(pending)
     assert Exit.OK is exits.of_plans([settled], check=True)
-    assert "`exclude` has x.cn" in json.dumps(documents.of_plans([settled], Voice()))
+    assert "`exclude` has x.cn" in json.dumps(plan_document.of_plans([settled], Voice()))
 
 
 def test_what_is_wrong_with_a_certificate_itself_names_no_target() -> None:
@@ -100,14 +101,14 @@ def test_what_is_wrong_with_a_certificate_itself_names_no_target() -> None:
     obstructed = plan(obstacles=(Obstacle(None, None, error),), lineage="qiniu")
 
     assert "\n  blocked  x.pem: cannot be read\n" in told(obstructed)
-    assert '"target": null' in json.dumps(documents.of_plans([obstructed], Voice()))
+    assert '"target": null' in json.dumps(plan_document.of_plans([obstructed], Voice()))
 
 
 def test_several_certificates_are_counted_in_the_plural() -> None:
     """One is one and two are many; a reason that the headline has not said stands at its step."""
     first = plan(
         rollout(),
-        rollout("a.img.example.com", HTTPS_OFF, (Change("certificate", "—", "…"),)),
+        rollout("a.img.example.com", HTTPS_OFF, (Change("certificate", None, None),)),
         issue=values.issue(),
     )
     second = replace(first, lineage="static", issue=values.issue("static.example.com"))
@@ -116,7 +117,7 @@ def test_several_certificates_are_counted_in_the_plural() -> None:
         img: renewal due (29 days left of 90 days)
           issue    img.example.com, *.img.example.com
           deploy   qiniu → img.example.com
-                   certificate  0123456789abcdef → …
+                   certificate  0123456789ab → …
           verify   img.example.com
           deploy   qiniu → a.img.example.com (HTTPS is off → will be turned on)
                    certificate  — → …
@@ -125,7 +126,7 @@ def test_several_certificates_are_counted_in_the_plural() -> None:
         static: renewal due (29 days left of 90 days)
           issue    static.example.com
           deploy   qiniu → img.example.com
-                   certificate  0123456789abcdef → …
+                   certificate  0123456789ab → …
           verify   img.example.com
           deploy   qiniu → a.img.example.com (HTTPS is off → will be turned on)
                    certificate  — → …
@@ -195,7 +196,7 @@ def test_the_document_tells_how_long_a_copy_is_valid() -> None:
     """The moment and the whole days, for our own and for anybody's."""
     step = values.retire_unmanaged("5f3c", "by hand", timedelta(days=9, hours=1))
 
-    document = json.loads(json.dumps(documents.of_plans([plan(retirements=(step,))], Voice())))
+    document = json.loads(json.dumps(plan_document.of_plans([plan(retirements=(step,))], Voice())))
 
     [written] = document["certificates"][0]["steps"]
     assert ("by hand", "2026-12-03T13:00:00Z", 9) == (
@@ -242,7 +243,7 @@ def test_what_can_be_done_is_planned_beside_what_cannot() -> None:
         img: renewal due (29 days left of 90 days)
           issue    img.example.com, *.img.example.com
           deploy   qiniu → img.example.com
-                   certificate  0123456789abcdef → …
+                   certificate  0123456789ab → …
           verify   img.example.com
           blocked  qiniu → a.img.example.com: frozen at the CDN
                    hint: unfreeze it in the console
@@ -278,7 +279,7 @@ def test_the_document_has_the_contracts_keys() -> None:
         obstacles=(values.frozen(),),
     )
 
-    document = json.loads(json.dumps(documents.of_plans([whole, plan()], Voice())))
+    document = json.loads(json.dumps(plan_document.of_plans([whole, plan()], Voice())))
 
     assert {"changes", "certificates"} == set(document)
     assert 4 == document["changes"]
@@ -306,7 +307,7 @@ def test_the_document_has_the_contracts_keys() -> None:
     assert ("deploy", "qiniu", "img.example.com") == tuple(
         deploy[key] for key in ("action", "target", "domain")
     )
-    assert {"certificate": {"before": OLD[:16], "after": "…"}} == deploy["diff"]
+    assert {"certificate": {"before": OLD, "after": None, "remote_id": "5f3c"}} == deploy["diff"]
     assert ("verify", {}) == (verify["action"], verify["diff"])
     assert ("retire", None, "5f3c") == (retire["action"], retire["domain"], retire["remote_id"])
     assert (None, None) == (retire["not_after"], retire["days_left"])
@@ -325,7 +326,7 @@ def test_the_document_and_the_text_say_when_a_step_is_due() -> None:
     deploy, *_ = rollout().steps
     plans = [plan(Rollout("qiniu", IMG, (replace(deploy, due=due),))) for due in dues]
 
-    document = json.loads(json.dumps(documents.of_plans(plans, Voice())))
+    document = json.loads(json.dumps(plan_document.of_plans(plans, Voice())))
     words = told(*plans)
 
     now, waiting, failed, spent = (c["steps"][0] for c in document["certificates"])
@@ -342,7 +343,7 @@ def test_the_document_tells_what_cannot_be_done() -> None:
     """Refusals and obstacles carry a code, a sentence and a hint."""
     stuck = plan(refusals=(values.too_short(),), obstacles=(values.frozen(),))
 
-    document = json.loads(json.dumps(documents.of_plans([stuck], Voice())))
+    document = json.loads(json.dumps(plan_document.of_plans([stuck], Voice())))
 
     (written,) = document["certificates"]
 

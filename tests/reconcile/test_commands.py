@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from certferry.adapters.targets import command
+from certferry.core.change import Change
 from certferry.core.delivery import CommandDelivery, Delivery, Program
 from certferry.core.desired import DesiredCertificate, PemFiles, delivered
 from certferry.core.domain_status import Standing
 from certferry.core.due import Times
-from certferry.core.plan import Change, Deploy
+from certferry.core.plan import Deploy
 from certferry.core.planner import Issuing
 from certferry.core.report import LineageReport
 from certferry.core.status import status_of

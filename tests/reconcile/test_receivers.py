@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from certferry.core.change import Change
 from certferry.core.delivery import FileDelivery
 from certferry.core.desired import DesiredCertificate, delivered
 from certferry.core.domain_status import Standing
 from certferry.core.observed import DomainState
-from certferry.core.plan import Action, Change, Deploy
+from certferry.core.plan import Action, Deploy
 from certferry.core.reasons import ReasonCode
 from certferry.core.report import LineageReport, Outcome, StepOutcome
 from certferry.core.status import status_of
@@ -182,7 +183,7 @@ def test_renewal_replaces_what_is_there(world: ModelWorld, receiver: MemoryRecei
     assert isinstance(deploy, Deploy)
     (change,) = deploy.changes
     assert (Action.ISSUE, ReasonCode.NEW_CERTIFICATE) == (issue.action, deploy.reason.code)
-    assert (receiver.deliveries[0][:16], "…") == (change.before, change.after)
+    assert (receiver.deliveries[0][:12], "…") == (change.was, change.becomes)
     assert 2 == len(receiver.deliveries)
     assert world.plan(wish(world)).is_settled
 

@@ -7,9 +7,10 @@ from datetime import timedelta
 
 import pytest
 
+from certferry.core.change import Change
 from certferry.core.desired import DesiredCertificate, HttpsWish, Kind
 from certferry.core.domain_status import Standing
-from certferry.core.plan import Change, Deploy
+from certferry.core.plan import Deploy
 from certferry.core.reasons import ReasonCode
 from certferry.core.report import LineageReport, Outcome
 from certferry.core.status import status_of
@@ -61,7 +62,7 @@ def test_setting_added_to_a_domain_that_serves_ours(
     (deploy, _) = world.plan(wish).steps
     assert isinstance(deploy, Deploy)
     assert ReasonCode.SETTINGS_DRIFTED is deploy.reason.code
-    assert ["unknown"] == [change.before for change in deploy.changes]
+    assert ["unknown"] == [change.was for change in deploy.changes]
 
     assert synced(world, wish).ok
     assert https.tls_versions == world.cdn.settings(IMG).tls_versions
@@ -96,7 +97,7 @@ def test_setting_stands_in_the_diff_of_another_deployment() -> None:
 
     deploy = plan.rollouts[0].deploy
     assert deploy is not None
-    assert Change("tls_versions", "unknown", "TLSv1.2, TLSv1.3") == deploy.changes[1]
+    assert Change("tls_versions", None, "TLSv1.2, TLSv1.3", untold=True) == deploy.changes[1]
 
 
 def test_renewal_forgets_nothing_that_was_sent() -> None:

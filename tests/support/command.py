@@ -14,6 +14,7 @@ from unittest import mock
 
 from certferry.cli.main import run
 from certferry.present.console import standard_console
+from tests.support.schemas import must_fit_output
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def run_here(
     """Run the command to its end, in the directory if one is given.
 
     What a process has apart is not here: signals, and threads that end with it. A test of these
-    starts one.
+    starts one. What was asked for as JSON is as its schema says.
     """
     streams = [io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2)]
     with (
@@ -41,7 +42,9 @@ def run_here(
         redirect_stderr(streams[1]),
     ):
         code = run(arguments, standard_console(os.environ))
-    return Ended(int(code), *(_written_on(stream) for stream in streams))
+    out, err = (_written_on(stream) for stream in streams)
+    must_fit_output(arguments, out)
+    return Ended(int(code), out, err)
 
 
 def _written_on(stream: io.TextIOWrapper) -> str:

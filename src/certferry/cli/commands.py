@@ -40,8 +40,18 @@ COMMANDS = {
     "sandbox": "Keep the demo's world running on loopback, and print a ready configuration for it.",
     "demo": "Run the main job in a world on loopback, and prove it.",
     "completion": "Print a script that completes certferry's commands in a shell.",
+    "help": "Print the reference and the how-tos, without a network.",
 }
 """Each command's name and, as in its own docstring, what it does."""
+
+MODULES = {"help": "topics"}
+"""Modules that are not called like their command: `help` holds how click speaks."""
+
+
+def command_of(name: str) -> click.Command:
+    """Import a command of the table."""
+    found: click.Command = import_module(_module_of(name)).command
+    return found
 
 
 FAMILIAR = {
@@ -92,7 +102,7 @@ class Commands(Group):
         """Import a command."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(_module_of(cmd_name)).command
+        command: click.Command = command_of(cmd_name)
         return spoken(command, voice_of(ctx))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -113,7 +123,7 @@ class Commands(Group):
 
 
 def _module_of(name: str) -> str:
-    return f"certferry.cli.{name.replace('-', '_')}"
+    return f"certferry.cli.{MODULES.get(name, name.replace('-', '_'))}"
 
 
 def _unknown(name: str, known: list[str], familiar: Mapping[str, str]) -> Text:

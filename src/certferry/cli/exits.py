@@ -61,15 +61,16 @@ def of_error(error: CertferryError) -> Exit:
 
 def of_report(report: SyncReport) -> Exit:
     """Judge a sync: by its worst outcome."""
-    from certferry.core.report import Outcome
+    from certferry.core.result import Result, of_run
 
-    if not report.complete:
-        return Exit.STOPPED
-    if report.any(Outcome.FAILED):
-        return Exit.FAILED
-    if report.any(Outcome.REFUSED):
-        return Exit.REFUSED
-    return Exit.OK if report.ok else Exit.TRY_LATER
+    codes = {
+        Result.IN_ORDER: Exit.OK,
+        Result.WAITING: Exit.TRY_LATER,
+        Result.FAILED: Exit.FAILED,
+        Result.REFUSED: Exit.REFUSED,
+        Result.STOPPED: Exit.STOPPED,
+    }
+    return codes[of_run(report)]
 
 
 def of_hook(report: SyncReport) -> Exit:

@@ -45,12 +45,12 @@ def command(
 
 def show_plans(plans: Sequence[Plan], console: Console, *, check: bool, as_json: bool) -> Exit:
     """Show what would be done."""
-    from certferry.present import documents, plan_text
+    from certferry.present import plan_document, plan_text
     from certferry.present.log_entries import log_plans
 
     log_plans(plans, console.run_log)
     if as_json:
-        console.hand_out(documents.of_plans(plans, console.voice))
+        console.hand_out(plan_document.of_plans(plans, console.voice))
     else:
         console.show(plan_text.told(plans, console.voice))
     return exits.of_plans(plans, check=check)

@@ -12,7 +12,7 @@ from certferry.cli.options import Front
 def rehearsed(front: Front, names: tuple[str, ...], *, renew: bool, as_json: bool) -> Exit:
     """Rehearse, tell what came of it, then what a run would do."""
     from certferry.cli.selection import read_settings
-    from certferry.present import documents, rehearsal_text, report_text
+    from certferry.present import plan_document, rehearsal_text, report_text
     from certferry.present.progress import progress_on
     from certferry.wiring.rehearsal import rehearse, rehearsing
     from certferry.wiring.session import open_session
@@ -26,7 +26,7 @@ def rehearsed(front: Front, names: tuple[str, ...], *, renew: bool, as_json: boo
     ):
         found = rehearse(session, at_staging, renew=renew)
     if as_json:
-        console.hand_out(documents.of_rehearsal(found.report, found.plans, console.voice))
+        console.hand_out(plan_document.of_rehearsal(found.report, found.plans, console.voice))
     elif front.quiet:
         console.remark(report_text.what_is_wrong(found.report, console.voice))
     else:

@@ -10,7 +10,7 @@ from pathlib import Path
 from certferry.errors import ConfigError
 from certferry.text import Text
 
-REFERENCE = Text("every setting is described under “Configuration” in the README")
+REFERENCE = Text("`certferry help config` prints what every setting means")
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ def quoted(words: str) -> str:
 
 def _header(say: Say) -> str:
     return _comment(
-        say(Text("Written by `certferry init`. Every setting is described in the README.")),
+        say(Text("Written by `certferry init`. Every setting: `certferry help config`.")),
         say(Text("See its effect with `certferry plan`; nothing is changed before a sync.")),
     )
 

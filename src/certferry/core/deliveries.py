@@ -5,10 +5,11 @@ it has not, and nothing is left to verify.
 from __future__ import annotations
 
 from certferry.core.certificate import FULLCHAIN
+from certferry.core.change import CERTIFICATE, Change
 from certferry.core.desired import HttpsWish
 from certferry.core.lineage import Version
 from certferry.core.observed import ObservedDomain, ObservedTarget
-from certferry.core.plan import Change, Deploy, Rollout
+from certferry.core.plan import Deploy, Rollout
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.text import Text
 
@@ -53,8 +54,7 @@ def _changes(domain: ObservedDomain, coming: Version | None) -> tuple[Change, ..
     drift = () if domain.drift is None else domain.drift.changes
     if coming is not None and domain.bound == after:
         return (*_change_of_issuers(domain, coming), *drift)
-    change = Change("certificate", (domain.bound or "—")[:16], "…" if after is None else after[:16])
-    return (change,)
+    return (Change(CERTIFICATE, domain.bound, after),)
 
 
 def _change_of_issuers(domain: ObservedDomain, coming: Version) -> tuple[Change, ...]:
@@ -62,4 +62,4 @@ def _change_of_issuers(domain: ObservedDomain, coming: Version) -> tuple[Change,
     held, wanted = domain.fullchain_digest, coming.fullchain_digest
     if held is None or wanted is None or held == wanted:
         return ()
-    return (Change(FULLCHAIN, held[:16], wanted[:16]),)
+    return (Change(FULLCHAIN, held, wanted),)

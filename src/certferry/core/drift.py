@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from certferry.core.change import Change
 from certferry.core.desired import DesiredDeployment, DriftPolicy, HttpsWish
 from certferry.core.lineage import Version
 from certferry.core.observed import ObservedDomain, ObservedTarget
-from certferry.core.plan import Change, Drifted
+from certferry.core.plan import Drifted
 from certferry.core.rollout import RolloutRecord
 from certferry.core.settings import as_wished, setting_changes
 
@@ -81,7 +82,7 @@ def is_left(deployment: DesiredDeployment, drift: Drift) -> bool:
 
 def in_one_line(changes: Iterable[Change]) -> str:
     """Write changes for the record: the same drift is told once."""
-    return ", ".join(f"{change.what}: {change.before}" for change in changes)
+    return ", ".join(f"{change.what}: {change.was}" for change in changes)
 
 
 def recent(repairs: Sequence[datetime], now: datetime) -> tuple[datetime, ...]:

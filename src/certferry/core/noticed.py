@@ -236,5 +236,5 @@ def _notice(
 ) -> Notice:
     subject = Subject(report.lineage, step.target or "", step.domain or "")
     usual = topic.value if step.outcome in _IN_ORDER else step.outcome.value
-    code = usual if step.error is None else step.error.code
+    code = step.code or usual
     return Notice(topic, subject, now, code, step.detail, step.hint, deadline)

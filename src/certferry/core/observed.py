@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from certferry.core.certificate import Certificate
+from certferry.core.change import Change
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.edges import EdgeProblem
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.lineage import Version
 from certferry.core.ordered import Ordered
-from certferry.core.plan import Change
 from certferry.core.quota import Quota
 from certferry.core.reasons import Reason
 from certferry.core.rollout import RolloutRecord

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from certferry.core.certificate import KeyType
+from certferry.core.change import Change
 from certferry.core.desired import DriftPolicy, HttpsWish, Kind
 from certferry.core.issuance import Authority
 from certferry.core.reasons import Reason
@@ -30,15 +31,6 @@ class Action(StrEnum):
     RETIRE = "retire"
     CLEAN = "clean"
     LOOK = "look"
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One thing that a step changes, before and after, in words a person can compare."""
-
-    what: str
-    before: str
-    after: str
 
 
 @dataclass(frozen=True, slots=True)

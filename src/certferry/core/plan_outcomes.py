@@ -199,4 +199,5 @@ def _refused(refusal: Refusal) -> StepOutcome:
         step.target,
         step.domain,
         hint=refusal.hint,
+        reason=refusal.reason.code,
     )

@@ -9,9 +9,13 @@ from enum import StrEnum
 
 from certferry.core.how_far import Asking, Begun, Ended
 from certferry.core.plan import Action
+from certferry.core.reasons import ReasonCode
 from certferry.core.waiting import Waiting
 from certferry.errors import CertferryError
 from certferry.text import Text
+
+UNEXPECTED = "unexpected"
+"""The code of a mistake in certferry itself."""
 
 
 class Outcome(StrEnum):
@@ -47,7 +51,17 @@ class StepOutcome:
     waiting: Waiting | None = None
     remote_id: str | None = None
     unmanaged: bool = False
+    reason: ReasonCode | None = None  # why safety refused it
     left: bool = False
+
+    @property
+    def code(self) -> str | None:
+        """What went wrong, for programs. A failure without an error of ours is our mistake."""
+        if self.error is not None:
+            return self.error.code
+        if self.reason is not None:
+            return self.reason.value
+        return UNEXPECTED if self.outcome is Outcome.FAILED else None
 
     @property
     def is_notice(self) -> bool:

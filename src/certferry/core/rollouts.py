@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from certferry.core.change import CERTIFICATE, Change
 from certferry.core.choice import why_new
 from certferry.core.deliveries import NEW_CERTIFICATE, plan_delivery
 from certferry.core.desired import DesiredDeployment, HttpsWish, OnFailure
@@ -21,7 +22,6 @@ from certferry.core.observed import (
 )
 from certferry.core.plan import (
     Blocked,
-    Change,
     Deploy,
     Drifted,
     Obstacle,
@@ -33,7 +33,7 @@ from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.refusals import plan_rollback
 from certferry.core.rollbacks import BACK
 from certferry.core.rollout import RolloutRecord
-from certferry.core.settings import UNKNOWN, changes_unasked, setting_changes
+from certferry.core.settings import changes_unasked, setting_changes
 from certferry.core.short_form import short
 from certferry.core.waiting import applying
 from certferry.errors import CertferryError, TargetRejected
@@ -275,9 +275,14 @@ class _DomainPlanner:
         return failed and not is_served(self._served, fingerprint)
 
     def _certificate_change(self) -> Change:
-        bound = self._target.fingerprint_of(self._domain.bound)
-        before = bound[:16] if bound else (self._domain.bound or _nothing(self._domain))
-        return Change("certificate", before, (self._fingerprint or "…")[:16])
+        bound = self._domain.bound
+        return Change(
+            CERTIFICATE,
+            self._target.fingerprint_of(bound),
+            self._fingerprint,
+            untold=self._domain.binding_hidden,
+            remote_id=bound,
+        )
 
     def _not_seen(self) -> Reason:
         if self._domain.state is DomainState.PROCESSING:
@@ -289,10 +294,6 @@ def _drift(changes: tuple[Change, ...]) -> Reason | None:
     if not changes:
         return None
     return Reason(ReasonCode.SETTINGS_DRIFTED, Text("settings differ from the file"))
-
-
-def _nothing(domain: ObservedDomain) -> str:
-    return UNKNOWN.template if domain.binding_hidden else "—"
 
 
 def _nothing_to_serve(deployment: DesiredDeployment) -> Obstacle:

@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 
+from certferry.core.change import UNKNOWN, Change
 from certferry.core.desired import HttpsWish
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.observed import ObservedDomain
-from certferry.core.plan import Change
 from certferry.text import Text
-
-UNKNOWN = Text("unknown")
-"""What a setting is that the target does not tell."""
-
-_NONE = "—"
 
 _NAMES = tuple(field.name for field in fields(HttpsWish))
 
@@ -28,7 +23,7 @@ def setting_changes(wish: HttpsWish, domain: ObservedDomain) -> tuple[Change, ..
     if not domain.has_settings:
         return ()
     return tuple(
-        Change(name, _before(name, domain), _in_words(getattr(wish, name)))
+        _setting_change(name, domain, _in_words(getattr(wish, name)))
         for name in _differing(wish, domain)
     )
 
@@ -60,8 +55,8 @@ def in_sentences(changes: Iterable[Change]) -> list[Text]:
         Text(
             "{setting} {before} → {after}",
             setting=change.what,
-            before=UNKNOWN if change.before == UNKNOWN.template else change.before,
-            after=change.after,
+            before=UNKNOWN if change.was == UNKNOWN.template else change.was,
+            after=change.becomes,
         )
         for change in changes
     ]
@@ -81,11 +76,11 @@ def _unordered(value: object) -> object:
     return frozenset(value) if isinstance(value, tuple) else value
 
 
-def _before(name: str, domain: ObservedDomain) -> str:
+def _setting_change(name: str, domain: ObservedDomain, after: str) -> Change:
     found = getattr(domain.https, name)
     if found is not None:
-        return _in_words(found)
-    return _NONE if domain.bound is None else UNKNOWN.template
+        return Change(name, _in_words(found), after)
+    return Change(name, None, after, untold=domain.bound is not None)
 
 
 def _in_words(value: object) -> str:

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
+from certferry.core.change import Change
 from certferry.core.one_run import left_to_later_runs
 from certferry.core.plan import (
     Action,
     Blocked,
-    Change,
     Clean,
     Deploy,
     Drifted,
@@ -206,7 +206,7 @@ def _changes(changes: Sequence[Change], voice: Voice) -> list[Line]:
     rows = [
         (
             Span(voice.word(change.what), Tone.FAINT),
-            Span(f"{voice.word(change.before)} → {voice.word(change.after)}"),
+            Span(f"{voice.word(change.was)} → {voice.word(change.becomes)}"),
         )
         for change in changes
     ]

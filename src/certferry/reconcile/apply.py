@@ -143,7 +143,7 @@ def verify(step: Verify, visit: Visit) -> StepOutcome:
             target=step.target,
             domain=step.domain,
             fingerprint=last.fingerprint,
-            **{change.what: f"{change.before} → {change.after}" for change in step.changes},
+            **{change.what: f"{change.was} → {change.becomes}" for change in step.changes},
         )
     told = StepOutcome(Action.VERIFY, Outcome.DONE, SEEN, step.target, step.domain)
     return with_unasked(told, step) if step.changes else told

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from certferry.core.certificate import FULLCHAIN, CertificateBundle
+from certferry.core.change import Change
 from certferry.core.delivery import Delivery
 from certferry.core.desired import delivered
 from certferry.core.observed import DomainState, ObservedDomain, ReceiverDrift
-from certferry.core.plan import Change
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import DeployError, TargetRejected
 from certferry.ports.receiver import Delivered

@@ -13,9 +13,9 @@ import pytest
 from certferry.adapters.clients.pem_directory import contents
 from certferry.adapters.targets import command
 from certferry.core.certificate import CertificateBundle
+from certferry.core.change import Change
 from certferry.core.delivery import CommandDelivery, Program
 from certferry.core.observed import DomainState
-from certferry.core.plan import Change
 from certferry.errors import DeployError, Interrupted, TargetRejected
 from certferry.ports.receiver import Delivered, Receiver
 from certferry.text import Text

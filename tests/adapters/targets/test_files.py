@@ -17,9 +17,9 @@ import pytest
 
 from certferry.adapters.clients.pem_directory import NAMES
 from certferry.core.certificate import CertificateBundle
+from certferry.core.change import Change
 from certferry.core.delivery import FileDelivery
 from certferry.core.observed import DomainState, ObservedDomain
-from certferry.core.plan import Change
 from certferry.core.reasons import ReasonCode
 from certferry.errors import DeployError, TargetRejected
 from tests.adapters.state.test_full_disk import in_a_namespace_of_its_own

@@ -123,7 +123,7 @@ def test_versions_that_are_never_told(place: Place, target: Qiniu) -> None:
     assert None is found.https.tls_versions
     assert () == setting_changes(WISH, replace(found, sent=WISH))
     [change] = setting_changes(WISH, found)
-    assert ("tls_versions", "unknown") == (change.what, change.before)
+    assert ("tls_versions", "unknown") == (change.what, change.was)
 
 
 def test_versions_that_are_told_once_they_are_set(place: Place, target: Qiniu) -> None:
@@ -131,7 +131,7 @@ def test_versions_that_are_told_once_they_are_set(place: Place, target: Qiniu) -
     cert_id = seed(place)
     place.service.add_domain(WWW, https=cert_id)
     assert {"force_https": "false", "http2": "false", "tls_versions": "unknown"} == {
-        change.what: change.before for change in setting_changes(WISH, look(target))
+        change.what: change.was for change in setting_changes(WISH, look(target))
     }
 
     target.bind(WWW, Kind.CDN, cert_id, WISH)
@@ -144,6 +144,6 @@ def test_versions_that_are_told_once_they_are_set(place: Place, target: Qiniu) -
     [change] = setting_changes(WISH, look(target))
     assert ("tls_versions", "TLSv1.0", "TLSv1.2, TLSv1.3") == (
         change.what,
-        change.before,
-        change.after,
+        change.was,
+        change.becomes,
     )

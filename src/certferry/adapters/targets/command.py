@@ -12,10 +12,10 @@ from pathlib import Path
 
 from certferry.adapters.clients import handover, pem_directory, programs
 from certferry.core.certificate import CertificateBundle
+from certferry.core.change import Change
 from certferry.core.delivery import CommandDelivery
 from certferry.core.desired import Kind
 from certferry.core.observed import DomainState, ObservedDomain, ReceiverDrift
-from certferry.core.plan import Change
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.secret import Secret
 from certferry.errors import DeployError

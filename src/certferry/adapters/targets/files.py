@@ -31,10 +31,10 @@ from certferry.adapters.clients.place_checks import (
 )
 from certferry.adapters.clients.receipt import RECEIPT, Receipt, decode_receipt, encode_receipt
 from certferry.core.certificate import FULLCHAIN, PRIVKEY, CertificateBundle, fingerprint
+from certferry.core.change import Change
 from certferry.core.delivery import FileDelivery
 from certferry.core.desired import Kind
 from certferry.core.observed import DomainState, ObservedDomain, ReceiverDrift
-from certferry.core.plan import Change
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.secret import Secret
 from certferry.errors import DeployError

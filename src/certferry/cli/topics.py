@@ -1,0 +1,114 @@
+"""`certferry help`: the reference and the how-tos that came with the package, without a network."""
+
+from __future__ import annotations
+
+import difflib
+import shutil
+from collections.abc import Iterator
+
+import click
+from click.shell_completion import CompletionItem
+
+from certferry.cli.complaints import UsageMistake
+from certferry.cli.exits import Exit
+from certferry.cli.options import Front
+from certferry.present.console import Console
+from certferry.present.layout import Line, Span, Tone, columns, line
+from certferry.present.page_text import told
+from certferry.present.pages import about_code, pages, schemas
+from certferry.text import Text
+
+_JSON = "json"
+
+
+def _complete_topic(
+    ctx: click.Context, parameter: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    del parameter
+    language = ctx.find_root().obj.voice.language
+    return [
+        CompletionItem(topic, help=page.title)
+        for topic, page in pages(language).items()
+        if topic.startswith(incomplete)
+    ]
+
+
+@click.command("help")
+@click.argument("topic", metavar="[TOPIC]", required=False, shell_complete=_complete_topic)
+@click.argument("document", metavar="[DOCUMENT]", required=False)
+@click.pass_context
+def command(ctx: click.Context, topic: str | None, document: str | None) -> Exit:
+    """Print the reference and the how-tos, without a network.
+
+    Without a TOPIC the topics are listed. A TOPIC may also be a command, or a code that an error,
+    a finding or a document has. With `json`, a DOCUMENT prints the JSON Schema of that document.
+    """
+    front: Front = ctx.obj
+    language = front.voice.language
+    known = pages(language)
+    if document is not None:
+        _print_schema(topic, document, front, ctx)
+    elif topic is None:
+        front.console.show(_listed(front))
+    elif topic in known:
+        _show(known[topic].text, front.console)
+    elif (part := about_code(topic, language)) is not None:
+        _show(part, front.console)
+    else:
+        _help_of_command(topic, front, ctx)
+    return Exit.OK
+
+
+def _listed(front: Front) -> Iterator[Line]:
+    say, found = front.voice.say, pages(front.voice.language)
+    yield line(
+        say(Text("certferry help TOPIC, where TOPIC is one of these, a command, or a code:"))
+    )
+    yield line()
+    yield from columns(
+        [(Span(topic, Tone.STRONG), Span(page.title)) for topic, page in found.items()], "  "
+    )
+    yield line()
+    documents = ", ".join(schemas())
+    yield line(
+        say(Text("certferry help json DOCUMENT prints a JSON Schema: {list}", list=documents))
+    )
+
+
+def _show(text: str, console: Console) -> None:
+    cells = shutil.get_terminal_size().columns
+    console.show(told(text, cells))
+
+
+def _print_schema(topic: str | None, document: str, front: Front, ctx: click.Context) -> None:
+    known = schemas()
+    if topic != _JSON:
+        raise UsageMistake(Text("only `certferry help json` takes a document"), ctx)
+    if document not in known:
+        problem = Text(
+            "no such document: {name}; there are {known}", name=document, known=list(known)
+        )
+        raise UsageMistake(problem, ctx)
+    # Written as it is: it is for programs.
+    front.console.stdout.write(known[document].read_text(encoding="utf-8"))
+
+
+def _help_of_command(topic: str, front: Front, ctx: click.Context) -> None:
+    """Print what `--help` prints. Raises `UsageMistake` for what is neither topic nor command."""
+    root = ctx.find_root()
+    group = root.command
+    found = group.get_command(root, topic) if isinstance(group, click.Group) else None
+    if found is None:
+        raise UsageMistake(_unknown(topic, front), ctx)
+    with found.make_context(topic, ["--help"], parent=root, resilient_parsing=True) as inner:
+        front.console.stdout.write(found.get_help(inner) + "\n")
+
+
+def _unknown(topic: str, front: Front) -> Text:
+    known = list(pages(front.voice.language))
+    meant = difflib.get_close_matches(topic, known, n=1)
+    if meant:
+        others = Text("did you mean `{meant}`?", meant=meant[0])
+    else:
+        others = Text("there are {known}", known=known)
+    return Text("no such topic: {name}; {known}", name=topic, known=others)

@@ -1,0 +1,168 @@
+"""What `plan --json` prints, which `sync --rehearse --json` has in it; see `present.documents` for
+what holds of every document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from certferry.core.change import CERTIFICATE, Change
+from certferry.core.plan import (
+    Blocked,
+    Clean,
+    Deploy,
+    Drifted,
+    Due,
+    Issue,
+    Obstacle,
+    Plan,
+    Refusal,
+    Retire,
+    Rollback,
+    Step,
+    Verify,
+)
+from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.report import SyncReport
+from certferry.core.waiting import Waiting
+from certferry.present.documents import (
+    Document,
+    moment,
+    of_error,
+    of_reason,
+    of_report,
+    said_or_none,
+)
+from certferry.present.language import Voice
+
+
+def of_plans(plans: Sequence[Plan], voice: Voice) -> Document:
+    """What `plan` prints. `changes` counts steps, but for those that are only tried again."""
+    return {
+        "changes": sum(len(plan.pending) for plan in plans),
+        "certificates": [
+            {
+                "name": plan.lineage,
+                "names": list(plan.names),
+                "steps": [_step(step, voice) for step in plan.steps],
+                "held_back": _held_back(plan.held_back, voice),
+                "refusals": [_refusal(refusal, voice) for refusal in plan.refusals],
+                "obstacles": [_obstacle(obstacle, voice) for obstacle in plan.obstacles],
+                "notices": [_obstacle(notice, voice) for notice in (*plan.notices, *plan.remarks)],
+                "drifts": [_drifted(drifted) for drifted in plan.drifts],
+                "rolled_back": [
+                    {
+                        "target": back.target,
+                        "domain": back.domain,
+                        "reason": of_reason(Reason(ReasonCode.ROLLED_BACK, back.words), voice),
+                    }
+                    for back in plan.rolled_back
+                ],
+                "retire_later": sum(count for _, count in plan.retire_later),
+            }
+            for plan in plans
+        ],
+    }
+
+
+def of_rehearsal(report: SyncReport, plans: Sequence[Plan], voice: Voice) -> Document:
+    """What `sync --rehearse` prints: what came of each order, and what `plan` would say."""
+    return {**of_report(report, voice), "rehearsed": True, "plan": of_plans(plans, voice)}
+
+
+def _step(step: Step, voice: Voice) -> Document:
+    changes = step.changes if isinstance(step, Deploy | Verify) else ()
+    written: Document = {
+        "action": step.action.value,
+        "target": None if isinstance(step, Issue | Clean) else step.target,
+        "domain": step.domain if isinstance(step, Deploy | Verify | Rollback) else None,
+        "reason": of_reason(step.reason, voice),
+        "diff": _diff(changes),
+    }
+    if isinstance(step, Issue):
+        return written | {
+            "names": list(step.names),
+            "key_type": step.key_type.value,
+            "authorities": [authority.name for authority in step.authorities],
+            "standing": list(step.standing),
+        }
+    if isinstance(step, Clean):
+        return written
+    if isinstance(step, Retire):
+        return written | {
+            "remote_id": step.remote_id,
+            "label": step.label,
+            "not_after": moment(step.not_after),
+            "days_left": None if step.left is None else step.left.days,
+            "again": step.again,
+            **_due(step.due, voice),
+        }
+    if isinstance(step, Deploy):
+        written |= {"upload_deadline": moment(step.upload_by)}
+    return written | {"kind": step.kind.value, **_due(step.due, voice)}
+
+
+def _held_back(step: Issue | None, voice: Voice) -> Document | None:
+    """Say why a needed order is not made now, and until when."""
+    if step is None or not isinstance(step.due, Blocked) or step.due.error is None:
+        return None
+    problem = of_error(step.due.error, voice)
+    return {
+        "reason": of_reason(step.reason, voice),
+        "error": problem,
+        "until": moment(step.due.until),
+    }
+
+
+def _diff(changes: Sequence[Change]) -> Document:
+    return {change.what: _change(change) for change in changes}
+
+
+def _change(change: Change) -> Document:
+    """Write before and after. A certificate is its fingerprint in both, and `remote_id` what the
+    target calls the one that is bound.
+    """
+    written: Document = {"before": change.before, "after": change.after}
+    return written | {"remote_id": change.remote_id} if change.what == CERTIFICATE else written
+
+
+def _drifted(drifted: Drifted) -> Document:
+    return {
+        "target": drifted.target,
+        "domain": drifted.domain,
+        "policy": drifted.policy.value,
+        "diff": _diff(drifted.changes),
+    }
+
+
+def _due(due: Due, voice: Voice) -> Document:
+    """Say when a step is carried out: `now`, `waiting` until a moment, or `blocked` in this run."""
+    match due:
+        case Waiting(why=why, until=until):
+            return {"due": "waiting", "until": moment(until), "waits_for": voice.say(why)}
+        case Blocked(until=datetime() as until):
+            return {"due": "blocked", "until": moment(until)}
+        case Blocked(error=error):
+            problem = None if error is None else of_error(error, voice)
+            return {"due": "blocked", "problem": problem}
+        case _:
+            return {"due": "now"}
+
+
+def _refusal(refusal: Refusal, voice: Voice) -> Document:
+    return {
+        "target": refusal.step.target,
+        "domain": refusal.step.domain,
+        "reason": of_reason(refusal.reason, voice),
+        "hint": said_or_none(refusal.hint, voice),
+        "problem": {**of_reason(refusal.reason, voice), "hint": said_or_none(refusal.hint, voice)},
+    }
+
+
+def _obstacle(obstacle: Obstacle, voice: Voice) -> Document:
+    return {
+        "target": obstacle.target,
+        "domain": obstacle.domain,
+        "error": of_error(obstacle.error, voice),
+    }

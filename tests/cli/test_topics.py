@@ -1,0 +1,101 @@
+"""`certferry help`: what is printed for each thing that may be asked for."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from certferry.cli.exits import Exit
+from certferry.present.layout import width
+from certferry.present.pages import pages, schemas
+from tests.support.command import Ended, run_here
+from tests.support.schemas import schema
+
+
+def asked(*words: str, language: str = "en", columns: int = 80) -> Ended:
+    """Ask for help on a terminal of this width."""
+    return run_here(
+        ["help", *words],
+        {"CERTFERRY_LANG": language, "COLUMNS": str(columns), "PATH": ""},
+    )
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_the_topics_are_listed_with_their_titles(language: str) -> None:
+    """Each that there is, in the language of the run, and how to get a schema."""
+    ended = asked(language=language)
+
+    assert (Exit.OK, "") == (ended.code, ended.err)
+    rows = dict(re.findall(r"^  (\S+) +(.+)$", ended.out, re.MULTILINE))
+    assert {topic: page.title for topic, page in pages(language).items()} == rows
+    assert {"config", "json", "exit-codes", "codes", "qiniu", "backup"} <= set(rows)
+    assert "certferry help json DOCUMENT" in ended.out
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("topic", pages("en"))
+def test_every_topic_fits_its_terminal(topic: str, language: str) -> None:
+    """Nothing but what is to be typed, and what is longer than a line by itself, is wider."""
+    ended = asked(topic, language=language, columns=60)
+
+    assert Exit.OK == ended.code
+    assert pages(language)[topic].title == ended.out.splitlines()[0].replace("`", "")
+    assert "](" not in ended.out.replace("`](", "")
+    wide = [row for row in ended.out.splitlines() if width(row) > 60]
+    assert [] == [row for row in wide if not row.startswith("    ") and " " in row.strip()]
+
+
+def test_a_code_is_explained() -> None:
+    """With cause and fix, wherever it is told."""
+    ended = asked("expired")
+
+    assert Exit.OK == ended.code
+    assert 4 == ended.out.count("`expired`\n  cause: ")
+    assert 4 == ended.out.count("  what to do: ")
+    assert "zone" not in ended.out
+
+
+def test_a_command_is_explained_by_its_own_help() -> None:
+    """As with `--help`."""
+    by_help, by_option = asked("sync"), run_here(["sync", "--help"], {"CERTFERRY_LANG": "en"})
+
+    assert Exit.OK == by_help.code
+    assert by_option.out == by_help.out
+    assert "notify test" in asked("notify").out
+
+
+@pytest.mark.parametrize("name", schemas())
+def test_a_schema_is_printed_as_it_is(name: str) -> None:
+    """For a program to take."""
+    assert schema(name) == json.loads(asked("json", name).out)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["confg"], "no such topic: confg; did you mean `config`?"),
+        (["zzz"], "no such topic: zzz; there are adapters, "),
+        (["json", "zzz"], "no such document: zzz; there are check, "),
+        (["config", "plan"], "only `certferry help json` takes a document"),
+    ],
+)
+def test_what_is_not_there_is_a_mistake(words: list[str], said: str) -> None:
+    """With what was probably meant."""
+    ended = asked(*words)
+
+    assert (Exit.USAGE, "") == (ended.code, ended.out)
+    assert f"error: {said}" in ended.err
+
+
+def test_topics_are_completed() -> None:
+    """In a shell."""
+    environ = {
+        "CERTFERRY_LANG": "en",
+        "_CERTFERRY_COMPLETE": "zsh_complete",
+        "COMP_WORDS": "certferry help exit",
+        "COMP_CWORD": "2",
+    }
+
+    assert "exit-codes\nExit codes\n" in run_here([], environ).out
