@@ -138,7 +138,7 @@ def test_a_look_beside_a_wait_is_not_shown() -> None:
     shown = drawn([StepEnded("img", PROCESSING), asking])
 
     assert "asking" not in shown
-    assert "the change is under way" in shown
+    assert "the target is carrying out" in shown
 
 
 def test_what_is_usual_stands_beside_the_deadline() -> None:

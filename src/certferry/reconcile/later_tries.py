@@ -48,10 +48,10 @@ class ScheduledRun:
         self._doors, self._begun = engine.doors, engine.doors.now()
         report = engine.sync(wishes, self._patience, renew=renew, scheduled=True)
         while report.complete:
-            due = self._due(report)
-            if not due or not self._allows(min(due.values())):
-                break
             try:
+                due = self._due(report)
+                if not due or not self._allows(min(due.values())):
+                    break
                 self._wait_until(min(due.values()), due)
             except (KeyboardInterrupt, Interrupted):
                 return replace(report, complete=False)

@@ -66,18 +66,24 @@ class Reconciler:
         self.doors.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
         report = self._run(wishes, patience, issuing, keeps_pauses=scheduled)
-        self._note_end(report)
-        return replace(report, renewing=renew)
+        complete = self._note_end(report) and report.complete
+        return replace(report, renewing=renew, complete=complete)
 
-    def _note_end(self, report: SyncReport) -> None:
-        """Keep when the run ended; that it cannot be kept fails nothing."""
+    def _note_end(self, report: SyncReport) -> bool:
+        """Keep when the run ended; that it cannot be kept fails nothing. Tell whether that ran to
+        its end: stopped here, the report must still be told.
+        """
         try:
             self.doors.state.save_run(self.doors.now(), succeeded=report.has_succeeded)
             self.doors.looks.keep(report)
+        except (KeyboardInterrupt, Interrupted):
+            self._stop()
+            return False
         except StateError as error:
             _log.warning(
                 Text("could not record the end of the run: {problem}", problem=error.message)
             )
+        return True
 
     def roll_back(self, wish: DesiredCertificate, patience: Patience) -> SyncReport:
         """Bind the previous certificate wherever the one in force is served. Raises `PlanRefused`

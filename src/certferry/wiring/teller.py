@@ -5,13 +5,14 @@ it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from certferry.config.model import Settings
 from certferry.core.notice import ChannelState
 from certferry.core.report import SyncReport
-from certferry.errors import CertferryError
+from certferry.errors import CertferryError, Interrupted
 from certferry.ports.state import StateStore
 from certferry.reconcile.stopping import Stopping
 
@@ -45,24 +46,24 @@ class Teller:
         from certferry.wiring.notices import NoticeKeeper
         from certferry.wiring.told import telling
 
+        ended: list[SyncReport] = []
+
+        def ending() -> SyncReport:
+            ended.append(run())
+            return ended[0]
+
         def told() -> SyncReport:
             if self._settings.channels:
-                return telling(channels_of(self), run, self._settings.state.path)
+                return telling(channels_of(self), ending, self._settings.state.path)
             keeper = NoticeKeeper(self._settings, lambda: self.state)
-            return telling(keeper, run, self._settings.state.path)
+            return telling(keeper, ending, self._settings.state.path)
 
-        if not self._settings.monitoring.names:
-            return told()
-        from certferry.wiring.monitoring import Monitor
-
-        monitor = Monitor(
-            self._settings,
-            lambda: self.state,
-            pause=self._stopping.pause,
-            language=self._language,
-            is_whole=is_whole,
-        )
-        return monitor.watching(told)
+        try:
+            return _monitored(self, told, is_whole=is_whole)
+        except (KeyboardInterrupt, Interrupted):
+            if not ended:
+                raise
+            return replace(ended[0], complete=False)  # the operator at the keyboard still sees it
 
     def tell_failure(self: _Session, error: CertferryError) -> None:
         """Keep, and tell through the channels, what ended a run that could not tell it itself."""
@@ -80,6 +81,21 @@ class Teller:
     def channels(self) -> Channels:
         """The channels of notifications."""
         return channels_of(self)  # type: ignore[arg-type]  # it is mixed into one
+
+
+def _monitored(session: _Session, told: Callable[[], SyncReport], *, is_whole: bool) -> SyncReport:
+    if not session._settings.monitoring.names:  # noqa: SLF001 - a part of the session
+        return told()
+    from certferry.wiring.monitoring import Monitor
+
+    monitor = Monitor(
+        session._settings,  # noqa: SLF001 - a part of the session
+        lambda: session.state,
+        pause=session._stopping.pause,  # noqa: SLF001 - a part of the session
+        language=session._language,  # noqa: SLF001 - a part of the session
+        is_whole=is_whole,
+    )
+    return monitor.watching(told)
 
 
 def channels_of(session: _Session) -> Channels:
