@@ -50,8 +50,8 @@ from certferry.core.secret import Secret
 from certferry.ports.state import StateStore
 from certferry.ports.target import Look
 from certferry.reconcile.doors import Doors
-from certferry.reconcile.leases import held_lease
 from certferry.reconcile.lineage_run import LineageRun
+from certferry.reconcile.visit import held_lease
 from certferry.testing.memory_ca import MemoryCa
 from certferry.testing.memory_dns import MemoryDns
 from certferry.testing.memory_issuer import LIFETIME, MemoryIssuer

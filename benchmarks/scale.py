@@ -38,8 +38,8 @@ from certferry.core.renewal import HALF_DAY, renew_at
 from certferry.ports.progress import no_listener
 from certferry.ports.state import StateStore
 from certferry.reconcile.doors import Doors
-from certferry.reconcile.leases import held_lease
 from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.visit import held_lease
 from certferry.reconcile.visits import Patience
 from certferry.testing.memory_dns import MemoryDns
 from certferry.testing.memory_issuer import MemoryIssuer

@@ -24,9 +24,9 @@ from certferry.core.report import SyncReport
 from certferry.ports.progress import no_listener
 from certferry.ports.state import StateStore
 from certferry.reconcile.doors import Doors
-from certferry.reconcile.leases import held_lease
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.sightings import SightingsKeeper
+from certferry.reconcile.visit import held_lease
 from certferry.reconcile.visits import Patience
 from certferry.testing.certificates import make_bundle
 from certferry.testing.memory_dns import MemoryDns

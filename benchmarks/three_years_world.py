@@ -33,10 +33,10 @@ from certferry.ports.notifier import Answered, Sent
 from certferry.ports.progress import no_listener
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.later_tries import ScheduledRun
-from certferry.reconcile.leases import held_lease
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.telling import Channel, Telling
+from certferry.reconcile.visit import held_lease
 from certferry.reconcile.visits import Patience
 from certferry.testing.interruptions import Door
 from certferry.testing.memory_dns import MemoryDns

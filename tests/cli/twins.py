@@ -15,8 +15,8 @@ from certferry.core.watched import Host
 from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.history import history_keeper
-from certferry.reconcile.leases import held_lease
 from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.visit import held_lease
 from certferry.testing.memory_dns import MemoryDns
 from certferry.testing.memory_issuer import MemoryIssuer
 from certferry.testing.memory_receiver import MemoryReceivers

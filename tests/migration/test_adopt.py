@@ -12,7 +12,7 @@ from certferry.core.desired import PemFiles
 from certferry.errors import LeaseHeld
 from certferry.migration.adopt import adopt, as_remembered
 from certferry.migration.home import OldCertificate
-from certferry.reconcile.leases import held_lease
+from certferry.reconcile.visit import held_lease
 from certferry.testing.certificates import make_bundle
 from certferry.testing.memory_state import MemoryState
 

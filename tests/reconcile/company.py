@@ -11,8 +11,8 @@ from certferry.core.ownership import Claims
 from certferry.core.report import Event
 from certferry.ports.progress import Progress
 from certferry.reconcile.doors import Doors
-from certferry.reconcile.leases import held_lease
 from certferry.reconcile.reconciler import Reconciler
+from certferry.reconcile.visit import held_lease
 from certferry.testing.memory_dns import MemoryDns
 from certferry.testing.memory_issuer import MemoryIssuer
 from certferry.testing.memory_receiver import MemoryReceivers

@@ -16,7 +16,7 @@ from certferry.core.pauses import (
     NEAR_THE_END,
     PAUSES,
     longest_pause,
-    next_try,
+    pause_of,
     paused_until,
 )
 from certferry.core.plan import Action
@@ -189,4 +189,4 @@ def test_pause_ends(tries_made: int, last: datetime) -> None:
     if until is not None:
         assert last <= NOW < until <= last + PAUSES[-1]
         assert tries_made > 0
-    assert next_try(NOW, tries_made) <= next_try(NOW, tries_made + 1)
+    assert pause_of(tries_made) <= pause_of(tries_made + 1)

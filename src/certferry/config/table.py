@@ -14,8 +14,6 @@ from certferry.text import Text
 T = TypeVar("T")
 D = TypeVar("D")
 
-NOT_YET = Text("not supported by this version")
-
 
 class Table:
     """Takes each key once. `done` reports those that were not taken."""
@@ -98,13 +96,6 @@ class Table:
     def allow(self, *settings: str) -> None:
         """Count these settings as known."""
         self._known += settings
-
-    def not_yet(self, *settings: str) -> None:
-        """Refuse settings that belong to a later version."""
-        for key in settings:
-            if key in self._values:
-                self.allow(key)
-                self.report(key, NOT_YET)
 
     def report(self, key: str, problem: Text, *, item: int | None = None) -> None:
         """Note what is wrong with a key, or with one item of its list."""

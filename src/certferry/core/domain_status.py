@@ -10,7 +10,7 @@ from certferry.core import unmatched
 from certferry.core.deliveries import why_deliver
 from certferry.core.desired import DesiredDeployment, Kind
 from certferry.core.drift import drift_of
-from certferry.core.lineage import Version
+from certferry.core.lineage import Version, version_for
 from certferry.core.observed import (
     DomainState,
     ObservedDomain,
@@ -19,8 +19,7 @@ from certferry.core.observed import (
     is_served,
 )
 from certferry.core.reasons import ReasonCode
-from certferry.core.rollbacks import version_for
-from certferry.core.rolled_back import in_words
+from certferry.core.rollbacks import in_words
 from certferry.core.settings import in_sentences, setting_changes
 from certferry.core.short_form import short
 from certferry.core.stuck import stuck_error, stuck_since
@@ -172,7 +171,8 @@ def _what_has_drifted(
     if standing is Standing.DRIFTED and domain.kind.is_receiver and domain.bound is None:
         message = Text("what was delivered is gone; the next run delivers it again")
         return Trouble(ReasonCode.DELIVERY_DRIFTED.value, message)
-    if standing is not Standing.VERIFIED and drift_of(deployment, target, domain, None).certificate:
+    drift = None if standing is Standing.VERIFIED else drift_of(deployment, target, domain, None)
+    if drift is not None and drift.certificate:
         message = Text(
             "changed outside certferry: {id} is bound",
             id=short(domain.bound) if domain.bound else Text("nothing"),

@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from certferry.core.change import Change
-from certferry.core.desired import DesiredDeployment, DriftPolicy, HttpsWish
+from certferry.core.desired import DesiredDeployment, HttpsWish
 from certferry.core.lineage import Version
 from certferry.core.observed import ObservedDomain, ObservedTarget
-from certferry.core.plan import Drifted
 from certferry.core.rollout import RolloutRecord
 from certferry.core.settings import as_wished, setting_changes
 
@@ -29,9 +28,6 @@ class Drift:
     certificate: bool = False
     settings: tuple[Change, ...] = ()
 
-    def __bool__(self) -> bool:
-        return self.certificate or bool(self.settings)
-
     def without(self, wish: HttpsWish) -> HttpsWish:
         """Return a wish that leaves the settings that drifted as they are."""
         return replace(wish, **dict.fromkeys((change.what for change in self.settings), None))
@@ -42,13 +38,13 @@ def drift_of(
     target: ObservedTarget,
     domain: ObservedDomain,
     wanted: Version | None,
-) -> Drift:
-    """Compare a domain with what was last seen in order there. A change that was never seen in
-    force, and one of the file, are none: they are for a rollout.
+) -> Drift | None:
+    """Compare a domain with what was last seen in order there; `None` where it has not drifted. A
+    change that was never seen in force, and one of the file, are none: they are for a rollout.
     """
     last = domain.last
     if last is None or domain.kind.is_receiver or domain.binding_hidden:
-        return Drift()
+        return None
     expected = {last.fingerprint, None if wanted is None else wanted.certificate.fingerprint}
     if _was_ours(last) and target.fingerprint_of(domain.bound) not in expected - {None}:
         return Drift(certificate=True)
@@ -59,25 +55,13 @@ def drift_of(
     )
     # Until the certificate is seen, only what was left when it was bound is known to be drift.
     is_known = last.verified_at is not None or last.drift == in_one_line(settings)
-    return Drift(settings=settings if is_known else ())
+    return Drift(settings=settings) if settings and is_known else None
 
 
 def _was_ours(last: RolloutRecord) -> bool:
     """Tell whether the domain was as declared, or a repair has set out to make it so, or is to."""
     is_to_be_repaired = last.drift is not None and last.accepted_at is None
     return last.verified_at is not None or bool(last.repairs) or is_to_be_repaired
-
-
-def left_as_found(
-    deployment: DesiredDeployment, domain: ObservedDomain, changes: tuple[Change, ...]
-) -> Drifted:
-    """Say that a drift is not repaired."""
-    return Drifted(deployment.target, domain.domain, deployment.drift, changes)
-
-
-def is_left(deployment: DesiredDeployment, drift: Drift) -> bool:
-    """Tell whether a drift is left as it is found."""
-    return bool(drift) and deployment.drift is not DriftPolicy.REPAIR
 
 
 def in_one_line(changes: Iterable[Change]) -> str:

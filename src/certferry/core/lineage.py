@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -59,6 +60,21 @@ class Version:
             chain_complete=bundle.chain_complete,
             fullchain_digest=bundle.fullchain_digest,
         )
+
+
+def version_for(
+    withdrawn: Collection[str], versions: Sequence[Version], now: datetime
+) -> Version | None:
+    """Return the version that a domain is to serve: the newest of `versions`; where that is
+    withdrawn, the newest before it that is not, is still valid, and was not revoked. `None` where
+    there is none.
+    """
+    for place, version in enumerate(versions):
+        certificate = version.certificate
+        is_good = certificate.not_after > now and version.revocation is None
+        if certificate.fingerprint not in withdrawn and (place == 0 or is_good):
+            return version
+    return None
 
 
 _MARK = re.compile(rf"{MARK}-(?P<owner>[a-z0-9.-]*)-[0-9a-f]{{{_PREFIX}}}")

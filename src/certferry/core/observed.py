@@ -248,6 +248,11 @@ class Observation:
         return next((v for v in self.versions if v.certificate.fingerprint == fingerprint), None)
 
     @property
+    def has_withdrawn(self) -> bool:
+        """Whether a certificate was withdrawn from any domain."""
+        return any(domain.withdrawn for target in self.targets for domain in target.domains)
+
+    @property
     def is_ceded(self) -> bool:
         """Whether other lineages serve everything that this one was to serve."""
         return bool(self.targets) and all(target.is_ceded for target in self.targets)

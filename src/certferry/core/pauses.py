@@ -47,11 +47,6 @@ def pause_of(tries: int) -> timedelta:
     return PAUSES[min(max(tries, 1), len(PAUSES)) - 1]
 
 
-def next_try(last: datetime, tries: int) -> datetime:
-    """Return when something is tried again after so many tries in vain, the last at that moment."""
-    return last + pause_of(tries)
-
-
 def paused_until(
     last: datetime | None, tries: int, now: datetime, longest: timedelta = PAUSES[-1]
 ) -> datetime | None:

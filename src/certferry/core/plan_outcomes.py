@@ -25,7 +25,7 @@ from certferry.core.plan import (
 )
 from certferry.core.report import Outcome, StepKey, StepOutcome
 from certferry.core.retirement_outcomes import not_removed
-from certferry.core.rolled_back import where_withdrawn
+from certferry.core.rollbacks import where_withdrawn
 from certferry.core.settings import in_sentences
 from certferry.core.waiting import Waiting
 from certferry.text import Text

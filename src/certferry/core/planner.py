@@ -14,16 +14,15 @@ from certferry.core.desired import DesiredCertificate
 from certferry.core.due import Times
 from certferry.core.falling_back import authorities_now
 from certferry.core.ferried import known_already, overdue_obstacles, why_adopt
-from certferry.core.lineage import Version
-from certferry.core.observed import Observation, ObservedDomain
+from certferry.core.lineage import Version, version_for
+from certferry.core.observed import Observation
 from certferry.core.one_run import in_one_run
 from certferry.core.pauses import longest_pause, paused_until
 from certferry.core.plan import Action, Blocked, Clean, Issue, Obstacle, Plan, Retire
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.retirements import superseded
-from certferry.core.rollbacks import version_for
-from certferry.core.rolled_back import rolled_back
-from certferry.core.rollouts import Coming, plan_target
+from certferry.core.rollbacks import rolled_back
+from certferry.core.rollouts import Choice, plan_target
 from certferry.text import Text
 
 
@@ -83,32 +82,21 @@ def make_plan(
         clean=_clean(desired, observed),
         tried_issue=needed if _failed_since(observed, times, needed) else None,
         drifts=tuple(drift for part in parts for drift in part.drifts),
-        rolled_back=tuple(rolled_back(unchanged, observed)) if _has_withdrawn(observed) else (),
+        rolled_back=tuple(rolled_back(unchanged, observed)) if observed.has_withdrawn else (),
     )
 
 
-def _has_withdrawn(observed: Observation) -> bool:
-    return any(domain.withdrawn for target in observed.targets for domain in target.domains)
-
-
-def _choice(coming: Version | None, observed: Observation, now: datetime) -> Coming:
-    """Say which certificate each domain is to serve: what is coming, unless it was withdrawn there;
+def _choice(coming: Version | None, observed: Observation, now: datetime) -> Choice:
+    """Say which certificate a domain is to serve: what is coming, unless it was withdrawn there;
     then the one before it.
     """
 
-    def version(domain: ObservedDomain) -> Version | None:
-        if coming is None or coming.certificate.fingerprint not in domain.withdrawn:
+    def version(withdrawn: frozenset[str]) -> Version | None:
+        if coming is None or coming.certificate.fingerprint not in withdrawn:
             return coming
-        return version_for(domain.withdrawn, observed.versions, now)
-
-    def previous(domain: ObservedDomain) -> Version | None:
-        chosen = version(domain)
-        if chosen is None:
-            return None
-        withdrawn = domain.withdrawn | {chosen.certificate.fingerprint}
         return version_for(withdrawn, observed.versions, now)
 
-    return Coming(version, previous)
+    return version
 
 
 def _retirements(

@@ -36,7 +36,7 @@ def _kept_fingerprints(observed: Observation, now: datetime, *, issuing: bool) -
     current, previous = (0, 0) if issuing else (1, 1)
     in_force = versions[:current]
     fallback = [v for v in versions[previous : previous + 1] if v.certificate.not_after > now]
-    after_rollbacks = versions_after_rollbacks(observed, now)
+    after_rollbacks = versions_after_rollbacks(observed, now) if observed.has_withdrawn else ()
     return frozenset(v.certificate.fingerprint for v in (*in_force, *fallback, *after_rollbacks))
 
 

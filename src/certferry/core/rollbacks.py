@@ -1,16 +1,17 @@
-"""Going back to the previous certificate at one domain: which version a domain is to serve where
-one was withdrawn.
+"""Going back to the previous certificate at one domain: what follows for the lineage, and what is
+told of it. Which version a domain is to serve then: `lineage.version_for`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from certferry.core import renewal
-from certferry.core.lineage import Version
+from certferry.core.lineage import Version, version_for
 from certferry.core.observed import Observation, ObservedDomain
+from certferry.core.plan import RolledBack
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.text import Text
 
@@ -37,21 +38,6 @@ class Withdrawal:
     fingerprint: str
     at: datetime
     by_hand: bool = False
-
-
-def version_for(
-    withdrawn: Collection[str], versions: Sequence[Version], now: datetime
-) -> Version | None:
-    """Return the version that a domain is to serve: the newest of `versions`; where that is
-    withdrawn, the newest before it that is not, is still valid, and was not revoked. `None` where
-    there is none.
-    """
-    for place, version in enumerate(versions):
-        certificate = version.certificate
-        is_good = certificate.not_after > now and version.revocation is None
-        if certificate.fingerprint not in withdrawn and (place == 0 or is_good):
-            return version
-    return None
 
 
 def versions_after_rollbacks(observed: Observation, now: datetime) -> Iterator[Version]:
@@ -102,3 +88,46 @@ def domains_rolled_back(observed: Observation) -> Iterator[ObservedDomain]:
         for domain in target.domains:
             if current.certificate.fingerprint in domain.withdrawn:
                 yield domain
+
+
+def in_words(previous: Version) -> Text:
+    """Say that a domain serves its previous certificate on purpose."""
+    return Text(
+        "rolled back: the previous certificate is served, valid until {moment}; a newer one takes"
+        " its place when it is renewed",
+        moment=previous.certificate.not_after,
+    )
+
+
+def where_withdrawn(domain: ObservedDomain, observed: Observation) -> Text | None:
+    """Say of a domain that it serves the previous certificate on purpose, `None` where it does
+    not.
+    """
+    current, last = observed.current, domain.last
+    if current is None or current.certificate.fingerprint not in domain.withdrawn:
+        return None
+    previous = None if last is None else observed.version(last.fingerprint)
+    return None if previous is None else in_words(previous)
+
+
+def renewed_after_rollback(
+    observed: Observation, current: Version, now: datetime
+) -> datetime | None:
+    """Return from when `must_outlive_rollback` asks for a new certificate, `None` where the one in
+    force was withdrawn nowhere.
+    """
+    moments = (renewed_at(one, observed, current, now) for one in domains_rolled_back(observed))
+    return min(moments, default=None)
+
+
+def rolled_back(
+    unchanged: Sequence[tuple[str, str]], observed: Observation
+) -> Iterator[RolledBack]:
+    """Say where the previous certificate is served on purpose; few domains were ever withdrawn."""
+    for target in observed.targets:
+        for domain in target.domains:
+            if not domain.withdrawn or (target.label, domain.domain) not in unchanged:
+                continue
+            words = where_withdrawn(domain, observed)
+            if words is not None:
+                yield RolledBack(target.label, domain.domain, words)

@@ -9,8 +9,8 @@ from datetime import datetime
 from certferry.core.change import CERTIFICATE, Change
 from certferry.core.choice import why_new
 from certferry.core.deliveries import NEW_CERTIFICATE, plan_delivery
-from certferry.core.desired import DesiredDeployment, HttpsWish, OnFailure
-from certferry.core.drift import drift_of, is_left, left_as_found
+from certferry.core.desired import DesiredDeployment, DriftPolicy, HttpsWish, OnFailure
+from certferry.core.drift import drift_of
 from certferry.core.due import Times, due_of, due_unread, open_record
 from certferry.core.lineage import Version
 from certferry.core.observed import (
@@ -53,18 +53,14 @@ class TargetPlan:
     drifts: tuple[Drifted, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Coming:
-    """The certificate that each domain is to serve, and the one that it would go back to. Without a
-    version it is about to be issued; until it has come, nothing else has a time.
-    """
-
-    version_for: Callable[[ObservedDomain], Version | None]
-    previous_for: Callable[[ObservedDomain], Version | None]
+Choice = Callable[[frozenset[str]], Version | None]
+"""Gives the certificate that a domain is to serve, without those that were withdrawn there; `None`
+while it is about to be issued: until it has come, nothing else has a time.
+"""
 
 
 def plan_target(
-    deployment: DesiredDeployment, target: ObservedTarget, coming: Coming, times: Times | None
+    deployment: DesiredDeployment, target: ObservedTarget, choice: Choice, times: Times | None
 ) -> TargetPlan:
     """Plan one deployment."""
     if target.failure is not None:
@@ -75,7 +71,7 @@ def plan_target(
         in_vain = target.unmatched or target.excluded  # says more: see `core.unmatched`
         return TargetPlan(obstacles=() if in_vain else (_nothing_to_serve(deployment),))
     usable = [d for d in target.domains if d.state is not DomainState.UNAVAILABLE]
-    parts = [_DomainPlanner(deployment, target, domain, coming, times).plan() for domain in usable]
+    parts = [_DomainPlanner(deployment, target, domain, choice, times).plan() for domain in usable]
     rollouts = [rollout for rollout, _ in parts]
     drifts = tuple(drifted for _, drifted in parts if drifted is not None)
     drifted = {drift.domain for drift in drifts}
@@ -121,18 +117,20 @@ class _DomainPlanner:
         deployment: DesiredDeployment,
         target: ObservedTarget,
         domain: ObservedDomain,
-        coming: Coming,
+        choice: Choice,
         times: Times | None,
     ) -> None:
         self._deployment = deployment
         self._target = target
         self._domain = domain
-        self._version = version = coming.version_for(domain)
+        self._choice = choice
+        self._version = version = choice(domain.withdrawn)
         self._fingerprint = None if version is None else version.certificate.fingerprint
-        self._previous = coming.previous_for(domain)
         self._times = times
         self._place = (deployment.target, domain.domain)
-        self._drift = drift_of(deployment, target, domain, self._version)
+        drift = None if self._is_as_declared() else drift_of(deployment, target, domain, version)
+        self._is_repaired = drift is not None and deployment.drift is DriftPolicy.REPAIR
+        self._left = None if self._is_repaired else drift
 
     def plan(self) -> tuple[Rollout, Drifted | None]:
         """Return the domain's rollout, and what another tool changed there and is left."""
@@ -141,14 +139,21 @@ class _DomainPlanner:
             return self._with_due(
                 plan_delivery(label, self._target, self._domain, self._version)
             ), None
-        if not is_left(self._deployment, self._drift):
+        if self._left is None:
             return self._with_due(self._rollout(self._deployment.https)), None
-        if self._drift.certificate:
-            changes = (self._certificate_change(),)
-            left = left_as_found(self._deployment, self._domain, changes)
-            return Rollout(*self._place, ()), left
-        left = left_as_found(self._deployment, self._domain, self._drift.settings)
-        return self._with_due(self._rollout(self._drift.without(self._deployment.https))), left
+        if self._left.certificate:
+            return Rollout(*self._place, ()), self._left_as_found((self._certificate_change(),))
+        rollout = self._rollout(self._left.without(self._deployment.https))
+        return self._with_due(rollout), self._left_as_found(self._left.settings)
+
+    def _is_as_declared(self) -> bool:
+        """Tell whether what is bound and set is what is wanted: then nothing has drifted."""
+        bound = self._target.fingerprint_of(self._domain.bound)
+        is_bound = bound is not None and bound == self._fingerprint
+        return is_bound and not setting_changes(self._deployment.https, self._domain)
+
+    def _left_as_found(self, changes: tuple[Change, ...]) -> Drifted:
+        return Drifted(*self._place, self._deployment.drift, changes)
 
     def _rollout(self, https: HttpsWish) -> Rollout:
         """Plan what the domain needs."""
@@ -174,8 +179,10 @@ class _DomainPlanner:
     def _withdrawn(self, record: RolloutRecord | None) -> Rollback | None:
         if self._times is None or self._deployment.on_failure is not OnFailure.ROLLBACK:
             return None
+        chosen = set() if self._fingerprint is None else {self._fingerprint}
+        previous = self._choice(self._domain.withdrawn | chosen)
         return plan_rollback(
-            self._deployment, self._target, self._domain, record, self._previous, self._times.now
+            self._deployment, self._target, self._domain, record, previous, self._times.now
         )
 
     def _with_due(self, rollout: Rollout) -> Rollout:
@@ -228,8 +235,8 @@ class _DomainPlanner:
             changes,
             self._domain.kind,
             fingerprint=self._fingerprint,
-            repair=bool(self._drift) and not is_left(self._deployment, self._drift),
-            left=self._drift.settings if is_left(self._deployment, self._drift) else (),
+            repair=self._is_repaired,
+            left=() if self._left is None else self._left.settings,
             upload_by=self._upload_by(),
         )
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from certferry.core.deliveries import why_deliver
-from certferry.core.lineage import Version
+from certferry.core.lineage import Version, version_for
 from certferry.core.observed import Observation, ObservedDomain, ObservedTarget, is_served
-from certferry.core.rollbacks import version_for
 
 Place = tuple[str, str, str]
 """A lineage, a target, a domain there."""

@@ -20,7 +20,7 @@ from certferry.core.plan import Plan
 from certferry.core.reasons import Reason
 from certferry.core.renewal import RenewalWindow, believed, renew_at
 from certferry.core.report import LastRun
-from certferry.core.rolled_back import renewed_after_rollback
+from certferry.core.rollbacks import renewed_after_rollback
 from certferry.core.trouble import (
     LastFailure,
     Trouble,

@@ -98,7 +98,7 @@ def _write_down_acceptance(
             sent=_sent(step, record),
             settings_before=domain.https,
             refused_since=None,
-            drift=in_one_line(step.left) or None,
+            drift=in_one_line(step.left) if step.left else None,
             tries=record.tries + 1,
         )
     )

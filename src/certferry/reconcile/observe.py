@@ -9,6 +9,7 @@ from dataclasses import replace
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Retirement
 from certferry.core.due import LAG
 from certferry.core.how_far import Asking
+from certferry.core.lineage import version_for
 from certferry.core.observed import (
     DomainState,
     Observation,
@@ -18,7 +19,6 @@ from certferry.core.observed import (
 )
 from certferry.core.remembered import Remembered
 from certferry.core.renewal import ask_after, believed, may_ask
-from certferry.core.rollbacks import version_for
 from certferry.core.rollout import RolloutRecord
 from certferry.core.rules import first_violated
 from certferry.core.unmatched import with_unmatched

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from certferry.core.desired import DesiredCertificate
 from certferry.core.due import Times
+from certferry.core.lineage import version_for
 from certferry.core.plan import Action, Rollback
 from certferry.core.planner import Issuing, make_plan
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.report import Happened, LineageReport, Outcome, StepOutcome
-from certferry.core.rollbacks import Withdrawal, version_for
+from certferry.core.rollbacks import Withdrawal
 from certferry.core.safety import without_refused
 from certferry.core.waiting import wait_for
 from certferry.errors import PlanRefused, TargetAccessDenied, TargetRejected, VerificationError

@@ -1,8 +1,10 @@
-"""One visit to a lineage, as the executors of its steps see it."""
+"""One visit to a lineage, as the executors of its steps see it, and the lease that it holds."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -15,9 +17,19 @@ from certferry.core.plan import Deploy, Verify
 from certferry.core.report import Happened
 from certferry.core.rollout import RolloutRecord
 from certferry.errors import LeaseLost
-from certferry.ports.state import Lease
+from certferry.ports.state import Lease, StateStore
 from certferry.reconcile.doors import Doors
 from certferry.text import Text
+
+
+@contextmanager
+def held_lease(state: StateStore, now: Callable[[], datetime], lineage: str) -> Iterator[Lease]:
+    """Hold the lease of a lineage for a `with` block. Raises `LeaseHeld`."""
+    lease = state.acquire(lineage, now())
+    try:
+        yield lease
+    finally:
+        state.release(lease)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from certferry.core.revocation import RevocationReason
 from certferry.ports.ca_account import CaAccount
 from certferry.ports.progress import no_listener
 from certferry.reconcile.history import history_keeper
-from certferry.reconcile.leases import held_lease
 from certferry.reconcile.revoke import RevocationDoors, revoke, to_revoke
+from certferry.reconcile.visit import held_lease
 from certferry.wiring.clock import now
 from certferry.wiring.late_issuer import authority_at, issuer_settings
 from certferry.wiring.session import Session, who_runs

@@ -15,10 +15,10 @@ from certferry.ports.state import StateStore
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_known
 from certferry.reconcile.history import history_keeper
-from certferry.reconcile.leases import held_lease
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.sightings import SightingsKeeper
 from certferry.reconcile.stopping import Stopping
+from certferry.reconcile.visit import held_lease
 from certferry.wiring.accounts import Accounts
 from certferry.wiring.clock import now
 from certferry.wiring.late_issuer import issuer_for

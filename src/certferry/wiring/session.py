@@ -22,9 +22,9 @@ from certferry.ports.progress import Progress, no_listener
 from certferry.ports.state import StateStore
 from certferry.ports.survey import Looked, Surveyed, ZoneKeeper
 from certferry.reconcile.later_tries import ScheduledRun
-from certferry.reconcile.leases import held_lease
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.stopping import Stopping
+from certferry.reconcile.visit import held_lease
 from certferry.reconcile.visits import Patience
 from certferry.wiring.account_notes import AccountNotes
 from certferry.wiring.accounts import Accounts

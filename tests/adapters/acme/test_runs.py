@@ -13,8 +13,8 @@ from certferry.core.renewal import renew_at
 from certferry.core.report import LineageReport
 from certferry.ports.progress import no_listener
 from certferry.reconcile.doors import Doors
-from certferry.reconcile.leases import held_lease
 from certferry.reconcile.lineage_run import LineageRun
+from certferry.reconcile.visit import held_lease
 from certferry.sandbox.nameserver import DnsService
 from certferry.sandbox.pebble import Pebble
 from certferry.sandbox.zones import Zones
