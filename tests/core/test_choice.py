@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certferry.core.certificate import covered_by
 from certferry.core.choice import Chosen, choose, found_by
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.domain_status import WHOLE_ACCOUNT, Standing
 from certferry.core.due import Times
 from certferry.core.globs import match_of
-from certferry.core.identifiers import covered_by
 from certferry.core.observed import DomainState, Observation, ObservedDomain, ObservedTarget
 from certferry.core.plan import Deploy, Plan
 from certferry.core.planner import make_plan

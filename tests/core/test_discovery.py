@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certferry.core.certificate import covered_by
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.discovery import (
     SOON,
@@ -23,7 +24,6 @@ from certferry.core.discovery import (
     Wanted,
     discover,
 )
-from certferry.core.identifiers import covered_by
 from certferry.core.ledger import Ledger, Owner
 from certferry.core.lineage import mark
 from certferry.core.observed import Served

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core import identifiers
+from certferry.core.certificate import covered_by
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.ownership import Claims
 
@@ -54,7 +54,7 @@ def _takes(names: tuple[str, ...], one: DesiredDeployment, domain: str, kind: Ki
     if any(_like(glob, domain) for glob in one.exclude):
         return False
     is_meant = one.domains is None or any(_like(glob, domain) for glob in one.globs)
-    return is_meant and identifiers.covered_by(names, domain)
+    return is_meant and covered_by(names, domain)
 
 
 def _like(glob: str, domain: str) -> bool:

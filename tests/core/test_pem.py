@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certferry.core.certificate import CertificateBundle
+from certferry.core.certificate import CertificateBundle, covered_by
 from certferry.core.pem import certificate_pem, parse_bundle, parse_chain, pkcs8_pem, with_issuer
 from certferry.core.secret import Secret
 from certferry.errors import CertificateError
@@ -49,7 +49,7 @@ def test_facts_of_a_leaf_are_read(issued: Issued) -> None:
     assert (NOW, NOW + timedelta(days=90)) == (leaf.not_before, leaf.not_after)
     assert "ec256" == leaf.key_type
     assert 64 == len(leaf.fingerprint)
-    assert leaf.covers("a.img.example.com")
+    assert covered_by(leaf.names, "a.img.example.com")
     assert bundle.key_matches
     assert bundle.chain_complete
 

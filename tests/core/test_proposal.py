@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.identifiers import covered_by
+from certferry.core.certificate import covered_by
 from certferry.core.proposal import (
     UNKNOWN,
     Places,

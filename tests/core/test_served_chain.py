@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certferry.core.certificate import covered_by
 from certferry.core.edges import EdgeProblemCode
-from certferry.core.identifiers import covered_by
 from certferry.core.served_chain import End, Presented, Way, what_is_wrong
 from tests.core.strategies import NOW
 

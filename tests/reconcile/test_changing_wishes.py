@@ -9,7 +9,7 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certferry.core.certificate import KeyType
+from certferry.core.certificate import KeyType, covered_by
 from certferry.core.delivery import CommandDelivery, FileDelivery, Program
 from certferry.core.desired import (
     DesiredCertificate,
@@ -19,7 +19,6 @@ from certferry.core.desired import (
     Retirement,
     delivered,
 )
-from certferry.core.identifiers import covered_by
 from certferry.core.ownership import Claims
 from certferry.testing.certificates import make_bundle
 from tests.reconcile.model import ModelWorld

@@ -8,9 +8,9 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from certferry.core.certificate import covered_by
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish
 from certferry.core.globs import match_of
-from certferry.core.identifiers import covered_by
 from certferry.core.ownership import Claims
 from certferry.core.plan import Action, Deploy
 from certferry.core.report import Outcome

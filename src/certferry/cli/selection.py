@@ -14,8 +14,8 @@ from certferry.config.find import NAME, find_file, usual_places
 from certferry.config.findings import nearest
 from certferry.config.load import load_before
 from certferry.config.model import Settings
+from certferry.core.certificate import covered_by
 from certferry.core.desired import DesiredCertificate
-from certferry.core.identifiers import covered_by
 from certferry.core.lineage import Version
 from certferry.errors import ConfigError
 from certferry.migration.declared import declared_for, how_to_declare

@@ -1,13 +1,14 @@
-"""A certificate's facts, and a certificate with its chain and key, ready to be served."""
+"""A certificate's facts, what its names cover, and a certificate with its chain and key."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from certferry.core import identifiers
+from certferry.core.identifiers import base_name, is_wildcard
 from certferry.core.secret import Secret
 
 
@@ -43,9 +44,23 @@ class Certificate:
         """The time it is still valid for; negative when it has expired."""
         return self.not_after - now
 
-    def covers(self, domain: str) -> bool:
-        """Tell whether one of its names covers the domain."""
-        return identifiers.covered_by(self.names, domain)
+
+def covers(name: str, domain: str) -> bool:
+    """Tell whether a SAN covers a domain: itself, or one label below a wildcard (RFC 6125 §6.4.3).
+
+    A wildcard domain is covered by the same wildcard only.
+    """
+    if name == domain:
+        return True
+    if is_wildcard(domain) or not is_wildcard(name):
+        return False
+    _, _, parent = domain.partition(".")
+    return parent == base_name(name)
+
+
+def covered_by(names: Iterable[str], domain: str) -> bool:
+    """Tell whether any of the SANs covers the domain."""
+    return any(covers(name, domain) for name in names)
 
 
 CERT, CHAIN, FULLCHAIN, PRIVKEY = "cert.pem", "chain.pem", "fullchain.pem", "privkey.pem"

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
+from certferry.core.certificate import covered_by
 from certferry.core.desired import DesiredDeployment
 from certferry.core.due import Times
 from certferry.core.globs import closeness, match_of
-from certferry.core.identifiers import covered_by
 from certferry.core.observed import ObservedDomain, ObservedTarget
 from certferry.core.reasons import Reason
 from certferry.text import Text

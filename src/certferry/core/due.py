@@ -7,17 +7,15 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from certferry.core.how_far import CDN_CHANGE
+from certferry.core.not_in_force import not_served, processing, without_effect
 from certferry.core.observed import DomainState, ObservedDomain, Served, is_served
 from certferry.core.pauses import PAUSES, paused_until
 from certferry.core.plan import Blocked, Deploy, Due, Rollout
-from certferry.core.reasons import ReasonCode
 from certferry.core.refusals import until_confirmed
 from certferry.core.rollout import RolloutRecord
-from certferry.core.settings import in_sentences
-from certferry.core.short_form import short
 from certferry.core.stuck import stuck_error, stuck_since
-from certferry.core.waiting import Waiting, applying, wait_for
-from certferry.errors import CertferryError, DeployError, TargetBusy, VerificationError
+from certferry.core.waiting import Waiting, wait_for
+from certferry.errors import CertferryError, DeployError, TargetBusy
 from certferry.text import Text
 
 LAG = timedelta(minutes=1)
@@ -99,11 +97,11 @@ def _due_by_itself(
             return Blocked(
                 stuck_error(domain, stuck, times.now, served=served, fingerprint=fingerprint)
             )
-        return _until(_processing(rollout.target, since), since, times)
+        return _until(processing(rollout.target, since), since, times)
     if rollout.deploy is None:
         if is_served(served, fingerprint):
             return None
-        due = _until(_not_served(served, fingerprint, since), since, times)
+        due = _until(not_served(served, fingerprint, since), since, times)
         if isinstance(due, Blocked) and last is not None and last.worked_before:
             due = until_confirmed(last, domain, served, due, times.now)
         return due
@@ -146,7 +144,7 @@ def _after_acceptance(
     if domain.state is DomainState.FAILED and is_news:
         error = domain.problem or DeployError(Text("the target could not carry out the change"))
         return Blocked(error) if in_this_run else None
-    due = _until(_without_effect(deploy, domain, accepted_at), accepted_at, times)
+    due = _until(without_effect(deploy, domain, accepted_at), accepted_at, times)
     return due if in_this_run or not isinstance(due, Blocked) else None
 
 
@@ -165,88 +163,3 @@ def _until(error: CertferryError, since: datetime, times: Times) -> Waiting | Bl
     # A target that is busy says itself what is usual.
     usual = None if isinstance(error, TargetBusy) else CDN_CHANGE
     return wait_for(error.message, since, times.now, deadline, usual)
-
-
-def _processing(target: str, since: datetime) -> TargetBusy:
-    return TargetBusy(
-        applying(target),
-        hint=Text(
-            "the change began at {since}; it usually takes 8 to 15 minutes, sometimes"
-            " hours. If it does not end, ask the target's support to push the domain's task",
-            since=since,
-        ),
-    )
-
-
-def _without_effect(deploy: Deploy, domain: ObservedDomain, since: datetime) -> DeployError:
-    if deploy.reason.code is ReasonCode.SETTINGS_DRIFTED:
-        return _settings_ignored(deploy, since)
-    if domain.bound is None:
-        return DeployError(
-            Text("the accepted change has not taken effect; nothing is bound"),
-            hint=Text(
-                "it was accepted at {since}. If it stays like this, look at the domain in the"
-                " target's console, or ask its support",
-                since=since,
-            ),
-        )
-    return DeployError(
-        Text("the accepted change has not taken effect; bound is {id}", id=short(domain.bound)),
-        hint=Text(
-            "it was accepted at {since}. If another tool binds its certificate to this domain, stop"
-            " it there; then run `certferry sync` again",
-            since=since,
-        ),
-    )
-
-
-def _settings_ignored(deploy: Deploy, since: datetime) -> DeployError:
-    return DeployError(
-        Text(
-            "the accepted change has not taken effect: {changes}",
-            changes=in_sentences(deploy.changes),
-        ),
-        hint=Text(
-            "it was accepted at {since}; the certificate is in force. The target may not offer this"
-            " for the domain: set it in its console or ask its support, or take it out of the file",
-            since=since,
-        ),
-    )
-
-
-def _not_served(served: tuple[Served, ...], fingerprint: str, since: datetime) -> VerificationError:
-    answered = [address for address in served if address.answered]
-    others = [a for a in answered if a.fingerprint != fingerprint or not a.valid]
-    if not answered:
-        return _silent(served)
-    return VerificationError(
-        Text(
-            "{count} of {all} addresses do not serve it yet ({addresses})",
-            count=len(others),
-            all=len(answered),
-            addresses=[_in_words(address, fingerprint) for address in others],
-        ),
-        hint=Text(
-            "bound since {since}; nothing is retired until every address serves it. If it stays"
-            " like this, ask the CDN's support about these addresses",
-            since=since,
-        ),
-    )
-
-
-def _silent(served: tuple[Served, ...]) -> VerificationError:
-    problems = list(dict.fromkeys(a.problem.message for a in served if a.problem is not None))
-    return VerificationError(
-        Text("no address answers ({problems})", problems=problems),
-        hint=Text(
-            "check that the domain's CNAME points at the CDN, and that the port and the resolvers"
-            " under [verify] are right"
-        ),
-    )
-
-
-def _in_words(address: Served, fingerprint: str) -> Text:
-    problem = address.problem
-    if problem is None or address.fingerprint not in {None, fingerprint}:  # it serves another
-        return Text("{address}", address=address.address)
-    return Text("{address}: {problem}", address=address.address, problem=problem.message)

@@ -1,4 +1,4 @@
-"""DNS names as certificates and targets see them: A-labels, wildcards, coverage, challenge names.
+"""DNS names as certificates and targets see them: A-labels, wildcards, challenge names.
 
 A wildcard is written `*.example.com` everywhere in certferry; targets that spell it otherwise
 translate at their own edge.
@@ -7,7 +7,6 @@ translate at their own edge.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 
 import idna
 
@@ -65,24 +64,6 @@ def is_wildcard(name: str) -> bool:
 def base_name(name: str) -> str:
     """Give the name without `*.`."""
     return name.removeprefix(WILDCARD)
-
-
-def covers(name: str, domain: str) -> bool:
-    """Tell whether a SAN covers a domain: itself, or one label below a wildcard (RFC 6125 §6.4.3).
-
-    A wildcard domain is covered by the same wildcard only.
-    """
-    if name == domain:
-        return True
-    if is_wildcard(domain) or not is_wildcard(name):
-        return False
-    _, _, parent = domain.partition(".")
-    return parent == base_name(name)
-
-
-def covered_by(names: Iterable[str], domain: str) -> bool:
-    """Tell whether any of the SANs covers the domain."""
-    return any(covers(name, domain) for name in names)
 
 
 def challenge_name(identifier: str) -> str:

@@ -7,18 +7,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from certferry.core.desired import DriftPolicy
 from certferry.core.left_alone import left_alone
 from certferry.core.observed import Observation
-from certferry.core.ownership import served_by
+from certferry.core.obstacle_outcomes import in_the_way, left_as_found
 from certferry.core.plan import (
     Action,
     Blocked,
     Deploy,
-    Drifted,
-    Obstacle,
     Plan,
-    Refusal,
     Rollback,
     Rollout,
     Verify,
@@ -26,17 +22,12 @@ from certferry.core.plan import (
 from certferry.core.report import Outcome, StepKey, StepOutcome
 from certferry.core.retirement_outcomes import not_removed
 from certferry.core.rollbacks import where_withdrawn
-from certferry.core.settings import in_sentences
 from certferry.core.waiting import Waiting
 from certferry.text import Text
 
 SEEN = Text("served by every address that answers")
 _HELD = Text("delivered, and as it was delivered")
 _BOUND = Text("bound")
-
-_PUT_RIGHT = Text(
-    'find out who changed it; drift = "repair" in the deployment has certferry set it right'
-)
 
 _ONCE = {Action.ISSUE, Action.ADOPT, Action.ROLLBACK, Action.RETIRE}
 """Steps that are not told again by a later plan: what became of them stays."""
@@ -70,20 +61,15 @@ def outcomes_under(
 
 def _told(plan: Plan, observed: Observation) -> Iterator[StepOutcome]:
     """Tell how everything stands that this plan does not carry out now."""
-    for target, lineages in plan.ceded:
-        yield StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, served_by(lineages), target)
-    for notice in plan.notices:
-        yield _unread(notice)
-    for obstacle in plan.obstacles:
-        yield _obstructed(obstacle)
-    for refusal in plan.refusals:
-        yield _refused(refusal)
+    if plan.ceded or plan.notices or plan.obstacles or plan.refusals:
+        yield from in_the_way(plan)
     for rollout in plan.rollouts:
         if not rollout.unread:
             yield from _not_due(rollout.steps[0])
     for target, domain in plan.unchanged:
         yield _as_declared(target, domain, observed)
-    yield from _all_left_as_found(plan)
+    if plan.drifts:
+        yield from left_as_found(plan)
     if plan.retirements or plan.retire_later:
         yield from not_removed(plan)
 
@@ -122,30 +108,6 @@ def _is_out_of_sight(before: StepOutcome, observed: Observation) -> bool:
     return unread and observed.find(before.target or "", before.domain or "") is None
 
 
-def _all_left_as_found(plan: Plan) -> Iterator[StepOutcome]:
-    """Tell of each drift, but where a certificate is on its way: then it is for that to be told."""
-    rolled_out = {(rollout.target, rollout.domain) for rollout in plan.rollouts}
-    for drifted in plan.drifts:
-        if (drifted.target, drifted.domain) not in rolled_out:
-            yield _left_as_found(drifted)
-
-
-def _left_as_found(drifted: Drifted) -> StepOutcome:
-    return StepOutcome(
-        Action.DEPLOY,
-        Outcome.UNCHANGED,
-        Text(
-            'changed outside certferry, and left like that (drift = "{policy}"): {changes}',
-            policy=drifted.policy.value,
-            changes=in_sentences(drifted.changes),
-        ),
-        drifted.target,
-        drifted.domain,
-        hint=_PUT_RIGHT if drifted.policy is DriftPolicy.WARN else None,
-        left=True,
-    )
-
-
 def _not_due(step: Deploy | Verify | Rollback) -> Iterator[StepOutcome]:
     place = (step.target, step.domain)
     match step.due:
@@ -176,28 +138,3 @@ def _as_declared(target: str, domain: str, observed: Observation) -> StepOutcome
     back = where_withdrawn(found, observed) if found.withdrawn else None
     told = StepOutcome(Action.VERIFY, Outcome.UNCHANGED, back or SEEN, target, domain)
     return replace(told, left=back is not None)
-
-
-def _obstructed(obstacle: Obstacle) -> StepOutcome:
-    action = Action.LOOK if obstacle.target is None else Action.DEPLOY
-    place = (obstacle.target, obstacle.domain)
-    told = StepOutcome(action, Outcome.FAILED, obstacle.error.message, *place)
-    return told.failed(obstacle.error)
-
-
-def _unread(notice: Obstacle) -> StepOutcome:
-    told = StepOutcome(Action.LOOK, Outcome.SKIPPED, notice.error.message, notice.target)
-    return replace(told.failed(notice.error), outcome=Outcome.SKIPPED)
-
-
-def _refused(refusal: Refusal) -> StepOutcome:
-    step = refusal.step
-    return StepOutcome(
-        Action.DEPLOY,
-        Outcome.REFUSED,
-        refusal.reason.message,
-        step.target,
-        step.domain,
-        hint=refusal.hint,
-        reason=refusal.reason.code,
-    )

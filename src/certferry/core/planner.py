@@ -102,7 +102,12 @@ def _choice(coming: Version | None, observed: Observation, now: datetime) -> Cho
 def _retirements(
     desired: DesiredCertificate, observed: Observation, times: Times, *, issuing: bool
 ) -> tuple[tuple[Retire, ...], Counter[str]]:
-    ours = superseded(desired, observed, times.now, issuing=issuing)
+    current = None if issuing else observed.current
+    in_force = current and current.certificate.fingerprint
+    copies = (remote for target in observed.targets for remote in target.remotes)
+    ours: tuple[Retire, ...] = ()
+    if any(copy.fingerprint != in_force for copy in copies):
+        ours = superseded(desired, observed, times.now, issuing=issuing)
     if any(target.others for target in observed.targets):
         ours = (*ours, *unmanaged.retirements(desired, observed, times))
     return in_one_run(ours) if ours else ((), Counter())

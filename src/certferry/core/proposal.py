@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
 
-from certferry.core.certificate import CertificateBundle, KeyType
+from certferry.core.certificate import CertificateBundle, KeyType, covered_by
 from certferry.core.delivery import KEY_MODE, MODE
 from certferry.core.desired import PemFiles
-from certferry.core.identifiers import base_name, covered_by, is_wildcard, suffixes
+from certferry.core.identifiers import base_name, is_wildcard, suffixes
 from certferry.core.survey import FoundDomain, FoundZone
 from certferry.text import Text
 

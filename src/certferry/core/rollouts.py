@@ -10,8 +10,8 @@ from certferry.core.change import CERTIFICATE, Change
 from certferry.core.choice import why_new
 from certferry.core.deliveries import NEW_CERTIFICATE, plan_delivery
 from certferry.core.desired import DesiredDeployment, DriftPolicy, HttpsWish, OnFailure
-from certferry.core.drift import drift_of
-from certferry.core.due import Times, due_of, due_unread, open_record
+from certferry.core.drift import Drift, drift_of
+from certferry.core.due import Times, due_of, open_record
 from certferry.core.lineage import Version
 from certferry.core.observed import (
     DomainState,
@@ -20,6 +20,7 @@ from certferry.core.observed import (
     Served,
     is_served,
 )
+from certferry.core.out_of_reach import nothing_to_serve, unavailable, unreadable
 from certferry.core.plan import (
     Blocked,
     Deploy,
@@ -36,11 +37,9 @@ from certferry.core.rollout import RolloutRecord
 from certferry.core.settings import changes_unasked, setting_changes
 from certferry.core.short_form import short
 from certferry.core.waiting import applying
-from certferry.errors import CertferryError, TargetRejected
 from certferry.text import Text
 
 _SEEN = Reason(ReasonCode.NOT_SEEN, Text("served by every address; not recorded yet"))
-_UNREAD = Reason(ReasonCode.NOT_SEEN, Text("under way at a target that cannot be read now"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,48 +63,27 @@ def plan_target(
 ) -> TargetPlan:
     """Plan one deployment."""
     if target.failure is not None:
-        return _unreadable(deployment, target, target.failure, times)
+        rollouts, obstacles = unreadable(deployment, target, target.failure, times)
+        return TargetPlan(rollouts, obstacles=obstacles)
     if target.is_ceded:
         return TargetPlan()
     if not target.domains:
         in_vain = target.unmatched or target.excluded  # says more: see `core.unmatched`
-        return TargetPlan(obstacles=() if in_vain else (_nothing_to_serve(deployment),))
+        return TargetPlan(obstacles=() if in_vain else (nothing_to_serve(deployment),))
     usable = [d for d in target.domains if d.state is not DomainState.UNAVAILABLE]
     parts = [_DomainPlanner(deployment, target, domain, choice, times).plan() for domain in usable]
-    rollouts = [rollout for rollout, _ in parts]
+    planned = [rollout for rollout, _ in parts]
     drifts = tuple(drifted for _, drifted in parts if drifted is not None)
     drifted = {drift.domain for drift in drifts}
     return TargetPlan(
-        rollouts=tuple(rollout for rollout in rollouts if rollout.steps),
+        rollouts=tuple(rollout for rollout in planned if rollout.steps),
         unchanged=tuple(
-            (r.target, r.domain) for r in rollouts if not r.steps and r.domain not in drifted
+            (r.target, r.domain) for r in planned if not r.steps and r.domain not in drifted
         ),
         obstacles=tuple(
-            _unavailable(deployment, domain) for domain in target.domains if domain not in usable
+            unavailable(deployment, domain) for domain in target.domains if domain not in usable
         ),
         drifts=drifts,
-    )
-
-
-def _unreadable(
-    deployment: DesiredDeployment,
-    target: ObservedTarget,
-    failure: CertferryError,
-    times: Times | None,
-) -> TargetPlan:
-    """Look again for what is under way, while there is time: it goes on without us."""
-    obstacle = Obstacle(deployment.target, None, failure)
-    if times is None or not target.under_way:
-        return TargetPlan(obstacles=(obstacle,))
-    looks = [
-        Verify(deployment.target, record.domain, _UNREAD, due=due_unread(record, failure, times))
-        for record in target.under_way
-    ]
-    # What this run began is told at its domains; else the target itself stands in the way.
-    begun_here = any(times.in_this_run(record.asked_at) for record in target.under_way)
-    return TargetPlan(
-        tuple(Rollout(look.target, look.domain, (look,), unread=True) for look in looks),
-        obstacles=() if begun_here else (obstacle,),
     )
 
 
@@ -128,7 +106,7 @@ class _DomainPlanner:
         self._fingerprint = None if version is None else version.certificate.fingerprint
         self._times = times
         self._place = (deployment.target, domain.domain)
-        drift = None if self._is_as_declared() else drift_of(deployment, target, domain, version)
+        drift = self._drift()
         self._is_repaired = drift is not None and deployment.drift is DriftPolicy.REPAIR
         self._left = None if self._is_repaired else drift
 
@@ -146,11 +124,14 @@ class _DomainPlanner:
         rollout = self._rollout(self._left.without(self._deployment.https))
         return self._with_due(rollout), self._left_as_found(self._left.settings)
 
-    def _is_as_declared(self) -> bool:
-        """Tell whether what is bound and set is what is wanted: then nothing has drifted."""
+    def _drift(self) -> Drift | None:
+        """Return what another tool changed: nothing where all is as declared, or new."""
         bound = self._target.fingerprint_of(self._domain.bound)
         is_bound = bound is not None and bound == self._fingerprint
-        return is_bound and not setting_changes(self._deployment.https, self._domain)
+        is_as_declared = is_bound and not setting_changes(self._deployment.https, self._domain)
+        if is_as_declared or self._domain.last is None:
+            return None
+        return drift_of(self._deployment, self._target, self._domain, self._version)
 
     def _left_as_found(self, changes: tuple[Change, ...]) -> Drifted:
         return Drifted(*self._place, self._deployment.drift, changes)
@@ -301,20 +282,3 @@ def _drift(changes: tuple[Change, ...]) -> Reason | None:
     if not changes:
         return None
     return Reason(ReasonCode.SETTINGS_DRIFTED, Text("settings differ from the file"))
-
-
-def _nothing_to_serve(deployment: DesiredDeployment) -> Obstacle:
-    error = TargetRejected(
-        Text("no domain of the account {target} is covered", target=deployment.target),
-        hint=Text("add the domain at the target first, or name it under `domains`"),
-    )
-    return Obstacle(deployment.target, None, error)
-
-
-def _unavailable(deployment: DesiredDeployment, domain: ObservedDomain) -> Obstacle:
-    error = domain.problem or TargetRejected(
-        Text(
-            "{domain} cannot be changed now, and the target does not say why", domain=domain.domain
-        )
-    )
-    return Obstacle(deployment.target, domain.domain, error)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from certferry.core import identifiers
+from certferry.core.certificate import covered_by
 from certferry.core.desired import DesiredCertificate, DriftPolicy
 from certferry.core.drift import next_repair, recent
 from certferry.core.full_account import refuse_upload
@@ -87,7 +87,7 @@ def refuse_older_state(case: _Case) -> Refusal | None:
 
 def refuse_uncovered_name(case: _Case) -> Refusal | None:
     """The certificate covers the domain."""
-    if identifiers.covered_by(case.desired.names, case.step.domain):
+    if covered_by(case.desired.names, case.step.domain):
         return None
     return case.refused(
         ReasonCode.NAME_NOT_COVERED,

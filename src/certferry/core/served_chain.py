@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 
+from certferry.core.certificate import covered_by
 from certferry.core.edges import EdgeProblem, EdgeProblemCode
-from certferry.core.identifiers import covered_by
 from certferry.text import Text
 
 _MOST_LISTED = 3

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import cast
 
+from certferry.core.certificate import covered_by
 from certferry.core.choice import is_found
 from certferry.core.clock import judge_clock
 from certferry.core.desired import DesiredCertificate
 from certferry.core.findings import Finding
-from certferry.core.identifiers import covered_by
 from certferry.ports.examination import Examined, PointedAt, Timed
 
 

@@ -25,9 +25,9 @@ from certferry.reconcile.apply import carry_out
 from certferry.reconcile.challenge_cleanup import without_order
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_offered
+from certferry.reconcile.issue import held_back
 from certferry.reconcile.notes import write_down
 from certferry.reconcile.observe import observe, with_remembered, with_renewal_info
-from certferry.reconcile.ordering import held_back
 from certferry.reconcile.outcomes import Outcomes
 from certferry.reconcile.visit import Visit
 from certferry.text import Text

@@ -7,9 +7,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TypeVar
 
 from certferry.core.desired import DesiredCertificate
 from certferry.core.how_far import Begun, Ended
@@ -25,12 +23,10 @@ from certferry.reconcile.ferried import as_known
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.proof import Proofs
 from certferry.reconcile.rollback import give_up_where_refused, roll_back_by_hand
+from certferry.reconcile.side_by_side import SideBySide
 from certferry.reconcile.standing import plan_now, status_now
 from certferry.reconcile.visits import WORKERS, Patience, Visits
 from certferry.text import Text
-
-S = TypeVar("S")
-T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -48,9 +44,19 @@ class Reconciler:
         self.doors.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
         proofs = Proofs(self.doors)
-        return self._each(
+        return self.side_by_side.told(
             lambda wish: proofs.added_to(plan_now(wish, self.doors, issuing), wish), wishes
         )
+
+    def status(self, wishes: Sequence[DesiredCertificate]) -> list[LineageStatus]:
+        """Tell how each lineage and each of its domains stands. Changes nothing."""
+        troubles = troubles_in(self.doors.state.notices())
+        return self.side_by_side.told(lambda wish: status_now(wish, self.doors, troubles), wishes)
+
+    @property
+    def side_by_side(self) -> SideBySide:
+        """What looks at several certificates at once."""
+        return SideBySide(self.doors.progress, self._stop, self._workers)
 
     def sync(
         self,
@@ -141,36 +147,3 @@ class Reconciler:
                 )
             )
         return True
-
-    def status(self, wishes: Sequence[DesiredCertificate]) -> list[LineageStatus]:
-        """Tell how each lineage and each of its domains stands. Changes nothing."""
-        troubles = troubles_in(self.doors.state.notices())
-        return self._each(lambda wish: status_now(wish, self.doors, troubles), wishes)
-
-    def _each(
-        self, look: Callable[[DesiredCertificate], T], wishes: Sequence[DesiredCertificate]
-    ) -> list[T]:
-        """Look at each certificate, and tell how far that is."""
-        tell = self.doors.progress
-        tell(Begun(len(wishes)))
-
-        def told(wish: DesiredCertificate) -> T:
-            found = look(wish)
-            tell(Ended(wish.lineage))
-            return found
-
-        return self.at_once(told, wishes)
-
-    def at_once(self, look: Callable[[S], T], wishes: Sequence[S]) -> list[T]:
-        """Look at several lineages side by side, since most of it is waiting for an answer."""
-        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="look")
-        try:
-            found = list(pool.map(look, wishes))
-        except BaseException:
-            # Ctrl-C, or what one of them cannot say in its plan. The others are not waited for: a
-            # look leaves nothing to put right.
-            self._stop()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        pool.shutdown()
-        return found

@@ -32,7 +32,7 @@ def rehearse(
     orders = zip(wishes, map(_order_of, plans), strict=True)
     due = [(wish, step) for wish, step in orders if step is not None]
     doors = replace(engine.doors, issuer=issuer)
-    reports = engine.at_once(lambda one: _rehearsed(*one, doors), due)
+    reports = engine.side_by_side.all(lambda one: _rehearsed(*one, doors), due)
     return Rehearsed(SyncReport(tuple(reports)), tuple(plans))
 
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from certferry.core.certificate import Certificate, CertificateBundle
+from certferry.core.certificate import Certificate, CertificateBundle, covered_by
 from certferry.core.choice import choose
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.https_settings import HttpsSettings
@@ -237,7 +237,7 @@ class MemoryCdn:
         remote = self._remotes.get(remote_id)
         if remote is None:
             raise CopyGone(Text("no such certificate"))
-        if not remote.certificate.covers(domain):
+        if not covered_by(remote.certificate.names, domain):
             raise TargetRejected(Text("the certificate does not cover {domain}", domain=domain))
         wanted = merged(found.https, https)
         if found.bound == remote_id and found.https == wanted:

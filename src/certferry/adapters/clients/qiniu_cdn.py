@@ -28,8 +28,8 @@ from certferry.adapters.clients.qiniu_records import (
     HttpsConf,
 )
 from certferry.adapters.clients.qiniu_settling import Settler
+from certferry.core.certificate import covered_by
 from certferry.core.desired import HttpsWish, Kind
-from certferry.core.identifiers import covered_by
 from certferry.core.observed import ObservedDomain
 from certferry.errors import DeployError, TargetInUse
 from certferry.text import Text

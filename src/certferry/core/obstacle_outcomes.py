@@ -1,0 +1,80 @@
+"""What a plan tells of what stays as it is: obstacles, refusals, drift that is left, domains that
+other lineages serve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from certferry.core.desired import DriftPolicy
+from certferry.core.ownership import served_by
+from certferry.core.plan import Action, Drifted, Obstacle, Plan, Refusal
+from certferry.core.report import Outcome, StepOutcome
+from certferry.core.settings import in_sentences
+from certferry.text import Text
+
+_PUT_RIGHT = Text(
+    'find out who changed it; drift = "repair" in the deployment has certferry set it right'
+)
+
+
+def in_the_way(plan: Plan) -> Iterator[StepOutcome]:
+    """Tell what is served by others, what cannot be read, and what cannot or must not be done."""
+    for target, lineages in plan.ceded:
+        yield StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, served_by(lineages), target)
+    for notice in plan.notices:
+        yield _unread(notice)
+    for obstacle in plan.obstacles:
+        yield _obstructed(obstacle)
+    for refusal in plan.refusals:
+        yield _refused(refusal)
+
+
+def left_as_found(plan: Plan) -> Iterator[StepOutcome]:
+    """Tell of each drift, but where a certificate is on its way: then it is for that to be told."""
+    rolled_out = {(rollout.target, rollout.domain) for rollout in plan.rollouts}
+    for drifted in plan.drifts:
+        if (drifted.target, drifted.domain) not in rolled_out:
+            yield _as_found(drifted)
+
+
+def _as_found(drifted: Drifted) -> StepOutcome:
+    return StepOutcome(
+        Action.DEPLOY,
+        Outcome.UNCHANGED,
+        Text(
+            'changed outside certferry, and left like that (drift = "{policy}"): {changes}',
+            policy=drifted.policy.value,
+            changes=in_sentences(drifted.changes),
+        ),
+        drifted.target,
+        drifted.domain,
+        hint=_PUT_RIGHT if drifted.policy is DriftPolicy.WARN else None,
+        left=True,
+    )
+
+
+def _obstructed(obstacle: Obstacle) -> StepOutcome:
+    action = Action.LOOK if obstacle.target is None else Action.DEPLOY
+    place = (obstacle.target, obstacle.domain)
+    told = StepOutcome(action, Outcome.FAILED, obstacle.error.message, *place)
+    return told.failed(obstacle.error)
+
+
+def _unread(notice: Obstacle) -> StepOutcome:
+    told = StepOutcome(Action.LOOK, Outcome.SKIPPED, notice.error.message, notice.target)
+    return replace(told.failed(notice.error), outcome=Outcome.SKIPPED)
+
+
+def _refused(refusal: Refusal) -> StepOutcome:
+    step = refusal.step
+    return StepOutcome(
+        Action.DEPLOY,
+        Outcome.REFUSED,
+        refusal.reason.message,
+        step.target,
+        step.domain,
+        hint=refusal.hint,
+        reason=refusal.reason.code,
+    )

@@ -1,0 +1,54 @@
+"""What is planned where a target cannot be read, or has no domain that can be served."""
+
+from __future__ import annotations
+
+from certferry.core.desired import DesiredDeployment
+from certferry.core.due import Times, due_unread
+from certferry.core.observed import ObservedDomain, ObservedTarget
+from certferry.core.plan import Obstacle, Rollout, Verify
+from certferry.core.reasons import Reason, ReasonCode
+from certferry.errors import CertferryError, TargetRejected
+from certferry.text import Text
+
+_UNREAD = Reason(ReasonCode.NOT_SEEN, Text("under way at a target that cannot be read now"))
+
+
+def unreadable(
+    deployment: DesiredDeployment,
+    target: ObservedTarget,
+    failure: CertferryError,
+    times: Times | None,
+) -> tuple[tuple[Rollout, ...], tuple[Obstacle, ...]]:
+    """Look again for what is under way at a target that cannot be read, while there is time: it
+    goes on without us.
+    """
+    obstacle = Obstacle(deployment.target, None, failure)
+    if times is None or not target.under_way:
+        return (), (obstacle,)
+    looks = [
+        Verify(deployment.target, record.domain, _UNREAD, due=due_unread(record, failure, times))
+        for record in target.under_way
+    ]
+    # What this run began is told at its domains; else the target itself stands in the way.
+    begun_here = any(times.in_this_run(record.asked_at) for record in target.under_way)
+    rollouts = tuple(Rollout(look.target, look.domain, (look,), unread=True) for look in looks)
+    return rollouts, () if begun_here else (obstacle,)
+
+
+def nothing_to_serve(deployment: DesiredDeployment) -> Obstacle:
+    """Say that the account has no domain for the certificate."""
+    error = TargetRejected(
+        Text("no domain of the account {target} is covered", target=deployment.target),
+        hint=Text("add the domain at the target first, or name it under `domains`"),
+    )
+    return Obstacle(deployment.target, None, error)
+
+
+def unavailable(deployment: DesiredDeployment, domain: ObservedDomain) -> Obstacle:
+    """Say why a domain cannot be changed now."""
+    error = domain.problem or TargetRejected(
+        Text(
+            "{domain} cannot be changed now, and the target does not say why", domain=domain.domain
+        )
+    )
+    return Obstacle(deployment.target, domain.domain, error)

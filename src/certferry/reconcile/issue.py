@@ -1,0 +1,136 @@
+"""Have a certificate issued, or adopt one: whether a CA may be asked now, what for, and what is
+kept of the answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+
+from certferry.core.certificate import CertificateBundle
+from certferry.core.desired import DesiredCertificate
+from certferry.core.issuance import Authority
+from certferry.core.lineage import Version
+from certferry.core.observed import Observation
+from certferry.core.plan import Action, Blocked, Issue
+from certferry.core.report import Outcome, StepOutcome
+from certferry.core.secret import Secret
+from certferry.errors import (
+    CertferryError,
+    CertificateRejected,
+    Interrupted,
+    IssuanceError,
+    LeaseLost,
+    OrderHeldBack,
+    StateError,
+)
+from certferry.ports.issuer import Issuer, IssueRequest
+from certferry.reconcile.by_zone import ByZone
+from certferry.reconcile.several_cas import ordered_at_any, with_cas_asked_now
+from certferry.reconcile.visit import Visit
+from certferry.text import Text
+
+
+def held_back(
+    step: Issue, desired: DesiredCertificate, observed: Observation, issuer: Issuer, now: datetime
+) -> Issue:
+    """Return an order that is made now, as `Blocked` until it may be; where there are several CAs,
+    with those that may be asked.
+    """
+
+    def hold(authority: Authority | None) -> OrderHeldBack | None:
+        return issuer.held_back(_request_of(step, desired, observed, authority))
+
+    if len(desired.issuance.authorities) > 1:
+        return with_cas_asked_now(step, desired, observed, hold, now)
+    error = hold(next(iter(step.authorities), None))
+    return step if error is None else replace(step, due=Blocked(error, until=error.retry.after))
+
+
+def issue(step: Issue, visit: Visit) -> StepOutcome:
+    """Order or adopt a certificate, and keep it at once, whatever happens next."""
+    state, now = visit.doors.state, visit.doors.now
+    lease = visit.held()
+    try:
+        bundle, ca = _obtain(step, visit)
+        version = state.save_version(lease, bundle, now())
+    except (Interrupted, LeaseLost):
+        raise
+    except CertferryError as error:
+        rejected = isinstance(error, CertificateRejected)
+        by_ca = isinstance(error, IssuanceError)
+        state.save_issue_try(visit.lineage, now(), failed=True, rejected=rejected, by_ca=by_ca)
+        if rejected:  # afterwards: killed in between, the next run still knows that it is held back
+            state.drop_order(lease, issued_at=now())
+        visit.tell(f"{step.action} failed", problem=str(error.lasting))
+        told = StepOutcome(step.action, Outcome.FAILED, error.message).failed(error)
+        return replace(told, outcome=Outcome.WAITING) if error.is_early else told
+    state.save_issue_try(visit.lineage, now())
+    certificate = version.certificate
+    event = "issued" if step.action is Action.ISSUE else "adopted"
+    at = {} if ca is None else {"ca": ca}
+    visit.tell(event, fingerprint=certificate.fingerprint, issuer=certificate.issuer, **at)
+    detail = Text("valid until {moment}", moment=certificate.not_after)
+    return StepOutcome(step.action, Outcome.DONE, detail)
+
+
+def _obtain(step: Issue, visit: Visit) -> tuple[CertificateBundle, str | None]:
+    """Return the certificate, and the name of the CA that gave it, where that has one."""
+    if visit.desired.files is not None:
+        return visit.doors.source.read(visit.desired.files), None
+    order = partial(_ordered, step, visit)
+    if len(step.authorities) > 1:
+        return ordered_at_any(step, visit, order)
+    authority = next(iter(step.authorities), None)
+    return order(authority), None if authority is None else authority.name
+
+
+def _ordered(step: Issue, visit: Visit, authority: Authority | None) -> CertificateBundle:
+    doors, desired = visit.doors, visit.desired
+    request = _request_of(step, desired, visit.observed, authority)
+    if request.exempt and visit.observed.current is not None:
+        request = replace(request, replaced_pem=_leaf(visit.observed.current, visit))
+    if desired.issuance.reuse_key:
+        request = replace(request, reused_key=_reused_key(visit))
+    provider = doors.dns[desired.dns] if desired.dns else ByZone.of(desired, doors.dns)
+    return doors.issuer.issue(request, provider, visit.held(), doors.progress)
+
+
+def _leaf(version: Version, visit: Visit) -> str | None:
+    """Return the leaf that is replaced. One that cannot be read is replaced all the same."""
+    try:
+        return visit.doors.state.bundle(visit.lineage, version.number).cert_pem
+    except StateError:
+        return None
+
+
+def _request_of(
+    step: Issue, desired: DesiredCertificate, observed: Observation, authority: Authority | None
+) -> IssueRequest:
+    """Return what a CA is asked for. A leaf of its own that shares a name is replaced (RFC 9773
+    §5); what other CAs have issued, it does not know.
+    """
+    names, directory = set(step.names), "" if authority is None else authority.directory
+    own = [one for one in observed.versions if not directory or one.directory in {None, directory}]
+    current = observed.current
+    return IssueRequest(
+        *(desired.lineage, step.names, step.key_type),
+        profiles=desired.issuance.profiles,
+        directory=directory,
+        dns=",".join(desired.dns_accounts),
+        renews=any(set(version.certificate.names) == names for version in own),
+        exempt=any(
+            version == current and names & set(version.certificate.names) for version in own
+        ),
+    )
+
+
+def _reused_key(visit: Visit) -> Secret | None:
+    """Return the key of the certificate in force, where it may be used again."""
+    current = visit.observed.current
+    if current is None or not current.key_matches:
+        return None
+    if current.revocation is not None and current.revocation.spoils_key:
+        return None
+    return visit.doors.state.bundle(visit.lineage, current.number).privkey_pem
