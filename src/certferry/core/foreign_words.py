@@ -54,9 +54,9 @@ def quoted(said: object, secrets: Iterable[Secret] = ()) -> Quoted:
     return Quoted(words if len(words) <= LONGEST else words[: LONGEST - 1] + "…")
 
 
-def quoted_id(said: str, secrets: Iterable[Secret] = ()) -> str:
+def quoted_id(said: str) -> str:
     """Give the id of a request, one word that may look like a key; "" when it is no such."""
-    return redacted(said, secrets) if _ID.fullmatch(said) else ""
+    return redacted(said) if _ID.fullmatch(said) else ""
 
 
 def _visible(words: str) -> str:

@@ -41,7 +41,7 @@ class Check:
 
 
 class Examination:
-    """One run of all checks. `stop` ends what is still under way, `clock` counts seconds."""
+    """One run of all checks. `stop` ends what is still under way."""
 
     def __init__(
         self,
@@ -49,12 +49,10 @@ class Examination:
         progress: Progress,
         now: Callable[[], datetime],
         stop: Callable[[], None],
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._progress = progress
         self._now = now
         self._stop = stop
-        self._clock = clock
 
     def carry_out(self, checks: Iterable[Check]) -> tuple[Finding, ...]:
         """Carry out every check, and return what they found, heaviest first. Raises `Interrupted`
@@ -69,7 +67,7 @@ class Examination:
             while waiting or running:
                 while waiting and len(running) < AT_ONCE:
                     check = waiting.pop(0)
-                    deadline = self._clock() + check.within.total_seconds()
+                    deadline = time.monotonic() + check.within.total_seconds()
                     running[self._begin(check, ended)] = (check, deadline)
                 thread, found = self._next(running, ended)
                 if thread in running:  # one that was given up may end all the same
@@ -100,7 +98,7 @@ class Examination:
         """Wait for the next check to end, or to have had its time."""
         thread, (check, deadline) = min(running.items(), key=lambda one: one[1][1])
         try:
-            return ended.get(timeout=max(deadline - self._clock(), 0))
+            return ended.get(timeout=max(deadline - time.monotonic(), 0))
         except queue.Empty:
             return thread, [_overdue(check)]
 

@@ -25,7 +25,7 @@ from certferry.reconcile.proof import Proofs
 from certferry.reconcile.rollback import give_up_where_refused, roll_back_by_hand
 from certferry.reconcile.side_by_side import SideBySide
 from certferry.reconcile.standing import plan_now, status_now
-from certferry.reconcile.visits import WORKERS, Patience, Visits
+from certferry.reconcile.visits import Patience, Visits
 from certferry.text import Text
 
 _log = logging.getLogger(__name__)
@@ -34,10 +34,9 @@ _log = logging.getLogger(__name__)
 class Reconciler:
     """Plans, syncs and reports on declared certificates, through the doors it is given."""
 
-    def __init__(self, doors: Doors, *, stop: Callable[[], None], workers: int = WORKERS) -> None:
+    def __init__(self, doors: Doors, *, stop: Callable[[], None]) -> None:
         self.doors = doors
         self._stop = stop
-        self._workers = workers
 
     def plan(self, wishes: Sequence[DesiredCertificate], *, renew: bool = False) -> list[Plan]:
         """Write down what `sync` would do. Changes nothing. Raises `StateError` for a lost key."""
@@ -56,7 +55,7 @@ class Reconciler:
     @property
     def side_by_side(self) -> SideBySide:
         """What looks at several certificates at once."""
-        return SideBySide(self.doors.progress, self._stop, self._workers)
+        return SideBySide(self.doors.progress, self._stop)
 
     def sync(
         self,
@@ -124,7 +123,6 @@ class Reconciler:
             self.doors.now,
             stop=self._stop,
             ended=lambda run: tell(Ended(run.desired.lineage)),
-            workers=self._workers,
         )
         complete = visits.carry_out() and self._swept(wishes)
         reports = tuple(run.report() for run in runs)

@@ -9,6 +9,7 @@ from typing import TypeVar
 from certferry.core.desired import DesiredCertificate
 from certferry.core.how_far import Begun, Ended
 from certferry.ports.progress import Progress
+from certferry.reconcile.visits import WORKERS
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -17,10 +18,9 @@ T = TypeVar("T")
 class SideBySide:
     """Looks, which leave nothing to put right: those that hang when it is stopped are left."""
 
-    def __init__(self, progress: Progress, stop: Callable[[], None], workers: int) -> None:
+    def __init__(self, progress: Progress, stop: Callable[[], None]) -> None:
         self._tell = progress
         self._stop = stop
-        self._workers = workers
 
     def told(
         self, look: Callable[[DesiredCertificate], T], wishes: Sequence[DesiredCertificate]
@@ -37,7 +37,7 @@ class SideBySide:
 
     def all(self, look: Callable[[S], T], subjects: Sequence[S]) -> list[T]:
         """Look at each. Raises what a look raises, once the others are stopped."""
-        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="look")
+        pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="look")
         try:
             found = list(pool.map(look, subjects))
         except BaseException:

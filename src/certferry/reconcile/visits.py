@@ -47,8 +47,8 @@ class _Due:
 
 class Visits:
     """Visits lineages, at most `workers` at a time, until none waits any longer. `now` is the clock
-    by which they say until when they wait, `clock` counts seconds and never goes back. What is not
-    visited again is told to `ended`, unless it waits still.
+    by which they say until when they wait. What is not visited again is told to `ended`, unless it
+    waits still.
     """
 
     def __init__(
@@ -60,14 +60,12 @@ class Visits:
         stop: Callable[[], None],
         ended: Callable[[LineageRun], None] = lambda _: None,
         workers: int = WORKERS,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._patience = patience
         self._now = now
-        self._clock = clock
         self._stop = stop
         self._ended = ended
-        self._begun = clock()
+        self._begun = time.monotonic()
         self._numbers = itertools.count()
         self._heap = [_Due(self._begun, next(self._numbers), run) for run in runs]
         self._finished: queue.SimpleQueue[tuple[LineageRun, Future[Waiting | None]]] = (
@@ -100,14 +98,14 @@ class Visits:
 
     def _await_stopped(self) -> None:
         """Wait until the visits under way have ended, or should have."""
-        until = self._clock() + STOPPING.total_seconds()
+        until = time.monotonic() + STOPPING.total_seconds()
         with contextlib.suppress(queue.Empty):
             while self._busy:
-                self._finished.get(timeout=max(until - self._clock(), 0))
+                self._finished.get(timeout=max(until - time.monotonic(), 0))
                 self._busy -= 1
 
     def _begin_due(self, pool: ThreadPoolExecutor) -> None:
-        while self._busy < self._workers and self._heap and self._heap[0].at <= self._clock():
+        while self._busy < self._workers and self._heap and self._heap[0].at <= time.monotonic():
             run = heapq.heappop(self._heap).run
             self._busy += 1
             visit = pool.submit(run.visit)
@@ -120,7 +118,7 @@ class Visits:
         """Wait until a visit ends or the next one is due, whichever comes first."""
         timeout = None
         if self._heap and self._busy < self._workers:
-            timeout = max(self._heap[0].at - self._clock(), 0)
+            timeout = max(self._heap[0].at - time.monotonic(), 0)
         try:
             run, visit = self._finished.get(timeout=timeout)
         except queue.Empty:
@@ -130,6 +128,6 @@ class Visits:
         if waiting is None:
             self._ended(run)
             return
-        at = self._clock() + (waiting.until - self._now()).total_seconds()
+        at = time.monotonic() + (waiting.until - self._now()).total_seconds()
         if self._patience.allows(at - self._begun):
             heapq.heappush(self._heap, _Due(at, next(self._numbers), run))
