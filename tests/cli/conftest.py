@@ -1,4 +1,4 @@
-"""What the tests of `certferry init` share."""
+"""What the tests of `certferry init` and `certferry schedule` share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from certferry.sandbox.authority import Authority
 from certferry.sandbox.dnspod import DnspodService
 from certferry.sandbox.qiniu import QiniuService
 from certferry.sandbox.zones import Zones
+from tests.adapters.schedule.crontab_owner import CrontabOwner, crontab_owner
 from tests.cli.init_accounts import AK, DP_ID, DP_KEY, SK, Accounts
+from tests.cli.schedules import CONFIG, KEYS
 
 
 @pytest.fixture
@@ -45,3 +47,21 @@ def accounts(tmp_path: Path) -> Iterator[Accounts]:
             """)
         )
         yield Accounts(tmp_path, dnspod, qiniu)
+
+
+@pytest.fixture
+def owner() -> Iterator[CrontabOwner]:
+    """Somebody without a crontab."""
+    with crontab_owner() as somebody:
+        yield somebody
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A configuration whose secrets stand in a file that it names."""
+    keys = tmp_path / "keys.env"
+    keys.touch(0o600)
+    keys.write_text(KEYS)
+    path = tmp_path / "certferry.toml"
+    path.write_text(f'env_files = ["{keys}"]\n{CONFIG}')
+    return path

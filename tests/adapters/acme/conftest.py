@@ -12,6 +12,11 @@ from certferry.sandbox.nameserver import DnsService
 from certferry.sandbox.pebble import Pebble
 from certferry.sandbox.zones import Zones
 from tests.adapters.acme.bench import Bench, Ca, running_ca
+from tests.adapters.acme.name_servers import (
+    NameServers,
+    Reports,
+    name_servers,
+)
 
 
 @pytest.fixture(scope="session")
@@ -56,3 +61,16 @@ def new_bench(pebble: Pebble, zones: Zones, tmp_path: Path) -> Iterator[Callable
 def bench(new_bench: Callable[[], Bench]) -> Bench:
     """A bench of the test's own at the common CA."""
     return new_bench()
+
+
+@pytest.fixture
+def world() -> Iterator[NameServers]:
+    """Three name servers and a resolver."""
+    with name_servers() as world:
+        yield world
+
+
+@pytest.fixture
+def reports() -> Reports:
+    """What is told while waiting."""
+    return Reports()

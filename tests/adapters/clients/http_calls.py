@@ -1,0 +1,60 @@
+"""Calls of the HTTP client in tests: a server that answers everything, requests with a secret."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from datetime import timedelta
+
+from certferry.adapters.clients.http import (
+    TIMEOUTS,
+    HttpClient,
+    Request,
+)
+from certferry.adapters.clients.http_problems import Timeouts
+from certferry.adapters.clients.pacing import Pacer
+from certferry.sandbox import httpd
+
+SHORT = Timeouts(connect=timedelta(seconds=5), read=timedelta(seconds=0.5))
+SECRET = "very-secret-value"
+
+
+def serve(request: httpd.Request) -> httpd.Response:
+    """Answer everything, one path with a redirect."""
+    if request.path == "/elsewhere":
+        return httpd.Response(302, headers=(("Location", "/here"),))
+    return httpd.Response.json({"path": request.path}, Set_Cookie="session=1; Path=/")
+
+
+def at_once(seconds: float) -> None:
+    """Pause for nothing."""
+
+
+def new_client(
+    waits: Callable[[float], None], attempts: int = 4, timeouts: Timeouts = TIMEOUTS
+) -> HttpClient:
+    """Give a client that waits by these pauses."""
+    return HttpClient(
+        pace=Pacer(1000, pause=at_once),
+        pause=waits,
+        attempts=attempts,
+        timeouts=timeouts,
+        jitter=lambda: 1.0,
+    )
+
+
+def get(url: str) -> Callable[[], Request]:
+    """Prepare a read."""
+    return lambda: Request("GET", url, {"Authorization": SECRET})
+
+
+def post(url: str) -> Callable[[], Request]:
+    """Prepare a write."""
+    return lambda: Request("POST", url, {"Authorization": SECRET}, SECRET.encode())
+
+
+def unused_port() -> int:
+    """Give a port at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
