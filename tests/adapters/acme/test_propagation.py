@@ -1,4 +1,4 @@
-"""Propagation, asked of real name servers: what is seen, odd answers, and where it is looked for."""
+"""Propagation, asked of real name servers: what is seen, odd answers, and where it is looked."""
 
 from __future__ import annotations
 
