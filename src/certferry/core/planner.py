@@ -5,6 +5,7 @@ world and moment give the same plan.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
@@ -18,7 +19,7 @@ from certferry.core.lineage import Version, version_for
 from certferry.core.observed import Observation
 from certferry.core.one_run import in_one_run
 from certferry.core.pauses import longest_pause, paused_until
-from certferry.core.plan import Action, Blocked, Clean, Issue, Obstacle, Plan, Retire
+from certferry.core.plan import Action, Blocked, Clean, Issue, Obstacle, Plan, Retire, Rollout
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.retirements import superseded
 from certferry.core.rollbacks import rolled_back
@@ -56,16 +57,9 @@ def make_plan(
     ]
     rollouts = tuple(rollout for part in parts for rollout in part.rollouts)
     unchanged = tuple(place for part in parts for place in part.unchanged)
-    obstacles = tuple(obstacle for part in parts for obstacle in part.obstacles)
-    remarks: tuple[Obstacle, ...] = ()
-    if any(deployment.has_patterns for deployment in desired.deployments):
-        in_vain, remarks = unmatched.told(desired, observed)
-        obstacles = (*in_vain, *obstacles)
-    if desired.files is not None:
-        obstacles = (*overdue_obstacles(desired, observed, now, rollouts), *obstacles)
-    elif issue is None and observed.rejected_at is not None:
-        held_back = rejections.obstacles(desired, observed, observed.rejected_at, times)
-        obstacles = (*held_back, *obstacles)
+    in_vain, remarks = _patterns_in_vain(desired, observed)
+    at_targets = (obstacle for part in parts for obstacle in part.obstacles)
+    obstacles = (*_late(desired, observed, times, issue, rollouts), *in_vain, *at_targets)
     retirements, later = _retirements(desired, observed, times, issuing=coming is None)
     return Plan(
         lineage=desired.lineage,
@@ -84,6 +78,29 @@ def make_plan(
         drifts=tuple(drift for part in parts for drift in part.drifts),
         rolled_back=tuple(rolled_back(unchanged, observed)) if observed.has_withdrawn else (),
     )
+
+
+def _patterns_in_vain(
+    desired: DesiredCertificate, observed: Observation
+) -> tuple[tuple[Obstacle, ...], tuple[Obstacle, ...]]:
+    if not any(deployment.has_patterns for deployment in desired.deployments):
+        return (), ()
+    return unmatched.told(desired, observed)
+
+
+def _late(
+    desired: DesiredCertificate,
+    observed: Observation,
+    times: Times,
+    issue: Issue | None,
+    rollouts: tuple[Rollout, ...],
+) -> Iterable[Obstacle]:
+    """Tell of a certificate that does not come: from its client, or since a CA gave a wrong one."""
+    if desired.files is not None:
+        return overdue_obstacles(desired, observed, times.now, rollouts)
+    if issue is None and observed.rejected_at is not None:
+        return rejections.obstacles(desired, observed, observed.rejected_at, times)
+    return ()
 
 
 def _choice(coming: Version | None, observed: Observation, now: datetime) -> Choice:
@@ -142,32 +159,39 @@ def _failed_since(observed: Observation, times: Times, needed: Issue | None) -> 
 def _issue(
     desired: DesiredCertificate, observed: Observation, times: Times, issuing: Issuing
 ) -> Issue | None:
-    if issuing is Issuing.NEVER:
-        return None
-    ferried = desired.files is not None
-    if issuing is Issuing.IF_DUE and not ferried and _is_held_back(observed, times.now):
-        return None
-    reason = (
-        why_adopt(desired, observed)
-        if ferried
-        else rules.first_violated(desired, observed, times.now)
-    )
-    if reason is None and issuing is Issuing.ALWAYS and not ferried:
-        reason = Reason(ReasonCode.REQUESTED, Text("a new certificate was asked for"))
+    reason = None if issuing is Issuing.NEVER else _why_issue(desired, observed, times.now, issuing)
     if reason is None:
         return None
-    # One try in a run: whatever the CA gave, more orders would not make it better.
-    tried_at = observed.issue_tried_at
-    tried = tried_at is not None and times.in_this_run(tried_at)
-    action = Action.ADOPT if ferried else Action.ISSUE
-    due = Blocked(tried_at=tried_at) if tried else None
-    if due is None and times.keeps_pauses and issuing is Issuing.IF_DUE:
-        until = paused_until(tried_at, observed.issue_tries, times.now, times.longest_pause)
-        due = None if until is None else Blocked(until=until)
+    action = Action.ISSUE if desired.files is None else Action.ADOPT
+    due = _due(observed, times, issuing)
     authorities = desired.issuance.authorities
     if len(authorities) > 1:
         authorities = authorities_now(authorities, observed, times.now)
     return Issue(desired.names, desired.key_type, reason, action, due, authorities)
+
+
+def _why_issue(
+    desired: DesiredCertificate, observed: Observation, now: datetime, issuing: Issuing
+) -> Reason | None:
+    if desired.files is not None:
+        return why_adopt(desired, observed)
+    if issuing is Issuing.IF_DUE and _is_held_back(observed, now):
+        return None
+    reason = rules.first_violated(desired, observed, now)
+    if reason is None and issuing is Issuing.ALWAYS:
+        reason = Reason(ReasonCode.REQUESTED, Text("a new certificate was asked for"))
+    return reason
+
+
+def _due(observed: Observation, times: Times, issuing: Issuing) -> Blocked | None:
+    """Allow one try in a run: whatever the CA gave, more orders would not make it better."""
+    tried_at = observed.issue_tried_at
+    if tried_at is not None and times.in_this_run(tried_at):
+        return Blocked(tried_at=tried_at)
+    if not times.keeps_pauses or issuing is not Issuing.IF_DUE:
+        return None
+    until = paused_until(tried_at, observed.issue_tries, times.now, times.longest_pause)
+    return None if until is None else Blocked(until=until)
 
 
 def _is_held_back(observed: Observation, now: datetime) -> bool:
