@@ -19,13 +19,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 from benchmarks.many_domains import MOST
 from benchmarks.many_domains_stand_in import RATE
 from benchmarks.run_cost import MOST as MOST_REQUESTS
-from benchmarks.sync import furnish, now, wish
+from benchmarks.sync import doors_of, furnish, now, wish
 from benchmarks.three_years import LIVES
 from benchmarks.three_years_ca import USUAL
 from benchmarks.three_years_world import START
@@ -35,16 +34,9 @@ from certferry.adapters.state.connect import connect
 from certferry.core.budget import Limits, Wanted, held_back
 from certferry.core.certificate import Certificate
 from certferry.core.renewal import HALF_DAY, renew_at
-from certferry.ports.progress import no_listener
 from certferry.ports.state import StateStore
-from certferry.reconcile.doors import Doors
 from certferry.reconcile.reconciler import Reconciler
-from certferry.reconcile.visit import held_lease
 from certferry.reconcile.visits import Patience
-from certferry.testing.memory_dns import MemoryDns
-from certferry.testing.memory_issuer import MemoryIssuer
-from certferry.testing.memory_receiver import MemoryReceivers
-from certferry.testing.memory_source import MemorySource
 from certferry.testing.memory_target import MemoryCdn
 
 CERTIFICATES, MEASURED = 100_000, 20_000
@@ -128,7 +120,7 @@ def measured(certificates: int) -> Iterator[tuple[str, ...]]:
             cdn = MemoryCdn(now, processing=timedelta(0), lags=(timedelta(0), timedelta(0)))
             wishes = [wish(number) for number in range(certificates)]
             furnish(state, cdn, wishes)
-            engine = Reconciler(_doors(state, cdn), stop=lambda: None)
+            engine = Reconciler(doors_of(state, cdn), stop=lambda: None)
             engine.sync(wishes, Patience())  # asks when to renew, and writes that down
             took = _timed(lambda: engine.sync(wishes, Patience()))
             yield ("a run that finds nothing to do", f"{took:.1f} s")
@@ -168,21 +160,6 @@ def _budget(state: StateStore, path: Path) -> Iterator[tuple[str, ...]]:
 
     took = _timed(look) / looks
     yield (f"whether an order may be made, after {_count(orders)}", f"{1000 * took:.1f} ms")
-
-
-def _doors(state: StateStore, cdn: MemoryCdn) -> Doors:
-    return Doors(
-        issuer=MemoryIssuer(state, now=now),
-        source=MemorySource(),
-        receiver=MemoryReceivers().receiver,
-        dns={"dns": MemoryDns(["example.com"])},
-        targets={"cdn": cdn},
-        probe=cdn,
-        state=state,
-        lease=partial(held_lease, state, now),
-        now=now,
-        progress=no_listener,
-    )
 
 
 def _timed(work: Callable[[], object]) -> float:

@@ -70,6 +70,22 @@ def milliseconds(work: Callable[[], object], rounds: int) -> float:
     return 1000 * statistics.median(times)
 
 
+def doors_of(state: StateStore, cdn: MemoryCdn) -> Doors:
+    """Join a state and a CDN with twins of everything else."""
+    return Doors(
+        issuer=MemoryIssuer(state, now=now),
+        source=MemorySource(),
+        receiver=MemoryReceivers().receiver,
+        dns={"dns": MemoryDns(["example.com"])},
+        targets={"cdn": cdn},
+        probe=cdn,
+        state=state,
+        lease=partial(held_lease, state, now),
+        now=now,
+        progress=no_listener,
+    )
+
+
 def main() -> None:
     """Print the cost of one certificate in a run with nothing to do, and its ratio."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -82,18 +98,7 @@ def main() -> None:
         cdn = MemoryCdn(now, processing=timedelta(0), lags=(timedelta(0), timedelta(0)))
         wishes = [wish(number) for number in range(arguments.certificates)]
         furnish(state, cdn, wishes)
-        doors = Doors(
-            issuer=MemoryIssuer(state, now=now),
-            source=MemorySource(),
-            receiver=MemoryReceivers().receiver,
-            dns={"dns": MemoryDns(["example.com"])},
-            targets={"cdn": cdn},
-            probe=cdn,
-            state=state,
-            lease=partial(held_lease, state, now),
-            now=now,
-            progress=no_listener,
-        )
+        doors = doors_of(state, cdn)
         reconciler = Reconciler(doors, stop=lambda: None)
         report = reconciler.sync(wishes, Patience())
         assert report.ok, "there was something to do"  # noqa: S101 - or nothing is measured

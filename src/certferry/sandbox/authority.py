@@ -93,7 +93,7 @@ class Authority:
             .not_valid_before(not_before.replace(microsecond=0))
             .not_valid_after(not_after.replace(microsecond=0))
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_key_usage(of_ca=False), critical=True)
+            .add_extension(key_usage(of_ca=False), critical=True)
             .add_extension(usage, critical=False)
             # A subject that says nothing makes the SAN critical (RFC 5280 §4.2.1.6).
             .add_extension(sans, critical=not list(subject))
@@ -109,7 +109,7 @@ def _ca_certificate(
         .not_valid_before(CA_NOT_BEFORE)
         .not_valid_after(CA_NOT_AFTER)
         .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
-        .add_extension(_key_usage(of_ca=True), critical=True)
+        .add_extension(key_usage(of_ca=True), critical=True)
         .sign(issuer_key, hashes.SHA256())
     )
 
@@ -136,7 +136,8 @@ def _subject(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
-def _key_usage(*, of_ca: bool) -> x509.KeyUsage:
+def key_usage(*, of_ca: bool) -> x509.KeyUsage:
+    """Say what a key is for: a CA's signs certificates, any other what is said in a handshake."""
     return x509.KeyUsage(
         digital_signature=not of_ca,
         key_cert_sign=of_ca,

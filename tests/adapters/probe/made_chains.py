@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from certferry.core.pem import certificate_pem, pkcs8_pem
+from certferry.sandbox.authority import key_usage
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
@@ -59,7 +60,7 @@ def made(
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False
         )
-        .add_extension(_usage(of_ca=is_ca), critical=True)
+        .add_extension(key_usage(of_ca=is_ca), critical=True)
     )
     if hosts:
         builder = builder.add_extension(
@@ -114,17 +115,3 @@ def _general_name(host: str) -> x509.GeneralName:
         return x509.IPAddress(ip_address(host))
     except ValueError:
         return x509.DNSName(host)
-
-
-def _usage(*, of_ca: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not of_ca,
-        key_cert_sign=of_ca,
-        crl_sign=of_ca,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )

@@ -12,7 +12,6 @@ from certferry.core.desired import HttpsWish, Kind
 from certferry.core.https_settings import HttpsSettings
 from certferry.core.observed import DomainState, ObservedDomain
 from certferry.errors import (
-    DeployError,
     TargetAccessDenied,
     TargetBusy,
     TargetRejected,
@@ -23,12 +22,12 @@ from certferry.sandbox.faults import Fault
 from certferry.sandbox.qiniu_habits import bindings_nowhere
 from certferry.sandbox.qiniu_kodo import DomainType
 from tests.adapters.qiniu_place import LOST, SHORT, WWW, Place, bundle, fault_id, refusal
+from tests.adapters.targets.qiniu_looks import NAMES, found, look, problem_of
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY
 
 IMG = "img.example.com"
 SRC = "src.example.com"
-NAMES = ("*.example.com", "*.src.example.com")
 IAM_KEY = "IAM-" + "k" * 40
 KEEP = HttpsWish()
 UNDONE = [Fault.reset_before(), Fault.html(502)]
@@ -45,27 +44,6 @@ def sub_account(place: Place) -> Qiniu:
 def new(place: Place) -> str:
     """Give the id of a certificate to bind."""
     return qiniu_calls.seed(place.service, list(NAMES), "new")
-
-
-def look(*domains: str, kind: Kind = Kind.AUTO, names: tuple[str, ...] = NAMES) -> Look:
-    """Look at these domains, or at every covered one when none is named."""
-    return Look("img", names, domains or None, kind, ())
-
-
-def found(target: Qiniu, what: Look) -> dict[str, Kind]:
-    """Give the domains that a look finds usable, and what they are."""
-    domains = target.observe(what).domains
-    assert {None} >= {domain.problem for domain in domains}
-    return {domain.domain: domain.kind for domain in domains}
-
-
-def problem_of(target: Qiniu, name: str, kind: Kind = Kind.AUTO) -> DeployError:
-    """Give what is wrong with a domain, which must be unavailable for it."""
-    [domain] = target.observe(look(name, kind=kind)).domains
-    assert DomainState.UNAVAILABLE is domain.state
-    assert isinstance(domain.problem, DeployError)
-    assert domain.problem.hint
-    return domain.problem
 
 
 # --- which are found ------------------------------------------------------------------------

@@ -15,12 +15,12 @@ from certferry.core.https_settings import HttpsSettings
 from certferry.core.observed import DomainState, ObservedDomain
 from certferry.errors import (
     CopyGone,
-    DeployError,
     TargetRejected,
 )
 from certferry.ports.target import Look
 from certferry.sandbox.faults import Fault
 from tests.adapters.qiniu_place import LOST, Place, fault_id, refusal
+from tests.adapters.targets.qiniu_looks import found, look, problem_of
 from tests.sandbox import qiniu_calls
 
 IMG = "img.example.com"
@@ -29,27 +29,6 @@ PUSH = "push.example.com"
 NAMES = ("*.example.com",)
 KEEP = HttpsWish()
 UNDONE = [Fault.reset_before(), Fault.html(502)]
-
-
-def look(*domains: str, kind: Kind = Kind.AUTO, names: tuple[str, ...] = NAMES) -> Look:
-    """Look at these domains, or at every covered one when none is named."""
-    return Look("img", names, domains or None, kind, ())
-
-
-def found(target: Qiniu, what: Look) -> dict[str, Kind]:
-    """Give the domains that a look finds usable, and what they are."""
-    domains = target.observe(what).domains
-    assert {None} >= {domain.problem for domain in domains}
-    return {domain.domain: domain.kind for domain in domains}
-
-
-def problem_of(target: Qiniu, name: str, kind: Kind = Kind.AUTO) -> DeployError:
-    """Give what is wrong with a domain, which must be unavailable for it."""
-    [domain] = target.observe(look(name, kind=kind)).domains
-    assert DomainState.UNAVAILABLE is domain.state
-    assert isinstance(domain.problem, DeployError)
-    assert domain.problem.hint
-    return domain.problem
 
 
 # --- which are found ------------------------------------------------------------------------

@@ -18,16 +18,8 @@ from certferry.errors import (
 )
 from certferry.sandbox.faults import Fault
 from tests.adapters.qiniu_place import Place, fault_id, refusal
-from tests.adapters.targets.test_qiniu_pili import (
-    IMG,
-    KEEP,
-    LIVE,
-    NAMES,
-    PUSH,
-    found,
-    look,
-    problem_of,
-)
+from tests.adapters.targets.qiniu_looks import found, look, problem_of
+from tests.adapters.targets.test_qiniu_pili import IMG, KEEP, LIVE, NAMES, PUSH
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import SECRET_KEY
 

@@ -1,0 +1,34 @@
+"""Looks at the domains of Qiniu's other parts in tests, and what they find."""
+
+from __future__ import annotations
+
+from certferry.adapters.targets.qiniu import Qiniu
+from certferry.core.desired import Kind
+from certferry.core.observed import DomainState
+from certferry.errors import (
+    DeployError,
+)
+from certferry.ports.target import Look
+
+NAMES = ("*.example.com", "*.src.example.com")
+
+
+def look(*domains: str, kind: Kind = Kind.AUTO, names: tuple[str, ...] = NAMES) -> Look:
+    """Look at these domains, or at every covered one when none is named."""
+    return Look("img", names, domains or None, kind, ())
+
+
+def found(target: Qiniu, what: Look) -> dict[str, Kind]:
+    """Give the domains that a look finds usable, and what they are."""
+    domains = target.observe(what).domains
+    assert {None} >= {domain.problem for domain in domains}
+    return {domain.domain: domain.kind for domain in domains}
+
+
+def problem_of(target: Qiniu, name: str, kind: Kind = Kind.AUTO) -> DeployError:
+    """Give what is wrong with a domain, which must be unavailable for it."""
+    [domain] = target.observe(look(name, kind=kind)).domains
+    assert DomainState.UNAVAILABLE is domain.state
+    assert isinstance(domain.problem, DeployError)
+    assert domain.problem.hint
+    return domain.problem
