@@ -17,6 +17,7 @@ from certferry.config.model import Settings
 from certferry.core.certificate import covered_by
 from certferry.core.desired import DesiredCertificate
 from certferry.core.lineage import Version
+from certferry.core.short_form import first_of
 from certferry.errors import ConfigError
 from certferry.migration.declared import declared_for, how_to_declare
 from certferry.migration.renewed import QINIU, Renewed, renewed_by, renewed_by_any
@@ -124,22 +125,20 @@ def _unknown(name: str, known: Sequence[str], wishes: Sequence[DesiredCertificat
         return ConfigError(message, hint=Text("none is declared yet"))
     # An operator who types a domain means the certificate that covers it.
     covering = [wish.lineage for wish in wishes if covered_by(wish.names, name)]
+    listed = first_of(known, _MOST_LISTED)
     meant = covering[0] if covering else nearest(name, known)
     if meant is None:
-        return ConfigError(message, hint=Text("there are {known}", known=_listed(known)))
+        return ConfigError(message, hint=Text("there are {known}", known=listed))
     if len(known) == 1:
         return ConfigError(message, hint=Text("did you mean {meant}?", meant=meant))
     return ConfigError(
         message,
-        hint=Text("did you mean {meant}? there are {known}", meant=meant, known=_listed(known)),
+        hint=Text(
+            "did you mean {meant}? there are {known}",
+            meant=meant,
+            known=listed,
+        ),
     )
-
-
-def _listed(known: Sequence[str]) -> list[str | Text]:
-    if len(known) <= _MOST_LISTED:
-        return list(known)
-    more = len(known) - _MOST_LISTED
-    return [*known[:_MOST_LISTED], Text("and {count} more", count=more)]
 
 
 @dataclass(frozen=True, slots=True)

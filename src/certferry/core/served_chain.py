@@ -8,6 +8,7 @@ from enum import Enum
 
 from certferry.core.certificate import covered_by
 from certferry.core.edges import EdgeProblem, EdgeProblemCode
+from certferry.core.short_form import first_of
 from certferry.text import Text
 
 _MOST_LISTED = 3
@@ -80,15 +81,8 @@ def _for_another_name(leaf: Presented, host: str) -> EdgeProblem:
     if not leaf.names:
         message = Text("the certificate names no host")
     else:
-        message = Text("the certificate is for {names}", names=_listed(leaf.names))
+        message = Text("the certificate is for {names}", names=first_of(leaf.names, _MOST_LISTED))
     return EdgeProblem(EdgeProblemCode.NAME_NOT_COVERED, message, hint)
-
-
-def _listed(names: tuple[str, ...]) -> list[str | Text]:
-    if len(names) <= _MOST_LISTED:
-        return list(names)
-    more = len(names) - _MOST_LISTED
-    return [*names[:_MOST_LISTED], Text("and {count} more", count=more)]
 
 
 def _of_its_issuers(way: Way, now: datetime) -> EdgeProblem:

@@ -1,6 +1,12 @@
-"""The one short form of what identifies a certificate, so that the same is seen to be the same."""
+"""Short forms: of what identifies a certificate, so that the same is seen to be the same; of many
+names.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+from certferry.text import Text
 
 SHORT = 12
 """Characters that a person compares: 48 bits of a fingerprint. The whole is in `--json`."""
@@ -9,3 +15,9 @@ SHORT = 12
 def short(identity: str) -> str:
     """Return the short form of a fingerprint, or of a target's id of a certificate."""
     return identity[:SHORT]
+
+
+def first_of(names: Sequence[str], most: int) -> list[str | Text]:
+    """Return the first of many names, and how many more there are."""
+    more = len(names) - most
+    return [*names[:most], *([Text("and {count} more", count=more)] if more > 0 else [])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from certferry.adapters.clients.dnspod_calls import DnspodCalls, as_text
+from certferry.adapters.clients.dnspod_calls import DnspodCalls
 from certferry.adapters.clients.dnspod_errors import (
     DONE,
     NO_DOMAINS,
@@ -16,6 +16,7 @@ from certferry.adapters.clients.dnspod_errors import (
     error_of,
 )
 from certferry.adapters.clients.dnspod_pages import Body, Item, Listing, items_in, number_of
+from certferry.adapters.clients.json_answers import as_text
 from certferry.text import Text
 
 PAGE = 500  # items; the most that the international sibling gives at once (fact sheet §1.8)

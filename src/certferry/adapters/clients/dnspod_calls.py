@@ -8,41 +8,31 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import urlencode
 
 from certferry.adapters.clients.dnspod_errors import LIMITED, Reply, error_of
 from certferry.adapters.clients.http import HttpClient, HttpFailure, Request
+from certferry.adapters.clients.json_answers import Call, Lost, as_text, not_again, parsed
 from certferry.adapters.clients.told_time import ask_the_time
 from certferry.adapters.clients.txt_records import OutcomeUnknown
 from certferry.core.foreign_words import quoted, quoted_id
 from certferry.core.secret import Secret
-from certferry.errors import DnsAccessDenied, DnsError, DnsUnavailable, Retry
+from certferry.errors import DnsError, Retry
 from certferry.ports.http import Answer
 from certferry.ports.progress import Pause
 from certferry.text import Text
 
+NAME = "DNSPod"
 PAUSES_IN_DOUBT = (1.0, 3.0)  # seconds before each repetition of a read that cannot be parsed
 RESTS = (60.0, 60.0)  # seconds of silence after too many calls (fact sheet §1.4)
 LONG_REST = timedelta(minutes=10)  # until the next run, when the short ones were not enough
 STOP_CHECK = 0.5  # seconds between looks at whether the run was stopped, while others call
 
 Params = Mapping[str, str | int]
-
-
-@dataclass(frozen=True, slots=True)
-class _Lost:
-    """A call without a usable answer."""
-
-    problem: Text
-    maybe_done: bool
-    pauses: tuple[float, ...] = ()
 
 
 class DnspodCalls:
@@ -81,8 +71,8 @@ class DnspodCalls:
             if attempt >= len(outcome.pauses):
                 break
             self._pause(outcome.pauses[attempt])
-        if isinstance(outcome, _Lost):
-            raise _unavailable(outcome.problem, about)
+        if isinstance(outcome, Lost):
+            raise Call(NAME, action, about).lost(outcome.problem, maybe_done=False)
         return outcome
 
     def clock_ahead(self) -> timedelta | None:
@@ -93,28 +83,28 @@ class DnspodCalls:
         try:
             return ask_the_time(self._http, request, self._now)
         except HttpFailure as failure:
-            raise _unavailable(failure.problem, Text("the time")) from None
+            call = Call(NAME, "GET", Text("the time"))
+            raise call.lost(failure.problem, maybe_done=False) from None
 
     def write(self, action: str, about: str | Text, **params: str | int) -> Reply:
         """Ask once. Raises `OutcomeUnknown` when it may have been done or not."""
         outcome = self._call(action, params, about, repeatable=False)
-        if isinstance(outcome, _Lost):
-            if outcome.maybe_done:
-                raise OutcomeUnknown(outcome.problem)
-            raise _unavailable(outcome.problem, about)
+        if isinstance(outcome, Lost):
+            call = Call(NAME, action, about, is_write=True)
+            raise call.lost(outcome.problem, maybe_done=outcome.maybe_done)
         if outcome.is_in_doubt:
             raise OutcomeUnknown(error_of(outcome, about).message)
         return outcome
 
     def _call(
         self, action: str, params: Params, about: str | Text, *, repeatable: bool
-    ) -> Reply | _Lost:
+    ) -> Reply | Lost:
         """Make a call when it is our turn; after too many calls rest, and the others rest too."""
         rests = iter(RESTS)
         with self._our_turn():
             while True:
                 outcome = self._exchange(action, params, about, repeatable=repeatable)
-                if isinstance(outcome, _Lost) or outcome.code != LIMITED:
+                if isinstance(outcome, Lost) or outcome.code != LIMITED:
                     return outcome
                 rest = next(rests, None)
                 if rest is None:
@@ -137,18 +127,15 @@ class DnspodCalls:
 
     def _exchange(
         self, action: str, params: Params, about: str | Text, *, repeatable: bool
-    ) -> Reply | _Lost:
+    ) -> Reply | Lost:
         if self._denied is not None:
-            raise DnsAccessDenied(
-                Text("DNSPod is not asked again: {earlier}", earlier=self._denied.message),
-                hint=self._denied.hint,
-            )
+            raise not_again(NAME, self._denied)
         try:
             answer = self._http.exchange(
                 lambda: self._request(action, params), repeatable=repeatable
             )
         except HttpFailure as exc:
-            return _Lost(exc.problem, maybe_done=exc.maybe_done)
+            return Lost(exc.problem, maybe_done=exc.maybe_done)
         outcome = self._parse(action, answer)
         if isinstance(outcome, Reply) and outcome.is_denied:
             self._denied = error_of(outcome, about)
@@ -168,10 +155,10 @@ class DnspodCalls:
         }
         return Request("POST", f"{self._api}/{action}", headers, urlencode(form).encode())
 
-    def _parse(self, action: str, answer: Answer) -> Reply | _Lost:
+    def _parse(self, action: str, answer: Answer) -> Reply | Lost:
         """Read an answer, whatever its Content-Type says (fact sheet §1.1)."""
         if answer.status != HTTPStatus.OK:
-            return _Lost(
+            return Lost(
                 Text(
                     "DNSPod answered {action} with HTTP status {status}",
                     action=action,
@@ -179,31 +166,10 @@ class DnspodCalls:
                 ),
                 maybe_done=answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR,
             )
-        body = _parse_json(answer.body)
+        body = parsed(answer.body) or {}
         status = body.get("status")
         if not isinstance(status, dict) or not quoted_id(as_text(status.get("code"))):
             problem = Text("DNSPod's answer to {action} cannot be read", action=action)
-            return _Lost(problem, maybe_done=True, pauses=PAUSES_IN_DOUBT)
+            return Lost(problem, maybe_done=True, pauses=PAUSES_IN_DOUBT)
         words = quoted(as_text(status.get("message")), [self._token])
         return Reply(action, quoted_id(as_text(status["code"])), words, body)
-
-
-def _parse_json(raw: bytes) -> dict[str, Any]:
-    """Give an object, an empty one when it is none."""
-    try:
-        body = json.loads(raw)
-    except (ValueError, RecursionError):
-        return {}
-    return body if isinstance(body, dict) else {}
-
-
-def as_text(value: object) -> str:
-    """Read a scalar: strings and numbers stand for one another (fact sheet §1.1)."""
-    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
-
-
-def _unavailable(problem: Text, about: str | Text) -> DnsUnavailable:
-    return DnsUnavailable(
-        Text("{about}: {problem}", about=about, problem=problem),
-        hint=Text("try again in some minutes, and check the way from this host to DNSPod"),
-    )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from certferry.adapters.clients.dnspod_calls import as_text
+from certferry.adapters.clients.json_answers import as_text
 from certferry.errors import DnsUnavailable
 from certferry.text import Text
 

@@ -10,9 +10,10 @@ from http import HTTPStatus
 from typing import Any
 
 from certferry.adapters.clients.dnspod import PAID_PLANS
-from certferry.adapters.clients.dnspod_calls import DnspodCalls, as_text
+from certferry.adapters.clients.dnspod_calls import DnspodCalls
 from certferry.adapters.clients.dnspod_errors import DONE, NO_DOMAINS, Reply
 from certferry.adapters.clients.http import HttpClient, HttpFailure, Request
+from certferry.adapters.clients.json_answers import as_text
 from certferry.core.trial import Judged, Judgement, Verdict
 from certferry.errors import DnsAccessDenied, DnsError
 from certferry.text import Text

@@ -53,6 +53,15 @@ class JsonAnswer:
         return is_server_error(self.http)
 
 
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A call without a usable answer, and how long to wait before each repetition of a read."""
+
+    problem: Text
+    maybe_done: bool
+    pauses: tuple[float, ...] = ()
+
+
 def ask(http: HttpClient, prepare: Callable[[], Request], call: Call) -> JsonAnswer:
     """Make a call; reads are repeated within reason. Raises `DnsUnavailable`, and of a write
     `OutcomeUnknown`.
@@ -61,7 +70,7 @@ def ask(http: HttpClient, prepare: Callable[[], Request], call: Call) -> JsonAns
         answer = http.exchange(prepare, repeatable=not call.is_write)
     except HttpFailure as exc:
         raise call.lost(exc.problem, maybe_done=exc.maybe_done) from exc
-    body = _parsed(answer.body)
+    body = parsed(answer.body)
     if body is None:
         problem = Text(
             "{service}'s answer to {action} cannot be read (status {status})",
@@ -94,7 +103,8 @@ def not_again(service: str, denied: DnsError) -> DnsAccessDenied:
     )
 
 
-def _parsed(raw: bytes) -> dict[str, Any] | None:
+def parsed(raw: bytes) -> dict[str, Any] | None:
+    """Read an object, `None` where it is none."""
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError):

@@ -8,8 +8,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 from certferry.adapters.clients.dnspod import TTL, TxtRecord, Zone
-from certferry.adapters.clients.dnspod_calls import as_text
 from certferry.adapters.clients.dnspod_pages import NUMBER, Body, Item, Listing
+from certferry.adapters.clients.json_answers import as_text
 from certferry.adapters.clients.tencentcloud_calls import TencentCloudCalls
 from certferry.adapters.clients.tencentcloud_errors import (
     DONE,

@@ -8,13 +8,11 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 from certferry import __version__
-from certferry.adapters.clients.dnspod_calls import as_text
 from certferry.adapters.clients.http import (
     HttpClient,
     HttpFailure,
@@ -22,6 +20,8 @@ from certferry.adapters.clients.http import (
     answers_too_many,
     is_server_error,
 )
+from certferry.adapters.clients.json_answers import Call as Called
+from certferry.adapters.clients.json_answers import Lost, as_text, clock_ahead, not_again, parsed
 from certferry.adapters.clients.tencentcloud_errors import BROKEN, TOO_MANY, Reply, error_of
 from certferry.adapters.clients.tencentcloud_signing import (
     Call,
@@ -29,30 +29,20 @@ from certferry.adapters.clients.tencentcloud_signing import (
     authorization,
     timestamp,
 )
-from certferry.adapters.clients.told_time import ask_the_time
 from certferry.adapters.clients.txt_records import OutcomeUnknown
 from certferry.core.foreign_words import quoted, quoted_id
-from certferry.errors import DnsAccessDenied, DnsError, DnsUnavailable
+from certferry.errors import DnsError
 from certferry.ports.http import Answer
 from certferry.ports.progress import Pause
 from certferry.text import Text
 
-SERVICE = "dnspod"
+NAME, SERVICE = "Tencent Cloud", "dnspod"
 VERSION = "2021-03-23"
 CONTENT_TYPE = "application/json"
 LANGUAGES = {"zh": "zh-CN"}  # of the error's words; English otherwise
 PAUSES_IN_DOUBT = (1.0, 3.0)  # seconds before each repetition of a read that brought no answer
 
 Params = Mapping[str, str | int]
-
-
-@dataclass(frozen=True, slots=True)
-class _Lost:
-    """A call without a usable answer."""
-
-    problem: Text
-    maybe_done: bool
-    pauses: tuple[float, ...] = ()
 
 
 class TencentCloudCalls:
@@ -90,41 +80,34 @@ class TencentCloudCalls:
             if attempt >= len(pauses):
                 break
             self._pause(pauses[attempt])
-        if isinstance(outcome, _Lost):
-            raise _unavailable(outcome.problem, about)
+        if isinstance(outcome, Lost):
+            raise Called(NAME, action, about).lost(outcome.problem, maybe_done=False)
         return outcome
 
     def write(self, action: str, about: str | Text, **params: str | int) -> Reply:
         """Ask once. Raises `OutcomeUnknown` when it may have been done or not."""
         outcome = self._call(action, params, about, repeatable=False)
-        if isinstance(outcome, _Lost):
-            if outcome.maybe_done:
-                raise OutcomeUnknown(outcome.problem)
-            raise _unavailable(outcome.problem, about)
+        if isinstance(outcome, Lost):
+            call = Called(NAME, action, about, is_write=True)
+            raise call.lost(outcome.problem, maybe_done=outcome.maybe_done)
         if outcome.is_in_doubt:
             raise OutcomeUnknown(error_of(outcome, about).message)
         return outcome
 
     def clock_ahead(self) -> timedelta | None:
         """Return how far the service's clock is ahead, by `GET /`, which wants no key."""
-        try:
-            return ask_the_time(self._http, Request("GET", self._url), self._now)
-        except HttpFailure as failure:
-            raise _unavailable(failure.problem, Text("the time")) from None
+        return clock_ahead(self._http, self._url, NAME, self._now)
 
     def _call(
         self, action: str, params: Params, about: str | Text, *, repeatable: bool
-    ) -> Reply | _Lost:
+    ) -> Reply | Lost:
         if self._denied is not None:
-            raise DnsAccessDenied(
-                Text("Tencent Cloud is not asked again: {earlier}", earlier=self._denied.message),
-                hint=self._denied.hint,
-            )
+            raise not_again(NAME, self._denied)
         body = json.dumps(dict(params)).encode()
         try:
             answer = self._http.exchange(lambda: self._request(action, body), repeatable=repeatable)
         except HttpFailure as exc:
-            return _Lost(exc.problem, maybe_done=exc.maybe_done)
+            return Lost(exc.problem, maybe_done=exc.maybe_done)
         outcome = self._parse(action, answer)
         if isinstance(outcome, Reply) and outcome.is_denied:
             self._denied = error_of(outcome, about)
@@ -145,7 +128,7 @@ class TencentCloudCalls:
         }
         return Request("POST", self._url, headers, body)
 
-    def _parse(self, action: str, answer: Answer) -> Reply | _Lost:
+    def _parse(self, action: str, answer: Answer) -> Reply | Lost:
         """Read an answer: success and failure have status 200 (fact sheet §2.1)."""
         body = _response_of(answer)
         if body is None:
@@ -155,7 +138,7 @@ class TencentCloudCalls:
                 status=answer.status,
             )
             is_refused = answers_too_many(answer)
-            return _Lost(problem, maybe_done=not is_refused, pauses=PAUSES_IN_DOUBT)
+            return Lost(problem, maybe_done=not is_refused, pauses=PAUSES_IN_DOUBT)
         error = body.get("Error")
         if not isinstance(error, dict):
             return Reply(action, "", quoted(""), as_text(body.get("RequestId")), body)
@@ -173,24 +156,12 @@ def says_too_many(answer: Answer) -> bool:
 
 
 def _response_of(answer: Answer) -> dict[str, Any] | None:
-    if is_server_error(answer):
-        return None
-    try:
-        body = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return None
-    response = body.get("Response") if isinstance(body, dict) else None
+    body = None if is_server_error(answer) else parsed(answer.body)
+    response = body.get("Response") if body else None
     return response if isinstance(response, dict) else None
 
 
-def _pauses(outcome: Reply | _Lost) -> tuple[float, ...]:
-    if isinstance(outcome, _Lost):
+def _pauses(outcome: Reply | Lost) -> tuple[float, ...]:
+    if isinstance(outcome, Lost):
         return outcome.pauses
     return PAUSES_IN_DOUBT if outcome.is_in_doubt else ()
-
-
-def _unavailable(problem: Text, about: str | Text) -> DnsUnavailable:
-    return DnsUnavailable(
-        Text("{about}: {problem}", about=about, problem=problem),
-        hint=Text("try again in some minutes, and check the way from this host to Tencent Cloud"),
-    )
