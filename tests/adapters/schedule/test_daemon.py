@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.schedule import daemon
+from certferry.adapters.schedule.cron import daemon_to_start
 from tests.adapters.schedule.crontab_owner import cron_daemon
 
 
@@ -32,7 +32,7 @@ def test_a_machine_without_one_is_told_how_to_start_it(processes: Path) -> None:
     """By the name that the service has there."""
     assert re.fullmatch(
         "start the cron daemon, which does not seem to run: service crond? start",
-        str(daemon.to_do(processes)),
+        str(daemon_to_start(processes)),
     )
 
 
@@ -42,19 +42,19 @@ def test_a_daemon_that_runs_is_seen(processes: Path, name: str) -> None:
     run(processes, 4711, name)
     (processes / "4712/comm").mkdir(parents=True)
 
-    assert daemon.to_do(processes) is None
+    assert daemon_to_start(processes) is None
 
 
 def test_where_processes_are_hidden_nothing_is_said(processes: Path) -> None:
     """No /proc, or one without the processes of others."""
     (processes / "1/comm").unlink()
 
-    assert daemon.to_do(processes) is None
-    assert daemon.to_do(processes / "none") is None
+    assert daemon_to_start(processes) is None
+    assert daemon_to_start(processes / "none") is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are looked for in /proc")
 def test_a_real_process_is_seen() -> None:
     """On this machine, with a process that is called so."""
     with cron_daemon():
-        assert daemon.to_do() is None
+        assert daemon_to_start() is None

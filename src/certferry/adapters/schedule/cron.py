@@ -1,4 +1,6 @@
-"""The user's crontab, through the program `crontab`: the one way in that every cron has."""
+"""The user's crontab, through the program `crontab`, the one way in that every cron has, and
+whether a daemon follows it.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,11 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
 
-from certferry.adapters.schedule import crontab, daemon
+from certferry.adapters.schedule import crontab
 from certferry.adapters.schedule.crontab import Entry
 from certferry.adapters.schedule.tools import call, complaint
 from certferry.core.schedule import NIGHT_MOMENTS, Change, Job, Scheduled, night_time
@@ -23,9 +27,30 @@ _TIMEOUT = timedelta(seconds=30)
 # Debian's cron, cronie and macOS say the first, busybox the second.
 _NO_CRONTAB = re.compile(rb"no crontab for |can't open .*: No such file or directory")
 
+_DAEMONS = {"cron", "crond"}
+"""Debian's cron; cronie, dcron and busybox."""
+
 _ANOTHER_WAY = Text(
     "nothing was changed; systemd needs no cron: certferry schedule install --systemd"
 )
+
+
+def daemon_to_start(processes: Path = Path("/proc")) -> Text | None:
+    """Say how to start the cron daemon, when there is none among the processes (proc(5)).
+
+    Where the processes of other users are hidden, nothing is said.
+    """
+    names = set()
+    for path in processes.glob("[0-9]*/comm"):
+        with suppress(OSError):  # it has ended meanwhile
+            names.add(path.read_text(errors="replace").strip())
+    if _DAEMONS & names or not os.access(processes / "1/comm", os.R_OK):
+        return None
+    service = "crond" if Path("/usr/sbin/crond").exists() else "cron"
+    return Text(
+        "start the cron daemon, which does not seem to run: {command}",
+        command=f"service {service} start",
+    )
 
 
 class Cron:
@@ -40,7 +65,7 @@ class Cron:
         environ: Mapping[str, str],
         pick: Callable[[int], int],
         now: Callable[[], datetime],
-        to_do: Callable[[], Text | None] = daemon.to_do,
+        to_do: Callable[[], Text | None] = daemon_to_start,
     ) -> None:
         self._environ = environ
         self._pick = pick
