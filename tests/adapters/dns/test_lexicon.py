@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import requests
+from lexicon._private.providers.gandi import Provider
+from lexicon.config import ConfigResolver
 
+from certferry.adapters.clients.lexicon_calls import LexiconCalls
 from certferry.adapters.clients.lexicon_errors import Told, error_of, is_no_zone
-from certferry.adapters.dns.lexicon import records_of
+from certferry.adapters.dns.lexicon import LexiconRecords, records_of
 from certferry.core.survey import FoundZone
 from certferry.errors import (
     ConfigError,
@@ -50,6 +56,45 @@ class Deaf:
         return Response.json({"kind": "Native", "rrsets": [rrset]})
 
 
+class Gandi:
+    """Gandi's LiveDNS (api.gandi.net/docs/livedns, v5) with the sets of records at one name."""
+
+    def __init__(self, **sets: list[str]) -> None:
+        self.sets = sets
+        self.http = HttpService(self._answer)
+
+    def _answer(self, request: Request) -> Response:
+        _, _, at = request.path.partition(f"/domains/{ZONE}")
+        _, _, rtype = at.removeprefix("/records/").partition("/")
+        if at and rtype not in self.sets and request.method != "DELETE":
+            return Response.json({"message": "Not Found"}, 404)
+        if request.method == "DELETE":
+            self.sets = {k: v for k, v in self.sets.items() if rtype and k != rtype}
+            return Response(204, b"")
+        if request.method == "PUT":
+            self.sets[rtype] = [f'"{v}"' for v in json.loads(request.body)["rrset_values"]]
+        found = {"rrset_type": rtype, "rrset_name": "_acme-challenge.img", "rrset_ttl": 300}
+        return Response.json({**found, "rrset_values": self.sets.get(rtype)})
+
+
+class AtGandi(LexiconCalls):
+    """The library's own provider, which cannot be told another address than Gandi's."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__("gandi", {}, timedelta(seconds=20), Waits())
+        self._url = url
+
+    @contextmanager
+    def opened(self, zone: str) -> Iterator[Any]:
+        """Make it for an address on loopback."""
+        options = {"auth_token": "k" * 40, "api_protocol": "rest"}
+        written = {"provider_name": "gandi", "domain": zone, "gandi": options}
+        provider = Provider(ConfigResolver().with_dict(written))
+        provider.api_endpoint = self._url
+        provider.authenticate()
+        yield provider
+
+
 @pytest.fixture
 def deaf() -> Iterator[Deaf]:
     """A service that reports success and changes nothing."""
@@ -83,6 +128,20 @@ def test_other_values_stay(powerdns: PowerDns) -> None:
     provider.remove_txt(NAME, OURS, OURS)
 
     assert [THEIRS] == powerdns.values(NAME)
+
+
+def test_other_records_stay_where_an_id_is_that_of_a_name() -> None:
+    """Gandi's is: by it, every record of the name would be removed, of whatever type."""
+    gandi = Gandi(TXT=[f'"{THEIRS}"', f'"{OURS}"'], A=["192.0.2.1"])
+    with gandi.http:
+        provider = LexiconRecords(AtGandi(gandi.http.url), Told("gandi", []), [ZONE], Waits())
+
+        assert provider.remove_txt(NAME, OURS, OURS)
+        assert {"TXT": [f'"{THEIRS}"'], "A": ["192.0.2.1"]} == gandi.sets
+
+        assert provider.remove_txt(NAME, THEIRS, THEIRS)
+        assert not provider.remove_txt(NAME, THEIRS, THEIRS)
+        assert {"A": ["192.0.2.1"]} == gandi.sets
 
 
 def test_record_that_was_silently_not_written_is_told(deaf: Deaf) -> None:

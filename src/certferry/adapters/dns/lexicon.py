@@ -123,9 +123,11 @@ class LexiconRecords:
     def _remove(self, name: str, value: str) -> bool:
         zone = self._zone(name)
         with self._calls.opened(zone) as provider:
-            found = list(records_of(provider, zone, name, value))
-            for record in found:
-                provider.delete_record(record.get("id"), "TXT", name, value)
+            found = {str(one["content"]) for one in records_of(provider, zone, name, value)}
+            for written in found:
+                # Never by id: it is the whole name's at Gandi, and the set's at NS1 and Route 53
+                # (dns-lexicon 3.25.2), so that other records would be removed.
+                provider.delete_record(rtype="TXT", name=name, content=written)
             if found:
                 self._look(provider, zone, name, value, is_wanted=False)
             return bool(found)
