@@ -16,9 +16,12 @@ import pytest
 import trustme
 
 from certferry.adapters.acme.https_resolver import HttpsResolver, at_urls
+from certferry.adapters.acme.names_look import NamesLook
 from certferry.adapters.acme.propagation import Propagation
 from certferry.adapters.acme.resolvers import Resolvers
 from certferry.adapters.acme.second_opinion import read_kept
+from certferry.core.caa import Applicant
+from certferry.core.findings import Code
 from certferry.errors import DnsUnavailable, PropagationTimeout, ZoneNotFound
 from certferry.sandbox.dnsd import Handler
 from certferry.sandbox.doh import MESSAGE, HttpsDns
@@ -117,6 +120,21 @@ def test_host_without_a_resolver(world: NameServers, doh: HttpsDns, tmp_path: Pa
     resolvers = Resolvers((), ANSWER_WITHIN, over_https(world, doh), system=str(system))
 
     assert "example.com" == resolvers.zone_of(NAME)
+
+
+def test_names_are_looked_at_on_a_host_without_a_resolver(
+    world: NameServers, honest: Resolver, doh: HttpsDns, tmp_path: Path
+) -> None:
+    """Signatures too, of which each resolver is asked by itself."""
+    (tmp_path / "resolv.conf").touch()
+    honest.bogus.add("example.com")
+    resolvers = Resolvers(
+        (), ANSWER_WITHIN, over_https(world, doh), system=str(tmp_path / "resolv.conf")
+    )
+
+    found = NamesLook(resolvers, Applicant(frozenset())).look(["img.example.com"])
+
+    assert [Code.DNSSEC_BROKEN] == [one.code for one in found]
 
 
 def test_resolver_over_https_is_not_asked_where_another_answers(
