@@ -89,7 +89,7 @@ class AtGandi(LexiconCalls):
         """Make it for an address on loopback."""
         options = {"auth_token": "k" * 40, "api_protocol": "rest"}
         written = {"provider_name": "gandi", "domain": zone, "gandi": options}
-        provider = Provider(ConfigResolver().with_dict(written))
+        provider: Any = Provider(ConfigResolver().with_dict(written))  # type: ignore[no-untyped-call]  # lexicon types it not
         provider.api_endpoint = self._url
         provider.authenticate()
         yield provider
@@ -117,6 +117,10 @@ def test_zones_may_be_declared(powerdns: PowerDns) -> None:
     assert FoundZone(ZONE) == provider.zone_of(NAME)
     with pytest.raises(ZoneNotFound, match=r"example\.net"):
         provider.add_txt("_acme-challenge.example.net", VALUE)
+    chinese = at(powerdns, zones=("例子.中国",))
+    assert FoundZone("xn--fsqu00a.xn--fiqs8s") == chinese.zone_of(
+        "_acme-challenge.img.xn--fsqu00a.xn--fiqs8s"
+    )
 
 
 def test_other_values_stay(powerdns: PowerDns) -> None:

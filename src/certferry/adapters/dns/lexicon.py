@@ -18,7 +18,7 @@ from typing import Annotated, Any, TypeVar
 from certferry.adapters.clients.lexicon_calls import LexiconCalls
 from certferry.adapters.clients.lexicon_errors import SERVICE as NAMED
 from certferry.adapters.clients.lexicon_errors import Told, error_of, is_no_zone, no_zone
-from certferry.core.identifiers import suffixes
+from certferry.core.identifiers import suffixes, zone_name
 from certferry.core.secret import Secret
 from certferry.core.survey import FoundZone
 from certferry.core.zone_choice import must_have_zone
@@ -62,7 +62,7 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
     options = {key.replace("-", "_"): value for key, value in settings.options.items()}
     calls = LexiconCalls(settings.provider, options, settings.timeout, context.pause)
     hidden = [value for value in options.values() if isinstance(value, Secret)]
-    zones = [zone.strip(".").lower() for zone in settings.zones]
+    zones = [zone_name(zone) for zone in settings.zones]
     return LexiconRecords(calls, Told(settings.provider, hidden), zones, context.pause)
 
 

@@ -24,6 +24,7 @@ from certferry.adapters.clients.rfc2136_conversation import Conversation
 from certferry.adapters.clients.rfc2136_errors import SERVICE as NAMED
 from certferry.adapters.clients.rfc2136_errors import Partner
 from certferry.core.foreign_words import quoted
+from certferry.core.identifiers import zone_name
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Context, Variable
@@ -117,7 +118,7 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
             now=context.now,
             pause=context.pause,
         ),
-        [zone.strip(".").lower() for zone in settings.zones],
+        [zone_name(zone) for zone in settings.zones],
     )
 
 
