@@ -113,6 +113,7 @@ def test_subdomain_alone_answers_for_its_label(account: AcmeDnsAccount, one: Reg
         provider.zone_of("_acme-challenge.img.example.com")
     record = f"_acme-challenge.img.example.com. CNAME {one.subdomain}.…"
     assert record in str(told.value.hint)
+    assert "`wait`" in str(told.value.hint)
 
 
 def test_cname_that_is_missing_is_told(account: AcmeDnsAccount, one: Registered) -> None:
