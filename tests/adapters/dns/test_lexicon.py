@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
@@ -34,6 +34,7 @@ from certferry.testing.contracts.dns import OURS, THEIRS, VALUE
 from tests.adapters.clients.waits import Waits
 from tests.adapters.dns.lexicon_account import at, connected
 from tests.support.powerdns import PowerDns
+from tests.support.waiting import eventually
 
 NAME = "_acme-challenge.img.example.com"
 ZONE = "example.com"
@@ -211,6 +212,27 @@ def test_provider_that_gives_no_answer_is_left_to_itself(deaf: Deaf) -> None:
         at(deaf.http.url, timeout=timedelta(seconds=0.2)).add_txt(NAME, VALUE)
 
     assert "`timeout`" in str(told.value.hint)
+
+
+def test_nothing_is_begun_beside_work_that_was_left_to_itself(deaf: Deaf) -> None:
+    """Both would write a set of records whole; and at a service that is silent, each certificate
+    would wait for as long.
+    """
+    gate = threading.Event()
+    deaf.http.faults.add(Fault.held_until(gate), times=None)
+    provider = at(deaf.http.url, timeout=timedelta(seconds=0.3))
+    for _ in range(3):
+        with pytest.raises(DnsUnavailable, match="no answer"):
+            provider.add_txt(NAME, THEIRS)
+    assert len(deaf.http.requests("*")) <= 1  # none yet on a busy machine
+
+    def is_there() -> bool:
+        with suppress(DnsUnavailable):
+            return THEIRS == provider.add_txt(NAME, THEIRS)
+        return False
+
+    gate.set()
+    assert eventually(is_there)
 
 
 def test_run_that_is_stopped_waits_for_no_answer(deaf: Deaf) -> None:
