@@ -110,6 +110,19 @@ def test_zone_is_the_longest_that_the_provider_has(powerdns: PowerDns) -> None:
     assert at(powerdns).zones() is None
 
 
+@pytest.mark.parametrize("fault", [Fault.status(502, b"{}"), Fault.reset_before()])
+def test_zone_above_is_not_taken_for_one_that_could_not_be_asked_for(
+    deaf: Deaf, fault: Fault
+) -> None:
+    """The longer zone may be there, and no resolver would see what is put above it."""
+    deaf.http.faults.add(fault, times=1)
+    provider = at(deaf.http.url)
+
+    with pytest.raises(DnsUnavailable, match=f"{NAME}.*powerdns"):
+        provider.zone_of(NAME)
+    assert FoundZone(ZONE) == provider.zone_of(NAME)
+
+
 def test_zones_may_be_declared(powerdns: PowerDns) -> None:
     """For providers that authenticate for anything."""
     provider = at(powerdns, zones=("Example.com.", "example.org"))

@@ -17,7 +17,7 @@ from typing import Annotated, Any, TypeVar
 
 from certferry.adapters.clients.lexicon_calls import LexiconCalls
 from certferry.adapters.clients.lexicon_errors import SERVICE as NAMED
-from certferry.adapters.clients.lexicon_errors import Told, error_of, is_no_zone, no_zone
+from certferry.adapters.clients.lexicon_errors import Told, error_of, is_no_zone, may_pass, no_zone
 from certferry.core.identifiers import suffixes, zone_name
 from certferry.core.secret import Secret
 from certferry.core.survey import FoundZone
@@ -160,9 +160,13 @@ class LexiconRecords:
                     return suffix
             except CertferryError:
                 raise
-            except Exception as exc:  # noqa: BLE001 - each provider raises what it likes
-                if not is_no_zone(exc):
-                    refused = refused or error_of(exc, self._told, name)
+            except Exception as exc:
+                if is_no_zone(exc):
+                    continue
+                error = error_of(exc, self._told, name)
+                if may_pass(exc):  # the zone may be there: what is put above it, no resolver sees
+                    raise error from exc
+                refused = refused or error
         raise refused or no_zone(name, self._told)
 
     def _in_turn(self, name: str, work: Callable[[], T]) -> T:
