@@ -417,6 +417,24 @@ def test_chosen_resolver_that_keeps_older_values_is_told_and_not_waited_for(
     assert [] == world.waits.seconds
 
 
+def test_chosen_resolver_that_is_silent_says_nothing_of_the_challenge(
+    world: NameServers,
+    start: Callable[..., HttpsDns],
+    reports: Reports,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It may show the value; from some networks it cannot be reached."""
+    world.zones.create(NAME, "TXT", "value")
+    dead, older = start(lambda *_: None), start(kept(TXT_OF_YESTERDAY))
+
+    propagation(world, dead, chosen=True).wait(one(), reports)
+    assert "other resolvers" not in caplog.text
+
+    propagation(world, dead, older, chosen=True).wait(one(), reports)
+    assert older.url in caplog.text
+    assert dead.url not in caplog.text
+
+
 def test_resolver_that_was_not_chosen_is_not_asked_beside_name_servers(
     world: NameServers, doh: HttpsDns, reports: Reports
 ) -> None:
