@@ -10,7 +10,7 @@ from textwrap import dedent
 from typing import Any
 
 from certferry.cli.exits import Exit
-from certferry.cli.status import look, show_status
+from certferry.cli.status import Found, look, show_status
 from certferry.core.desired import Kind
 from certferry.core.domain_status import DomainStatus, Standing
 from certferry.core.edges import EdgeProblem, EdgeProblemCode
@@ -114,6 +114,17 @@ def test_nothing_declared_is_said() -> None:
 
     assert Exit.OK == show_status(look(session), console.console, NOW, as_json=False)
     assert "No certificate is declared.\n" == console.out
+
+
+def test_a_state_that_is_of_no_use_is_told_also_where_nothing_is_declared() -> None:
+    """Its exit code is a failure, so it says why."""
+    console = TestConsole()
+    remembering = Remembering(problem=Trouble("state", Text("the key file is missing")))
+
+    ending = show_status(Found((), remembering, {}), console.console, NOW, as_json=False)
+
+    assert Exit.FAILED == ending
+    assert "No certificate is declared.\nerror: the key file is missing\n" == console.out
 
 
 def test_each_certificate_and_each_domain_has_a_row() -> None:
