@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from textwrap import dedent
 from typing import Any
 
@@ -17,6 +17,7 @@ from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.core.lineage import Version
 from certferry.core.observed import Served
 from certferry.core.renewal import RenewalWindow
+from certferry.core.report import LastRun
 from certferry.core.status import Condition, LineageStatus, Remembering
 from certferry.core.trouble import Trouble
 from certferry.ports.progress import no_listener
@@ -114,6 +115,16 @@ def test_nothing_declared_is_said() -> None:
 
     assert Exit.OK == show_status(look(session), console.console, NOW, as_json=False)
     assert "No certificate is declared.\n" == console.out
+
+
+def test_a_last_run_without_success_may_have_been_stopped() -> None:
+    """Ctrl-C is no failure, and it was no success."""
+    last = LastRun(NOON, NOON - timedelta(days=1))
+
+    assert dedent("""\
+        last run      2026-11-24 12:00 UTC (failed or stopped)
+        last success  2026-11-23 12:00 UTC
+        """) == values.text_of(list(status_text.of_runs(Remembering(last), Voice(zone=UTC))))
 
 
 def test_a_state_that_is_of_no_use_is_told_also_where_nothing_is_declared() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from certferry.core.domain_status import DomainStatus
 from certferry.core.foreign_words import quoted
-from certferry.core.needs_attention import Need, need_of
+from certferry.core.needs_attention import are_in_order
 from certferry.core.notice import Notice
 from certferry.core.observed import Served
 from certferry.core.renewal import RenewalWindow
@@ -21,10 +21,9 @@ def of_statuses(
     statuses: Sequence[LineageStatus], remembering: Remembering, voice: Voice
 ) -> Document:
     """What `status` prints. It is ok when nothing needs a person."""
-    needs = [need_of(status) for status in statuses]
     last = remembering.last_run
     return {
-        "ok": remembering.problem is None and Need.MEND not in needs,
+        "ok": are_in_order(statuses, remembering),
         "last_run": None
         if last is None
         else {"ended_at": moment(last.ended_at), "succeeded_at": moment(last.succeeded_at)},

@@ -108,7 +108,7 @@ def of_runs(remembering: Remembering, voice: Voice) -> Iterator[Line]:
     success: Text = Text("none") if last.succeeded_at is None else _moment(last.succeeded_at)
     ended = _moment(last.ended_at)
     if last.succeeded_at != last.ended_at:
-        ended = Text("{moment} (failed)", moment=last.ended_at)
+        ended = Text("{moment} (failed or stopped)", moment=last.ended_at)
     rows = ((Text("last run"), ended), (Text("last success"), success))
     yield from columns(
         [(Span(voice.say(what), Tone.FAINT), Span(voice.say(when))) for what, when in rows]
