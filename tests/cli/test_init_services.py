@@ -27,9 +27,7 @@ def packages(accounts: Accounts, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """
     folder = tmp_path_factory.mktemp("packages")
     accounts.environ["PYTHONPATH"] = str(folder)
-    settings = accounts.directory / "settings.toml"
-    dnspod = settings.read_text().partition("[accounts.dnspod]")[2].partition("[accounts.qiniu]")[0]
-    settings.write_text(settings.read_text().replace(f"[accounts.dnspod]{dnspod}", ""))
+    accounts.forget_dnspod()
     text = (RECIPE / "dns.py").read_text(encoding="utf-8")
     text = text.replace(
         "    token: Secret\n",

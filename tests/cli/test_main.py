@@ -147,10 +147,12 @@ def test_a_name_without_a_file_asks_for_the_keys(tmp_path: Path) -> None:
 
     assert Exit.USAGE == result.returncode
     first, *others = result.stderr.partition("\n\n")[0].splitlines()
-    assert first.startswith("error: DP_Id: ")
-    assert ["DP_Key", "QINIU_ACCESS_KEY / QINIU_AK", "QINIU_SECRET_KEY / QINIU_SK"] == [
-        row.removeprefix("       ").partition(": ")[0] for row in others
-    ]
+    assert first.startswith("error: DP_Id / DNSPOD_API_KEY: ")
+    assert [
+        "DP_Key / DNSPOD_API_KEY",
+        "QINIU_ACCESS_KEY / QINIU_AK",
+        "QINIU_SECRET_KEY / QINIU_SK",
+    ] == [row.removeprefix("       ").partition(": ")[0] for row in others]
 
 
 def test_an_error_is_a_document_too(tmp_path: Path) -> None:

@@ -29,6 +29,10 @@ from certferry.ports.progress import Pause
 from certferry.text import Text
 
 SERVICE = NAMED
+WHERE_KEYS_ARE = Text(
+    "the service's console; each option that `lexicon PROVIDER --help` names for them is a further"
+    ' key of the account, such as auth_token = "env:MY_TOKEN"'
+)
 ENVIRONMENT: tuple[Variable, ...] = ()
 
 PAUSES_OF_A_LOOK = (0.0, 1.0, 2.0, 4.0)  # seconds before each look for what was written
