@@ -71,9 +71,7 @@ class Reconciler:
         return replace(report, renewing=renew, complete=complete)
 
     def _note_end(self, report: SyncReport) -> bool:
-        """Keep when the run ended; that it cannot be kept fails nothing. Tell whether that ran to
-        its end: stopped here, the report must still be told.
-        """
+        """Keep when the run ended, where that can be. Return `False` if the run is stopped here."""
         try:
             self.doors.state.save_run(self.doors.now(), succeeded=report.has_succeeded)
             self.doors.looks.keep(report)
