@@ -133,7 +133,7 @@ def test_a_heartbeat_that_is_down_changes_nothing_of_a_run(
     beating: Host, service: HeartbeatService, fault: Fault, said: str
 ) -> None:
     """The certificates' work is done, and its exit code is theirs. One warning says what is wrong
-    with the heartbeat and what to do; `check` knows, until a ping is taken.
+    with the heartbeat and what to do; `check` and `status` know, until a ping is taken.
     """
     service.faults.add(fault, times=None)
 
@@ -141,15 +141,22 @@ def test_a_heartbeat_that_is_down_changes_nothing_of_a_run(
 
     assert OK == run.code
     [warning] = [row for row in run.err.splitlines() if "[heartbeat]" in row]
-    assert " WARNING " in warning
+    assert warning.startswith("warning: [heartbeat]: ")
     assert said in warning
     assert "(hint: " in warning
     must_hide(run, service)
     known = beating.run("check")
     assert WARNING == known.code
     assert 1 == known.out.count("[heartbeat_missed]")
+    (problem,) = beating.run("check", "--json").document["problems"]
+    assert (None, "[heartbeat]") == (problem["domain"], problem["channel"])
+    shown = beating.run("status")
+    assert (OK, 1) == (shown.code, shown.out.count("[heartbeat]: since "))
+    (trouble,) = beating.run("status", "--json").document["troubles"]
+    assert ("heartbeat_missed", "[heartbeat]") == (trouble["code"], trouble["channel"])
     service.faults.clear()
     assert (OK, "") == (beating.run("sync").code, beating.run("sync").err)
+    assert [] == beating.run("status", "--json").document["troubles"]
     assert OK == beating.run("check").code
 
 
@@ -182,7 +189,7 @@ def test_an_address_that_can_be_none(host: Host) -> None:
     run = host.run("sync")
 
     assert OK == run.code
-    assert 1 == run.err.count(" WARNING ")
+    assert 1 == run.err.count("warning: ")
     assert "[heartbeat]: `url` must be the whole address" in run.err
     assert "secret-check" not in run.err
 
@@ -274,7 +281,7 @@ def test_metrics_that_cannot_be_written_change_nothing_of_a_run(
     run = host.run("sync")
 
     assert OK == run.code
-    assert 1 == run.err.count(" WARNING ")
+    assert 1 == run.err.count("warning: ")
     words = " ".join(run.err.split())
     assert "[metrics]: " in words
     assert said.lower() in words.lower()

@@ -82,6 +82,7 @@ def show_status(found: Found, console: Console, now: datetime, *, as_json: bool)
         console.hand_out(document)
     elif not statuses:
         console.show([line(console.voice.say(Text("No certificate is declared.")))])
+        console.show(status_text.troubles(remembering, console.voice))
     else:
         ordered = most_needed_first(statuses)
         remarks = [
