@@ -146,9 +146,7 @@ def _hides(step: StepOutcome, subject: Subject) -> bool:
 
 def _is_quiet(report: LineageReport) -> bool:
     """Tell whether all is as it was: so it is in most runs, which are to be quick."""
-    return all(
-        step.outcome is Outcome.UNCHANGED and step.hint is None for step in report.outcomes
-    )
+    return all(step.outcome is Outcome.UNCHANGED and step.hint is None for step in report.outcomes)
 
 
 def _of_lineage(
