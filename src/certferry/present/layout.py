@@ -122,11 +122,13 @@ def folded(written: Line, cells: int) -> list[Line]:
     words = plain(written)
     if width(words) <= cells or "\n" in words:
         return [written]
+    pieces = list(_pieces(written))
     column = width("".join(span.words for span in written[:-1]))
-    if column > cells // 2:
+    longest = max(width(piece.words) for piece, _ in pieces)
+    if column > cells // 2 or column + longest > cells:
         column = len(words) - len(words.lstrip()) + len(GAP)
     rows, row, used = list[list[Span]](), list[Span](), 0
-    for piece, breaks in _pieces(written):
+    for piece, breaks in pieces:
         taken = width(piece.words.rstrip())
         has_words = any(not span.words.isspace() for span in row)
         if breaks and has_words and used + taken > cells:
