@@ -97,6 +97,57 @@ def test_nothing_is_the_usual_service(accounts: Accounts) -> None:
     assert "Harbour account" not in terminal.screen.text
 
 
+@pytest.mark.usefixtures("packages")
+@pytest.mark.parametrize(
+    ("kind", "answers", "account"),
+    [
+        (
+            "command",
+            [("the program and its first arguments", "/usr/local/bin/dns --zone")],
+            {"type": "command", "command": ["/usr/local/bin/dns", "--zone"]},
+        ),
+        (
+            "rfc2136",
+            [
+                ("the primary name server, with its port where that is not 53:", "192.0.2.1"),
+                ("the name of the TSIG key:", "certferry."),
+                ("the secret of the TSIG key, in base64 (input hidden):", "c2VjcmV0"),
+            ],
+            {
+                "server": "env:RFC2136_NAMESERVER",
+                "key_name": "env:RFC2136_TSIG_KEY",
+                "key_secret": "env:RFC2136_TSIG_SECRET",
+            },
+        ),
+        (
+            "lexicon",
+            [("the service, as `lexicon --help` calls it:", "cloudflare")],
+            {"provider": "cloudflare"},
+        ),
+    ],
+    ids=["command", "rfc2136", "lexicon"],
+)
+def test_service_that_lists_no_zones(
+    accounts: Accounts, kind: str, answers: list[tuple[str, str]], account: dict[str, object]
+) -> None:
+    """Its account has a label that it may have. It is not said to accept keys that were not tried;
+    an address is seen while it is typed.
+    """
+    for name in KEYS.keys() - QINIU.keys():
+        del accounts.environ[name]
+    with accounts.terminal("--email", "ops@example.com", columns=300) as terminal:
+        for asked, answer in ((WHICH, kind), *answers, ("[y/N]:", "y")):
+            terminal.until(lambda shown, asked=asked: asked in shown.rpartition("\n")[2])  # type: ignore[misc]  # the question of this turn
+            terminal.type(f"{answer}\n")
+        assert 0 == terminal.end()
+
+    label = "my-command" if kind == "command" else kind
+    assert f"{label} shows only at a change whether it accepts the keys." in terminal.screen.text
+    written = tomllib.loads(accounts.config.read_text())
+    assert account == written["accounts"][label]
+    assert {label} == {one["dns"] for one in written["certificates"]}
+
+
 @pytest.mark.parametrize("answer", ["DP_Id", "HARBOUR_TOKEN"])
 @pytest.mark.usefixtures("packages")
 def test_service_whose_keys_are_there_is_not_asked_for(accounts: Accounts, answer: str) -> None:

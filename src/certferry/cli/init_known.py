@@ -14,6 +14,7 @@ from certferry.cli.init_keys import Keys, Takes, Wanted, gather
 from certferry.cli.init_services import chosen
 from certferry.cli.interview import Interview
 from certferry.config.addresses import email_address
+from certferry.config.check import RESERVED
 from certferry.config.document import Document, read_document
 from certferry.config.env_files import EnvFile, env_files_of
 from certferry.core.secret import Secret
@@ -155,6 +156,6 @@ def address(asked: Asked, home: OldHome | None, interview: Interview | None) -> 
 
 
 def _label_of(type_: str, accounts: Mapping[str, Mapping[str, object]]) -> str:
-    """Give the label of the account of a type, which is called like it where there is none."""
+    """Give the label of the account of a type; where there is none, one that it may have."""
     labels = (label for label, table in accounts.items() if table.get("type", label) == type_)
-    return next(labels, type_)
+    return next(labels, f"my-{type_}" if type_ in RESERVED else type_)

@@ -46,7 +46,7 @@ class Trial:
         environ = {**self.environ, **{name: key.reveal() for name, key in fresh.items()}}
         try:
             settings = load_before(with_accounts(self.given, [account]), self.config, environ)
-            let_in(settings, account.label, language=self.console.voice.language)
+            was_asked = let_in(settings, account.label, language=self.console.voice.language)
         except _ASK_AGAIN as error:
             self.console.remark(labelled(say(ERROR), Tone.BAD, say(error.message)))
             if error.hint is not None:
@@ -56,5 +56,11 @@ class Trial:
             said = Text("the keys could not be checked: {problem}", problem=error.message)
             self.console.remark(init_text.warned([said], self.console.voice))
             return True
-        self.console.remark([line(say(Text("{account} accepts the keys.", account=account.label)))])
+        said = Text("{account} accepts the keys.", account=account.label)
+        if not was_asked:
+            said = Text(
+                "{account} shows only at a change whether it accepts the keys.",
+                account=account.label,
+            )
+        self.console.remark([line(say(said))])
         return True

@@ -14,20 +14,24 @@ if TYPE_CHECKING:
     from certferry.ports.examination import Examined
 
 
-def let_in(settings: Settings, label: str, *, language: str) -> None:
+def let_in(settings: Settings, label: str, *, language: str) -> bool:
     """Make the first calls that read at an account, of one family or both. Changes nothing, not
-    even an empty state is made. Raises the `CertferryError` with which it refuses them all.
+    even an empty state is made. Tells whether there were any. Raises the `CertferryError` with
+    which it refuses them all.
     """
     with ExitStack() as resources:
         session = _Caller(settings, no_listener, resources, language=language, looks_only=True)
-        session.call(label, settings.accounts[label].type)
+        return session.call(label, settings.accounts[label].type)
 
 
 class _Caller(Session):
-    def call(self, label: str, type_: str) -> None:
+    def call(self, label: str, type_: str) -> bool:
+        called = False
         if installed().is_known(DNS_PROVIDERS, type_):
-            self.zones(label)
+            called = self.zones(label) is not None
         if installed().is_known(TARGETS, type_):
             target = self._accounts.target(label)
             if hasattr(target, "examine"):
                 cast("Examined", target).examine(label)
+                called = True
+        return called

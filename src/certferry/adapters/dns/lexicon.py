@@ -29,6 +29,10 @@ from certferry.ports.progress import Pause
 from certferry.text import Text
 
 SERVICE = NAMED
+WHERE_KEYS_ARE = Text(
+    "the options that `lexicon PROVIDER --help` lists go beside `provider` in the file, after this"
+    " interview"
+)
 ENVIRONMENT: tuple[Variable, ...] = ()
 
 PAUSES_OF_A_LOOK = (0.0, 1.0, 2.0, 4.0)  # seconds before each look for what was written
