@@ -170,7 +170,7 @@ def _what_has_drifted(
     standing: Standing,
 ) -> Trouble | None:
     if standing is Standing.DRIFTED and domain.kind.is_receiver and domain.bound is None:
-        message = Text("what was delivered is gone; the next run delivers it again")
+        message = Text("the delivered certificate is gone; the next run delivers it again")
         return Trouble(ReasonCode.DELIVERY_DRIFTED.value, message)
     if standing is not Standing.VERIFIED and drift_of(deployment, target, domain, None).certificate:
         message = Text(

@@ -93,7 +93,7 @@ class DnspodCalls:
         try:
             return ask_the_time(self._http, request, self._now)
         except HttpFailure as failure:
-            raise _unavailable(failure.problem, Text("the time")) from None
+            raise _unavailable(failure.problem, Text("the time of the service")) from None
 
     def write(self, action: str, about: str | Text, **params: str | int) -> Reply:
         """Ask once. Raises `OutcomeUnknown` when it may have been done or not."""

@@ -110,7 +110,7 @@ class TencentCloudCalls:
         try:
             return ask_the_time(self._http, Request("GET", self._url), self._now)
         except HttpFailure as failure:
-            raise _unavailable(failure.problem, Text("the time")) from None
+            raise _unavailable(failure.problem, Text("the time of the service")) from None
 
     def _call(
         self, action: str, params: Params, about: str | Text, *, repeatable: bool
