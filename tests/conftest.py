@@ -53,8 +53,13 @@ time.tzset()
 # What certferry, the vendors' own tools and the HTTP libraries would read from the environment.
 FOREIGN_PREFIXES = (
     "ACME",
+    "ALICLOUD_",
+    "ALI_",
     "CERTBOT_",
     "CERTFERRY_",
+    "CF_",
+    "CLOUDFLARE_",
+    "DNSPOD_",
     "DP_",
     "LC_",
     "LEGO_",
@@ -64,6 +69,7 @@ FOREIGN_PREFIXES = (
     "REQUESTS_",
     "RFC2136_",
     "SSL_CERT_",
+    "TENCENT",
     "XDG_",
 )
 FOREIGN_NAMES = {

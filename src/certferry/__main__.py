@@ -15,10 +15,16 @@ STOPPED = 130  # as `cli.exits.Exit.STOPPED`, whose module is not loaded yet
 
 def main() -> int:
     """Run the command line and return its exit code."""
-    if sys.argv[1:] in (["--version"], ["-V"]):
-        # Scripts ask for the version often: it costs no import of the command line.
-        sys.stdout.write(f"certferry {__version__}\n")
-        return 0
+    if sys.argv[1:] in (["--version"], ["-V"]) and sys.stdout is not None:
+        # Scripts ask for the version often: it costs no import of the command line, unless the
+        # stream takes nothing, which the command line tells.
+        try:
+            sys.stdout.write(f"certferry {__version__}\n")
+            sys.stdout.flush()
+        except OSError:
+            pass
+        else:
+            return 0
 
     from certferry.cli.main import main as run
 
@@ -54,7 +60,8 @@ def _end(_number: int, _frame: FrameType | None) -> None:
 
 def _leave(code: int) -> None:
     """End without the interpreter's own end: it takes the handlers away first, and a signal in its
-    last milliseconds would print a traceback, or end the process by itself.
+    last milliseconds would print a traceback, or end the process by itself. It would also wait for
+    threads whose answers are not wanted any more; what has something to put right has had its time.
     """
     import atexit
 

@@ -108,6 +108,42 @@ def test_runs_that_stay_away(host: Host) -> None:
     assert "[run_overdue]" in parsed(late.out)["more"]
 
 
+def test_a_key_file_that_is_gone_is_critical(host: Host) -> None:
+    """No run gets anywhere without it, and the last one ended well."""
+    host.run("sync")
+    host.key_file.unlink()
+
+    found = host.run("check")
+
+    assert CRITICAL == found.code
+    assert f"the key file {host.key_file} is missing" in parsed(found.out)["said"]
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        (["--log-file", "nowhere/log"], "the log nowhere/log cannot be written"),
+        (["-v", "-q"], "-v and -q exclude each other"),
+        (["--lang", "fr"], "invalid value for '--lang'"),
+    ],
+)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_mistake_before_the_command_is_unknown(
+    host: Host, before: list[str], said: str, *, as_json: bool
+) -> None:
+    """To a monitor 2 would be a catastrophe, and what is on stderr is not shown."""
+    found = host.run(*before, "check", *(["--json"] if as_json else []))
+
+    assert (UNKNOWN, "") == (found.code, found.err)
+    if as_json:
+        assert ("UNKNOWN", True) == (
+            found.document["status"],
+            found.document["summary"].startswith(said),
+        )
+    else:
+        assert parsed(found.out)["said"].startswith(said)
+
+
 def test_a_host_whose_clock_is_years_behind(host: Host) -> None:
     """What is recorded lies in the future: nothing can be said, and the fix is told."""
     host.run("sync")

@@ -106,6 +106,32 @@ def test_proxy_that_answers_dns_itself_and_no_other_resolver(world: World, host:
     assert (0, 0) == (ended.left.certificates, ended.left.challenges)
 
 
+def test_delegation_on_a_host_that_may_ask_no_question(world: World, tmp_path: Path) -> None:
+    """The CNAME is not seen; that is said, and nothing is ordered."""
+    host = Host(world, tmp_path, certificate("img.elsewhere.net", to=None))
+    with_dns(host, "wait = 1")
+
+    ended = host.run("-q", "sync")
+
+    assert (FAILED, 0) == (ended.code, ended.left.orders)
+    assert "whether a CNAME leads elsewhere is not known" in ended.complaint.error
+    assert "`doh` under [dns] in the place of `wait`" in ended.complaint.hint
+
+
+def test_doctor_asks_the_resolvers_over_https(world: World, host: Host, doh: HttpsDns) -> None:
+    """One that is silent is named, as a warning; one that says what is true is no finding."""
+    with_dns(host, f'doh = ["{doh.question_url}", "https://127.0.0.1:9/dns-query"]')
+
+    run = host.run("doctor", "--json")
+
+    found = [one for one in run.document["findings"] if one["code"].startswith("resolver_")]
+    assert [("warning", "resolver_silent", "https://127.0.0.1:9")] == [
+        (one["severity"], one["code"], one["subject"]) for one in found
+    ]
+    assert 0 == run.code
+    assert doh.requests()
+
+
 def test_ca_behind_a_proxy_of_its_own(world: World, host: Host) -> None:
     """DNSPod and Qiniu are asked without it."""
     ways: list[str] = []

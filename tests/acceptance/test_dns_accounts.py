@@ -131,6 +131,39 @@ def test_program_beside_the_file_runs_without_the_accounts_keys(
     assert not [key for key in (*world.environment, *KEYS) if f"{key}=" in environment]
 
 
+@pytest.mark.parametrize(
+    ("does", "told"),
+    [
+        ("while :; do echo more; done", "still running after 1 second"),
+        ("yes nonsense | head -c 4000000; echo the end; exit 1", "failed with exit code 1"),
+    ],
+    ids=["never ends", "prints megabytes"],
+)
+def test_program_of_no_use_costs_one_order(
+    world: World, tmp_path: Path, name: str, does: str, told: str
+) -> None:
+    """The challenge's value is the order's: it is made before the program is called, and gone on
+    with by every later run. What the program did is told in few words.
+    """
+    script = tmp_path / "dns"
+    script.write_text(f"#!/bin/sh\n{does}\n")
+    script.chmod(0o755)
+    host = Host(world, tmp_path, tables('"script"', name))
+    host.rewrite(
+        "[accounts.dnspod]",
+        '[accounts.script]\ntype = "command"\ncommand = ["./dns"]\ntimeout = 1\n\n'
+        "[accounts.dnspod]",
+    )
+
+    runs = [host.run("-q", "sync") for _ in range(2)]
+
+    assert [FAILED, FAILED] == [run.code for run in runs]
+    for run in runs:
+        assert told in run.err
+        assert len(run.out + run.err) < 5000
+    assert (1, 0) == (sum(run.left.orders for run in runs), runs[-1].left.certificates)
+
+
 def test_zone_that_no_account_has_is_told_with_the_cname_to_set(
     world: World, tencent: TencentCloudService, tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ from certferry.sandbox.world import World
 from tests.acceptance.footprint import Footprint, assert_nothing_written
 from tests.acceptance.host import Host, Run, certificate
 from tests.adapters.qiniu_place import refusal
+from tests.support.permissions import bound_by_permissions
 from tests.support.tiers import thorough
 
 IN_ORDER, FAILED = 0, 1
@@ -277,6 +278,19 @@ def test_state_that_cannot_be_used(host: Host) -> None:
     codes = [one["code"] for one in json.loads(run.out)["findings"]]
     assert ["state_unusable", "schedule_missing"] == codes
     assert Footprint() == run.left
+
+
+def test_state_that_cannot_be_written(host: Host) -> None:
+    """A run would fail of it, whether there is a state by now or none."""
+    host.state.parent.mkdir(mode=0o500)
+
+    run = host.run_apart("doctor", "--json", wrapped_in=bound_by_permissions())
+
+    findings = [one for one in json.loads(run.out)["findings"] if one["severity"] == "error"]
+    assert FAILED == run.code
+    assert [("state_unusable", str(host.state.parent))] == [
+        (one["code"], one["subject"]) for one in findings
+    ]
 
 
 def test_mistake_in_the_file_is_told_as_everywhere(host: Host) -> None:

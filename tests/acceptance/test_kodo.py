@@ -133,7 +133,7 @@ def test_renewed_and_cleaned_up(world: World, tmp_path: Path, domain: str, sourc
     assert {current, previous} <= by_fingerprint
     assert others & left
     kept = [s for s in document(run)["certificates"][0]["steps"] if s["outcome"] == "unchanged"]
-    assert any("still uses" in step["detail"] for step in kept)
+    assert any("still in use" in step["detail"] for step in kept)
     assert 0 == host.run("plan", "--check").code
     assert host.run("sync").out.startswith(f"{domain}: unchanged")
 

@@ -135,7 +135,7 @@ def test_a_heartbeat_that_is_down_changes_nothing_of_a_run(
     beating: Host, service: HeartbeatService, fault: Fault, said: str
 ) -> None:
     """The certificates' work is done, and its exit code is theirs. One warning says what is wrong
-    with the heartbeat and what to do; `check` knows, until a ping is taken.
+    with the heartbeat and what to do; `check` and `status` know, until a ping is taken.
     """
     service.faults.add(fault, times=None)
 
@@ -143,15 +143,22 @@ def test_a_heartbeat_that_is_down_changes_nothing_of_a_run(
 
     assert OK == run.code
     [warning] = [row for row in run.err.splitlines() if "[heartbeat]" in row]
-    assert " WARNING " in warning
+    assert warning.startswith("warning: [heartbeat]: ")
     assert said in warning
     assert "(hint: " in warning
     must_hide(run, service)
     known = beating.run("check")
     assert WARNING == known.code
     assert 1 == known.out.count("[heartbeat_missed]")
+    (problem,) = beating.run("check", "--json").document["problems"]
+    assert (None, "[heartbeat]") == (problem["domain"], problem["channel"])
+    shown = beating.run("status")
+    assert (OK, 1) == (shown.code, shown.out.count("[heartbeat]: since "))
+    (trouble,) = beating.run("status", "--json").document["troubles"]
+    assert ("heartbeat_missed", "[heartbeat]") == (trouble["code"], trouble["channel"])
     service.faults.clear()
     assert (OK, "") == (beating.run("sync").code, beating.run("sync").err)
+    assert [] == beating.run("status", "--json").document["troubles"]
     assert OK == beating.run("check").code
 
 
@@ -179,8 +186,7 @@ def test_what_is_wrong_with_monitors_is_told_once_by_the_channels(
         with beating.remembering() as store:
             store.update_account_note("[heartbeat]", "sent", lambda _: None)  # a minute later
         assert [OK, OK] == [beating.run("sync").code for _ in range(2)]
-        mended = beating.run("status", "--json").document["monitors"]
-        assert [None, None] == [one["problem"] for one in mended]
+        assert [] == beating.run("status", "--json").document["troubles"]
         [_, over] = hook.events
 
     codes = {"heartbeat_missed", "metrics_missed"}
@@ -192,9 +198,7 @@ def test_what_is_wrong_with_monitors_is_told_once_by_the_channels(
     assert re.search(r"^\[heartbeat\]: since .*: it knows no such check$", status.out, re.MULTILINE)
     assert re.search(r"^\[metrics\]: since .*nowhere", status.out, re.MULTILINE)
     assert 2 == status.out.count("hint: ")
-    assert [("heartbeat", "heartbeat_missed"), ("metrics", "metrics_missed")] == [
-        (one["name"], one["problem"]["code"]) for one in document["monitors"]
-    ]
+    assert codes == {one["code"] for one in document["troubles"]}
     must_hide(status, service)
 
 
@@ -227,7 +231,7 @@ def test_an_address_that_can_be_none(host: Host) -> None:
     run = host.run("sync")
 
     assert OK == run.code
-    assert 1 == run.err.count(" WARNING ")
+    assert 1 == run.err.count("warning: ")
     assert "[heartbeat]: `url` must be the whole address" in run.err
     assert "secret-check" not in run.err
 
@@ -319,7 +323,7 @@ def test_metrics_that_cannot_be_written_change_nothing_of_a_run(
     run = host.run("sync")
 
     assert OK == run.code
-    assert 1 == run.err.count(" WARNING ")
+    assert 1 == run.err.count("warning: ")
     words = " ".join(run.err.split())
     assert "[metrics]: " in words
     assert said.lower() in words.lower()

@@ -133,6 +133,7 @@ def test_the_services_command_does_the_job_in_its_sandbox(
         ("", "", "the scheduled run was cut short"),
         ("exit-code", "1", None),
         ("exit-code", "3", None),
+        ("exit-code", "130", None),
     ],
 )
 def test_a_run_that_the_system_ended_is_told(

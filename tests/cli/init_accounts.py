@@ -103,6 +103,12 @@ class Accounts:
         path = self.directory / "settings.toml"
         path.write_text(f"env_files = {json.dumps(names)}\n{path.read_text()}")
 
+    def forget_dnspod(self) -> None:
+        """Have settings without the account at DNSPod."""
+        path = self.directory / "settings.toml"
+        before, _, after = path.read_text().partition("[accounts.dnspod]")
+        path.write_text(f"{before}[accounts.qiniu]{after.partition('[accounts.qiniu]')[2]}")
+
     def declare(self, certificates: str) -> None:
         """Have a configuration already, with the settings and these certificates."""
         settings = (self.directory / "settings.toml").read_text()

@@ -19,7 +19,7 @@ from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.core.observed import Served
 from certferry.core.plan import Action, Obstacle, Plan
 from certferry.core.report import LineageReport, Outcome, StepOutcome, SyncReport
-from certferry.core.status import LineageStatus
+from certferry.core.status import LineageStatus, Remembering
 from certferry.core.survey import FoundDomain, Survey
 from certferry.core.watched import Host, judged
 from certferry.errors import CertferryError, TargetRejected
@@ -142,7 +142,7 @@ def test_a_status_is_a_failure_only_where_something_failed(standing: Standing) -
     status = LineageStatus("img", (), None, None, None, (domain,))
     failed = standing in {Standing.FAILED, Standing.UNKNOWN}
 
-    assert (Exit.FAILED if failed else Exit.OK) == exits.of_statuses([status])
+    assert (Exit.FAILED if failed else Exit.OK) == exits.of_statuses([status], Remembering())
 
 
 def test_what_is_discovered_is_in_order_and_what_is_not_seen_is_not() -> None:

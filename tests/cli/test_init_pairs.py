@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from functools import partial
 
+import pytest
+
 from certferry.sandbox.faults import Fault
 from tests.cli.init_accounts import AK, DP_ID, DP_KEY, SK, Accounts
 
@@ -13,10 +15,10 @@ ACCESS = "access key (AK) of the Qiniu account (input hidden):"
 SECRET = "secret key (SK) of the Qiniu account (input hidden):"
 
 
-def interviewed(accounts: Accounts, *turns: tuple[str, str]) -> tuple[int, str]:
+def interviewed(accounts: Accounts, *turns: tuple[str, str], columns: int = 100) -> tuple[int, str]:
     """Answer each question in turn; give the exit code and the whole screen."""
     accounts.environ.clear()
-    with accounts.terminal("--email", "ops@example.com") as terminal:
+    with accounts.terminal("--email", "ops@example.com", columns=columns) as terminal:
         told = Counter[str]()
         for asked, answer in turns:
             told[asked] += 1
@@ -42,6 +44,43 @@ def test_it_says_what_it_will_do_and_where_each_key_is(accounts: Accounts) -> No
     assert words.index("Qiniu: portal.qiniu.com") < words.index(ACCESS)
     accounts.must_be_discreet(shown)
     assert set() == accounts.left()
+
+
+OTHERS = {
+    "command": [("`present NAME VALUE` or `cleanup …` follow:", "./dns\n")],
+    "lexicon": [("the service, as `lexicon --help` calls it:", "gandi\n")],
+    "rfc2136": [
+        ("its port where that is not 53:", "127.0.0.1:9\n"),
+        ("the name of the TSIG key:", "certferry.\n"),
+        ("the secret of the TSIG key, in base64 (input hidden):", "c2VjcmV0\n"),
+    ],
+}
+
+
+@pytest.mark.parametrize("type_", OTHERS)
+def test_keys_that_cannot_be_tried_yet_are_not_said_to_be_accepted(
+    accounts: Accounts, type_: str
+) -> None:
+    """Of a service without a call that only reads: it is said what tries it, and what is written
+    can be read.
+    """
+    accounts.forget_dnspod()
+    code, shown = interviewed(
+        accounts,
+        ("(Enter for dnspod):", f"{type_}\n"),
+        *OTHERS[type_],
+        (ACCESS, f"{AK}\n"),
+        (SECRET, f"{SK}\n"),
+        ("[y/N]:", "y\n"),
+        columns=300,
+    )
+
+    assert 0 == code
+    label = "my-command" if type_ == "command" else type_
+    assert f"{label} cannot be asked for that yet: `certferry sync --rehearse`" in shown
+    assert f"{label} accepts the keys" not in shown
+    assert f'dns = "{label}"' in accounts.config.read_text()
+    assert "img.example.com: there is no certificate yet" in accounts.run("status").stdout
 
 
 def test_wrong_pair_is_told_at_once_and_asked_for_again_alone(accounts: Accounts) -> None:

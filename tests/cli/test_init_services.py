@@ -27,9 +27,7 @@ def packages(accounts: Accounts, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """
     folder = tmp_path_factory.mktemp("packages")
     accounts.environ["PYTHONPATH"] = str(folder)
-    settings = accounts.directory / "settings.toml"
-    dnspod = settings.read_text().partition("[accounts.dnspod]")[2].partition("[accounts.qiniu]")[0]
-    settings.write_text(settings.read_text().replace(f"[accounts.dnspod]{dnspod}", ""))
+    accounts.forget_dnspod()
     text = (RECIPE / "dns.py").read_text(encoding="utf-8")
     text = text.replace(
         "    token: Secret\n",
@@ -98,54 +96,28 @@ def test_nothing_is_the_usual_service(accounts: Accounts) -> None:
 
 
 @pytest.mark.usefixtures("packages")
-@pytest.mark.parametrize(
-    ("kind", "answers", "account"),
-    [
-        (
-            "command",
-            [("the program and its first arguments", "/usr/local/bin/dns --zone")],
-            {"type": "command", "command": ["/usr/local/bin/dns", "--zone"]},
-        ),
-        (
-            "rfc2136",
-            [
-                ("the primary name server, with its port where that is not 53:", "192.0.2.1"),
-                ("the name of the TSIG key:", "certferry."),
-                ("the secret of the TSIG key, in base64 (input hidden):", "c2VjcmV0"),
-            ],
-            {
-                "server": "env:RFC2136_NAMESERVER",
-                "key_name": "env:RFC2136_TSIG_KEY",
-                "key_secret": "env:RFC2136_TSIG_SECRET",
-            },
-        ),
-        (
-            "lexicon",
-            [("the service, as `lexicon --help` calls it:", "cloudflare")],
-            {"provider": "cloudflare"},
-        ),
-    ],
-    ids=["command", "rfc2136", "lexicon"],
-)
-def test_service_that_lists_no_zones(
-    accounts: Accounts, kind: str, answers: list[tuple[str, str]], account: dict[str, object]
-) -> None:
-    """Its account has a label that it may have. It is not said to accept keys that were not tried;
-    an address is seen while it is typed.
-    """
+def test_address_is_seen_while_it_is_typed(accounts: Accounts) -> None:
+    """And so is the name of a key, but not what is secret; all of them are kept with the keys."""
     for name in KEYS.keys() - QINIU.keys():
         del accounts.environ[name]
     with accounts.terminal("--email", "ops@example.com", columns=300) as terminal:
-        for asked, answer in ((WHICH, kind), *answers, ("[y/N]:", "y")):
+        for asked, answer in (
+            (WHICH, "rfc2136"),
+            ("the primary name server, with its port where that is not 53:", "192.0.2.1"),
+            ("the name of the TSIG key:", "certferry."),
+            ("the secret of the TSIG key, in base64 (input hidden):", "c2VjcmV0"),
+            ("[y/N]:", "y"),
+        ):
             terminal.until(lambda shown, asked=asked: asked in shown.rpartition("\n")[2])  # type: ignore[misc]  # the question of this turn
             terminal.type(f"{answer}\n")
         assert 0 == terminal.end()
 
-    label = "my-command" if kind == "command" else kind
-    assert f"{label} shows only at a change whether it accepts the keys." in terminal.screen.text
-    written = tomllib.loads(accounts.config.read_text())
-    assert account == written["accounts"][label]
-    assert {label} == {one["dns"] for one in written["certificates"]}
+    assert "RFC2136_NAMESERVER=192.0.2.1\n" in accounts.keys.read_text()
+    assert {
+        "server": "env:RFC2136_NAMESERVER",
+        "key_name": "env:RFC2136_TSIG_KEY",
+        "key_secret": "env:RFC2136_TSIG_SECRET",
+    } == tomllib.loads(accounts.config.read_text())["accounts"]["rfc2136"]
 
 
 @pytest.mark.parametrize("answer", ["DP_Id", "HARBOUR_TOKEN"])

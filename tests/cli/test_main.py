@@ -147,10 +147,12 @@ def test_a_name_without_a_file_asks_for_the_keys(tmp_path: Path) -> None:
 
     assert Exit.USAGE == result.returncode
     first, *others = result.stderr.partition("\n\n")[0].splitlines()
-    assert first.startswith("error: DP_Id: ")
-    assert ["DP_Key", "QINIU_ACCESS_KEY / QINIU_AK", "QINIU_SECRET_KEY / QINIU_SK"] == [
-        row.removeprefix("       ").partition(": ")[0] for row in others
-    ]
+    assert first.startswith("error: DP_Id / DNSPOD_API_KEY: ")
+    assert [
+        "DP_Key / DNSPOD_API_KEY",
+        "QINIU_ACCESS_KEY / QINIU_AK",
+        "QINIU_SECRET_KEY / QINIU_SK",
+    ] == [row.removeprefix("       ").partition(": ")[0] for row in others]
 
 
 def test_an_error_is_a_document_too(tmp_path: Path) -> None:
@@ -312,7 +314,7 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     assert (Exit.NO_READER, b"") == (result.returncode, result.stderr)
 
 
-@pytest.mark.parametrize("arguments", [["completion", "bash"], ["--help"], ["history"]])
+@pytest.mark.parametrize("arguments", [["completion", "bash"], ["--help"], ["history"], ["-V"]])
 def test_a_full_disk_under_stdout_is_told(arguments: Sequence[str]) -> None:
     """What cannot be written is a failure with a name, not a traceback."""
     with Path("/dev/full").open("w", encoding="utf-8") as full:
@@ -324,11 +326,24 @@ def test_a_full_disk_under_stdout_is_told(arguments: Sequence[str]) -> None:
     assert "error: the output cannot be written: No space left on device\n" == result.stderr
 
 
-def test_closed_streams_are_no_error() -> None:
+@pytest.mark.parametrize("argument", ["history", "--version"])
+def test_closed_streams_are_no_error(argument: str) -> None:
     """Who closes stdout and stderr wants to hear nothing."""
-    script = f"exec {' '.join(CERTFERRY)} history >&- 2>&-"
+    script = f"exec {' '.join(CERTFERRY)} {argument} >&- 2>&-"
 
     assert Exit.OK == subprocess.run(["sh", "-c", script], check=False).returncode
+
+
+def test_a_version_that_nothing_reads() -> None:
+    """As with every other command: told by the exit code, and no traceback."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stdout:
+        result = subprocess.run(
+            [*CERTFERRY, "--version"], stdout=stdout, stderr=subprocess.PIPE, text=True, check=False
+        )
+
+    assert (Exit.NO_READER, "") == (result.returncode, result.stderr)
 
 
 def test_words_that_a_locale_cannot_write_become_escapes() -> None:

@@ -82,6 +82,27 @@ def test_everything_else_is_read(profile: str, options: dict[str, str], tmp_path
     assert load_checked(write(tmp_path, profile, **options), {}).certificates
 
 
+def test_more_names_than_the_profile_has_are_refused(tmp_path: Path) -> None:
+    """At Let's Encrypt, whose limit it is; with another profile to choose, that one is taken."""
+    names = ", ".join(f'"n{number}.example.com"' for number in range(26))
+    there = {"source": f'names = [{names}]\ndns = "dnspod"', "to": "files"}
+    path = write(tmp_path, "shortlived", **there, place='directory = "ssl"')
+
+    with pytest.raises(ConfigError) as caught:
+        load_checked(path, {})
+
+    assert f"{path}:13: [[certificates]] names: 26 names; a certificate of the profile" in str(
+        caught.value
+    )
+    assert 'profile = "classic"' in str(caught.value.hint)
+    text = path.read_text()
+    path.write_text(text.replace('"shortlived"', '["shortlived", "classic"]'))
+    [certificate] = load_checked(path, {}).certificates
+    assert ("classic",) == certificate.issuance.profiles
+    path.write_text(text.replace("[acme]", '[acme]\ndirectory = "https://ca.example/dir"'))
+    assert load_checked(path, {}).certificates
+
+
 def test_certificates_that_live_too_short_are_refused(tmp_path: Path) -> None:
     """Though the account takes them without a common name: they could never be uploaded."""
     path = write(tmp_path, "shortlived", more="accept_no_common_name = true")

@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from textwrap import dedent
 from typing import Any
 
 from certferry.cli.exits import Exit
-from certferry.cli.status import look, show_status
+from certferry.cli.status import Found, look, show_status
 from certferry.core.desired import Kind
 from certferry.core.domain_status import DomainStatus, Standing
 from certferry.core.edges import EdgeProblem, EdgeProblemCode
 from certferry.core.lineage import Version
 from certferry.core.observed import Served
 from certferry.core.renewal import RenewalWindow
+from certferry.core.report import LastRun
 from certferry.core.status import Condition, LineageStatus, Remembering
 from certferry.core.trouble import Trouble
 from certferry.ports.progress import no_listener
@@ -114,6 +115,27 @@ def test_nothing_declared_is_said() -> None:
 
     assert Exit.OK == show_status(look(session), console.console, NOW, as_json=False)
     assert "No certificate is declared.\n" == console.out
+
+
+def test_a_last_run_without_success_may_have_been_stopped() -> None:
+    """Ctrl-C is no failure, and it was no success."""
+    last = LastRun(NOON, NOON - timedelta(days=1))
+
+    assert dedent("""\
+        last run      2026-11-24 12:00 UTC (failed or stopped)
+        last success  2026-11-23 12:00 UTC
+        """) == values.text_of(list(status_text.of_runs(Remembering(last), Voice(zone=UTC))))
+
+
+def test_a_state_that_is_of_no_use_is_told_also_where_nothing_is_declared() -> None:
+    """Its exit code is a failure, so it says why."""
+    console = TestConsole()
+    remembering = Remembering(problem=Trouble("state", Text("the key file is missing")))
+
+    ending = show_status(Found((), remembering, {}), console.console, NOW, as_json=False)
+
+    assert Exit.FAILED == ending
+    assert "No certificate is declared.\nerror: the key file is missing\n" == console.out
 
 
 def test_each_certificate_and_each_domain_has_a_row() -> None:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from certferry.core.desired import DesiredCertificate, DesiredDeployment
-from certferry.core.notice import ChannelState, Notice
+from certferry.core.notice import ChannelState
 from certferry.core.observed import Served
 from certferry.core.watched import Host
 from certferry.ports.progress import Progress, each_of, no_listener
@@ -100,10 +100,6 @@ class TwinSession(Session):
 
     def channel_states(self) -> Mapping[str, ChannelState]:
         """No channel is declared."""
-        return {}
-
-    def monitors(self) -> Mapping[str, Notice | None]:
-        """There are none."""
         return {}
 
     @property

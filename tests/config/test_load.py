@@ -333,7 +333,7 @@ def test_missing_variables_are_all_named_at_once() -> None:
         from_environment(["img.example.com", "localhost"], {"DP_Id": "12345", "DP_Key": ""})
 
     assert [
-        "DP_Key: not set: DNSPod token",
+        "DP_Key / DNSPOD_API_KEY: not set: DNSPod token",
         "QINIU_ACCESS_KEY / QINIU_AK: not set: the access key (AK) of the Qiniu account",
         "QINIU_SECRET_KEY / QINIU_SK: not set: the secret key (SK) of the Qiniu account",
         (

@@ -63,6 +63,25 @@ DNSPOD = {"DP_Id": "12345", "DP_Key": "token"}
                 "subdomain": "env:ACMEDNS_SUBDOMAIN",
             },
         ),
+        (
+            {"Tencent_SecretId": "i", "Tencent_SecretKey": "k"},
+            "tencentcloud",
+            {"secret_id": "env:Tencent_SecretId", "secret_key": "env:Tencent_SecretKey"},
+        ),
+        (
+            {"TENCENTCLOUD_SECRET_ID": "i", "TENCENTCLOUD_SECRET_KEY": "k"},
+            "tencentcloud",
+            {
+                "secret_id": "env:TENCENTCLOUD_SECRET_ID",
+                "secret_key": "env:TENCENTCLOUD_SECRET_KEY",
+            },
+        ),
+        (DNSPOD, "dnspod", {"id": "env:DP_Id", "token": "env:DP_Key"}),
+        (
+            {"DNSPOD_API_KEY": "12345,token"},
+            "dnspod",
+            {"id": "env:DNSPOD_API_KEY", "token": "env:DNSPOD_API_KEY"},
+        ),
         ({**DNSPOD, "CF_Token": "t"}, "dnspod", {"id": "env:DP_Id", "token": "env:DP_Key"}),
     ],
     ids=[
@@ -73,6 +92,10 @@ DNSPOD = {"DP_Id": "12345", "DP_Key": "token"}
         "lego-cf-short",
         "lego-rfc2136",
         "acme.sh-acmedns",
+        "acme.sh-tencent",
+        "lego-tencent",
+        "acme.sh-dnspod",
+        "lego-dnspod",
         "both",
     ],
 )
@@ -104,7 +127,7 @@ def test_name_that_is_none_does_not_blame_the_environment(
 @pytest.mark.parametrize("environ", [{}, {"Ali_Key": "k"}, {"CF_Token": ""}])
 def test_service_of_which_not_all_keys_are_there(environ: dict[str, str]) -> None:
     """Those of the usual one are asked for."""
-    with pytest.raises(ConfigError, match="DP_Id: not set") as caught:
+    with pytest.raises(ConfigError, match="DP_Id / DNSPOD_API_KEY: not set") as caught:
         from_environment(["img.example.com"], {**environ, **QINIU})
 
     assert WITHOUT_FILE == caught.value.hint

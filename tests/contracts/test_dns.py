@@ -15,6 +15,7 @@ from certferry.sandbox.acme_dns import Registered
 from certferry.testing.contracts.dns import ZONE, DnsProviderContract, DnsWritingContract, Values
 from certferry.testing.memory_dns import MemoryDns
 from certferry.text import Text
+from certferry.wiring.adapters import DNS_PROVIDERS, installed
 from tests.adapters.dns.acme_dns_account import SERVED, AcmeDnsAccount, acme_dns_account, stored
 from tests.adapters.dns.alidns_account import AlidnsAccount, alidns_account
 from tests.adapters.dns.cloudflare_account import CloudflareAccount, cloudflare_account
@@ -25,6 +26,18 @@ from tests.adapters.dns.rfc2136_account import at as at_bind
 from tests.adapters.dns.tencentcloud_account import TencentCloudAccount, tencentcloud_account
 from tests.support.bind import Bind
 from tests.support.powerdns import PowerDns
+
+
+@pytest.mark.parametrize("name", installed().names(DNS_PROVIDERS))
+def test_every_provider_of_ours_keeps_the_contract(name: str) -> None:
+    """One that is declared has its class below."""
+    runs = {
+        one.__name__.removeprefix("Test").lower()
+        for one in globals().values()
+        if isinstance(one, type) and issubclass(one, DnsWritingContract)
+    }
+
+    assert name.replace("-", "") in runs
 
 
 class TestMemoryDns(DnsProviderContract):

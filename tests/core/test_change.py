@@ -7,13 +7,14 @@ import pytest
 from certferry.core.change import Change
 
 OLD, NEW = "0123456789abcdef" * 4, "fedcba9876543210" * 4
+ID = "5f3c8a0e7b9d4c21a6f01e37"
 
 
 @pytest.mark.parametrize(
     ("change", "was", "becomes"),
     [
         (Change("certificate", OLD, NEW, remote_id="5f3c"), OLD[:12], NEW[:12]),
-        (Change("certificate", None, NEW, remote_id="5f3c"), "5f3c", NEW[:12]),
+        (Change("certificate", None, NEW, remote_id=ID), ID[:12], NEW[:12]),
         (Change("certificate", None, None), "—", "…"),
         (Change("certificate", None, None, untold=True), "unknown", "…"),
         (Change("http2", None, "true", untold=True), "unknown", "true"),

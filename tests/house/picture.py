@@ -39,7 +39,7 @@ def hung(language: str) -> str:
 
 def masked(words: str) -> str:
     """Hide ids and moments."""
-    return re.sub(r"\b[0-9a-f]{24}\b|\d{4}-\d\d-\d\d \d\d:\d\d UTC", "…", words)
+    return re.sub(r"\b[0-9a-f]{12}\b|\d{4}-\d\d-\d\d \d\d:\d\d UTC", "…", words)
 
 
 def main() -> None:

@@ -20,12 +20,17 @@ LANGUAGES = ("en", "zh")
 ROW = re.compile(r"^\| `([a-z_]+)` \|(.*)\|$", re.MULTILINE)
 IN_MESSAGES = {
     "channel_refused",
+    "heartbeat_missed",
+    "metrics_missed",
     "test",
     Outcome.FAILED,
     Outcome.REFUSED,
     *(set(Topic) - {Topic.TROUBLE, Topic.RECOVERED}),  # these tell what else has happened
 }
-WRITTEN = re.compile(r"""(?:Complaint\(|"code": |\bcode=|Health\.\w+,\s+)"([a-z_]+)\"""")
+WRITTEN = re.compile(
+    r"""(?:Complaint\(|"code": |\bcode=|Health\.\w+,\s+|Trouble\(|self\._note\([A-Z]+, )"""
+    r'"([a-z_]+)"'
+)
 
 
 def of(section: str) -> set[str]:
@@ -60,7 +65,7 @@ def test_a_code_that_is_written_in_the_sources_is_there() -> None:
         for code in WRITTEN.findall(path.read_text(encoding="utf-8"))
     }
 
-    assert {"usage", "channel_refused"} <= written
+    assert {"usage", "channel_refused", "heartbeat_missed", "drifted"} <= written
     assert set() == written - known
 
 

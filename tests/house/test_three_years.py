@@ -66,6 +66,7 @@ LIVED = (
 )
 
 
+@pytest.mark.timeout(900)  # three years of short certificates, while branches are counted
 @pytest.mark.parametrize(("life", "number"), LIVED)
 def test_row_of_the_page_is_what_the_command_prints(life: str, number: int) -> None:
     """The years are lived through again: in the gate for one row, in the thorough tier for all."""

@@ -114,6 +114,17 @@ def test_keys_of_its_hooks_are_found(home: AcmeShHome) -> None:
     assert DP_KEY not in repr(found)
 
 
+def test_keys_of_other_dns_hooks_are_found(home: AcmeShHome) -> None:
+    """Those of Alibaba Cloud, Cloudflare and Tencent Cloud, under the names of certferry's own."""
+    keys = ("Ali_Key", "Ali_Secret", "CF_Token", "Tencent_SecretId", "Tencent_SecretKey")
+    home.keep_keys(**{f"SAVED_{name}": f"of {name}" for name in keys})
+    home.add(issued(*IMG), *IMG)
+
+    found = read(home.path, home.path).keys
+
+    assert [f"of {name}" for name in keys] == [found[name].reveal() for name in keys]
+
+
 def test_damaged_entries_are_told_one_by_one(home: AcmeShHome) -> None:
     """Whatever is wrong with some, the others are read."""
     home.add(issued(*IMG), *IMG)

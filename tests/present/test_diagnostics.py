@@ -114,6 +114,28 @@ def test_a_sentence_is_told_in_the_language_of_the_run(
     assert "KeyError: 'x'" == traceback[-1] == same[-1].strip()
 
 
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        (logging.WARNING, "警告：img: 意外错误\n"),
+        (logging.DEBUG, " WARNING certferry.reconcile: img: 意外错误\n"),
+    ],
+)
+def test_a_warning_is_written_as_every_other_line_for_a_person(
+    capsys: pytest.CaptureFixture[str], level: int, expected: str
+) -> None:
+    """Time and module are for who asks with -v."""
+    begin_logging(level, RunLog(voice_in("zh")))
+
+    logging.getLogger("certferry.reconcile").warning(
+        Text("{lineage}: unexpected error", lineage="img")
+    )
+
+    written = capsys.readouterr().err
+    assert written.endswith(expected)
+    assert (level == logging.WARNING) == (written == expected)
+
+
 @pytest.mark.parametrize("level", [logging.ERROR, logging.WARNING])
 def test_what_a_program_says_is_for_the_log_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], level: int

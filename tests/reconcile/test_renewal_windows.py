@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from certferry.core.certificate import Certificate, CertificateBundle
+from certferry.core.desired import DesiredCertificate
 from certferry.core.renewal import RenewalInfo, RenewalWindow, renew_at
 from certferry.errors import CaUnavailable, StateError
 from certferry.ports.state import StateStore
@@ -193,6 +194,44 @@ def test_absurd_answer_takes_an_earlier_window_away(world: ModelWorld) -> None:
     version = world.state.versions("img")[0]
     assert version.window is None
     assert version.ask_after is not None
+
+
+@pytest.mark.parametrize("moved", [timedelta(days=-200), timedelta(days=200)])
+def test_window_of_another_certificate_is_told_and_orders_nothing(
+    world: ModelWorld, caplog: pytest.LogCaptureFixture, moved: timedelta
+) -> None:
+    """As where a CA mixes up an older or a newer one with it."""
+
+    def of_another(certificate: Certificate) -> RenewalInfo:
+        start = certificate.not_before + moved
+        return RenewalInfo(RenewalWindow(start, start + timedelta(days=2)))
+
+    world.issuer.answer_with(of_another)
+    synced(world)
+    world.pass_time(HALF_DAY)
+    synced(world)
+
+    assert 1 == world.issuer.issued
+    assert None is world.state.versions("img")[0].window
+    [*_, told] = caplog.records
+    assert ("WARNING", 2) == (told.levelname, len(caplog.records))
+    assert "img: the CA wants it renewed between " in told.getMessage()
+
+
+def test_thousand_certificates_cost_one_question_each_in_half_a_day() -> None:
+    """However often it is run in it, and for however many."""
+    world = ModelWorld(processing=timedelta(0))
+    world.issuer.answer_with(as_lets_encrypt)
+    world.clock = START.replace(hour=0)
+    names = [f"n{number}.example.com" for number in range(1000)]
+    wishes = [DesiredCertificate(name, (name,), "dnspod") for name in names]
+
+    for half_days in range(1, 4):
+        for _ in range(2):
+            assert world.run_together(wishes) is not None
+        assert 1000 == world.issuer.issued
+        assert half_days * 1000 == world.issuer.asked
+        world.pass_time(HALF_DAY)
 
 
 def test_former_certificate_that_cannot_be_read_is_replaced_all_the_same(world: ModelWorld) -> None:

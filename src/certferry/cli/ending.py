@@ -42,14 +42,6 @@ def end_in_order() -> None:
         signal.signal(each, end)
 
 
-def has_unfinished_threads() -> bool:
-    """Tell whether threads wait for answers that are not wanted any more. What has something to put
-    right has had its time.
-    """
-    this = threading.current_thread()
-    return any(each is not this and not each.daemon for each in threading.enumerate())
-
-
 def _not_again(number: int, frame: FrameType | None) -> None:
     """Be told a second time. No SIG_IGN: the programs that are started would have it too."""
 

@@ -96,17 +96,11 @@ def of_plans(plans: Sequence[Plan], *, check: bool) -> Exit:
     return Exit.OK
 
 
-def of_statuses(statuses: Sequence[LineageStatus], remembering: Remembering | None = None) -> Exit:
-    """Judge what stands: what needs a person is a failure, and so is a state that cannot be used.
+def of_statuses(statuses: Sequence[LineageStatus], remembering: Remembering) -> Exit:
+    """Judge what stands: what needs a person is a failure; so is a state that cannot be used."""
+    from certferry.core.needs_attention import are_in_order
 
-    What is on its way, or is for the next run to change, is in order.
-    """
-    from certferry.core.needs_attention import Need, need_of
-
-    if remembering is not None and remembering.problem is not None:
-        return Exit.FAILED
-    needs_a_person = any(need_of(status) is Need.MEND for status in statuses)
-    return Exit.FAILED if needs_a_person else Exit.OK
+    return Exit.OK if are_in_order(statuses, remembering) else Exit.FAILED
 
 
 def of_findings(findings: Sequence[Finding]) -> Exit:

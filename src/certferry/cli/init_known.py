@@ -156,6 +156,8 @@ def address(asked: Asked, home: OldHome | None, interview: Interview | None) -> 
 
 
 def _label_of(type_: str, accounts: Mapping[str, Mapping[str, object]]) -> str:
-    """Give the label of the account of a type; where there is none, one that it may have."""
+    """Give the label of the account of a type, which is called like it where there is none, as far
+    as that is no word of the file's.
+    """
     labels = (label for label, table in accounts.items() if table.get("type", label) == type_)
     return next(labels, f"my-{type_}" if type_ in RESERVED else type_)

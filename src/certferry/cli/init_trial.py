@@ -59,7 +59,8 @@ class Trial:
         said = Text("{account} accepts the keys.", account=account.label)
         if not was_asked:
             said = Text(
-                "{account} shows only at a change whether it accepts the keys.",
+                "{account} cannot be asked for that yet: `certferry sync --rehearse` tries it"
+                " without counting.",
                 account=account.label,
             )
         self.console.remark([line(say(said))])

@@ -18,7 +18,7 @@ from certferry import __version__
 from certferry.cli import complaints
 from certferry.cli.commands import Commands
 from certferry.cli.complaints import UsageMistake
-from certferry.cli.ending import end_in_order, has_unfinished_threads
+from certferry.cli.ending import end_in_order
 from certferry.cli.exits import Exit
 from certferry.cli.help import click_speaks, spoken
 from certferry.cli.options import COMPLETION, PROGRAM, Front
@@ -29,6 +29,9 @@ from certferry.present.layout import Tone, labelled, line
 from certferry.present.run_log import Format
 from certferry.present.vocabulary import WARNING
 from certferry.text import Text
+
+CHECK = "check"
+"""The command whose exit codes are a plugin's, also for mistakes before it on the command line."""
 
 _LEVELS = {
     Verbosity.QUIET: logging.ERROR,
@@ -121,8 +124,6 @@ def main() -> int:
         # Nothing can be said any more on the stream that broke, and perhaps no reader is left.
         _let_go_of(sys.stdout, sys.stderr)
         code = Exit.NO_READER if isinstance(error, BrokenPipeError) else Exit.FAILED
-    if has_unfinished_threads():
-        os._exit(code)
     return code
 
 
@@ -180,16 +181,34 @@ def _invoke(command: click.Command, name: str, arguments: Sequence[str], console
         return Exit.USAGE
 
 
-def _complain(error: Exception, arguments: Sequence[str], console: Console) -> Exit:
+def _complain(error: Exception, arguments: Sequence[str], console: Console) -> int:
     with click_speaks(console.voice.language):
         complaint = complaints.complaint_about(error)
     console.run_log.complain(complaint.code, complaint.message, complaint.hint)
+    if _command_word(arguments) == CHECK and not isinstance(error, OSError):
+        from certferry.cli.check import UNKNOWN, tell_failure
+
+        _end_log(UNKNOWN, console)
+        return tell_failure(complaint, Front(console), as_json="--json" in arguments)
     _end_log(complaint.exit, console)
     console.remark(complaints.told(complaint, console.voice))
     if "--json" in arguments and not isinstance(error, OSError):
         console.hand_out(complaints.document(complaint, console.voice))
     console.flush()
     return complaint.exit
+
+
+def _command_word(arguments: Sequence[str]) -> str | None:
+    """Find the command that is meant, whatever is wrong with what stands before it."""
+    options = (one for one in program.params if isinstance(one, click.Option) and not one.is_flag)
+    with_value = {name for option in options for name in option.opts}
+    words = iter(arguments)
+    for word in words:
+        if word in with_value:
+            next(words, None)
+        elif not word.startswith("-"):
+            return word
+    return None
 
 
 def _end_log(code: int, console: Console) -> None:

@@ -68,7 +68,8 @@ def failed(front: Front) -> Exit:
     return Exit.OK
 
 
-_TOLD_BY_THE_RUN = frozenset({str(int(Exit.FAILED)), str(int(Exit.REFUSED))})
+_NO_NEWS = frozenset(str(int(code)) for code in (Exit.FAILED, Exit.REFUSED, Exit.STOPPED))
+"""How a run ends that has told its trouble itself, or that was stopped, which is none."""
 _WORDS = {
     "timeout": Text("it took longer than a run may"),
     "oom-kill": Text("the machine had no memory left"),
@@ -82,11 +83,12 @@ _WORDS = {
 def cut_short(environ: Mapping[str, str]) -> RunCutShort | None:
     """Say how a run ended that systemd saw fail, by what it tells the unit under OnFailure=
     (systemd.exec(5), "$SERVICE_RESULT, $EXIT_CODE, $EXIT_STATUS" and "$MONITOR_…", since version
-    251); `None` for one that told of its failure itself.
+    251); `None` for one that told of its failure itself,
+    or was stopped.
     """
     result = environ.get("MONITOR_SERVICE_RESULT", "")
     status = environ.get("MONITOR_EXIT_STATUS", "")
-    if result == "exit-code" and status in _TOLD_BY_THE_RUN:
+    if result == "exit-code" and status in _NO_NEWS:
         return None
     how = _WORDS.get(result)
     if how is None and status:

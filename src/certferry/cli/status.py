@@ -17,7 +17,7 @@ from certferry.present.layout import line
 from certferry.text import Text
 
 if TYPE_CHECKING:
-    from certferry.core.notice import ChannelState, Notice
+    from certferry.core.notice import ChannelState
     from certferry.core.status import LineageStatus, Remembering
     from certferry.wiring.session import Session
 
@@ -48,14 +48,13 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """How everything stands: certificates, what is remembered of runs, of channels of
-    notifications, and of monitors.
+    """How everything stands: certificates, what is remembered of runs, and of channels of
+    notifications.
     """
 
     statuses: Sequence[LineageStatus]
     remembering: Remembering
     channels: Mapping[str, ChannelState]
-    monitors: Mapping[str, Notice | None]
 
 
 def look(session: Session) -> Found:
@@ -64,8 +63,7 @@ def look(session: Session) -> Found:
 
     reconciler = session.reconciler()
     remembered = remembering(reconciler.doors)
-    statuses = reconciler.status(session.wishes)
-    return Found(statuses, remembered, session.channel_states(), session.monitors())
+    return Found(reconciler.status(session.wishes), remembered, session.channel_states())
 
 
 def show_status(found: Found, console: Console, now: datetime, *, as_json: bool) -> Exit:
@@ -81,17 +79,15 @@ def show_status(found: Found, console: Console, now: datetime, *, as_json: bool)
         document = status_document.of_statuses(statuses, remembering, console.voice)
         if channels:
             document["channels"] = channel_text.of_channels(channels, console.voice)
-        if found.monitors:
-            document["monitors"] = channel_text.of_monitors(found.monitors, console.voice)
         console.hand_out(document)
     elif not statuses:
         console.show([line(console.voice.say(Text("No certificate is declared.")))])
+        console.tell(status_text.troubles(remembering, console.voice))
     else:
         ordered = most_needed_first(statuses)
         remarks = [
             *status_text.remarks(ordered, console.voice),
             *channel_text.remarks(channels, console.voice),
-            *channel_text.monitor_remarks(found.monitors, console.voice),
         ]
         console.show_table(status_text.table(ordered, now, console.voice), remarks)
         console.tell([line(), *status_text.of_runs(remembering, console.voice)])

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import click
 from click.shell_completion import CompletionItem
 
+from certferry.cli.commands import COMMANDS
 from certferry.cli.complaints import UsageMistake
 from certferry.cli.exits import Exit
 from certferry.cli.options import Front
@@ -106,7 +107,7 @@ def _help_of_command(topic: str, front: Front, ctx: click.Context) -> None:
 
 def _unknown(topic: str, front: Front) -> Text:
     known = list(pages(front.voice.language))
-    meant = difflib.get_close_matches(topic, known, n=1)
+    meant = difflib.get_close_matches(topic, [*known, *COMMANDS], n=1)
     if meant:
         others = Text("did you mean `{meant}`?", meant=meant[0])
     else:

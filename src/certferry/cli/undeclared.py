@@ -74,12 +74,22 @@ def _for_the_same(
 
 
 def _gone(settings: Settings, state: StateStore) -> dict[str, Certificate]:
-    """Give those that were not told of since they were declared last."""
+    """Give those that were not told of since they were declared last. One whose certificate goes on
+    under another name (`certferry rename`) is not gone.
+    """
 
     def is_told(lineage: str) -> bool:
         return any(entry.event == UNDECLARED for entry in state.history(lineage, 1))
 
-    return {one: of for one, of in _lost(settings, state) if not is_told(one)}
+    lost = {one: of for one, of in _lost(settings, state) if not is_told(one)}
+    if not lost:
+        return {}
+    kept = {
+        version.certificate.fingerprint
+        for wish in settings.certificates
+        for version in state.versions(wish.lineage)
+    }
+    return {one: of for one, of in lost.items() if of.fingerprint not in kept}
 
 
 def _how_to_rename(old: str, new: str) -> Text:

@@ -148,7 +148,7 @@ def is_secret(settings_class: type[Dataclass], key: str) -> bool:
 
 def may_be_seen(settings_class: type[Dataclass], key: str) -> bool:
     """Tell whether a key that may be kept as a secret is none, such as an address."""
-    return without_none(get_type_hints(settings_class)[key]) == Secret | str
+    return bool(without_none(get_type_hints(settings_class)[key]) == Secret | str)
 
 
 def read_answer(settings_class: type[Dataclass], key: str, answer: str) -> object:

@@ -26,6 +26,19 @@ def look_at_files(settings: Settings) -> Iterator[Finding]:
         yield from _judged(path, private=None)
     yield from _judged(settings.state.key_file, private=Severity.ERROR)
     yield from _judged(settings.state.path, private=Severity.WARNING)
+    yield from _written(settings.state.path)
+
+
+def _written(state: Path) -> Iterator[Finding]:
+    """Judge whether a run could write the state, and make it where there is none. SQLite makes a
+    file beside it at each write (sqlite.org/tempfiles.html, "Rollback Journals").
+    """
+    beside = next(folder for folder in state.absolute().parents if folder.exists())
+    for path in (state, beside):
+        if path.exists() and not os.access(path, os.W_OK):
+            message = Text("{path} cannot be written by the user who runs this", path=str(path))
+            fix = Text("let certferry run as the user to whom it belongs, or change its owner")
+            yield Finding(Severity.ERROR, Code.STATE_UNUSABLE, str(path), message, fix)
 
 
 def _judged(path: Path, *, private: Severity | None) -> Iterator[Finding]:

@@ -38,7 +38,7 @@ class Change:
         if self.before is not None:
             return _shown(self.before)
         if self.remote_id is not None:
-            return self.remote_id  # whole: this is what is looked for in the target's console
+            return short(self.remote_id)
         return UNKNOWN.template if self.untold else NOTHING
 
     @property

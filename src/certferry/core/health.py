@@ -18,6 +18,7 @@ from certferry.core.lineage import Version
 from certferry.core.notice import Notice, Subject, Topic
 from certferry.core.report import LastRun
 from certferry.core.sighting import Sighting
+from certferry.errors import CertferryError
 from certferry.text import Text
 
 T = TypeVar("T")
@@ -69,20 +70,22 @@ class Expected:
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """What is recorded of all certificates: each one's newest version, and those that a place has,
-    newest first; what its places were last seen to have; what operators are told of; the last run.
+    newest first; what its places were last seen to have; what operators are told of; the last run;
+    and the problem of a state whose keys cannot be opened: no run gets anywhere with it.
     """
 
     versions: Mapping[str, Sequence[Version]] = field(default_factory=dict)
     sightings: Sequence[Sighting] = ()
     notices: Sequence[Notice] = ()
     last_run: LastRun | None = None
+    problem: CertferryError | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Concern:
     """One thing that needs a person: how bad it is, a stable code, what it is and what to do, since
     when it is so, and when something ends that cannot be had back. Without a lineage it is about
-    all of them.
+    all of them, or about a `channel`: one of notifications, the heartbeat, the metrics.
     """
 
     health: Health
@@ -94,6 +97,7 @@ class Concern:
     domain: str = ""
     since: datetime | None = None
     deadline: datetime | None = None
+    channel: str = ""
 
 
 def worst(concerns: Iterable[Concern]) -> Health:
@@ -120,7 +124,7 @@ def concerns_of(
 
 def sorted_by_need(concerns: Iterable[Concern]) -> tuple[Concern, ...]:
     """Return the worst first, and of what is as bad, what ends first."""
-    ordered = sorted(concerns, key=lambda c: (c.lineage, c.target, c.domain, c.code))
+    ordered = sorted(concerns, key=lambda c: (c.lineage, c.target, c.domain, c.channel, c.code))
     ordered.sort(key=lambda c: (c.deadline is None, c.deadline))
     return tuple(sorted(ordered, key=lambda c: -c.health.gravity))
 
@@ -142,7 +146,9 @@ def by_deadline(begun: datetime, deadline: datetime, now: datetime) -> Health:
 
 
 def _of_runs(recorded: Recorded, now: datetime, within: timedelta) -> Iterator[Concern]:
-    last = recorded.last_run
+    last, problem = recorded.last_run, recorded.problem
+    if problem is not None:
+        yield Concern(Health.CRITICAL, problem.code, problem.message, problem.hint)
     hint = Text(
         "see by `certferry schedule show` whether the system starts it; run: certferry sync"
     )
@@ -295,7 +301,8 @@ def _as_concern(notice: Notice, health: Health, code: str = "") -> Concern:
         notice.hint,
         subject.lineage,
         subject.target,
-        subject.domain or subject.channel,
+        subject.domain,
         notice.since,
         notice.deadline,
+        subject.channel,
     )

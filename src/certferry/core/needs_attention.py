@@ -9,7 +9,7 @@ from enum import IntEnum
 
 from certferry.core.domain_status import DomainStatus, Standing
 from certferry.core.reasons import ReasonCode
-from certferry.core.status import Condition, LineageStatus
+from certferry.core.status import Condition, LineageStatus, Remembering
 
 
 class Need(IntEnum):
@@ -66,6 +66,13 @@ def need_of_certificate(status: LineageStatus) -> Need:
 def need_of(status: LineageStatus) -> Need:
     """Tell how much a certificate and its domains need a person."""
     return min((need_of_certificate(status), *map(need_of_domain, status.domains)))
+
+
+def are_in_order(statuses: Iterable[LineageStatus], remembering: Remembering) -> bool:
+    """Tell whether nothing needs a person, and the state can be used. What is on its way, or is for
+    the next run to change, is in order.
+    """
+    return remembering.problem is None and all(need_of(one) is not Need.MEND for one in statuses)
 
 
 def most_needed_first(statuses: Iterable[LineageStatus]) -> list[LineageStatus]:

@@ -12,7 +12,7 @@ from certferry.core.domain_status import DomainStatus, Standing, domains_of
 from certferry.core.due import VERIFY_TIMEOUT
 from certferry.core.ferried import overdue, why_adopt
 from certferry.core.lineage import Version
-from certferry.core.notice import Subject
+from certferry.core.notice import Notice, Subject
 from certferry.core.observed import (
     Observation,
 )
@@ -68,10 +68,13 @@ class LineageStatus:
 
 @dataclass(frozen=True, slots=True)
 class Remembering:
-    """When runs ended, and what is wrong with the state or its key file."""
+    """When runs ended, what is wrong with the state or its key file, and the trouble of runs that
+    is about no certificate.
+    """
 
     last_run: LastRun | None = None
     problem: Trouble | None = None
+    troubles: tuple[Notice, ...] = ()
 
 
 def status_of(

@@ -54,6 +54,17 @@ def troubles_in(notices: Sequence[Notice]) -> dict[Subject, Notice]:
     return {one.subject: one for one in notices if one.topic is Topic.TROUBLE}
 
 
+def troubles_of_runs(notices: Sequence[Notice]) -> tuple[Notice, ...]:
+    """Return the trouble of runs themselves, the heartbeat and the metrics, among what stands. What
+    is wrong with a channel of notifications is told of the channel.
+    """
+    return tuple(
+        one
+        for one in notices
+        if one.topic is Topic.TROUBLE and not one.subject.lineage and one.code != "channel_refused"
+    )
+
+
 def failure_of_lineage(
     lineage: str, troubles: Troubles, observed: Observation, plan: Plan
 ) -> LastFailure | None:

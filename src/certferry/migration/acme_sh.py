@@ -42,6 +42,8 @@ _KEYS: Mapping[str, tuple[str, ...]] = {
     "Ali_Key": ("SAVED_Ali_Key", "Ali_Key"),
     "Ali_Secret": ("SAVED_Ali_Secret", "Ali_Secret"),
     "CF_Token": ("SAVED_CF_Token", "CF_Token"),
+    "Tencent_SecretId": ("SAVED_Tencent_SecretId", "Tencent_SecretId"),
+    "Tencent_SecretKey": ("SAVED_Tencent_SecretKey", "Tencent_SecretKey"),
     "QINIU_ACCESS_KEY": ("SAVED_QINIU_AK", "QINIU_AK"),
     "QINIU_SECRET_KEY": ("SAVED_QINIU_SK", "QINIU_SK"),
 }

@@ -1,10 +1,10 @@
-"""What channels of notifications answered, and what went wrong with monitors."""
+"""What channels of notifications answered, as a person reads it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from certferry.core.notice import ChannelState, Notice
+from certferry.core.notice import ChannelState
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
 from certferry.present.documents import Document, moment
 from certferry.present.language import Voice
@@ -48,34 +48,6 @@ def remarks(states: Mapping[str, ChannelState], voice: Voice) -> Iterator[Line]:
             yield from labelled(f"notify.{name}: ", Tone.STRONG, voice.say(said))
             if state.hint is not None:
                 yield from labelled(f"  {voice.say(HINT)}", Tone.FAINT, voice.say(state.hint))
-
-
-def of_monitors(monitors: Mapping[str, Notice | None], voice: Voice) -> list[Document]:
-    """Write each monitor for programs; one that was told of the last run has no problem."""
-    return [
-        {
-            "name": name.strip("[]"),
-            "since": None if notice is None else moment(notice.since),
-            "problem": None
-            if notice is None
-            else {
-                "code": notice.code,
-                "message": voice.say(notice.message),
-                "hint": None if notice.hint is None else voice.say(notice.hint),
-            },
-        }
-        for name, notice in monitors.items()
-    ]
-
-
-def monitor_remarks(monitors: Mapping[str, Notice | None], voice: Voice) -> Iterator[Line]:
-    """Say which monitors the last run could not tell of itself."""
-    for name, notice in monitors.items():
-        if notice is not None:
-            said = Text("since {moment}: {problem}", moment=notice.since, problem=notice.message)
-            yield from labelled(f"{name}: ", Tone.STRONG, voice.say(said))
-            if notice.hint is not None:
-                yield from labelled(f"  {voice.say(HINT)}", Tone.FAINT, voice.say(notice.hint))
 
 
 def of_channels(states: Mapping[str, ChannelState], voice: Voice) -> list[Document]:

@@ -131,7 +131,7 @@ def _detail(concern: Concern, voice: Voice) -> str:
 
 def _subject(concern: Concern) -> Text:
     if not concern.lineage:
-        return verbatim(concern.domain or "certferry")
+        return verbatim(concern.channel or "certferry")
     if not concern.target:
         return verbatim(concern.lineage)
     where = at_target(concern.target, concern.domain or None)
@@ -153,6 +153,7 @@ def _problem(concern: Concern, voice: Voice) -> Document:
         "name": concern.lineage or None,
         "target": concern.target or None,
         "domain": concern.domain or None,
+        "channel": concern.channel or None,
         "status": concern.health.name,
         "code": concern.code,
         "message": voice.say(concern.message),

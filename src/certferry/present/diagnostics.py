@@ -1,6 +1,7 @@
 """What certferry's modules log with Python's `logging`: on stderr, and in the run's log.
 
-With -v everything certferry logs is shown. Of the libraries only warnings ever are: at lower levels
+A warning of certferry's is written as every other line for a person; with -v everything certferry
+logs is shown, with its time and module. Of the libraries only warnings ever are: at lower levels
 `urllib3`, `requests` and `acme` write down URLs, bodies, nonces and signatures.
 
 A record whose message is a `Text` is told in the run's language. One that has a `program` is what
@@ -17,7 +18,9 @@ import time
 
 from certferry.core.redaction import redacted
 from certferry.present.language import Voice
+from certferry.present.layout import Tone, labelled, plain
 from certferry.present.run_log import Entry, Level, RunLog
+from certferry.present.vocabulary import WARNING
 from certferry.text import Text, verbatim
 
 _OURS = "certferry"
@@ -36,12 +39,20 @@ class DiscreetFormatter(logging.Formatter):
     default_time_format = "%Y-%m-%dT%H:%M:%SZ"
     default_msec_format = None
 
-    def __init__(self, template: str, voice: Voice | None = None) -> None:
+    def __init__(
+        self, template: str, voice: Voice | None = None, *, for_operators: bool = False
+    ) -> None:
         super().__init__(template)
         self._voice = voice or Voice()
+        self._for_operators = for_operators
 
     def format(self, record: logging.LogRecord) -> str:
         """Give the record's lines."""
+        is_warning = record.levelno == logging.WARNING and not record.exc_info
+        if self._for_operators and is_warning and isinstance(record.msg, Text):
+            say = self._voice.say
+            rows = labelled(say(WARNING), Tone.PENDING, say(record.msg))
+            return "\n".join(map(plain, rows))
         told = copy.copy(record)
         told.msg, told.args = said_by(record, self._voice), None
         return redacted(super().format(told))
@@ -99,9 +110,9 @@ def begin_logging(level: int, run_log: RunLog | None = None) -> None:
     """
     voice = None if run_log is None else run_log.voice
     to_stderr = StderrHandler(level)
-    to_stderr.setFormatter(
-        DiscreetFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s", voice)
-    )
+    template = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+    for_operators = level >= logging.WARNING
+    to_stderr.setFormatter(DiscreetFormatter(template, voice, for_operators=for_operators))
     to_stderr.addFilter(OursOrUrgent())
     handlers: list[logging.Handler] = [to_stderr]
     if run_log is not None and run_log.is_open:

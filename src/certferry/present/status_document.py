@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from certferry.core.domain_status import DomainStatus
 from certferry.core.foreign_words import quoted
-from certferry.core.needs_attention import Need, need_of
+from certferry.core.needs_attention import are_in_order
+from certferry.core.notice import Notice
 from certferry.core.observed import Served
 from certferry.core.renewal import RenewalWindow
 from certferry.core.status import LineageStatus, Remembering
@@ -20,15 +21,25 @@ def of_statuses(
     statuses: Sequence[LineageStatus], remembering: Remembering, voice: Voice
 ) -> Document:
     """What `status` prints. It is ok when nothing needs a person."""
-    needs = [need_of(status) for status in statuses]
     last = remembering.last_run
     return {
-        "ok": remembering.problem is None and Need.MEND not in needs,
+        "ok": are_in_order(statuses, remembering),
         "last_run": None
         if last is None
         else {"ended_at": moment(last.ended_at), "succeeded_at": moment(last.succeeded_at)},
         "problem": of_trouble(remembering.problem, voice),
+        "troubles": [_trouble_of_runs(one, voice) for one in remembering.troubles],
         "certificates": [_lineage_status(status, voice) for status in statuses],
+    }
+
+
+def _trouble_of_runs(notice: Notice, voice: Voice) -> Document:
+    return {
+        "channel": notice.subject.channel or None,
+        "code": notice.code,
+        "message": voice.say(notice.message),
+        "hint": None if notice.hint is None else voice.say(notice.hint),
+        "since": moment(notice.since),
     }
 
 

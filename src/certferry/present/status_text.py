@@ -97,12 +97,10 @@ def _of_certificate(status: LineageStatus, voice: Voice) -> Iterator[Line]:
 
 
 def of_runs(remembering: Remembering, voice: Voice) -> Iterator[Line]:
-    """Say when the last run ended and the last in which nothing failed, and what is wrong with the
-    state.
+    """Say what is wrong with the state and with runs themselves, when the last run ended, and the
+    last in which nothing failed.
     """
-    if remembering.problem is not None:
-        yield from labelled(voice.say(ERROR), Tone.BAD, voice.say(remembering.problem.message))
-        yield from _hint(remembering.problem, voice)
+    yield from troubles(remembering, voice)
     last = remembering.last_run
     if last is None:
         yield line(Span(voice.say(Text("no run is recorded yet")), Tone.FAINT))
@@ -110,11 +108,22 @@ def of_runs(remembering: Remembering, voice: Voice) -> Iterator[Line]:
     success: Text = Text("none") if last.succeeded_at is None else _moment(last.succeeded_at)
     ended = _moment(last.ended_at)
     if last.succeeded_at != last.ended_at:
-        ended = Text("{moment} (failed)", moment=last.ended_at)
+        ended = Text("{moment} (failed or stopped)", moment=last.ended_at)
     rows = ((Text("last run"), ended), (Text("last success"), success))
     yield from columns(
         [(Span(voice.say(what), Tone.FAINT), Span(voice.say(when))) for what, when in rows]
     )
+
+
+def troubles(remembering: Remembering, voice: Voice) -> Iterator[Line]:
+    """Say what is wrong with the state and with runs themselves."""
+    for one in remembering.troubles:
+        said = Text("since {moment}: {problem}", moment=one.since, problem=one.message)
+        yield from labelled(f"{one.subject.channel or 'sync'}: ", Tone.STRONG, voice.say(said))
+        yield from _hint(Trouble(one.code, one.message, one.hint), voice)
+    if remembering.problem is not None:
+        yield from labelled(voice.say(ERROR), Tone.BAD, voice.say(remembering.problem.message))
+        yield from _hint(remembering.problem, voice)
 
 
 def _moment(moment: datetime) -> Text:

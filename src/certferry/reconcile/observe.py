@@ -9,6 +9,7 @@ from dataclasses import replace
 from certferry.core.desired import DesiredCertificate, DesiredDeployment, HttpsWish, Retirement
 from certferry.core.due import LAG
 from certferry.core.how_far import Asking
+from certferry.core.lineage import Version
 from certferry.core.observed import (
     DomainState,
     Observation,
@@ -17,7 +18,7 @@ from certferry.core.observed import (
     Served,
 )
 from certferry.core.remembered import Remembered
-from certferry.core.renewal import ask_after, believed, may_ask
+from certferry.core.renewal import RenewalInfo, RenewalWindow, ask_after, believed, may_ask
 from certferry.core.rollbacks import version_for
 from certferry.core.rollout import RolloutRecord
 from certferry.core.rules import first_violated
@@ -83,7 +84,7 @@ def with_renewal_info(
     try:
         leaf = doors.state.bundle(desired.lineage, version.number).cert_pem
         info = doors.issuer.renewal_info(leaf, version.directory or "")
-        window, retry_after = believed(version.certificate, info.window), info.retry_after
+        window, retry_after = _believed(desired, version, info), info.retry_after
     except (IssuanceError, StateError) as error:  # the certificate is as good as before
         _log.info(
             Text(
@@ -95,6 +96,26 @@ def with_renewal_info(
     again = ask_after(now, retry_after)
     doors.state.save_renewal_info(desired.lineage, version.certificate.fingerprint, window, again)
     return with_remembered(observed, doors.state.remembered(desired.lineage), desired)
+
+
+def _believed(
+    desired: DesiredCertificate, version: Version, info: RenewalInfo
+) -> RenewalWindow | None:
+    """Return the window that the CA names, as far as it can be this certificate's; any other is
+    told, and counts for nothing.
+    """
+    found = believed(version.certificate, info.window)
+    if found is None and info.window is not None:
+        _log.warning(
+            Text(
+                "{lineage}: the CA wants it renewed between {start} and {end}, which cannot be"
+                " meant for this certificate: nothing is done about it",
+                lineage=desired.lineage,
+                start=info.window.start,
+                end=info.window.end,
+            )
+        )
+    return found
 
 
 class _Looker:

@@ -12,7 +12,7 @@ from certferry.core.observed import Observation
 from certferry.core.plan import Action, Obstacle, Plan
 from certferry.core.planner import Issuing
 from certferry.core.status import LineageStatus, Remembering, status_of, with_failures
-from certferry.core.trouble import Trouble, Troubles
+from certferry.core.trouble import Trouble, Troubles, troubles_of_runs
 from certferry.errors import CertificateError, PlanRefused, StateError
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_known, as_offered
@@ -39,13 +39,15 @@ def status_now(wish: DesiredCertificate, doors: Doors, troubles: Troubles) -> Li
 
 
 def remembering(doors: Doors) -> Remembering:
-    """Tell when runs ended, and whether what is sealed can be opened. Changes nothing."""
+    """Tell when runs ended, whether what is sealed can be opened, and the trouble of runs
+    themselves. Changes nothing.
+    """
     problem = None
     try:
         doors.state.must_unseal()
     except StateError as error:
         problem = Trouble.of(error)
-    return Remembering(doors.state.last_run(), problem)
+    return Remembering(doors.state.last_run(), problem, troubles_of_runs(doors.state.notices()))
 
 
 def plan_now(wish: DesiredCertificate, doors: Doors, issuing: Issuing) -> Plan:

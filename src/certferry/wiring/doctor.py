@@ -34,7 +34,7 @@ from certferry.reconcile.host_findings import look_at_schedule, look_at_state
 from certferry.reconcile.lineage_findings import look_at_lineage
 from certferry.text import Text
 from certferry.wiring.clock import now
-from certferry.wiring.public_dns import propagation_for, resolvers_for
+from certferry.wiring.public_dns import chosen_for, propagation_for, resolvers_for
 from certferry.wiring.session import Session
 
 if TYPE_CHECKING:
@@ -88,6 +88,12 @@ def checks_of(place: Place) -> Iterator[Check]:
         Text("asking for a name that does not exist"),
         lambda: _resolver_look(settings).honesty(),
     )
+    if settings.dns.doh:
+        yield Check(
+            ", ".join(_host(url) for url in settings.dns.doh),
+            Text("asking for a name that does not exist"),
+            lambda: _resolvers_over_https(place),
+        )
     if ordered_names(settings.certificates):
         yield Check(
             _host(settings.acme.directory),
@@ -225,6 +231,12 @@ def _resolver_look(settings: Settings) -> ResolverLook:
     resolvers = [(server.host, server.port) for server in settings.verify.resolvers]
     at_home = is_loopback(urlsplit(settings.acme.directory).hostname or "")
     return ResolverLook(resolvers, ANSWER_WITHIN, at_home=at_home)
+
+
+def _resolvers_over_https(place: Place) -> Iterator[Finding]:
+    from certferry.adapters.acme.https_look import look_at_resolvers
+
+    return look_at_resolvers(chosen_for(place.settings, place.pause))
 
 
 def _host(url: str) -> str:

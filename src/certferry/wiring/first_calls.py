@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def let_in(settings: Settings, label: str, *, language: str) -> bool:
-    """Make the first calls that read at an account, of one family or both. Changes nothing, not
-    even an empty state is made. Tells whether there were any. Raises the `CertferryError` with
-    which it refuses them all.
+    """Make the first calls that read at an account, of one family or both, and tell whether there
+    were any: some services have none. Changes nothing, not even an empty state is made. Raises the
+    `CertferryError` with which it refuses them all.
     """
     with ExitStack() as resources:
         session = _Caller(settings, no_listener, resources, language=language, looks_only=True)
@@ -26,12 +26,12 @@ def let_in(settings: Settings, label: str, *, language: str) -> bool:
 
 class _Caller(Session):
     def call(self, label: str, type_: str) -> bool:
-        called = False
+        has_called = False
         if installed().is_known(DNS_PROVIDERS, type_):
-            called = self.zones(label) is not None
+            has_called = self.zones(label) is not None
         if installed().is_known(TARGETS, type_):
             target = self._accounts.target(label)
             if hasattr(target, "examine"):
                 cast("Examined", target).examine(label)
-                called = True
-        return called
+                has_called = True
+        return has_called

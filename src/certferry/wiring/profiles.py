@@ -1,5 +1,5 @@
-"""Whether the targets take what the chosen certificate profile makes: asked when the file is read,
-before anything is ordered.
+"""Whether the chosen certificate profile takes the names, and the targets what it makes: asked when
+the file is read, before anything is ordered.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
+from certferry.config.addresses import DIRECTORIES
 from certferry.config.document import Place
 from certferry.config.findings import Finding, config_error
 from certferry.config.load import load
@@ -26,6 +27,11 @@ WITHOUT_COMMON_NAME = frozenset({"tlsserver", "shortlived"})
 
 LIFETIMES = {"shortlived": timedelta(hours=160)}
 """How long the certificates of Let's Encrypt's short profile live (profiles page, 2026-07-14)."""
+
+MOST_NAMES = {"tlsserver": 25, "shortlived": 25}
+"""How many names Let's Encrypt takes for a certificate of these (the same page)."""
+
+_LETS_ENCRYPT = frozenset({DIRECTORIES["letsencrypt"], DIRECTORIES["letsencrypt-staging"]})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +67,34 @@ def load_checked(path: Path | None, environ: Mapping[str, str]) -> Settings:
 def _with_fitting(
     wish: DesiredCertificate, settings: Settings, unfit: list[_Unfit]
 ) -> DesiredCertificate:
-    """Leave to a certificate the profiles that all of its targets take, in their order; say what is
-    wrong with each where none is left.
+    """Leave to a certificate the profiles that take its names and that all of its targets take, in
+    their order; say what is wrong with each where none is left.
     """
     profiles = wish.issuance.profiles
-    wrong = {profile: list(_unfit_deployments(profile, wish, settings)) for profile in profiles}
+    wrong = {
+        profile: [
+            *_too_many_names(profile, wish, settings),
+            *_unfit_deployments(profile, wish, settings),
+        ]
+        for profile in profiles
+    }
     fitting = tuple(profile for profile in profiles if not wrong[profile])
     if profiles and not fitting:
         unfit += (one for found in wrong.values() for one in found)
     return replace(wish, issuance=replace(wish.issuance, profiles=fitting))
+
+
+def _too_many_names(profile: str, wish: DesiredCertificate, settings: Settings) -> Iterator[_Unfit]:
+    most = MOST_NAMES.get(profile)
+    if most is None or len(wish.names) <= most or settings.acme.directory not in _LETS_ENCRYPT:
+        return
+    problem = Text(
+        "{count} names; a certificate of the profile {profile} can have {most}",
+        count=len(wish.names),
+        profile=profile,
+        most=most,
+    )
+    yield _Unfit(settings.places[wish.lineage].finding("names", problem), None)
 
 
 def _unfit_deployments(

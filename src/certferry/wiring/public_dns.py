@@ -55,6 +55,13 @@ def resolvers_for(settings: Settings, pause: Pause) -> Resolvers | None:
     return Resolvers(servers, ANSWER_WITHIN, _over_https(dns, pause))
 
 
+def chosen_for(settings: Settings, pause: Pause) -> tuple[HttpsResolver, ...]:
+    """Give the resolvers that `[dns]` names to be asked by HTTPS; those that are asked in trouble
+    only are none of them.
+    """
+    return _over_https(settings.dns, pause) if settings.dns.doh else ()
+
+
 def doh_of(dns: DnsSettings) -> tuple[str, ...]:
     """Give the URLs of the resolvers that are asked by HTTPS. Where `[dns]` names resolvers of a
     network's own, no name is told elsewhere unless `doh` says so.

@@ -13,14 +13,23 @@ from certferry.core.certificate import FULLCHAIN, PRIVKEY
 from certferry.core.delivery import FileDelivery
 from certferry.core.desired import DesiredCertificate
 from certferry.core.health import Expected, Recorded
-from certferry.errors import ConfigError
+from certferry.errors import ConfigError, StateError
 from certferry.ports.state import StateStore
 from certferry.wiring.adapters import TARGETS, installed
 
 
 def recorded(state: StateStore) -> Recorded:
-    """Read what is recorded of every certificate. Raises `StateError`."""
-    return Recorded(state.versions_in_use(), state.sightings(), state.notices(), state.last_run())
+    """Read what is recorded of every certificate. Raises `StateError` for what cannot be read at
+    all.
+    """
+    problem = None
+    try:
+        state.must_unseal()
+    except StateError as error:
+        problem = error
+    return Recorded(
+        state.versions_in_use(), state.sightings(), state.notices(), state.last_run(), problem
+    )
 
 
 def expected(settings: Settings, known: Recorded) -> tuple[Expected, ...]:

@@ -127,8 +127,8 @@ class Session(Teller):
         """See `ports.survey.ZoneKeeper.zones`, of a DNS provider's account; `None` where it cannot
         list them.
         """
-        provider = self._accounts.dns(label)
-        return cast("ZoneKeeper", provider).zones() if hasattr(provider, "zones") else None
+        account = self._accounts.dns(label)
+        return cast("ZoneKeeper", account).zones() if hasattr(account, "zones") else None
 
     def adopt(self, lineage: str, bundle: CertificateBundle) -> bool:
         """See `migration.adopt.adopt`."""

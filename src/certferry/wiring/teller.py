@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from certferry.config.model import Settings
-from certferry.core.notice import ChannelState, Notice
+from certferry.core.notice import ChannelState
 from certferry.core.report import SyncReport
 from certferry.errors import CertferryError, Interrupted
 from certferry.ports.state import StateStore
@@ -76,13 +76,6 @@ class Teller:
     def channel_states(self: _Session) -> Mapping[str, ChannelState]:
         """Return what is remembered of the channels of notifications."""
         return {name: self.state.channel(name) for name in self._settings.channels}
-
-    def monitors(self: _Session) -> Mapping[str, Notice | None]:
-        """Return what went wrong when the last run told each of the monitors that the settings
-        have.
-        """
-        wrong = {one.subject.channel: one for one in self.state.notices()}
-        return {name: wrong.get(name) for name in self._settings.monitoring.names}
 
     @cached_property
     def channels(self) -> Channels:

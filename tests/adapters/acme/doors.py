@@ -96,6 +96,7 @@ class AtOnce:
         self._clock = clock
         self.error: BaseException | None = None
         self.looks = True
+        self.sees_cnames = True
 
     def follow(self, name: str) -> str:
         """Give the target of a CNAME."""

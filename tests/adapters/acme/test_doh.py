@@ -11,16 +11,19 @@ from typing import Any
 
 import dns.flags
 import dns.message
+import dns.rcode
 import dns.rrset
 import pytest
 import trustme
 
+from certferry.adapters.acme.https_look import look_at_resolvers
 from certferry.adapters.acme.https_resolver import HttpsResolver, at_urls
 from certferry.adapters.acme.propagation import Propagation
 from certferry.adapters.acme.resolvers import Resolvers
 from certferry.adapters.acme.second_opinion import read_kept
+from certferry.core.findings import Code, Severity
 from certferry.errors import DnsUnavailable, PropagationTimeout, ZoneNotFound
-from certferry.sandbox.dnsd import Handler
+from certferry.sandbox.dnsd import Handler, Reply, Transport
 from certferry.sandbox.doh import MESSAGE, HttpsDns
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.nameserver import Resolver
@@ -459,6 +462,45 @@ def test_absence_is_kept_as_long_as_the_zone_says(
     response.authority += [dns.rrset.from_text(*record) for record in authority]
 
     assert str(read_kept(response, NAME).why).endswith(said)
+
+
+def test_resolvers_are_looked_at(
+    world: NameServers, doh: HttpsDns, honest: Resolver, start: Callable[..., HttpsDns]
+) -> None:
+    """One that invents is an error, one that refuses or is silent a warning; the honest one is
+    no finding.
+    """
+    lying = Resolver(world.zones, world.servers, "127.0.53.11")
+    lying.invented = "192.0.2.66"
+    gone = Resolver(world.zones, world.servers, "127.0.53.12")
+    gone.down()
+
+    resolvers = over_https(world, doh, start(lying.handle), start(gone.handle))
+    invented, silent = look_at_resolvers(resolvers)
+
+    assert (Code.RESOLVER_INVENTS, Severity.ERROR) == (invented.code, invented.severity)
+    assert resolvers[1].called == invented.subject
+    assert "192.0.2.66" in str(invented.message)
+    assert (Code.RESOLVER_SILENT, Severity.WARNING) == (silent.code, silent.severity)
+    assert resolvers[2].called == silent.subject
+    assert honest.queries
+    assert [] == list(look_at_resolvers(()))
+
+
+def test_resolver_that_cannot_look_it_up(
+    world: NameServers, start: Callable[..., HttpsDns]
+) -> None:
+    """Its code is told: it is there, and of no use."""
+
+    def refuse(wire: bytes, transport: Transport) -> Reply:
+        response = dns.message.make_response(dns.message.from_wire(wire))
+        response.set_rcode(dns.rcode.REFUSED)
+        return Reply(response.to_wire())
+
+    [silent] = look_at_resolvers(over_https(world, start(refuse)))
+
+    assert Code.RESOLVER_SILENT == silent.code
+    assert "REFUSED" in str(silent.message)
 
 
 def test_refusal_over_https_is_told(

@@ -11,6 +11,7 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rdtypes.ANY.TXT
 import dns.rrset
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,7 +24,9 @@ from certferry.adapters.acme.propagation_status import (
     Verdict,
     judge,
 )
+from certferry.sandbox.dnsd import Transport
 from certferry.text import Text
+from tests.adapters.acme.name_servers import OddServer, odd_servers
 
 VALUES = st.frozensets(st.sampled_from(["a", "b", "c"]))
 READINGS = st.builds(
@@ -147,6 +150,37 @@ def test_values_of_another_name_do_not_count() -> None:
 
     assert frozenset() == reading.values
     assert Heard.ANSWER is reading.heard
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_server_that_is_heard_over_tcp_alone(*, silent: bool) -> None:
+    """Where a network lets no UDP out, or answers it itself, TCP often passes."""
+
+    def act(response: dns.message.Message, transport: Transport) -> bytes | None:
+        if transport is Transport.TCP:
+            response.flags |= dns.flags.AA
+            response.answer.append(dns.rrset.from_text(f"{NAME}.", 60, "IN", "TXT", "value"))
+        return None if silent and transport is Transport.UDP else response.to_wire()
+
+    server = OddServer({(NAME, "TXT"): act})
+    with odd_servers(server) as port:
+        reading = ask(server.address, port, NAME, timedelta(seconds=1))
+
+    assert (Heard.ANSWER, frozenset(["value"])) == (reading.heard, reading.values)
+    assert 2 == len(server.queries)
+
+
+def test_server_that_is_heard_by_neither_way() -> None:
+    """What came over UDP is told: not that nothing listens over TCP."""
+
+    def act(response: dns.message.Message, transport: Transport) -> bytes | None:
+        return response.to_wire() if transport is Transport.UDP else None
+
+    server = OddServer({(NAME, "TXT"): act})
+    with odd_servers(server) as port:
+        reading = ask(server.address, port, NAME, timedelta(seconds=0.3))
+
+    assert (Heard.HEARSAY, "not authoritative") == (reading.heard, str(reading.why))
 
 
 def test_address_of_no_host_has_no_route() -> None:

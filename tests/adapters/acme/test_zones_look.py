@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import dns.rcode
 import pytest
 
+from certferry.adapters.acme.fixed_wait import FixedWait
 from certferry.adapters.acme.resolvers import Resolvers
 from certferry.adapters.acme.zones_look import ZonesLook
 from certferry.core.findings import Code, Finding
@@ -19,6 +21,7 @@ from tests.adapters.acme.name_servers import (
     ANSWER_WITHIN,
     HOSTS,
     RESOLVER,
+    START,
     NameServers,
     name_servers,
 )
@@ -170,6 +173,22 @@ def test_account_that_is_not_let_in_is_told_as_that(world: NameServers) -> None:
 def test_provider_that_cannot_list_its_zones_is_not_asked(world: NameServers) -> None:
     """Nothing is known, so nothing is told."""
     assert {} == look(world, Unlisted())
+
+
+def test_cname_that_may_be_there_and_is_not_looked_for() -> None:
+    """With a wait in the place of every question it is never seen, and none is printed to be set:
+    what helps is another way to see it.
+    """
+    account = MemoryDns(["example.com"])
+    blind = FixedWait(timedelta(seconds=1), lambda _: None, lambda: START)
+    zones = ZonesLook("dns", account, blind, None)
+
+    [finding] = zones.look([("img.example.org", account)])
+
+    assert Code.ZONE_MISSING == finding.code
+    assert "with `wait` under [dns] nothing is asked" in str(finding.message)
+    assert "`doh` under [dns] in the place of `wait`" in str(finding.fix)
+    assert "CNAME _acme" not in str(finding.fix)
 
 
 def test_name_that_another_account_writes_is_left_to_it(world: NameServers) -> None:

@@ -500,7 +500,7 @@ def test_a_name_that_does_not_exist(client: HttpClient) -> None:
     """The sentence names the name."""
     failure = _failure(client, "http://qiniu.invalid/", repeatable=False)
 
-    assert "the name qiniu.invalid is not found" == str(failure.problem)
+    assert "qiniu.invalid is not found in DNS" == str(failure.problem)
     assert not failure.maybe_done
 
 

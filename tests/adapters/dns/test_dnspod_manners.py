@@ -108,6 +108,17 @@ def test_half_a_token_or_both_halves_in_one_are_recognised(token_id: str, token:
     assert TOKEN not in str(refused.value)
 
 
+def test_whole_token_in_the_place_of_both_halves(account: DnspodAccount) -> None:
+    """As lego has it in one variable, which is found for both."""
+    whole = Secret(f"{TOKEN_ID},{TOKEN}\n")
+
+    account.connect(id=whole, token=whole).add_txt(NAME, "value")
+
+    assert ["value"] == account.values(NAME)
+    with pytest.raises(ConfigError, match="hold more than their part"):
+        configured(id=Secret(f"1,{TOKEN},2"), token=Secret(f"1,{TOKEN},2"))
+
+
 def test_blanks_around_a_token_do_not_matter(account: DnspodAccount) -> None:
     """Files end with a newline."""
     provider = account.connect(id=Secret(f"{TOKEN_ID}\n"), token=Secret(f" {TOKEN}\n"))

@@ -316,6 +316,14 @@ def test_refused_key_is_not_sent_again(
     assert 1 == len(account.service.calls())
 
 
+def test_key_of_the_other_site_is_told_its_address(account: TencentCloudAccount) -> None:
+    """Each site knows its own keys alone, and says of others that there are none."""
+    with pytest.raises(DnsAccessDenied, match="SecretIdNotFound") as refused:
+        account.connect(secret_id=Secret("IKIDabroad")).add_txt(NAME, "value")
+
+    assert "https://dnspod.intl.tencentcloudapi.com" in str(refused.value.hint)
+
+
 def test_key_that_may_only_read_is_told_which_policy_it_needs(
     account: TencentCloudAccount,
 ) -> None:

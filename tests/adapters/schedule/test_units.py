@@ -39,8 +39,9 @@ After=network-online.target nss-lookup.target
 
 [Service]
 Type=oneshot
-# Still in progress, or at work elsewhere: the next run goes on from there.
-SuccessExitStatus=75
+# Still in progress, at work elsewhere, or stopped by an operator or a shutdown: the next run goes
+# on from there.
+SuccessExitStatus=75 130
 # A run tries again what has failed, after 1, 10 and 100 minutes. One that hangs must not keep the
 # next from starting; one that is told to end does so within seconds.
 TimeoutStartSec=11h

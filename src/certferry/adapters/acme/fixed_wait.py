@@ -21,6 +21,11 @@ class FixedWait:
     pause: Pause
     now: Callable[[], datetime]
 
+    @property
+    def sees_cnames(self) -> bool:
+        """Tell that it sees none."""
+        return False
+
     def follow(self, name: str) -> str:
         """Give the name itself."""
         return name

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 import dns.exception
 import dns.flags
@@ -40,23 +42,36 @@ NO_ROUTE = frozenset(
 
 
 def ask(address: str, port: int, name: str, answer_within: timedelta) -> Reading:
-    """Ask over UDP, and over TCP when the answer does not fit. Never raises for what it meets.
+    """Ask over UDP, and over TCP when the answer does not fit. Where none comes, or somebody else's
+    in its place, TCP is tried as well: networks block the one and not the other, and a proxy that
+    answers DNS itself often takes UDP alone. Never raises for what it meets.
 
-    Recursion is not desired: a server must show what it has itself. Lost packets are not asked
-    for again here, since every round of looking asks anew.
+    Recursion is not desired: a server must show what it has itself.
     """
     query = dns.message.make_query(
         to_name(name), dns.rdatatype.TXT, use_edns=0, payload=PAYLOAD, flags=0
     )
+    seconds = answer_within.total_seconds()
+    usual = partial(_over_udp, query, address, port, seconds)
+    found = _heard(usual, name)
+    if found.heard not in {Heard.SILENCE, Heard.HEARSAY}:
+        return found
+    over_tcp = _heard(partial(dns.query.tcp, query, address, timeout=seconds, port=port), name)
+    return over_tcp if over_tcp.heard is Heard.ANSWER else found
+
+
+def _over_udp(
+    query: dns.message.Message, address: str, port: int, seconds: float
+) -> dns.message.Message:
+    response, _ = dns.query.udp_with_fallback(
+        query, address, timeout=seconds, port=port, ignore_unexpected=True, ignore_errors=True
+    )
+    return response
+
+
+def _heard(exchange: Callable[[], dns.message.Message], name: str) -> Reading:
     try:
-        response, _ = dns.query.udp_with_fallback(
-            query,
-            address,
-            timeout=answer_within.total_seconds(),
-            port=port,
-            ignore_unexpected=True,
-            ignore_errors=True,
-        )
+        response = exchange()
     except dns.exception.Timeout:
         return Reading(Heard.SILENCE, NO_ANSWER)
     except OSError as exc:

@@ -88,6 +88,11 @@ class Propagation:
         self._pause = pause
         self._now = now
 
+    @property
+    def sees_cnames(self) -> bool:
+        """Tell that it looks for them."""
+        return True
+
     def follow(self, name: str) -> str:
         """Give the name at the end of the aliases that begin at this one: where the CA looks.
 

@@ -15,6 +15,12 @@ from certferry.ports.dns import DnsProvider, SharedOut
 from certferry.ports.survey import ZoneFinder, ZoneKeeper
 from certferry.text import Text
 
+_WITHOUT_WAIT = Text(
+    "where the challenge is delegated by a CNAME, set `doh` under [dns] in the place of `wait`;"
+    " else add the domain to the account, or name the account that has it as `dns` of the"
+    " certificate"
+)
+
 FindZone = Callable[[str], FoundZone]
 """Gives the zone of an account that holds a place. Raises `DnsError`."""
 
@@ -66,7 +72,16 @@ def _among(zones: Sequence[FoundZone], place: str) -> FoundZone:
 def explained(
     problem: ZoneNotFound, asked: str, place: str, propagation: Propagation
 ) -> ZoneNotFound:
-    """Say as well which CNAME has led to the place that no zone holds, or which does not count."""
+    """Say as well which CNAME has led to the place that no zone holds, which does not count, or
+    that none was looked for.
+    """
+    if not propagation.sees_cnames:
+        said = Text(
+            "{problem}; whether a CNAME leads elsewhere is not known, since with `wait` under [dns]"
+            " nothing is asked",
+            problem=problem.message,
+        )
+        return ZoneNotFound(said, hint=_WITHOUT_WAIT)
     if place != asked:
         said = Text(
             "the CNAME at {name} leads to {place}, and {problem}",

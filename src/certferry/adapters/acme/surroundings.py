@@ -28,6 +28,11 @@ def proven_by_none(names: Sequence[str]) -> frozenset[str]:
 class Propagation(Protocol):
     """Asks the authoritative name servers."""
 
+    @property
+    def sees_cnames(self) -> bool:
+        """Whether CNAMEs are looked for at all."""
+        ...
+
     def follow(self, name: str) -> str:
         """Give the name at which a TXT value for `name` must be put: the end of its CNAMEs."""
         ...

@@ -93,7 +93,7 @@ _RULES = (
     _Rule((ssl.SSLError,), Text("no secure connection to {host}: {reason}"), contact=Contact.NONE),
     _Rule(
         (urllib3.exceptions.NameResolutionError,),
-        Text("the name {host} is not found"),
+        Text("{host} is not found in DNS"),
         maybe_done=False,
         contact=Contact.NONE,
     ),

@@ -93,11 +93,17 @@ class Posting:
         return RefusedForGood(self.in_its_words(code, said), hint)
 
     def in_its_words(self, code: object, said: object) -> Text:
-        """Say what the service said."""
+        """Say what the service said, where it said anything."""
+        if not said:
+            return Text(
+                "{service} refused the message ({code})",
+                service=self.service,
+                code=quoted(code, self._hidden),
+            )
         return Text(
             "{service} refused the message: {words} ({code})",
             service=self.service,
-            words=quoted(said or "—", self._hidden),
+            words=quoted(said, self._hidden),
             code=quoted(code, self._hidden),
         )
 

@@ -69,6 +69,11 @@ CLOCK = "AuthFailure.SignatureExpire"
 _DENIED: dict[str, Text] = {
     "AuthFailure.TokenFailure": Text("a temporary key does not work here: make a lasting one"),
     "AuthFailure.UnauthorizedOperation": _POLICY,
+    "AuthFailure.SecretIdNotFound": Text(
+        "{check}. A key of the international site (IKID…) needs its address as `api`,"
+        " https://dnspod.intl.tencentcloudapi.com",
+        check=_KEY,
+    ),
     "AuthFailure": _KEY,
     "UnauthorizedOperation": _POLICY,
     "InvalidParameter.InvalidSecretId": _KEY,

@@ -29,6 +29,10 @@ from certferry.ports.dns import DnsProvider
 from certferry.text import Text
 
 SERVICE = NAMED
+WHERE_KEYS_ARE = Text(
+    "what the server answers, once, to `curl -s -X POST https://auth.example.org/register`; set a"
+    " CNAME from the challenge's name to its fulldomain"
+)
 ENVIRONMENT = (
     Variable(
         "api",

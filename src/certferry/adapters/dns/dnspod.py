@@ -29,8 +29,9 @@ WHERE_KEYS_ARE = Text(
     "console.dnspod.cn → API keys → DNSPod Token → create; the token is shown once, when made"
 )
 ENVIRONMENT = (
-    Variable("id", ("DP_Id",), Text("DNSPod token ID")),
-    Variable("token", ("DP_Key",), Text("DNSPod token")),
+    # acme.sh has the halves of a token apart, and lego both in one variable, with a comma.
+    Variable("id", ("DP_Id", "DNSPOD_API_KEY"), Text("DNSPod token ID")),
+    Variable("token", ("DP_Key", "DNSPOD_API_KEY"), Text("DNSPod token")),
 )
 
 # "3,600 requests an hour" is what DNSPod's support told a user (TimothyYe/godns #113, 2021-05). A
@@ -71,7 +72,7 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
     All runs count their requests in its `memory`. Nothing is sent yet. Raises `ConfigError` for
     what can be no token, or no mail address.
     """
-    token_id, token = settings.id.reveal().strip(), settings.token.reveal().strip()
+    token_id, token = _halves(settings.id.reveal().strip(), settings.token.reveal().strip())
     _must_be_a_token(token_id, token)
     budget = HourlyBudget(
         _rate_of(settings.requests_per_hour),
@@ -100,6 +101,13 @@ def user_agent(contact: str) -> str:
             hint=Text("write `contact` like ops@example.com"),
         )
     return f"certferry/{__version__} ({contact})"
+
+
+def _halves(token_id: str, token: str) -> tuple[str, str]:
+    """Take the halves out of a whole token that stands for both, as lego has it."""
+    if token_id == token and "," in token:
+        token_id, _, token = token.partition(",")
+    return token_id.strip(), token.strip()
 
 
 def _must_be_a_token(token_id: str, token: str) -> None:

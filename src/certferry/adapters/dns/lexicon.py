@@ -30,8 +30,8 @@ from certferry.text import Text
 
 SERVICE = NAMED
 WHERE_KEYS_ARE = Text(
-    "the options that `lexicon PROVIDER --help` lists go beside `provider` in the file, after this"
-    " interview"
+    "the service's console; each option that `lexicon PROVIDER --help` names for them is a further"
+    ' key of the account, such as auth_token = "env:MY_TOKEN"'
 )
 ENVIRONMENT: tuple[Variable, ...] = ()
 

@@ -31,6 +31,10 @@ from certferry.ports.dns import DnsProvider
 from certferry.text import Text
 
 SERVICE = NAMED
+WHERE_KEYS_ARE = Text(
+    "the key's statement in the name server's configuration, as `tsig-keygen certferry.` prints it;"
+    " one that is not hmac-sha256 needs `algorithm` as a further key of the account"
+)
 ENVIRONMENT = (
     Variable(
         "server",
