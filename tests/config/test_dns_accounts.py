@@ -104,14 +104,17 @@ def test_certificate_without_account(loaded: Load, refusal: Refusal) -> None:
     [wish] = loaded(text).certificates
     assert ("", (), True) == (wish.dns, wish.dns_accounts, wish.issuance.dns_persist)
 
-    [wish] = loaded(
-        "[acme]\ndns_persist = true\n\n" + declared('{ "example.com" = "dnspod" }', "img.other.net")
-    ).certificates
+    apart = declared('{ "example.com" = "dnspod" }', "img.other.net")
+    [wish] = loaded(f"[acme]\ndns_persist = true\n\n{apart}").certificates
     assert (("example.com", "dnspod"),) == wish.dns_zones
+    fallback = 'fallback = ["letsencrypt-staging"]'
+    assert "none of its zones holds img.other.net" in "".join(
+        refusal(f"[acme]\ndns_persist = true\n{fallback}\n\n{apart}")
+    )
     assert "dns: missing: the account that writes" in "".join(
         refusal(text.replace("true", "false"))
     )
-    with_fallback = text.replace("true", 'true\nfallback = ["letsencrypt-staging"]')
+    with_fallback = text.replace("true", f"true\n{fallback}")
     assert "those of `fallback` need the account" in "".join(refusal(with_fallback))
 
 

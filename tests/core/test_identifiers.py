@@ -97,3 +97,19 @@ def test_suffixes_go_from_the_name_to_two_labels() -> None:
     expected = ("a.b.example.com", "b.example.com", "example.com")
 
     assert expected == identifiers.suffixes("a.b.example.com")
+
+
+@given(hostnames)
+def test_zone_is_spelled_as_the_names_in_it(name: str) -> None:
+    """However it is written; it may be below a label that no host has."""
+    assert identifiers.normalise(name) == identifiers.zone_name(f".{name.upper()}.")
+    assert identifiers.challenge_name(name) == identifiers.zone_name(f"_acme-challenge.{name}")
+
+
+def test_zone_in_unicode_becomes_a_labels() -> None:
+    """As the names of certificates do; what has none is told."""
+    assert "_acme-challenge.xn--fsqu00a.xn--fiqs8s" == identifiers.zone_name(
+        "_acme-challenge.例子.中国."
+    )
+    with pytest.raises(ConfigError, match="is not a domain name"):
+        identifiers.zone_name("a\u2028b.com")

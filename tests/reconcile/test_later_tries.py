@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
+from certferry.core.certificate import CertificateBundle
 from certferry.core.desired import DesiredCertificate
 from certferry.core.observed import ObservedTarget
 from certferry.core.plan import Action
@@ -31,10 +32,12 @@ from certferry.errors import (
     TargetAccessDenied,
     TargetUnavailable,
 )
+from certferry.ports.issuer import IssueRequest
 from certferry.ports.target import Look
 from certferry.reconcile.later_tries import ScheduledRun
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.visits import Patience
+from certferry.testing.memory_issuer import MemoryIssuer
 from certferry.testing.memory_target import MemoryCdn
 from certferry.text import Text
 from tests.cli.twins import TwinWorld, wish
@@ -50,6 +53,16 @@ class Unreadable(MemoryCdn):
     def observe(self, look: Look) -> ObservedTarget:
         """Fail, for a while or for ever."""
         raise TargetUnavailable(Text("no answer"))
+
+
+class Denied(MemoryIssuer):
+    """The keys of one certificate's account are refused."""
+
+    def issue(self, request: IssueRequest, *doors: Any) -> CertificateBundle:
+        """Fail for that one."""
+        if request.lineage == "denied":
+            raise DnsAccessDenied(Text("no"))
+        return super().issue(request, *doors)
 
 
 def world_of_quick_changes() -> TwinWorld:
@@ -113,6 +126,21 @@ def test_failure_that_passes_ends_the_run_in_order(number: int) -> None:
     assert report.complete
     assert number == len(world.pauses)
     assert 1 == world.issuer.issued
+
+
+def test_run_has_not_succeeded_while_another_certificate_fails() -> None:
+    """A later try of one is no all-clear for the others."""
+    world = world_of_quick_changes()
+    world.issuer = Denied(world.state, world.now)
+    world.issuer.fail_with(CaUnavailable(Text("away")))
+    heal_after(world, 1)
+
+    report = scheduled(world, wish(), DesiredCertificate("denied", ("a.example.org",), "dnspod"))
+
+    assert [True, False] == [each.ok for each in report.lineages]
+    last = world.state.last_run()
+    assert last is not None
+    assert last.succeeded_at is None
 
 
 def test_run_by_hand_does_not_wait() -> None:

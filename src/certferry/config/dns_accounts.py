@@ -22,9 +22,10 @@ def read_dns_accounts(
     """Read `dns`, where `read` takes an account's label: give the one account, or the zones with
     theirs; neither where records that stay prove the names.
     """
+    has_fallback = len(issuance.authorities) > 1
     if "dns" not in table and not issuance.dns_persist:
         table.report("dns", Text("missing: the account that writes the challenge records"))
-    elif "dns" not in table and len(issuance.authorities) > 1:
+    elif "dns" not in table and has_fallback:
         problem = Text(
             "missing: with `dns_persist` a record proves names to the usual CA only, and those of"
             " `fallback` need the account that writes the challenge records"
@@ -35,7 +36,7 @@ def read_dns_accounts(
     zones = _zones(table.table("dns"), read)
     if not zones:
         table.report("dns", Text("no zone with its account is in it"))
-    for name in names if zones and not issuance.dns_persist else ():
+    for name in names if zones and (has_fallback or not issuance.dns_persist) else ():
         if not any(is_within(base_name(name), zone) for zone, _ in zones):
             table.report("dns", _without_account(name, zones))
     return "", zones

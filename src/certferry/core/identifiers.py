@@ -40,6 +40,14 @@ def normalise(name: str) -> str:
     return WILDCARD + base if wildcard else base
 
 
+def zone_name(written: str) -> str:
+    """Give the one spelling of a zone: as `normalise`, and it may be below a label that no host
+    has, such as `_acme-challenge`. Raises `ConfigError` for what is in no A-labels.
+    """
+    labels = written.strip().strip(".").split(".")
+    return ".".join(_to_ascii(label, written) for label in labels)
+
+
 def _to_ascii(base: str, written: str) -> str:
     lowered = base.lower()
     if lowered.isascii():

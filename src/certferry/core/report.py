@@ -143,6 +143,12 @@ class SyncReport:
         """How many domains are left as they are, although the file alone says otherwise."""
         return sum(step.left for lineage in self.lineages for step in lineage.outcomes)
 
+    def with_newer(self, newer: SyncReport) -> SyncReport:
+        """Return it with what a later try of the same run made of some of its lineages."""
+        known = {each.lineage: each for each in newer.lineages}
+        lineages = tuple(known.get(each.lineage, each) for each in self.lineages)
+        return replace(self, lineages=lineages, complete=newer.complete)
+
     def any(self, outcome: Outcome) -> bool:
         """Whether any step ended so."""
         return any(lineage.having(outcome) for lineage in self.lineages)

@@ -59,9 +59,8 @@ class ScheduledRun:
             tried = {lineage for lineage, moment in due.items() if moment <= now}
             again = [wish for wish in wishes if wish.lineage in tried]
             self._looks.update(tried)
-            report = _with_newer(
-                report, self._engine().sync(again, self._left(now), scheduled=True)
-            )
+            newer = self._engine().sync(again, self._left(now), scheduled=True, before=report)
+            report = report.with_newer(newer)
         return report
 
     def _due(self, report: SyncReport) -> dict[str, datetime]:
@@ -112,9 +111,3 @@ def _is_in_vain(error: CertferryError) -> bool:
     as services lock accounts for it.
     """
     return isinstance(error, DnsAccessDenied | TargetAccessDenied)
-
-
-def _with_newer(report: SyncReport, newer: SyncReport) -> SyncReport:
-    known = {each.lineage: each for each in newer.lineages}
-    lineages = tuple(known.get(each.lineage, each) for each in report.lineages)
-    return replace(report, lineages=lineages, complete=newer.complete)

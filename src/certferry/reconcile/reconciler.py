@@ -59,20 +59,19 @@ class Reconciler:
         *,
         renew: bool = False,
         scheduled: bool = False,
+        before: SyncReport | None = None,
     ) -> SyncReport:
         """Bring the world to the declared state, as far as patience allows. A `scheduled` run
-        leaves alone for a while what has failed. Raises as `plan`.
+        leaves failures alone for a while; later tries follow a report `before`. Raises as `plan`.
         """
         self.doors.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
         report = self._run(wishes, patience, issuing, keeps_pauses=scheduled)
-        complete = self._note_end(report) and report.complete
+        complete = self._note_end((before or report).with_newer(report)) and report.complete
         return replace(report, renewing=renew, complete=complete)
 
     def _note_end(self, report: SyncReport) -> bool:
-        """Keep when the run ended; that it cannot be kept fails nothing. Tell whether that ran to
-        its end: stopped here, the report must still be told.
-        """
+        """Keep when the run ended, where that can be. Return `False` if the run is stopped here."""
         try:
             self.doors.state.save_run(self.doors.now(), succeeded=report.has_succeeded)
             self.doors.looks.keep(report)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,18 +20,26 @@ from certferry.adapters.acme.issuer import AcmeIssuer, connect
 from certferry.adapters.acme.persist_desk import persist_record
 from certferry.adapters.acme.persist_findings import findings_of
 from certferry.adapters.acme.persist_look import Looked, PersistLook, holder_in
+from certferry.adapters.acme.persist_proofs import PersistProofs
 from certferry.adapters.acme.resolvers import Resolvers
 from certferry.core.certificate import CertificateBundle, KeyType
 from certferry.core.dns_persist import Offer, PersistRecord
-from certferry.errors import AuthorizationFailed, DnsUnavailable, OrderFailed, RecordMissing
+from certferry.errors import (
+    AuthorizationFailed,
+    CaUnavailable,
+    DnsUnavailable,
+    OrderFailed,
+    RecordMissing,
+)
 from certferry.ports.dns import DnsProvider
 from certferry.reconcile.by_zone import ByZone
 from certferry.sandbox.nameserver import DnsService
 from certferry.sandbox.pebble import Pebble
 from certferry.sandbox.zones import Zones
+from certferry.testing.memory_state import MemoryState
 from tests.adapters.acme.account_bench import account, desk
 from tests.adapters.acme.bench import Bench
-from tests.adapters.acme.name_servers import ANSWER_WITHIN, IMPATIENT
+from tests.adapters.acme.name_servers import ANSWER_WITHIN, IMPATIENT, RESOLVER, START
 from tests.adapters.acme.persist_ca import DNS_01, ISSUERS, PREFIX, PersistCa
 from tests.adapters.acme.proxy import with_fields
 
@@ -237,6 +247,22 @@ def test_challenge_that_is_not_as_promised(bench: Persisting, taken: list[str]) 
 
     assert bench.prove(dns=bench.dns).key_matches
     assert [f"_acme-challenge.{bench.name}"] == [name for name, _ in bench.dns.added]
+
+
+def test_orders_do_not_wait_for_one_another_at_a_silent_ca() -> None:
+    """Behind one another, a hundred would take a hundred time-outs."""
+    together = threading.Barrier(2)
+
+    def silent() -> Offer | None:
+        together.wait(20)
+        raise CaUnavailable("no answer")
+
+    resolvers = Resolvers([(RESOLVER, 1)], IMPATIENT)
+    proofs = PersistProofs("", MemoryState(), resolvers, lambda: START, silent)
+
+    with ThreadPoolExecutor(2) as threads:
+        asked = [threads.submit(proofs.proven, ["example.com"]) for _ in range(2)]
+    assert [CaUnavailable] * 2 == [type(one.exception()) for one in asked]
 
 
 def test_authorization_without_it(bench: Persisting) -> None:

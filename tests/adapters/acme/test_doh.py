@@ -18,9 +18,11 @@ import trustme
 
 from certferry.adapters.acme.https_look import look_at_resolvers
 from certferry.adapters.acme.https_resolver import HttpsResolver, at_urls
+from certferry.adapters.acme.names_look import NamesLook
 from certferry.adapters.acme.propagation import Propagation
 from certferry.adapters.acme.resolvers import Resolvers
 from certferry.adapters.acme.second_opinion import read_kept
+from certferry.core.caa import Applicant
 from certferry.core.findings import Code, Severity
 from certferry.errors import DnsUnavailable, PropagationTimeout, ZoneNotFound
 from certferry.sandbox.dnsd import Handler, Reply, Transport
@@ -120,6 +122,21 @@ def test_host_without_a_resolver(world: NameServers, doh: HttpsDns, tmp_path: Pa
     resolvers = Resolvers((), ANSWER_WITHIN, over_https(world, doh), system=str(system))
 
     assert "example.com" == resolvers.zone_of(NAME)
+
+
+def test_names_are_looked_at_on_a_host_without_a_resolver(
+    world: NameServers, honest: Resolver, doh: HttpsDns, tmp_path: Path
+) -> None:
+    """Signatures too, of which each resolver is asked by itself."""
+    (tmp_path / "resolv.conf").touch()
+    honest.bogus.add("example.com")
+    resolvers = Resolvers(
+        (), ANSWER_WITHIN, over_https(world, doh), system=str(tmp_path / "resolv.conf")
+    )
+
+    found = NamesLook(resolvers, Applicant(frozenset())).look(["img.example.com"])
+
+    assert [Code.DNSSEC_BROKEN] == [one.code for one in found]
 
 
 def test_resolver_over_https_is_not_asked_where_another_answers(
@@ -400,6 +417,24 @@ def test_chosen_resolver_that_keeps_older_values_is_told_and_not_waited_for(
 
     assert "shows only older values, and may do so for another 4 minutes" in caplog.text
     assert [] == world.waits.seconds
+
+
+def test_chosen_resolver_that_is_silent_says_nothing_of_the_challenge(
+    world: NameServers,
+    start: Callable[..., HttpsDns],
+    reports: Reports,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It may show the value; from some networks it cannot be reached."""
+    world.zones.create(NAME, "TXT", "value")
+    dead, older = start(lambda *_: None), start(kept(TXT_OF_YESTERDAY))
+
+    propagation(world, dead, chosen=True).wait(one(), reports)
+    assert "other resolvers" not in caplog.text
+
+    propagation(world, dead, older, chosen=True).wait(one(), reports)
+    assert older.url in caplog.text
+    assert dead.url not in caplog.text
 
 
 def test_resolver_that_was_not_chosen_is_not_asked_beside_name_servers(

@@ -113,6 +113,7 @@ def test_subdomain_alone_answers_for_its_label(account: AcmeDnsAccount, one: Reg
         provider.zone_of("_acme-challenge.img.example.com")
     record = f"_acme-challenge.img.example.com. CNAME {one.subdomain}.…"
     assert record in str(told.value.hint)
+    assert "`wait`" in str(told.value.hint)
 
 
 def test_cname_that_is_missing_is_told(account: AcmeDnsAccount, one: Registered) -> None:
@@ -127,12 +128,14 @@ def test_cname_that_is_missing_is_told(account: AcmeDnsAccount, one: Registered)
 def test_file_of_a_client_has_several_registrations(
     account: AcmeDnsAccount, tmp_path: Path
 ) -> None:
-    """Each writes its own name, with its own keys; the domain tells which CNAME is missing."""
+    """Each writes its own name, with its own keys; the domain tells which CNAME is missing. Newer
+    clients write an empty address into a file of older ones, which had none.
+    """
     first, second, elsewhere = (account.service.register() for _ in range(3))
     path = stored(
         tmp_path / "clientstorage.json",
         {
-            "img.example.com": first.as_stored(),
+            "img.example.com": {**first.as_stored(), "server_url": ""},
             "Example.net.": second.as_stored(f"{account.service.url}/"),
             "other.example": elsewhere.as_stored("https://auth.elsewhere.example"),
         },

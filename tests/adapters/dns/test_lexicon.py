@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import requests
+from lexicon._private.providers.gandi import Provider
+from lexicon.config import ConfigResolver
 
+from certferry.adapters.clients.lexicon_calls import LexiconCalls
 from certferry.adapters.clients.lexicon_errors import Told, error_of, is_no_zone
-from certferry.adapters.dns.lexicon import records_of
+from certferry.adapters.dns.lexicon import LexiconRecords, records_of
 from certferry.core.survey import FoundZone
 from certferry.errors import (
     ConfigError,
@@ -28,6 +34,7 @@ from certferry.testing.contracts.dns import OURS, THEIRS, VALUE
 from tests.adapters.clients.waits import Waits
 from tests.adapters.dns.lexicon_account import at, connected
 from tests.support.powerdns import PowerDns
+from tests.support.waiting import eventually
 
 NAME = "_acme-challenge.img.example.com"
 ZONE = "example.com"
@@ -50,6 +57,45 @@ class Deaf:
         return Response.json({"kind": "Native", "rrsets": [rrset]})
 
 
+class Gandi:
+    """Gandi's LiveDNS (api.gandi.net/docs/livedns, v5) with the sets of records at one name."""
+
+    def __init__(self, **sets: list[str]) -> None:
+        self.sets = sets
+        self.http = HttpService(self._answer)
+
+    def _answer(self, request: Request) -> Response:
+        _, _, at = request.path.partition(f"/domains/{ZONE}")
+        _, _, rtype = at.removeprefix("/records/").partition("/")
+        if at and rtype not in self.sets and request.method != "DELETE":
+            return Response.json({"message": "Not Found"}, 404)
+        if request.method == "DELETE":
+            self.sets = {k: v for k, v in self.sets.items() if rtype and k != rtype}
+            return Response(204, b"")
+        if request.method == "PUT":
+            self.sets[rtype] = [f'"{v}"' for v in json.loads(request.body)["rrset_values"]]
+        found = {"rrset_type": rtype, "rrset_name": "_acme-challenge.img", "rrset_ttl": 300}
+        return Response.json({**found, "rrset_values": self.sets.get(rtype)})
+
+
+class AtGandi(LexiconCalls):
+    """The library's own provider, which cannot be told another address than Gandi's."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__("gandi", {}, timedelta(seconds=20), Waits())
+        self._url = url
+
+    @contextmanager
+    def opened(self, zone: str) -> Iterator[Any]:
+        """Make it for an address on loopback."""
+        options = {"auth_token": "k" * 40, "api_protocol": "rest"}
+        written = {"provider_name": "gandi", "domain": zone, "gandi": options}
+        provider: Any = Provider(ConfigResolver().with_dict(written))  # type: ignore[no-untyped-call]  # lexicon types it not
+        provider.api_endpoint = self._url
+        provider.authenticate()
+        yield provider
+
+
 @pytest.fixture
 def deaf() -> Iterator[Deaf]:
     """A service that reports success and changes nothing."""
@@ -64,6 +110,19 @@ def test_zone_is_the_longest_that_the_provider_has(powerdns: PowerDns) -> None:
     assert at(powerdns).zones() is None
 
 
+@pytest.mark.parametrize("fault", [Fault.status(502, b"{}"), Fault.reset_before()])
+def test_zone_above_is_not_taken_for_one_that_could_not_be_asked_for(
+    deaf: Deaf, fault: Fault
+) -> None:
+    """The longer zone may be there, and no resolver would see what is put above it."""
+    deaf.http.faults.add(fault, times=1)
+    provider = at(deaf.http.url)
+
+    with pytest.raises(DnsUnavailable, match=f"{NAME}.*powerdns"):
+        provider.zone_of(NAME)
+    assert FoundZone(ZONE) == provider.zone_of(NAME)
+
+
 def test_zones_may_be_declared(powerdns: PowerDns) -> None:
     """For providers that authenticate for anything."""
     provider = at(powerdns, zones=("Example.com.", "example.org"))
@@ -72,6 +131,10 @@ def test_zones_may_be_declared(powerdns: PowerDns) -> None:
     assert FoundZone(ZONE) == provider.zone_of(NAME)
     with pytest.raises(ZoneNotFound, match=r"example\.net"):
         provider.add_txt("_acme-challenge.example.net", VALUE)
+    chinese = at(powerdns, zones=("例子.中国",))
+    assert FoundZone("xn--fsqu00a.xn--fiqs8s") == chinese.zone_of(
+        "_acme-challenge.img.xn--fsqu00a.xn--fiqs8s"
+    )
 
 
 def test_other_values_stay(powerdns: PowerDns) -> None:
@@ -83,6 +146,20 @@ def test_other_values_stay(powerdns: PowerDns) -> None:
     provider.remove_txt(NAME, OURS, OURS)
 
     assert [THEIRS] == powerdns.values(NAME)
+
+
+def test_other_records_stay_where_an_id_is_that_of_a_name() -> None:
+    """Gandi's is: by it, every record of the name would be removed, of whatever type."""
+    gandi = Gandi(TXT=[f'"{THEIRS}"', f'"{OURS}"'], A=["192.0.2.1"])
+    with gandi.http:
+        provider = LexiconRecords(AtGandi(gandi.http.url), Told("gandi", []), [ZONE], Waits())
+
+        assert provider.remove_txt(NAME, OURS, OURS)
+        assert {"TXT": [f'"{THEIRS}"'], "A": ["192.0.2.1"]} == gandi.sets
+
+        assert provider.remove_txt(NAME, THEIRS, THEIRS)
+        assert not provider.remove_txt(NAME, THEIRS, THEIRS)
+        assert {"A": ["192.0.2.1"]} == gandi.sets
 
 
 def test_record_that_was_silently_not_written_is_told(deaf: Deaf) -> None:
@@ -148,6 +225,27 @@ def test_provider_that_gives_no_answer_is_left_to_itself(deaf: Deaf) -> None:
         at(deaf.http.url, timeout=timedelta(seconds=0.2)).add_txt(NAME, VALUE)
 
     assert "`timeout`" in str(told.value.hint)
+
+
+def test_nothing_is_begun_beside_work_that_was_left_to_itself(deaf: Deaf) -> None:
+    """Both would write a set of records whole; and at a service that is silent, each certificate
+    would wait for as long.
+    """
+    gate = threading.Event()
+    deaf.http.faults.add(Fault.held_until(gate), times=None)
+    provider = at(deaf.http.url, timeout=timedelta(seconds=0.3))
+    for _ in range(3):
+        with pytest.raises(DnsUnavailable, match="no answer"):
+            provider.add_txt(NAME, THEIRS)
+    assert len(deaf.http.requests("*")) <= 1  # none yet on a busy machine
+
+    def is_there() -> bool:
+        with suppress(DnsUnavailable):
+            return THEIRS == provider.add_txt(NAME, THEIRS)
+        return False
+
+    gate.set()
+    assert eventually(is_there)
 
 
 def test_run_that_is_stopped_waits_for_no_answer(deaf: Deaf) -> None:

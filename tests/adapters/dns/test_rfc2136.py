@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -75,6 +78,34 @@ def test_zones_may_be_declared(bind: Bind) -> None:
         provider.add_txt(NAME, VALUE)
     with pytest.raises(DnsRejected, match="not authoritative"):
         provider.add_txt("_acme-challenge.example.org", VALUE)
+    with pytest.raises(DnsRejected, match=r"for xn--fsqu00a\.xn--fiqs8s"):
+        at(bind, zones=("例子.中国",)).add_txt("_acme-challenge.xn--fsqu00a.xn--fiqs8s", VALUE)
+
+
+def test_declared_zones_that_do_not_hold_the_name_are_not_asked_for(server: Scripted) -> None:
+    """A key for a hundred zones would otherwise ask a hundred times for each name."""
+    asked = itertools.count()
+    server.drops = lambda: next(asked) < 0
+    zones = ("example.com", *(f"{number}.example.org" for number in range(9)))
+
+    assert FoundZone("example.com") == connected(server.address, zones=zones).zone_of(NAME)
+    assert 1 == next(asked)
+
+
+def test_names_do_not_wait_for_one_another(server: Scripted) -> None:
+    """A server that is silent costs a run one time-out, and not one for each certificate."""
+    together = threading.Barrier(2)
+
+    def now() -> datetime:
+        together.wait(20)
+        return datetime.now(UTC)
+
+    provider = connected(server.address, now=now)
+
+    with ThreadPoolExecutor(2) as threads:
+        names = (NAME, "_acme-challenge.www.example.com")
+        removed = threads.map(lambda name: provider.remove_txt(name, VALUE, None), names)
+        assert [False, False] == list(removed)
 
 
 def test_other_records_keep_their_time_to_live(bind: Bind) -> None:
@@ -250,6 +281,14 @@ def test_answer_without_our_signature_is_not_believed(server: Scripted, signed: 
         connected(server.address).add_txt(NAME, VALUE)
 
 
+def test_absence_without_our_signature_is_not_believed(server: Scripted) -> None:
+    """A record would be left in the zone, as one that is gone."""
+    server.signs, server.question = False, dns.rcode.NXDOMAIN
+
+    with pytest.raises(DnsUnavailable, match="not signed"):
+        connected(server.address).remove_txt(NAME, VALUE, None)
+
+
 @pytest.mark.parametrize("turn", [lambda wire: wire[:20], lambda wire: b"\0\0" + wire[2:]])
 def test_answer_that_is_none_is_told(server: Scripted, turn: Turn) -> None:
     """Cut short, or to another question."""
@@ -304,6 +343,8 @@ def test_answer_that_was_lost_is_asked_for_again(server: Scripted) -> None:
         ("ns.example.com:domain", "no name server"),
         ("ns.example.com:70000", "no name server"),
         ("[::1", "no name server"),
+        ("ns..example.com", "no name server"),
+        (f"{'n' * 64}.example.com", "no name server"),
     ],
 )
 def test_server_that_can_be_none_is_told(server: str, said: str) -> None:

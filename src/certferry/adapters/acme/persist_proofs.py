@@ -4,7 +4,6 @@ neither a record nor an account proves one.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
@@ -29,8 +28,8 @@ SET_RECORD = Text("set this record once, by hand: {record}")
 
 
 class PersistProofs:
-    """Looks for records at one directory, whose offer is read once: by `read_offer`, which raises
-    `IssuanceError`.
+    """Looks for records at one directory, whose offer is remembered: `read_offer` gives it, and
+    raises `IssuanceError`.
     """
 
     def __init__(
@@ -47,7 +46,6 @@ class PersistProofs:
         self._now = now
         self._read_offer = read_offer
         self._known: list[Offer | None] = []
-        self._reading = threading.Lock()
 
     def proven(self, names: Sequence[str]) -> frozenset[str]:
         """Return the names, without `*.`, that a record proves now. Raises `IssuanceError`."""
@@ -83,10 +81,10 @@ class PersistProofs:
         return PersistLook(offer, holder, self._resolvers, self._now)
 
     def _offer(self) -> Offer | None:
-        with self._reading:
-            if not self._known:
-                self._known.append(self._read_offer())
-            return self._known[0]
+        # Several at once may read it: behind a lock, each would wait for a CA that is silent.
+        if not self._known:
+            self._known.append(self._read_offer())
+        return self._known[0]
 
 
 def _not_to_be_had(missing: dict[str, ZoneNotFound], why: Text) -> RecordMissing:

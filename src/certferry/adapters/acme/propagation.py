@@ -24,7 +24,13 @@ from certferry.adapters.acme.propagation_status import (
     with_reasons,
 )
 from certferry.adapters.acme.resolvers import DNS_PORT
-from certferry.adapters.acme.second_opinion import Opinions, SecondOpinion, dissent, is_shown
+from certferry.adapters.acme.second_opinion import (
+    Opinions,
+    SecondOpinion,
+    dissent,
+    is_shown,
+    those_heard,
+)
 from certferry.adapters.acme.whereabouts import Whereabouts
 from certferry.errors import DnsRejected, PropagationTimeout
 from certferry.ports.progress import Pause
@@ -206,7 +212,9 @@ class Propagation:
         an older answer, and the CA asks the name servers as well.
         """
         _tell_left_out(status.unlocated)
-        others = dissent(self._opinion.ask(wanted), wanted) if self._opinion.chosen else []
+        opinions = self._opinion.ask(wanted) if self._opinion.chosen else {}
+        heard = {name: those_heard(readings) for name, readings in opinions.items()}
+        others = dissent(heard, wanted)
         if others:
             log.warning(
                 Text(

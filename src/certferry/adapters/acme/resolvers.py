@@ -116,11 +116,11 @@ class Resolvers:
         return False
 
     def apart(self) -> list[Resolvers]:
-        """Give each resolver by itself: what one of them hides, another may show. Raises
-        `DnsUnavailable` where this host has none.
+        """Give each resolver by itself: what one of them hides, another may show. Where there are
+        none but those over HTTPS, they are one. Raises `DnsUnavailable` where this host has none.
         """
-        endpoints = self._endpoints or system_resolvers()
-        return [Resolvers([endpoint], self._answer_within) for endpoint in endpoints]
+        endpoints = self._plain_endpoints()
+        return [Resolvers([one], self._answer_within) for one in endpoints] or [self]
 
     def addresses(self, host: str) -> tuple[str, ...]:
         """Give the IPv4 and IPv6 addresses of a host, as far as they can be found: one name server

@@ -52,8 +52,13 @@ def is_shown(readings: Mapping[str, Reading], wanted: frozenset[str]) -> bool:
     """Tell whether every resolver that answers shows the values. One that is silent is forgiven
     while another answers: from some networks not all of them can be reached.
     """
-    heard = [one for one in readings.values() if one.heard is not Heard.SILENCE]
-    return bool(heard) and all(one.shows(wanted) for one in heard)
+    heard = those_heard(readings)
+    return bool(heard) and all(one.shows(wanted) for one in heard.values())
+
+
+def those_heard(readings: Mapping[str, Reading]) -> dict[str, Reading]:
+    """Give what came of the resolvers that answered."""
+    return {who: one for who, one in readings.items() if one.heard is not Heard.SILENCE}
 
 
 def dissent(opinions: Opinions, wanted: Mapping[str, frozenset[str]]) -> list[Text]:

@@ -201,7 +201,8 @@ def _none_for(name: str, registrations: Sequence[Registration]) -> ZoneNotFound:
     hint = Text("register it at the server, and let its CNAME lead to what that answers")
     if name != domain and (of_domain or len(registrations) == 1):
         hint = Text(
-            "set this record once, and the challenges are written at its end: {record}",
+            "set this record once, and the challenges are written at its end (with `wait` under"
+            " [dns] no CNAME is followed, and acme-dns cannot be used): {record}",
             record=f"{name}. CNAME {end}",
         )
     return ZoneNotFound(

@@ -93,7 +93,7 @@ def _registrations(found: dict[str, Any], path: Path, api: str) -> Iterator[Regi
         fields = entry if isinstance(entry, dict) else {}
         texts = {key: value for key, value in fields.items() if isinstance(value, str)}
         # Another server's keys are not this one's to see.
-        if texts.get("server_url", api).rstrip("/") != api:
+        if (texts.get("server_url") or api).rstrip("/") != api:
             continue
         written = texts.get("fulldomain") or texts.get("subdomain", "")
         username, password = texts.get("username", ""), texts.get("password", "")

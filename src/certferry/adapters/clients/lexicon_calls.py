@@ -42,12 +42,17 @@ class LexiconCalls:
         self._within = within
         self._pause = pause
         self._turn = threading.Lock()
+        self._last: Future[Any] | None = None
+        self._last_until = 0.0
 
     def in_turn(self, about: str, work: Callable[[], T]) -> T:
         """Give what a piece of work gives, when no other is going on. Raises `DnsUnavailable` where
-        it takes too long: it is left to itself then, and its outcome is not known.
+        it takes too long: it is left to itself then, its outcome is not known, and until it ends
+        nothing else is begun.
         """
         with self._our_turn():
+            if self._last is not None:
+                self._wait_for(self._last, about)
             return self._bounded(about, work)
 
     @contextmanager
@@ -91,15 +96,19 @@ class LexiconCalls:
             except BaseException as exc:  # noqa: BLE001 - raised again where it is waited for
                 outcome.set_exception(exc)
 
+        self._last, self._last_until = outcome, time.monotonic() + self._within.total_seconds()
         threading.Thread(target=run, name="lexicon", daemon=True).start()
-        deadline = time.monotonic() + self._within.total_seconds()
-        while not outcome.done():
-            left = deadline - time.monotonic()
+        self._wait_for(outcome, about)
+        return outcome.result()
+
+    def _wait_for(self, last: Future[Any], about: str) -> None:
+        """Wait for the piece of work that was begun last, as long as that may take."""
+        while not last.done():
+            left = self._last_until - time.monotonic()
             if left <= 0:
                 raise _too_long(about, self._provider)
-            wait([outcome], timeout=min(left, STOP_CHECK))
+            wait([last], timeout=min(left, STOP_CHECK))
             self._pause(0)  # notices that the run was stopped
-        return outcome.result()
 
     @contextmanager
     def _our_turn(self) -> Iterator[None]:

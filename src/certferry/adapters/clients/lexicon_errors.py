@@ -33,6 +33,14 @@ _NO_ZONE = re.compile(
     re.IGNORECASE,
 )
 _DENIED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+_NOT_NOW = frozenset(
+    {
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
 _NOT_HERE = frozenset(
     {HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY}
 )
@@ -71,6 +79,13 @@ def is_no_zone(exc: BaseException) -> bool:
     if isinstance(exc, requests.HTTPError):
         return _status(exc) in _NOT_HERE
     return _is_authentication(exc) and _NO_ZONE.search(str(exc)) is not None
+
+
+def may_pass(exc: BaseException) -> bool:
+    """Tell whether surely the service was not heard: 500 may be its word for what it has not."""
+    if isinstance(exc, requests.HTTPError):
+        return _status(exc) in _NOT_NOW
+    return isinstance(exc, requests.ConnectionError | requests.Timeout)
 
 
 def error_of(exc: BaseException, told: Told, about: str) -> DnsError:

@@ -6,7 +6,6 @@ server says NOERROR to an update that it ignores (RFC 2136 §3.4.2.2).
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -65,7 +64,6 @@ class UpdateServer:
         self._partner = partner
         self._conversation = conversation
         self._declared = tuple(zones)
-        self._finding = threading.Lock()
         self._found: dict[str, str] = {}
 
     def zones(self) -> tuple[FoundZone, ...] | None:
@@ -76,10 +74,13 @@ class UpdateServer:
 
     def zone_of(self, name: str) -> FoundZone:
         """See `ports.survey.ZoneFinder.zone_of`."""
-        declared = self.zones()
-        if declared is not None:
-            return must_have_zone(name, declared)
-        return FoundZone(self._asked_for_zone(name))
+        if not self._declared:
+            return FoundZone(self._asked_for_zone(name))
+        zones = [
+            FoundZone(zone, self._wrong_with(zone) if is_within(name, zone) else None)
+            for zone in self._declared
+        ]
+        return must_have_zone(name, zones)
 
     def clock_ahead(self) -> timedelta | None:
         """See `ports.examination.Timed.clock_ahead`."""
@@ -144,10 +145,9 @@ class UpdateServer:
 
     def _zone(self, name: str) -> str:
         """Find the zone that a name is in, once. Raises `ZoneNotFound`."""
-        with self._finding:
-            if name not in self._found:
-                self._found[name] = self.zone_of(name).name
-            return self._found[name]
+        if name not in self._found:
+            self._found[name] = self.zone_of(name).name
+        return self._found[name]
 
     def _asked_for_zone(self, name: str) -> str:
         cut = ""

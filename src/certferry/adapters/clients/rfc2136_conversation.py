@@ -11,6 +11,7 @@ from typing import Literal
 
 import dns.exception
 import dns.message
+import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
 import dns.rdtypes.ANY.TSIG
@@ -60,7 +61,8 @@ class Conversation:
 
     def ask(self, message: dns.message.Message) -> dns.message.Message:
         """Give the answer to a question, or to an update, that may be sent again where no answer
-        came. An answer without a signature is given where it is a refusal.
+        came. An answer without a signature is given where it is a refusal; that a name is not there
+        is none.
 
         Raises `Unanswered`, `Unsigned`, and `dns.tsig.PeerError` for a signature of ours that was
         not accepted.
@@ -70,7 +72,7 @@ class Conversation:
         answer = _unverified(raw, message)
         if answer.had_tsig:
             return _parsed(raw, self._key, mac)
-        if not answer.rcode():
+        if answer.rcode() in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
             raise Unsigned
         return answer
 

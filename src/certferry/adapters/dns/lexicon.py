@@ -17,8 +17,8 @@ from typing import Annotated, Any, TypeVar
 
 from certferry.adapters.clients.lexicon_calls import LexiconCalls
 from certferry.adapters.clients.lexicon_errors import SERVICE as NAMED
-from certferry.adapters.clients.lexicon_errors import Told, error_of, is_no_zone, no_zone
-from certferry.core.identifiers import suffixes
+from certferry.adapters.clients.lexicon_errors import Told, error_of, is_no_zone, may_pass, no_zone
+from certferry.core.identifiers import suffixes, zone_name
 from certferry.core.secret import Secret
 from certferry.core.survey import FoundZone
 from certferry.core.zone_choice import must_have_zone
@@ -66,7 +66,7 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
     options = {key.replace("-", "_"): value for key, value in settings.options.items()}
     calls = LexiconCalls(settings.provider, options, settings.timeout, context.pause)
     hidden = [value for value in options.values() if isinstance(value, Secret)]
-    zones = [zone.strip(".").lower() for zone in settings.zones]
+    zones = [zone_name(zone) for zone in settings.zones]
     return LexiconRecords(calls, Told(settings.provider, hidden), zones, context.pause)
 
 
@@ -127,9 +127,11 @@ class LexiconRecords:
     def _remove(self, name: str, value: str) -> bool:
         zone = self._zone(name)
         with self._calls.opened(zone) as provider:
-            found = list(records_of(provider, zone, name, value))
-            for record in found:
-                provider.delete_record(record.get("id"), "TXT", name, value)
+            found = {str(one["content"]) for one in records_of(provider, zone, name, value)}
+            for written in found:
+                # Never by id: it is the whole name's at Gandi, and the set's at NS1 and Route 53
+                # (dns-lexicon 3.25.2), so that other records would be removed.
+                provider.delete_record(rtype="TXT", name=name, content=written)
             if found:
                 self._look(provider, zone, name, value, is_wanted=False)
             return bool(found)
@@ -162,9 +164,13 @@ class LexiconRecords:
                     return suffix
             except CertferryError:
                 raise
-            except Exception as exc:  # noqa: BLE001 - each provider raises what it likes
-                if not is_no_zone(exc):
-                    refused = refused or error_of(exc, self._told, name)
+            except Exception as exc:
+                if is_no_zone(exc):
+                    continue
+                error = error_of(exc, self._told, name)
+                if may_pass(exc):  # the zone may be there: what is put above it, no resolver sees
+                    raise error from exc
+                refused = refused or error
         raise refused or no_zone(name, self._told)
 
     def _in_turn(self, name: str, work: Callable[[], T]) -> T:

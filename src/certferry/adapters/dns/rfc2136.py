@@ -24,6 +24,7 @@ from certferry.adapters.clients.rfc2136_conversation import Conversation
 from certferry.adapters.clients.rfc2136_errors import SERVICE as NAMED
 from certferry.adapters.clients.rfc2136_errors import Partner
 from certferry.core.foreign_words import quoted
+from certferry.core.identifiers import zone_name
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Context, Variable
@@ -121,7 +122,7 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
             now=context.now,
             pause=context.pause,
         ),
-        [zone.strip(".").lower() for zone in settings.zones],
+        [zone_name(zone) for zone in settings.zones],
     )
 
 
@@ -135,7 +136,8 @@ def _server(written: str) -> tuple[str, int]:
         written = f"[{written}]"
     parts = _SERVER.fullmatch(written)
     port = int(parts["v6_port"] or parts["port"] or PORT) if parts else 0
-    if parts is None or not 1 <= port <= MOST:
+    host = (parts["v6"] or parts["host"]) if parts else ""
+    if not _is_named(host) or not 1 <= port <= MOST:
         raise ConfigError(
             Text("{server} is no name server", server=quoted(repr(written))),
             hint=Text(
@@ -143,20 +145,24 @@ def _server(written: str) -> tuple[str, int]:
                 " scheme"
             ),
         )
-    return parts["v6"] or parts["host"], port
+    return host, port
 
 
 def _key_name(written: str) -> dns.name.Name:
-    try:
-        name = dns.name.from_text(written)
-    except (dns.exception.DNSException, UnicodeError):
-        name = dns.name.root
-    if name == dns.name.root or any(mark in written for mark in ' "{'):
+    if not _is_named(written) or any(mark in written for mark in ' "{'):
         raise ConfigError(
             Text("`key_name` is no name of a TSIG key"),
             hint=Text("write what stands after `key` in the key's statement, such as certferry."),
         )
-    return name
+    return dns.name.from_text(written)
+
+
+def _is_named(written: str) -> bool:
+    """Tell whether something can be a name in DNS, and not the root's."""
+    try:
+        return bool(dns.name.from_text(written) != dns.name.root)
+    except (dns.exception.DNSException, UnicodeError):
+        return False
 
 
 def _material(secret: str) -> bytes:
