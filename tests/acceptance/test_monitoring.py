@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from certferry.sandbox import event_receiver
+from certferry.sandbox.event_receiver import EventReceiver
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.heartbeat import CHECK, HeartbeatService
 from tests.acceptance.host import Host, Run
@@ -158,6 +160,46 @@ def test_a_heartbeat_that_is_down_changes_nothing_of_a_run(
     assert (OK, "") == (beating.run("sync").code, beating.run("sync").err)
     assert [] == beating.run("status", "--json").document["troubles"]
     assert OK == beating.run("check").code
+
+
+def test_what_is_wrong_with_monitors_is_told_once_by_the_channels(
+    beating: Host, service: HeartbeatService
+) -> None:
+    """One message for both, by the run after the one that met it; none by four more, though the
+    minute has no ping left for them; one when all is in order. `status` says it in between.
+    """
+    service.faults.add(Fault.status(404), times=None)
+    with EventReceiver() as hook:
+        declare(beating, '[metrics]\nfile = "nowhere/certferry.prom"\n')
+        declare(beating, f'[notify.hook]\ntype = "webhook"\nurl = "{hook.address}"\n')
+        declare(beating, f'secret = "{event_receiver.SECRET}"\n')
+
+        for _ in range(6):
+            run = beating.run("sync")
+            assert OK == run.code
+            must_hide(run, service)
+        [begun] = hook.events
+        status = beating.run("status")
+        document = beating.run("status", "--json").document
+        service.faults.clear()
+        (beating.directory / "nowhere").mkdir()
+        with beating.remembering() as store:
+            store.update_account_note("[heartbeat]", "sent", lambda _: None)  # a minute later
+        assert [OK, OK] == [beating.run("sync").code for _ in range(2)]
+        assert [] == beating.run("status", "--json").document["troubles"]
+        [_, over] = hook.events
+
+    codes = {"heartbeat_missed", "metrics_missed"}
+    assert codes == {event["code"] for event in begun["events"]}
+    assert all(event["hint"] for event in begun["events"])
+    assert [("recovered", code) for code in sorted(codes)] == sorted(
+        (event["event"], event["code"]) for event in over["events"]
+    )
+    assert re.search(r"^\[heartbeat\]: since .*: it knows no such check$", status.out, re.MULTILINE)
+    assert re.search(r"^\[metrics\]: since .*nowhere", status.out, re.MULTILINE)
+    assert 2 == status.out.count("hint: ")
+    assert codes == {one["code"] for one in document["troubles"]}
+    must_hide(status, service)
 
 
 def test_a_heartbeat_that_hangs_holds_a_run_up_for_seconds(

@@ -50,8 +50,8 @@ OTHERS = {
     "command": [("`present NAME VALUE` or `cleanup …` follow:", "./dns\n")],
     "lexicon": [("the service, as `lexicon --help` calls it:", "gandi\n")],
     "rfc2136": [
-        ("its port where that is not 53 (input hidden):", "127.0.0.1:9\n"),
-        ("the name of the TSIG key (input hidden):", "certferry.\n"),
+        ("its port where that is not 53:", "127.0.0.1:9\n"),
+        ("the name of the TSIG key:", "certferry.\n"),
         ("the secret of the TSIG key, in base64 (input hidden):", "c2VjcmV0\n"),
     ],
 }

@@ -95,6 +95,31 @@ def test_nothing_is_the_usual_service(accounts: Accounts) -> None:
     assert "Harbour account" not in terminal.screen.text
 
 
+@pytest.mark.usefixtures("packages")
+def test_address_is_seen_while_it_is_typed(accounts: Accounts) -> None:
+    """And so is the name of a key, but not what is secret; all of them are kept with the keys."""
+    for name in KEYS.keys() - QINIU.keys():
+        del accounts.environ[name]
+    with accounts.terminal("--email", "ops@example.com", columns=300) as terminal:
+        for asked, answer in (
+            (WHICH, "rfc2136"),
+            ("the primary name server, with its port where that is not 53:", "192.0.2.1"),
+            ("the name of the TSIG key:", "certferry."),
+            ("the secret of the TSIG key, in base64 (input hidden):", "c2VjcmV0"),
+            ("[y/N]:", "y"),
+        ):
+            terminal.until(lambda shown, asked=asked: asked in shown.rpartition("\n")[2])  # type: ignore[misc]  # the question of this turn
+            terminal.type(f"{answer}\n")
+        assert 0 == terminal.end()
+
+    assert "RFC2136_NAMESERVER=192.0.2.1\n" in accounts.keys.read_text()
+    assert {
+        "server": "env:RFC2136_NAMESERVER",
+        "key_name": "env:RFC2136_TSIG_KEY",
+        "key_secret": "env:RFC2136_TSIG_SECRET",
+    } == tomllib.loads(accounts.config.read_text())["accounts"]["rfc2136"]
+
+
 @pytest.mark.parametrize("answer", ["DP_Id", "HARBOUR_TOKEN"])
 @pytest.mark.usefixtures("packages")
 def test_service_whose_keys_are_there_is_not_asked_for(accounts: Accounts, answer: str) -> None:

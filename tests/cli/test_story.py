@@ -89,6 +89,7 @@ def test_the_main_job_from_the_first_plan_to_the_export(world: World, tmp_path: 
         assert Exit.OK == terminal.end(40)
     assert terminal.screen.text.startswith("img: done\n")
     assert terminal.screen.text.endswith("\n\n1 certificate: 5 done.")
+    assert terminal.screen.widest <= 40
 
     assert (
         Exit.OK,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from certferry.config.load import NAMES_WITHOUT_FILE, WITHOUT_FILE
 from certferry.errors import ConfigError
 from certferry.wiring.settings import from_environment
 
@@ -109,8 +110,24 @@ def test_service_whose_keys_are_there(
     assert values == settings.accounts[dns].values
 
 
+@pytest.mark.parametrize("environ", [{}, {**DNSPOD, **QINIU}])
+@pytest.mark.parametrize("name", ["bad_name..x", "img"])
+def test_name_that_is_none_does_not_blame_the_environment(
+    name: str, environ: dict[str, str]
+) -> None:
+    """The file that declares it was not found: that is said, and how to name one."""
+    with pytest.raises(ConfigError, match="is not a domain name") as caught:
+        from_environment([name], environ)
+
+    hint = str(caught.value.hint)
+    assert hint.startswith(str(NAMES_WITHOUT_FILE))
+    assert (str(WITHOUT_FILE) in hint) == (not environ)
+
+
 @pytest.mark.parametrize("environ", [{}, {"Ali_Key": "k"}, {"CF_Token": ""}])
 def test_service_of_which_not_all_keys_are_there(environ: dict[str, str]) -> None:
     """Those of the usual one are asked for."""
-    with pytest.raises(ConfigError, match="DP_Id / DNSPOD_API_KEY: not set"):
+    with pytest.raises(ConfigError, match="DP_Id / DNSPOD_API_KEY: not set") as caught:
         from_environment(["img.example.com"], {**environ, **QINIU})
+
+    assert WITHOUT_FILE == caught.value.hint

@@ -16,6 +16,7 @@ from certferry.present.layout import (
     coloured,
     columns,
     fitted,
+    folded,
     labelled,
     line,
     padded,
@@ -149,3 +150,58 @@ def test_colour_is_added_and_nothing_else() -> None:
 
     assert "\x1b[31mfailed\x1b[0m img" == coloured(written)
     assert "failed img" == plain(written)
+
+
+@given(
+    spans=st.lists(st.text(alphabet="ab 中，。`", max_size=12).map(Span), min_size=1, max_size=4),
+    cells=st.integers(4, 30),
+)
+def test_folding_loses_nothing(spans: list[Span], cells: int) -> None:
+    """Only spaces at breaks go, and no line is blank."""
+    rows = [plain(row) for row in folded(tuple(spans), cells)]
+
+    assert "".join(plain(tuple(spans)).split()) == "".join("".join(rows).split())
+    assert all(rows) or not plain(tuple(spans))
+
+
+@given(words=st.text(alphabet="ab 中", max_size=40), cells=st.integers(4, 30))
+def test_a_folded_line_fits(words: str, cells: int) -> None:
+    """But for one word that is too long."""
+    rows = [plain(row) for row in folded(line(words), cells)]
+
+    assert [] == [one for one in rows if width(one) > cells and set(one.strip()) - {*"ab"}]
+
+
+def test_a_folded_line_goes_on_below_what_it_is_about() -> None:
+    """Below the last column; where that leaves no room, a little to the right. A command stays
+    whole, and so does the tone.
+    """
+    written = line(
+        "  deploy   ",
+        Span("failed ", Tone.BAD),
+        "img.example.com: run `certferry sync --renew img` and wait (HTTPS is off)",
+    )
+
+    assert (
+        "  deploy   failed img.example.com: run\n"
+        "                  `certferry sync --renew img`\n"
+        "                  and wait (HTTPS is off)\n"
+    ) == values.text_of(folded(written, 48))
+    assert (
+        "  deploy   failed\n"
+        "    img.example.com: run\n"
+        "    `certferry sync --renew img`\n"
+        "    and wait (HTTPS is off)\n"
+    ) == values.text_of(folded(written, 32))
+    assert Span("failed", Tone.BAD) in [
+        Span(one.words.strip(), one.tone) for one in folded(written, 48)[0]
+    ]
+
+
+def test_a_line_that_fits_stays_as_it_is() -> None:
+    """To the cell; one with lines of its own, too."""
+    written = line("a ", Span("中文", Tone.GOOD))
+
+    assert [written] == folded(written, 6)
+    assert ["a 中", "  文"] == [plain(row) for row in folded(written, 5)]
+    assert [line("one two\nthree")] == folded(line("one two\nthree"), 4)

@@ -143,6 +143,21 @@ def test_run_has_not_succeeded_while_another_certificate_fails() -> None:
     assert last.succeeded_at is None
 
 
+def test_run_that_leaves_a_failure_alone_has_not_succeeded() -> None:
+    """It keeps the pause after what an earlier run tried in vain, and what is wrong still is."""
+    world = world_of_quick_changes()
+    world.issuer.fail_with(REFUSED)
+    scheduled(world, patience=Patience(timedelta(0)))
+
+    report = scheduled(world, patience=Patience(timedelta(0)))
+
+    assert not report.any(Outcome.FAILED)
+    assert report.leaves_failures
+    last = world.state.last_run()
+    assert last is not None
+    assert last.succeeded_at is None
+
+
 def test_run_by_hand_does_not_wait() -> None:
     """An operator who looks on wants to know."""
     world = world_of_quick_changes()

@@ -254,6 +254,8 @@ def test_nothing_is_sent_as_the_hour_begins() -> None:
     assert [] == ship.waited
     ship.run(TROUBLE)
     assert [3.0] == ship.waited
+    ship.telling().try_out({"ops": Message("t", ("by hand",))})
+    assert [3.0, 3.0] == ship.waited
 
 
 def test_trying_channels_out() -> None:

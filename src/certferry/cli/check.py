@@ -52,7 +52,7 @@ class Plugin(click.Command):
 def command(front: Front, names: tuple[str, ...], *, run_within: int, as_json: bool) -> int:
     """For monitoring: one line in the form of a Nagios plugin, with performance data.
 
-    By what is recorded, without asking any service, so that it may be called every few minutes.
+    It judges by what the last run recorded and asks no service: call it every few minutes.
     Exits with 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. Warns when a sixth of a certificate's life is
     left, and is critical with a twelfth; earlier where a CDN takes a new certificate only for a
     time.

@@ -13,9 +13,10 @@ import click
 from certferry.cli.options import Front
 from certferry.config.load import load
 from certferry.core.observed import Served
+from certferry.core.short_form import short
 from certferry.errors import VerificationError
 from certferry.present.console import Console
-from certferry.present.layout import Line, Span, Tone, line, padded, wrapped
+from certferry.present.layout import Line, Span, Tone, columns, line
 from certferry.sandbox.proof import EdgeChange, Ledger, edge_changes
 from certferry.sandbox.world import DOMAINS, Pace, World, demonstration
 from certferry.text import Text, verbatim
@@ -29,9 +30,6 @@ PACE = Pace(
 )
 """Slow enough to watch: at Qiniu the same takes 8 to 15 minutes."""
 
-_FINGERPRINT = 16
-"""Hex digits of a fingerprint that a person compares."""
-
 
 @click.command()
 @click.option("--fast", is_flag=True, help="Do not slow the world down to be watched.")
@@ -39,12 +37,12 @@ _FINGERPRINT = 16
 def command(front: Front, *, fast: bool) -> int:
     """Run the main job in a world on loopback, and prove it."""
     console = front.console
-    console.show(_paragraph(console, _OPENING))
+    console.tell([line(console.voice.say(_OPENING))])
     with (
         tempfile.TemporaryDirectory(prefix="certferry-demo-") as directory,
         demonstration(Pace() if fast else PACE) as world,
     ):
-        console.show(_cast(world, console))
+        console.tell(_cast(world, console))
         return Demo(front, world, world.write_files(Path(directory))).run()
 
 
@@ -71,7 +69,7 @@ class Demo:
             for change in edge_changes(domain, before[domain], after[domain])
         ]
         rewritten = Ledger.of(self._world).writes_since(done)
-        self._console.show(_proof(changes, done, rewritten, self._console))
+        self._console.tell(_proof(changes, done, rewritten, self._console))
         self._judge(changes, done, rewritten)
         return max(first, second)
 
@@ -117,14 +115,8 @@ _OPENING = Text(
 )
 
 
-def _paragraph(console: Console, text: Text) -> Iterator[Line]:
-    for written in wrapped(console.voice.say(text), 88):
-        yield line(written)
-
-
 def _cast(world: World, console: Console) -> Iterator[Line]:
-    yield line()
-    for role, where in (
+    roles = (
         (verbatim("CA"), world.pebble.directory_url),
         (verbatim("DNSPod"), world.dnspod.url),
         (
@@ -136,8 +128,9 @@ def _cast(world: World, console: Console) -> Iterator[Line]:
             Text("edges"),
             ", ".join(f"{a}:{world.qiniu.edges.port}" for a in world.qiniu.edges.addresses),
         ),
-    ):
-        yield line(f"  {padded(console.voice.say(role), 13)} {where}")
+    )
+    rows = [(Span(console.voice.say(role)), Span(where)) for role, where in roles]
+    return iter([line(), *columns(rows, "  ")])
 
 
 def _proof(
@@ -147,11 +140,16 @@ def _proof(
     yield line(
         Span(console.voice.say(Text("What each edge served, before and after")), Tone.STRONG)
     )
-    for change in changes:
-        before = (change.before or "—")[:_FINGERPRINT]
-        after = (change.after or "—")[:_FINGERPRINT]
-        place = f"{padded(change.domain, 18)} {padded(change.address, 11)}"
-        yield line(f"  {place} {padded(before, _FINGERPRINT)} → {after}")
+    rows = [
+        (
+            Span(change.domain),
+            Span(change.address),
+            Span(short(change.before or "—")),
+            Span(f"→ {short(change.after or '—')}"),
+        )
+        for change in changes
+    ]
+    yield from columns(rows, "  ")
     yield line()
     for text in (
         Text(

@@ -53,7 +53,7 @@ def show_findings(findings: Sequence[Finding], front: Front, *, as_json: bool) -
     elif front.quiet:
         console.remark(doctor_text.what_is_wrong(findings, console.voice))
     else:
-        console.show(doctor_text.told(findings, console.voice))
+        console.tell(doctor_text.told(findings, console.voice))
     return exits.of_findings(findings)
 
 

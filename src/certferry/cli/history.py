@@ -60,7 +60,7 @@ def show_history(
     if as_json:
         console.hand_out(documents.of_history(entries))
     else:
-        console.show(told(entries, console.voice))
+        console.tell(told(entries, console.voice))
     return Exit.OK
 
 

@@ -141,7 +141,12 @@ def _answer(question: Question, interview: Interview, *, may_end: bool) -> Answe
     if may_end:
         what = Text("{what} (Enter to skip)", what=what)
     if question.names:
-        secret = interview.ask_secret(what, needed=not may_end)
+        needed = not may_end
+        secret = (
+            interview.ask_for(what, Secret, needed=needed)
+            if question.may_be_seen
+            else interview.ask_secret(what, needed=needed)
+        )
         return _reference(question.names[0], secret) if secret else None
     value = interview.ask_for(what, question.read, needed=not may_end)
     return None if value is None else Answer(value)

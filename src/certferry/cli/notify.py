@@ -43,17 +43,17 @@ def test(front: Front, channels: tuple[str, ...]) -> Exit:
         services = session.channels.services(names)
     all_sent = all(isinstance(answer, Sent) for answer in answers.values())
     if not (front.quiet and all_sent):
-        front.console.show(answer_lines(answers, services, front.voice))
+        front.console.tell(answer_lines(answers, services, front.voice))
     return Exit.OK if all_sent else Exit.FAILED
 
 
 @command.command("failed", hidden=True)
 @click.pass_obj
 def failed(front: Front) -> Exit:
-    """Tell that a scheduled run failed; for systemd to run, which says how.
+    """Tell that a scheduled run failed; systemd runs this, and says how.
 
-    What a run told itself is not told again. One that was killed, that took too long or could not
-    begin told nothing: it is kept for `check`, and told through the channels.
+    A run that ended with 1 or 3 has told its trouble itself. For one that was killed, took too long
+    or could not begin, certferry records it for `check` and tells the channels.
     """
     from certferry.cli.selection import settings_or_defaults
     from certferry.ports.progress import no_listener

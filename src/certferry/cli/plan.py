@@ -52,7 +52,7 @@ def show_plans(plans: Sequence[Plan], console: Console, *, check: bool, as_json:
     if as_json:
         console.hand_out(plan_document.of_plans(plans, console.voice))
     else:
-        console.show(plan_text.told(plans, console.voice))
+        console.tell(plan_text.told(plans, console.voice))
     return exits.of_plans(plans, check=check)
 
 

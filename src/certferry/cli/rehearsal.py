@@ -30,7 +30,7 @@ def rehearsed(front: Front, names: tuple[str, ...], *, renew: bool, as_json: boo
     elif front.quiet:
         console.remark(report_text.what_is_wrong(found.report, console.voice))
     else:
-        console.show(rehearsal_text.told(found.report, found.plans, console.voice))
+        console.tell(rehearsal_text.told(found.report, found.plans, console.voice))
     code = exits.of_report(found.report)
     return exits.of_plans(found.plans, check=False) if code is Exit.OK else code
 

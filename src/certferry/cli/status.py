@@ -82,7 +82,7 @@ def show_status(found: Found, console: Console, now: datetime, *, as_json: bool)
         console.hand_out(document)
     elif not statuses:
         console.show([line(console.voice.say(Text("No certificate is declared.")))])
-        console.show(status_text.troubles(remembering, console.voice))
+        console.tell(status_text.troubles(remembering, console.voice))
     else:
         ordered = most_needed_first(statuses)
         remarks = [
@@ -90,7 +90,7 @@ def show_status(found: Found, console: Console, now: datetime, *, as_json: bool)
             *channel_text.remarks(channels, console.voice),
         ]
         console.show_table(status_text.table(ordered, now, console.voice), remarks)
-        console.show([line(), *status_text.of_runs(remembering, console.voice)])
+        console.tell([line(), *status_text.of_runs(remembering, console.voice)])
     return ending
 
 

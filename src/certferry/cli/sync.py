@@ -107,5 +107,5 @@ def show_report(
     elif front.quiet:
         console.remark(report_text.what_is_wrong(report, console.voice))
     else:
-        console.show(report_text.told(report, console.voice, undeclared_of))
+        console.tell(report_text.told(report, console.voice, undeclared_of))
     return exits.of_report(report)

@@ -189,7 +189,7 @@ class Watch:
         if self.as_json:
             self._hand_out([look])
         else:
-            self.console.show(watch_text.news(changed, look, self.now(), self.console.voice))
+            self.console.tell(watch_text.news(changed, look, self.now(), self.console.voice))
 
     def _hand_out(self, looks: Sequence[HostLook]) -> None:
         from certferry.present.watch_documents import of_change

@@ -146,6 +146,11 @@ def is_secret(settings_class: type[Dataclass], key: str) -> bool:
     return without_none(get_type_hints(settings_class)[key]) in (Secret, Secret | str)
 
 
+def may_be_seen(settings_class: type[Dataclass], key: str) -> bool:
+    """Tell whether a key that may be kept as a secret is none, such as an address."""
+    return bool(without_none(get_type_hints(settings_class)[key]) == Secret | str)
+
+
 def read_answer(settings_class: type[Dataclass], key: str, answer: str) -> object:
     """Give the value that stands in a file for what a person has typed; the words of a list have
     spaces between them. Raises `ConfigError` where the key cannot have it. Not for secrets.

@@ -42,6 +42,10 @@ Check = Callable[[AccountTable, str, Resolve], None]
 """See `Adapters.check`."""
 
 WITHOUT_FILE = Text("without a configuration file, the keys are taken from the environment")
+NAMES_WITHOUT_FILE = Text(
+    "certferry found no configuration file, so each NAME is a domain name; name the file with"
+    " --config FILE, or run certferry in its directory"
+)
 
 
 def load(
@@ -306,8 +310,18 @@ def _hint(document: Document, findings: Sequence[Finding], env_files: Sequence[E
     in_env_files = {finding.path for file in env_files for finding in file.findings}
     if in_env_files and in_env_files >= {finding.path for finding in findings}:
         return ASSIGNMENTS_ONLY
-    usual = REFERENCE if document.path else WITHOUT_FILE
+    usual = REFERENCE if document.path else _without_file(findings)
     return Text("{one}; {other}", one=usual, other=ASSIGNMENTS_ONLY) if in_env_files else usual
+
+
+def _without_file(findings: Sequence[Finding]) -> Text:
+    """Say where keys are taken from; of a wrong name, why it was taken for one."""
+    about_names = [finding.key == "names" for finding in findings]
+    if all(about_names):
+        return NAMES_WITHOUT_FILE
+    if any(about_names):
+        return Text("{one}; {other}", one=NAMES_WITHOUT_FILE, other=WITHOUT_FILE)
+    return WITHOUT_FILE
 
 
 def _not_set(variable: Variable) -> Finding:

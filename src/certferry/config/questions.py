@@ -9,6 +9,7 @@ from functools import partial
 from certferry.config.bind import (
     Dataclass,
     is_secret,
+    may_be_seen,
     meanings,
     must_be_written,
     read_answer,
@@ -21,13 +22,15 @@ from certferry.text import Text
 class Question:
     """A key of an account, and what it is. A secret is kept under the first of the `names` that
     variables of the environment may have. What has none is no secret: `read` gives the value that
-    stands in the file for an answer, or raises `ConfigError`.
+    stands in the file for an answer, or raises `ConfigError`. What `may_be_seen` is shown while it
+    is typed, wherever it is kept.
     """
 
     key: str
     what: Text
     names: tuple[str, ...] = ()
     read: Callable[[str], object] = str
+    may_be_seen: bool = False
 
 
 def questions_of(type_: str, adapter: Adapter) -> tuple[Question, ...]:
@@ -36,7 +39,15 @@ def questions_of(type_: str, adapter: Adapter) -> tuple[Question, ...]:
     """
     variables = adapter.ENVIRONMENT
     return (
-        *(Question(one.key, one.what, tuple(one.names)) for one in variables),
+        *(
+            Question(
+                one.key,
+                one.what,
+                tuple(one.names),
+                may_be_seen=may_be_seen(adapter.Settings, one.key),
+            )
+            for one in variables
+        ),
         *_others(type_, adapter, variables),
     )
 

@@ -169,7 +169,7 @@ def _what_has_drifted(
     standing: Standing,
 ) -> Trouble | None:
     if standing is Standing.DRIFTED and domain.kind.is_receiver and domain.bound is None:
-        message = Text("what was delivered is gone; the next run delivers it again")
+        message = Text("the delivered certificate is gone; the next run delivers it again")
         return Trouble(ReasonCode.DELIVERY_DRIFTED.value, message)
     drift = None if standing is Standing.VERIFIED else drift_of(deployment, target, domain, None)
     if drift is not None and drift.certificate:

@@ -55,6 +55,7 @@ def noticed(
     found = [
         notice
         for lineage in report.lineages
+        if lineage.lineage in versions or not _is_quiet(lineage)
         for notice in _of_lineage(lineage, versions.get(lineage.lineage, ()), now)
     ]
     return _merged(kept, found, before)
@@ -141,6 +142,11 @@ def _hides(step: StepOutcome, subject: Subject) -> bool:
     if step.domain is None:
         return step.action is Action.LOOK or not subject.domain
     return step.domain == subject.domain or not subject.domain
+
+
+def _is_quiet(report: LineageReport) -> bool:
+    """Tell whether all is as it was: so it is in most runs, which are to be quick."""
+    return all(step.outcome is Outcome.UNCHANGED and step.hint is None for step in report.outcomes)
 
 
 def _of_lineage(

@@ -136,5 +136,5 @@ def _as_declared(target: str, domain: str, observed: Observation) -> StepOutcome
     if found.kind.is_receiver:
         return StepOutcome(Action.DEPLOY, Outcome.UNCHANGED, _HELD, target, domain)
     back = where_withdrawn(found, observed) if found.withdrawn else None
-    told = StepOutcome(Action.VERIFY, Outcome.UNCHANGED, back or SEEN, target, domain)
-    return replace(told, left=back is not None)
+    left = back is not None
+    return StepOutcome(Action.VERIFY, Outcome.UNCHANGED, back or SEEN, target, domain, left=left)

@@ -76,6 +76,12 @@ class StepOutcome:
         return self.error.retry.after if is_held and self.error is not None else None
 
     @property
+    def is_left_alone(self) -> bool:
+        """Whether it waits since it failed before, and was not tried again."""
+        is_kept = self.outcome is Outcome.WAITING and self.held_back_until is None
+        return is_kept and self.error is not None and self.error.retry.after is not None
+
+    @property
     def key(self) -> StepKey:
         """What identifies the step within its lineage."""
         return (self.action, self.target, self.domain or self.remote_id or self.label)
@@ -139,6 +145,11 @@ class SyncReport:
         return self.complete and not (self.any(Outcome.FAILED) or self.any(Outcome.REFUSED))
 
     @property
+    def leaves_failures(self) -> bool:
+        """Whether a step has failed before and was left alone: what is wrong still is."""
+        return any(step.is_left_alone for each in self.lineages for step in each.outcomes)
+
+    @property
     def left(self) -> int:
         """How many domains are left as they are, although the file alone says otherwise."""
         return sum(step.left for lineage in self.lineages for step in lineage.outcomes)
@@ -156,7 +167,7 @@ class SyncReport:
 
 @dataclass(frozen=True, slots=True)
 class LastRun:
-    """When the last run over declared certificates ended, and the last in which nothing failed."""
+    """When the last run over declared certificates ended, and the last that left no failure."""
 
     ended_at: datetime
     succeeded_at: datetime | None = None

@@ -56,6 +56,8 @@ def without_refused(
     blocked = {obstacle.target for obstacle in plan.obstacles} | others
     blocked |= {drift.target for drift in plan.drifts if drift.policy is DriftPolicy.WARN}
     obstructed = blocked | full
+    if not refusals and not obstructed:
+        return plan  # as in most runs
     return replace(
         plan,
         rollouts=tuple(r for r in plan.rollouts if (r.target, r.domain) not in refused),

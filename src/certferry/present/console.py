@@ -6,13 +6,14 @@ import io
 import json
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from itertools import chain
 from typing import TextIO
 
 from certferry.present.language import Voice
-from certferry.present.layout import Line, Table, aligned, coloured, fitted, line, plain
+from certferry.present.layout import Line, Table, aligned, coloured, fitted, folded, line, plain
 from certferry.present.run_log import RunLog
 
 _DUMB = {"", "dumb", "unknown"}
@@ -45,6 +46,10 @@ class Console:
         """Write data for a person."""
         self._write(self.stdout, lines)
 
+    def tell(self, lines: Iterable[Line]) -> None:
+        """Write sentences for a person; on a terminal they are broken at spaces."""
+        self.show(self._folded(self.stdout, lines))
+
     def show_table(self, table: Table, below: Iterable[Line] = ()) -> None:
         """Write data for a person, as columns; on a terminal they are never wider than it is.
 
@@ -53,7 +58,7 @@ class Console:
         self.show(_as_wide_as(self.stdout, table))
         remarks = list(below)
         if remarks:
-            self.show([line(), *remarks])
+            self.tell([line(), *remarks])
 
     def remark_table(self, table: Table) -> None:
         """Write what is not data as columns, set off by an empty line."""
@@ -66,8 +71,8 @@ class Console:
         self.stdout.write(json.dumps(document, ensure_ascii=not utf8, indent=indent) + "\n")
 
     def remark(self, lines: Iterable[Line]) -> None:
-        """Write what is not data."""
-        self._write(self.stderr, lines)
+        """Write what is not data; on a terminal sentences are broken at spaces."""
+        self._write(self.stderr, self._folded(self.stderr, lines))
 
     def flush(self) -> None:
         """Send off what has been written."""
@@ -77,6 +82,13 @@ class Console:
     def draws_on(self, stream: TextIO) -> bool:
         """Tell whether the stream is a terminal that can do more than print."""
         return stream.isatty() and self.environ.get("TERM", "") not in _DUMB
+
+    def _folded(self, stream: TextIO, lines: Iterable[Line]) -> Iterator[Line]:
+        """Break what is wider than a screen; what a program reads stays as it is."""
+        if not self.draws_on(stream):
+            return iter(lines)
+        cells = shutil.get_terminal_size().columns
+        return chain.from_iterable(folded(one, cells) for one in lines)
 
     def _write(self, stream: TextIO, lines: Iterable[Line]) -> None:
         in_colour = self.draws_on(stream) and not self.environ.get("NO_COLOR")

@@ -108,6 +108,61 @@ def _cells(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in {"W", "F"} else 1
 
 
+_ON_ONE_LINE = re.compile(
+    r"[^\s`\u2e80-\u9fff\uff00-\uffef]*`[^`]*`[^\s`\u2e80-\u9fff\uff00-\uffef]*"
+    rf"[{_CLOSING}]*|{_UNBROKEN.pattern}"
+)
+"""As above; a command in backquotes is copied whole."""
+
+
+def folded(written: Line, cells: int) -> list[Line]:
+    """Break a line that is wider than so many cells. What follows begins below its last span, where
+    that leaves room for it, or else a little to the right of the line.
+    """
+    words = plain(written)
+    if width(words) <= cells or "\n" in words:
+        return [written]
+    pieces = list(_pieces(written))
+    column = width("".join(span.words for span in written[:-1]))
+    longest = max(width(piece.words) for piece, _ in pieces)
+    if column > cells // 2 or column + longest > cells:
+        column = len(words) - len(words.lstrip()) + len(GAP)
+    rows, row, used = list[list[Span]](), list[Span](), 0
+    for piece, breaks in pieces:
+        taken = width(piece.words.rstrip())
+        has_words = any(not span.words.isspace() for span in row)
+        if breaks and has_words and used + taken > cells:
+            rows.append(row)
+            row, used, has_words = [Span(" " * column)], column, False
+        if taken or has_words or not rows:  # no line goes on with the space at which it was broken
+            row.append(piece)
+            used += width(piece.words)
+    return [_joined(spans) for spans in (*rows, row)]
+
+
+def _pieces(written: Line) -> Iterator[tuple[Span, bool]]:
+    """Give the words and spaces of a line, and whether it may be broken before each."""
+    breaks = False
+    for span in written:
+        for found in _ON_ONE_LINE.finditer(visible(span.words)):
+            is_space = found[0].isspace()
+            yield Span(found[0], span.tone), breaks and not is_space
+            breaks = True
+        breaks = breaks and span.words[-1:].isspace()
+
+
+def _joined(spans: Sequence[Span]) -> Line:
+    """Put neighbours of one tone together, without the spaces at the end."""
+    joined = list[Span]()
+    last = max((place for place, span in enumerate(spans) if span.words.strip()), default=-1)
+    for span in spans[: last + 1]:
+        if joined and joined[-1].tone is span.tone:
+            joined[-1] = Span(joined[-1].words + span.words, span.tone)
+        else:
+            joined.append(span)
+    return tuple(joined)
+
+
 def labelled(label: str, tone: Tone, words: str, indent: int = 0) -> Iterator[Line]:
     """Write words after a label; where they have several lines, all begin in the same column."""
     first, *rest = words.split("\n")

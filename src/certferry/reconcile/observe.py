@@ -159,11 +159,10 @@ class _Looker:
             under_way = tuple(record for record in records.values() if self._is_open(record))
             return ObservedTarget(deployment.target, failure=error, under_way=under_way)
         found = _with_withdrawals(_with_records(found, records), withdrawn)
-        found = self._with_edges(self._with_uploads(found, deployment))
-        hidden = any(domain.binding_hidden for domain in found.domains)
-        if hidden:
-            found = with_likely_bindings(found, self._doors.now(), self._doors.verify_timeout)
-        return replace(found, label=deployment.target)
+        found = self._with_edges(self._with_uploads(found, deployment), deployment.target)
+        if not any(domain.binding_hidden for domain in found.domains):
+            return found
+        return with_likely_bindings(found, self._doors.now(), self._doors.verify_timeout)
 
     def _read(self, deployment: DesiredDeployment) -> ObservedTarget:
         found = self._doors.targets[deployment.target].observe(
@@ -222,12 +221,12 @@ class _Looker:
         )
         return replace(found, remotes=tuple(remotes))
 
-    def _with_edges(self, found: ObservedTarget) -> ObservedTarget:
+    def _with_edges(self, found: ObservedTarget, label: str) -> ObservedTarget:
         asked = [d.domain for d in found.domains if self._every_edge or self._may_serve(found, d)]
         if asked:
             self._tell(_EDGES)
         served: Mapping[str, tuple[Served, ...]] = self._doors.probe.look(asked)
-        return replace(found, served=served)
+        return replace(found, label=label, served=served)
 
     def _tell(self, what: Text) -> None:
         self._doors.progress(Asking(self._desired.lineage, what))

@@ -78,7 +78,8 @@ class Reconciler:
     def _note_end(self, report: SyncReport) -> bool:
         """Keep when the run ended, where that can be. Return `False` if the run is stopped here."""
         try:
-            self.doors.state.save_run(self.doors.now(), succeeded=report.has_succeeded)
+            succeeded = report.has_succeeded and not report.leaves_failures
+            self.doors.state.save_run(self.doors.now(), succeeded=succeeded)
             self.doors.looks.keep(report)
         except (KeyboardInterrupt, Interrupted):
             self._stop()

@@ -86,6 +86,7 @@ class Telling:
         end = time.monotonic() + self._longest.total_seconds()
         held = {name: self._patience(name) for name in messages}
         due = {name: message for name, message in messages.items() if held[name] is None}
+        self._pause(until_quiet(self._now()).total_seconds())
         answers = self._sent(due, end)
         for name, answer in answers.items():
             self._keep(name, answer, (), ChannelState())

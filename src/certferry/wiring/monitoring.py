@@ -109,14 +109,16 @@ class Monitor:
 
     def _end(self, said: str, *, succeeded: bool) -> None:
         """Tell that the run has ended, wait a few seconds for the answer, and keep what went wrong
-        with it.
+        with it. Where the minute has no ping left, what is known of it stays.
         """
         missed, heartbeat = self._wrong, self._heartbeat
         end = time.monotonic() + self._longest.total_seconds()
         if self._starting is not None:
             # A beginning that came after its end would look like a run that hangs.
             self._starting.join(self._longest.total_seconds())
-        if heartbeat is not None and self._may_ping(ends=True):
+        if heartbeat is not None:
+            if not self._may_ping(ends=True):
+                return  # without a ping, this run knows nothing of it
             answers: queue.SimpleQueue[Missed | None] = queue.SimpleQueue()
 
             def ping() -> None:

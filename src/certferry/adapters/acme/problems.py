@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Self
+from urllib.parse import urlsplit
 
 import requests
 from acme import errors, messages
@@ -222,9 +223,22 @@ def _said(
 
 def _not_reached(failure: requests.RequestException) -> CaUnavailable:
     return CaUnavailable(
-        Text("the CA could not be reached: {cause}", cause=_innermost(failure)),
+        Text(
+            "the CA could not be reached: {host}: {cause}",
+            host=_host_of(failure),
+            cause=_innermost(failure),
+        ),
         hint=advice.UNTRUSTED if is_untrusted(failure) else advice.for_transport(failure),
     )
+
+
+def _host_of(failure: BaseException) -> str:
+    """Give the host that was asked, with its port where the address has one."""
+    for cause in (failure, *_causes(failure)):
+        request = cause.request if isinstance(cause, requests.RequestException) else None
+        if request is not None and request.url:
+            return urlsplit(request.url).netloc.rpartition("@")[2]
+    return "—"
 
 
 def _innermost(failure: BaseException) -> Text:

@@ -71,7 +71,7 @@ def registration(username: str, password: str, written: str, domain: str = "") -
     ):
         if not form.fullmatch(value):
             raise ConfigError(
-                Text("`{key}` of the acme-dns account can be none", key=key), hint=REGISTER
+                Text("`{key}` of the acme-dns account is not valid", key=key), hint=REGISTER
             )
     fulldomain = name if name != subdomain else ""
     return Registration(Secret(username), Secret(password), subdomain, fulldomain, domain)

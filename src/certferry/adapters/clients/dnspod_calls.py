@@ -83,7 +83,7 @@ class DnspodCalls:
         try:
             return ask_the_time(self._http, request, self._now)
         except HttpFailure as failure:
-            call = Call(NAME, "GET", Text("the time"))
+            call = Call(NAME, "GET", Text("the time of the service"))
             raise call.lost(failure.problem, maybe_done=False) from None
 
     def write(self, action: str, about: str | Text, **params: str | int) -> Reply:

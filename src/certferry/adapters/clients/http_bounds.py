@@ -71,7 +71,7 @@ class BoundedAdapter(HTTPAdapter):
             if not exchange.seconds_left:
                 seconds = self._whole.total_seconds()
                 words = f"the answer was not complete within {seconds:g} seconds"
-                raise TooSlow(words) from failed
+                raise TooSlow(words, request=args[0]) from failed
             raise
 
     def _exchange(self, *args: Any, **kwargs: Any) -> requests.Response:

@@ -91,7 +91,7 @@ def clock_ahead(
     try:
         return ask_the_time(http, Request("GET", url), now)
     except HttpFailure as failure:
-        call = Call(service, "GET", Text("the time"))
+        call = Call(service, "GET", Text("the time of the service"))
         raise call.lost(failure.problem, maybe_done=False) from None
 
 

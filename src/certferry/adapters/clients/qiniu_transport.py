@@ -113,7 +113,7 @@ class QiniuTransport:
         try:
             return ask_the_time(self._https[url], Request("GET", f"{url}/"), self._now)
         except HttpFailure as failure:
-            call = Call(Text("the time"), url)
+            call = Call(Text("the time of the service"), url)
             raise explain_failure(call, failure) from None
 
     def has(self, group: CallGroup) -> bool:
