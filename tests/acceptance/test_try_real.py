@@ -244,7 +244,9 @@ def test_no_keys(services: Services) -> None:
     trial = services.trial(**dict.fromkeys(services.environ, ""))
 
     assert (Exit.USAGE, "") == (trial.code, trial.out)
-    for name in ("QINIU_ACCESS_KEY / QINIU_AK", "QINIU_SECRET_KEY / QINIU_SK", "DP_Id", "DP_Key"):
+    for pair in ("QINIU_ACCESS_KEY / QINIU_AK", "QINIU_SECRET_KEY / QINIU_SK"):
+        assert f"{pair}: not set" in trial.err
+    for name in ("DP_Id / DNSPOD_API_KEY", "DP_Key / DNSPOD_API_KEY"):
         assert f"{name}: not set" in trial.err
     assert [] == services.qiniu.requests()
 
