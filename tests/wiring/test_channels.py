@@ -20,6 +20,7 @@ from certferry.ports.notifier import Answered, RefusedForGood, Sent
 from certferry.testing.memory_state import MemoryState
 from certferry.text import Text
 from certferry.wiring.channels import Channels, check
+from certferry.wiring.settings import InstalledAdapters
 from certferry.wiring.told import telling
 from tests.wiring.packages import Packages
 
@@ -145,6 +146,19 @@ def test_what_an_operator_wrote_wrong(
     assert said in str(wrong.value)
     assert "[notify.ops]" in str(wrong.value)
     check(settings(tmp_path, 'type = "horn"\ntoken = "env:NO_SUCH_TOKEN"'), packages.table())
+
+
+def test_mistake_of_a_channel_is_told_with_the_others(packages: Packages, tmp_path: Path) -> None:
+    """What is wrong with a file comes at once, wherever in it."""
+    packages.install("certferry-horn", "horn_late", horn(), horn=NOTIFY_GROUP)
+    path = tmp_path / "certferry.toml"
+    path.write_text('[acme]\nemial = "ops@example.com"\n[notify.ops]\ntype = "hron"\n')
+
+    with pytest.raises(ConfigError) as wrong:
+        load(path, {}, InstalledAdapters(packages.table))
+
+    assert "did you mean email?" in str(wrong.value)
+    assert "did you mean horn?" in str(wrong.value)
 
 
 def test_settings_that_the_adapter_refuses_when_it_connects(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from certferry.config.table import Table
 from certferry.core.desired import PemFiles
 from certferry.core.secret import tells_a_secret
 from certferry.errors import ConfigError
-from certferry.ports.adapter import DNS_GROUP, TARGET_GROUP, Variable
+from certferry.ports.adapter import DNS_GROUP, NOTIFY_GROUP, TARGET_GROUP, Variable
 from certferry.text import Text
 
 _NO_FILE = Document(None, {})
@@ -263,7 +263,9 @@ def _read(
 
 
 def _of_accounts(settings: Settings, check: Check) -> Iterator[ConfigError]:
-    """Give what is wrong with the accounts that are used, but for what only a program knows."""
+    """Give what is wrong with the accounts that are used, but for what only a program knows, and
+    with the channels of notifications.
+    """
     wishes = settings.certificates
     used = {
         DNS_GROUP: {account for wish in wishes for account in wish.dns_accounts},
@@ -272,10 +274,18 @@ def _of_accounts(settings: Settings, check: Check) -> Iterator[ConfigError]:
     for account in settings.accounts.values():
         for group, labels in used.items():
             if account.label in labels:
-                try:
-                    check(account, group, settings.secrets.resolve_at_rest)
-                except ConfigError as error:
-                    yield error
+                yield from _wrong_in(account, group, settings, check)
+    for channel in settings.channels.values():
+        yield from _wrong_in(channel.account, NOTIFY_GROUP, settings, check)
+
+
+def _wrong_in(
+    account: AccountTable, group: str, settings: Settings, check: Check
+) -> Iterator[ConfigError]:
+    try:
+        check(account, group, settings.secrets.resolve_at_rest)
+    except ConfigError as error:
+        yield error
 
 
 def _references(accounts: Iterable[AccountTable], acme: AcmeSettings) -> Iterator[SecretReference]:

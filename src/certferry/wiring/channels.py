@@ -5,12 +5,13 @@ from __future__ import annotations
 import platform
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import cast
 
 from certferry.config.findings import REFERENCE, config_error, joined
-from certferry.config.model import ChannelTable, Settings
+from certferry.config.model import AccountTable, ChannelTable, Settings
 from certferry.config.secrets import SecretReference
 from certferry.core.message import Message
 from certferry.core.notice import News
@@ -129,14 +130,17 @@ def check(settings: Settings, adapters: Table | None = None) -> None:
     errors: list[ConfigError] = []
     for table in settings.channels.values():
         try:
-            described = known.of_account(CHANNELS, table.account)
-            bound(described, table.account, _anything)
-        except BrokenAdapter:
-            continue  # of another package: told when it is to send something, and no run fails
+            check_one(table.account, known)
         except ConfigError as wrong:
             errors.append(wrong)
     if errors:
         raise joined(errors)
+
+
+def check_one(account: AccountTable, known: Table) -> None:
+    """Raise `ConfigError` with what is wrong with one channel as it is written."""
+    with suppress(BrokenAdapter):  # told when it is to send something, and no run fails
+        bound(known.of_account(CHANNELS, account), account, _anything)
 
 
 def short_http(pause: Pause, service: str, per_second: float) -> Http:

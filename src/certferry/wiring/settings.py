@@ -17,7 +17,7 @@ from certferry.config.secrets import Resolve
 from certferry.config.table import Table as TomlTable
 from certferry.core.desired import HttpsWish, Kind, PemFiles
 from certferry.errors import ConfigError
-from certferry.ports.adapter import Variable
+from certferry.ports.adapter import NOTIFY_GROUP, Variable
 from certferry.text import Text, verbatim
 from certferry.wiring.accounts import bound
 from certferry.wiring.adapters import (
@@ -61,6 +61,11 @@ class InstalledAdapters:
 
     def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
         """See `Adapters.check`."""
+        if group == NOTIFY_GROUP:
+            from certferry.wiring.channels import check_one
+
+            check_one(account, self._table())
+            return
         family = FAMILIES[group]
         if self._table().is_known(family, account.type):
             bound(self._table().of_account(family, account), account, resolve)
