@@ -18,6 +18,7 @@ from certferry.reconcile.stopping import Stopping
 
 if TYPE_CHECKING:
     from certferry.wiring.channels import Channels
+    from certferry.wiring.notices import NoticeKeeper
 
 
 class _Session(Protocol):
@@ -43,7 +44,6 @@ class Teller:
         that. Neither fails the run: what is wrong with a channel is a warning. `is_whole`: the run
         is for every certificate that is declared.
         """
-        from certferry.wiring.notices import NoticeKeeper
         from certferry.wiring.told import telling
 
         ended: list[SyncReport] = []
@@ -53,10 +53,7 @@ class Teller:
             return ended[0]
 
         def told() -> SyncReport:
-            if self._settings.channels:
-                return telling(channels_of(self), ending, self._settings.state.path)
-            keeper = NoticeKeeper(self._settings, lambda: self.state)
-            return telling(keeper, ending, self._settings.state.path)
+            return telling(_listener(self), ending, self._settings.state.path)
 
         try:
             return _monitored(self, told, is_whole=is_whole)
@@ -67,11 +64,9 @@ class Teller:
 
     def tell_failure(self: _Session, error: CertferryError) -> None:
         """Keep, and tell through the channels, what ended a run that could not tell it itself."""
-        from certferry.wiring.notices import NoticeKeeper
         from certferry.wiring.told import tell_failure
 
-        keeper = NoticeKeeper(self._settings, lambda: self.state)
-        tell_failure(channels_of(self) if self._settings.channels else keeper, error)
+        tell_failure(_listener(self), error)
 
     def channel_states(self: _Session) -> Mapping[str, ChannelState]:
         """Return what is remembered of the channels of notifications."""
@@ -96,6 +91,17 @@ def _monitored(session: _Session, told: Callable[[], SyncReport], *, is_whole: b
         is_whole=is_whole,
     )
     return monitor.watching(told)
+
+
+def _listener(session: _Session) -> Channels | NoticeKeeper:
+    """Return what a run is told to: the channels, or where there is none what keeps it for
+    `status`.
+    """
+    from certferry.wiring.notices import NoticeKeeper
+
+    if session._settings.channels:  # noqa: SLF001 - a part of the session
+        return channels_of(session)
+    return NoticeKeeper(session._settings, lambda: session.state)  # noqa: SLF001 - a part of the session
 
 
 def channels_of(session: _Session) -> Channels:

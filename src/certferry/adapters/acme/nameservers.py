@@ -42,7 +42,7 @@ NO_ROUTE = frozenset(
 
 
 def ask(address: str, port: int, name: str, answer_within: timedelta) -> Reading:
-    """Ask over UDP, and over TCP when the answer does not fit. Where none comes, or somebody else's
+    """Ask over UDP, and over TCP when the answer does not fit. Where none comes, or another host's
     in its place, TCP is tried as well: networks block the one and not the other, and a proxy that
     answers DNS itself often takes UDP alone. Never raises for what it meets.
 

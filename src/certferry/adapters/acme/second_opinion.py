@@ -1,5 +1,5 @@
 """What resolvers elsewhere in the world say of the challenge values: asked by HTTPS, they are heard
-also where every question to port 53 is taken by somebody else.
+also where a filter or a proxy takes every question to port 53.
 """
 
 from __future__ import annotations
