@@ -21,7 +21,7 @@ from certferry.testing.memory_state import MemoryState
 from certferry.text import Text
 from certferry.wiring.channels import Channels, check
 from certferry.wiring.settings import InstalledAdapters
-from certferry.wiring.told import telling
+from certferry.wiring.teller import telling
 from tests.wiring.packages import Packages
 
 NOTIFY_GROUP = "certferry.notify"
