@@ -1,27 +1,28 @@
 """What `certferry init` knows before it looks at an account: another client's home, an operator's
-own settings, keys, an address.
+own settings, which services there are accounts of, keys, an address.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from certferry.cli.init_files import Files
-from certferry.cli.init_keys import Keys, Takes, Wanted, gather
-from certferry.cli.init_services import chosen
+from certferry.cli.init_keys import Keys, Takes, Wanted, found, gather
 from certferry.cli.interview import Interview
 from certferry.config.addresses import email_address
 from certferry.config.check import RESERVED
 from certferry.config.document import Document, read_document
 from certferry.config.env_files import EnvFile, env_files_of
+from certferry.config.findings import instead_of
 from certferry.core.secret import Secret
 from certferry.errors import ConfigError
 from certferry.migration.home import OldHome
 from certferry.text import Text
-from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS
+from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, Family
+from certferry.wiring.settings import Service, offered
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def keys_of(
     # Where nothing is to be issued, it makes no difference who could prove a name.
     families = [TARGETS] if asked.keep_client else [DNS_PROVIDERS, TARGETS]
     types = {str(table.get("type", label)) for label, table in there.items()}
-    services = {f.group: chosen(f, types, environ, theirs, interview) for f in families}
+    services = {f.group: _chosen(f, types, environ, theirs, interview) for f in families}
     labels = {group: _label_of(service.type, there) for group, service in services.items()}
     wanted = {
         labels[group]: Wanted(
@@ -116,6 +117,56 @@ def keys_of(
     known = {*there, *(account.label for account in keys.accounts)}
     dns, target = (labels.get(family.group, "") for family in (DNS_PROVIDERS, TARGETS))
     return Known(keys, dns, target if target in known else "")
+
+
+def _chosen(
+    family: Family,
+    declared: Collection[str],
+    environ: Mapping[str, str],
+    inherited: Mapping[str, Secret],
+    interview: Interview | None,
+) -> Service:
+    """Choose the service of a family that an account is to be of; `declared` are the types of the
+    accounts that the operator's own settings have.
+
+    It is asked for where there are several, unless the keys of one alone are there. Without an
+    interview, accounts count for more than keys, and the usual service comes first.
+    """
+    services = offered(family)
+    ready = [one for one in services if one.type in declared]
+    keyed = [
+        one
+        for one in services
+        if one in ready or any(found(q, environ, inherited) for q in one.questions)
+    ]
+    if interview is None or len(services) == 1:
+        return (ready or keyed or services)[0]
+    return keyed[0] if len(keyed) == 1 else _asked(family, services, interview)
+
+
+def _asked(family: Family, services: Sequence[Service], interview: Interview) -> Service:
+    by_type = {service.type: service for service in services}
+
+    def read(answer: str) -> Service:
+        if answer not in by_type:
+            raise ConfigError(
+                Text(
+                    "{type} is no {role}; {advice}",
+                    type=answer,
+                    role=family.role,
+                    advice=instead_of(answer, list(by_type)),
+                )
+            )
+        return by_type[answer]
+
+    usual, *_ = services
+    question = Text(
+        "{role}: {services} (Enter for {usual})",
+        role=family.role,
+        services=[Text("{type} ({service})", type=s.type, service=s.name) for s in services],
+        usual=usual.type,
+    )
+    return interview.ask_for(question, read) or usual
 
 
 def _gathered(
