@@ -21,7 +21,7 @@ from certferry.cli.main import program as main_program
 from certferry.cli.options import Front
 from certferry.cli.schedule import install_at, job_for, program, remove_from, show_all, starts_of
 from certferry.config.load import load
-from certferry.core.schedule import Change, Job, Scheduled
+from certferry.core.schedule import Installation, Job, Scheduled
 from certferry.errors import ScheduleError
 from certferry.ports.scheduler import Scheduler
 from certferry.present.language import Voice
@@ -313,7 +313,7 @@ def test_a_crontab_that_cannot_be_read_is_an_error(tmp_path: Path, action: str) 
 class Unreachable:
     """A scheduler that never answers."""
 
-    def install(self, job: Job) -> tuple[Change, Scheduled]:
+    def install(self, job: Job) -> tuple[Installation, Scheduled]:
         """Fail."""
         raise ScheduleError("gone")
 

@@ -14,7 +14,7 @@ from certferry.core.desired import DesiredDeployment, PemFiles
 from certferry.core.findings import Code, Finding, Severity, info
 from certferry.core.observed import DomainState, ObservedTarget
 from certferry.core.report import HistoryEntry
-from certferry.core.schedule import Change, Job, Scheduled
+from certferry.core.schedule import Installation, Job, Scheduled
 from certferry.errors import ScheduleError, TargetUnavailable
 from certferry.ports.scheduler import Scheduler
 from certferry.ports.target import DeployTarget, Look
@@ -336,7 +336,7 @@ class Clockwork:
             raise self._scheduled
         return self._scheduled
 
-    def install(self, job: Job) -> tuple[Change, Scheduled]:
+    def install(self, job: Job) -> tuple[Installation, Scheduled]:
         """See `ports.scheduler.Scheduler.install`."""
         raise AssertionError(job)
 

@@ -52,7 +52,7 @@ class Job:
     on_failure: tuple[str, ...] = ()
 
 
-class Change(Enum):
+class Installation(Enum):
     """What became of an installation."""
 
     INSTALLED = "installed"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from certferry.core.schedule import Change, Job, Scheduled
+from certferry.core.schedule import Installation, Job, Scheduled
 from certferry.text import Text
 
 
@@ -15,7 +15,7 @@ class Scheduler(Protocol):
     method raises `ScheduleError` when it cannot do what it says.
     """
 
-    def install(self, job: Job) -> tuple[Change, Scheduled]:
+    def install(self, job: Job) -> tuple[Installation, Scheduled]:
         """Have the job started twice a day, and give what is installed now.
 
         A time that was chosen before is kept. When the very same job is installed already, nothing

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from certferry.core.schedule import Change, Scheduled
+from certferry.core.schedule import Installation, Scheduled
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Tone, columns, labelled, line
 from certferry.present.vocabulary import HINT, WARNING
@@ -18,9 +18,9 @@ Concern = tuple[Sequence[Text], Text | None]
 """Problems of one kind, and what to do about them."""
 
 OUTCOMES = {
-    Change.INSTALLED: Text("Installed: {when}."),
-    Change.REPLACED: Text("Replaced: {when}."),
-    Change.UNCHANGED: Text("Unchanged: {when}."),
+    Installation.INSTALLED: Text("Installed: {when}."),
+    Installation.REPLACED: Text("Replaced: {when}."),
+    Installation.UNCHANGED: Text("Unchanged: {when}."),
 }
 
 

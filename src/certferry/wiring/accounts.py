@@ -38,7 +38,7 @@ from certferry.wiring.adapters import (
 )
 from certferry.wiring.clock import now
 from certferry.wiring.described import BrokenAdapter, Described, in_short, wrong_with
-from certferry.wiring.foreign import (
+from certferry.wiring.third_party import (
     BrokenDns,
     BrokenTarget,
     ForeignDns,

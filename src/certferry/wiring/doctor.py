@@ -61,12 +61,12 @@ class Examined(Session):
         except StateError as problem:
             return without_state(self._settings, schedulers, problem)
         look = Examination(progress=self._progress, now=now, stop=self._stopping.stop)
-        place = Place(self._settings, doors, schedulers, self._stopping.pause)
-        return look.carry_out(checks_of(place))
+        run = CheckedRun(self._settings, doors, schedulers, self._stopping.pause)
+        return look.carry_out(checks_of(run))
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CheckedRun:
     """What is examined: the settings, and the doors that a run of theirs would go through."""
 
     settings: Settings
@@ -75,13 +75,13 @@ class Place:
     pause: Pause
 
 
-def checks_of(place: Place) -> Iterator[Check]:
+def checks_of(run: CheckedRun) -> Iterator[Check]:
     """Give every check. None of them changes anything."""
-    settings, doors = place.settings, place.doors
+    settings, doors = run.settings, run.doors
     yield Check(
         platform.node(),
         Text("looking at the files, the state and the schedule"),
-        lambda: _machine(place),
+        lambda: _machine(run),
     )
     yield Check(
         ", ".join(server.host for server in settings.verify.resolvers) or "resolv.conf",
@@ -92,20 +92,20 @@ def checks_of(place: Place) -> Iterator[Check]:
         yield Check(
             ", ".join(_host(url) for url in settings.dns.doh),
             Text("asking for a name that does not exist"),
-            lambda: _resolvers_over_https(place),
+            lambda: _resolvers_over_https(run),
         )
     if ordered_names(settings.certificates):
         yield Check(
             _host(settings.acme.directory),
             Text("looking at the CA, CAA records and DNSSEC"),
-            lambda: _authority(place),
+            lambda: _authority(run),
         )
     for label, dns in doors.dns.items():
         what = Text("looking at the clock, the keys and the zones")
-        yield Check(label, what, partial(_dns_account, place, label, dns))
+        yield Check(label, what, partial(_dns_account, run, label, dns))
     for label, target in doors.targets.items():
         what = Text("looking at the clock, the keys and the CNAMEs")
-        yield Check(label, what, partial(_target_account, place, label, target))
+        yield Check(label, what, partial(_target_account, run, label, target))
     for wish in settings.certificates:
         what = Text("looking at the certificate and where it is served")
         yield Check(wish.lineage, what, partial(look_at_lineage, wish, doors), WITHIN_OF_MANY)
@@ -119,63 +119,61 @@ def without_state(
     return heaviest_first([found, *look_at_files(settings), *look_at_schedule(schedulers)])
 
 
-def _machine(place: Place) -> Iterator[Finding]:
-    where = place.settings.state
-    yield from look_at_files(place.settings)
-    yield from look_at_schedule(place.schedulers)
-    declared = [wish.lineage for wish in place.settings.certificates]
-    yield from look_at_state(
-        place.doors.state, where.path, where.key_file, declared, place.doors.now()
-    )
+def _machine(run: CheckedRun) -> Iterator[Finding]:
+    where = run.settings.state
+    yield from look_at_files(run.settings)
+    yield from look_at_schedule(run.schedulers)
+    declared = [wish.lineage for wish in run.settings.certificates]
+    yield from look_at_state(run.doors.state, where.path, where.key_file, declared, run.doors.now())
 
 
-def _authority(place: Place) -> Iterator[Finding]:
+def _authority(run: CheckedRun) -> Iterator[Finding]:
     from certferry.adapters.acme.directory_look import look_at_directory
     from certferry.adapters.acme.names_look import NamesLook
     from certferry.core.caa import Applicant
 
-    acme = place.settings.acme
+    acme = run.settings.acme
     seen = look_at_directory(
-        acme.directory, ca_bundle=acme.ca_bundle, proxy=acme.proxy, pause=place.pause, now=now
+        acme.directory, ca_bundle=acme.ca_bundle, proxy=acme.proxy, pause=run.pause, now=now
     )
     yield from look_at_clock(_host(acme.directory), seen.ahead)
-    resolvers = resolvers_for(place.settings, place.pause)
+    resolvers = resolvers_for(run.settings, run.pause)
     if resolvers is None:
         return
-    holder = _holder(place)
+    holder = _holder(run)
     applicant = Applicant(seen.identities, None if holder is None else holder.url)
     standing: frozenset[str] = frozenset()
     if acme.dns_persist:
-        standing, findings = _records(place, resolvers, seen.offer, holder)
+        standing, findings = _records(run, resolvers, seen.offer, holder)
         yield from findings
     look = NamesLook(resolvers, applicant, standing)
-    yield from look.look(ordered_names(place.settings.certificates))
+    yield from look.look(ordered_names(run.settings.certificates))
 
 
-def _standing(place: Place) -> frozenset[str]:
+def _standing(run: CheckedRun) -> frozenset[str]:
     """Return the names that records of dns-persist-01 prove, as far as the CA can be asked."""
     from certferry.adapters.acme.directory_look import look_at_directory
 
-    acme = place.settings.acme
-    resolvers = resolvers_for(place.settings, place.pause)
+    acme = run.settings.acme
+    resolvers = resolvers_for(run.settings, run.pause)
     if not acme.dns_persist or resolvers is None:
         return frozenset()
     with suppress(IssuanceError):  # told by the look at the CA
         seen = look_at_directory(
-            acme.directory, ca_bundle=acme.ca_bundle, proxy=acme.proxy, pause=place.pause, now=now
+            acme.directory, ca_bundle=acme.ca_bundle, proxy=acme.proxy, pause=run.pause, now=now
         )
-        return _records(place, resolvers, seen.offer, _holder(place))[0]
+        return _records(run, resolvers, seen.offer, _holder(run))[0]
     return frozenset()
 
 
 def _records(
-    place: Place, resolvers: Resolvers, offer: Offer | None, holder: Holder | None
+    run: CheckedRun, resolvers: Resolvers, offer: Offer | None, holder: Holder | None
 ) -> tuple[frozenset[str], list[Finding]]:
     """Return the names that records of dns-persist-01 prove, and what was found of each."""
     from certferry.adapters.acme.persist_findings import findings_of, without_records
     from certferry.adapters.acme.persist_look import PersistLook
 
-    wishes = place.settings.certificates
+    wishes = run.settings.certificates
     names = ordered_names(wishes)
     alone = set(ordered_names(wish for wish in wishes if not wish.dns_accounts))
     spare = frozenset(map(base_name, names)) - set(map(base_name, alone))
@@ -183,30 +181,30 @@ def _records(
         return frozenset(), list(without_records(names, spare, offer, holder))
     looked = PersistLook(offer, holder, resolvers, now).look(names)
     proven = frozenset(one.name for one in looked if one.is_proven)
-    return proven, list(findings_of(looked, spare, place.doors.now()))
+    return proven, list(findings_of(looked, spare, run.doors.now()))
 
 
-def _holder(place: Place) -> Holder | None:
+def _holder(run: CheckedRun) -> Holder | None:
     from certferry.adapters.acme.persist_look import holder_in
 
     with suppress(StateError):  # told by the look at the machine
-        return holder_in(place.doors.state, place.settings.acme.directory)
+        return holder_in(run.doors.state, run.settings.acme.directory)
     return None
 
 
-def _dns_account(place: Place, label: str, dns: DnsProvider) -> Iterator[Finding]:
+def _dns_account(run: CheckedRun, label: str, dns: DnsProvider) -> Iterator[Finding]:
     from certferry.adapters.acme.zones_look import ZonesLook
 
-    settings = place.settings
+    settings = run.settings
     yield from look_at_account(label, dns)
-    propagation = propagation_for(settings, place.pause)
-    look = ZonesLook(label, dns, propagation, resolvers_for(settings, place.pause))
+    propagation = propagation_for(settings, run.pause)
+    look = ZonesLook(label, dns, propagation, resolvers_for(settings, run.pause))
     ordered = [
-        (wish.names, provider_of(wish, place.doors.dns))
+        (wish.names, provider_of(wish, run.doors.dns))
         for wish in settings.certificates
         if label in wish.dns_accounts
     ]
-    standing = _standing(place)
+    standing = _standing(run)
     yield from look.look(
         (name, provider)
         for names, provider in ordered
@@ -215,8 +213,8 @@ def _dns_account(place: Place, label: str, dns: DnsProvider) -> Iterator[Finding
     )
 
 
-def _target_account(place: Place, label: str, target: DeployTarget) -> Iterator[Finding]:
-    settings = place.settings
+def _target_account(run: CheckedRun, label: str, target: DeployTarget) -> Iterator[Finding]:
+    settings = run.settings
     yield from look_at_account(label, target)
     yield from _resolver_look(settings).domains(cnames_of(label, target, settings.certificates))
 
@@ -233,10 +231,10 @@ def _resolver_look(settings: Settings) -> ResolverLook:
     return ResolverLook(resolvers, ANSWER_WITHIN, at_home=at_home)
 
 
-def _resolvers_over_https(place: Place) -> Iterator[Finding]:
+def _resolvers_over_https(run: CheckedRun) -> Iterator[Finding]:
     from certferry.adapters.acme.https_look import look_at_resolvers
 
-    return look_at_resolvers(chosen_for(place.settings, place.pause))
+    return look_at_resolvers(chosen_for(run.settings, run.pause))
 
 
 def _host(url: str) -> str:

@@ -16,7 +16,7 @@ from certferry.ports.state import StateStore
 from certferry.wiring.clock import now
 
 Notices = tuple[Notice, ...]
-Change = Callable[[Notices], Notices]
+Update = Callable[[Notices], Notices]
 
 
 class NoticeKeeper:
@@ -34,7 +34,7 @@ class NoticeKeeper:
         """Keep what ended a run before it had a report."""
         return self._keep(self.after_failure(error))
 
-    def after(self, report: SyncReport) -> Change:
+    def after(self, report: SyncReport) -> Update:
         """Return how a run changes what stands."""
         state = self._state()
         # A run with nothing to do reads nothing more.
@@ -51,7 +51,7 @@ class NoticeKeeper:
 
         return change
 
-    def after_failure(self, error: CertferryError) -> Change:
+    def after_failure(self, error: CertferryError) -> Update:
         """Return how an error that ends a run changes what stands."""
         return lambda before: failed_run(error, before, now())
 
@@ -59,7 +59,7 @@ class NoticeKeeper:
         """Keep whether a monitor was told of the run."""
         self._keep(lambda before: monitored(name, code, missed, before, now()))
 
-    def _keep(self, change: Change) -> Mapping[str, Answered]:
+    def _keep(self, change: Update) -> Mapping[str, Answered]:
         state = self._state()
         before = state.notices()
         # A run that changes nothing writes nothing.

@@ -10,7 +10,7 @@ from certferry.ports.progress import Pause
 from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
-    from certferry.adapters.acme import surroundings
+    from certferry.adapters.acme import order_context
     from certferry.adapters.acme.https_resolver import HttpsResolver
     from certferry.adapters.acme.resolvers import Resolvers
 
@@ -24,7 +24,7 @@ address, so that no resolver is needed to find them. Their certificates are for 
 """
 
 
-def propagation_for(settings: Settings, pause: Pause) -> surroundings.Propagation:
+def propagation_for(settings: Settings, pause: Pause) -> order_context.Propagation:
     """Give the look for challenge records, or the wait in its place."""
     from certferry.adapters.acme.fixed_wait import FixedWait
     from certferry.adapters.acme.propagation import Propagation

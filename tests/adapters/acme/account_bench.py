@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from certferry.adapters.acme.account_desk import AccountDesk
+from certferry.adapters.acme.ca_account import AcmeCaAccount
 from certferry.ports.state import AcmeAccount
 from certferry.testing.interruptions import Door, Fate
 from tests.adapters.acme.bench import Bench
 
 
-def desk(bench: Bench, fate: Fate | None = None) -> AccountDesk:
-    """Give the desk, by default of a run that nothing happens to."""
+def ca_account(bench: Bench, fate: Fate | None = None) -> AcmeCaAccount:
+    """Return the account, by default in a run that nothing happens to."""
     state: Any = bench.state if fate is None else Door(bench.state, fate)
     settings = bench.settings()
-    return AccountDesk(
+    return AcmeCaAccount(
         settings.directory,
         state,
         ca_bundle=settings.ca_bundle,

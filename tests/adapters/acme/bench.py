@@ -10,7 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 from certferry.adapters.acme.issuer import AcmeIssuer, Settings, connect
-from certferry.adapters.acme.surroundings import Propagation
+from certferry.adapters.acme.order_context import Propagation
 from certferry.core.certificate import CertificateBundle, KeyType
 from certferry.core.report import Activity, Event
 from certferry.ports.issuer import IssueRequest

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from certferry.adapters.acme.csr import new_key
 from certferry.adapters.acme.dns_persist import is_for, offer_in
 from certferry.adapters.acme.issuer import AcmeIssuer, connect
-from certferry.adapters.acme.persist_desk import persist_record
 from certferry.adapters.acme.persist_findings import findings_of
 from certferry.adapters.acme.persist_look import Looked, PersistLook, holder_in
 from certferry.adapters.acme.persist_proofs import PersistProofs
+from certferry.adapters.acme.persist_record import persist_record
 from certferry.adapters.acme.resolvers import Resolvers
 from certferry.core.certificate import CertificateBundle, KeyType
 from certferry.core.dns_persist import Offer, PersistRecord
@@ -37,7 +37,7 @@ from certferry.sandbox.nameserver import DnsService
 from certferry.sandbox.pebble import Pebble
 from certferry.sandbox.zones import Zones
 from certferry.testing.memory_state import MemoryState
-from tests.adapters.acme.account_bench import account, desk
+from tests.adapters.acme.account_bench import account, ca_account
 from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.name_servers import ANSWER_WITHIN, IMPATIENT, RESOLVER, START
 from tests.adapters.acme.persist_ca import DNS_01, ISSUERS, PREFIX, PersistCa
@@ -308,8 +308,8 @@ def test_new_account_key(bench: Persisting) -> None:
     bench.set_record(bench.name)
     before = bench.record(bench.name)
 
-    desk(bench).rollover()
-    desk(bench).rollover()
+    ca_account(bench).rollover()
+    ca_account(bench).rollover()
 
     assert bench.prove().key_matches
     assert [bench.name] == bench.ca.proven

@@ -13,7 +13,7 @@ from certferry.core.revocation import RevocationReason
 from certferry.errors import CaUnavailable, CertificateError, OrderFailed
 from certferry.sandbox.faults import Fault
 from certferry.testing.certificates import make_key
-from tests.adapters.acme.account_bench import account, desk
+from tests.adapters.acme.account_bench import account, ca_account
 from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.proxy import refusal
 
@@ -31,7 +31,7 @@ def test_certificate_is_revoked_as_the_account(bench: Bench, reason: RevocationR
     bundle = bench.issue()
     assert "Valid" == status(bench, bundle)
 
-    desk(bench).revoke(bundle, reason)
+    ca_account(bench).revoke(bundle, reason)
 
     assert "Revoked" == status(bench, bundle)
     assert reason.code == bench.proxy.payload("POST /revoke-cert")["reason"]
@@ -44,7 +44,7 @@ def test_without_an_account_the_certificates_own_key_does(bench: Bench, key_type
     bundle = bench.issue(key_type=key_type)
     bench.state.replace_account(account(bench), None)
 
-    desk(bench).revoke(bundle, SUPERSEDED)
+    ca_account(bench).revoke(bundle, SUPERSEDED)
 
     assert "Revoked" == status(bench, bundle)
 
@@ -52,11 +52,11 @@ def test_without_an_account_the_certificates_own_key_does(bench: Bench, key_type
 def test_account_that_may_not_leaves_it_to_the_key(bench: Bench) -> None:
     """As when another account had ordered it: this one is refused first."""
     bundle = bench.issue()
-    desk(bench).deactivate()
+    ca_account(bench).deactivate()
     bench.state.drop_order(bench.lease())
     bench.issue(f"www.{bench.name}")  # by a new account
 
-    desk(bench).revoke(bundle, SUPERSEDED)
+    ca_account(bench).revoke(bundle, SUPERSEDED)
 
     assert "Revoked" == status(bench, bundle)
     assert 2 == len(bench.proxy.requests("POST /revoke-cert"))
@@ -67,8 +67,8 @@ def test_certificate_that_is_revoked_already_is_done(bench: Bench) -> None:
     bundle = bench.issue()
     bench.proxy.faults.add(Fault.reset_after(), on="POST /revoke-cert")
 
-    desk(bench).revoke(bundle, SUPERSEDED)
-    desk(bench).revoke(bundle, SUPERSEDED)
+    ca_account(bench).revoke(bundle, SUPERSEDED)
+    ca_account(bench).revoke(bundle, SUPERSEDED)
 
     assert "Revoked" == status(bench, bundle)
 
@@ -79,7 +79,7 @@ def test_refusal_for_another_reason_is_told(bench: Bench) -> None:
     bench.proxy.faults.add(refusal("badRevocationReason", "not that", 400), on="POST /revoke-cert")
 
     with pytest.raises(OrderFailed, match="not that"):
-        desk(bench).revoke(bundle, SUPERSEDED)
+        ca_account(bench).revoke(bundle, SUPERSEDED)
 
     assert 1 == len(bench.proxy.requests("POST /revoke-cert"))
     assert "Valid" == status(bench, bundle)
@@ -92,7 +92,7 @@ def test_without_its_key_the_account_alone_can(bench: Bench) -> None:
     bench.proxy.faults.add(refusal("unauthorized", "not yours"), on="POST /revoke-cert")
 
     with pytest.raises(OrderFailed, match="not yours"):
-        desk(bench).revoke(without, SUPERSEDED)
+        ca_account(bench).revoke(without, SUPERSEDED)
 
 
 def test_key_that_can_sign_no_request(bench: Bench) -> None:
@@ -101,7 +101,7 @@ def test_key_that_can_sign_no_request(bench: Bench) -> None:
     bench.state.replace_account(account(bench), None)
 
     with pytest.raises(CertificateError, match="no request to a CA can be signed"):
-        desk(bench).revoke(odd, SUPERSEDED)
+        ca_account(bench).revoke(odd, SUPERSEDED)
     assert [] == bench.proxy.requests("POST /revoke-cert")
 
 
@@ -111,5 +111,5 @@ def test_ca_that_does_not_answer(bench: Bench) -> None:
     bench.proxy.faults.add(Fault.reset_before(), on="POST /revoke-cert", times=None)
 
     with pytest.raises(CaUnavailable, match="could not be reached"):
-        desk(bench).revoke(bundle, SUPERSEDED)
+        ca_account(bench).revoke(bundle, SUPERSEDED)
     assert "Valid" == status(bench, bundle)

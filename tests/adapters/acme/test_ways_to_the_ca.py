@@ -15,7 +15,7 @@ import dns.message
 import pytest
 import trustme
 
-from certferry.adapters.acme.account_desk import AccountDesk
+from certferry.adapters.acme.ca_account import AcmeCaAccount
 from certferry.adapters.acme.directory_look import look_at_directory
 from certferry.adapters.acme.https_resolver import at_urls
 from certferry.adapters.acme.propagation import Propagation
@@ -64,7 +64,7 @@ def test_directory_with_a_proxy_of_its_own(
     with counting_proxy() as (proxy, asked):
         issued = bench.issue(issuer=bench.issuer(proxy=proxy))
         count = len(asked)
-        assert AccountDesk(url, bench.state, proxy=proxy, **ways).look() is not None
+        assert AcmeCaAccount(url, bench.state, proxy=proxy, **ways).look() is not None
         assert look_at_directory(url, proxy=proxy, **ways).ahead is not None
 
     assert issued.key_matches

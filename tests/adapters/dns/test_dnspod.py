@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.adapters.clients.dnspod import Zone
-from certferry.adapters.clients.dnspod_records import DnspodRecords, Place, place_of
+from certferry.adapters.clients.dnspod_records import DnspodRecords, HostInZone, host_in_zone
 from certferry.errors import DnsRejected, DnsUnavailable, ZoneNotFound
 from certferry.ports.dns import DnsProvider
 from certferry.sandbox.dnspod import NAMESERVERS
@@ -462,14 +462,14 @@ def test_place_is_in_the_longest_zone_by_whole_labels(name: str, zones: set[str]
 
     if not held_by:
         with pytest.raises(ZoneNotFound):
-            place_of(name, listed)
+            host_in_zone(name, listed)
         return
 
-    place = place_of(name, listed)
+    place = host_in_zone(name, listed)
     zone = max(held_by, key=len)
     assert zone == place.zone.name
     assert name == (f"{place.host}.{zone}" if place.host != "@" else zone)
-    assert Place(name, Zone(zone, zone, "enable"), place.host) == place
+    assert HostInZone(name, Zone(zone, zone, "enable"), place.host) == place
 
 
 def test_zones_are_listed_with_what_is_in_their_way(account: DnspodAccount) -> None:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from certferry.adapters.schedule.cron import Cron, next_run
-from certferry.core.schedule import NIGHT_MOMENTS, Change, Job
+from certferry.core.schedule import NIGHT_MOMENTS, Installation, Job
 from certferry.errors import ScheduleError
 from certferry.text import Text
 from tests.adapters.schedule.crontab_owner import AS_ROOT, CrontabOwner
@@ -63,9 +63,9 @@ def test_a_real_crontab_is_the_same_afterwards(owner: CrontabOwner, crontab: byt
     owner.write(crontab or None)
     keeper = cron(owner.environ)
 
-    assert Change.INSTALLED is keeper.install(JOB)[0]
+    assert Installation.INSTALLED is keeper.install(JOB)[0]
     assert crontab + ENTRY == owner.read()
-    assert Change.UNCHANGED is cron(owner.environ, 5).install(JOB)[0]
+    assert Installation.UNCHANGED is cron(owner.environ, 5).install(JOB)[0]
     assert crontab + ENTRY == owner.read()
     assert keeper.remove() is not None
     assert (crontab or None) == owner.read()
@@ -78,7 +78,7 @@ def test_another_command_replaces_only_our_line(owner: CrontabOwner) -> None:
     owner.write((owner.read() or b"") + b"A=x\n")
     other = Job(("/usr/bin/certferry", "sync"), environment={"HOME": "/srv/50%"})
 
-    assert Change.REPLACED is cron(owner.environ, 5).install(other)[0]
+    assert Installation.REPLACED is cron(owner.environ, 5).install(other)[0]
     assert (
         b"18 3,15 * * * /bin/sleep 42; /usr/bin/env HOME=/srv/50\\% /usr/bin/certferry sync"
         b" # certferry schedule\nA=x\n"
@@ -115,9 +115,9 @@ def test_line_of_an_earlier_version_becomes_one_of_this(
     """
     owner.write(before + b"/usr/bin/certferry --quiet sync # certferry schedule\nA=x\n")
 
-    assert Change.REPLACED is cron(owner.environ).install(JOB)[0]
+    assert Installation.REPLACED is cron(owner.environ).install(JOB)[0]
     assert after + COMMAND.encode() + b" # certferry schedule\nA=x\n" == owner.read()
-    assert Change.UNCHANGED is cron(owner.environ, 5).install(JOB)[0]
+    assert Installation.UNCHANGED is cron(owner.environ, 5).install(JOB)[0]
 
 
 def test_line_that_the_operator_has_made_daily_stays_so(owner: CrontabOwner) -> None:
@@ -126,7 +126,7 @@ def test_line_that_the_operator_has_made_daily_stays_so(owner: CrontabOwner) -> 
 
     change, found = cron(owner.environ).install(JOB)
 
-    assert Change.UNCHANGED is change
+    assert Installation.UNCHANGED is change
     assert "every day at 04:30, by this machine's clock" == str(found.when)
     assert datetime(2026, 11, 26, 4, 30, tzinfo=UTC) == found.next_run
 

@@ -13,7 +13,7 @@ import pytest
 
 from certferry.adapters.schedule.systemd import SystemdTimer, units_directory
 from certferry.adapters.schedule.units import TIMER_TEXT
-from certferry.core.schedule import Change, Job
+from certferry.core.schedule import Installation, Job
 from certferry.errors import ScheduleError
 from certferry.file_trust import user_name
 
@@ -152,9 +152,9 @@ def test_units_of_an_earlier_version_are_replaced(directory: Path, job: Job) -> 
     unit = directory / "certferry.timer"
     unit.write_text(unit.read_text().replace("*-*-* 00,12:00:00", "daily"))
 
-    assert Change.REPLACED is keeper.install(job)[0]
+    assert Installation.REPLACED is keeper.install(job)[0]
     assert TIMER_TEXT == unit.read_text()
-    assert Change.UNCHANGED is keeper.install(job)[0]
+    assert Installation.UNCHANGED is keeper.install(job)[0]
 
 
 def test_the_state_is_there_before_the_sandbox_opens_it(directory: Path, job: Job) -> None:
@@ -168,10 +168,10 @@ def test_the_state_is_there_before_the_sandbox_opens_it(directory: Path, job: Jo
 def test_the_second_time_nothing_is_written(directory: Path, job: Job) -> None:
     """The files are the same ones, not written again."""
     keeper = timer(directory)
-    assert Change.INSTALLED is keeper.install(job)[0]
+    assert Installation.INSTALLED is keeper.install(job)[0]
     before = [(directory / name).stat() for name in UNITS]
 
-    assert Change.UNCHANGED is keeper.install(job)[0]
+    assert Installation.UNCHANGED is keeper.install(job)[0]
 
     after = [(directory / name).stat() for name in UNITS]
     assert [(x.st_ino, x.st_mtime_ns) for x in before] == [(x.st_ino, x.st_mtime_ns) for x in after]
@@ -185,7 +185,7 @@ def test_another_job_replaces_the_units(directory: Path, job: Job) -> None:
 
     change, _ = keeper.install(Job(("/usr/bin/certferry", "--lang", "zh", "sync")))
 
-    assert Change.REPLACED is change
+    assert Installation.REPLACED is change
     found = keeper.find()
     assert found is not None
     assert "/usr/bin/certferry --lang zh sync" == found.command
@@ -340,7 +340,7 @@ def test_a_timer_that_somebody_stopped_is_started(manager: Manager, job: Job) ->
     (manager.folder / "on").unlink()
     manager.told()
 
-    assert Change.UNCHANGED is manager.timer.install(job)[0]
+    assert Installation.UNCHANGED is manager.timer.install(job)[0]
     assert ["daemon-reload", "enable --now certferry.timer"] == manager.told()
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from certferry.adapters.acme.client import PENDING, VALID, Authorization, Challenge, Client
+from certferry.adapters.acme.order_context import OrderContext
 from certferry.adapters.acme.polling import Polling
 from certferry.adapters.acme.problems import FailedProof, Refused, refused_proofs
 from certferry.adapters.acme.provable import unwritable
-from certferry.adapters.acme.surroundings import Surroundings
 from certferry.core.foreign_words import quoted
 from certferry.core.identifiers import base_name, challenge_name
 from certferry.errors import (
@@ -45,10 +45,10 @@ class _Proof:
 class Solver:
     """Proves the names of one order of a lineage, once."""
 
-    def __init__(self, client: Client, lineage: str, around: Surroundings) -> None:
+    def __init__(self, client: Client, lineage: str, context: OrderContext) -> None:
         self._client = client
         self._lineage = lineage
-        self._around = around
+        self._context = context
         self._put: list[ChallengeRecord] = []
         self._stopped: Interrupted | None = None
 
@@ -84,7 +84,7 @@ class Solver:
         self, authorizations: Sequence[Authorization], names: Sequence[str]
     ) -> tuple[list[_Proof], list[Authorization]]:
         """Return the proofs that stand, where the CA takes them, and what is left for DNS-01."""
-        proven = self._around.proven(names)
+        proven = self._context.proven(names)
         standing = [
             _Proof(one, one.standing, "")
             for one in authorizations
@@ -99,7 +99,7 @@ class Solver:
 
     def _must_be_writable(self, names: Sequence[str]) -> None:
         """Look for the zones of names that a record proves, and the CA does not ask for it."""
-        for name, problem in unwritable(names, self._around.dns, self._around.propagation):
+        for name, problem in unwritable(names, self._context.dns, self._context.propagation):
             raise OrderFailed(
                 Text(
                     "the CA offers no dns-persist-01 for {name}, and {problem}",
@@ -112,7 +112,7 @@ class Solver:
     def _proofs(self, authorizations: Sequence[Authorization]) -> list[_Proof]:
         challenges = [(one, _challenge_of(one)) for one in authorizations]
         names = dict.fromkeys(challenge_name(one.name) for one in authorizations)
-        places = {name: self._around.propagation.follow(name) for name in names}
+        places = {name: self._context.propagation.follow(name) for name in names}
         return [
             _Proof(one, challenge, places[challenge_name(one.name)])
             for one, challenge in challenges
@@ -126,17 +126,17 @@ class Solver:
             self._put_one(proof.record_name, proof.challenge.txt_value)
 
     def _put_one(self, name: str, value: str) -> None:
-        record = ChallengeRecord(self._lineage, name, value, self._around.now())
-        self._around.state.save_challenge_record(record)
+        record = ChallengeRecord(self._lineage, name, value, self._context.now())
+        self._context.state.save_challenge_record(record)
         self._put.append(record)
         try:
-            handle = self._around.dns.add_txt(name, value)
+            handle = self._context.dns.add_txt(name, value)
         except (ZoneNotFound, DnsAccessDenied, DnsRejected):
             # Refused for sure, so there is nothing to look for; after any other failure there is.
             self._forget(record)
             raise
         self._put[-1] = replace(record, handle=handle)
-        self._around.state.save_challenge_record(self._put[-1])
+        self._context.state.save_challenge_record(self._put[-1])
 
     def _take_away(self) -> None:
         for record in list(self._put):
@@ -153,7 +153,7 @@ class Solver:
 
     def _remove(self, record: ChallengeRecord) -> bool:
         """Remove a record, also when it is only now told that the run is stopped."""
-        remove = self._around.dns.remove_txt
+        remove = self._context.dns.remove_txt
         try:
             return remove(record.name, record.value, record.handle)
         except Interrupted as told:
@@ -164,7 +164,7 @@ class Solver:
         self._put.remove(record)
         # A row too many costs one look; an error here would hide why the order failed.
         with contextlib.suppress(StateError):
-            self._around.state.drop_challenge_record(record)
+            self._context.state.drop_challenge_record(record)
 
     def _report_left_over(self, record: ChallengeRecord, problem: CertferryError) -> None:
         what = Text(
@@ -182,7 +182,7 @@ class Solver:
             # Apex and wildcard share one name, which must show both values (RFC 8555 §8.4).
             wanted[proof.record_name].add(proof.challenge.txt_value)
         values = {name: frozenset(values) for name, values in wanted.items()}
-        self._around.propagation.wait(values, self._around.report)
+        self._context.propagation.wait(values, self._context.report)
 
     # what the CA thinks
 
@@ -199,13 +199,13 @@ class Solver:
                 raise
 
     def _wait_until_validated(self, proofs: Sequence[_Proof]) -> None:
-        deadline = self._around.now() + VALIDATION
+        deadline = self._context.now() + VALIDATION
         what = Text("waiting for the CA to validate the names")
         self._report(what, deadline)
         failed: list[Authorization] = []
         for proof in proofs:
             seen = self._client.authorization(proof.authorization.url)
-            polling = Polling(what, deadline, self._around.pause, self._around.now)
+            polling = Polling(what, deadline, self._context.pause, self._context.now)
             # One failure fails the order, so the others are looked at but not waited for.
             while seen.status == PENDING and not failed:
                 polling.rest(seen.retry_after)
@@ -215,7 +215,7 @@ class Solver:
         _must_not_have_failed(failed)
 
     def _report(self, what: Text, deadline: datetime | None) -> None:
-        self._around.report(what, self._around.now(), deadline)
+        self._context.report(what, self._context.now(), deadline)
 
 
 def _challenge_of(authorization: Authorization) -> Challenge:

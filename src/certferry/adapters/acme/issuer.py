@@ -16,13 +16,13 @@ from certferry.adapters.acme.client import Client
 from certferry.adapters.acme.dns_keys import known_to_be_taken
 from certferry.adapters.acme.names_look import NamesLook
 from certferry.adapters.acme.network import Network
-from certferry.adapters.acme.order import OrderDesk
+from certferry.adapters.acme.order import Ordering
+from certferry.adapters.acme.order_context import OrderContext, Propagation, proven_by_none
 from certferry.adapters.acme.persist_proofs import PersistProofs
 from certferry.adapters.acme.problems import Refused, in_our_words
 from certferry.adapters.acme.provable import must_be_writable
 from certferry.adapters.acme.renewal_info import ask, certificate_id
 from certferry.adapters.acme.resolvers import Resolvers
-from certferry.adapters.acme.surroundings import Propagation, Surroundings, proven_by_none
 from certferry.adapters.acme.sweep import SETTLING, Sweep
 from certferry.core.budget import Limits, hold_of
 from certferry.core.caa import Applicant
@@ -154,7 +154,7 @@ class AcmeIssuer:
             progress(Activity(request.lineage, what, since, deadline))
 
         standing = self.must_be_provable(request.names, dns)
-        around = Surroundings(
+        context = OrderContext(
             *(dns, self._state, self._propagation, self._pause, self._now, report),
             proven=proven_by_none if self._persist is None else self._persist.proven,
         )
@@ -166,8 +166,8 @@ class AcmeIssuer:
             self._client() as client,
         ):
             settings = self._settings
-            desk = OrderDesk(
-                *(settings.directory, client, request, lease, around),
+            ordering = Ordering(
+                *(settings.directory, client, request, lease, context),
                 ca_bundle=settings.ca_bundle,
                 preferred_chain=settings.preferred_chain,
                 must_have_profile=settings.must_have_profile,
@@ -176,7 +176,7 @@ class AcmeIssuer:
                 ),
                 limits=settings.limits,
             )
-            return self._with_account(client, desk)
+            return self._with_account(client, ordering)
 
     def _must_be_allowed(
         self, names: Sequence[str], standing: frozenset[str], identities: frozenset[str]
@@ -223,17 +223,17 @@ class AcmeIssuer:
             self._silent = error
             raise
 
-    def _with_account(self, client: Client, desk: OrderDesk) -> CertificateBundle:
+    def _with_account(self, client: Client, ordering: Ordering) -> CertificateBundle:
         """Fulfil the order, once more with a new account when the CA has forgotten ours."""
         account = self._accounts.sign_in(client)
         try:
-            return desk.fulfil()
+            return ordering.fulfil()
         except Refused as refused:
             if not self._accounts.is_unknown(client, account, refused):
                 raise
         self._accounts.forget(client, account)
         self._accounts.sign_in(client)
-        return desk.fulfil()
+        return ordering.fulfil()
 
     @contextlib.contextmanager
     def _remembering(self, request: IssueRequest) -> Iterator[None]:

@@ -12,10 +12,10 @@ from certferry.adapters.acme import csr
 from certferry.adapters.acme.chains import chosen_chain
 from certferry.adapters.acme.client import INVALID, PENDING, READY, VALID, Client, Order
 from certferry.adapters.acme.dns01 import Solver
+from certferry.adapters.acme.order_context import OrderContext
 from certferry.adapters.acme.polling import Polling
 from certferry.adapters.acme.problems import Refused, not_acme, refused_order
 from certferry.adapters.acme.renewal_info import certificate_id
-from certferry.adapters.acme.surroundings import Surroundings
 from certferry.core.believable import must_be_as_ordered, rejected
 from certferry.core.budget import Limits
 from certferry.core.certificate import CertificateBundle
@@ -47,7 +47,7 @@ _UNKNOWN_TO_PEBBLE = "could not find an order for the given certificate"
 
 
 @dataclass(frozen=True, slots=True)
-class OrderDesk:
+class Ordering:
     """Where a lineage's order is carried out: at one directory, under one lease. A private CA may
     leave out the issuer of its leaves, which `ca_bundle` has. Unless it `must_have_profile`, a
     directory that has none of those that are wished for chooses itself. `must_be_allowed` is asked
@@ -58,7 +58,7 @@ class OrderDesk:
     client: Client
     request: IssueRequest
     lease: Lease
-    around: Surroundings
+    context: OrderContext
     ca_bundle: Path | None
     preferred_chain: str | None
     must_have_profile: bool
@@ -73,26 +73,26 @@ class OrderDesk:
             # fails now is then not what is in DNS now. A new order finds out, once.
             with contextlib.suppress(AuthorizationFailed):
                 bundle = self._carried_out(*left_over)
-                if bundle.certificate.not_after > self.around.now():
+                if bundle.certificate.not_after > self.context.now():
                     return self._as_ordered(bundle)
                 # Issued days ago for a few days: that is no mistake of the CA's.
                 self._forget()
         return self._as_ordered(self._carried_out(*self._begin()))
 
     def _as_ordered(self, bundle: CertificateBundle) -> CertificateBundle:
-        must_be_as_ordered(bundle, self.request.names, self.around.now())
+        must_be_as_ordered(bundle, self.request.names, self.context.now())
         return bundle
 
     # whose order it is
 
     def _left_over(self) -> tuple[AcmeOrder, Order] | None:
         """Give the order that an earlier run began, if it still leads to what is wanted now."""
-        kept = self.around.state.order(self.request.lineage)
+        kept = self.context.state.order(self.request.lineage)
         if kept is None:
             return None
         order = self._look_again(kept) if self._is_as_requested(kept) else None
         if order is None or not self._can_go_on(order):
-            self.around.state.drop_order(self.lease)
+            self.context.state.drop_order(self.lease)
             return None
         self._report(Text("picking up the order of {moment}", moment=kept.created_at))
         return kept, order
@@ -114,7 +114,7 @@ class OrderDesk:
             raise
 
     def _can_go_on(self, order: Order) -> bool:
-        is_over = order.expires is not None and order.expires <= self.around.now()
+        is_over = order.expires is not None and order.expires <= self.context.now()
         wished = {None, *self.request.profiles}
         is_other = bool(self.request.profiles) and order.profile not in wished
         return order.status != INVALID and not is_over and not is_other
@@ -133,18 +133,20 @@ class OrderDesk:
             url=order.url,
             names=names,
             key_pem=key_pem,
-            created_at=self.around.now(),
+            created_at=self.context.now(),
             key_type=self.request.key_type,
         )
-        self.around.state.save_order(self.lease, kept)
+        self.context.state.save_order(self.lease, kept)
         return kept, order
 
     def _claim(self, *, exempt: bool) -> None:
         """Count the order, before the CA does. Raises `OrderHeldBack`."""
-        around = self.around
+        context = self.context
         if self.limits is not None:
             wanted = replace(self.request.wanted, exempt=exempt)
-            around.state.claim_order(self.lease, self.directory, wanted, self.limits, around.now())
+            context.state.claim_order(
+                self.lease, self.directory, wanted, self.limits, context.now()
+            )
 
     def _new_order(self, names: tuple[str, ...], profile: str | None) -> Order:
         """Order, and say what is replaced: Let's Encrypt lifts its limits for that. A CA that has a
@@ -192,7 +194,7 @@ class OrderDesk:
 
     def _carry_out(self, kept: AcmeOrder, order: Order) -> CertificateBundle:
         if order.status == PENDING:
-            solver = Solver(self.client, self.request.lineage, self.around)
+            solver = Solver(self.client, self.request.lineage, self.context)
             solver.prove(order.authorizations, self.request.names)
             order = self.client.order(order.url)
         url = self._certificate_url(kept, order)
@@ -210,9 +212,9 @@ class OrderDesk:
 
     def _certificate_url(self, kept: AcmeOrder, order: Order) -> str:
         what = Text("waiting for the CA to issue the certificate")
-        deadline = self.around.now() + ISSUANCE
+        deadline = self.context.now() + ISSUANCE
         self._report(what, deadline)
-        polling = Polling(what, deadline, self.around.pause, self.around.now)
+        polling = Polling(what, deadline, self.context.pause, self.context.now)
         while True:
             if order.status == READY:
                 order = self._finalize(kept, order)
@@ -262,15 +264,15 @@ class OrderDesk:
         ordered = {base_name(name) for name in self.request.names}
         failed = tuple(name for name in failure.names if base_name(name) in ordered)
         if failed:
-            self.around.state.save_failed_proofs(self.directory, failed, self.around.now())
+            self.context.state.save_failed_proofs(self.directory, failed, self.context.now())
 
     def _forget(self) -> None:
         # An order too many costs one look; an error here would hide why it failed.
         with contextlib.suppress(StateError):
-            self.around.state.drop_order(self.lease)
+            self.context.state.drop_order(self.lease)
 
     def _report(self, what: Text, deadline: datetime | None = None) -> None:
-        self.around.report(what, self.around.now(), deadline)
+        self.context.report(what, self.context.now(), deadline)
 
 
 def _is_for_what_is_replaced(refused: Refused) -> bool:

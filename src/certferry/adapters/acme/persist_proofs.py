@@ -7,10 +7,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from certferry.adapters.acme.order_context import Propagation
 from certferry.adapters.acme.persist_look import Looked, PersistLook, holder_in
 from certferry.adapters.acme.provable import unwritable
 from certferry.adapters.acme.resolvers import Resolvers
-from certferry.adapters.acme.surroundings import Propagation
 from certferry.core.dns_persist import Offer
 from certferry.core.identifiers import base_name
 from certferry.errors import DnsError, RecordMissing, ZoneNotFound

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from itertools import chain
 
+from certferry.adapters.acme.dns_lookup import DnsLookup
 from certferry.adapters.acme.https_resolver import HttpsResolver
 from certferry.adapters.acme.nameservers import ask
 from certferry.adapters.acme.polling import growing
@@ -31,7 +32,6 @@ from certferry.adapters.acme.second_opinion import (
     is_shown,
     those_heard,
 )
-from certferry.adapters.acme.whereabouts import Whereabouts
 from certferry.errors import DnsRejected, PropagationTimeout
 from certferry.ports.progress import Pause
 from certferry.text import Text
@@ -86,7 +86,7 @@ class Propagation:
         over_https: Sequence[HttpsResolver] = (),
         chosen: bool = False,
     ) -> None:
-        self._where = Whereabouts(resolvers, answer_within, over_https)
+        self._where = DnsLookup(resolvers, answer_within, over_https)
         self._opinion = SecondOpinion(over_https, chosen=chosen)
         self._port = port
         self._answer_within = answer_within

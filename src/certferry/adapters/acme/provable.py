@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import cast
 
-from certferry.adapters.acme.surroundings import Propagation
+from certferry.adapters.acme.order_context import Propagation
 from certferry.core.identifiers import base_name, challenge_name
 from certferry.core.survey import FoundZone
 from certferry.core.zone_choice import must_have_zone

@@ -10,9 +10,9 @@ from contextlib import suppress
 from typing import cast
 
 from certferry.adapters.acme.names_look import AT_ONCE
+from certferry.adapters.acme.order_context import Propagation
 from certferry.adapters.acme.provable import account_at, explained, finder_of
 from certferry.adapters.acme.resolvers import Resolvers
-from certferry.adapters.acme.surroundings import Propagation
 from certferry.core.findings import Code, Finding, Severity, error, of_error
 from certferry.core.identifiers import challenge_name
 from certferry.errors import DnsError, DnsRejected, DnsUnavailable, ZoneNotFound

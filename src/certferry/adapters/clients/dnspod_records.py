@@ -73,7 +73,7 @@ class Api(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class HostInZone:
     """Where a record goes: `host` is what stands left of the zone, `@` for nothing."""
 
     name: str
@@ -81,7 +81,7 @@ class Place:
     host: str
 
 
-def place_of(name: str, zones: Iterable[Zone]) -> Place:
+def host_in_zone(name: str, zones: Iterable[Zone]) -> HostInZone:
     """Find the longest zone that holds the name.
 
     Raises `ZoneNotFound`, or `DnsRejected` when the only such zones may not be written to.
@@ -91,7 +91,7 @@ def place_of(name: str, zones: Iterable[Zone]) -> Place:
     blocked = [zone for zone in holding if zone.status in BLOCKED]
     for zone in holding:
         if zone not in blocked:
-            return Place(name, zone, name.removesuffix(zone.name).rstrip(".") or "@")
+            return HostInZone(name, zone, name.removesuffix(zone.name).rstrip(".") or "@")
         log.warning(Text("{problem}; it is not used", problem=_blocked(zone).message))
     raise _blocked(blocked[0]) if blocked else no_zone_for(name, sorted(by_name))
 
@@ -127,9 +127,9 @@ class DnspodRecords:
 
     def add_txt(self, name: str, value: str) -> str:
         """See `ports.dns.DnsProvider.add_txt`."""
-        place = self._place(name)
-        handle = f"{place.zone.id}|{self._write(place, value)}"
-        self._written[name, value, handle] = place.zone
+        where = self._where(name)
+        handle = f"{where.zone.id}|{self._write(where, value)}"
+        self._written[name, value, handle] = where.zone
         return handle
 
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
@@ -142,15 +142,15 @@ class DnspodRecords:
         known = self._written.get((name, value, handle))
         if known is not None and self._remove(known, record_id, name):
             return True
-        place = self._place(name)
-        record = self._look_up(place, record_id, value) if zone_id == place.zone.id else None
+        where = self._where(name)
+        record = self._look_up(where, record_id, value) if zone_id == where.zone.id else None
         # A handle may be older than the record: the value itself must be gone.
-        record = record or self._find(place, value)
-        return record is not None and self._remove(place.zone, record.id, name)
+        record = record or self._find(where, value)
+        return record is not None and self._remove(where.zone, record.id, name)
 
-    def _place(self, name: str) -> Place:
+    def _where(self, name: str) -> HostInZone:
         name = name.rstrip(".").lower()
-        return place_of(name, self._listed(about=name))
+        return host_in_zone(name, self._listed(about=name))
 
     def _listed(self, about: str | Text) -> Sequence[Zone]:
         with self._listing:
@@ -158,51 +158,51 @@ class DnspodRecords:
                 self._zones = self._client.zones(about=about)
             return self._zones
 
-    def _write(self, place: Place, value: str) -> str:
+    def _write(self, where: HostInZone, value: str) -> str:
         """Write a record and give its id. What is in doubt is looked for before it is repeated."""
         for _ in range(CREATE_ATTEMPTS):
             try:
-                record_id = self._client.create_txt(place.zone, place.host, value, place.name)
+                record_id = self._client.create_txt(where.zone, where.host, value, where.name)
             except OutcomeUnknown as exc:
                 problem = exc.problem
-                record = self._find_written(place, value)
+                record = self._find_written(where, value)
             else:
                 if record_id is not None:
                     return record_id
                 problem = Text("DNSPod says that the record exists, but does not list it")
-                record = self._find_written(place, value)
+                record = self._find_written(where, value)
             if record is not None:
-                return _must_be_enabled(record, place.name)
-        raise in_doubt(place.name, problem)
+                return _must_be_enabled(record, where.name)
+        raise in_doubt(where.name, problem)
 
-    def _find_written(self, place: Place, value: str) -> TxtRecord | None:
+    def _find_written(self, where: HostInZone, value: str) -> TxtRecord | None:
         """Look for a record that may have been written, until lists would show it."""
         try:
-            record = self._find(place, value)
+            record = self._find(where, value)
             for pause in INDEX_PAUSES:
                 if record is not None:
                     break
                 self._pause(pause)
-                record = self._find(place, value)
+                record = self._find(where, value)
         except (DnsAccessDenied, DnsRejected) as exc:
             # Of the listing, not of the record: that may be there, and must not be forgotten.
-            raise in_doubt(place.name, exc.message) from exc
+            raise in_doubt(where.name, exc.message) from exc
         return record
 
-    def _look_up(self, place: Place, record_id: str, value: str) -> TxtRecord | None:
+    def _look_up(self, where: HostInZone, record_id: str, value: str) -> TxtRecord | None:
         """Give the record of a handle, if it is the one with this name and value: a handle that
         was kept elsewhere may have been changed there, and is another record's then.
         """
         try:
-            record = self._client.txt_record(place.zone, record_id, place.name)
+            record = self._client.txt_record(where.zone, record_id, where.name)
         except DnsRejected:
             return None  # the list tells as well, only later
-        wanted = (place.host, value)
+        wanted = (where.host, value)
         return record if record is not None and (record.host, record.value) == wanted else None
 
-    def _find(self, place: Place, value: str) -> TxtRecord | None:
+    def _find(self, where: HostInZone, value: str) -> TxtRecord | None:
         """Look for the record with exactly this value."""
-        records = self._client.txt_records(place.zone, place.host, place.name)
+        records = self._client.txt_records(where.zone, where.host, where.name)
         return next((record for record in records if record.value == value), None)
 
     def _remove(self, zone: Zone, record_id: str, name: str) -> bool:

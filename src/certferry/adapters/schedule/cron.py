@@ -16,7 +16,7 @@ from pathlib import Path
 from certferry.adapters.schedule import crontab
 from certferry.adapters.schedule.crontab import Entry
 from certferry.adapters.schedule.tools import call, complaint
-from certferry.core.schedule import NIGHT_MOMENTS, Change, Job, Scheduled, night_time
+from certferry.core.schedule import NIGHT_MOMENTS, Installation, Job, Scheduled, night_time
 from certferry.errors import ScheduleError
 from certferry.file_trust import user_name
 from certferry.text import Text
@@ -72,7 +72,7 @@ class Cron:
         self._now = now
         self._to_do = to_do
 
-    def install(self, job: Job) -> tuple[Change, Scheduled]:
+    def install(self, job: Job) -> tuple[Installation, Scheduled]:
         """See `ports.scheduler.Scheduler.install`."""
         before = self._read()
         moment = night_time(self._pick(NIGHT_MOMENTS))
@@ -80,10 +80,10 @@ class Cron:
         after = crontab.with_entry(before, command, moment)
         scheduled = self._scheduled(crontab.own_entries(after)[0])
         if after == before:
-            return Change.UNCHANGED, scheduled
+            return Installation.UNCHANGED, scheduled
         self._write(after)
         replaced = bool(crontab.own_entries(before))
-        return (Change.REPLACED if replaced else Change.INSTALLED), scheduled
+        return (Installation.REPLACED if replaced else Installation.INSTALLED), scheduled
 
     def remove(self) -> Text | None:
         """See `ports.scheduler.Scheduler.remove`."""

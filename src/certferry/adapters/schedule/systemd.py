@@ -22,7 +22,7 @@ from certferry.adapters.schedule.units import (
     failed_text,
     service_text,
 )
-from certferry.core.schedule import Change, Job, Scheduled
+from certferry.core.schedule import Installation, Job, Scheduled
 from certferry.errors import ScheduleError
 from certferry.file_trust import user_name
 from certferry.system_words import system_words
@@ -68,7 +68,7 @@ class SystemdTimer:
         self._booted = booted
         self._lingering = lingering
 
-    def install(self, job: Job) -> tuple[Change, Scheduled]:
+    def install(self, job: Job) -> tuple[Installation, Scheduled]:
         """See `ports.scheduler.Scheduler.install`."""
         wanted = {SERVICE: service_text(job, for_system=self._for_system), TIMER: TIMER_TEXT}
         if job.on_failure:
@@ -82,8 +82,8 @@ class SystemdTimer:
         if self._booted.is_dir() and not (present == wanted and self._is_on()):
             self._must("daemon-reload")
             self._must("enable", "--now", TIMER)
-        change = Change.REPLACED if any(present.values()) else Change.INSTALLED
-        return (Change.UNCHANGED if present == wanted else change), self._scheduled()
+        change = Installation.REPLACED if any(present.values()) else Installation.INSTALLED
+        return (Installation.UNCHANGED if present == wanted else change), self._scheduled()
 
     def remove(self) -> Text | None:
         """See `ports.scheduler.Scheduler.remove`."""

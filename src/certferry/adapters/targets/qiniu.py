@@ -28,7 +28,7 @@ from certferry.adapters.clients.qiniu_kinds import (
     must_be_served_here,
 )
 from certferry.adapters.clients.qiniu_live import LiveDomains
-from certferry.adapters.clients.qiniu_looked_at import LookedAt
+from certferry.adapters.clients.qiniu_observed import LookedAtDomains
 from certferry.adapters.clients.qiniu_quota import AccountQuota
 from certferry.adapters.clients.qiniu_settings import (
     ENVIRONMENT,
@@ -125,7 +125,7 @@ class Qiniu:
         """
         must_be_served_here(look.kind)
         with _door():
-            looked_at = LookedAt(look, self._cdn, self._sources, self._live)
+            looked_at = LookedAtDomains(look, self._cdn, self._sources, self._live)
             unread = looked_at.unread
             found = ObservedTarget(
                 rules=self._rules, domains=looked_at.domains, excluded=tuple(looked_at.excluded)

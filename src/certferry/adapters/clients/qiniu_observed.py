@@ -35,7 +35,7 @@ from certferry.errors import CertferryError, DeployError
 from certferry.ports.target import Look
 
 
-class LookedAt:
+class LookedAtDomains:
     """The domains that one look is about; `unread` is what could not be read beside them,
     `excluded` what a deployment leaves out. Raises `QiniuFailure` and `DeployError`.
     """

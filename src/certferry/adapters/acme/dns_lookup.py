@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 log = logging.getLogger(__name__)
 
 
-class Whereabouts:
+class DnsLookup:
     """Asks the resolvers of `Resolvers`, and those `over_https` once more by themselves. Safe to
     use from any thread.
     """

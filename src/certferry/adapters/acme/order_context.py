@@ -47,7 +47,7 @@ class Propagation(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class OrderContext:
     """The account that writes, and what it takes to see that it is seen."""
 
     dns: DnsProvider

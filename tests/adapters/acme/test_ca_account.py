@@ -18,7 +18,7 @@ from certferry.sandbox.httpd import Request, Response
 from certferry.sandbox.nameserver import DnsService
 from certferry.sandbox.pebble import Pebble
 from certferry.testing.interruptions import Killed, Life
-from tests.adapters.acme.account_bench import account, desk, registrations
+from tests.adapters.acme.account_bench import account, ca_account, registrations
 from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.proxy import refusal, with_fields
 
@@ -36,12 +36,12 @@ def order_anew(bench: Bench) -> None:
 
 def test_account_is_shown_as_the_ca_knows_it(bench: Bench) -> None:
     """Its address, its status, whom the CA writes to; without one the CA is not asked."""
-    assert None is desk(bench).look()
+    assert None is ca_account(bench).look()
     assert [] == bench.proxy.journal
     bench.issue(issuer=bench.issuer(email="ops@example.com"))
 
     facts = AccountFacts(account(bench).url, "valid", ("mailto:ops@example.com",))
-    assert facts == desk(bench).look()
+    assert facts == ca_account(bench).look()
 
 
 def test_account_that_the_ca_does_not_know_is_shown_as_such(
@@ -52,7 +52,7 @@ def test_account_that_the_ca_does_not_know_is_shown_as_such(
     with Pebble(dns_service.resolver_endpoint, nonce_reject=0) as newborn:
         bench.proxy.upstream = newborn
 
-        assert AccountFacts(account(bench).url, None) == desk(bench).look()
+        assert AccountFacts(account(bench).url, None) == ca_account(bench).look()
     assert [201] == registrations(bench)
 
 
@@ -60,7 +60,7 @@ def test_account_whose_registration_was_interrupted_is_shown_as_such(bench: Benc
     """It has no address yet."""
     bench.state.save_account(AcmeAccount(bench.proxy.directory_url, new_key(KeyType.EC256)))
 
-    assert AccountFacts(None, None) == desk(bench).look()
+    assert AccountFacts(None, None) == ca_account(bench).look()
 
 
 def test_account_that_makes_no_sense_is_told(bench: Bench) -> None:
@@ -73,7 +73,7 @@ def test_account_that_makes_no_sense_is_told(bench: Bench) -> None:
 
     bench.proxy.rewrite = rewrite
     with pytest.raises(CaUnavailable, match="not understood"):
-        desk(bench).look()
+        ca_account(bench).look()
 
 
 def test_look_that_is_refused_is_told(bench: Bench) -> None:
@@ -82,7 +82,7 @@ def test_look_that_is_refused_is_told(bench: Bench) -> None:
     bench.proxy.faults.add(refusal("unauthorized", "not today"), on="POST /my-account/*")
 
     with pytest.raises(OrderFailed, match="not today"):
-        desk(bench).look()
+        ca_account(bench).look()
 
 
 # another key
@@ -93,7 +93,7 @@ def test_account_gets_another_key(bench: Bench) -> None:
     bench.issue()
     before = account(bench)
 
-    desk(bench).rollover()
+    ca_account(bench).rollover()
 
     after = account(bench)
     assert (before.url, None) == (after.url, after.next_key_pem)
@@ -113,7 +113,7 @@ def kills_of_a_rollover(new_bench: Callable[[], Bench]) -> list[Bench]:
         life = Life(calls)
         bench.proxy.life = life
         with contextlib.suppress(Killed, CaUnavailable):
-            desk(bench, life).rollover()
+            ca_account(bench, life).rollover()
         bench.proxy.life = None
         if not life.is_over:
             return benches
@@ -142,7 +142,7 @@ def test_next_run_after_a_killed_rollover_has_a_key_that_is_in_force(
 def test_rollover_after_a_killed_one_is_finished(new_bench: Callable[[], Bench]) -> None:
     """Afterwards there is one key, and the CA takes it."""
     for bench in kills_of_a_rollover(new_bench):
-        desk(bench).rollover()
+        ca_account(bench).rollover()
 
         assert None is account(bench).next_key_pem
         order_anew(bench)
@@ -155,7 +155,7 @@ def test_answer_to_the_change_that_is_lost(bench: Bench) -> None:
     before = account(bench)
     bench.proxy.faults.add(Fault.reset_after(), on="POST /rollover-account-key")
 
-    desk(bench).rollover()
+    ca_account(bench).rollover()
 
     assert before.key_pem != account(bench).key_pem
     order_anew(bench)
@@ -168,7 +168,7 @@ def test_change_that_the_ca_refuses(bench: Bench) -> None:
     bench.proxy.faults.add(refusal("badPublicKey", "no"), on="POST /rollover-account-key")
 
     with pytest.raises(OrderFailed, match="badPublicKey"):
-        desk(bench).rollover()
+        ca_account(bench).rollover()
 
     assert before == account(bench)
     order_anew(bench)
@@ -180,11 +180,11 @@ def test_change_while_the_ca_is_busy_keeps_both_keys(bench: Bench) -> None:
     busy = refusal("serverInternal", "later", 503)
     bench.proxy.faults.add(busy, on="POST /rollover-account-key", times=3)
     with pytest.raises(CaUnavailable, match="later"):
-        desk(bench).rollover()
+        ca_account(bench).rollover()
     kept = account(bench)
     assert kept.next_key_pem is not None
 
-    desk(bench).rollover()
+    ca_account(bench).rollover()
 
     assert kept.next_key_pem == account(bench).key_pem
 
@@ -199,7 +199,7 @@ def test_ca_without_a_change_of_keys(bench: Bench) -> None:
 
     bench.proxy.rewrite = rewrite
     with pytest.raises(CaUnavailable, match="names no keyChange"):
-        desk(bench).rollover()
+        ca_account(bench).rollover()
     assert before.key_pem == account(bench).key_pem
 
 
@@ -219,7 +219,7 @@ def test_account_that_another_run_changed_meanwhile(bench: Bench) -> None:
             bench.state.replace_account(account(bench), other)
 
     with pytest.raises(StateUnavailable, match="changed meanwhile"):
-        desk(bench, Meddling()).rollover()
+        ca_account(bench, Meddling()).rollover()
     assert other == account(bench)
 
 
@@ -229,7 +229,7 @@ def test_run_that_was_second_to_settle_the_key(bench: Bench) -> None:
     before = account(bench)
     changing = replace(before, next_key_pem=new_key(KeyType.EC256))
     bench.state.replace_account(before, changing)
-    desk(bench).rollover()
+    ca_account(bench).rollover()
     after = account(bench)
     bench.state.replace_account(after, changing)
 
@@ -244,7 +244,7 @@ def test_run_that_was_second_to_settle_the_key(bench: Bench) -> None:
         def after(self) -> None:
             """After a call."""
 
-    assert desk(bench, First()).look() == AccountFacts(after.url, "valid")
+    assert ca_account(bench, First()).look() == AccountFacts(after.url, "valid")
     assert after == account(bench)
 
 
@@ -272,11 +272,11 @@ def test_account_is_put_out_of_use(bench: Bench) -> None:
     bench.issue()
     before = account(bench)
 
-    desk(bench).deactivate()
+    ca_account(bench).deactivate()
 
     assert None is bench.state.account(bench.proxy.directory_url)
     bench.state.save_account(before)
-    assert AccountFacts(before.url, None) == desk(bench).look()
+    assert AccountFacts(before.url, None) == ca_account(bench).look()
     order_anew(bench)
     assert before.key_pem != account(bench).key_pem
 
@@ -286,7 +286,7 @@ def test_deactivation_whose_answer_was_lost_is_done(bench: Bench) -> None:
     bench.issue()
     bench.proxy.faults.add(Fault.reset_after(), on="POST /my-account/*")
 
-    desk(bench).deactivate()
+    ca_account(bench).deactivate()
 
     assert None is bench.state.account(bench.proxy.directory_url)
 
@@ -297,7 +297,7 @@ def test_deactivation_that_is_refused(bench: Bench) -> None:
     bench.proxy.faults.add(refusal("unauthorized", "not today"), on="POST /my-account/*")
 
     with pytest.raises(OrderFailed, match="not today"):
-        desk(bench).deactivate()
+        ca_account(bench).deactivate()
     order_anew(bench)
     assert [201, 200] == registrations(bench)
 
@@ -306,5 +306,5 @@ def test_deactivation_that_is_refused(bench: Bench) -> None:
 def test_without_an_account_there_is_nothing_to_change(bench: Bench, act: str) -> None:
     """It is refused, and nothing is registered."""
     with pytest.raises(PlanRefused, match="there is no account at"):
-        getattr(desk(bench), act)()
+        getattr(ca_account(bench), act)()
     assert [] == registrations(bench)

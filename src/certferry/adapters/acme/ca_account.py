@@ -32,7 +32,7 @@ _ALREADY = "alreadyRevoked"
 _NOT_OURS = {"unauthorized", "accountDoesNotExist"}
 
 
-class AccountDesk:
+class AcmeCaAccount:
     """See `ports.ca_account.CaAccount`, of one directory."""
 
     def __init__(
