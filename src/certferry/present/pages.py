@@ -20,7 +20,7 @@ _CODE = re.compile(r"^\| `([a-z_]+)` \|", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page, by the name under which it is asked for."""
+    """One page, by the name that an operator asks for."""
 
     topic: str
     path: Path

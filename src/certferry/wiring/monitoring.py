@@ -224,7 +224,7 @@ def _aside(work: Callable[[], object]) -> threading.Thread:
     """Work in a thread that keeps no process: a service may hang, or its name."""
 
     def quietly() -> None:
-        with suppress(Exception):  # what became of a ping is told where it is waited for
+        with suppress(Exception):  # the run tells of it when it waits for the ping
             work()
 
     thread = threading.Thread(target=quietly, daemon=True)

@@ -93,7 +93,7 @@ class LexiconCalls:
         def run() -> None:
             try:
                 outcome.set_result(work())
-            except BaseException as exc:  # noqa: BLE001 - raised again where it is waited for
+            except BaseException as exc:  # noqa: BLE001 - raised again where the caller waits
                 outcome.set_exception(exc)
 
         self._last, self._last_until = outcome, time.monotonic() + self._within.total_seconds()

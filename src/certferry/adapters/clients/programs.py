@@ -29,7 +29,7 @@ _MOST_WORDS = 300
 """Characters of it that an error quotes."""
 
 _TICK = 0.05
-"""Seconds after which it is looked at whether the run has been stopped."""
+"""Seconds between two looks at whether the run has been stopped."""
 
 _log = logging.getLogger(__name__)
 

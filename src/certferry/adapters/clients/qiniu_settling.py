@@ -1,4 +1,4 @@
-"""A write whose answer is lost: it is looked for before it is made again."""
+"""Look for a write whose answer is lost before making it again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bark, an app for iPhones, at its public server or one's own.
+"""Bark, an app for iPhones, at its public server or the operator's own.
 
 Reference: https://bark.day.app (fact sheet on receivers). Posted: with GET the words would stand in
 addresses and logs.
