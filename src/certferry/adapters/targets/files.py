@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from certferry.adapters.clients import pem_directory, programs
 from certferry.adapters.clients.open_directory import OpenDirectory, made, opened
 from certferry.adapters.clients.pem_directory import NAMES, Access
-from certferry.adapters.clients.place_checks import (
+from certferry.adapters.clients.directory_checks import (
     RIGHTS,
     group_number,
     must_be_writable,
