@@ -20,8 +20,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certferry.adapters.clients import pem_directory, programs
-from certferry.adapters.clients.open_directory import OpenDirectory, made, opened
-from certferry.adapters.clients.pem_directory import NAMES, Access
 from certferry.adapters.clients.directory_checks import (
     RIGHTS,
     group_number,
@@ -29,6 +27,8 @@ from certferry.adapters.clients.directory_checks import (
     must_take_files,
     user_number,
 )
+from certferry.adapters.clients.open_directory import OpenDirectory, made, opened
+from certferry.adapters.clients.pem_directory import NAMES, Access
 from certferry.adapters.clients.receipt import RECEIPT, Receipt, decode_receipt, encode_receipt
 from certferry.core.certificate import FULLCHAIN, PRIVKEY, CertificateBundle, fingerprint
 from certferry.core.change import Change
