@@ -1,4 +1,5 @@
-"""The house in numbers: lines of each room, and the file that a contributor writes for a provider.
+"""The house in numbers: lines of each room, and of each provider, in the one file that describes it
+and beside it in `adapters/clients`.
 
 Printed by `python -m tests.house.measures`. How long the main job's way is, is printed by
 `python -m tests.house.main_path`; how long the gate takes, by its last line.
@@ -45,7 +46,9 @@ def main() -> None:
     sys.stdout.write(f"{rooms().total():6}  lines in all\n")
     for name, module in providers():
         path = PACKAGE.parent / f"{module.replace('.', '/')}.py"
-        sys.stdout.write(f"{length(path):6}  {name} ({module})\n")
+        beside = [length(one) for one in (PACKAGE / "adapters/clients").glob(f"{path.stem}*.py")]
+        more = f", and {sum(beside)} in {len(beside)} files of adapters/clients" if beside else ""
+        sys.stdout.write(f"{length(path):6}  {name} ({module}{more})\n")
 
 
 if __name__ == "__main__":
