@@ -220,7 +220,7 @@ def test_cnames_are_those_of_domains_that_are_deployed_to(
 
 
 def test_names_that_are_ordered(world: ModelWorld) -> None:
-    """What  needs no proof."""
+    """What is only deployed needs no proof."""
     wish = world.wish()
     ferried = replace(wish, dns="", files=PemFiles("a", "b"))
 
