@@ -330,7 +330,7 @@ def run(certificates: int, processing: timedelta, tell: Callable[[str], object])
 
 def main() -> None:
     """Print what was measured; exit with 1 where a promise is not kept."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[0])
     parser.add_argument("--certificates", type=int, default=500)
     parser.add_argument("--processing", type=float, default=600.0, help="seconds a change takes")
     arguments = parser.parse_args()

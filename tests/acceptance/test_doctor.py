@@ -13,6 +13,7 @@ import pytest
 
 from certferry.sandbox.dnspod import DnspodService
 from certferry.sandbox.faults import Fault
+from certferry.sandbox.httpd import HttpService, Response
 from certferry.sandbox.world import World
 from tests.acceptance.footprint import Footprint, assert_nothing_written
 from tests.acceptance.host import Host, Run, certificate
@@ -191,13 +192,18 @@ def test_zone_that_is_delegated_elsewhere(world: World, tmp_path: Path, name: st
 
 
 def test_caa_that_forbids_the_ca(zones: World, host: Host, name: str) -> None:
-    """By the identity that its directory tells."""
+    """By the identity that its directory tells; a CA that tells none, as Pebble, is not judged."""
     zones.zones.seed(name, "CAA", '0 issue "other.test"')
+    assert {("caa_not_judged", name)} == examined(host)
 
-    [(code, subject)] = examined(host)
+    endpoints = {one: f"http://127.0.0.1/{one}" for one in ("newNonce", "newAccount", "newOrder")}
+    directory = json.dumps(endpoints | {"meta": {"caaIdentities": ["ca.test"]}}).encode()
+    with HttpService(lambda _: Response(200, directory)) as ca:
+        host.rewrite(zones.pebble.directory_url, f"{ca.url}/dir")
+        run = host.run("doctor")
 
-    assert name == subject
-    assert code in {"caa_forbids", "caa_not_judged"}  # Pebble may tell no identity
+    assert FAILED == run.code
+    assert f"{name}: the CAA records at {name} let other.test issue, and not ca.test" in run.out
 
 
 def test_broken_dnssec(host: Host, world: World, name: str) -> None:

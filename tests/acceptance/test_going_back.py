@@ -68,7 +68,9 @@ def test_rollback_and_the_way_forward_again(world: World, host: Host, name: str)
 
 
 def test_rollback_without_a_previous_certificate(host: Host, name: str) -> None:
-    """It is refused with what to do instead, and nothing is changed."""
+    """It is refused with what to do instead, nothing is changed, and no monitor is alarmed by what
+    the operator was told.
+    """
     host.run("sync")
 
     run = host.run("-q", "rollback", name)
@@ -77,11 +79,16 @@ def test_rollback_without_a_previous_certificate(host: Host, name: str) -> None:
     assert f"{name} has no previous certificate that is still valid" == run.complaint.error
     assert "certferry sync --renew" in run.complaint.hint
     assert 0 == run.left.qiniu_writes
+    assert 0 == host.run("check").code
 
 
-def test_rollback_of_what_is_not_declared(host: Host) -> None:
+def test_rollback_of_what_is_not_declared(host: Host, name: str) -> None:
     """The name is told, and the nearest one."""
-    assert USAGE == host.run("rollback", "nothing").code
+    run = host.run("-q", "rollback", f"{name}x")
+
+    assert USAGE == run.code
+    assert f"there is no certificate called {name}x" == run.complaint.error
+    assert name in run.complaint.hint
 
 
 @pytest.mark.parametrize("policy", ["warn", pytest.param("ignore", marks=thorough)])

@@ -29,6 +29,9 @@ SAME = {
     "acme.sh --deploy -d NAME --deploy-hook certferry",
 }
 
+UNCHANGED = "证书未变更,跳过同步"
+"""How a run without changes begins; monitors look for it as it is."""
+
 
 def places(sentence: str) -> list[str]:
     """Give the named places of a template, in alphabetical order."""
@@ -112,6 +115,14 @@ def test_chinese_is_chinese() -> None:
             english.append((message.id, message.string))
 
     assert [] == english
+
+
+def test_chinese_commas_are_full_width() -> None:
+    """A sentence that operators send to a vendor's support reads as one of theirs."""
+    half = re.compile(r"[\u4e00-\u9fff],|,[\u4e00-\u9fff]")
+    said = [str(message.string) for message in messages("zh")]
+
+    assert [] == [one for one in said if half.search(one.removeprefix(UNCHANGED))]
 
 
 @pytest.mark.parametrize("language", translations.LANGUAGES)

@@ -71,6 +71,20 @@ def test_domain_whose_change_failed(world: ModelWorld) -> None:
     assert [(IMG, Code.DOMAIN_FAILED, Severity.WARNING)] == lineage(world)
 
 
+def test_domain_whose_change_does_not_end(world: ModelWorld) -> None:
+    """It is told once the change takes longer than one may, with where the ticket is."""
+    world.cdn.add_domain(IMG)
+    world.cdn.stick_next(IMG)
+    world.run(world.wish(), kill_after=50)
+    assert (1, []) == (world.cdn.writes, lineage(world))
+
+    world.run(world.wish())
+
+    assert [(IMG, Code.DOMAIN_STUCK, Severity.WARNING)] == lineage(world)
+    (finding,) = look_at_lineage(world.wish(), world.doors("doctor"))
+    assert "certferry status" in str(finding.fix)
+
+
 def test_target_that_lets_nobody_in(world: ModelWorld) -> None:
     """It is told of the account."""
     world.cdn.denies = True
@@ -206,7 +220,7 @@ def test_cnames_are_those_of_domains_that_are_deployed_to(
 
 
 def test_names_that_are_ordered(world: ModelWorld) -> None:
-    """What  needs no proof."""
+    """What is only deployed needs no proof."""
     wish = world.wish()
     ferried = replace(wish, dns="", files=PemFiles("a", "b"))
 

@@ -337,8 +337,12 @@ def test_frozen_domain_stops_only_itself() -> None:
     assert (("qiniu", "img.example.com"),) == world.plan(world.wish()).unchanged
 
 
-outages = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 3)), min_size=1, max_size=4)
-"""Days without the target, and on how many days after that it works."""
+outages = st.lists(
+    st.tuples(st.integers(0, 40), st.integers(0, 3), st.booleans()), min_size=1, max_size=4
+)
+"""Days without the target, on how many days after that it works, and whether it was only uploads
+that it refused.
+"""
 
 
 @settings(max_examples=examples(60))
@@ -348,20 +352,21 @@ outages = st.lists(st.tuples(st.integers(0, 40), st.integers(0, 3)), min_size=1,
     kills=kills,
 )
 def test_upload_deadline_is_never_missed_while_the_ca_issues(
-    lifetime: timedelta, spells: list[tuple[int, int]], kills: list[int]
+    lifetime: timedelta, spells: list[tuple[int, int, bool]], kills: list[int]
 ) -> None:
-    """However long the target was away: on the first day on which it takes anything the domain gets
-    a certificate that it accepts, and none is refused for the life that it has left.
+    """However long the target was away, or took no uploads, so that a certificate which was issued
+    grew old: on the first day on which it takes anything the domain gets one that it accepts, and
+    none is refused for the life that it has left.
     """
     world = ModelWorld(lifetime=lifetime)
     world.cdn.add_domain("img.example.com")
     wish = world.wish()
-    for away, back in spells:
-        world.cdn.denies = True
+    for away, back, only_uploads in spells:
+        world.cdn.denies, world.cdn.denies_uploads = not only_uploads, only_uploads
         for _ in range(away):
             world.run(wish)
             world.pass_time(timedelta(days=1))
-        world.cdn.denies = False
+        world.cdn.denies = world.cdn.denies_uploads = False
         for position in kills:
             world.run(wish, kill_after=position)
         for _ in range(back + 1):

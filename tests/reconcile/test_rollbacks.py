@@ -311,7 +311,9 @@ def test_rollback_with_keys_that_may_not_write_changes_nothing() -> None:
         doors, targets={"qiniu": cast("DeployTarget", ReadOnly(doors.targets["qiniu"]))}
     )
 
-    report = Reconciler(doors, stop=lambda: None).roll_back(world.wish(), Patience(timedelta(0)))
+    reconciler = Reconciler(doors, stop=lambda: None)
+
+    report = reconciler.go_back(reconciler.withdraw(world.wish()), Patience(timedelta(0)))
 
     assert not report.ok
     assert () == world.state.remembered("img").withdrawals

@@ -34,7 +34,9 @@ def command(front: Front, name: str, *, wait: int | None, no_wait: bool, as_json
         open_session(settings, progress=progress, language=front.voice.language) as session,
     ):
         (wish,) = session.wishes
-        report = session.telling(lambda: session.reconciler().roll_back(wish, patience))
+        reconciler = session.reconciler()
+        wish = reconciler.withdraw(wish)  # a refusal is for its caller, and no trouble of a run
+        report = session.telling(lambda: reconciler.go_back(wish, patience))
     return show_report(report, front, as_json=as_json)
 
 

@@ -72,6 +72,7 @@ class Code(StrEnum):
     POINTED_ELSEWHERE = "pointed_elsewhere"
     DOMAIN_UNUSABLE = "domain_unusable"
     DOMAIN_FAILED = "domain_failed"
+    DOMAIN_STUCK = "domain_stuck"
     TARGET_UNREAD = "target_unread"
     # the certificates
     FILES_UNUSABLE = "files_unusable"

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from certferry.core.desired import DesiredCertificate
-from certferry.core.findings import Code, Finding, Severity, of_error, of_refusal
+from certferry.core.findings import Code, Finding, Severity, of_error, of_refusal, warning
 from certferry.core.fitness import judge_at_target, judge_version
-from certferry.core.observed import DomainState, ObservedTarget
+from certferry.core.observed import DomainState, Observation, ObservedTarget
+from certferry.core.stuck import stuck_since
 from certferry.errors import CertificateError, PlanRefused
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.ferried import as_offered
 from certferry.reconcile.observe import observe
+from certferry.text import Text
 
 _WEIGHTS = {
     DomainState.UNAVAILABLE: (Code.DOMAIN_UNUSABLE, Severity.ERROR),
@@ -31,6 +33,7 @@ def look_at_lineage(desired: DesiredCertificate, doors: Doors) -> Iterator[Findi
         yield from judge_version(desired, observed.current, doors.now())
     for target in observed.targets:
         yield from _at_target(target)
+        yield from _stuck(observed, target, doors)
         is_place = not any(domain.kind.is_receiver for domain in target.domains)
         if observed.current is not None and is_place and target.failure is None:
             yield from judge_at_target(desired, observed.current, target)
@@ -45,3 +48,14 @@ def _at_target(target: ObservedTarget) -> Iterator[Finding]:
         if domain.state in _WEIGHTS and domain.problem is not None:
             code, severity = _WEIGHTS[domain.state]
             yield of_error(code, domain.domain, domain.problem, severity)
+
+
+def _stuck(observed: Observation, target: ObservedTarget, doors: Doors) -> Iterator[Finding]:
+    fix = Text("ask its support to end it")
+    if observed.current is not None:
+        fix = Text("send its support the ticket that `certferry status` prints")
+    for domain in target.domains:
+        since = stuck_since(domain, doors.now(), doors.verify_timeout)
+        if since is not None:
+            message = Text("the target has not ended its change since {since}", since=since)
+            yield warning(Code.DOMAIN_STUCK, domain.domain, message, fix)

@@ -90,13 +90,18 @@ class Reconciler:
             )
         return True
 
-    def roll_back(self, wish: DesiredCertificate, patience: Patience) -> SyncReport:
-        """Bind the previous certificate wherever the one in force is served. Raises `PlanRefused`
-        where there is none to go back to, and as `plan`; then nothing was changed.
+    def withdraw(self, wish: DesiredCertificate) -> DesiredCertificate:
+        """Withdraw the certificate in force wherever it is to be served, and return the wish for
+        `go_back`. Raises `PlanRefused` where there is none to go back to, and as `plan`; then
+        nothing was changed.
         """
         self.doors.state.must_unseal()
         wish = as_known(wish, self.doors.source, self.doors.state, read=False)
         roll_back_by_hand(wish, self.doors)
+        return wish
+
+    def go_back(self, wish: DesiredCertificate, patience: Patience) -> SyncReport:
+        """Bind the previous certificate wherever the one in force was withdrawn."""
         report = self._run([wish], patience, Issuing.NEVER)
         for lineage in report.lineages:
             give_up_where_refused(lineage, self.doors)

@@ -54,8 +54,8 @@ class MemoryCdn:
     `processing` is how long a change takes, `lags` how much later each edge follows. `writes`
     counts accepted changes of domains, `uploads` and `removals` what their names say. `broken`
     lists every removal of a certificate that an edge still served: it must stay empty. While
-    `denies` is set, no call is let in. Settings named in `untold` are never reported. While
-    `breaks_new` is set, edges will break off the handshakes of what is uploaded.
+    `denies` is set, no call is let in, while `denies_uploads` is, no upload. Settings named in
+    `untold` are never reported. While `breaks_new` is set, edges refuse what is uploaded.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class MemoryCdn:
         self.writes = 0
         self.removals = 0
         self.broken: list[str] = []
-        self.denies = False
+        self.denies = self.denies_uploads = False
         self.breaks_new = False
         self.untold: frozenset[str] = frozenset()
 
@@ -210,7 +210,7 @@ class MemoryCdn:
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """See `ports.target.DeployTarget.upload`."""
-        self._must_be_let_in()
+        self._must_be_let_in(is_upload=True)
         label = mark(lineage, bundle.certificate.fingerprint)
         with self._uploading:
             for remote_id in self._ids.get(label, ()):
@@ -292,8 +292,8 @@ class MemoryCdn:
         self._ever[remote_id] = certificate
         return remote_id
 
-    def _must_be_let_in(self) -> None:
-        if self.denies:
+    def _must_be_let_in(self, *, is_upload: bool = False) -> None:
+        if self.denies or (is_upload and self.denies_uploads):
             raise TargetAccessDenied(Text("the keys are not accepted"), hint=Text("check them"))
 
     def _others(self, ours: tuple[RemoteCertificate, ...]) -> tuple[OtherCertificate, ...]:

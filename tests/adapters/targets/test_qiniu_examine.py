@@ -10,6 +10,7 @@ import pytest
 from certferry.core.desired import HttpsWish, Kind
 from certferry.core.findings import Code, Finding, Severity
 from certferry.errors import TargetAccessDenied, TargetUnavailable
+from certferry.ports.target import Look
 from certferry.sandbox.faults import Fault
 from certferry.sandbox.qiniu_routes import QBOX, Host
 from tests.adapters.qiniu_place import Place, bundle, refusal
@@ -41,6 +42,16 @@ def test_keys_that_are_let_in_everywhere(place: Place) -> None:
         f"buckets at {hosts.uc.removeprefix('http://')} (Qiniu)",
     ] == str(found[Code.WAYS].message).removeprefix("the keys are accepted: ").split(", ")
     assert "certificates in the account: 1;" in str(found[Code.CERTIFICATES_KEPT].message)
+
+
+def test_calls_that_are_made_beside_them_change_nothing_that_is_told(place: Place) -> None:
+    """Two examinations tell the same, whether other looks at the account came first or not."""
+    place.service.add_domain("img.example.com")
+    target = place.target()
+    alone = target.examine("qiniu")
+    target.observe(Look("img", ("*.example.com",), None, Kind.AUTO, ()))
+
+    assert alone == target.examine("qiniu")
 
 
 def test_way_that_is_not_the_usual_one_is_told(place: Place) -> None:

@@ -4,7 +4,7 @@ proves nothing (production sheet 1.12).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 
 from certferry.adapters.clients.qiniu import QiniuClient
@@ -56,7 +56,7 @@ class Examiner:
             raise failures[CallGroup.DOMAINS]
         refused = [_refusal(account, group, failure) for group, failure in failures.items()]
         kept = () if CallGroup.CERTIFICATES in failures else (self._kept(account),)
-        return (*refused, *self._sub_account(account), self._ways(account), *kept)
+        return (*refused, *self._sub_account(account), self._ways(account, calls), *kept)
 
     def cnames(self) -> Mapping[str, str]:
         """See `ports.examination.PointedAt.cnames`."""
@@ -84,9 +84,16 @@ class Examiner:
         )
         return (warning(Code.SUB_ACCOUNT_KEY, account, message, fix),)
 
-    def _ways(self, account: str) -> Finding:
+    def _ways(self, account: str, asked: Iterable[CallGroup]) -> Finding:
+        """Tell of the calls that are `asked` here alone: others are made beside them by now, or not
+        yet.
+        """
         proven = self._client.transport.proven
-        ways = [Text("{calls} at {way}", calls=str(g), way=str(w)) for g, w in proven.items()]
+        ways = [
+            Text("{calls} at {way}", calls=str(group), way=str(proven[group]))
+            for group in asked
+            if group in proven
+        ]
         return info(Code.WAYS, account, Text("the keys are accepted: {ways}", ways=ways))
 
     def _kept(self, account: str) -> Finding:
