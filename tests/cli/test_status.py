@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from textwrap import dedent
 from typing import Any
 
+import pytest
+
 from certferry.cli.exits import Exit
 from certferry.cli.status import Found, look, show_status
 from certferry.core.desired import Kind
@@ -19,7 +21,7 @@ from certferry.core.observed import Served
 from certferry.core.renewal import RenewalWindow
 from certferry.core.report import LastRun
 from certferry.core.status import Condition, LineageStatus, Remembering
-from certferry.core.trouble import Trouble
+from certferry.core.trouble import LastFailure, Trouble
 from certferry.ports.progress import no_listener
 from certferry.present import status_document, status_text
 from certferry.present.language import Voice
@@ -157,6 +159,27 @@ def test_each_certificate_and_each_domain_has_a_row() -> None:
             )
         )
     )
+
+
+def test_certificate_that_is_at_the_target_has_no_moment_to_be_uploaded_by() -> None:
+    """It would lie in the past long before the renewal, and there is nothing to be done by it."""
+    there = domain(IMG, Standing.VERIFIED, edge(1), is_uploaded=True)
+
+    (row,) = (line for line in told(lineage(there)).splitlines() if line.startswith(f"  {IMG}"))
+
+    assert ["verified", "—", "5f3c8e1b0d2a"] == row.split()[1:4]
+
+
+@pytest.mark.parametrize("code", ["target_stuck", "fought_over"])
+def test_domain_that_is_left_alone_is_not_said_to_be_tried_again(code: str) -> None:
+    """The next run looks at it, and writes nothing until what the hint names has happened."""
+    trouble = Trouble(code, Text("another tool sets it"), Text("stop it"))
+    left = domain(IMG, Standing.DRIFTED, last_failure=LastFailure(trouble, NOW, NOW))
+
+    words = told(lineage(left))
+
+    assert "failed: another tool sets it\n  hint: stop it" in words
+    assert "tries it again" not in words
 
 
 def test_a_ferried_certificate_has_a_validity_and_no_renewal() -> None:

@@ -184,6 +184,17 @@ def test_child_of_a_wildcard_domain_is_never_uncovered() -> None:
     assert Urgency.IN_ORDER == one.urgency(NOW)
 
 
+def test_child_of_a_wildcard_domain_is_served_by_what_its_parent_is_deployed_by() -> None:
+    """A certificate that is brought to the parent reaches the child as well."""
+    child = found("a.w.example.com", by_itself=False)
+    wildcard = ("*.w.example.com",)
+
+    served = the_domain(child, declared=(wish("site", *wildcard, domains=wildcard),))
+    other = the_domain(child, declared=(wish("site", *wildcard, domains=(IMG,)),))
+
+    assert ("site", None) == (served.deployed_by, other.deployed_by)
+
+
 NAMES = st.sampled_from([IMG, "*.example.com", "*.img.example.com", "a.img.example.com"])
 WISHES = st.lists(
     st.builds(

@@ -86,6 +86,16 @@ def test_upload_deadline_is_where_the_target_begins_to_refuse() -> None:
     assert CURRENT.not_after - timedelta(days=30) == status.domains[0].upload_deadline
 
 
+def test_copy_that_is_at_the_target_is_told_as_uploaded() -> None:
+    """Also where the domain is bound to another one."""
+    observed = world(THIS, bound="theirs")
+
+    assert [True] == [one.is_uploaded for one in status_of(wish(), observed, NOW).domains]
+    (target,) = observed.targets
+    gone = replace(observed, targets=(replace(target, remotes=()),))
+    assert [False] == [one.is_uploaded for one in status_of(wish(), gone, NOW).domains]
+
+
 def test_unreadable_target_leaves_named_domains_unknown() -> None:
     """What cannot be read is told as unknown, with the reason."""
     failure = TargetRejected("bad token")

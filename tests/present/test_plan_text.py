@@ -14,8 +14,9 @@ from certferry.cli.exits import Exit
 from certferry.core.change import Change
 from certferry.core.desired import Kind
 from certferry.core.plan import Action, Blocked, Due, Obstacle, Plan, Rollout
+from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.waiting import Waiting
-from certferry.errors import CertificateError, TargetRejected
+from certferry.errors import CertificateError, TargetRejected, TargetStuck
 from certferry.present import plan_document, plan_text
 from certferry.present.language import Voice
 from certferry.text import Text
@@ -337,6 +338,36 @@ def test_the_document_and_the_text_say_when_a_step_is_due() -> None:
     assert ("blocked", "it took too long") == (failed["due"], failed["problem"]["message"])
     assert "(waiting: the target is at work)" in words
     assert "(waited too long: it took too long)" in words
+
+
+def test_what_is_stuck_is_no_deployment_to_run() -> None:
+    """`sync` would write nothing there: the count says so, and nobody is sent to run it. The exit
+    code is that of `sync`.
+    """
+    error = TargetStuck(Text("it took too long"), hint=Text("send the ticket"))
+    deploy, verify = rollout().steps
+    stuck = plan(Rollout("qiniu", IMG, (replace(deploy, due=Blocked(error)), verify)))
+
+    alone, beside = told(stuck).splitlines(), told(stuck, plan(rollout()))
+    with_old_copy = told(replace(stuck, retirements=(values.retire(),)))
+
+    assert "1 stuck. Nothing was changed." == alone[-1]
+    assert "           hint: send the ticket" in alone
+    assert "1 to retire, 1 stuck. Nothing was changed." == with_old_copy.splitlines()[-1]
+    assert "1 deployment, 1 stuck. Nothing was changed; run `certferry sync`." in beside
+    assert Exit.FAILED is exits.of_plans([stuck], check=True)
+
+
+def test_each_domain_has_its_own_reason_where_they_differ() -> None:
+    """One list of all of them would not say which domain has which."""
+    off = Reason(ReasonCode.HTTPS_OFF, Text("HTTPS is off → will be turned on"))
+    foreign = Reason(ReasonCode.SERVES_FOREIGN, Text("another certificate is bound"))
+
+    words = told(plan(rollout(reason=off), rollout("a.img.example.com", reason=foreign)))
+
+    assert "img: not as declared, for the reasons below" == words.splitlines()[0]
+    assert "qiniu → img.example.com (HTTPS is off → will be turned on)" in words
+    assert "qiniu → a.img.example.com (another certificate is bound)" in words
 
 
 def test_the_document_tells_what_cannot_be_done() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -89,6 +90,16 @@ def test_ticket_has_all_that_support_asks_for() -> None:
     whole = "\n".join(more)
     for found in ("request-1", "task-1", "processing", "httpsconf", "2026-11-24 12:00"):
         assert found in whole
+
+
+def test_ticket_is_punctuated_as_chinese_is() -> None:
+    """Its reader is a clerk at the target: half of each kind looks like a broken form."""
+    _, report = stuck()
+
+    words = ticket(error_of(report).ticket)
+
+    assert [] == re.findall(r"[\u4e00-\u9fff] ?[,;:(]|[,;]\s?[\u4e00-\u9fff]", words)
+    assert "小时未结束。" in words
 
 
 def test_status_shows_the_ticket() -> None:

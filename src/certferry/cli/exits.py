@@ -83,11 +83,11 @@ def of_hook(report: SyncReport) -> Exit:
 
 def of_plans(plans: Sequence[Plan], *, check: bool) -> Exit:
     """Judge plans: by what stands in their way, then, if asked, by whether anything is pending.
-    What `sync` would refuse is refused here too.
+    What `sync` would refuse is refused here too, and what it would only find stuck is a failure.
     """
     errors = [obstacle.error for plan in plans for obstacle in plan.obstacles]
     refused = [error for error in errors if isinstance(error, PlanRefused)]
-    if len(errors) > len(refused):
+    if len(errors) > len(refused) or any(plan.in_vain for plan in plans):
         return Exit.FAILED
     if refused or any(plan.refusals for plan in plans):
         return Exit.REFUSED

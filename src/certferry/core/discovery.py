@@ -219,7 +219,7 @@ def discover(
         certificates += listed.values()
         for found in look.survey.domains:
             served = look.served.get(found.domain, ())
-            owner = claims.owner(look.label, found.domain, found.kind) if found.by_itself else None
+            owner = claims.owner(look.label, _deciding(found), found.kind)
             covering = dict.fromkeys([*([owner] if owner else ()), *coverage.of(found.domain)])
             bound = _bound(look.label, found, served, listed, ledger)
             domains.append(
@@ -230,6 +230,11 @@ def discover(
         tuple(sorted(domains, key=lambda one: _sorting(one, now))),
         tuple(sorted(certificates, key=lambda one: _ends_first(one.found.not_after))),
     )
+
+
+def _deciding(found: FoundDomain) -> str:
+    """Return the domain whose certificate it serves: its own, or that of its wildcard domain."""
+    return found.domain if found.by_itself else WILDCARD + found.domain.partition(".")[2]
 
 
 def _bound(

@@ -55,7 +55,8 @@ class Standing(StrEnum):
 class DomainStatus:
     """One domain at one target. `served` says of each address whether it presents the certificate
     with this `fingerprint`, which the domain is to serve until `not_after`, with a valid name and
-    chain. `ticket` is what to send to the target's support.
+    chain. `is_uploaded`: it is at the target already. `ticket` is what to send to the target's
+    support.
     """
 
     target: str
@@ -70,6 +71,7 @@ class DomainStatus:
     ticket: tuple[Text, ...] = ()
     not_after: datetime | None = None
     last_failure: LastFailure | None = None
+    is_uploaded: bool = False
 
 
 def domains_of(
@@ -153,6 +155,8 @@ def _domain(
         problem=_problem(domain) or _what_has_drifted(deployment, target, domain, standing),
         fingerprint=None if current is None else current.certificate.fingerprint,
         not_after=None if current is None else current.certificate.not_after,
+        is_uploaded=current is not None
+        and target.remote_of(current.certificate.fingerprint) is not None,
     )
 
 

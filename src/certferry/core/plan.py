@@ -285,6 +285,15 @@ class Plan:
         return tuple(step for step in self.steps if step not in seen | again)
 
     @property
+    def in_vain(self) -> tuple[Rollout, ...]:
+        """The rollouts that a run would not go on with: what they wait for takes too long."""
+        return tuple(
+            one
+            for one in self.rollouts
+            if isinstance(one.due, Blocked) and one.due.error is not None and one.due.until is None
+        )
+
+    @property
     def held_back(self) -> Issue | None:
         """An order that is needed, and not made before a moment."""
         step = self.tried_issue

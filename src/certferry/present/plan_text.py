@@ -73,6 +73,7 @@ def _lines(plan: Plan, voice: Voice) -> Iterator[Line]:
             yield line(" " * _BELOW, voice.say(proven))
         if isinstance(step, Deploy) and step.changes:
             yield from _changes(step.changes, voice)
+        yield from _advice(step, voice)
     yield from _held_back(plan, voice)
     for target, count in plan.retire_later:
         verb, more = _verb(voice.word(Action.RETIRE), Tone.GOOD), left_to_later_runs(count)
@@ -120,7 +121,9 @@ def _left_as_found(drifted: Drifted, voice: Voice) -> Iterator[Line]:
 
 
 def _reasons(plan: Plan) -> list[Text]:
-    """Say why: the reason to issue, or else every reason there is, once."""
+    """Say why: the reason to issue, or else every reason there is, once; where domains have
+    different ones, each step says its own.
+    """
     issue = plan.issue or plan.held_back
     if issue is not None:
         return [issue.reason.message]
@@ -133,6 +136,9 @@ def _reasons(plan: Plan) -> list[Text]:
             return [Text("as declared, but for what was rolled back")]
         unread = Text("as declared, as far as it could be read")
         return [unread if plan.notices else Text("as declared")]
+    if len(dict.fromkeys(firsts)) > 1:
+        # A list of them would not say which domain has which.
+        return [Text("not as declared, for the reasons below")]
     return list(dict.fromkeys(reasons)) or [Text("cannot be done as configured")]
 
 
@@ -147,7 +153,10 @@ def _subject(step: Step, told_reasons: Sequence[Text], voice: Voice) -> str:
         case Deploy():
             where = voice.say(at_target(step.target, step.domain)) + in_brackets(step.kind)
             return where + _why(step.reason, told_reasons, voice)
-        case Verify() | Rollback():
+        case Rollback():
+            where = step.domain + in_brackets(step.kind)
+            return where + _why(step.reason, told_reasons, voice)
+        case Verify():
             return step.domain + in_brackets(step.kind)
         case Clean():
             return voice.say(step.reason.message)
@@ -175,6 +184,13 @@ def _when(step: Step, voice: Voice) -> str:
             return voice.say_on_one_line(Text(" (waited too long: {why})", why=error.message))
         case _:
             return ""
+
+
+def _advice(step: Step, voice: Voice) -> Iterator[Line]:
+    """Say what to do about a step that was waited for in vain."""
+    match getattr(step, "due", None):
+        case Blocked(error=CertferryError(hint=Text() as hint)):
+            yield from labelled(voice.say(HINT), Tone.FAINT, voice.say(hint), _BELOW)
 
 
 def _copy(step: Retire) -> Text:
@@ -241,7 +257,7 @@ def _conclusion(plans: Sequence[Plan]) -> Text:
             Text("Nothing to do: {count} certificates are as declared.", count=len(plans)),
         )
     counts = _counts(plans)
-    if all(plan.is_empty for plan in plans):
+    if all(_is_nothing_to_run(plan) for plan in plans):
         return Text("{counts}. Nothing was changed.", counts=counts)
     return Text("{counts}. Nothing was changed; run `certferry sync`.", counts=counts)
 
@@ -250,9 +266,18 @@ def _is_as_declared(plan: Plan) -> bool:
     return plan.is_settled and not (plan.steps or plan.drifts or plan.rolled_back)
 
 
+def _is_nothing_to_run(plan: Plan) -> bool:
+    """Tell whether a run would change nothing; a stuck domain keeps its account's old copies."""
+    stuck = {step for rollout in plan.in_vain for step in rollout.steps}
+    accounts = {rollout.target for rollout in plan.in_vain}
+    kept = {step for step in plan.retirements if step.target in accounts}
+    return not set(plan.pending) - stuck - kept
+
+
 def _counts(plans: Sequence[Plan]) -> list[Text]:
     """Count what would be done. A look that follows a deployment goes with it."""
-    rollouts = [rollout for plan in plans for rollout in plan.rollouts]
+    stuck = sum(len(plan.in_vain) for plan in plans)
+    rollouts = [one for plan in plans for one in plan.rollouts if one not in plan.in_vain]
     versions = Counter(plan.issue.action for plan in plans if plan.issue is not None)
     issues, adoptions = versions[Action.ISSUE], versions[Action.ADOPT]
     deployments = sum(rollout.deploy is not None for rollout in rollouts)
@@ -287,6 +312,7 @@ def _counts(plans: Sequence[Plan]) -> list[Text]:
         (left, Text("1 left as found"), Text("{count} left as found", count=left)),
         (back, Text("1 rolled back"), Text("{count} rolled back", count=back)),
         (refused, Text("1 refused"), Text("{count} refused", count=refused)),
+        (stuck, Text("1 stuck"), Text("{count} stuck", count=stuck)),
         (blocked, Text("1 blocked"), Text("{count} blocked", count=blocked)),
     )
     return [one_or_many(count, one, many) for count, one, many in counted if count]

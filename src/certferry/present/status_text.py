@@ -9,11 +9,13 @@ from datetime import datetime, timedelta
 from certferry.core.domain_status import WHOLE_ACCOUNT, DomainStatus, Standing
 from certferry.core.observed import Served
 from certferry.core.ownership import served_by
+from certferry.core.reasons import ReasonCode
 from certferry.core.rules import window_in_words
 from certferry.core.short_form import short
 from certferry.core.status import Condition, LineageStatus, Remembering
 from certferry.core.trouble import LastFailure, Trouble
 from certferry.core.watched import within_reach
+from certferry.errors import TargetStuck
 from certferry.present.language import Voice
 from certferry.present.layout import Line, Span, Table, Tone, columns, labelled, line
 from certferry.present.tickets import ticket
@@ -55,6 +57,9 @@ _CONDITIONS = {
 
 _LONG = timedelta(minutes=1)
 """Between the first and the last failure, where there were several."""
+
+_LEFT_ALONE = {TargetStuck.code, ReasonCode.FOUGHT_OVER.value}
+"""Troubles in which no run writes to the domain: their hints say until when."""
 
 _ON_ITS_WAY = {Standing.PENDING, Standing.PROCESSING}
 
@@ -167,7 +172,8 @@ def _failed(name: str, failure: LastFailure, voice: Voice) -> Iterator[Line]:
         again = Text("scheduled runs try it again after {moment}", moment=failure.again_at)
     if failure.at - failure.since >= _LONG:
         again = Text("it has failed since {since}; {again}", since=failure.since, again=again)
-    yield line(f"  {voice.say(again)}")
+    if failure.trouble.code not in _LEFT_ALONE:
+        yield line(f"  {voice.say(again)}")
     yield from _hint(failure.trouble, voice)
 
 
@@ -230,7 +236,8 @@ def _domain(
     version = status.version
     current = None if version is None else version.certificate.fingerprint
     current = domain.fingerprint or current
-    deadline = domain.upload_deadline
+    # What lies at the target already would look overdue there, from that moment to the renewal.
+    deadline = None if domain.is_uploaded else domain.upload_deadline
     empty = Span("")
     return (
         Span(f"  {_name(domain)}{in_brackets(domain.kind)}"),
