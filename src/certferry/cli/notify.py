@@ -39,8 +39,8 @@ def test(front: Front, channels: tuple[str, ...]) -> Exit:
     settings = settings_or_defaults(front)
     names = _chosen(settings, channels)
     with open_session(settings, progress=no_listener, language=front.voice.language) as session:
-        answers = session.channels.try_out(names)
-        services = session.channels.services(names)
+        answers = session.teller.channels.try_out(names)
+        services = session.teller.channels.services(names)
     all_sent = all(isinstance(answer, Sent) for answer in answers.values())
     if not (front.quiet and all_sent):
         front.console.tell(answer_lines(answers, services, front.voice))
@@ -64,7 +64,7 @@ def failed(front: Front) -> Exit:
         return Exit.OK
     settings = settings_or_defaults(front)
     with open_session(settings, progress=no_listener, language=front.voice.language) as session:
-        session.tell_failure(error)
+        session.teller.tell_failure(error)
     return Exit.OK
 
 

@@ -34,7 +34,7 @@ def command(front: Front, name: str, *, wait: int | None, no_wait: bool, as_json
         open_session(settings, progress=progress, language=front.voice.language) as session,
     ):
         (wish,) = session.wishes
-        report = session.telling(lambda: session.reconciler().roll_back(wish, patience))
+        report = session.teller.telling(lambda: session.reconciler().roll_back(wish, patience))
     return show_report(report, front, as_json=as_json)
 
 

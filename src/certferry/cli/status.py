@@ -63,7 +63,7 @@ def look(session: Session) -> Found:
 
     reconciler = session.reconciler()
     remembered = remembering(reconciler.doors)
-    return Found(reconciler.status(session.wishes), remembered, session.channel_states())
+    return Found(reconciler.status(session.wishes), remembered, session.teller.channel_states())
 
 
 def show_status(found: Found, console: Console, now: datetime, *, as_json: bool) -> Exit:
