@@ -37,7 +37,7 @@ BEARER = "planted-0123456789"
 @pytest.fixture
 def site(world: World, tmp_path: Path, new_name: Callable[[], str]) -> Site:
     """A machine with a certificate of its own, one that , whose key has OpenSSL's
-    own form, and keys that are nobody's concern.
+    own form, and keys that no account uses.
     """
     machine = Site(world, tmp_path, new_name())
     ferried = world.old_certificate("static.example.com")

@@ -108,7 +108,7 @@ signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 os.execv(sys.argv[1], sys.argv[1:])
 """
 IGNORING = (sys.executable, "-c", IGNORE)
-"""Starts a command as cron daemons and supervisors do which wait for nobody."""
+"""Starts a command as cron daemons and supervisors do which wait for no child."""
 
 
 @thorough
@@ -142,7 +142,7 @@ def test_hang_up_that_is_ignored(site: Site) -> None:
 
 @thorough
 def test_terminal_that_goes_away(site: Site) -> None:
-    """As when ssh loses its line: nobody is there to be told, and all is in order."""
+    """As when ssh loses its line: no reader is left for the output, and all is in order."""
     command = [sys.executable, "-m", "certferry", "--config", str(site.config), "sync"]
     terminal = subprocess.Popen(
         ["script", "-qec", f"echo $$ > certferry; exec {shlex.join(command)}", "/dev/null"],

@@ -101,7 +101,9 @@ def test_a_sync_succeeds_and_the_next_changes_nothing(case: str, world: World, s
 
 
 def test_what_worked_is_remembered_by_the_next_run(world: World, site: Site) -> None:
-    """No way that is refused is tried a second time; bindings that nobody tells are told of."""
+    """No way that is refused is tried a second time; certferry tells of bindings that Qiniu does
+    not list.
+    """
     for habit in TOGETHER:
         habit(world.qiniu)
     assert 0 == site.host.run("sync").code

@@ -26,9 +26,9 @@ MARK = " # certferry schedule"
 
 @pytest.fixture
 def owner() -> Iterator[CrontabOwner]:
-    """Somebody without a crontab."""
-    with crontab_owner() as somebody:
-        yield somebody
+    """A user without a crontab."""
+    with crontab_owner() as owner:
+        yield owner
 
 
 @pytest.fixture

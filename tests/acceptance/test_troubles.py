@@ -534,6 +534,6 @@ def test_stopped_while_another_run_is_at_work(host: Host, name: str) -> None:
 
 
 def must_be_free(host: Host, name: str) -> None:
-    """Nobody holds the lineage's lease."""
+    """No run holds the lineage's lease."""
     with host.remembering() as store:
         store.release(store.acquire(name, datetime.now(UTC)))

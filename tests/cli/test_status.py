@@ -93,7 +93,7 @@ def written(*statuses: LineageStatus, remembering: Remembering | None = None) ->
 
 
 def test_account_that_cannot_be_asked_is_told_by_its_name() -> None:
-    """Nobody knows its domains."""
+    """Its domains are not known."""
     unknown = domain(
         "*",
         Standing.UNKNOWN,
@@ -160,7 +160,7 @@ def test_each_certificate_and_each_domain_has_a_row() -> None:
 
 
 def test_a_ferried_certificate_has_a_validity_and_no_renewal() -> None:
-    """Whoever writes its files renews it; how long it lives is told all the same."""
+    """The client that writes its files renews it; how long it lives is told all the same."""
     ended = values.version(of=values.certificate(lifetime=timedelta(days=7)))
 
     valid, expired = (

@@ -49,7 +49,7 @@ def test_a_directory(folder: Path) -> None:
 
 
 def test_a_pipe_is_not_waited_for(folder: Path) -> None:
-    """A FIFO that nobody writes to does not hold the run."""
+    """A FIFO without a writer does not delay the run."""
     os.mkfifo(FILE)
 
     assert "certferry.toml: is not a regular file" == complaint()

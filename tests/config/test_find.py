@@ -106,7 +106,7 @@ def test_a_home_is_found_without_a_variable() -> None:
     assert Path(pwd.getpwuid(os.geteuid()).pw_dir) == home_directory({})
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become somebody else")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
 def test_a_user_without_a_name_has_a_home_too() -> None:
     """Containers run programs under ids that the password database does not have."""
     program = "from certferry.config.files import home_directory; print(home_directory({}))"
@@ -161,7 +161,7 @@ def test_configuration_that_everybody_may_write(folder: Path) -> None:
 
 
 @as_root
-@pytest.mark.parametrize("whose", ["theirs", "everybody's"])
+@pytest.mark.parametrize("whose", ["theirs", "every user's"])
 def test_root_in_a_directory_of_somebody_elses(
     folder: Path, environ: Mapping[str, str], whose: str
 ) -> None:

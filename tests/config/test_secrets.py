@@ -38,7 +38,7 @@ def complaint(secrets: Secrets, written: str) -> str:
 
 
 def private(path: Path, content: bytes) -> Path:
-    """Write a file that nobody else can read."""
+    """Write a file that no other user can read."""
     path.parent.mkdir(exist_ok=True)
     path.touch(0o600)
     path.write_bytes(content)
@@ -297,8 +297,8 @@ def test_what_is_known(tmp_path: Path) -> None:
 
 
 def test_what_is_known_of_references_that_nobody_follows(tmp_path: Path) -> None:
-    """Literals, and files, be they open to others or no text; nobody is asked, and what cannot be
-    read is no mistake.
+    """Literals, and files, be they open to others or no text; certferry asks no service, and what
+    cannot be read is no mistake.
     """
     private(tmp_path / "sk", b"in a file\n")
     private(tmp_path / "open", b"open to all").chmod(0o644)

@@ -45,7 +45,7 @@ def test_a_renewal_reads_as_what_will_be_done_and_why() -> None:
 
 
 def test_what_another_client_made_is_not_counted_as_issued() -> None:
-    """Whoever only ferries must not read that a certificate would be ordered."""
+    """An operator who only ferries must not read that a certificate would be ordered."""
     adopted = replace(values.issue(), action=Action.ADOPT)
     ferried = plan(rollout(), issue=adopted)
 
@@ -193,7 +193,7 @@ def test_what_is_not_ours_is_listed_with_its_days() -> None:
 
 
 def test_the_document_tells_how_long_a_copy_is_valid() -> None:
-    """The moment and the whole days, for our own and for anybody's."""
+    """The moment and the whole days, for our own and for others'."""
     step = values.retire_unmanaged("5f3c", "by hand", timedelta(days=9, hours=1))
 
     document = json.loads(json.dumps(plan_document.of_plans([plan(retirements=(step,))], Voice())))

@@ -71,7 +71,7 @@ def test_what_is_unchanged_is_no_news() -> None:
 
 
 def test_a_stderr_that_is_gone_stops_no_run() -> None:
-    """Nobody has to listen: the work goes on."""
+    """Without a listener the work goes on."""
     gone = io.StringIO()
     gone.close()
 
@@ -79,7 +79,7 @@ def test_a_stderr_that_is_gone_stops_no_run() -> None:
 
 
 def test_many_threads_may_tell_at_once() -> None:
-    """Lines are whole, whoever writes them."""
+    """Lines are whole, from every thread."""
     console = TestConsole()
     follower = progress_lines(console.console)
     threads = [

@@ -56,7 +56,7 @@ def test_failed_change_stops_only_its_domain(world: ModelWorld) -> None:
 
 
 def test_change_under_way_is_waited_for_and_not_overtaken(world: ModelWorld) -> None:
-    """Nothing is written while somebody else's change is carried out."""
+    """Nothing is written while the target carries out another tool's change."""
     synced(world)
     world.cdn.add_domain(OTHER)
     other = world.state.versions("img")[0]
@@ -74,7 +74,7 @@ def test_change_under_way_is_waited_for_and_not_overtaken(world: ModelWorld) -> 
 
 
 def test_target_that_turned_busy_is_asked_later(world: ModelWorld) -> None:
-    """Between looking and writing somebody else was faster: that is a wait, not a failure."""
+    """Between looking and writing another tool was faster: that is a wait, not a failure."""
 
     class Busy:
         def __getattr__(self, name: str) -> object:

@@ -316,7 +316,7 @@ def test_what_the_file_does_not_declare_any_more_is_not_told() -> None:
 
 
 def test_what_was_only_seen_is_no_change() -> None:
-    """Somebody else's change is not told as one that certferry made."""
+    """Another tool's change is not told as one that certferry made."""
     state = MemoryState()
     for event in ("verified", "drift found", "drift over"):
         state.append_history(entry(event, 1))

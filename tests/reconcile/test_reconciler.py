@@ -99,7 +99,7 @@ def test_company_is_synced_and_stays_so() -> None:
 @pytest.mark.parametrize("files", [None, PemFiles("/gone/fullchain.pem", "/gone/privkey.pem")])
 def test_records_of_a_lineage_that_is_issued_no_more_are_removed(files: PemFiles | None) -> None:
     """A run was killed over it, and then it was declared as ferried, or not at all: the account
-    that can do it does, and those of whoever is at work or declared are left alone.
+    that can do it does, and those of lineages at work or declared are left alone.
     """
     company = Company(2)
     run_for, beside = company.wishes

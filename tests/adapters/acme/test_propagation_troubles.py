@@ -122,7 +122,7 @@ def test_every_server_is_silent(world: NameServers, reports: Reports) -> None:
 def test_something_answers_in_place_of_every_server(
     dead: list[int], world: NameServers, reports: Reports
 ) -> None:
-    """Whoever answers does not hold the zone: not a word about the registrar."""
+    """The server that answers does not hold the zone: not a word about the registrar."""
     for number, server in enumerate(world.servers):
         if number in dead:
             server.down()

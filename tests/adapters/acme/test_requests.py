@@ -386,14 +386,14 @@ def test_orders_beyond_what_a_ca_bears_wait_for_their_turn(tmp_path: Path) -> No
 
 
 class Crowd:
-    """Lets nobody out until as many have come in as are let in, and others have had to wait."""
+    """Lets no client out until the place is full and others have had to wait."""
 
     def __init__(self) -> None:
         self.inside = self.most = self.answered = self.waiting = 0
         self._changed = threading.Condition()
 
     def answer(self, request: Request) -> Response:
-        """Keep the client until the place is full, and somebody waits outside."""
+        """Keep the client until the place is full, and another one waits outside."""
         with self._changed:
             self.inside += 1
             self.most = max(self.most, self.inside)

@@ -75,7 +75,7 @@ def leaf_alone(request: Request, response: Response) -> Response:
 
 
 def test_certificate_that_is_not_valid_yet(bench: Bench) -> None:
-    """Here, where nobody could use it: both moments are told."""
+    """On this machine, whose clock forbids it: both moments are told."""
     bench.clock.advance(timedelta(days=-2))
 
     with pytest.raises(CertificateRejected, match=r"it is valid from .* and here it is "):
@@ -120,6 +120,6 @@ def test_certificate_of_an_old_order_that_has_expired_is_ordered_anew(bench: Ben
 
 
 def without_end(request: Request, response: Response) -> Response:
-    """Let an order be valid for as long as anybody asks for it."""
+    """Let an order be valid for as long as the client asks for it."""
     is_order = request.path.startswith("/my-order/")
     return with_fields(response, expires=None) if is_order else response

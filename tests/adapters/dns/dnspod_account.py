@@ -1,4 +1,4 @@
-"""One account at the stand-in of DNSPod, with a clock that moves only when somebody pauses."""
+"""One account at the stand-in of DNSPod, with a clock that only pauses move."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def test_another_process_looks_at_a_record_before_it_removes_it(
 def test_handle_that_was_made_another_records_removes_nothing(
     account: DnspodAccount, provider: DnsProvider, name: str, rtype: str, value: str
 ) -> None:
-    """Somebody who can write to the state must not have other records removed by it."""
+    """A user who can write to the state must not have other records removed by it."""
     handle = provider.add_txt("_acme-challenge.other.example.com", "known")
     record = account.zones.create(name, rtype, value)
     meddled = f"{handle.partition('|')[0]}|{record.id}"

@@ -110,7 +110,7 @@ def test_systemd_finds_the_service_well_guarded(directory: Path, tmp_path: Path)
 
 
 def test_the_timer_makes_up_for_a_missed_run(directory: Path, job: Job) -> None:
-    """Twice a day, not at the same moment as everybody, and later if the machine was off."""
+    """Twice a day, not at the same moment on every machine, and later if the machine was off."""
     timer(directory).install(job)
 
     lines = (directory / "certferry.timer").read_text().splitlines()

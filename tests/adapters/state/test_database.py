@@ -126,7 +126,7 @@ def test_writes_are_on_the_disk_when_they_return(path: Path, store: StateStore) 
 def test_reading_neither_waits_for_a_writer_nor_writes(
     path: Path, key_file: Path, store: StateStore
 ) -> None:
-    """Everything that reads works while somebody else is writing, opening the state included."""
+    """Everything that reads works while another process is writing, opening the state included."""
     store.append_history(ENTRY)
     with closing(sqlite3.connect(path, isolation_level=None)) as writer:
         writer.execute("BEGIN EXCLUSIVE")
@@ -198,7 +198,7 @@ def test_block_that_raises_leaves_nothing(path: Path, store: StateStore) -> None
 
 
 def test_state_can_be_closed_under_threads_that_read_it(path: Path, key_file: Path) -> None:
-    """A second Ctrl-C waits for nobody: those that are at work are told, and nothing crashes."""
+    """A second Ctrl-C waits for no thread: those that are at work are told, and nothing crashes."""
     at_work = threading.Barrier(5, timeout=20)
 
     def read(store: StateStore) -> None:

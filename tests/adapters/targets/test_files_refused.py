@@ -176,7 +176,7 @@ def test_directory_of_the_files_owner(tmp_path: Path) -> None:
 
 @as_root
 def test_directory_in_the_home_of_a_user(tmp_path: Path) -> None:
-    """A key in somebody's home is either theirs, which `owner` says, or in the wrong place."""
+    """A key in a user's home is either theirs, which `owner` says, or in the wrong place."""
     home = tmp_path / "home"
     (home / "ssl").mkdir(parents=True)
     given_away(home)
@@ -345,7 +345,7 @@ def test_file_that_may_not_grow(ssl: Path, blocks: int) -> None:
 
 
 def test_disk_that_is_full(tmp_path: Path) -> None:
-    """On a real, tiny file system that somebody else has filled: no draft is left behind."""
+    """On a real, tiny file system that another program has filled: no draft is left behind."""
     (tmp_path / "disk").mkdir()
     disk = in_a_namespace_of_its_own(tmp_path / "disk")
     mounted = shlex.quote(str(tmp_path / "disk"))

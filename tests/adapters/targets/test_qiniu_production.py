@@ -440,7 +440,7 @@ def test_number_17_other_states(state: str, words: str, place: Place, target: Qi
 def test_number_17_codes(
     status: int, code: int | None, words: str, place: Place, target: Qiniu
 ) -> None:
-    """Words for each, and the request's id for Qiniu's support. One that nobody knows is quoted."""
+    """Words for each, and the request's id for Qiniu's support. An unknown one is quoted."""
     bound(place)
     place.service.api.faults.add(refusal(status, code), on="PUT *", times=None)
 

@@ -116,7 +116,7 @@ def test_domain_that_takes_no_certificate_says_why(place: Place) -> None:
 
 
 def test_domain_that_vanishes_meanwhile_is_not_there(place: Place) -> None:
-    """Removed between the list and the look, it is nobody's business."""
+    """Removed between the list and the look, it is left out."""
     place.service.add_domain("img.example.com")
     place.service.add_domain("gone.example.com")
     place.service.api.faults.add(refusal(404, 404001), on="GET /domain/gone.example.com")
