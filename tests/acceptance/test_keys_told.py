@@ -87,8 +87,8 @@ def places(site: Site, runs: dict[str, Run]) -> Iterator[Place]:
 @thorough
 @pytest.mark.parametrize("body", PRINTERS.values(), ids=PRINTERS)
 def test_programs_that_print_a_key(site: Site, body: str) -> None:
-    """The one that they are given, the file that , or any other, in its frame: no
-    line of it is anywhere; what else they said is there.
+    """Whether the delivered key or another one, in its frame: no line of it is anywhere; the other
+    lines of the program are there.
     """
     told = f"{{ {body}; }} 2>&1; echo 'Authorization: Bearer {BEARER}'; echo LOOK AT THIS; exit 1"
     site.let_reload(f'KEY="$CERTFERRY_PRIVKEY"; {told}')

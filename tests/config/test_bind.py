@@ -158,7 +158,7 @@ def test_the_key_that_every_account_has_is_known(bound: Bound, body: str) -> Non
 
 @pytest.mark.parametrize("mode", [0o640, 0o604])
 def test_a_secret_that_others_can_read_is_refused(bound: Bound, mode: int) -> None:
-    """A literal may stand only where no other user can read; what is no secret may stand anywhere."""
+    """A literal may stand only where no other user can read; no secret, it may stand anywhere."""
     body = 'key = "HUNTER2"\nid = "678"\nregion = "z0"'
 
     assert [
@@ -172,7 +172,7 @@ def test_a_secret_that_others_can_read_is_refused(bound: Bound, mode: int) -> No
 
 @pytest.mark.parametrize("key", ["“hush”", "hush\n", "hush\u200b"])
 def test_key_that_was_pasted_with_something_around_it(bound: Bound, key: str) -> None:
-    """It could be sent nowhere: that is told before certferry asks a service, and without the key."""
+    """It cannot be sent: that is told before certferry asks a service, and without the key."""
     with pytest.raises(ConfigError, match="a character that no key has") as caught:
         bound(LEAST, KEY=key)
 

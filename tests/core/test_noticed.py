@@ -205,7 +205,7 @@ def test_an_event_is_kept_for_a_day() -> None:
 
 
 def test_what_was_found_and_what_ends_soon() -> None:
-    """A target that cannot be read in part, what another tool changed, a certificate near its end."""
+    """A target that cannot be read in part, another tool's change, a certificate near its end."""
     unread = step(Action.LOOK, Outcome.SKIPPED, "qiniu", None)
     left = StepOutcome(
         Action.DEPLOY, Outcome.UNCHANGED, Text("changed"), "qiniu", "a", hint=Text("find out")

@@ -19,7 +19,7 @@ from certferry.core.secret import Secret
 from certferry.errors import CertificateError
 from certferry.sandbox.authority import Authority, Issued
 from certferry.testing.certificates import make_bundle
-from tests.core.odd_kinds import NOBODYS, SM2, SM2_SM3, on_curve, signed_as
+from tests.core.odd_kinds import SM2, SM2_SM3, UNKNOWN_CURVE, on_curve, signed_as
 from tests.core.strategies import NOW
 
 NAMES = ("img.example.com", "*.img.example.com")
@@ -234,7 +234,9 @@ def refused(fullchain: str, privkey: str) -> CertificateError:
 
 
 @pytest.mark.parametrize(
-    ("curve", "name"), [(SM2, "SM2"), (NOBODYS, "1.2.840.10045.3.1.127")], ids=["SM2", "unknown"]
+    ("curve", "name"),
+    [(SM2, "SM2"), (UNKNOWN_CURVE, "1.2.840.10045.3.1.127")],
+    ids=["SM2", "unknown"],
 )
 def test_kind_that_nobody_can_read_is_told(issued: Issued, curve: bytes, name: str) -> None:
     """A key or certificate on a curve that is not known is not damaged, and is called by its name;

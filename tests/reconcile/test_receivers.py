@@ -247,7 +247,7 @@ def test_every_position_is_killed_once() -> None:
 def test_any_world_ends_as_declared(
     phases: list[tuple[timedelta, list[int], int, bool]],
 ) -> None:
-    """Whenever it was killed, however often it failed or another tool meddled: it ends delivered."""
+    """Whenever it was killed, however often it failed or another tool meddled: it is delivered."""
     world = ModelWorld()
     world.cdn.add_domain(IMG)
     receiver = world.receivers.receiver(DELIVERY)

@@ -17,7 +17,7 @@ from certferry.core.plan import Action, Retire
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.core.report import LineageReport, Outcome, StepEnded, StepOutcome
 from certferry.core.rollout import RolloutRecord
-from certferry.core.upload import NOBODY
+from certferry.core.upload import NO_LINEAGE
 from certferry.errors import DeployError, TargetAccessDenied, TargetRejected, TargetUnavailable
 from certferry.reconcile.lineage_run import LineageRun
 from certferry.reconcile.removals import may_remove
@@ -117,7 +117,7 @@ def test_what_is_used_is_tried_again_a_day_later(
     world.cdn.add_domain("static.example.com")
 
     assert [] == retirements(synced(world, asking))
-    [used] = world.state.uploads(NOBODY, "qiniu")
+    [used] = world.state.uploads(NO_LINEAGE, "qiniu")
     assert used.in_use_until is not None
     world.pass_time(timedelta(days=1))
     assert [used.remote_id] == [step.remote_id for step in world.plan(wish).retirements]
@@ -126,13 +126,13 @@ def test_what_is_used_is_tried_again_a_day_later(
 def test_what_is_no_longer_used_goes_then(world: ModelWorld, wish: DesiredCertificate) -> None:
     """Kept for its time, and removed once the operator has bound another one."""
     synced(world, wish)
-    [used] = world.cdn.used & {u.remote_id for u in world.state.uploads(NOBODY, "qiniu")}
+    [used] = world.cdn.used & {u.remote_id for u in world.state.uploads(NO_LINEAGE, "qiniu")}
     world.cdn.add_domain(ELSEWHERE)  # without a certificate now
     world.pass_time(timedelta(days=1))
 
     assert ["removed"] == [str(step.detail) for step in retirements(synced(world, wish))]
     assert used not in world.cdn.remote_ids
-    assert () == world.state.uploads(NOBODY, "qiniu")
+    assert () == world.state.uploads(NO_LINEAGE, "qiniu")
 
 
 def test_nothing_goes_before_the_successor_is_seen(

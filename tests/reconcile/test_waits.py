@@ -116,7 +116,7 @@ def test_target_that_lets_nobody_in_any_more_is_not_asked_again(world: ModelWorl
 
 
 def test_state_that_fails_ends_the_run(world: ModelWorld) -> None:
-    """A disk that fills up while a change is under way is told once, and no service is asked again."""
+    """A disk that fills up during a change is told once, and no service is asked again."""
     full = StateUnavailable(Text("the disk is full"), hint=Text("free some space"))
     doors = world.doors("run")
     state = Between(doors.state, world, full, "remembered")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-NOBODY = ""
+NO_LINEAGE = ""
 """The lineage of an `Upload` that is not ours: all that is remembered of it is that it is used."""
 
 

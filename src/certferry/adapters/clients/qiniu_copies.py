@@ -116,7 +116,7 @@ class Copies:
         anew: bool = False,
         age: float | None = None,
     ) -> list[CertificateRecord]:
-        """List the copies of a certificate, oldest first, so that everybody adopts the same one."""
+        """List the copies of a certificate, oldest first, so that every run adopts the same one."""
         labels = marks(lineage, certificate.fingerprint)
         listed = self._account.certificates(anew=anew, age=age).values()
         found = [r for r in listed if r.name in labels and _agrees(r, certificate)]

@@ -70,7 +70,7 @@ def hides_binding(domain: str) -> DeployError:
 
 
 def may_be_used(label: str, problem: DeployError) -> DeployError:
-    """Say why a certificate of somebody else's stays."""
+    """Say why a certificate of another owner stays."""
     return TargetInUse(
         Text(
             "whether a live domain of Pili uses {label} cannot be seen: {problem}",

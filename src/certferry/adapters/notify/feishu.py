@@ -79,7 +79,7 @@ class _Robot:
         match code:
             case 0:
                 return Sent()
-            case 11232:  # too many at once, of everybody's, at the full and the half hour
+            case 11232:  # too many messages of all robots, at the full and the half hour
                 return self._posting.later(self._posting.in_its_words(code, said))
         hint = _HINTS.get(code or 0, Text("compare `url` with the robot's webhook"))
         return self._posting.refused(code, said, hint)

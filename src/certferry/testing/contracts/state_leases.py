@@ -125,7 +125,7 @@ class LeasesContract:
         if end == "released":
             store.release(lease)
         else:
-            lease = Lease("img", "somebody", lease.token)
+            lease = Lease("img", "another", lease.token)
 
         with pytest.raises(LeaseLost):
             store.save_order(lease, make_order("img"))
