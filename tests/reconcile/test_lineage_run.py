@@ -8,8 +8,8 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.core.how_far import Asking
 from certferry.core.plan import Action
+from certferry.core.progress import Asking
 from certferry.core.report import Activity, Outcome
 from certferry.errors import (
     CaUnavailable,

@@ -11,10 +11,10 @@ import pytest
 from certferry.core.desired import DesiredCertificate, Retirement
 from certferry.core.lineage import mark
 from certferry.core.observed import DomainState, Observation
-from certferry.core.one_run import MOST_SUPERSEDED, MOST_UNMANAGED
 from certferry.core.ownership import Claims
 from certferry.core.plan import Action, Retire
 from certferry.core.reasons import Reason, ReasonCode
+from certferry.core.removal_limits import MOST_SUPERSEDED, MOST_UNMANAGED
 from certferry.core.report import LineageReport, Outcome, StepEnded, StepOutcome
 from certferry.core.rollout import RolloutRecord
 from certferry.core.upload import NO_LINEAGE

@@ -59,7 +59,7 @@ class Found:
 
 def look(session: Session) -> Found:
     """Look at what the session declares."""
-    from certferry.reconcile.standing import remembering
+    from certferry.reconcile.status import remembering
 
     reconciler = session.reconciler()
     remembered = remembering(reconciler.doors)

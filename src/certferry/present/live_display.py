@@ -15,7 +15,7 @@ from rich.console import ConsoleOptions
 from rich.live import Live
 from rich.text import Text as RichText
 
-from certferry.core.how_far import Asking, Begun, Ended
+from certferry.core.progress import Asking, Begun, Ended
 from certferry.core.report import Activity, Event, Outcome, StepEnded, StepKey, StepOutcome
 from certferry.core.waiting import Waiting
 from certferry.ports.progress import Progress

@@ -13,7 +13,7 @@ from certferry.core.plan import Clean
 from certferry.core.report import Activity, Outcome, StepOutcome
 from certferry.errors import CertferryError, Interrupted, LeaseHeld
 from certferry.ports.dns import DnsProvider
-from certferry.reconcile.by_zone import provider_of
+from certferry.reconcile.dns_by_zone import provider_of
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.visit import Visit
 from certferry.text import Text

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from certferry.core.findings import Code, Finding, heaviest_first, of_refusal, warning
-from certferry.core.how_far import Begun, Ended
 from certferry.core.plan import Action
+from certferry.core.progress import Begun, Ended
 from certferry.core.report import Activity, Outcome, StepEnded, StepOutcome
 from certferry.errors import CertferryError, Interrupted
 from certferry.ports.progress import Progress

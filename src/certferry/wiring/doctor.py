@@ -27,7 +27,7 @@ from certferry.reconcile.account_findings import (
     look_at_clock,
     ordered_names,
 )
-from certferry.reconcile.by_zone import provider_of
+from certferry.reconcile.dns_by_zone import provider_of
 from certferry.reconcile.doors import Doors
 from certferry.reconcile.examination import WITHIN_OF_MANY, Check, Examination
 from certferry.reconcile.host_findings import look_at_schedule, look_at_state

@@ -18,9 +18,9 @@ from datetime import datetime, timedelta
 from certferry.adapters.monitoring.heartbeat import SERVICE, Heartbeat
 from certferry.adapters.monitoring.metrics_file import write_metrics
 from certferry.config.model import HEARTBEAT, METRICS, Settings
-from certferry.core.noticed import Missed
-from certferry.core.pings import may_ping, recent
+from certferry.core.heartbeat_limit import may_ping, recent
 from certferry.core.report import SyncReport
+from certferry.core.run_notices import Missed
 from certferry.errors import CertferryError, Interrupted, LeaseHeld, LeaseLost
 from certferry.ports.progress import Pause
 from certferry.ports.state import StateStore

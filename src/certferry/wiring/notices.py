@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 
 from certferry.config.model import Settings
 from certferry.core.notice import Notice, Topic
-from certferry.core.noticed import Missed, failed_run, monitored, noticed, without_channels
 from certferry.core.report import SyncReport
+from certferry.core.run_notices import Missed, failed_run, monitored, noticed, without_channels
 from certferry.errors import CertferryError
 from certferry.ports.notifier import Answered
 from certferry.ports.state import StateStore

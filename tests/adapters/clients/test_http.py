@@ -20,7 +20,7 @@ from certferry.adapters.clients.http import (
     seconds_asked_for,
 )
 from certferry.adapters.clients.pacing import Pacer
-from certferry.adapters.clients.told_time import ahead_of
+from certferry.adapters.clients.service_clock import ahead_of
 from certferry.errors import Interrupted
 from certferry.sandbox import httpd
 from certferry.sandbox.faults import Fault

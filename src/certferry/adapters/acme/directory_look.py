@@ -12,7 +12,7 @@ from certferry.adapters.acme.client import identities_of, read_answer, read_dire
 from certferry.adapters.acme.dns_persist import offer_in
 from certferry.adapters.acme.network import Network
 from certferry.adapters.acme.problems import in_our_words
-from certferry.adapters.clients.told_time import ahead_of
+from certferry.adapters.clients.service_clock import ahead_of
 from certferry.core.dns_persist import Offer
 from certferry.ports.progress import Pause
 

@@ -14,7 +14,7 @@ from http import HTTPStatus
 
 from certferry.adapters.clients.acme_dns_registrations import Registration
 from certferry.adapters.clients.json_answers import not_again
-from certferry.adapters.clients.told_time import ahead_of
+from certferry.adapters.clients.service_clock import ahead_of
 from certferry.core.foreign_words import quoted
 from certferry.core.identifiers import CHALLENGE
 from certferry.core.survey import FoundZone

@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from certferry.adapters.clients.dnspod_errors import LIMITED, Reply, error_of
 from certferry.adapters.clients.http import HttpClient, HttpFailure, Request
 from certferry.adapters.clients.json_answers import Call, Lost, as_text, not_again, parsed
-from certferry.adapters.clients.told_time import ask_the_time
+from certferry.adapters.clients.service_clock import ask_the_time
 from certferry.adapters.clients.turns import Turns
 from certferry.adapters.clients.txt_records import OutcomeUnknown
 from certferry.core.foreign_words import quoted, quoted_id

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from certferry.adapters.clients.http import HttpClient, HttpFailure, Request, is_server_error
-from certferry.adapters.clients.told_time import ask_the_time
+from certferry.adapters.clients.service_clock import ask_the_time
 from certferry.adapters.clients.txt_records import OutcomeUnknown
 from certferry.errors import DnsAccessDenied, DnsError, DnsUnavailable
 from certferry.ports.http import Answer

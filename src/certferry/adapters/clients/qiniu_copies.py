@@ -18,10 +18,10 @@ from certferry.adapters.clients.qiniu_errors import QiniuFailure
 from certferry.adapters.clients.qiniu_quota import AccountQuota
 from certferry.adapters.clients.qiniu_records import CertificateRecord, Upload
 from certferry.adapters.clients.qiniu_settling import Settler
+from certferry.core.abbreviations import short
 from certferry.core.certificate import Certificate, CertificateBundle
 from certferry.core.lineage import beginnings, mark, marks, owner_of, owners, short_mark
 from certferry.core.observed import OtherCertificate, RemoteCertificate
-from certferry.core.short_form import short
 from certferry.errors import DeployError, TargetRejected
 from certferry.text import Text
 

@@ -19,7 +19,7 @@ from certferry.adapters.clients.http_problems import Contact
 from certferry.adapters.clients.qiniu_codes import NO_DOMAIN, WRONG_DOMAIN_TYPE, Meaning, meaning_of
 from certferry.adapters.clients.qiniu_reply import Reply, read_reply, too_many
 from certferry.adapters.clients.qiniu_ways import Way
-from certferry.adapters.clients.told_time import ahead_of
+from certferry.adapters.clients.service_clock import ahead_of
 from certferry.core.foreign_words import quoted, quoted_id
 from certferry.errors import (
     ClockWrong,

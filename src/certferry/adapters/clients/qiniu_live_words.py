@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from certferry.core.short_form import short
+from certferry.core.abbreviations import short
 from certferry.errors import CopyGone, DeployError, TargetInUse, TargetRejected
 from certferry.text import Text
 

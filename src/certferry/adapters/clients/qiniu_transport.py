@@ -26,7 +26,7 @@ from certferry.adapters.clients.qiniu_records import decode
 from certferry.adapters.clients.qiniu_reply import read_reply, too_many
 from certferry.adapters.clients.qiniu_signing import Keys, sign_qbox, sign_qiniu
 from certferry.adapters.clients.qiniu_ways import CallGroup, Hosts, Scheme, Way, Ways
-from certferry.adapters.clients.told_time import ask_the_time
+from certferry.adapters.clients.service_clock import ask_the_time
 from certferry.ports.account_memory import AccountMemory
 from certferry.ports.http import Answer
 from certferry.ports.progress import Pause

@@ -23,7 +23,7 @@ from certferry.adapters.clients.qiniu_records import decode
 from certferry.adapters.clients.qiniu_reply import read_reply
 from certferry.adapters.clients.qiniu_signing import Keys, sign_qbox, sign_qiniu
 from certferry.adapters.clients.qiniu_ways import CallGroup, Hosts, Scheme, Way, ways_of
-from certferry.adapters.clients.told_time import ahead_of
+from certferry.adapters.clients.service_clock import ahead_of
 from certferry.ports.http import Answer
 from certferry.ports.progress import Pause
 from certferry.text import Text, verbatim

@@ -28,7 +28,7 @@ from certferry.adapters.clients.qiniu_kinds import (
     must_be_served_here,
 )
 from certferry.adapters.clients.qiniu_live import LiveDomains
-from certferry.adapters.clients.qiniu_looked_at import LookedAt
+from certferry.adapters.clients.qiniu_observation import LookedAt
 from certferry.adapters.clients.qiniu_quota import AccountQuota
 from certferry.adapters.clients.qiniu_settings import (
     ENVIRONMENT,
