@@ -65,7 +65,7 @@ def show_history(
 
 
 def told(entries: Sequence[HistoryEntry], voice: Voice) -> list[Line]:
-    """Write events in the order they are given."""
+    """Write events in this order."""
     if not entries:
         return [line(voice.say(Text("Nothing has happened yet.")))]
     return columns([_row(entry, voice) for entry in entries])

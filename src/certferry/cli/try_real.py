@@ -129,7 +129,7 @@ def keys_in(environ: Mapping[str, str]) -> dict[str, dict[str, Secret]]:
 
 
 def report(trials: Iterable[Trial], moment: datetime, say: Callable[[Text], str]) -> Iterator[Line]:
-    """Return the report's lines: what was found at each service, and the count."""
+    """Return the report's lines: the findings at each service, and the count."""
     trials = list(trials)
     heading = Text("certferry {version}, tried on {moment}", version=__version__, moment=moment)
     yield line("## ", say(heading))

@@ -64,7 +64,7 @@ class Adapters(Protocol):
 
 
 class NoAdapters:
-    """Knows none: for who only wants to know what is declared."""
+    """Knows none: for a reader that only wants the declarations."""
 
     def variables(self, types: Collection[str]) -> Collection[str]:
         """Give none."""

@@ -1,4 +1,4 @@
-"""What is told of a certificate that a target has accepted, and that is not in force or served."""
+"""The errors about a certificate that a target has accepted, and that is not in force or served."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run leaves to be told: trouble that begins, stays or is over, and what was done."""
+"""How a run changes the notices: trouble that begins, stays or is over, and what the run did."""
 
 from __future__ import annotations
 

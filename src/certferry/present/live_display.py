@@ -1,5 +1,5 @@
-"""The live display of a run: for each certificate, what is being waited for, for whom, since when,
-and until when at most. It fits the terminal at every moment, and leaves nothing behind.
+"""The live display of a run: for each certificate, what the run waits for, at whose hands, since
+when, and until when at most. It fits the terminal at every moment, and leaves nothing behind.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A certificate that several CAs may be asked for: which of them now, and one after the other."""
+"""Order a certificate at one of several CAs: those that may be asked now, in their order."""
 
 from __future__ import annotations
 

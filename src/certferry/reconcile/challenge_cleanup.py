@@ -1,4 +1,4 @@
-"""Remove what earlier runs left: challenge records in DNS, orders for what is declared no more."""
+"""Remove what earlier runs left: challenge records in DNS, orders for names no longer declared."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def sweep(lineage: str, accounts: Sequence[DnsProvider], doors: Doors) -> None:
 
 
 def without_order(observed: Observation, lineage: str, doors: Doors) -> Observation:
-    """Forget an order for what is declared no more, as after a slip that was put right."""
+    """Forget an order for names no longer declared, as after a slip that was put right."""
     with doors.lease(lineage) as lease:
         doors.state.drop_order(lease)
     return replace(observed, ordered=None)

@@ -47,7 +47,7 @@ class Looking:
         try:
             looks = tuple(pool.map(self._look, surveys.keys(), surveys.values()))
         except BaseException:
-            # Ctrl-C. The other accounts are not waited for: a look leaves nothing to put right.
+            # Ctrl-C. The other accounts are left: a look leaves nothing to put right.
             self.stop()
             pool.shutdown(wait=False, cancel_futures=True)
             raise

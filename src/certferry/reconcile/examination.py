@@ -85,7 +85,7 @@ class Examination:
         def work() -> None:
             ended.put((thread, _found_by(check)))
 
-        # Daemons: the process is not kept by a check that was given up.
+        # Daemons: a check that was given up must not keep the process.
         thread = threading.Thread(target=work, name=f"check {check.subject}", daemon=True)
         thread.start()
         return thread

@@ -1,4 +1,4 @@
-"""Whether what plans would order can be proven: asked before an order is made, and only then."""
+"""Whether the names that a plan orders can be proven: asked before an order, and only then."""
 
 from __future__ import annotations
 

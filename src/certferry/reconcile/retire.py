@@ -44,7 +44,7 @@ def retire(step: Retire, visit: Visit) -> StepOutcome:
 
 
 def keep(step: Retire, visit: Visit) -> None:
-    """Leave a copy alone for a while: the target does not let go of it."""
+    """Leave a copy alone for a while: the target says that something uses it."""
     found = (remote for target in visit.observed.targets for remote in target.remotes)
     ours = next((r for r in found if r.remote_id == step.remote_id), None)
     visit.doors.state.save_upload(

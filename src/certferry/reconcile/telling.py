@@ -1,5 +1,5 @@
-"""Tell operators what a run has left, through every channel: at most one message to each, and none
-holds the run up.
+"""Send operators the news of a run, through every channel: at most one message to each, and none
+delays the run.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ class Monitor:
         return report
 
     def _begin(self) -> None:
-        """Tell that the run begins. Its answer is not waited for."""
+        """Tell that the run begins, and do not wait for the answer."""
         reference = self._settings.monitoring.heartbeat
         try:
             if reference is not None:
@@ -224,7 +224,7 @@ def _aside(work: Callable[[], object]) -> threading.Thread:
     """Work in a thread that keeps no process: a service may hang, or its name."""
 
     def quietly() -> None:
-        with suppress(Exception):  # what became of a ping is told where it is waited for
+        with suppress(Exception):  # the waiting caller tells how a ping ended
             work()
 
     thread = threading.Thread(target=quietly, daemon=True)

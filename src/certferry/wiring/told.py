@@ -1,4 +1,4 @@
-"""A run whose end is told to operators, and that goes on as it did whatever becomes of that."""
+"""Make a run and tell operators how it ended; a channel that fails does not fail the run."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from certferry.text import Text
 _log = logging.getLogger(__name__)
 
 _NO_TROUBLE = (Interrupted, LeaseHeld, LeaseLost, StateError)
-"""What ends a run and is not told: it was stopped, another one is at work, or what was told cannot
-be remembered."""
+"""Errors that end a run and are not told: the operator stopped it, another run is at work, or the
+state cannot be written."""
 
 
 class _Channels(Protocol):
-    """What is told of a run: the channels, or the notices alone."""
+    """Listens to the end of a run: the channels, or the notices alone."""
 
     def tell(self, report: SyncReport) -> Mapping[str, Answered]:
-        """Tell what a run has left."""
+        """Tell how a run ended."""
         ...
 
     def tell_failure(self, error: CertferryError) -> Mapping[str, Answered]:

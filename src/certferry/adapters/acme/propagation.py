@@ -69,7 +69,7 @@ class Propagation:
     """Looks where a challenge lives and waits until it is there. Safe to use from any thread.
 
     `resolvers` are addresses and ports, the system's when there are none; `port` is where the
-    authoritative servers listen. `answer_within` is given to each question, `timeout` to the
+    authoritative servers listen. `answer_within` holds for each question, `timeout` to the
     whole of one wait. Those `over_https` tell where things are when the others do not or make it
     up, and are asked for a second opinion: where they were `chosen`, in any case.
     """

@@ -199,7 +199,7 @@ class QiniuAccount:
         """List the source domains of every bucket that can be read.
 
         A bucket that cannot hides its own domains only: a sub-account's rights may end at it. One
-        whose domains were read before keeps them: a domain that is waited for must not vanish
+        whose domains were read before keeps them: a domain that a run waits for must not vanish
         because Kodo fails for a moment.
         """
         found: dict[str, BucketDomain] = {}

@@ -94,7 +94,7 @@ class Copies:
 
     def _find_if_listed(self, lineage: str, certificate: Certificate) -> str | None:
         """Find a copy to adopt. A list in an unknown shape would hold up every upload for ever; one
-        that does not come is waited for, since there may be a copy in it.
+        that does not come holds the run up, since there may be a copy in it.
         """
         try:
             return self._find(lineage, certificate)

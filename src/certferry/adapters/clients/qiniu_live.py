@@ -241,7 +241,7 @@ class LiveDomains:
 
     def _list_domains(self) -> Live:
         """List the domains of every hub. One that is read no more keeps those that it had: a domain
-        that is waited for must not vanish because Pili fails for a moment.
+        that a run waits for must not vanish because Pili fails for a moment.
         """
         hubs, failure = self._hubs.get()
         settled: set[str] = set()

@@ -135,7 +135,7 @@ class Files:
         )
 
     def _seen(self) -> tuple[Receipt | None, str | None, ReceiverDrift | None]:
-        """Give the receipt, the fingerprint of what is there, and what differs."""
+        """Give the receipt, the fingerprint of the certificate there, and the files that differ."""
         try:
             with opened(self._directory, self._owners()) as place:
                 receipt = _receipt(place)
@@ -287,7 +287,7 @@ class Files:
             )
 
     def _must_be_there(self, place: OpenDirectory, wanted: Mapping[str, bytes]) -> None:
-        """Read back what was written, before a server is told of it."""
+        """Read the new files back, before a server is told of them."""
         for name, content in wanted.items():
             if not self._is_there(place, name, content):
                 path = self._directory / name
