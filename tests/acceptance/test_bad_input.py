@@ -294,7 +294,7 @@ def test_source_domain_of_a_bucket(
     assert_untouched(host, name, run.left)
 
 
-def test_domain_that_nobody_knows(
+def test_domain_that_is_not_known(
     world: World, tmp_path: Path, new_name: Callable[[], str]
 ) -> None:
     """A domain that Qiniu does not have is told with Qiniu's code and what to correct."""

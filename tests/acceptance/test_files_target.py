@@ -221,7 +221,7 @@ def test_directory_with_links_in_it(site: Site) -> None:
     assert 1 == len(site.lines("pushed"))
 
 
-def test_nothing_is_ordered_that_nobody_takes(site: Site) -> None:
+def test_nothing_is_ordered_that_no_target_takes(site: Site) -> None:
     """Two receivers, neither of which could take it: the CA is not asked."""
     (site.folder / "reload").unlink()
     (site.folder / "push").unlink()

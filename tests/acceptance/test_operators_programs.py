@@ -112,7 +112,7 @@ IGNORING = (sys.executable, "-c", IGNORE)
 
 
 @thorough
-def test_parent_that_waits_for_nobody(site: Site) -> None:
+def test_parent_that_waits_for_no_child(site: Site) -> None:
     """How a program has ended is known all the same: one that fails has failed of that."""
     site.let_push("exit 3")
     site.let_reload("exit 4")

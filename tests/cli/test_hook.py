@@ -179,7 +179,7 @@ def test_the_old_mode_is_for_all_whatever_a_client_says(home: Path) -> None:
     assert f"{home}/f.pem: No such file" in out
 
 
-def test_lineage_that_nobody_declared(home: Path) -> None:
+def test_lineage_that_is_not_declared(home: Path) -> None:
     """The message names file, certificate and client; the hint is what to write."""
     path = declare(home, "names = ['other.example.com']\ndns = 'dnspod'\ndeploy = [{to = 'qiniu'}]")
     lineage = home / "live" / "img.example.com"
@@ -219,7 +219,7 @@ def test_configuration_without_certificates_is_none_of_them(home: Path, mode: st
     assert "so no later run goes on: have certbot run the hook again." in out
 
 
-def test_keys_that_nobody_has(home: Path) -> None:
+def test_keys_that_no_account_has(home: Path) -> None:
     """Without a file both keys are asked for, under both names, and none of DNSPod's."""
     code, error, hint = by_certbot(home).complaint("hook", "certbot")
 

@@ -226,7 +226,7 @@ def test_it_speaks_the_readers_language(accounts: Accounts) -> None:
         assert re.search("[\u4e00-\u9fff]", words), words
 
 
-def test_without_a_terminal_somebody_must_have_said_yes(accounts: Accounts) -> None:
+def test_without_a_terminal_the_operator_must_have_said_yes(accounts: Accounts) -> None:
     """A script is told how to say it."""
     done = accounts.run("init", "--settings", "settings.toml")
 

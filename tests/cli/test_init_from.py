@@ -236,7 +236,7 @@ def test_mistake_in_the_settings_is_told_with_its_own_line(accounts: Accounts) -
     assert set() == accounts.left()
 
 
-def test_second_certificate_of_the_same_names_is_not_renewed_for_nobody(
+def test_second_certificate_of_the_same_names_is_not_renewed_for_no_server(
     accounts: Accounts,
 ) -> None:
     """acme.sh's RSA certificate beside its EC one: it stands there as a comment, is not adopted,

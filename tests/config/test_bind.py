@@ -260,7 +260,7 @@ def test_file_pasted_in_place_of_a_key_is_told(bound: Bound) -> None:
     assert "hush" not in str(told.value)
 
 
-def test_a_field_that_nobody_could_write_is_the_authors_mistake(loaded: Load) -> None:
+def test_a_field_that_no_operator_could_write_is_the_authors_mistake(loaded: Load) -> None:
     """An adapter whose settings cannot come from a file fails at its author's desk."""
 
     @dataclass(frozen=True, slots=True)

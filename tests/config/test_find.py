@@ -151,7 +151,7 @@ def test_configuration_in_a_home_of_another_users(folder: Path) -> None:
     ) == refused(home / "x.toml")
 
 
-def test_configuration_that_everybody_may_write(folder: Path) -> None:
+def test_configuration_that_every_user_may_write(folder: Path) -> None:
     """It is refused for every user."""
     put(folder / "open.toml").chmod(0o666)
 
@@ -162,7 +162,7 @@ def test_configuration_that_everybody_may_write(folder: Path) -> None:
 
 @as_root
 @pytest.mark.parametrize("whose", ["theirs", "every user's"])
-def test_root_in_a_directory_of_somebody_elses(
+def test_root_in_a_directory_of_another_user(
     folder: Path, environ: Mapping[str, str], whose: str
 ) -> None:
     """What lies there is not looked for: the next place counts, and else it is told why."""

@@ -296,7 +296,7 @@ def test_what_is_known(tmp_path: Path) -> None:
     assert {"SK", "DP_Key", "QINIU_SK"} == secrets.variables
 
 
-def test_what_is_known_of_references_that_nobody_follows(tmp_path: Path) -> None:
+def test_what_is_known_of_references_that_are_not_followed(tmp_path: Path) -> None:
     """Literals, and files, be they open to others or no text; certferry asks no service, and what
     cannot be read is no mistake.
     """

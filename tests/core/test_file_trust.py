@@ -125,7 +125,7 @@ def test_directory_that_others_may_write(file: Path) -> None:
 
 @as_root
 @pytest.mark.parametrize("inside", [False, True])
-def test_directory_that_kubernetes_opened_to_everybody(*, inside: bool) -> None:
+def test_directory_that_kubernetes_opened_to_every_user(*, inside: bool) -> None:
     """An emptyDir is root's, so that the pod's user cannot close it: told what to mount instead."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

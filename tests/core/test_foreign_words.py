@@ -67,7 +67,7 @@ def _spellings_of_a_key() -> list[str]:
 
 
 @pytest.mark.parametrize("spelling", range(len(_spellings_of_a_key())))
-def test_key_that_nobody_knows(spelling: int) -> None:
+def test_key_that_is_not_known(spelling: int) -> None:
     """However a service quotes one, not ten characters of it in a row are left."""
     written = _spellings_of_a_key()[spelling]
 

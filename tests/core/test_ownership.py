@@ -188,6 +188,6 @@ def test_one_certificate_with_two_deployments_serves_a_domain_once() -> None:
     assert claims.owns("one", wide, "b.example.com", Kind.CDN)
 
 
-def test_domain_that_nobody_declared_is_left_to_who_asks() -> None:
+def test_domain_that_is_not_declared_is_left_to_the_caller() -> None:
     """As without a configuration, where a client's certificate is all there is."""
     assert Claims().owns("one", DesiredDeployment("qiniu"), "img.example.com", Kind.CDN)

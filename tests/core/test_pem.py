@@ -238,7 +238,7 @@ def refused(fullchain: str, privkey: str) -> CertificateError:
     [(SM2, "SM2"), (UNKNOWN_CURVE, "1.2.840.10045.3.1.127")],
     ids=["SM2", "unknown"],
 )
-def test_kind_that_nobody_can_read_is_told(issued: Issued, curve: bytes, name: str) -> None:
+def test_kind_that_cannot_be_read_is_told(issued: Issued, curve: bytes, name: str) -> None:
     """A key or certificate on a curve that is not known is not damaged, and is called by its name;
     the hint says what to have instead.
     """
@@ -252,7 +252,7 @@ def test_kind_that_nobody_can_read_is_told(issued: Issued, curve: bytes, name: s
         assert "RSA, or ECDSA with P-256 or P-384" in str(error.hint)
 
 
-def test_signature_that_nobody_can_read_is_told(issued: Issued) -> None:
+def test_signature_that_cannot_be_read_is_told(issued: Issued) -> None:
     """Who signed the leaf cannot be proven, and that is no incomplete chain."""
     leaf, end, rest = issued.fullchain_pem.partition("-----END CERTIFICATE-----\n")
     error = refused(signed_as(leaf + end, SM2_SM3) + rest, issued.privkey_pem)

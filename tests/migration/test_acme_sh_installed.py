@@ -51,7 +51,7 @@ def test_command_that_uses_acme_shs_own_files_is_not_run_elsewhere(command: str)
     assert ("", (command,)) == (found.reload, found.hooks)
 
 
-def test_copies_by_relative_paths_are_nobody_knows_where() -> None:
+def test_copies_by_relative_paths_have_no_known_place() -> None:
     """acme.sh writes them down as they were typed."""
     notes = {"Le_RealFullChainPath": "ssl/fullchain.pem", "Le_RealKeyPath": "/opt/privkey.pem"}
 

@@ -172,7 +172,7 @@ def test_declared_copy_that_cannot_be_read_is_not_told_as_undeclared(
 
 
 @pytest.mark.parametrize("names", [("a.example.com",), ("*.example.com",)])
-def test_nobody_declared_it(source: MemorySource, names: tuple[str, ...]) -> None:
+def test_it_is_not_declared(source: MemorySource, names: tuple[str, ...]) -> None:
     """Fewer names, or names that merely cover, are another certificate."""
     source.put(CLIENTS_OWN, made(*names))
     source.put(COPY, made())

@@ -198,7 +198,7 @@ def test_proofs_of_identity_are_never_written(secret: str) -> None:
         assert secret not in formatted(template.format(secret))
 
 
-def test_a_log_that_nobody_can_read_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_that_cannot_be_read_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stderr may be closed: the work goes on."""
     begin_logging(logging.DEBUG)
     closed = io.StringIO()

@@ -34,7 +34,7 @@ def later(seconds: int) -> StepOutcome:
     return replace(WAITING, waiting=values.waiting(look_again=timedelta(seconds=seconds)))
 
 
-def test_a_wait_is_told_when_it_changes_not_when_somebody_looks() -> None:
+def test_a_wait_is_told_when_it_changes_not_at_every_look() -> None:
     """The same sentence about the same step is one line, however often it is looked at."""
     console = TestConsole()
     follower = progress_lines(console.console)

@@ -209,7 +209,7 @@ def test_frozen_domain_is_told_with_its_reason(world: ModelWorld) -> None:
     assert frozen.hint is not None
 
 
-def test_target_that_lets_nobody_in_leaves_everything_as_it_was(world: ModelWorld) -> None:
+def test_target_that_refuses_the_keys_leaves_everything_as_it_was(world: ModelWorld) -> None:
     """With wrong keys nothing is issued that could not be served; put right, all is done."""
     world.cdn.denies = True
 
@@ -296,7 +296,7 @@ def test_upload_that_a_list_does_not_show_yet_is_not_made_again(world: ModelWorl
     assert 1 == len(world.cdn.remote_labels)
 
 
-def test_copy_that_somebody_removed_is_uploaded_again() -> None:
+def test_copy_that_was_removed_is_uploaded_again() -> None:
     """A moment after its upload it counts as there, whatever the list says. When the target says
     that it is gone, the run says so, and the next one makes it anew, as the hint promises.
     """

@@ -71,7 +71,7 @@ def test_domain_whose_change_failed(world: ModelWorld) -> None:
     assert [(IMG, Code.DOMAIN_FAILED, Severity.WARNING)] == lineage(world)
 
 
-def test_target_that_lets_nobody_in(world: ModelWorld) -> None:
+def test_target_that_refuses_the_keys(world: ModelWorld) -> None:
     """It is told of the account."""
     world.cdn.denies = True
 

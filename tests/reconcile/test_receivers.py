@@ -162,7 +162,9 @@ def test_receiver_that_takes_nothing_stops_nothing_else(
     assert synced(world, cdn=True).ok
 
 
-def test_nothing_is_issued_that_nobody_takes(world: ModelWorld, receiver: MemoryReceiver) -> None:
+def test_nothing_is_issued_that_no_target_takes(
+    world: ModelWorld, receiver: MemoryReceiver
+) -> None:
     """An operator who corrects the directory finds the CA's count as it was."""
     receiver.closed = True
 
@@ -188,7 +190,7 @@ def test_renewal_replaces_what_is_there(world: ModelWorld, receiver: MemoryRecei
     assert world.plan(wish(world)).is_settled
 
 
-def test_certificate_of_somebody_else_is_replaced(
+def test_certificate_of_another_owner_is_replaced(
     world: ModelWorld, receiver: MemoryReceiver
 ) -> None:
     """An operator who declares the directory wants ours in it; the plan says so first."""

@@ -119,7 +119,7 @@ def test_records_of_a_lineage_that_is_issued_no_more_are_removed(files: PemFiles
     assert {beside.lineage, "held"} == set(company.state.lineages_in_challenge_records())
 
 
-def test_record_that_nobody_can_remove_spoils_no_run(caplog: pytest.LogCaptureFixture) -> None:
+def test_record_that_cannot_be_removed_spoils_no_run(caplog: pytest.LogCaptureFixture) -> None:
     """It is told, and what is declared is served."""
     company = Company(1)
     name = "_acme-challenge.gone.example.net"

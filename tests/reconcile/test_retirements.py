@@ -414,7 +414,9 @@ def test_our_own_mark_on_what_we_do_not_know(world: ModelWorld, wish: DesiredCer
     assert lost not in world.cdn.remote_ids
 
 
-def test_upload_that_somebody_wrote_into_the_state_removes_nothing(world: ModelWorld) -> None:
+def test_upload_that_another_program_wrote_into_the_state_removes_nothing(
+    world: ModelWorld,
+) -> None:
     """What is ours is what carries our mark at the target; a row of the state makes nothing so."""
     theirs = world.cdn.put_foreign(ELSEWHERE, "somebody's")
     synced(world, world.wish())

@@ -87,7 +87,7 @@ def refusal(connect: Connect, text: str, label: str = "bad") -> str:
     return str(caught.value.message)
 
 
-def test_built_in_adapters_are_found_like_everybody_elses() -> None:
+def test_built_in_adapters_are_found_like_all_others() -> None:
     """Also in an editable install, by the entry points of the package `certferry`."""
     assert "dnspod" in installed().names(DNS_PROVIDERS)
     assert "qiniu" in installed().names(TARGETS)
@@ -105,7 +105,7 @@ def test_nothing_is_imported_before_it_is_used(packages: Packages) -> None:
     assert not {"bad_dns", "good_dns"} & set(sys.modules)
 
 
-def test_name_that_nobody_declares(connect: Connect, tmp_path: Path) -> None:
+def test_name_that_no_package_declares(connect: Connect, tmp_path: Path) -> None:
     """The nearest spelling of any package is named, with the file and the line."""
     said = refusal(connect, '[accounts.bad]\ntype = "goud"\n')
 

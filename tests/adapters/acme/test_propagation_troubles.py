@@ -139,9 +139,7 @@ def test_something_answers_in_place_of_every_server(
     assert "registrar" not in hint
 
 
-def test_zone_that_nobody_serves_beside_one_that_is_served(
-    world: NameServers, reports: Reports
-) -> None:
+def test_unserved_zone_beside_one_that_is_served(world: NameServers, reports: Reports) -> None:
     """This host's questions do get through, so the fault is the zone's."""
     world.zones.create(NAME, "TXT", "value")
     world.servers[2].lame()

@@ -196,7 +196,7 @@ def ordered(bench: Bench) -> dict[str, object]:
     return bench.proxy.payload("POST /order-plz")
 
 
-def test_nobody_listening_is_told(bench: Bench) -> None:
+def test_no_listener_is_told(bench: Bench) -> None:
     """The cause in the system's words, and where the address comes from."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

@@ -25,7 +25,7 @@ def giving(bench: Bench, text: str) -> None:
     bench.proxy.rewrite = rewrite
 
 
-def test_certificate_of_somebody_else(bench: Bench) -> None:
+def test_certificate_of_another_owner(bench: Bench) -> None:
     """It is told as the CA's mistake. The order stays until that is written down."""
     giving(bench, make_bundle("evil.example.net", not_before=bench.clock.now()).fullchain_pem)
 
@@ -37,7 +37,7 @@ def test_certificate_of_somebody_else(bench: Bench) -> None:
     assert None is not bench.state.order(bench.lineage)
 
 
-def test_certificate_with_somebody_elses_key(bench: Bench) -> None:
+def test_certificate_with_another_key(bench: Bench) -> None:
     """The right name is not enough."""
     giving(bench, make_bundle(bench.name, not_before=bench.clock.now()).fullchain_pem)
 

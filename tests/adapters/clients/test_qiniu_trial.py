@@ -243,7 +243,7 @@ def test_filter_without_a_bound_certificate(place: Place) -> None:
     )
 
 
-def test_state_that_nobody_knows(place: Place) -> None:
+def test_state_that_is_not_known(place: Place) -> None:
     """It is named, and words that could be a name are not."""
     items = b"""{"domains":[{"name":"a","operatingState":"success"},{"operatingState":"resting"},
         {"operatingState":"a.example.com"},{"operatingState":7},[],null]}"""

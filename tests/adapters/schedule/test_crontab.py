@@ -119,7 +119,7 @@ def test_another_command_replaces_the_line_in_its_place(
     assert [twice(first)] == [entry.times for entry in own_entries(new)]
 
 
-def test_a_time_that_somebody_has_changed_is_kept() -> None:
+def test_a_time_that_the_user_has_changed_is_kept() -> None:
     """The operator's own rhythm survives a new command."""
     crontab = b"*/30 2-4 * * 1 certferry sync # certferry schedule\nMAILTO=x\n"
 

@@ -64,7 +64,7 @@ def test_what_is_made_is_its_owners_alone(tmp_path: Path) -> None:
     assert [0o700] * 3 == [mode(folder), mode(folder.parent), mode(locks)]
 
 
-def test_whoever_only_looks_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_look_makes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no state, an empty one is read, by every thread, also where nothing at all
     can be written.
     """
@@ -79,9 +79,7 @@ def test_whoever_only_looks_makes_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     assert [] == list(tmp_path.iterdir())
 
 
-def test_whoever_only_looks_sees_what_is_there(
-    path: Path, key_file: Path, store: StateStore
-) -> None:
+def test_a_look_sees_what_is_there(path: Path, key_file: Path, store: StateStore) -> None:
     """A state that exists is the one that is read."""
     store.append_history(ENTRY)
 
@@ -321,7 +319,7 @@ def test_state_of_another_user(folder_mode: int) -> None:
     assert f"{folder / 'state.db'} must be a file of the user who runs certferry" == hint
 
 
-def test_error_nobody_foresaw(path: Path) -> None:
+def test_unforeseen_error(path: Path) -> None:
     """What SQLite says otherwise is passed on as an error of the state."""
     with (
         closing(SqliteDatabase(path)) as database,

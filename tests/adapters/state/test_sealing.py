@@ -292,7 +292,7 @@ def test_certificate_in_anothers_place(
         "proof = (SELECT sealed_check FROM sealing)",
     ],
 )
-def test_upload_that_somebody_changed_is_none_of_ours(
+def test_upload_that_was_changed_is_none_of_ours(
     store: StateStore, raw: sqlite3.Connection, change: str
 ) -> None:
     """What its row says would be bound to a domain. The one that is as it was written still is."""
@@ -320,7 +320,7 @@ def test_upload_that_somebody_changed_is_none_of_ours(
         "proof = (SELECT sealed_check FROM sealing)",
     ],
 )
-def test_challenge_record_that_somebody_changed_is_none_of_ours(
+def test_challenge_record_that_was_changed_is_none_of_ours(
     store: StateStore, raw: sqlite3.Connection, change: str
 ) -> None:
     """What its row says would be removed at DNS. It is told until it is dropped; the one that is as

@@ -122,7 +122,7 @@ def test_chosen_owner(delivery: FileDelivery, ssl: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("how", ["deleted", "edited", "emptied", "opened"])
-def test_what_somebody_has_changed(
+def test_what_another_tool_has_changed(
     delivery: FileDelivery, ssl: Path, ran: Callable[[], list[str]], name: str, how: str
 ) -> None:
     """It is seen, put right, and the program is told; other files in the directory stay."""
@@ -166,7 +166,7 @@ def test_another_certificate_over_ours(delivery: FileDelivery, ssl: Path) -> Non
     assert ["fullchain.pem", "privkey.pem"] == sorted(c.what for c in found.drift.changes)
 
 
-def test_certificate_of_somebody_else(delivery: FileDelivery, ssl: Path) -> None:
+def test_certificate_of_another_owner(delivery: FileDelivery, ssl: Path) -> None:
     """What lies there is told by its fingerprint, and replaced."""
     ours, theirs = issue(), issue("www.example.org")
     directory(delivery).deliver(LINEAGE, ours)

@@ -233,7 +233,7 @@ def test_path_that_is_not_there(delivery: FileDelivery, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("key", "what"), [("owner", "user"), ("group", "group")])
 @pytest.mark.parametrize("name", ["no-such", "4294967295", "9" * 5000])
-def test_owner_that_nobody_knows(
+def test_owner_that_is_not_known(
     delivery: FileDelivery, ssl: Path, key: str, what: str, name: str
 ) -> None:
     """Nothing is written."""
@@ -398,7 +398,7 @@ def test_delivery_that_is_killed_anywhere(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "how"), [("fullchain.pem", "edit"), ("privkey.pem", "open")])
-def test_somebody_else_writes_there_at_the_same_time(ssl: Path, name: str, how: str) -> None:
+def test_another_program_writes_there_at_the_same_time(ssl: Path, name: str, how: str) -> None:
     """The files are read back before a server is told of them, and the next look knows."""
     result = subprocess.run(
         [sys.executable, str(MEDDLED), str(ssl), name, how],

@@ -87,7 +87,7 @@ def test_a_copy_that_another_process_removed_and_the_list_still_shows(
     assert not place.target().retire(ours, label)
 
 
-def test_a_copy_that_somebody_else_removed(
+def test_a_copy_that_another_tool_removed(
     place: Place, target: Qiniu, ours: str, label: str
 ) -> None:
     """Gone behind our back: Qiniu's 400401 is a False."""

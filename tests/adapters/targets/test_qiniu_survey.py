@@ -124,7 +124,7 @@ def test_domain_that_vanishes_meanwhile_is_not_there(place: Place) -> None:
     assert {"img.example.com"} == set(found(place))
 
 
-def test_whoever_waits_is_told_how_far_it_is(place: Place) -> None:
+def test_a_waiting_operator_is_told_how_far_it_is(place: Place) -> None:
     """Each domain is counted, also one that has vanished meanwhile."""
     for name in ("a.example.com", "b.example.com", "c.example.com"):
         place.service.add_domain(name)
