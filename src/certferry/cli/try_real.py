@@ -1,6 +1,7 @@
 """`scripts/try-real`: which guesses about the real services hold, as a text for an issue.
 
-It is no command of certferry's: who runs it works on certferry, or is about to rely on it.
+It is no command of certferry's: it is for developers of certferry, and for operators about to rely
+on it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Reference: https://open.feishu.cn/document/client-docs/bot-v3/add-custom-bot (fact sheet on
 receivers). A robot may ask for a signature (`secret`), a keyword, for which `certferry` may be
-chosen, or the addresses of who sends.
+chosen, or the sender's addresses.
 """
 
 from __future__ import annotations
