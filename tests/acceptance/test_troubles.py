@@ -358,7 +358,7 @@ def test_every_call_that_goes_wrong_once(strain: Strain, service: str, fault: Fa
 @thorough
 @pytest.mark.parametrize("service", ["qiniu", "dnspod", "record"])
 def test_every_call_that_is_one_too_many(strain: Strain, service: str) -> None:
-    """A service that asks for patience at every kind of call is given it."""
+    """A run waits for a service that asks for patience at any kind of call."""
     strain.arm(Fault.too_many(retry_after=1), service)
 
     assert 0 == strain.host.run("sync").code

@@ -155,7 +155,7 @@ def test_what_is_answered_otherwise_is_judged_otherwise(services: Services) -> N
 
 
 def test_no_secret_and_no_name_is_in_the_report(services: Services) -> None:
-    """Neither what was given nor what was found."""
+    """Neither the keys nor the account's names."""
     trial = services.trial()
     written = trial.out + trial.err
     found = [

@@ -141,7 +141,7 @@ def test_a_file_without_a_secret(
 
 @pytest.mark.timeout(10)
 def test_a_file_that_is_none(secrets: Secrets, tmp_path: Path) -> None:
-    """Nothing is waited for, and nothing endless is read."""
+    """A run waits for no writer, and reads nothing endless."""
     os.mkfifo(tmp_path / "fifo", 0o600)
     (tmp_path / "device").symlink_to("/dev/zero")
 

@@ -154,7 +154,7 @@ def test_edge_that_falls_back_gets_its_whole_time_again(world: ModelWorld) -> No
 
 
 def test_clock_that_was_ahead_does_not_make_it_hurry_for_ever(world: ModelWorld) -> None:
-    """A rollout that set out in the future is waited for like any other."""
+    """A run waits for a rollout that set out in the future like for any other."""
     synced(world)
     (record,) = world.state.remembered("img").rollouts
     ahead = replace(record, started_at=world.clock + timedelta(days=300), verified_at=None)

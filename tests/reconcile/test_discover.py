@@ -139,7 +139,7 @@ def test_a_sign_of_life_comes_at_once_and_then_every_few_domains() -> None:
 
 @pytest.mark.parametrize("trouble", [KeyboardInterrupt(), Interrupted(Text("stopped"))])
 def test_what_is_stopped_stops_them_all(trouble: BaseException) -> None:
-    """Nothing of a look has to be put right, so no other account is waited for."""
+    """A look leaves nothing to put right, so the run waits for no other account."""
     desk = Desk()
 
     with pytest.raises(type(trouble)):

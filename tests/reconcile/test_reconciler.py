@@ -50,7 +50,7 @@ class BrokenCdn(StoppedCdn):
 
 
 def test_lineages_are_looked_at_side_by_side() -> None:
-    """A thousand answers that are waited for one after the other would take many minutes."""
+    """A thousand answers, one after the other, would take many minutes."""
     company = Company(2 * WORKERS, cdn=SlowCdn)
     reconciler = company.reconciler()
 

@@ -105,7 +105,7 @@ def test_apex_and_wildcard_are_both_waited_for(world: NameServers, reports: Repo
 
 
 def test_each_name_is_asked_of_its_own_zone(world: NameServers, reports: Reports) -> None:
-    """Names of several zones are waited for together."""
+    """A run waits for names of several zones together."""
     world.servers[2].lag = 4
     world.zones.create(NAME, "TXT", "value")
     world.zones.create(NET_NAME, "TXT", "value")

@@ -260,7 +260,7 @@ def test_silent_address_of_a_server_that_answers_is_forgiven(
 
 
 def test_address_without_a_route_is_left_out(world: NameServers, reports: Reports) -> None:
-    """As IPv6 on a host that has none: it is not waited for."""
+    """As IPv6 on a host that has none: the run does not wait for it."""
     world.zones.create(NAME, "TXT", "value")
     world.zones.seed("ns1.dns.test", "A", UNROUTABLE)
 
@@ -270,7 +270,7 @@ def test_address_without_a_route_is_left_out(world: NameServers, reports: Report
 
 
 def test_server_without_a_route_is_left_out_and_named(world: NameServers, reports: Reports) -> None:
-    """It would never be seen; while another server is waited for, the operator reads of it."""
+    """It would never be seen; while the run waits for another server, the operator reads of it."""
     world.zones.add_zone("example.org", ["ns1.dns.test", "ns.far.test"])
     world.zones.add_zone("far.test", ["ns1.dns.test"])
     world.zones.seed("ns.far.test", "A", UNROUTABLE)

@@ -113,7 +113,7 @@ def test_rate_limit_until_a_date_says_when_to_come_back(bench: Bench) -> None:
 
 
 def test_busy_ca_that_asks_for_a_moment_gets_it(bench: Bench) -> None:
-    """A short Retry-After is waited for within the run."""
+    """The run waits for a short Retry-After."""
     bench.proxy.faults.add(
         refusal("rateLimited", "service busy", 503, "4"), on="POST /order-plz", times=2
     )
@@ -412,7 +412,7 @@ class Crowd:
 
 
 def test_answer_that_drips_is_given_up() -> None:
-    """Every byte comes in time and the whole never does: not waited for, and not asked again."""
+    """Every byte comes in time and the whole never does: the run gives it up, and asks no more."""
     clock = Clock()
     whole = timedelta(seconds=0.3)
     network = Network(ca_bundle=None, pause=clock.pause, now=clock.now, whole=whole)

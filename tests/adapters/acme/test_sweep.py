@@ -106,7 +106,7 @@ def test_clock_that_was_set_back_does_not_prolong_the_wait(bench: Bench) -> None
 
 
 def test_time_to_settle_can_be_set(bench: Bench) -> None:
-    """A provider whose lists are right at once is not waited for."""
+    """The run does not wait for a provider whose lists are right at once."""
     leave_record(bench, in_dns=False, handle=False)
 
     issuer = bench.issuer(settling=timedelta(0))

@@ -454,7 +454,7 @@ def test_number_17_codes(
 
 @pytest.mark.parametrize("operation", ["create_domain", "online_domain"])
 def test_number_18_a_domain_that_is_being_made(operation: str, place: Place, target: Qiniu) -> None:
-    """It is waited for as for any other change."""
+    """The run waits for it as for any other change."""
     place.service.add_domain(WWW, state="processing").operation = operation
 
     assert DomainState.PROCESSING is the_domain(target).state

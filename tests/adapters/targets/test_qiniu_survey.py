@@ -221,7 +221,7 @@ def test_rate_that_is_exceeded_for_good_ends_the_survey(place: Place, path: str)
 
 
 def test_details_are_read_side_by_side(place: Place) -> None:
-    """Answers that are slow do not add up: several are waited for at a time."""
+    """Answers that are slow do not add up: certferry waits for several at a time."""
     names = [f"d{number}.example.com" for number in range(AT_ONCE)]
     for name in names:
         place.service.add_domain(name)
